@@ -1,0 +1,37 @@
+"""8x8 handwritten digits, 17 grey levels: the whole program in minutes on two CPU cores.
+
+  python -m diffenc_jax.main --config=configs/digits.py
+
+Reaches about 1.85 bits/dim on the 297 test images (uniform: 4.09) in two and a half minutes of
+training on two cores. Arms: diffenc (default), nontrainable, vdm.
+"""
+
+from diffenc_jax.config import IDENTITY, NONTRAINABLE, choose_arm, encoder_network, recipe, score_network, with_changes
+
+ARMS = {
+    "diffenc": {},
+    "nontrainable": {"model.encoder": NONTRAINABLE},
+    "vdm": {"model.encoder": IDENTITY},
+}
+
+
+def get_config(arm="diffenc"):
+    config = recipe("digits", arm)
+    small = dict(groups=8, mid_groups=8, out_groups=8)
+    changes = {
+        "data.levels": 17,
+        "model.score": score_network(width=32, layers=3, **small),
+        "model.encoder": encoder_network(width=16, layers=2, **small),
+        "train.steps": 1500,
+        "train.batch_size": 64,
+        "train.learning_rate": 3e-3,
+        "train.ema_decay": 0.99,
+        "log.every_steps": 50,
+        "checkpoint.every_steps": 250,
+        "checkpoint.keep_every_steps": 1500,
+        "eval.every_steps": 500,
+        "eval.batch_size": 64,
+        "eval.passes": 8,
+        "sample.depth": 250,
+    }
+    return choose_arm(with_changes(config, changes), ARMS)

@@ -1,0 +1,158 @@
+"""Configurations: the published recipe, checked unpacking, comparison and hash.
+
+A configuration is an ml_collections ConfigDict of plain values. A file in configs/ takes
+`recipe` and changes a few lines.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from diffenc_jax.errors import InputError, lookup
+
+T = TypeVar("T")
+
+IDENTITY = ConfigDict({"kind": "identity"})
+NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
+
+# Keys that change how a run is carried out or looked at, not what it computes. A run may go on under others.
+FREE_SECTIONS = ("checkpoint", "eval", "log", "mesh", "sample")
+FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
+
+
+def score_network(**changes: Any) -> ConfigDict:
+    """The published score network of CIFAR-10: 128 wide, 32 layers, nothing pooled."""
+    network = dict(width=128, layers=32, levels=0, groups=32, mid_groups=32, out_groups=32)
+    return ConfigDict({**network, "dropout": 0.1, "fourier_bins": (2.0, 1.0), **changes})
+
+
+def encoder_network(**changes: Any) -> ConfigDict:
+    """The published encoder network of the large models: 64 wide, 4 layers on 2 levels."""
+    network = dict(width=64, layers=4, levels=2, groups=32, mid_groups=32, out_groups=16)
+    return ConfigDict({"kind": "trainable", **network, "dropout": 0.1, "fourier_bins": (), **changes})
+
+
+def recipe(name: str, arm: str) -> ConfigDict:
+    """The recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789, appendix), the base of every configuration."""
+    config = ConfigDict()
+    config.name = name
+    config.arm = arm
+    config.seed = 0
+    config.model = ConfigDict(
+        dict(
+            score=score_network(),
+            encoder=encoder_network(),
+            # gamma_min None: 0.166 of a pixel's bin, -13.3 for 256 levels.
+            schedule=dict(kind="fixed_linear", gamma_min=placeholder(float), gamma_max=5.0),
+            dtype="float32",  # what the networks' blocks compute in: float32 or bfloat16
+            scan=placeholder(bool),  # loop over alike layers; None: on accelerators
+            remat=placeholder(bool),  # recompute blocks in the backward pass; None: on accelerators
+        )
+    )
+    # source: a name, or a path to .npy, .npz, IDX or a folder of pictures; dir: where data sets are kept.
+    config.data = ConfigDict(dict(source=name, dir=placeholder(str), levels=256))
+    config.train = ConfigDict(
+        dict(
+            steps=8_000_000,
+            batch_size=128,
+            learning_rate=2e-4,
+            warmup_steps=100,
+            b1=0.9,
+            b2=0.99,
+            epsilon=1e-8,
+            weight_decay=0.01,
+            ema_decay=0.9999,
+        )
+    )
+    config.log = ConfigDict(dict(every_steps=1000))
+    config.checkpoint = ConfigDict(dict(every_steps=10_000, keep_every_steps=1_000_000))
+    config.eval = ConfigDict(dict(every_steps=100_000, split="test", batch_size=128, passes=1, seed=0))
+    config.sample = ConfigDict(dict(num=64, depth=1000, seed=0))
+    config.mesh = ConfigDict(dict(fsdp=1))
+    return config
+
+
+def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """Replaces values or whole sections, given by keys such as 'model.encoder'; returns `config`."""
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        (config[section] if section else config)[name] = value
+    return config
+
+
+def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """Applies the changes of `arms[config.arm]`; see `with_changes`.
+
+    Raises:
+      InputError: the arm is not among `arms`.
+    """
+    return with_changes(config, lookup("arm", config.arm, arms))
+
+
+def check_sections(config: ConfigDict) -> None:
+    """Raises InputError unless `config` has the sections of `recipe` and no other."""
+    known, given = set(recipe("", "")), set(config)
+    require(given == known, f"a configuration has the sections {sorted(known)}; these differ: {sorted(given ^ known)}")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises InputError(message) unless `condition` holds."""
+    if not condition:
+        raise InputError(message)
+
+
+def unpack(cls: type[T], section: Mapping[str, Any], path: str) -> T:
+    """The dataclass `cls` from a section of a configuration, every key read.
+
+    Raises:
+      InputError: a key is missing, or is one that nothing reads.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+    unknown = sorted(set(section) - set(names))
+    missing = sorted(set(names) - set(section))
+    require(not unknown, f"unknown configuration keys {unknown} in {path}; known: {', '.join(names)}")
+    require(not missing, f"configuration keys {missing} are missing in {path}")
+    values = {name: section[name] for name in names}
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'train.steps': 100, ...}, JSON's values."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The flattened keys that decide what a run computes; the rest may differ when it goes on."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if key.split(".")[0] not in FREE_SECTIONS and key not in FREE_KEYS
+    }
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits over `identity(config)`."""
+    text = json.dumps(identity(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """'key: ours, not theirs' for every identifying key that differs."""
+    a, b = identity(ours), identity(theirs)
+    missing = object()
+    return [
+        f"{key}={a.get(key, '(absent)')} (there {b.get(key, '(absent)')})"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key, missing) != b.get(key, missing)
+    ]

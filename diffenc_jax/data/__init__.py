@@ -1,0 +1,1 @@
+"""Images in: named data sets, users' files, and batches that are a function of (seed, step)."""

@@ -1,0 +1,81 @@
+"""`Dataset`: uint8 images by split, checked and fingerprinted; `load` finds them by name or path."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffenc_jax.config import require, unpack
+from diffenc_jax.data import files, sources
+from diffenc_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`source`: a name of `sources.SOURCES` or a path; `dir`: where data sets are kept, None for their default."""
+
+    source: str
+    dir: str | None
+    levels: int
+
+    def __post_init__(self):
+        require(2 <= self.levels <= 256, f"data.levels must lie in 2 .. 256, not {self.levels}")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images uint8 [N, H, W, C] by split, all of one shape, their values below `levels`."""
+
+    name: str
+    version: str
+    levels: int
+    splits: Mapping[str, np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return next(iter(self.splits.values())).shape[1:]
+
+    def sha256(self, split: str) -> str:
+        """Of the decoded images' bytes, in their order."""
+        return hashlib.sha256(np.ascontiguousarray(self.splits[split])).hexdigest()
+
+
+def load(config: ConfigDict, *names: str) -> Dataset:
+    """The splits `names` of the data set that `config.data` describes.
+
+    Raises:
+      InputError: it is unknown, cannot be had, or is not what the configuration says.
+    """
+    data = unpack(DataConfig, config.data, "data")
+    path = Path(data.source).expanduser()
+    if data.source in sources.SOURCES:
+        source = sources.SOURCES[data.source](Path(data.dir).expanduser() if data.dir else None)
+    elif path.exists():
+        source = files.from_path(path)
+    else:
+        known = ", ".join(sources.SOURCES)
+        raise InputError(f"data.source={data.source!r} is neither a known data set ({known}) nor an existing path")
+    for name in names:
+        require(name in source.read, f"{source.name} has no split {name!r}; it has {', '.join(source.read)}")
+    splits = {name: source.read[name]() for name in names}
+    for name, images in splits.items():
+        _check(images, data.levels, f"{source.name} ({name})")
+    shapes = {name: images.shape[1:] for name, images in splits.items()}
+    require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
+    return Dataset(source.name, source.version, data.levels, splits)
+
+
+def _check(images: np.ndarray, levels: int, what: str) -> None:
+    """Raises InputError unless `images` are uint8 [N, H, W, C] with values below `levels`."""
+    require(images.dtype == np.uint8, f"{what}: images must be uint8, these are {images.dtype}")
+    require(images.ndim == 4, f"{what}: images must be [N, H, W, C], these are {list(images.shape)}")
+    require(images.size > 0, f"{what}: there are no images")
+    largest = int(images.max())
+    require(
+        largest < levels,
+        f"{what}: a pixel has the value {largest}, and data.levels={levels} admits 0 .. {levels - 1}",
+    )

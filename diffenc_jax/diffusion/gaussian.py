@@ -1,0 +1,40 @@
+"""The variance-preserving Gaussian path q(z_t | x) = N(α_t x_t, σ_t² I), written in γ = -log SNR."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def alpha(gamma: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """α = sqrt(sigmoid(-γ))."""
+    return jnp.sqrt(jax.nn.sigmoid(-gamma))
+
+
+def sigma(gamma: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """σ = sqrt(sigmoid(γ))."""
+    return jnp.sqrt(jax.nn.sigmoid(gamma))
+
+
+def align(scalar: Float[Array, "*b"], x: Float[Array, "b *d"]) -> Float[Array, "..."]:
+    """[B] or [] -> [B, 1, ..], so that it multiplies x example by example."""
+    return scalar.reshape(scalar.shape + (1,) * (x.ndim - scalar.ndim))
+
+
+def sum_dims(x: Float[Array, "b *d"]) -> Float[Array, " b"]:
+    """Sums everything but the leading axis: nats a dimension -> nats an example."""
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
+
+
+def diffuse(
+    x_t: Float[Array, "b *d"], gamma: Float[Array, " b"], eps: Float[Array, "b *d"]
+) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    """z_t = α_t x_t + σ_t ε and its velocity v_t = α_t ε - σ_t x_t."""
+    a, s = align(alpha(gamma), x_t), align(sigma(gamma), x_t)
+    return a * x_t + s * eps, a * eps - s * x_t
+
+
+def image_from_velocity(
+    z_t: Float[Array, "b *d"], v: Float[Array, "b *d"], gamma: Float[Array, " b"]
+) -> Float[Array, "b *d"]:
+    """x̂ = α_t z_t - σ_t v̂, an estimate of x_t."""
+    return align(alpha(gamma), z_t) * z_t - align(sigma(gamma), z_t) * v

@@ -1,0 +1,190 @@
+"""Test likelihoods: every image of a split exactly once a pass, and a record of how it was done."""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from diffenc_jax.config import config_hash, require, unpack
+from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.diffusion.losses import Terms
+from diffenc_jax.model import Model, Params
+from diffenc_jax.streams import stream
+from diffenc_jax.train import sharding
+from diffenc_jax.workdir import replace
+
+SOFTWARE = ("diffenc_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """`every_steps`: how often training evaluates; `seed`: of the noise, the same for all compared runs."""
+
+    every_steps: int
+    split: str
+    batch_size: int
+    passes: int
+    seed: int
+
+    def __post_init__(self):
+        require(self.every_steps >= 1, f"eval.every_steps must be at least 1, not {self.every_steps}")
+        require(self.batch_size >= 1, f"eval.batch_size must be at least 1, not {self.batch_size}")
+        require(self.passes >= 1, f"eval.passes must be at least 1, not {self.passes}")
+
+    @classmethod
+    def of(cls, config: ConfigDict, mesh: Mesh) -> "EvalConfig":
+        """From `config.eval`; raises InputError where it cannot be evaluated so on `mesh`."""
+        section = unpack(cls, config.eval, "eval")
+        sharding.check_batch(mesh, section.batch_size, "eval.batch_size")
+        return section
+
+
+class Evaluator:
+    """The bound on every image of a split, compiled once for any number of checkpoints."""
+
+    def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh):
+        self._model, self._config, self._dataset, self._mesh = model, config, dataset, mesh
+        self.settings = EvalConfig.of(config, mesh)
+        estimate = partial(_estimate, model, self.settings.seed, self.settings.passes)
+        self._estimate = jax.jit(estimate, out_shardings=sharding.replicated(mesh))
+
+    @property
+    def batches(self) -> int:
+        """How often `on_batch` will be called."""
+        images = len(self._dataset.splits[self.settings.split])
+        return self.settings.passes * math.ceil(images / self.settings.batch_size)
+
+    def record(
+        self, params: Params, step: int, workdir: Path, on_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """Evaluates `params`, writes the record and the values it comes from, and returns the record.
+
+        A record of the same estimator, step and configuration that is there already is returned
+        as it is.
+        """
+        path = workdir / "eval" / f"{self.settings.split}-{step}-continuous.json"
+        if known := self._read(path, step):
+            return known
+        start = time.perf_counter()
+        nats = self.nats(params, on_batch)
+        record = self._describe(step) | summarize(nats, self._model.spec.dims)
+        record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
+        record["seconds"] = round(time.perf_counter() - start, 3)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path.with_suffix(".npz"), **dict(zip(Terms._fields, nats, strict=True)))
+        replace(path, json.dumps(record, indent=1) + "\n")
+        return record
+
+    def nats(self, params: Params, on_batch: Callable[[], None] = lambda: None) -> np.ndarray:
+        """The bound by term, float64 [3, passes, images], in nats."""
+        images = self._dataset.splits[self.settings.split]
+        nats = np.empty((len(Terms._fields), self.settings.passes, len(images)))
+        pending = []
+
+        def collect():
+            number, batch, values = pending.pop(0)
+            nats[:, number, batch.indices[: batch.valid]] = np.asarray(values)[:, : batch.valid]
+            on_batch()
+
+        for number in range(self.settings.passes):
+            for batch in eval_batches(images, self.settings.batch_size):
+                pixels, indices = (sharding.to_devices(self._mesh, a) for a in (batch.images, batch.indices))
+                pending.append((number, batch, self._estimate(params, pixels, indices, jnp.int32(number))))
+                if len(pending) > IN_FLIGHT:
+                    collect()
+        while pending:
+            collect()
+        return nats
+
+    def _describe(self, step: int) -> dict[str, Any]:
+        split = self.settings.split
+        return {
+            "step": step,
+            "seed": self._config.seed,
+            "arm": self._config.arm,
+            "config_hash": config_hash(self._config),
+            "dataset": {
+                "name": self._dataset.name,
+                "version": self._dataset.version,
+                "split": split,
+                "num_examples": len(self._dataset.splits[split]),
+                "sha256": self._dataset.sha256(split),
+            },
+            "estimator": {
+                "kind": "continuous",
+                "depth": None,
+                "variance_ratio": 1.0,
+                "passes": self.settings.passes,
+                "seed": self.settings.seed,
+            },
+            "software": {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}},
+            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        }
+
+    def _read(self, path: Path, step: int) -> dict[str, Any] | None:
+        try:
+            record = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+        ours = self._describe(step)
+        same = all(record.get(key) == ours[key] for key in ("config_hash", "dataset", "estimator"))
+        return record if same else None
+
+
+def _estimate(
+    model: Model, seed: int, passes: int, params: Params, pixels: jax.Array, indices: jax.Array, number: jax.Array
+) -> jax.Array:
+    """[3, B] nats of pass `number` for the images at `indices` of their split.
+
+    An image's noise comes from (seed, index, pass) alone, so that its value does not depend on
+    the batch it is in. Its times are stratified over the passes: (u + pass / passes) mod 1.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "eval"), indices)
+    u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, passes)))(keys)
+    t = jnp.mod(u + number / passes, 1.0)
+    pass_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    noise = jax.vmap(model.draw_noise)(pass_keys, t[:, None])
+    noise = jax.tree.map(lambda a: jnp.squeeze(a, 1), noise)
+    return jnp.stack(model.terms(params, pixels, noise))
+
+
+def summarize(nats: np.ndarray, dims: int) -> dict[str, Any]:
+    """'bpd' by term and 'standard_error' of the total, from nats [3, passes, images].
+
+    The error from 'images' is that of a mean over the split, the one from 'noise' that of a mean
+    over passes (None for a single pass, which cannot tell).
+    """
+    bits = nats / (dims * math.log(2))
+    by_term = bits.mean(axis=(1, 2))
+    total = bits.sum(axis=0)
+    return {
+        "bpd": {"total": float(by_term.sum()), **dict(zip(Terms._fields, map(float, by_term), strict=True))},
+        "standard_error": {"noise": _standard_error(total.mean(axis=1)), "images": _standard_error(total.mean(axis=0))},
+    }
+
+
+def _standard_error(values: np.ndarray) -> float | None:
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+
+
+def format_record(record: dict[str, Any]) -> str:
+    """'1.8912 +- 0.0031 (noise) +- 0.0123 (images) bits/dim'."""
+    text = f"{record['bpd']['total']:.4f}"
+    for kind, value in record["standard_error"].items():
+        if value is not None:
+            text += f" ± {value:.4f} ({kind})"
+    return f"{text} bits/dim"

@@ -1,0 +1,1 @@
+"""The published code's parameters and arrays, in our terms."""

@@ -1,0 +1,100 @@
+"""The U-Net that serves as score network and as encoder."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from diffenc_jax.nets.blocks import Attention, Chain, ResnetBlock, group_norm, split_or_none
+from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
+
+
+class UNet(nn.Module):
+    """[B, H, W, C], [B] -> [B, H, W, C] in float32, zero at initialisation.
+
+    Attributes:
+      width: channels at full resolution; doubled at each pooled level.
+      layers: residual blocks on the way down (one more on the way up without pooling).
+      levels: 2x2 poolings; 0 keeps every block at full resolution, with one skip a block.
+        Otherwise floor(layers / levels) blocks a level, with one skip a level.
+      groups, mid_groups, out_groups: of the norms in the outer blocks, the middle, the output.
+      dropout: rate inside the blocks.
+      cycles: frequencies of the Fourier features appended to the input, or ().
+      dtype: what the blocks compute in; time, Fourier features, the norms' statistics and the
+        output are float32 always.
+      scan, remat: see `Chain`; they concern the unpooled chains.
+    """
+
+    width: int
+    layers: int
+    levels: int = 0
+    groups: int = 32
+    mid_groups: int = 32
+    out_groups: int = 32
+    dropout: float = 0.1
+    cycles: tuple[float, ...] = ()
+    dtype: Any = jnp.float32
+    scan: bool = False
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        cond = TimeEmbedding(self.width, name="time")(time)
+        h = fourier_features(x, self.cycles) if self.cycles else x
+        h = nn.Conv(self.width, (3, 3), dtype=self.dtype, name="conv_in")(h)
+        body = self._pooled if self.levels else self._flat
+        h = body(h, cond, dropout_key)
+        h = nn.swish(group_norm(self.out_groups, jnp.float32, "norm_out")(h))
+        zeros = nn.initializers.zeros
+        return nn.Conv(x.shape[-1], (3, 3), kernel_init=zeros, precision=HIGHEST, name="conv_out")(h)
+
+    def _middle(self, h, cond, keys):
+        width = h.shape[-1]
+        h = ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_0")(h, cond, keys[0])
+        h = Attention(self.dtype, name="attention")(h)
+        return ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_1")(h, cond, keys[1])
+
+    def _flat(self, h, cond, dropout_key):
+        key_down, key_up, *keys_mid = split_or_none(dropout_key, 4)
+        block = dict(width=self.width, groups=self.groups, dropout=self.dropout, dtype=self.dtype)
+        loop = dict(scan=self.scan, remat=self.remat)
+        first = h
+        h, outputs = Chain(self.layers, **block, **loop, name="down")(h, cond, key_down)
+        if self.scan:
+            skips = jnp.concatenate([outputs[::-1], first[None]])
+        else:
+            skips = [*outputs[::-1], first]
+        h = self._middle(h, cond, keys_mid)
+        h, _ = Chain(self.layers + 1, **block, **loop, name="up")(h, cond, key_up, skips)
+        return h
+
+    def _pooled(self, h, cond, dropout_key):
+        blocks = self.layers // self.levels
+        keys = iter(split_or_none(dropout_key, 2 * self.levels * blocks + 2))
+        block = ResnetBlock
+        if self.remat:
+            block = nn.remat(ResnetBlock)
+        make = lambda level, name: block(  # noqa: E731
+            self.width * 2**level, self.groups, self.dropout, self.dtype, name=name
+        )
+        kept = []
+        for level in range(self.levels):
+            for i in range(blocks):
+                h = make(level, f"down_{level}_{i}")(h, cond, next(keys))
+            kept.append(h)
+            h = max_pool(h)
+        h = self._middle(h, cond, [next(keys), next(keys)])
+        for level in reversed(range(self.levels)):
+            width = self.width * 2**level
+            h = nn.ConvTranspose(width, (2, 2), (2, 2), dtype=self.dtype, name=f"unpool_{level}")(h)
+            h = jnp.concatenate([h, kept[level]], axis=-1)
+            for i in range(blocks):
+                h = make(level, f"up_{level}_{i}")(h, cond, next(keys))
+        return h
+
+
+def max_pool(h: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, H/2, W/2, C], the maximum over 2x2 windows."""
+    b, height, width, c = h.shape
+    return h.reshape(b, height // 2, 2, width // 2, 2, c).max(axis=(2, 4))

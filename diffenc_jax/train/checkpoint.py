@@ -1,0 +1,74 @@
+"""Orbax checkpoints of a run's state: saved in the background, whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
+
+from diffenc_jax.train.state import TrainState
+
+KEEP_LATEST = 2
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of a workdir: the newest two, and every `keep_every_steps`-th.
+
+    The EMA is an item of its own, so that evaluation reads nothing else.
+    """
+
+    def __init__(self, workdir: Path, keep_every_steps: int | None = None):
+        """Opens the workdir's checkpoints, to write when `keep_every_steps` is given."""
+        policy = [LatestN(KEEP_LATEST)]
+        if keep_every_steps is not None:
+            policy.append(EveryNSteps(keep_every_steps))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy(policy),
+            create=keep_every_steps is not None,
+            read_only=keep_every_steps is None,
+            cleanup_tmp_directories=keep_every_steps is not None,
+        )
+        self._manager = ocp.CheckpointManager(workdir.absolute() / FOLDER, item_names=("state", "ema"), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        """The newest step that was saved whole, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Starts saving `state` as `step`, unless that is there already."""
+        if step == self.latest_step():
+            return
+        items = {"state": state.replace(ema=None), "ema": state.ema}
+        args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        self._manager.save(step, args=ocp.args.Composite(**args))
+
+    def wait(self) -> None:
+        """Returns when the last save is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, step: int, abstract: TrainState) -> TrainState:
+        """The state of `step`, laid out as the shardings of `abstract`'s ShapeDtypeStructs say."""
+        items = {"state": abstract.replace(ema=None), "ema": abstract.ema}
+        args = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
+        restored = self._manager.restore(step, args=ocp.args.Composite(**args))
+        return restored["state"].replace(ema=restored["ema"])
+
+    def restore_ema(self, step: int, abstract: Any) -> Any:
+        """The EMA parameters of `step` alone."""
+        restored = self._manager.restore(step, args=ocp.args.Composite(ema=ocp.args.StandardRestore(abstract)))
+        return restored["ema"]
+
+
+def abstract_like(shapes: Any, shardings: Any) -> Any:
+    """ShapeDtypeStructs of `shapes` that carry `shardings`."""
+    return jax.tree.map(
+        lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes, shardings
+    )

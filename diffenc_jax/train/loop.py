@@ -1,0 +1,202 @@
+"""The training loop: batches in, checkpoints and metrics out; it goes on where it stopped."""
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from diffenc_jax import workdir as workdirs
+from diffenc_jax.config import require, unpack
+from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.data.pipeline import batch_indices
+from diffenc_jax.errors import Interrupted, RunError
+from diffenc_jax.evaluate import Evaluator, format_record
+from diffenc_jax.model import Model
+from diffenc_jax.train import sharding
+from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
+from diffenc_jax.train.optimizer import TrainConfig, make_optimizer
+from diffenc_jax.train.progress import RunProgress
+from diffenc_jax.train.shutdown import Shutdown
+from diffenc_jax.train.state import TrainState, init_state
+from diffenc_jax.train.step import Report, jit_train_step, train_step
+
+# More steps in flight gain nothing, and without a bound fake CPU devices deadlock.
+IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """How often metrics are averaged and written."""
+
+    every_steps: int
+
+    def __post_init__(self):
+        require(self.every_steps >= 1, f"log.every_steps must be at least 1, not {self.every_steps}")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often a checkpoint is saved; every `keep_every_steps`-th step's is never deleted."""
+
+    every_steps: int
+    keep_every_steps: int
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            require(value >= 1, f"checkpoint.{name} must be at least 1, not {value}")
+
+
+class Trainer:
+    """A run: everything checked on construction, before anything is compiled or written."""
+
+    def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh, workdir: Path):
+        self._model, self._config, self._dataset, self._mesh = model, config, dataset, mesh
+        self._workdir = workdir
+        self.settings = unpack(TrainConfig, config.train, "train")
+        sharding.check_batch(mesh, self.settings.batch_size, "train.batch_size")
+        self._log_every = unpack(LogConfig, config.log, "log").every_steps
+        self._saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
+        self._evaluator = Evaluator(model, config, dataset, mesh)
+
+        optimizer = make_optimizer(self.settings)
+        self._init = partial(init_state, model, optimizer, config.seed)
+        shapes = jax.eval_shape(self._init)
+        self._shardings = sharding.of_state(mesh, shapes)
+        self._abstract = abstract_like(shapes, self._shardings)
+        step = partial(train_step, model, optimizer, self.settings.ema_decay, config.seed, self._log_every)
+        self._step = jit_train_step(step, mesh, self._shardings)
+
+    def run(self, console: Console) -> tuple[TrainState, dict[str, Any]]:
+        """Trains to the last step; returns the state and the record of its evaluation.
+
+        Raises:
+          RunError: the loss or its gradient is no longer finite; the checkpoints before are kept.
+          Interrupted: a signal came; the state is saved.
+        """
+        workdirs.claim(self._workdir, self._config)
+        with Shutdown() as shutdown, Checkpoints(self._workdir, self._saving.keep_every_steps) as checkpoints:
+            state, start = self._restore_or_init(checkpoints)
+            workdirs.rewind_metrics(self._workdir, start)
+            if start:
+                console.print(f"going on from step {start} of {self._workdir}", highlight=False)
+            with (
+                RunProgress(console, start, self.settings.steps, self.settings.batch_size) as progress,
+                MetricsWriter(self._workdir, self._config) as writer,
+            ):
+                return _Run(self, checkpoints, shutdown, progress, writer).go(state, start)
+
+    def _restore_or_init(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+        step = checkpoints.latest_step()
+        if step is None:
+            return jax.jit(self._init, out_shardings=self._shardings)(), 0
+        return checkpoints.restore(step, self._abstract), step
+
+
+class _Run:
+    """One call of `Trainer.run`: its open files, and the steps that are in flight."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        checkpoints: Checkpoints,
+        shutdown: Shutdown,
+        progress: RunProgress,
+        writer: "MetricsWriter",
+    ):
+        self._trainer, self._checkpoints, self._shutdown = trainer, checkpoints, shutdown
+        self._progress, self._writer = progress, writer
+        self._pending: deque[tuple[int, Report]] = deque()
+
+    def go(self, state: TrainState, start: int) -> tuple[TrainState, dict[str, Any]]:
+        trainer, steps = self._trainer, self._trainer.settings.steps
+        record = None
+        for step in range(start + 1, steps + 1):
+            state, report = trainer._step(state, self._batch(step - 1))
+            self._pending.append((step, report))
+            self._collect(IN_FLIGHT)
+            if step == start + 1:
+                self._collect(0)
+                self._progress.resume(step)
+            stopping = self._shutdown.signal is not None
+            if stopping or step == steps or step % trainer._saving.every_steps == 0:
+                self._collect(0)
+                self._checkpoints.save(step, state)
+            self._stop_if_asked(step)
+            if step < steps and step % trainer._evaluator.settings.every_steps == 0:
+                self._collect(0)
+                record = self._evaluate(step, state)
+                self._progress.resume(step)
+        record = self._evaluate(max(start, steps), state)
+        self._checkpoints.wait()
+        return state, record
+
+    def _batch(self, index: int) -> jax.Array:
+        trainer = self._trainer
+        images = trainer._dataset.splits["train"]
+        rows = batch_indices(len(images), trainer._config.seed, index, trainer.settings.batch_size)
+        return sharding.to_devices(trainer._mesh, images[rows])
+
+    def _collect(self, keep: int) -> None:
+        """Looks at finished steps until at most `keep` are in flight."""
+        while len(self._pending) > keep:
+            step, report = self._pending.popleft()
+            if not report.finite:
+                last = self._checkpoints.latest_step()
+                kept = f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
+                raise RunError(f"step {step}: the loss or its gradient is not finite; {kept}")
+            self._progress.advance(step)
+            if step % self._trainer._log_every == 0:
+                scalars = report.meter.scalars()
+                rate = self._progress.log(step, scalars)
+                self._writer.write(step, scalars | {"images_per_second": rate})
+
+    def _evaluate(self, step: int, state: TrainState) -> dict[str, Any]:
+        """The record of `step`; saves first if a signal comes while it is made."""
+        trainer = self._trainer
+        try:
+            record = trainer._evaluator.record(state.ema, step, trainer._workdir, self._shutdown.check)
+        except Interrupted:
+            self._checkpoints.save(step, state)
+            self._stop_if_asked(step)
+            raise
+        split = record["dataset"]["split"]
+        self._writer.write(step, {f"{split}_{name}": value for name, value in record["bpd"].items()})
+        self._progress.say(f"step {step}: {split} {format_record(record)}")
+        return record
+
+    def _stop_if_asked(self, step: int) -> None:
+        if self._shutdown.signal is not None:
+            self._checkpoints.wait()
+            self._progress.say(f"stopped by a signal; step {step} is saved, the same command goes on from there")
+            self._shutdown.check()
+
+
+class MetricsWriter:
+    """metrics.jsonl, and the same in TensorBoard's files through CLU."""
+
+    def __init__(self, workdir: Path, config: ConfigDict):
+        self._path, self._workdir, self._config = workdir / workdirs.METRICS_FILE, workdir, config
+        self._main = jax.process_index() == 0
+
+    def __enter__(self) -> "MetricsWriter":
+        from clu import metric_writers  # imports TensorFlow: seconds that only training should pay
+
+        self._clu = metric_writers.create_default_writer(self._workdir, just_logging=not self._main)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clu.close()
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """One object of metrics.jsonl, and a point of each curve."""
+        self._clu.write_scalars(step, scalars)
+        if self._main:
+            with self._path.open("a") as file:
+                file.write(json.dumps({"step": step, **scalars}) + "\n")

@@ -1,0 +1,50 @@
+"""AdamW after a linear warm-up, as published (arXiv 2107.00630, appendix B.1; arXiv 2310.19789)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+
+from diffenc_jax.config import require
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`config.train`: how long, on how much at a time, and the optimizer's numbers."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    b1: float
+    b2: float
+    epsilon: float
+    weight_decay: float
+    ema_decay: float
+
+    def __post_init__(self):
+        require(self.steps >= 1, f"train.steps must be at least 1, not {self.steps}")
+        require(self.learning_rate > 0, f"train.learning_rate must be positive, not {self.learning_rate}")
+        require(self.warmup_steps >= 0, f"train.warmup_steps must not be negative, but is {self.warmup_steps}")
+        require(self.epsilon > 0, f"train.epsilon must be positive, not {self.epsilon}")
+        require(self.weight_decay >= 0, f"train.weight_decay must not be negative, but is {self.weight_decay}")
+        for name in ("b1", "b2", "ema_decay"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"train.{name} must lie in [0, 1), not {value}")
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """AdamW; weight decay on everything but biases."""
+    return optax.adamw(
+        optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup_steps),
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        mask=_decays,
+    )
+
+
+def _decays(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "bias", params)

@@ -1,0 +1,60 @@
+"""The mesh ('data', 'fsdp'), and what lies how on it. The only place that names mesh axes."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from diffenc_jax.config import require
+
+# Below this many values a parameter is replicated: sharding it would save nothing and cost a message.
+MIN_SHARDED_SIZE = 2**14
+
+
+def make_mesh(fsdp: int = 1) -> Mesh:
+    """All devices as a mesh; `fsdp` of them share one copy of the parameters.
+
+    Raises:
+      InputError: `fsdp` does not divide the number of devices.
+    """
+    devices = jax.device_count()
+    require(fsdp >= 1 and devices % fsdp == 0, f"mesh.fsdp={fsdp} does not divide the {devices} devices")
+    return jax.make_mesh((devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def check_batch(mesh: Mesh, batch_size: int, key: str) -> None:
+    """Raises InputError unless a batch divides over the devices."""
+    require(
+        batch_size >= 1 and batch_size % mesh.size == 0,
+        f"{key}={batch_size} does not divide over {mesh.size} devices; take a multiple of {mesh.size}",
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batched(mesh: Mesh) -> NamedSharding:
+    """The leading axis divided over all devices."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def of_state(mesh: Mesh, shapes: Any) -> Any:
+    """Shardings for a tree of ShapeDtypeStructs: the largest axis that divides, over 'fsdp'."""
+
+    def one(leaf):
+        size = mesh.shape["fsdp"]
+        axes = [axis for axis, length in enumerate(leaf.shape) if length % size == 0]
+        if size == 1 or leaf.size < MIN_SHARDED_SIZE or not axes:
+            return replicated(mesh)
+        largest = max(axes, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * largest, "fsdp"))
+
+    return jax.tree.map(one, shapes)
+
+
+def to_devices(mesh: Mesh, host_array: np.ndarray) -> jax.Array:
+    """A host's array as a global one, divided over all devices; each host sends only its devices' rows."""
+    return jax.make_array_from_callback(host_array.shape, batched(mesh), lambda index: host_array[index])

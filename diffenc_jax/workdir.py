@@ -1,0 +1,76 @@
+"""A workdir and the configuration that it belongs to."""
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from diffenc_jax.config import differences, require
+from diffenc_jax.errors import InputError
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+
+
+def default_workdir(config: ConfigDict) -> Path:
+    """runs/NAME-arm-seed<seed>."""
+    return Path("runs") / f"{config.name}-{config.arm}-seed{config.seed}"
+
+
+def check(workdir: Path, config: ConfigDict, must_exist: bool) -> None:
+    """Raises InputError if `workdir` holds a run of another configuration, or none where one `must_exist`."""
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        require(
+            not must_exist, f"{workdir} holds no run (no {CONFIG_FILE}); train one there first, or give its --workdir"
+        )
+        require(workdir.is_dir() or not workdir.exists(), f"{workdir} is not a folder; give another --workdir")
+        require(
+            not (workdir / "checkpoints").exists(),
+            f"{workdir} holds checkpoints but no {CONFIG_FILE} to say whose; give another --workdir",
+        )
+        return
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    different = differences(config, stored)
+    require(
+        not different,
+        f"{workdir} holds a run of another configuration: {'; '.join(different)}; give another --workdir",
+    )
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Writes the configuration that `workdir` is from now on a run of."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(nested(config), indent=1, sort_keys=True) + "\n"
+    replace(workdir / CONFIG_FILE, text)
+
+
+def nested(config: ConfigDict) -> dict:
+    """The configuration as plain nested values."""
+    return json.loads(config.to_json_best_effort())
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def rewind_metrics(workdir: Path, step: int) -> None:
+    """Drops the lines of metrics.jsonl beyond `step`: the run goes on from there and writes them again."""
+    path = workdir / METRICS_FILE
+    if path.exists():
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if _step_of(line) <= step]
+        replace(path, "".join(line + "\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # cut short by a crash
