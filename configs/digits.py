@@ -6,13 +6,7 @@ Reaches about 1.85 bits/dim on the 297 test images (uniform: 4.09) in two and a 
 training on two cores. Arms: diffenc (default), nontrainable, vdm.
 """
 
-from diffenc_jax.config import IDENTITY, NONTRAINABLE, choose_arm, encoder_network, recipe, score_network, with_changes
-
-ARMS = {
-    "diffenc": {},
-    "nontrainable": {"model.encoder": NONTRAINABLE},
-    "vdm": {"model.encoder": IDENTITY},
-}
+from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
 
 
 def get_config(arm="diffenc"):

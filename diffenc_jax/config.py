@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
+# The three compared models, as changes of a recipe.
+ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
 
 # Keys that change how a run is carried out or looked at, not what it computes. A run may go on under others.
 FREE_SECTIONS = ("checkpoint", "eval", "log", "mesh", "sample")

@@ -1,9 +1,12 @@
 """The named data sets: a function each, from the folder that keeps them to a `Source`."""
 
 import os
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 
@@ -46,33 +49,45 @@ def synthetic(_: Path | None) -> Source:
     return Source("synthetic", "1", {split: partial(draw, split) for split in SWIRL_SIZES})
 
 
-def _tensorflow_datasets(name: str, test: str, archive: str, data_dir: Path | None) -> Source:
+def _tensorflow_datasets(name: str, test: str, archives: str, data_dir: Path | None) -> Source:
     """A data set of tensorflow-datasets, prepared on first use and decoded into memory.
 
     Args:
       name: its name there.
       test: the name there of the split that is ours to test on.
-      archive: the files to put by hand where there is no network.
+      archives: how the names of the files begin that it is made of.
       data_dir: None for tensorflow-datasets' own default.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("NO_GCE_CHECK", "true")
+    os.environ.setdefault("NO_GCE_CHECK", "true")  # spares machines outside Google's cloud a time-out
     import tensorflow_datasets as tfds
 
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-        builder.download_and_prepare()
-    except Exception as error:
+    builder = tfds.builder(name, data_dir=data_dir)
+    if not builder.is_prepared():
         manual = (data_dir or Path(tfds.core.constants.DATA_DIR).expanduser()) / "downloads" / "manual"
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(
-            f"{name} could not be downloaded and prepared ({type(error).__name__}: {reason[:200]}); "
-            f"put {archive} into {manual} by hand and run again"
-        ) from error
+        urls = {info.filename: url for url, info in builder.url_infos.items() if info.filename.startswith(archives)}
+        missing = {file: url for file, url in urls.items() if not (manual / file).exists()}
+        by_hand = f"put {', '.join(missing or urls)}, as published, into {manual} by hand and run again"
+        for url in missing.values():
+            if not _resolves(url):
+                raise InputError(f"{name} cannot be downloaded, {urlsplit(url).hostname} is out of reach; {by_hand}")
+        try:
+            builder.download_and_prepare()
+        except Exception as error:  # whatever the network, the disk or the archive came to
+            reason = (str(error).splitlines() or [""])[0][:200]
+            raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
     splits = {"train": "train", "test": test}
-    return Source(
-        name, str(builder.version), {ours: partial(_decode, builder, theirs) for ours, theirs in splits.items()}
-    )
+    read = {ours: partial(_decode, builder, theirs) for ours, theirs in splits.items()}
+    return Source(name, str(builder.version), read)
+
+
+def _resolves(url: str) -> bool:
+    """Whether the host has an address, or a proxy is there to ask: tfds itself retries for minutes."""
+    if getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(urlsplit(url).hostname, None))
+    except OSError:
+        return False
 
 
 def _decode(builder, split: str) -> np.ndarray:
@@ -92,22 +107,16 @@ def _decode(builder, split: str) -> np.ndarray:
     return images
 
 
-def _from_tfds(name: str, test: str, archive: str) -> Callable[[Path | None], Source]:
-    return partial(_tensorflow_datasets, name, test, archive)
+def _from_tfds(name: str, test: str = "test", archives: str = "") -> Callable[[Path | None], Source]:
+    return partial(_tensorflow_datasets, name, test, archives)
 
 
 SOURCES: dict[str, Callable[[Path | None], Source]] = {
     "digits": digits,
     "synthetic": synthetic,
-    "cifar10": _from_tfds("cifar10", "test", "cifar-10-binary.tar.gz"),
-    "mnist": _from_tfds("mnist", "test", "train-images-idx3-ubyte.gz and its three companions"),
-    "fashion_mnist": _from_tfds("fashion_mnist", "test", "train-images-idx3-ubyte.gz and its three companions"),
-    "imagenet32": _from_tfds(
-        "imagenet_resized/32x32", "validation", "Imagenet32_train_npz.zip and Imagenet32_val_npz.zip"
-    ),
-    "imagenet64": _from_tfds(
-        "imagenet_resized/64x64",
-        "validation",
-        "Imagenet64_train_part1_npz.zip, Imagenet64_train_part2_npz.zip and Imagenet64_val_npz.zip",
-    ),
+    "cifar10": _from_tfds("cifar10"),
+    "mnist": _from_tfds("mnist"),
+    "fashion_mnist": _from_tfds("fashion_mnist"),
+    "imagenet32": _from_tfds("imagenet_resized/32x32", "validation", "Imagenet32"),
+    "imagenet64": _from_tfds("imagenet_resized/64x64", "validation", "Imagenet64"),
 }

@@ -1,0 +1,21 @@
+"""The ImageNet recipe at 64x64: 256 wide, 32 layers, an encoder pooled three times.
+
+  python -m diffenc_jax.main --config=configs/imagenet64.py
+
+The data is tensorflow-datasets' imagenet_resized/64x64 (50,000 validation images, which are the
+test split here). The DiffEnc paper has no figure for it.
+
+Cost: 338 TFLOP a step (vdm 326), 2.7e21 for 8 M steps; 133 M parameters (vdm 122).
+
+Data: tensorflow-datasets fetches it on first use; decoded, it takes 15.7 GB of memory.
+"""
+
+from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
+
+
+def get_config(arm="diffenc"):
+    changes = {
+        "model.score": score_network(width=256),
+        "model.encoder": encoder_network(layers=8, levels=3),
+    }
+    return choose_arm(with_changes(recipe("imagenet64", arm), changes), ARMS)

@@ -1,0 +1,25 @@
+"""MNIST, 28x28: the 8-layer models at half the width.
+
+  python -m diffenc_jax.main --config=configs/mnist.py
+
+No figure is published for this model. Cost: 1.4 TFLOP a step (vdm 1.1), 2.7e17 in all, a few hours
+on one GPU; 2.7 M parameters (vdm 2.2).
+
+Data: tensorflow-datasets fetches mnist on first use; a folder with its four files in IDX format
+serves as well: --config.data.source=FOLDER.
+"""
+
+from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
+
+
+def get_config(arm="diffenc"):
+    changes = {
+        "model.score": score_network(width=64, layers=8),
+        "model.encoder": encoder_network(width=32, layers=2, groups=16, mid_groups=16),
+        "train.steps": 200_000,
+        "train.ema_decay": 0.999,
+        "checkpoint.every_steps": 5_000,
+        "checkpoint.keep_every_steps": 50_000,
+        "eval.every_steps": 20_000,
+    }
+    return choose_arm(with_changes(recipe("mnist", arm), changes), ARMS)
