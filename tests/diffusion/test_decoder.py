@@ -1,0 +1,66 @@
+"""The reconstruction against the full sum over bins, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffenc_jax.diffusion import decoder
+
+
+def full_sum(u, pixels, gamma_0, levels):
+    """-½ (u - x_k)² e^(-γ_0), normalised over all k, at k = pixels; numpy, float64."""
+    values = 2 * (np.arange(levels) + 0.5) / levels - 1
+    logits = -0.5 * (np.asarray(u, np.float64)[..., None] - values) ** 2 * np.exp(-gamma_0)
+    top = logits.max(-1, keepdims=True)
+    log_probability = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+    return np.take_along_axis(log_probability, pixels[..., None].astype(int), -1)[..., 0].sum(-1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(levels=st.sampled_from([2, 17, 256]), scale=st.floats(0.05, 40.0), seed=st.integers(0, 10**6))
+def test_window_and_fallback_equal_the_full_sum(levels, scale, seed):
+    """From a twentieth of a bin to forty bins of noise, also far outside [-1, 1]."""
+    rng = np.random.RandomState(seed)
+    gamma_0 = 2 * np.log(scale * 2 / levels)
+    pixels = rng.randint(0, levels, (2, 30)).astype(np.uint8)
+    u = 2 * (pixels + 0.5) / levels - 1 + np.exp(gamma_0 / 2) * rng.normal(size=pixels.shape)
+    with jax.enable_x64(True):
+        got = decoder.log_likelihood(jnp.asarray(u), jnp.asarray(pixels), jnp.asarray(gamma_0), levels)
+    np.testing.assert_allclose(got, full_sum(u, pixels, gamma_0, levels), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.166, 0.749, 0.751])
+def test_gradients_do_not_see_the_window(x64, scale):
+    rng = np.random.RandomState(0)
+    gamma_0 = 2 * np.log(scale * 2 / 256)
+    pixels = rng.randint(0, 256, (1, 50)).astype(np.uint8)
+    u = 2 * (pixels + 0.5) / 256 - 1 + np.exp(gamma_0 / 2) * rng.normal(size=pixels.shape)
+
+    def loss(u, gamma_0):
+        return decoder.log_likelihood(u, jnp.asarray(pixels), gamma_0, 256)[0]
+
+    du, dgamma = jax.grad(loss, (0, 1))(jnp.asarray(u), jnp.asarray(gamma_0))
+    step = 1e-6
+    one = np.zeros_like(u)
+    one[0, 3] = step
+    numeric_u = (full_sum(u + one, pixels, gamma_0, 256) - full_sum(u - one, pixels, gamma_0, 256)) / (2 * step)
+    numeric_gamma = (full_sum(u, pixels, gamma_0 + step, 256) - full_sum(u, pixels, gamma_0 - step, 256)) / (2 * step)
+    np.testing.assert_allclose(du[0, 3], numeric_u[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(dgamma, numeric_gamma[0], rtol=1e-5)
+
+
+def test_no_array_has_an_axis_of_bins_while_the_window_serves():
+    """The compiled program for a published γ_0 stores nothing of V values a pixel."""
+    u, pixels = jnp.zeros((4, 64)), jnp.zeros((4, 64), jnp.uint8)
+    compiled = jax.jit(lambda u, p: decoder.log_likelihood(u, p, jnp.float32(-13.3), 256)).lower(u, pixels).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 16 * u.size * u.dtype.itemsize
+
+
+def test_the_nearest_pixel_undoes_the_pixel_values():
+    for levels in (2, 17, 256):
+        pixels = jnp.arange(levels, dtype=jnp.uint8)[None]
+        assert (decoder.nearest_pixel(decoder.pixel_values(pixels, levels), levels) == pixels).all()
+    assert decoder.nearest_pixel(jnp.asarray([[-9.0, 9.0]]), 256).tolist() == [[0, 255]]

@@ -1,0 +1,34 @@
+"""The contract of every registered encoder."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.diffusion.encoders import ENCODERS
+from diffenc_jax.diffusion.gaussian import align
+
+
+def make(name):
+    kind = ENCODERS[name]
+    return kind(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))) if kind.needs_network else kind()
+
+
+@pytest.fixture
+def x():
+    return jnp.asarray(np.random.RandomState(0).uniform(-1, 1, (7, 4, 2)))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_slope_is_the_derivative_over_the_variance(x64, name, x):
+    encoder, gamma = make(name), jnp.linspace(-13.0, 5.0, 7)
+    x_t, slope = encoder.mean_and_slope(x, gamma)
+    np.testing.assert_allclose(x_t, encoder.mean(x, gamma), rtol=1e-12)
+    step = 1e-5
+    difference = (encoder.mean(x, gamma + step) - encoder.mean(x, gamma - step)) / (2 * step)
+    np.testing.assert_allclose(align(jax.nn.sigmoid(gamma), x) * slope, difference, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_nothing_is_changed_at_the_data_end(x64, name, x):
+    np.testing.assert_allclose(make(name).mean(x, jnp.full(7, -40.0)), x, atol=1e-12)

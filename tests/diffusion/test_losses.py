@@ -1,0 +1,120 @@
+"""The three losses against the closed forms for Gaussian data and exact denoisers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
+from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
+from diffenc_jax.diffusion.schedules import FixedLinear
+
+GAMMA_0, GAMMA_1 = -13.3, 5.0
+
+
+def schedule(t):
+    return FixedLinear(GAMMA_0, GAMMA_1).apply({}, t)
+
+
+def exact_velocity(factor):
+    """v̂ from E[x_t | z_t] for data N(0, 1) and x_t = factor(γ) x."""
+
+    def predict_v(z, gamma):
+        a, s = jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
+        f = factor(gamma)
+        x_hat = align(f * a * f / (jnp.square(a * f) + jnp.square(s)), z) * z
+        return (align(a, z) * z - x_hat) / align(s, z)
+
+    return predict_v
+
+
+def expected_diffusion(encoder, factor, nodes=400):
+    """The diffusion loss of one dimension, averaged exactly over x and ε and by quadrature over t.
+
+    The loss is quadratic in (x, ε), so its mean over the four sign pairs is its mean over N(0, I).
+    """
+    t, weights = np.polynomial.legendre.leggauss(nodes)
+    t, weights = 0.5 * (t + 1), 0.5 * weights
+    total = 0.0
+    for x in (-1.0, 1.0):
+        for eps in (-1.0, 1.0):
+            ones = jnp.ones((nodes, 1))
+            loss = losses.diffusion(encoder, exact_velocity(factor), schedule, x * ones, jnp.asarray(t), eps * ones)
+            total += 0.25 * float(loss @ weights)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("encoder", "factor", "diffusion", "latent"),
+    [
+        (Identity(), jnp.ones_like, 6.646643, 0.003358),
+        (NonTrainable(), lambda gamma: jax.nn.sigmoid(-gamma), 6.711451, 0.0000114),
+        # The same encoder, as a trainable one whose network happens to say y = 0.
+        (Trainable(lambda x, gamma: 0.0 * x), lambda gamma: jax.nn.sigmoid(-gamma), 6.711451, 0.0000114),
+    ],
+)
+def test_gaussian_data_costs_what_theory_says(x64, encoder, factor, diffusion, latent):
+    ones = jnp.ones((1, 1))
+    got = losses.latent(encoder.mean(ones, jnp.full(1, GAMMA_1)), jnp.asarray(GAMMA_1))
+    assert float(got[0]) == pytest.approx(latent, abs=1e-6)
+    assert expected_diffusion(encoder, factor) == pytest.approx(diffusion, abs=1e-6)
+
+
+def test_the_identity_bound_is_the_entropy_at_the_data_end(x64):
+    latent = float(losses.latent(jnp.ones((1, 1)), jnp.asarray(GAMMA_1))[0])
+    log_variance = float(jax.nn.log_sigmoid(GAMMA_0))
+    assert expected_diffusion(Identity(), jnp.ones_like) + latent == pytest.approx(-0.5 * log_variance, abs=1e-6)
+
+
+def test_a_general_linear_encoder(x64):
+    """½ ∫ e^(-γ) (f - f')² σ² / (α² f² + σ²) dγ for x_t = f(γ) x, here f = α² + σ² c sin γ."""
+    c = 0.3
+    encoder = Trainable(lambda x, gamma: jnp.arctanh(c * align(jnp.sin(gamma), x) * x))
+    gamma, weights = np.polynomial.legendre.leggauss(400)
+    gamma, weights = (GAMMA_1 + GAMMA_0 + (GAMMA_1 - GAMMA_0) * gamma) / 2, weights * (GAMMA_1 - GAMMA_0) / 2
+    f, df = jax.vmap(jax.value_and_grad(lambda g: jax.nn.sigmoid(-g) + jax.nn.sigmoid(g) * c * jnp.sin(g)))(gamma)
+    alpha2, sigma2 = jax.nn.sigmoid(-gamma), jax.nn.sigmoid(gamma)
+    exact = 0.5 * float(weights @ (np.exp(-gamma) * (f - df) ** 2 * sigma2 / (alpha2 * f**2 + sigma2)))
+    # The best model estimates ((f - f') / (1 + σ²)) x given z_t, not x_t.
+    total = 0.0
+    for x in (-1.0, 1.0):
+        for eps in (-1.0, 1.0):
+            ones = jnp.ones((len(gamma), 1))
+
+            def predict_v(z, g):
+                x_hat = ((f - df) / (1 + sigma2) * jnp.sqrt(alpha2) * f / (alpha2 * f**2 + sigma2))[:, None] * z
+                return (jnp.sqrt(alpha2)[:, None] * z - x_hat) / jnp.sqrt(sigma2)[:, None]
+
+            t = jnp.asarray((gamma - GAMMA_0) / (GAMMA_1 - GAMMA_0))
+            loss = losses.diffusion(encoder, predict_v, schedule, x * ones, t, eps * ones)
+            total += 0.25 * float(loss @ weights) / (GAMMA_1 - GAMMA_0)
+    assert total == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "encoder", [Identity(), NonTrainable(), Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))]
+)
+def test_the_velocity_form_is_the_image_form(x64, encoder):
+    """½ γ' e^(-γ) ‖x_t - dx_t/dγ - (1 + k σ²) x̂‖² equals what `losses.diffusion` computes."""
+    rng = np.random.RandomState(0)
+    x, eps, v_hat = (jnp.asarray(rng.normal(size=(5, 3, 2))) for _ in range(3))
+    t = jnp.asarray(rng.uniform(size=5))
+    gamma = schedule(t)
+    x_t, dx_t = jax.jvp(lambda g: encoder.mean(x, g), (gamma,), (jnp.ones_like(gamma),))
+    z_t, _ = diffuse(x_t, gamma, eps)
+    x_hat = image_from_velocity(z_t, v_hat, gamma)
+    k = encoder.compensation
+    residual = x_t - dx_t - (1 + k * align(jax.nn.sigmoid(gamma), x)) * x_hat
+    expected = 0.5 * (GAMMA_1 - GAMMA_0) * jnp.exp(-gamma) * jnp.sum(residual**2, axis=(1, 2))
+    got = losses.diffusion(encoder, lambda z, g: v_hat, schedule, x, t, eps)
+    np.testing.assert_allclose(got, expected, rtol=1e-8)
+
+
+def test_latent_keeps_its_digits_in_float32():
+    """Against the textbook form in float64, for an x_1 so small that float32 would cancel."""
+    x_1 = np.full((1, 1000), 0.006, np.float32)
+    alpha2 = 1 / (1 + np.exp(GAMMA_1))
+    sigma2 = 1 - alpha2
+    exact = 0.5 * np.sum(alpha2 * x_1.astype(np.float64) ** 2 + sigma2 - np.log(sigma2) - 1)
+    assert float(losses.latent(jnp.asarray(x_1), jnp.float32(GAMMA_1))[0]) == pytest.approx(exact, rel=5e-5)

@@ -1,0 +1,95 @@
+"""The U-Net: one function of its parameters however it is computed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.nets.embeddings import fourier_features, sinusoids
+from diffenc_jax.nets.unet import UNet, max_pool
+
+NORMS = dict(groups=8, mid_groups=8, out_groups=8)
+KEY = jax.random.key(0)
+
+
+def noisy(params, scale=0.1):
+    """Parameters away from the zeros of initialisation, which would hide most of a network."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    return structure.unflatten(
+        [leaf + scale * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return jax.random.normal(KEY, (2, 4, 4, 3)), jnp.asarray([0.2, 0.7])
+
+
+def value_and_grad(net, params, x, time, key):
+    """A scalar of the output and of its derivative in time, and the gradient of that by the parameters."""
+
+    def loss(params):
+        out, slope = jax.jvp(lambda t: net.apply(params, x, t, key), (time,), (jnp.ones_like(time),))
+        return jnp.sum(jnp.sin(out)) + jnp.sum(slope**2) * 1e-3
+
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+
+@pytest.mark.parametrize(
+    ("levels", "options"),
+    [(0, dict(scan=True)), (0, dict(remat=True)), (0, dict(scan=True, remat=True)), (1, dict(remat=True))],
+    ids=str,
+)
+def test_scanned_and_rematerialised_equal_unrolled(inputs, levels, options):
+    shape = dict(width=32, layers=2 - levels, levels=levels, dropout=0.3, **NORMS)
+    plain = UNet(**shape)
+    params = noisy(jax.jit(plain.init)(KEY, *inputs))
+    expected, expected_grads = value_and_grad(plain, params, *inputs, KEY)
+    got, grads = value_and_grad(UNet(**shape, **options), params, *inputs, KEY)
+    assert float(got) == pytest.approx(float(expected), rel=1e-5)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_grads))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), grads, expected_grads)
+
+
+def test_bfloat16_stays_near_float32_and_ends_in_it(inputs):
+    shape = dict(width=32, layers=2, dropout=0.0, cycles=(4.0, 8.0), **NORMS)
+    params = noisy(jax.jit(UNet(**shape).init)(KEY, *inputs), 0.02)
+    exact = jax.jit(UNet(**shape).apply)(params, *inputs)
+    rounded = jax.jit(UNet(**shape, dtype=jnp.bfloat16).apply)(params, *inputs)
+    assert rounded.dtype == jnp.float32
+    assert float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.03
+
+
+def test_dropout_needs_a_key_and_follows_it(inputs):
+    net = UNet(width=32, layers=1, dropout=0.5, **NORMS)
+    params = noisy(jax.jit(net.init)(KEY, *inputs))
+    apply = jax.jit(net.apply)
+    outputs = [apply(params, *inputs, key) for key in (None, KEY, KEY, jax.random.key(9))]
+    np.testing.assert_array_equal(outputs[1], outputs[2])
+    assert not np.allclose(outputs[0], outputs[1])
+    assert not np.allclose(outputs[1], outputs[3])
+
+
+def test_says_nothing_at_initialisation(inputs):
+    net = UNet(width=32, layers=1, **NORMS)
+    assert not np.any(net.apply(net.init(KEY, *inputs), *inputs))
+
+
+def test_time_embedding_against_its_formula():
+    time, width = 0.375, 8
+    f = 10000.0 ** (-np.arange(4) / 3)
+    expected = np.concatenate([np.sin(1000 * time * f), np.cos(1000 * time * f)])
+    np.testing.assert_allclose(sinusoids(jnp.asarray([time]), width)[0], expected, atol=1e-4)
+
+
+def test_fourier_features_keep_a_channels_frequencies_together():
+    z = jnp.asarray([[[[0.1, -0.3]]]])
+    sines = [np.sin(2 * np.pi * c * v) for v in (0.1, -0.3) for c in (1.0, 2.0)]
+    cosines = [np.cos(2 * np.pi * c * v) for v in (0.1, -0.3) for c in (1.0, 2.0)]
+    np.testing.assert_allclose(fourier_features(z, (1.0, 2.0))[0, 0, 0], [0.1, -0.3, *sines, *cosines], atol=1e-6)
+
+
+def test_max_pool_takes_the_largest_of_four():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(max_pool(x)[0, :, :, 0], [[5, 7], [13, 15]])

@@ -1,0 +1,69 @@
+"""DESIGN's map, drawn from the imports: who may know whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "diffenc_jax"
+# Each part, and the parts of the package that it may import besides itself.
+COMMON = {"errors"}
+MAY_IMPORT = {
+    "errors": set(),
+    "streams": set(),
+    "config": {"errors"},
+    "workdir": {"config", "errors"},
+    "nets": COMMON,
+    "diffusion": COMMON,
+    "data": COMMON | {"config"},
+    "stats": COMMON,
+    "interop": COMMON | {"model", "config", "diffusion", "nets"},
+    "model": COMMON | {"config", "diffusion", "nets"},
+    "evaluate": COMMON | {"config", "data", "diffusion", "model", "streams", "train", "workdir"},
+    "sample": COMMON | {"config", "model", "streams"},
+    "train": COMMON | {"config", "data", "diffusion", "evaluate", "model", "streams", "workdir"},
+    "modes": COMMON | {"config", "data", "diffusion", "evaluate", "model", "sample", "streams", "train", "workdir"},
+    "main": COMMON | {"config", "modes", "workdir"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path):
+    """Full names of all that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    if path == PACKAGE / "__init__.py":
+        return
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("diffenc_jax.")}
+    assert ours <= MAY_IMPORT[part(path)] | {part(path)}
+
+
+@pytest.mark.parametrize("name", ["losses", "samplers", "decoder", "gaussian", "times", "encoders"])
+def test_the_mathematics_knows_no_network(name):
+    assert not [i for i in imports(PACKAGE / "diffusion" / f"{name}.py") if "nets" in i or "flax" in i]
+
+
+def test_only_checkpoint_knows_orbax():
+    assert [p.name for p in FILES if any(i.startswith("orbax") for i in imports(p))] == ["checkpoint.py"]
+
+
+def test_only_sharding_names_mesh_axes():
+    named = [p.name for p in FILES if '"fsdp"' in p.read_text()]
+    assert named == ["sharding.py"]
+
+
+def test_statistics_and_data_import_no_jax():
+    for path in FILES:
+        if part(path) in ("data", "stats"):
+            assert not [i for i in imports(path) if i.split(".")[0] in ("jax", "flax")], path

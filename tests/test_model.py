@@ -1,0 +1,76 @@
+"""`build`: what it puts together, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.errors import InputError
+from diffenc_jax.model import ImageSpec, build
+from tests import tiny
+
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+
+
+def estimate(arm, **changes):
+    model = build(tiny.config(arm, **changes), SPEC)
+    params = jax.jit(model.init)(jax.random.key(0))
+    pixels = jnp.asarray(tiny.images(6))
+    noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
+    return model, params, pixels, noise
+
+
+@pytest.mark.parametrize("arm", ["diffenc", "nontrainable", "vdm"])
+def test_an_image_counts_for_itself(arm):
+    """The bound of a batch is that of its images one by one."""
+    model, params, pixels, noise = estimate(arm)
+    estimate_terms = jax.jit(model.terms)
+    together = np.stack(estimate_terms(params, pixels, noise))
+    for i in range(0, 6, 5):
+        alone = estimate_terms(params, pixels[i : i + 1], jax.tree.map(lambda a, i=i: a[i : i + 1], noise))
+        np.testing.assert_allclose(np.stack(alone)[:, 0], together[:, i], rtol=1e-4)
+
+
+def test_diffenc_starts_as_the_nontrainable_encoder():
+    """The encoder's network is zero at initialisation, and both score networks draw the same parameters."""
+    ours, theirs = (np.stack(jax.jit(m.terms)(p, x, n)) for m, p, x, n in map(estimate, ("diffenc", "nontrainable")))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_samples_are_pixels_of_the_seed():
+    model, params, *_ = estimate("diffenc")
+    draw = jax.jit(lambda key: model.sample(params, key, 5, 3))
+    images = draw(jax.random.key(0))
+    assert images.shape == (5, 4, 4, 1)
+    assert images.dtype == jnp.uint8
+    assert int(images.max()) < tiny.LEVELS
+    np.testing.assert_array_equal(images, draw(jax.random.key(0)))
+    assert np.any(images != draw(jax.random.key(1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear"),
+        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: identity, nontrainable, trainable"),
+        ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
+        ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
+        ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the images are 4x4"),
+        ({"model.score.groups": 5}, "model.score.groups=5 does not divide the 32 channels"),
+        ({"model.score.width": 33}, "model.score.width must be even"),
+        ({"model.score.width": 40}, "attention norms in 32 groups"),
+        ({"model.score.dropout": 1.0}, r"model.score.dropout must lie in \[0, 1\)"),
+        ({"model.score.typo": 1}, r"unknown configuration keys \['typo'\] in model.score; known: width"),
+        ({"model.schedule.gamma_min": 6.0}, "gamma_min=6 must lie below gamma_max=5"),
+        ({"model.encoder.kind": "identity"}, "model.encoder has no network to take the keys"),
+    ],
+)
+def test_refuses_in_one_line(changes, message):
+    config = tiny.config()
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        with config.unlocked(), config[section].ignore_type():
+            config[section][name] = value
+    with pytest.raises(InputError, match=message) as caught:
+        build(config, SPEC)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,36 @@
+"""A configuration small enough to compile in seconds, and images for it."""
+
+import numpy as np
+
+from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
+
+LEVELS = 17
+
+
+def config(arm="diffenc", **changes):
+    """4x4 images of one channel; `changes` by key, dots written as two underscores."""
+    norms = dict(groups=8, mid_groups=8, out_groups=8)
+    small = {
+        "data.source": "digits",
+        "data.levels": LEVELS,
+        "model.score": score_network(width=32, layers=1, **norms),
+        "model.encoder": encoder_network(width=32, layers=1, levels=1, **norms),
+        "train.steps": 8,
+        "train.batch_size": 8,
+        "train.learning_rate": 1e-3,
+        "train.warmup_steps": 2,
+        "train.ema_decay": 0.9,
+        "log.every_steps": 3,
+        "checkpoint.every_steps": 4,
+        "eval.every_steps": 100,
+        "eval.batch_size": 8,
+        "sample.num": 4,
+        "sample.depth": 3,
+    }
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    return with_changes(choose_arm(with_changes(recipe("tiny", arm), small), ARMS), named)
+
+
+def images(count=20, shape=(4, 4, 1), seed=0):
+    """Random uint8 [count, *shape] below LEVELS."""
+    return np.random.RandomState(seed).randint(0, LEVELS, (count, *shape)).astype(np.uint8)
