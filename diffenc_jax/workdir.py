@@ -60,17 +60,20 @@ def replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def rewind_metrics(workdir: Path, step: int) -> None:
-    """Drops the lines of metrics.jsonl beyond `step`: the run goes on from there and writes them again."""
+def read_metrics(workdir: Path) -> list[dict[str, float]]:
+    """The objects of metrics.jsonl; a line that a crash cut short is passed over."""
     path = workdir / METRICS_FILE
-    if path.exists():
-        lines = path.read_text().splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
-        replace(path, "".join(line + "\n" for line in kept))
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
 
 
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # cut short by a crash
+def rewind_metrics(workdir: Path, step: int) -> None:
+    """Drops what metrics.jsonl says beyond `step`: the run goes on from there and writes it again."""
+    kept = [row for row in read_metrics(workdir) if row["step"] <= step]
+    if (workdir / METRICS_FILE).exists():
+        replace(workdir / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from jax.sharding import Mesh
@@ -116,23 +116,23 @@ class _Run:
 
     def go(self, state: TrainState, start: int) -> tuple[TrainState, dict[str, Any]]:
         trainer, steps = self._trainer, self._trainer.settings.steps
-        record = None
-        for step in range(start + 1, steps + 1):
-            state, report = trainer._step(state, self._batch(step - 1))
+        for done in range(start, steps):
+            if done and done % trainer._evaluator.settings.every_steps == 0:
+                self._evaluate(done, state)
+                self._progress.resume(done)
+            state, report = trainer._step(state, self._batch(done))
+            step = done + 1
             self._pending.append((step, report))
             self._collect(IN_FLIGHT)
-            if step == start + 1:
+            if done == start:
                 self._collect(0)
-                self._progress.resume(step)
+                self._progress.resume(step)  # the first step was spent compiling
             stopping = self._shutdown.signal is not None
             if stopping or step == steps or step % trainer._saving.every_steps == 0:
                 self._collect(0)
                 self._checkpoints.save(step, state)
-            self._stop_if_asked(step)
-            if step < steps and step % trainer._evaluator.settings.every_steps == 0:
-                self._collect(0)
-                record = self._evaluate(step, state)
-                self._progress.resume(step)
+            if stopping:
+                self._stop(step)
         record = self._evaluate(max(start, steps), state)
         self._checkpoints.wait()
         return state, record
@@ -159,23 +159,23 @@ class _Run:
 
     def _evaluate(self, step: int, state: TrainState) -> dict[str, Any]:
         """The record of `step`; saves first if a signal comes while it is made."""
+        self._collect(0)
         trainer = self._trainer
         try:
             record = trainer._evaluator.record(state.ema, step, trainer._workdir, self._shutdown.check)
         except Interrupted:
             self._checkpoints.save(step, state)
-            self._stop_if_asked(step)
-            raise
+            self._stop(step)
         split = record["dataset"]["split"]
         self._writer.write(step, {f"{split}_{name}": value for name, value in record["bpd"].items()})
         self._progress.say(f"step {step}: {split} {format_record(record)}")
         return record
 
-    def _stop_if_asked(self, step: int) -> None:
-        if self._shutdown.signal is not None:
-            self._checkpoints.wait()
-            self._progress.say(f"stopped by a signal; step {step} is saved, the same command goes on from there")
-            self._shutdown.check()
+    def _stop(self, step: int) -> NoReturn:
+        """Waits for the save of `step` and raises Interrupted."""
+        self._checkpoints.wait()
+        self._progress.say(f"stopped by a signal; step {step} is saved, the same command goes on from there")
+        raise Interrupted(self._shutdown.signal)
 
 
 class MetricsWriter:
@@ -189,14 +189,23 @@ class MetricsWriter:
         from clu import metric_writers  # imports TensorFlow: seconds that only training should pay
 
         self._clu = metric_writers.create_default_writer(self._workdir, just_logging=not self._main)
+        self._written = set(map(_key, workdirs.read_metrics(self._workdir)))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._clu.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """One object of metrics.jsonl, and a point of each curve."""
+        """One object of metrics.jsonl, unless the run wrote it before it stopped, and a point of each curve."""
+        row = {"step": step, **scalars}
+        if _key(row) in self._written:
+            return
         self._clu.write_scalars(step, scalars)
         if self._main:
             with self._path.open("a") as file:
-                file.write(json.dumps({"step": step, **scalars}) + "\n")
+                file.write(json.dumps(row) + "\n")
+
+
+def _key(row: dict[str, float]) -> tuple[float, str]:
+    """Tells rows apart: the step, and whether they are of training or of a split."""
+    return row["step"], next(name for name in row if name != "step")

@@ -1,0 +1,82 @@
+"""Named data sets; CIFAR-10 through tensorflow-datasets' real preparation, on a generated archive."""
+
+import hashlib
+import io
+import tarfile
+
+import numpy as np
+import pytest
+
+from diffenc_jax.data.dataset import load
+from diffenc_jax.data.sources import SOURCES
+from diffenc_jax.errors import InputError
+from tests import tiny
+
+
+def test_synthetic_is_a_swirl_of_256_levels():
+    dataset = load(tiny.config(data__source="synthetic", data__levels=256), "train", "test")
+    assert dataset.shape == (1, 1, 2)
+    points = (dataset.splits["train"][:, 0, 0].astype(float) + 0.5) / 128 - 1
+    radius, angle = np.hypot(*points.T), np.arctan2(points[:, 1], points[:, 0])
+    # On the curve, angle = 3π r / 0.9 up to whole turns; the blur is 0.02.
+    off = np.angle(np.exp(1j * (angle - 3 * np.pi * radius / 0.9)))
+    off_radius = np.abs(off[radius > 0.3]) * 0.9 / (3 * np.pi)
+    assert off_radius.mean() == pytest.approx(0.02 * np.sqrt(2 / np.pi), rel=0.2)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"'cifar' is neither a known data set \(digits, synthetic, cifar10"):
+        load(tiny.config(data__source="cifar"), "train")
+
+
+@pytest.fixture
+def cifar_archive(tmp_path, monkeypatch):
+    """An archive in CIFAR-10's format, put by hand where the message says; its checksum made known."""
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.checksums import UrlInfo
+
+    rng = np.random.RandomState(0)
+    counts = {f"data_batch_{i}.bin": 4 for i in range(1, 6)} | {"test_batch.bin": 6}
+    rows = {
+        n: np.concatenate([rng.randint(0, 10, (c, 1)), rng.randint(0, 256, (c, 3072))], 1) for n, c in counts.items()
+    }
+    files = {name: value.astype(np.uint8).tobytes() for name, value in rows.items()}
+    files["batches.meta.txt"] = b"airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n"
+    archive = tmp_path / "downloads" / "manual" / "cifar-10-binary.tar.gz"
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    url_infos = tfds.builder("cifar10", data_dir=tmp_path).url_infos
+    known = UrlInfo(archive.stat().st_size, hashlib.sha256(archive.read_bytes()).hexdigest(), archive.name)
+    for url in list(url_infos):
+        monkeypatch.setitem(url_infos, url, known)
+    return tmp_path, rows["test_batch.bin"][:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+
+
+def test_cifar10_through_the_real_preparation(cifar_archive):
+    folder, test_images = cifar_archive
+    dataset = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "train", "test")
+    assert dataset.splits["train"].shape == (20, 32, 32, 3)
+    assert {i.tobytes() for i in dataset.splits["test"]} == {i.astype(np.uint8).tobytes() for i in test_images}
+    again = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "test")
+    assert again.sha256("test") == dataset.sha256("test")
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"), [("cifar10", "cifar-10-binary.tar.gz"), ("imagenet32", "Imagenet32_val_npz.zip")]
+)
+def test_what_cannot_be_downloaded_says_where_to_put_it(tmp_path, monkeypatch, name, archive):
+    def unresolved(*_):
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", unresolved)
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(InputError, match="cannot be downloaded") as caught:
+        SOURCES[name](tmp_path)
+    assert archive in str(caught.value)
+    assert str(tmp_path / "downloads" / "manual") in str(caught.value)

@@ -1,0 +1,203 @@
+"""Whole runs of a tiny model: stopped and resumed, poisoned, evaluated, sampled, refused."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from diffenc_jax import modes
+from diffenc_jax.errors import InputError, Interrupted, RunError
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.checkpoint import Checkpoints
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """20 images: three batches of 8 do not fill whole epochs, so that every stop is amid one."""
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(path, train=tiny.images(20), test=tiny.images(13, seed=1))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def unbroken(images, tmp_path_factory):
+    """A run of eight steps without a stop."""
+    workdir = tmp_path_factory.mktemp("unbroken") / "run"
+    modes.train(config(images), workdir)
+    return workdir
+
+
+def config(images, **changes) -> ConfigDict:
+    return tiny.config(data__source=images, **changes)
+
+
+def metrics(workdir):
+    """metrics.jsonl without what depends on the clock."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
+
+
+def ema(workdir, step, images):
+    model = build(config(images), ImageSpec((4, 4, 1), tiny.LEVELS))
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.restore_ema(step, jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def assert_same_run(a, b, images):
+    assert metrics(a) == metrics(b)
+    jax.tree.map(np.testing.assert_array_equal, ema(a, 8, images), ema(b, 8, images))
+
+
+def test_a_run_leaves_what_the_design_promises(unbroken):
+    record = json.loads((unbroken / "eval" / "test-8-continuous.json").read_text())
+    with np.load(unbroken / "eval" / "test-8-continuous.npz") as values:
+        nats = {name: values[name] for name in values.files}
+    assert {name: a.shape for name, a in nats.items()} == dict.fromkeys(
+        ("reconstruction", "latent", "diffusion"), (1, 13)
+    )
+    bits = {name: a.mean() / (16 * np.log(2)) for name, a in nats.items()}
+    assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
+    per_image = sum(nats.values())[0] / (16 * np.log(2))
+    assert record["standard_error"]["images"] == pytest.approx(per_image.std(ddof=1) / np.sqrt(13))
+    assert record["standard_error"]["noise"] is None
+    assert record["dataset"]["num_examples"] == 13
+    assert (record["step"], record["seed"], record["arm"]) == (8, 0, "diffenc")
+    assert [row["step"] for row in metrics(unbroken)] == [3, 6, 8]
+    assert json.loads((unbroken / "config.json").read_text())["train"]["steps"] == 8
+    assert (unbroken / "samples" / "8-depth3-seed0.png").exists()
+    assert any(p.name.startswith("events.out.tfevents") for p in unbroken.iterdir())
+
+
+def test_stopped_short_and_gone_on_is_unbroken(unbroken, images, tmp_path):
+    """Five of eight steps, amid an epoch and between two logs; then the rest."""
+    modes.train(config(images, train__steps=5), tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").open("a").write('{"step": 6, "bpd": 1.0}\n{"st')  # as a crash would leave it
+    modes.train(config(images), tmp_path / "run")
+    rows = [row for row in metrics(tmp_path / "run") if row["step"] != 5]  # the evaluation at step 5
+    assert rows == metrics(unbroken)
+    jax.tree.map(np.testing.assert_array_equal, ema(tmp_path / "run", 8, images), ema(unbroken, 8, images))
+
+
+def test_a_signal_saves_first(unbroken, images, tmp_path, monkeypatch):
+    """SIGTERM after the first log; the run says so, saves, and goes on to the same end."""
+    workdir = tmp_path / "run"
+
+    def kill_after_first_log():
+        while not (workdir / "metrics.jsonl").exists():
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=kill_after_first_log)
+    thread.start()
+    with pytest.raises(Interrupted) as stop:
+        modes.train(config(images, train__steps=10_000, checkpoint__every_steps=10_000), workdir)
+    thread.join()
+    assert stop.value.signal == signal.SIGTERM
+    with Checkpoints(workdir) as checkpoints:
+        stopped = checkpoints.latest_step()
+    assert 3 <= stopped < 10_000
+    whole = tmp_path / "whole"
+    modes.train(config(images, train__steps=stopped + 4), whole)
+    modes.train(config(images, train__steps=stopped + 4), workdir)
+    assert metrics(whole) == metrics(workdir)
+    ours, theirs = (ema(folder, stopped + 4, images) for folder in (workdir, whole))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
+    before = {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
+    rows = metrics(unbroken)
+    modes.train(config(images), unbroken)
+    assert before == {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
+    assert metrics(unbroken) == rows
+    assert "going on from step 8" in capsys.readouterr().out
+
+
+def test_a_run_that_is_no_longer_finite_stops_and_keeps_what_was_good(images, tmp_path):
+    poisoned = config(images, train__learning_rate=1e30, train__warmup_steps=6, checkpoint__every_steps=1)
+    with pytest.raises(
+        RunError, match=r"step (\d+): the loss or its gradient is not finite; the checkpoint of"
+    ) as stop:
+        modes.train(poisoned, tmp_path / "run")
+    bad = int(str(stop.value).split(":")[0].removeprefix("step "))
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        kept = checkpoints.latest_step()
+    assert kept == bad - 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ema(tmp_path / "run", kept, images)))
+
+
+def test_evaluation_does_not_depend_on_the_batch(unbroken, images):
+    """Per-image values for batches of 5 and 13, and passes that go on from one another."""
+    values = {}
+    for batch_size in (5, 13):
+        modes.evaluate(config(images, eval__batch_size=batch_size, eval__passes=3), unbroken)
+        path = unbroken / "eval" / "test-8-continuous"
+        with np.load(path.with_suffix(".npz")) as archive:
+            values[batch_size] = np.stack([archive[name] for name in ("reconstruction", "latent", "diffusion")])
+        record = json.loads(path.with_suffix(".json").read_text())
+        path.with_suffix(".json").unlink()
+    np.testing.assert_allclose(values[5], values[13], rtol=1e-5)
+    assert values[5].shape == (3, 3, 13)
+    means = values[13].sum(0).mean(1) / (16 * np.log(2))
+    assert record["standard_error"]["noise"] == pytest.approx(means.std(ddof=1) / np.sqrt(3), rel=1e-4)
+
+
+def test_sampling_follows_its_seed(unbroken, images):
+    pictures = []
+    for seed in (5, 6):
+        modes.draw(config(images, sample__seed=seed), unbroken)
+        pictures.append((unbroken / "samples" / f"8-depth3-seed{seed}.png").read_bytes())
+    assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "sample"])
+def test_another_configuration_is_refused_and_named(unbroken, images, mode):
+    before = {p: p.stat().st_mtime_ns for p in unbroken.rglob("*")}
+    other = config(images, seed=1, train__learning_rate=5e-4)
+    with pytest.raises(InputError, match=r"seed=1 \(there 0\); train.learning_rate=0.0005 \(there 0.001\)"):
+        modes.MODES[mode](other, unbroken)
+    assert before == {p: p.stat().st_mtime_ns for p in unbroken.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "message"),
+    [
+        ("eval", {}, "holds no run"),
+        ("sample", {}, "holds no run"),
+        ("train", {"data__source": "nowhere"}, "neither a known data set"),
+        ("train", {"train__batch_size": 0}, "train.batch_size=0 does not divide"),
+        ("train", {"eval__batch_size": 0}, "eval.batch_size must be at least 1"),
+        ("train", {"eval__split": "validation"}, "no split 'validation'"),
+        ("train", {"eval__passes": 0}, "eval.passes must be at least 1"),
+        ("train", {"sample__depth": 0}, "sample.depth must be at least 1"),
+        ("train", {"log__every_steps": 0}, "log.every_steps must be at least 1"),
+        ("train", {"checkpoint__every_steps": 0}, "checkpoint.every_steps must be at least 1"),
+        ("train", {"mesh__fsdp": 3}, "mesh.fsdp=3 does not divide the 1 devices"),
+        ("train", {"data__levels": 16}, "data.levels=16 admits 0 .. 15"),
+        ("train", {"other": ConfigDict({"a": 1})}, r"these differ: \['other'\]"),
+    ],
+)
+def test_bad_input_leaves_no_trace(images, tmp_path, mode, changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        modes.MODES[mode](
+            config(images, **changes) if "data__source" not in changes else tiny.config(**changes), tmp_path / "run"
+        )
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_without_a_checkpoint(images, tmp_path):
+    from diffenc_jax import workdir
+
+    workdir.claim(tmp_path, config(images))
+    for mode in ("eval", "sample"):
+        with pytest.raises(InputError, match="holds no checkpoint yet"):
+            modes.MODES[mode](config(images), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
