@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from diffenc_jax.config import flatten
 from diffenc_jax.errors import InputError, Interrupted, RunError
@@ -28,11 +28,12 @@ def parse(argv: list[str]) -> list[str]:
     """Parses the flags; what is wrong with them ends the process in one line."""
     try:
         rest = flags.FLAGS(argv)
-    except AttributeError:
-        fail(_unknown_key(argv))
-    except (OSError, flags.Error, TypeError, ValueError) as error:
-        fail(_last_line(error))
-    if CONFIG.value is None:
+        config = CONFIG.value
+        if config is not None:
+            config.keys()  # a file that could not be loaded only says so when it is used
+    except Exception as error:  # noqa: BLE001  a configuration is a program and may raise anything
+        fail(_unknown_key(argv) or _last_line(error))
+    if config is None:
         fail("--config is missing; give one such as --config=configs/digits.py")
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}")
@@ -67,31 +68,24 @@ def fail(message: str, code: int = 2) -> None:
 def _last_line(error: Exception) -> str:
     """The error itself, without the traceback that config_flags puts before it."""
     line = (str(error).strip().splitlines() or [repr(error)])[-1]
-    return line.removeprefix(f"{InputError.__module__}.{InputError.__name__}: ")
+    return line.removeprefix(f"{InputError.__module__}.{InputError.__name__}: ").strip()
 
 
-def _unknown_key(argv: list[str]) -> str:
-    """Which --config.key of `argv` the configuration does not have, and which it has beside it."""
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS([arg for arg in argv if not arg.startswith(("--config.", "-config."))])
-    known = flatten(CONFIG.value)
-    given = [
-        arg.lstrip("-").removeprefix("config.").split("=")[0] for arg in argv if arg.lstrip("-").startswith("config.")
-    ]
-    for key in given:
-        if key not in known and not isinstance(_get(CONFIG.value, key), ConfigDict):
-            section = key.rpartition(".")[0]
-            while section and not isinstance(_get(CONFIG.value, section), ConfigDict):
-                section = section.rpartition(".")[0]
-            beside = [name for name in known if name.startswith(f"{section}." if section else "")]
-            return f"unknown configuration key {key!r}; known: {', '.join(beside)}"
-    return f"the configuration does not take {given}"
-
-
-def _get(config: ConfigDict, key: str):
-    for part in key.split("."):
-        config = config.get(part) if isinstance(config, ConfigDict) else None
-    return config
+def _unknown_key(argv: list[str]) -> str | None:
+    """Which --config.key=value of `argv` the configuration does not have, and which it has beside it."""
+    overrides = [arg.lstrip("-").removeprefix("config.") for arg in argv if arg.lstrip("-").startswith("config.")]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[])
+    try:
+        values([argv[0], *(arg for arg in argv if arg.lstrip("-").startswith("config="))])
+        known = flatten(values.config)
+    except Exception:  # noqa: BLE001  then it is the configuration itself that cannot be read
+        return None
+    for key in (override.split("=")[0] for override in overrides):
+        if not any(name == key or name.startswith(f"{key}.") for name in known):
+            beside = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+            return f"unknown configuration key {key!r}; known: {', '.join(beside or known)}"
+    return None
 
 
 if __name__ == "__main__":

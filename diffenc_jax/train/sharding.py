@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from diffenc_jax.config import require
 
 # Below this many values a parameter is replicated: sharding it would save nothing and cost a message.
-MIN_SHARDED_SIZE = 2**14
+MIN_SHARDED_SIZE = 2**12
 
 
 def make_mesh(fsdp: int = 1) -> Mesh:

@@ -1,0 +1,59 @@
+"""The demonstration, whole: `python -m diffenc_jax.main --config=configs/digits.py`."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def start(workdir, *args):
+    command = [sys.executable, "-m", "diffenc_jax.main", "--config=configs/digits.py", f"--workdir={workdir}", *args]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_reaches_two_bits_a_dimension(tmp_path):
+    run = start(tmp_path / "run")
+    said, _ = run.communicate(timeout=900)
+    assert run.returncode == 0, said
+    record = json.loads((tmp_path / "run" / "eval" / "test-1500-continuous.json").read_text())
+    assert record["bpd"]["total"] < 2.0
+    assert record["dataset"]["num_examples"] == 297
+    for part in ("reconstruction", "latent", "diffusion", "per-pixel histogram", "uniform, log2 17", "4.0875"):
+        assert part in said
+    assert f"samples: {tmp_path}/run/samples/1500-depth250-seed0.png" in said
+
+
+@pytest.mark.slow
+def test_killed_without_warning_it_goes_on_bit_for_bit(tmp_path):
+    """kill -9 amid an epoch and between two checkpoints."""
+    few = ["--config.train.steps=40", "--config.checkpoint.every_steps=12", "--config.log.every_steps=10"]
+    few += ["--config.eval.passes=1", "--config.sample.depth=2"]
+    whole = start(tmp_path / "whole", *few)
+    assert whole.wait(timeout=300) == 0
+    broken = start(tmp_path / "broken", *few)
+    while not (tmp_path / "broken" / "metrics.jsonl").exists() or "20" not in steps(tmp_path / "broken"):
+        assert broken.poll() is None
+        time.sleep(0.02)
+    broken.send_signal(signal.SIGKILL)
+    broken.wait()
+    again = start(tmp_path / "broken", *few)
+    said, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert "going on from step 12" in said or "going on from step 24" in said
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+
+
+def rows(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in lines]
+
+
+def steps(workdir):
+    return [str(row["step"]) for row in rows(workdir)]
