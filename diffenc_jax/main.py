@@ -46,7 +46,7 @@ def main(_: list[str]) -> None:
 
     from diffenc_jax import modes, workdir
 
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
     config = CONFIG.value
     folder = Path(WORKDIR.value) if WORKDIR.value else workdir.default_workdir(config)
     try:
