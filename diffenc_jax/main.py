@@ -5,6 +5,7 @@ python -m diffenc_jax.main --config=configs/digits.py[:arm] [--workdir=DIR] [--m
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -42,8 +43,6 @@ def parse(argv: list[str]) -> list[str]:
 
 def main(_: list[str]) -> None:
     """Runs the chosen mode."""
-    import jax
-
     from diffenc_jax import modes, workdir
 
     logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
@@ -51,12 +50,21 @@ def main(_: list[str]) -> None:
     folder = Path(WORKDIR.value) if WORKDIR.value else workdir.default_workdir(config)
     try:
         if DISTRIBUTED.value:
-            jax.distributed.initialize()
+            _join_cluster()
         modes.MODES[MODE.value](config, folder)
     except (InputError, RunError) as error:
         fail(str(error), code=2 if isinstance(error, InputError) else 1)
-    except Interrupted as stop:
-        sys.exit(128 + stop.signal)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        sys.exit(128 + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT))
+
+
+def _join_cluster() -> None:
+    import jax
+
+    try:
+        jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"--distributed found no cluster to join: {_last_line(error)}") from error
 
 
 def fail(message: str, code: int = 2) -> None:

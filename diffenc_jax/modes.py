@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from diffenc_jax import workdir as workdirs
@@ -48,7 +49,9 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     model = _build(config, dataset)
     evaluator = Evaluator(model, config, dataset, mesh)
     params = _read_ema(model, workdir, step, mesh)
-    record = evaluator.record(params, step, workdir)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"evaluating step {step}", total=evaluator.batches)
+        record = evaluator.record(params, step, workdir, lambda: progress.advance(task))
     console.print(f"step {step}: {record['dataset']['split']} {format_record(record)}", highlight=False)
     console.print(_by_term(record), highlight=False)
 

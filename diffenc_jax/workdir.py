@@ -42,15 +42,17 @@ def check(workdir: Path, config: ConfigDict, must_exist: bool) -> None:
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:
-    """Writes the configuration that `workdir` is from now on a run of."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(nested(config), indent=1, sort_keys=True) + "\n"
-    replace(workdir / CONFIG_FILE, text)
+    """Writes the configuration that `workdir` is from now on a run of.
 
-
-def nested(config: ConfigDict) -> dict:
-    """The configuration as plain nested values."""
-    return json.loads(config.to_json_best_effort())
+    Raises:
+      InputError: nothing can be written there.
+    """
+    text = json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        replace(workdir / CONFIG_FILE, text)
+    except OSError as error:
+        raise InputError(f"{workdir} cannot be written to: {error.strerror}; give another --workdir") from error
 
 
 def replace(path: Path, text: str) -> None:

@@ -57,21 +57,20 @@ class Trainer:
     """A run: everything checked on construction, before anything is compiled or written."""
 
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh, workdir: Path):
-        self._model, self._config, self._dataset, self._mesh = model, config, dataset, mesh
-        self._workdir = workdir
+        self.config, self.dataset, self.mesh, self.workdir = config, dataset, mesh, workdir
         self.settings = unpack(TrainConfig, config.train, "train")
         sharding.check_batch(mesh, self.settings.batch_size, "train.batch_size")
-        self._log_every = unpack(LogConfig, config.log, "log").every_steps
-        self._saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
-        self._evaluator = Evaluator(model, config, dataset, mesh)
+        self.log_every = unpack(LogConfig, config.log, "log").every_steps
+        self.saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
+        self.evaluator = Evaluator(model, config, dataset, mesh)
 
         optimizer = make_optimizer(self.settings)
-        self._init = partial(init_state, model, optimizer, config.seed)
-        shapes = jax.eval_shape(self._init)
-        self._shardings = sharding.of_state(mesh, shapes)
-        self._abstract = abstract_like(shapes, self._shardings)
-        step = partial(train_step, model, optimizer, self.settings.ema_decay, config.seed, self._log_every)
-        self._step = jit_train_step(step, mesh, self._shardings)
+        self.init = partial(init_state, model, optimizer, config.seed)
+        shapes = jax.eval_shape(self.init)
+        self.shardings = sharding.of_state(mesh, shapes)
+        self.abstract = abstract_like(shapes, self.shardings)
+        step = partial(train_step, model, optimizer, self.settings.ema_decay, config.seed, self.log_every)
+        self.step = jit_train_step(step, mesh, self.shardings)
 
     def run(self, console: Console) -> tuple[TrainState, dict[str, Any]]:
         """Trains to the last step; returns the state and the record of its evaluation.
@@ -80,23 +79,23 @@ class Trainer:
           RunError: the loss or its gradient is no longer finite; the checkpoints before are kept.
           Interrupted: a signal came; the state is saved.
         """
-        workdirs.claim(self._workdir, self._config)
-        with Shutdown() as shutdown, Checkpoints(self._workdir, self._saving.keep_every_steps) as checkpoints:
+        workdirs.claim(self.workdir, self.config)
+        with Shutdown() as shutdown, Checkpoints(self.workdir, self.saving.keep_every_steps) as checkpoints:
             state, start = self._restore_or_init(checkpoints)
-            workdirs.rewind_metrics(self._workdir, start)
+            workdirs.rewind_metrics(self.workdir, start)
             if start:
-                console.print(f"going on from step {start} of {self._workdir}", highlight=False)
+                console.print(f"going on from step {start} of {self.workdir}", highlight=False)
             with (
                 RunProgress(console, start, self.settings.steps, self.settings.batch_size) as progress,
-                MetricsWriter(self._workdir, self._config) as writer,
+                MetricsWriter(self.workdir, self.config) as writer,
             ):
                 return _Run(self, checkpoints, shutdown, progress, writer).go(state, start)
 
     def _restore_or_init(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         step = checkpoints.latest_step()
         if step is None:
-            return jax.jit(self._init, out_shardings=self._shardings)(), 0
-        return checkpoints.restore(step, self._abstract), step
+            return jax.jit(self.init, out_shardings=self.shardings)(), 0
+        return checkpoints.restore(step, self.abstract), step
 
 
 class _Run:
@@ -117,10 +116,10 @@ class _Run:
     def go(self, state: TrainState, start: int) -> tuple[TrainState, dict[str, Any]]:
         trainer, steps = self._trainer, self._trainer.settings.steps
         for done in range(start, steps):
-            if done and done % trainer._evaluator.settings.every_steps == 0:
+            if done and done % trainer.evaluator.settings.every_steps == 0:
                 self._evaluate(done, state)
                 self._progress.resume(done)
-            state, report = trainer._step(state, self._batch(done))
+            state, report = trainer.step(state, self._batch(done))
             step = done + 1
             self._pending.append((step, report))
             self._collect(IN_FLIGHT)
@@ -128,7 +127,7 @@ class _Run:
                 self._collect(0)
                 self._progress.resume(step)  # the first step was spent compiling
             stopping = self._shutdown.signal is not None
-            if stopping or step == steps or step % trainer._saving.every_steps == 0:
+            if stopping or step == steps or step % trainer.saving.every_steps == 0:
                 self._collect(0)
                 self._checkpoints.save(step, state)
             if stopping:
@@ -139,9 +138,9 @@ class _Run:
 
     def _batch(self, index: int) -> jax.Array:
         trainer = self._trainer
-        images = trainer._dataset.splits["train"]
-        rows = batch_indices(len(images), trainer._config.seed, index, trainer.settings.batch_size)
-        return sharding.to_devices(trainer._mesh, images[rows])
+        images = trainer.dataset.splits["train"]
+        rows = batch_indices(len(images), trainer.config.seed, index, trainer.settings.batch_size)
+        return sharding.to_devices(trainer.mesh, images[rows])
 
     def _collect(self, keep: int) -> None:
         """Looks at finished steps until at most `keep` are in flight."""
@@ -152,7 +151,7 @@ class _Run:
                 kept = f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
                 raise RunError(f"step {step}: the loss or its gradient is not finite; {kept}")
             self._progress.advance(step)
-            if step % self._trainer._log_every == 0:
+            if step % self._trainer.log_every == 0:
                 scalars = report.meter.scalars()
                 rate = self._progress.log(step, scalars)
                 self._writer.write(step, scalars | {"images_per_second": rate})
@@ -162,7 +161,7 @@ class _Run:
         self._collect(0)
         trainer = self._trainer
         try:
-            record = trainer._evaluator.record(state.ema, step, trainer._workdir, self._shutdown.check)
+            record = trainer.evaluator.record(state.ema, step, trainer.workdir, self._shutdown.check)
         except Interrupted:
             self._checkpoints.save(step, state)
             self._stop(step)
