@@ -34,7 +34,7 @@ def run(*args, **environment):
         ([DIGITS, "--config.train.steps=many"], "flag --config.train.steps=many: invalid literal for int()"),
         ([DIGITS, "--config.train.steps.more=1"], "unknown configuration key 'train.steps.more'"),
         (["--config=configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
-        (["--config=README.md"], "no attribute 'get_config'"),
+        (["--config=tests/tiny.py"], "no attribute 'get_config'"),
         ([DIGITS, "--config.train.steps"], "Missing value for flag --config.train.steps"),
         ([DIGITS, "--mode=fly"], "value should be one of <train|eval|sample>"),
         ([DIGITS, "--depth=3"], "Unknown command line flag 'depth'"),
