@@ -9,7 +9,6 @@ from diffenc_jax.config import differences, require
 from diffenc_jax.errors import InputError
 
 CONFIG_FILE = "config.json"
-METRICS_FILE = "metrics.jsonl"
 
 
 def default_workdir(config: ConfigDict) -> Path:
@@ -34,6 +33,7 @@ def check(workdir: Path, config: ConfigDict, must_exist: bool) -> None:
         stored = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    require(isinstance(stored, dict), f"{path} holds no configuration")
     different = differences(config, stored)
     require(
         not different,
@@ -60,22 +60,3 @@ def replace(path: Path, text: str) -> None:
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_text(text)
     temporary.replace(path)
-
-
-def read_metrics(workdir: Path) -> list[dict[str, float]]:
-    """The objects of metrics.jsonl; a line that a crash cut short is passed over."""
-    path = workdir / METRICS_FILE
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
-
-
-def rewind_metrics(workdir: Path, step: int) -> None:
-    """Drops what metrics.jsonl says beyond `step`: the run goes on from there and writes it again."""
-    kept = [row for row in read_metrics(workdir) if row["step"] <= step]
-    if (workdir / METRICS_FILE).exists():
-        replace(workdir / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))

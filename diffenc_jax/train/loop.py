@@ -1,6 +1,5 @@
 """The training loop: batches in, checkpoints and metrics out; it goes on where it stopped."""
 
-import json
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from diffenc_jax.train.progress import RunProgress
 from diffenc_jax.train.shutdown import Shutdown
 from diffenc_jax.train.state import TrainState, init_state
 from diffenc_jax.train.step import Report, jit_train_step, train_step
+from diffenc_jax.train.writer import MetricsWriter
 
 # More steps in flight gain nothing, and without a bound fake CPU devices deadlock.
 IN_FLIGHT = 2
@@ -82,12 +82,11 @@ class Trainer:
         workdirs.claim(self.workdir, self.config)
         with Shutdown() as shutdown, Checkpoints(self.workdir, self.saving.keep_every_steps) as checkpoints:
             state, start = self._restore_or_init(checkpoints)
-            workdirs.rewind_metrics(self.workdir, start)
             if start:
                 console.print(f"going on from step {start} of {self.workdir}", highlight=False)
             with (
                 RunProgress(console, start, self.settings.steps, self.settings.batch_size) as progress,
-                MetricsWriter(self.workdir, self.config) as writer,
+                MetricsWriter(self.workdir, start) as writer,
             ):
                 return _Run(self, checkpoints, shutdown, progress, writer).go(state, start)
 
@@ -107,7 +106,7 @@ class _Run:
         checkpoints: Checkpoints,
         shutdown: Shutdown,
         progress: RunProgress,
-        writer: "MetricsWriter",
+        writer: MetricsWriter,
     ):
         self._trainer, self._checkpoints, self._shutdown = trainer, checkpoints, shutdown
         self._progress, self._writer = progress, writer
@@ -175,36 +174,3 @@ class _Run:
         self._checkpoints.wait()
         self._progress.say(f"stopped by a signal; step {step} is saved, the same command goes on from there")
         raise Interrupted(self._shutdown.signal)
-
-
-class MetricsWriter:
-    """metrics.jsonl, and the same in TensorBoard's files through CLU."""
-
-    def __init__(self, workdir: Path, config: ConfigDict):
-        self._path, self._workdir, self._config = workdir / workdirs.METRICS_FILE, workdir, config
-        self._main = jax.process_index() == 0
-
-    def __enter__(self) -> "MetricsWriter":
-        from clu import metric_writers  # imports TensorFlow: seconds that only training should pay
-
-        self._clu = metric_writers.create_default_writer(self._workdir, just_logging=not self._main)
-        self._written = set(map(_key, workdirs.read_metrics(self._workdir)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._clu.close()
-
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        """One object of metrics.jsonl, unless the run wrote it before it stopped, and a point of each curve."""
-        row = {"step": step, **scalars}
-        if _key(row) in self._written:
-            return
-        self._clu.write_scalars(step, scalars)
-        if self._main:
-            with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-
-
-def _key(row: dict[str, float]) -> tuple[float, str]:
-    """Tells rows apart: the step, and whether they are of training or of a split."""
-    return row["step"], next(name for name in row if name != "step")

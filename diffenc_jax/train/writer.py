@@ -1,0 +1,61 @@
+"""The run's metrics: metrics.jsonl, and the same in TensorBoard's files through CLU."""
+
+import json
+from pathlib import Path
+
+import jax
+
+from diffenc_jax.workdir import replace
+
+Row = dict[str, float]
+
+
+class MetricsWriter:
+    """Appends objects {"step": .., name: value, ..} to a workdir's metrics.jsonl.
+
+    A resumed run writes what it wrote before it stopped once again: what lies beyond its first
+    step is dropped on opening, and what is there already is not repeated.
+    """
+
+    def __init__(self, workdir: Path, start: int):
+        self._workdir, self._start = workdir, start
+        self._path = workdir / "metrics.jsonl"
+        self._main = jax.process_index() == 0
+
+    def __enter__(self) -> "MetricsWriter":
+        from clu import metric_writers  # imports TensorFlow: seconds that only training should pay
+
+        self._clu = metric_writers.create_default_writer(self._workdir, just_logging=not self._main)
+        rows = [row for row in self._read() if row["step"] <= self._start]
+        self._written = set(map(_key, rows))
+        if self._main and self._path.exists():
+            replace(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clu.close()
+
+    def write(self, step: int, scalars: Row) -> None:
+        """One object of metrics.jsonl, and a point of each curve."""
+        row = {"step": step, **scalars}
+        if _key(row) in self._written:
+            return
+        self._clu.write_scalars(step, scalars)
+        if self._main:
+            with self._path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def _read(self) -> list[Row]:
+        """What is there; a line that a crash cut short is passed over."""
+        rows = []
+        for line in self._path.read_text().splitlines() if self._path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
+
+
+def _key(row: Row) -> tuple[float, str]:
+    """Tells rows apart: the step, and whether they are of training or of a split."""
+    return row["step"], next(name for name in row if name != "step")
