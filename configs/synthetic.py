@@ -2,26 +2,27 @@
 
   python -m diffenc_jax.main --config=configs/synthetic.py
 
-REACHES
+Reaches 6.80 bits/dim in three minutes on two cores (the density itself: 6.27; uniform: 8). 2.8 M
+parameters. Samples are drawn as a scatter plot.
 """
 
 from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
 
 
 def get_config(arm="diffenc"):
+    # One group: a single pixel has nothing else to take statistics over. Nothing to pool in it either.
+    plain = dict(layers=1, levels=0, dropout=0.0, groups=1, mid_groups=1, out_groups=1)
+    waves = (128.0, 64.0, 32.0, 16.0, 8.0)  # the swirl's scales, in bins; the published 2 and 1 are those of images
     changes = {
-        "model.score": score_network(width=128, layers=2, dropout=0.0, groups=8, mid_groups=8, out_groups=8),
-        # Nothing to pool in a single pixel.
-        "model.encoder": encoder_network(
-            width=32, layers=1, levels=0, dropout=0.0, groups=8, mid_groups=8, out_groups=8
-        ),
-        "train.steps": 3000,
+        "model.score": score_network(width=128, fourier_bins=waves, **plain),
+        "model.encoder": encoder_network(width=32, **plain),
+        "train.steps": 5000,
         "train.batch_size": 128,
         "train.learning_rate": 2e-3,
-        "train.ema_decay": 0.999,
+        "train.ema_decay": 0.99,
         "log.every_steps": 100,
         "checkpoint.every_steps": 1000,
-        "checkpoint.keep_every_steps": 3000,
+        "checkpoint.keep_every_steps": 5000,
         "eval.every_steps": 1000,
         "eval.batch_size": 1000,
         "sample.num": 2000,
