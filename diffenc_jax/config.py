@@ -40,7 +40,7 @@ def encoder_network(**changes: Any) -> ConfigDict:
 
 
 def recipe(name: str, arm: str) -> ConfigDict:
-    """The recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789, appendix), the base of every configuration."""
+    """The recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), the base of every configuration."""
     config = ConfigDict()
     config.name = name
     config.arm = arm

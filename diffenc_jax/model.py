@@ -102,8 +102,10 @@ class Model:
         low, high = self.time_range
 
         def apply(x, gamma):
-            # One order of operations everywhere: the embedding multiplies this rounding by 1000.
-            time = (gamma - low) / (high - low)
+            # The embedding multiplies this rounding by 1000. Behind the barrier compilers see no constant,
+            # and divide as written instead of multiplying by a rounded reciprocal.
+            span = jax.lax.optimization_barrier(jnp.asarray(high - low, gamma.dtype))
+            time = (gamma - low) / span
             return net.apply({"params": params}, x, time, dropout_key)
 
         return apply

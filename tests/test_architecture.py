@@ -1,4 +1,4 @@
-"""DESIGN's map, drawn from the imports: who may know whom."""
+"""The package's map, drawn from the imports: who may know whom."""
 
 import ast
 from pathlib import Path

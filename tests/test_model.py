@@ -51,7 +51,7 @@ def test_samples_are_pixels_of_the_seed():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear"),
+        ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear, learned_linear"),
         ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: identity, nontrainable, trainable"),
         ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),

@@ -1,4 +1,4 @@
-"""Between pixels and the real line: p(pixel | z_0), its likelihood and its mode (MATH sections 1, 4)."""
+"""Between pixels and the real line: p(pixel | z_0), its likelihood and its mode (arXiv 2107.00630, section 3)."""
 
 import jax
 import jax.numpy as jnp

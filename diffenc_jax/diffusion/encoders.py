@@ -1,4 +1,4 @@
-"""Encoders x -> x_t = f(x, γ), the depth-dependent mean of q(z_t | x) (DiffEnc, section 3; MATH section 2).
+"""Encoders x -> x_t = f(x, γ), the depth-dependent mean of q(z_t | x) (arXiv 2310.19789).
 
 An encoder gives x_t, and the slope (dx_t/dγ) / σ_t² that the continuous loss needs. Add one
 here and in `ENCODERS`, and the contract tests take it up.
@@ -29,7 +29,7 @@ class Identity:
     """x_t = x: VDM."""
 
     needs_network: ClassVar[bool] = False
-    # How much of σ_t² x̂ the generative mean adds to make up for the encoder's drift (MATH section 3).
+    # How much of σ_t² x̂ the generative mean adds to make up for the encoder's drift.
     compensation: ClassVar[float] = 0.0
 
     def mean(self, x: Float[Array, "b *d"], gamma: Float[Array, " b"]) -> Float[Array, "b *d"]:

@@ -1,4 +1,4 @@
-"""The bound -log p(x) <= reconstruction + latent + diffusion, in nats an example (MATH section 4).
+"""The bound -log p(x) <= reconstruction + latent + diffusion, in nats an example (arXiv 2310.19789; arXiv 2107.00630).
 
 Networks come in as callables: `encoder` (see encoders.py), `predict_v(z_t, γ) -> v̂` and
 `schedule(t) -> γ`.
@@ -94,7 +94,7 @@ def diffusion(
     """The continuous-time loss at t; its mean over t ~ U(0, 1) is the bound's term.
 
     ½ γ'(t) e^(-γ_t) ‖x_t - dx_t/dγ - (1 + k σ_t²) x̂‖², where k = 0 for the identity and 1 for an
-    encoder (`Encoder.compensation`; DiffEnc, eq. 18). With x_t - x̂ = -σ_t (v_t - v̂) and
+    encoder (`Encoder.compensation`). With x_t - x̂ = -σ_t (v_t - v̂) and
     dx_t/dγ = σ_t² slope it is computed as
 
       ½ γ'(t) α_t² ‖v_t - v̂ + σ_t (slope + k x̂)‖²,

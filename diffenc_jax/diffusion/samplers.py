@@ -1,4 +1,4 @@
-"""Ancestral sampling from the generative model (MATH sections 3, 6)."""
+"""Ancestral sampling from the generative model (arXiv 2107.00630, appendix A; with an encoder, arXiv 2310.19789)."""
 
 from collections.abc import Callable
 

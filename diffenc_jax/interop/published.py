@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
+
+from diffenc_jax.config import encoder_network, recipe, require, score_network, with_changes
+from diffenc_jax.errors import lookup
 
 _BLOCK = {
     "GroupNorm_0": "norm_0",
@@ -42,6 +46,56 @@ _PREFIXES = [
 _UNPOOL = re.compile(r"encdec/inner_encoder/enc_model/up_blocks_(\d+)/conv_trans/(kernel|bias)")
 
 
+_KINDS = {"VDM2_V": "identity", "S4V_NT": "nontrainable", "S3VA": "trainable"}
+_SCHEDULES = {"fixed": "fixed_linear", "train_scalar": "learned_linear"}
+_OUTER_GROUPS = 32  # of all norms of the published encoders but the middle's and the last
+
+
+def configuration(meta: Mapping[str, Any]) -> ConfigDict:
+    """Our configuration of a published model, from its own description (`meta` of a reference file).
+
+    Raises:
+      InputError: it is of a kind that is not known here.
+    """
+    height = meta["shape"][0]
+    score, encoder = meta["score"], meta["encoder"]
+    groups = dict.fromkeys(("groups", "mid_groups", "out_groups"), score["groups"])
+    bins = tuple(meta["vocab_size"] / 2 ** (k + 1) for k in score["fourier"])
+    network = dict(width=score["n_embd"], layers=score["n_layer"], dropout=score["p_dropout"])
+    changes = {
+        "data.levels": meta["vocab_size"],
+        "model.score": score_network(fourier_bins=bins, **network, **groups),
+        "model.encoder": ConfigDict({"kind": lookup("published model type", meta["ddpm_type"], _KINDS)}),
+        "model.schedule": ConfigDict(
+            {
+                "kind": lookup("published schedule", meta["gamma_type"], _SCHEDULES),
+                "gamma_min": meta["gamma_min"],
+                "gamma_max": meta["gamma_max"],
+            }
+        ),
+    }
+    if encoder is not None:
+        changes["model.encoder"] = _encoder(encoder, height)
+    return with_changes(recipe("published", meta["ddpm_type"]), changes)
+
+
+def _encoder(meta: Mapping[str, Any], height: int) -> ConfigDict:
+    """The encoder network: 'unet' pools once a layer, 'unet_mult_res' until the image is odd or small."""
+    require(
+        bool(meta["tanh"] and meta["pooling"]) and meta["channel_scaling"] == "double",
+        "a published encoder without tanh, pooling or doubled channels is not known here",
+    )
+    lookup("published encoder", meta["m_type"], {"unet": None, "unet_mult_res": None})
+    layers, groups = meta["n_layer"], meta["groups"]
+    levels, mid_groups = layers, groups
+    if meta["m_type"] == "unet_mult_res":
+        levels, mid_groups = 1, _OUTER_GROUPS
+        while (height >> levels) % 2 == 0 and height >> levels > 8:
+            levels += 1
+    shape = dict(width=meta["n_embd"], layers=layers, levels=levels)
+    return encoder_network(**shape, groups=_OUTER_GROUPS, mid_groups=mid_groups, out_groups=groups)
+
+
 def our_name(name: str, levels: int) -> str:
     """The path in our tree of the published parameter `name`; 'blocks[i]' is row i of a stack.
 
@@ -52,6 +106,8 @@ def our_name(name: str, levels: int) -> str:
     Raises:
       KeyError: the published code has no such parameter.
     """
+    if name in ("gamma/w", "gamma/b"):
+        return name.replace("gamma", "schedule")
     if match := _UNPOOL.fullmatch(name):
         return f"encoder/unpool_{levels - 1 - int(match[1])}/{match[2]}"
     for pattern, ours, parts in _PREFIXES:
@@ -73,10 +129,20 @@ def to_ours(published: Mapping[str, np.ndarray], levels: int) -> dict[str, Any]:
             at = path.index("blocks") + 1
             stacks.setdefault((*path[:at], *path[at + 1 :]), {})[int(path[at])] = value
         else:
-            _insert(tree, path, value)
+            _insert(tree, path, value.reshape(()) if path[0] == "schedule" else value)
     for path, rows in stacks.items():
         _insert(tree, path, np.stack([rows[i] for i in range(len(rows))]))
     return tree
+
+
+def from_ours(tree: Mapping[str, Any], name: str, levels: int) -> Any:
+    """What `tree`, of the form of our parameters, holds for the published parameter `name`."""
+    path, row = our_name(name, levels).split("/"), None
+    if "blocks" in path:
+        row = int(path.pop(path.index("blocks") + 1))
+    for key in path:
+        tree = tree[key]
+    return tree if row is None else tree[row]
 
 
 def _insert(tree: dict[str, Any], path, value) -> None:

@@ -5,6 +5,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 HIGHEST = jax.lax.Precision.HIGHEST
 MAX_PERIOD = 10_000.0
@@ -22,7 +23,7 @@ def sinusoids(time: jax.Array, width: int) -> jax.Array:
       [B, width] float32.
     """
     half = width // 2
-    frequencies = jnp.exp(jnp.arange(half, dtype=time.dtype) * (-math.log(MAX_PERIOD) / (half - 1)))
+    frequencies = np.exp(np.arange(half, dtype=time.dtype) * np.asarray(-math.log(MAX_PERIOD) / (half - 1), time.dtype))
     angles = (TIME_SCALE * time)[:, None] * frequencies[None, :]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
@@ -45,7 +46,9 @@ class TimeEmbedding(nn.Module):
 
 
 def fourier_features(z: jax.Array, cycles: tuple[float, ...]) -> jax.Array:
-    """[z, sines, cosines] of 2π c z for c in `cycles`, a channel's frequencies side by side (VDM, appendix C).
+    """[z, sines, cosines] of 2π c z for c in `cycles`, a channel's frequencies side by side.
+
+    arXiv 2107.00630, section 4.5.
 
     Args:
       z: [B, H, W, C] float32.

@@ -7,6 +7,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN
 
+from diffenc_jax.errors import InputError
 from diffenc_jax.train.state import TrainState
 
 KEEP_LATEST = 2
@@ -30,7 +31,9 @@ class Checkpoints:
             read_only=keep_every_steps is None,
             cleanup_tmp_directories=keep_every_steps is not None,
         )
-        self._manager = ocp.CheckpointManager(workdir.absolute() / FOLDER, item_names=("state", "ema"), options=options)
+        self._folder = workdir.absolute() / FOLDER
+        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "ema")}
+        self._manager = ocp.CheckpointManager(self._folder, item_handlers=handlers, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -55,16 +58,41 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
-        """The state of `step`, laid out as the shardings of `abstract`'s ShapeDtypeStructs say."""
+        """The state of `step`, laid out as the shardings of `abstract`'s ShapeDtypeStructs say.
+
+        Raises:
+          InputError: it is another model's.
+        """
+        self._check_fits(step, abstract.ema)
         items = {"state": abstract.replace(ema=None), "ema": abstract.ema}
         args = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
         restored = self._manager.restore(step, args=ocp.args.Composite(**args))
         return restored["state"].replace(ema=restored["ema"])
 
     def restore_ema(self, step: int, abstract: Any) -> Any:
-        """The EMA parameters of `step` alone."""
+        """The EMA parameters of `step` alone; see `restore`."""
+        self._check_fits(step, abstract)
         restored = self._manager.restore(step, args=ocp.args.Composite(ema=ocp.args.StandardRestore(abstract)))
         return restored["ema"]
+
+    def _check_fits(self, step: int, abstract: Any) -> None:
+        """Raises InputError unless the EMA of `step` has the names and shapes of `abstract`.
+
+        A workdir's configuration does not change, but the images that it names may.
+        """
+        ours, theirs = _shapes(abstract), _shapes(self._manager.item_metadata(step)["ema"])
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise InputError(
+                    f"{self._folder / str(step)} is of another model, perhaps of other images: {name} is "
+                    f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
+                )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """{'score/conv_in/kernel': (3, 3, 3, 128), ...}."""
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in paths}
 
 
 def abstract_like(shapes: Any, shardings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""AdamW after a linear warm-up, as published (arXiv 2107.00630, appendix B.1; arXiv 2310.19789)."""
+"""AdamW after a linear warm-up, as published (arXiv 2107.00630, arXiv 2310.19789)."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -193,6 +193,19 @@ def test_bad_input_leaves_no_trace(images, tmp_path, mode, changes, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_images_that_no_longer_fit_the_model(tmp_path):
+    """The file that the configuration names holds colour pictures where it held grey ones."""
+    path = tmp_path / "images.npz"
+    settings = tiny.config("vdm", data__source=str(path), train__steps=1)
+    for channels, modes_to_try in ((1, []), (3, ["eval", "sample", "train"])):
+        np.savez(path, train=tiny.images(20, (4, 4, channels)), test=tiny.images(8, (4, 4, channels)))
+        if not modes_to_try:
+            modes.train(settings, tmp_path / "run")
+        for mode in modes_to_try:
+            with pytest.raises(InputError, match=r"of another model, perhaps of other images: score/conv_in/kernel"):
+                modes.MODES[mode](settings, tmp_path / "run")
+
+
 def test_a_workdir_without_a_checkpoint(images, tmp_path):
     from diffenc_jax import workdir
 

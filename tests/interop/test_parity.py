@@ -1,0 +1,49 @@
+"""The command that holds this code against the published one."""
+
+from pathlib import Path
+
+import numpy as np
+
+from diffenc_jax.interop import parity
+
+VDM = Path(__file__).parent.parent / "reference" / "vdm.npz"
+
+
+def spoiled(tmp_path, **changes):
+    with np.load(VDM) as archive:
+        arrays = dict(archive) | changes
+    np.savez(tmp_path / "spoiled.npz", **{name: array for name, array in arrays.items() if array is not None})
+    return str(tmp_path / "spoiled.npz")
+
+
+def test_agreement_exits_with_0_and_a_difference_with_1(tmp_path, capsys):
+    assert parity.main([str(VDM)]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("loss_recon", "loss_latent", "loss_diffusion", "bpd", "v_hat", "z_out"))
+    with np.load(VDM) as archive:
+        v_hat = archive["v_hat"] * np.float32(1.001)
+    assert parity.main([spoiled(tmp_path, v_hat=v_hat)]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if "beyond" in line]
+    assert [line.split()[0] for line in failed] == ["v_hat"]
+
+
+def test_gradients_are_compared_by_name(tmp_path, capsys):
+    """A gradient as large as the whole is told from ours, one that vanishes passes."""
+    name = "score_model/conv_out/bias"
+    wrong = spoiled(tmp_path, **{f"grad:{name}": np.ones(3, np.float32)})
+    assert parity.main([wrong]) == 1
+    assert f"grad:{name}" in capsys.readouterr().out
+
+
+def test_bad_files_end_in_one_line(tmp_path, capsys):
+    (tmp_path / "empty.npz").touch()
+    for path, message in (
+        (str(tmp_path / "empty.npz"), "cannot be read as a reference file"),
+        (str(tmp_path / "absent.npz"), "cannot be read as a reference file"),
+        (spoiled(tmp_path, z_in=None), "'z_in' is unknown or missing"),
+    ):
+        assert parity.main([path]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {path}")
+        assert message in said
+        assert said.count("\n") == 1
