@@ -83,7 +83,8 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     """Replaces values or whole sections, given by keys such as 'model.encoder'; returns `config`."""
     for key, value in changes.items():
         section, _, name = key.rpartition(".")
-        (config[section] if section else config)[name] = value
+        # A copy, so that an override of one configuration does not reach the others made of the same section.
+        (config[section] if section else config)[name] = ConfigDict(value) if isinstance(value, ConfigDict) else value
     return config
 
 
