@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from diffenc_jax import model as models
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.diffusion.samplers import ancestral_step
@@ -17,7 +16,6 @@ from diffenc_jax.interop import published
 
 FOLDER = Path(__file__).parent.parent / "reference"
 LEVELS = 2  # of the published two-layer encoder
-ARM_OF = {"VDM2_V": "vdm", "S4V_NT": "nontrainable", "S3VA": "diffenc"}
 
 
 class Reference:
@@ -27,15 +25,8 @@ class Reference:
         with np.load(FOLDER / f"{name}.npz") as archive:
             self.arrays = {name: a if a.dtype.kind == "U" else jnp.asarray(a) for name, a in archive.items()}
         meta = json.loads(str(self.arrays["meta"]))
-        config = with_changes(
-            recipe("reference", ARM_OF[meta["ddpm_type"]]),
-            {
-                "model.score": score_network(width=meta["score"]["n_embd"], layers=meta["score"]["n_layer"]),
-                "model.encoder": encoder_network(width=32, layers=2, mid_groups=16),
-            },
-        )
         spec = models.ImageSpec(tuple(meta["shape"]), meta["vocab_size"])
-        self.model = models.build(choose_arm(config, ARMS), spec)
+        self.model = models.build(published.configuration(meta), spec)
         self.params = published.to_ours(self.prefixed("param:"), LEVELS)
         self.noise = losses.Noise(*(self.arrays[name] for name in ("t", "eps_0", "eps_t")))
 
