@@ -27,7 +27,7 @@ def results(tmp_path_factory):
 def test_eight_devices_train_and_evaluate_as_one(results, mesh):
     """Up to float32's order of summation, which AdamW's first steps enlarge to a share of the learning rate."""
     one, eight = results[1, 1], results[mesh]
-    np.testing.assert_allclose(eight["nats"], one["nats"], rtol=2e-3)
+    np.testing.assert_allclose(eight["nats"], one["nats"], rtol=2e-3, atol=1e-5)  # some are 1e-5 nats in all
     assert float(eight["bpd"]) == pytest.approx(float(one["bpd"]), rel=1e-4)
     moved = np.abs(one["params"] - eight["params"])
     assert np.quantile(moved, 0.99) < 1e-5
