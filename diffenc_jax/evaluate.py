@@ -78,11 +78,12 @@ class Evaluator:
         as it is.
         """
         path = workdir / "eval" / f"{self.settings.split}-{step}-continuous.json"
-        if known := self._read(path, step):
+        description = self._describe(step)
+        if known := _read(path, description):
             return known
         start = time.perf_counter()
         nats = self.nats(params, on_batch)
-        record = self._describe(step) | summarize(nats, self._model.spec.dims)
+        record = description | summarize(nats, self._model.spec.dims)
         record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         record["seconds"] = round(time.perf_counter() - start, 3)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,14 +137,15 @@ class Evaluator:
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         }
 
-    def _read(self, path: Path, step: int) -> dict[str, Any] | None:
-        try:
-            record = json.loads(path.read_text())
-        except (OSError, ValueError):
-            return None
-        ours = self._describe(step)
-        same = all(record.get(key) == ours[key] for key in ("config_hash", "dataset", "estimator"))
-        return record if same else None
+
+def _read(path: Path, description: dict[str, Any]) -> dict[str, Any] | None:
+    """The record at `path`, if there is one and it is of what `description` describes."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    same = all(record.get(key) == description[key] for key in ("config_hash", "dataset", "estimator"))
+    return record if same else None
 
 
 def _estimate(
@@ -158,7 +160,9 @@ def _estimate(
     """
     key = stream(seed, "eval")
     u = jax.random.uniform(jax.random.fold_in(key, 0))
-    golden = (indices.astype(jnp.uint32) * GOLDEN).astype(jnp.float32) / 2.0**32  # exact, unlike a float product
+    golden = (indices.astype(jnp.uint32) * GOLDEN).astype(
+        jnp.float32
+    ) / 2.0**32  # the product is exact, unlike a float's
     t = jnp.mod(u + golden + number / passes, 1.0)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), indices)
     pass_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
