@@ -1,5 +1,7 @@
 """`build`: what it puts together, and what it refuses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,8 @@ def test_diffenc_starts_as_the_nontrainable_encoder():
 
 def test_samples_are_pixels_of_the_seed():
     model, params, *_ = estimate("diffenc")
-    draw = jax.jit(lambda key: model.sample(params, key, 5, 3))
+    steps = model.steps(params, dataclasses.replace(model.loss, depth=3))
+    draw = jax.jit(lambda key: model.sample(params, key, 5, steps))
     images = draw(jax.random.key(0))
     assert images.shape == (5, 4, 4, 1)
     assert images.dtype == jnp.uint8
