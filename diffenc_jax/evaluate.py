@@ -57,13 +57,50 @@ class EvalConfig:
         return section
 
 
+@dataclass(frozen=True)
+class Estimator:
+    """How a likelihood is estimated.
+
+    Attributes:
+      loss: depth, variance ratio and times.
+      passes: how often every image is looked at.
+      calibration: what the steps of a `loss` that is to be fitted come from; else None.
+    """
+
+    loss: LossConfig
+    passes: int
+    calibration: Calibration | None = None
+
+    def describe(self, seed: int) -> dict[str, Any]:
+        """The record's 'estimator', under noise of `seed`."""
+        loss = self.loss
+        description = {
+            "kind": "continuous" if loss.depth is None else "discrete",
+            "depth": loss.depth,
+            "variance_ratio": loss.variance_ratio,
+            "passes": self.passes,
+            "seed": seed,
+        }
+        if loss.depth is not None:
+            description |= {"extrapolation": loss.extrapolation, "times": loss.times}
+        if loss.fitted:
+            description["fit"] = self.calibration.description
+        return description
+
+    def steps(self, model: Model, params: Params) -> Steps | None:
+        """The steps of a finite depth; None at infinite depth."""
+        if self.loss.depth is None:
+            return None
+        return self.calibration.steps(self.loss) if self.loss.fitted else model.steps(params, self.loss)
+
+
 class Evaluator:
-    """The bound on every image of a split, compiled once for any number of checkpoints."""
+    """The bound on every image of a split, compiled once for any number of checkpoints and depths."""
 
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh):
         self._model, self._config, self._dataset, self._mesh = model, config, dataset, mesh
         self.settings = EvalConfig.of(config, mesh)
-        self._draw = jax.jit(partial(draw_noise, model, self.settings.seed, self.settings.passes))
+        self._draw = jax.jit(partial(draw_noise, model, self.settings.seed))
         # Places on the path are found apart, so that the networks are compiled once for all depths.
         self._instant, self._step = jax.jit(model.instant), jax.jit(lambda steps, t: steps.at(t))
         self._estimate = jax.jit(
@@ -71,19 +108,25 @@ class Evaluator:
             out_shardings=sharding.replicated(mesh),
         )
 
-    @property
-    def batches(self) -> int:
+    def estimator(self, params: Params) -> Estimator:
+        """The one that the configuration asks for; `params` are what it is fitted to, if it is fitted."""
+        loss, calibration = self._model.loss, None
+        if loss.fitted:
+            calibration = Calibration(self._model, params, self._config, self._dataset, self._mesh)
+        return Estimator(loss, self.settings.passes, calibration)
+
+    def batches(self, passes: int) -> int:
         """How often `on_batch` will be called."""
         images = len(self._dataset.splits[self.settings.split])
-        return self.settings.passes * math.ceil(images / self.settings.batch_size)
+        return passes * math.ceil(images / self.settings.batch_size)
 
     def record(
         self,
         params: Params,
         step: int,
         workdir: Path,
-        loss: LossConfig | None = None,
-        calibration: Calibration | None = None,
+        estimator: Estimator | None = None,
+        folder: str = "eval",
         on_batch: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Evaluates `params`, writes the record and the values it comes from, and returns the record.
@@ -93,20 +136,18 @@ class Evaluator:
 
         Args:
           params: of the run in `workdir` at `step`.
-          loss: depth, ratio and times to evaluate at, instead of the model's own.
-          calibration: for a `loss` that is to be fitted; made from the data set if it is not given.
+          estimator: instead of the configuration's.
+          folder: of the workdir, for the record.
           on_batch: called after every batch.
         """
-        loss = self._model.loss if loss is None else loss
-        if loss.fitted and calibration is None:
-            calibration = Calibration(self._model, params, self._config, self._dataset, self._mesh)
-        description = self._describe(step, workdir, loss, calibration)
-        path = workdir / "eval" / f"{self.settings.split}-{step}-{estimator_name(description['estimator'])}.json"
+        estimator = self.estimator(params) if estimator is None else estimator
+        description = self._describe(step, workdir, estimator)
+        path = workdir / folder / f"{self.settings.split}-{step}-{estimator_name(description['estimator'])}.json"
         if known := _read(path, description):
             return known
         start = time.perf_counter()
-        steps = self._steps(params, loss, calibration)
-        nats = self.nats(params, steps, on_batch)
+        steps = estimator.steps(self._model, params)
+        nats = self.nats(params, estimator.passes, steps, on_batch)
         record = description | summarize(nats, self._model.spec.dims)
         record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         record["seconds"] = round(time.perf_counter() - start, 3)
@@ -116,18 +157,12 @@ class Evaluator:
         replace(path, json.dumps(record, indent=1) + "\n")
         return record
 
-    def _steps(self, params: Params, loss: LossConfig, calibration: Calibration | None) -> Steps | None:
-        """The steps of a finite depth; None at infinite depth."""
-        if loss.depth is None:
-            return None
-        return calibration.steps(loss) if loss.fitted else self._model.steps(params, loss)
-
     def nats(
-        self, params: Params, steps: Steps | None = None, on_batch: Callable[[], None] = lambda: None
+        self, params: Params, passes: int, steps: Steps | None = None, on_batch: Callable[[], None] = lambda: None
     ) -> np.ndarray:
         """The bound by term, float64 [3, passes, images], in nats; through `steps`, or at infinite depth."""
         images = self._dataset.splits[self.settings.split]
-        nats = np.empty((len(Terms._fields), self.settings.passes, len(images)))
+        nats = np.empty((len(Terms._fields), passes, len(images)))
         pending = []
 
         def collect():
@@ -135,10 +170,10 @@ class Evaluator:
             nats[:, number, batch.indices[: batch.valid]] = np.asarray(values)[:, : batch.valid]
             on_batch()
 
-        for number in range(self.settings.passes):
+        for number in range(passes):
             for batch in eval_batches(images, self.settings.batch_size):
                 pixels, indices = (sharding.to_devices(self._mesh, a) for a in (batch.images, batch.indices))
-                noise = self._draw(indices, jnp.int32(number))
+                noise = self._draw(jnp.int32(passes), indices, jnp.int32(number))
                 at = self._instant(params, noise.t) if steps is None else self._step(steps, noise.t)
                 pending.append((number, batch, self._estimate(params, pixels, noise, at)))
                 if len(pending) > IN_FLIGHT:
@@ -147,19 +182,8 @@ class Evaluator:
             collect()
         return nats
 
-    def _describe(self, step: int, workdir: Path, loss: LossConfig, calibration: Calibration | None) -> dict[str, Any]:
+    def _describe(self, step: int, workdir: Path, estimator: Estimator) -> dict[str, Any]:
         trained, split = workdirs.read(workdir), self.settings.split
-        estimator = {
-            "kind": "continuous" if loss.depth is None else "discrete",
-            "depth": loss.depth,
-            "variance_ratio": loss.variance_ratio,
-            "passes": self.settings.passes,
-            "seed": self.settings.seed,
-        }
-        if loss.depth is not None:
-            estimator |= {"extrapolation": loss.extrapolation, "times": loss.times}
-        if loss.fitted:
-            estimator["fit"] = calibration.description
         return {
             "step": step,
             "seed": trained["seed"],
@@ -172,7 +196,7 @@ class Evaluator:
                 "num_examples": len(self._dataset.splits[split]),
                 "sha256": self._dataset.sha256(split),
             },
-            "estimator": estimator,
+            "estimator": estimator.describe(self.settings.seed),
             "software": {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}},
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         }
@@ -188,7 +212,7 @@ def _read(path: Path, description: dict[str, Any]) -> dict[str, Any] | None:
     return record if same else None
 
 
-def draw_noise(model: Model, seed: int, passes: int, indices: jax.Array, number: jax.Array) -> Noise:
+def draw_noise(model: Model, seed: int, passes: jax.Array, indices: jax.Array, number: jax.Array) -> Noise:
     """The noise of pass `number` for the images at `indices` [B] of their split.
 
     An image's noise comes from (seed, index, pass) alone, so that its value does not depend on

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -13,19 +12,18 @@ from rich.progress import Progress
 from rich.table import Table
 
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.calibrate import FIT_SPLIT, steps_for
-from diffenc_jax.config import check_sections, require, unpack
+from diffenc_jax.calibrate import steps_for
+from diffenc_jax.config import check_sections, unpack
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import Dataset, load
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluate import EvalConfig, Evaluator, format_record
+from diffenc_jax.evaluate import Evaluator, format_record
 from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
 from diffenc_jax.sample import SampleConfig, sample, write
-from diffenc_jax.streams import stream
 from diffenc_jax.train import sharding
-from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
 from diffenc_jax.train.loop import Trainer
+from diffenc_jax.trained import open_trained
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -37,7 +35,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     sampling = SampleConfig.of(config)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
-    model = _build(config, dataset)
+    model = build(config, ImageSpec(dataset.shape, dataset.levels))
     state, record = Trainer(model, config, dataset, mesh, workdir).run(console)
     steps = _sampling_steps(model, state.ema, config, dataset, mesh)
     picture = _sample(model, state.ema, steps, record["step"], sampling, workdir)
@@ -45,60 +43,31 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
-    """Evaluates the newest checkpoint's EMA parameters on the whole of `config.eval.split`."""
+    """Evaluates the newest checkpoint's EMA parameters on the whole of `config.eval.split`, as `config.loss` says."""
     console = Console()
-    step, mesh = _open(config, workdir)
-    EvalConfig.of(config, mesh)
-    dataset = _load(config)
-    model = _build(config, dataset)
-    evaluator = Evaluator(model, config, dataset, mesh)
-    params = _read_ema(model, workdir, step, mesh)
+    run = open_trained(config, workdir, fitting=_loss(config).fitted)
+    evaluator = Evaluator(run.model, config, run.dataset, run.mesh)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"evaluating step {step}", total=evaluator.batches)
-        record = evaluator.record(params, step, workdir, on_batch=lambda: progress.advance(task))
-    console.print(f"step {step}: {record['dataset']['split']} {format_record(record)}", highlight=False)
+        task = progress.add_task(f"evaluating step {run.step}", total=evaluator.batches(config.eval.passes))
+        record = evaluator.record(run.params, run.step, workdir, on_batch=lambda: progress.advance(task))
+    console.print(f"step {run.step}: {record['dataset']['split']} {format_record(record)}", highlight=False)
     console.print(_by_term(record), highlight=False)
 
 
 def draw(config: ConfigDict, workdir: Path) -> None:
     """Draws a grid of samples from the newest checkpoint's EMA parameters."""
-    step, mesh = _open(config, workdir)
     sampling = SampleConfig.of(config)
-    dataset = _load(config)
-    model = _build(config, dataset)
-    params = _read_ema(model, workdir, step, mesh)
-    steps = _sampling_steps(model, params, config, dataset, mesh)
-    picture = _sample(model, params, steps, step, sampling, workdir)
-    Console().print(f"step {step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
+    run = open_trained(config, workdir, fitting=_loss(config).fitted)
+    steps = _sampling_steps(run.model, run.params, config, run.dataset, run.mesh)
+    picture = _sample(run.model, run.params, steps, run.step, sampling, workdir)
+    Console().print(f"step {run.step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
 
 
 MODES = {"train": train, "eval": evaluate, "sample": draw}
 
 
-def _open(config: ConfigDict, workdir: Path) -> tuple[int, Mesh]:
-    """The newest step of a trained workdir, and the mesh to read it onto."""
-    check_sections(config)
-    workdirs.check(workdir, config, must_exist=True)
-    with Checkpoints(workdir) as checkpoints:
-        step = checkpoints.latest_step()
-    require(step is not None, f"{workdir} holds no checkpoint yet; train it first")
-    return step, sharding.make_mesh(config.mesh.fsdp)
-
-
-def _load(config: ConfigDict) -> Dataset:
-    """The split to evaluate on, and the one to fit on where something is to be fitted."""
-    fitted = unpack(LossConfig, config.loss, "loss").fitted
-    return load(config, *dict.fromkeys((config.eval.split, FIT_SPLIT) if fitted else (config.eval.split,)))
-
-
-def _build(config: ConfigDict, dataset: Dataset) -> Model:
-    return build(config, ImageSpec(dataset.shape, dataset.levels))
-
-
-def _read_ema(model: Model, workdir: Path, step: int, mesh: Mesh) -> Params:
-    shapes = jax.eval_shape(model.init, stream(0, "params"))
-    with Checkpoints(workdir) as checkpoints:
-        return checkpoints.restore_ema(step, abstract_like(shapes, sharding.of_state(mesh, shapes)))
+def _loss(config: ConfigDict) -> LossConfig:
+    return unpack(LossConfig, config.loss, "loss")
 
 
 def _sampling_steps(model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Steps:

@@ -23,8 +23,10 @@ MAY_IMPORT = {
     "evaluate": COMMON | {"calibrate", "config", "data", "diffusion", "model", "streams", "train", "workdir"},
     "sample": COMMON | {"config", "diffusion", "model", "streams"},
     "train": COMMON | {"config", "data", "diffusion", "evaluate", "model", "streams", "workdir"},
+    "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
     "modes": COMMON
-    | {"calibrate", "config", "data", "diffusion", "evaluate", "model", "sample", "streams", "train", "workdir"},
+    | {"calibrate", "config", "data", "diffusion", "evaluate", "model", "sample", "train", "trained", "workdir"},
+    "depth_study": COMMON | {"calibrate", "cli", "config", "evaluate", "model", "trained", "workdir"},
     "main": COMMON | {"config", "modes", "workdir"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

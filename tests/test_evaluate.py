@@ -17,7 +17,7 @@ class Probe:
 
 
 def handed(indices, number, passes, seed=0):
-    return np.asarray(jnp.stack(draw_noise(Probe(), seed, passes, jnp.asarray(indices), jnp.int32(number))))
+    return np.asarray(jnp.stack(draw_noise(Probe(), seed, jnp.int32(passes), jnp.asarray(indices), jnp.int32(number))))
 
 
 def test_times_are_spread_over_images_and_passes():
