@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from diffenc_jax.config import require, unpack
 from diffenc_jax.diffusion import decoder, losses, samplers
 from diffenc_jax.diffusion.encoders import ENCODERS, Encoder
+from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import Noise, Terms
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.errors import InputError, lookup
@@ -45,6 +46,7 @@ class Model:
     encoder_kind: type[Encoder]
     encoder_net: UNet | None
     time_range: tuple[float, float]
+    prediction: str
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters {'score', 'schedule', and 'encoder' where there is one}, float32."""
@@ -85,10 +87,11 @@ class Model:
         return partial(self.schedule.apply, {"params": params["schedule"]})
 
     def predict_v(self, params: Params, dropout_key: jax.Array | None = None) -> losses.PredictV:
-        """(z_t, γ [B]) -> v̂: the network's output on top of z_t."""
+        """(z_t, γ [B]) -> v̂: the network's output on top of z_t, taken as what `prediction` names."""
 
         def predict(z_t, gamma):
-            return z_t + self._network(self.score, params["score"], dropout_key)(z_t, gamma)
+            output = z_t + self._network(self.score, params["score"], dropout_key)(z_t, gamma)
+            return PREDICTIONS[self.prediction](z_t, output, gamma)
 
         return predict
 
@@ -168,6 +171,8 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
     section = dict(config.model)
     schedule, time_range = _build_schedule(section.pop("schedule"), spec)
     score_config, encoder_config = section.pop("score"), dict(section.pop("encoder"))
+    prediction = section.pop("prediction", None)
+    lookup("model.prediction", prediction, PREDICTIONS)
     options = unpack(_Compute, section, "model").resolve()
 
     encoder_kind = lookup("encoder", encoder_config.pop("kind"), ENCODERS)
@@ -183,6 +188,7 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
         encoder_kind=encoder_kind,
         encoder_net=encoder_net,
         time_range=time_range,
+        prediction=prediction,
     )
 
 
