@@ -65,7 +65,10 @@ def test_samples_are_pixels_of_the_seed():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear, learned_linear"),
+        (
+            {"model.schedule.kind": "cosine"},
+            "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, learned_linear, monotone",
+        ),
         ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: identity, nontrainable, trainable"),
         ({"model.prediction": "score"}, "unknown model.prediction 'score'; known: eps, v, x"),
         ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
