@@ -31,6 +31,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     console = Console()
     check_sections(config)
     workdirs.check(workdir, config, must_exist=False)
+    _check_trainable(workdir)
     sampling = SampleConfig.of(config)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
@@ -66,6 +67,17 @@ def draw(config: ConfigDict, workdir: Path) -> None:
 
 
 MODES = {"train": train, "eval": evaluate, "sample": draw}
+
+
+def _check_trainable(workdir: Path) -> None:
+    """Raises InputError if what `workdir` holds can be evaluated and sampled from, but not trained on."""
+    with Checkpoints(workdir) as checkpoints:
+        step = checkpoints.latest_step()
+        require(
+            step is None or not checkpoints.holds_ema_alone(step),
+            f"{workdir} holds averaged parameters only, no optimizer state, so training cannot go on from them; "
+            "give another --workdir",
+        )
 
 
 def _open(config: ConfigDict, workdir: Path) -> tuple[int, Mesh]:

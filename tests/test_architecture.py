@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "diffusion": COMMON,
     "data": COMMON | {"config"},
     "stats": COMMON,
-    "interop": COMMON | {"model", "config", "diffusion", "nets"},
+    "interop": COMMON | {"cli", "config", "data", "diffusion", "model", "nets", "train", "workdir"},
     "model": COMMON | {"config", "diffusion", "nets"},
     "evaluate": COMMON | {"config", "data", "diffusion", "model", "streams", "train", "workdir"},
     "sample": COMMON | {"config", "model", "streams"},
