@@ -52,6 +52,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
         dict(
             score=score_network(),
             encoder=encoder_network(),
+            prediction="v",  # what the score network's output estimates: v, eps or x
             # gamma_min None: 0.166 of a pixel's bin, -13.3 for 256 levels.
             schedule=dict(kind="fixed_linear", gamma_min=placeholder(float), gamma_max=5.0),
             dtype="float32",  # what the networks' blocks compute in: float32 or bfloat16

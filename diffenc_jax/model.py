@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from diffenc_jax.config import LEARNED, require, unpack
 from diffenc_jax.diffusion import decoder, losses, samplers
 from diffenc_jax.diffusion.encoders import ENCODERS, Encoder
+from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import Noise, Terms
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Extrapolation, Instant, Step, Steps, still
@@ -49,6 +50,7 @@ class Model:
     encoder_kind: type[Encoder]
     encoder_net: UNet | None
     time_range: tuple[float, float]
+    prediction: str
     loss: "LossConfig"
 
     def init(self, key: jax.Array) -> Params:
@@ -127,10 +129,11 @@ class Model:
         return partial(self.schedule.apply, {"params": params["schedule"]})
 
     def predict_v(self, params: Params, dropout_key: jax.Array | None = None) -> losses.PredictV:
-        """(z_t, γ [B]) -> v̂: the network's output on top of z_t."""
+        """(z_t, γ [B]) -> v̂: the network's output on top of z_t, taken as what `prediction` names."""
 
         def predict(z_t, gamma):
-            return z_t + self._network(self.score, params["score"], dropout_key)(z_t, gamma)
+            output = z_t + self._network(self.score, params["score"], dropout_key)(z_t, gamma)
+            return PREDICTIONS[self.prediction](z_t, output, gamma)
 
         return predict
 
@@ -258,6 +261,8 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
     section = dict(config.model)
     schedule, time_range = _build_schedule(section.pop("schedule"), spec)
     score_config, encoder_config = section.pop("score"), dict(section.pop("encoder"))
+    prediction = section.pop("prediction", None)
+    lookup("model.prediction", prediction, PREDICTIONS)
     options = unpack(_Compute, section, "model").resolve()
 
     encoder_kind = lookup("encoder", encoder_config.pop("kind"), ENCODERS)
@@ -273,6 +278,7 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
         encoder_kind=encoder_kind,
         encoder_net=encoder_net,
         time_range=time_range,
+        prediction=prediction,
         loss=unpack(LossConfig, config.loss, "loss"),
     )
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.calibrate import steps_for
-from diffenc_jax.config import check_sections, unpack
+from diffenc_jax.config import check_sections, require, unpack
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import Dataset, load
 from diffenc_jax.diffusion.losses import Terms
@@ -22,6 +22,7 @@ from diffenc_jax.evaluate import Evaluator, format_record
 from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
 from diffenc_jax.sample import SampleConfig, sample, write
 from diffenc_jax.train import sharding
+from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.trained import open_trained
 
@@ -32,6 +33,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     console = Console()
     check_sections(config)
     workdirs.check(workdir, config, must_exist=False)
+    _check_trainable(workdir)
     sampling = SampleConfig.of(config)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
@@ -68,6 +70,17 @@ MODES = {"train": train, "eval": evaluate, "sample": draw}
 
 def _loss(config: ConfigDict) -> LossConfig:
     return unpack(LossConfig, config.loss, "loss")
+
+
+def _check_trainable(workdir: Path) -> None:
+    """Raises InputError if what `workdir` holds can be evaluated and sampled from, but not trained on."""
+    with Checkpoints(workdir) as checkpoints:
+        step = checkpoints.latest_step()
+        require(
+            step is None or not checkpoints.holds_ema_alone(step),
+            f"{workdir} holds averaged parameters only, no optimizer state, so training cannot go on from them; "
+            "give another --workdir",
+        )
 
 
 def _sampling_steps(model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Steps:

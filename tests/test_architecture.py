@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "diffusion": COMMON,
     "data": COMMON | {"config"},
     "stats": COMMON,
-    "interop": COMMON | {"model", "config", "diffusion", "nets"},
+    "interop": COMMON | {"cli", "config", "data", "diffusion", "model", "nets", "train", "workdir"},
     "model": COMMON | {"config", "diffusion", "nets"},
     "calibrate": COMMON | {"config", "data", "diffusion", "model", "streams", "train"},
     "evaluate": COMMON | {"calibrate", "config", "data", "diffusion", "model", "streams", "train", "workdir"},
@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "modes": COMMON
     | {"calibrate", "config", "data", "diffusion", "evaluate", "model", "sample", "train", "trained", "workdir"},
     "depth_study": COMMON | {"calibrate", "cli", "config", "evaluate", "model", "trained", "workdir"},
-    "main": COMMON | {"config", "modes", "workdir"},
+    "cli": COMMON | {"config", "workdir"},
+    "main": COMMON | {"cli", "modes"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

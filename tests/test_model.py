@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.errors import InputError
 from diffenc_jax.model import ImageSpec, build
 from tests import tiny
@@ -39,6 +40,19 @@ def test_diffenc_starts_as_the_nontrainable_encoder():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_the_network_says_is_what_the_configuration_names(prediction):
+    """v̂ by hand, from the network's output on top of z_t."""
+    model, params, _, noise = estimate("vdm", model__prediction=prediction)
+    bias = jnp.full_like(params["score"]["conv_out"]["bias"], 0.25)  # a network that says a quarter everywhere
+    params["score"]["conv_out"] = params["score"]["conv_out"] | {"bias": bias}
+    z, gamma = noise.eps_t, model.gamma(params)(noise.t)
+    alpha, sigma = (np.sqrt(jax.nn.sigmoid(sign * gamma))[:, None, None, None] for sign in (-1, 1))
+    said = z + 0.25
+    expected = {"v": said, "eps": (said - sigma * z) / alpha, "x": (alpha * z - said) / sigma}[prediction]
+    np.testing.assert_allclose(model.predict_v(params)(z, gamma), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_samples_are_pixels_of_the_seed():
     model, params, *_ = estimate("diffenc")
     steps = model.steps(params, dataclasses.replace(model.loss, depth=3))
@@ -54,8 +68,12 @@ def test_samples_are_pixels_of_the_seed():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear, learned_linear"),
+        (
+            {"model.schedule.kind": "cosine"},
+            "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, learned_linear, monotone",
+        ),
         ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: identity, nontrainable, trainable"),
+        ({"model.prediction": "score"}, "unknown model.prediction 'score'; known: eps, v, x"),
         ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
         ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the images are 4x4"),

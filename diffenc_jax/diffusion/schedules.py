@@ -1,15 +1,20 @@
 """Noise schedules: increasing maps t in [0, 1] -> γ = -log SNR (arXiv 2107.00630, section 3.2).
 
 A schedule is a linen module, so that a learned one brings its parameters; add one here and in
-`SCHEDULES`, and the contract tests take it up.
+`SCHEDULES`, and the contract tests take it up. Its `interior` names the parameters, if any, that
+leave the end points γ(0) and γ(1) where they are: the bound at infinite depth does not depend on
+them, so they are free to make its estimate less noisy (section 3.2 and appendix I.2).
 """
 
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from diffenc_jax.errors import InputError
 
 PUBLISHED_GAMMA_MIN = -13.3
 PUBLISHED_GAMMA_MAX = 5.0
@@ -26,6 +31,8 @@ class FixedLinear(nn.Module):
     gamma_min: float
     gamma_max: float
 
+    interior: ClassVar[tuple[str, ...]] = ()
+
     @nn.compact
     def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
         return self.gamma_min + _rounded((self.gamma_max - self.gamma_min) * t)
@@ -40,11 +47,100 @@ class LearnedLinear(nn.Module):
     gamma_min: float
     gamma_max: float
 
+    interior: ClassVar[tuple[str, ...]] = ()
+
     @nn.compact
     def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
         w = self.param("w", nn.initializers.constant(self.gamma_max - self.gamma_min), ())
         b = self.param("b", nn.initializers.constant(self.gamma_min), ())
         return b + _rounded(jnp.abs(w) * t)
+
+
+class FixedPoly10(nn.Module):
+    """γ(t) = γ_min + (γ_max/2 - γ_min) t + (γ_max/2) t^10, nothing learned: 'poly10' of the code of arXiv 2310.19789.
+
+    Raises:
+      InputError: it would not increase everywhere.
+    """
+
+    gamma_min: float
+    gamma_max: float
+
+    interior: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        # The slope γ_max/2 - γ_min + 5 γ_max t^9 is monotone in t: positive if it is at both ends.
+        if min(0.5 * self.gamma_max, 5.5 * self.gamma_max) <= self.gamma_min:
+            raise InputError(
+                f"schedule 'fixed_poly10' does not increase from gamma_min={self.gamma_min:.4g} to "
+                f"gamma_max={self.gamma_max:.4g}; take a positive gamma_max and a negative gamma_min"
+            )
+
+    @nn.compact
+    def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
+        half = 0.5 * self.gamma_max
+        return self.gamma_min + _rounded((half - self.gamma_min) * t + half * t**10)
+
+
+class Monotone(nn.Module):
+    """γ(t) = γ_0 + (γ_1 - γ_0) (h(t) - h(0)) / (h(1) - h(0)), a learned h between learned end points.
+
+    As in arXiv 2107.00630, appendix H; for h see `MonotoneNetwork`. γ_0 and γ_1 start at γ_min and
+    γ_max. Whatever h is, γ(0) is γ_0 and γ(1) is γ_1 to the bit, and the gradients of both by the
+    network's parameters are zero. (The published code uses h itself, whose end points drift off
+    γ_min and γ_max: google-research/vdm, issue 11.)
+    """
+
+    gamma_min: float
+    gamma_max: float
+    hidden: int = 1024
+
+    interior: ClassVar[tuple[str, ...]] = ("network",)
+
+    @nn.compact
+    def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
+        gamma_0 = self.param("gamma_0", nn.initializers.constant(self.gamma_min), ())
+        gamma_1 = self.param("gamma_1", nn.initializers.constant(self.gamma_max), ())
+        below, above = MonotoneNetwork(self.gamma_max - self.gamma_min, self.hidden, name="network")(t)
+        # Each half is measured from its own end point, which is then exact, and so is its gradient.
+        span = gamma_1 - gamma_0
+        return jnp.where(t < 0.5, gamma_0 + _rounded(span * below), gamma_1 - _rounded(span * above))
+
+
+class MonotoneNetwork(nn.Module):
+    """The shares (h(t) - h(0)) / (h(1) - h(0)) and (h(1) - h(t)) / (h(1) - h(0)) of a monotone h.
+
+    h(t) = |a| t + (1/n) Σ_j |c_j| (2 sigmoid(u_j(t)) - 1), u_j(t) = |k_j| (2 t - 1) + b_j, with
+    parameters a `linear` [], k `kernel` [n], b `bias` [n], c `out` [n]: the network of the code of
+    arXiv 2107.00630, initialised as there.
+
+    Since 2 sigmoid(u) - 1 = tanh(u/2), differences of h are sums of
+
+      tanh(p/2) - tanh(q/2) = tanh((p - q)/2) (1 - tanh(p/2) tanh(q/2)),  u_j(t) - u_j(s) = 2 |k_j| (t - s),
+
+    which vanish at t = s whatever the parameters, and lose no digits near it.
+    """
+
+    slope: float
+    hidden: int
+
+    @nn.compact
+    def __call__(self, t: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+        n = self.hidden
+        a = jnp.abs(self.param("linear", nn.initializers.constant(self.slope), ()))
+        k = jnp.abs(self.param("kernel", nn.initializers.normal(), (n,)))
+        b = self.param("bias", nn.initializers.zeros, (n,))
+        c = jnp.abs(self.param("out", nn.initializers.normal(), (n,)))
+
+        def rise(s, t):
+            """h(t) - h(s) for s <= t, of shape [...]."""
+            s, t = jnp.asarray(s)[..., None], jnp.asarray(t)[..., None]
+            middle = 1.0 - jnp.tanh(0.5 * (k * (2 * t - 1) + b)) * jnp.tanh(0.5 * (k * (2 * s - 1) + b))
+            return a * (t - s)[..., 0] + jnp.mean(c * jnp.tanh(k * (t - s)) * middle, axis=-1)
+
+        whole = rise(0.0, 1.0)
+        return rise(0.0, t) / whole, rise(t, 1.0) / whole
 
 
 def _rounded(product: Float[Array, "*b"]) -> Float[Array, "*b"]:
@@ -55,4 +151,9 @@ def _rounded(product: Float[Array, "*b"]) -> Float[Array, "*b"]:
     return jax.lax.optimization_barrier(product)
 
 
-SCHEDULES = {"fixed_linear": FixedLinear, "learned_linear": LearnedLinear}
+SCHEDULES = {
+    "fixed_linear": FixedLinear,
+    "fixed_poly10": FixedPoly10,
+    "learned_linear": LearnedLinear,
+    "monotone": Monotone,
+}

@@ -17,14 +17,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
+from diffenc_jax.config import encoder_network, recipe, require, score_network, with_changes
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.samplers import ancestral_step
 from diffenc_jax.diffusion.steps import Step
-from diffenc_jax.errors import InputError
-from diffenc_jax.interop import published
+from diffenc_jax.errors import InputError, lookup
+from diffenc_jax.interop import names
 from diffenc_jax.model import ImageSpec, Model, build
 
 LIMIT = 1e-4
@@ -33,6 +35,17 @@ GRADIENT_LIMIT = 5e-4
 LOSS_FLOOR_PER_DIM = 1e-7
 # Some gradients vanish, such as a bias's before a norm of one channel a group; both sides show rounding.
 GRADIENT_FLOOR = 1e-7  # of the norm of the whole gradient
+
+
+# What the published code calls its models (encoder, prediction), its schedules, and one fixed number of it.
+_KINDS = {
+    "VDM2": ("identity", "eps"),
+    "VDM2_V": ("identity", "v"),
+    "S4V_NT": ("nontrainable", "v"),
+    "S3VA": ("trainable", "v"),
+}
+_SCHEDULES = {"fixed": "fixed_linear", "poly10": "fixed_poly10", "train_scalar": "learned_linear"}
+_OUTER_GROUPS = 32  # of all norms of the published encoders but the middle's and the last
 
 
 @dataclass(frozen=True)
@@ -46,15 +59,70 @@ class Error:
 
 def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
     """The errors of all quantities of a reference file, gradients by name."""
+    model, places = model_of(arrays)
+    published = prefixed(arrays, "param:")
+    for name in published.keys() - places.keys():
+        raise KeyError(name)
+    params = names.to_ours(published, places)
+    return [*_losses(model, params, arrays, places), *_outputs(model, params, arrays)]
+
+
+def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.Place]]:
+    """Our model of a reference file, and the places in it of the file's parameters.
+
+    Raises:
+      InputError: it is of a kind that is not known here.
+    """
     meta = json.loads(str(arrays["meta"]))
-    config = published.configuration(meta)
-    model = build(config, ImageSpec(tuple(meta["shape"]), meta["vocab_size"]))
-    levels = 0 if model.encoder_net is None else model.encoder_net.levels
-    params = published.to_ours(_prefixed(arrays, "param:"), levels)
-    return [*_losses(model, params, arrays, levels), *_outputs(model, params, arrays)]
+    model = build(configuration(meta), ImageSpec(tuple(meta["shape"]), meta["vocab_size"]))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return model, names.places(shapes, names.Dialect.of(prefixed(arrays, "param:")))
 
 
-def _losses(model: Model, params: Any, arrays: Mapping[str, np.ndarray], levels: int) -> Iterator[Error]:
+def configuration(meta: Mapping[str, Any]) -> ConfigDict:
+    """Our configuration of a published model, from its own description (`meta` of a reference file).
+
+    Raises:
+      InputError: it is of a kind that is not known here.
+    """
+    score, encoder = meta["score"], meta["encoder"]
+    groups = dict.fromkeys(("groups", "mid_groups", "out_groups"), score["groups"])
+    bins = tuple(meta["vocab_size"] / 2 ** (k + 1) for k in score["fourier"])
+    network = dict(width=score["n_embd"], layers=score["n_layer"], dropout=score["p_dropout"])
+    kind, prediction = lookup("published model type", meta["ddpm_type"], _KINDS)
+    schedule = lookup("published schedule", meta["gamma_type"], _SCHEDULES)
+    changes = {
+        "data.levels": meta["vocab_size"],
+        "model.score": score_network(fourier_bins=bins, **network, **groups),
+        "model.encoder": ConfigDict({"kind": kind}) if encoder is None else _encoder(encoder, meta["shape"][0]),
+        "model.prediction": prediction,
+        "model.schedule": ConfigDict(
+            {"kind": schedule, "gamma_min": meta["gamma_min"], "gamma_max": meta["gamma_max"]}
+        ),
+    }
+    return with_changes(recipe("published", meta["ddpm_type"]), changes)
+
+
+def _encoder(meta: Mapping[str, Any], height: int) -> ConfigDict:
+    """The encoder network: 'unet' pools once a layer, 'unet_mult_res' until the image is odd or small."""
+    require(
+        bool(meta["tanh"] and meta["pooling"]) and meta["channel_scaling"] == "double",
+        "a published encoder without tanh, pooling or doubled channels is not known here",
+    )
+    lookup("published encoder", meta["m_type"], {"unet": None, "unet_mult_res": None})
+    layers, groups = meta["n_layer"], meta["groups"]
+    levels, mid_groups = layers, groups
+    if meta["m_type"] == "unet_mult_res":
+        levels, mid_groups = 1, _OUTER_GROUPS
+        while levels < layers and (height >> levels) % 2 == 0 and height >> levels > 8:
+            levels += 1
+    shape = dict(width=meta["n_embd"], layers=layers, levels=levels)
+    return encoder_network(**shape, groups=_OUTER_GROUPS, mid_groups=mid_groups, out_groups=groups)
+
+
+def _losses(
+    model: Model, params: Any, arrays: Mapping[str, np.ndarray], places: Mapping[str, names.Place]
+) -> Iterator[Error]:
     dims = model.spec.dims
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
@@ -63,16 +131,16 @@ def _losses(model: Model, params: Any, arrays: Mapping[str, np.ndarray], levels:
         return terms.total.mean() / (dims * math.log(2)), terms
 
     (value, terms), grads = jax.jit(jax.value_and_grad(bpd, has_aux=True))(params)
-    names = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
-    for name, ours in names.items():
+    ours_of = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
+    for name, ours in ours_of.items():
         worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
         yield _error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * dims))
     yield _error("bpd", value, arrays["bpd"], LIMIT)
 
-    theirs = _prefixed(arrays, "grad:")
+    theirs = prefixed(arrays, "grad:")
     floor = GRADIENT_FLOOR * math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in theirs.values()))
     for name, gradient in theirs.items():
-        ours = published.from_ours(grads, name, levels).reshape(gradient.shape)
+        ours = names.from_ours(grads, places[name])
         near = np.linalg.norm(np.asarray(ours, np.float64) - gradient) <= floor
         yield _error(f"grad:{name}", ours, gradient, GRADIENT_LIMIT, bool(near))
 
@@ -104,7 +172,8 @@ def _error(name: str, ours: Any, theirs: np.ndarray, limit: float, near_enough: 
     return Error(name, relative, relative <= limit or near_enough)
 
 
-def _prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Those whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

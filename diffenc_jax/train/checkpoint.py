@@ -53,6 +53,15 @@ class Checkpoints:
         args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         self._manager.save(step, args=ocp.args.Composite(**args))
 
+    def save_ema(self, step: int, ema: Any) -> None:
+        """Saves averaged parameters alone, to be evaluated and sampled from, and returns when they are on disk."""
+        self._manager.save(step, args=ocp.args.Composite(ema=ocp.args.StandardSave(ema)))
+        self.wait()
+
+    def holds_ema_alone(self, step: int) -> bool:
+        """Whether `step` was saved by `save_ema`, so that no training goes on from it."""
+        return set(self._manager.item_metadata(step).keys()) == {"ema"}
+
     def wait(self) -> None:
         """Returns when the last save is on disk."""
         self._manager.wait_until_finished()

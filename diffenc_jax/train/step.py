@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.model import Model
+from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import at_step
 from diffenc_jax.train import sharding
 from diffenc_jax.train.metrics import Meter
@@ -41,11 +42,14 @@ def train_step(
     noise = model.draw_noise(at_step(seed, "noise", state.step), t)
     dropout_key = at_step(seed, "dropout", state.step)
 
-    def loss(params):
-        terms = model.terms(params, pixels, noise, dropout_key)
+    def loss(params, at=None):
+        terms = model.terms(params, pixels, noise, dropout_key, at)
         return terms.total.mean() / (model.spec.dims * math.log(2)), terms
 
-    (bpd, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    if model.loss.depth is None and model.schedule.interior:
+        (bpd, terms), grads = _with_interior_on_variance(model, loss, state.params, t)
+    else:
+        (bpd, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     grad_norm = optax.global_norm(grads)
@@ -58,6 +62,26 @@ def train_step(
         meter=meter,
     )
     return state, Report(jnp.isfinite(bpd) & jnp.isfinite(grad_norm), meter)
+
+
+def _with_interior_on_variance(
+    model: Model, loss: Callable, params: Params, t: jax.Array
+) -> tuple[tuple[jax.Array, Terms], Params]:
+    """The loss and its gradient, with that of E[diffusion²] for the schedule's interior.
+
+    arXiv 2107.00630, appendix I.2.
+    The bound at infinite depth does not depend on the interior, so its square's mean tells its
+    variance. An example's loss ℓ sees the schedule through its own γ_t and γ'(t) alone, so the
+    cotangents of those serve both: times 2 ℓ they are those of ℓ², and the networks are run and
+    differentiated once.
+    """
+    at, pull = jax.vjp(lambda schedule: model.at(params | {"schedule": schedule}, t), params["schedule"])
+    (bpd, terms), (grads, by_place) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, at)
+    weight = 2.0 * terms.diffusion / (model.spec.dims * math.log(2))
+    (on_bound,), (on_variance,) = pull(by_place), pull(jax.tree.map(lambda cotangent: cotangent * weight, by_place))
+    schedule = jax.tree.map(jnp.add, grads["schedule"], on_bound)
+    schedule |= {name: on_variance[name] for name in model.schedule.interior}
+    return (bpd, terms), grads | {"schedule": schedule}
 
 
 def jit_train_step(step: Callable, mesh: Mesh, state_shardings: TrainState) -> Callable:

@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
+from diffenc_jax.diffusion.schedules import SCHEDULES, FixedPoly10, Monotone, gamma_min_for
+from diffenc_jax.errors import InputError
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -16,6 +19,121 @@ def test_increases_between_its_end_points(name):
     assert float(gamma[0]) == pytest.approx(-13.3, abs=1e-5)
     assert float(gamma[-1]) == pytest.approx(5.0, abs=1e-5)
     assert np.all(np.diff(gamma) > 0)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_time_alone_is_one_of_many(name):
+    """For t of shape [] and [B], plain and under jvp, where the slope is positive from end to end."""
+    schedule = SCHEDULES[name](-13.3, 5.0)
+    times = jnp.asarray([0.0, 0.3, 0.5, 0.9, 1.0])
+    params = schedule.init(jax.random.key(0), times)
+    many, slopes = jax.jvp(lambda t: schedule.apply(params, t), (times,), (jnp.ones_like(times),))
+    assert many.shape == slopes.shape == times.shape
+    assert np.all(np.asarray(slopes) > 0)
+    for t, gamma, slope in zip(times, many, slopes, strict=True):
+        alone = jax.jvp(lambda t: schedule.apply(params, t), (t,), (jnp.ones_like(t),))
+        assert alone[0].shape == ()
+        np.testing.assert_allclose(alone, (gamma, slope), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_interior_does_not_move_the_end_points(name):
+    """The gradients of γ(0) and γ(1) by those parameters, and no others, are exactly zero, those of γ(0.4) are not."""
+    schedule = SCHEDULES[name](-13.3, 5.0)
+    variables = disturbed(schedule.init(jax.random.key(0), jnp.zeros(())), seed=1)
+    gradient = jax.jit(jax.grad(lambda variables, t: schedule.apply(variables, t)))
+    if not variables:
+        assert schedule.interior == ()
+        return
+    ends, middle = [gradient(variables, t)["params"] for t in (0.0, 1.0)], gradient(variables, 0.4)["params"]
+    for part in variables["params"]:
+        still = [np.all(np.asarray(leaf) == 0) for end in ends for leaf in jax.tree.leaves(end[part])]
+        assert all(still) == (part in schedule.interior)
+        assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(middle[part]))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_slope_has_gradients_by_the_parameters(name):
+    """As the continuous loss takes them; the mean slope is γ(1) - γ(0), which the interior leaves alone."""
+    schedule, t = SCHEDULES[name](-13.3, 5.0), (jnp.arange(200) + 0.5) / 200
+    variables = schedule.init(jax.random.key(0), t)
+
+    @jax.jit
+    @jax.grad
+    def gradient(variables):
+        return jax.jvp(lambda t: schedule.apply(variables, t), (t,), (jnp.ones_like(t),))[1].mean()
+
+    for part, gradients in gradient(variables).get("params", {}).items():
+        for leaf in jax.tree.leaves(gradients):
+            assert np.all(np.isfinite(leaf))
+            if part in schedule.interior:
+                assert np.abs(leaf).max() < 1e-4
+
+
+def disturbed(variables, seed, scale=1.0):
+    """The parameters plus random numbers of their own size at least."""
+    leaves, structure = jax.tree.flatten(variables)
+    rng = np.random.RandomState(seed)
+    changed = [leaf + scale * jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves]
+    return structure.unflatten(changed)
+
+
+MONOTONE = Monotone(-13.3, 5.0)
+START = MONOTONE.init(jax.random.key(0), jnp.zeros(()))
+TIMES = jnp.linspace(0.0, 1.0, 201)
+apply = jax.jit(MONOTONE.apply)
+slopes = jax.jit(lambda variables, t: jax.jvp(lambda t: MONOTONE.apply(variables, t), (t,), (jnp.ones_like(t),))[1])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    scale=st.floats(0.0, 10.0),
+    ends=st.tuples(st.floats(-30.0, -1.0, width=32), st.floats(0.0, 20.0, width=32)),
+    slope=st.floats(0.5, 40.0, width=32),
+)
+def test_monotone_keeps_its_end_points_and_increases(seed, scale, ends, slope):
+    """To the bit, compiled or not, whatever the parameters."""
+    params = disturbed(START, seed, scale)["params"]
+    gamma_0, gamma_1 = (jnp.asarray(end, jnp.float32) for end in ends)
+    network = params["network"] | {"linear": jnp.asarray(slope, jnp.float32)}
+    variables = {"params": {"gamma_0": gamma_0, "gamma_1": gamma_1, "network": network}}
+    gamma = np.asarray(apply(variables, TIMES))
+    assert (gamma[0], gamma[-1]) == (gamma_0, gamma_1)
+    assert apply(variables, jnp.zeros(())) == MONOTONE.apply(variables, jnp.zeros(())) == gamma_0
+    assert apply(variables, jnp.ones(())) == MONOTONE.apply(variables, jnp.ones(())) == gamma_1
+    assert np.all(np.diff(gamma) > 0)
+    assert np.all(np.asarray(slopes(variables, TIMES)) > 0)
+
+
+def test_monotone_is_the_published_network_between_its_end_points(x64):
+    """γ_0 + (γ_1 - γ_0) (h(t) - h(0)) / (h(1) - h(0)) with h as the code of arXiv 2107.00630 has it."""
+    variables = disturbed(jax.tree.map(lambda a: a.astype(jnp.float64), START), seed=3)
+    params = variables["params"]
+    network = {name: np.asarray(value) for name, value in params["network"].items()}
+
+    def h(t):
+        u = np.abs(network["kernel"]) * (2 * t[:, None] - 1) + network["bias"]
+        hidden = 2 * (1 / (1 + np.exp(-u))) - 1
+        return np.abs(network["linear"]) * t + hidden @ np.abs(network["out"]) / 1024
+
+    t = np.linspace(0, 1, 17)
+    share = (h(t) - h(np.zeros(1))) / (h(np.ones(1)) - h(np.zeros(1)))
+    gamma_0, gamma_1 = float(params["gamma_0"]), float(params["gamma_1"])
+    np.testing.assert_allclose(MONOTONE.apply(variables, jnp.asarray(t)), gamma_0 + (gamma_1 - gamma_0) * share, 1e-12)
+
+
+def test_monotone_starts_linear_but_for_a_little():
+    params = START["params"]
+    assert float(params["network"]["linear"]) == pytest.approx(18.3)
+    assert params["network"]["kernel"].shape == (1024,)
+    np.testing.assert_allclose(apply(START, TIMES), -13.3 + 18.3 * TIMES, atol=0.01)
+
+
+@pytest.mark.parametrize("ends", [(-3.0, -1.0), (1.0, 1.5)])
+def test_the_polynomial_refuses_ends_between_which_it_would_fall(ends):
+    with pytest.raises(InputError, match="'fixed_poly10' does not increase from gamma_min"):
+        FixedPoly10(*ends)
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])

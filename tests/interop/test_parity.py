@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from diffenc_jax.interop import parity
 
@@ -35,15 +36,29 @@ def test_gradients_are_compared_by_name(tmp_path, capsys):
     assert f"grad:{name}" in capsys.readouterr().out
 
 
-def test_bad_files_end_in_one_line(tmp_path, capsys):
+def refused(path, message, capsys):
+    assert parity.main([path]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {path}")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_unreadable_files_end_in_one_line(tmp_path, capsys):
     (tmp_path / "empty.npz").touch()
-    for path, message in (
-        (str(tmp_path / "empty.npz"), "cannot be read as a reference file"),
-        (str(tmp_path / "absent.npz"), "cannot be read as a reference file"),
-        (spoiled(tmp_path, z_in=None), "'z_in' is unknown or missing"),
-    ):
-        assert parity.main([path]) == 2
-        said = capsys.readouterr().err
-        assert said.startswith(f"error: {path}")
-        assert message in said
-        assert said.count("\n") == 1
+    for name in ("empty", "absent"):
+        refused(f"{tmp_path}/{name}.npz", "cannot be read as a reference file", capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("z_in", None),
+        ("param:score_model/conv_in/bias", None),
+        ("param:score_model/conv3/bias", np.ones(3)),
+        ("grad:score_model/conv3/bias", np.ones(3)),
+    ],
+)
+def test_missing_and_unknown_arrays_are_named(tmp_path, capsys, name, value):
+    message = f"{name.removeprefix('param:').removeprefix('grad:')!r} is unknown or missing"
+    refused(spoiled(tmp_path, **{name: value}), message, capsys)

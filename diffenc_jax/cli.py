@@ -1,0 +1,80 @@
+"""The command line that the programs of this package share: a configuration, a workdir, one-line errors."""
+
+import os
+import sys
+from pathlib import Path
+
+# TensorFlow, which writes our logs and prepares data sets, is not what people want to hear from.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+from absl import flags
+from ml_collections import config_flags
+
+from diffenc_jax import workdir as workdirs
+from diffenc_jax.config import flatten
+from diffenc_jax.errors import InputError
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Configuration, such as configs/cifar10.py:vdm.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default runs/NAME-arm-seed<seed>.")
+
+
+def parse(argv: list[str], positional: tuple[str, ...] = ()) -> list[str]:
+    """Parses the flags; what is wrong with them ends the process in one line.
+
+    Args:
+      argv: the program and its arguments.
+      positional: names of the arguments that it must have besides flags, for the messages.
+
+    Returns:
+      The program and its positional arguments, as many as there are names.
+    """
+    try:
+        rest = flags.FLAGS(argv)
+        config = CONFIG.value
+        if config is not None:
+            config.keys()  # a file that could not be loaded only says so when it is used
+    except Exception as error:  # noqa: BLE001  a configuration is a program and may raise anything
+        fail(_unknown_key(argv) or last_line(error))
+    given, wanted = len(rest) - 1, len(positional)
+    if given < wanted:
+        fail(f"{positional[given]} is missing; give it beside --config")
+    if config is None:
+        fail("--config is missing; give one such as --config=configs/digits.py")
+    if given > wanted:
+        fail(f"unexpected argument {rest[wanted + 1]!r}")
+    return rest
+
+
+def workdir() -> Path:
+    """The folder that --workdir names, or the default for --config."""
+    return Path(WORKDIR.value) if WORKDIR.value else workdirs.default_workdir(CONFIG.value)
+
+
+def fail(message: str, code: int = 2) -> None:
+    """Prints one line and ends the process."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def last_line(error: Exception) -> str:
+    """The error itself, without the traceback that config_flags puts before it."""
+    line = (str(error).strip().splitlines() or [repr(error)])[-1]
+    return line.removeprefix(f"{InputError.__module__}.{InputError.__name__}: ").strip()
+
+
+def _unknown_key(argv: list[str]) -> str | None:
+    """Which --config.key=value of `argv` the configuration does not have, and which it has beside it."""
+    overrides = [arg.lstrip("-").removeprefix("config.") for arg in argv if arg.lstrip("-").startswith("config.")]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[])
+    try:
+        values([argv[0], *(arg for arg in argv if arg.lstrip("-").startswith("config="))])
+        known = flatten(values.config)
+    except Exception:  # noqa: BLE001  then it is the configuration itself that cannot be read
+        return None
+    for key in (override.split("=")[0] for override in overrides):
+        if not any(name == key or name.startswith(f"{key}.") for name in known):
+            beside = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+            return f"unknown configuration key {key!r}; known: {', '.join(beside or known)}"
+    return None

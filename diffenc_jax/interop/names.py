@@ -1,0 +1,176 @@
+"""Parameters of the published code, by their names, as ours.
+
+The published trees name every block; ours stack the score network's alike blocks along a leading
+axis (`nets.blocks.Chain`). Names here are '/'-joined paths. Two families of files are known: that of
+DiffEnc's code (bemigini/DiffEnc), and that of VDM's (google-research/vdm), whose score network's
+parts lie directly under 'score_model'.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Our names of the parts inside a module, and the published ones.
+_BLOCK = {
+    "norm_0": "GroupNorm_0",
+    "norm_1": "GroupNorm_1",
+    "conv_0": "conv1",
+    "conv_1": "conv2",
+    "cond": "cond_proj",
+    "shortcut": "nin_shortcut",
+}
+_ATTENTION = {"norm": "GroupNorm_0", "query": "q", "key": "k", "value": "v", "out": "proj_out"}
+_TIME = {"dense_0": "dense0", "dense_1": "dense1"}
+_ENDS = {"conv_in": "conv_in", "conv_out": "conv_out", "norm_out": "GroupNorm_0"}
+_MIDDLE = {"mid_0": "mid.block_1", "mid_1": "mid.block_2", "attention": "mid.attn_1"}
+_POOLED_MIDDLE = {"mid_0": "mid_resnet_1", "mid_1": "mid_resnet_2", "attention": "mid_attn_1"}
+# Our schedules' parameters: published name, and the place of our axis in the published shape, or None for a scalar.
+_SCHEDULE = {
+    "w": ("gamma/w", None),
+    "b": ("gamma/b", None),
+    "gamma_0": ("gamma/l1/bias", None),  # h's constant, until `_end_points` makes γ_0 of it
+    "network/linear": ("gamma/l1/kernel", None),
+    "network/kernel": ("gamma/l2/kernel", 1),
+    "network/bias": ("gamma/l2/bias", 0),
+    "network/out": ("gamma/l3/kernel", 0),
+}
+
+
+class Place(NamedTuple):
+    """Where a published parameter of `shape` lies in our tree, there of shape `ours`: row `row` of a leaf, or all."""
+
+    path: tuple[str, ...]
+    row: int | None
+    shape: tuple[int, ...]
+    ours: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What files name differently: `bare` as google-research/vdm does, `numbered` as 'unet_mult_res' does."""
+
+    bare: bool
+    numbered: bool
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Dialect":
+        """That of the parameters `names`."""
+        names = list(names)
+        bare = any(name.startswith(("score_model/dense0/", "score_model/down.block_0/")) for name in names)
+        return cls(bare, any(re.search(r"_resnet_block\d+/", name) for name in names))
+
+
+def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
+    """All parameters that a published model has which is built as ours, by their published names.
+
+    Args:
+      shapes: our parameters, or anything of their shapes.
+      dialect: that of the file.
+    """
+    found = {}
+    for path, leaf in _leaves(shapes):
+        part, *inside, name = path
+        if part == "schedule":
+            found |= _in_schedule(path, leaf.shape)
+            continue
+        levels = sum(key.startswith("unpool_") for key in shapes[part])
+        stacked = "blocks" in inside
+        shape = leaf.shape[1:] if stacked else leaf.shape
+        for row in range(leaf.shape[0]) if stacked else [None]:
+            module = _module(part, inside, row, levels, dialect)
+            found[f"{module}/{name}"] = Place(path, row, shape, shape)
+    return found
+
+
+def _module(part: str, inside: list[str], row: int | None, levels: int, dialect: Dialect) -> str:
+    """The published name of the module `inside` our network `part`, which pools `levels` times."""
+    if part == "encoder":
+        root, time, body = "encdec/inner_encoder", "time_embedding/", "enc_model/"
+    else:
+        root, time, body = "score_model", "TimeEmbedding_0/", "UNet_0/" if levels else "VDMUNet_0/"
+        time, body = ("", "") if dialect.bare else (time, body)
+    middle = _POOLED_MIDDLE if levels else _MIDDLE
+    match inside:
+        case ["time", dense]:
+            return f"{root}/{time}{_TIME[dense]}"
+        case [way, "blocks", inner]:
+            return f"{root}/{body}{way}.block_{row}/{_BLOCK[inner]}"
+        case ["attention" as block, inner]:
+            return f"{root}/{body}{middle[block]}/{_ATTENTION[inner]}"
+        case ["mid_0" | "mid_1" as block, inner]:
+            return f"{root}/{body}{middle[block]}/{_BLOCK[inner]}"
+        case [block, inner]:
+            way, level, number = block.split("_")
+            at = int(level) if way == "down" else levels - 1 - int(level)  # up-blocks count from the coarsest
+            number = number if dialect.numbered else ""
+            return f"{root}/{body}{way}_blocks_{at}/{way}_{level}_resnet_block{number}/{_BLOCK[inner]}"
+        case [end] if end in _ENDS:
+            return f"{root}/{_ENDS[end]}"
+        case [unpool]:
+            return f"{root}/{body}up_blocks_{levels - 1 - int(unpool.removeprefix('unpool_'))}/conv_trans"
+
+
+def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Place]:
+    """Published schedules have no scalars, but [1], [1, 1], [1, n] and [n, 1]."""
+    inside = "/".join(path[1:])
+    if inside == "gamma_1":  # h(1) in the published network, no parameter of its own
+        return {}
+    name, axis = _SCHEDULE[inside]
+    rank = 2 if name.endswith("/kernel") else 1
+    published = tuple(shape[0] if i == axis else 1 for i in range(rank))
+    return {name: Place(path, None, published, shape)}
+
+
+def to_ours(published: Mapping[str, np.ndarray], places: Mapping[str, Place]) -> dict[str, Any]:
+    """Our parameters, float32, from all the published ones that `places` names."""
+    tree: dict[str, Any] = {"schedule": {}}
+    stacks: dict[tuple[str, ...], dict[int, np.ndarray]] = {}
+    for name, place in places.items():
+        value = np.asarray(published[name], np.float32).reshape(place.ours)
+        if place.row is None:
+            _insert(tree, place.path, value)
+        else:
+            stacks.setdefault(place.path, {})[place.row] = value
+    for path, rows in stacks.items():
+        _insert(tree, path, np.stack([rows[i] for i in range(len(rows))]))
+    if "network" in tree["schedule"]:
+        tree["schedule"] |= _end_points(**tree["schedule"])
+    return tree
+
+
+def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[str, np.ndarray]:
+    """γ_0 = h(0) and γ_1 = h(1) of the published network, whose constant is `gamma_0`: then γ(t) = h(t).
+
+    h(t) = constant + |a| t + (1/n) Σ_j |c_j| (2 sigmoid(|k_j| (2 t - 1) + b_j) - 1), in float64.
+    """
+    a, k, b, c = (np.asarray(network[name], np.float64) for name in ("linear", "kernel", "bias", "out"))
+
+    def h(t):
+        return gamma_0 + np.abs(a) * t + np.mean(np.abs(c) * np.tanh(0.5 * (np.abs(k) * (2 * t - 1) + b)))
+
+    return {"gamma_0": np.float32(h(0.0)), "gamma_1": np.float32(h(1.0))}
+
+
+def from_ours(tree: Mapping[str, Any], place: Place) -> Any:
+    """What `tree`, of the form of our parameters, holds at `place`, in the published shape."""
+    for key in place.path:
+        tree = tree[key]
+    return (tree if place.row is None else tree[place.row]).reshape(place.shape)
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, leaf) of nested dicts."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _insert(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
