@@ -17,13 +17,16 @@ from diffenc_jax.errors import InputError, lookup
 
 T = TypeVar("T")
 
+# A variance ratio that is among the parameters.
+LEARNED = "learned"
+
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
 
 # Keys that change how a run is carried out or looked at, not what it computes. A run may go on under others.
-FREE_SECTIONS = ("checkpoint", "eval", "log", "mesh", "sample")
+FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "sample")
 FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
 
 
@@ -57,6 +60,11 @@ def recipe(name: str, arm: str) -> ConfigDict:
             remat=placeholder(bool),  # recompute blocks in the backward pass; None: on accelerators
         )
     )
+    # depth None: infinite. variance_ratio: a number, learned, optimal, optimal_channel or optimal_pixel.
+    config.loss = ConfigDict(
+        dict(depth=placeholder(int), extrapolation="linear", variance_ratio=placeholder(object), times="uniform")
+    )
+    config.loss.variance_ratio = 1.0
     # source: a name, or a path to .npy, .npz, IDX or a folder of pictures; dir: where data sets are kept.
     config.data = ConfigDict(dict(source=name, dir=placeholder(str), levels=256))
     config.train = ConfigDict(
@@ -75,6 +83,8 @@ def recipe(name: str, arm: str) -> ConfigDict:
     config.log = ConfigDict(dict(every_steps=1000))
     config.checkpoint = ConfigDict(dict(every_steps=10_000, keep_every_steps=1_000_000))
     config.eval = ConfigDict(dict(every_steps=100_000, split="test", batch_size=128, passes=1, seed=0))
+    # What optimal times and ratios are fitted on: see calibrate.FitConfig.
+    config.fit = ConfigDict(dict(images=64, grid=480, seed=0))
     config.sample = ConfigDict(dict(num=64, depth=1000, seed=0))
     config.mesh = ConfigDict(dict(fsdp=1))
     return config

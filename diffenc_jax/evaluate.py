@@ -17,11 +17,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from diffenc_jax import workdir as workdirs
+from diffenc_jax.calibrate import Calibration
 from diffenc_jax.config import config_hash, require, unpack
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.pipeline import eval_batches
-from diffenc_jax.diffusion.losses import Terms
-from diffenc_jax.model import Model, Params
+from diffenc_jax.diffusion.losses import Noise, Terms
+from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.model import LossConfig, Model, Params
 from diffenc_jax.streams import stream
 from diffenc_jax.train import sharding
 from diffenc_jax.workdir import replace
@@ -60,8 +63,13 @@ class Evaluator:
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh):
         self._model, self._config, self._dataset, self._mesh = model, config, dataset, mesh
         self.settings = EvalConfig.of(config, mesh)
-        estimate = partial(_estimate, model, self.settings.seed, self.settings.passes)
-        self._estimate = jax.jit(estimate, out_shardings=sharding.replicated(mesh))
+        self._draw = jax.jit(partial(draw_noise, model, self.settings.seed, self.settings.passes))
+        # Places on the path are found apart, so that the networks are compiled once for all depths.
+        self._instant, self._step = jax.jit(model.instant), jax.jit(lambda steps, t: steps.at(t))
+        self._estimate = jax.jit(
+            lambda params, pixels, noise, at: jnp.stack(model.terms(params, pixels, noise, at=at)),
+            out_shardings=sharding.replicated(mesh),
+        )
 
     @property
     def batches(self) -> int:
@@ -70,29 +78,54 @@ class Evaluator:
         return self.settings.passes * math.ceil(images / self.settings.batch_size)
 
     def record(
-        self, params: Params, step: int, workdir: Path, on_batch: Callable[[], None] = lambda: None
+        self,
+        params: Params,
+        step: int,
+        workdir: Path,
+        loss: LossConfig | None = None,
+        calibration: Calibration | None = None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Evaluates `params`, writes the record and the values it comes from, and returns the record.
 
         A record of the same estimator, step and configuration that is there already is returned
         as it is.
+
+        Args:
+          params: of the run in `workdir` at `step`.
+          loss: depth, ratio and times to evaluate at, instead of the model's own.
+          calibration: for a `loss` that is to be fitted; made from the data set if it is not given.
+          on_batch: called after every batch.
         """
-        path = workdir / "eval" / f"{self.settings.split}-{step}-continuous.json"
-        description = self._describe(step)
+        loss = self._model.loss if loss is None else loss
+        if loss.fitted and calibration is None:
+            calibration = Calibration(self._model, params, self._config, self._dataset, self._mesh)
+        description = self._describe(step, workdir, loss, calibration)
+        path = workdir / "eval" / f"{self.settings.split}-{step}-{estimator_name(description['estimator'])}.json"
         if known := _read(path, description):
             return known
         start = time.perf_counter()
-        nats = self.nats(params, on_batch)
+        steps = self._steps(params, loss, calibration)
+        nats = self.nats(params, steps, on_batch)
         record = description | summarize(nats, self._model.spec.dims)
         record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         record["seconds"] = round(time.perf_counter() - start, 3)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path.with_suffix(".npz"), **dict(zip(Terms._fields, nats, strict=True)))
+        taken = {} if steps is None else {name: np.asarray(value) for name, value in steps._asdict().items()}
+        np.savez(path.with_suffix(".npz"), **dict(zip(Terms._fields, nats, strict=True)), **taken)
         replace(path, json.dumps(record, indent=1) + "\n")
         return record
 
-    def nats(self, params: Params, on_batch: Callable[[], None] = lambda: None) -> np.ndarray:
-        """The bound by term, float64 [3, passes, images], in nats."""
+    def _steps(self, params: Params, loss: LossConfig, calibration: Calibration | None) -> Steps | None:
+        """The steps of a finite depth; None at infinite depth."""
+        if loss.depth is None:
+            return None
+        return calibration.steps(loss) if loss.fitted else self._model.steps(params, loss)
+
+    def nats(
+        self, params: Params, steps: Steps | None = None, on_batch: Callable[[], None] = lambda: None
+    ) -> np.ndarray:
+        """The bound by term, float64 [3, passes, images], in nats; through `steps`, or at infinite depth."""
         images = self._dataset.splits[self.settings.split]
         nats = np.empty((len(Terms._fields), self.settings.passes, len(images)))
         pending = []
@@ -105,20 +138,33 @@ class Evaluator:
         for number in range(self.settings.passes):
             for batch in eval_batches(images, self.settings.batch_size):
                 pixels, indices = (sharding.to_devices(self._mesh, a) for a in (batch.images, batch.indices))
-                pending.append((number, batch, self._estimate(params, pixels, indices, jnp.int32(number))))
+                noise = self._draw(indices, jnp.int32(number))
+                at = self._instant(params, noise.t) if steps is None else self._step(steps, noise.t)
+                pending.append((number, batch, self._estimate(params, pixels, noise, at)))
                 if len(pending) > IN_FLIGHT:
                     collect()
         while pending:
             collect()
         return nats
 
-    def _describe(self, step: int) -> dict[str, Any]:
-        split = self.settings.split
+    def _describe(self, step: int, workdir: Path, loss: LossConfig, calibration: Calibration | None) -> dict[str, Any]:
+        trained, split = workdirs.read(workdir), self.settings.split
+        estimator = {
+            "kind": "continuous" if loss.depth is None else "discrete",
+            "depth": loss.depth,
+            "variance_ratio": loss.variance_ratio,
+            "passes": self.settings.passes,
+            "seed": self.settings.seed,
+        }
+        if loss.depth is not None:
+            estimator |= {"extrapolation": loss.extrapolation, "times": loss.times}
+        if loss.fitted:
+            estimator["fit"] = calibration.description
         return {
             "step": step,
-            "seed": self._config.seed,
-            "arm": self._config.arm,
-            "config_hash": config_hash(self._config),
+            "seed": trained["seed"],
+            "arm": trained["arm"],
+            "config_hash": config_hash(trained),
             "dataset": {
                 "name": self._dataset.name,
                 "version": self._dataset.version,
@@ -126,13 +172,7 @@ class Evaluator:
                 "num_examples": len(self._dataset.splits[split]),
                 "sha256": self._dataset.sha256(split),
             },
-            "estimator": {
-                "kind": "continuous",
-                "depth": None,
-                "variance_ratio": 1.0,
-                "passes": self.settings.passes,
-                "seed": self.settings.seed,
-            },
+            "estimator": estimator,
             "software": {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}},
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         }
@@ -148,10 +188,8 @@ def _read(path: Path, description: dict[str, Any]) -> dict[str, Any] | None:
     return record if same else None
 
 
-def _estimate(
-    model: Model, seed: int, passes: int, params: Params, pixels: jax.Array, indices: jax.Array, number: jax.Array
-) -> jax.Array:
-    """[3, B] nats of pass `number` for the images at `indices` of their split.
+def draw_noise(model: Model, seed: int, passes: int, indices: jax.Array, number: jax.Array) -> Noise:
+    """The noise of pass `number` for the images at `indices` [B] of their split.
 
     An image's noise comes from (seed, index, pass) alone, so that its value does not depend on
     the batch it is in. Times are spread evenly twice over: t = u + index φ + pass / passes (mod 1)
@@ -167,8 +205,21 @@ def _estimate(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), indices)
     pass_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
     noise = jax.vmap(model.draw_noise)(pass_keys, t[:, None])
-    noise = jax.tree.map(lambda a: jnp.squeeze(a, 1), noise)
-    return jnp.stack(model.terms(params, pixels, noise))
+    return jax.tree.map(lambda a: jnp.squeeze(a, 1), noise)
+
+
+def estimator_name(estimator: dict[str, Any]) -> str:
+    """'continuous', 'depth50', 'depth50-exponential-optimal_pixel-times': a file's name for an estimator."""
+    if estimator["depth"] is None:
+        return "continuous"
+    parts = [f"depth{estimator['depth']}"]
+    if estimator["extrapolation"] != "linear":
+        parts.append(estimator["extrapolation"])
+    if (ratio := estimator["variance_ratio"]) != 1:
+        parts.append(ratio if isinstance(ratio, str) else f"ratio{ratio:g}")
+    if estimator["times"] != "uniform":
+        parts.append("times")
+    return "-".join(parts)
 
 
 def summarize(nats: np.ndarray, dims: int) -> dict[str, Any]:

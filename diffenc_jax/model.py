@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from diffenc_jax.config import require, unpack
+from diffenc_jax.config import LEARNED, require, unpack
 from diffenc_jax.diffusion import decoder, losses, samplers
 from diffenc_jax.diffusion.encoders import ENCODERS, Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import Noise, Terms
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
+from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Extrapolation, Instant, Step, Steps, still
 from diffenc_jax.errors import InputError, lookup
 from diffenc_jax.nets.unet import UNet
 
@@ -38,7 +39,10 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class Model:
-    """The compared thing: a generative model with its encoder, as pure functions of parameters."""
+    """The compared thing: a generative model with its encoder, as pure functions of parameters.
+
+    `loss` says at which depth, and with what ratio of variances, it is trained and looked at.
+    """
 
     spec: ImageSpec
     schedule: nn.Module
@@ -47,21 +51,60 @@ class Model:
     encoder_net: UNet | None
     time_range: tuple[float, float]
     prediction: str
+    loss: "LossConfig"
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters {'score', 'schedule', and 'encoder' where there is one}, float32."""
+        """Fresh parameters {'score', 'schedule', and 'encoder' and 'ratio' where there is one}, float32."""
         keys = jax.random.split(key, 3)
         x, t = jnp.zeros((1, *self.spec.shape)), jnp.zeros((1,))
         parts = {"score": self.score.init(keys[0], x, t), "schedule": self.schedule.init(keys[1], t)}
         if self.encoder_net is not None:
             parts["encoder"] = self.encoder_net.init(keys[2], x, t)
-        return {name: variables.get("params", {}) for name, variables in parts.items()}
+        params = {name: variables.get("params", {}) for name, variables in parts.items()}
+        if self.loss.variance_ratio == LEARNED:
+            params["ratio"] = {"log": jnp.zeros(self.loss.depth)}
+        return params
 
-    def terms(self, params: Params, pixels: jax.Array, noise: Noise, dropout_key: jax.Array | None = None) -> Terms:
-        """One unbiased estimate of the bound for uint8 [B, H, W, C], nats an example, [B] a term."""
+    def terms(
+        self,
+        params: Params,
+        pixels: jax.Array,
+        noise: Noise,
+        dropout_key: jax.Array | None = None,
+        at: Instant | Step | None = None,
+    ) -> Terms:
+        """One unbiased estimate of the bound for uint8 [B, H, W, C], nats an example, [B] a term.
+
+        `at`: the place on the path, if it is not where `noise.t` is by `self.at`.
+        """
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         encoder, predict_v = self.encoder(params, keys[0]), self.predict_v(params, keys[1])
-        return losses.bound(encoder, predict_v, self.gamma(params), pixels, self.spec.levels, noise)
+        gamma = self.gamma(params)
+        ends = gamma(jnp.zeros(())), gamma(jnp.ones(()))
+        at = self.at(params, noise.t) if at is None else at
+        return losses.bound(encoder, predict_v, ends, self.extrapolation, pixels, self.spec.levels, at, noise)
+
+    def at(self, params: Params, t: jax.Array) -> Instant | Step:
+        """Where times [B] are on the path at `loss.depth`: at an instant, or in a step."""
+        return self.instant(params, t) if self.loss.depth is None else self.steps(params, self.loss).at(t)
+
+    def instant(self, params: Params, t: jax.Array) -> Instant:
+        """Where times [B] are on the path at infinite depth."""
+        return Instant(*jax.jvp(self.gamma(params), (t,), (jnp.ones_like(t),)))
+
+    def steps(self, params: Params, loss: "LossConfig") -> Steps:
+        """`loss.depth` steps of equal length in t, with ratio 1 where that is to be fitted."""
+        gamma = self.gamma(params)(jnp.arange(loss.depth + 1) / loss.depth)
+        if loss.variance_ratio == LEARNED:
+            w = jnp.exp(params["ratio"]["log"])
+        else:
+            w = jnp.full(loss.depth, 1.0 if loss.variance_ratio in OPTIMAL else loss.variance_ratio)
+        return Steps(gamma, w.reshape(loss.depth, *(1 for _ in self.spec.shape)))
+
+    @property
+    def extrapolation(self) -> Extrapolation:
+        """How the generative mean makes up for the encoder's drift over a step."""
+        return EXTRAPOLATIONS[self.loss.extrapolation] if self.encoder_kind.drifts else still
 
     def draw_noise(self, key: jax.Array, t: jax.Array) -> Noise:
         """The Gaussian draws that go with times [B]."""
@@ -69,20 +112,19 @@ class Model:
         key_0, key_t = jax.random.split(key)
         return Noise(t, jax.random.normal(key_0, shape), jax.random.normal(key_t, shape))
 
-    def sample(self, params: Params, key: jax.Array, num: int, depth: int) -> jax.Array:
-        """uint8 [num, H, W, C] by ancestral sampling in `depth` steps."""
+    def sample(self, params: Params, key: jax.Array, num: int, steps: Steps) -> jax.Array:
+        """uint8 [num, H, W, C] by ancestral sampling through `steps`."""
         shape = (num, *self.spec.shape)
         u = samplers.ancestral(
             self.predict_v(params),
-            self.gamma(params),
-            jax.random.normal(jax.random.fold_in(key, depth), shape),
+            self.extrapolation,
+            steps,
+            jax.random.normal(jax.random.fold_in(key, steps.depth), shape),
             lambda step: jax.random.normal(jax.random.fold_in(key, step), shape),
-            depth,
-            self.encoder_kind.compensation,
         )
         return decoder.nearest_pixel(u, self.spec.levels)
 
-    def gamma(self, params: Params) -> losses.Schedule:
+    def gamma(self, params: Params) -> Callable[[jax.Array], jax.Array]:
         """t -> γ."""
         return partial(self.schedule.apply, {"params": params["schedule"]})
 
@@ -162,8 +204,56 @@ class ScheduleConfig:
     gamma_max: float
 
 
+# What a table of best ratios has one entry for: the axes of a step's image over which it is shared.
+OPTIMAL = {"optimal": (0, 1, 2), "optimal_channel": (0, 1), "optimal_pixel": ()}
+TIMES = ("uniform", "optimal")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """`config.loss`: what is minimised, and what evaluation and sampling go by.
+
+    Attributes:
+      depth: number of steps; None for infinite depth.
+      extrapolation: a name of `steps.EXTRAPOLATIONS`.
+      variance_ratio: w = σ_Q² / σ_P²: a number; 'learned', one a step; or a name of `OPTIMAL`, a
+        table fitted on training images after training, which itself goes by ratio 1.
+      times: where steps begin and end: 'uniform' in t, or 'optimal', fitted after training too.
+    """
+
+    depth: int | None
+    extrapolation: str
+    variance_ratio: float | str
+    times: str
+
+    def __post_init__(self):
+        lookup("extrapolation", self.extrapolation, EXTRAPOLATIONS)
+        lookup("loss.times", self.times, dict.fromkeys(TIMES))
+        ratio = self.variance_ratio
+        known = f"a positive number, {LEARNED}, {', '.join(OPTIMAL)}"
+        if isinstance(ratio, str):
+            require(ratio == LEARNED or ratio in OPTIMAL, f"unknown loss.variance_ratio {ratio!r}; known: {known}")
+        else:
+            number = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+            require(number and 0 < ratio < math.inf, f"loss.variance_ratio must be {known}, not {ratio!r}")
+        if self.depth is not None:
+            require(self.depth >= 1, f"loss.depth must be at least 1, or none for infinite depth, not {self.depth}")
+            return
+        require(
+            ratio == 1,
+            f"loss.variance_ratio={ratio} needs a finite loss.depth: at infinite depth the ratio must be 1, since with "
+            "any other w the bound diverges as (depth · dimensions / 2) (w - 1 - ln w)",
+        )
+        require(self.times == "uniform", "loss.times=optimal needs a finite loss.depth: infinite depth has no steps")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether something is to be fitted on training images after training."""
+        return self.variance_ratio in OPTIMAL or self.times == "optimal"
+
+
 def build(config: ConfigDict, spec: ImageSpec) -> Model:
-    """The model that `config.model` describes, for images of `spec`.
+    """The model that `config.model` and `config.loss` describe, for images of `spec`.
 
     Raises:
       InputError: a value is unknown, impossible, or does not fit the images.
@@ -189,6 +279,7 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
         encoder_net=encoder_net,
         time_range=time_range,
         prediction=prediction,
+        loss=unpack(LossConfig, config.loss, "loss"),
     )
 
 

@@ -1,5 +1,6 @@
 """What `main` can do with a configuration and a workdir: train, eval, sample."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.config import check_sections, require
+from diffenc_jax.calibrate import FIT_SPLIT, steps_for
+from diffenc_jax.config import check_sections, require, unpack
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import Dataset, load
 from diffenc_jax.diffusion.losses import Terms
+from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluate import EvalConfig, Evaluator, format_record
-from diffenc_jax.model import ImageSpec, Model, Params, build
+from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
 from diffenc_jax.sample import SampleConfig, sample, write
 from diffenc_jax.streams import stream
 from diffenc_jax.train import sharding
@@ -37,7 +40,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
     model = _build(config, dataset)
     state, record = Trainer(model, config, dataset, mesh, workdir).run(console)
-    picture = _sample(model, state.ema, record["step"], sampling, workdir)
+    steps = _sampling_steps(model, state.ema, config, dataset, mesh)
+    picture = _sample(model, state.ema, steps, record["step"], sampling, workdir)
     _show(console, record, dataset, picture, time.perf_counter() - start)
 
 
@@ -46,13 +50,13 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     console = Console()
     step, mesh = _open(config, workdir)
     EvalConfig.of(config, mesh)
-    dataset = load(config, config.eval.split)
+    dataset = _load(config)
     model = _build(config, dataset)
     evaluator = Evaluator(model, config, dataset, mesh)
     params = _read_ema(model, workdir, step, mesh)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"evaluating step {step}", total=evaluator.batches)
-        record = evaluator.record(params, step, workdir, lambda: progress.advance(task))
+        record = evaluator.record(params, step, workdir, on_batch=lambda: progress.advance(task))
     console.print(f"step {step}: {record['dataset']['split']} {format_record(record)}", highlight=False)
     console.print(_by_term(record), highlight=False)
 
@@ -61,8 +65,11 @@ def draw(config: ConfigDict, workdir: Path) -> None:
     """Draws a grid of samples from the newest checkpoint's EMA parameters."""
     step, mesh = _open(config, workdir)
     sampling = SampleConfig.of(config)
-    model = _build(config, load(config, config.eval.split))
-    picture = _sample(model, _read_ema(model, workdir, step, mesh), step, sampling, workdir)
+    dataset = _load(config)
+    model = _build(config, dataset)
+    params = _read_ema(model, workdir, step, mesh)
+    steps = _sampling_steps(model, params, config, dataset, mesh)
+    picture = _sample(model, params, steps, step, sampling, workdir)
     Console().print(f"step {step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
 
 
@@ -90,6 +97,12 @@ def _open(config: ConfigDict, workdir: Path) -> tuple[int, Mesh]:
     return step, sharding.make_mesh(config.mesh.fsdp)
 
 
+def _load(config: ConfigDict) -> Dataset:
+    """The split to evaluate on, and the one to fit on where something is to be fitted."""
+    fitted = unpack(LossConfig, config.loss, "loss").fitted
+    return load(config, *dict.fromkeys((config.eval.split, FIT_SPLIT) if fitted else (config.eval.split,)))
+
+
 def _build(config: ConfigDict, dataset: Dataset) -> Model:
     return build(config, ImageSpec(dataset.shape, dataset.levels))
 
@@ -100,11 +113,15 @@ def _read_ema(model: Model, workdir: Path, step: int, mesh: Mesh) -> Params:
         return checkpoints.restore_ema(step, abstract_like(shapes, sharding.of_state(mesh, shapes)))
 
 
-def _sample(model: Model, params: Params, step: int, settings: SampleConfig, workdir: Path) -> Path:
-    images = sample(model, params, settings)
-    return write(
-        images, model.spec.levels, workdir / "samples" / f"{step}-depth{settings.depth}-seed{settings.seed}.png"
-    )
+def _sampling_steps(model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Steps:
+    loss = dataclasses.replace(model.loss, depth=config.sample.depth)
+    return steps_for(loss, model, params, config, dataset, mesh)
+
+
+def _sample(model: Model, params: Params, steps: Steps, step: int, settings: SampleConfig, workdir: Path) -> Path:
+    images = sample(model, params, steps, settings)
+    name = f"{step}-depth{settings.depth}-seed{settings.seed}.png"
+    return write(images, model.spec.levels, workdir / "samples" / name)
 
 
 def _by_term(record: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffenc_jax.config import require, unpack
+from diffenc_jax.config import LEARNED, require, unpack
+from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import stream
 
@@ -31,14 +32,20 @@ class SampleConfig:
 
     @classmethod
     def of(cls, config: ConfigDict) -> "SampleConfig":
-        """From `config.sample`."""
-        return unpack(cls, config.sample, "sample")
+        """From `config.sample`; raises InputError where `config.loss` has no steps of that depth."""
+        section = unpack(cls, config.sample, "sample")
+        ratio, depth = config.loss.variance_ratio, config.loss.depth
+        require(
+            ratio != LEARNED or section.depth == depth,
+            f"sample.depth={section.depth} must be loss.depth={depth}, since the learned ratio is one a step",
+        )
+        return section
 
 
-def sample(model: Model, params: Params, settings: SampleConfig) -> np.ndarray:
-    """uint8 [num, H, W, C]."""
-    draw = jax.jit(partial(model.sample, num=settings.num, depth=settings.depth))
-    return np.asarray(draw(params, stream(settings.seed, "sample")))
+def sample(model: Model, params: Params, steps: Steps, settings: SampleConfig) -> np.ndarray:
+    """uint8 [num, H, W, C], drawn through `steps`."""
+    draw = jax.jit(partial(model.sample, num=settings.num))
+    return np.asarray(draw(params, stream(settings.seed, "sample"), steps=steps))
 
 
 def write(images: np.ndarray, levels: int, path: Path) -> Path:

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffenc_jax.config import differences, require
+from diffenc_jax.config import LEARNED, differences, require
 from diffenc_jax.errors import InputError
 
 CONFIG_FILE = "config.json"
@@ -17,28 +18,43 @@ def default_workdir(config: ConfigDict) -> Path:
 
 
 def check(workdir: Path, config: ConfigDict, must_exist: bool) -> None:
-    """Raises InputError if `workdir` holds a run of another configuration, or none where one `must_exist`."""
-    path = workdir / CONFIG_FILE
-    if not path.exists():
-        require(
-            not must_exist, f"{workdir} holds no run (no {CONFIG_FILE}); train one there first, or give its --workdir"
-        )
+    """Raises InputError if `workdir` holds a run of another configuration, or none where one `must_exist`.
+
+    Where it must exist it is only read, and may be looked at by another `loss` than it was trained
+    with, unless a learned ratio is among the parameters.
+    """
+    if not must_exist and not (workdir / CONFIG_FILE).exists():
         require(workdir.is_dir() or not workdir.exists(), f"{workdir} is not a folder; give another --workdir")
         require(
             not (workdir / "checkpoints").exists(),
             f"{workdir} holds checkpoints but no {CONFIG_FILE} to say whose; give another --workdir",
         )
         return
+    stored = read(workdir)
+    different = differences(config, stored)
+    ratios = config.loss.variance_ratio, stored.get("loss", {}).get("variance_ratio")
+    if must_exist and LEARNED not in ratios:
+        different = [line for line in different if not line.startswith("loss.")]
+    require(
+        not different,
+        f"{workdir} holds a run of another configuration: {'; '.join(different)}; give another --workdir",
+    )
+
+
+def read(workdir: Path) -> dict[str, Any]:
+    """The configuration that `workdir` is a run of.
+
+    Raises:
+      InputError: it holds none.
+    """
+    path = workdir / CONFIG_FILE
+    require(path.exists(), f"{workdir} holds no run (no {CONFIG_FILE}); train one there first, or give its --workdir")
     try:
         stored = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     require(isinstance(stored, dict), f"{path} holds no configuration")
-    different = differences(config, stored)
-    require(
-        not different,
-        f"{workdir} holds a run of another configuration: {'; '.join(different)}; give another --workdir",
-    )
+    return stored
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:

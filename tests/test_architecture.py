@@ -19,10 +19,12 @@ MAY_IMPORT = {
     "stats": COMMON,
     "interop": COMMON | {"cli", "config", "data", "diffusion", "model", "nets", "train", "workdir"},
     "model": COMMON | {"config", "diffusion", "nets"},
-    "evaluate": COMMON | {"config", "data", "diffusion", "model", "streams", "train", "workdir"},
-    "sample": COMMON | {"config", "model", "streams"},
+    "calibrate": COMMON | {"config", "data", "diffusion", "model", "streams", "train"},
+    "evaluate": COMMON | {"calibrate", "config", "data", "diffusion", "model", "streams", "train", "workdir"},
+    "sample": COMMON | {"config", "diffusion", "model", "streams"},
     "train": COMMON | {"config", "data", "diffusion", "evaluate", "model", "streams", "workdir"},
-    "modes": COMMON | {"config", "data", "diffusion", "evaluate", "model", "sample", "streams", "train", "workdir"},
+    "modes": COMMON
+    | {"calibrate", "config", "data", "diffusion", "evaluate", "model", "sample", "streams", "train", "workdir"},
     "cli": COMMON | {"config", "workdir"},
     "main": COMMON | {"cli", "modes"},
 }
@@ -50,7 +52,7 @@ def test_imports_run_one_way(path):
     assert ours <= MAY_IMPORT[part(path)] | {part(path)}
 
 
-@pytest.mark.parametrize("name", ["losses", "samplers", "decoder", "gaussian", "times", "encoders"])
+@pytest.mark.parametrize("name", ["losses", "samplers", "steps", "ratio", "decoder", "gaussian", "times", "encoders"])
 def test_the_mathematics_knows_no_network(name):
     assert not [i for i in imports(PACKAGE / "diffusion" / f"{name}.py") if "nets" in i or "flax" in i]
 

@@ -1,5 +1,7 @@
 """`build`: what it puts together, and what it refuses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,8 @@ def test_what_the_network_says_is_what_the_configuration_names(prediction):
 
 def test_samples_are_pixels_of_the_seed():
     model, params, *_ = estimate("diffenc")
-    draw = jax.jit(lambda key: model.sample(params, key, 5, 3))
+    steps = model.steps(params, dataclasses.replace(model.loss, depth=3))
+    draw = jax.jit(lambda key: model.sample(params, key, 5, steps))
     images = draw(jax.random.key(0))
     assert images.shape == (5, 4, 4, 1)
     assert images.dtype == jnp.uint8

@@ -1,7 +1,7 @@
 """The bound -log p(x) <= reconstruction + latent + diffusion, in nats an example (arXiv 2310.19789; arXiv 2107.00630).
 
-Networks come in as callables: `encoder` (see encoders.py), `predict_v(z_t, γ) -> v̂` and
-`schedule(t) -> γ`.
+Networks come in as callables: `encoder` (see encoders.py) and `predict_v(z_t, γ) -> v̂`. The place on
+the path is an `Instant` at infinite depth, a `Step` at finite depth (see steps.py).
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, UInt8
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity, sigma, sum_dims
+from diffenc_jax.diffusion.steps import Extrapolation, Instant, Step
 
 PredictV = Callable[[Float[Array, "b *d"], Float[Array, " b"]], Float[Array, "b *d"]]
-Schedule = Callable[[Float[Array, "*b"]], Float[Array, "*b"]]
 
 
 class Noise(NamedTuple):
-    """All that is random in one evaluation of the bound."""
+    """All that is random in one evaluation of the bound; t in [0, 1) is the time, or says which step."""
 
     t: Float[Array, " b"]
     eps_0: Float[Array, "b *d"]
@@ -42,23 +42,29 @@ class Terms(NamedTuple):
 def bound(
     encoder: Encoder,
     predict_v: PredictV,
-    schedule: Schedule,
+    ends: tuple[Float[Array, ""], Float[Array, ""]],
+    extrapolation: Extrapolation,
     pixels: UInt8[Array, "b *d"],
     levels: int,
+    at: Instant | Step,
     noise: Noise,
 ) -> Terms:
-    """One unbiased estimate of the bound at infinite depth, an example.
+    """One unbiased estimate of the bound, an example: at infinite depth where `at` is an instant.
 
-    The encoder is called twice: once for both end points together, once at t with its slope.
+    The encoder is called once for both end points together, which are `ends` = (γ_0, γ_1), and
+    once more for the diffusion term.
     """
     x = decoder.pixel_values(pixels, levels)
-    gamma_0, gamma_1 = schedule(jnp.zeros(())), schedule(jnp.ones(()))
-    ends = jnp.repeat(jnp.stack([gamma_0, gamma_1]), x.shape[0])
-    x_0, x_1 = jnp.split(encoder.mean(jnp.concatenate([x, x]), ends), 2)
+    gamma_0, gamma_1 = ends
+    x_0, x_1 = jnp.split(encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(ends), x.shape[0])), 2)
+    if isinstance(at, Instant):
+        term = continuous(encoder, predict_v, x, at, noise.eps_t)
+    else:
+        term = discrete(encoder, predict_v, extrapolation, x, at, noise.eps_t)
     return Terms(
         reconstruction=reconstruction(x_0, pixels, gamma_0, levels, noise.eps_0),
         latent=latent(x_1, gamma_1),
-        diffusion=diffusion(encoder, predict_v, schedule, x, noise.t, noise.eps_t),
+        diffusion=term,
     )
 
 
@@ -83,28 +89,66 @@ def latent(x_1: Float[Array, "b *d"], gamma_1: Float[Array, ""]) -> Float[Array,
     return 0.5 * sum_dims(alpha2 * jnp.square(x_1) - alpha2 + jax.nn.softplus(-gamma_1))
 
 
-def diffusion(
-    encoder: Encoder,
-    predict_v: PredictV,
-    schedule: Schedule,
-    x: Float[Array, "b *d"],
-    t: Float[Array, " b"],
-    eps: Float[Array, "b *d"],
+def continuous(
+    encoder: Encoder, predict_v: PredictV, x: Float[Array, "b *d"], at: Instant, eps: Float[Array, "b *d"]
 ) -> Float[Array, " b"]:
-    """The continuous-time loss at t; its mean over t ~ U(0, 1) is the bound's term.
+    """The diffusion loss at infinite depth; its mean over t ~ U(0, 1) is the bound's term.
 
     ½ γ'(t) e^(-γ_t) ‖x_t - dx_t/dγ - (1 + k σ_t²) x̂‖², where k = 0 for the identity and 1 for an
-    encoder (`Encoder.compensation`). With x_t - x̂ = -σ_t (v_t - v̂) and
-    dx_t/dγ = σ_t² slope it is computed as
+    encoder that drifts. With x_t - x̂ = -σ_t (v_t - v̂) and dx_t/dγ = σ_t² slope it is computed as
 
       ½ γ'(t) α_t² ‖v_t - v̂ + σ_t (slope + k x̂)‖²,
 
     which divides by nothing small at either end.
     """
-    gamma, dgamma = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
-    x_t, slope = encoder.mean_and_slope(x, gamma)
-    z_t, v = diffuse(x_t, gamma, eps)
-    v_hat = predict_v(z_t, gamma)
-    x_hat = image_from_velocity(z_t, v_hat, gamma)
-    error = v - v_hat + align(sigma(gamma), x) * (slope + encoder.compensation * x_hat)
-    return 0.5 * dgamma * jax.nn.sigmoid(-gamma) * sum_dims(jnp.square(error))
+    x_t, slope = encoder.mean_and_slope(x, at.gamma_t)
+    error = _error(predict_v, x_t, slope, float(encoder.drifts), at.gamma_t, eps)
+    return 0.5 * at.dgamma * jax.nn.sigmoid(-at.gamma_t) * sum_dims(jnp.square(error))
+
+
+def discrete(
+    encoder: Encoder,
+    predict_v: PredictV,
+    extrapolation: Extrapolation,
+    x: Float[Array, "b *d"],
+    at: Step,
+    eps: Float[Array, "b *d"],
+) -> Float[Array, " b"]:
+    """The diffusion loss at depth T, of which one step is drawn; its mean over steps is the bound's term.
+
+    T times a step's KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) = ½ Σ [w - 1 - ln w + w u] over the
+    dimensions, with w the step's variance ratio and u its `step_error`.
+    """
+    u = step_error(encoder, predict_v, extrapolation, x, at, eps)
+    w = jnp.broadcast_to(at.ratio, x.shape)
+    return 0.5 * at.depth * sum_dims(w - 1.0 - jnp.log(w) + w * u)
+
+
+def step_error(
+    encoder: Encoder,
+    predict_v: PredictV,
+    extrapolation: Extrapolation,
+    x: Float[Array, "b *d"],
+    at: Step,
+    eps: Float[Array, "b *d"],
+) -> Float[Array, "b *d"]:
+    """(μ_Q - μ_P)² / σ_Q² of a step from t to s, dimension by dimension.
+
+    (e^(-γ_s) / c) r² with r = x_s - e^(γ_s - γ_t) x_t - b x̂ (see steps.py). With
+    x_t - x_s = c σ_t² quotient and b = c (1 + k σ_t²) it is computed as
+
+      (e^(γ_t - γ_s) - 1) α_t² (v_t - v̂ + σ_t (quotient + k x̂))²,
+
+    whose digits do not cancel, however short the step.
+    """
+    x_t, quotient = encoder.mean_and_quotient(x, at.gamma_s, at.gamma_t)
+    k = align(extrapolation(at.gamma_s, at.gamma_t), x)
+    error = _error(predict_v, x_t, quotient, k, at.gamma_t, eps)
+    return align(jnp.expm1(at.gamma_t - at.gamma_s) * jax.nn.sigmoid(-at.gamma_t), x) * jnp.square(error)
+
+
+def _error(predict_v, x_t, drift, k, gamma_t, eps):
+    """v_t - v̂ + σ_t (drift + k x̂)."""
+    z_t, v = diffuse(x_t, gamma_t, eps)
+    v_hat = predict_v(z_t, gamma_t)
+    return v - v_hat + align(sigma(gamma_t), x_t) * (drift + k * image_from_velocity(z_t, v_hat, gamma_t))

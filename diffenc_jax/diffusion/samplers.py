@@ -6,53 +6,45 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma
-from diffenc_jax.diffusion.losses import PredictV, Schedule
+from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity
+from diffenc_jax.diffusion.losses import PredictV
+from diffenc_jax.diffusion.steps import Extrapolation, Step, Steps, reverse
 
 
 def ancestral_step(
     predict_v: PredictV,
+    extrapolation: Extrapolation,
     z_t: Float[Array, "b *d"],
-    gamma_s: Float[Array, " b"],
-    gamma_t: Float[Array, " b"],
+    at: Step,
     eps: Float[Array, "b *d"],
-    compensation: float,
 ) -> Float[Array, "b *d"]:
-    """z_s ~ p(z_s | z_t) = N(μ_P, σ_Q² I), s < t.
-
-    With c = 1 - e^(γ_s - γ_t):  μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s b x̂,  σ_Q² = σ_s² c,
-    b = c + k (γ_t - γ_s) σ_t², where k (`compensation`) is 0 for the identity and 1 for an
-    encoder (linear extrapolation of its drift, as published).
-    """
-    c = -jnp.expm1(gamma_s - gamma_t)
-    alpha_s, alpha_t, sigma_s = alpha(gamma_s), alpha(gamma_t), sigma(gamma_s)
-    b = c + compensation * (gamma_t - gamma_s) * jax.nn.sigmoid(gamma_t)
-    x_hat = image_from_velocity(z_t, predict_v(z_t, gamma_t), gamma_t)
-    mean = align(alpha_s / alpha_t * (1.0 - c), z_t) * z_t + align(alpha_s * b, z_t) * x_hat
-    return mean + align(sigma_s * jnp.sqrt(c), z_t) * eps
+    """z_s = μ_P + σ_P ε ~ p(z_s | z_t), with σ_P² = σ_Q² / w; see steps.py."""
+    x_hat = image_from_velocity(z_t, predict_v(z_t, at.gamma_t), at.gamma_t)
+    k = extrapolation(at.gamma_s, at.gamma_t)
+    mean, variance = reverse(z_t, x_hat, at.gamma_s, at.gamma_t, k)
+    return mean + jnp.sqrt(align(variance, z_t) / at.ratio) * eps
 
 
 def ancestral(
     predict_v: PredictV,
-    schedule: Schedule,
+    extrapolation: Extrapolation,
+    steps: Steps,
     z_1: Float[Array, "b *d"],
     draw: Callable[[Array], Float[Array, "b *d"]],
-    depth: int,
-    compensation: float,
 ) -> Float[Array, "b *d"]:
-    """z_1 -> z_0 / α_0 in `depth` equal steps of t, one loop on the device.
+    """z_1 -> z_0 / α_0 through all of `steps`, one loop on the device.
 
     Args:
-      predict_v, schedule, compensation: see `ancestral_step`.
+      predict_v, extrapolation: see `ancestral_step`.
+      steps: where to stop on the way, and the variance ratios.
       z_1: noise to start from.
-      draw: gives the noise of step i = 0 .. depth - 1, where step i goes from t = 1 - i/depth.
-      depth: number of steps.
+      draw: gives the noise of the k-th step taken, k = 0 .. T - 1, the first one from γ_1.
     """
 
-    def step(i, z_t):
-        t, s = 1.0 - i / depth, 1.0 - (i + 1) / depth
-        gamma_s, gamma_t = schedule(jnp.full(z_t.shape[:1], s)), schedule(jnp.full(z_t.shape[:1], t))
-        return ancestral_step(predict_v, z_t, gamma_s, gamma_t, draw(i), compensation)
+    def step(k, z_t):
+        i = steps.depth - 1 - k
+        gamma_s, gamma_t = (jnp.full(z_t.shape[:1], steps.gamma[j]) for j in (i, i + 1))
+        at = Step(gamma_s, gamma_t, steps.ratio[i][None], jnp.asarray(steps.depth, steps.gamma.dtype))
+        return ancestral_step(predict_v, extrapolation, z_t, at, draw(k))
 
-    z_0 = jax.lax.fori_loop(0, depth, step, z_1)
-    return z_0 / alpha(schedule(jnp.zeros(())))
+    return jax.lax.fori_loop(0, steps.depth, step, z_1) / alpha(steps.gamma[0])

@@ -21,8 +21,10 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import encoder_network, recipe, require, score_network, with_changes
 from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.samplers import ancestral_step
+from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.errors import InputError, lookup
 from diffenc_jax.interop import names
 from diffenc_jax.model import ImageSpec, Model, build
@@ -158,7 +160,8 @@ def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> Ite
     i, depth = int(arrays["step_i"]), int(arrays["step_T"])
     gamma_t, gamma_s = (schedule(jnp.full(len(gamma), 1 - j / depth)) for j in (i, i + 1))
     eps = jnp.asarray(arrays["step_eps"])
-    z_s = ancestral_step(predict_v, z, gamma_s, gamma_t, eps, model.encoder_kind.compensation)
+    at = Step(gamma_s, gamma_t, ratio=jnp.ones_like(align(gamma_t, z)), depth=jnp.asarray(float(depth)))
+    z_s = ancestral_step(predict_v, model.extrapolation, z, at, eps)
     yield _error("z_out", z_s, arrays["z_out"], LIMIT)
 
 

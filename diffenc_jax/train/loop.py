@@ -160,7 +160,7 @@ class _Run:
         self._collect(0)
         trainer = self._trainer
         try:
-            record = trainer.evaluator.record(state.ema, step, trainer.workdir, self._shutdown.check)
+            record = trainer.evaluator.record(state.ema, step, trainer.workdir, on_batch=self._shutdown.check)
         except Interrupted:
             self._checkpoints.save(step, state)
             self._stop(step)

@@ -32,3 +32,22 @@ def test_slope_is_the_derivative_over_the_variance(x64, name, x):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_nothing_is_changed_at_the_data_end(x64, name, x):
     np.testing.assert_allclose(make(name).mean(x, jnp.full(7, -40.0)), x, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_quotient_is_the_difference_over_its_weight(x64, name, x):
+    """(x_t - x_s) / (c σ_t²), of steps long and short."""
+    encoder, gamma_t = make(name), jnp.linspace(-12.0, 5.0, 7)
+    gamma_s = gamma_t - jnp.asarray([0.01, 0.1, 1.0, 3.0, 6.0, 12.0, 18.0])
+    x_t, quotient = encoder.mean_and_quotient(x, gamma_s, gamma_t)
+    np.testing.assert_allclose(x_t, encoder.mean(x, gamma_t), rtol=1e-12)
+    weight = -jnp.expm1(gamma_s - gamma_t) * jax.nn.sigmoid(gamma_t)
+    np.testing.assert_allclose(align(weight, x) * quotient, x_t - encoder.mean(x, gamma_s), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_quotient_of_a_short_step_is_the_slope(x64, name, x):
+    encoder, gamma = make(name), jnp.linspace(-13.0, 5.0, 7)
+    _, slope = encoder.mean_and_slope(x, gamma)
+    _, quotient = encoder.mean_and_quotient(x, gamma - 1e-6, gamma)
+    np.testing.assert_allclose(quotient, slope, atol=1e-5)

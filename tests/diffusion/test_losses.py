@@ -9,12 +9,17 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
 from diffenc_jax.diffusion.schedules import FixedLinear
+from diffenc_jax.diffusion.steps import Instant
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
 
 
 def schedule(t):
     return FixedLinear(GAMMA_0, GAMMA_1).apply({}, t)
+
+
+def instant(t):
+    return Instant(*jax.jvp(schedule, (t,), (jnp.ones_like(t),)))
 
 
 def exact_velocity(factor):
@@ -40,7 +45,7 @@ def expected_diffusion(encoder, factor, nodes=400):
     for x in (-1.0, 1.0):
         for eps in (-1.0, 1.0):
             ones = jnp.ones((nodes, 1))
-            loss = losses.diffusion(encoder, exact_velocity(factor), schedule, x * ones, jnp.asarray(t), eps * ones)
+            loss = losses.continuous(encoder, exact_velocity(factor), x * ones, instant(jnp.asarray(t)), eps * ones)
             total += 0.25 * float(loss @ weights)
     return total
 
@@ -87,7 +92,7 @@ def test_a_general_linear_encoder(x64):
                 return (jnp.sqrt(alpha2)[:, None] * z - x_hat) / jnp.sqrt(sigma2)[:, None]
 
             t = jnp.asarray((gamma - GAMMA_0) / (GAMMA_1 - GAMMA_0))
-            loss = losses.diffusion(encoder, predict_v, schedule, x * ones, t, eps * ones)
+            loss = losses.continuous(encoder, predict_v, x * ones, instant(t), eps * ones)
             total += 0.25 * float(loss @ weights) / (GAMMA_1 - GAMMA_0)
     assert total == pytest.approx(exact, rel=1e-9)
 
@@ -96,7 +101,7 @@ def test_a_general_linear_encoder(x64):
     "encoder", [Identity(), NonTrainable(), Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))]
 )
 def test_the_velocity_form_is_the_image_form(x64, encoder):
-    """½ γ' e^(-γ) ‖x_t - dx_t/dγ - (1 + k σ²) x̂‖² equals what `losses.diffusion` computes."""
+    """½ γ' e^(-γ) ‖x_t - dx_t/dγ - (1 + k σ²) x̂‖² equals what `losses.continuous` computes."""
     rng = np.random.RandomState(0)
     x, eps, v_hat = (jnp.asarray(rng.normal(size=(5, 3, 2))) for _ in range(3))
     t = jnp.asarray(rng.uniform(size=5))
@@ -104,10 +109,10 @@ def test_the_velocity_form_is_the_image_form(x64, encoder):
     x_t, dx_t = jax.jvp(lambda g: encoder.mean(x, g), (gamma,), (jnp.ones_like(gamma),))
     z_t, _ = diffuse(x_t, gamma, eps)
     x_hat = image_from_velocity(z_t, v_hat, gamma)
-    k = encoder.compensation
+    k = float(encoder.drifts)
     residual = x_t - dx_t - (1 + k * align(jax.nn.sigmoid(gamma), x)) * x_hat
     expected = 0.5 * (GAMMA_1 - GAMMA_0) * jnp.exp(-gamma) * jnp.sum(residual**2, axis=(1, 2))
-    got = losses.diffusion(encoder, lambda z, g: v_hat, schedule, x, t, eps)
+    got = losses.continuous(encoder, lambda z, g: v_hat, x, instant(t), eps)
     np.testing.assert_allclose(got, expected, rtol=1e-8)
 
 

@@ -5,39 +5,73 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.diffusion.encoders import Identity
+from diffenc_jax.diffusion.losses import step_error
+from diffenc_jax.diffusion.ratio import best_ratio
 from diffenc_jax.diffusion.samplers import ancestral, ancestral_step
+from diffenc_jax.diffusion.steps import Steps, exponential, linear, still
 from tests.diffusion.test_losses import exact_velocity, schedule
 
 
-def sampled_variance(factor, compensation, depth):
+def steps(depth, ratio=1.0):
+    return Steps(schedule(jnp.arange(depth + 1) / depth), jnp.full((depth, 1), ratio))
+
+
+def sampled_variance(factor, extrapolation, depth, ratio=1.0):
     """Variance of z_0 / α_0: a step is linear in (z_t, ε), so unit inputs give its two coefficients."""
-    predict_v = exact_velocity(factor)
+    predict_v, path = exact_velocity(factor), steps(depth, ratio)
     variance = 1.0
-    for i in range(depth):
-        gamma_t, gamma_s = (schedule(jnp.full(2, 1 - j / depth)) for j in (i, i + 1))
+    for i in reversed(range(depth)):
         z, eps = jnp.asarray([[1.0], [0.0]]), jnp.asarray([[0.0], [1.0]])
-        a, b = ancestral_step(predict_v, z, gamma_s, gamma_t, eps, compensation)[:, 0]
+        a, b = ancestral_step(predict_v, extrapolation, z, path.at(jnp.full(2, (i + 0.5) / depth)), eps)[:, 0]
         variance = float(a**2 * variance + b**2)
     return variance / float(jax.nn.sigmoid(-schedule(jnp.zeros(()))))
 
 
 @pytest.mark.parametrize(
-    ("factor", "compensation"), [(jnp.ones_like, 0.0), (lambda gamma: jax.nn.sigmoid(-gamma), 1.0)]
+    ("factor", "extrapolation"),
+    [
+        (jnp.ones_like, still),
+        (lambda gamma: jax.nn.sigmoid(-gamma), linear),
+        (lambda gamma: jax.nn.sigmoid(-gamma), exponential),
+    ],
 )
-def test_samples_approach_the_data_at_rate_one_over_depth(x64, factor, compensation):
+def test_samples_approach_the_data_at_rate_one_over_depth(x64, factor, extrapolation):
     """The variance of the data is 1; doubling the depth halves the error."""
-    errors = [abs(sampled_variance(factor, compensation, depth) - 1) for depth in (200, 400)]
+    errors = [abs(sampled_variance(factor, extrapolation, depth) - 1) for depth in (200, 400)]
     assert errors[1] < 0.05
     assert errors[1] / errors[0] == pytest.approx(0.5, abs=0.08)
 
 
-def test_the_loop_is_its_steps(x64):
+def test_a_ratio_divides_the_variance_of_the_noise(x64):
+    """At ratio w a step's noise is 1/√w of that at ratio 1, its mean the same."""
     predict_v = exact_velocity(jnp.ones_like)
+    z, eps, t = jnp.asarray([[1.0], [0.0]]), jnp.asarray([[0.0], [1.0]]), jnp.full(2, 0.3)
+    plain, quarter = (ancestral_step(predict_v, still, z, steps(10, ratio).at(t), eps)[:, 0] for ratio in (1.0, 0.25))
+    np.testing.assert_allclose(quarter, plain * jnp.asarray([1.0, 2.0]), rtol=1e-12)
+
+
+def test_the_best_ratio_makes_few_steps_sample_the_data(x64):
+    """With exact denoiser and best ratio p(z_s | z_t) is exact for Gaussian data, at any depth."""
+    depth, predict_v, variance = 5, exact_velocity(jnp.ones_like), 1.0
+    path = steps(depth)
+    for i in reversed(range(depth)):
+        at = path.at(jnp.full(4, (i + 0.5) / depth))
+        signs = jnp.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        u = step_error(Identity(), predict_v, still, signs[:, :1], at, signs[:, 1:]).mean()
+        at = at._replace(ratio=jnp.full((4, 1), best_ratio(u)))
+        z, eps = jnp.asarray([[1.0], [0.0], [0.0], [0.0]]), jnp.asarray([[0.0], [1.0], [0.0], [0.0]])
+        a, b = ancestral_step(predict_v, still, z, at, eps)[:2, 0]
+        variance = float(a**2 * variance + b**2)
+    assert variance / float(jax.nn.sigmoid(-schedule(jnp.zeros(())))) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_loop_is_its_steps(x64):
+    predict_v, path = exact_velocity(jnp.ones_like), steps(4, 0.8)
     noise = jnp.asarray(np.random.RandomState(0).normal(size=(4, 3, 2)))
-    z_1 = jnp.ones((3, 2))
-    z = z_1
-    for i in range(4):
-        gamma_t, gamma_s = (schedule(jnp.full(3, 1 - j / 4)) for j in (i, i + 1))
-        z = ancestral_step(predict_v, z, gamma_s, gamma_t, noise[i], 0.0)
+    path = path._replace(ratio=jnp.linspace(0.5, 1.0, 4)[:, None] * jnp.asarray([1.0, 0.5]))
+    z = z_1 = jnp.ones((3, 2))
+    for k, i in enumerate(reversed(range(4))):
+        z = ancestral_step(predict_v, still, z, path.at(jnp.full(3, (i + 0.5) / 4)), noise[k])
     expected = z / jnp.sqrt(jax.nn.sigmoid(-schedule(jnp.zeros(()))))
-    np.testing.assert_allclose(ancestral(predict_v, schedule, z_1, lambda i: noise[i], 4, 0.0), expected, rtol=1e-10)
+    np.testing.assert_allclose(ancestral(predict_v, still, path, z_1, lambda k: noise[k]), expected, rtol=1e-10)

@@ -10,6 +10,7 @@ import pytest
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.diffusion.samplers import ancestral_step
+from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.interop import names, parity
 
 FOLDER = Path(__file__).parent.parent / "reference"
@@ -83,14 +84,8 @@ def test_ancestral_step(reference):
     arrays, model, schedule = reference.arrays, reference.model, reference.model.gamma(reference.params)
     i, depth, batch = int(arrays["step_i"]), int(arrays["step_T"]), len(arrays["t"])
     gamma_t, gamma_s = (schedule(jnp.full(batch, 1 - j / depth)) for j in (i, i + 1))
-    z_s = ancestral_step(
-        model.predict_v(reference.params),
-        arrays["z_in"],
-        gamma_s,
-        gamma_t,
-        arrays["step_eps"],
-        model.encoder_kind.compensation,
-    )
+    at = Step(gamma_s, gamma_t, ratio=jnp.ones((batch, 1, 1, 1)), depth=jnp.asarray(float(depth)))
+    z_s = ancestral_step(model.predict_v(reference.params), model.extrapolation, arrays["z_in"], at, arrays["step_eps"])
     assert relative_error(z_s, arrays["z_out"]) < 1e-5
 
 

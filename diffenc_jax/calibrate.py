@@ -1,0 +1,184 @@
+"""Steps for a trained model, fitted on training images and then frozen: the best times, the best ratio of variances.
+
+Both come from the error u of a step (`losses.step_error`), averaged over training images. A step
+costs ½ Σ u nats at ratio 1 and ½ Σ ln(1 + u) at the best ratio (`ratio.py`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from scipy.interpolate import PchipInterpolator
+
+from diffenc_jax.config import require, unpack
+from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity, sigma
+from diffenc_jax.diffusion.ratio import best_cost, best_ratio
+from diffenc_jax.diffusion.steps import Step, Steps
+from diffenc_jax.diffusion.times import best_times
+from diffenc_jax.model import OPTIMAL, LossConfig, Model, Params
+from diffenc_jax.streams import stream
+from diffenc_jax.train import sharding
+
+# The best times are chosen among the grid's points where that leaves each step this many intervals on average.
+INTERVALS_A_STEP = 8
+FIT_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """`config.fit`: what `optimal` times and ratios are fitted on.
+
+    Attributes:
+      images: training images that the costs of steps are averaged over.
+      grid: number of intervals of γ at whose ends steps may begin and end. The ratio's table is
+        averaged over images · grid pairs of an image and a noise, spread evenly over the steps.
+      seed: of the choice of images, and of their noise.
+    """
+
+    images: int
+    grid: int
+    seed: int
+
+    def __post_init__(self):
+        require(self.images >= 1, f"fit.images must be at least 1, not {self.images}")
+        least = 2 * INTERVALS_A_STEP
+        require(self.grid >= least, f"fit.grid must be at least {least}, not {self.grid}")
+
+
+class Calibration:
+    """What is fitted to one model and its parameters, each part when it is first asked for."""
+
+    def __init__(self, model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh):
+        self.settings = unpack(FitConfig, config.fit, "fit")
+        images = dataset.splits[FIT_SPLIT]
+        require(
+            self.settings.images <= len(images),
+            f"fit.images={self.settings.images} exceeds the {len(images)} training images; take at most so many",
+        )
+        sharding.check_batch(mesh, self.settings.images, "fit.images")
+        self._model, self._params, self._mesh = model, params, mesh
+        order = np.random.default_rng(self.settings.seed).permutation(len(images))
+        self._images = images[order]
+        self._sha256 = dataset.sha256(FIT_SPLIT)
+        self._error = jax.jit(partial(_step_error, model))
+        self._best_times: dict[tuple[str | None, int], np.ndarray] = {}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For a record: all that the fit depends on besides the model."""
+        return {"split": FIT_SPLIT, "sha256": self._sha256, **vars(self.settings)}
+
+    def steps(self, loss: LossConfig) -> Steps:
+        """The steps that `loss` asks for, of finite depth."""
+        steps = self._model.steps(self._params, loss)
+        if loss.times == "optimal":
+            steps = steps._replace(gamma=jnp.asarray(self._gamma(loss), steps.gamma.dtype))
+        if loss.variance_ratio in OPTIMAL:
+            steps = steps._replace(ratio=jnp.asarray(best_ratio(self._errors(steps.gamma, loss)), steps.gamma.dtype))
+        return steps
+
+    def _gamma(self, loss: LossConfig) -> np.ndarray:
+        """[depth + 1] the γ between which steps cost least in all, at the ratio that `loss` will have.
+
+        Where the grid is too coarse for so many steps, the best coarser choice is refined by
+        monotone interpolation, as the best density of times tends to a limit.
+        """
+        per = loss.variance_ratio if loss.variance_ratio in OPTIMAL else None
+        depth = min(loss.depth, self.settings.grid // INTERVALS_A_STEP)
+        if (per, depth) not in self._best_times:
+            self._best_times[per, depth] = self._grid[best_times(self._costs[per], depth)]
+        gamma = self._best_times[per, depth]
+        return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(loss.depth + 1) / loss.depth)
+
+    @cached_property
+    def _grid(self) -> np.ndarray:
+        gamma = self._model.gamma(self._params)
+        return np.linspace(*(float(gamma(jnp.asarray(t))) for t in (0.0, 1.0)), self.settings.grid + 1)
+
+    @cached_property
+    def _costs(self) -> dict[str | None, np.ndarray]:
+        """[grid + 1, grid + 1] nats of the step from t (column) to s (row), by kind of ratio; None for ratio 1."""
+        n = self.settings.grid + 1
+        costs = {per: np.full((n, n), np.inf) for per in (None, *OPTIMAL)}
+        gammas = jnp.asarray(self._grid, jnp.float32)
+        x = self._values(self._images[: self.settings.images])
+        encode = jax.jit(lambda params, gamma: self._model.encoder(params).mean(x, jnp.full(len(x), gamma)))
+        means = jnp.stack([encode(self._params, gamma) for gamma in gammas])
+        errors = jax.jit(partial(_errors_from, self._model))
+        # One noise an image for all times: the costs are then smooth in t, and no choice of times can
+        # gain from the luck of one of them.
+        eps = jax.random.normal(stream(self.settings.seed, "fit times"), x.shape)
+        for t in range(1, n):
+            u = np.asarray(errors(self._params, gammas, means, t, eps), np.float64)[:t]
+            costs[None][:t, t] = 0.5 * u.sum(axis=(1, 2, 3))
+            for per, axes in OPTIMAL.items():
+                shared = np.broadcast_to(_mean(u, axes), u.shape)
+                costs[per][:t, t] = np.asarray(best_cost(shared)).sum(axis=(1, 2, 3))
+        return costs
+
+    def _errors(self, gamma: jax.Array, loss: LossConfig) -> np.ndarray:
+        """u of each step between `gamma` [T + 1], averaged over training images: [T, ...], as `loss` shares it."""
+        settings, depth = self.settings, loss.depth
+        size, pairs = settings.images, max(settings.images * settings.grid // depth, 1)
+        total = jnp.zeros((depth, *self._model.spec.shape))
+        key = stream(settings.seed, "fit ratio")
+        for start in range(0, depth * pairs, size):
+            pair = np.arange(start, start + size)
+            step, valid = np.minimum(pair // pairs, depth - 1), pair < depth * pairs
+            x = self._values(self._images[pair % len(self._images)])
+            eps = jax.random.normal(jax.random.fold_in(key, start), x.shape)
+            u = self._error(self._params, x, gamma[step], gamma[step + 1], eps)
+            total = total.at[step].add(jnp.where(align(jnp.asarray(valid), u), u, 0.0))
+        return _mean(np.asarray(total, np.float64) / pairs, OPTIMAL[loss.variance_ratio])
+
+    def _values(self, images: np.ndarray) -> jax.Array:
+        return decoder.pixel_values(sharding.to_devices(self._mesh, images), self._model.spec.levels)
+
+
+def steps_for(
+    loss: LossConfig, model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh
+) -> Steps:
+    """The steps that `loss` asks for, of finite depth, fitted on `dataset` where they are to be."""
+    if loss.fitted:
+        return Calibration(model, params, config, dataset, mesh).steps(loss)
+    return model.steps(params, loss)
+
+
+def _mean(u: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """[T, H, W, C] averaged over axes of the image, which are kept."""
+    return u.mean(axis=tuple(axis + 1 for axis in axes), keepdims=True)
+
+
+def _step_error(model: Model, params: Params, x, gamma_s, gamma_t, eps) -> jax.Array:
+    """`losses.step_error` [B, H, W, C]; it depends on no ratio."""
+    at = Step(gamma_s, gamma_t, ratio=jnp.ones_like(align(gamma_s, x)), depth=jnp.ones(()))
+    return losses.step_error(model.encoder(params), model.predict_v(params), model.extrapolation, x, at, eps)
+
+
+def _errors_from(model: Model, params: Params, gammas: jax.Array, means: jax.Array, t: jax.Array, eps: jax.Array):
+    """[N, H, W, C] mean errors of the steps from gammas[t] to each of `gammas` [N] below it.
+
+    As `losses.step_error`, from encoded images that are there already: means [N, B, H, W, C]. So the
+    networks are called once for all steps from t.
+    """
+    gamma_t = jnp.full(eps.shape[:1], gammas[t])
+    z_t, v = diffuse(means[t], gamma_t, eps)
+    v_hat = model.predict_v(params)(z_t, gamma_t)
+    x_hat = image_from_velocity(z_t, v_hat, gamma_t)
+
+    def to(gamma_s, x_s):
+        variance = jnp.square(sigma(gammas[t]))
+        quotient = (means[t] - x_s) / (-jnp.expm1(gamma_s - gammas[t]) * variance)
+        k = model.extrapolation(gamma_s, gammas[t])
+        error = v - v_hat + jnp.sqrt(variance) * (quotient + k * x_hat)
+        scale = jnp.expm1(gammas[t] - gamma_s) * jax.nn.sigmoid(-gammas[t])
+        return scale * jnp.mean(jnp.square(error), axis=0)
+
+    return jax.lax.map(lambda pair: to(*pair), (gammas, means))
