@@ -70,8 +70,10 @@ def fit(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Params:
     Raises:
       InputError: they are not of such a model, or not finite, or of a schedule that does not increase.
     """
-    dialect = names.Dialect.of(arrays)
-    places = names.places(jax.eval_shape(model.init, jax.random.key(0)), dialect)
+    dialect, shapes = names.Dialect.of(arrays), jax.eval_shape(model.init, jax.random.key(0))
+    learned = "take another loss.variance_ratio than 'learned'"
+    require("ratio" not in shapes, f"{path} holds no ratio of variances, which no published model learns; {learned}")
+    places = names.places(shapes, dialect)
     if problems := list(_misfits(arrays, places)):
         raise InputError(f"{path} is not of the configuration's model: {'; '.join(problems)}")
     require(

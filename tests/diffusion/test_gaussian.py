@@ -9,6 +9,7 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import PREDICTIONS, align, alpha, diffuse, image_from_velocity, sigma
 from diffenc_jax.diffusion.schedules import FixedLinear
+from diffenc_jax.diffusion.steps import Instant, Step, still
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
 # The quantity that each name stands for, from x_t, ε and γ.
@@ -18,6 +19,10 @@ MEANT["x"] = lambda x, eps, gamma: x
 
 def schedule(t):
     return FixedLinear(GAMMA_0, GAMMA_1).apply({}, t)
+
+
+def instant(t):
+    return Instant(*jax.jvp(schedule, (t,), (jnp.ones_like(t),)))
 
 
 def draws(count=4, batch=6):
@@ -64,9 +69,20 @@ def test_the_loss_of_the_identity_is_a_weighted_square(x64, name, weight):
     t, x, eps, wrong = draws()
     gamma = schedule(t)
     estimate = MEANT[name](x, eps, gamma) + wrong
-    loss = losses.diffusion(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g), schedule, x, t, eps)
+    loss = losses.continuous(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g), x, instant(t), eps)
     expected = 0.5 * (GAMMA_1 - GAMMA_0) * weight(gamma) * jnp.sum(wrong**2, axis=(1, 2))
     np.testing.assert_allclose(loss, expected, rtol=1e-9)
+
+
+def test_at_finite_depth_too(x64):
+    """½ T (e^(γ_t - γ_s) - 1) ‖ε - ε̂‖² for the identity with ratio 1 (arXiv 2107.00630, equation 14)."""
+    t, x, eps, wrong = draws()
+    depth, gamma_t = 50, schedule(t)
+    at = Step(schedule(t - 1 / depth), gamma_t, jnp.ones((len(t), 1, 1)), jnp.asarray(float(depth)))
+    predict_v = lambda z, g: PREDICTIONS["eps"](z, eps + wrong, g)  # noqa: E731
+    loss = losses.discrete(Identity(), predict_v, still, x, at, eps)
+    expected = 0.5 * depth * jnp.expm1(gamma_t - at.gamma_s) * jnp.sum(wrong**2, axis=(1, 2))
+    np.testing.assert_allclose(loss, expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
@@ -78,6 +94,6 @@ def test_with_an_encoder_the_estimate_is_of_x_t(x64, name):
     x_hat = image_from_velocity(z, v_hat, schedule(t))
     eps_hat = (z - align(alpha(schedule(t)), z) * x_hat) / align(sigma(schedule(t)), z)
     estimate = {"v": v_hat, "eps": eps_hat, "x": x_hat}[name]
-    ours = losses.diffusion(NonTrainable(), lambda z, g: PREDICTIONS[name](z, estimate, g), schedule, x, t, eps)
-    theirs = losses.diffusion(NonTrainable(), lambda z, g: v_hat, schedule, x, t, eps)
+    ours = losses.continuous(NonTrainable(), lambda z, g: PREDICTIONS[name](z, estimate, g), x, instant(t), eps)
+    theirs = losses.continuous(NonTrainable(), lambda z, g: v_hat, x, instant(t), eps)
     np.testing.assert_allclose(ours, theirs, rtol=1e-8)

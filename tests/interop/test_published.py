@@ -186,6 +186,13 @@ def test_all_that_does_not_fit_is_counted(tmp_path, small):
         convert(write(tmp_path / "file", half), config, tmp_path / "run")
 
 
+def test_a_published_model_has_no_learned_ratio(tmp_path, small):
+    config, ema = small
+    learned = with_changes(config, {"loss.depth": 4, "loss.variance_ratio": "learned"})
+    message = "holds no ratio of variances, which no published model learns; take another loss.variance_ratio than"
+    refused(write(tmp_path / "file", ema), learned, tmp_path / "run", message)
+
+
 @pytest.mark.parametrize("step", [-1, 2**31, 1.0, True, "1", np.float32(1.0), np.arange(2), None])
 def test_a_step_that_is_none(tmp_path, small, step):
     config, _ = small
