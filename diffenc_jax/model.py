@@ -147,8 +147,8 @@ class Model:
         low, high = self.time_range
 
         def apply(x, gamma):
-            # The embedding multiplies this rounding by 1000. Behind the barrier compilers see no constant,
-            # and divide as written instead of multiplying by a rounded reciprocal.
+            # The embedding multiplies this rounding by 1000, most of all in dy/dγ. Behind the barrier compilers see no
+            # constant, and divide as written there instead of multiplying by a rounded reciprocal.
             span = jax.lax.optimization_barrier(jnp.asarray(high - low, gamma.dtype))
             time = (gamma - low) / span
             return net.apply({"params": params}, x, time, dropout_key)

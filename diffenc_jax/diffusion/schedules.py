@@ -10,7 +10,6 @@ import math
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -35,7 +34,7 @@ class FixedLinear(nn.Module):
 
     @nn.compact
     def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
-        return self.gamma_min + _rounded((self.gamma_max - self.gamma_min) * t)
+        return self.gamma_min + (self.gamma_max - self.gamma_min) * t
 
 
 class LearnedLinear(nn.Module):
@@ -53,7 +52,7 @@ class LearnedLinear(nn.Module):
     def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
         w = self.param("w", nn.initializers.constant(self.gamma_max - self.gamma_min), ())
         b = self.param("b", nn.initializers.constant(self.gamma_min), ())
-        return b + _rounded(jnp.abs(w) * t)
+        return b + jnp.abs(w) * t
 
 
 class FixedPoly10(nn.Module):
@@ -80,7 +79,7 @@ class FixedPoly10(nn.Module):
     @nn.compact
     def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
         half = 0.5 * self.gamma_max
-        return self.gamma_min + _rounded((half - self.gamma_min) * t + half * t**10)
+        return self.gamma_min + (half - self.gamma_min) * t + half * t**10
 
 
 class Monotone(nn.Module):
@@ -105,7 +104,7 @@ class Monotone(nn.Module):
         below, above = MonotoneNetwork(self.gamma_max - self.gamma_min, self.hidden, name="network")(t)
         # Each half is measured from its own end point, which is then exact, and so is its gradient.
         span = gamma_1 - gamma_0
-        return jnp.where(t < 0.5, gamma_0 + _rounded(span * below), gamma_1 - _rounded(span * above))
+        return jnp.where(t < 0.5, gamma_0 + span * below, gamma_1 - span * above)
 
 
 class MonotoneNetwork(nn.Module):
@@ -141,14 +140,6 @@ class MonotoneNetwork(nn.Module):
 
         whole = rise(0.0, 1.0)
         return rise(0.0, t) / whole, rise(t, 1.0) / whole
-
-
-def _rounded(product: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Keeps compilers from fusing the sum that follows with `product`, which rounds otherwise.
-
-    The networks' time embedding multiplies a rounding of γ by 1000: it must be the same everywhere.
-    """
-    return jax.lax.optimization_barrier(product)
 
 
 SCHEDULES = {
