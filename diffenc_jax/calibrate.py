@@ -51,23 +51,30 @@ class FitConfig:
         least = 2 * INTERVALS_A_STEP
         require(self.grid >= least, f"fit.grid must be at least {least}, not {self.grid}")
 
+    @classmethod
+    def of(cls, config: ConfigDict, dataset: Dataset, mesh: Mesh) -> "FitConfig":
+        """From `config.fit`; raises InputError where it does not suit the data or the devices."""
+        section = unpack(cls, config.fit, "fit")
+        available = len(dataset.splits[FIT_SPLIT])
+        require(
+            section.images <= available,
+            f"fit.images={section.images} exceeds the {available} training images; take at most so many",
+        )
+        sharding.check_batch(mesh, section.images, "fit.images")
+        return section
+
 
 class Calibration:
     """What is fitted to one model and its parameters, each part when it is first asked for."""
 
     def __init__(self, model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh):
-        self.settings = unpack(FitConfig, config.fit, "fit")
-        images = dataset.splits[FIT_SPLIT]
-        require(
-            self.settings.images <= len(images),
-            f"fit.images={self.settings.images} exceeds the {len(images)} training images; take at most so many",
-        )
-        sharding.check_batch(mesh, self.settings.images, "fit.images")
+        self.settings = FitConfig.of(config, dataset, mesh)
         self._model, self._params, self._mesh = model, params, mesh
+        images = dataset.splits[FIT_SPLIT]
         order = np.random.default_rng(self.settings.seed).permutation(len(images))
         self._images = images[order]
         self._sha256 = dataset.sha256(FIT_SPLIT)
-        self._error = jax.jit(partial(_step_error, model))
+        self._add_errors = jax.jit(partial(_add_errors, model), donate_argnums=0)
         self._best_times: dict[tuple[str | None, int], np.ndarray] = {}
 
     @property
@@ -81,7 +88,7 @@ class Calibration:
         if loss.times == "optimal":
             steps = steps._replace(gamma=jnp.asarray(self._gamma(loss), steps.gamma.dtype))
         if loss.variance_ratio in OPTIMAL:
-            steps = steps._replace(ratio=jnp.asarray(best_ratio(self._errors(steps.gamma, loss)), steps.gamma.dtype))
+            steps = steps._replace(ratio=best_ratio(jnp.asarray(self._errors(steps.gamma, loss), steps.gamma.dtype)))
         return steps
 
     def _gamma(self, loss: LossConfig) -> np.ndarray:
@@ -119,8 +126,8 @@ class Calibration:
             u = np.asarray(errors(self._params, gammas, means, t, eps), np.float64)[:t]
             costs[None][:t, t] = 0.5 * u.sum(axis=(1, 2, 3))
             for per, axes in OPTIMAL.items():
-                shared = np.broadcast_to(_mean(u, axes), u.shape)
-                costs[per][:t, t] = np.asarray(best_cost(shared)).sum(axis=(1, 2, 3))
+                shared = jnp.asarray(np.broadcast_to(_mean(u, axes), u.shape))
+                costs[per][:t, t] = np.asarray(best_cost(shared), np.float64).sum(axis=(1, 2, 3))
         return costs
 
     def _errors(self, gamma: jax.Array, loss: LossConfig) -> np.ndarray:
@@ -131,11 +138,11 @@ class Calibration:
         key = stream(settings.seed, "fit ratio")
         for start in range(0, depth * pairs, size):
             pair = np.arange(start, start + size)
-            step, valid = np.minimum(pair // pairs, depth - 1), pair < depth * pairs
+            # The last batch is filled up with pairs that count for nothing.
+            step, count = np.minimum(pair // pairs, depth - 1), np.float32(pair < depth * pairs)
             x = self._values(self._images[pair % len(self._images)])
             eps = jax.random.normal(jax.random.fold_in(key, start), x.shape)
-            u = self._error(self._params, x, gamma[step], gamma[step + 1], eps)
-            total = total.at[step].add(jnp.where(align(jnp.asarray(valid), u), u, 0.0))
+            total = self._add_errors(total, self._params, x, gamma, step, count, eps)
         return _mean(np.asarray(total, np.float64) / pairs, OPTIMAL[loss.variance_ratio])
 
     def _values(self, images: np.ndarray) -> jax.Array:
@@ -156,10 +163,12 @@ def _mean(u: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return u.mean(axis=tuple(axis + 1 for axis in axes), keepdims=True)
 
 
-def _step_error(model: Model, params: Params, x, gamma_s, gamma_t, eps) -> jax.Array:
-    """`losses.step_error` [B, H, W, C]; it depends on no ratio."""
-    at = Step(gamma_s, gamma_t, ratio=jnp.ones_like(align(gamma_s, x)), depth=jnp.ones(()))
-    return losses.step_error(model.encoder(params), model.predict_v(params), model.extrapolation, x, at, eps)
+def _add_errors(model: Model, total: jax.Array, params: Params, x, gamma, step, count, eps) -> jax.Array:
+    """`total` [T, H, W, C] plus the `losses.step_error` of `step` [B] between `gamma` [T + 1], times `count` [B]."""
+    one = jnp.ones(())  # the error depends on no ratio and no depth
+    at = Step(gamma[step], gamma[step + 1], ratio=one[None], depth=one)
+    u = losses.step_error(model.encoder(params), model.predict_v(params), model.extrapolation, x, at, eps)
+    return total.at[step].add(u * align(count, u))
 
 
 def _errors_from(model: Model, params: Params, gammas: jax.Array, means: jax.Array, t: jax.Array, eps: jax.Array):

@@ -175,8 +175,11 @@ def _depths(text: str) -> list[int]:
 
 def main(argv: list[str]) -> int:
     """Exit code: 0, 1 for a run that cannot go on, 2 for bad input."""
+    from absl import logging
+
     from diffenc_jax.errors import InputError, RunError
 
+    logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
     arguments = _arguments(argv)
     try:
         records = study(arguments.workdir, arguments.depths, arguments.passes, lambda text: print(text, flush=True))

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.calibrate import Calibration
+from diffenc_jax.calibrate import Calibration, FitConfig
 from diffenc_jax.config import config_hash, require, unpack
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.pipeline import eval_batches
@@ -100,6 +100,8 @@ class Evaluator:
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh):
         self._model, self._config, self._dataset, self._mesh = model, config, dataset, mesh
         self.settings = EvalConfig.of(config, mesh)
+        if model.loss.fitted:
+            FitConfig.of(config, dataset, mesh)  # refused now, not after training
         self._draw = jax.jit(partial(draw_noise, model, self.settings.seed))
         # Places on the path are found apart, so that the networks are compiled once for all depths.
         self._instant, self._step = jax.jit(model.instant), jax.jit(lambda steps, t: steps.at(t))
@@ -142,7 +144,7 @@ class Evaluator:
         """
         estimator = self.estimator(params) if estimator is None else estimator
         description = self._describe(step, workdir, estimator)
-        path = workdir / folder / f"{self.settings.split}-{step}-{estimator_name(description['estimator'])}.json"
+        path = workdir / folder / f"{self.settings.split}-{step}-{estimator.loss.name}.json"
         if known := _read(path, description):
             return known
         start = time.perf_counter()
@@ -230,20 +232,6 @@ def draw_noise(model: Model, seed: int, passes: jax.Array, indices: jax.Array, n
     pass_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
     noise = jax.vmap(model.draw_noise)(pass_keys, t[:, None])
     return jax.tree.map(lambda a: jnp.squeeze(a, 1), noise)
-
-
-def estimator_name(estimator: dict[str, Any]) -> str:
-    """'continuous', 'depth50', 'depth50-exponential-optimal_pixel-times': a file's name for an estimator."""
-    if estimator["depth"] is None:
-        return "continuous"
-    parts = [f"depth{estimator['depth']}"]
-    if estimator["extrapolation"] != "linear":
-        parts.append(estimator["extrapolation"])
-    if (ratio := estimator["variance_ratio"]) != 1:
-        parts.append(ratio if isinstance(ratio, str) else f"ratio{ratio:g}")
-    if estimator["times"] != "uniform":
-        parts.append("times")
-    return "-".join(parts)
 
 
 def summarize(nats: np.ndarray, dims: int) -> dict[str, Any]:

@@ -247,6 +247,22 @@ class LossConfig:
         require(self.times == "uniform", "loss.times=optimal needs a finite loss.depth: infinite depth has no steps")
 
     @property
+    def name(self) -> str:
+        """'continuous', 'depth50', 'depth50-exponential-optimal_pixel-times': for the names of files."""
+        if self.depth is None:
+            return "continuous"
+        parts = [f"depth{self.depth}"]
+        if self.extrapolation != "linear":
+            parts.append(self.extrapolation)
+        if self.variance_ratio != 1:
+            parts.append(
+                self.variance_ratio if isinstance(self.variance_ratio, str) else f"ratio{self.variance_ratio:g}"
+            )
+        if self.times != "uniform":
+            parts.append("times")
+        return "-".join(parts)
+
+    @property
     def fitted(self) -> bool:
         """Whether something is to be fitted on training images after training."""
         return self.variance_ratio in OPTIMAL or self.times == "optimal"

@@ -17,7 +17,6 @@ from diffenc_jax.config import check_sections, require, unpack
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import Dataset, load
 from diffenc_jax.diffusion.losses import Terms
-from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluate import Evaluator, format_record
 from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
 from diffenc_jax.sample import SampleConfig, sample, write
@@ -34,13 +33,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     check_sections(config)
     workdirs.check(workdir, config, must_exist=False)
     _check_trainable(workdir)
-    sampling = SampleConfig.of(config)
+    SampleConfig.of(config)  # refused now, not after training
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
     model = build(config, ImageSpec(dataset.shape, dataset.levels))
     state, record = Trainer(model, config, dataset, mesh, workdir).run(console)
-    steps = _sampling_steps(model, state.ema, config, dataset, mesh)
-    picture = _sample(model, state.ema, steps, record["step"], sampling, workdir)
+    picture = _sample(model, state.ema, record["step"], config, dataset, mesh, workdir)
     _show(console, record, dataset, picture, time.perf_counter() - start)
 
 
@@ -60,8 +58,7 @@ def draw(config: ConfigDict, workdir: Path) -> None:
     """Draws a grid of samples from the newest checkpoint's EMA parameters."""
     sampling = SampleConfig.of(config)
     run = open_trained(config, workdir, fitting=_loss(config).fitted)
-    steps = _sampling_steps(run.model, run.params, config, run.dataset, run.mesh)
-    picture = _sample(run.model, run.params, steps, run.step, sampling, workdir)
+    picture = _sample(run.model, run.params, run.step, config, run.dataset, run.mesh, workdir)
     Console().print(f"step {run.step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
 
 
@@ -83,15 +80,14 @@ def _check_trainable(workdir: Path) -> None:
         )
 
 
-def _sampling_steps(model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Steps:
-    loss = dataclasses.replace(model.loss, depth=config.sample.depth)
-    return steps_for(loss, model, params, config, dataset, mesh)
-
-
-def _sample(model: Model, params: Params, steps: Steps, step: int, settings: SampleConfig, workdir: Path) -> Path:
-    images = sample(model, params, steps, settings)
-    name = f"{step}-depth{settings.depth}-seed{settings.seed}.png"
-    return write(images, model.spec.levels, workdir / "samples" / name)
+def _sample(
+    model: Model, params: Params, step: int, config: ConfigDict, dataset: Dataset, mesh: Mesh, workdir: Path
+) -> Path:
+    """The picture of samples that `config.sample` asks for."""
+    settings = SampleConfig.of(config)
+    loss = dataclasses.replace(model.loss, depth=settings.depth)
+    images = sample(model, params, steps_for(loss, model, params, config, dataset, mesh), settings)
+    return write(images, model.spec.levels, workdir / "samples" / f"{step}-{loss.name}-seed{settings.seed}.png")
 
 
 def _by_term(record: dict[str, Any]) -> str:

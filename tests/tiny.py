@@ -24,6 +24,8 @@ def config(arm="diffenc", **changes):
         "checkpoint.every_steps": 4,
         "eval.every_steps": 100,
         "eval.batch_size": 8,
+        "fit.images": 8,
+        "fit.grid": 16,
         "sample.num": 4,
         "sample.depth": 3,
     }

@@ -12,6 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from diffenc_jax import modes
+from diffenc_jax.config import config_hash
 from diffenc_jax.errors import InputError, Interrupted, RunError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.checkpoint import Checkpoints
@@ -157,6 +158,47 @@ def test_sampling_follows_its_seed(unbroken, images):
     assert pictures[0] != pictures[1]
 
 
+def test_a_run_can_be_looked_at_at_any_depth(unbroken, images):
+    """Trained at infinite depth; evaluated and sampled at a constant ratio, and with all that is fitted."""
+    by_name = {}
+    for name, changes in {
+        "depth5": {"loss__depth": 5},
+        "depth5-ratio0.9": {"loss__depth": 5, "loss__variance_ratio": 0.9},
+        "depth3-optimal_pixel-times": {
+            "loss__depth": 3,
+            "loss__variance_ratio": "optimal_pixel",
+            "loss__times": "optimal",
+        },
+    }.items():
+        modes.evaluate(config(images, **changes), unbroken)
+        by_name[name] = json.loads((unbroken / "eval" / f"test-8-{name}.json").read_text())
+        assert by_name[name]["config_hash"] == config_hash(config(images))
+    bits = {name: record["bpd"] for name, record in by_name.items()}
+    # Under the same noise a ratio w changes a step's cost from u/2 to (w - 1 - ln w + w u)/2 a dimension.
+    shift = 5 * (0.9 - 1 - np.log(0.9)) / (2 * np.log(2))
+    expected = 0.9 * bits["depth5"]["diffusion"] + shift
+    assert bits["depth5-ratio0.9"]["diffusion"] == pytest.approx(expected, rel=1e-4)
+    assert bits["depth3-optimal_pixel-times"]["total"] < bits["depth5"]["total"]
+    modes.draw(config(images, **fitted), unbroken)
+    assert (unbroken / "samples" / "8-depth3-optimal_pixel-times-seed0.png").exists()
+
+
+def test_a_learned_ratio_is_trained_evaluated_and_sampled(images, tmp_path):
+    learned = {"loss__depth": 4, "loss__variance_ratio": "learned", "sample__depth": 4, "train__steps": 3}
+    settings = tiny.config("vdm", data__source=images, **learned)
+    modes.train(settings, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "eval" / "test-3-depth4-learned.json").read_text())
+    assert record["estimator"]["variance_ratio"] == "learned"
+    assert np.isfinite(record["bpd"]["total"])
+    with np.load(tmp_path / "run" / "eval" / "test-3-depth4-learned.npz") as values:
+        # Nothing is known at first, and a step's error is far above 1: its ratio falls.
+        assert np.all(values["ratio"] < 1)
+    assert (tmp_path / "run" / "samples" / "3-depth4-learned-seed0.png").exists()
+    plain = tiny.config("vdm", data__source=images, train__steps=3)
+    with pytest.raises(InputError, match=r"loss.variance_ratio=1.0 \(there learned\)"):
+        modes.evaluate(plain, tmp_path / "run")
+
+
 @pytest.mark.parametrize("mode", ["train", "eval", "sample"])
 def test_another_configuration_is_refused_and_named(unbroken, images, mode):
     before = {p: p.stat().st_mtime_ns for p in unbroken.rglob("*")}
@@ -177,6 +219,9 @@ def test_another_configuration_is_refused_and_named(unbroken, images, mode):
         ("train", {"eval__split": "validation"}, "no split 'validation'"),
         ("train", {"eval__passes": 0}, "eval.passes must be at least 1"),
         ("train", {"sample__depth": 0}, "sample.depth must be at least 1"),
+        ("train", {"loss__variance_ratio": 0.9}, "at infinite depth the ratio must be 1"),
+        ("train", {"loss__depth": 4, "loss__variance_ratio": "learned"}, "sample.depth=3 must be loss.depth=4"),
+        ("train", {"loss__depth": 4, "loss__times": "optimal", "fit__images": 21}, "exceeds the 20 training images"),
         ("train", {"log__every_steps": 0}, "log.every_steps must be at least 1"),
         ("train", {"checkpoint__every_steps": 0}, "checkpoint.every_steps must be at least 1"),
         ("train", {"mesh__fsdp": 3}, "mesh.fsdp=3 does not divide the 1 devices"),
