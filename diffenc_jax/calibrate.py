@@ -123,11 +123,12 @@ class Calibration:
         # gain from the luck of one of them.
         eps = jax.random.normal(stream(self.settings.seed, "fit times"), x.shape)
         for t in range(1, n):
-            u = np.asarray(errors(self._params, gammas, means, t, eps), np.float64)[:t]
-            costs[None][:t, t] = 0.5 * u.sum(axis=(1, 2, 3))
+            u = np.array(errors(self._params, gammas, means, t, eps), np.float64)
+            u[t:] = 0.0  # no steps: s must lie below t
+            costs[None][:t, t] = 0.5 * u.sum(axis=(1, 2, 3))[:t]
             for per, axes in OPTIMAL.items():
-                shared = jnp.asarray(np.broadcast_to(_mean(u, axes), u.shape))
-                costs[per][:t, t] = np.asarray(best_cost(shared), np.float64).sum(axis=(1, 2, 3))
+                cost = best_cost(jnp.asarray(np.broadcast_to(_mean(u, axes), u.shape)))
+                costs[per][:t, t] = np.asarray(cost, np.float64).sum(axis=(1, 2, 3))[:t]
         return costs
 
     def _errors(self, gamma: jax.Array, loss: LossConfig) -> np.ndarray:

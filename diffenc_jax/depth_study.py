@@ -11,6 +11,7 @@ a table and a plot to WORKDIR/depth_study, and goes on where it was interrupted.
 
 import argparse
 import csv
+import dataclasses
 import os
 import signal
 import sys
@@ -55,7 +56,6 @@ def study(workdir: Path, depths: list[int], passes: int, on_record: Callable[[st
     from diffenc_jax import workdir as workdirs
     from diffenc_jax.calibrate import Calibration
     from diffenc_jax.evaluate import Estimator, Evaluator
-    from diffenc_jax.model import LossConfig
     from diffenc_jax.trained import open_trained
 
     config = ConfigDict(workdirs.read(workdir))
@@ -64,7 +64,7 @@ def study(workdir: Path, depths: list[int], passes: int, on_record: Callable[[st
     calibration = Calibration(run.model, run.params, config, run.dataset, run.mesh)
 
     def record(depth, times, ratio, passes):
-        loss = LossConfig(depth, config.loss.extrapolation, ratio, times)
+        loss = dataclasses.replace(run.model.loss, depth=depth, variance_ratio=ratio, times=times)
         estimator = Estimator(loss, passes, calibration)
         got = evaluator.record(run.params, run.step, workdir, estimator, FOLDER)
         on_record(f"depth {depth or 'infinite'}, {times} times, ratio {ratio}: {got['bpd']['total']:.4f} bits/dim")

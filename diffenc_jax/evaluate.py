@@ -62,7 +62,7 @@ class Estimator:
     """How a likelihood is estimated.
 
     Attributes:
-      loss: depth, variance ratio and times.
+      loss: depth, variance ratio and times; its extrapolation is the model's.
       passes: how often every image is looked at.
       calibration: what the steps of a `loss` that is to be fitted come from; else None.
     """
