@@ -4,20 +4,29 @@ import csv
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffenc_jax import depth_study, modes
+from diffenc_jax import depth_study
 from diffenc_jax.depth_study import BOTH, CHOICES, UNIFORM
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.checkpoint import Checkpoints
+from diffenc_jax.workdir import claim
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
+    """What a run leaves, without the training."""
     folder = tmp_path_factory.mktemp("study")
     np.savez(folder / "images.npz", train=tiny.images(20), test=tiny.images(13, seed=1))
-    modes.train(tiny.config("vdm", data__source=str(folder / "images.npz"), train__steps=1), folder / "run")
+    config = tiny.config("vdm", data__source=str(folder / "images.npz"))
+    model = build(config, ImageSpec((4, 4, 1), tiny.LEVELS))
+    claim(folder / "run", config)
+    with Checkpoints(folder / "run", keep_every_steps=1) as checkpoints:
+        checkpoints.save_ema(1, jax.jit(model.init)(jax.random.key(0)))
     return folder / "run"
 
 
