@@ -160,15 +160,12 @@ def test_sampling_follows_its_seed(unbroken, images):
 
 def test_a_run_can_be_looked_at_at_any_depth(unbroken, images):
     """Trained at infinite depth; evaluated and sampled at a constant ratio, and with all that is fitted."""
+    fitted = {"loss__depth": 3, "loss__variance_ratio": "optimal_pixel", "loss__times": "optimal"}
     by_name = {}
     for name, changes in {
         "depth5": {"loss__depth": 5},
         "depth5-ratio0.9": {"loss__depth": 5, "loss__variance_ratio": 0.9},
-        "depth3-optimal_pixel-times": {
-            "loss__depth": 3,
-            "loss__variance_ratio": "optimal_pixel",
-            "loss__times": "optimal",
-        },
+        "depth3-optimal_pixel-times": fitted,
     }.items():
         modes.evaluate(config(images, **changes), unbroken)
         by_name[name] = json.loads((unbroken / "eval" / f"test-8-{name}.json").read_text())
