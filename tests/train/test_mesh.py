@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+pytestmark = pytest.mark.slow  # three processes compile for a minute each
 
 
 @pytest.fixture(scope="module")
