@@ -18,7 +18,7 @@ from scipy.interpolate import PchipInterpolator
 from diffenc_jax.config import require, unpack
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion import decoder, losses
-from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity, sigma
+from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.ratio import best_cost, best_ratio
 from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
@@ -70,9 +70,8 @@ class Calibration:
     def __init__(self, model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh):
         self.settings = FitConfig.of(config, dataset, mesh)
         self._model, self._params, self._mesh = model, params, mesh
-        images = dataset.splits[FIT_SPLIT]
-        order = np.random.default_rng(self.settings.seed).permutation(len(images))
-        self._images = images[order]
+        self._images = dataset.splits[FIT_SPLIT]
+        self._order = np.random.default_rng(self.settings.seed).permutation(len(self._images))
         self._sha256 = dataset.sha256(FIT_SPLIT)
         self._add_errors = jax.jit(partial(_add_errors, model), donate_argnums=0)
         self._best_times: dict[tuple[str | None, int], np.ndarray] = {}
@@ -115,7 +114,7 @@ class Calibration:
         n = self.settings.grid + 1
         costs = {per: np.full((n, n), np.inf) for per in (None, *OPTIMAL)}
         gammas = jnp.asarray(self._grid, jnp.float32)
-        x = self._values(self._images[: self.settings.images])
+        x = self._values(np.arange(self.settings.images))
         encode = jax.jit(lambda params, gamma: self._model.encoder(params).mean(x, jnp.full(len(x), gamma)))
         means = jnp.stack([encode(self._params, gamma) for gamma in gammas])
         errors = jax.jit(partial(_errors_from, self._model))
@@ -141,12 +140,14 @@ class Calibration:
             pair = np.arange(start, start + size)
             # The last batch is filled up with pairs that count for nothing.
             step, count = np.minimum(pair // pairs, depth - 1), np.float32(pair < depth * pairs)
-            x = self._values(self._images[pair % len(self._images)])
+            x = self._values(pair)
             eps = jax.random.normal(jax.random.fold_in(key, start), x.shape)
             total = self._add_errors(total, self._params, x, gamma, step, count, eps)
         return _mean(np.asarray(total, np.float64) / pairs, OPTIMAL[loss.variance_ratio])
 
-    def _values(self, images: np.ndarray) -> jax.Array:
+    def _values(self, numbers: np.ndarray) -> jax.Array:
+        """The training images of these numbers in the drawn order, which begins again at its end."""
+        images = self._images[self._order[numbers % len(self._order)]]
         return decoder.pixel_values(sharding.to_devices(self._mesh, images), self._model.spec.levels)
 
 
@@ -179,16 +180,12 @@ def _errors_from(model: Model, params: Params, gammas: jax.Array, means: jax.Arr
     networks are called once for all steps from t.
     """
     gamma_t = jnp.full(eps.shape[:1], gammas[t])
-    z_t, v = diffuse(means[t], gamma_t, eps)
-    v_hat = model.predict_v(params)(z_t, gamma_t)
-    x_hat = image_from_velocity(z_t, v_hat, gamma_t)
+    wrong, x_hat = losses.estimate(model.predict_v(params), means[t], gamma_t, eps)
 
     def to(gamma_s, x_s):
-        variance = jnp.square(sigma(gammas[t]))
-        quotient = (means[t] - x_s) / (-jnp.expm1(gamma_s - gammas[t]) * variance)
-        k = model.extrapolation(gamma_s, gammas[t])
-        error = v - v_hat + jnp.sqrt(variance) * (quotient + k * x_hat)
-        scale = jnp.expm1(gammas[t] - gamma_s) * jax.nn.sigmoid(-gammas[t])
-        return scale * jnp.mean(jnp.square(error), axis=0)
+        gamma_s = jnp.full_like(gamma_t, gamma_s)
+        quotient = (means[t] - x_s) / align(-jnp.expm1(gamma_s - gamma_t) * jax.nn.sigmoid(gamma_t), x_s)
+        u = losses.step_error_from(wrong, x_hat, quotient, model.extrapolation, gamma_s, gamma_t)
+        return jnp.mean(u, axis=0)
 
     return jax.lax.map(lambda pair: to(*pair), (gammas, means))

@@ -102,7 +102,7 @@ def continuous(
     which divides by nothing small at either end.
     """
     x_t, slope = encoder.mean_and_slope(x, at.gamma_t)
-    error = _error(predict_v, x_t, slope, float(encoder.drifts), at.gamma_t, eps)
+    error = _error(*estimate(predict_v, x_t, at.gamma_t, eps), slope, float(encoder.drifts), at.gamma_t)
     return 0.5 * at.dgamma * jax.nn.sigmoid(-at.gamma_t) * sum_dims(jnp.square(error))
 
 
@@ -142,13 +142,33 @@ def step_error(
     whose digits do not cancel, however short the step.
     """
     x_t, quotient = encoder.mean_and_quotient(x, at.gamma_s, at.gamma_t)
-    k = align(extrapolation(at.gamma_s, at.gamma_t), x)
-    error = _error(predict_v, x_t, quotient, k, at.gamma_t, eps)
-    return align(jnp.expm1(at.gamma_t - at.gamma_s) * jax.nn.sigmoid(-at.gamma_t), x) * jnp.square(error)
+    wrong, x_hat = estimate(predict_v, x_t, at.gamma_t, eps)
+    return step_error_from(wrong, x_hat, quotient, extrapolation, at.gamma_s, at.gamma_t)
 
 
-def _error(predict_v, x_t, drift, k, gamma_t, eps):
-    """v_t - v̂ + σ_t (drift + k x̂)."""
+def step_error_from(
+    wrong: Float[Array, "b *d"],
+    x_hat: Float[Array, "b *d"],
+    quotient: Float[Array, "b *d"],
+    extrapolation: Extrapolation,
+    gamma_s: Float[Array, " b"],
+    gamma_t: Float[Array, " b"],
+) -> Float[Array, "b *d"]:
+    """`step_error` from what the networks gave at t: `estimate`, and the encoder's difference quotient."""
+    k = align(extrapolation(gamma_s, gamma_t), x_hat)
+    scale = align(jnp.expm1(gamma_t - gamma_s) * jax.nn.sigmoid(-gamma_t), x_hat)
+    return scale * jnp.square(_error(wrong, x_hat, quotient, k, gamma_t))
+
+
+def estimate(
+    predict_v: PredictV, x_t: Float[Array, "b *d"], gamma_t: Float[Array, " b"], eps: Float[Array, "b *d"]
+) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    """v_t - v̂ and x̂ at z_t = α_t x_t + σ_t ε."""
     z_t, v = diffuse(x_t, gamma_t, eps)
     v_hat = predict_v(z_t, gamma_t)
-    return v - v_hat + align(sigma(gamma_t), x_t) * (drift + k * image_from_velocity(z_t, v_hat, gamma_t))
+    return v - v_hat, image_from_velocity(z_t, v_hat, gamma_t)
+
+
+def _error(wrong, x_hat, drift, k, gamma_t):
+    """v_t - v̂ + σ_t (drift + k x̂)."""
+    return wrong + align(sigma(gamma_t), x_hat) * (drift + k * x_hat)
