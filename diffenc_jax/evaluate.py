@@ -224,9 +224,8 @@ def draw_noise(model: Model, seed: int, passes: jax.Array, indices: jax.Array, n
     """
     key = stream(seed, "eval")
     u = jax.random.uniform(jax.random.fold_in(key, 0))
-    golden = (indices.astype(jnp.uint32) * GOLDEN).astype(
-        jnp.float32
-    ) / 2.0**32  # the product is exact, unlike a float's
+    # The product is exact, unlike a float's.
+    golden = (indices.astype(jnp.uint32) * GOLDEN).astype(jnp.float32) / 2.0**32
     t = jnp.mod(u + golden + number / passes, 1.0)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, 1), indices)
     pass_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +56,7 @@ def read(path: Path) -> tuple[int, dict[str, np.ndarray]]:
         step = int(step)
     require(type(step) is int and 0 <= step <= MAX_STEP, f"{path}: its step is no whole number from 0 to {MAX_STEP}")
     require(isinstance(state["ema_params"], dict), f"{path}: its ema_params are no map of names")
-    arrays = dict(_flat(state["ema_params"]))
+    arrays = {"/".join(name): value for name, value in names.leaves(state["ema_params"])}
     for name, value in arrays.items():
         is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
         require(is_float, f"{path}: its parameter {name} is no array of floats")
@@ -133,11 +132,3 @@ def _is_there(workdir: Path, step: int, params: Params) -> bool:
             if jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), params, theirs)):
                 return True
     raise InputError(f"{workdir} holds other checkpoints, the newest of step {latest}; give another --workdir")
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}/")
-        else:
-            yield prefix + key, value

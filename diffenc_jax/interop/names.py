@@ -71,7 +71,7 @@ def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
       dialect: that of the file.
     """
     found = {}
-    for path, leaf in _leaves(shapes):
+    for path, leaf in leaves(shapes):
         part, *inside, name = path
         if part == "schedule":
             found |= _in_schedule(path, leaf.shape)
@@ -161,11 +161,11 @@ def from_ours(tree: Mapping[str, Any], place: Place) -> Any:
     return (tree if place.row is None else tree[place.row]).reshape(place.shape)
 
 
-def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(path, leaf) of nested dicts."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, (*path, key))
+            yield from leaves(value, (*path, key))
         else:
             yield (*path, key), value
 

@@ -8,21 +8,12 @@ import pytest
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import PREDICTIONS, align, alpha, diffuse, image_from_velocity, sigma
-from diffenc_jax.diffusion.schedules import FixedLinear
-from diffenc_jax.diffusion.steps import Instant, Step, still
+from diffenc_jax.diffusion.steps import Step, still
+from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, instant, schedule
 
-GAMMA_0, GAMMA_1 = -13.3, 5.0
 # The quantity that each name stands for, from x_t, ε and γ.
 MEANT = {"v": lambda x, eps, gamma: diffuse(x, gamma, eps)[1], "eps": lambda x, eps, gamma: eps}
 MEANT["x"] = lambda x, eps, gamma: x
-
-
-def schedule(t):
-    return FixedLinear(GAMMA_0, GAMMA_1).apply({}, t)
-
-
-def instant(t):
-    return Instant(*jax.jvp(schedule, (t,), (jnp.ones_like(t),)))
 
 
 def draws(count=4, batch=6):
