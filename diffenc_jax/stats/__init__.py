@@ -1,0 +1,1 @@
+"""Statistics of what was evaluated: numpy and scipy only."""
