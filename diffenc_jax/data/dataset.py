@@ -1,15 +1,16 @@
 """`Dataset`: uint8 images by split, checked and fingerprinted; `load` finds them by name or path."""
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import require, unpack
-from diffenc_jax.data import files, sources
+from diffenc_jax.data import files, fingerprints, sources
 from diffenc_jax.errors import InputError
 
 
@@ -33,6 +34,7 @@ class Dataset:
     version: str
     levels: int
     splits: Mapping[str, np.ndarray]
+    _digests: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -40,8 +42,31 @@ class Dataset:
         return next(iter(self.splits.values())).shape[1:]
 
     def sha256(self, split: str) -> str:
-        """Of the decoded images' bytes, in their order."""
-        return hashlib.sha256(np.ascontiguousarray(self.splits[split])).hexdigest()
+        """Of the decoded images' bytes, in their order; computed once."""
+        return self._digest("in order", fingerprints.sha256, split)
+
+    def fingerprint(self, split: str) -> dict[str, Any]:
+        """What a record says of the images that it is about: JSON's values.
+
+        The digests are those of `fingerprints`, and so is `known_as`, the name of a well-known set
+        or None; `dims` is the number of values in one image.
+        """
+        count, any_order = len(self.splits[split]), self._digest("any order", fingerprints.sha256_any_order, split)
+        return {
+            "name": self.name,
+            "version": self.version,
+            "split": split,
+            "num_examples": count,
+            "dims": math.prod(self.shape),
+            "sha256": self.sha256(split),
+            "sha256_any_order": any_order,
+            "known_as": fingerprints.known_as(any_order, count, self.shape, split),
+        }
+
+    def _digest(self, kind: str, of: Callable[[np.ndarray], str], split: str) -> str:
+        if (kind, split) not in self._digests:
+            self._digests[kind, split] = of(self.splits[split])
+        return self._digests[kind, split]
 
 
 def load(config: ConfigDict, *names: str) -> Dataset:

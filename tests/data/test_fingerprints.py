@@ -1,0 +1,124 @@
+"""Fingerprints: the same images have the same one, others do not, and well-known ones have a name."""
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffenc_jax.data import fingerprints
+from diffenc_jax.data.dataset import Dataset, load
+from diffenc_jax.data.fingerprints import known_as, sha256, sha256_any_order
+from tests import tiny
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
+IMAGES = tiny.images(20)
+BACKWARDS = IMAGES[::-1]
+UNKNOWN = "0" * 64
+
+
+def read(source, levels=256):
+    return load(tiny.config(data__source=str(source), data__levels=levels), "train", "test")
+
+
+def test_the_digests_are_what_they_say():
+    assert sha256(BACKWARDS) == hashlib.sha256(BACKWARDS.tobytes()).hexdigest()
+    parts = sorted(hashlib.sha256(image.tobytes()).digest() for image in IMAGES)
+    assert sha256_any_order(IMAGES) == hashlib.sha256(b"4x4x1\n" + b"".join(parts)).hexdigest()
+
+
+def test_order_matters_to_one_and_not_to_the_other():
+    assert sha256(BACKWARDS) != sha256(IMAGES)
+    assert sha256_any_order(BACKWARDS) == sha256_any_order(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [IMAGES[:-1], np.concatenate([IMAGES, IMAGES[:1]]), IMAGES.reshape(20, 2, 8, 1), IMAGES.transpose(0, 2, 1, 3)],
+    ids=["one less", "one twice", "another shape", "transposed"],
+)
+def test_other_images_have_another_digest(others):
+    assert sha256_any_order(others) != sha256_any_order(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("source", "levels", "name"), [("digits", 17, "scikit-learn's digits"), ("synthetic", 256, "synthetic swirl")]
+)
+def test_what_ships_is_known(source, levels, name):
+    dataset = read(source, levels)
+    for split, images in dataset.splits.items():
+        fingerprint = dataset.fingerprint(split)
+        assert fingerprint == {
+            "name": source,
+            "version": "1",
+            "split": split,
+            "num_examples": len(images),
+            "dims": images[0].size,
+            "sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+            "sha256_any_order": sha256_any_order(images),
+            "known_as": {"as": f"{name}, {split}", "by": "digest"},
+        }
+
+
+def test_a_changed_pixel_is_unknown_and_another_order_or_split_is_not():
+    images = read("digits", 17).splits["test"]
+    shuffled = np.random.RandomState(0).permutation(images)
+    dataset = Dataset("mine", "1", 17, {"train": shuffled})
+    assert dataset.fingerprint("train")["known_as"] == {"as": "scikit-learn's digits, test", "by": "digest"}
+    changed = images.copy()
+    changed[100, 3, 3, 0] ^= 1
+    assert Dataset("mine", "1", 17, {"test": changed}).fingerprint("test")["known_as"] is None
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="dataset-fashion-mnist is not installed")
+def test_fashion_mnist_is_known_from_its_published_files():
+    dataset = read(FASHION)
+    for split in ("train", "test"):
+        assert dataset.fingerprint(split)["known_as"] == {"as": f"Fashion-MNIST, {split}", "by": "digest"}
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize(
+    ("split", "old", "new"), [("train", 1_281_149, 1_281_167), ("test", 49_999, 50_000)], ids=["train", "test"]
+)
+def test_both_imagenets_are_told_apart(size, split, old, new):
+    shape = (size, size, 3)
+    theirs = {"train": "train", "test": "validation"}[split]
+    for count, version in ((old, "old"), (new, "new")):
+        known = known_as(UNKNOWN, count, shape, split)
+        assert known["by"] == "count"
+        assert known["as"].startswith(f"ImageNet{size}, {version} (")
+        assert known["as"].endswith(theirs)
+    assert known_as(UNKNOWN, new + 1, shape, split) is None
+    assert known_as(UNKNOWN, new, (size, size, 1), split) is None
+
+
+def test_cifars_training_images_are_not_taken_for_imagenet():
+    """50,000 of 32x32x3, as there are validation images."""
+    assert known_as(UNKNOWN, 50_000, (32, 32, 3), "train") is None
+
+
+def test_every_split_is_hashed_once(monkeypatch):
+    calls = []
+    for name in ("sha256", "sha256_any_order"):
+        plain = getattr(fingerprints, name)
+        monkeypatch.setattr(fingerprints, name, lambda images, plain=plain: calls.append(len(images)) or plain(images))
+    dataset = Dataset("mine", "1", tiny.LEVELS, {"train": IMAGES, "test": IMAGES[:7]})
+    first = [dataset.fingerprint(split) for split in ("train", "test", "train")]
+    assert dataset.sha256("train") == first[0]["sha256"] != first[1]["sha256"]
+    assert first[2] == first[0]
+    assert sorted(calls) == [7, 7, 20, 20]
+
+
+def test_an_idx_file_and_a_shuffled_copy_share_a_fingerprint(tmp_path):
+    for folder, images in (("a", IMAGES), ("b", BACKWARDS)):
+        (tmp_path / folder).mkdir()
+        for prefix in ("train", "t10k"):
+            head = bytes([0, 0, 8, 3]) + struct.pack(">3I", *images.shape[:3])
+            path = tmp_path / folder / f"{prefix}-images-idx3-ubyte.gz"
+            path.write_bytes(gzip.compress(head + images.tobytes()))
+    a, b = (read(tmp_path / folder).fingerprint("test") for folder in "ab")
+    assert a["sha256_any_order"] == b["sha256_any_order"]
+    assert a["sha256"] != b["sha256"]
