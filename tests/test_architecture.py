@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
     "modes": COMMON
     | {"calibrate", "config", "data", "diffusion", "evaluate", "model", "sample", "train", "trained", "workdir"},
+    "compare": COMMON | {"stats"},
     "depth_study": COMMON | {"calibrate", "cli", "config", "evaluate", "model", "trained", "workdir"},
     "cli": COMMON | {"config", "workdir"},
     "main": COMMON | {"cli", "modes"},

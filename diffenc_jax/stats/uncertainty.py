@@ -80,7 +80,8 @@ def difference(
     Under common noise (the same times and ε at the same pass and image) the differences a − b are
     values like any other, and what both owe to the noise cancels: `standard_errors` of a − b. Else
     both noises add, noise² = noise_a² + noise_b², and only the images are paired:
-    total² = var_i(a_i − b_i) / N.
+    total² = var_i(a_i − b_i) / N. Where they share a part of their noise after all, as 8 and 64
+    passes of one seed do, that noise² is too large, and total² still right.
 
     Args:
       a: [P_a, N]; `b`: [P_b, N] of the same images in the same order, in the same unit.
