@@ -63,6 +63,14 @@ class FitConfig:
         sharding.check_batch(mesh, section.images, "fit.images")
         return section
 
+    def order(self, dataset: Dataset) -> np.ndarray:
+        """The numbers of all training images in the drawn order, of which the first `images` are taken."""
+        return np.random.default_rng(self.seed).permutation(len(dataset.splits[FIT_SPLIT]))
+
+    def describe(self, dataset: Dataset) -> dict[str, Any]:
+        """For a record: all that a fit depends on besides the model."""
+        return {"split": FIT_SPLIT, "sha256": dataset.sha256(FIT_SPLIT), **vars(self)}
+
 
 class Calibration:
     """What is fitted to one model and its parameters, each part when it is first asked for."""
@@ -71,15 +79,9 @@ class Calibration:
         self.settings = FitConfig.of(config, dataset, mesh)
         self._model, self._params, self._mesh = model, params, mesh
         self._images = dataset.splits[FIT_SPLIT]
-        self._order = np.random.default_rng(self.settings.seed).permutation(len(self._images))
-        self._sha256 = dataset.sha256(FIT_SPLIT)
+        self._order = self.settings.order(dataset)
         self._add_errors = jax.jit(partial(_add_errors, model), donate_argnums=0)
         self._best_times: dict[tuple[str | None, int], np.ndarray] = {}
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """For a record: all that the fit depends on besides the model."""
-        return {"split": FIT_SPLIT, "sha256": self._sha256, **vars(self.settings)}
 
     def steps(self, loss: LossConfig) -> Steps:
         """The steps that `loss` asks for, of finite depth."""
@@ -185,7 +187,7 @@ def _errors_from(model: Model, params: Params, gammas: jax.Array, means: jax.Arr
     def to(gamma_s, x_s):
         gamma_s = jnp.full_like(gamma_t, gamma_s)
         quotient = (means[t] - x_s) / align(-jnp.expm1(gamma_s - gamma_t) * jax.nn.sigmoid(gamma_t), x_s)
-        u = losses.step_error_from(wrong, x_hat, quotient, model.extrapolation, gamma_s, gamma_t)
-        return jnp.mean(u, axis=0)
+        deviation = losses.step_deviation_from(wrong, x_hat, quotient, model.extrapolation, gamma_s, gamma_t)
+        return jnp.mean(jnp.square(deviation), axis=0)
 
     return jax.lax.map(lambda pair: to(*pair), (gammas, means))

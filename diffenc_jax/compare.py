@@ -46,7 +46,7 @@ NEEDED = {
 # What makes the noise of two evaluations the same.
 NOISE = ("kind", "seed", "passes", "replicates")
 # Estimators may differ in these: how much work was done, what came of it, and what only changes the variance.
-FREE = {"passes", "replicates", "seed", "fit", "fitted", "evaluations"}
+FREE = {"passes", "replicates", "seed", "time_sampling", "fit"}
 # How far the mean of the values may be off the record's total, by rounding.
 TOLERANCE = 1e-6
 # Columns where the output is no terminal, which has a width of its own.
@@ -185,13 +185,8 @@ def _images(dataset: dict[str, Any]) -> str:
 
 
 def method(estimator: dict[str, Any]) -> dict[str, Any]:
-    """What decides the value that an estimator tends to with more and more passes.
-
-    Times are not among it at infinite depth, where drawing them otherwise changes the variance
-    alone; at finite depth they make another model.
-    """
-    free = FREE if estimator.get("depth") is not None else FREE | {"times"}
-    return {key: value for key, value in estimator.items() if key not in free}
+    """What decides the value that an estimator tends to with more and more passes."""
+    return {key: value for key, value in estimator.items() if key not in FREE}
 
 
 def differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

@@ -26,8 +26,10 @@ NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
 
 # Keys that change how a run is carried out or looked at, not what it computes. A run may go on under others.
-FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "sample")
+FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample")
 FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
+# Keys that came later, with the value that means what was before: so runs and records from before stay what they are.
+ADDED_KEYS: dict[str, Any] = {}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -82,7 +84,10 @@ def recipe(name: str, arm: str) -> ConfigDict:
     )
     config.log = ConfigDict(dict(every_steps=1000))
     config.checkpoint = ConfigDict(dict(every_steps=10_000, keep_every_steps=1_000_000))
-    config.eval = ConfigDict(dict(every_steps=100_000, split="test", batch_size=128, passes=1, seed=0))
+    # estimator: bound, importance_weighted or ode; see estimators/config.py.
+    config.eval = ConfigDict(dict(every_steps=100_000, split="test", batch_size=128, passes=2, seed=0))
+    config.eval.update(dict(estimator="bound", time_sampling="importance", draws=1, checkpoints="newest"))
+    config.ode = ConfigDict(dict(divergence="hutchinson", dequantisation="truncated_normal", rtol=1e-4, atol=1e-4))
     # What optimal times and ratios are fitted on: see calibrate.FitConfig.
     config.fit = ConfigDict(dict(images=64, grid=480, seed=0))
     config.sample = ConfigDict(dict(num=64, depth=1000, seed=0))
@@ -151,8 +156,19 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(config).items()
-        if key.split(".")[0] not in FREE_SECTIONS and key not in FREE_KEYS
+        if key.split(".")[0] not in FREE_SECTIONS
+        and key not in FREE_KEYS
+        and not (key in ADDED_KEYS and value == ADDED_KEYS[key])
     }
+
+
+def completed(stored: Mapping[str, Any]) -> ConfigDict:
+    """The configuration of a run that an older version may have stored, with what came since as it was before."""
+    config = ConfigDict(stored)
+    defaults = recipe(stored["name"], stored["arm"])
+    for section in FREE_SECTIONS:
+        config[section] = ConfigDict({**defaults[section], **stored.get(section, {})})
+    return with_changes(config, {key: value for key, value in ADDED_KEYS.items() if key not in flatten(stored)})
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -44,28 +44,27 @@ def study(workdir: Path, depths: list[int], passes: int, on_record: Callable[[st
     Args:
       workdir: of a trained run.
       depths: increasing.
-      passes: at most so many looks at every image; as many as there are steps, where they are fewer,
-        so that every image sees every step once. Four times as many at infinite depth.
+      passes: at most so many looks at every image; twice as many as there are steps, where that is
+        fewer. Four times as many at infinite depth.
       on_record: told what was evaluated.
 
     Raises:
       InputError: the workdir holds no trained run.
     """
-    from ml_collections import ConfigDict
-
     from diffenc_jax import workdir as workdirs
     from diffenc_jax.calibrate import Calibration
-    from diffenc_jax.evaluate import Estimator, Evaluator
+    from diffenc_jax.evaluate import Evaluator
     from diffenc_jax.trained import open_trained
 
-    config = ConfigDict(workdirs.read(workdir))
+    config = workdirs.configuration(workdir)
+    config.eval.estimator = "bound"
     run = open_trained(config, workdir, fitting=True)
     evaluator = Evaluator(run.model, config, run.dataset, run.mesh)
     calibration = Calibration(run.model, run.params, config, run.dataset, run.mesh)
 
     def record(depth, times, ratio, passes):
         loss = dataclasses.replace(run.model.loss, depth=depth, variance_ratio=ratio, times=times)
-        estimator = Estimator(loss, passes, calibration)
+        estimator = evaluator.estimator.at(loss, passes, calibration)
         got = evaluator.record(run.params, run.step, workdir, estimator, FOLDER)
         on_record(f"depth {depth or 'infinite'}, {times} times, ratio {ratio}: {got['bpd']['total']:.4f} bits/dim")
         return got
@@ -73,7 +72,7 @@ def study(workdir: Path, depths: list[int], passes: int, on_record: Callable[[st
     # Infinite depth is what everything else is measured from, so its noise counts most.
     records = {"infinite": record(None, "uniform", 1.0, 4 * passes)}
     for depth in depths:
-        looks = min(depth, passes)
+        looks = min(2 * depth, passes)
         records[depth] = {name: record(depth, *choice, looks) for name, choice in CHOICES.items()}
     return records
 

@@ -12,7 +12,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import LEARNED, require, unpack
-from diffenc_jax.diffusion import decoder, losses, samplers
+from diffenc_jax.diffusion import decoder, importance_weighted, losses, samplers
 from diffenc_jax.diffusion.encoders import ENCODERS, Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import Noise, Terms
@@ -111,6 +111,26 @@ class Model:
         shape = (t.shape[0], *self.spec.shape)
         key_0, key_t = jax.random.split(key)
         return Noise(t, jax.random.normal(key_0, shape), jax.random.normal(key_t, shape))
+
+    def log_weight(
+        self,
+        params: Params,
+        pixels: jax.Array,
+        steps: Steps,
+        eps_1: jax.Array,
+        draw: Callable[[jax.Array], jax.Array],
+    ) -> jax.Array:
+        """ln w [B] of one path through `steps` for each of uint8 [B, H, W, C]; see diffusion/importance_weighted.py."""
+        return importance_weighted.log_weight(
+            self.encoder(params),
+            self.predict_v(params),
+            self.extrapolation,
+            steps,
+            decoder.pixel_values(pixels, self.spec.levels),
+            lambda u: decoder.log_likelihood(u, pixels, steps.gamma[0], self.spec.levels),
+            eps_1,
+            draw,
+        )
 
     def sample(self, params: Params, key: jax.Array, num: int, steps: Steps) -> jax.Array:
         """uint8 [num, H, W, C] by ancestral sampling through `steps`."""

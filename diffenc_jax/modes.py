@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from diffenc_jax.calibrate import steps_for
 from diffenc_jax.config import check_sections, require, unpack
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import Dataset, load
-from diffenc_jax.diffusion.losses import Terms
-from diffenc_jax.evaluate import Evaluator, format_record
+from diffenc_jax.errors import Interrupted
+from diffenc_jax.estimators import needs_training_images
+from diffenc_jax.estimators.base import Estimator
+from diffenc_jax.evaluate import Evaluator, format_record, format_terms
 from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
 from diffenc_jax.sample import SampleConfig, sample, write
 from diffenc_jax.train import sharding
 from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.train.loop import Trainer
-from diffenc_jax.trained import open_trained
+from diffenc_jax.train.shutdown import Shutdown
+from diffenc_jax.trained import Trained, open_trained
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -43,15 +47,16 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
-    """Evaluates the newest checkpoint's EMA parameters on the whole of `config.eval.split`, as `config.loss` says."""
+    """Evaluates checkpoints' EMA parameters on the whole of `config.eval.split`, as `config.eval` says."""
     console = Console()
-    run = open_trained(config, workdir, fitting=_loss(config).fitted)
+    run = open_trained(config, workdir, fitting=needs_training_images(config))
     evaluator = Evaluator(run.model, config, run.dataset, run.mesh)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"evaluating step {run.step}", total=evaluator.batches(config.eval.passes))
-        record = evaluator.record(run.params, run.step, workdir, on_batch=lambda: progress.advance(task))
-    console.print(f"step {run.step}: {record['dataset']['split']} {format_record(record)}", highlight=False)
-    console.print(_by_term(record), highlight=False)
+    steps = evaluator.settings.chosen(run.steps)
+    missing = sorted(set(steps) - set(run.steps))
+    require(not missing, f"{workdir} holds no checkpoint of the steps {missing}; it has those of {run.steps}")
+    for chosen in map(run.at, steps):
+        record = _evaluate(evaluator, chosen, console)
+        _show_record(console, record, evaluator.estimator)
 
 
 def draw(config: ConfigDict, workdir: Path) -> None:
@@ -90,8 +95,34 @@ def _sample(
     return write(images, model.spec.levels, workdir / "samples" / f"{step}-{loss.name}-seed{settings.seed}.png")
 
 
-def _by_term(record: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {record['bpd'][name]:.4f}" for name in Terms._fields)
+def _evaluate(evaluator: Evaluator, run: Trained, console: Console) -> dict[str, Any]:
+    """The record of `run`; raises Interrupted at a signal, with what is done so far saved."""
+    with (
+        Shutdown() as shutdown,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(f"evaluating step {run.step}", total=evaluator.batches())
+
+        def on_batch():
+            progress.advance(task)
+            shutdown.check()
+
+        try:
+            return evaluator.record(run.params, run.step, run.workdir, on_batch=on_batch)
+        except Interrupted:
+            console.print("stopped by a signal; the same command goes on from here", highlight=False)
+            raise
+
+
+def _show_record(console: Console, record: dict[str, Any], estimator: Estimator) -> None:
+    """Prints bits/dim in all and by term, and what the estimator remarks on."""
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    say(f"step {record['step']}: {record['dataset']['split']} {format_record(record)}")
+    for name, value in format_terms(record):
+        say(f"  {name} {value}")
+    for key, phrase in estimator.phrases.items():
+        if key in record:
+            say(f"  {phrase.format(record[key])}")
 
 
 def _show(console: Console, record: dict[str, Any], dataset: Dataset, picture: Path, seconds: float) -> None:
@@ -100,8 +131,8 @@ def _show(console: Console, record: dict[str, Any], dataset: Dataset, picture: P
     table = Table(title=f"{dataset.name}, {record['arm']}, step {record['step']}", title_justify="left")
     table.add_column(f"{split}, bits/dim")
     table.add_column("", justify="right")
-    for name in Terms._fields:
-        table.add_row(f"  {name}", f"{record['bpd'][name]:.4f}")
+    for name, value in format_terms(record):
+        table.add_row(f"  {name}", value)
     table.add_row("total", format_record(record).removesuffix(" bits/dim"), style="bold", end_section=True)
     histogram = histogram_bpd(dataset.splits["train"], dataset.splits[split], levels)
     table.add_row("per-pixel histogram", f"{histogram:.4f}")

@@ -1,5 +1,6 @@
 """A trained run, opened to be looked at."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +20,26 @@ from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's newest checkpoint: its EMA parameters on `mesh`, with their model and its data."""
+    """A run's checkpoint, the newest to begin with: its EMA parameters on `mesh`, with their model and its data.
+
+    `steps`: of all checkpoints.
+    """
 
     config: ConfigDict
     workdir: Path
     step: int
+    steps: list[int]
     mesh: Mesh
     dataset: Dataset
     model: Model
     params: Params
+
+    def at(self, step: int) -> "Trained":
+        """The checkpoint of `step`, one of `steps`."""
+        if step == self.step:
+            return self
+        with Checkpoints(self.workdir) as checkpoints:
+            return dataclasses.replace(self, step=step, params=_restore(checkpoints, step, self.model, self.mesh))
 
 
 def open_trained(config: ConfigDict, workdir: Path, fitting: bool) -> Trained:
@@ -50,6 +62,10 @@ def open_trained(config: ConfigDict, workdir: Path, fitting: bool) -> Trained:
         splits = (config.eval.split, FIT_SPLIT) if fitting else (config.eval.split,)
         dataset = load(config, *dict.fromkeys(splits))
         model = build(config, ImageSpec(dataset.shape, dataset.levels))
-        shapes = jax.eval_shape(model.init, stream(0, "params"))
-        params = checkpoints.restore_ema(step, abstract_like(shapes, sharding.of_state(mesh, shapes)))
-    return Trained(config, workdir, step, mesh, dataset, model, params)
+        params = _restore(checkpoints, step, model, mesh)
+        return Trained(config, workdir, step, checkpoints.steps(), mesh, dataset, model, params)
+
+
+def _restore(checkpoints: Checkpoints, step: int, model: Model, mesh: Mesh) -> Params:
+    shapes = jax.eval_shape(model.init, stream(0, "params"))
+    return checkpoints.restore_ema(step, abstract_like(shapes, sharding.of_state(mesh, shapes)))

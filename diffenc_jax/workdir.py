@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffenc_jax.config import LEARNED, differences, require
+from diffenc_jax.config import LEARNED, completed, differences, require
 from diffenc_jax.errors import InputError
 
 CONFIG_FILE = "config.json"
@@ -55,6 +55,11 @@ def read(workdir: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error}") from error
     require(isinstance(stored, dict), f"{path} holds no configuration")
     return stored
+
+
+def configuration(workdir: Path) -> ConfigDict:
+    """The same, to build from; see `config.completed`."""
+    return completed(read(workdir))
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:

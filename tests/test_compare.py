@@ -213,7 +213,7 @@ def test_unlike_estimators_are_refused_unless_asked_for(write, capsys, a, b, rea
     assert body(out)[0][3] != body(out)[1][3]
 
 
-@pytest.mark.parametrize("change", [{"times": "importance"}, {"seed": 5}, {"fit": {"sha256": "e" * 64}}])
+@pytest.mark.parametrize("change", [{"time_sampling": "uniform"}, {"seed": 5}, {"fit": {"sha256": "e" * 64}}])
 def test_what_only_changes_the_variance_is_no_other_estimator(write, capsys, change):
     code, out, _ = run(capsys, write("a", evaluated(1, 1)), write("b", evaluated(2, 1, passes=8), change))
     assert code == 0

@@ -74,7 +74,7 @@ def test_a_record_holds_the_steps_that_it_is_about(workdir):
         "depth": 3,
         "variance_ratio": "optimal_pixel",
         "times": "optimal",
-        "passes": 3,
+        "passes": 4,
     }
     assert estimator["fit"]["split"] == "train"
     assert len(estimator["fit"]["sha256"]) == 64

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt8
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import Encoder
-from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity, sigma, sum_dims
+from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma, sum_dims
 from diffenc_jax.diffusion.steps import Extrapolation, Instant, Step
 
 PredictV = Callable[[Float[Array, "b *d"], Float[Array, " b"]], Float[Array, "b *d"]]
@@ -134,19 +134,34 @@ def step_error(
 ) -> Float[Array, "b *d"]:
     """(μ_Q - μ_P)² / σ_Q² of a step from t to s, dimension by dimension.
 
-    (e^(-γ_s) / c) r² with r = x_s - e^(γ_s - γ_t) x_t - b x̂ (see steps.py). With
+    The square of `step_deviation`.
+    """
+    return jnp.square(step_deviation(encoder, predict_v, extrapolation, x, at, eps))
+
+
+def step_deviation(
+    encoder: Encoder,
+    predict_v: PredictV,
+    extrapolation: Extrapolation,
+    x: Float[Array, "b *d"],
+    at: Step,
+    eps: Float[Array, "b *d"],
+) -> Float[Array, "b *d"]:
+    """(μ_Q - μ_P) / σ_Q of a step from t to s at z_t = α_t x_t + σ_t ε, dimension by dimension.
+
+    (e^(-γ_s/2) / √c) r with r = x_s - e^(γ_s - γ_t) x_t - b x̂ (see steps.py). With
     x_t - x_s = c σ_t² quotient and b = c (1 + k σ_t²) it is computed as
 
-      (e^(γ_t - γ_s) - 1) α_t² (v_t - v̂ + σ_t (quotient + k x̂))²,
+      -√(e^(γ_t - γ_s) - 1) α_t (v_t - v̂ + σ_t (quotient + k x̂)),
 
     whose digits do not cancel, however short the step.
     """
     x_t, quotient = encoder.mean_and_quotient(x, at.gamma_s, at.gamma_t)
     wrong, x_hat = estimate(predict_v, x_t, at.gamma_t, eps)
-    return step_error_from(wrong, x_hat, quotient, extrapolation, at.gamma_s, at.gamma_t)
+    return step_deviation_from(wrong, x_hat, quotient, extrapolation, at.gamma_s, at.gamma_t)
 
 
-def step_error_from(
+def step_deviation_from(
     wrong: Float[Array, "b *d"],
     x_hat: Float[Array, "b *d"],
     quotient: Float[Array, "b *d"],
@@ -154,10 +169,10 @@ def step_error_from(
     gamma_s: Float[Array, " b"],
     gamma_t: Float[Array, " b"],
 ) -> Float[Array, "b *d"]:
-    """`step_error` from what the networks gave at t: `estimate`, and the encoder's difference quotient."""
+    """`step_deviation` from what the networks gave at t: `estimate`, and the encoder's difference quotient."""
     k = align(extrapolation(gamma_s, gamma_t), x_hat)
-    scale = align(jnp.expm1(gamma_t - gamma_s) * jax.nn.sigmoid(-gamma_t), x_hat)
-    return scale * jnp.square(_error(wrong, x_hat, quotient, k, gamma_t))
+    scale = align(jnp.sqrt(jnp.expm1(gamma_t - gamma_s)) * alpha(gamma_t), x_hat)
+    return -scale * _error(wrong, x_hat, quotient, k, gamma_t)
 
 
 def estimate(

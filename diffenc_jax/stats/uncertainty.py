@@ -6,8 +6,7 @@ depend on each other; replicates do not, and neither do images. So everything he
 the replicates' means m_{r,i}, the mean of x_{p,i} over the passes of replicate r.
 
 The variance *between passes* is of no use: each pass has its own part of [0, 1), and what differs
-between them is mostly the loss at different times, which the mean over the passes does not suffer
-from. It made standard errors three times too large.
+between them is also the loss at different times, which the mean over the passes does not suffer from.
 """
 
 import math

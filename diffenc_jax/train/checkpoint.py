@@ -45,6 +45,10 @@ class Checkpoints:
         """The newest step that was saved whole, or None."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """All steps that were saved whole, increasing."""
+        return sorted(self._manager.all_steps())
+
     def save(self, step: int, state: TrainState) -> None:
         """Starts saving `state` as `step`, unless that is there already."""
         if step == self.latest_step():

@@ -31,6 +31,11 @@ def check_batch(mesh: Mesh, batch_size: int, key: str) -> None:
     )
 
 
+def round_up(mesh: Mesh, batch_size: int) -> int:
+    """The least multiple of the number of devices that is not below `batch_size`."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())

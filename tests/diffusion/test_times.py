@@ -1,14 +1,15 @@
-"""Antithetic times: evenly spread over the batch, each uniform over draws. Best times: a shortest path."""
+"""Times: evenly spread over a batch or over passes, importance-sampled, and the best for steps: a shortest path."""
 
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax.diffusion.times import antithetic, best_times
+from diffenc_jax.diffusion.times import DEFENSIVE, TimeDensity, antithetic, best_density, best_times, systematic
 
 
 @settings(deadline=None, max_examples=50)
@@ -43,3 +44,54 @@ def test_best_times_are_those_of_all_choices(seed, points, data):
     assert path[-1] == points - 1
     assert len(path) == depth + 1
     assert np.isclose(total(path), least)
+
+
+@pytest.mark.parametrize("cells", [1, 3, 64])
+def test_importance_sampling_is_unbiased(x64, cells):
+    """The weighted mean over a fine grid of s is the integral over t, whatever the density."""
+    rng = np.random.RandomState(0)
+    mass = rng.uniform(0.1, 3.0, cells)
+    density = TimeDensity(jnp.asarray(mass / mass.sum()))
+    s = (jnp.arange(200_000) + 0.5) / 200_000
+    t, weight = density.at(s)
+    assert jnp.all((t >= 0) & (t < 1))
+    assert jnp.all(jnp.diff(t) > 0)
+    for f, integral in ((lambda t: jnp.exp(-3 * t), (1 - np.exp(-3)) / 3), (lambda t: t**2, 1 / 3)):
+        assert float(jnp.mean(weight * f(t))) == pytest.approx(integral, rel=1e-4)
+
+
+def test_times_have_the_density():
+    density = TimeDensity(jnp.asarray([0.5, 0.25, 0.25]))
+    t, weight = density.at(jnp.asarray([0.0, 0.25, 0.5, 0.625, 0.999999]))
+    np.testing.assert_allclose(t, [0.0, 1 / 6, 1 / 3, 0.5, 1.0], atol=1e-5)
+    np.testing.assert_allclose(weight, [2 / 3, 2 / 3, 4 / 3, 4 / 3, 4 / 3], rtol=1e-6)
+
+
+def test_the_best_density_has_the_least_variance():
+    """∫ f² / q over other densities, for a loss of which all is known."""
+    square = np.linspace(0.2, 3.0, 32) ** 2
+    best = best_density(square)
+    assert best.sum() == pytest.approx(1.0)
+    cost = lambda mass: np.sum(square / mass)  # noqa: E731
+    rng = np.random.RandomState(0)
+    for _ in range(50):
+        other = best * np.exp(0.5 * rng.normal(size=32))
+        assert cost(best) < cost(other / other.sum())
+    assert cost(best) < 0.9 * cost(np.full(32, 1 / 32))
+    # (Σ f)² is the least there is; the defensive part costs little.
+    assert cost(best) < 1.02 * np.sqrt(square).sum() ** 2
+
+
+def test_no_weight_is_large_and_rounding_changes_nothing():
+    square = np.random.RandomState(0).uniform(size=64) ** 8
+    mass = best_density(square)
+    assert 1 / (64 * mass.min()) <= 1.1 / DEFENSIVE
+    np.testing.assert_array_equal(best_density(square * (1 + 1e-7)), mass)
+    np.testing.assert_array_equal(best_density(np.zeros(4)), np.full(4, 0.25))
+
+
+def test_systematic_times_are_one_in_each_stratum():
+    u = jnp.asarray([0.05, 0.5, 0.93])
+    t = np.stack([systematic(u, jnp.int32(j), jnp.int32(5)) for j in range(5)])
+    np.testing.assert_array_equal(np.sort(np.floor(t * 5), axis=0), np.tile(np.arange(5.0)[:, None], 3))
+    np.testing.assert_allclose(np.diff(np.sort(t, axis=0), axis=0), 0.2, atol=1e-6)

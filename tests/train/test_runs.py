@@ -59,15 +59,12 @@ def assert_same_run(a, b, images):
 def test_a_run_leaves_what_the_design_promises(unbroken):
     record = json.loads((unbroken / "eval" / "test-8-continuous.json").read_text())
     with np.load(unbroken / "eval" / "test-8-continuous.npz") as values:
-        nats = {name: values[name] for name in values.files}
+        nats = {name: values[name] for name in values.files if name != "mass"}
     assert {name: a.shape for name, a in nats.items()} == dict.fromkeys(
-        ("reconstruction", "latent", "diffusion"), (1, 13)
+        ("reconstruction", "latent", "diffusion", "t", "weight"), (2, 13)
     )
-    bits = {name: a.mean() / (16 * np.log(2)) for name, a in nats.items()}
+    bits = {name: nats[name].mean() / (16 * np.log(2)) for name in ("reconstruction", "latent", "diffusion")}
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
-    per_image = sum(nats.values())[0] / (16 * np.log(2))
-    assert record["standard_error"]["images"] == pytest.approx(per_image.std(ddof=1) / np.sqrt(13))
-    assert record["standard_error"]["noise"] is None
     assert record["dataset"]["num_examples"] == 13
     assert (record["step"], record["seed"], record["arm"]) == (8, 0, "diffenc")
     assert [row["step"] for row in metrics(unbroken)] == [3, 6, 8]
@@ -134,20 +131,21 @@ def test_a_run_that_is_no_longer_finite_stops_and_keeps_what_was_good(images, tm
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ema(tmp_path / "run", kept, images)))
 
 
-def test_evaluation_does_not_depend_on_the_batch(unbroken, images):
-    """Per-image values for batches of 5 and 13, and passes that go on from one another."""
-    values = {}
-    for batch_size in (5, 13):
-        modes.evaluate(config(images, eval__batch_size=batch_size, eval__passes=3), unbroken)
-        path = unbroken / "eval" / "test-8-continuous"
-        with np.load(path.with_suffix(".npz")) as archive:
-            values[batch_size] = np.stack([archive[name] for name in ("reconstruction", "latent", "diffusion")])
-        record = json.loads(path.with_suffix(".json").read_text())
-        path.with_suffix(".json").unlink()
-    np.testing.assert_allclose(values[5], values[13], rtol=1e-5)
-    assert values[5].shape == (3, 3, 13)
-    means = values[13].sum(0).mean(1) / (16 * np.log(2))
-    assert record["standard_error"]["noise"] == pytest.approx(means.std(ddof=1) / np.sqrt(3), rel=1e-4)
+def test_several_checkpoints_are_evaluated_under_the_same_noise(unbroken, images, capsys):
+    modes.evaluate(config(images, eval__checkpoints="all", eval__passes=4), unbroken)
+    printed = capsys.readouterr().out
+    times = []
+    for step in (4, 8):
+        path = unbroken / "eval" / f"test-{step}-continuous.json"
+        record = json.loads(path.read_text())
+        assert f"step {step}: test {record['bpd']['total']:.4f} ± " in printed
+        with np.load(path.with_suffix(".npz")) as values:
+            times.append(values["t"])
+    assert "importance sampling of times: " in printed
+    # The times are those of one u, by tables of two checkpoints that are nearly the same.
+    np.testing.assert_allclose(*times, atol=0.05)
+    with pytest.raises(InputError, match=r"holds no checkpoint of the steps \[5\]; it has those of \[4, 8\]"):
+        modes.evaluate(config(images, eval__checkpoints="4,5"), unbroken)
 
 
 def test_sampling_follows_its_seed(unbroken, images):
@@ -161,16 +159,17 @@ def test_sampling_follows_its_seed(unbroken, images):
 def test_a_run_can_be_looked_at_at_any_depth(unbroken, images):
     """Trained at infinite depth; evaluated and sampled at a constant ratio, and with all that is fitted."""
     fitted = {"loss__depth": 3, "loss__variance_ratio": "optimal_pixel", "loss__times": "optimal"}
+    plain = {"eval__time_sampling": "uniform"}
     by_name = {}
     for name, changes in {
-        "depth5": {"loss__depth": 5},
-        "depth5-ratio0.9": {"loss__depth": 5, "loss__variance_ratio": 0.9},
+        "depth5-uniform_sampling": {"loss__depth": 5} | plain,
+        "depth5-ratio0.9-uniform_sampling": {"loss__depth": 5, "loss__variance_ratio": 0.9} | plain,
         "depth3-optimal_pixel-times": fitted,
     }.items():
         modes.evaluate(config(images, **changes), unbroken)
         by_name[name] = json.loads((unbroken / "eval" / f"test-8-{name}.json").read_text())
         assert by_name[name]["config_hash"] == config_hash(config(images))
-    bits = {name: record["bpd"] for name, record in by_name.items()}
+    bits = {name.removesuffix("-uniform_sampling"): record["bpd"] for name, record in by_name.items()}
     # Under the same noise a ratio w changes a step's cost from u/2 to (w - 1 - ln w + w u)/2 a dimension.
     shift = 5 * (0.9 - 1 - np.log(0.9)) / (2 * np.log(2))
     expected = 0.9 * bits["depth5"]["diffusion"] + shift
