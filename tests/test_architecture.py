@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "modes": COMMON
     | {"calibrate", "config", "data", "diffusion", "evaluate", "model", "sample", "train", "trained", "workdir"},
     "depth_study": COMMON | {"calibrate", "cli", "config", "evaluate", "model", "trained", "workdir"},
+    "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
+    "loss_by_time": COMMON | {"by_time", "config", "data", "trained", "workdir"},
     "cli": COMMON | {"config", "workdir"},
     "main": COMMON | {"cli", "modes"},
 }
