@@ -30,6 +30,8 @@ MAY_IMPORT = {
     | {"calibrate", "config", "data", "estimators", "evaluate", "model", "sample", "train", "trained", "workdir"},
     "compare": COMMON | {"stats"},
     "depth_study": COMMON | {"calibrate", "cli", "config", "evaluate", "model", "trained", "workdir"},
+    "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
+    "loss_by_time": COMMON | {"by_time", "config", "data", "trained", "workdir"},
     "cli": COMMON | {"config", "workdir"},
     "main": COMMON | {"cli", "modes"},
 }

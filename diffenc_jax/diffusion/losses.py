@@ -101,9 +101,25 @@ def continuous(
 
     which divides by nothing small at either end.
     """
-    x_t, slope = encoder.mean_and_slope(x, at.gamma_t)
-    error = _error(*estimate(predict_v, x_t, at.gamma_t, eps), slope, float(encoder.drifts), at.gamma_t)
-    return 0.5 * at.dgamma * jax.nn.sigmoid(-at.gamma_t) * sum_dims(jnp.square(error))
+    return continuous_from(*continuous_errors(encoder, predict_v, x, at.gamma_t, eps), at)
+
+
+def continuous_errors(
+    encoder: Encoder,
+    predict_v: PredictV,
+    x: Float[Array, "b *d"],
+    gamma_t: Float[Array, " b"],
+    eps: Float[Array, "b *d"],
+) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+    """v_t - v̂ and σ_t (slope + k x̂), the two parts of the error in `continuous`."""
+    x_t, slope = encoder.mean_and_slope(x, gamma_t)
+    wrong, x_hat = estimate(predict_v, x_t, gamma_t, eps)
+    return wrong, _residual(x_hat, slope, float(encoder.drifts), gamma_t)
+
+
+def continuous_from(wrong: Float[Array, "b *d"], residual: Float[Array, "b *d"], at: Instant) -> Float[Array, " b"]:
+    """`continuous` from its `continuous_errors`."""
+    return 0.5 * at.dgamma * jax.nn.sigmoid(-at.gamma_t) * sum_dims(jnp.square(wrong + residual))
 
 
 def discrete(
@@ -172,7 +188,7 @@ def step_deviation_from(
     """`step_deviation` from what the networks gave at t: `estimate`, and the encoder's difference quotient."""
     k = align(extrapolation(gamma_s, gamma_t), x_hat)
     scale = align(jnp.sqrt(jnp.expm1(gamma_t - gamma_s)) * alpha(gamma_t), x_hat)
-    return -scale * _error(wrong, x_hat, quotient, k, gamma_t)
+    return -scale * (wrong + _residual(x_hat, quotient, k, gamma_t))
 
 
 def estimate(
@@ -184,6 +200,6 @@ def estimate(
     return v - v_hat, image_from_velocity(z_t, v_hat, gamma_t)
 
 
-def _error(wrong, x_hat, drift, k, gamma_t):
-    """v_t - v̂ + σ_t (drift + k x̂)."""
-    return wrong + align(sigma(gamma_t), x_hat) * (drift + k * x_hat)
+def _residual(x_hat, drift, k, gamma_t):
+    """σ_t (drift + k x̂): what the model misses of the encoder's drift."""
+    return align(sigma(gamma_t), x_hat) * (drift + k * x_hat)
