@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffenc_jax.commands import run
 from diffenc_jax.errors import InputError
 from diffenc_jax.stats.uncertainty import StandardErrors, difference, interval, standard_errors
 
@@ -358,15 +359,14 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Exit code: 0, or 2 for bad input."""
     arguments = _arguments(argv)
-    try:
+
+    def body():
         rows = compare(arguments.records, arguments.across_estimators)
         if arguments.json:
             write(rows, arguments.json)
         show(rows)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run(body, interrupted="nothing was written")
 
 
 if __name__ == "__main__":

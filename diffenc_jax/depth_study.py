@@ -12,14 +12,12 @@ a table and a plot to WORKDIR/depth_study, and goes on where it was interrupted.
 import argparse
 import csv
 import dataclasses
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from diffenc_jax.commands import positive, run
 
 DEPTHS = (5, 10, 20, 50, 100, 250, 1000)
 PASSES = 64
@@ -158,38 +156,23 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("workdir", type=Path, help="of a trained run")
     parser.add_argument("--depths", type=_depths, default=list(DEPTHS), help="numbers of steps, by commas")
-    parser.add_argument("--passes", type=_positive, default=PASSES, help="looks at every image")
+    parser.add_argument("--passes", type=positive, default=PASSES, help="looks at every image")
     return parser.parse_args(argv)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
-
-
 def _depths(text: str) -> list[int]:
-    return sorted({_positive(part) for part in text.split(",")})
+    return sorted({positive(part) for part in text.split(",")})
 
 
 def main(argv: list[str]) -> int:
     """Exit code: 0, 1 for a run that cannot go on, 2 for bad input."""
-    from absl import logging
-
-    from diffenc_jax.errors import InputError, RunError
-
-    logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
     arguments = _arguments(argv)
-    try:
+
+    def body():
         records = study(arguments.workdir, arguments.depths, arguments.passes, lambda text: print(text, flush=True))
         show(*write(arguments.workdir, records))
-    except (InputError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        print("interrupted; the records so far are kept, the same command goes on from there", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+
+    return run(body, interrupted="the records so far are kept, the same command goes on from there")
 
 
 if __name__ == "__main__":

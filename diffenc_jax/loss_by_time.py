@@ -16,14 +16,12 @@ import argparse
 import csv
 import json
 import math
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from diffenc_jax.commands import positive, run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -238,16 +236,10 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         description="The diffusion loss of trained runs by noise level, and the errors that it is made of.",
     )
     parser.add_argument("workdirs", type=Path, nargs="+", metavar="WORKDIR", help="of a trained run")
-    parser.add_argument("--cells", type=_positive, default=CELLS, help="equal parts of t (default %(default)s)")
-    parser.add_argument("--looks", type=_positive, default=LOOKS, help="at an image a cell (default %(default)s)")
+    parser.add_argument("--cells", type=positive, default=CELLS, help="equal parts of t (default %(default)s)")
+    parser.add_argument("--looks", type=positive, default=LOOKS, help="at an image a cell (default %(default)s)")
     parser.add_argument("--split", help="of the data set (default: what the runs evaluate on)")
     return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
 
 
 def study(workdirs: list[Path], split: str | None, cells: int, looks: int) -> None:
@@ -273,21 +265,11 @@ def _look_watched(subject: Subject, cells: int, looks: int) -> Curve:
 
 def main(argv: list[str]) -> int:
     """Exit code: 0, 1 for a run that cannot go on, 2 for bad input."""
-    from absl import logging
-
-    from diffenc_jax.errors import InputError, RunError
-
-    logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
     arguments = _arguments(argv)
-    try:
-        study(arguments.workdirs, arguments.split, arguments.cells, arguments.looks)
-    except (InputError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        print("interrupted; the tables so far are kept, the same command begins again", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+    return run(
+        lambda: study(arguments.workdirs, arguments.split, arguments.cells, arguments.looks),
+        interrupted="the tables so far are kept, the same command begins again",
+    )
 
 
 if __name__ == "__main__":

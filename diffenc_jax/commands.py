@@ -1,0 +1,39 @@
+"""What the commands with plain arguments share: types of arguments, and one-line errors."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+# TensorFlow, which some libraries import, is not what people want to hear from.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def positive(text: str) -> int:
+    """The argument type of a whole number above zero."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def run(body: Callable[[], None], interrupted: str) -> int:
+    """Runs `body` and returns the exit code: 0, 1 for a run that cannot go on, 2 for bad input.
+
+    Args:
+      interrupted: what is said after Ctrl-C.
+    """
+    from absl import logging
+
+    from diffenc_jax.errors import InputError, RunError
+
+    logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
+    try:
+        body()
+    except (InputError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        print(f"interrupted; {interrupted}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
