@@ -1,61 +1,16 @@
 """The bound's times and noise, and whether its errors cover the truth, on data whose bound has a closed form."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.times import TimeDensity
-from diffenc_jax.estimators.bound import Bound, draw
+from diffenc_jax.estimators.bound import draw
 from diffenc_jax.evaluate import summarize
-from diffenc_jax.model import ImageSpec, Model, build
 from diffenc_jax.stats.uncertainty import standard_errors
-from diffenc_jax.train import sharding
-from tests import tiny
-from tests.diffusion.test_losses import exact_velocity
-
-SHAPE, LEVELS, IMAGES = (1, 2, 1), 32, 120
-
-
-@dataclasses.dataclass(frozen=True)
-class Gaussian(Model):
-    """A model whose networks are the exact denoiser of N(0, 0.3²)."""
-
-    def predict_v(self, params, dropout_key=None):
-        scaled = exact_velocity(lambda gamma: 0.3 * jnp.ones_like(gamma))
-        return lambda z, gamma: scaled(z, gamma)
-
-
-def gaussian_model(config):
-    built = build(config, ImageSpec(SHAPE, LEVELS))
-    return Gaussian(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
-
-
-# Pixels of the population: N(0, 0.3²), cut into levels.
-VALUES = np.asarray(decoder.pixel_values(jnp.arange(LEVELS, dtype=jnp.uint8), LEVELS), np.float64)
-PROBABILITY = np.exp(-0.5 * (VALUES / 0.3) ** 2)
-PROBABILITY /= PROBABILITY.sum()
-
-
-def images(count, seed):
-    return np.random.RandomState(seed).choice(LEVELS, (count, *SHAPE), p=PROBABILITY).astype(np.uint8)
-
-
-def make(**changes):
-    config = tiny.config("vdm", data__levels=LEVELS, eval__batch_size=IMAGES, fit__images=20, **changes)
-    dataset = Dataset("gaussian", "1", LEVELS, {"train": images(20, 1), "test": images(IMAGES, 2)})
-    return Bound(gaussian_model(config), config, dataset, sharding.make_mesh())
-
-
-def evaluate(bound, pixels, tables):
-    """Values [passes, images] by name."""
-    indices = np.arange(len(pixels))
-    rows = [bound.estimate({"schedule": {}}, tables, pixels, indices, p) for p in range(bound.passes)]
-    return {name: np.stack([np.asarray(row[name], np.float64) for row in rows]) for name in rows[0]}
+from tests.estimators.gaussian import IMAGES, LEVELS, PARAMS, PROBABILITY, VALUES, evaluate, images, make
 
 
 def exact_pixel_nats(model):
@@ -83,7 +38,7 @@ def exact_pixel_nats(model):
 def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes):
     """400 small evaluations: intervals of ± 1.96 standard errors, over the same images and over all images."""
     bound = make(eval__time_sampling=sampling, eval__passes=passes)
-    tables = bound.tables({"schedule": {}})
+    tables = bound.tables(PARAMS)
     by_pixel = exact_pixel_nats(make()._model)
     bits = 1 / (np.log(2) * 2)
     same = everywhere = 0
@@ -139,7 +94,7 @@ def test_variance_kept_is_what_it_says():
     """Against the variances of one uniform and one importance-sampled time, of many draws."""
     ours, plain = make(eval__passes=400), make(eval__passes=400, eval__time_sampling="uniform")
     pixels = images(30, 5)
-    values = [evaluate(bound, pixels, bound.tables({"schedule": {}})) for bound in (ours, plain)]
+    values = [evaluate(bound, pixels, bound.tables(PARAMS)) for bound in (ours, plain)]
     variance = [np.var(value["diffusion"], axis=0).mean() for value in values]
     kept = ours.remarks(values[0])["variance_kept"]
     assert kept == pytest.approx(variance[0] / variance[1], rel=0.1)
@@ -152,5 +107,5 @@ def test_both_samplings_tend_to_the_same():
     truth = exact_pixel_nats(make()._model)[pixels].sum(axis=(1, 2, 3)).mean()
     for sampling in ("importance", "uniform"):
         bound = make(eval__time_sampling=sampling, eval__passes=64)
-        total = sum(evaluate(bound, pixels, bound.tables({"schedule": {}}))[term] for term in bound.terms)
+        total = sum(evaluate(bound, pixels, bound.tables(PARAMS))[term] for term in bound.terms)
         assert abs(total.mean() - truth) < 4 * standard_errors(total, 2).noise
