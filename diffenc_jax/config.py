@@ -28,6 +28,8 @@ ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {
 # Keys that change how a run is carried out or looked at, not what it computes. A run may go on under others.
 FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "sample")
 FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
+# Keys that runs of earlier versions lack, and the value by which those went: with it, a run is still the same run.
+LATER_KEYS = {"model.derivative_head": False}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -53,6 +55,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
             score=score_network(),
             encoder=encoder_network(),
             prediction="v",  # what the score network's output estimates: v, eps or x
+            derivative_head=False,  # a second head for dx_t/dγ: with a trainable encoder, the exact likelihood needs it
             # gamma_min None: 0.166 of a pixel's bin, -13.3 for 256 levels.
             schedule=dict(kind="fixed_linear", gamma_min=placeholder(float), gamma_max=5.0),
             dtype="float32",  # what the networks' blocks compute in: float32 or bfloat16
@@ -151,7 +154,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(config).items()
-        if key.split(".")[0] not in FREE_SECTIONS and key not in FREE_KEYS
+        if key.split(".")[0] not in FREE_SECTIONS
+        and key not in FREE_KEYS
+        and not (key in LATER_KEYS and value == LATER_KEYS[key])
     }
 
 
