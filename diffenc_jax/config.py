@@ -28,8 +28,8 @@ ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {
 # Keys that change how a run is carried out or looked at, not what it computes. A run may go on under others.
 FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample")
 FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
-# Keys that came later, with the value that means what was before: so runs and records from before stay what they are.
-ADDED_KEYS: dict[str, Any] = {}
+# Keys that runs of earlier versions lack, and the value by which those went: with it, a run is still the same run.
+LATER_KEYS = {"model.derivative_head": False}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -55,6 +55,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
             score=score_network(),
             encoder=encoder_network(),
             prediction="v",  # what the score network's output estimates: v, eps or x
+            derivative_head=False,  # a second head for dx_t/dγ: with a trainable encoder, the exact likelihood needs it
             # gamma_min None: 0.166 of a pixel's bin, -13.3 for 256 levels.
             schedule=dict(kind="fixed_linear", gamma_min=placeholder(float), gamma_max=5.0),
             dtype="float32",  # what the networks' blocks compute in: float32 or bfloat16
@@ -158,7 +159,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in flatten(config).items()
         if key.split(".")[0] not in FREE_SECTIONS
         and key not in FREE_KEYS
-        and not (key in ADDED_KEYS and value == ADDED_KEYS[key])
+        and not (key in LATER_KEYS and value == LATER_KEYS[key])
     }
 
 
@@ -168,7 +169,7 @@ def completed(stored: Mapping[str, Any]) -> ConfigDict:
     defaults = recipe(stored["name"], stored["arm"])
     for section in FREE_SECTIONS:
         config[section] = ConfigDict({**defaults[section], **stored.get(section, {})})
-    return with_changes(config, {key: value for key, value in ADDED_KEYS.items() if key not in flatten(stored)})
+    return with_changes(config, {key: value for key, value in LATER_KEYS.items() if key not in flatten(stored)})
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

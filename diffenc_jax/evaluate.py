@@ -27,7 +27,7 @@ from diffenc_jax.train import sharding
 from diffenc_jax.unfinished import Unfinished
 from diffenc_jax.workdir import replace
 
-SOFTWARE = ("diffenc_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+SOFTWARE = ("diffenc_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy")
 IN_FLIGHT = 2
 
 

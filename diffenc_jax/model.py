@@ -12,9 +12,9 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import LEARNED, require, unpack
-from diffenc_jax.diffusion import decoder, importance_weighted, losses, samplers
+from diffenc_jax.diffusion import decoder, importance_weighted, likelihood, losses, samplers
 from diffenc_jax.diffusion.encoders import ENCODERS, Encoder
-from diffenc_jax.diffusion.gaussian import PREDICTIONS
+from diffenc_jax.diffusion.gaussian import PREDICTIONS, image_from_velocity
 from diffenc_jax.diffusion.losses import Noise, Terms
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Extrapolation, Instant, Step, Steps, still
@@ -77,12 +77,36 @@ class Model:
 
         `at`: the place on the path, if it is not where `noise.t` is by `self.at`.
         """
+        return self._bound(losses.bound, self.predict_v, params, pixels, noise, dropout_key, at)
+
+    def terms_and_derivative(
+        self,
+        params: Params,
+        pixels: jax.Array,
+        noise: Noise,
+        dropout_key: jax.Array | None = None,
+        at: Instant | Step | None = None,
+    ) -> tuple[Terms, jax.Array | None]:
+        """`terms`, and the squared error of the second head [B], summed over the dimensions; None where there is none.
+
+        See `losses.bound_and_derivative`: the networks run once for both.
+        """
+        if not self.score.derivative:
+            return self.terms(params, pixels, noise, dropout_key, at), None
+        return self._bound(losses.bound_and_derivative, self.predict_both, params, pixels, noise, dropout_key, at)
+
+    def _bound(self, bound, predict, params, pixels, noise, dropout_key, at):
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
-        encoder, predict_v = self.encoder(params, keys[0]), self.predict_v(params, keys[1])
-        gamma = self.gamma(params)
-        ends = gamma(jnp.zeros(())), gamma(jnp.ones(()))
-        at = self.at(params, noise.t) if at is None else at
-        return losses.bound(encoder, predict_v, ends, self.extrapolation, pixels, self.spec.levels, at, noise)
+        return bound(
+            self.encoder(params, keys[0]),
+            predict(params, keys[1]),
+            self.ends(params),
+            self.extrapolation,
+            pixels,
+            self.spec.levels,
+            self.at(params, noise.t) if at is None else at,
+            noise,
+        )
 
     def at(self, params: Params, t: jax.Array) -> Instant | Step:
         """Where times [B] are on the path at `loss.depth`: at an instant, or in a step."""
@@ -148,12 +172,54 @@ class Model:
         """t -> γ."""
         return partial(self.schedule.apply, {"params": params["schedule"]})
 
+    def ends(self, params: Params) -> tuple[jax.Array, jax.Array]:
+        """γ_0 at the data and γ_1 at the noise, []."""
+        gamma = self.gamma(params)
+        return gamma(jnp.zeros(())), gamma(jnp.ones(()))
+
     def predict_v(self, params: Params, dropout_key: jax.Array | None = None) -> losses.PredictV:
         """(z_t, γ [B]) -> v̂: the network's output on top of z_t, taken as what `prediction` names."""
+        network = self._network(self.score, params["score"], dropout_key)
+        return lambda z_t, gamma: PREDICTIONS[self.prediction](z_t, z_t + network(z_t, gamma), gamma)
+
+    def predict_both(self, params: Params, dropout_key: jax.Array | None = None) -> losses.PredictBoth:
+        """(z_t, γ [B]) -> v̂ as `predict_v` gives it, and the second head's output ŝ."""
+        network = self._network(self.score, params["score"], dropout_key, with_derivative=True)
 
         def predict(z_t, gamma):
-            output = z_t + self._network(self.score, params["score"], dropout_key)(z_t, gamma)
-            return PREDICTIONS[self.prediction](z_t, output, gamma)
+            output, slope_hat = network(z_t, gamma)
+            return PREDICTIONS[self.prediction](z_t, z_t + output, gamma), slope_hat
+
+        return predict
+
+    def check_flow(self) -> None:
+        """Raises InputError unless the networks determine a probability-flow ODE.
+
+        Without a second head that estimates it, the slope of an encoder network's x_t given z_t is not known.
+        """
+        require(
+            self.score.derivative or not self.encoder_kind.needs_network,
+            "a trainable encoder's score network alone determines no probability-flow ODE; "
+            "train with --config.model.derivative_head=True, or evaluate the bound",
+        )
+
+    def flow(self, params: Params) -> likelihood.Flow:
+        """(z, γ [B]) -> dz/dγ of the probability-flow ODE; see `likelihood.velocity`, and `check_flow`."""
+        self.check_flow()
+        k = float(self.encoder_kind.drifts)
+        if self.score.derivative:
+            predict = self.predict_both(params)
+        else:
+            predict = self._predict_both_without_network(params)
+        return lambda z, gamma: likelihood.velocity(z, *predict(z, gamma), k, gamma)
+
+    def _predict_both_without_network(self, params: Params) -> losses.PredictBoth:
+        """v̂, and the slope of encoders that have no network: 0 where x_t = x, -x_t where x_t = α_t² x."""
+        predict_v, drifts = self.predict_v(params), self.encoder_kind.drifts
+
+        def predict(z_t, gamma):
+            v_hat = predict_v(z_t, gamma)
+            return v_hat, -image_from_velocity(z_t, v_hat, gamma) if drifts else jnp.zeros_like(z_t)
 
         return predict
 
@@ -163,7 +229,7 @@ class Model:
             return self.encoder_kind()
         return self.encoder_kind(self._network(self.encoder_net, params["encoder"], dropout_key))
 
-    def _network(self, net: UNet, params: Params, dropout_key: jax.Array | None) -> Callable:
+    def _network(self, net: UNet, params: Params, dropout_key: jax.Array | None, **options: bool) -> Callable:
         low, high = self.time_range
 
         def apply(x, gamma):
@@ -171,7 +237,7 @@ class Model:
             # constant, and divide as written there instead of multiplying by a rounded reciprocal.
             span = jax.lax.optimization_barrier(jnp.asarray(high - low, gamma.dtype))
             time = (gamma - low) / span
-            return net.apply({"params": params}, x, time, dropout_key)
+            return net.apply({"params": params}, x, time, dropout_key, **options)
 
         return apply
 
@@ -299,6 +365,7 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
     score_config, encoder_config = section.pop("score"), dict(section.pop("encoder"))
     prediction = section.pop("prediction", None)
     lookup("model.prediction", prediction, PREDICTIONS)
+    derivative = section.pop("derivative_head", False)
     options = unpack(_Compute, section, "model").resolve()
 
     encoder_kind = lookup("encoder", encoder_config.pop("kind"), ENCODERS)
@@ -307,10 +374,15 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
         encoder_net = _build_network(encoder_config, "model.encoder", spec, options)
     elif encoder_config:
         raise InputError(f"model.encoder has no network to take the keys {sorted(encoder_config)}")
+    require(isinstance(derivative, bool), f"model.derivative_head must be True or False, not {derivative!r}")
+    require(
+        encoder_kind.needs_network or not derivative,
+        "model.derivative_head=True is for the trainable encoder alone: of the others dx_t/dγ follows from x_t",
+    )
     return Model(
         spec=spec,
         schedule=schedule,
-        score=_build_network(score_config, "model.score", spec, options),
+        score=_build_network(score_config, "model.score", spec, options).clone(derivative=derivative),
         encoder_kind=encoder_kind,
         encoder_net=encoder_net,
         time_range=time_range,

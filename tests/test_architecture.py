@@ -60,13 +60,19 @@ def test_imports_run_one_way(path):
     assert ours <= MAY_IMPORT[part(path)] | {part(path)}
 
 
-@pytest.mark.parametrize("name", ["losses", "samplers", "steps", "ratio", "decoder", "gaussian", "times", "encoders"])
+@pytest.mark.parametrize(
+    "name", ["losses", "samplers", "steps", "ratio", "decoder", "gaussian", "times", "encoders", "likelihood"]
+)
 def test_the_mathematics_knows_no_network(name):
     assert not [i for i in imports(PACKAGE / "diffusion" / f"{name}.py") if "nets" in i or "flax" in i]
 
 
 def test_only_checkpoint_knows_orbax():
     assert [p.name for p in FILES if any(i.startswith("orbax") for i in imports(p))] == ["checkpoint.py"]
+
+
+def test_only_likelihood_knows_diffrax():
+    assert [p.name for p in FILES if any(i.startswith("diffrax") for i in imports(p))] == ["likelihood.py"]
 
 
 def test_only_sharding_names_mesh_axes():

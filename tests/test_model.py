@@ -53,6 +53,52 @@ def test_what_the_network_says_is_what_the_configuration_names(prediction):
     np.testing.assert_allclose(model.predict_v(params)(z, gamma), expected, rtol=1e-4, atol=1e-4)
 
 
+def half_of(velocity, gamma):
+    """½ α σ of what is in brackets in `likelihood.velocity`."""
+    return 0.5 * np.sqrt(jax.nn.sigmoid(-gamma) * jax.nn.sigmoid(gamma))[:, None, None, None] * velocity
+
+
+def perturbed(params):
+    """Away from the zeros of initialisation."""
+    leaves, structure = jax.tree.flatten(params)
+    draws = [0.05 * np.random.RandomState(i).normal(size=leaf.shape) for i, leaf in enumerate(leaves)]
+    return structure.unflatten([leaf + jnp.float32(draw) for leaf, draw in zip(leaves, draws, strict=True)])
+
+
+@pytest.mark.parametrize(("arm", "head"), [("vdm", False), ("nontrainable", False), ("diffenc", True)])
+def test_the_flow_by_hand(arm, head):
+    """u from v̂ and x̂: nothing drifts, x_t shrinks as α_t², or the second head says how it moves."""
+    model, params, _, noise = estimate(arm, model__derivative_head=head)
+    params, z, gamma = perturbed(params), noise.eps_t, model.gamma(params)(noise.t)
+    alpha, sigma = (np.sqrt(jax.nn.sigmoid(sign * gamma))[:, None, None, None] for sign in (-1, 1))
+    v_hat = jax.jit(model.predict_v(params))(z, gamma)
+    x_hat = alpha * z - sigma * v_hat
+    slope_hat = jax.jit(model.predict_both(params))(z, gamma)[1] if head else None
+    bracket = {
+        "vdm": lambda: v_hat,
+        "nontrainable": lambda: v_hat - 2 * sigma * x_hat,
+        "diffenc": lambda: v_hat + sigma * (slope_hat - x_hat),
+    }[arm]()
+    model.check_flow()
+    np.testing.assert_allclose(jax.jit(model.flow(params))(z, gamma), half_of(bracket, gamma), rtol=1e-4, atol=1e-5)
+    if head:
+        assert float(jnp.abs(slope_hat).max()) > 0.1
+
+
+def test_a_trainable_encoder_without_second_head_has_no_flow():
+    model = build(tiny.config(), SPEC)
+    with pytest.raises(InputError, match=r"--config\.model\.derivative_head=True, or evaluate the bound") as caught:
+        model.flow({})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
+def test_a_second_head_is_for_a_trainable_encoder(arm):
+    with pytest.raises(InputError, match=r"model\.derivative_head=True is for the trainable encoder alone") as caught:
+        build(tiny.config(arm, model__derivative_head=True), SPEC)
+    assert "\n" not in str(caught.value)
+
+
 def test_samples_are_pixels_of_the_seed():
     model, params, *_ = estimate("diffenc")
     steps = model.steps(params, dataclasses.replace(model.loss, depth=3))
@@ -93,6 +139,7 @@ def test_samples_are_pixels_of_the_seed():
         ({"loss.depth": 5, "loss.variance_ratio": 0.0}, "loss.variance_ratio must be a positive number, learned, opt"),
         ({"loss.depth": 5, "loss.variance_ratio": "best"}, "unknown loss.variance_ratio 'best'; known: a positive"),
         ({"loss.depth": 5, "loss.variance_ratio": True}, "loss.variance_ratio must be a positive number"),
+        ({"model.derivative_head": "yes"}, "model.derivative_head must be True or False, not 'yes'"),
         ({"model.encoder.kind": "identity"}, "model.encoder has no network to take the keys"),
     ],
 )

@@ -17,6 +17,8 @@ from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_vel
 from diffenc_jax.diffusion.steps import Extrapolation, Instant, Step
 
 PredictV = Callable[[Float[Array, "b *d"], Float[Array, " b"]], Float[Array, "b *d"]]
+# (z_t, γ) -> v̂ and ŝ, an estimate of the slope (dx_t/dγ) / σ_t².
+PredictBoth = Callable[[Float[Array, "b *d"], Float[Array, " b"]], tuple[Float[Array, "b *d"], Float[Array, "b *d"]]]
 
 
 class Noise(NamedTuple):
@@ -55,16 +57,55 @@ def bound(
     once more for the diffusion term.
     """
     x = decoder.pixel_values(pixels, levels)
-    gamma_0, gamma_1 = ends
-    x_0, x_1 = jnp.split(encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(ends), x.shape[0])), 2)
     if isinstance(at, Instant):
         term = continuous(encoder, predict_v, x, at, noise.eps_t)
     else:
         term = discrete(encoder, predict_v, extrapolation, x, at, noise.eps_t)
+    return _with_ends(encoder, ends, x, pixels, levels, noise.eps_0, term)
+
+
+def bound_and_derivative(
+    encoder: Encoder,
+    predict_both: PredictBoth,
+    ends: tuple[Float[Array, ""], Float[Array, ""]],
+    extrapolation: Extrapolation,
+    pixels: UInt8[Array, "b *d"],
+    levels: int,
+    at: Instant | Step,
+    noise: Noise,
+) -> tuple[Terms, Float[Array, " b"]]:
+    """`bound`, and ‖slope - ŝ‖² [B], whose minimum is ŝ = E[slope | z_t], from one pass of the score network.
+
+    The slope (dx_t/dγ) / σ_t² is a target: no gradient goes through it. At finite depth the bound has no use for
+    it, and the encoder is called once more.
+    """
+    x = decoder.pixel_values(pixels, levels)
+    if isinstance(at, Instant):
+        x_t, drift = encoder.mean_and_slope(x, at.gamma_t)
+        slope = drift
+    else:
+        x_t, drift = encoder.mean_and_quotient(x, at.gamma_s, at.gamma_t)
+        slope = encoder.mean_and_slope(x, at.gamma_t).drift
+    z_t, v = diffuse(x_t, at.gamma_t, noise.eps_t)
+    v_hat, slope_hat = predict_both(z_t, at.gamma_t)
+    wrong, x_hat = v - v_hat, image_from_velocity(z_t, v_hat, at.gamma_t)
+    if isinstance(at, Instant):
+        term = continuous_from(wrong, _residual(x_hat, drift, float(encoder.drifts), at.gamma_t), at)
+    else:
+        deviation = step_deviation_from(wrong, x_hat, drift, extrapolation, at.gamma_s, at.gamma_t)
+        term = _discrete_from(jnp.square(deviation), at)
+    terms = _with_ends(encoder, ends, x, pixels, levels, noise.eps_0, term)
+    return terms, sum_dims(jnp.square(jax.lax.stop_gradient(slope) - slope_hat))
+
+
+def _with_ends(encoder, ends, x, pixels, levels, eps_0, diffusion) -> Terms:
+    """The bound's terms at both end points, to the one between them."""
+    gamma_0, gamma_1 = ends
+    x_0, x_1 = jnp.split(encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(ends), x.shape[0])), 2)
     return Terms(
-        reconstruction=reconstruction(x_0, pixels, gamma_0, levels, noise.eps_0),
+        reconstruction=reconstruction(x_0, pixels, gamma_0, levels, eps_0),
         latent=latent(x_1, gamma_1),
-        diffusion=term,
+        diffusion=diffusion,
     )
 
 
@@ -135,8 +176,11 @@ def discrete(
     T times a step's KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) = ½ Σ [w - 1 - ln w + w u] over the
     dimensions, with w the step's variance ratio and u its `step_error`.
     """
-    u = step_error(encoder, predict_v, extrapolation, x, at, eps)
-    w = jnp.broadcast_to(at.ratio, x.shape)
+    return _discrete_from(step_error(encoder, predict_v, extrapolation, x, at, eps), at)
+
+
+def _discrete_from(u, at):
+    w = jnp.broadcast_to(at.ratio, u.shape)
     return 0.5 * at.depth * sum_dims(w - 1.0 - jnp.log(w) + w * u)
 
 

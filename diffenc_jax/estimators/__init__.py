@@ -9,9 +9,10 @@ from diffenc_jax.errors import lookup
 from diffenc_jax.estimators.base import Estimator
 from diffenc_jax.estimators.bound import Bound
 from diffenc_jax.estimators.importance_weighted import ImportanceWeighted
+from diffenc_jax.estimators.ode import Ode
 from diffenc_jax.model import Model
 
-ESTIMATORS = {"bound": Bound, "importance_weighted": ImportanceWeighted}
+ESTIMATORS = {"bound": Bound, "importance_weighted": ImportanceWeighted, "ode": Ode}
 
 
 def make_estimator(model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh) -> Estimator:

@@ -72,6 +72,10 @@ def fit(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Params:
     dialect, shapes = names.Dialect.of(arrays), jax.eval_shape(model.init, jax.random.key(0))
     learned = "take another loss.variance_ratio than 'learned'"
     require("ratio" not in shapes, f"{path} holds no ratio of variances, which no published model learns; {learned}")
+    require(
+        not model.score.derivative,
+        f"{path} holds no second head, which no published model has; take --config.model.derivative_head=False",
+    )
     places = names.places(shapes, dialect)
     if problems := list(_misfits(arrays, places)):
         raise InputError(f"{path} is not of the configuration's model: {'; '.join(problems)}")

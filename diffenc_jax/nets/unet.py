@@ -24,6 +24,7 @@ class UNet(nn.Module):
       dtype: what the blocks compute in; time, Fourier features, the norms' statistics and the
         output are float32 always.
       scan, remat: see `Chain`; they concern the unpooled chains.
+      derivative: whether there is a second head, see `DerivativeHead`.
     """
 
     width: int
@@ -37,17 +38,24 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
     scan: bool = False
     remat: bool = False
+    derivative: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_derivative: bool = False
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        """The output; and the second head's, `with_derivative`, which without is not computed."""
         cond = TimeEmbedding(self.width, name="time")(time)
         h = fourier_features(x, self.cycles) if self.cycles else x
         h = nn.Conv(self.width, (3, 3), dtype=self.dtype, name="conv_in")(h)
         body = self._pooled if self.levels else self._flat
         h = body(h, cond, dropout_key)
-        h = nn.swish(group_norm(self.out_groups, jnp.float32, "norm_out")(h))
-        zeros = nn.initializers.zeros
-        return nn.Conv(x.shape[-1], (3, 3), kernel_init=zeros, precision=HIGHEST, name="conv_out")(h)
+        out = to_image(h, self.out_groups, x.shape[-1])
+        if not (with_derivative or (self.derivative and self.is_initializing())):
+            return out
+        head = DerivativeHead(self.groups, self.out_groups, self.dropout, self.dtype, name="derivative")
+        second = head(jax.lax.stop_gradient(h), jax.lax.stop_gradient(cond), x.shape[-1], dropout_key)
+        return (out, second) if with_derivative else out
 
     def _middle(self, h, cond, keys):
         width = h.shape[-1]
@@ -92,6 +100,34 @@ class UNet(nn.Module):
             for i in range(blocks):
                 h = make(level, f"up_{level}_{i}")(h, cond, next(keys))
         return h
+
+
+class DerivativeHead(nn.Module):
+    """The U-Net's last features [B, H, W, C], and its time vector, -> [B, H, W, channels] in float32.
+
+    Two residual blocks on top of the features. It estimates another quantity than the U-Net's output and learns
+    by a loss of its own, from inputs that carry no gradient back: what the U-Net learns does not depend on it.
+    """
+
+    groups: int
+    out_groups: int
+    dropout: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, h: jax.Array, cond: jax.Array, channels: int, dropout_key: jax.Array | None) -> jax.Array:
+        # The U-Net's blocks split the same key.
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
+        for i, block_key in enumerate(split_or_none(key, 2)):
+            h = ResnetBlock(h.shape[-1], self.groups, self.dropout, self.dtype, name=f"block_{i}")(h, cond, block_key)
+        return to_image(h, self.out_groups, channels)
+
+
+def to_image(h: jax.Array, groups: int, channels: int) -> jax.Array:
+    """[B, H, W, C] -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
+    h = nn.swish(group_norm(groups, jnp.float32, "norm_out")(h))
+    zeros = nn.initializers.zeros
+    return nn.Conv(channels, (3, 3), kernel_init=zeros, precision=HIGHEST, name="conv_out")(h)
 
 
 def max_pool(h: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ class Meter:
 
     Attributes:
       steps: [] number of steps.
-      terms: [3] bits/dim by term, averaged over the batch.
+      terms: [3] bits/dim by term, averaged over the batch; with a second head, its mean squared error is a fourth.
       quarter: [4] sum of the examples' diffusion bits/dim by quarter of t, and
       quarter_examples: [4] their number.
       grad_norm: [] global norm of the gradient.
@@ -31,18 +31,23 @@ class Meter:
     grad_norm: jax.Array
 
     @classmethod
-    def empty(cls) -> "Meter":
+    def empty(cls, derivative: bool = False) -> "Meter":
         zero = jnp.zeros(())
-        return cls(zero, jnp.zeros(3), jnp.zeros(QUARTERS), jnp.zeros(QUARTERS), zero)
+        return cls(zero, jnp.zeros(4 if derivative else 3), jnp.zeros(QUARTERS), jnp.zeros(QUARTERS), zero)
 
     @classmethod
-    def of_step(cls, terms: Terms, t: jax.Array, dims: int, grad_norm: jax.Array) -> "Meter":
-        """One step's sums from the global batch's nats [B] by term and its times [B]."""
+    def of_step(
+        cls, terms: Terms, t: jax.Array, dims: int, grad_norm: jax.Array, derivative: jax.Array | None = None
+    ) -> "Meter":
+        """One step's sums from the global batch's nats [B] by term and its times [B].
+
+        `derivative`: with a second head, its squared errors [B], summed over the dimensions.
+        """
         bits = jnp.stack(terms) / (dims * math.log(2))
         in_quarter = jnp.floor(t * QUARTERS)[None, :] == jnp.arange(QUARTERS)[:, None]
         return cls(
             steps=jnp.ones(()),
-            terms=bits.mean(axis=1),
+            terms=bits.mean(axis=1) if derivative is None else jnp.append(bits.mean(axis=1), derivative.mean() / dims),
             quarter=jnp.sum(jnp.where(in_quarter, bits[2], 0.0), axis=1),
             quarter_examples=jnp.sum(in_quarter, axis=1, dtype=jnp.float32),
             grad_norm=grad_norm,
@@ -53,12 +58,14 @@ class Meter:
         return jax.tree.map(lambda a, b: jnp.where(restart, b, a + b), self, other)
 
     def scalars(self) -> dict[str, float]:
-        """Averages, under the names they have in metrics.jsonl and TensorBoard; bits/dim throughout."""
-        terms = np.asarray(self.terms, np.float64) / float(self.steps)
+        """Averages, under the names they have in metrics.jsonl and TensorBoard; bits/dim, but for 'derivative'."""
+        averages = np.asarray(self.terms, np.float64) / float(self.steps)
+        terms, derivative = averages[: len(Terms._fields)], averages[len(Terms._fields) :]
         quarters = np.asarray(self.quarter, np.float64) / np.maximum(self.quarter_examples, 1)
         return {
             "bpd": float(terms.sum()),
             **{name: float(value) for name, value in zip(Terms._fields, terms, strict=True)},
+            **({"derivative": float(derivative[0])} if len(derivative) else {}),
             **{f"diffusion_quarter_{i + 1}": float(value) for i, value in enumerate(quarters)},
             "grad_norm": float(self.grad_norm) / float(self.steps),
         }

@@ -31,5 +31,5 @@ def init_state(model: Model, optimizer: optax.GradientTransformation, seed: int)
         params=params,
         ema=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
-        meter=Meter.empty(),
+        meter=Meter.empty(model.score.derivative),
     )

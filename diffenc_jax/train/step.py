@@ -36,6 +36,9 @@ def train_step(
 ) -> tuple[TrainState, Report]:
     """One step on a global batch uint8 [B, H, W, C], minimising bits/dim.
 
+    With a second head its mean squared error is minimised besides, by its own parameters alone: it has no gradient
+    by any other.
+
     All of its randomness comes from (seed, stream, state.step).
     """
     t = antithetic(jax.random.uniform(at_step(seed, "time", state.step)), pixels.shape[0])
@@ -43,17 +46,21 @@ def train_step(
     dropout_key = at_step(seed, "dropout", state.step)
 
     def loss(params, at=None):
-        terms = model.terms(params, pixels, noise, dropout_key, at)
-        return terms.total.mean() / (model.spec.dims * math.log(2)), terms
+        terms, derivative = model.terms_and_derivative(params, pixels, noise, dropout_key, at)
+        bpd = terms.total.mean() / (model.spec.dims * math.log(2))
+        objective = bpd if derivative is None else bpd + derivative.mean() / model.spec.dims
+        return objective, (terms, derivative)
 
     if model.loss.depth is None and model.schedule.interior:
-        (bpd, terms), grads = _with_interior_on_variance(model, loss, state.params, t)
+        (objective, looked), grads = _with_interior_on_variance(model, loss, state.params, t)
     else:
-        (bpd, terms), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        (objective, looked), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    terms, derivative = looked
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     grad_norm = optax.global_norm(grads)
-    meter = state.meter.plus(Meter.of_step(terms, t, model.spec.dims, grad_norm), restart=state.step % log_every == 0)
+    metered = Meter.of_step(terms, t, model.spec.dims, grad_norm, derivative)
+    meter = state.meter.plus(metered, restart=state.step % log_every == 0)
     state = TrainState(
         step=state.step + 1,
         params=params,
@@ -61,12 +68,12 @@ def train_step(
         opt_state=opt_state,
         meter=meter,
     )
-    return state, Report(jnp.isfinite(bpd) & jnp.isfinite(grad_norm), meter)
+    return state, Report(jnp.isfinite(objective) & jnp.isfinite(grad_norm), meter)
 
 
 def _with_interior_on_variance(
     model: Model, loss: Callable, params: Params, t: jax.Array
-) -> tuple[tuple[jax.Array, Terms], Params]:
+) -> tuple[tuple[jax.Array, tuple[Terms, jax.Array | None]], Params]:
     """The loss and its gradient, with that of E[diffusion²] for the schedule's interior.
 
     arXiv 2107.00630, appendix I.2.
@@ -76,12 +83,12 @@ def _with_interior_on_variance(
     differentiated once.
     """
     at, pull = jax.vjp(lambda schedule: model.at(params | {"schedule": schedule}, t), params["schedule"])
-    (bpd, terms), (grads, by_place) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, at)
-    weight = 2.0 * terms.diffusion / (model.spec.dims * math.log(2))
+    (objective, looked), (grads, by_place) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, at)
+    weight = 2.0 * looked[0].diffusion / (model.spec.dims * math.log(2))
     (on_bound,), (on_variance,) = pull(by_place), pull(jax.tree.map(lambda cotangent: cotangent * weight, by_place))
     schedule = jax.tree.map(jnp.add, grads["schedule"], on_bound)
     schedule |= {name: on_variance[name] for name in model.schedule.interior}
-    return (bpd, terms), grads | {"schedule": schedule}
+    return (objective, looked), grads | {"schedule": schedule}
 
 
 def jit_train_step(step: Callable, mesh: Mesh, state_shardings: TrainState) -> Callable:

@@ -76,6 +76,29 @@ def test_says_nothing_at_initialisation(inputs):
     assert not np.any(net.apply(net.init(KEY, *inputs), *inputs))
 
 
+def test_a_second_head_leaves_the_network_as_it_is(inputs):
+    """Parameters, outputs and gradients; and it is computed only where it is asked for."""
+    shape = dict(width=32, layers=1, dropout=0.3, **NORMS)
+    plain, net = UNet(**shape), UNet(**shape, derivative=True)
+    fresh, both = (jax.jit(n.init)(KEY, *inputs)["params"] for n in (plain, net))
+    head = both.pop("derivative")
+    jax.tree.map(np.testing.assert_array_equal, both, fresh)
+
+    params = {"params": noisy(fresh) | {"derivative": noisy(head)}}
+    out, second = jax.jit(lambda p: net.apply(p, *inputs, KEY, with_derivative=True))(params)
+    np.testing.assert_allclose(out, jax.jit(plain.apply)({"params": noisy(fresh)}, *inputs, KEY), rtol=1e-5, atol=1e-5)
+    assert float(jnp.abs(second - out).max()) > 0.1
+    alone, without = (str(jax.make_jaxpr(n.apply)(params, *inputs)).count("conv_general") for n in (net, plain))
+    assert alone == without
+
+    grads = jax.jit(
+        jax.grad(lambda p, x: jnp.sum(jnp.sin(net.apply(p, x, inputs[1], with_derivative=True)[1])), argnums=(0, 1))
+    )(params, inputs[0])
+    by_head = grads[0]["params"].pop("derivative")
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(by_head))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads))
+
+
 def test_time_embedding_against_its_formula():
     time, width = 0.375, 8
     f = 10000.0 ** (-np.arange(4) / 3)
