@@ -178,7 +178,7 @@ def uniform(
 def truncated_normal(
     x: Float[Array, "b *d"], levels: int, gamma_0: Float[Array, ""], u: Float[Array, "b *d"]
 ) -> tuple[Float[Array, "b *d"], Float[Array, ""]]:
-    """z_0 = α_0 x + σ_0 ε, ε normal within ±τ = ±e^(-γ_0/2) / V, half a bin (arXiv 2305.03935, section 4.1).
+    """z_0 = α_0 x + σ_0 ε, ε normal within ±τ = ±e^(-γ_0/2) / V, half a bin (arXiv 2305.03935).
 
     This is what the model was trained on at γ_0, but for the tails. The nats that go with it: see `DEQUANTISATIONS`.
     """
