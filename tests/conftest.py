@@ -13,6 +13,14 @@ jaxtyping.install_import_hook("diffenc_jax.diffusion", "beartype.beartype")
 import jax
 import pytest
 
+# Compilation, not arithmetic, is what the tests' time goes into. Processes that tests start compile as ever.
+_flags = os.environ.get("XLA_FLAGS")
+os.environ["XLA_FLAGS"] = f"{_flags or ''} --xla_backend_optimization_level=0"
+jax.devices()  # reads the flags
+os.environ.pop("XLA_FLAGS")
+if _flags is not None:
+    os.environ["XLA_FLAGS"] = _flags
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory):

@@ -24,7 +24,7 @@ from diffenc_jax.streams import stream
 from diffenc_jax.train import sharding
 
 # Cells of t on each of which the density of importance-sampled times is constant; with fewer steps, a cell a step.
-CELLS = 64
+CELLS = 32
 
 
 class Bound:

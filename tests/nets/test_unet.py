@@ -38,7 +38,12 @@ def value_and_grad(net, params, x, time, key):
 
 @pytest.mark.parametrize(
     ("levels", "options"),
-    [(0, dict(scan=True)), (0, dict(remat=True)), (0, dict(scan=True, remat=True)), (1, dict(remat=True))],
+    [
+        pytest.param(0, dict(scan=True), marks=pytest.mark.slow),
+        pytest.param(0, dict(remat=True), marks=pytest.mark.slow),
+        (0, dict(scan=True, remat=True)),
+        (1, dict(remat=True)),
+    ],
     ids=str,
 )
 def test_scanned_and_rematerialised_equal_unrolled(inputs, levels, options):
