@@ -52,15 +52,14 @@ class FitConfig:
         require(self.grid >= least, f"fit.grid must be at least {least}, not {self.grid}")
 
     @classmethod
-    def of(cls, config: ConfigDict, dataset: Dataset, mesh: Mesh) -> "FitConfig":
-        """From `config.fit`; raises InputError where it does not suit the data or the devices."""
+    def of(cls, config: ConfigDict, dataset: Dataset) -> "FitConfig":
+        """From `config.fit`; raises InputError where it does not suit the data."""
         section = unpack(cls, config.fit, "fit")
         available = len(dataset.splits[FIT_SPLIT])
         require(
             section.images <= available,
             f"fit.images={section.images} exceeds the {available} training images; take at most so many",
         )
-        sharding.check_batch(mesh, section.images, "fit.images")
         return section
 
     def order(self, dataset: Dataset) -> np.ndarray:
@@ -76,12 +75,18 @@ class Calibration:
     """What is fitted to one model and its parameters, each part when it is first asked for."""
 
     def __init__(self, model: Model, params: Params, config: ConfigDict, dataset: Dataset, mesh: Mesh):
-        self.settings = FitConfig.of(config, dataset, mesh)
+        self.check(config, dataset, mesh)
+        self.settings = FitConfig.of(config, dataset)
         self._model, self._params, self._mesh = model, params, mesh
         self._images = dataset.splits[FIT_SPLIT]
         self._order = self.settings.order(dataset)
         self._add_errors = jax.jit(partial(_add_errors, model), donate_argnums=0)
         self._best_times: dict[tuple[str | None, int], np.ndarray] = {}
+
+    @staticmethod
+    def check(config: ConfigDict, dataset: Dataset, mesh: Mesh) -> None:
+        """Raises InputError where `config.fit` does not suit the data or the devices."""
+        sharding.check_batch(mesh, FitConfig.of(config, dataset).images, "fit.images")
 
     def steps(self, loss: LossConfig) -> Steps:
         """The steps that `loss` asks for, of finite depth."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.calibrate import Calibration, FitConfig, _errors_from
+from diffenc_jax.calibrate import Calibration, _errors_from
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.ratio import best_cost, best_ratio
@@ -138,7 +138,7 @@ def test_impossible_fits_are_refused(changes, message):
     config = tiny.config()
     config.fit.update(changes)
     with pytest.raises(InputError, match=message):
-        FitConfig.of(config, dataset(), sharding.make_mesh())
+        Calibration.check(config, dataset(), sharding.make_mesh())
 
 
 def test_a_learned_ratio_is_one_a_step(fitted):

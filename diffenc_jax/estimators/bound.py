@@ -50,8 +50,11 @@ class Bound:
         self.loss, self.passes, self.seed = model.loss, settings.passes, settings.seed
         self._importance = settings.time_sampling == "importance"
         self._batch_size = sharding.round_up(mesh, settings.batch_size)
-        if self.needs_training_images(config):
-            FitConfig.of(config, dataset, mesh)  # refused now, not after training
+        # Refused now, not after training.
+        if self._importance:
+            FitConfig.of(config, dataset)
+        if model.loss.fitted:
+            Calibration.check(config, dataset, mesh)
         self._calibration: Calibration | None = None
         self._draw = jax.jit(partial(draw, model))
         self._draw_in_cell = jax.jit(partial(_draw_in_cell, model), static_argnums=0)
@@ -92,7 +95,7 @@ class Bound:
         if loss.depth is not None:
             description |= {"extrapolation": loss.extrapolation, "times": loss.times}
         if loss.fitted or self._importance:
-            description["fit"] = FitConfig.of(self._config, self._dataset, self._mesh).describe(self._dataset)
+            description["fit"] = FitConfig.of(self._config, self._dataset).describe(self._dataset)
         return description
 
     def tables(self, params: Params) -> Tables:
@@ -138,15 +141,14 @@ class Bound:
 
     def _squares(self, params: Params, tables: Tables) -> np.ndarray:
         """[cells] the mean square of the diffusion term over training images, by cell of t."""
-        fit = FitConfig.of(self._config, self._dataset, self._mesh)
+        fit = FitConfig.of(self._config, self._dataset)
         images = self._dataset.splits[FIT_SPLIT][fit.order(self._dataset)[: fit.images]]
         cells = min(CELLS, self.loss.depth or CELLS)
         squares = np.zeros((cells, fit.images))
         key = stream(fit.seed, "fit density")
         for start in range(0, squares.size, self._batch_size):
-            pair = (
-                np.arange(start, start + self._batch_size) % squares.size
-            )  # the last batch is filled up with the first pairs
+            # The last batch is filled up with the first pairs.
+            pair = np.arange(start, start + self._batch_size) % squares.size
             cell, image = np.divmod(pair, fit.images)
             pixels, *places = (sharding.to_devices(self._mesh, a) for a in (images[image], cell, pair))
             noise = self._draw_in_cell(cells, key, *places)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffenc_jax.calibrate import FitConfig, steps_for
+from diffenc_jax.calibrate import Calibration, FitConfig, steps_for
 from diffenc_jax.config import require, unpack
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion import importance_weighted
@@ -40,7 +40,7 @@ class ImportanceWeighted:
             "it draws whole paths",
         )
         if self._loss.fitted:
-            FitConfig.of(config, dataset, mesh)  # refused now, not after training
+            Calibration.check(config, dataset, mesh)  # refused now, not after training
         self._estimate = jax.jit(
             partial(_estimate, model, self._settings.seed, self._settings.draws),
             out_shardings=sharding.replicated(mesh),
@@ -60,7 +60,7 @@ class ImportanceWeighted:
         return self.passes if self.passes > 1 else None
 
     def describe(self) -> dict[str, Any]:
-        loss, (_, config, dataset, mesh) = self._loss, self._subject
+        loss, (_, config, dataset, _) = self._loss, self._subject
         description = {
             "kind": "importance_weighted",
             "draws": self._settings.draws,
@@ -73,7 +73,7 @@ class ImportanceWeighted:
             "seed": self._settings.seed,
         }
         if loss.fitted:
-            description["fit"] = FitConfig.of(config, dataset, mesh).describe(dataset)
+            description["fit"] = FitConfig.of(config, dataset).describe(dataset)
         return description
 
     def tables(self, params: Params) -> Tables:
