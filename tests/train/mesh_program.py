@@ -16,6 +16,7 @@ from rich.console import Console
 
 from diffenc_jax import model
 from diffenc_jax.data.dataset import load
+from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.train import sharding
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
@@ -30,7 +31,7 @@ def main(fsdp, folder):
     leaves = jax.tree.leaves(state.params)
     held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
     with np.load(folder / "run" / "eval" / "test-8-continuous.npz") as values:
-        nats = np.stack([values[name] for name in values.files])
+        nats = np.stack([values[name] for name in Terms._fields])
     flat = np.concatenate([np.asarray(leaf).ravel() for leaf in leaves])
     np.savez(folder / "result.npz", params=flat, nats=nats, held=held, bpd=record["bpd"]["total"])
 
