@@ -1,1 +1,18 @@
-"""Statistics of what was evaluated: numpy and scipy only."""
+"""Statistics of what was evaluated: numpy and scipy only.
+
+scipy.stats takes a second to import, so it is called by its full name, which imports it where it is first used.
+"""
+
+from diffenc_jax.stats.means import Mean, mean_of
+from diffenc_jax.stats.uncertainty import Difference, StandardErrors, difference, interval, replicates, standard_errors
+
+__all__ = [
+    "Difference",
+    "Mean",
+    "StandardErrors",
+    "difference",
+    "interval",
+    "mean_of",
+    "replicates",
+    "standard_errors",
+]
