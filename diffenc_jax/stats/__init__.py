@@ -4,17 +4,20 @@ scipy.stats takes a second to import, so it is called by its full name, which im
 """
 
 from diffenc_jax.stats.bootstrap import Bootstrap, bootstrap
+from diffenc_jax.stats.components import Components, components
 from diffenc_jax.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_from_summary, welch_t
 from diffenc_jax.stats.means import Mean, mean_of
 from diffenc_jax.stats.uncertainty import Difference, StandardErrors, difference, interval, replicates, standard_errors
 
 __all__ = [
     "Bootstrap",
+    "Components",
     "Difference",
     "Mean",
     "Outcome",
     "StandardErrors",
     "bootstrap",
+    "components",
     "difference",
     "holm",
     "interval",
