@@ -7,6 +7,7 @@ from diffenc_jax.stats.bootstrap import Bootstrap, bootstrap
 from diffenc_jax.stats.components import Components, components
 from diffenc_jax.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_from_summary, welch_t
 from diffenc_jax.stats.means import Mean, mean_of
+from diffenc_jax.stats.power import detectable_difference, power, seeds_needed
 from diffenc_jax.stats.uncertainty import Difference, StandardErrors, difference, interval, replicates, standard_errors
 
 __all__ = [
@@ -18,12 +19,15 @@ __all__ = [
     "StandardErrors",
     "bootstrap",
     "components",
+    "detectable_difference",
     "difference",
     "holm",
     "interval",
     "mean_of",
     "paired_t",
+    "power",
     "replicates",
+    "seeds_needed",
     "sign_flip",
     "standard_errors",
     "welch_from_summary",
