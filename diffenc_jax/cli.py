@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # TensorFlow, which writes our logs and prepares data sets, is not what people want to hear from.
@@ -9,7 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.config import flatten
@@ -63,14 +64,32 @@ def last_line(error: Exception) -> str:
     return line.removeprefix(f"{InputError.__module__}.{InputError.__name__}: ").strip()
 
 
+def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The configuration that --config=`spec` gives, with `overrides` such as 'train.steps=100'.
+
+    Raises:
+      InputError: it cannot be had, or has no such key.
+    """
+    argv = ["", f"--config={spec}", *(f"--config.{override}" for override in overrides)]
+    try:
+        return _load(argv)
+    except Exception as error:
+        raise InputError(_unknown_key(argv) or last_line(error)) from error
+
+
+def _load(argv: list[str]) -> ConfigDict:
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    values(argv)
+    values.config.keys()  # a file that could not be loaded only says so when it is used
+    return values.config
+
+
 def _unknown_key(argv: list[str]) -> str | None:
     """Which --config.key=value of `argv` the configuration does not have, and which it has beside it."""
     overrides = [arg.lstrip("-").removeprefix("config.") for arg in argv if arg.lstrip("-").startswith("config.")]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[])
     try:
-        values([argv[0], *(arg for arg in argv if arg.lstrip("-").startswith("config="))])
-        known = flatten(values.config)
+        known = flatten(_load([argv[0], *(arg for arg in argv if arg.lstrip("-").startswith("config="))]))
     except Exception:  # noqa: BLE001  then it is the configuration itself that cannot be read
         return None
     for key in (override.split("=")[0] for override in overrides):

@@ -18,14 +18,14 @@ def positive(text: str) -> int:
 
 
 def run(body: Callable[[], None], interrupted: str) -> int:
-    """Runs `body` and returns the exit code: 0, 1 for a run that cannot go on, 2 for bad input.
+    """Runs `body` and returns the exit code: 0, 1 for a run that cannot go on, 2 for bad input, 128 + n after signal n.
 
     Args:
-      interrupted: what is said after Ctrl-C.
+      interrupted: what is said after Ctrl-C or SIGTERM.
     """
     from absl import logging
 
-    from diffenc_jax.errors import InputError, RunError
+    from diffenc_jax.errors import InputError, Interrupted, RunError
 
     logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
     try:
@@ -33,7 +33,7 @@ def run(body: Callable[[], None], interrupted: str) -> int:
     except (InputError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt) as stop:
         print(f"interrupted; {interrupted}", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
     return 0

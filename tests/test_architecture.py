@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "modes": COMMON
     | {"calibrate", "config", "data", "estimators", "evaluate", "model", "sample", "train", "trained", "workdir"},
     "compare": COMMON | {"commands", "stats"},
+    "significance": COMMON | {"cli", "commands", "compare", "config", "stats", "train", "workdir"},
     "depth_study": COMMON | {"calibrate", "commands", "evaluate", "trained", "workdir"},
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
     "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "trained", "workdir"},

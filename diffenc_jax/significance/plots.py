@@ -1,0 +1,128 @@
+"""Figures of an analysis: colours that the colour-blind tell apart, markers and lines that print in grey does."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffenc_jax import stats
+
+# Okabe and Ito's colours.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
+FORMATS = (".png", ".pdf")
+
+Curves = dict[str, dict[str, list[tuple[int, list[float]]]]]
+
+
+def plot(analysis: dict[str, Any], curves: Curves, data: str, root: Path) -> list[Path]:
+    """Draws values.png, differences.png and curves.png, and each as .pdf; returns the .png that there are.
+
+    Args:
+      data: what the images are called, for the titles.
+    """
+    names, reference = list(analysis["arms"]), analysis["reference"]
+    drawn = {"values": _values(analysis, names, data), "curves": _learning(curves, names, f"{data}: on the way")}
+    if comparisons := [c for c in analysis["comparisons"] if "mean" in c]:
+        drawn["differences"] = _differences(comparisons, names, reference, f"{data}: against {reference}")
+    for name, figure in drawn.items():
+        for suffix in FORMATS:
+            figure.savefig(root / f"{name}{suffix}", dpi=200)
+    return [root / f"{name}.png" for name in drawn]
+
+
+def _style(names: list[str], name: str) -> dict[str, Any]:
+    number = names.index(name)
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _figure(width: float, height: float, title: str, **grid: Any):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, fontsize="medium")
+    return figure, figure.subplots(**grid)
+
+
+def _values(analysis: dict[str, Any], names: list[str], title: str):
+    """Bits/dim by arm: a marker for every seed, those of one seed joined by a line, and the mean with its interval."""
+    figure, axes = _figure(1.6 + 1.2 * len(names), 4, title)
+    arms = analysis["arms"]
+    for seed in sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]}):
+        points = [(i, arms[name]["bpd"][str(seed)]) for i, name in enumerate(names) if str(seed) in arms[name]["bpd"]]
+        axes.plot(*zip(*points, strict=True), color="0.75", linewidth=0.8, zorder=1)
+    for i, name in enumerate(names):
+        values = list(arms[name]["bpd"].values())
+        axes.plot([i] * len(values), values, linestyle="", alpha=0.8, markersize=5, **_style(names, name))
+        _mean_with_interval(axes, i + 0.22, arms[name], names, name)
+    axes.set_xticks(range(len(names)), labels=names, rotation=15 if len(names) > 4 else 0)
+    axes.set(ylabel="bits/dim", xlim=(-0.4, len(names) - 0.4))
+    axes.set_title("small: every seed, lines join one seed's runs; large: mean, 95 % t interval", fontsize="x-small")
+    axes.grid(axis="y", alpha=0.3)
+    return figure
+
+
+def _differences(comparisons: list[dict[str, Any]], names: list[str], reference: str, title: str):
+    """Differences to the reference: a marker for every seed, and the mean with its interval."""
+    figure, axes = _figure(6.4, 1.6 + 0.6 * len(comparisons), title)
+    axes.axvline(0, color="black", linewidth=0.8)
+    for i, comparison in enumerate(comparisons):
+        style, values = _style(names, comparison["arm"]), list(comparison["difference"].values())
+        axes.plot(values, [i] * len(values), linestyle="", alpha=0.8, markersize=5, **style)
+        if comparison["interval"] is not None:
+            low, high = comparison["interval"]
+            axes.plot([low, high], [i - 0.25] * 2, color=style["color"], linewidth=2)
+        axes.plot(comparison["mean"], i - 0.25, markersize=8, markeredgecolor="black", linestyle="", **style)
+    axes.set_yticks(range(len(comparisons)), labels=[comparison["arm"] for comparison in comparisons])
+    axes.set(xlabel=f"bits/dim above that of {reference} (left of zero: better)", ylim=(len(comparisons) - 0.5, -0.6))
+    axes.set_title("small: every seed; large: mean, 95 % t interval", fontsize="x-small")
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _learning(curves: Curves, names: list[str], title: str):
+    """Bits/dim by step, mean over seeds with a 95 % band: while training, and in the evaluations on the way."""
+    figure, panels = _figure(8, 4, title, ncols=2, sharey=True)
+    for axes, kind in zip(panels, ("training", "evaluation"), strict=True):
+        for name in names:
+            if points := curves[name][kind]:
+                _band(axes, points, names, name, marked=kind == "evaluation")
+        axes.set(xlabel="step", title=f"{kind}")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("bits/dim (mean, 95 % band over seeds)")
+    panels[1].legend(frameon=False)
+    panels[0].set_ylim(*_late(curves))
+    return figure
+
+
+def _band(axes, points: list[tuple[int, list[float]]], names: list[str], name: str, marked: bool) -> None:
+    steps = [step for step, _ in points]
+    summaries = [stats.mean_of(np.array(values)) for _, values in points]
+    style = _style(names, name) if marked else {"color": _style(names, name)["color"]}
+    axes.plot(
+        steps,
+        [s.mean for s in summaries],
+        linestyle=LINES[names.index(name) % len(LINES)],
+        linewidth=1.3,
+        label=name,
+        **style,
+    )
+    if all(summary.interval is not None for summary in summaries):
+        low, high = zip(*(summary.interval for summary in summaries), strict=True)
+        axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def _late(curves: Curves) -> tuple[float | None, float | None]:
+    """Limits that show the last nine tenths of training; the first steps are far above."""
+    points = [point for kinds in curves.values() for kind in kinds.values() for point in kind]
+    last = max((step for step, _ in points), default=0)
+    values = [value for step, seeds in points if step >= last / 10 for value in seeds]
+    return (min(values), max(values)) if values else (None, None)
+
+
+def _mean_with_interval(axes, x: float, arm: dict[str, Any], names: list[str], name: str) -> None:
+    style = _style(names, name)
+    if arm["interval"] is not None:
+        axes.plot([x, x], arm["interval"], color=style["color"], linewidth=2)
+    axes.plot(x, arm["mean"], markersize=8, markeredgecolor="black", linestyle="", **style)
