@@ -52,7 +52,7 @@ def make(experiment: Any, root: Path, parallel: int) -> list[str]:
     return run(runs, shares(parallel), say) + run(steps, shares(1), say)
 
 
-def report(root: Path, reference: str | None, matters: float) -> None:
+def write_report(root: Path, reference: str | None, matters: float) -> None:
     """Writes and shows what the runs in `root` say."""
     from rich.console import Console
     from rich.markdown import Markdown
@@ -171,7 +171,7 @@ def main(argv: list[str]) -> int:
                 print("\n".join(wanted.lines(arguments.root)))
                 return
             failures.extend(make(wanted, arguments.root, arguments.parallel))
-        report(arguments.root, arguments.reference, arguments.difference)
+        write_report(arguments.root, arguments.reference, arguments.difference)
 
     code = run_command(body, interrupted="what is done is kept, the same command goes on from there")
     for failure in failures:

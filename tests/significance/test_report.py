@@ -20,7 +20,7 @@ def root(tmp_path_factory):
     root = made_up.write_all(tmp_path_factory.mktemp("root"), ARMS)
     (root / "costs").mkdir()
     (root / "costs" / "vdm.json").write_text(json.dumps(made_up.COST))
-    command.report(root, "vdm", 0.01)
+    command.write_report(root, "vdm", 0.01)
     return root
 
 
@@ -85,7 +85,7 @@ def test_raw_values_are_unrounded(root):
 
 
 def test_a_report_is_the_same_when_made_again(root, page, content):
-    command.report(root, "vdm", 0.01)
+    command.write_report(root, "vdm", 0.01)
     assert (root / "significance.md").read_text() == page
     assert json.loads((root / "significance.json").read_text()) == content
 
@@ -108,7 +108,7 @@ def test_every_arm_is_drawn_in_its_colour(root, name, arms):
 def test_missing_runs_are_listed(tmp_path, capsys):
     made_up.write_all(tmp_path, ("vdm", "diffenc"), (0, 1))
     made_up.write(tmp_path, "vdm", 2)
-    command.report(tmp_path, "vdm", 0.01)
+    command.write_report(tmp_path, "vdm", 0.01)
     assert "## Missing\n\n- diffenc, seed 2: not begun\n" in (tmp_path / "significance.md").read_text()
     assert json.loads((tmp_path / "significance.json").read_text())["missing"] == [
         {"arm": "diffenc", "seed": 2, "why": "not begun"}
@@ -119,7 +119,7 @@ def test_missing_runs_are_listed(tmp_path, capsys):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_few_seeds_make_a_page(tmp_path, seeds):
     made_up.write_all(tmp_path, ("vdm", "diffenc"), seeds)
-    command.report(tmp_path, "vdm", 0.01)
+    command.write_report(tmp_path, "vdm", 0.01)
     page = (tmp_path / "significance.md").read_text()
     assert "nan" not in page
     assert ("too few common seeds to say" in page) == (len(seeds) < 2)
@@ -129,7 +129,7 @@ def test_the_reference_may_be_missing(tmp_path):
     made_up.write_all(tmp_path, ("diffenc",), (0, 1))
     made_up.write(tmp_path, "vdm", 0)
     (tmp_path / "vdm-seed0" / "eval" / "test-1500-continuous.json").unlink()
-    command.report(tmp_path, "vdm", 0.01)
+    command.write_report(tmp_path, "vdm", 0.01)
     assert (
         "so nothing can be compared yet: the reference vdm has no finished run"
         in (tmp_path / "significance.md").read_text()
