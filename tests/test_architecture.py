@@ -11,6 +11,7 @@ COMMON = {"errors"}
 MAY_IMPORT = {
     "errors": set(),
     "streams": set(),
+    "environment": set(),
     "config": {"errors"},
     "workdir": {"config", "errors"},
     "nets": COMMON,
@@ -23,7 +24,8 @@ MAY_IMPORT = {
     "estimators": COMMON | {"calibrate", "config", "data", "diffusion", "model", "stats", "streams", "train"},
     "unfinished": set(),
     "commands": COMMON,
-    "evaluate": COMMON | {"config", "data", "estimators", "model", "stats", "train", "unfinished", "workdir"},
+    "evaluate": COMMON
+    | {"config", "data", "environment", "estimators", "model", "stats", "train", "unfinished", "workdir"},
     "sample": COMMON | {"config", "diffusion", "model", "streams"},
     "train": COMMON | {"config", "data", "diffusion", "evaluate", "model", "streams", "workdir"},
     "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
