@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "evaluate": COMMON
     | {"config", "data", "environment", "estimators", "model", "stats", "train", "unfinished", "workdir"},
     "sample": COMMON | {"config", "diffusion", "model", "streams"},
-    "train": COMMON | {"config", "data", "diffusion", "evaluate", "model", "streams", "workdir"},
+    "train": COMMON | {"config", "data", "diffusion", "environment", "evaluate", "model", "streams", "workdir"},
     "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
     "modes": COMMON
     | {"calibrate", "config", "data", "estimators", "evaluate", "model", "sample", "train", "trained", "workdir"},
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
     "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "trained", "workdir"},
     "cli": COMMON | {"config", "workdir"},
+    "costs": COMMON | {"cli", "config", "train", "workdir"},
     "main": COMMON | {"cli", "modes"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
