@@ -11,7 +11,7 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.cost import count, measure
 from diffenc_jax.train.optimizer import TrainConfig, make_optimizer
 from diffenc_jax.train.state import init_state
-from tests import tiny
+from tests import shipped, tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
@@ -101,3 +101,40 @@ def test_what_was_measured_says_of_what(costs):
         assert (cost["batch_size"], cost["steps"], cost["timed_steps"]) == (config.train.batch_size, 8, 4)
         assert cost["device"] == environment.device() == f"{jax.device_count()} x cpu"
         assert cost["software"]["jax"] == jax.__version__
+
+
+def of_shipped(name, arm):
+    """A shipped configuration, and the images that it is for."""
+    config = shipped.load(name).get_config(arm)
+    return config, ImageSpec(shipped.SHAPES[name], config.data.levels)
+
+
+def params_of(name, arm):
+    shapes = jax.eval_shape(build(*of_shipped(name, arm)).init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def train_flops_of(name, arm):
+    config, spec = of_shipped(name, arm)
+    return count(config, spec).flops_per_step * config.train.steps
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "arm"),
+    [
+        ("digits", "diffenc", "vdm"),
+        ("mnist", "diffenc", "vdm"),
+        ("cifar10", "diffenc-8-2", "vdm-8"),
+        *[
+            pytest.param(name, "diffenc", "vdm", marks=pytest.mark.slow)
+            for name in ("fashion_mnist", "cifar10", "imagenet32", "imagenet64")
+        ],
+    ],
+)
+def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
+    assert params_of(name, f"{arm}-params") == pytest.approx(params_of(name, reference), rel=0.03)
+    assert train_flops_of(name, f"{arm}-flops") == pytest.approx(train_flops_of(name, reference), rel=1e-3)
+
+
+def test_the_swirls_longer_vdm_costs_what_diffenc_does():
+    assert train_flops_of("synthetic", "vdm-flops") == pytest.approx(train_flops_of("synthetic", "diffenc"), rel=1e-3)
