@@ -6,7 +6,8 @@ Published test bits/dim (mean and standard error over seeds):
   diffenc        2.620 +- 0.006 (3 seeds)    vdm        2.641 +- 0.003 (3 seeds)
   diffenc-8-2    2.783 (5 seeds, 2 M steps)  vdm-8      2.783 (5 seeds, 2 M steps)
 On the way, at 310 thousand steps, a vdm stands at 2.794. nontrainable and nontrainable-8 are there
-to compare.
+to compare. To compare at equal cost, vdm-params and vdm-8-params have the parameters of diffenc and diffenc-8-2
+(3 and 2 layers deeper), vdm-flops and vdm-8-flops the FLOPs of their trainings (11 and 22 % longer).
 
 Cost: 22 TFLOP a step (vdm 20, diffenc-8-2 7.0, vdm-8 5.8), so 1.8e20 in all: six and a half days on
 four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, 10.8, 8.9).
@@ -14,13 +15,19 @@ four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, 
 Data: tensorflow-datasets fetches cifar10 on first use; --config.data.dir says where it is kept.
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network
+from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network
 
 EIGHT_LAYERS = {"model.score": score_network(layers=8), "train.steps": 2_000_000}
-ALL_ARMS = ARMS | {
+EIGHT_LAYER_ARMS = {
     "diffenc-8-2": EIGHT_LAYERS | {"model.encoder": encoder_network(layers=2, mid_groups=16)},
     "nontrainable-8": EIGHT_LAYERS | ARMS["nontrainable"],
     "vdm-8": EIGHT_LAYERS | ARMS["vdm"],
+}
+ALL_ARMS = {
+    **ARMS,
+    **matched("vdm", ARMS["vdm"], layers=35, steps=8_858_000),
+    **EIGHT_LAYER_ARMS,
+    **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], layers=10, steps=2_431_700),
 }
 
 

@@ -7,13 +7,10 @@ training on two cores. Arms: diffenc (default), nontrainable, vdm; and vdm with 
 diffenc's parameters (vdm-params, 2 layers deeper) or the FLOPs of its training (vdm-flops, 655 steps longer).
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
+from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
 SMALL = dict(width=32, groups=8, mid_groups=8, out_groups=8)
-ALL_ARMS = ARMS | {
-    "vdm-params": ARMS["vdm"] | {"model.score": score_network(layers=5, **SMALL)},
-    "vdm-flops": ARMS["vdm"] | {"train.steps": 2155},
-}
+ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=5, steps=2155)
 
 
 def get_config(arm="diffenc"):

@@ -114,6 +114,19 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> Con
     return with_changes(config, lookup("arm", config.arm, arms))
 
 
+def matched(arm: str, changes: Mapping[str, Any], layers: int, steps: int) -> dict[str, dict[str, Any]]:
+    """`arm`, one of {name: changes}, with what the arm that it is compared with has more of.
+
+    Returns:
+      '<arm>-params', whose score network has `layers`, so many that the numbers of parameters are alike; and
+      '<arm>-flops', trained for `steps`, so many that the FLOPs of the whole trainings are.
+    """
+    return {
+        f"{arm}-params": {**changes, "model.score.layers": layers},
+        f"{arm}-flops": {**changes, "train.steps": steps},
+    }
+
+
 def check_sections(config: ConfigDict) -> None:
     """Raises InputError unless `config` has the sections of `recipe` and no other."""
     known, given = set(recipe("", "")), set(config)

@@ -2,10 +2,8 @@
 
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from diffenc_jax import environment
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.config import config_hash
 from diffenc_jax.data.dataset import Dataset
@@ -27,7 +26,6 @@ from diffenc_jax.train import sharding
 from diffenc_jax.unfinished import Unfinished
 from diffenc_jax.workdir import replace
 
-SOFTWARE = ("diffenc_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy")
 IN_FLIGHT = 2
 
 
@@ -120,8 +118,8 @@ class Evaluator:
             "config_hash": config_hash(trained),
             "dataset": self._dataset.fingerprint(self.settings.split),
             "estimator": estimator.describe(),
-            "software": {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}},
-            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "software": environment.software(),
+            "device": environment.device(),
         }
 
 

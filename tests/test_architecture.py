@@ -11,6 +11,7 @@ COMMON = {"errors"}
 MAY_IMPORT = {
     "errors": set(),
     "streams": set(),
+    "environment": set(),
     "config": {"errors"},
     "workdir": {"config", "errors"},
     "nets": COMMON,
@@ -23,9 +24,10 @@ MAY_IMPORT = {
     "estimators": COMMON | {"calibrate", "config", "data", "diffusion", "model", "stats", "streams", "train"},
     "unfinished": set(),
     "commands": COMMON,
-    "evaluate": COMMON | {"config", "data", "estimators", "model", "stats", "train", "unfinished", "workdir"},
+    "evaluate": COMMON
+    | {"config", "data", "environment", "estimators", "model", "stats", "train", "unfinished", "workdir"},
     "sample": COMMON | {"config", "diffusion", "model", "streams"},
-    "train": COMMON | {"config", "data", "diffusion", "evaluate", "model", "streams", "workdir"},
+    "train": COMMON | {"config", "data", "diffusion", "environment", "evaluate", "model", "streams", "workdir"},
     "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
     "modes": COMMON
     | {"calibrate", "config", "data", "estimators", "evaluate", "model", "sample", "train", "trained", "workdir"},
@@ -35,6 +37,7 @@ MAY_IMPORT = {
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
     "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "trained", "workdir"},
     "cli": COMMON | {"config", "workdir"},
+    "costs": COMMON | {"cli", "config", "train", "workdir"},
     "main": COMMON | {"cli", "modes"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

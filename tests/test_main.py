@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from diffenc_jax import workdir
+from tests import shipped
 
 ROOT = Path(__file__).parent.parent
 DIGITS = "--config=configs/digits.py"
+MATCHED = ["diffenc", "nontrainable", "vdm", "vdm-params", "vdm-flops"]
 
 
 def run(*args, **environment):
@@ -76,38 +78,26 @@ def test_help_is_quick_to_load():
 @pytest.mark.parametrize(
     ("name", "arms"),
     [
-        ("cifar10", ["diffenc", "nontrainable", "vdm", "diffenc-8-2", "nontrainable-8", "vdm-8"]),
-        *[(n, ["diffenc", "nontrainable", "vdm"]) for n in ("imagenet32", "imagenet64", "mnist", "fashion_mnist")],
-        *[(n, ["diffenc", "nontrainable", "vdm"]) for n in ("digits", "synthetic")],
+        ("cifar10", [*MATCHED, "diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]),
+        *[(n, MATCHED) for n in ("digits", "fashion_mnist", "imagenet32", "imagenet64", "mnist")],
+        ("synthetic", ["diffenc", "nontrainable", "vdm", "vdm-flops"]),
     ],
 )
 def test_every_shipped_configuration_builds(name, arms):
     """Shapes alone are computed, for the data that each is meant for; its opening names its command."""
-    import importlib.util
-
     import jax
 
     from diffenc_jax.config import check_sections
     from diffenc_jax.model import ImageSpec, build
 
-    shape = {
-        "cifar10": (32, 32, 3),
-        "imagenet32": (32, 32, 3),
-        "imagenet64": (64, 64, 3),
-        "digits": (8, 8, 1),
-        "synthetic": (1, 1, 2),
-    }.get(name, (28, 28, 1))
-    path = ROOT / "configs" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = shipped.load(name)
     assert f"--config=configs/{name}.py\n" in module.__doc__
     workdirs = set()
     for arm in arms:
         config = module.get_config(arm)
         check_sections(config)
         workdirs.add(str(workdir.default_workdir(config)))
-        model = build(config, ImageSpec(shape, config.data.levels))
+        model = build(config, ImageSpec(shipped.SHAPES[name], config.data.levels))
         assert ("encoder" in jax.eval_shape(model.init, jax.random.key(0))) == arm.startswith("diffenc")
     assert workdirs == {f"runs/{name}-{arm}-seed0" for arm in arms}
 

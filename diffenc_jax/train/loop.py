@@ -2,7 +2,6 @@
 
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,11 +19,11 @@ from diffenc_jax.evaluate import Evaluator, format_record
 from diffenc_jax.model import Model
 from diffenc_jax.train import sharding
 from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
-from diffenc_jax.train.optimizer import TrainConfig, make_optimizer
+from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.progress import RunProgress
 from diffenc_jax.train.shutdown import Shutdown
-from diffenc_jax.train.state import TrainState, init_state
-from diffenc_jax.train.step import Report, jit_train_step, train_step
+from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.step import Report, init_and_step, jit_train_step
 from diffenc_jax.train.writer import MetricsWriter
 
 # More steps in flight gain nothing, and without a bound fake CPU devices deadlock.
@@ -64,12 +63,10 @@ class Trainer:
         self.saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
         self.evaluator = Evaluator(model, config, dataset, mesh)
 
-        optimizer = make_optimizer(self.settings)
-        self.init = partial(init_state, model, optimizer, config.seed)
-        shapes = jax.eval_shape(self.init)
+        self._init, step = init_and_step(model, self.settings, config.seed, self.log_every)
+        shapes = jax.eval_shape(self._init)
         self.shardings = sharding.of_state(mesh, shapes)
         self.abstract = abstract_like(shapes, self.shardings)
-        step = partial(train_step, model, optimizer, self.settings.ema_decay, config.seed, self.log_every)
         self.step = jit_train_step(step, mesh, self.shardings)
 
     def run(self, console: Console) -> tuple[TrainState, dict[str, Any]]:
@@ -93,8 +90,18 @@ class Trainer:
     def _restore_or_init(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         step = checkpoints.latest_step()
         if step is None:
-            return jax.jit(self.init, out_shardings=self.shardings)(), 0
+            return self.first_state(), 0
         return checkpoints.restore(step, self.abstract), step
+
+    def first_state(self) -> TrainState:
+        """The state before the first step, on the mesh."""
+        return jax.jit(self._init, out_shardings=self.shardings)()
+
+    def batch(self, index: int) -> jax.Array:
+        """The training images uint8 [B, H, W, C] of step `index`, counted from 0, on the mesh."""
+        images = self.dataset.splits["train"]
+        rows = batch_indices(len(images), self.config.seed, index, self.settings.batch_size)
+        return sharding.to_devices(self.mesh, images[rows])
 
 
 class _Run:
@@ -118,7 +125,7 @@ class _Run:
             if done and done % trainer.evaluator.settings.every_steps == 0:
                 self._evaluate(done, state)
                 self._progress.resume(done)
-            state, report = trainer.step(state, self._batch(done))
+            state, report = trainer.step(state, trainer.batch(done))
             step = done + 1
             self._pending.append((step, report))
             self._collect(IN_FLIGHT)
@@ -134,12 +141,6 @@ class _Run:
         record = self._evaluate(max(start, steps), state)
         self._checkpoints.wait()
         return state, record
-
-    def _batch(self, index: int) -> jax.Array:
-        trainer = self._trainer
-        images = trainer.dataset.splits["train"]
-        rows = batch_indices(len(images), trainer.config.seed, index, trainer.settings.batch_size)
-        return sharding.to_devices(trainer.mesh, images[rows])
 
     def _collect(self, keep: int) -> None:
         """Looks at finished steps until at most `keep` are in flight."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,8 @@ from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import at_step
 from diffenc_jax.train import sharding
 from diffenc_jax.train.metrics import Meter
-from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.optimizer import TrainConfig, make_optimizer
+from diffenc_jax.train.state import TrainState, init_state
 
 
 class Report(NamedTuple):
@@ -89,6 +91,15 @@ def _with_interior_on_variance(
     schedule = jax.tree.map(jnp.add, grads["schedule"], on_bound)
     schedule |= {name: on_variance[name] for name in model.schedule.interior}
     return (objective, looked), grads | {"schedule": schedule}
+
+
+def init_and_step(
+    model: Model, settings: TrainConfig, seed: int, log_every: int
+) -> tuple[Callable[[], TrainState], Callable[[TrainState, jax.Array], tuple[TrainState, Report]]]:
+    """The pure functions that a run is made of: () -> its first state, and `train_step` of (state, pixels)."""
+    optimizer = make_optimizer(settings)
+    init = partial(init_state, model, optimizer, seed)
+    return init, partial(train_step, model, optimizer, settings.ema_decay, seed, log_every)
 
 
 def jit_train_step(step: Callable, mesh: Mesh, state_shardings: TrainState) -> Callable:
