@@ -43,10 +43,11 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def check_writable(path: Path) -> None:
-    """Raises InputError unless `path` can be written, which is told by writing beside it."""
+def make_writable(path: Path) -> None:
+    """Makes the folder of `path`; raises InputError unless files can be written there."""
     require(not path.is_dir(), f"--json={path} is a folder; name a file")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise InputError(f"--json={path} cannot be written: {error.strerror}") from error
@@ -61,7 +62,7 @@ def main(_: list[str]) -> None:
     try:
         require(cli.WORKDIR.value is None, "--workdir is not read: nothing is kept but --json=FILE")
         if path:
-            check_writable(path)
+            make_writable(path)
         cost = measure(cli.CONFIG.value, STEPS.value)
     except InputError as error:
         cli.fail(str(error))

@@ -19,7 +19,7 @@ def run(*args):
 
 
 def test_the_command(tmp_path):
-    path = tmp_path / "cost.json"
+    path = tmp_path / "costs" / "vdm.json"
     done = run(DIGITS, "--config.model.score.layers=1", "--config.train.batch_size=8", "--steps=3", f"--json={path}")
     assert done.returncode == 0, done.stderr
     cost = json.loads(path.read_text())
@@ -31,13 +31,13 @@ def test_the_command(tmp_path):
     assert flops == f"FLOPs: {cost['flops_per_step']:.4g} a step, {cost['train_flops']:.4g} in 1,500 steps"
     assert memory.startswith(f"memory: {cost['memory_per_step'] / 1e6:.1f} MB a device")
     assert seconds.startswith(f"time: {cost['seconds_per_step']:.4g} s a step (median of 3, ")
-    assert [left.name for left in tmp_path.iterdir()] == ["cost.json"]
+    assert [left.name for left in path.parent.iterdir()] == ["vdm.json"]
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--json=nowhere/cost.json"], "--json=nowhere/cost.json cannot be written: No such file or directory"),
+        (["--json=README.md/cost.json"], "--json=README.md/cost.json cannot be written: File exists"),
         (["--json=tests"], "--json=tests is a folder; name a file"),
         (["--config.train.stepz=1"], "unknown configuration key 'train.stepz'; known: train.b1, train.b2"),
         (["--config.train.batch_size=0"], "train.batch_size=0 does not divide over 1 devices"),
