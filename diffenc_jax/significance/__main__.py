@@ -71,7 +71,7 @@ def write_report(root: Path, reference: str | None, matters: float) -> None:
     reference = reference or (noted.reference if noted else arms[0])
     require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
     analysis, costs = analyse(runs, reference, matters), results.costs(root, arms)
-    text = report.page(analysis, runs, missing, costs)
+    text = report.page(analysis, runs, missing, costs, noted and noted.command(root))
     content = {
         "experiment": None if noted is None else vars(noted),
         **analysis,

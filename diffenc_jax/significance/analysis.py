@@ -89,14 +89,14 @@ def _compare(
         "paired_seeds": paired,
         "common_noise": common,
     }
+    all_a, all_b = (np.array([r.evaluation.bits.mean() for r in arm.values()]) for arm in (seeds, reference_seeds))
     if not paired:
-        return result | {"tests": {}}
+        return result | {"tests": _tests(np.empty(0), np.empty(0), all_a, all_b)}
     bits = np.stack([a.bits - b.bits for a, b in pairs])
     differences = {str(seed): float(value) for seed, value in zip(paired, bits.mean((1, 2)), strict=True)}
     # Where the noise of a pair is not common, a pass of the one has nothing to do with the same pass of the other.
     result |= {"difference": differences, **_over_seeds(bits, pairs[0][0].replicates if common else None)}
     a, b = (np.array([e.bits.mean() for e in side]) for side in zip(*pairs, strict=True))
-    all_a, all_b = (np.array([r.evaluation.bits.mean() for r in arm.values()]) for arm in (seeds, reference_seeds))
     return result | {"tests": _tests(a, b, all_a, all_b), "power": _power(a - b, all_a, all_b, matters)}
 
 

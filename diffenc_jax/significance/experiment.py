@@ -70,6 +70,14 @@ class Experiment:
         """What measures a training step of `arm`."""
         return ["-m", COSTS, *self.training(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
 
+    def command(self, root: Path) -> str:
+        """What makes all of it, for a shell."""
+        seeds = ",".join(map(str, self.seeds))
+        given = [f"--config={self.config}", f"--arms={','.join(self.arms)}", f"--seeds={seeds}", f"--root={root}"]
+        given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
+        given += [f"--config.{override}" for override in self.overrides]
+        return shlex.join(["python", "-m", "diffenc_jax.significance", *given])
+
     def lines(self, root: Path) -> list[str]:
         """All commands for a shell, a line a run, then a line an arm for what it costs."""
         runs = (self.commands(root, arm, seed) for arm, seed in self.runs())

@@ -16,12 +16,19 @@ UNKNOWN = "-"
 MAIN_TEST = "paired t"
 
 
-def page(analysis: dict[str, Any], runs: list[Run], missing: list[Missing], costs: dict[str, dict[str, Any]]) -> str:
-    """All there is to say, as markdown."""
+def page(
+    analysis: dict[str, Any],
+    runs: list[Run],
+    missing: list[Missing],
+    costs: dict[str, dict[str, Any]],
+    command: str | None,
+) -> str:
+    """All there is to say, as markdown; `command` makes what it is about, where that is known."""
     parts = [_head(runs), _values(analysis)]
     if analysis["comparisons"]:
         parts += [_differences(analysis), _reading(analysis), _tests(analysis)]
     parts += [_variation(analysis), _power(analysis), _arms(analysis, costs), _missing(missing, analysis)]
+    parts.append(_origin(runs, command))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -32,7 +39,7 @@ def _head(runs: list[Run]) -> str:
         f"# {runs[0].config.name}: {len({run.arm for run in runs})} arms, seeds {', '.join(map(str, seeds))}\n\n"
         f"Bits/dim of {dataset['num_examples']:,} images ({dataset['name']} {dataset['version']}, {dataset['split']}); "
         f"{describe(record['estimator'])}. Averaged (EMA) parameters at the last step. ± is one standard error over "
-        "seeds; intervals are 95 % t intervals over seeds."
+        "seeds; intervals are 95 % t intervals over seeds, not corrected for their number."
     )
 
 
@@ -78,12 +85,12 @@ def _tests(analysis: dict[str, Any]) -> str:
         return "No tests: they need two seeds that an arm has in common with the reference."
     heads = ["arm", "test", "statistic", "df", "p two-sided", "(Holm)", "p one-sided, lower", "(Holm)"]
     heads += ["p one-sided, higher", "(Holm)"]
-    fewest = min(c["n"] for c in analysis["comparisons"] if c["tests"])
+    pairs = max(len(comparison["paired_seeds"]) for comparison in analysis["comparisons"])
     return (
         "## Tests\n\n"
         "One-sided: of the arm being lower, or higher, than the reference; to be read only where the direction was "
-        f"settled before there were values. Of {fewest} pairs, no sign-flip test has a two-sided p below "
-        f"{_p(2 / 2**fewest)}.\n\n{table(heads, rows)}"
+        f"settled before there were values. Of {pairs} pairs, no sign-flip test has a two-sided p below "
+        f"{_p(min(1.0, 2 / 2**pairs))}.\n\n{table(heads, rows)}"
     )
 
 
@@ -100,13 +107,13 @@ def _sentence(comparison: dict[str, Any]) -> str:
     mean, (low, high) = comparison["mean"], comparison["interval"]
     direction = "below" if mean < 0 else "above"
     what = (
-        f"{arm} lies {abs(mean):.4f} bits/dim {direction} {reference} ({low:.4f} .. {high:.4f}) on average over "
-        f"{comparison['n']} seeds, on these images"
+        f"{arm} lies {abs(mean):.4f} bits/dim {direction} {reference} ({low:.4f} .. {high:.4f}, uncorrected) on "
+        f"average over {comparison['n']} seeds, on these images"
     )
     if test["holm_p_two_sided"] < ALPHA:
-        return f"{what}: a difference at the {_percent(ALPHA)} level (p = {_p(test['holm_p_two_sided'])})."
+        return f"{what}: a difference at the {_percent(ALPHA)} level (corrected p = {_p(test['holm_p_two_sided'])})."
     return (
-        f"{what}: not told from zero at the {_percent(ALPHA)} level (p = {_p(test['holm_p_two_sided'])}). "
+        f"{what}: not told from zero at the {_percent(ALPHA)} level (corrected p = {_p(test['holm_p_two_sided'])}). "
         "That is no sign that there is no difference; the interval says which ones remain."
     )
 
@@ -198,6 +205,15 @@ def _missing(missing: list[Missing], analysis: dict[str, Any]) -> str:
 
 def _by_seed(values: dict[str, float], seeds: list[int]) -> list[str]:
     return [_number(values.get(str(seed))) for seed in seeds]
+
+
+def _origin(runs: list[Run], command: str | None) -> str:
+    records = [run.evaluation.record for run in runs]
+    made = sorted({f"{r['device']}, {', '.join(f'{k} {v}' for k, v in r['software'].items())}" for r in records})
+    lines = [f"Evaluated on {' and on '.join(made)}."]
+    if command:
+        lines.append(f"    {command}")
+    return "## Made by\n\n" + "\n\n".join(lines)
 
 
 def _mean(subject: dict[str, Any]) -> tuple[str, str]:

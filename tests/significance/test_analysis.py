@@ -99,6 +99,16 @@ def test_seeds_that_one_arm_lacks_are_left_out_of_pairs_alone(tmp_path):
     assert found["tests"]["Welch t"]["p_two_sided"] == pytest.approx(unpaired.pvalue)
 
 
+def test_arms_without_a_common_seed_are_tested_unpaired_alone(tmp_path):
+    made_up.write_all(tmp_path, ("vdm",), (0, 1))
+    made_up.write_all(tmp_path, ("diffenc",), (2, 3))
+    (found,) = analyse(collect(tmp_path, None)[0], "vdm", 0.01)["comparisons"]
+    expected = scipy.stats.ttest_ind(means("diffenc", (2, 3)), means("vdm", (0, 1)), equal_var=False)
+    assert list(found["tests"]) == ["Welch t"]
+    assert found["tests"]["Welch t"]["p_two_sided"] == pytest.approx(expected.pvalue)
+    assert "mean" not in found
+
+
 def test_one_seed_is_not_tested(tmp_path):
     made_up.write_all(tmp_path, ("vdm", "diffenc"), (3,))
     found = analyse(collect(tmp_path, None)[0], "vdm", 0.01)

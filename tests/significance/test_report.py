@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from PIL import Image
 
 from diffenc_jax.significance import __main__ as command
 from diffenc_jax.significance import report
+from diffenc_jax.significance.experiment import Experiment
 from tests.significance import made_up
 
+ROOT = Path(__file__).parent.parent.parent
 ARMS = ("diffenc", "vdm", "nontrainable")
 
 
@@ -123,6 +127,19 @@ def test_few_seeds_make_a_page(tmp_path, seeds):
     page = (tmp_path / "significance.md").read_text()
     assert "nan" not in page
     assert ("too few common seeds to say" in page) == (len(seeds) < 2)
+
+
+def test_the_page_says_what_makes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    made_up.write_all(tmp_path, ("vdm", "diffenc"), (0, 1))
+    noted = Experiment("configs/digits.py", ("vdm", "diffenc"), (0, 1), ("train.steps=1500",), 4, "diffenc")
+    noted.write(tmp_path)
+    command.write_report(tmp_path, None, 0.01)
+    line = (tmp_path / "significance.md").read_text().splitlines()[-1]
+    assert line.startswith("    python -m diffenc_jax.significance --config=configs/digits.py --arms=vdm,diffenc")
+    arguments, overrides = command._arguments(shlex.split(line)[3:])
+    assert (arguments.seeds, arguments.passes, arguments.reference) == ((0, 1), 4, "diffenc")
+    assert overrides == ["train.steps=1500"]
 
 
 def test_the_reference_may_be_missing(tmp_path):
