@@ -70,7 +70,7 @@ def test_swapping_the_arms_swaps_the_sides(test):
 
 
 def test_the_papers_own_figures():
-    """Table 1 of arXiv 2310.19789: VDM 2.641 ± 0.003, DiffEnc 2.620 ± 0.006, standard errors over three seeds each."""
+    """Of arXiv 2310.19789: VDM 2.641 ± 0.003, DiffEnc 2.620 ± 0.006, standard errors over three seeds each."""
     got = welch_from_summary(2.641, 0.003, 3, 2.620, 0.006, 3)
     assert got.statistic == pytest.approx(3.13, abs=0.005)
     assert got.df == pytest.approx(2.94, abs=0.005)

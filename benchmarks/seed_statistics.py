@@ -1,0 +1,103 @@
+"""How often the statistics over seeds are right, in simulated experiments; prints the tables of RESULTS.md.
+
+python benchmarks/seed_statistics.py [--experiments=20000]
+
+Two arms without a difference: what a seed does to both has variance 1 where the arms share their seeds and 0 where
+they have seeds of their own, and what it does to one has variance 1. Everything is normal but where it says skewed.
+"""
+
+import argparse
+
+import numpy as np
+
+from diffenc_jax import stats
+from diffenc_jax.commands import positive
+
+SEEDS = (3, 5, 8)
+ALPHA = 0.05
+SIDES = ("p_two_sided", "p_one_sided_less", "p_one_sided_greater")
+SKEWED = {
+    "normal": lambda rng, size: rng.normal(size=size),
+    "skewness 1": lambda rng, size: rng.gamma(4, size=size) / 2 - 2,
+    "skewness 2": lambda rng, size: rng.exponential(size=size) - 1,
+}
+
+
+def arms(rng, size, shared, deviations=(1, 1)):
+    """Values [experiments, seeds] of two arms that do not differ in the mean."""
+    both = shared * rng.normal(size=size)
+    return (both + deviation * rng.normal(size=size) for deviation in deviations)
+
+
+def false_positives(rng, experiments):
+    """Rows (test, its rates of rejection in percent, two-sided / lower / higher, by number of seeds)."""
+    cases = {
+        "paired t, shared seeds": (stats.paired_t, 1, (1, 1)),
+        "Welch t, seeds of their own": (stats.welch_t, 0, (1, 1)),
+        "Welch t, deviations 1 and 3": (stats.welch_t, 0, (1, 3)),
+        "Welch t, shared seeds": (stats.welch_t, 1, (1, 1)),
+        "exact sign-flip, shared seeds": (stats.sign_flip, 1, (1, 1)),
+    }
+    for name, (test, shared, deviations) in cases.items():
+        cells = []
+        for seeds in SEEDS:
+            outcome = test(*arms(rng, (experiments, seeds), shared, deviations))
+            cells.append(" / ".join(f"{100 * np.mean(getattr(outcome, side) <= ALPHA):.1f}" for side in SIDES))
+        yield name, cells
+
+
+def family_wise(rng, experiments):
+    """Rates, in percent, at which four arms against one reference give any false positive: plain, and by Holm."""
+    reference = rng.normal(size=(experiments, 5))
+    p = np.stack([stats.paired_t(rng.normal(size=reference.shape), reference).p_two_sided for _ in range(4)], axis=-1)
+    return (100 * np.mean(np.any(values <= ALPHA, axis=-1)) for values in (p, stats.holm(p)))
+
+
+def coverage(rng, experiments):
+    """Rows (seeds' distribution, percent of 95 % intervals that hold the mean: Student's / bootstrap, by seeds)."""
+    for name, draw in SKEWED.items():
+        cells = []
+        for seeds in SEEDS:
+            held = []
+            for values in draw(rng, (experiments, seeds)):
+                # Two images alike, since only the seeds are asked about.
+                resampled = stats.bootstrap(np.repeat(values[:, None], 2, axis=1), resamples=4000).seeds
+                held.append([low < 0 < high for low, high in (stats.mean_of(values).interval, resampled)])
+            cells.append(" / ".join(f"{share:.1f}" for share in 100 * np.mean(held, axis=0)))
+        yield name, cells
+
+
+def power_met(rng, experiments):
+    """Rows (design, percent of experiments at the detectable difference that reject, by seeds)."""
+    for design, test in (("paired", stats.paired_t), ("welch", stats.welch_t)):
+        cells = []
+        for seeds in SEEDS:
+            difference = stats.detectable_difference(1, seeds, power=0.8, design=design)
+            a, b = rng.normal(size=(2, experiments, seeds))
+            b = 0 * b if design == "paired" else b  # a paired deviation is that of the differences
+            cells.append(f"{100 * np.mean(test(a + difference, b).p_two_sided <= ALPHA):.1f}")
+        yield design, cells
+
+
+def show(title, rows):
+    heads = ["", *(f"{seeds} seeds" for seeds in SEEDS)]
+    print(f"\n{title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for name, cells in rows:
+        print(f"| {' | '.join([name, *cells])} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Simulated experiments of the statistics over seeds.")
+    parser.add_argument("--experiments", type=positive, default=20_000, help="for each figure (default %(default)s)")
+    experiments = parser.parse_args().experiments
+    rng = np.random.default_rng(0)
+    show("False positives at 5 %, in percent: two-sided / lower / higher", false_positives(rng, experiments))
+    plain, corrected = family_wise(rng, experiments)
+    print(f"\nAny of four comparisons with one reference, 5 seeds: {plain:.1f} %; corrected by Holm: {corrected:.1f} %")
+    show("Power at the detectable difference for 80 %, in percent", power_met(rng, experiments))
+    few = max(experiments // 10, 1)  # these are not made all at once
+    show(f"Coverage of 95 % intervals over seeds, in percent: Student's / bootstrap ({few:,})", coverage(rng, few))
+
+
+if __name__ == "__main__":
+    main()
