@@ -89,18 +89,16 @@ class Experiment:
         for override in self.overrides:
             key = override.split("=")[0]
             require(key not in SET_HERE, f"--config.{key} is not free here; give {SET_HERE.get(key)}")
-        for arm in self.arms:
-            cli.load(f"{self.config}:{arm}")
+        self._check_arms_stay_apart()
         for arm, seed in self.runs():
             workdir.check(folder(root, arm, seed), self.configuration(arm, seed), must_exist=False)
-        self._check_arms_stay_apart()
 
     def _check_arms_stay_apart(self) -> None:
         """Raises InputError where an override would undo what the arms differ in."""
         plain = {arm: flatten(cli.load(f"{self.config}:{arm}")) for arm in self.arms}
         for override in self.overrides:
             key = override.split("=")[0]
-            values = {arm: flat.get(key) for arm, flat in plain.items()}
+            values = {arm: flat.get(key, "has none") for arm, flat in plain.items()}
             differ = any(value != values[self.arms[0]] for value in values.values())
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
             require(not differ, f"--config.{key} is what the arms differ in ({text}); change the configuration file")
