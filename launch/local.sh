@@ -77,10 +77,11 @@ wait_for_all() {
   exit "$failed"
 }
 
-# give_up PROCESS CODE: the others cannot go on without it, nor end by themselves.
+# give_up PROCESS CODE: the others cannot go on without it, nor end by themselves. Why is what it said last, which for
+# the first process is seen already.
 give_up() {
-  ((${#pids[@]} == 0)) || say "process $1 ended with exit code $2; ending the others"
   if (($1 > 0)); then tail -n 20 "$logs/$1" >&2; fi
+  if (($1 > 0 || $2 > 2)); then say "error: process $1 ended with exit code $2; the others were ended"; fi
   exit "$2"
 }
 

@@ -600,7 +600,13 @@ def test_a_local_process_that_fails_ends_the_others(place):
     )
     _, error = launcher.communicate(timeout=30)
     assert launcher.returncode == 3
-    assert error == "process 1 ended with exit code 3; ending the others\nerror: no\n"
+    assert error == "error: no\nerror: process 1 ended with exit code 3; the others were ended\n"
+
+
+def test_bad_input_is_one_line_of_a_local_run_too(place):
+    launcher = start_local(place, "echo error: no >&2; exit 2", "--processes=3")
+    assert launcher.communicate(timeout=30) == ("", "error: no\n")
+    assert launcher.returncode == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
