@@ -652,6 +652,8 @@ def start_run(folder, launcher, *flags):
     )
 
 
+FITTED = ["--config.loss.depth=4", "--config.loss.times=optimal", "--config.loss.variance_ratio=optimal_pixel"]
+ALONE = [sys.executable, "-m", "diffenc_jax.main"]
 LOCAL = ["bash", LAUNCH / "local.sh", "--processes=2", "--devices=2", "--"]
 
 
@@ -662,18 +664,34 @@ def finish(run):
     return out
 
 
+def diffusion_terms(evaluations, name):
+    """Nats [passes, images] of the one evaluation whose file is so called."""
+    (path,) = evaluations.glob(f"test-6-{name}*.npz")
+    return np.load(path)["diffusion"]
+
+
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(tmp_path):
+def test_two_processes_train_as_one(tmp_path):
     said = finish(start_run(tmp_path, LOCAL, f"--workdir={tmp_path}/two"))
     assert said.count("step 6: test") == 1  # the first process alone speaks
-    finish(start_run(tmp_path, [sys.executable, "-m", "diffenc_jax.main"], f"--workdir={tmp_path}/one"))
-    two, one = (np.load(tmp_path / name / "eval" / "test-6-continuous.npz") for name in ("two", "one"))
-    assert two["diffusion"].shape == one["diffusion"].shape
-    np.testing.assert_allclose(two["diffusion"], one["diffusion"], rtol=0.02)
-    assert two["diffusion"].std() > 0.1 * two["diffusion"].mean()  # so that this says something
-    rows = [len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) for name in ("two", "one")]
-    assert rows == [4, 4]
-    assert len(list((tmp_path / "two" / "samples").iterdir())) == 1
+    finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/one"))
+    two, one = (diffusion_terms(tmp_path / name / "eval", "continuous") for name in ("two", "one"))
+    np.testing.assert_allclose(two, one, rtol=0.02)
+    assert two.std() > 0.1 * two.mean()  # so that this says something
+    for name in ("two", "one"):
+        assert len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) == 4
+        assert len(list((tmp_path / name / "samples").iterdir())) == 1
+
+    # The checkpoint of both, looked at again, so that nothing but the number of processes differs.
+    (tmp_path / "two" / "eval").rename(tmp_path / "by two")
+    finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/two", "--mode=eval"))
+    np.testing.assert_allclose(diffusion_terms(tmp_path / "two" / "eval", "continuous"), two, rtol=1e-4)
+    fitted = []
+    for number, launcher in enumerate((ALONE, LOCAL)):
+        finish(start_run(tmp_path, launcher, f"--workdir={tmp_path}/two", "--mode=eval", *FITTED))
+        fitted.append(diffusion_terms(tmp_path / "two" / "eval", "depth4"))
+        (tmp_path / "two" / "eval").rename(tmp_path / f"fitted {number}")
+    np.testing.assert_allclose(*fitted, rtol=1e-3)
 
 
 @pytest.mark.slow
