@@ -124,7 +124,7 @@ requeue() { delete_queued && queue; }
 
 state() { run gcloud compute tpus queued-resources describe "$name" "${where[@]}" "--format=value(state.state)"; }
 
-status() { on 0 "test ! -e $HOST && echo none || $(host status)"; }
+status() { on 0 "test ! -e $HOST && echo none || $(host status "${rest[@]}")"; }
 
 begin() { do_setup && do_stop && do_run; }
 
@@ -169,6 +169,7 @@ look_after_run() {
       say "  the run has ended"
       return
       ;;
+    other) fail "another run is going on there; stop it first" ;;
     "ended 2") fail "the run found its input wrong; see $0 tail" ;;
     ended*)
       ((restarts < given[restarts])) || fail "the run has failed and was begun again $restarts times; see $0 tail"

@@ -3,7 +3,7 @@
 #
 #   tpu_host.sh setup BUCKET   a virtual environment with this package; BUCKET, if not empty, mounted at /mnt/runs
 #   tpu_host.sh start FLAGS    starts diffenc_jax.main, which outlives the connection
-#   tpu_host.sh status         prints none, running, or ended and its exit code
+#   tpu_host.sh status FLAGS   prints none, running, ended and its exit code, or other where other flags' run goes on
 #   tpu_host.sh stop           has it save and end
 #   tpu_host.sh tail           shows what it says
 
@@ -48,13 +48,14 @@ install_gcsfuse() {
 }
 
 start() {
-  if [[ $(status) == running ]]; then
+  if alive; then
     echo "error: a run is going on $(hostname); stop it first" >&2
     exit 2
   fi
   rm -f "$state/code" "$state/pid"
+  printf '%q ' "$@" >"$state/flags"
   nohup bash "$home/launch/tpu_host.sh" work "$@" >>"$state/log" 2>&1 </dev/null &
-  until [[ -s $state/pid ]]; do sleep 0.1; done
+  until alive || [[ -s $state/code ]]; do sleep 0.1; done
 }
 
 work() {
@@ -66,10 +67,12 @@ work() {
 }
 
 status() {
-  if [[ -s $state/code ]]; then
+  local same=
+  if [[ -e $state/flags && $(<"$state/flags") == "$(printf '%q ' "$@")" ]]; then same=1; fi
+  if alive; then
+    if [[ $same ]]; then echo running; else echo other; fi
+  elif [[ $same && -s $state/code ]]; then
     echo "ended $(<"$state/code")"
-  elif alive; then
-    echo running
   else
     echo none
   fi

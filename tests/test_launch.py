@@ -63,7 +63,7 @@ answer() {
   echo "$line"
 }
 if [[ " $* " == *" describe "* ]]; then answer "$STATES"; fi
-if [[ "$*" == *"tpu_host.sh status" ]]; then answer "$STATUSES"; fi
+if [[ "$*" == *"tpu_host.sh status "* ]]; then answer "$STATUSES"; fi
 """
 SRUN = """
 until [[ $1 == bash || $1 == python ]]; do shift; done
@@ -341,17 +341,21 @@ def test_a_hosts_run_is_watched_and_stopped(host):
     def do(*words):
         return on_host(host, shlex.join(["bash", "diffenc_jax/launch/tpu_host.sh", *words])).stdout
 
-    assert do("status") == "none\n"
+    assert do("status", *FLAGS) == "none\n"
     do("stop")  # nothing
-    do("start", CONFIG)
-    assert do("status") == "running\n"
+    do("start", *FLAGS)
+    assert do("status", *FLAGS) == "running\n"
+    assert do("status", CONFIG) == "other\n"
     log = host.folder / "diffenc_jax" / ".run" / "log"
     while not log.exists() or "hello" not in log.read_text():
         time.sleep(0.05)
     do("stop")
-    assert do("status") == "ended 143\n"
+    while do("status", *FLAGS) == "none\n":  # until its exit code is written
+        time.sleep(0.05)
+    assert do("status", *FLAGS) == "ended 143\n"
+    assert do("status", CONFIG) == "none\n"  # of another run nothing is known
     (host.folder / "diffenc_jax" / ".run" / "code").unlink()
-    assert do("status") == "none\n"  # as after a power cut
+    assert do("status", *FLAGS) == "none\n"  # as after a power cut
 
 
 def test_setup_on_a_host(host):
@@ -375,8 +379,11 @@ def watch(cloud, states, statuses, *options):
     cloud.stand_in("gcloud", ANSWERS)
     cloud.stand_in("sleep")
     done = cloud.run(LAUNCH / "tpu.sh", "watch", *SLICE, *KIND, "--spot", "--yes", *options, "--", *FLAGS)
+    sent = subprocess.run(
+        ["bash", "-c", 'printf "%q " "$@"', "-", *FLAGS], capture_output=True, text=True
+    ).stdout.strip()
     verbs = [(call[4], call[-1].rpartition("tpu_host.sh ")[2]) for call in cloud.calls() if call[0] == "gcloud"]
-    verbs = [last if verb == "ssh" else verb for verb, last in verbs]
+    verbs = [last.replace("status " + sent, "status") if verb == "ssh" else verb for verb, last in verbs]
     return done, [verb for verb in verbs if verb != "describe"]
 
 
@@ -402,6 +409,7 @@ def test_watch_takes_the_slice_as_it_was_asked_for(cloud):
     ("states", "statuses", "message", "starts"),
     [
         (["FAILED"], [], "error: the request for slice has failed", 0),
+        (["ACTIVE"], ["other"], "error: another run is going on there; stop it first", 0),
         (["ACTIVE"], ["ended 2"], "error: the run found its input wrong", 0),
         (["ACTIVE"] * 3, ["ended 1", "running", "ended 1"], "error: the run has failed and was begun again 1 times", 1),
     ],
