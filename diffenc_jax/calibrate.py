@@ -122,8 +122,8 @@ class Calibration:
         costs = {per: np.full((n, n), np.inf) for per in (None, *OPTIMAL)}
         gammas = jnp.asarray(self._grid, jnp.float32)
         x = self._values(np.arange(self.settings.images))
-        encode = jax.jit(lambda params, gamma: self._model.encoder(params).mean(x, jnp.full(len(x), gamma)))
-        means = jnp.stack([encode(self._params, gamma) for gamma in gammas])
+        encode = jax.jit(lambda params, x, gamma: self._model.encoder(params).mean(x, jnp.full(len(x), gamma)))
+        means = jnp.stack([encode(self._params, x, gamma) for gamma in gammas])
         errors = jax.jit(partial(_errors_from, self._model))
         # One noise an image for all times: the costs are then smooth in t, and no choice of times can
         # gain from the luck of one of them.

@@ -1,7 +1,7 @@
 """Trains, evaluates or samples.
 
 python -m diffenc_jax.main --config=configs/digits.py[:arm] [--workdir=DIR] [--mode=train|eval|sample]
-    [--config.key=value ...]
+    [--config.key=value ...] [--distributed | --coordinator=HOST:PORT --processes=N --process=I]
 """
 
 import signal
@@ -14,6 +14,12 @@ from diffenc_jax.errors import InputError, Interrupted, RunError
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "sample"], "What to do.")
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a TPU slice or SLURM job.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "Join processes elsewhere: host:port of process 0,")
+PROCESSES = flags.DEFINE_integer("processes", None, "how many processes there are,")
+PROCESS = flags.DEFINE_integer("process", None, "and which of them, from 0, this is.")
+flags.register_validator(
+    COORDINATOR, lambda value: value is None or ":" in value, "must be host:port, such as localhost:8476"
+)
 flags.adopt_module_key_flags(cli)  # --help shows them
 
 
@@ -23,7 +29,7 @@ def main(_: list[str]) -> None:
 
     logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
     try:
-        if DISTRIBUTED.value:
+        if DISTRIBUTED.value or COORDINATOR.value:
             _join_cluster()
         modes.MODES[MODE.value](cli.CONFIG.value, cli.workdir())
     except (InputError, RunError) as error:
@@ -36,9 +42,12 @@ def _join_cluster() -> None:
     import jax
 
     try:
-        jax.distributed.initialize()
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"--distributed found no cluster to join: {cli.last_line(error)}") from error
+        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            f"no cluster to join was found: {cli.last_line(error)} Start it by one of launch/, or give --coordinator, "
+            "--processes and --process"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -25,15 +26,14 @@ from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
 from diffenc_jax.sample import SampleConfig, sample, write
 from diffenc_jax.train import sharding
 from diffenc_jax.train.checkpoint import Checkpoints
+from diffenc_jax.train.joint_shutdown import shutdown_of_run
 from diffenc_jax.train.loop import Trainer
-from diffenc_jax.train.shutdown import Shutdown
 from diffenc_jax.trained import Trained, open_trained
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
     """Trains to the last step, evaluates, samples, and shows what came of it."""
     start = time.perf_counter()
-    console = Console()
     check_sections(config)
     workdirs.check(workdir, config, must_exist=False)
     _check_trainable(workdir)
@@ -41,6 +41,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
     model = build(config, ImageSpec(dataset.shape, dataset.levels))
+    console = _console()
     state, record = Trainer(model, config, dataset, mesh, workdir).run(console)
     picture = _sample(model, state.ema, record["step"], config, dataset, mesh, workdir)
     _show(console, record, dataset, picture, time.perf_counter() - start)
@@ -48,8 +49,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
     """Evaluates checkpoints' EMA parameters on the whole of `config.eval.split`, as `config.eval` says."""
-    console = Console()
     run = open_trained(config, workdir, fitting=needs_training_images(config))
+    console = _console()
     evaluator = Evaluator(run.model, config, run.dataset, run.mesh)
     steps = evaluator.settings.chosen(run.steps)
     missing = sorted(set(steps) - set(run.steps))
@@ -64,10 +65,15 @@ def draw(config: ConfigDict, workdir: Path) -> None:
     sampling = SampleConfig.of(config)
     run = open_trained(config, workdir, fitting=_loss(config).fitted)
     picture = _sample(run.model, run.params, run.step, config, run.dataset, run.mesh, workdir)
-    Console().print(f"step {run.step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
+    _console().print(f"step {run.step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
 
 
 MODES = {"train": train, "eval": evaluate, "sample": draw}
+
+
+def _console() -> Console:
+    """Where a run reports; of several processes the first one does."""
+    return Console(quiet=jax.process_index() != 0)
 
 
 def _loss(config: ConfigDict) -> LossConfig:
@@ -92,13 +98,16 @@ def _sample(
     settings = SampleConfig.of(config)
     loss = dataclasses.replace(model.loss, depth=settings.depth)
     images = sample(model, params, steps_for(loss, model, params, config, dataset, mesh), settings)
-    return write(images, model.spec.levels, workdir / "samples" / f"{step}-{loss.name}-seed{settings.seed}.png")
+    picture = workdir / "samples" / f"{step}-{loss.name}-seed{settings.seed}.png"
+    if jax.process_index() == 0:
+        write(images, model.spec.levels, picture)
+    return picture
 
 
 def _evaluate(evaluator: Evaluator, run: Trained, console: Console) -> dict[str, Any]:
     """The record of `run`; raises Interrupted at a signal, with what is done so far saved."""
     with (
-        Shutdown() as shutdown,
+        shutdown_of_run() as shutdown,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task(f"evaluating step {run.step}", total=evaluator.batches())

@@ -41,6 +41,10 @@ def run(*args, **environment):
         ([DIGITS, "--mode=fly"], "value should be one of <train|eval|sample>"),
         ([DIGITS, "--depth=3"], "Unknown command line flag 'depth'"),
         ([DIGITS, "eval"], "unexpected argument 'eval'"),
+        ([DIGITS, "--distributed"], "no cluster to join was found: coordinator_address should be defined. Start it by"),
+        ([DIGITS, "--coordinator=there"], "must be host:port, such as localhost:8476"),
+        ([DIGITS, "--coordinator=localhost:1"], "no cluster to join was found: Number of processes must be defined."),
+        ([DIGITS, "--coordinator=localhost:1", "--processes=2", "--process=2"], "with process_id < num_processes"),
     ],
 )
 def test_bad_arguments(args, message):

@@ -19,6 +19,7 @@ from diffenc_jax.evaluate import Evaluator, format_record
 from diffenc_jax.model import Model
 from diffenc_jax.train import sharding
 from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
+from diffenc_jax.train.joint_shutdown import shutdown_of_run
 from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.progress import RunProgress
 from diffenc_jax.train.shutdown import Shutdown
@@ -76,8 +77,9 @@ class Trainer:
           RunError: the loss or its gradient is no longer finite; the checkpoints before are kept.
           Interrupted: a signal came; the state is saved.
         """
-        workdirs.claim(self.workdir, self.config)
-        with Shutdown() as shutdown, Checkpoints(self.workdir, self.saving.keep_every_steps) as checkpoints:
+        if jax.process_index() == 0:
+            workdirs.claim(self.workdir, self.config)
+        with shutdown_of_run() as shutdown, Checkpoints(self.workdir, self.saving.keep_every_steps) as checkpoints:
             state, start = self._restore_or_init(checkpoints)
             if start:
                 console.print(f"going on from step {start} of {self.workdir}", highlight=False)
@@ -132,7 +134,7 @@ class _Run:
             if done == start:
                 self._collect(0)
                 self._progress.resume(step)  # the first step was spent compiling
-            stopping = self._shutdown.signal is not None
+            stopping = self._shutdown.requested()
             if stopping or step == steps or step % trainer.saving.every_steps == 0:
                 self._collect(0)
                 self._checkpoints.save(step, state)

@@ -28,7 +28,11 @@ class Shutdown:
             raise KeyboardInterrupt
         self.signal = number
 
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
     def check(self) -> None:
         """Raises Interrupted if a signal has come."""
-        if self.signal is not None:
+        if self.requested():
             raise Interrupted(self.signal)

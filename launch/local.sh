@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# A run of several processes on this machine's CPU, each with several fake devices: what a cluster does, to try out.
+#
+#   launch/local.sh [--processes=2] [--devices=4] [--dry-run] -- --config=configs/digits.py [flags of diffenc_jax.main]
+#
+# train.batch_size must be a multiple of processes x devices. The first process speaks; what another has to say is
+# shown if it is the first to fail. Ctrl-C and SIGTERM are passed on: the run saves, and the same command goes on from
+# there; the same once more ends it at once. If a process fails, the others are ended, and its exit code is the
+# launcher's. PYTHON says which python (default: python).
+
+set -euo pipefail
+# shellcheck source=launch/common.sh
+source "$(dirname "$0")/common.sh"
+
+python=${PYTHON:-python}
+pids=()
+signals=0 # that came, to be passed on
+
+main() {
+  given=([processes]=2 [devices]=4)
+  parse "processes= devices=" "$@"
+  need_number processes devices
+  need_flag config configs/digits.py
+  need_program "$python" "set up as README.md says, or set PYTHON"
+  local port=PORT
+  dry_run || port=$(free_port)
+  logs=$(dry_run || mktemp -d)
+  trap clean_up EXIT
+  trap 'signals=$((signals + 1))' INT TERM
+  local process
+  for ((process = 0; process < given[processes]; process++)); do
+    start "$process" "$port"
+  done
+  if ! dry_run; then wait_for_all; fi
+}
+
+free_port() {
+  "$python" -c 'import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])'
+}
+
+start() {
+  local flags="${XLA_FLAGS:+$XLA_FLAGS }--xla_force_host_platform_device_count=${given[devices]}"
+  local command=(env JAX_PLATFORMS=cpu "XLA_FLAGS=$flags" "$python" -m diffenc_jax.main --coordinator="localhost:$2"
+    --processes="${given[processes]}" --process="$1" "${rest[@]}")
+  if dry_run; then
+    quoted "${command[@]}"
+  elif (($1 == 0)); then
+    "${command[@]}" &
+    pids[0]=$!
+  else
+    "${command[@]}" >"$logs/$1" 2>&1 &
+    pids[$1]=$!
+  fi
+}
+
+# Looks at all rather than waiting for one, so that a signal or a failure is soon seen.
+wait_for_all() {
+  local process code told=0 failed=0
+  while ((${#pids[@]})); do
+    if ((signals && !told)); then
+      kill -s TERM "${pids[@]}" 2>/dev/null || true
+      told=1
+    elif ((signals > 1)); then
+      kill_all
+      exit $((128 + 9))
+    fi
+    for process in "${!pids[@]}"; do
+      if kill -0 "${pids[process]}" 2>/dev/null; then continue; fi
+      code=0
+      wait "${pids[process]}" || code=$?
+      unset "pids[process]"
+      if ((code && !told)); then give_up "$process" "$code"; fi
+      if ((code && !failed)); then failed=$code; fi
+    done
+    sleep 0.2
+  done
+  exit "$failed"
+}
+
+# give_up PROCESS CODE: the others cannot go on without it, nor end by themselves. Why is what it said last, which for
+# the first process is seen already.
+give_up() {
+  if (($1 > 0)); then tail -n 20 "$logs/$1" >&2; fi
+  if (($1 > 0 || $2 > 2)); then say "error: process $1 ended with exit code $2; the others were ended"; fi
+  exit "$2"
+}
+
+# Bash would say of each that it was killed.
+kill_all() {
+  {
+    kill -s KILL "${pids[@]}" || true
+    wait "${pids[@]}" || true
+  } 2>/dev/null
+  pids=()
+}
+
+clean_up() {
+  if ((${#pids[@]})); then kill_all; fi
+  if [[ -n $logs ]]; then rm -r "$logs"; fi
+}
+
+main "$@"

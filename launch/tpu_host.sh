@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# What launch/tpu.sh does on a host of a slice, where setup puts this file; not for use by hand.
+#
+#   tpu_host.sh setup BUCKET   a virtual environment with this package; BUCKET, if not empty, mounted at /mnt/runs
+#   tpu_host.sh start FLAGS    starts diffenc_jax.main, which outlives the connection
+#   tpu_host.sh status FLAGS   prints none, running, ended and its exit code, or other where other flags' run goes on
+#   tpu_host.sh stop           has it save and end
+#   tpu_host.sh tail           shows what it says
+
+set -euo pipefail
+
+home=$(cd "$(dirname "$0")/.." && pwd)
+venv=$home/.venv
+state=$home/.run
+mount=/mnt/runs
+
+main() {
+  cd "$home"
+  mkdir -p "$state"
+  "$@"
+}
+
+# uv brings a Python that is new enough; the images of TPU VMs have older ones.
+setup() {
+  export PATH=$HOME/.local/bin:$PATH
+  command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh
+  uv venv --quiet --allow-existing --python 3.12 "$venv"
+  uv pip install --quiet --python "$venv/bin/python" "${home}[tpu]"
+  if [[ -n $1 ]]; then mount_bucket "$1"; fi
+}
+
+mount_bucket() {
+  if mountpoint -q "$mount"; then return; fi
+  command -v gcsfuse >/dev/null || install_gcsfuse
+  sudo mkdir -p "$mount"
+  sudo chown "$(id -u)" "$mount"
+  # Checkpoints are folders that are renamed when they are whole.
+  gcsfuse --implicit-dirs --rename-dir-limit=100000 "$1" "$mount"
+}
+
+install_gcsfuse() {
+  local key=/usr/share/keyrings/cloud.google.asc
+  curl -fsSL https://packages.cloud.google.com/apt/doc/apt-key.gpg | sudo tee "$key" >/dev/null
+  echo "deb [signed-by=$key] https://packages.cloud.google.com/apt gcsfuse-$(lsb_release -cs) main" |
+    sudo tee /etc/apt/sources.list.d/gcsfuse.list >/dev/null
+  sudo apt-get update -qq
+  sudo apt-get install -qq gcsfuse
+}
+
+start() {
+  if alive; then
+    echo "error: a run is going on $(hostname); stop it first" >&2
+    exit 2
+  fi
+  rm -f "$state/code" "$state/pid"
+  printf '%q ' "$@" >"$state/flags"
+  nohup bash "$home/launch/tpu_host.sh" work "$@" >>"$state/log" 2>&1 </dev/null &
+  until alive || [[ -s $state/code ]]; do sleep 0.1; done
+}
+
+work() {
+  local code=0
+  "$venv/bin/python" -m diffenc_jax.main --distributed "$@" &
+  echo $! >"$state/pid"
+  wait $! || code=$?
+  echo "$code" >"$state/code"
+}
+
+status() {
+  local same=
+  if [[ -e $state/flags && $(<"$state/flags") == "$(printf '%q ' "$@")" ]]; then same=1; fi
+  if alive; then
+    if [[ $same ]]; then echo running; else echo other; fi
+  elif [[ $same && -s $state/code ]]; then
+    echo "ended $(<"$state/code")"
+  else
+    echo none
+  fi
+}
+
+# A number of before a restart of the host may be another process's now.
+alive() {
+  [[ -s $state/pid ]] && grep -qa diffenc_jax.main "/proc/$(<"$state/pid")/cmdline" 2>/dev/null
+}
+
+# A run that lost other hosts cannot save any more.
+stop() {
+  if ! alive; then return; fi
+  kill -TERM "$(<"$state/pid")"
+  local tenths
+  for ((tenths = 0; tenths < 1200; tenths++)); do
+    if ! alive; then return; fi
+    sleep 0.1
+  done
+  kill -KILL "$(<"$state/pid")"
+}
+
+tail() { command tail -n 50 -F "$state/log"; }
+
+main "$@"
