@@ -23,7 +23,7 @@ def plot(analysis: dict[str, Any], curves: Curves, data: str, root: Path) -> lis
       data: what the images are called, for the titles.
     """
     names, reference = list(analysis["arms"]), analysis["reference"]
-    drawn = {"values": _values(analysis, names, data), "curves": _learning(curves, names, f"{data}: on the way")}
+    drawn = {"values": _values(analysis, names, data), "curves": _learning(curves, names, "bits/dim on the way")}
     if comparisons := [c for c in analysis["comparisons"] if "mean" in c]:
         drawn["differences"] = _differences(comparisons, names, reference, f"{data}: against {reference}")
     for name, figure in drawn.items():
