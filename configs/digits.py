@@ -17,6 +17,7 @@ def get_config(arm="diffenc"):
     config = recipe("digits", arm)
     changes = {
         "data.levels": 17,
+        "data.stripes": 1,
         "model.score": score_network(layers=3, **SMALL),
         "model.encoder": encoder_network(layers=2, **SMALL | {"width": 16}),
         "train.steps": 1500,

@@ -17,6 +17,7 @@ def get_config(arm="diffenc"):
     plain = dict(layers=1, levels=0, dropout=0.0, groups=1, mid_groups=1, out_groups=1)
     waves = (128.0, 64.0, 32.0, 16.0, 8.0)  # the swirl's scales, in bins; the published 2 and 1 are those of images
     changes = {
+        "data.stripes": 1,
         "model.score": score_network(width=128, fourier_bins=waves, **plain),
         "model.encoder": encoder_network(width=32, **plain),
         "train.steps": 5000,

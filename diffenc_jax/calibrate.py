@@ -15,7 +15,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from scipy.interpolate import PchipInterpolator
 
+from diffenc_jax import hosts
 from diffenc_jax.config import require, unpack
+from diffenc_jax.data import fingerprints
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.gaussian import align
@@ -66,9 +68,13 @@ class FitConfig:
         """The numbers of all training images in the drawn order, of which the first `images` are taken."""
         return np.random.default_rng(self.seed).permutation(len(dataset.splits[FIT_SPLIT]))
 
+    def chosen(self, dataset: Dataset) -> np.ndarray:
+        """The images that are taken, uint8 [images, H, W, C]."""
+        return sharding.fetch(dataset.splits[FIT_SPLIT], self.order(dataset)[: self.images])
+
     def describe(self, dataset: Dataset) -> dict[str, Any]:
         """For a record: all that a fit depends on besides the model."""
-        return {"split": FIT_SPLIT, "sha256": dataset.sha256(FIT_SPLIT), **vars(self)}
+        return {"split": FIT_SPLIT, "sha256": fingerprints.sha256(self.chosen(dataset)), **vars(self)}
 
 
 class Calibration:
@@ -129,7 +135,7 @@ class Calibration:
         # gain from the luck of one of them.
         eps = jax.random.normal(stream(self.settings.seed, "fit times"), x.shape)
         for t in range(1, n):
-            u = np.array(errors(self._params, gammas, means, t, eps), np.float64)
+            u = hosts.whole(errors(self._params, gammas, means, t, eps)).astype(np.float64)
             u[t:] = 0.0  # no steps: s must lie below t
             costs[None][:t, t] = 0.5 * u.sum(axis=(1, 2, 3))[:t]
             for per, axes in OPTIMAL.items():
@@ -150,11 +156,11 @@ class Calibration:
             x = self._values(pair)
             eps = jax.random.normal(jax.random.fold_in(key, start), x.shape)
             total = self._add_errors(total, self._params, x, gamma, step, count, eps)
-        return _mean(np.asarray(total, np.float64) / pairs, OPTIMAL[loss.variance_ratio])
+        return _mean(hosts.whole(total).astype(np.float64) / pairs, OPTIMAL[loss.variance_ratio])
 
     def _values(self, numbers: np.ndarray) -> jax.Array:
         """The training images of these numbers in the drawn order, which begins again at its end."""
-        images = self._images[self._order[numbers % len(self._order)]]
+        images = sharding.fetch(self._images, self._order[numbers % len(self._order)])
         return decoder.pixel_values(sharding.to_devices(self._mesh, images), self._model.spec.levels)
 
 

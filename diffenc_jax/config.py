@@ -29,7 +29,7 @@ ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {
 FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample")
 FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
 # Keys that runs of earlier versions lack, and the value by which those went: with it, a run is still the same run.
-LATER_KEYS = {"model.derivative_head": False}
+LATER_KEYS = {"model.derivative_head": False, "data.stripes": 1, "train.accumulate": 1}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -68,12 +68,14 @@ def recipe(name: str, arm: str) -> ConfigDict:
         dict(depth=placeholder(int), extrapolation="linear", variance_ratio=placeholder(object), times="uniform")
     )
     config.loss.variance_ratio = 1.0
-    # source: a name, or a path to .npy, .npz, IDX or a folder of pictures; dir: where data sets are kept.
-    config.data = ConfigDict(dict(source=name, dir=placeholder(str), levels=256))
+    # source: a name, or a path to .npy, .npz, IDX or a folder of pictures; dir: where data sets are kept; stripes: see
+    # data/pipeline.py.
+    config.data = ConfigDict(dict(source=name, dir=placeholder(str), levels=256, stripes=32))
     config.train = ConfigDict(
         dict(
             steps=8_000_000,
             batch_size=128,
+            accumulate=1,  # parts that a batch is worked through in; see train/gradients.py
             learning_rate=2e-4,
             warmup_steps=100,
             b1=0.9,

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffenc_jax import environment
+from diffenc_jax import environment, hosts
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.config import config_hash
 from diffenc_jax.data.dataset import Dataset
@@ -76,7 +76,7 @@ class Evaluator:
             record = description | summarize(values, estimator, self._model.spec.dims)
             record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
             record["seconds"] = round(unfinished.seconds + time.perf_counter() - start, 3)
-            if jax.process_index() == 0:
+            if hosts.is_first():
                 np.savez(path.with_suffix(".npz"), **values, **{name: np.asarray(t) for name, t in tables.items()})
                 replace(path, json.dumps(record, indent=1) + "\n")
             unfinished.finish()
@@ -126,8 +126,8 @@ class Evaluator:
 def _read(path: Path, description: dict[str, Any]) -> dict[str, Any] | None:
     """The record at `path`, if there is one and it is of what `description` describes."""
     try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
+        record = json.loads(hosts.told(path.read_bytes() if path.exists() else b""))
+    except ValueError:
         return None
     return record if _identity(record) == _identity(description) else None
 

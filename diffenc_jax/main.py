@@ -2,10 +2,12 @@
 
 python -m diffenc_jax.main --config=configs/digits.py[:arm] [--workdir=DIR] [--mode=train|eval|sample]
     [--config.key=value ...] [--distributed | --coordinator=HOST:PORT --processes=N --process=I]
+    [--compilation_cache=DIR|none]
 """
 
 import signal
 import sys
+from pathlib import Path
 
 from absl import app, flags, logging
 
@@ -20,6 +22,9 @@ PROCESS = flags.DEFINE_integer("process", None, "and which of them, from 0, this
 flags.register_validator(
     COORDINATOR, lambda value: value is None or ":" in value, "must be host:port, such as localhost:8476"
 )
+CACHE = flags.DEFINE_string(
+    "compilation_cache", None, "Where compiled programs are kept for the next start, or none; default beside --workdir."
+)
 flags.adopt_module_key_flags(cli)  # --help shows them
 
 
@@ -31,6 +36,7 @@ def main(_: list[str]) -> None:
     try:
         if DISTRIBUTED.value or COORDINATOR.value:
             _join_cluster()
+        _keep_programs()
         modes.MODES[MODE.value](cli.CONFIG.value, cli.workdir())
     except (InputError, RunError) as error:
         cli.fail(str(error), code=2 if isinstance(error, InputError) else 1)
@@ -48,6 +54,16 @@ def _join_cluster() -> None:
             f"no cluster to join was found: {cli.last_line(error)} Start it by one of launch/, or give --coordinator, "
             "--processes and --process"
         ) from error
+
+
+def _keep_programs() -> None:
+    """Keeps compiled programs, unless JAX was told where by its own variable."""
+    import jax
+
+    if CACHE.value == "none" or jax.config.jax_compilation_cache_dir is not None:
+        return
+    folder = CACHE.value or cli.workdir().parent / "compilation_cache"
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder).absolute()))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from diffenc_jax import hosts
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.calibrate import steps_for
 from diffenc_jax.config import check_sections, require, unpack
@@ -25,6 +26,7 @@ from diffenc_jax.evaluate import Evaluator, format_record, format_terms
 from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
 from diffenc_jax.sample import SampleConfig, sample, write
 from diffenc_jax.train import sharding
+from diffenc_jax.train.batches import needed
 from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.train.joint_shutdown import shutdown_of_run
 from diffenc_jax.train.loop import Trainer
@@ -39,7 +41,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     _check_trainable(workdir)
     SampleConfig.of(config)  # refused now, not after training
     mesh = sharding.make_mesh(config.mesh.fsdp)
-    dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
+    dataset = load(config, *dict.fromkeys(("train", config.eval.split)), part=needed(config, mesh))
     model = build(config, ImageSpec(dataset.shape, dataset.levels))
     console = _console()
     state, record = Trainer(model, config, dataset, mesh, workdir).run(console)
@@ -72,8 +74,8 @@ MODES = {"train": train, "eval": evaluate, "sample": draw}
 
 
 def _console() -> Console:
-    """Where a run reports; of several processes the first one does."""
-    return Console(quiet=jax.process_index() != 0)
+    """The first host's terminal."""
+    return Console(quiet=not hosts.is_first())
 
 
 def _loss(config: ConfigDict) -> LossConfig:
@@ -99,7 +101,7 @@ def _sample(
     loss = dataclasses.replace(model.loss, depth=settings.depth)
     images = sample(model, params, steps_for(loss, model, params, config, dataset, mesh), settings)
     picture = workdir / "samples" / f"{step}-{loss.name}-seed{settings.seed}.png"
-    if jax.process_index() == 0:
+    if hosts.is_first():
         write(images, model.spec.levels, picture)
     return picture
 
@@ -143,8 +145,9 @@ def _show(console: Console, record: dict[str, Any], dataset: Dataset, picture: P
     for name, value in format_terms(record):
         table.add_row(f"  {name}", value)
     table.add_row("total", format_record(record).removesuffix(" bits/dim"), style="bold", end_section=True)
-    histogram = histogram_bpd(dataset.splits["train"], dataset.splits[split], levels)
-    table.add_row("per-pixel histogram", f"{histogram:.4f}")
+    train, test = dataset.splits["train"], dataset.splits[split]
+    if isinstance(train, np.ndarray):  # not where other hosts hold a part
+        table.add_row("per-pixel histogram", f"{histogram_bpd(train, test, levels):.4f}")
     table.add_row(f"uniform, log2 {levels}", f"{uniform_bpd(levels):.4f}")
     console.print(table)
     console.print(f"parameters: {record['params']:,}", highlight=False)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffenc_jax import hosts
 from diffenc_jax.config import LEARNED, require, unpack
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.model import Model, Params
@@ -45,7 +46,7 @@ class SampleConfig:
 def sample(model: Model, params: Params, steps: Steps, settings: SampleConfig) -> np.ndarray:
     """uint8 [num, H, W, C], drawn through `steps`."""
     draw = jax.jit(partial(model.sample, num=settings.num))
-    return np.asarray(draw(params, stream(settings.seed, "sample"), steps=steps))
+    return hosts.whole(draw(params, stream(settings.seed, "sample"), steps=steps))
 
 
 def write(images: np.ndarray, levels: int, path: Path) -> Path:

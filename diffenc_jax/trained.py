@@ -15,6 +15,7 @@ from diffenc_jax.data.dataset import Dataset, load
 from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.streams import stream
 from diffenc_jax.train import sharding
+from diffenc_jax.train.batches import needed
 from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
 
 
@@ -60,7 +61,7 @@ def open_trained(config: ConfigDict, workdir: Path, fitting: bool) -> Trained:
         require(step is not None, f"{workdir} holds no checkpoint yet; train it first")
         mesh = sharding.make_mesh(config.mesh.fsdp)
         splits = (config.eval.split, FIT_SPLIT) if fitting else (config.eval.split,)
-        dataset = load(config, *dict.fromkeys(splits))
+        dataset = load(config, *dict.fromkeys(splits), part=needed(config, mesh))
         model = build(config, ImageSpec(dataset.shape, dataset.levels))
         params = _restore(checkpoints, step, model, mesh)
         return Trained(config, workdir, step, checkpoints.steps(), mesh, dataset, model, params)

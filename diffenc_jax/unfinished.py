@@ -1,6 +1,7 @@
 """An evaluation on its way: its values so far, kept on disk so that it goes on where it stopped."""
 
 import hashlib
+import io
 import json
 import time
 import zipfile
@@ -12,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from diffenc_jax import hosts
 
 SAVE_SECONDS = 30.0
 TABLE = "table."
@@ -39,7 +42,7 @@ class Unfinished:
         """Takes up what is there; what cannot be read is begun anew."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with np.load(self._path, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(hosts.told(_bytes(self._path))), allow_pickle=False) as archive:
                 arrays = dict(archive)
             self.seconds = float(arrays.pop("seconds"))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -55,7 +58,7 @@ class Unfinished:
     def tables(self, make: Callable[[], dict[str, jax.Array]]) -> dict[str, jax.Array]:
         """The tables that the values so far were made with, or new ones."""
         if self._tables is None:
-            self._tables = {name: np.asarray(table) for name, table in make().items()}
+            self._tables = {name: hosts.whole(table) for name, table in make().items()}
         return {name: jnp.asarray(table) for name, table in self._tables.items()}
 
     def has(self, number: int, rows: np.ndarray) -> bool:
@@ -71,15 +74,20 @@ class Unfinished:
 
     def finish(self) -> None:
         """Forgets what is on disk, since the record is."""
-        if jax.process_index() == 0:
+        if hosts.is_first():
             self._path.unlink(missing_ok=True)
 
     def _save(self) -> None:
         self._saved = time.perf_counter()
-        if jax.process_index() != 0 or not self.values:
+        if not hosts.is_first() or not self.values:
             return
         arrays = self.values | {TABLE + name: table for name, table in self._tables.items()}
         temporary = self._path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             np.savez(file, seconds=self.seconds + self._saved - self._started, **arrays)
         temporary.replace(self._path)
+
+
+def _bytes(path: Path) -> bytes:
+    """Of the file at `path`; none where there is none."""
+    return path.read_bytes() if path.exists() else b""

@@ -39,7 +39,7 @@ def test_the_command(tmp_path):
     [
         (["--json=README.md/cost.json"], "--json=README.md/cost.json cannot be written: File exists"),
         (["--json=tests"], "--json=tests is a folder; name a file"),
-        (["--config.train.stepz=1"], "unknown configuration key 'train.stepz'; known: train.b1, train.b2"),
+        (["--config.train.stepz=1"], "unknown configuration key 'train.stepz'; known: train.accumulate, train.b1"),
         (["--config.train.batch_size=0"], "train.batch_size=0 does not divide over 1 devices"),
         (["--steps=0"], "flag --steps=0: 0 is not a positive integer"),
         (["--workdir=runs/a"], "--workdir is not read"),

@@ -31,7 +31,10 @@ def run(*args, **environment):
             "known: diffenc, diffenc-8-2, nontrainable, nontrainable-8, vdm, vdm-8",
         ),
         ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed'; known: arm, name, seed"),
-        ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz'; known: train.b1, train.b2"),
+        (
+            [DIGITS, "--config.train.stepz=1"],
+            "unknown configuration key 'train.stepz'; known: train.accumulate, train.b1",
+        ),
         ([f"{DIGITS}:vdm", "--config.model.encoder.width=8"], "unknown configuration key 'model.encoder.width'"),
         ([DIGITS, "--config.train.steps=many"], "flag --config.train.steps=many: invalid literal for int()"),
         ([DIGITS, "--config.train.steps.more=1"], "unknown configuration key 'train.steps.more'"),

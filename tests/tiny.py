@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
+from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, unpack, with_changes
+from diffenc_jax.train.optimizer import TrainConfig
 
 LEVELS = 17
 
@@ -13,6 +14,7 @@ def config(arm="diffenc", **changes):
     small = {
         "data.source": "digits",
         "data.levels": LEVELS,
+        "data.stripes": 4,
         "model.score": score_network(width=32, layers=1, **norms),
         "model.encoder": encoder_network(width=32, layers=1, levels=1, **norms),
         "train.steps": 8,
@@ -31,6 +33,11 @@ def config(arm="diffenc", **changes):
     }
     named = {key.replace("__", "."): value for key, value in changes.items()}
     return with_changes(choose_arm(with_changes(recipe("tiny", arm), small), ARMS), named)
+
+
+def settings(config):
+    """Its TrainConfig."""
+    return unpack(TrainConfig, config.train, "train")
 
 
 def images(count=20, shape=(4, 4, 1), seed=0):

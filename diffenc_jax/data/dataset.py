@@ -11,29 +11,43 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import require, unpack
 from diffenc_jax.data import files, fingerprints, sources
+from diffenc_jax.data.images import Held, Images, read
 from diffenc_jax.errors import InputError
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """`source`: a name of `sources.SOURCES` or a path; `dir`: where data sets are kept, None for their default."""
+    """`config.data`.
+
+    Attributes:
+      source: a name of `sources.SOURCES`, or a path.
+      dir: where data sets are kept; None for their default.
+      levels: of a pixel.
+      stripes: into how many parts the training images are cut, each shuffled for itself; see `pipeline`. Several
+        hosts can share the images if it is a multiple of their number.
+    """
 
     source: str
     dir: str | None
     levels: int
+    stripes: int
 
     def __post_init__(self):
+        require(self.stripes >= 1, f"data.stripes must be at least 1, not {self.stripes}")
         require(2 <= self.levels <= 256, f"data.levels must lie in 2 .. 256, not {self.levels}")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images uint8 [N, H, W, C] by split, all of one shape, their values below `levels`."""
+    """Images uint8 [N, H, W, C] by split, all of one shape, their values below `levels`.
+
+    A split of which this host holds a part is a `Held`, which takes the same numbers of images as an array.
+    """
 
     name: str
     version: str
     levels: int
-    splits: Mapping[str, np.ndarray]
+    splits: Mapping[str, np.ndarray | Held]
     _digests: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -69,8 +83,11 @@ class Dataset:
         return self._digests[kind, split]
 
 
-def load(config: ConfigDict, *names: str) -> Dataset:
+def load(config: ConfigDict, *names: str, part: Callable[[int], np.ndarray] | None = None) -> Dataset:
     """The splits `names` of the data set that `config.data` describes.
+
+    Args:
+      part: number of training images -> the numbers, increasing, of those that this host needs; None: all.
 
     Raises:
       InputError: it is unknown, cannot be had, or is not what the configuration says.
@@ -86,7 +103,7 @@ def load(config: ConfigDict, *names: str) -> Dataset:
         raise InputError(f"data.source={data.source!r} is neither a known data set ({known}) nor an existing path")
     for name in names:
         require(name in source.read, f"{source.name} has no split {name!r}; it has {', '.join(source.read)}")
-    splits = {name: source.read[name]() for name in names}
+    splits = {name: _read(source.read[name](), part if name == "train" else None) for name in names}
     for name, images in splits.items():
         _check(images, data.levels, f"{source.name} ({name})")
     shapes = {name: images.shape[1:] for name, images in splits.items()}
@@ -94,8 +111,17 @@ def load(config: ConfigDict, *names: str) -> Dataset:
     return Dataset(source.name, source.version, data.levels, splits)
 
 
-def _check(images: np.ndarray, levels: int, what: str) -> None:
+def _read(images: Images, part: Callable[[int], np.ndarray] | None) -> np.ndarray | Held:
+    count = images.shape[0]
+    rows = np.arange(count) if part is None else part(count)
+    if len(rows) == count:
+        return images[:count]
+    return Held(read(images, rows), rows, images.shape)
+
+
+def _check(images: np.ndarray | Held, levels: int, what: str) -> None:
     """Raises InputError unless `images` are uint8 [N, H, W, C] with values below `levels`."""
+    images = images.held if isinstance(images, Held) else images
     require(images.dtype == np.uint8, f"{what}: images must be uint8, these are {images.dtype}")
     require(images.ndim == 4, f"{what}: images must be [N, H, W, C], these are {list(images.shape)}")
     require(images.size > 0, f"{what}: there are no images")

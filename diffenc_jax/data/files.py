@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffenc_jax.data.images import Chosen, Images, Listed
 from diffenc_jax.errors import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -23,11 +24,11 @@ HELD_OUT = 10
 
 
 class Source(NamedTuple):
-    """A named set of splits, each read on demand."""
+    """A named set of splits, each opened on demand."""
 
     name: str
     version: str
-    read: Mapping[str, Callable[[], np.ndarray]]
+    read: Mapping[str, Callable[[], Images]]
 
 
 def from_path(path: Path) -> Source:
@@ -47,12 +48,13 @@ def from_path(path: Path) -> Source:
     return Source(str(path), "local", splits)
 
 
-def hold_out(images: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
-    """Splits one array: a tenth of it, at least one image, chosen once and for all, is 'test'."""
-    num_test = max(1, len(images) // HELD_OUT)
-    order = np.random.RandomState(0).permutation(len(images))
+def hold_out(images: Images) -> dict[str, Callable[[], Images]]:
+    """Splits one set: a tenth of it, at least one image, chosen once and for all, is 'test'."""
+    count = images.shape[0]
+    num_test = max(1, count // HELD_OUT)
+    order = np.random.RandomState(0).permutation(count)
     test, train = np.sort(order[:num_test]), np.sort(order[num_test:])
-    return {"train": lambda: images[train], "test": lambda: images[test]}
+    return {"train": lambda: Chosen(images, train), "test": lambda: Chosen(images, test)}
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
@@ -60,8 +62,9 @@ def _with_channels(images: np.ndarray) -> np.ndarray:
 
 
 def _npy(path: Path) -> np.ndarray:
+    """Mapped, so that what is not asked for is not read."""
     try:
-        return _with_channels(np.load(path, allow_pickle=False))
+        return _with_channels(np.load(path, allow_pickle=False, mmap_mode="r"))
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a .npy array: {_line(error)}") from error
 
@@ -113,33 +116,40 @@ def _idx(path: Path) -> np.ndarray:
     return _with_channels(np.frombuffer(values, np.uint8).reshape(shape))
 
 
-def _picture_folder(folder: Path) -> dict[str, Callable[[], np.ndarray]]:
+def _picture_folder(folder: Path) -> dict[str, Callable[[], Images]]:
     """Folders 'train' and 'test' of pictures, or pictures."""
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         return {split: partial(_pictures, folder / split) for split in ("train", "test")}
     return hold_out(_pictures(folder))
 
 
-def _pictures(folder: Path) -> np.ndarray:
+def _pictures(folder: Path) -> Listed:
     """All pictures in `folder` and below, in the order of their paths, grey or RGB and of one size."""
-    from PIL import Image, UnidentifiedImageError
-
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
     if not paths:
         raise InputError(f"{folder} holds no pictures ({', '.join(PICTURES)}) and no IDX files")
-    images = []
-    for path in paths:
-        try:
-            with Image.open(path) as picture:
-                grey = picture.mode in ("1", "L", "I;16", "I", "F")
-                image = np.asarray(picture.convert("L" if grey else "RGB"))
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as a picture: {_line(error)}") from error
-        image = image[..., None] if image.ndim == 2 else image
-        if images and image.shape != images[0].shape:
-            raise InputError(f"{path} is {image.shape}, and {paths[0]} is {images[0].shape}: pictures must be alike")
-        images.append(image)
-    return np.stack(images)
+    shape = _picture(paths[0]).shape
+
+    def decode(number: int) -> np.ndarray:
+        image = _picture(paths[number])
+        if image.shape != shape:
+            raise InputError(f"{paths[number]} is {image.shape}, and {paths[0]} is {shape}: pictures must be alike")
+        return image
+
+    return Listed(len(paths), decode)
+
+
+def _picture(path: Path) -> np.ndarray:
+    """uint8 [H, W, 1 or 3]."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            grey = picture.mode in ("1", "L", "I;16", "I", "F")
+            image = np.asarray(picture.convert("L" if grey else "RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a picture: {_line(error)}") from error
+    return image[..., None] if image.ndim == 2 else image
 
 
 def _line(error: Exception) -> str:

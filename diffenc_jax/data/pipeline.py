@@ -1,31 +1,81 @@
-"""Batches. Batch k is a function of (seed, k) alone: to go on, a run needs only its step."""
+"""Batches. Batch k is a function of (seed, k) alone: to go on, a run needs only its step.
 
+The training images are cut into stripes of consecutive ones, each shuffled for itself, and a batch takes as many
+images of every stripe. A host that feeds some rows of every batch needs the stripes of these rows alone, and what
+a batch holds does not depend on how many hosts there are. With a single stripe, all images are shuffled together.
+"""
+
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from diffenc_jax.config import require
 
-@lru_cache(maxsize=4)
-def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of range(size) from (seed, epoch).
+
+@lru_cache(maxsize=256)
+def permutation(size: int, seed: int, epoch: int, stripe: int = 0) -> np.ndarray:
+    """A permutation of range(size) from (seed, epoch, stripe).
 
     Sorts raw Philox words, whose stream numpy guarantees, unlike that of its own shuffles.
     """
-    words = np.random.Philox(key=[seed, epoch]).random_raw(size)
+    words = np.random.Philox(key=[seed, epoch + (stripe << 32)]).random_raw(size)
     return np.argsort(words, kind="stable")
 
 
-def batch_indices(size: int, seed: int, step: int, batch_size: int) -> np.ndarray:
-    """Which of `size` images make up batch `step`: rows of one long sequence of permutations."""
-    position = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, offsets = np.divmod(position, size)
-    indices = np.empty(batch_size, np.int64)
-    for epoch in np.unique(epochs):
-        rows = epochs == epoch
-        indices[rows] = permutation(size, seed, int(epoch))[offsets[rows]]
-    return indices
+class Order(NamedTuple):
+    """In which order training sees its images.
+
+    Attributes:
+      size: number of images.
+      seed: of the run.
+      batch_size: of the whole batch.
+      stripes: a divisor of the batch's size, see `Order.of`.
+    """
+
+    size: int
+    seed: int
+    batch_size: int
+    stripes: int
+
+    @classmethod
+    def of(cls, size: int, seed: int, batch_size: int, stripes: int) -> "Order":
+        """With the most stripes that divide both `stripes` and the batch.
+
+        Raises:
+          InputError: there are fewer images than stripes.
+        """
+        stripes = math.gcd(stripes, batch_size)
+        require(size >= stripes, f"{size} training images are fewer than {stripes} stripes; take data.stripes=1")
+        return cls(size, seed, batch_size, stripes)
+
+    def batch(self, step: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """The numbers of the images in batch `step`, or of those in some `rows` of it.
+
+        Stripe s fills the rows from s B/S on. Its images follow each other in permutations of the stripe, one
+        after the other.
+        """
+        rows = np.arange(self.batch_size) if rows is None else rows
+        share = self.batch_size // self.stripes
+        numbers = np.empty(len(rows), np.int64)
+        for stripe in np.unique(rows // share):
+            mine = rows // share == stripe
+            first, last = self._ends(int(stripe))
+            epochs, offsets = np.divmod(step * share + rows[mine] % share, last - first)
+            orders = {epoch: permutation(last - first, self.seed, epoch, int(stripe)) for epoch in set(epochs.tolist())}
+            numbers[mine] = [first + orders[e][o] for e, o in zip(epochs.tolist(), offsets.tolist(), strict=True)]
+        return numbers
+
+    def needed(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers, increasing, of all images that ever are in these rows of a batch."""
+        stripes = np.unique(rows // (self.batch_size // self.stripes))
+        return np.concatenate([np.arange(*self._ends(int(stripe))) for stripe in stripes])
+
+    def _ends(self, stripe: int) -> tuple[int, int]:
+        """The numbers at which a stripe begins and ends."""
+        return stripe * self.size // self.stripes, (stripe + 1) * self.size // self.stripes
 
 
 class EvalBatch(NamedTuple):

@@ -50,7 +50,7 @@ def synthetic(_: Path | None) -> Source:
 
 
 def _tensorflow_datasets(name: str, test: str, archives: str, data_dir: Path | None) -> Source:
-    """A data set of tensorflow-datasets, prepared on first use and decoded into memory.
+    """A data set of tensorflow-datasets, prepared on first use; what is asked for is decoded.
 
     Args:
       name: its name there.
@@ -76,7 +76,7 @@ def _tensorflow_datasets(name: str, test: str, archives: str, data_dir: Path | N
             reason = (str(error).splitlines() or [""])[0][:200]
             raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
     splits = {"train": "train", "test": test}
-    read = {ours: partial(_decode, builder, theirs) for ours, theirs in splits.items()}
+    read = {ours: partial(_Prepared, builder, theirs) for ours, theirs in splits.items()}
     return Source(name, str(builder.version), read)
 
 
@@ -90,21 +90,28 @@ def _resolves(url: str) -> bool:
         return False
 
 
-def _decode(builder, split: str) -> np.ndarray:
-    """All images of a prepared split, in a fixed order."""
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
+class _Prepared:
+    """A prepared split's `data.images.Images`, in a fixed order."""
 
-    tf.config.set_visible_devices([], "GPU")
-    count = builder.info.splits[split].num_examples
-    images = np.empty((count, *builder.info.features["image"].shape), np.uint8)
-    read = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    rows = builder.as_dataset(split=split, shuffle_files=False, read_config=read).map(lambda row: row["image"])
-    at = 0
-    for batch in tfds.as_numpy(rows.batch(1024)):
-        images[at : at + len(batch)] = batch
-        at += len(batch)
-    return images
+    def __init__(self, builder, split: str):
+        self._builder, self._split = builder, split
+        self.shape = (builder.info.splits[split].num_examples, *builder.info.features["image"].shape)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        tf.config.set_visible_devices([], "GPU")
+        start, stop, _ = rows.indices(self.shape[0])
+        images = np.empty((stop - start, *self.shape[1:]), np.uint8)
+        read = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+        split = tfds.core.ReadInstruction(self._split, from_=start, to=stop, unit="abs")
+        wanted = self._builder.as_dataset(split=split, shuffle_files=False, read_config=read)
+        at = 0
+        for batch in tfds.as_numpy(wanted.map(lambda row: row["image"]).batch(1024)):
+            images[at : at + len(batch)] = batch
+            at += len(batch)
+        return images
 
 
 def _from_tfds(name: str, test: str = "test", archives: str = "") -> Callable[[Path | None], Source]:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffenc_jax.calibrate import FIT_SPLIT, Calibration, FitConfig
+from diffenc_jax.calibrate import Calibration, FitConfig
 from diffenc_jax.config import unpack
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.losses import Noise, Terms
@@ -142,7 +142,7 @@ class Bound:
     def _squares(self, params: Params, tables: Tables) -> np.ndarray:
         """[cells] the mean square of the diffusion term over training images, by cell of t."""
         fit = FitConfig.of(self._config, self._dataset)
-        images = self._dataset.splits[FIT_SPLIT][fit.order(self._dataset)[: fit.images]]
+        images = fit.chosen(self._dataset)
         cells = min(CELLS, self.loss.depth or CELLS)
         squares = np.zeros((cells, fit.images))
         key = stream(fit.seed, "fit density")

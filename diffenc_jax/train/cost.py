@@ -14,6 +14,7 @@ from diffenc_jax.config import check_sections, config_hash, unpack, with_changes
 from diffenc_jax.data.dataset import load
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train import sharding
+from diffenc_jax.train.batches import needed
 from diffenc_jax.train.loop import LogConfig, Trainer
 from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.step import init_and_step
@@ -80,7 +81,7 @@ def measure(config: ConfigDict, timed_steps: int = 20) -> dict[str, Any]:
     """
     check_sections(config)
     mesh = sharding.make_mesh(config.mesh.fsdp)
-    dataset = load(config, *dict.fromkeys(("train", config.eval.split)))
+    dataset = load(config, *dict.fromkeys(("train", config.eval.split)), part=needed(config, mesh))
     spec = ImageSpec(dataset.shape, dataset.levels)
     trainer = Trainer(build(config, spec), config, dataset, mesh, workdirs.default_workdir(config))
     counts = count(config, spec)

@@ -10,14 +10,15 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from diffenc_jax import hosts
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.config import require, unpack
 from diffenc_jax.data.dataset import Dataset
-from diffenc_jax.data.pipeline import batch_indices
 from diffenc_jax.errors import Interrupted, RunError
 from diffenc_jax.evaluate import Evaluator, format_record
 from diffenc_jax.model import Model
 from diffenc_jax.train import sharding
+from diffenc_jax.train.batches import Batches
 from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
 from diffenc_jax.train.joint_shutdown import shutdown_of_run
 from diffenc_jax.train.optimizer import TrainConfig
@@ -59,12 +60,13 @@ class Trainer:
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh, workdir: Path):
         self.config, self.dataset, self.mesh, self.workdir = config, dataset, mesh, workdir
         self.settings = unpack(TrainConfig, config.train, "train")
-        sharding.check_batch(mesh, self.settings.batch_size, "train.batch_size")
+        sharding.check_batch(mesh, self.settings.batch_size, "train.batch_size", self.settings.accumulate)
         self.log_every = unpack(LogConfig, config.log, "log").every_steps
         self.saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
+        self.batch = Batches(dataset.splits["train"], config, mesh)
         self.evaluator = Evaluator(model, config, dataset, mesh)
 
-        self._init, step = init_and_step(model, self.settings, config.seed, self.log_every)
+        self._init, step = init_and_step(model, self.settings, config.seed, self.log_every, mesh.size)
         shapes = jax.eval_shape(self._init)
         self.shardings = sharding.of_state(mesh, shapes)
         self.abstract = abstract_like(shapes, self.shardings)
@@ -77,7 +79,7 @@ class Trainer:
           RunError: the loss or its gradient is no longer finite; the checkpoints before are kept.
           Interrupted: a signal came; the state is saved.
         """
-        if jax.process_index() == 0:
+        if hosts.is_first():
             workdirs.claim(self.workdir, self.config)
         with shutdown_of_run() as shutdown, Checkpoints(self.workdir, self.saving.keep_every_steps) as checkpoints:
             state, start = self._restore_or_init(checkpoints)
@@ -98,12 +100,6 @@ class Trainer:
     def first_state(self) -> TrainState:
         """The state before the first step, on the mesh."""
         return jax.jit(self._init, out_shardings=self.shardings)()
-
-    def batch(self, index: int) -> jax.Array:
-        """The training images uint8 [B, H, W, C] of step `index`, counted from 0, on the mesh."""
-        images = self.dataset.splits["train"]
-        rows = batch_indices(len(images), self.config.seed, index, self.settings.batch_size)
-        return sharding.to_devices(self.mesh, images[rows])
 
 
 class _Run:

@@ -11,10 +11,11 @@ from diffenc_jax.config import require
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`config.train`: how long, on how much at a time, and the optimizer's numbers."""
+    """`config.train`: how long, on how much at a time, in how many parts, and the optimizer's numbers."""
 
     steps: int
     batch_size: int
+    accumulate: int
     learning_rate: float
     warmup_steps: int
     b1: float
@@ -25,6 +26,7 @@ class TrainConfig:
 
     def __post_init__(self):
         require(self.steps >= 1, f"train.steps must be at least 1, not {self.steps}")
+        require(self.accumulate >= 1, f"train.accumulate must be at least 1, not {self.accumulate}")
         require(self.learning_rate > 0, f"train.learning_rate must be positive, not {self.learning_rate}")
         require(self.warmup_steps >= 0, f"train.warmup_steps must not be negative, but is {self.warmup_steps}")
         require(self.epsilon > 0, f"train.epsilon must be positive, not {self.epsilon}")

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from diffenc_jax import hosts
 from diffenc_jax.config import require
+from diffenc_jax.data.images import Held
 
 # Below this many values a parameter is replicated: sharding it would save nothing and cost a message.
 MIN_SHARDED_SIZE = 2**12
@@ -23,11 +25,12 @@ def make_mesh(fsdp: int = 1) -> Mesh:
     return jax.make_mesh((devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def check_batch(mesh: Mesh, batch_size: int, key: str) -> None:
-    """Raises InputError unless a batch divides over the devices."""
+def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
+    """Raises InputError unless a batch divides over the devices, in so many parts."""
+    least, each = mesh.size * parts, f" in {parts} parts each" if parts > 1 else ""
     require(
-        batch_size >= 1 and batch_size % mesh.size == 0,
-        f"{key}={batch_size} does not divide over {mesh.size} devices; take a multiple of {mesh.size}",
+        batch_size >= 1 and batch_size % least == 0,
+        f"{key}={batch_size} does not divide over {mesh.size} devices{each}; take a multiple of {least}",
     )
 
 
@@ -60,6 +63,31 @@ def of_state(mesh: Mesh, shapes: Any) -> Any:
     return jax.tree.map(one, shapes)
 
 
+def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """The rows of a batch, increasing, that lie on devices of this host."""
+    rows = np.arange(batch_size)
+    places = batched(mesh).addressable_devices_indices_map((batch_size,))
+    return np.unique(np.concatenate([rows[place] for place in places.values()]))
+
+
+def rows_to_devices(mesh: Mesh, host_array: np.ndarray, rows: np.ndarray, batch_size: int) -> jax.Array:
+    """A global array [batch_size, ...], divided over all devices, of which each host gives its `host_rows`."""
+    at = np.zeros(batch_size, np.int64)
+    at[rows] = np.arange(len(rows))
+    shape = (batch_size, *host_array.shape[1:])
+    return jax.make_array_from_callback(shape, batched(mesh), lambda place: host_array[at[place[0]]][:, *place[1:]])
+
+
 def to_devices(mesh: Mesh, host_array: np.ndarray) -> jax.Array:
-    """A host's array as a global one, divided over all devices; each host sends only its devices' rows."""
+    """The same array on all hosts, as a global one, divided over all devices; each sends only its devices' rows."""
     return jax.make_array_from_callback(host_array.shape, batched(mesh), lambda index: host_array[index])
+
+
+def fetch(images: np.ndarray | Held, rows: np.ndarray) -> np.ndarray:
+    """The images of the numbers `rows`, on every host, whichever holds them. All hosts must ask."""
+    if isinstance(images, np.ndarray):
+        return images[rows]
+    ours = images.has(rows)
+    given = np.zeros((len(rows), *images.shape[1:]), images.held.dtype)
+    given[ours] = images[rows[ours]]
+    return hosts.largest(given)

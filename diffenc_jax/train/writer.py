@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-import jax
-
+from diffenc_jax import hosts
 from diffenc_jax.workdir import replace
 
 Row = dict[str, float]
@@ -20,7 +19,7 @@ class MetricsWriter:
     def __init__(self, workdir: Path, start: int):
         self._workdir, self._start = workdir, start
         self._path = workdir / "metrics.jsonl"
-        self._main = jax.process_index() == 0
+        self._main = hosts.is_first()
 
     def __enter__(self) -> "MetricsWriter":
         from clu import metric_writers  # imports TensorFlow: seconds that only training should pay

@@ -1,34 +1,67 @@
 """Batches: a function of (seed, step), each image once an epoch."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax.data.pipeline import batch_indices, eval_batches
+from diffenc_jax.data.pipeline import Order, eval_batches
+from diffenc_jax.errors import InputError
 
 
 @settings(deadline=None, max_examples=50)
-@given(size=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(0, 1000), epochs=st.integers(1, 3))
-def test_every_image_once_an_epoch_whatever_the_batch(size, batch, seed, epochs):
-    steps = -(-epochs * size // batch)
-    stream = np.concatenate([batch_indices(size, seed, k, batch) for k in range(steps)])
-    for epoch in range(epochs):
-        assert sorted(stream[epoch * size : (epoch + 1) * size]) == list(range(size))
+@given(size=st.integers(12, 60), batch=st.integers(1, 24), stripes=st.integers(1, 12), seed=st.integers(0, 1000))
+def test_every_image_of_a_stripe_once_an_epoch(size, batch, stripes, seed):
+    order = Order.of(size, seed, batch, stripes)
+    assert batch % order.stripes == stripes % order.stripes == 0
+    share = batch // order.stripes
+    ends = [s * size // order.stripes for s in range(order.stripes + 1)]
+    steps = np.stack([order.batch(k) for k in range(2 * -(-size // batch) + 1)])
+    for stripe, (first, last) in enumerate(itertools.pairwise(ends)):
+        stream = steps[:, stripe * share : (stripe + 1) * share].ravel()
+        length = last - first
+        for epoch in range(len(stream) // length):
+            assert sorted(stream[epoch * length : (epoch + 1) * length]) == list(range(first, last))
+
+
+@settings(deadline=None, max_examples=30)
+@given(size=st.integers(16, 60), hosts=st.sampled_from([1, 2, 4, 8]), step=st.integers(0, 20))
+def test_hosts_together_have_the_batch_of_one(size, hosts, step):
+    order = Order.of(size, 3, 16, 8)
+    parts = np.split(np.arange(16), hosts)
+    np.testing.assert_array_equal(np.concatenate([order.batch(step, rows) for rows in parts]), order.batch(step))
+    needed = [order.needed(rows) for rows in parts]
+    # No image is needed by two hosts, and each finds its own among those that it needs.
+    assert sorted(np.concatenate(needed)) == list(range(size))
+    for rows, numbers in zip(parts, needed, strict=True):
+        assert set(order.batch(step, rows)) <= set(numbers)
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
-    first = batch_indices(1000, 0, 0, 1000)
-    np.testing.assert_array_equal(first, batch_indices(1000, 0, 0, 1000))
-    halves = [batch_indices(1000, 0, k, 500) for k in (0, 1)]
+    first = Order(1000, 0, 1000, 1).batch(0)
+    np.testing.assert_array_equal(first, Order(1000, 0, 1000, 1).batch(0))
+    halves = [Order(1000, 0, 500, 1).batch(k) for k in (0, 1)]
     np.testing.assert_array_equal(first, np.concatenate(halves))
-    for other in (batch_indices(1000, 0, 1, 1000), batch_indices(1000, 1, 0, 1000)):
+    for other in (Order(1000, 0, 1000, 1).batch(1), Order(1000, 1, 1000, 1).batch(0)):
         assert np.mean(first == other) < 0.02
+
+
+def test_stripes_are_shuffled_differently():
+    both = Order(1000, 0, 1000, 2).batch(0)
+    assert np.mean(both[:500] == both[500:] - 500) < 0.02
 
 
 def test_the_order_is_fixed_across_versions():
     """A stored run must go on in the same order on another machine."""
-    assert batch_indices(10, 0, 0, 10).tolist() == [0, 2, 9, 1, 8, 5, 4, 3, 6, 7]
+    assert Order(10, 0, 10, 1).batch(0).tolist() == [0, 2, 9, 1, 8, 5, 4, 3, 6, 7]
+    assert Order(12, 0, 6, 3).batch(1).tolist() == [1, 3, 5, 6, 8, 11]
+
+
+def test_fewer_images_than_stripes_are_refused():
+    with pytest.raises(InputError, match=r"5 training images are fewer than 8 stripes; take data.stripes=1"):
+        Order.of(5, 0, 16, 8)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])

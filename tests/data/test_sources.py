@@ -62,6 +62,9 @@ def test_cifar10_through_the_real_preparation(cifar_archive):
     dataset = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "train", "test")
     assert dataset.splits["train"].shape == (20, 32, 32, 3)
     assert {i.tobytes() for i in dataset.splits["test"]} == {i.astype(np.uint8).tobytes() for i in test_images}
+    config = tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256)
+    half = load(config, "train", part=lambda count: np.arange(6, 16)).splits["train"]
+    np.testing.assert_array_equal(half.held, dataset.splits["train"][6:16])
     again = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "test")
     assert again.sha256("test") == dataset.sha256("test")
 

@@ -50,7 +50,7 @@ def test_a_seed_has_its_noise_in_common(tmp_path):
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
         ({"arms": ("vdm", "vdn")}, "unknown arm 'vdn'; known: diffenc, nontrainable, vdm"),
         ({"config": "configs/nothing.py"}, "No such file or directory: 'configs/nothing.py'"),
-        ({"overrides": ("train.stepz=3",)}, "unknown configuration key 'train.stepz'; known: train.b1"),
+        ({"overrides": ("train.stepz=3",)}, "unknown configuration key 'train.stepz'; known: train.accumulate"),
         ({"overrides": ("train.steps=some",)}, "invalid literal for int"),
         ({"overrides": ("model.encoder.width=8",)}, "is what the arms differ in (vdm has none, diffenc 16)"),
         ({"overrides": ("seed=3",)}, "--config.seed is not free here; give --seeds"),

@@ -123,11 +123,10 @@ def train_flops_of(name, arm):
     ("name", "reference", "arm"),
     [
         ("digits", "diffenc", "vdm"),
-        ("mnist", "diffenc", "vdm"),
-        ("cifar10", "diffenc-8-2", "vdm-8"),
+        pytest.param("cifar10", "diffenc-8-2", "vdm-8", marks=pytest.mark.slow),
         *[
             pytest.param(name, "diffenc", "vdm", marks=pytest.mark.slow)
-            for name in ("fashion_mnist", "cifar10", "imagenet32", "imagenet64")
+            for name in ("mnist", "fashion_mnist", "cifar10", "imagenet32", "imagenet64")
         ],
     ],
 )

@@ -14,7 +14,7 @@ from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.schedules import Monotone
 from diffenc_jax.diffusion.steps import Instant, linear
-from diffenc_jax.train.step import _with_interior_on_variance
+from diffenc_jax.train.gradients import Looked, _with_interior_on_variance, gradient
 from tests.diffusion.test_losses import exact_velocity
 
 SCHEDULE = Monotone(-13.3, 5.0, hidden=16)
@@ -55,19 +55,44 @@ def test_gradients_are_those_of_the_bound_and_of_the_square(example):
 
     def loss(params, place=None):
         terms = bound(params, at(params, noise.t) if place is None else place, noise, pixels)
-        return terms.total.mean() / BITS, (terms, None)
+        objective = terms.total.mean() / BITS
+        return objective, Looked(objective, terms, None, noise.t)
 
     def square(params):
-        return jnp.mean((loss(params)[1][0].diffusion / BITS) ** 2)
+        return jnp.mean((loss(params)[1].terms.diffusion / BITS) ** 2)
 
-    (value, _), got = _with_interior_on_variance(MODEL, loss, params, noise.t)
+    looked, got = _with_interior_on_variance(MODEL, loss, params, noise.t)
     (expected_value, _), on_bound = jax.value_and_grad(loss, has_aux=True)(params)
     on_variance = jax.grad(square)(params)["schedule"]["network"]
     expected = on_bound | {"schedule": on_bound["schedule"] | {"network": on_variance}}
-    assert float(value) == pytest.approx(float(expected_value), rel=1e-12)
+    assert float(looked.objective) == pytest.approx(float(expected_value), rel=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), got, expected)
     # The interior's gradient of the bound at these few times is another one.
     assert not np.allclose(on_variance["kernel"], on_bound["schedule"]["network"]["kernel"], rtol=0.1)
+
+
+def test_parts_of_a_batch_have_the_gradients_of_the_whole(example):
+    params, noise, pixels = example
+
+    def terms_and_derivative(params, pixels, noise, dropout_key, place):
+        return bound(params, at(params, noise.t) if place is None else place, noise, pixels), None
+
+    model = SimpleNamespace(
+        spec=MODEL.spec,
+        schedule=SCHEDULE,
+        at=at,
+        terms_and_derivative=terms_and_derivative,
+        loss=SimpleNamespace(depth=None),
+        score=SimpleNamespace(scan=True),
+    )
+    looked, grads = gradient(model, params, pixels, noise, jax.random.key(0), parts=1, devices=1)
+    for devices, order in ((1, [0, 1, 2, 3, 4, 5, 6, 7]), (2, [0, 1, 4, 5, 2, 3, 6, 7])):
+        looked_at, got = gradient(model, params, pixels, noise, jax.random.key(0), parts=2, devices=devices)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), got, grads)
+        np.testing.assert_allclose(looked_at.objective, looked.objective)
+        # Half of either device's block makes a part.
+        np.testing.assert_array_equal(looked_at.t, noise.t[jnp.asarray(order)])
+        np.testing.assert_allclose(looked_at.terms.total, looked.terms.total[jnp.asarray(order)])
 
 
 def test_training_the_interior_lowers_the_variance_and_not_the_bound(example):
@@ -91,7 +116,7 @@ def test_training_the_interior_lowers_the_variance_and_not_the_bound(example):
 
         def loss(params, place):
             nats = diffusion(params, place, x, noise)
-            return nats.mean() / BITS, (losses.Terms(0.0 * nats, 0.0 * nats, nats), None)
+            return nats.mean() / BITS, Looked(nats.mean(), losses.Terms(0.0 * nats, 0.0 * nats, nats), None, noise.t)
 
         _, grads = _with_interior_on_variance(MODEL, loss, params, noise.t)
         interior = {"network": grads["schedule"]["network"]}

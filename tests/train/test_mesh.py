@@ -1,5 +1,8 @@
-"""One program on one device and on eight, with and without sharded parameters."""
+"""One program on one device and on eight, on one host and on two, with and without sharded parameters."""
 
+import json
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -7,33 +10,87 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import tiny
+
 ROOT = Path(__file__).parent.parent.parent
-pytestmark = pytest.mark.slow  # three processes compile for a minute each
+pytestmark = pytest.mark.slow  # each process compiles for a minute
+
+
+def start(folder, **given):
+    """A process of mesh_program.py."""
+    command = [sys.executable, "-m", "tests.train.mesh_program", json.dumps({**given, "folder": str(folder)})]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def run(folder, hosts=1, **given):
+    """Runs the program on so many hosts, and returns their exit codes."""
+    if hosts == 1:
+        processes = [start(folder, **given)]
+    else:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        processes = [start(folder, processes=hosts, process=i, port=port, **given) for i in range(hosts)]
+    outputs = [process.communicate(timeout=300)[0].decode() for process in processes]
+    codes = [process.returncode for process in processes]
+    assert set(codes) <= {0, -signal.SIGKILL}, outputs
+    return codes
+
+
+def result(folder):
+    with np.load(folder / "result.npz") as archive:
+        return dict(archive)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """(devices, fsdp) -> what mesh_program.py wrote."""
-    found = {}
-    for devices, fsdp in ((1, 1), (8, 1), (8, 4)):
+def home(tmp_path_factory):
+    """Makes folders with the images of a run."""
+
+    def home():
         folder = tmp_path_factory.mktemp("mesh")
-        command = [sys.executable, "-m", "tests.train.mesh_program", str(devices), str(fsdp), str(folder)]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=300)
-        with np.load(folder / "result.npz") as archive:
-            found[devices, fsdp] = dict(archive)
-    return found
+        np.savez(folder / "images.npz", train=tiny.images(20), test=tiny.images(13, seed=1))
+        return folder
+
+    return home
 
 
-@pytest.mark.parametrize("mesh", [(8, 1), (8, 4)])
-def test_eight_devices_train_and_evaluate_as_one(results, mesh):
+@pytest.fixture(scope="module")
+def one(home):
+    """What a single device comes to."""
+    folder = home()
+    run(folder, devices=1, fsdp=1)
+    return result(folder)
+
+
+def assert_same(one, other):
     """Up to float32's order of summation, which AdamW's first steps enlarge to a share of the learning rate."""
-    one, eight = results[1, 1], results[mesh]
-    np.testing.assert_allclose(eight["nats"], one["nats"], rtol=2e-3, atol=1e-5)  # some are 1e-5 nats in all
-    assert float(eight["bpd"]) == pytest.approx(float(one["bpd"]), rel=1e-4)
-    moved = np.abs(one["params"] - eight["params"])
-    assert np.quantile(moved, 0.99) < 1e-5
+    np.testing.assert_allclose(other["nats"], one["nats"], rtol=2e-3, atol=1e-5)  # some are 1e-5 nats in all
+    assert float(other["bpd"]) == pytest.approx(float(one["bpd"]), rel=1e-4)
+    assert np.quantile(np.abs(one["params"] - other["params"]), 0.99) < 1e-5
 
 
-def test_sharded_parameters_take_a_share_of_each_device(results):
-    assert results[8, 1]["held"] == 1.0
-    assert results[8, 4]["held"] < 0.4
+@pytest.mark.parametrize("fsdp", [1, 4])
+def test_eight_devices_train_and_evaluate_as_one(one, home, fsdp):
+    folder = home()
+    run(folder, devices=8, fsdp=fsdp)
+    eight = result(folder)
+    assert_same(one, eight)
+    if fsdp == 1:
+        assert eight["held"] == 1.0
+    else:
+        assert eight["held"] < 0.4
+
+
+def test_two_hosts_are_killed_and_one_goes_on(one, home):
+    folder = home()
+    codes = run(folder, hosts=2, devices=4, fsdp=2, die_after=6)
+    assert codes == [-signal.SIGKILL] * 2
+    assert [path.name for path in (folder / "run" / "checkpoints").iterdir()] == ["4"]
+    run(folder, devices=4, fsdp=1)
+    assert_same(one, result(folder))
+
+
+def test_two_hosts_end_as_one(one, home):
+    folder = home()
+    assert run(folder, hosts=2, devices=2, fsdp=1) == [0, 0]
+    assert_same(one, result(folder))

@@ -1,0 +1,39 @@
+"""What the hosts of a run tell each other. All must call these at the same place; one alone is told nothing new.
+
+Files of a workdir are written by the first host alone, and what was found in them is the first host's word, so that
+no two hosts take different turns.
+"""
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def is_first() -> bool:
+    """Whether this host is the one that writes files and talks."""
+    return jax.process_index() == 0
+
+
+def told(content: bytes) -> bytes:
+    """The first host's `content`."""
+    if jax.process_count() == 1:
+        return content
+    size = int(multihost_utils.broadcast_one_to_all(np.int64(len(content))))
+    padded = np.zeros(size, np.uint8)
+    if is_first():
+        padded[:] = np.frombuffer(content, np.uint8)
+    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8))
+
+
+def largest(value: np.ndarray | int) -> np.ndarray:
+    """The largest of the hosts' values, place by place."""
+    if jax.process_count() == 1:
+        return np.asarray(value)
+    return multihost_utils.process_allgather(np.asarray(value)).max(axis=0)
+
+
+def whole(array: jax.Array) -> np.ndarray:
+    """All values of an array, wherever they lie."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
