@@ -14,7 +14,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
 
 test-slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m slow
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

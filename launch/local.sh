@@ -80,9 +80,23 @@ wait_for_all() {
 # give_up PROCESS CODE: the others cannot go on without it, nor end by themselves. Why is what it said last, which for
 # the first process is seen already.
 give_up() {
+  if (($1 > 0)) && ended_alike "$2"; then exit "$2"; fi
   if (($1 > 0)); then tail -n 20 "$logs/$1" >&2; fi
   if (($1 > 0 || $2 > 2)); then say "error: process $1 ended with exit code $2; the others were ended"; fi
   exit "$2"
+}
+
+# ended_alike CODE: whether the first process ends with the same code within a second.
+ended_alike() {
+  local tenths code=0
+  for ((tenths = 0; tenths < 10; tenths++)); do
+    if [[ -z ${pids[0]:-} ]] || ! kill -0 "${pids[0]}" 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  if ((tenths == 10)) || [[ -z ${pids[0]:-} ]]; then return 1; fi
+  wait "${pids[0]}" || code=$?
+  unset "pids[0]"
+  ((code == $1))
 }
 
 # Bash would say of each that it was killed.
