@@ -20,7 +20,7 @@ def start(workdir, *args):
 @pytest.mark.slow
 def test_reaches_two_bits_a_dimension(tmp_path):
     run = start(tmp_path / "run")
-    said, _ = run.communicate(timeout=900)
+    said, _ = run.communicate(timeout=1800)
     assert run.returncode == 0, said
     record = json.loads((tmp_path / "run" / "eval" / "test-1500-continuous.json").read_text())
     assert record["bpd"]["total"] < 2.0

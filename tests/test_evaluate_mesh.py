@@ -20,7 +20,7 @@ def test_values_depend_neither_on_the_batch_nor_on_the_devices(tmp_path):
         folder = tmp_path / str(devices)
         sizes = ("7", "64", "297")
         command = [sys.executable, "-m", "tests.evaluate_program", str(devices), str(folder), *sizes]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=600)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=1200)
         for size in sizes:
             stem = folder / size / "eval" / "test-1-continuous"
             with np.load(stem.with_suffix(".npz")) as values:

@@ -31,7 +31,7 @@ def run(folder, hosts=1, **given):
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
         processes = [start(folder, processes=hosts, process=i, port=port, **given) for i in range(hosts)]
-    outputs = [process.communicate(timeout=300)[0].decode() for process in processes]
+    outputs = [process.communicate(timeout=600)[0].decode() for process in processes]
     codes = [process.returncode for process in processes]
     assert set(codes) <= {0, -signal.SIGKILL}, outputs
     return codes
