@@ -36,7 +36,7 @@ def test_killed_without_warning_it_goes_on_bit_for_bit(tmp_path):
     few = ["--config.train.steps=40", "--config.checkpoint.every_steps=12", "--config.log.every_steps=10"]
     few += ["--config.eval.passes=1", "--config.sample.depth=2"]
     whole = start(tmp_path / "whole", *few)
-    assert whole.wait(timeout=300) == 0
+    assert whole.wait(timeout=600) == 0
     broken = start(tmp_path / "broken", *few)
     while not (tmp_path / "broken" / "metrics.jsonl").exists() or "20" not in steps(tmp_path / "broken"):
         assert broken.poll() is None
@@ -44,7 +44,7 @@ def test_killed_without_warning_it_goes_on_bit_for_bit(tmp_path):
     broken.send_signal(signal.SIGKILL)
     broken.wait()
     again = start(tmp_path / "broken", *few)
-    said, _ = again.communicate(timeout=300)
+    said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
     assert "going on from step 12" in said or "going on from step 24" in said
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")

@@ -606,14 +606,14 @@ def test_a_local_process_that_fails_ends_the_others(place):
     launcher = start_local(
         place, "if ((me == 1)); then echo error: no >&2; exit 3; fi; exec sleep 300", "--processes=3"
     )
-    _, error = launcher.communicate(timeout=30)
+    _, error = launcher.communicate(timeout=60)
     assert launcher.returncode == 3
     assert error == "error: no\nerror: process 1 ended with exit code 3; the others were ended\n"
 
 
 def test_bad_input_is_one_line_of_a_local_run_too(place):
     launcher = start_local(place, "echo error: no >&2; exit 2", "--processes=3")
-    assert launcher.communicate(timeout=30) == ("", "error: no\n")
+    assert launcher.communicate(timeout=60) == ("", "error: no\n")
     assert launcher.returncode == 2
 
 
@@ -624,7 +624,7 @@ def test_local_processes_are_told_to_save(place, number):
     while not all((place.folder / f"ready{process}").exists() for process in (0, 1)):
         time.sleep(0.05)
     launcher.send_signal(number)
-    assert launcher.communicate(timeout=30) == ("saved\n", "")
+    assert launcher.communicate(timeout=60) == ("saved\n", "")
     assert launcher.returncode == 143
 
 
@@ -636,7 +636,7 @@ def test_local_processes_that_do_not_save_are_ended_by_a_second_signal(place):
     for _ in range(2):
         launcher.send_signal(signal.SIGTERM)
         time.sleep(0.5)
-    launcher.communicate(timeout=30)
+    launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + signal.SIGKILL
 
 
