@@ -123,8 +123,7 @@ class Experiment:
             ours, theirs = getattr(self, key), getattr(known, key)
             require(
                 ours == theirs,
-                f"{root} holds an experiment with another {key}: {_text(theirs)}, not {_text(ours)}; "
-                "give another --root",
+                f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; give another --root",
             )
         arms = tuple(dict.fromkeys((*known.arms, *self.arms)))
         return replace(self, arms=arms, seeds=tuple(sorted({*known.seeds, *self.seeds})))

@@ -86,9 +86,11 @@ def test_what_is_noted_is_read_and_added_to(tmp_path):
 
 def test_another_experiment_is_not_mixed_in(tmp_path):
     make().write(tmp_path)
-    with pytest.raises(InputError, match=r"another overrides: none, not train.steps=3; give another --root"):
+    with pytest.raises(
+        InputError, match=r"another experiment, its overrides: none, not train.steps=3; give another --root"
+    ):
         make(overrides=("train.steps=3",)).write(tmp_path)
-    with pytest.raises(InputError, match=r"another config: configs/digits.py, not configs/mnist.py"):
+    with pytest.raises(InputError, match=r"another experiment, its config: configs/digits.py, not configs/mnist.py"):
         make(config="configs/mnist.py").write(tmp_path)
     assert experiment.read(tmp_path) == make()
 
