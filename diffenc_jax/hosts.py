@@ -25,11 +25,11 @@ def told(content: bytes) -> bytes:
     return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8))
 
 
-def largest(value: np.ndarray | int) -> np.ndarray:
+def largest(values: np.ndarray) -> np.ndarray:
     """The largest of the hosts' values, place by place."""
     if jax.process_count() == 1:
-        return np.asarray(value)
-    return multihost_utils.process_allgather(np.asarray(value)).max(axis=0)
+        return values
+    return multihost_utils.process_allgather(values).max(axis=0)
 
 
 def whole(array: jax.Array) -> np.ndarray:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffenc_jax.commands import positive, run
+from diffenc_jax.palette import COLOURS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +42,7 @@ PANELS = {
     "velocity": "‖v − v̂‖² / d",
     "residual": "‖σ (slope + k x̂)‖² / d",
 }
-# Okabe and Ito's colours, which the colour-blind tell apart, and lines for print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# For print.
 LINES = ("-", "--", "-.", ":")
 
 

@@ -1,4 +1,4 @@
-"""A workdir and the configuration that it belongs to."""
+"""A workdir: the configuration that it belongs to, and the metrics of its run."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from diffenc_jax.config import LEARNED, completed, differences, require
 from diffenc_jax.errors import InputError
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE, METRICS_FILE = "config.json", "metrics.jsonl"
+Row = dict[str, float]
 
 
 def default_workdir(config: ConfigDict) -> Path:
@@ -74,6 +75,17 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         replace(workdir / CONFIG_FILE, text)
     except OSError as error:
         raise InputError(f"{workdir} cannot be written to: {error.strerror}; give another --workdir") from error
+
+
+def metrics(workdir: Path) -> list[Row]:
+    """The objects of metrics.jsonl, none where there is none; a line that a crash cut short is passed over."""
+    path, rows = workdir / METRICS_FILE, []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
 
 
 def replace(path: Path, text: str) -> None:

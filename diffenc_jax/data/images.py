@@ -56,7 +56,7 @@ class Held:
 
     def has(self, rows: np.ndarray) -> np.ndarray:
         """Which of the numbers `rows` are held."""
-        return np.isin(rows, self._rows)
+        return self._rows[np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)] == rows
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Raises IndexError for numbers that are not held."""

@@ -6,8 +6,9 @@ a batch holds does not depend on how many hosts there are. With a single stripe,
 """
 
 import math
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy as np
 from diffenc_jax.config import require
 
 
-@lru_cache(maxsize=256)
 def permutation(size: int, seed: int, epoch: int, stripe: int = 0) -> np.ndarray:
     """A permutation of range(size) from (seed, epoch, stripe).
 
@@ -25,7 +25,8 @@ def permutation(size: int, seed: int, epoch: int, stripe: int = 0) -> np.ndarray
     return np.argsort(words, kind="stable")
 
 
-class Order(NamedTuple):
+@dataclass(frozen=True)
+class Order:
     """In which order training sees its images.
 
     Attributes:
@@ -61,12 +62,19 @@ class Order(NamedTuple):
         share = self.batch_size // self.stripes
         numbers = np.empty(len(rows), np.int64)
         for stripe in np.unique(rows // share):
-            mine = rows // share == stripe
+            mine = np.flatnonzero(rows // share == stripe)
             first, last = self._ends(int(stripe))
             epochs, offsets = np.divmod(step * share + rows[mine] % share, last - first)
-            orders = {epoch: permutation(last - first, self.seed, epoch, int(stripe)) for epoch in set(epochs.tolist())}
-            numbers[mine] = [first + orders[e][o] for e, o in zip(epochs.tolist(), offsets.tolist(), strict=True)]
+            for epoch in np.unique(epochs):
+                now = epochs == epoch
+                order = self._permutation(last - first, self.seed, int(epoch), int(stripe))
+                numbers[mine[now]] = first + order[offsets[now]]
         return numbers
+
+    @cached_property
+    def _permutation(self) -> Callable[[int, int, int, int], np.ndarray]:
+        """`permutation`, of which an epoch and the next are kept for each stripe."""
+        return lru_cache(maxsize=2 * self.stripes)(permutation)
 
     def needed(self, rows: np.ndarray) -> np.ndarray:
         """The numbers, increasing, of all images that ever are in these rows of a batch."""

@@ -51,13 +51,16 @@ class Experiment:
 
     def training(self, arm: str, seed: int) -> list[str]:
         """Arguments of `diffenc_jax.main` that are the run's, but for its workdir."""
-        given = (f"seed={seed}", f"eval.seed={seed}", *self.overrides)
-        return [f"--config={self.config}:{arm}", *(f"--config.{override}" for override in given)]
+        return [f"--config={self.config}:{arm}", *(f"--config.{override}" for override in self._given(seed))]
 
     def configuration(self, arm: str, seed: int) -> ConfigDict:
         """What the run's final evaluation goes by; raises InputError where the file or a key is wrong."""
         evaluating = () if self.passes is None else (f"eval.passes={self.passes}",)
-        return cli.load(f"{self.config}:{arm}", (f"seed={seed}", f"eval.seed={seed}", *self.overrides, *evaluating))
+        return cli.load(f"{self.config}:{arm}", (*self._given(seed), *evaluating))
+
+    def _given(self, seed: int) -> tuple[str, ...]:
+        """All 'key=value' that a run of `seed` is trained with."""
+        return (f"seed={seed}", f"eval.seed={seed}", *self.overrides)
 
     def commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
         """What makes the run: arguments of python, one list a process, each of which may be repeated."""

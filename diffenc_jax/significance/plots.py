@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax import stats
+from diffenc_jax.palette import COLOURS
 
-# Okabe and Ito's colours.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
 FORMATS = (".png", ".pdf")

@@ -184,17 +184,9 @@ def curves(runs: list[Run]) -> dict[str, dict[str, list[tuple[int, list[float]]]
 
 def _curves(run: Run) -> dict[str, dict[int, float]]:
     """Bits/dim by step of one run, from its metrics.jsonl."""
-    path, total = run.workdir / "metrics.jsonl", f"{run.evaluation.record['dataset']['split']}_total"
-    rows = [_row(line) for line in path.read_text().splitlines()] if path.exists() else []
-    kinds = {"training": "bpd", "evaluation": total}
+    rows = workdir.metrics(run.workdir)
+    kinds = {"training": "bpd", "evaluation": f"{run.evaluation.record['dataset']['split']}_total"}
     return {kind: {row["step"]: row[name] for row in rows if name in row} for kind, name in kinds.items()}
-
-
-def _row(line: str) -> dict[str, Any]:
-    try:
-        return json.loads(line)
-    except ValueError:  # a line that a crash cut short
-        return {}
 
 
 def _common(seeds: list[dict[int, float]]) -> list[tuple[int, list[float]]]:

@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 from diffenc_jax import hosts
-from diffenc_jax.workdir import replace
-
-Row = dict[str, float]
+from diffenc_jax.workdir import METRICS_FILE, Row, metrics, replace
 
 
 class MetricsWriter:
@@ -18,14 +16,14 @@ class MetricsWriter:
 
     def __init__(self, workdir: Path, start: int):
         self._workdir, self._start = workdir, start
-        self._path = workdir / "metrics.jsonl"
+        self._path = workdir / METRICS_FILE
         self._main = hosts.is_first()
 
     def __enter__(self) -> "MetricsWriter":
         from clu import metric_writers  # imports TensorFlow: seconds that only training should pay
 
         self._clu = metric_writers.create_default_writer(self._workdir, just_logging=not self._main)
-        rows = [row for row in self._read() if row["step"] <= self._start]
+        rows = [row for row in metrics(self._workdir) if row["step"] <= self._start]
         self._written = set(map(_key, rows))
         if self._main and self._path.exists():
             replace(self._path, "".join(json.dumps(row) + "\n" for row in rows))
@@ -43,16 +41,6 @@ class MetricsWriter:
         if self._main:
             with self._path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-
-    def _read(self) -> list[Row]:
-        """What is there; a line that a crash cut short is passed over."""
-        rows = []
-        for line in self._path.read_text().splitlines() if self._path.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
 
 
 def _key(row: Row) -> tuple[float, str]:
