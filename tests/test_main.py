@@ -95,6 +95,7 @@ def test_every_shipped_configuration_builds(name, arms):
     import jax
 
     from diffenc_jax.config import check_sections
+    from diffenc_jax.data.dataset import image_shape
     from diffenc_jax.model import ImageSpec, build
 
     module = shipped.load(name)
@@ -104,7 +105,7 @@ def test_every_shipped_configuration_builds(name, arms):
         config = module.get_config(arm)
         check_sections(config)
         workdirs.add(str(workdir.default_workdir(config)))
-        model = build(config, ImageSpec(shipped.SHAPES[name], config.data.levels))
+        model = build(config, ImageSpec(image_shape(config), config.data.levels))
         assert ("encoder" in jax.eval_shape(model.init, jax.random.key(0))) == arm.startswith("diffenc")
     assert workdirs == {f"runs/{name}-{arm}-seed0" for arm in arms}
 

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from diffenc_jax.config import require, unpack
 from diffenc_jax.data import files, fingerprints, sources
 from diffenc_jax.data.images import Held, Images, read
-from diffenc_jax.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,10 @@ def load(config: ConfigDict, *names: str, part: Callable[[int], np.ndarray] | No
       InputError: it is unknown, cannot be had, or is not what the configuration says.
     """
     data = unpack(DataConfig, config.data, "data")
-    path = Path(data.source).expanduser()
     if data.source in sources.SOURCES:
-        source = sources.SOURCES[data.source](Path(data.dir).expanduser() if data.dir else None)
-    elif path.exists():
-        source = files.from_path(path)
+        source = sources.SOURCES[data.source].open(Path(data.dir).expanduser() if data.dir else None)
     else:
-        known = ", ".join(sources.SOURCES)
-        raise InputError(f"data.source={data.source!r} is neither a known data set ({known}) nor an existing path")
+        source = files.from_path(_path(data))
     for name in names:
         require(name in source.read, f"{source.name} has no split {name!r}; it has {', '.join(source.read)}")
     splits = {name: _read(source.read[name](), part if name == "train" else None) for name in names}
@@ -109,6 +104,25 @@ def load(config: ConfigDict, *names: str, part: Callable[[int], np.ndarray] | No
     shapes = {name: images.shape[1:] for name, images in splits.items()}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
     return Dataset(source.name, source.version, data.levels, splits)
+
+
+def image_shape(config: ConfigDict) -> tuple[int, int, int]:
+    """(height, width, channels) of the images that `config.data` describes; a named data set need not be there.
+
+    Raises:
+      InputError: they are unknown, or at a path where none can be read.
+    """
+    data = unpack(DataConfig, config.data, "data")
+    if data.source in sources.SOURCES:
+        return sources.SOURCES[data.source].shape
+    return files.from_path(_path(data)).read["train"]().shape[1:]
+
+
+def _path(data: DataConfig) -> Path:
+    path = Path(data.source).expanduser()
+    known = ", ".join(sources.SOURCES)
+    require(path.exists(), f"data.source={data.source!r} is neither a known data set ({known}) nor an existing path")
+    return path
 
 
 def _read(images: Images, part: Callable[[int], np.ndarray] | None) -> np.ndarray | Held:

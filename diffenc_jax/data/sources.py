@@ -1,10 +1,11 @@
-"""The named data sets: a function each, from the folder that keeps them to a `Source`."""
+"""The named data sets: of each its images' shape, and a function from the folder that keeps it to a `Source`."""
 
 import os
 import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -114,16 +115,23 @@ class _Prepared:
         return images
 
 
-def _from_tfds(name: str, test: str = "test", archives: str = "") -> Callable[[Path | None], Source]:
-    return partial(_tensorflow_datasets, name, test, archives)
+class Named(NamedTuple):
+    """shape: of the images, (height, width, channels); open: from the folder that keeps data sets, or None."""
+
+    shape: tuple[int, int, int]
+    open: Callable[[Path | None], Source]
 
 
-SOURCES: dict[str, Callable[[Path | None], Source]] = {
-    "digits": digits,
-    "synthetic": synthetic,
-    "cifar10": _from_tfds("cifar10"),
-    "mnist": _from_tfds("mnist"),
-    "fashion_mnist": _from_tfds("fashion_mnist"),
-    "imagenet32": _from_tfds("imagenet_resized/32x32", "validation", "Imagenet32"),
-    "imagenet64": _from_tfds("imagenet_resized/64x64", "validation", "Imagenet64"),
+def _from_tfds(shape: tuple[int, int, int], name: str, test: str = "test", archives: str = "") -> Named:
+    return Named(shape, partial(_tensorflow_datasets, name, test, archives))
+
+
+SOURCES: dict[str, Named] = {
+    "digits": Named((8, 8, 1), digits),
+    "synthetic": Named((1, 1, 2), synthetic),
+    "cifar10": _from_tfds((32, 32, 3), "cifar10"),
+    "mnist": _from_tfds((28, 28, 1), "mnist"),
+    "fashion_mnist": _from_tfds((28, 28, 1), "fashion_mnist"),
+    "imagenet32": _from_tfds((32, 32, 3), "imagenet_resized/32x32", "validation", "Imagenet32"),
+    "imagenet64": _from_tfds((64, 64, 3), "imagenet_resized/64x64", "validation", "Imagenet64"),
 }

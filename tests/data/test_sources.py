@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from diffenc_jax.data.dataset import load
+from diffenc_jax.data.dataset import image_shape, load
 from diffenc_jax.data.sources import SOURCES
 from diffenc_jax.errors import InputError
 from tests import tiny
@@ -22,6 +22,24 @@ def test_synthetic_is_a_swirl_of_256_levels():
     off = np.angle(np.exp(1j * (angle - 3 * np.pi * radius / 0.9)))
     off_radius = np.abs(off[radius > 0.3]) * 0.9 / (3 * np.pi)
     assert off_radius.mean() == pytest.approx(0.02 * np.sqrt(2 / np.pi), rel=0.2)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_shapes_are_known_before_the_images_are_there(name, monkeypatch):
+    config = tiny.config(data__source=name, data__levels=256)
+    if name in ("digits", "synthetic"):
+        assert load(config, "test").shape == image_shape(config)
+        return
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    import tensorflow_datasets as tfds
+
+    (theirs, *_) = SOURCES[name].open.args
+    assert tfds.builder(theirs).info.features["image"].shape == image_shape(config)
+
+
+def test_shapes_of_images_at_a_path(tmp_path):
+    np.save(tmp_path / "images.npy", tiny.images(4, shape=(6, 5, 3)))
+    assert image_shape(tiny.config(data__source=str(tmp_path / "images.npy"))) == (6, 5, 3)
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -80,6 +98,6 @@ def test_what_cannot_be_downloaded_says_where_to_put_it(tmp_path, monkeypatch, n
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(InputError, match="cannot be downloaded") as caught:
-        SOURCES[name](tmp_path)
+        SOURCES[name].open(tmp_path)
     assert archive in str(caught.value)
     assert str(tmp_path / "downloads" / "manual") in str(caught.value)

@@ -6,6 +6,7 @@ import pytest
 
 from diffenc_jax import environment
 from diffenc_jax.config import config_hash
+from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.errors import InputError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.cost import count, measure
@@ -106,7 +107,7 @@ def test_what_was_measured_says_of_what(costs):
 def of_shipped(name, arm):
     """A shipped configuration, and the images that it is for."""
     config = shipped.load(name).get_config(arm)
-    return config, ImageSpec(shipped.SHAPES[name], config.data.levels)
+    return config, ImageSpec(image_shape(config), config.data.levels)
 
 
 def params_of(name, arm):
