@@ -60,7 +60,9 @@ def recipe(name: str, arm: str) -> ConfigDict:
             schedule=dict(kind="fixed_linear", gamma_min=placeholder(float), gamma_max=5.0),
             dtype="float32",  # what the networks' blocks compute in: float32 or bfloat16
             scan=placeholder(bool),  # loop over alike layers; None: on accelerators
-            remat=placeholder(bool),  # recompute blocks in the backward pass; None: on accelerators
+            # what the backward pass finds kept, see nets.blocks.REMAT: none, products or block; None: none on CPUs,
+            # products on accelerators
+            remat=placeholder(str),
         )
     )
     # depth None: infinite. variance_ratio: a number, learned, optimal, optimal_channel or optimal_pixel.
@@ -90,6 +92,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
     # estimator: bound, importance_weighted or ode; see estimators/config.py.
     config.eval = ConfigDict(dict(every_steps=100_000, split="test", batch_size=128, passes=2, seed=0))
     config.eval.update(dict(estimator="bound", time_sampling="importance", draws=1, checkpoints="newest"))
+    config.eval.dtype = placeholder(str)  # None: as model.dtype
     config.ode = ConfigDict(dict(divergence="hutchinson", dequantisation="truncated_normal", rtol=1e-4, atol=1e-4))
     # What optimal times and ratios are fitted on: see calibrate.FitConfig.
     config.fit = ConfigDict(dict(images=64, grid=480, seed=0))
@@ -179,8 +182,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(stored: Mapping[str, Any]) -> ConfigDict:
-    """The configuration of a run that an older version may have stored, with what came since as it was before."""
+    """The configuration of a run that an older version may have stored, with what came since as it was before.
+
+    How its networks are computed is left to the machine that looks at it, which may be of another kind.
+    """
     config = ConfigDict(stored)
+    config.model.scan, config.model.remat = placeholder(bool), placeholder(str)
     defaults = recipe(stored["name"], stored["arm"])
     for section in FREE_SECTIONS:
         config[section] = ConfigDict({**defaults[section], **stored.get(section, {})})

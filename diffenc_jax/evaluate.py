@@ -34,8 +34,10 @@ class Evaluator:
 
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh):
         """Raises InputError where it cannot be evaluated as `config` says."""
-        self._model, self._dataset, self._mesh = model, dataset, mesh
         self.settings = EvalConfig.of(config)
+        if self.settings.dtype is not None:
+            model = model.computing_in(self.settings.dtype)
+        self._model, self._dataset, self._mesh = model, dataset, mesh
         self.estimator = make_estimator(model, config, dataset, mesh)
         self._batch_size = sharding.round_up(mesh, self.settings.batch_size)
 
@@ -66,11 +68,14 @@ class Evaluator:
         """
         estimator = self.estimator if estimator is None else estimator
         description = self._describe(step, workdir, estimator)
-        path = workdir / folder / f"{self.settings.split}-{step}-{estimator.name}.json"
+        dtype = self.settings.dtype
+        name = f"{self.settings.split}-{step}-{estimator.name}" + (f"-{dtype}" if dtype else "")
+        path = workdir / folder / f"{name}.json"
         if known := _read(path, description):
             return known
         start = time.perf_counter()
-        with Unfinished(path, _identity(description)) as unfinished:
+        exact = jax.default_matmul_precision("highest" if dtype == "float32" else None)
+        with Unfinished(path, _identity(description)) as unfinished, exact:
             tables = unfinished.tables(lambda: estimator.tables(params))
             values = self._values(params, estimator, tables, unfinished, on_batch)
             record = description | summarize(values, estimator, self._model.spec.dims)
@@ -117,7 +122,7 @@ class Evaluator:
             "arm": trained["arm"],
             "config_hash": config_hash(trained),
             "dataset": self._dataset.fingerprint(self.settings.split),
-            "estimator": estimator.describe(),
+            "estimator": estimator.describe() | {"dtype": self.settings.dtype},
             "software": environment.software(),
             "device": environment.device(),
         }

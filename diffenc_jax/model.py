@@ -1,5 +1,6 @@
 """`build`: configuration and data -> Model. The only place where the parts meet."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from diffenc_jax.diffusion.losses import Noise, Terms
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Extrapolation, Instant, Step, Steps, still
 from diffenc_jax.errors import InputError, lookup
+from diffenc_jax.nets.blocks import REMAT
 from diffenc_jax.nets.unet import UNet
 
 Params = Any
@@ -52,6 +54,11 @@ class Model:
     time_range: tuple[float, float]
     prediction: str
     loss: "LossConfig"
+
+    def computing_in(self, dtype: str) -> "Model":
+        """The same, its networks' blocks computing in `dtype`, a name of `DTYPES`."""
+        score, encoder_net = (net and net.clone(dtype=DTYPES[dtype]) for net in (self.score, self.encoder_net))
+        return dataclasses.replace(self, score=score, encoder_net=encoder_net)
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters {'score', 'schedule', and 'encoder' and 'ratio' where there is one}, float32."""
@@ -354,8 +361,10 @@ class LossConfig:
         return self.variance_ratio in OPTIMAL or self.times == "optimal"
 
 
-def build(config: ConfigDict, spec: ImageSpec) -> Model:
+def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> Model:
     """The model that `config.model` and `config.loss` describe, for images of `spec`.
+
+    `platform`: of the devices that it is to run on, 'cpu', 'gpu' or 'tpu'; None for those of this process.
 
     Raises:
       InputError: a value is unknown, impossible, or does not fit the images.
@@ -366,7 +375,7 @@ def build(config: ConfigDict, spec: ImageSpec) -> Model:
     prediction = section.pop("prediction", None)
     lookup("model.prediction", prediction, PREDICTIONS)
     derivative = section.pop("derivative_head", False)
-    options = unpack(_Compute, section, "model").resolve()
+    options = unpack(_Compute, section, "model").resolve(platform or jax.default_backend())
 
     encoder_kind = lookup("encoder", encoder_config.pop("kind"), ENCODERS)
     encoder_net = None
@@ -397,14 +406,16 @@ class _Compute:
 
     dtype: str
     scan: bool | None
-    remat: bool | None
+    remat: str | None
 
-    def resolve(self) -> dict[str, Any]:
-        on_cpu = jax.default_backend() == "cpu"
+    def resolve(self, platform: str) -> dict[str, Any]:
+        on_cpu = platform == "cpu"
+        remat = self.remat or ("none" if on_cpu else "products")
+        lookup("model.remat", remat, REMAT)
         return {
             "dtype": lookup("model.dtype", self.dtype, DTYPES),
             "scan": not on_cpu if self.scan is None else self.scan,
-            "remat": not on_cpu if self.remat is None else self.remat,
+            "remat": remat,
         }
 
 

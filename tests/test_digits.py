@@ -28,6 +28,11 @@ def test_reaches_two_bits_a_dimension(tmp_path):
     for part in ("reconstruction", "latent", "diffusion", "per-pixel histogram", "uniform, log2 17", "4.0875"):
         assert part in said
     assert f"samples: {tmp_path}/run/samples/1500-depth250-seed0.png" in said
+    rounded = start(tmp_path / "run", "--mode=eval", "--config.eval.dtype=bfloat16")
+    said, _ = rounded.communicate(timeout=1800)
+    assert rounded.returncode == 0, said
+    path = tmp_path / "run" / "eval" / "test-1500-continuous-bfloat16.json"
+    assert json.loads(path.read_text())["bpd"]["total"] == pytest.approx(record["bpd"]["total"], abs=0.002)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.errors import InputError
 from diffenc_jax.evaluate import Evaluator, format_record, format_terms, summarize
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train import sharding
@@ -156,3 +157,36 @@ def test_a_record_carries_its_evidence(subject, tmp_path):
     assert values["t"].shape == values["weight"].shape == (4, 13)
     bits = {term: values[term].mean() / (16 * np.log(2)) for term in ("reconstruction", "latent", "diffusion")}
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
+
+
+def test_the_networks_compute_in_what_evaluation_asks_for(subject, tmp_path, monkeypatch):
+    """Whatever they were trained in; 'float32' leaves no product to TF32 or bfloat16."""
+    model, params = subject
+    rounding = build(tiny.config("diffenc", model__dtype="bfloat16"), SPEC)
+    values, precision = {}, {}
+    for case, trained, dtype in (
+        ("as trained", model, None),
+        ("float32", rounding, "float32"),
+        ("bfloat16", model, "bfloat16"),
+        ("as trained, bfloat16", rounding, None),
+    ):
+        ours, seen = evaluator((trained, params), tmp_path / case, eval__dtype=dtype), set()
+        estimate = ours.estimator.estimate
+        monkeypatch.setattr(
+            ours.estimator,
+            "estimate",
+            lambda *a, seen=seen, of=estimate: seen.add(jax.config.jax_default_matmul_precision) or of(*a),
+        )
+        assert ours.record(params, 1, tmp_path / case)["estimator"]["dtype"] == dtype
+        name = "test-1-continuous" + (f"-{dtype}" if dtype else "")
+        with np.load(tmp_path / case / "eval" / f"{name}.npz") as archive:
+            values[case], precision[case] = archive["diffusion"], seen
+    assert precision == {case: {"highest" if case == "float32" else None} for case in values}
+    np.testing.assert_allclose(values["float32"], values["as trained"], rtol=1e-5)
+    np.testing.assert_array_equal(values["bfloat16"], values["as trained, bfloat16"])
+    assert np.all(values["bfloat16"] != values["as trained"])
+
+
+def test_an_unknown_dtype_is_refused(subject, tmp_path):
+    with pytest.raises(InputError, match=r"unknown eval\.dtype 'float16'; known: bfloat16, float32"):
+        evaluator(subject, tmp_path, eval__dtype="float16")

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import require, unpack
 from diffenc_jax.errors import lookup
+from diffenc_jax.model import DTYPES
 
 TIME_SAMPLING = ("importance", "uniform")
 NEWEST, ALL = "newest", "all"
@@ -25,6 +26,8 @@ class EvalConfig:
       time_sampling: where the bound's times are drawn: 'uniform', or 'importance', where a table of
         the loss by time, fitted on training images, says that they count.
       draws: of the whole path an image and pass, by the importance-weighted bound.
+      dtype: what the networks compute in: None as in training; 'bfloat16'; or 'float32', in which products are not
+        rounded to bfloat16 or TF32 either, as accelerators do in training.
       checkpoints: which ones --mode=eval looks at: 'newest', 'all', or their steps by commas.
     """
 
@@ -36,12 +39,15 @@ class EvalConfig:
     estimator: str
     time_sampling: str
     draws: int
+    dtype: str | None
     checkpoints: str
 
     def __post_init__(self):
         for name in ("every_steps", "batch_size", "passes", "draws"):
             require(getattr(self, name) >= 1, f"eval.{name} must be at least 1, not {getattr(self, name)}")
         lookup("eval.time_sampling", self.time_sampling, dict.fromkeys(TIME_SAMPLING))
+        if self.dtype is not None:
+            lookup("eval.dtype", self.dtype, DTYPES)
         self.chosen([])
 
     @classmethod

@@ -9,11 +9,21 @@ import jax.numpy as jnp
 
 NORM_EPSILON = 1e-6
 ATTENTION_GROUPS = 32
+PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
 def group_norm(groups: int, dtype: Any, name: str) -> nn.GroupNorm:
     """Group norm whose statistics are taken in float32 whatever `dtype` the output has."""
     return nn.GroupNorm(num_groups=groups, epsilon=NORM_EPSILON, dtype=dtype, name=name)
+
+
+def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name in PRODUCTS
+
+
+# What of a block's inside the backward pass finds kept, by name, as a policy of jax.checkpoint; the rest is computed
+# again. 'none' computes nothing again; 'products' keeps the results of convolutions, 'block' nothing.
+REMAT = {"none": None, "products": _is_product, "block": jax.checkpoint_policies.nothing_saveable}
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
@@ -75,8 +85,8 @@ class Chain(nn.Module):
 
     Their parameters lie stacked along a leading axis whether the chain is scanned (compiles
     fast; for accelerators) or unrolled (for the CPU, where a loop's convolutions run on one
-    thread), so a checkpoint fits both. `remat` keeps only each block's input for the
-    backward pass.
+    thread), so a checkpoint fits both. `remat`, a name of `REMAT`, says what is kept of each
+    block besides its input for the backward pass.
     """
 
     layers: int
@@ -85,7 +95,7 @@ class Chain(nn.Module):
     dropout: float
     dtype: Any
     scan: bool
-    remat: bool
+    remat: str
 
     @nn.compact
     def __call__(self, h, cond, dropout_key=None, skips=None):
@@ -117,8 +127,8 @@ class Chain(nn.Module):
             h = block.apply({"params": layer_params}, x, cond, key)
             return h, h
 
-        if self.remat:
-            body = jax.checkpoint(body, prevent_cse=not self.scan)
+        if self.remat != "none":
+            body = jax.checkpoint(body, prevent_cse=not self.scan, policy=REMAT[self.remat])
         keys = None if dropout_key is None else jax.random.split(dropout_key, self.layers)
         if self.scan:
             return jax.lax.scan(body, h, (params, keys, skips))

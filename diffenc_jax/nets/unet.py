@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.nets.blocks import Attention, Chain, ResnetBlock, group_norm, split_or_none
+from diffenc_jax.nets.blocks import REMAT, Attention, Chain, ResnetBlock, group_norm, split_or_none
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
 
 
@@ -23,7 +23,8 @@ class UNet(nn.Module):
       cycles: frequencies of the Fourier features appended to the input, or ().
       dtype: what the blocks compute in; time, Fourier features, the norms' statistics and the
         output are float32 always.
-      scan, remat: see `Chain`; they concern the unpooled chains.
+      scan: see `Chain`; it concerns the unpooled chains.
+      remat: a name of `REMAT`: what the backward pass finds kept of the blocks.
       derivative: whether there is a second head, see `DerivativeHead`.
     """
 
@@ -37,7 +38,7 @@ class UNet(nn.Module):
     cycles: tuple[float, ...] = ()
     dtype: Any = jnp.float32
     scan: bool = False
-    remat: bool = False
+    remat: str = "none"
     derivative: bool = False
 
     @nn.compact
@@ -80,9 +81,7 @@ class UNet(nn.Module):
     def _pooled(self, h, cond, dropout_key):
         blocks = self.layers // self.levels
         keys = iter(split_or_none(dropout_key, 2 * self.levels * blocks + 2))
-        block = ResnetBlock
-        if self.remat:
-            block = nn.remat(ResnetBlock)
+        block = ResnetBlock if self.remat == "none" else nn.remat(ResnetBlock, policy=REMAT[self.remat])
         make = lambda level, name: block(  # noqa: E731
             self.width * 2**level, self.groups, self.dropout, self.dtype, name=name
         )
@@ -125,9 +124,28 @@ class DerivativeHead(nn.Module):
 
 def to_image(h: jax.Array, groups: int, channels: int) -> jax.Array:
     """[B, H, W, C] -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
-    h = nn.swish(group_norm(groups, jnp.float32, "norm_out")(h))
-    zeros = nn.initializers.zeros
-    return nn.Conv(channels, (3, 3), kernel_init=zeros, precision=HIGHEST, name="conv_out")(h)
+    return ImageConv(channels, name="conv_out")(nn.swish(group_norm(groups, jnp.float32, "norm_out")(h)))
+
+
+class ImageConv(nn.Module):
+    """3x3 convolution [B, H, W, C] -> [B, H, W, channels] with zeros around, for few channels, in full float32.
+
+    One product gives what a pixel adds to its nine neighbours, which are then summed. As a convolution, each of nine
+    taps would fill a TPU's 128 columns with 3 channels, six times over in this precision, and its three kernels take
+    the compiler a minute.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> jax.Array:
+        zeros = nn.initializers.zeros
+        kernel = self.param("kernel", zeros, (3, 3, h.shape[-1], self.channels))
+        bias = self.param("bias", zeros, (self.channels,))
+        by_tap = jnp.einsum("bhwc,ijcd->ijbhwd", h, kernel, precision=HIGHEST)
+        by_tap = jnp.pad(by_tap, [(0, 0)] * 3 + [(1, 1)] * 2 + [(0, 0)])
+        _, height, width, _ = h.shape
+        return bias + sum(by_tap[i, j, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
 
 
 def max_pool(h: jax.Array) -> jax.Array:

@@ -50,7 +50,7 @@ def count(config: ConfigDict, spec: ImageSpec) -> Counts:
     Raises:
       InputError: `config` makes no model for such images, or cannot be trained.
     """
-    config = with_changes(copy.deepcopy(config), {"model.scan": False, "model.remat": False})
+    config = with_changes(copy.deepcopy(config), {"model.scan": False, "model.remat": "none"})
     settings = unpack(TrainConfig, config.train, "train")
     log_every = unpack(LogConfig, config.log, "log").every_steps
     init, step = init_and_step(build(config, spec), settings, config.seed, log_every)

@@ -40,9 +40,10 @@ def value_and_grad(net, params, x, time, key):
     ("levels", "options"),
     [
         pytest.param(0, dict(scan=True), marks=pytest.mark.slow),
-        pytest.param(0, dict(remat=True), marks=pytest.mark.slow),
-        (0, dict(scan=True, remat=True)),
-        (1, dict(remat=True)),
+        pytest.param(0, dict(remat="block"), marks=pytest.mark.slow),
+        pytest.param(0, dict(scan=True, remat="block"), marks=pytest.mark.slow),
+        (0, dict(scan=True, remat="products")),
+        (1, dict(remat="block")),
     ],
     ids=str,
 )
@@ -55,6 +56,29 @@ def test_scanned_and_rematerialised_equal_unrolled(inputs, levels, options):
     assert float(got) == pytest.approx(float(expected), rel=1e-5)
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_grads))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), grads, expected_grads)
+
+
+def count(primitive, jaxpr):
+    """How often it is called in a jaxpr and those within."""
+    within = [getattr(value, "jaxpr", value) for eqn in jaxpr.eqns for value in eqn.params.values()]
+    calls = sum(eqn.primitive.name == primitive for eqn in jaxpr.eqns)
+    return calls + sum(count(primitive, inner) for inner in within if hasattr(inner, "eqns"))
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+def test_what_is_kept_is_not_computed_again(inputs, levels):
+    """Counted by convolutions in the gradient; a block has two."""
+    shape = dict(width=32, layers=2, levels=levels, dropout=0.3, **NORMS)
+    params = jax.eval_shape(UNet(**shape).init, KEY, *inputs)
+
+    def convolutions(remat):
+        net = UNet(**shape, remat=remat)
+        gradient = jax.grad(lambda params: jnp.sum(net.apply(params, *inputs, KEY) ** 2))
+        return count("conv_general_dilated", jax.make_jaxpr(gradient)(params).jaxpr)
+
+    blocks = 2 + 3 if levels == 0 else 2 + 2
+    assert convolutions("products") == convolutions("none")
+    assert convolutions("block") == convolutions("none") + blocks  # the second result of a block is not needed
 
 
 def test_bfloat16_stays_near_float32_and_ends_in_it(inputs):
