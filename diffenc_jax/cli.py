@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.config import flatten
+from diffenc_jax.config import flatten, require
 from diffenc_jax.errors import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Configuration, such as configs/cifar10.py:vdm.")
@@ -50,6 +51,24 @@ def parse(argv: list[str], positional: tuple[str, ...] = ()) -> list[str]:
 def workdir() -> Path:
     """The folder that --workdir names, or the default for --config."""
     return Path(WORKDIR.value) if WORKDIR.value else workdirs.default_workdir(CONFIG.value)
+
+
+def writable_file(flag: str, name: str | None) -> Path | None:
+    """The file `name`, which --`flag` gives, its folder made; None where there is none.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    if name is None:
+        return None
+    path = Path(name)
+    require(not path.is_dir(), f"--{flag}={name} is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"--{flag}={name} cannot be written: {error.strerror}") from error
+    return path
 
 
 def fail(message: str, code: int = 2) -> None:

@@ -7,8 +7,6 @@ see `train.cost.measure`.
 """
 
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -43,26 +41,14 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def make_writable(path: Path) -> None:
-    """Makes the folder of `path`; raises InputError unless files can be written there."""
-    require(not path.is_dir(), f"--json={path} is a folder; name a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise InputError(f"--json={path} cannot be written: {error.strerror}") from error
-
-
 def main(_: list[str]) -> None:
     """Measures, writes and prints."""
     from diffenc_jax.train.cost import measure
 
     logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
-    path = Path(JSON.value) if JSON.value else None
     try:
         require(cli.WORKDIR.value is None, "--workdir is not read: nothing is kept but --json=FILE")
-        if path:
-            make_writable(path)
+        path = cli.writable_file("json", JSON.value)
         cost = measure(cli.CONFIG.value, STEPS.value)
     except InputError as error:
         cli.fail(str(error))

@@ -16,7 +16,7 @@ from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.streams import stream
 from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import needed
-from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
+from diffenc_jax.train.checkpoint import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -69,4 +69,4 @@ def open_trained(config: ConfigDict, workdir: Path, fitting: bool) -> Trained:
 
 def _restore(checkpoints: Checkpoints, step: int, model: Model, mesh: Mesh) -> Params:
     shapes = jax.eval_shape(model.init, stream(0, "params"))
-    return checkpoints.restore_ema(step, abstract_like(shapes, sharding.of_state(mesh, shapes)))
+    return checkpoints.restore_ema(step, sharding.abstract(shapes, sharding.of_state(mesh, shapes)))

@@ -106,10 +106,3 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """{'score/conv_in/kernel': (3, 3, 3, 128), ...}."""
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in paths}
-
-
-def abstract_like(shapes: Any, shardings: Any) -> Any:
-    """ShapeDtypeStructs of `shapes` that carry `shardings`."""
-    return jax.tree.map(
-        lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes, shardings
-    )

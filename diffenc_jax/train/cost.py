@@ -15,6 +15,7 @@ from diffenc_jax.data.dataset import load
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import needed
+from diffenc_jax.train.compiled import Memory
 from diffenc_jax.train.loop import LogConfig, Trainer
 from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.step import init_and_step
@@ -86,8 +87,8 @@ def measure(config: ConfigDict, timed_steps: int = 20) -> dict[str, Any]:
     trainer = Trainer(build(config, spec), config, dataset, mesh, workdirs.default_workdir(config))
     counts = count(config, spec)
     start = time.perf_counter()
-    step = trainer.step.lower(trainer.abstract, trainer.batch(0)).compile()
-    compile_seconds = time.perf_counter() - start
+    step = trainer.program.step.lower(trainer.program.state, trainer.program.pixels).compile()
+    compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
     lower, median, upper = np.quantile(_seconds(trainer, step, timed_steps), (0.25, 0.5, 0.75)).tolist()
     return {
         "config": config.name,
@@ -100,7 +101,9 @@ def measure(config: ConfigDict, timed_steps: int = 20) -> dict[str, Any]:
         "params_by_part": counts.params,
         "flops_per_step": counts.flops_per_step,
         "train_flops": counts.flops_per_step * config.train.steps,
-        **_memory(step),
+        "memory_per_step": memory.total,
+        "memory_of_state": memory.state,
+        "memory_of_temporaries": memory.temporaries,
         "seconds_per_step": median,
         "seconds_per_step_quartiles": [lower, upper],
         "timed_steps": timed_steps,
@@ -110,17 +113,9 @@ def measure(config: ConfigDict, timed_steps: int = 20) -> dict[str, Any]:
     }
 
 
-def _memory(step: jax.stages.Compiled) -> dict[str, int]:
-    """Bytes a device. What is aliased, the donated state, is counted among the arguments alone."""
-    analysis = step.memory_analysis()
-    state = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    temporaries = analysis.temp_size_in_bytes
-    return {"memory_per_step": state + temporaries, "memory_of_state": state, "memory_of_temporaries": temporaries}
-
-
 def _seconds(trainer: Trainer, step: jax.stages.Compiled, timed_steps: int) -> list[float]:
     """Of each of the steps after `WARM_UP_STEPS`."""
-    state, seconds = trainer.first_state(), []
+    state, seconds = trainer.program.init(), []
     for index in range(WARM_UP_STEPS + timed_steps):
         pixels = jax.block_until_ready(trainer.batch(index))
         start = time.perf_counter()

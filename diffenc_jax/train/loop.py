@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -17,15 +16,14 @@ from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.errors import Interrupted, RunError
 from diffenc_jax.evaluate import Evaluator, format_record
 from diffenc_jax.model import Model
-from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import Batches
-from diffenc_jax.train.checkpoint import Checkpoints, abstract_like
+from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.train.joint_shutdown import shutdown_of_run
 from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.progress import RunProgress
 from diffenc_jax.train.shutdown import Shutdown
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Report, init_and_step, jit_train_step
+from diffenc_jax.train.step import Report, make_program
 from diffenc_jax.train.writer import MetricsWriter
 
 # More steps in flight gain nothing, and without a bound fake CPU devices deadlock.
@@ -60,17 +58,11 @@ class Trainer:
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh, workdir: Path):
         self.config, self.dataset, self.mesh, self.workdir = config, dataset, mesh, workdir
         self.settings = unpack(TrainConfig, config.train, "train")
-        sharding.check_batch(mesh, self.settings.batch_size, "train.batch_size", self.settings.accumulate)
         self.log_every = unpack(LogConfig, config.log, "log").every_steps
+        self.program = make_program(model, self.settings, config.seed, self.log_every, mesh)
         self.saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
         self.batch = Batches(dataset.splits["train"], config, mesh)
         self.evaluator = Evaluator(model, config, dataset, mesh)
-
-        self._init, step = init_and_step(model, self.settings, config.seed, self.log_every, mesh.size)
-        shapes = jax.eval_shape(self._init)
-        self.shardings = sharding.of_state(mesh, shapes)
-        self.abstract = abstract_like(shapes, self.shardings)
-        self.step = jit_train_step(step, mesh, self.shardings)
 
     def run(self, console: Console) -> tuple[TrainState, dict[str, Any]]:
         """Trains to the last step; returns the state and the record of its evaluation.
@@ -94,12 +86,8 @@ class Trainer:
     def _restore_or_init(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         step = checkpoints.latest_step()
         if step is None:
-            return self.first_state(), 0
-        return checkpoints.restore(step, self.abstract), step
-
-    def first_state(self) -> TrainState:
-        """The state before the first step, on the mesh."""
-        return jax.jit(self._init, out_shardings=self.shardings)()
+            return self.program.init(), 0
+        return checkpoints.restore(step, self.program.state), step
 
 
 class _Run:
@@ -123,7 +111,7 @@ class _Run:
             if done and done % trainer.evaluator.settings.every_steps == 0:
                 self._evaluate(done, state)
                 self._progress.resume(done)
-            state, report = trainer.step(state, trainer.batch(done))
+            state, report = trainer.program.step(state, trainer.batch(done))
             step = done + 1
             self._pending.append((step, report))
             self._collect(IN_FLIGHT)

@@ -1,5 +1,6 @@
 """The mesh ('data', 'fsdp'), and what lies how on it. The only place that names mesh axes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,15 +15,16 @@ from diffenc_jax.data.images import Held
 MIN_SHARDED_SIZE = 2**12
 
 
-def make_mesh(fsdp: int = 1) -> Mesh:
-    """All devices as a mesh; `fsdp` of them share one copy of the parameters.
+def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices, or those given, as a mesh; `fsdp` of them share one copy of the parameters.
 
     Raises:
       InputError: `fsdp` does not divide the number of devices.
     """
-    devices = jax.device_count()
-    require(fsdp >= 1 and devices % fsdp == 0, f"mesh.fsdp={fsdp} does not divide the {devices} devices")
-    return jax.make_mesh((devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
+    count = jax.device_count() if devices is None else len(devices)
+    require(fsdp >= 1 and count % fsdp == 0, f"mesh.fsdp={fsdp} does not divide the {count} devices")
+    types = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=types, devices=devices)
 
 
 def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
@@ -61,6 +63,13 @@ def of_state(mesh: Mesh, shapes: Any) -> Any:
         return NamedSharding(mesh, PartitionSpec(*[None] * largest, "fsdp"))
 
     return jax.tree.map(one, shapes)
+
+
+def abstract(shapes: Any, shardings: Any) -> Any:
+    """ShapeDtypeStructs of `shapes` that carry `shardings`."""
+    return jax.tree.map(
+        lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes, shardings
+    )
 
 
 def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:

@@ -73,11 +73,32 @@ def init_and_step(
     return init, step
 
 
-def jit_train_step(step: Callable, mesh: Mesh, state_shardings: TrainState) -> Callable:
-    """(state, pixels) -> (state, report) over `mesh`; the state's buffers are reused."""
-    return jax.jit(
+class Program(NamedTuple):
+    """A run on a mesh: compiled when first called, or, by `lower`, without any of the mesh's devices at hand.
+
+    Attributes:
+      init: () -> the state before the first step.
+      step: (state, pixels) -> (state, report); the state's buffers are reused.
+      state, pixels: ShapeDtypeStructs of what `step` takes, with their shardings.
+    """
+
+    init: Callable[[], TrainState]
+    step: Callable[[TrainState, jax.Array], tuple[TrainState, Report]]
+    state: TrainState
+    pixels: jax.ShapeDtypeStruct
+
+
+def make_program(model: Model, settings: TrainConfig, seed: int, log_every: int, mesh: Mesh) -> Program:
+    """Raises InputError where batches do not divide over `mesh`; nothing is compiled yet."""
+    sharding.check_batch(mesh, settings.batch_size, "train.batch_size", settings.accumulate)
+    init, step = init_and_step(model, settings, seed, log_every, mesh.size)
+    shapes = jax.eval_shape(init)
+    of_state, batched = sharding.of_state(mesh, shapes), sharding.batched(mesh)
+    step = jax.jit(
         step,
-        in_shardings=(state_shardings, sharding.batched(mesh)),
-        out_shardings=(state_shardings, sharding.replicated(mesh)),
+        in_shardings=(of_state, batched),
+        out_shardings=(of_state, sharding.replicated(mesh)),
         donate_argnums=0,
     )
+    pixels = jax.ShapeDtypeStruct((settings.batch_size, *model.spec.shape), jnp.uint8, sharding=batched)
+    return Program(jax.jit(init, out_shardings=of_state), step, sharding.abstract(shapes, of_state), pixels)

@@ -1,0 +1,125 @@
+"""The compile table and the scaling table of RESULTS.md: what the real TPU compiler says of the shipped configurations.
+
+python benchmarks/tpu_compile.py --out=DIR [--only=PART]
+
+Runs `python -m diffenc_jax.compile_check`, one program after the other, for hours where cores are few; keeps what it
+finds in DIR, so that the same command goes on where it was stopped; prints the tables. Needs pip install '.[tpu]'.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BFLOAT16 = "--config.model.dtype=bfloat16"
+
+
+class Case(NamedTuple):
+    """One call of compile_check: the configuration with its arm, the slice, and further flags."""
+
+    config: str
+    topology: str
+    flags: tuple[str, ...] = ("--quick", BFLOAT16)
+
+    @property
+    def name(self) -> str:
+        words = (self.config, self.topology, *(flag.removeprefix("--").removeprefix("config.") for flag in self.flags))
+        return "-".join(words).replace(":", "_").replace("/", "_").replace("=", "_") + ".json"
+
+    @property
+    def command(self) -> list[str]:
+        name, _, arm = self.config.partition(":")
+        config = f"--config=configs/{name}.py" + (f":{arm}" if arm else "")
+        return ["-m", "diffenc_jax.compile_check", config, f"--topology={self.topology}", *self.flags]
+
+
+def scaled(config: str, topology: str, batch: int) -> Case:
+    return Case(config, topology, ("--quick", BFLOAT16, f"--batch={batch}"))
+
+
+SHIPPED = ("cifar10", "imagenet32", "imagenet64", "mnist", "fashion_mnist", "digits", "synthetic")
+EIGHT_LAYERS = ("cifar10:vdm-8", "cifar10:diffenc-8-2")
+CASES = {
+    "shipped": [
+        *(Case(config, "v5e:2x2") for config in (*SHIPPED[:1], *EIGHT_LAYERS, *SHIPPED[1:])),
+        *(Case(f"{config}:vdm", "v5e:2x2") for config in SHIPPED[:3]),
+    ],
+    # Both ways to grow, from 4 chips to 64: the same batch on more chips, and the same batch on each.
+    "scaling": [
+        scaled("cifar10:vdm-8", topology, batch)
+        for topology, batch in (
+            ("v5e:2x2", 128),
+            ("v5e:4x4", 128),
+            ("v5e:8x8", 128),
+            ("v5e:4x4", 512),
+            ("v5e:8x8", 2048),
+        )
+    ],
+    "chips": [Case("cifar10:vdm-8", topology) for topology in ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")],
+    "choices": [
+        *(
+            Case("cifar10:vdm-8", "v5e:2x2", ("--quick", BFLOAT16, f"--config.model.{choice}"))
+            for choice in ("remat=block", "remat=products", "remat=none", "scan=False")
+        ),
+        Case("cifar10:vdm-8", "v5e:2x2", ("--quick",)),
+        Case("cifar10:vdm-8", "v5e:2x2", (BFLOAT16,)),
+        Case("cifar10:vdm-8", "v5e:2x2", ("--quick", BFLOAT16, "--config.mesh.fsdp=4")),
+        Case("cifar10:vdm-8", "v5e:2x2", ("--quick", BFLOAT16, "--config.train.accumulate=4")),
+    ],
+}
+
+
+def find(case: Case, folder: Path) -> dict[str, Any] | None:
+    """What compile_check says of `case`, from `folder` if it is there; None, and why, where it says nothing."""
+    path = folder / case.name
+    if not path.exists():
+        print(" ".join(["python", *case.command]), file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, *case.command, f"--json={path}"], capture_output=True, text=True)
+        if done.returncode:
+            print(done.stderr.strip().splitlines()[-1], file=sys.stderr, flush=True)
+            return None
+    return json.loads(path.read_text())
+
+
+def row(case: Case, found: dict[str, Any]) -> str:
+    """A line of a table."""
+    flags = " ".join(flag.removeprefix("--").removeprefix("config.") for flag in case.flags if flag != BFLOAT16)
+    start = f"| `{found['config']}:{found['arm']}` | {found['topology']} | {found['batch_size']} | {flags} | "
+    if not found["fits"]:
+        return start + "does not fit | | | | | | |"
+    gib = 2**30
+    return start + " | ".join(
+        [
+            f"{found['memory_of_state'] / gib:.2f}",
+            f"{found['memory_of_temporaries'] / gib:.2f}",
+            f"{found['flops'] / 1e12:.3g}",
+            f"{found['bytes'] / 1e9:.3g}",
+            f"{1e3 * found['seconds_by_flops']:.3g}",
+            f"{1e3 * found['seconds_by_bytes']:.3g}",
+            f"{found['compile_seconds']:.0f} + {found['compile_seconds_of_counts']:.0f} |",
+        ]
+    )
+
+
+HEAD = """
+| | slice | batch | flags | state, GiB | temporaries, GiB | TFLOP | GB | ms by FLOPs | ms by bytes | compiled, s |
+|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is found")
+    parser.add_argument("--only", choices=CASES, help="this part alone")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for part in [arguments.only] if arguments.only else CASES:
+        print(f"\n{part}\n{HEAD}")
+        for case in CASES[part]:
+            if found := find(case, arguments.out):
+                print(row(case, found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
