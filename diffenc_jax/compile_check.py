@@ -6,13 +6,17 @@ python -m diffenc_jax.compile_check --config=configs/cifar10.py[:arm] --topology
 Compiles the step of `--config` for a slice, several hosts included, and prints the memory of a chip and whether it is
 enough, FLOPs and bytes a chip and step, the time that each takes at the chip's published best, and the time to compile.
 Needs pip install '.[tpu]'; no images are needed. --quick leaves out the compiler's search for the fastest kernels.
+Exits with 1 where a chip's memory is not enough.
 """
 
 import json
 import os
+import sys
+from importlib.metadata import version
 from typing import Any
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from diffenc_jax import cli
 from diffenc_jax.config import config_hash, require
@@ -21,12 +25,12 @@ from diffenc_jax.workdir import replace
 
 TOPOLOGY = flags.DEFINE_string("topology", None, "Slice to compile for, such as v5e:2x2, v5p:2x2x1 or v6e:4x4.")
 BATCH = flags.DEFINE_integer("batch", None, "Short for --config.train.batch_size.", lower_bound=1)
-QUICK = flags.DEFINE_bool("quick", False, "Ten times faster, for about the same numbers.")
+QUICK = flags.DEFINE_bool("quick", False, "Leave out the search for the fastest kernels: much faster.")
 JSON = flags.DEFINE_string("json", None, "File for what is found.")
 flags.declare_key_flag("config")  # --help shows it
 
 
-def check(config, topology: str, quick: bool) -> dict[str, Any]:
+def check(config: ConfigDict, topology: str, quick: bool) -> dict[str, Any]:
     """What a step of `config` needs of the slice `topology`; JSON's values, bytes and FLOPs a chip.
 
     Raises:
@@ -53,7 +57,7 @@ def check(config, topology: str, quick: bool) -> dict[str, Any]:
         "batch_size": config.train.batch_size,
         "quick": quick,
         "memory_of_chip": target.chip.memory,
-        "software": software(),
+        "software": software() | {"libtpu": version("libtpu")},
     }
     try:
         memory, seconds = compiler.memory()
@@ -109,6 +113,7 @@ def _gigabytes(size: int) -> str:
 def main(_: list[str]) -> None:
     """Compiles, writes and prints."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; a TPU that is here is left to others
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot read back what it compiled for devices elsewhere
     logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
     config = cli.CONFIG.value
     try:
@@ -123,6 +128,7 @@ def main(_: list[str]) -> None:
     if path:
         replace(path, json.dumps(found, indent=1) + "\n")
     print(*lines(found), sep="\n")
+    sys.exit(not found["fits"])
 
 
 if __name__ == "__main__":

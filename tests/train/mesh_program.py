@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 GIVEN = json.loads(sys.argv[1])
 # Compilation, not arithmetic, is what the time goes into.
@@ -31,12 +32,17 @@ from diffenc_jax.train.batches import Batches, needed
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 
+SAVE_EVERY = 2
+
 
 class Deadly(Batches):
-    """Batches that nobody outlives."""
+    """Batches that nobody outlives, though the last checkpoint is saved."""
 
     def __call__(self, step):
         if step == GIVEN["die_after"]:
+            saved = Path(GIVEN["folder"]) / "run" / "checkpoints" / str(step // SAVE_EVERY * SAVE_EVERY)
+            while not saved.exists():
+                time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(step)
 
@@ -44,7 +50,8 @@ class Deadly(Batches):
 def main(folder):
     if "processes" in GIVEN:
         jax.distributed.initialize(f"localhost:{GIVEN['port']}", GIVEN["processes"], GIVEN["process"])
-    config = tiny.config(data__source=str(folder / "images.npz"), mesh__fsdp=GIVEN["fsdp"])
+    source = str(folder / "images.npz")
+    config = tiny.config(data__source=source, mesh__fsdp=GIVEN["fsdp"], checkpoint__every_steps=SAVE_EVERY)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, "train", "test", part=needed(config, mesh))
     built = model.build(config, model.ImageSpec(dataset.shape, dataset.levels))

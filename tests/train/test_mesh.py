@@ -82,12 +82,18 @@ def test_eight_devices_train_and_evaluate_as_one(one, home, fsdp):
 
 
 def test_two_hosts_are_killed_and_one_goes_on(one, home):
+    """On eight devices, then on four, killed too, and to the end on one."""
     folder = home()
-    codes = run(folder, hosts=2, devices=4, fsdp=2, die_after=6)
-    assert codes == [-signal.SIGKILL] * 2
-    assert [path.name for path in (folder / "run" / "checkpoints").iterdir()] == ["4"]
-    run(folder, devices=4, fsdp=1)
+    assert run(folder, hosts=2, devices=4, fsdp=2, die_after=3) == [-signal.SIGKILL] * 2
+    assert checkpoints(folder) == ["2"]
+    assert run(folder, devices=4, fsdp=4, die_after=5) == [-signal.SIGKILL]
+    assert checkpoints(folder) == ["2", "4"]
+    assert run(folder, devices=1, fsdp=1) == [0]
     assert_same(one, result(folder))
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in (folder / "run" / "checkpoints").iterdir())
 
 
 def test_two_hosts_end_as_one(one, home):
