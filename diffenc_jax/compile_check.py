@@ -61,9 +61,9 @@ def check(config: ConfigDict, topology: str, quick: bool) -> dict[str, Any]:
     }
     try:
         memory, seconds = compiler.memory()
+        work, more_seconds = compiler.work()
     except DoesNotFit as error:
         return found | {"fits": False, "memory": error.needed}
-    work, more_seconds = compiler.work()
     return found | {
         "fits": memory.total <= target.chip.memory,
         "memory": memory.total,

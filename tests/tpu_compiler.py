@@ -1,6 +1,5 @@
 """Where the TPU compiler is that tests run: beside the environment, see the Makefile."""
 
-import importlib.util
 import os
 import platform
 import sys
@@ -13,8 +12,6 @@ FOLDER = Path(__file__).parent.parent / ".venv" / "tpu"
 
 def path():
     """What PYTHONPATH needs for it; skips the test on machines for which there is none."""
-    if importlib.util.find_spec("libtpu"):
-        return ""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("libtpu is for Linux on x86-64")
     assert FOLDER.is_dir(), "make .venv/tpu brings the TPU compiler"
