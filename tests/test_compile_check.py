@@ -17,7 +17,7 @@ from tests import tpu_compiler
 
 ROOT = Path(__file__).parent.parent
 SPEC = "configs/digits.py:vdm"
-SMALL = ("model.score.layers=3", "model.score.dropout=0.0", "train.batch_size=256")
+SMALL = ("model.score.width=128", "model.score.layers=3", "model.score.dropout=0.0", "train.batch_size=256")
 
 
 def run(*args, spec=SPEC, environment=None):
@@ -50,8 +50,8 @@ def test_a_step_on_four_chips(found):
     counts = count(config, ImageSpec(image_shape(config), config.data.levels))
     assert wrote["mesh"] == {"data": 4, "fsdp": 1}
     assert (wrote["topology"], wrote["chips"], wrote["hosts"], wrote["batch_size"]) == ("v5e:2x2", 4, 1, 256)
-    # Parameters, their average and two moments, whole on every chip, padded to the chip's tiles.
-    assert 16 * counts.total_params < wrote["memory_of_state"] < 1.2 * 16 * counts.total_params + 64 * 64
+    # Parameters, their average and two moments, whole on every chip, and padded a little.
+    assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
     assert wrote["fits"]
     assert wrote["memory"] == wrote["memory_of_state"] + wrote["memory_of_temporaries"]
     # Of each product a quarter; the CPU's count is another compiler's.
