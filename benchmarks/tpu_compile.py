@@ -43,6 +43,7 @@ CASES = {
     "shipped": [
         *(Case(config, "v5e:2x2") for config in (*SHIPPED[:1], *EIGHT_LAYERS, *SHIPPED[1:])),
         *(Case(config, "v5e:2x2", (*QUICK, "--config.model.remat=block")) for config in SHIPPED[1:3]),
+        *(Case("imagenet64", topology) for topology in ("v5e:2x4", "v5e:4x4")),
         Case("cifar10:vdm", "v5e:2x2"),
     ],
     # Both ways to grow, from 4 chips to 64: the same batch on more chips, and the same batch on each.

@@ -8,7 +8,8 @@ the old one (downsampled_imagenet, 49,999 images), on which the same vdm stands 
 Published bits/dim: 3.46 for both diffenc and vdm.
 
 Cost: 165 TFLOP a step (vdm 157), 1.3e21 for 8 M steps; 127 M parameters (vdm 122). To compare at equal
-cost: vdm-params, a layer deeper, has diffenc's parameters, vdm-flops, 5 % longer, the FLOPs of its training.
+cost: vdm-params, a layer deeper, has diffenc's parameters, vdm-flops, 5 % longer, the FLOPs of its training. Four
+v5e chips are enough in bfloat16, with --config.model.remat=block.
 
 Data: tensorflow-datasets fetches it on first use (or reads Imagenet32_{train,val}_npz.zip put by
 hand); decoded, it takes 3.9 GB of memory.

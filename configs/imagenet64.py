@@ -7,6 +7,7 @@ test split here). The DiffEnc paper has no figure for it.
 
 Cost: 338 TFLOP a step (vdm 326), 2.7e21 for 8 M steps; 133 M parameters (vdm 122). To compare at equal
 cost: vdm-params, 3 layers deeper, has diffenc's parameters, vdm-flops, 4 % longer, the FLOPs of its training.
+Sixteen v5e chips are enough in bfloat16, eight are not.
 
 Data: tensorflow-datasets fetches it on first use; decoded, it takes 15.7 GB of memory.
 """
