@@ -26,6 +26,11 @@ class Interrupted(Exception):
         self.signal = signal
 
 
+def first_line(error: Exception) -> str:
+    """What a library says first; what follows is for its developers."""
+    return (str(error).splitlines() or [""])[0]
+
+
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
     """Returns `registry[name]`.
 

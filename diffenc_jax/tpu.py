@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import jax
 
-from diffenc_jax.errors import InputError, lookup
+from diffenc_jax.config import require
+from diffenc_jax.errors import InputError, first_line, lookup
 
 # Says where the compiler is, since nothing here tells it; and lets several compile at a time, since none holds a TPU.
 ENVIRONMENT = {
@@ -82,12 +83,11 @@ def describe(topology: str) -> Slice:
         options["chip_config_name"] = "megacore"
     if shape == (1, 1):
         options["chips_per_host_bounds"] = (1, 1, 1)
-    name = f"{kind}:{'x'.join(map(str, shape))}"
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
     except Exception as error:
-        raise InputError(f"the TPU compiler does not know {name}: {(str(error).splitlines() or [''])[0]}") from error
-    return Slice(name, CHIPS[kind], found.devices)
+        raise InputError(f"the TPU compiler does not know {topology}: {first_line(error)}") from error
+    return Slice(topology, CHIPS[kind], found.devices)
 
 
 def parse(topology: str) -> tuple[str, tuple[int, ...]]:
@@ -95,12 +95,17 @@ def parse(topology: str) -> tuple[str, tuple[int, ...]]:
     kind, _, text = topology.partition(":")
     chip = lookup("kind of TPU", kind, CHIPS)
     shape = tuple(map(int, text.split("x"))) if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text) else ()
-    if not (shape in FLAT if chip.dimensions == 2 else _is_block(shape, chip.most)):
-        flat, small = (", ".join("x".join(map(str, one)) for one in known) for known in (FLAT, SMALL_BLOCKS))
-        known = flat if chip.dimensions == 2 else f"{small}, and AxBxC of multiples of {EDGE}, A <= B <= C, in all "
-        known += "" if chip.dimensions == 2 else f"at most {chip.most} chips"
-        raise InputError(f"there is no slice {topology!r}; {kind}:SHAPE has the shapes {known}")
+    if chip.dimensions == 2:
+        exists, known = shape in FLAT, _listed(FLAT)
+    else:
+        exists, known = _is_block(shape, chip.most), _listed(SMALL_BLOCKS)
+        known += f", and AxBxC of multiples of {EDGE}, A <= B <= C, in all at most {chip.most} chips"
+    require(exists, f"there is no slice {topology!r}; {kind}:SHAPE has the shapes {known}")
     return kind, shape
+
+
+def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def _is_block(shape: tuple[int, ...], most: int) -> bool:

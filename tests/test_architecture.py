@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
     "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "palette", "trained", "workdir"},
     "cli": COMMON | {"config", "workdir"},
-    "tpu": COMMON,
+    "tpu": COMMON | {"config"},
     "compile_check": COMMON | {"cli", "config", "data", "environment", "tpu", "train", "workdir"},
     "costs": COMMON | {"cli", "config", "train", "workdir"},
     "main": COMMON | {"cli", "modes"},

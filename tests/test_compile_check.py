@@ -20,8 +20,8 @@ SPEC = "configs/digits.py:vdm"
 SMALL = ("model.score.width=128", "model.score.layers=3", "model.score.dropout=0.0", "train.batch_size=256")
 
 
-def run(*args, spec=SPEC, environment=None):
-    command = [sys.executable, "-m", "diffenc_jax.compile_check", f"--config={spec}", *args]
+def run(*args, environment=None):
+    command = [sys.executable, "-m", "diffenc_jax.compile_check", f"--config={SPEC}", *args]
     environment = os.environ if environment is None else environment
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 

@@ -12,7 +12,7 @@ from urllib.request import getproxies
 import numpy as np
 
 from diffenc_jax.data.files import Source
-from diffenc_jax.errors import InputError
+from diffenc_jax.errors import InputError, first_line
 
 DIGITS_TRAIN = 1500
 SWIRL_SIZES = {"train": 50_000, "test": 10_000}
@@ -74,7 +74,7 @@ def _tensorflow_datasets(name: str, test: str, archives: str, data_dir: Path | N
         try:
             builder.download_and_prepare()
         except Exception as error:  # whatever the network, the disk or the archive came to
-            reason = (str(error).splitlines() or [""])[0][:200]
+            reason = first_line(error)[:200]
             raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
     splits = {"train": "train", "test": test}
     read = {ours: partial(_Prepared, builder, theirs) for ours, theirs in splits.items()}

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import IDENTITY, unpack, with_changes
-from diffenc_jax.errors import InputError
+from diffenc_jax.errors import InputError, first_line
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.loop import LogConfig
 from diffenc_jax.train.optimizer import TrainConfig
@@ -78,11 +78,11 @@ class Compiler:
         """Raises InputError where `config` cannot be trained on `mesh`, on images of `shape`."""
         self._config, self._spec, self._mesh = config, ImageSpec(shape, config.data.levels), mesh
         self._platform, self._options = platform, QUICK if quick else None
-        self._program({})
+        self._whole = self._program({})
 
     def memory(self) -> tuple[Memory, float]:
         """Of the step as it runs, and the seconds that it took to compile; raises DoesNotFit."""
-        compiled, seconds = self._compile({})
+        compiled, seconds = self._compile(self._whole)
         return Memory.of(compiled), seconds
 
     def work(self) -> tuple[Work, float]:
@@ -103,7 +103,7 @@ class Compiler:
         return whole.with_layers(layers - 1, one, two), first + second + third
 
     def _unrolled(self, changes: dict[str, Any]) -> tuple[Work, float]:
-        compiled, seconds = self._compile({"model.scan": False, **changes})
+        compiled, seconds = self._compile(self._program({"model.scan": False, **changes}))
         return Work.of(compiled), seconds
 
     def _program(self, changes: dict[str, Any]) -> Program:
@@ -112,13 +112,13 @@ class Compiler:
         log_every = unpack(LogConfig, config.log, "log").every_steps
         return make_program(model, unpack(TrainConfig, config.train, "train"), config.seed, log_every, self._mesh)
 
-    def _compile(self, changes: dict[str, Any]) -> tuple[jax.stages.Compiled, float]:
-        program, start = self._program(changes), time.perf_counter()
+    def _compile(self, program: Program) -> tuple[jax.stages.Compiled, float]:
+        start = time.perf_counter()
         try:
             compiled = program.step.lower(program.state, program.pixels).compile(self._options)
         except jax.errors.JaxRuntimeError as error:
             if OUT_OF_MEMORY not in str(error):
-                raise InputError(f"the compiler failed: {(str(error).splitlines() or [''])[0]}") from error
+                raise InputError(f"the compiler failed: {first_line(error)}") from error
             found = NEEDED.search(str(error))
             raise DoesNotFit(int(float(found[1]) * UNITS[found[2]]) if found else None) from error
         return compiled, time.perf_counter() - start
