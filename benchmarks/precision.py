@@ -25,7 +25,7 @@ from flax import linen as nn
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.evaluate import Evaluator
-from diffenc_jax.nets import blocks, embeddings, unet
+from diffenc_jax.nets import embeddings, norms, unet
 from diffenc_jax.trained import Trained, open_trained
 
 
@@ -44,9 +44,11 @@ def fourier_features(z: jax.Array, cycles: tuple[float, ...], of=embeddings.four
     return of(rounded(z), cycles)
 
 
-def group_norm(groups: int, dtype, name: str) -> nn.GroupNorm:
+def group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, dtype, swish: bool) -> jax.Array:
     """With statistics in the dtype of the input."""
-    return nn.GroupNorm(groups, epsilon=blocks.NORM_EPSILON, dtype=dtype, name=name, force_float32_reductions=False)
+    norm = nn.GroupNorm(groups, epsilon=norms.EPSILON, dtype=dtype, force_float32_reductions=False)
+    y = norm.apply({"params": {"scale": scale, "bias": bias}}, x)
+    return nn.swish(y) if swish else y
 
 
 @contextmanager
@@ -67,7 +69,7 @@ PARTS = {
     "nothing more": contextlib.nullcontext,
     "the time t'": partial(mock.patch.object, embeddings, "sinusoids", time_features),
     "the Fourier features' z": partial(mock.patch.object, unet, "fourier_features", fourier_features),
-    "the norms' statistics": partial(mock.patch.object, blocks, "group_norm", group_norm),
+    "the norms' statistics": partial(mock.patch.object, norms, "group_norm", group_norm),
     "the attention's softmax": partial(mock.patch.object, nn, "softmax", lambda x: jax.nn.softmax(rounded(x))),
     "the output layer": output_layer,
 }

@@ -6,15 +6,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import linear_call
 
-NORM_EPSILON = 1e-6
+from diffenc_jax.nets.apart import apart
+from diffenc_jax.nets.dropout import dropout, masks
+from diffenc_jax.nets.norms import GroupNorm
+
 ATTENTION_GROUPS = 32
 PRODUCTS = ("conv_general_dilated", "dot_general")
-
-
-def group_norm(groups: int, dtype: Any, name: str) -> nn.GroupNorm:
-    """Group norm whose statistics are taken in float32 whatever `dtype` the output has."""
-    return nn.GroupNorm(num_groups=groups, epsilon=NORM_EPSILON, dtype=dtype, name=name)
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
@@ -26,21 +25,16 @@ def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
 REMAT = {"none": None, "products": _is_product, "block": jax.checkpoint_policies.nothing_saveable}
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes entries with probability `rate` and rescales the rest; no key, no dropout."""
+def block_drops(key: jax.Array | None, shapes: list[tuple[int, ...]], rate: float, scan: bool) -> list[Any]:
+    """What blocks whose hidden arrays have these shapes take to drop by: each a key if `scan`, else a mask."""
     if key is None or rate == 0.0:
-        return x
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-    return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
-
-
-def split_or_none(key: jax.Array | None, num: int) -> list[jax.Array | None]:
-    """`num` keys out of one, or `num` times None."""
-    return [None] * num if key is None else list(jax.random.split(key, num))
+        return [None] * len(shapes)
+    keys = jax.random.split(key, len(shapes))
+    return list(keys) if scan else masks(keys, rate, shapes)
 
 
 class ResnetBlock(nn.Module):
-    """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D]."""
+    """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D]. For `drop` see `dropout`."""
 
     width: int
     groups: int
@@ -48,15 +42,15 @@ class ResnetBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, cond: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, cond: jax.Array, drop: jax.Array | None = None) -> jax.Array:
         conv = dict(kernel_size=(3, 3), dtype=self.dtype)
         zeros = nn.initializers.zeros
-        h = nn.swish(group_norm(self.groups, self.dtype, "norm_0")(x))
+        h = GroupNorm(self.groups, self.dtype, swish=True, name="norm_0")(x)
         h = nn.Conv(self.width, **conv, name="conv_0")(h)
         shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, dtype=self.dtype, name="cond")(cond)
         h = h + shift[:, None, None, :]
-        h = nn.swish(group_norm(self.groups, self.dtype, "norm_1")(h))
-        h = dropout(h, self.dropout, dropout_key)
+        h = GroupNorm(self.groups, self.dtype, swish=True, name="norm_1")(h)
+        h = dropout(h, self.dropout, drop)
         h = nn.Conv(self.width, **conv, kernel_init=zeros, name="conv_1")(h)
         if x.shape[-1] != self.width:
             x = nn.Dense(self.width, dtype=self.dtype, name="shortcut")(x)
@@ -71,7 +65,7 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
-        normed = group_norm(ATTENTION_GROUPS, self.dtype, "norm")(x).reshape(b, h * w, c)
+        normed = GroupNorm(ATTENTION_GROUPS, self.dtype, name="norm")(x).reshape(b, h * w, c)
         query, key, value = (nn.Dense(c, dtype=self.dtype, name=name)(normed) for name in ("query", "key", "value"))
         scores = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
         weights = nn.softmax(scores / math.sqrt(c)).astype(self.dtype)
@@ -98,13 +92,13 @@ class Chain(nn.Module):
     remat: str
 
     @nn.compact
-    def __call__(self, h, cond, dropout_key=None, skips=None):
+    def __call__(self, h, cond, drops, skips=None):
         """Runs the chain.
 
         Args:
           h: [B, H, W, C].
           cond: [B, D].
-          dropout_key: one key for the chain, or None.
+          drops: what each block takes to drop by; see `block_drops`.
           skips: `layers` arrays [B, H, W, S] to append to the blocks' inputs, a list when
             unrolled and stacked when scanned; or None.
 
@@ -121,27 +115,36 @@ class Chain(nn.Module):
 
         params = self.param("blocks", init)
 
+        # Traced once for all alike layers.
+        apply = jax.jit(lambda params, x, cond, drop: block.apply({"params": params}, x, cond, drop))
+
         def body(h, layer):
-            layer_params, key, skip = layer
+            layer_params, drop, skip = layer
             x = h if skip is None else jnp.concatenate([h, skip], axis=-1)
-            h = block.apply({"params": layer_params}, x, cond, key)
+            h = apply(layer_params, x, cond, drop)
             return h, h
 
         if self.remat != "none":
             body = jax.checkpoint(body, prevent_cse=not self.scan, policy=REMAT[self.remat])
-        keys = None if dropout_key is None else jax.random.split(dropout_key, self.layers)
         if self.scan:
-            return jax.lax.scan(body, h, (params, keys, skips))
+            drops = None if drops[0] is None else jnp.stack(drops)
+            return jax.lax.scan(body, h, (params, drops, skips))
         outputs = []
-        nones = [None] * self.layers
-        for layer in zip(unstack(params, self.layers), nones if keys is None else keys, skips or nones, strict=True):
+        for layer in zip(unstack(params, self.layers), drops, skips or [None] * self.layers, strict=True):
             h, output = body(h, layer)
             outputs.append(output)
         return h, outputs
 
 
 def unstack(tree: Any, num: int) -> list[Any]:
-    """Splits every leaf's leading axis; one `split`, so that the gradient is one concatenation."""
+    """The rows of every leaf's leading axis, of length `num`; their gradient is one stack."""
     leaves, structure = jax.tree.flatten(tree)
-    columns = [[part[0] for part in jnp.split(leaf, num)] for leaf in leaves]
+
+    def rows(leaves):
+        return [[part[0] for part in jnp.split(leaf, num)] for leaf in leaves]
+
+    def stack(_, columns):
+        return [jnp.stack(column) for column in columns]
+
+    columns = linear_call(lambda _, leaves: apart(rows, leaves), stack, (), leaves)
     return [structure.unflatten(row) for row in zip(*columns, strict=True)]

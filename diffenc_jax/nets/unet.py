@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.nets.blocks import REMAT, Attention, Chain, ResnetBlock, group_norm, split_or_none
+from diffenc_jax.nets.blocks import REMAT, Attention, Chain, ResnetBlock, block_drops
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
+from diffenc_jax.nets.norms import GroupNorm
 
 
 class UNet(nn.Module):
@@ -54,51 +55,61 @@ class UNet(nn.Module):
         out = to_image(h, self.out_groups, x.shape[-1])
         if not (with_derivative or (self.derivative and self.is_initializing())):
             return out
-        head = DerivativeHead(self.groups, self.out_groups, self.dropout, self.dtype, name="derivative")
+        head = DerivativeHead(self.groups, self.out_groups, self.dropout, self.dtype, self.scan, name="derivative")
         second = head(jax.lax.stop_gradient(h), jax.lax.stop_gradient(cond), x.shape[-1], dropout_key)
         return (out, second) if with_derivative else out
 
-    def _middle(self, h, cond, keys):
+    def _middle(self, h, cond, drops):
         width = h.shape[-1]
-        h = ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_0")(h, cond, keys[0])
+        h = ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_0")(h, cond, drops[0])
         h = Attention(self.dtype, name="attention")(h)
-        return ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_1")(h, cond, keys[1])
+        return ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_1")(h, cond, drops[1])
 
     def _flat(self, h, cond, dropout_key):
-        key_down, key_up, *keys_mid = split_or_none(dropout_key, 4)
+        layers = self.layers
+        drops = block_drops(dropout_key, [h.shape] * (2 * layers + 3), self.dropout, self.scan)
         block = dict(width=self.width, groups=self.groups, dropout=self.dropout, dtype=self.dtype)
         loop = dict(scan=self.scan, remat=self.remat)
         first = h
-        h, outputs = Chain(self.layers, **block, **loop, name="down")(h, cond, key_down)
+        h, outputs = Chain(layers, **block, **loop, name="down")(h, cond, drops[:layers])
         if self.scan:
             skips = jnp.concatenate([outputs[::-1], first[None]])
         else:
             skips = [*outputs[::-1], first]
-        h = self._middle(h, cond, keys_mid)
-        h, _ = Chain(self.layers + 1, **block, **loop, name="up")(h, cond, key_up, skips)
+        h = self._middle(h, cond, drops[layers : layers + 2])
+        h, _ = Chain(layers + 1, **block, **loop, name="up")(h, cond, drops[layers + 2 :], skips)
         return h
 
     def _pooled(self, h, cond, dropout_key):
         blocks = self.layers // self.levels
-        keys = iter(split_or_none(dropout_key, 2 * self.levels * blocks + 2))
         block = ResnetBlock if self.remat == "none" else nn.remat(ResnetBlock, policy=REMAT[self.remat])
         make = lambda level, name: block(  # noqa: E731
             self.width * 2**level, self.groups, self.dropout, self.dtype, name=name
         )
+        drops = iter(block_drops(dropout_key, self._pooled_shapes(h.shape), self.dropout, self.scan))
         kept = []
         for level in range(self.levels):
             for i in range(blocks):
-                h = make(level, f"down_{level}_{i}")(h, cond, next(keys))
+                h = make(level, f"down_{level}_{i}")(h, cond, next(drops))
             kept.append(h)
             h = max_pool(h)
-        h = self._middle(h, cond, [next(keys), next(keys)])
+        h = self._middle(h, cond, [next(drops), next(drops)])
         for level in reversed(range(self.levels)):
             width = self.width * 2**level
-            h = nn.ConvTranspose(width, (2, 2), (2, 2), dtype=self.dtype, name=f"unpool_{level}")(h)
+            h = Unpool(width, self.dtype, name=f"unpool_{level}")(h)
             h = jnp.concatenate([h, kept[level]], axis=-1)
             for i in range(blocks):
-                h = make(level, f"up_{level}_{i}")(h, cond, next(keys))
+                h = make(level, f"up_{level}_{i}")(h, cond, next(drops))
         return h
+
+    def _pooled_shapes(self, shape):
+        """Of the hidden arrays of all blocks, one after the other, for features of `shape`."""
+        b, height, width, _ = shape
+        sizes = [(b, height // 2**level, width // 2**level) for level in range(self.levels + 1)]
+        down = [(*sizes[level], self.width * 2**level) for level in range(self.levels)]
+        down = [shape for shape in down for _ in range(self.layers // self.levels)]
+        middle = (*sizes[-1], down[-1][-1])
+        return [*down, middle, middle, *reversed(down)]
 
 
 class DerivativeHead(nn.Module):
@@ -112,27 +123,28 @@ class DerivativeHead(nn.Module):
     out_groups: int
     dropout: float
     dtype: Any
+    scan: bool
 
     @nn.compact
     def __call__(self, h: jax.Array, cond: jax.Array, channels: int, dropout_key: jax.Array | None) -> jax.Array:
         # The U-Net's blocks split the same key.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
-        for i, block_key in enumerate(split_or_none(key, 2)):
-            h = ResnetBlock(h.shape[-1], self.groups, self.dropout, self.dtype, name=f"block_{i}")(h, cond, block_key)
+        for i, drop in enumerate(block_drops(key, [h.shape] * 2, self.dropout, self.scan)):
+            h = ResnetBlock(h.shape[-1], self.groups, self.dropout, self.dtype, name=f"block_{i}")(h, cond, drop)
         return to_image(h, self.out_groups, channels)
 
 
 def to_image(h: jax.Array, groups: int, channels: int) -> jax.Array:
     """[B, H, W, C] -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
-    return ImageConv(channels, name="conv_out")(nn.swish(group_norm(groups, jnp.float32, "norm_out")(h)))
+    return ImageConv(channels, name="conv_out")(GroupNorm(groups, jnp.float32, swish=True, name="norm_out")(h))
 
 
 class ImageConv(nn.Module):
     """3x3 convolution [B, H, W, C] -> [B, H, W, channels] with zeros around, for few channels, in full float32.
 
-    One product gives what a pixel adds to its nine neighbours, which are then summed. As a convolution, each of nine
-    taps would fill a TPU's 128 columns with 3 channels, six times over in this precision, and its three kernels take
-    the compiler a minute.
+    On accelerators one product gives what a pixel adds to its nine neighbours, which are then summed. As a convolution,
+    each of nine taps would fill a TPU's 128 columns with 3 channels, six times over in this precision, and its three
+    kernels take the compiler a minute. A CPU's compiler has a convolution ready, and takes seconds for the sum.
     """
 
     channels: int
@@ -142,10 +154,41 @@ class ImageConv(nn.Module):
         zeros = nn.initializers.zeros
         kernel = self.param("kernel", zeros, (3, 3, h.shape[-1], self.channels))
         bias = self.param("bias", zeros, (self.channels,))
-        by_tap = jnp.einsum("bhwc,ijcd->ijbhwd", h, kernel, precision=HIGHEST)
-        by_tap = jnp.pad(by_tap, [(0, 0)] * 3 + [(1, 1)] * 2 + [(0, 0)])
-        _, height, width, _ = h.shape
-        return bias + sum(by_tap[i, j, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+        return bias + jax.lax.platform_dependent(h, kernel, cpu=_convolve, default=_add_taps)
+
+
+def _convolve(h, kernel):
+    return jax.lax.conv_general_dilated(
+        h, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=HIGHEST
+    )
+
+
+def _add_taps(h, kernel):
+    by_tap = jnp.einsum("bhwc,ijcd->ijbhwd", h, kernel, precision=HIGHEST)
+    by_tap = jnp.pad(by_tap, [(0, 0)] * 3 + [(1, 1)] * 2 + [(0, 0)])
+    _, height, width, _ = h.shape
+    return sum(by_tap[i, j, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+
+
+class Unpool(nn.Module):
+    """[B, H, W, C] -> [B, 2 H, 2 W, width]: the transposed 2x2 convolution of stride 2.
+
+    Its windows do not overlap, so it is one product, of which each pixel gives four. As a convolution it is one over an
+    image that is zero at three pixels of four.
+    """
+
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (2, 2, h.shape[-1], self.width))
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        h, kernel, bias = (a.astype(self.dtype) for a in (h, kernel, bias))
+        # A convolution meets its kernel's last row first.
+        pixels = jnp.einsum("bhwc,ijcd->bhiwjd", h, kernel[::-1, ::-1]) + bias
+        b, height, width, _ = h.shape
+        return pixels.reshape(b, 2 * height, 2 * width, self.width)
 
 
 def max_pool(h: jax.Array) -> jax.Array:

@@ -61,9 +61,10 @@ def test_losses_and_gradients(reference):
     norms = reference.prefixed("gradnorm:")
     assert norms.keys() == reference.places.keys()
     ours = {name: np.linalg.norm(names.from_ours(grads, place)) for name, place in reference.places.items()}
+    whole = np.linalg.norm(list(norms.values()))
     for name, norm in norms.items():
         # With one channel a group some gradients vanish; both sides then show rounding alone.
-        np.testing.assert_allclose(ours[name], norm, rtol=5e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(ours[name], norm, rtol=5e-4, atol=1e-7 * whole, err_msg=name)
 
 
 def test_networks(reference):

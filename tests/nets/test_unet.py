@@ -1,12 +1,13 @@
 """The U-Net: one function of its parameters however it is computed."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffenc_jax.nets.embeddings import fourier_features, sinusoids
-from diffenc_jax.nets.unet import UNet, max_pool
+from diffenc_jax.nets.unet import ImageConv, UNet, Unpool, _add_taps, max_pool
 
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 KEY = jax.random.key(0)
@@ -144,3 +145,20 @@ def test_fourier_features_keep_a_channels_frequencies_together():
 def test_max_pool_takes_the_largest_of_four():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(max_pool(x)[0, :, :, 0], [[5, 7], [13, 15]])
+
+
+def test_unpool_is_a_transposed_convolution(inputs):
+    ours, theirs = Unpool(5, jnp.float32), nn.ConvTranspose(5, (2, 2), (2, 2))
+    params = noisy(theirs.init(KEY, inputs[0]))
+    fresh = ours.init(KEY, inputs[0])
+    jax.tree.map(np.testing.assert_array_equal, fresh, theirs.init(KEY, inputs[0]))
+    np.testing.assert_allclose(ours.apply(params, inputs[0]), theirs.apply(params, inputs[0]), atol=1e-6)
+
+
+def test_the_output_layer_is_a_convolution_on_every_platform(inputs):
+    ours, theirs = ImageConv(2), nn.Conv(2, (3, 3))
+    params = noisy(theirs.init(KEY, inputs[0]))
+    expected = theirs.apply(params, inputs[0])
+    np.testing.assert_allclose(ours.apply(params, inputs[0]), expected, atol=1e-6)
+    kernel, bias = params["params"]["kernel"], params["params"]["bias"]
+    np.testing.assert_allclose(bias + _add_taps(inputs[0], kernel), expected, atol=1e-6)
