@@ -25,7 +25,7 @@ from diffenc_jax.diffusion.ratio import best_cost, best_ratio
 from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
 from diffenc_jax.model import OPTIMAL, LossConfig, Model, Params
-from diffenc_jax.streams import stream
+from diffenc_jax.streams import gaussian, stream
 from diffenc_jax.train import sharding
 
 # The best times are chosen among the grid's points where that leaves each step this many intervals on average.
@@ -133,7 +133,7 @@ class Calibration:
         errors = jax.jit(partial(_errors_from, self._model))
         # One noise an image for all times: the costs are then smooth in t, and no choice of times can
         # gain from the luck of one of them.
-        eps = jax.random.normal(stream(self.settings.seed, "fit times"), x.shape)
+        eps = gaussian(stream(self.settings.seed, "fit times"), x.shape)
         for t in range(1, n):
             u = hosts.whole(errors(self._params, gammas, means, t, eps)).astype(np.float64)
             u[t:] = 0.0  # no steps: s must lie below t
@@ -154,7 +154,7 @@ class Calibration:
             # The last batch is filled up with pairs that count for nothing.
             step, count = np.minimum(pair // pairs, depth - 1), np.float32(pair < depth * pairs)
             x = self._values(pair)
-            eps = jax.random.normal(jax.random.fold_in(key, start), x.shape)
+            eps = gaussian(jax.random.fold_in(key, start), x.shape)
             total = self._add_errors(total, self._params, x, gamma, step, count, eps)
         return _mean(hosts.whole(total).astype(np.float64) / pairs, OPTIMAL[loss.variance_ratio])
 

@@ -22,6 +22,7 @@ from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Extrapolation, Instant, 
 from diffenc_jax.errors import InputError, lookup
 from diffenc_jax.nets.blocks import REMAT
 from diffenc_jax.nets.unet import UNet
+from diffenc_jax.streams import gaussian
 
 Params = Any
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -79,12 +80,14 @@ class Model:
         noise: Noise,
         dropout_key: jax.Array | None = None,
         at: Instant | Step | None = None,
+        at_ends: jax.Array | None = None,
     ) -> Terms:
         """One unbiased estimate of the bound for uint8 [B, H, W, C], nats an example, [B] a term.
 
-        `at`: the place on the path, if it is not where `noise.t` is by `self.at`.
+        `at`: the place on the path, if it is not where `noise.t` is by `self.at`. `at_ends`: uint8 [E, H, W, C], if
+        the terms at the end points, [E], are not of all images.
         """
-        return self._bound(losses.bound, self.predict_v, params, pixels, noise, dropout_key, at)
+        return self._bound(losses.bound, self.predict_v, params, pixels, noise, dropout_key, at, at_ends)
 
     def terms_and_derivative(
         self,
@@ -93,16 +96,18 @@ class Model:
         noise: Noise,
         dropout_key: jax.Array | None = None,
         at: Instant | Step | None = None,
+        at_ends: jax.Array | None = None,
     ) -> tuple[Terms, jax.Array | None]:
         """`terms`, and the squared error of the second head [B], summed over the dimensions; None where there is none.
 
         See `losses.bound_and_derivative`: the networks run once for both.
         """
         if not self.score.derivative:
-            return self.terms(params, pixels, noise, dropout_key, at), None
-        return self._bound(losses.bound_and_derivative, self.predict_both, params, pixels, noise, dropout_key, at)
+            return self.terms(params, pixels, noise, dropout_key, at, at_ends), None
+        both = losses.bound_and_derivative
+        return self._bound(both, self.predict_both, params, pixels, noise, dropout_key, at, at_ends)
 
-    def _bound(self, bound, predict, params, pixels, noise, dropout_key, at):
+    def _bound(self, bound, predict, params, pixels, noise, dropout_key, at, at_ends):
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         return bound(
             self.encoder(params, keys[0]),
@@ -113,6 +118,7 @@ class Model:
             self.spec.levels,
             self.at(params, noise.t) if at is None else at,
             noise,
+            at_ends,
         )
 
     def at(self, params: Params, t: jax.Array) -> Instant | Step:
@@ -137,11 +143,12 @@ class Model:
         """How the generative mean makes up for the encoder's drift over a step."""
         return EXTRAPOLATIONS[self.loss.extrapolation] if self.encoder_kind.drifts else still
 
-    def draw_noise(self, key: jax.Array, t: jax.Array) -> Noise:
-        """The Gaussian draws that go with times [B]."""
-        shape = (t.shape[0], *self.spec.shape)
+    def draw_noise(self, key: jax.Array, t: jax.Array, at_ends: int | None = None) -> Noise:
+        """The Gaussian draws that go with times [B]; for so many images at the end points, all by default."""
         key_0, key_t = jax.random.split(key)
-        return Noise(t, jax.random.normal(key_0, shape), jax.random.normal(key_t, shape))
+        batch, shape = t.shape[0], self.spec.shape
+        eps_0 = gaussian(key_0, (batch if at_ends is None else at_ends, *shape))
+        return Noise(t, eps_0, gaussian(key_t, (batch, *shape)))
 
     def log_weight(
         self,
@@ -170,8 +177,8 @@ class Model:
             self.predict_v(params),
             self.extrapolation,
             steps,
-            jax.random.normal(jax.random.fold_in(key, steps.depth), shape),
-            lambda step: jax.random.normal(jax.random.fold_in(key, step), shape),
+            gaussian(jax.random.fold_in(key, steps.depth), shape),
+            lambda step: gaussian(jax.random.fold_in(key, step), shape),
         )
         return decoder.nearest_pixel(u, self.spec.levels)
 

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "data": COMMON | {"config"},
     "stats": COMMON,
     "interop": COMMON | {"cli", "config", "data", "diffusion", "model", "nets", "train", "workdir"},
-    "model": COMMON | {"config", "diffusion", "nets"},
+    "model": COMMON | {"config", "diffusion", "nets", "streams"},
     "calibrate": COMMON | {"hosts", "config", "data", "diffusion", "model", "streams", "train"},
     "estimators": COMMON | {"calibrate", "config", "data", "diffusion", "model", "stats", "streams", "train"},
     "unfinished": {"hosts"},

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma, sum_dims
 from diffenc_jax.diffusion.steps import Extrapolation, Instant, Step
 
@@ -22,23 +22,30 @@ PredictBoth = Callable[[Float[Array, "b *d"], Float[Array, " b"]], tuple[Float[A
 
 
 class Noise(NamedTuple):
-    """All that is random in one evaluation of the bound; t in [0, 1) is the time, or says which step."""
+    """All that is random in one evaluation of the bound; t in [0, 1) is the time, or says which step.
+
+    eps_0 is for the images whose end points are looked at: all, or E of them.
+    """
 
     t: Float[Array, " b"]
-    eps_0: Float[Array, "b *d"]
+    eps_0: Float[Array, "e *d"]
     eps_t: Float[Array, "b *d"]
 
 
 class Terms(NamedTuple):
-    """The bound by term, nats an example."""
+    """The bound by term, nats an example; the two at the end points may be those of fewer images."""
 
-    reconstruction: Float[Array, " b"]
-    latent: Float[Array, " b"]
-    diffusion: Float[Array, " b"]
+    reconstruction: Float[Array, "*e"]
+    latent: Float[Array, "*e"]
+    diffusion: Float[Array, "*b"]
 
     @property
-    def total(self) -> Float[Array, " b"]:
+    def total(self) -> Float[Array, "*b"]:
         return self.reconstruction + self.latent + self.diffusion
+
+    def means(self) -> "Terms":
+        """Each term's mean, []."""
+        return Terms(*(term.mean() for term in self))
 
 
 def bound(
@@ -50,18 +57,15 @@ def bound(
     levels: int,
     at: Instant | Step,
     noise: Noise,
+    at_ends: UInt8[Array, "e *d"] | None = None,
 ) -> Terms:
     """One unbiased estimate of the bound, an example: at infinite depth where `at` is an instant.
 
-    The encoder is called once for both end points together, which are `ends` = (γ_0, γ_1), and
-    once more for the diffusion term.
+    `ends` = (γ_0, γ_1). `at_ends`: the images whose end points are looked at, a divisor of their number; all by
+    default.
     """
-    x = decoder.pixel_values(pixels, levels)
-    if isinstance(at, Instant):
-        term = continuous(encoder, predict_v, x, at, noise.eps_t)
-    else:
-        term = discrete(encoder, predict_v, extrapolation, x, at, noise.eps_t)
-    return _with_ends(encoder, ends, x, pixels, levels, noise.eps_0, term)
+    predict = lambda z_t, gamma_t: (predict_v(z_t, gamma_t), None)  # noqa: E731
+    return _bound(encoder, predict, ends, extrapolation, pixels, levels, at, noise, at_ends)[0]
 
 
 def bound_and_derivative(
@@ -73,40 +77,69 @@ def bound_and_derivative(
     levels: int,
     at: Instant | Step,
     noise: Noise,
+    at_ends: UInt8[Array, "e *d"] | None = None,
 ) -> tuple[Terms, Float[Array, " b"]]:
     """`bound`, and ‖slope - ŝ‖² [B], whose minimum is ŝ = E[slope | z_t], from one pass of the score network.
 
     The slope (dx_t/dγ) / σ_t² is a target: no gradient goes through it. At finite depth the bound has no use for
     it, and the encoder is called once more.
     """
-    x = decoder.pixel_values(pixels, levels)
-    if isinstance(at, Instant):
-        x_t, drift = encoder.mean_and_slope(x, at.gamma_t)
-        slope = drift
-    else:
-        x_t, drift = encoder.mean_and_quotient(x, at.gamma_s, at.gamma_t)
-        slope = encoder.mean_and_slope(x, at.gamma_t).drift
-    z_t, v = diffuse(x_t, at.gamma_t, noise.eps_t)
-    v_hat, slope_hat = predict_both(z_t, at.gamma_t)
-    wrong, x_hat = v - v_hat, image_from_velocity(z_t, v_hat, at.gamma_t)
-    if isinstance(at, Instant):
-        term = continuous_from(wrong, _residual(x_hat, drift, float(encoder.drifts), at.gamma_t), at)
-    else:
-        deviation = step_deviation_from(wrong, x_hat, drift, extrapolation, at.gamma_s, at.gamma_t)
-        term = _discrete_from(jnp.square(deviation), at)
-    terms = _with_ends(encoder, ends, x, pixels, levels, noise.eps_0, term)
+    terms, slope_hat, slope = _bound(encoder, predict_both, ends, extrapolation, pixels, levels, at, noise, at_ends)
+    if not isinstance(at, Instant):
+        slope = encoder.mean_and_slope(decoder.pixel_values(pixels, levels), at.gamma_t).drift
     return terms, sum_dims(jnp.square(jax.lax.stop_gradient(slope) - slope_hat))
 
 
-def _with_ends(encoder, ends, x, pixels, levels, eps_0, diffusion) -> Terms:
-    """The bound's terms at both end points, to the one between them."""
+def _bound(encoder, predict, ends, extrapolation, pixels, levels, at, noise, at_ends):
+    """The terms, what `predict` gives besides v̂, and the encoder's drift."""
+    x = decoder.pixel_values(pixels, levels)
+    (x_t, drift), x_0, x_1 = _encode(encoder, x, at, ends, at_ends, levels)
+    z_t, v = diffuse(x_t, at.gamma_t, noise.eps_t)
+    v_hat, besides = predict(z_t, at.gamma_t)
+    wrong, x_hat = v - v_hat, image_from_velocity(z_t, v_hat, at.gamma_t)
+    if isinstance(at, Instant):
+        diffusion = continuous_from(wrong, _residual(x_hat, drift, float(encoder.drifts), at.gamma_t), at)
+    else:
+        deviation = step_deviation_from(wrong, x_hat, drift, extrapolation, at.gamma_s, at.gamma_t)
+        diffusion = _discrete_from(jnp.square(deviation), at)
     gamma_0, gamma_1 = ends
-    x_0, x_1 = jnp.split(encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(ends), x.shape[0])), 2)
-    return Terms(
-        reconstruction=reconstruction(x_0, pixels, gamma_0, levels, eps_0),
-        latent=latent(x_1, gamma_1),
-        diffusion=diffusion,
-    )
+    of_ends = pixels if at_ends is None else at_ends
+    terms = Terms(reconstruction(x_0, of_ends, gamma_0, levels, noise.eps_0), latent(x_1, gamma_1), diffusion)
+    return terms, besides, drift
+
+
+def _encode(encoder, x, at, ends, at_ends, levels):
+    """x_t and its drift, [B, ...], and x_0 and x_1 of the images whose end points are looked at, [E, ...].
+
+    For fewer than all, the encoder is called once for all places, so that it is compiled once: B/E rows of x, then x_0
+    and x_1 of an image, and so on. A batch that is divided over devices in blocks stays so.
+    """
+    if at_ends is None:
+        x_0, x_1 = jnp.split(encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(ends), len(x))), 2)
+        return _encode_at(encoder, x, at), x_0, x_1
+
+    def join(rows, of_ends_0, of_ends_1):
+        rows = rows.reshape(len(at_ends), -1, *rows.shape[1:])
+        joined = jnp.concatenate([rows, of_ends_0[:, None], of_ends_1[:, None]], axis=1)
+        return joined.reshape(-1, *joined.shape[2:])
+
+    def part(joined):
+        joined = joined.reshape(len(at_ends), -1, *joined.shape[1:])
+        return joined[:, :-2].reshape(x.shape), joined[:, -2], joined[:, -1]
+
+    ends = [jnp.full(len(at_ends), gamma) for gamma in ends]
+    at = at._replace(gamma_t=join(at.gamma_t, *ends))
+    if isinstance(at, Step):
+        at = at._replace(gamma_s=join(at.gamma_s, *(gamma - 1.0 for gamma in ends)))  # of any steps that end there
+    x_ends = decoder.pixel_values(at_ends, levels)
+    (x_t, x_0, x_1), (drift, *_) = map(part, _encode_at(encoder, join(x, x_ends, x_ends), at))
+    return Encoding(x_t, drift), x_0, x_1
+
+
+def _encode_at(encoder, x, at):
+    if isinstance(at, Instant):
+        return encoder.mean_and_slope(x, at.gamma_t)
+    return encoder.mean_and_quotient(x, at.gamma_s, at.gamma_t)
 
 
 def reconstruction(

@@ -17,6 +17,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.estimators.base import Tables, pass_key
 from diffenc_jax.estimators.config import EvalConfig
 from diffenc_jax.model import LossConfig, Model, Params
+from diffenc_jax.streams import gaussian
 from diffenc_jax.train import sharding
 
 
@@ -103,7 +104,7 @@ def _estimate(
 
         def draw(place):
             each = jax.vmap(partial(jax.random.fold_in, data=place))(of_path)
-            return jax.vmap(partial(jax.random.normal, shape=model.spec.shape))(each)
+            return jax.vmap(partial(gaussian, shape=model.spec.shape))(each)
 
         return model.log_weight(params, pixels, steps, draw(steps.depth), draw)
 

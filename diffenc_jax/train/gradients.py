@@ -16,7 +16,7 @@ class Looked(NamedTuple):
 
     Attributes:
       objective: [] what is minimised: bits/dim, and the second head's mean squared error.
-      terms: nats [B] by term.
+      terms: nats by term, [B]; [E] at the end points.
       derivative: the second head's squared errors [B], summed over the dimensions; None without one.
       t: [B] the times, in the order of the terms.
     """
@@ -27,29 +27,47 @@ class Looked(NamedTuple):
     t: jax.Array
 
 
+def every(pixels: jax.Array, k: int, first: jax.Array) -> jax.Array | None:
+    """The images `first`, `first` + k, ... of [B, ...]; None, for all of them, where k is 1."""
+    if k == 1:
+        return None
+    return jax.lax.dynamic_index_in_dim(pixels.reshape(-1, k, *pixels.shape[1:]), first, axis=1, keepdims=False)
+
+
 def gradient(
-    model: Model, params: Params, pixels: jax.Array, noise: Noise, dropout_key: jax.Array, parts: int, devices: int
+    model: Model,
+    params: Params,
+    pixels: jax.Array,
+    noise: Noise,
+    dropout_key: jax.Array,
+    parts: int,
+    devices: int,
+    at_ends: jax.Array | None = None,
 ) -> tuple[Looked, Params]:
     """The gradient of the mean bits/dim of uint8 [B, H, W, C], as the mean over `parts` equal parts of the batch.
 
     Parts follow each other, so that the memory of one is enough. But for dropout, whose masks are drawn part by part,
     they change nothing but the order of summation. The batch is divided over `devices` in blocks, and a part takes as
     much of each block, so that every device works on every part.
+
+    `at_ends`: uint8 [E, H, W, C], a multiple of the parts; the terms at the end points are the mean over these images
+    alone, whose noise is `noise.eps_0`.
     """
     if parts == 1:
-        return _of_part(model, params, pixels, noise, dropout_key)
+        return _of_part(model, params, pixels, noise, dropout_key, at_ends)
 
     def split(x):
-        return x.reshape(devices, parts, -1, *x.shape[1:]).swapaxes(0, 1).reshape(parts, -1, *x.shape[1:])
+        blocks = math.gcd(devices, len(x) // parts)
+        return x.reshape(blocks, parts, -1, *x.shape[1:]).swapaxes(0, 1).reshape(parts, -1, *x.shape[1:])
 
     def add(total, part):
-        pixels, noise, number = part
-        looked, grads = _of_part(model, params, pixels, noise, jax.random.fold_in(dropout_key, number))
+        pixels, noise, at_ends, number = part
+        looked, grads = _of_part(model, params, pixels, noise, jax.random.fold_in(dropout_key, number), at_ends)
         return jax.tree.map(jnp.add, total, grads), looked
 
     # A loop's convolutions run on one thread of a CPU; where layers are unrolled for that, so are parts.
     unroll = 1 if model.score.scan else parts
-    batch = split(pixels), jax.tree.map(split, noise), jnp.arange(parts)
+    batch = *jax.tree.map(split, (pixels, noise, at_ends)), jnp.arange(parts)
     total, looked = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), batch, unroll=unroll)
     objective = looked.objective.mean()
     looked = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), looked._replace(objective=objective[None, None]))
@@ -57,11 +75,16 @@ def gradient(
 
 
 def _of_part(
-    model: Model, params: Params, pixels: jax.Array, noise: Noise, dropout_key: jax.Array
+    model: Model,
+    params: Params,
+    pixels: jax.Array,
+    noise: Noise,
+    dropout_key: jax.Array,
+    at_ends: jax.Array | None,
 ) -> tuple[Looked, Params]:
     def loss(params: Params, at: Any = None):
-        terms, derivative = model.terms_and_derivative(params, pixels, noise, dropout_key, at)
-        bpd = terms.total.mean() / (model.spec.dims * math.log(2))
+        terms, derivative = model.terms_and_derivative(params, pixels, noise, dropout_key, at, at_ends)
+        bpd = terms.means().total / (model.spec.dims * math.log(2))
         objective = bpd if derivative is None else bpd + derivative.mean() / model.spec.dims
         return objective, Looked(objective, terms, derivative, noise.t)
 

@@ -39,16 +39,17 @@ class Meter:
     def of_step(
         cls, terms: Terms, t: jax.Array, dims: int, grad_norm: jax.Array, derivative: jax.Array | None = None
     ) -> "Meter":
-        """One step's sums from the global batch's nats [B] by term and its times [B].
+        """One step's sums from the global batch's nats by term, [B], at the end points maybe fewer, and its times [B].
 
         `derivative`: with a second head, its squared errors [B], summed over the dimensions.
         """
-        bits = jnp.stack(terms) / (dims * math.log(2))
+        bits, averages = (jax.tree.map(lambda x: x / (dims * math.log(2)), t) for t in (terms, terms.means()))
+        averages = jnp.stack(averages)
         in_quarter = jnp.floor(t * QUARTERS)[None, :] == jnp.arange(QUARTERS)[:, None]
         return cls(
             steps=jnp.ones(()),
-            terms=bits.mean(axis=1) if derivative is None else jnp.append(bits.mean(axis=1), derivative.mean() / dims),
-            quarter=jnp.sum(jnp.where(in_quarter, bits[2], 0.0), axis=1),
+            terms=averages if derivative is None else jnp.append(averages, derivative.mean() / dims),
+            quarter=jnp.sum(jnp.where(in_quarter, bits.diffusion, 0.0), axis=1),
             quarter_examples=jnp.sum(in_quarter, axis=1, dtype=jnp.float32),
             grad_norm=grad_norm,
         )

@@ -11,11 +11,15 @@ from diffenc_jax.config import require
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`config.train`: how long, on how much at a time, in how many parts, and the optimizer's numbers."""
+    """`config.train`: how long, on how much at a time, in how many parts, and the optimizer's numbers.
+
+    `ends_every`: of how many images one has its end points looked at.
+    """
 
     steps: int
     batch_size: int
     accumulate: int
+    ends_every: int
     learning_rate: float
     warmup_steps: int
     b1: float
@@ -27,6 +31,7 @@ class TrainConfig:
     def __post_init__(self):
         require(self.steps >= 1, f"train.steps must be at least 1, not {self.steps}")
         require(self.accumulate >= 1, f"train.accumulate must be at least 1, not {self.accumulate}")
+        require(self.ends_every >= 1, f"train.ends_every must be at least 1, not {self.ends_every}")
         require(self.learning_rate > 0, f"train.learning_rate must be positive, not {self.learning_rate}")
         require(self.warmup_steps >= 0, f"train.warmup_steps must not be negative, but is {self.warmup_steps}")
         require(self.epsilon > 0, f"train.epsilon must be positive, not {self.epsilon}")

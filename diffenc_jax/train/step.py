@@ -1,5 +1,6 @@
 """One training step: pure, jitted once, its state donated."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -10,10 +11,10 @@ import optax
 from jax.sharding import Mesh
 
 from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.model import Model
+from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import at_step
 from diffenc_jax.train import sharding
-from diffenc_jax.train.gradients import gradient
+from diffenc_jax.train.gradients import every, gradient
 from diffenc_jax.train.metrics import Meter
 from diffenc_jax.train.optimizer import TrainConfig, make_optimizer
 from diffenc_jax.train.state import TrainState, init_state
@@ -29,10 +30,9 @@ class Report(NamedTuple):
 def train_step(
     model: Model,
     optimizer: optax.GradientTransformation,
-    ema_decay: float,
+    settings: TrainConfig,
     seed: int,
     log_every: int,
-    parts: int,
     devices: int,
     state: TrainState,
     pixels: jax.Array,
@@ -40,23 +40,27 @@ def train_step(
     """One step on a global batch uint8 [B, H, W, C], minimising bits/dim.
 
     With a second head its mean squared error is minimised besides, by its own parameters alone: it has no gradient
-    by any other. For `parts` and `devices` see `gradients.gradient`.
+    by any other. The end points, 0.5 % of the bound, are looked at in one of `settings.ends_every` images (in more of
+    a batch that this does not divide), in others at each step. For `devices` see `gradients.gradient`.
 
     All of its randomness comes from (seed, stream, state.step).
     """
-    t = antithetic(jax.random.uniform(at_step(seed, "time", state.step)), pixels.shape[0])
-    noise = model.draw_noise(at_step(seed, "noise", state.step), t)
+    batch, parts = pixels.shape[0], settings.accumulate
+    t = antithetic(jax.random.uniform(at_step(seed, "time", state.step)), batch)
+    k = math.gcd(settings.ends_every, batch // parts)
+    at_ends = every(pixels, k, first=state.step % k)
+    noise = model.draw_noise(at_step(seed, "noise", state.step), t, batch // k)
     dropout_key = at_step(seed, "dropout", state.step)
-    looked, grads = gradient(model, state.params, pixels, noise, dropout_key, parts, devices)
+    looked, grads = gradient(model, state.params, pixels, noise, dropout_key, parts, devices, at_ends)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = _norm(grads)
     metered = Meter.of_step(looked.terms, looked.t, model.spec.dims, grad_norm, looked.derivative)
     meter = state.meter.plus(metered, restart=state.step % log_every == 0)
     state = TrainState(
         step=state.step + 1,
         params=params,
-        ema=optax.incremental_update(params, state.ema, 1.0 - ema_decay),
+        ema=optax.incremental_update(params, state.ema, 1.0 - settings.ema_decay),
         opt_state=opt_state,
         meter=meter,
     )
@@ -69,8 +73,14 @@ def init_and_step(
     """The pure functions that a run on so many devices is made of: () -> its first state; (state, pixels) -> a step."""
     optimizer = make_optimizer(settings)
     init = partial(init_state, model, optimizer, seed)
-    step = partial(train_step, model, optimizer, settings.ema_decay, seed, log_every, settings.accumulate, devices)
+    step = partial(train_step, model, optimizer, settings, seed, log_every, devices)
     return init, step
+
+
+def _norm(tree: Params) -> jax.Array:
+    """The norm of all leaves together, as products, for which nothing need be compiled."""
+    squares = [jnp.tensordot(x, x, x.ndim, precision=jax.lax.Precision.HIGHEST) for x in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(squares))
 
 
 class Program(NamedTuple):

@@ -9,7 +9,7 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
 from diffenc_jax.diffusion.schedules import FixedLinear
-from diffenc_jax.diffusion.steps import Instant
+from diffenc_jax.diffusion.steps import Instant, Step, linear
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
 
@@ -123,3 +123,24 @@ def test_latent_keeps_its_digits_in_float32():
     sigma2 = 1 - alpha2
     exact = 0.5 * np.sum(alpha2 * x_1.astype(np.float64) ** 2 + sigma2 - np.log(sigma2) - 1)
     assert float(losses.latent(jnp.asarray(x_1), jnp.float32(GAMMA_1))[0]) == pytest.approx(exact, rel=5e-5)
+
+
+@pytest.mark.parametrize("encoder", [Identity(), Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))])
+@pytest.mark.parametrize("finite", [False, True])
+def test_end_points_of_some_images_average_to_those_of_all(x64, encoder, finite):
+    """Over all choices of one image in three; what lies between the end points is as it was."""
+    rng = np.random.RandomState(0)
+    pixels = jnp.asarray(rng.randint(0, 256, (6, 2, 3)).astype(np.uint8))
+    t, (eps_0, eps_t) = jnp.asarray(rng.uniform(size=6)), jnp.asarray(rng.normal(size=(2, 6, 2, 3)))
+    at = Step(schedule(0.8 * t), schedule(t), jnp.ones((6, 1, 1)), jnp.asarray(5.0)) if finite else instant(t)
+    ends = schedule(jnp.zeros(())), schedule(jnp.ones(()))
+    common = encoder, exact_velocity(jax.nn.sigmoid), ends, linear, pixels, 256, at
+    whole = losses.bound(*common, losses.Noise(t, eps_0, eps_t))
+    parts = [losses.bound(*common, losses.Noise(t, eps_0[i::3], eps_t), at_ends=pixels[i::3]) for i in range(3)]
+    for i, part in enumerate(parts):
+        np.testing.assert_allclose(part.diffusion, whole.diffusion, rtol=1e-9)
+        np.testing.assert_allclose(part.reconstruction, whole.reconstruction[i::3], rtol=1e-9)
+        np.testing.assert_allclose(part.latent, whole.latent[i::3], rtol=1e-9)
+    means = [part.means().total for part in parts]
+    assert float(sum(means) / 3) == pytest.approx(float(whole.total.mean()), rel=1e-12)
+    assert max(means) - min(means) > 1e-3

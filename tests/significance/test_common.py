@@ -20,7 +20,7 @@ class Seen(Exception):
 def seen(monkeypatch, tmp_path):
     """(arm, seed, step) -> the images, times and noise of that step's loss; nothing is compiled."""
 
-    def stop(self, params, pixels, noise, dropout_key=None, at=None):
+    def stop(self, params, pixels, noise, dropout_key=None, at=None, at_ends=None):
         raise Seen(pixels, *noise)
 
     monkeypatch.setattr(Model, "terms_and_derivative", stop)

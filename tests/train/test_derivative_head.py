@@ -112,7 +112,7 @@ def test_training_lowers_its_error_and_logs_it():
     still = lambda params: jax.tree_util.tree_map_with_path(lambda path, _: "derivative" not in str(path), params)  # noqa: E731
     optimizer = optax.chain(optax.adam(1e-2), optax.masked(optax.set_to_zero(), still))
     state = jax.jit(partial(init_state, model, optimizer, 0))()
-    step = jax.jit(partial(train_step, model, optimizer, 0.9, 0, 1, 1, 1))
+    step = jax.jit(partial(train_step, model, optimizer, tiny.settings(tiny.config()), 0, 1, 1))
     logged = []
     for _ in range(40):
         state, report = step(state, PIXELS)

@@ -14,7 +14,9 @@ SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
-    config = tiny.config("vdm", model__score__dropout=0.0, model__scan=scan, train__accumulate=parts)
+    config = tiny.config(
+        "vdm", model__score__dropout=0.0, model__scan=scan, train__accumulate=parts, train__ends_every=2
+    )
     init, step = init_and_step(build(config, SPEC), tiny.settings(config), config.seed, 1, devices=2)
     return jax.jit(step)(jax.jit(init)(), jnp.asarray(tiny.images(8)))
 

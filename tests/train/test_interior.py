@@ -74,7 +74,8 @@ def test_gradients_are_those_of_the_bound_and_of_the_square(example):
 def test_parts_of_a_batch_have_the_gradients_of_the_whole(example):
     params, noise, pixels = example
 
-    def terms_and_derivative(params, pixels, noise, dropout_key, place):
+    def terms_and_derivative(params, pixels, noise, dropout_key, place, at_ends):
+        assert at_ends is None
         return bound(params, at(params, noise.t) if place is None else place, noise, pixels), None
 
     model = SimpleNamespace(
