@@ -21,7 +21,7 @@ import numpy as np
 import records
 from absl import app, flags, logging
 
-from diffenc_jax import cli
+from diffenc_jax import cli, memory
 from diffenc_jax.config import check_sections, unpack
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.errors import InputError
@@ -91,8 +91,9 @@ def main(_: list[str]) -> None:
     traced = time.perf_counter()
     step = lowered.compile()
     compiled = time.perf_counter()
+    memory.give_back()
     seconds = records.spread("step_seconds", step_seconds(run, step, config.data.levels))
-    peak, memory = peak_bytes(), Memory.of(step)
+    peak, needed = peak_bytes(), Memory.of(step)
     flops = count(config, ImageSpec(run.pixels.shape[1:], config.data.levels)).flops_per_step
     rate = matmul_flops_per_second(config.model.dtype)
     record = {
@@ -107,8 +108,8 @@ def main(_: list[str]) -> None:
         **seconds,
         "timed_steps": STEPS.value,
         "peak_bytes": peak,
-        "state_bytes": memory.state,
-        "temporary_bytes": memory.temporaries,
+        "state_bytes": needed.state,
+        "temporary_bytes": needed.temporaries,
         "moved_bytes": Work.of(step).bytes,
         "flops_per_step": flops,
         "matmul_flops_per_second": rate,
@@ -119,4 +120,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    memory.use_huge_pages()  # as training does
     app.run(main, flags_parser=cli.parse)

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from diffenc_jax import cli
+from diffenc_jax import cli, memory
 from diffenc_jax.config import require
 from diffenc_jax.errors import InputError
 from diffenc_jax.workdir import replace
@@ -58,4 +58,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    memory.use_huge_pages()
     app.run(main, flags_parser=cli.parse)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from diffenc_jax import cli
+from diffenc_jax import cli, memory
 from diffenc_jax.errors import InputError, Interrupted, RunError
 
 MODE = flags.DEFINE_enum("mode", "train", ["train", "eval", "sample"], "What to do.")
@@ -67,4 +67,5 @@ def _keep_programs() -> None:
 
 
 if __name__ == "__main__":
+    memory.use_huge_pages()
     app.run(main, flags_parser=cli.parse)

@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "hosts": set(),
     "palette": set(),
     "environment": set(),
+    "memory": set(),
     "config": {"errors"},
     "workdir": {"config", "errors"},
     "nets": COMMON,
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     | {"config", "data", "environment", "estimators", "hosts", "model", "stats", "train", "unfinished", "workdir"},
     "sample": COMMON | {"config", "diffusion", "hosts", "model", "streams"},
     "train": COMMON
-    | {"config", "data", "diffusion", "environment", "evaluate", "hosts", "model", "streams", "workdir"},
+    | {"config", "data", "diffusion", "environment", "evaluate", "hosts", "memory", "model", "streams", "workdir"},
     "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
     "modes": COMMON
     | {
@@ -54,8 +55,8 @@ MAY_IMPORT = {
     "cli": COMMON | {"config", "workdir"},
     "tpu": COMMON | {"config"},
     "compile_check": COMMON | {"cli", "config", "data", "environment", "tpu", "train", "workdir"},
-    "costs": COMMON | {"cli", "config", "train", "workdir"},
-    "main": COMMON | {"cli", "modes"},
+    "costs": COMMON | {"cli", "config", "memory", "train", "workdir"},
+    "main": COMMON | {"cli", "memory", "modes"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -87,7 +87,7 @@ def measure(config: ConfigDict, timed_steps: int = 20) -> dict[str, Any]:
     trainer = Trainer(build(config, spec), config, dataset, mesh, workdirs.default_workdir(config))
     counts = count(config, spec)
     start = time.perf_counter()
-    step = trainer.program.step.lower(trainer.program.state, trainer.program.pixels).compile()
+    step = trainer.program.compiled()
     compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
     lower, median, upper = np.quantile(_seconds(trainer, step, timed_steps), (0.25, 0.5, 0.75)).tolist()
     return {

@@ -107,17 +107,18 @@ class _Run:
 
     def go(self, state: TrainState, start: int) -> tuple[TrainState, dict[str, Any]]:
         trainer, steps = self._trainer, self._trainer.settings.steps
+        train_step = trainer.program.compiled() if start < steps else None
         for done in range(start, steps):
             if done and done % trainer.evaluator.settings.every_steps == 0:
                 self._evaluate(done, state)
                 self._progress.resume(done)
-            state, report = trainer.program.step(state, trainer.batch(done))
+            state, report = train_step(state, trainer.batch(done))
             step = done + 1
             self._pending.append((step, report))
             self._collect(IN_FLIGHT)
             if done == start:
                 self._collect(0)
-                self._progress.resume(step)  # the first step was spent compiling
+                self._progress.resume(step)  # until here the time went into compiling
             stopping = self._shutdown.requested()
             if stopping or step == steps or step % trainer.saving.every_steps == 0:
                 self._collect(0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from diffenc_jax import memory
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import at_step
@@ -84,7 +85,7 @@ def _norm(tree: Params) -> jax.Array:
 
 
 class Program(NamedTuple):
-    """A run on a mesh: compiled when first called, or, by `lower`, without any of the mesh's devices at hand.
+    """A run on a mesh, none of whose devices need be at hand before it is called.
 
     Attributes:
       init: () -> the state before the first step.
@@ -96,6 +97,12 @@ class Program(NamedTuple):
     step: Callable[[TrainState, jax.Array], tuple[TrainState, Report]]
     state: TrainState
     pixels: jax.ShapeDtypeStruct
+
+    def compiled(self) -> jax.stages.Compiled:
+        """`step`, compiled; what the compiler took is given back to the system."""
+        step = self.step.lower(self.state, self.pixels).compile()
+        memory.give_back()
+        return step
 
 
 def make_program(model: Model, settings: TrainConfig, seed: int, log_every: int, mesh: Mesh) -> Program:
