@@ -29,7 +29,13 @@ ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {
 FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample")
 FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
 # Keys that runs of earlier versions lack, and the value by which those went: with it, a run is still the same run.
-LATER_KEYS = {"model.derivative_head": False, "data.stripes": 1, "train.accumulate": 1, "train.ends_every": 1}
+LATER_KEYS = {
+    "model.derivative_head": False,
+    "data.stripes": 1,
+    "train.accumulate": 1,
+    "train.ends_every": 1,
+    "train.time_sampling": "uniform",
+}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -79,6 +85,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
             batch_size=128,
             accumulate=1,  # parts that a batch is worked through in; see train/gradients.py
             ends_every=8,  # of how many images one has its end points looked at, 0.5 % of the bound; published: 1
+            time_sampling="uniform",  # or importance: by a density that follows the loss; see train/times.py
             learning_rate=2e-4,
             warmup_steps=100,
             b1=0.9,

@@ -48,16 +48,20 @@ DEFENSIVE = 0.05
 QUANTA = 4096
 
 
-def best_density(square: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def best_mass(square: Float[Array, " n"]) -> Float[Array, " n"]:
     """The mass of each cell for which an estimate of E f has the least variance, from E f² by cell.
 
     With t ~ q the variance is ∫ E f(t)² / q(t) dt - (E f)², least for q proportional to
     sqrt(E f(t)²). Mixed with the uniform density (`DEFENSIVE`), since the table is an estimate.
     """
-    root = np.sqrt(square)
-    best = root / root.sum() if root.sum() > 0 else np.full(len(root), 1 / len(root))
-    mass = (1 - DEFENSIVE) * best + DEFENSIVE / len(root)
-    quanta = np.maximum(np.round(mass * QUANTA), 1)
+    root = jnp.sqrt(square)
+    best = jnp.where(root.sum() > 0, root / root.sum(), 1 / len(root))
+    return (1 - DEFENSIVE) * best + DEFENSIVE / len(root)
+
+
+def best_density(square: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """`best_mass` in multiples of about 1 / `QUANTA`."""
+    quanta = np.maximum(np.round(np.asarray(best_mass(jnp.asarray(square)), np.float64) * QUANTA), 1)
     return quanta / quanta.sum()
 
 

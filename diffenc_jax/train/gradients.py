@@ -18,13 +18,15 @@ class Looked(NamedTuple):
       objective: [] what is minimised: bits/dim, and the second head's mean squared error.
       terms: nats by term, [B]; [E] at the end points.
       derivative: the second head's squared errors [B], summed over the dimensions; None without one.
-      t: [B] the times, in the order of the terms.
+      t: [B] the times, in the order of the terms, and
+      weight: [B] that of each diffusion term and of the second head's error.
     """
 
     objective: jax.Array
     terms: Terms
     derivative: jax.Array | None
     t: jax.Array
+    weight: jax.Array
 
 
 def every(pixels: jax.Array, k: int, first: jax.Array) -> jax.Array | None:
@@ -39,6 +41,7 @@ def gradient(
     params: Params,
     pixels: jax.Array,
     noise: Noise,
+    weight: jax.Array,
     dropout_key: jax.Array,
     parts: int,
     devices: int,
@@ -50,24 +53,26 @@ def gradient(
     they change nothing but the order of summation. The batch is divided over `devices` in blocks, and a part takes as
     much of each block, so that every device works on every part.
 
+    `weight`: [B] of the diffusion terms, 1/q(t) for times that have density q, and of the second head's errors.
     `at_ends`: uint8 [E, H, W, C], a multiple of the parts; the terms at the end points are the mean over these images
     alone, whose noise is `noise.eps_0`.
     """
     if parts == 1:
-        return _of_part(model, params, pixels, noise, dropout_key, at_ends)
+        return _of_part(model, params, pixels, noise, weight, dropout_key, at_ends)
 
     def split(x):
         blocks = math.gcd(devices, len(x) // parts)
         return x.reshape(blocks, parts, -1, *x.shape[1:]).swapaxes(0, 1).reshape(parts, -1, *x.shape[1:])
 
     def add(total, part):
-        pixels, noise, at_ends, number = part
-        looked, grads = _of_part(model, params, pixels, noise, jax.random.fold_in(dropout_key, number), at_ends)
+        pixels, noise, weight, at_ends, number = part
+        key = jax.random.fold_in(dropout_key, number)
+        looked, grads = _of_part(model, params, pixels, noise, weight, key, at_ends)
         return jax.tree.map(jnp.add, total, grads), looked
 
     # A loop's convolutions run on one thread of a CPU; where layers are unrolled for that, so are parts.
     unroll = 1 if model.score.scan else parts
-    batch = *jax.tree.map(split, (pixels, noise, at_ends)), jnp.arange(parts)
+    batch = *jax.tree.map(split, (pixels, noise, weight, at_ends)), jnp.arange(parts)
     total, looked = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), batch, unroll=unroll)
     objective = looked.objective.mean()
     looked = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), looked._replace(objective=objective[None, None]))
@@ -79,14 +84,17 @@ def _of_part(
     params: Params,
     pixels: jax.Array,
     noise: Noise,
+    weight: jax.Array,
     dropout_key: jax.Array,
     at_ends: jax.Array | None,
 ) -> tuple[Looked, Params]:
     def loss(params: Params, at: Any = None):
         terms, derivative = model.terms_and_derivative(params, pixels, noise, dropout_key, at, at_ends)
-        bpd = terms.means().total / (model.spec.dims * math.log(2))
-        objective = bpd if derivative is None else bpd + derivative.mean() / model.spec.dims
-        return objective, Looked(objective, terms, derivative, noise.t)
+        weighted = terms._replace(diffusion=weight * terms.diffusion)
+        objective = weighted.means().total / (model.spec.dims * math.log(2))
+        if derivative is not None:
+            objective += jnp.mean(weight * derivative) / model.spec.dims
+        return objective, Looked(objective, terms, derivative, noise.t, weight)
 
     if model.loss.depth is None and model.schedule.interior:
         return _with_interior_on_variance(model, loss, params, noise.t)

@@ -19,8 +19,8 @@ class Meter:
     Attributes:
       steps: [] number of steps.
       terms: [3] bits/dim by term, averaged over the batch; with a second head, its mean squared error is a fourth.
-      quarter: [4] sum of the examples' diffusion bits/dim by quarter of t, and
-      quarter_examples: [4] their number.
+      quarter: [4] weighted sum of the examples' diffusion bits/dim by quarter of t, and
+      quarter_examples: [4] their number, weighted too.
       grad_norm: [] global norm of the gradient.
     """
 
@@ -37,20 +37,30 @@ class Meter:
 
     @classmethod
     def of_step(
-        cls, terms: Terms, t: jax.Array, dims: int, grad_norm: jax.Array, derivative: jax.Array | None = None
+        cls,
+        terms: Terms,
+        t: jax.Array,
+        weight: jax.Array,
+        dims: int,
+        grad_norm: jax.Array,
+        derivative: jax.Array | None = None,
     ) -> "Meter":
         """One step's sums from the global batch's nats by term, [B], at the end points maybe fewer, and its times [B].
 
-        `derivative`: with a second head, its squared errors [B], summed over the dimensions.
+        `weight`: [B] of the diffusion terms. `derivative`: with a second head, its squared errors [B], summed over the
+        dimensions.
         """
-        bits, averages = (jax.tree.map(lambda x: x / (dims * math.log(2)), t) for t in (terms, terms.means()))
-        averages = jnp.stack(averages)
+        bits = weight * terms.diffusion / (dims * math.log(2))
+        means = terms._replace(diffusion=weight * terms.diffusion).means()
+        averages = jnp.stack(means) / (dims * math.log(2))
+        if derivative is not None:
+            averages = jnp.append(averages, jnp.mean(weight * derivative) / dims)
         in_quarter = jnp.floor(t * QUARTERS)[None, :] == jnp.arange(QUARTERS)[:, None]
         return cls(
             steps=jnp.ones(()),
-            terms=averages if derivative is None else jnp.append(averages, derivative.mean() / dims),
-            quarter=jnp.sum(jnp.where(in_quarter, bits.diffusion, 0.0), axis=1),
-            quarter_examples=jnp.sum(in_quarter, axis=1, dtype=jnp.float32),
+            terms=averages,
+            quarter=jnp.sum(jnp.where(in_quarter, bits, 0.0), axis=1),
+            quarter_examples=jnp.sum(jnp.where(in_quarter, weight, 0.0), axis=1),
             grad_norm=grad_norm,
         )
 
@@ -62,7 +72,7 @@ class Meter:
         """Averages, under the names they have in metrics.jsonl and TensorBoard; bits/dim, but for 'derivative'."""
         averages = np.asarray(self.terms, np.float64) / float(self.steps)
         terms, derivative = averages[: len(Terms._fields)], averages[len(Terms._fields) :]
-        quarters = np.asarray(self.quarter, np.float64) / np.maximum(self.quarter_examples, 1)
+        quarters = np.asarray(self.quarter, np.float64) / np.maximum(self.quarter_examples, 1e-9)
         return {
             "bpd": float(terms.sum()),
             **{name: float(value) for name, value in zip(Terms._fields, terms, strict=True)},

@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from diffenc_jax import memory
+from diffenc_jax.config import require
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import at_step
@@ -42,21 +43,23 @@ def train_step(
 
     With a second head its mean squared error is minimised besides, by its own parameters alone: it has no gradient
     by any other. The end points, 0.5 % of the bound, are looked at in one of `settings.ends_every` images (in more of
-    a batch that this does not divide), in others at each step. For `devices` see `gradients.gradient`.
+    a batch that this does not divide), in others at each step. Times are spread evenly over the batch, by the uniform
+    density or by that of `state.losses`, and weighted by its inverse. For `devices` see `gradients.gradient`.
 
     All of its randomness comes from (seed, stream, state.step).
     """
     batch, parts = pixels.shape[0], settings.accumulate
-    t = antithetic(jax.random.uniform(at_step(seed, "time", state.step)), batch)
+    s = antithetic(jax.random.uniform(at_step(seed, "time", state.step)), batch)
+    t, weight = (s, jnp.ones_like(s)) if state.losses is None else state.losses.density().at(s)
     k = math.gcd(settings.ends_every, batch // parts)
     at_ends = every(pixels, k, first=state.step % k)
     noise = model.draw_noise(at_step(seed, "noise", state.step), t, batch // k)
     dropout_key = at_step(seed, "dropout", state.step)
-    looked, grads = gradient(model, state.params, pixels, noise, dropout_key, parts, devices, at_ends)
+    looked, grads = gradient(model, state.params, pixels, noise, weight, dropout_key, parts, devices, at_ends)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     grad_norm = _norm(grads)
-    metered = Meter.of_step(looked.terms, looked.t, model.spec.dims, grad_norm, looked.derivative)
+    metered = Meter.of_step(looked.terms, looked.t, looked.weight, model.spec.dims, grad_norm, looked.derivative)
     meter = state.meter.plus(metered, restart=state.step % log_every == 0)
     state = TrainState(
         step=state.step + 1,
@@ -64,6 +67,7 @@ def train_step(
         ema=optax.incremental_update(params, state.ema, 1.0 - settings.ema_decay),
         opt_state=opt_state,
         meter=meter,
+        losses=None if state.losses is None else state.losses.plus(looked.t, looked.terms.diffusion),
     )
     return state, Report(jnp.isfinite(looked.objective) & jnp.isfinite(grad_norm), meter)
 
@@ -73,7 +77,11 @@ def init_and_step(
 ) -> tuple[Callable[[], TrainState], Callable[[TrainState, jax.Array], tuple[TrainState, Report]]]:
     """The pure functions that a run on so many devices is made of: () -> its first state; (state, pixels) -> a step."""
     optimizer = make_optimizer(settings)
-    init = partial(init_state, model, optimizer, seed)
+    require(
+        settings.time_sampling == "uniform" or not (model.loss.depth is None and model.schedule.interior),
+        "train.time_sampling=importance is for a fixed schedule: a learned one lowers the loss's variance itself",
+    )
+    init = partial(init_state, model, optimizer, seed, settings.time_sampling == "importance")
     step = partial(train_step, model, optimizer, settings, seed, log_every, devices)
     return init, step
 

@@ -56,7 +56,7 @@ def of_some(batch, first, parts=1, devices=1):
     pixels, noise = batch
     at_ends, eps_0 = (every(x, K, jnp.asarray(first)) for x in (pixels, noise.eps_0))
     noise = noise._replace(eps_0=eps_0)
-    return gradient(MODEL, PARAMS, pixels, noise, jax.random.key(0), parts, devices, at_ends)
+    return gradient(MODEL, PARAMS, pixels, noise, jnp.ones(BATCH), jax.random.key(0), parts, devices, at_ends)
 
 
 def assert_close(got, expected):
@@ -72,7 +72,7 @@ def test_every_image_has_its_turn():
 
 
 def test_the_gradient_is_that_of_all_on_average(batch):
-    looked, whole = gradient(MODEL, PARAMS, *batch, jax.random.key(0), 1, 1)
+    looked, whole = gradient(MODEL, PARAMS, *batch, jnp.ones(BATCH), jax.random.key(0), 1, 1)
     each = [of_some(batch, first) for first in range(K)]
     assert_close(jax.tree.map(lambda *leaves: sum(leaves) / K, *(grads for _, grads in each)), whole)
     objectives = [float(looked.objective) for looked, _ in each]

@@ -56,7 +56,7 @@ def test_gradients_are_those_of_the_bound_and_of_the_square(example):
     def loss(params, place=None):
         terms = bound(params, at(params, noise.t) if place is None else place, noise, pixels)
         objective = terms.total.mean() / BITS
-        return objective, Looked(objective, terms, None, noise.t)
+        return objective, Looked(objective, terms, None, noise.t, jnp.ones_like(noise.t))
 
     def square(params):
         return jnp.mean((loss(params)[1].terms.diffusion / BITS) ** 2)
@@ -86,9 +86,10 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(example):
         loss=SimpleNamespace(depth=None),
         score=SimpleNamespace(scan=True),
     )
-    looked, grads = gradient(model, params, pixels, noise, jax.random.key(0), parts=1, devices=1)
+    weight = jnp.ones(len(pixels))
+    looked, grads = gradient(model, params, pixels, noise, weight, jax.random.key(0), parts=1, devices=1)
     for devices, order in ((1, [0, 1, 2, 3, 4, 5, 6, 7]), (2, [0, 1, 4, 5, 2, 3, 6, 7])):
-        looked_at, got = gradient(model, params, pixels, noise, jax.random.key(0), parts=2, devices=devices)
+        looked_at, got = gradient(model, params, pixels, noise, weight, jax.random.key(0), parts=2, devices=devices)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), got, grads)
         np.testing.assert_allclose(looked_at.objective, looked.objective)
         # Half of either device's block makes a part.
@@ -117,7 +118,8 @@ def test_training_the_interior_lowers_the_variance_and_not_the_bound(example):
 
         def loss(params, place):
             nats = diffusion(params, place, x, noise)
-            return nats.mean() / BITS, Looked(nats.mean(), losses.Terms(0.0 * nats, 0.0 * nats, nats), None, noise.t)
+            terms = losses.Terms(0.0 * nats, 0.0 * nats, nats)
+            return nats.mean() / BITS, Looked(nats.mean(), terms, None, noise.t, jnp.ones_like(noise.t))
 
         _, grads = _with_interior_on_variance(MODEL, loss, params, noise.t)
         interior = {"network": grads["schedule"]["network"]}

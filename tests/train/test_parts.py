@@ -47,26 +47,30 @@ def test_impossible_numbers_are_refused(key, value):
 
 def test_meter_averages_what_it_was_given():
     rng = np.random.RandomState(0)
-    meter, all_bits, all_times, norms = Meter.empty(), [], [], []
+    meter, all_bits, all_times, all_weights, norms = Meter.empty(), [], [], [], []
     for k in range(3):
         nats, t, norm = rng.normal(size=(3, 8)).astype(np.float32), rng.uniform(size=8), rng.uniform()
-        step = Meter.of_step(Terms(*map(jnp.asarray, nats)), jnp.asarray(t), dims=5, grad_norm=jnp.float32(norm))
+        terms, weight = Terms(*map(jnp.asarray, nats)), jnp.asarray(rng.uniform(0.5, 2, size=8), jnp.float32)
+        step = Meter.of_step(terms, jnp.asarray(t), weight, dims=5, grad_norm=jnp.float32(norm))
         meter = meter.plus(step, restart=jnp.asarray(k == 0))
         all_bits.append(nats / (5 * np.log(2)))
         all_times.append(t)
+        all_weights.append(weight)
         norms.append(norm)
-    bits, times = np.concatenate(all_bits, 1), np.concatenate(all_times)
+    bits, times, weights = np.concatenate(all_bits, 1), np.concatenate(all_times), np.concatenate(all_weights)
+    bits[2] *= weights
     scalars = meter.scalars()
     assert scalars["bpd"] == pytest.approx(bits.sum(0).mean(), rel=1e-5)
     assert scalars["diffusion"] == pytest.approx(bits[2].mean(), rel=1e-5)
     assert scalars["grad_norm"] == pytest.approx(np.mean(norms), rel=1e-5)
     for i in range(4):
-        quarter = bits[2][(times >= i / 4) & (times < (i + 1) / 4)]
-        assert scalars[f"diffusion_quarter_{i + 1}"] == pytest.approx(quarter.mean(), rel=1e-5)
+        quarter = (times >= i / 4) & (times < (i + 1) / 4)
+        mean = bits[2][quarter].sum() / weights[quarter].sum()
+        assert scalars[f"diffusion_quarter_{i + 1}"] == pytest.approx(mean, rel=1e-5)
 
 
 def test_meter_restarts():
-    step = Meter.of_step(Terms(*[jnp.ones(4)] * 3), jnp.linspace(0, 0.9, 4), 1, jnp.ones(()))
+    step = Meter.of_step(Terms(*[jnp.ones(4)] * 3), jnp.linspace(0, 0.9, 4), jnp.ones(4), 1, jnp.ones(()))
     meter = step.plus(step, restart=jnp.asarray(False)).plus(step, restart=jnp.asarray(True))
     assert meter.scalars() == step.scalars()
 
