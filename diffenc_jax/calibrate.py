@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from scipy.interpolate import PchipInterpolator
 
 from diffenc_jax import hosts
 from diffenc_jax.config import require, unpack
@@ -109,6 +108,8 @@ class Calibration:
         Where the grid is too coarse for so many steps, the best coarser choice is refined by
         monotone interpolation, as the best density of times tends to a limit.
         """
+        from scipy.interpolate import PchipInterpolator  # a third of a second that training does not need
+
         per = loss.variance_ratio if loss.variance_ratio in OPTIMAL else None
         depth = min(loss.depth, self.settings.grid // INTERVALS_A_STEP)
         if (per, depth) not in self._best_times:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -25,7 +24,7 @@ from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, si
 Flow = Callable[[Float[Array, "b *d"], Float[Array, " b"]], Float[Array, "b *d"]]
 
 # Of third order: the fifth needs more evaluations for the same error, of networks that are not very smooth.
-SOLVER = diffrax.Bosh3()
+SOLVER = "Bosh3"
 MAX_STEPS = 10_000
 # In γ; where more is allowed, the second step is ten times as long.
 FIRST_STEP = 0.01
@@ -112,7 +111,7 @@ def ode_likelihood(
     rtol: float,
     atol: float,
     max_steps: int = MAX_STEPS,
-    solver: diffrax.AbstractERK = SOLVER,
+    solver: str = SOLVER,
 ) -> PathLikelihood:
     """log p(z_0) = log N(z_1; 0, I) + ∫ div u dγ, with dz/dγ = u from z_0 at γ_0 to z_1 at γ_1.
 
@@ -128,11 +127,14 @@ def ode_likelihood(
       divergence: one of `DIVERGENCES`.
       rtol, atol: relative and absolute tolerance of a step.
       max_steps: an example that needs more of them gets NaN.
-      solver: a Runge-Kutta method whose last stage is the next step's first.
+      solver: name of a Runge-Kutta method of diffrax whose last stage is the next step's first.
     """
+    import diffrax  # half a second that nothing else has to wait for
+
+    method = getattr(diffrax, solver)()
     solve = partial(
         diffrax.diffeqsolve,
-        solver=solver,
+        solver=method,
         t0=ends[0],
         t1=ends[1],
         dt0=jnp.asarray(FIRST_STEP, z_0.dtype),
@@ -145,12 +147,13 @@ def ode_likelihood(
     dims = z_0[0].size
     prior = 0.5 * (sum_dims(jnp.square(z_1)) + dims * math.log(2 * math.pi))
     # The first stage of a step is the last one of the step before, and is kept for another, shorter trial.
-    evaluations = 1 + (solver.tableau.num_stages - 1) * steps
+    evaluations = 1 + (method.tableau.num_stages - 1) * steps
     return PathLikelihood(jnp.where(solved, prior, jnp.nan), jnp.where(solved, -dims * per_dim, jnp.nan), evaluations)
 
 
 def _follow(solve, flow, divergence, z_0, probe):
     """z_1 [...], ∫ div u dγ / d [], steps tried [] and whether the end was reached [], for one z_0 [...]."""
+    import diffrax
 
     def rates(gamma, state, _):
         u, div = divergence(lambda z: flow(z[None], gamma[None])[0], state[0], probe)

@@ -84,7 +84,7 @@ class Ode:
             "kind": "ode",
             "model": f"the probability flow of {parts}, another model than the bound's",
             **vars(self._ode),
-            "solver": type(SOLVER).__name__,
+            "solver": SOLVER,
             "passes": self.passes,
             "replicates": self.replicates,
             "seed": self._settings.seed,
