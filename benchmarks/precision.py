@@ -44,7 +44,7 @@ def fourier_features(z: jax.Array, cycles: tuple[float, ...], of=embeddings.four
     return of(rounded(z), cycles)
 
 
-def group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, dtype, swish: bool) -> jax.Array:
+def group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, dtype, swish: bool, _) -> jax.Array:
     """With statistics in the dtype of the input."""
     norm = nn.GroupNorm(groups, epsilon=norms.EPSILON, dtype=dtype, force_float32_reductions=False)
     y = norm.apply({"params": {"scale": scale, "bias": bias}}, x)

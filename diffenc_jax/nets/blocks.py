@@ -34,22 +34,23 @@ def block_drops(key: jax.Array | None, shapes: list[tuple[int, ...]], rate: floa
 
 
 class ResnetBlock(nn.Module):
-    """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D]. For `drop` see `dropout`."""
+    """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D]. `drop`: see `dropout`; `recompute`: see `group_norm`."""
 
     width: int
     groups: int
     dropout: float
-    dtype: Any = jnp.float32
+    dtype: Any
+    recompute: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, cond: jax.Array, drop: jax.Array | None = None) -> jax.Array:
         conv = dict(kernel_size=(3, 3), dtype=self.dtype)
         zeros = nn.initializers.zeros
-        h = GroupNorm(self.groups, self.dtype, swish=True, name="norm_0")(x)
+        h = GroupNorm(self.groups, self.dtype, True, self.recompute, name="norm_0")(x)
         h = nn.Conv(self.width, **conv, name="conv_0")(h)
         shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, dtype=self.dtype, name="cond")(cond)
         h = h + shift[:, None, None, :]
-        h = GroupNorm(self.groups, self.dtype, swish=True, name="norm_1")(h)
+        h = GroupNorm(self.groups, self.dtype, True, self.recompute, name="norm_1")(h)
         h = dropout(h, self.dropout, drop)
         h = nn.Conv(self.width, **conv, kernel_init=zeros, name="conv_1")(h)
         if x.shape[-1] != self.width:
@@ -60,12 +61,13 @@ class ResnetBlock(nn.Module):
 class Attention(nn.Module):
     """One head over all positions of [B, H, W, C], residual; the softmax is taken in float32."""
 
-    dtype: Any = jnp.float32
+    dtype: Any
+    recompute: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
-        normed = GroupNorm(ATTENTION_GROUPS, self.dtype, name="norm")(x).reshape(b, h * w, c)
+        normed = GroupNorm(ATTENTION_GROUPS, self.dtype, recompute=self.recompute, name="norm")(x).reshape(b, h * w, c)
         query, key, value = (nn.Dense(c, dtype=self.dtype, name=name)(normed) for name in ("query", "key", "value"))
         scores = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
         weights = nn.softmax(scores / math.sqrt(c)).astype(self.dtype)
@@ -105,7 +107,7 @@ class Chain(nn.Module):
         Returns:
           The last block's output, and all blocks' outputs in the form of `skips`.
         """
-        block = ResnetBlock(self.width, self.groups, self.dropout, self.dtype, parent=None)
+        block = ResnetBlock(self.width, self.groups, self.dropout, self.dtype, self.remat == "none", parent=None)
         channels = h.shape[-1] + (0 if skips is None else skips[0].shape[-1])
         example = jnp.zeros((1, *h.shape[1:-1], channels), h.dtype)
 

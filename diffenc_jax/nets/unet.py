@@ -60,10 +60,11 @@ class UNet(nn.Module):
         return (out, second) if with_derivative else out
 
     def _middle(self, h, cond, drops):
-        width = h.shape[-1]
-        h = ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_0")(h, cond, drops[0])
-        h = Attention(self.dtype, name="attention")(h)
-        return ResnetBlock(width, self.mid_groups, self.dropout, self.dtype, name="mid_1")(h, cond, drops[1])
+        again = self.remat == "none"
+        block = h.shape[-1], self.mid_groups, self.dropout, self.dtype, again
+        h = ResnetBlock(*block, name="mid_0")(h, cond, drops[0])
+        h = Attention(self.dtype, again, name="attention")(h)
+        return ResnetBlock(*block, name="mid_1")(h, cond, drops[1])
 
     def _flat(self, h, cond, dropout_key):
         layers = self.layers
@@ -84,7 +85,7 @@ class UNet(nn.Module):
         blocks = self.layers // self.levels
         block = ResnetBlock if self.remat == "none" else nn.remat(ResnetBlock, policy=REMAT[self.remat])
         make = lambda level, name: block(  # noqa: E731
-            self.width * 2**level, self.groups, self.dropout, self.dtype, name=name
+            self.width * 2**level, self.groups, self.dropout, self.dtype, self.remat == "none", name=name
         )
         drops = iter(block_drops(dropout_key, self._pooled_shapes(h.shape), self.dropout, self.scan))
         kept = []
@@ -130,7 +131,8 @@ class DerivativeHead(nn.Module):
         # The U-Net's blocks split the same key.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
         for i, drop in enumerate(block_drops(key, [h.shape] * 2, self.dropout, self.scan)):
-            h = ResnetBlock(h.shape[-1], self.groups, self.dropout, self.dtype, name=f"block_{i}")(h, cond, drop)
+            block = ResnetBlock(h.shape[-1], self.groups, self.dropout, self.dtype, True, name=f"block_{i}")
+            h = block(h, cond, drop)
         return to_image(h, self.out_groups, channels)
 
 

@@ -25,7 +25,8 @@ def theirs(params, x):
 
 
 def ours(params, x):
-    return GroupNorm(GROUPS, jnp.float32, swish=True).apply(params, x)
+    again, kept = (GroupNorm(GROUPS, jnp.float32, True, recompute).apply(params, x) for recompute in (True, False))
+    return 0.5 * (again + kept)
 
 
 def test_it_is_the_formula(case):
