@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import records
-from absl import app, flags
+from absl import app, flags, logging
 
 from diffenc_jax import cli
 
@@ -58,6 +58,7 @@ def first_step_seconds(arguments: list[str], folder: Path) -> float:
 
 
 def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)
     before, config = records.earlier(), cli.CONFIG.value
     arguments = [arg for arg in sys.argv[1:] if not arg.startswith(OWN_FLAGS)]
     imports, cold, resumed = [], [], []
