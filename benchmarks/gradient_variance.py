@@ -18,31 +18,28 @@ import numpy as np
 from absl import logging
 
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model
 from diffenc_jax.streams import stream
 from diffenc_jax.train.batches import Batches
-from diffenc_jax.train.gradients import every, gradient
+from diffenc_jax.train.draws import draw
+from diffenc_jax.train.gradients import gradient
 from diffenc_jax.train.times import LossByTime
 from diffenc_jax.trained import Trained, open_trained
 
 RECIPES = {
-    "uniform times, all end points": ("uniform", 1),
-    "uniform times, end points of one in 8": ("uniform", 8),
-    "times by loss, all end points": ("importance", 1),
-    "times by loss, end points of one in 8": ("importance", 8),
+    "uniform times, all end points": (False, 1),
+    "uniform times, end points of one in 8": (False, 8),
+    "times by loss, all end points": (True, 1),
+    "times by loss, end points of one in 8": (True, 8),
 }
 
 
-def draw(model: Model, params, losses: LossByTime, pixels: jax.Array, key: jax.Array, sampling: str, ends_every: int):
+def look(model: Model, params, losses: LossByTime, pixels: jax.Array, key: jax.Array, by_loss: bool, ends_every: int):
     """The gradient, flat, and `losses` with what was seen."""
-    key_time, key_noise = jax.random.split(key)
-    s = antithetic(jax.random.uniform(key_time), len(pixels))
-    t, weight = losses.density().at(s) if sampling == "importance" else (s, jnp.ones_like(s))
     k = math.gcd(ends_every, len(pixels))
     first = jax.random.randint(jax.random.fold_in(key, 1), (), 0, k)
-    noise = model.draw_noise(key_noise, t, len(pixels) // k)
-    looked, grads = gradient(model, params, pixels, noise, weight, None, 1, 1, every(pixels, k, first))
+    drawn = draw(model, pixels, losses if by_loss else None, *jax.random.split(key), first, k)
+    looked, grads = gradient(model, params, drawn, None, parts=1, devices=1)
     flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
     return flat, losses.plus(looked.t, looked.terms.diffusion)
 
@@ -52,13 +49,13 @@ def squared_deviations(run: Trained, batches: int) -> dict[str, np.ndarray]:
     batch = Batches(run.dataset.splits["train"], run.config, run.mesh)
     keys = jax.random.split(stream(0, "gradient variance"), batches)
     losses, found = LossByTime.empty(), {}
-    for name, (sampling, ends_every) in RECIPES.items():
-        look = jax.jit(partial(draw, run.model, sampling=sampling, ends_every=ends_every))
+    for name, (by_loss, ends_every) in RECIPES.items():
+        look_at = jax.jit(partial(look, run.model, by_loss=by_loss, ends_every=ends_every))
         gradients = []
         for number, key in enumerate(keys):
-            flat, seen = look(run.params, losses, batch(number), key)
+            flat, seen = look_at(run.params, losses, batch(number), key)
             gradients.append(np.asarray(flat, np.float64))
-            losses = seen if sampling == "uniform" else losses  # the table is that of uniform times
+            losses = losses if by_loss else seen  # the table is that of uniform times
         gradients = np.stack(gradients)
         found[name] = np.sum((gradients - gradients.mean(axis=0)) ** 2, axis=1) * batches / (batches - 1)
     return found

@@ -43,6 +43,10 @@ class Terms(NamedTuple):
     def total(self) -> Float[Array, "*b"]:
         return self.reconstruction + self.latent + self.diffusion
 
+    def weighted(self, weight: Float[Array, "*b"]) -> "Terms":
+        """With the diffusion terms times `weight`, for times that are not uniform."""
+        return self._replace(diffusion=weight * self.diffusion)
+
     def means(self) -> "Terms":
         """Each term's mean, []."""
         return Terms(*(term.mean() for term in self))

@@ -6,6 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+# How times are drawn, in training and in evaluation: by a density that follows the loss, or by the uniform one.
+TIME_SAMPLING = ("importance", "uniform")
+
 
 def antithetic(u: Float[Array, ""], batch_size: int) -> Float[Array, " b"]:
     """t_j = (u + j / B) mod 1 for the global batch: each t uniform, together evenly spread.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import require, unpack
+from diffenc_jax.diffusion.times import TIME_SAMPLING
 from diffenc_jax.errors import lookup
 from diffenc_jax.model import DTYPES
 
-TIME_SAMPLING = ("importance", "uniform")
 NEWEST, ALL = "newest", "all"
 
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.diffusion.losses import Noise, Terms
+from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.model import Model, Params
+from diffenc_jax.train.draws import Draw
 
 
 class Looked(NamedTuple):
@@ -29,69 +30,42 @@ class Looked(NamedTuple):
     weight: jax.Array
 
 
-def every(pixels: jax.Array, k: int, first: jax.Array) -> jax.Array | None:
-    """The images `first`, `first` + k, ... of [B, ...]; None, for all of them, where k is 1."""
-    if k == 1:
-        return None
-    return jax.lax.dynamic_index_in_dim(pixels.reshape(-1, k, *pixels.shape[1:]), first, axis=1, keepdims=False)
-
-
 def gradient(
-    model: Model,
-    params: Params,
-    pixels: jax.Array,
-    noise: Noise,
-    weight: jax.Array,
-    dropout_key: jax.Array,
-    parts: int,
-    devices: int,
-    at_ends: jax.Array | None = None,
+    model: Model, params: Params, draw: Draw, dropout_key: jax.Array | None, parts: int, devices: int
 ) -> tuple[Looked, Params]:
-    """The gradient of the mean bits/dim of uint8 [B, H, W, C], as the mean over `parts` equal parts of the batch.
+    """The gradient of the mean bits/dim of a batch, as the mean over `parts` equal parts of the batch.
 
     Parts follow each other, so that the memory of one is enough. But for dropout, whose masks are drawn part by part,
     they change nothing but the order of summation. The batch is divided over `devices` in blocks, and a part takes as
     much of each block, so that every device works on every part.
-
-    `weight`: [B] of the diffusion terms, 1/q(t) for times that have density q, and of the second head's errors.
-    `at_ends`: uint8 [E, H, W, C], a multiple of the parts; the terms at the end points are the mean over these images
-    alone, whose noise is `noise.eps_0`.
     """
     if parts == 1:
-        return _of_part(model, params, pixels, noise, weight, dropout_key, at_ends)
+        return _of_part(model, params, draw, dropout_key)
 
     def split(x):
         blocks = math.gcd(devices, len(x) // parts)
         return x.reshape(blocks, parts, -1, *x.shape[1:]).swapaxes(0, 1).reshape(parts, -1, *x.shape[1:])
 
     def add(total, part):
-        pixels, noise, weight, at_ends, number = part
-        key = jax.random.fold_in(dropout_key, number)
-        looked, grads = _of_part(model, params, pixels, noise, weight, key, at_ends)
+        draw, number = part
+        looked, grads = _of_part(model, params, draw, jax.random.fold_in(dropout_key, number))
         return jax.tree.map(jnp.add, total, grads), looked
 
     # A loop's convolutions run on one thread of a CPU; where layers are unrolled for that, so are parts.
     unroll = 1 if model.score.scan else parts
-    batch = *jax.tree.map(split, (pixels, noise, weight, at_ends)), jnp.arange(parts)
-    total, looked = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), batch, unroll=unroll)
+    each = jax.tree.map(split, draw), jnp.arange(parts)
+    total, looked = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), each, unroll=unroll)
     objective = looked.objective.mean()
     looked = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), looked._replace(objective=objective[None, None]))
     return looked._replace(objective=objective), jax.tree.map(lambda x: x / parts, total)
 
 
-def _of_part(
-    model: Model,
-    params: Params,
-    pixels: jax.Array,
-    noise: Noise,
-    weight: jax.Array,
-    dropout_key: jax.Array,
-    at_ends: jax.Array | None,
-) -> tuple[Looked, Params]:
+def _of_part(model: Model, params: Params, draw: Draw, dropout_key: jax.Array | None) -> tuple[Looked, Params]:
+    pixels, noise, weight, at_ends = draw
+
     def loss(params: Params, at: Any = None):
         terms, derivative = model.terms_and_derivative(params, pixels, noise, dropout_key, at, at_ends)
-        weighted = terms._replace(diffusion=weight * terms.diffusion)
-        objective = weighted.means().total / (model.spec.dims * math.log(2))
+        objective = terms.weighted(weight).means().total / (model.spec.dims * math.log(2))
         if derivative is not None:
             objective += jnp.mean(weight * derivative) / model.spec.dims
         return objective, Looked(objective, terms, derivative, noise.t, weight)

@@ -50,16 +50,15 @@ class Meter:
         `weight`: [B] of the diffusion terms. `derivative`: with a second head, its squared errors [B], summed over the
         dimensions.
         """
-        bits = weight * terms.diffusion / (dims * math.log(2))
-        means = terms._replace(diffusion=weight * terms.diffusion).means()
-        averages = jnp.stack(means) / (dims * math.log(2))
+        bits = jax.tree.map(lambda nats: nats / (dims * math.log(2)), terms.weighted(weight))
+        averages = jnp.stack(bits.means())
         if derivative is not None:
             averages = jnp.append(averages, jnp.mean(weight * derivative) / dims)
         in_quarter = jnp.floor(t * QUARTERS)[None, :] == jnp.arange(QUARTERS)[:, None]
         return cls(
             steps=jnp.ones(()),
             terms=averages,
-            quarter=jnp.sum(jnp.where(in_quarter, bits, 0.0), axis=1),
+            quarter=jnp.sum(jnp.where(in_quarter, bits.diffusion, 0.0), axis=1),
             quarter_examples=jnp.sum(jnp.where(in_quarter, weight, 0.0), axis=1),
             grad_norm=grad_norm,
         )

@@ -7,9 +7,8 @@ import jax
 import optax
 
 from diffenc_jax.config import require
+from diffenc_jax.diffusion.times import TIME_SAMPLING
 from diffenc_jax.errors import lookup
-
-TIME_SAMPLING = ("uniform", "importance")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 
 from diffenc_jax import memory
 from diffenc_jax.config import require
-from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import at_step
 from diffenc_jax.train import sharding
-from diffenc_jax.train.gradients import every, gradient
+from diffenc_jax.train.draws import draw
+from diffenc_jax.train.gradients import gradient
 from diffenc_jax.train.metrics import Meter
 from diffenc_jax.train.optimizer import TrainConfig, make_optimizer
 from diffenc_jax.train.state import TrainState, init_state
@@ -48,14 +48,10 @@ def train_step(
 
     All of its randomness comes from (seed, stream, state.step).
     """
-    batch, parts = pixels.shape[0], settings.accumulate
-    s = antithetic(jax.random.uniform(at_step(seed, "time", state.step)), batch)
-    t, weight = (s, jnp.ones_like(s)) if state.losses is None else state.losses.density().at(s)
-    k = math.gcd(settings.ends_every, batch // parts)
-    at_ends = every(pixels, k, first=state.step % k)
-    noise = model.draw_noise(at_step(seed, "noise", state.step), t, batch // k)
-    dropout_key = at_step(seed, "dropout", state.step)
-    looked, grads = gradient(model, state.params, pixels, noise, weight, dropout_key, parts, devices, at_ends)
+    time_key, noise_key, dropout_key = (at_step(seed, name, state.step) for name in ("time", "noise", "dropout"))
+    k = math.gcd(settings.ends_every, len(pixels) // settings.accumulate)
+    drawn = draw(model, pixels, state.losses, time_key, noise_key, state.step, k)
+    looked, grads = gradient(model, state.params, drawn, dropout_key, settings.accumulate, devices)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     grad_norm = _norm(grads)

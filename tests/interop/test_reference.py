@@ -64,7 +64,7 @@ def test_losses_and_gradients(reference):
     whole = np.linalg.norm(list(norms.values()))
     for name, norm in norms.items():
         # With one channel a group some gradients vanish; both sides then show rounding alone.
-        np.testing.assert_allclose(ours[name], norm, rtol=5e-4, atol=1e-7 * whole, err_msg=name)
+        np.testing.assert_allclose(ours[name], norm, rtol=5e-4, atol=max(1e-6, 1e-8 * whole), err_msg=name)
 
 
 def test_networks(reference):

@@ -14,7 +14,8 @@ from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.diffusion.steps import Instant, linear
 from diffenc_jax.errors import InputError
-from diffenc_jax.train.gradients import every, gradient
+from diffenc_jax.train.draws import Draw, every
+from diffenc_jax.train.gradients import gradient
 from tests import tiny
 from tests.diffusion.test_losses import exact_velocity
 
@@ -56,7 +57,7 @@ def of_some(batch, first, parts=1, devices=1):
     pixels, noise = batch
     at_ends, eps_0 = (every(x, K, jnp.asarray(first)) for x in (pixels, noise.eps_0))
     noise = noise._replace(eps_0=eps_0)
-    return gradient(MODEL, PARAMS, pixels, noise, jnp.ones(BATCH), jax.random.key(0), parts, devices, at_ends)
+    return gradient(MODEL, PARAMS, Draw(pixels, noise, jnp.ones(BATCH), at_ends), jax.random.key(0), parts, devices)
 
 
 def assert_close(got, expected):
@@ -72,7 +73,7 @@ def test_every_image_has_its_turn():
 
 
 def test_the_gradient_is_that_of_all_on_average(batch):
-    looked, whole = gradient(MODEL, PARAMS, *batch, jnp.ones(BATCH), jax.random.key(0), 1, 1)
+    looked, whole = gradient(MODEL, PARAMS, Draw(*batch, jnp.ones(BATCH)), jax.random.key(0), 1, 1)
     each = [of_some(batch, first) for first in range(K)]
     assert_close(jax.tree.map(lambda *leaves: sum(leaves) / K, *(grads for _, grads in each)), whole)
     objectives = [float(looked.objective) for looked, _ in each]

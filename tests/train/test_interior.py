@@ -14,6 +14,7 @@ from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.schedules import Monotone
 from diffenc_jax.diffusion.steps import Instant, linear
+from diffenc_jax.train.draws import Draw
 from diffenc_jax.train.gradients import Looked, _with_interior_on_variance, gradient
 from tests.diffusion.test_losses import exact_velocity
 
@@ -86,10 +87,10 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(example):
         loss=SimpleNamespace(depth=None),
         score=SimpleNamespace(scan=True),
     )
-    weight = jnp.ones(len(pixels))
-    looked, grads = gradient(model, params, pixels, noise, weight, jax.random.key(0), parts=1, devices=1)
+    draw = Draw(pixels, noise, jnp.ones(len(pixels)))
+    looked, grads = gradient(model, params, draw, jax.random.key(0), parts=1, devices=1)
     for devices, order in ((1, [0, 1, 2, 3, 4, 5, 6, 7]), (2, [0, 1, 4, 5, 2, 3, 6, 7])):
-        looked_at, got = gradient(model, params, pixels, noise, weight, jax.random.key(0), parts=2, devices=devices)
+        looked_at, got = gradient(model, params, draw, jax.random.key(0), parts=2, devices=devices)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), got, grads)
         np.testing.assert_allclose(looked_at.objective, looked.objective)
         # Half of either device's block makes a part.
