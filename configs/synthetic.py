@@ -9,7 +9,7 @@ diffenc's training. No depth has its parameters: vdm has 6 % fewer with one laye
 
 from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
 
-ALL_ARMS = ARMS | {"vdm-flops": ARMS["vdm"] | {"train.steps": 5814}}
+ALL_ARMS = ARMS | {"vdm-flops": ARMS["vdm"] | {"train.steps": 5821}}
 
 
 def get_config(arm="diffenc"):

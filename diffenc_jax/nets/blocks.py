@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import linear_call
 
-from diffenc_jax.nets.apart import apart
+from diffenc_jax.nets.apart import apart, unknown
+from diffenc_jax.nets.conv import Conv
 from diffenc_jax.nets.dropout import dropout, masks
 from diffenc_jax.nets.norms import GroupNorm
 
 ATTENTION_GROUPS = 32
-PRODUCTS = ("conv_general_dilated", "dot_general")
+PRODUCTS = ("custom_jvp_call", "dot_general")  # the first is `convolve`
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
@@ -44,15 +45,14 @@ class ResnetBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, cond: jax.Array, drop: jax.Array | None = None) -> jax.Array:
-        conv = dict(kernel_size=(3, 3), dtype=self.dtype)
         zeros = nn.initializers.zeros
         h = GroupNorm(self.groups, self.dtype, True, self.recompute, name="norm_0")(x)
-        h = nn.Conv(self.width, **conv, name="conv_0")(h)
+        h = Conv(self.width, self.dtype, name="conv_0")(h)
         shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, dtype=self.dtype, name="cond")(cond)
         h = h + shift[:, None, None, :]
         h = GroupNorm(self.groups, self.dtype, True, self.recompute, name="norm_1")(h)
         h = dropout(h, self.dropout, drop)
-        h = nn.Conv(self.width, **conv, kernel_init=zeros, name="conv_1")(h)
+        h = Conv(self.width, self.dtype, zeros, name="conv_1")(h)
         if x.shape[-1] != self.width:
             x = nn.Dense(self.width, dtype=self.dtype, name="shortcut")(x)
         return x + h
@@ -141,12 +141,14 @@ class Chain(nn.Module):
 def unstack(tree: Any, num: int) -> list[Any]:
     """The rows of every leaf's leading axis, of length `num`; their gradient is one stack."""
     leaves, structure = jax.tree.flatten(tree)
+    places = unknown(range(num), of=leaves[0])
 
-    def rows(leaves):
-        return [[part[0] for part in jnp.split(leaf, num)] for leaf in leaves]
+    def rows(taken):
+        places, leaves = taken
+        return [[jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False) for i in places] for leaf in leaves]
 
     def stack(_, columns):
         return [jnp.stack(column) for column in columns]
 
-    columns = linear_call(lambda _, leaves: apart(rows, leaves), stack, (), leaves)
+    columns = linear_call(lambda places, leaves: apart(rows, (places, leaves)), stack, places, leaves)
     return [structure.unflatten(row) for row in zip(*columns, strict=True)]

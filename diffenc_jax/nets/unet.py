@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.nets.blocks import REMAT, Attention, Chain, ResnetBlock, block_drops
+from diffenc_jax.nets.conv import Conv
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
 from diffenc_jax.nets.norms import GroupNorm
 
@@ -49,7 +50,7 @@ class UNet(nn.Module):
         """The output; and the second head's, `with_derivative`, which without is not computed."""
         cond = TimeEmbedding(self.width, name="time")(time)
         h = fourier_features(x, self.cycles) if self.cycles else x
-        h = nn.Conv(self.width, (3, 3), dtype=self.dtype, name="conv_in")(h)
+        h = Conv(self.width, self.dtype, name="conv_in")(h)
         body = self._pooled if self.levels else self._flat
         h = body(h, cond, dropout_key)
         out = to_image(h, self.out_groups, x.shape[-1])

@@ -46,7 +46,7 @@ def count(config: ConfigDict, spec: ImageSpec) -> Counts:
     The FLOPs are what XLA's cost analysis finds in the step as it is written, two for a multiply-add: loss,
     gradient, optimizer, moving average and meter. It counts a loop's body once, so the layers are unrolled, and
     nothing is recomputed: these are the model's FLOPs, whatever `model.scan` and `model.remat` say. The program is
-    the CPU's, so that the number is the same on every platform.
+    that of accelerators, so that the number is the same on every platform, and a CPU's loops are not in it.
 
     Raises:
       InputError: `config` makes no model for such images, or cannot be trained.
@@ -58,7 +58,8 @@ def count(config: ConfigDict, spec: ImageSpec) -> Counts:
     state = jax.eval_shape(init)
     pixels = jax.ShapeDtypeStruct((settings.batch_size, *spec.shape), np.uint8)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        flops = jax.jit(step).lower(state, pixels).cost_analysis()["flops"]
+        lowered = jax.jit(step).trace(state, pixels).lower(lowering_platforms=("tpu",))
+    flops = lowered.cost_analysis()["flops"]
     params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}
     return Counts(params, flops)
 
