@@ -212,8 +212,12 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     """'key: ours, not theirs' for every identifying key that differs."""
     a, b = identity(ours), identity(theirs)
     missing = object()
+
+    def shown(values, key):
+        return values.get(key, LATER_KEYS.get(key, "(absent)"))
+
     return [
-        f"{key}={a.get(key, '(absent)')} (there {b.get(key, '(absent)')})"
+        f"{key}={shown(a, key)} (there {shown(b, key)})"
         for key in sorted(a.keys() | b.keys())
         if a.get(key, missing) != b.get(key, missing)
     ]

@@ -22,7 +22,9 @@ import pytest
 # Compilation, not arithmetic, is what the tests' time goes into. Processes that tests start compile as ever.
 _flags = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"{_flags or ''} --xla_backend_optimization_level=0"
-jax.devices()  # reads the flags
+jax.devices()  # reads the flags, as
+import diffenc_jax.train.step  # noqa: F401  # does
+
 os.environ.pop("XLA_FLAGS")
 if _flags is not None:
     os.environ["XLA_FLAGS"] = _flags

@@ -130,5 +130,5 @@ def test_a_run_of_before_is_still_the_same_run():
     assert config_hash(before) == config_hash(now)
     assert differences(now, before) == []
     assert config_hash(with_head) != config_hash(now)
-    assert differences(with_head, before) == ["model.derivative_head=True (there (absent))"]
+    assert differences(with_head, before) == ["model.derivative_head=True (there False)"]
     assert build(tiny.config(), SPEC) == built(False)
