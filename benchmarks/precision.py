@@ -25,7 +25,7 @@ from flax import linen as nn
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.evaluate import Evaluator
-from diffenc_jax.nets import embeddings, norms, unet
+from diffenc_jax.nets import conv, embeddings, norms, unet
 from diffenc_jax.trained import Trained, open_trained
 
 
@@ -56,7 +56,7 @@ def output_layer() -> Iterator[None]:
     """With its input and output in bfloat16."""
 
     def call(next_call, args, kwargs, context):
-        if isinstance(context.module, unet.ImageConv):
+        if isinstance(context.module, conv.ImageConv):
             return rounded(next_call(rounded(args[0]), **kwargs))
         return next_call(*args, **kwargs)
 

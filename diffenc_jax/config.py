@@ -211,13 +211,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """'key: ours, not theirs' for every identifying key that differs."""
     a, b = identity(ours), identity(theirs)
-    missing = object()
-
-    def shown(values, key):
-        return values.get(key, LATER_KEYS.get(key, "(absent)"))
-
-    return [
-        f"{key}={shown(a, key)} (there {shown(b, key)})"
-        for key in sorted(a.keys() | b.keys())
-        if a.get(key, missing) != b.get(key, missing)
-    ]
+    missing = {key: LATER_KEYS.get(key, "(absent)") for key in a.keys() | b.keys()}
+    pairs = [(key, (missing | a)[key], (missing | b)[key]) for key in sorted(missing)]
+    return [f"{key}={here} (there {there})" for key, here, there in pairs if here != there]

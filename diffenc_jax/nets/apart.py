@@ -13,7 +13,7 @@ def apart(f: Callable[[Any], Any], x: Any) -> Any:
     XLA would else fuse slices of one array with what takes each, and compile for every layer anew what alike layers can
     share: for 8 layers a quarter of all that it compiles. Both sides of a condition are the same; it does not look.
     """
-    return jax.lax.cond(jax.tree.leaves(x)[-1].ravel()[0] > 0, f, f, x)
+    return jax.lax.cond(jax.tree.leaves(x)[0].ravel()[0] > 0, f, f, x)
 
 
 def unknown(numbers: Iterable[int], of: jax.Array) -> list[jax.Array]:

@@ -144,11 +144,11 @@ def unstack(tree: Any, num: int) -> list[Any]:
     places = unknown(range(num), of=leaves[0])
 
     def rows(taken):
-        places, leaves = taken
+        leaves, places = taken
         return [[jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False) for i in places] for leaf in leaves]
 
     def stack(_, columns):
         return [jnp.stack(column) for column in columns]
 
-    columns = linear_call(lambda places, leaves: apart(rows, (places, leaves)), stack, places, leaves)
+    columns = linear_call(lambda places, leaves: apart(rows, (leaves, places)), stack, places, leaves)
     return [structure.unflatten(row) for row in zip(*columns, strict=True)]

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.nets.blocks import REMAT, Attention, Chain, ResnetBlock, block_drops
-from diffenc_jax.nets.conv import Conv
-from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
+from diffenc_jax.nets.conv import Conv, ImageConv
+from diffenc_jax.nets.embeddings import TimeEmbedding, fourier_features
 from diffenc_jax.nets.norms import GroupNorm
 
 
@@ -140,37 +140,6 @@ class DerivativeHead(nn.Module):
 def to_image(h: jax.Array, groups: int, channels: int) -> jax.Array:
     """[B, H, W, C] -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
     return ImageConv(channels, name="conv_out")(GroupNorm(groups, jnp.float32, swish=True, name="norm_out")(h))
-
-
-class ImageConv(nn.Module):
-    """3x3 convolution [B, H, W, C] -> [B, H, W, channels] with zeros around, for few channels, in full float32.
-
-    On accelerators one product gives what a pixel adds to its nine neighbours, which are then summed. As a convolution,
-    each of nine taps would fill a TPU's 128 columns with 3 channels, six times over in this precision, and its three
-    kernels take the compiler a minute. A CPU's compiler has a convolution ready, and takes seconds for the sum.
-    """
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, h: jax.Array) -> jax.Array:
-        zeros = nn.initializers.zeros
-        kernel = self.param("kernel", zeros, (3, 3, h.shape[-1], self.channels))
-        bias = self.param("bias", zeros, (self.channels,))
-        return bias + jax.lax.platform_dependent(h, kernel, cpu=_convolve, default=_add_taps)
-
-
-def _convolve(h, kernel):
-    return jax.lax.conv_general_dilated(
-        h, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=HIGHEST
-    )
-
-
-def _add_taps(h, kernel):
-    by_tap = jnp.einsum("bhwc,ijcd->ijbhwd", h, kernel, precision=HIGHEST)
-    by_tap = jnp.pad(by_tap, [(0, 0)] * 3 + [(1, 1)] * 2 + [(0, 0)])
-    _, height, width, _ = h.shape
-    return sum(by_tap[i, j, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
 
 
 class Unpool(nn.Module):

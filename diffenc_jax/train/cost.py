@@ -58,8 +58,7 @@ def count(config: ConfigDict, spec: ImageSpec) -> Counts:
     state = jax.eval_shape(init)
     pixels = jax.ShapeDtypeStruct((settings.batch_size, *spec.shape), np.uint8)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        lowered = jax.jit(step).trace(state, pixels).lower(lowering_platforms=("tpu",))
-    flops = lowered.cost_analysis()["flops"]
+        flops = jax.jit(step).trace(state, pixels).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
     params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}
     return Counts(params, flops)
 

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.nets.conv import ImageConv, _add_taps
 from diffenc_jax.nets.embeddings import fourier_features, sinusoids
-from diffenc_jax.nets.unet import ImageConv, UNet, Unpool, _add_taps, max_pool
+from diffenc_jax.nets.unet import UNet, Unpool, max_pool
 
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 KEY = jax.random.key(0)
