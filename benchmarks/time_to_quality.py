@@ -21,14 +21,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from diffenc_jax import cli, environment, memory
-from diffenc_jax.config import unpack, with_changes
+from diffenc_jax.config import with_changes
 from diffenc_jax.data.dataset import load
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import ImageSpec, Model, build
 from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import Batches, needed
-from diffenc_jax.train.loop import LogConfig
-from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.step import make_program
 
 OUT = flags.DEFINE_string("out", None, "Folder for what is found.", required=True)
@@ -43,8 +41,7 @@ class Training:
 
     def __init__(self, config: ConfigDict, model: Model, images: np.ndarray):
         mesh = sharding.make_mesh(1, jax.devices()[:1])
-        log_every = unpack(LogConfig, config.log, "log").every_steps
-        program = make_program(model, unpack(TrainConfig, config.train, "train"), config.seed, log_every, mesh)
+        program = make_program(model, config, mesh)
         self._step, self._batch = program.compiled(), Batches(images, config, mesh)
         self.state, self.seconds = program.init(), 0.0
 
@@ -115,5 +112,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    memory.use_huge_pages()
+    memory.prepare()
     app.run(main, flags_parser=cli.parse)

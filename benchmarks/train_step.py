@@ -22,15 +22,13 @@ import records
 from absl import app, flags, logging
 
 from diffenc_jax import cli, memory
-from diffenc_jax.config import check_sections, unpack
+from diffenc_jax.config import check_sections
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.errors import InputError
 from diffenc_jax.model import DTYPES, ImageSpec, build
 from diffenc_jax.train import sharding
 from diffenc_jax.train.compiled import Memory, Work
 from diffenc_jax.train.cost import WARM_UP_STEPS, count
-from diffenc_jax.train.loop import LogConfig
-from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.step import Program, make_program
 
 STEPS = flags.DEFINE_integer("steps", 20, "How many steps are timed.", lower_bound=1)
@@ -41,9 +39,7 @@ def program(config) -> Program:
     """On one device; raises InputError where `config` cannot be trained."""
     check_sections(config)
     spec = ImageSpec(image_shape(config), config.data.levels)
-    mesh = sharding.make_mesh(1, jax.devices()[:1])
-    log_every = unpack(LogConfig, config.log, "log").every_steps
-    return make_program(build(config, spec), unpack(TrainConfig, config.train, "train"), config.seed, log_every, mesh)
+    return make_program(build(config, spec), config, sharding.make_mesh(1, jax.devices()[:1]))
 
 
 def step_seconds(program: Program, step: jax.stages.Compiled, levels: int) -> list[float]:
@@ -120,5 +116,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    memory.use_huge_pages()  # as training does
+    memory.prepare()  # as training does
     app.run(main, flags_parser=cli.parse)

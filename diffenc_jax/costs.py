@@ -58,5 +58,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    memory.use_huge_pages()
+    memory.prepare()
     app.run(main, flags_parser=cli.parse)

@@ -67,5 +67,5 @@ def _keep_programs() -> None:
 
 
 if __name__ == "__main__":
-    memory.use_huge_pages()
+    memory.prepare()
     app.run(main, flags_parser=cli.parse)

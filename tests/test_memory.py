@@ -11,9 +11,9 @@ from diffenc_jax import memory
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's")
 PROGRAM = """
 import os, sys
-from diffenc_jax.memory import use_huge_pages
+from diffenc_jax.memory import prepare
 print("started", flush=True)
-use_huge_pages()
+prepare()
 print(os.environ["GLIBC_TUNABLES"], *sys.argv[1:])
 """
 

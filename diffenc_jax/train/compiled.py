@@ -9,11 +9,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffenc_jax.config import IDENTITY, unpack, with_changes
+from diffenc_jax.config import IDENTITY, with_changes
 from diffenc_jax.errors import InputError, first_line
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.loop import LogConfig
-from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.step import Program, make_program
 
 # What XLA is told to leave out its search for the fastest kernels.
@@ -108,9 +106,7 @@ class Compiler:
 
     def _program(self, changes: dict[str, Any]) -> Program:
         config = with_changes(copy.deepcopy(self._config), changes)
-        model = build(config, self._spec, self._platform)
-        log_every = unpack(LogConfig, config.log, "log").every_steps
-        return make_program(model, unpack(TrainConfig, config.train, "train"), config.seed, log_every, self._mesh)
+        return make_program(build(config, self._spec, self._platform), config, self._mesh)
 
     def _compile(self, program: Program) -> tuple[jax.stages.Compiled, float]:
         start = time.perf_counter()

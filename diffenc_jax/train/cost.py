@@ -10,14 +10,13 @@ from ml_collections import ConfigDict
 
 from diffenc_jax import environment
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.config import check_sections, config_hash, unpack, with_changes
+from diffenc_jax.config import check_sections, config_hash, with_changes
 from diffenc_jax.data.dataset import load
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import needed
 from diffenc_jax.train.compiled import Memory
-from diffenc_jax.train.loop import LogConfig, Trainer
-from diffenc_jax.train.optimizer import TrainConfig
+from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.step import init_and_step
 
 # The first steps still fill caches and, on accelerators, grow the memory pool.
@@ -52,11 +51,9 @@ def count(config: ConfigDict, spec: ImageSpec) -> Counts:
       InputError: `config` makes no model for such images, or cannot be trained.
     """
     config = with_changes(copy.deepcopy(config), {"model.scan": False, "model.remat": "none"})
-    settings = unpack(TrainConfig, config.train, "train")
-    log_every = unpack(LogConfig, config.log, "log").every_steps
-    init, step = init_and_step(build(config, spec), settings, config.seed, log_every)
+    init, step = init_and_step(build(config, spec), config)
     state = jax.eval_shape(init)
-    pixels = jax.ShapeDtypeStruct((settings.batch_size, *spec.shape), np.uint8)
+    pixels = jax.ShapeDtypeStruct((config.train.batch_size, *spec.shape), np.uint8)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         flops = jax.jit(step).trace(state, pixels).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
     params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}

@@ -19,6 +19,7 @@ from diffenc_jax.model import Model
 from diffenc_jax.train.batches import Batches
 from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.train.joint_shutdown import shutdown_of_run
+from diffenc_jax.train.metrics import LogConfig
 from diffenc_jax.train.optimizer import TrainConfig
 from diffenc_jax.train.progress import RunProgress
 from diffenc_jax.train.shutdown import Shutdown
@@ -28,16 +29,6 @@ from diffenc_jax.train.writer import MetricsWriter
 
 # More steps in flight gain nothing, and without a bound fake CPU devices deadlock.
 IN_FLIGHT = 2
-
-
-@dataclass(frozen=True)
-class LogConfig:
-    """How often metrics are averaged and written."""
-
-    every_steps: int
-
-    def __post_init__(self):
-        require(self.every_steps >= 1, f"log.every_steps must be at least 1, not {self.every_steps}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ class Trainer:
         self.config, self.dataset, self.mesh, self.workdir = config, dataset, mesh, workdir
         self.settings = unpack(TrainConfig, config.train, "train")
         self.log_every = unpack(LogConfig, config.log, "log").every_steps
-        self.program = make_program(model, self.settings, config.seed, self.log_every, mesh)
+        self.program = make_program(model, config, mesh)
         self.saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
         self.batch = Batches(dataset.splits["train"], config, mesh)
         self.evaluator = Evaluator(model, config, dataset, mesh)

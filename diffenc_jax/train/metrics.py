@@ -1,15 +1,27 @@
 """What training reports: sums kept on the device since the last log, divided once."""
 
 import math
+from dataclasses import dataclass
 
 import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.config import require
 from diffenc_jax.diffusion.losses import Terms
 
 QUARTERS = 4
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """How often metrics are averaged and written."""
+
+    every_steps: int
+
+    def __post_init__(self):
+        require(self.every_steps >= 1, f"log.every_steps must be at least 1, not {self.every_steps}")
 
 
 @flax.struct.dataclass

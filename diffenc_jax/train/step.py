@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from diffenc_jax import memory
-from diffenc_jax.config import require
+from diffenc_jax.config import require, unpack
 from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import at_step
 from diffenc_jax.train import sharding
 from diffenc_jax.train.draws import draw
 from diffenc_jax.train.gradients import gradient
-from diffenc_jax.train.metrics import Meter
+from diffenc_jax.train.metrics import LogConfig, Meter
 from diffenc_jax.train.optimizer import TrainConfig, make_optimizer
 from diffenc_jax.train.state import TrainState, init_state
 
@@ -75,16 +76,20 @@ def train_step(
 
 
 def init_and_step(
-    model: Model, settings: TrainConfig, seed: int, log_every: int, devices: int = 1
+    model: Model, config: ConfigDict, devices: int = 1
 ) -> tuple[Callable[[], TrainState], Callable[[TrainState, jax.Array], tuple[TrainState, Report]]]:
-    """The pure functions that a run on so many devices is made of: () -> its first state; (state, pixels) -> a step."""
+    """The pure functions that a run on so many devices is made of: () -> its first state; (state, pixels) -> a step.
+
+    Raises InputError where `model` cannot be trained as `config` says.
+    """
+    settings, log_every = unpack(TrainConfig, config.train, "train"), unpack(LogConfig, config.log, "log").every_steps
     optimizer = make_optimizer(settings)
     require(
         settings.time_sampling == "uniform" or not (model.loss.depth is None and model.schedule.interior),
         "train.time_sampling=importance is for a fixed schedule: a learned one lowers the loss's variance itself",
     )
-    init = partial(init_state, model, optimizer, seed, settings.time_sampling == "importance")
-    step = partial(train_step, model, optimizer, settings, seed, log_every, devices)
+    init = partial(init_state, model, optimizer, config.seed, settings.time_sampling == "importance")
+    step = partial(train_step, model, optimizer, settings, config.seed, log_every, devices)
     return init, step
 
 
@@ -118,10 +123,13 @@ class Program(NamedTuple):
         return step
 
 
-def make_program(model: Model, settings: TrainConfig, seed: int, log_every: int, mesh: Mesh) -> Program:
-    """Raises InputError where batches do not divide over `mesh`; nothing is compiled yet."""
-    sharding.check_batch(mesh, settings.batch_size, "train.batch_size", settings.accumulate)
-    init, step = init_and_step(model, settings, seed, log_every, mesh.size)
+def make_program(model: Model, config: ConfigDict, mesh: Mesh) -> Program:
+    """The run of `config` on `mesh`; nothing is compiled yet.
+
+    Raises InputError where batches do not divide over the mesh, or `model` cannot be trained as `config` says.
+    """
+    init, step = init_and_step(model, config, mesh.size)
+    sharding.check_batch(mesh, config.train.batch_size, "train.batch_size", config.train.accumulate)
     shapes = jax.eval_shape(init)
     of_state, batched = sharding.of_state(mesh, shapes), sharding.batched(mesh)
     step = jax.jit(
@@ -131,5 +139,5 @@ def make_program(model: Model, settings: TrainConfig, seed: int, log_every: int,
         donate_argnums=0,
         compiler_options=CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
     )
-    pixels = jax.ShapeDtypeStruct((settings.batch_size, *model.spec.shape), jnp.uint8, sharding=batched)
+    pixels = jax.ShapeDtypeStruct((config.train.batch_size, *model.spec.shape), jnp.uint8, sharding=batched)
     return Program(jax.jit(init, out_shardings=of_state), step, sharding.abstract(shapes, of_state), pixels)

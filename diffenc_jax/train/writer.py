@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from clu import asynclib
+
 from diffenc_jax import hosts
 from diffenc_jax.workdir import METRICS_FILE, Row, metrics, replace
 
@@ -18,11 +20,9 @@ class MetricsWriter:
         self._workdir, self._start = workdir, start
         self._path = workdir / METRICS_FILE
         self._main = hosts.is_first()
+        self._curves, self._thread = None, asynclib.Pool("curves", max_workers=1)
 
     def __enter__(self) -> "MetricsWriter":
-        from clu import metric_writers  # imports TensorFlow: seconds that only training should pay
-
-        self._clu = metric_writers.create_default_writer(self._workdir, just_logging=not self._main)
         rows = [row for row in metrics(self._workdir) if row["step"] <= self._start]
         self._written = set(map(_key, rows))
         if self._main and self._path.exists():
@@ -30,17 +30,25 @@ class MetricsWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._clu.close()
+        self._thread.close()
+        if self._curves is not None:
+            self._curves.close()
 
     def write(self, step: int, scalars: Row) -> None:
-        """One object of metrics.jsonl, and a point of each curve."""
+        """One object of metrics.jsonl, and a point of each curve, by the first host."""
         row = {"step": step, **scalars}
-        if _key(row) in self._written:
+        if _key(row) in self._written or not self._main:
             return
-        self._clu.write_scalars(step, scalars)
-        if self._main:
-            with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._thread(self._draw)(step, scalars)
+
+    def _draw(self, step: int, scalars: Row) -> None:
+        if self._curves is None:
+            from clu import metric_writers  # imports TensorFlow: seconds that no step waits for
+
+            self._curves = metric_writers.SummaryWriter(str(self._workdir))
+        self._curves.write_scalars(step, scalars)
 
 
 def _key(row: Row) -> tuple[float, str]:

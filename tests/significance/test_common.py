@@ -30,7 +30,7 @@ def seen(monkeypatch, tmp_path):
         config = tiny.config(arm, seed=seed, eval__time_sampling="uniform")
         model = build(config, ImageSpec((4, 4, 1), tiny.LEVELS))
         trainer = Trainer(model, config, Dataset("made up", "1", tiny.LEVELS, images), make_mesh(), tmp_path)
-        _, train_step = init_and_step(model, trainer.settings, config.seed, trainer.log_every)
+        _, train_step = init_and_step(model, config)
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), trainer.program.state)
         with pytest.raises(Seen) as given:
             train_step(zeros.replace(step=np.int32(step)), trainer.batch(step))

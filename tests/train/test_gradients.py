@@ -17,7 +17,7 @@ def stepped(parts, scan):
     config = tiny.config(
         "vdm", model__score__dropout=0.0, model__scan=scan, train__accumulate=parts, train__ends_every=2
     )
-    init, step = init_and_step(build(config, SPEC), tiny.settings(config), config.seed, 1, devices=2)
+    init, step = init_and_step(build(config, SPEC), config, devices=2)
     return jax.jit(step)(jax.jit(init)(), jnp.asarray(tiny.images(8)))
 
 

@@ -9,14 +9,13 @@ from diffenc_jax.config import recipe
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train import sharding
 from diffenc_jax.train.step import init_and_step
-from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def state():
     """Shapes of the state of the published model."""
     config = recipe("cifar10", "diffenc")
-    init, _ = init_and_step(build(config, ImageSpec((32, 32, 3), 256)), tiny.settings(config), seed=0, log_every=1)
+    init, _ = init_and_step(build(config, ImageSpec((32, 32, 3), 256)), config)
     return jax.eval_shape(init)
 
 

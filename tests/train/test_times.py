@@ -64,7 +64,7 @@ def test_a_step_keeps_what_it_saw_without_weights():
     states = {}
     for sampling in ("uniform", "importance"):
         config = tiny.config("vdm", train__time_sampling=sampling)
-        init, step = init_and_step(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), tiny.settings(config), 0, 1)
+        init, step = init_and_step(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
         states[sampling], report = jax.jit(step)(jax.jit(init)(), jnp.asarray(tiny.images(8)))
     losses, uniform = states["importance"].losses, states["uniform"]
     assert uniform.losses is None
@@ -80,4 +80,4 @@ def test_refused():
         tiny.settings(tiny.config(train__time_sampling="best"))
     learned = tiny.config("vdm", train__time_sampling="importance", model__schedule__kind="monotone")
     with pytest.raises(InputError, match=r"train\.time_sampling=importance is for a fixed schedule"):
-        init_and_step(build(learned, ImageSpec((4, 4, 1), tiny.LEVELS)), tiny.settings(learned), 0, 1)
+        init_and_step(build(learned, ImageSpec((4, 4, 1), tiny.LEVELS)), learned)
