@@ -60,29 +60,34 @@ class Order:
         """
         rows = np.arange(self.batch_size) if rows is None else rows
         share = self.batch_size // self.stripes
+        stripes, places = np.divmod(rows, share)
+        first, last = self._ends(stripes)
+        epochs, offsets = np.divmod(step * share + places, last - first)
+        lowest, highest = int(stripes.min()), int(stripes.max())
+        positions = first - self._ends(lowest)[0] + offsets
         numbers = np.empty(len(rows), np.int64)
-        for stripe in np.unique(rows // share):
-            mine = np.flatnonzero(rows // share == stripe)
-            first, last = self._ends(int(stripe))
-            epochs, offsets = np.divmod(step * share + rows[mine] % share, last - first)
-            for epoch in np.unique(epochs):
-                now = epochs == epoch
-                order = self._permutation(last - first, self.seed, int(epoch), int(stripe))
-                numbers[mine[now]] = first + order[offsets[now]]
+        for epoch in range(int(epochs.min()), int(epochs.max()) + 1):
+            now = epochs == epoch
+            numbers[now] = self._shuffled(epoch, lowest, highest)[positions[now]]
         return numbers
 
     @cached_property
-    def _permutation(self) -> Callable[[int, int, int, int], np.ndarray]:
-        """`permutation`, of which an epoch and the next are kept for each stripe."""
-        return lru_cache(maxsize=2 * self.stripes)(permutation)
+    def _shuffled(self) -> Callable[[int, int, int], np.ndarray]:
+        """(epoch, stripe, stripe) -> the images of the stripes between; an epoch and the next are kept."""
+
+        def shuffled(epoch, lowest, highest):
+            stripes = [(stripe, *self._ends(stripe)) for stripe in range(lowest, highest + 1)]
+            return np.concatenate([a + permutation(b - a, self.seed, epoch, stripe) for stripe, a, b in stripes])
+
+        return lru_cache(maxsize=2)(shuffled)
 
     def needed(self, rows: np.ndarray) -> np.ndarray:
         """The numbers, increasing, of all images that ever are in these rows of a batch."""
         stripes = np.unique(rows // (self.batch_size // self.stripes))
         return np.concatenate([np.arange(*self._ends(int(stripe))) for stripe in stripes])
 
-    def _ends(self, stripe: int) -> tuple[int, int]:
-        """The numbers at which a stripe begins and ends."""
+    def _ends(self, stripe: int | np.ndarray) -> tuple[int | np.ndarray, int | np.ndarray]:
+        """The numbers at which a stripe, or each of some, begins and ends."""
         return stripe * self.size // self.stripes, (stripe + 1) * self.size // self.stripes
 
 
