@@ -31,9 +31,11 @@ def main(_: list[str]) -> None:
     before, config = records.earlier(), cli.CONFIG.value
     try:
         check_sections(config)
+        mesh = sharding.make_mesh(config.mesh.fsdp)
+        sharding.check_batch(mesh, config.train.batch_size, "train.batch_size")
         shape = image_shape(config)
         images = np.random.default_rng(0).integers(config.data.levels, size=(IMAGES, *shape), dtype=np.uint8)
-        batch = Batches(images, config, sharding.make_mesh(config.mesh.fsdp))
+        batch = Batches(images, config, mesh)
     except InputError as error:
         cli.fail(str(error))
     rates = []

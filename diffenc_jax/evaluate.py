@@ -30,13 +30,19 @@ IN_FLIGHT = 2
 
 
 class Evaluator:
-    """The likelihood of every image of a split, compiled once for any number of checkpoints."""
+    """The likelihood of every image of a split, compiled once for any number of checkpoints.
+
+    Attributes:
+      estimator: the configuration's.
+      precision: of matrix products, see `jax.default_matmul_precision`.
+    """
 
     def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh):
         """Raises InputError where it cannot be evaluated as `config` says."""
         self.settings = EvalConfig.of(config)
         if self.settings.dtype is not None:
             model = model.computing_in(self.settings.dtype)
+        self.precision = "highest" if self.settings.dtype == "float32" else None
         self._model, self._dataset, self._mesh = model, dataset, mesh
         self.estimator = make_estimator(model, config, dataset, mesh)
         self._batch_size = sharding.round_up(mesh, self.settings.batch_size)
@@ -74,8 +80,8 @@ class Evaluator:
         if known := _read(path, description):
             return known
         start = time.perf_counter()
-        exact = jax.default_matmul_precision("highest" if dtype == "float32" else None)
-        with Unfinished(path, _identity(description)) as unfinished, exact:
+        precision = jax.default_matmul_precision(self.precision)
+        with Unfinished(path, _identity(description)) as unfinished, precision:
             tables = unfinished.tables(lambda: estimator.tables(params))
             values = self._values(params, estimator, tables, unfinished, on_batch)
             record = description | summarize(values, estimator, self._model.spec.dims)
