@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow soak lint format clean
 
 demo: .venv/installed
 	$(BIN)/python -m diffenc_jax.main --config=configs/digits.py
@@ -11,10 +11,14 @@ demo: .venv/installed
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak"
 
 test-slow: .venv/installed-test .venv/tpu
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m slow
+
+# Kills, faults and 50,000 steps: half an hour.
+soak: .venv/installed-test
+	$(BIN)/python -m pytest -s -m soak
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -27,13 +27,14 @@ ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {
 
 # Keys that change how a run is carried out or looked at, not what it computes. A run may go on under others.
 FREE_SECTIONS = ("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample")
-FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.steps")
+FREE_KEYS = ("data.dir", "model.scan", "model.remat", "train.on_nonfinite", "train.steps")
 # Keys that runs of earlier versions lack, and the value by which those went: with it, a run is still the same run.
 LATER_KEYS = {
     "model.derivative_head": False,
     "data.stripes": 1,
     "train.accumulate": 1,
     "train.ends_every": 1,
+    "train.on_nonfinite": "stop",
     "train.time_sampling": "uniform",
 }
 
@@ -86,6 +87,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
             accumulate=1,  # parts that a batch is worked through in; see train/gradients.py
             ends_every=8,  # of how many images one has its end points looked at, 0.5 % of the bound; published: 1
             time_sampling="uniform",  # or importance: by a density that follows the loss; see train/times.py
+            on_nonfinite="stop",  # or skip: a step whose loss or gradient is not finite changes nothing
             learning_rate=2e-4,
             warmup_steps=100,
             b1=0.9,
@@ -96,7 +98,8 @@ def recipe(name: str, arm: str) -> ConfigDict:
         )
     )
     config.log = ConfigDict(dict(every_steps=1000))
-    config.checkpoint = ConfigDict(dict(every_steps=10_000, keep_every_steps=1_000_000))
+    # on_failure: of a save or a log, for want of space say: stop, or go_on with what was saved before.
+    config.checkpoint = ConfigDict(dict(every_steps=10_000, keep_every_steps=1_000_000, on_failure="stop"))
     # estimator: bound, importance_weighted or ode; see estimators/config.py.
     config.eval = ConfigDict(dict(every_steps=100_000, split="test", batch_size=128, passes=2, seed=0))
     config.eval.update(dict(estimator="bound", time_sampling="importance", draws=1, checkpoints="newest"))

@@ -4,14 +4,30 @@ Files of a workdir are written by the first host alone, and what was found in th
 no two hosts take different turns.
 """
 
+import os
+import sys
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from diffenc_jax.errors import first_line
 
 
 def is_first() -> bool:
     """Whether this host is the one that writes files and talks."""
     return jax.process_index() == 0
+
+
+def end_if_alone(error: RuntimeError) -> None:
+    """Ends the process in a line if `error` says that another one of the run is gone.
+
+    At once, since on its way out JAX and Orbax would wait for the other.
+    """
+    if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+        line = f"another process of this run is gone, or out of reach ({first_line(error)[:200]})"
+        print(f"error: {line}; start all again, they go on from the last checkpoint", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def told(content: bytes) -> bytes:

@@ -25,6 +25,8 @@ flags.register_validator(
 CACHE = flags.DEFINE_string(
     "compilation_cache", None, "Where compiled programs are kept for the next start, or none; default beside --workdir."
 )
+# After which a process that is not heard of is lost, and the others end.
+LOST_SECONDS = 30
 flags.adopt_module_key_flags(cli)  # --help shows them
 
 
@@ -32,7 +34,7 @@ def main(_: list[str]) -> None:
     """Runs the chosen mode."""
     from diffenc_jax import modes
 
-    logging.set_verbosity(logging.ERROR)  # what matters we say ourselves
+    logging.set_verbosity(logging.FATAL)  # what matters we say ourselves, in a line
     try:
         if DISTRIBUTED.value or COORDINATOR.value:
             _join_cluster()
@@ -40,6 +42,15 @@ def main(_: list[str]) -> None:
         modes.MODES[MODE.value](cli.CONFIG.value, cli.workdir())
     except (InputError, RunError) as error:
         cli.fail(str(error), code=2 if isinstance(error, InputError) else 1)
+    except OSError as error:  # the disk is full, say
+        if error.filename is None:
+            raise
+        cli.fail(f"{error.filename}: {error.strerror}", code=1)
+    except RuntimeError as error:
+        from diffenc_jax import hosts
+
+        hosts.end_if_alone(error)
+        raise
     except (Interrupted, KeyboardInterrupt) as stop:
         sys.exit(128 + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT))
 
@@ -48,7 +59,13 @@ def _join_cluster() -> None:
     import jax
 
     try:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        jax.distributed.initialize(
+            COORDINATOR.value,
+            PROCESSES.value,
+            PROCESS.value,
+            heartbeat_timeout_seconds=LOST_SECONDS,
+            shutdown_timeout_seconds=LOST_SECONDS,
+        )
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"no cluster to join was found: {cli.last_line(error)} Start it by one of launch/, or give --coordinator, "

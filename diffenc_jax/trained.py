@@ -21,9 +21,9 @@ from diffenc_jax.train.checkpoint import Checkpoints
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's checkpoint, the newest to begin with: its EMA parameters on `mesh`, with their model and its data.
+    """A run's checkpoint, to begin with the newest whole one: its EMA parameters on `mesh`, their model and its data.
 
-    `steps`: of all checkpoints.
+    `steps`: of all checkpoints up to that one.
     """
 
     config: ConfigDict
@@ -36,7 +36,7 @@ class Trained:
     params: Params
 
     def at(self, step: int) -> "Trained":
-        """The checkpoint of `step`, one of `steps`."""
+        """The checkpoint of `step`, one of `steps`; raises RunError if it is damaged."""
         if step == self.step:
             return self
         with Checkpoints(self.workdir) as checkpoints:
@@ -53,18 +53,19 @@ def open_trained(config: ConfigDict, workdir: Path, fitting: bool) -> Trained:
 
     Raises:
       InputError: there is none, or it is another configuration's.
+      RunError: none of its checkpoints is whole.
     """
     check_sections(config)
     workdirs.check(workdir, config, must_exist=True)
     with Checkpoints(workdir) as checkpoints:
-        step = checkpoints.latest_step()
-        require(step is not None, f"{workdir} holds no checkpoint yet; train it first")
+        require(checkpoints.steps(), f"{workdir} holds no checkpoint yet; train it first")
         mesh = sharding.make_mesh(config.mesh.fsdp)
         splits = (config.eval.split, FIT_SPLIT) if fitting else (config.eval.split,)
         dataset = load(config, *dict.fromkeys(splits), part=needed(config, mesh))
         model = build(config, ImageSpec(dataset.shape, dataset.levels))
-        params = _restore(checkpoints, step, model, mesh)
-        return Trained(config, workdir, step, checkpoints.steps(), mesh, dataset, model, params)
+        step, params = checkpoints.newest(lambda step: _restore(checkpoints, step, model, mesh))
+        steps = [other for other in checkpoints.steps() if other <= step]
+        return Trained(config, workdir, step, steps, mesh, dataset, model, params)
 
 
 def _restore(checkpoints: Checkpoints, step: int, model: Model, mesh: Mesh) -> Params:

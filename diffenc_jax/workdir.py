@@ -1,15 +1,20 @@
 """A workdir: the configuration that it belongs to, and the metrics of its run."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
+from diffenc_jax import hosts
 from diffenc_jax.config import LEARNED, completed, differences, require
 from diffenc_jax.errors import InputError
 
-CONFIG_FILE, METRICS_FILE = "config.json", "metrics.jsonl"
+CONFIG_FILE, METRICS_FILE, LOCK_FILE = "config.json", "metrics.jsonl", ".lock"
+TOTAL = "_total"  # how the bits/dim of a split are called among the metrics
 Row = dict[str, float]
 
 
@@ -63,18 +68,29 @@ def configuration(workdir: Path) -> ConfigDict:
     return completed(read(workdir))
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Writes the configuration that `workdir` is from now on a run of.
+@contextmanager
+def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
+    """Writes the configuration that `workdir` is a run of, and holds it, on the first host, against other processes.
+
+    A process that is killed holds nothing any longer.
 
     Raises:
-      InputError: nothing can be written there.
+      InputError: another holds it, or nothing can be written there.
     """
+    if not hosts.is_first():
+        yield
+        return
     text = json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        held = FileLock(workdir / LOCK_FILE).acquire(timeout=0)
         replace(workdir / CONFIG_FILE, text)
+    except Timeout as error:
+        raise InputError(f"another process trains in {workdir}; wait for it, or give another --workdir") from error
     except OSError as error:
         raise InputError(f"{workdir} cannot be written to: {error.strerror}; give another --workdir") from error
+    with held:
+        yield
 
 
 def metrics(workdir: Path) -> list[Row]:
@@ -86,6 +102,12 @@ def metrics(workdir: Path) -> list[Row]:
         except ValueError:
             continue
     return rows
+
+
+def evaluated(workdir: Path) -> dict[int, float]:
+    """Bits/dim of the steps that training has evaluated."""
+    totals = [(row["step"], value) for row in metrics(workdir) for name, value in row.items() if name.endswith(TOTAL)]
+    return dict(totals)
 
 
 def replace(path: Path, text: str) -> None:

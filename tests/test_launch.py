@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -700,6 +701,23 @@ def test_two_processes_train_as_one(tmp_path):
         fitted.append(diffusion_terms(tmp_path / "two" / "eval", "depth4"))
         (tmp_path / "two" / "eval").rename(tmp_path / f"fitted {number}")
     np.testing.assert_allclose(*fitted, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    flags = [f"--workdir={tmp_path}/run", "--config.train.steps=1000000", f"--coordinator=localhost:{port}"]
+    runs = [start_run(tmp_path, ALONE, *flags, "--processes=2", f"--process={process}") for process in (0, 1)]
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert all(run.poll() is None for run in runs), [run.communicate() for run in runs]
+        time.sleep(0.1)
+    runs[gone].kill()
+    _, error = runs[1 - gone].communicate(timeout=60)
+    assert runs[1 - gone].returncode == 1
+    assert "error: another process of this run is gone" in error.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -38,8 +38,7 @@ def convert(path: Path, config: ConfigDict, workdir: Path) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     if _is_there(workdir, step, params):
         return f"{workdir} already holds step {step} of {path}; nothing to do"
-    workdirs.claim(workdir, config)
-    with Checkpoints(workdir, keep_every_steps=1) as checkpoints:
+    with workdirs.claimed(workdir, config), Checkpoints(workdir, keep_every_steps=1) as checkpoints:
         checkpoints.save_ema(step, params)
     return f"step {step} of {path}, {count:,} parameters, is in {workdir}; --mode=eval and --mode=sample read it"
 

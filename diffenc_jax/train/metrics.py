@@ -75,12 +75,17 @@ class Meter:
             grad_norm=grad_norm,
         )
 
-    def plus(self, other: "Meter", restart: jax.Array) -> "Meter":
-        """The sum; of `other` alone where `restart` holds."""
-        return jax.tree.map(lambda a, b: jnp.where(restart, b, a + b), self, other)
+    def plus(self, other: "Meter", restart: jax.Array, counts: jax.Array) -> "Meter":
+        """The sum, without `self` where `restart` holds, and without `other` unless it `counts`."""
+        return jax.tree.map(lambda a, b: jnp.where(restart, 0, a) + jnp.where(counts, b, 0), self, other)
 
     def scalars(self) -> dict[str, float]:
-        """Averages, under the names they have in metrics.jsonl and TensorBoard; bits/dim, but for 'derivative'."""
+        """Averages, under the names they have in metrics.jsonl and TensorBoard; bits/dim, but for 'derivative'.
+
+        None without a step.
+        """
+        if not self.steps:
+            return {}
         averages = np.asarray(self.terms, np.float64) / float(self.steps)
         terms, derivative = averages[: len(Terms._fields)], averages[len(Terms._fields) :]
         quarters = np.asarray(self.quarter, np.float64) / np.maximum(self.quarter_examples, 1e-9)

@@ -10,13 +10,16 @@ from diffenc_jax.config import require
 from diffenc_jax.diffusion.times import TIME_SAMPLING
 from diffenc_jax.errors import lookup
 
+ON_NONFINITE = ("stop", "skip")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """`config.train`: how long, on how much at a time, in how many parts, and the optimizer's numbers.
 
     `ends_every`: of how many images one has its end points looked at. `time_sampling`: 'uniform', or 'importance', by a
-    density that follows the loss; nothing is biased by either.
+    density that follows the loss; nothing is biased by either. `on_nonfinite`: 'stop' at a loss or gradient that is not
+    finite, or 'skip' the step.
     """
 
     steps: int
@@ -24,6 +27,7 @@ class TrainConfig:
     accumulate: int
     ends_every: int
     time_sampling: str
+    on_nonfinite: str
     learning_rate: float
     warmup_steps: int
     b1: float
@@ -37,6 +41,7 @@ class TrainConfig:
         require(self.accumulate >= 1, f"train.accumulate must be at least 1, not {self.accumulate}")
         require(self.ends_every >= 1, f"train.ends_every must be at least 1, not {self.ends_every}")
         lookup("train.time_sampling", self.time_sampling, dict.fromkeys(TIME_SAMPLING))
+        lookup("train.on_nonfinite", self.on_nonfinite, dict.fromkeys(ON_NONFINITE))
         require(self.learning_rate > 0, f"train.learning_rate must be positive, not {self.learning_rate}")
         require(self.warmup_steps >= 0, f"train.warmup_steps must not be negative, but is {self.warmup_steps}")
         require(self.epsilon > 0, f"train.epsilon must be positive, not {self.epsilon}")

@@ -45,11 +45,13 @@ class RunProgress:
         seconds = (time.perf_counter() - self._logged_time) / max(step - self._logged_step, 1)
         self.resume(step)
         rate = self._batch_size / max(seconds, 1e-9)
-        text = f"{scalars['bpd']:.4f} bits/dim  {rate:,.0f} images/s"
+        bits = f"{scalars['bpd']:.4f} bits/dim" if "bpd" in scalars else "nothing"
+        text = f"{bits}  {rate:,.0f} images/s"
         self._bar.update(self._task, description=text)
         if not self._console.is_terminal:
             left = timedelta(seconds=round(seconds * (self._steps - step)))
-            by_term = ", ".join(f"{name} {scalars[name]:.4f}" for name in ("diffusion", "latent", "reconstruction"))
+            shown = [name for name in ("diffusion", "latent", "reconstruction") if name in scalars]
+            by_term = ", ".join(f"{name} {scalars[name]:.4f}" for name in shown)
             self._console.print(
                 f"step {step}/{self._steps}  {text}  left {left}  ({by_term})", highlight=False, soft_wrap=True
             )

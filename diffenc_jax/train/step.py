@@ -30,7 +30,7 @@ CPU_OPTIONS = {} if OPTIMIZATION_LEVEL in os.environ.get("XLA_FLAGS", "") else {
 
 
 class Report(NamedTuple):
-    """What the host looks at, a step or two later: `finite` says whether the step may be kept."""
+    """What the host looks at, a step or two later: `finite` says whether the step counts."""
 
     finite: jax.Array
     meter: Meter
@@ -53,7 +53,8 @@ def train_step(
     a batch that this does not divide), in others at each step. Times are spread evenly over the batch, by the uniform
     density or by that of `state.losses`, and weighted by its inverse. For `devices` see `gradients.gradient`.
 
-    All of its randomness comes from (seed, stream, state.step).
+    A step whose loss or gradient is not finite is not counted in the meter, and with settings.on_nonfinite 'skip' it
+    leaves all but that and the step's number as it was. All of its randomness comes from (seed, stream, state.step).
     """
     time_key, noise_key, dropout_key = (at_step(seed, name, state.step) for name in ("time", "noise", "dropout"))
     k = math.gcd(settings.ends_every, len(pixels) // settings.accumulate)
@@ -63,8 +64,9 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     grad_norm = _norm(grads)
     metered = Meter.of_step(looked.terms, looked.t, looked.weight, model.spec.dims, grad_norm, looked.derivative)
-    meter = state.meter.plus(metered, restart=state.step % log_every == 0)
-    state = TrainState(
+    finite = jnp.isfinite(looked.objective) & jnp.isfinite(grad_norm)
+    meter = state.meter.plus(metered, restart=state.step % log_every == 0, counts=finite)
+    stepped = TrainState(
         step=state.step + 1,
         params=params,
         ema=optax.incremental_update(params, state.ema, 1.0 - settings.ema_decay),
@@ -72,7 +74,10 @@ def train_step(
         meter=meter,
         losses=None if state.losses is None else state.losses.plus(looked.t, looked.terms.diffusion),
     )
-    return state, Report(jnp.isfinite(looked.objective) & jnp.isfinite(grad_norm), meter)
+    if settings.on_nonfinite == "skip":
+        kept = jax.tree.map(partial(jnp.where, finite), stepped, state)
+        stepped = kept.replace(step=stepped.step, meter=meter)
+    return stepped, Report(finite, meter)
 
 
 def init_and_step(

@@ -250,8 +250,9 @@ def test_images_that_no_longer_fit_the_model(tmp_path):
 def test_a_workdir_without_a_checkpoint(images, tmp_path):
     from diffenc_jax import workdir
 
-    workdir.claim(tmp_path, config(images))
+    with workdir.claimed(tmp_path, config(images)):
+        pass
     for mode in ("eval", "sample"):
         with pytest.raises(InputError, match="holds no checkpoint yet"):
             modes.MODES[mode](config(images), tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", workdir.LOCK_FILE}

@@ -1,0 +1,102 @@
+"""Long versions of what the fault tests try: `make soak`, half an hour."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.checkpoint import Checkpoints
+from diffenc_jax.workdir import metrics
+from tests import tiny
+
+pytestmark = pytest.mark.soak
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+from diffenc_jax.config import with_changes
+from tests import tiny
+
+def get_config(arm="vdm"):
+    return with_changes(tiny.config(arm), {changes})
+"""
+KILLS = 20
+LONG, WARM = 50_000, 5_000  # steps, and those after which nothing should grow any more
+
+
+def start(folder, workdir, **changes):
+    """A run of the tiny model, in a process of its own."""
+    (folder / "small.py").write_text(CONFIG.format(changes={k.replace("__", "."): v for k, v in changes.items()}))
+    command = [sys.executable, "-m", "diffenc_jax.main", f"--config={folder}/small.py", f"--workdir={workdir}"]
+    output = (folder / "output.txt").open("a")
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=output, stderr=output)
+
+
+def rows(workdir):
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in metrics(workdir)]
+
+
+def last_logged(workdir):
+    """Step."""
+    return max((row["step"] for row in metrics(workdir)), default=0)
+
+
+def averages(workdir):
+    shapes = jax.eval_shape(build(tiny.config("vdm"), ImageSpec((8, 8, 1), tiny.LEVELS)).init, jax.random.key(0))
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.newest(lambda step: checkpoints.restore_ema(step, shapes))
+
+
+def test_killed_at_random_moments_it_ends_where_an_unbroken_run_ends(tmp_path):
+    """Every other step is saved, so that many of the kills come amid a save."""
+    often = {"train__steps": 2000, "checkpoint__every_steps": 2, "log__every_steps": 10, "eval__every_steps": 500}
+    assert start(tmp_path, tmp_path / "whole", **often).wait() == 0
+    broken, moment = tmp_path / "broken", random.Random(0)
+    steps = [0]
+    for kill in range(KILLS):
+        run = start(tmp_path, broken, **often)
+        while last_logged(broken) <= steps[-1]:
+            assert run.poll() is None, (tmp_path / "output.txt").read_text()[-2000:]
+            time.sleep(0.02)
+        time.sleep(moment.uniform(0, 1.5))
+        run.send_signal(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL, f"kill {kill} came too late"
+        steps.append(last_logged(broken))
+    print(f"killed after the logs of steps {steps}")
+    assert start(tmp_path, broken, **often).wait() == 0
+    assert rows(broken) == rows(tmp_path / "whole")
+    ours, theirs = averages(broken), averages(tmp_path / "whole")
+    assert ours[0] == theirs[0] == 2000
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert not (broken / "damaged").exists()
+
+
+def resident(process):
+    """Bytes."""
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_flat(tmp_path):
+    """Under 2 % in 45,000 steps with logs, evaluations and checkpoints."""
+    changes = {"train__steps": LONG, "checkpoint__every_steps": 500, "log__every_steps": 50, "eval__every_steps": 2500}
+    run = start(tmp_path, tmp_path / "run", **changes)
+    sizes = {}
+    while run.poll() is None:
+        time.sleep(1)
+        found = metrics(tmp_path / "run")
+        if found and run.poll() is None:
+            sizes[int(found[-1]["step"])] = resident(run)
+    assert run.returncode == 0, (tmp_path / "output.txt").read_text()[-2000:]
+    steps, values = np.array(sorted(sizes)), np.array([sizes[step] for step in sorted(sizes)], float)
+    settled, late = np.median(values[(steps > WARM) & (steps < 2 * WARM)]), np.median(values[steps > LONG - WARM])
+    print(json.dumps({"steps": LONG, "settled_bytes": settled, "late_bytes": late, "growth": late / settled - 1}))
+    assert late < 1.02 * settled
