@@ -124,6 +124,7 @@ def test_samples_are_pixels_of_the_seed():
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
         ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the images are 4x4"),
         ({"model.score.groups": 5}, "model.score.groups=5 does not divide the 32 channels"),
+        ({"model.score.fourier_bins": (1.0, "2")}, "model.score.fourier_bins must be positive numbers, not"),
         ({"model.score.width": 33}, "model.score.width must be even"),
         ({"model.score.width": 40}, "attention norms in 32 groups"),
         ({"model.score.dropout": 1.0}, r"model.score.dropout must lie in \[0, 1\)"),
