@@ -141,9 +141,13 @@ def matched(arm: str, changes: Mapping[str, Any], layers: int, steps: int) -> di
 
 
 def check_sections(config: ConfigDict) -> None:
-    """Raises InputError unless `config` has the sections of `recipe` and no other."""
-    known, given = set(recipe("", "")), set(config)
+    """Raises InputError unless `config` has the sections of `recipe` and no other, and their keys."""
+    base = recipe("", "")
+    known, given = set(base), set(config)
     require(given == known, f"a configuration has the sections {sorted(known)}; these differ: {sorted(given ^ known)}")
+    for name in (name for name in sorted(known) if isinstance(base[name], ConfigDict)):
+        missing = sorted(set(base[name]) - set(config[name]))
+        require(not missing, f"configuration keys {missing} are missing in {name}")
 
 
 def check_plain(config: Mapping[str, Any], path: str = "") -> None:

@@ -385,7 +385,7 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
     derivative = section.pop("derivative_head", False)
     options = unpack(_Compute, section, "model").resolve(platform or jax.default_backend())
 
-    encoder_kind = lookup("encoder", encoder_config.pop("kind"), ENCODERS)
+    encoder_kind = lookup("encoder", encoder_config.pop("kind", None), ENCODERS)
     encoder_net = None
     if encoder_kind.needs_network:
         encoder_net = _build_network(encoder_config, "model.encoder", spec, options)

@@ -19,11 +19,13 @@ DIGITS = str(CONFIGS / "digits.py")
         ("loss.variance_ratio=b'learned'", "not b'learned'"),
         ("loss.variance_ratio=1j", "not 1j"),
         ("loss.variance_ratio=(1,(2,b'3'))", "loss.variance_ratio must be a number"),
+        ("loss={}", "configuration keys ['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),
+        ("mesh={'a':1}", "configuration keys ['fsdp'] are missing in mesh"),
         ("loss={1:2}", "loss.1 is no configuration key, which is text"),
         ("loss={'depth':{2:3}}", "loss.depth.2 is no configuration key, which is text"),
     ],
 )
-def test_refuses_what_is_not_plain(override, message):
+def test_refuses_what_is_not_plain_or_not_whole(override, message):
     with pytest.raises(InputError) as caught:
         cli.load(DIGITS, [override])
     assert message in str(caught.value)

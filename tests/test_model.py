@@ -119,6 +119,7 @@ def test_samples_are_pixels_of_the_seed():
             "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, learned_linear, monotone",
         ),
         ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: identity, nontrainable, trainable"),
+        ({"model.encoder": {}}, "unknown encoder None; known: identity, nontrainable, trainable"),
         ({"model.prediction": "score"}, "unknown model.prediction 'score'; known: eps, v, x"),
         ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
