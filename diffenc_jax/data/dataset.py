@@ -133,6 +133,7 @@ def _path(data: DataConfig) -> Path:
 def _read(source: files.Source, split: str, part: Callable[[int], np.ndarray] | None) -> np.ndarray | Held:
     images = source.read[split]()
     count = images.shape[0]
+    require(count > 0, f"{source.name}: there are no images for {split}")
     rows = np.arange(count) if part is None else part(count)
     checks.fits(f"{source.name} ({split})", (len(rows), *images.shape[1:]))
     if len(rows) == count:

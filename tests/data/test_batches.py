@@ -189,6 +189,7 @@ NOT_BATCHES = {
     "has other than the 49 bytes of its shape": PYTHON_2.replace(b"K\x03K\x0c\x86", b"K\x07K\x07\x86"),
     "it has a dict with other names than text": b"\x80\x02})" + b"\x85" * 8000 + b"K\x01s.",
     "it is of more and smaller parts": b"\x80\x02" + b"}" * 1_000_000,
+    "it is of more and smaller parts ": b"\x80\x04\x95" + (10**6).to_bytes(8, "little") + b"}" * 10**6,
     # Of these, each says that it goes on for ever, or asks for a place as far away.
     "BINBYTES8 exceeds system's maximum size": b"\x80\x04\x8e" + b"\xff" * 8,
     "cut short  ": b"\x80\x05\x96" + b"\x00\x00\x00\x00\x00\x04\x00\x00",

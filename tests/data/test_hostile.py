@@ -321,6 +321,11 @@ def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
     np.testing.assert_array_equal(read(tmp_path)["train"][0], expected)
 
 
+def test_a_single_picture_is_held_out(tmp_path):
+    Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
+    assert refusal(tmp_path) == f"{tmp_path}: there are no images for train"
+
+
 def test_links_within_the_folder_are_followed(tmp_path):
     save(tmp_path, Image.fromarray(IMAGES[1]))
     (tmp_path / "c.png").symlink_to("b.png")
