@@ -41,10 +41,11 @@ class Seed(NamedTuple):
 
 
 class Target(NamedTuple):
-    """read: (input, an empty folder) -> what is read of it; seeds: by name."""
+    """read: (input, an empty folder) -> what is read of it; seeds: by name; words: that inputs are made of."""
 
     read: Callable[[bytes, Path], Any]
     seeds: Callable[[], dict[str, Seed]]
+    words: Callable[[], list[str]] = list
 
 
 def _file(name: str) -> Callable[[bytes, Path], np.ndarray]:
@@ -101,6 +102,41 @@ def _overrides(data: bytes, folder: Path) -> dict[str, Any]:
     SampleConfig.of(config)
     build(config, ImageSpec((8, 8, 1), 17), "cpu")
     return flatten(config)
+
+
+def _keys() -> list[str]:
+    """Of a configuration, its sections among them, and values that are unlike one another."""
+    from diffenc_jax import cli
+    from diffenc_jax.config import flatten
+
+    keys = list(flatten(cli.load(f"{ROOT / 'configs' / 'digits.py'}")))
+    sections = sorted({key.rpartition(".")[0] for key in keys if "." in key})
+    values = ["-1", "0", "1e9", "nan", "inf", "None", "True", "()", "(1,'a')", "{'kind':'identity'}", "b'a'", "learned"]
+    return [*(f"{key}=" for key in keys + sections), *values, "\n"]
+
+
+HEADER_WORDS = [
+    "'descr'",
+    "'fortran_order'",
+    "'shape'",
+    "'|u1'",
+    "'|O'",
+    "'<f8'",
+    "'|V0'",
+    "[('a','|u1')]",
+    "True",
+    "L",
+]
+
+PICKLE_WORDS = [
+    "numpy.core.multiarray",
+    "_reconstruct",
+    "numpy\nndarray\n",
+    "numpy\ndtype\n",
+    "_codecs\nencode\n",
+    "data",
+]
+PICKLE_WORDS += ["numpy._core.numeric", "_frombuffer", "u1", "f8", "O8", "os", "system", "latin1"]
 
 
 def npy_bytes(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
@@ -187,9 +223,10 @@ TARGETS = {
             "version 2": Seed(npy_bytes(IMAGES, (2, 0)), _HELD_OUT),
             "fortran": Seed(npy_bytes(np.asfortranarray(IMAGES)), _HELD_OUT),
         },
+        lambda: HEADER_WORDS,
     ),
     "npz": Target(_file("input.npz"), _archives),
-    "npz_member": Target(_member, lambda: {"plain": Seed(npy_bytes(IMAGES), _HELD_OUT)}),
+    "npz_member": Target(_member, lambda: {"plain": Seed(npy_bytes(IMAGES), _HELD_OUT)}, lambda: HEADER_WORDS),
     "idx": Target(
         _file("input"),
         lambda: {
@@ -198,9 +235,9 @@ TARGETS = {
             "gzip": Seed(gzip.compress(idx_bytes(IMAGES[..., 0]), mtime=0), _HELD_OUT),
         },
     ),
-    "pickle": Target(_batch, _batches),
+    "pickle": Target(_batch, _batches, lambda: PICKLE_WORDS),
     "msgpack": Target(_msgpack, _checkpoints),
-    "overrides": Target(_overrides, _settings),
+    "overrides": Target(_overrides, _settings, _keys),
 }
 
 
@@ -237,6 +274,10 @@ def main() -> None:
     for number, seed in enumerate(TARGETS[chosen.target].seeds().values()):
         (corpus / f"seed-{number}").write_bytes(seed.data)
     limits = [f"-max_total_time={chosen.seconds}", "-timeout=20", "-rss_limit_mb=3000", f"-max_len={LONGEST}"]
+    dictionary = corpus.with_suffix(".words")
+    escaped = ("".join(f"\\x{byte:02x}" for byte in word.encode()) for word in TARGETS[chosen.target].words())
+    dictionary.write_text("".join(f'"{word}"\n' for word in escaped))
+    limits += [f"-dict={dictionary}"] if dictionary.stat().st_size else []
     options = [f"-artifact_prefix={findings}/", "-print_final_stats=1", str(corpus)]
 
     def once(data: bytes) -> None:
