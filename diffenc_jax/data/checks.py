@@ -15,9 +15,9 @@ LONGEST = 200  # characters of what a library says
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def refused(path: Path, why: str) -> InputError:
-    """The error that says `why` `path` is refused; names in it may come from the file itself."""
-    return InputError(f"{printable(str(path))} {printable(why)}")
+def refused(what: Path | str, why: str) -> InputError:
+    """The error that says `why` the file `what` is refused; names in it may come from the file itself."""
+    return InputError(f"{printable(str(what))} {printable(why)}")
 
 
 def printable(text: str) -> str:
@@ -70,11 +70,11 @@ def images(path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
         raise refused(path, f"holds no images: its shape is {list(shape)}")
 
 
-def fits(path: Path | str, shape: Sequence[int]) -> None:
+def fits(what: Path | str, shape: Sequence[int]) -> None:
     """Raises InputError if uint8 values of `shape` are more than the machine's memory."""
     size, memory = math.prod(shape), machine_memory()
     if memory is not None and size > memory:
-        raise refused(Path(path), f"would take {_gb(size)} of memory, and this machine has {_gb(memory)}")
+        raise refused(what, f"would take {_gb(size)} of memory, and this machine has {_gb(memory)}")
 
 
 def machine_memory() -> int | None:

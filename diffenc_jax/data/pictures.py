@@ -79,8 +79,10 @@ def picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
 
 def _mode(opened) -> str:
     """L or RGB, as which a picture can be read without a loss; raises ValueError where there is none."""
-    if opened.mode not in MODES or ";16" in str(opened.tile):  # Pillow opens 16 bits a colour as RGB of 8
-        raise ValueError(f"its pixels are {opened.mode}, or of 16 bits; save it as grey or RGB of 8 bits")
+    deep = ";16" in str(opened.tile)  # Pillow opens 16 bits a colour as RGB of 8
+    if deep or opened.mode not in MODES:
+        pixels = f"{opened.mode} of 16 bits" if deep else opened.mode
+        raise ValueError(f"its pixels are {pixels}; save it as grey or RGB of 8 bits")
     if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a camera's, whose others are previews
         raise ValueError("it holds several pictures; save each as a file")
     return MODES[opened.mode]

@@ -246,8 +246,8 @@ def wrong_pictures(top):
         yield save(top / np.dtype(dtype).name, image, name), "save it as grey or RGB of 8 bits"
     deep = save(top / "16 bits a colour", rgba(255))
     png_of_16_bits(deep / "b.png")
-    yield deep, "its pixels are RGB, or of 16 bits"
-    yield save(top / "cmyk", Image.fromarray(IMAGES[1]).convert("CMYK"), "b.jpg"), "its pixels are CMYK"
+    yield deep, "its pixels are RGB of 16 bits; save it as"
+    yield save(top / "cmyk", Image.fromarray(IMAGES[1]).convert("CMYK"), "b.jpg"), "its pixels are CMYK; save it as"
     moving = [Image.fromarray(image) for image in IMAGES[:3]]
     moving = save(top / "moving", moving[0], "b.gif", save_all=True, append_images=moving[1:])
     yield moving, "it holds several pictures"
