@@ -41,7 +41,7 @@ def _pictures(top: Path) -> Listed:
 def _paths(top: Path) -> list[Path]:
     """Of everything in `top` and below whose name is a picture's."""
     paths = []
-    with checks.reading(top, "a folder"):
+    with checks.reading(top, "a folder of pictures"):
         for at, folders, names in os.walk(top, onerror=_raise):
             for link in (Path(at, name) for name in folders if os.path.islink(Path(at, name))):
                 raise checks.refused(link, "is a link to a folder, which is not followed; put the folder itself there")

@@ -391,6 +391,15 @@ def test_closed_files_and_folders(name):
             assert str(folder) in said
 
 
+def test_a_closed_folder_among_pictures_is_not_passed_over():
+    with tempfile.TemporaryDirectory() as top:
+        Path(top).chmod(0o755)
+        save(Path(top), Image.fromarray(IMAGES[1]))
+        (Path(top) / "more").mkdir(mode=0)
+        with not_as_root():
+            assert refusal(Path(top)) == f"{top} cannot be read as a folder of pictures: Permission denied"
+
+
 @pytest.mark.parametrize("source", ["~nobody-of-that-name/a", "a" * 5000, "a\0b", "/dev/null"])
 def test_sources_that_are_no_paths(source):
     assert "nor a path that can be read" in refusal(source) or "is no regular file" in refusal(source)
