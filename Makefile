@@ -1,9 +1,9 @@
 # make demo: set up, train a DiffEnc on 8x8 digits, evaluate and sample it.
-# make test: set up and run the tests.
+# make test: set up and run the tests. make fuzz: look for files that break the readers, a minute a reader.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak lint format clean
+.PHONY: demo test test-slow soak fuzz lint format clean
 
 demo: .venv/installed
 	$(BIN)/python -m diffenc_jax.main --config=configs/digits.py
@@ -20,6 +20,13 @@ test-slow: .venv/installed-test .venv/tpu
 soak: .venv/installed-test
 	$(BIN)/python -m pytest -s -m soak
 
+# Feeds what reads others' files with ever new ones; what breaks it is kept in tests/fuzz/findings/.
+FUZZ_SECONDS ?= 60
+fuzz: .venv/installed-fuzz
+	for target in npy npz npz_member idx pickle msgpack overrides; do \
+	    $(BIN)/python tests/fuzz/fuzz_readers.py $$target --seconds=$(FUZZ_SECONDS) || exit 1; \
+	done
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 
@@ -35,6 +42,10 @@ format: .venv/installed-test
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+.venv/installed-fuzz: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	touch $@
 
 # The TPU compiler, for tests, lies apart: wherever JAX finds it, it looks for a TPU at every start.

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.config import flatten, require
+from diffenc_jax.config import check_plain, check_sections, flatten, require
 from diffenc_jax.errors import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Configuration, such as configs/cifar10.py:vdm.")
@@ -35,7 +35,7 @@ def parse(argv: list[str], positional: tuple[str, ...] = ()) -> list[str]:
         rest = flags.FLAGS(argv)
         config = CONFIG.value
         if config is not None:
-            config.keys()  # a file that could not be loaded only says so when it is used
+            _check(config)  # a file that could not be loaded only says so when it is used
     except Exception as error:  # noqa: BLE001  a configuration is a program and may raise anything
         fail(_unknown_key(argv) or last_line(error))
     given, wanted = len(rest) - 1, len(positional)
@@ -100,8 +100,13 @@ def _load(argv: list[str]) -> ConfigDict:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     values(argv)
-    values.config.keys()  # a file that could not be loaded only says so when it is used
+    _check(values.config)  # a file that could not be loaded only says so when it is used
     return values.config
+
+
+def _check(config: ConfigDict) -> None:
+    check_plain(config)
+    check_sections(config)
 
 
 def _unknown_key(argv: list[str]) -> str | None:

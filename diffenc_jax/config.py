@@ -77,8 +77,8 @@ def recipe(name: str, arm: str) -> ConfigDict:
         dict(depth=placeholder(int), extrapolation="linear", variance_ratio=placeholder(object), times="uniform")
     )
     config.loss.variance_ratio = 1.0
-    # source: a name, or a path to .npy, .npz, IDX or a folder of pictures; dir: where data sets are kept; stripes: see
-    # data/pipeline.py.
+    # source: a name, or a path to .npy, .npz, IDX or a folder of pictures or batches; dir: where data sets are kept;
+    # stripes: see data/pipeline.py.
     config.data = ConfigDict(dict(source=name, dir=placeholder(str), levels=256, stripes=32))
     config.train = ConfigDict(
         dict(
@@ -144,9 +144,32 @@ def matched(arm: str, changes: Mapping[str, Any], layers: int, steps: int) -> di
 
 
 def check_sections(config: ConfigDict) -> None:
-    """Raises InputError unless `config` has the sections of `recipe` and no other."""
-    known, given = set(recipe("", "")), set(config)
+    """Raises InputError unless `config` has the sections of `recipe` and no other, and their keys."""
+    base = recipe("", "")
+    known, given = set(base), set(config)
     require(given == known, f"a configuration has the sections {sorted(known)}; these differ: {sorted(given ^ known)}")
+    for name in (name for name in sorted(known) if isinstance(base[name], ConfigDict)):
+        missing = sorted(set(base[name]) - set(config[name]))
+        require(not missing, f"configuration keys {missing} are missing in {name}")
+
+
+def check_plain(config: Mapping[str, Any], path: str = "") -> None:
+    """Raises InputError unless it holds what JSON can: a workdir keeps it, and keys are compared by name."""
+    for key, value in config.items():
+        where = f"{path}{key}"
+        require(isinstance(key, str), f"{path}{key!r} is no configuration key, which is text")
+        if isinstance(value, Mapping | ConfigDict):
+            check_plain(value, f"{where}.")
+        else:
+            require(
+                _is_plain(value), f"{where} must be a number, text, truth value, None or tuple of these, not {value!r}"
+            )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, int | float | str)
 
 
 def require(condition: bool, message: str) -> None:

@@ -278,7 +278,8 @@ class NetworkConfig:
         require(self.layers >= 1, f"{path}.layers must be at least 1, not {self.layers}")
         require(0.0 <= self.dropout < 1.0, f"{path}.dropout must lie in [0, 1), not {self.dropout}")
         require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")
-        require(all(b > 0 for b in self.fourier_bins), f"{path}.fourier_bins must be positive, not {self.fourier_bins}")
+        positive = all(isinstance(b, int | float) and b > 0 for b in self.fourier_bins)
+        require(positive, f"{path}.fourier_bins must be positive numbers, not {self.fourier_bins}")
         side = 2**self.levels
         require(
             shape[0] % side == 0 and shape[1] % side == 0,
@@ -384,7 +385,7 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
     derivative = section.pop("derivative_head", False)
     options = unpack(_Compute, section, "model").resolve(platform or jax.default_backend())
 
-    encoder_kind = lookup("encoder", encoder_config.pop("kind"), ENCODERS)
+    encoder_kind = lookup("encoder", encoder_config.pop("kind", None), ENCODERS)
     encoder_net = None
     if encoder_kind.needs_network:
         encoder_net = _build_network(encoder_config, "model.encoder", spec, options)

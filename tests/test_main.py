@@ -37,6 +37,7 @@ def run(*args, **environment):
         ),
         ([f"{DIGITS}:vdm", "--config.model.encoder.width=8"], "unknown configuration key 'model.encoder.width'"),
         ([DIGITS, "--config.train.steps=many"], "flag --config.train.steps=many: invalid literal for int()"),
+        ([DIGITS, "--config.loss.variance_ratio={1,2}"], "loss.variance_ratio must be a number, text, truth value"),
         ([DIGITS, "--config.train.steps.more=1"], "unknown configuration key 'train.steps.more'"),
         (["--config=configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
         (["--config=tests/tiny.py"], "no attribute 'get_config'"),

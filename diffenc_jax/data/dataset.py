@@ -10,8 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import require, unpack
-from diffenc_jax.data import files, fingerprints, sources
-from diffenc_jax.data.images import Held, Images, read
+from diffenc_jax.data import checks, files, fingerprints, sources
+from diffenc_jax.data.images import Held, read
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def load(config: ConfigDict, *names: str, part: Callable[[int], np.ndarray] | No
         source = files.from_path(_path(data))
     for name in names:
         require(name in source.read, f"{source.name} has no split {name!r}; it has {', '.join(source.read)}")
-    splits = {name: _read(source.read[name](), part if name == "train" else None) for name in names}
+    splits = {name: _read(source, name, part if name == "train" else None) for name in names}
     for name, images in splits.items():
         _check(images, data.levels, f"{source.name} ({name})")
     shapes = {name: images.shape[1:] for name, images in splits.items()}
@@ -119,15 +119,23 @@ def image_shape(config: ConfigDict) -> tuple[int, int, int]:
 
 
 def _path(data: DataConfig) -> Path:
-    path = Path(data.source).expanduser()
     known = ", ".join(sources.SOURCES)
-    require(path.exists(), f"data.source={data.source!r} is neither a known data set ({known}) nor an existing path")
+    try:
+        path = Path(data.source).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError):  # no such user's home; too long a name; a folder that is closed to us
+        exists = False
+    named = f"data.source={data.source[:99]!r}"
+    require(exists, f"{named} is neither a known data set ({known}) nor a path that can be read")
     return path
 
 
-def _read(images: Images, part: Callable[[int], np.ndarray] | None) -> np.ndarray | Held:
+def _read(source: files.Source, split: str, part: Callable[[int], np.ndarray] | None) -> np.ndarray | Held:
+    images = source.read[split]()
     count = images.shape[0]
+    require(count > 0, f"{source.name}: there are no images for {split}")
     rows = np.arange(count) if part is None else part(count)
+    checks.fits(f"{source.name} ({split})", (len(rows), *images.shape[1:]))
     if len(rows) == count:
         return images[:count]
     return Held(read(images, rows), rows, images.shape)

@@ -1,9 +1,11 @@
 """A split's images, of which a host may read and hold a part only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+
+HELD_OUT = 10
 
 
 class Images(Protocol):
@@ -39,6 +41,25 @@ class Listed:
         return np.stack([self._decode(i) for i in range(*rows.indices(self._count))])
 
 
+class Joined:
+    """Images one after the other, of one shape; no part is read but those that are asked for."""
+
+    def __init__(self, parts: Sequence[Images]):
+        self._parts = parts
+        self._ends = np.cumsum([part.shape[0] for part in parts])
+        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(self.shape[0])
+        found = np.empty((stop - start, *self.shape[1:]), np.uint8)
+        for part, end in zip(self._parts, self._ends, strict=True):
+            first = end - part.shape[0]
+            a, b = max(start, first), min(stop, end)
+            if a < b:
+                found[a - start : b - start] = part[int(a - first) : int(b - first)]
+        return found
+
+
 class Held:
     """The part of a split that a host holds; indexed by numbers in the whole, as an array of the whole would be.
 
@@ -71,3 +92,17 @@ def read(images: Images, rows: np.ndarray) -> np.ndarray:
         return images[rows]
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
     return np.concatenate([images[int(run[0]) : int(run[-1]) + 1] for run in runs])
+
+
+def hold_out(images: Images) -> dict[str, Callable[[], Images]]:
+    """Splits one set: a tenth of it, at least one image, chosen once and for all, is 'test'."""
+    count = images.shape[0]
+    num_test = max(1, count // HELD_OUT)
+    order = np.random.RandomState(0).permutation(count)
+    test, train = np.sort(order[:num_test]), np.sort(order[num_test:])
+    return {"train": lambda: Chosen(images, train), "test": lambda: Chosen(images, test)}
+
+
+def with_channels(images: np.ndarray) -> np.ndarray:
+    """[N, H, W, C] of the same or [N, H, W]."""
+    return images[..., None] if images.ndim == 3 else images

@@ -101,15 +101,15 @@ def wrong_files(folder):
     (folder / "noise.npz").write_bytes(b"PK\x03\x04" + bytes(100))
     yield folder / "noise.npz", "cannot be read as a .npz archive"
     np.save(folder / "objects.npy", np.array([{}, None]), allow_pickle=True)
-    yield folder / "objects.npy", "cannot be read as a .npy array"
+    yield folder / "objects.npy", "must hold uint8, values 0 .. 255; this is object"
     np.save(folder / "float.npy", IMAGES / 255.0)
-    yield folder / "float.npy", "images must be uint8, these are float64"
+    yield folder / "float.npy", "must hold uint8, values 0 .. 255; this is float64"
     np.save(folder / "flat.npy", IMAGES.reshape(30, -1))
-    yield folder / "flat.npy", r"images must be \[N, H, W, C\], these are \[27, 90\]"
+    yield folder / "flat.npy", r"must hold images \[N, H, W, C\] or \[N, H, W\]; this is \[30, 90\]"
     np.save(folder / "none.npy", IMAGES[:0])
-    yield folder / "none.npy", "there are no images"
+    yield folder / "none.npy", r"holds no images: its shape is \[0, 6, 5, 3\]"
     np.savez(folder / "three.npz", a=IMAGES, b=IMAGES, c=IMAGES)
-    yield folder / "three.npz", r"must hold 'train' and 'test', or one array of images; it holds \['a', 'b', 'c'\]"
+    yield folder / "three.npz", r"must hold 'train' and 'test', or one array of images; its images: a, b, c$"
     np.savez(folder / "unlike.npz", train=IMAGES, test=GREY)
     yield folder / "unlike.npz", "the splits' images differ in shape"
     (folder / "text").write_text("hello")
@@ -128,11 +128,11 @@ def wrong_files(folder):
     (folder / "mixed").mkdir()
     Image.fromarray(IMAGES[0]).save(folder / "mixed" / "a.png")
     Image.fromarray(IMAGES[0][:3]).save(folder / "mixed" / "b.png")
-    yield folder / "mixed", r"b.png is \(3, 5, 3\), and .*a.png is \(6, 5, 3\)"
+    yield folder / "mixed", r"b.png is \(3, 5, 3\), and the first picture is \(6, 5, 3\)"
     (folder / "broken").mkdir()
     (folder / "broken" / "a.png").write_bytes((folder / "mixed" / "a.png").read_bytes()[:60])
     yield folder / "broken", "a.png cannot be read as a picture"
-    yield folder / "absent.npy", "neither a known data set .* nor an existing path"
+    yield folder / "absent.npy", "neither a known data set .* nor a path that can be read"
 
 
 def test_what_is_wrong_is_named_in_one_line(tmp_path):
