@@ -141,9 +141,13 @@ def matched(arm: str, changes: Mapping[str, Any], layers: int, steps: int) -> di
 
 
 def check_sections(config: ConfigDict) -> None:
-    """Raises InputError unless `config` has the sections of `recipe` and no other."""
+    """Raises InputError unless `config` has the sections of `recipe` and no other, and seeds of 32 bits."""
     known, given = set(recipe("", "")), set(config)
     require(given == known, f"a configuration has the sections {sorted(known)}; these differ: {sorted(given ^ known)}")
+    for key, value in flatten(config).items():
+        if key.rpartition(".")[2] == "seed":
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            require(whole and 0 <= value < 2**32, f"{key} must be a whole number in 0 .. 2^32 - 1, not {value!r}")
 
 
 def require(condition: bool, message: str) -> None:

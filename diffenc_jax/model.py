@@ -64,13 +64,13 @@ class Model:
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters {'score', 'schedule', and 'encoder' and 'ratio' where there is one}, float32."""
         keys = jax.random.split(key, 3)
-        x, t = jnp.zeros((1, *self.spec.shape)), jnp.zeros((1,))
+        x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
         parts = {"score": self.score.init(keys[0], x, t), "schedule": self.schedule.init(keys[1], t)}
         if self.encoder_net is not None:
             parts["encoder"] = self.encoder_net.init(keys[2], x, t)
         params = {name: variables.get("params", {}) for name, variables in parts.items()}
         if self.loss.variance_ratio == LEARNED:
-            params["ratio"] = {"log": jnp.zeros(self.loss.depth)}
+            params["ratio"] = {"log": jnp.zeros(self.loss.depth, jnp.float32)}
         return params
 
     def terms(
@@ -131,11 +131,11 @@ class Model:
 
     def steps(self, params: Params, loss: "LossConfig") -> Steps:
         """`loss.depth` steps of equal length in t, with ratio 1 where that is to be fitted."""
-        gamma = self.gamma(params)(jnp.arange(loss.depth + 1) / loss.depth)
+        gamma = self.gamma(params)(jnp.arange(loss.depth + 1, dtype=jnp.float32) / loss.depth)
         if loss.variance_ratio == LEARNED:
             w = jnp.exp(params["ratio"]["log"])
         else:
-            w = jnp.full(loss.depth, 1.0 if loss.variance_ratio in OPTIMAL else loss.variance_ratio)
+            w = jnp.full(loss.depth, 1.0 if loss.variance_ratio in OPTIMAL else loss.variance_ratio, gamma.dtype)
         return Steps(gamma, w.reshape(loss.depth, *(1 for _ in self.spec.shape)))
 
     @property
@@ -189,7 +189,7 @@ class Model:
     def ends(self, params: Params) -> tuple[jax.Array, jax.Array]:
         """γ_0 at the data and γ_1 at the noise, []."""
         gamma = self.gamma(params)
-        return gamma(jnp.zeros(())), gamma(jnp.ones(()))
+        return gamma(jnp.float32(0.0)), gamma(jnp.float32(1.0))
 
     def predict_v(self, params: Params, dropout_key: jax.Array | None = None) -> losses.PredictV:
         """(z_t, γ [B]) -> v̂: the network's output on top of z_t, taken as what `prediction` names."""

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "diffenc_jax"
 COMMON = {"errors"}
 MAY_IMPORT = {
     "errors": set(),
-    "streams": set(),
+    "streams": COMMON,
     "hosts": set(),
     "palette": set(),
     "environment": set(),

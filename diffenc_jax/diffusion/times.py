@@ -64,7 +64,7 @@ def best_mass(square: Float[Array, " n"]) -> Float[Array, " n"]:
 
 def best_density(square: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """`best_mass` in multiples of about 1 / `QUANTA`."""
-    quanta = np.maximum(np.round(np.asarray(best_mass(jnp.asarray(square)), np.float64) * QUANTA), 1)
+    quanta = np.maximum(np.round(np.asarray(best_mass(jnp.asarray(square, jnp.float32)), np.float64) * QUANTA), 1)
     return quanta / quanta.sum()
 
 

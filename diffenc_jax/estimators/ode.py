@@ -18,6 +18,7 @@ from diffenc_jax.errors import RunError, lookup
 from diffenc_jax.estimators.base import Tables, pass_key
 from diffenc_jax.estimators.config import EvalConfig
 from diffenc_jax.model import Model, Params
+from diffenc_jax.streams import signs, uniform
 from diffenc_jax.train import sharding
 
 
@@ -121,7 +122,7 @@ def _estimate(
 
     ends = model.ends(params)
     x = decoder.pixel_values(pixels, model.spec.levels)
-    z_0, nats = DEQUANTISATIONS[ode.dequantisation](x, model.spec.levels, ends[0], draw(0, jax.random.uniform))
-    probe = draw(1, partial(jax.random.rademacher, dtype=x.dtype))
+    z_0, nats = DEQUANTISATIONS[ode.dequantisation](x, model.spec.levels, ends[0], draw(0, uniform))
+    probe = draw(1, signs)
     path = ode_likelihood(model.flow(params), z_0, ends, probe, DIVERGENCES[ode.divergence], ode.rtol, ode.atol)
     return path._asdict() | {"dequantisation": jnp.broadcast_to(nats, path.prior.shape)}
