@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
@@ -25,6 +26,8 @@ from diffenc_jax.nets.unet import UNet
 from diffenc_jax.streams import gaussian
 
 Params = Any
+# Of γ, either way. A single step from one end to the other may cost e^(3 · 25) nats a dimension; float32 ends at e^88.
+GAMMA_LIMIT = 25
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -137,6 +140,16 @@ class Model:
         else:
             w = jnp.full(loss.depth, 1.0 if loss.variance_ratio in OPTIMAL else loss.variance_ratio, gamma.dtype)
         return Steps(gamma, w.reshape(loss.depth, *(1 for _ in self.spec.shape)))
+
+    def check_depth(self, key: str, depth: int | None) -> None:
+        """Raises InputError where so many steps, given by the configuration's `key`, are too short for float32."""
+        low, high = self.time_range
+        # The spacing of numbers near the larger end, eight times: steps need not be equally long.
+        most = int((high - low) / (8 * np.finfo(np.float32).eps * max(-low, high)))
+        require(
+            depth is None or depth <= most,
+            f"{key}={depth} steps between γ = {low:.4g} and {high:.4g} are too short for float32; take at most {most}",
+        )
 
     @property
     def extrapolation(self) -> Extrapolation:
@@ -395,7 +408,7 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
         encoder_kind.needs_network or not derivative,
         "model.derivative_head=True is for the trainable encoder alone: of the others dx_t/dγ follows from x_t",
     )
-    return Model(
+    model = Model(
         spec=spec,
         schedule=schedule,
         score=_build_network(score_config, "model.score", spec, options).clone(derivative=derivative),
@@ -405,6 +418,8 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
         prediction=prediction,
         loss=unpack(LossConfig, config.loss, "loss"),
     )
+    model.check_depth("loss.depth", model.loss.depth)
+    return model
 
 
 @dataclass(frozen=True)
@@ -439,6 +454,12 @@ def _build_schedule(section: ConfigDict, spec: ImageSpec) -> tuple[nn.Module, tu
     config = unpack(ScheduleConfig, section, "model.schedule")
     gamma_min = gamma_min_for(spec.levels) if config.gamma_min is None else config.gamma_min
     kind = lookup("schedule", config.kind, SCHEDULES)
+    for name, gamma in (("gamma_min", gamma_min), ("gamma_max", config.gamma_max)):
+        require(
+            abs(gamma) <= GAMMA_LIMIT,
+            f"model.schedule.{name}={gamma:.4g} must lie in -{GAMMA_LIMIT} .. {GAMMA_LIMIT}: beyond, losses leave the "
+            "range of float32",
+        )
     require(
         gamma_min < config.gamma_max,
         f"model.schedule.gamma_min={gamma_min:.4g} must lie below gamma_max={config.gamma_max:.4g}",

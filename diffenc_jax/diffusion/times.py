@@ -58,7 +58,8 @@ def best_mass(square: Float[Array, " n"]) -> Float[Array, " n"]:
     sqrt(E f(t)²). Mixed with the uniform density (`DEFENSIVE`), since the table is an estimate.
     """
     root = jnp.sqrt(square)
-    best = jnp.where(root.sum() > 0, root / root.sum(), 1 / len(root))
+    total = root.sum()
+    best = jnp.where(total > 0, root / jnp.where(total > 0, total, 1.0), 1 / len(root))
     return (1 - DEFENSIVE) * best + DEFENSIVE / len(root)
 
 
