@@ -15,7 +15,7 @@ from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.model import Model, Params
-from diffenc_jax.streams import gaussian, stream
+from diffenc_jax.streams import gaussian, stream, uniform
 from diffenc_jax.train import sharding
 
 # As in evaluation: more in flight gain nothing, and without a bound fake CPU devices deadlock.
@@ -112,7 +112,7 @@ def draw_noise(
     def one(index):
         key = jax.random.fold_in(stream(seed, "loss by time"), index)
         key_t, key_eps = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, cell), look))
-        return (cell + jax.random.uniform(key_t)) / cells, gaussian(key_eps, shape)
+        return (cell + uniform(key_t)) / cells, gaussian(key_eps, shape)
 
     return jax.vmap(one)(indices)
 

@@ -120,7 +120,7 @@ class Calibration:
     @cached_property
     def _grid(self) -> np.ndarray:
         gamma = self._model.gamma(self._params)
-        return np.linspace(*(float(gamma(jnp.asarray(t))) for t in (0.0, 1.0)), self.settings.grid + 1)
+        return np.linspace(*(float(gamma(jnp.float32(t))) for t in (0.0, 1.0)), self.settings.grid + 1)
 
     @cached_property
     def _costs(self) -> dict[str | None, np.ndarray]:
@@ -140,7 +140,7 @@ class Calibration:
             u[t:] = 0.0  # no steps: s must lie below t
             costs[None][:t, t] = 0.5 * u.sum(axis=(1, 2, 3))[:t]
             for per, axes in OPTIMAL.items():
-                cost = best_cost(jnp.asarray(np.broadcast_to(_mean(u, axes), u.shape)))
+                cost = best_cost(jnp.asarray(np.broadcast_to(_mean(u, axes), u.shape), jnp.float32))
                 costs[per][:t, t] = np.asarray(cost, np.float64).sum(axis=(1, 2, 3))[:t]
         return costs
 
@@ -148,7 +148,7 @@ class Calibration:
         """u of each step between `gamma` [T + 1], averaged over training images: [T, ...], as `loss` shares it."""
         settings, depth = self.settings, loss.depth
         size, pairs = settings.images, max(settings.images * settings.grid // depth, 1)
-        total = jnp.zeros((depth, *self._model.spec.shape))
+        total = jnp.zeros((depth, *self._model.spec.shape), jnp.float32)
         key = stream(settings.seed, "fit ratio")
         for start in range(0, depth * pairs, size):
             pair = np.arange(start, start + size)
@@ -181,7 +181,7 @@ def _mean(u: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 def _add_errors(model: Model, total: jax.Array, params: Params, x, gamma, step, count, eps) -> jax.Array:
     """`total` [T, H, W, C] plus the `losses.step_error` of `step` [B] between `gamma` [T + 1], times `count` [B]."""
-    one = jnp.ones(())  # the error depends on no ratio and no depth
+    one = jnp.float32(1.0)  # the error depends on no ratio and no depth
     at = Step(gamma[step], gamma[step + 1], ratio=one[None], depth=one)
     u = losses.step_error(model.encoder(params), model.predict_v(params), model.extrapolation, x, at, eps)
     return total.at[step].add(u * align(count, u))

@@ -144,13 +144,17 @@ def matched(arm: str, changes: Mapping[str, Any], layers: int, steps: int) -> di
 
 
 def check_sections(config: ConfigDict) -> None:
-    """Raises InputError unless `config` has the sections of `recipe` and no other, and their keys."""
+    """Raises InputError unless `config` has the sections of `recipe` and no other, their keys, and seeds of 32 bits."""
     base = recipe("", "")
     known, given = set(base), set(config)
     require(given == known, f"a configuration has the sections {sorted(known)}; these differ: {sorted(given ^ known)}")
     for name in (name for name in sorted(known) if isinstance(base[name], ConfigDict)):
         missing = sorted(set(base[name]) - set(config[name]))
         require(not missing, f"configuration keys {missing} are missing in {name}")
+    for key, value in flatten(config).items():
+        if key.rpartition(".")[2] == "seed":
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            require(whole and 0 <= value < 2**32, f"{key} must be a whole number in 0 .. 2^32 - 1, not {value!r}")
 
 
 def check_plain(config: Mapping[str, Any], path: str = "") -> None:

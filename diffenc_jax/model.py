@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
@@ -25,6 +26,8 @@ from diffenc_jax.nets.unet import UNet
 from diffenc_jax.streams import gaussian
 
 Params = Any
+# Of γ, either way. A single step from one end to the other may cost e^(3 · 25) nats a dimension; float32 ends at e^88.
+GAMMA_LIMIT = 25
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -64,13 +67,13 @@ class Model:
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters {'score', 'schedule', and 'encoder' and 'ratio' where there is one}, float32."""
         keys = jax.random.split(key, 3)
-        x, t = jnp.zeros((1, *self.spec.shape)), jnp.zeros((1,))
+        x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
         parts = {"score": self.score.init(keys[0], x, t), "schedule": self.schedule.init(keys[1], t)}
         if self.encoder_net is not None:
             parts["encoder"] = self.encoder_net.init(keys[2], x, t)
         params = {name: variables.get("params", {}) for name, variables in parts.items()}
         if self.loss.variance_ratio == LEARNED:
-            params["ratio"] = {"log": jnp.zeros(self.loss.depth)}
+            params["ratio"] = {"log": jnp.zeros(self.loss.depth, jnp.float32)}
         return params
 
     def terms(
@@ -131,12 +134,22 @@ class Model:
 
     def steps(self, params: Params, loss: "LossConfig") -> Steps:
         """`loss.depth` steps of equal length in t, with ratio 1 where that is to be fitted."""
-        gamma = self.gamma(params)(jnp.arange(loss.depth + 1) / loss.depth)
+        gamma = self.gamma(params)(jnp.arange(loss.depth + 1, dtype=jnp.float32) / loss.depth)
         if loss.variance_ratio == LEARNED:
             w = jnp.exp(params["ratio"]["log"])
         else:
-            w = jnp.full(loss.depth, 1.0 if loss.variance_ratio in OPTIMAL else loss.variance_ratio)
+            w = jnp.full(loss.depth, 1.0 if loss.variance_ratio in OPTIMAL else loss.variance_ratio, gamma.dtype)
         return Steps(gamma, w.reshape(loss.depth, *(1 for _ in self.spec.shape)))
+
+    def check_depth(self, key: str, depth: int | None) -> None:
+        """Raises InputError where so many steps, given by the configuration's `key`, are too short for float32."""
+        low, high = self.time_range
+        # The spacing of numbers near the larger end, eight times: steps need not be equally long.
+        most = int((high - low) / (8 * np.finfo(np.float32).eps * max(-low, high)))
+        require(
+            depth is None or depth <= most,
+            f"{key}={depth} steps between γ = {low:.4g} and {high:.4g} are too short for float32; take at most {most}",
+        )
 
     @property
     def extrapolation(self) -> Extrapolation:
@@ -189,7 +202,7 @@ class Model:
     def ends(self, params: Params) -> tuple[jax.Array, jax.Array]:
         """γ_0 at the data and γ_1 at the noise, []."""
         gamma = self.gamma(params)
-        return gamma(jnp.zeros(())), gamma(jnp.ones(()))
+        return gamma(jnp.float32(0.0)), gamma(jnp.float32(1.0))
 
     def predict_v(self, params: Params, dropout_key: jax.Array | None = None) -> losses.PredictV:
         """(z_t, γ [B]) -> v̂: the network's output on top of z_t, taken as what `prediction` names."""
@@ -396,7 +409,7 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
         encoder_kind.needs_network or not derivative,
         "model.derivative_head=True is for the trainable encoder alone: of the others dx_t/dγ follows from x_t",
     )
-    return Model(
+    model = Model(
         spec=spec,
         schedule=schedule,
         score=_build_network(score_config, "model.score", spec, options).clone(derivative=derivative),
@@ -406,6 +419,8 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
         prediction=prediction,
         loss=unpack(LossConfig, config.loss, "loss"),
     )
+    model.check_depth("loss.depth", model.loss.depth)
+    return model
 
 
 @dataclass(frozen=True)
@@ -440,6 +455,12 @@ def _build_schedule(section: ConfigDict, spec: ImageSpec) -> tuple[nn.Module, tu
     config = unpack(ScheduleConfig, section, "model.schedule")
     gamma_min = gamma_min_for(spec.levels) if config.gamma_min is None else config.gamma_min
     kind = lookup("schedule", config.kind, SCHEDULES)
+    for name, gamma in (("gamma_min", gamma_min), ("gamma_max", config.gamma_max)):
+        require(
+            abs(gamma) <= GAMMA_LIMIT,
+            f"model.schedule.{name}={gamma:.4g} must lie in -{GAMMA_LIMIT} .. {GAMMA_LIMIT}: beyond, losses leave the "
+            "range of float32",
+        )
     require(
         gamma_min < config.gamma_max,
         f"model.schedule.gamma_min={gamma_min:.4g} must lie below gamma_max={config.gamma_max:.4g}",

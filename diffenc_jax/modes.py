@@ -43,6 +43,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)), part=needed(config, mesh))
     model = build(config, ImageSpec(dataset.shape, dataset.levels))
+    model.check_depth("sample.depth", config.sample.depth)
     console = _console()
     state, record = Trainer(model, config, dataset, mesh, workdir).run(console)
     picture = _sample(model, state.ema, record["step"], config, dataset, mesh, workdir)
@@ -66,6 +67,7 @@ def draw(config: ConfigDict, workdir: Path) -> None:
     """Draws a grid of samples from the newest checkpoint's EMA parameters."""
     sampling = SampleConfig.of(config)
     run = open_trained(config, workdir, fitting=_loss(config).fitted)
+    run.model.check_depth("sample.depth", sampling.depth)
     picture = _sample(run.model, run.params, run.step, config, run.dataset, run.mesh, workdir)
     _console().print(f"step {run.step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
 

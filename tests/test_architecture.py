@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parent.parent / "diffenc_jax"
 COMMON = {"errors"}
 MAY_IMPORT = {
     "errors": set(),
-    "streams": set(),
-    "hosts": {"errors"},
+    "streams": COMMON,
+    "hosts": COMMON,
     "palette": set(),
     "environment": set(),
     "memory": set(),

@@ -78,9 +78,9 @@ def values_of(folder):
 
 
 def test_values_do_not_depend_on_the_batch(subject, tmp_path):
-    """Batches of 7 and 13: each image's value to 1e-5 relative."""
+    """One by one, and by 7: each of 13 images' value to 1e-5 relative."""
     totals = []
-    for size in (7, 13):
+    for size in (1, 7):
         folder = tmp_path / str(size)
         evaluator(subject, folder, eval__batch_size=size).record(subject[1], 1, folder)
         values = values_of(folder)

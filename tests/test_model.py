@@ -131,6 +131,13 @@ def test_samples_are_pixels_of_the_seed():
         ({"model.score.dropout": 1.0}, r"model.score.dropout must lie in \[0, 1\)"),
         ({"model.score.typo": 1}, r"unknown configuration keys \['typo'\] in model.score; known: width"),
         ({"model.schedule.gamma_min": 6.0}, "gamma_min=6 must lie below gamma_max=5"),
+        ({"model.schedule.gamma_max": 200.0}, r"gamma_max=200 must lie in -25 \.\. 25: beyond, losses leave the range"),
+        ({"model.schedule.gamma_min": -25.1}, r"gamma_min=-25\.1 must lie in -25 \.\. 25"),
+        ({"model.schedule.gamma_max": float("nan")}, r"gamma_max=nan must lie in -25 \.\. 25"),
+        (
+            {"loss.depth": 10_000_000},
+            r"loss.depth=10000000 steps between γ = -\S+ and 5 are too short for float32; take",
+        ),
         ({"loss.depth": 0}, "loss.depth must be at least 1, or none for infinite depth, not 0"),
         ({"loss.extrapolation": "cubic"}, "unknown extrapolation 'cubic'; known: exponential, linear"),
         ({"loss.times": "late"}, "unknown loss.times 'late'; known: optimal, uniform"),

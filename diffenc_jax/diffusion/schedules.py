@@ -50,8 +50,8 @@ class LearnedLinear(nn.Module):
 
     @nn.compact
     def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
-        w = self.param("w", nn.initializers.constant(self.gamma_max - self.gamma_min), ())
-        b = self.param("b", nn.initializers.constant(self.gamma_min), ())
+        w = self.param("w", nn.initializers.constant(self.gamma_max - self.gamma_min), (), jnp.float32)
+        b = self.param("b", nn.initializers.constant(self.gamma_min), (), jnp.float32)
         return b + jnp.abs(w) * t
 
 
@@ -99,8 +99,8 @@ class Monotone(nn.Module):
 
     @nn.compact
     def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
-        gamma_0 = self.param("gamma_0", nn.initializers.constant(self.gamma_min), ())
-        gamma_1 = self.param("gamma_1", nn.initializers.constant(self.gamma_max), ())
+        gamma_0 = self.param("gamma_0", nn.initializers.constant(self.gamma_min), (), jnp.float32)
+        gamma_1 = self.param("gamma_1", nn.initializers.constant(self.gamma_max), (), jnp.float32)
         below, above = MonotoneNetwork(self.gamma_max - self.gamma_min, self.hidden, name="network")(t)
         # Each half is measured from its own end point, which is then exact, and so is its gradient.
         span = gamma_1 - gamma_0
@@ -127,10 +127,10 @@ class MonotoneNetwork(nn.Module):
     @nn.compact
     def __call__(self, t: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
         n = self.hidden
-        a = jnp.abs(self.param("linear", nn.initializers.constant(self.slope), ()))
-        k = jnp.abs(self.param("kernel", nn.initializers.normal(), (n,)))
-        b = self.param("bias", nn.initializers.zeros, (n,))
-        c = jnp.abs(self.param("out", nn.initializers.normal(), (n,)))
+        a = jnp.abs(self.param("linear", nn.initializers.constant(self.slope), (), jnp.float32))
+        k = jnp.abs(self.param("kernel", nn.initializers.normal(), (n,), jnp.float32))
+        b = self.param("bias", nn.initializers.zeros, (n,), jnp.float32)
+        c = jnp.abs(self.param("out", nn.initializers.normal(), (n,), jnp.float32))
 
         def rise(s, t):
             """h(t) - h(s) for s <= t, of shape [...]."""

@@ -58,13 +58,14 @@ def best_mass(square: Float[Array, " n"]) -> Float[Array, " n"]:
     sqrt(E f(t)²). Mixed with the uniform density (`DEFENSIVE`), since the table is an estimate.
     """
     root = jnp.sqrt(square)
-    best = jnp.where(root.sum() > 0, root / root.sum(), 1 / len(root))
+    total = root.sum()
+    best = jnp.where(total > 0, root / jnp.where(total > 0, total, 1.0), 1 / len(root))
     return (1 - DEFENSIVE) * best + DEFENSIVE / len(root)
 
 
 def best_density(square: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """`best_mass` in multiples of about 1 / `QUANTA`."""
-    quanta = np.maximum(np.round(np.asarray(best_mass(jnp.asarray(square)), np.float64) * QUANTA), 1)
+    quanta = np.maximum(np.round(np.asarray(best_mass(jnp.asarray(square, jnp.float32)), np.float64) * QUANTA), 1)
     return quanta / quanta.sum()
 
 

@@ -20,7 +20,7 @@ from diffenc_jax.estimators.base import Tables, pass_key
 from diffenc_jax.estimators.config import EvalConfig
 from diffenc_jax.model import LossConfig, Model, Params
 from diffenc_jax.stats.uncertainty import replicates
-from diffenc_jax.streams import stream
+from diffenc_jax.streams import stream, uniform
 from diffenc_jax.train import sharding
 
 # Cells of t on each of which the density of importance-sampled times is constant; with fewer steps, a cell a step.
@@ -109,7 +109,7 @@ class Bound:
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
         groups = self.replicates or 1
         group, j, n = (jnp.int32(value) for value in (number % groups, number // groups, self.passes // groups))
-        noise, weight = self._draw(TimeDensity(tables["mass"]), self.seed, indices, group, j, n)
+        noise, weight = self._draw(TimeDensity(tables["mass"]), np.uint32(self.seed), indices, group, j, n)
         return self._terms(params, pixels, noise, weight, self._place(params, tables, noise.t))
 
     def remarks(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def draw(
     the batch that it is in.
     """
     keys = jax.vmap(partial(pass_key, seed, group=group), 0)(indices)
-    u = jax.vmap(jax.random.uniform)(jax.vmap(partial(jax.random.fold_in, data=0))(keys))
+    u = jax.vmap(uniform)(jax.vmap(partial(jax.random.fold_in, data=0))(keys))
     t, weight = density.at(systematic(u, j, n))
     return _draw_each(model, jax.vmap(jax.random.fold_in, (0, None))(keys, 1 + j), t), weight
 
@@ -175,7 +175,7 @@ def draw(
 def _draw_in_cell(model: Model, cells: int, key: jax.Array, cell: jax.Array, number: jax.Array) -> Noise:
     """Noise at t ~ U over each of `cell` [B], one of `cells` equal ones, for pairs of these numbers [B]."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, number)
-    u = jax.vmap(jax.random.uniform)(jax.vmap(partial(jax.random.fold_in, data=0))(keys))
+    u = jax.vmap(uniform)(jax.vmap(partial(jax.random.fold_in, data=0))(keys))
     return _draw_each(model, jax.vmap(partial(jax.random.fold_in, data=1))(keys), (cell + u) / cells)
 
 

@@ -18,6 +18,7 @@ from diffenc_jax.errors import RunError, lookup
 from diffenc_jax.estimators.base import Tables, pass_key
 from diffenc_jax.estimators.config import EvalConfig
 from diffenc_jax.model import Model, Params
+from diffenc_jax.streams import signs, uniform
 from diffenc_jax.train import sharding
 
 
@@ -111,6 +112,11 @@ class Ode:
         return {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
 
 
+def _shares(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """U(0, 1), without the 0 that `uniform` gives once in 2^23 draws: a normal's there is at the edge of its bin."""
+    return jnp.maximum(uniform(key, shape), 2.0**-24)
+
+
 def _estimate(
     model: Model, seed: int, ode: OdeConfig, params: Params, pixels: jax.Array, indices: jax.Array, number: jax.Array
 ) -> dict[str, jax.Array]:
@@ -121,7 +127,7 @@ def _estimate(
 
     ends = model.ends(params)
     x = decoder.pixel_values(pixels, model.spec.levels)
-    z_0, nats = DEQUANTISATIONS[ode.dequantisation](x, model.spec.levels, ends[0], draw(0, jax.random.uniform))
-    probe = draw(1, partial(jax.random.rademacher, dtype=x.dtype))
+    z_0, nats = DEQUANTISATIONS[ode.dequantisation](x, model.spec.levels, ends[0], draw(0, _shares))
+    probe = draw(1, signs)
     path = ode_likelihood(model.flow(params), z_0, ends, probe, DIVERGENCES[ode.divergence], ode.rtol, ode.atol)
     return path._asdict() | {"dequantisation": jnp.broadcast_to(nats, path.prior.shape)}

@@ -21,8 +21,8 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.width))
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.width), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         return convolve(x, kernel) + bias
 
@@ -87,8 +87,8 @@ class ImageConv(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
         zeros = nn.initializers.zeros
-        kernel = self.param("kernel", zeros, (3, 3, h.shape[-1], self.channels))
-        bias = self.param("bias", zeros, (self.channels,))
+        kernel = self.param("kernel", zeros, (3, 3, h.shape[-1], self.channels), jnp.float32)
+        bias = self.param("bias", zeros, (self.channels,), jnp.float32)
         return bias + jax.lax.platform_dependent(
             h, kernel, cpu=partial(_convolve, precision=HIGHEST), default=_add_taps
         )

@@ -41,7 +41,8 @@ def masks(keys: jax.Array, rate: float, shapes: list[tuple[int, ...]]) -> list[j
 def _kept(key, rate, shape):
     """From 16 random bits an entry: channels c and C/2 + c share a word."""
     # Of the same values: XLA's CPU compiler takes ten times as long for four axes as for two.
-    words = jax.random.bits(key, (shape[0], math.prod(shape[1:]) // 2)).reshape(*shape[:-1], shape[-1] // 2)
+    words = jax.random.bits(key, (shape[0], math.prod(shape[1:]) // 2), jnp.uint32)
+    words = words.reshape(*shape[:-1], shape[-1] // 2)
     return jnp.concatenate([words >> 16, words % STEPS], axis=-1) >= _dropped(rate)
 
 

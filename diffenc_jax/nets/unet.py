@@ -154,8 +154,9 @@ class Unpool(nn.Module):
 
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (2, 2, h.shape[-1], self.width))
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        shape = (2, 2, h.shape[-1], self.width)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
         h, kernel, bias = (a.astype(self.dtype) for a in (h, kernel, bias))
         # A convolution meets its kernel's last row first.
         pixels = jnp.einsum("bhwc,ijcd->bhiwjd", h, kernel[::-1, ::-1]) + bias

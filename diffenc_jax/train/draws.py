@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model
+from diffenc_jax.streams import uniform
 from diffenc_jax.train.times import LossByTime
 
 
@@ -35,7 +36,7 @@ def draw(
 
     The end points are those of the images `turn` mod `k`, `turn` mod `k` + `k`, ...; k divides B.
     """
-    s = antithetic(jax.random.uniform(key_time), len(pixels))
+    s = antithetic(uniform(key_time), len(pixels))
     t, weight = (s, jnp.ones_like(s)) if losses is None else losses.density().at(s)
     noise = model.draw_noise(key_noise, t, len(pixels) // k)
     return Draw(pixels, noise, weight, every(pixels, k, first=turn % k))

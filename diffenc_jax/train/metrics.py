@@ -44,8 +44,8 @@ class Meter:
 
     @classmethod
     def empty(cls, derivative: bool = False) -> "Meter":
-        zero = jnp.zeros(())
-        return cls(zero, jnp.zeros(4 if derivative else 3), jnp.zeros(QUARTERS), jnp.zeros(QUARTERS), zero)
+        shapes = (), (4 if derivative else 3,), (QUARTERS,), (QUARTERS,), ()
+        return cls(*(jnp.zeros(shape, jnp.float32) for shape in shapes))
 
     @classmethod
     def of_step(
@@ -68,7 +68,7 @@ class Meter:
             averages = jnp.append(averages, jnp.mean(weight * derivative) / dims)
         in_quarter = jnp.floor(t * QUARTERS)[None, :] == jnp.arange(QUARTERS)[:, None]
         return cls(
-            steps=jnp.ones(()),
+            steps=jnp.ones((), jnp.float32),
             terms=averages,
             quarter=jnp.sum(jnp.where(in_quarter, bits.diffusion, 0.0), axis=1),
             quarter_examples=jnp.sum(jnp.where(in_quarter, weight, 0.0), axis=1),

@@ -24,7 +24,7 @@ class LossByTime:
 
     @classmethod
     def empty(cls) -> "LossByTime":
-        return cls(jnp.zeros(CELLS), jnp.zeros(CELLS))
+        return cls(jnp.zeros(CELLS, jnp.float32), jnp.zeros(CELLS, jnp.float32))
 
     def density(self) -> TimeDensity:
         """Of the least variance, were the loss still what it was (`best_mass`); uniform until every cell was seen."""

@@ -95,3 +95,9 @@ def test_systematic_times_are_one_in_each_stratum():
     t = np.stack([systematic(u, jnp.int32(j), jnp.int32(5)) for j in range(5)])
     np.testing.assert_array_equal(np.sort(np.floor(t * 5), axis=0), np.tile(np.arange(5.0)[:, None], 3))
     np.testing.assert_allclose(np.diff(np.sort(t, axis=0), axis=0), 0.2, atol=1e-6)
+
+
+def test_a_loss_of_nought_has_the_uniform_density():
+    """And divides nothing by it on the way."""
+    with jax.debug_nans(True):
+        np.testing.assert_allclose(best_density(np.zeros(8)), 1 / 8)

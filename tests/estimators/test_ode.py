@@ -1,12 +1,14 @@
 """The ODE's likelihood of Gaussian pixels against the exact one, through dequantisation and the solver."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 from scipy.stats import norm
 
-from diffenc_jax.diffusion.likelihood import MAX_STEPS
+from diffenc_jax.diffusion.likelihood import MAX_STEPS, truncated_normal
 from diffenc_jax.errors import InputError, RunError
+from diffenc_jax.estimators import ode
 from diffenc_jax.stats.uncertainty import standard_errors
 from tests import tiny
 from tests.estimators.gaussian import DEVIATION, LEVELS, PARAMS, VALUES, evaluate, images, make
@@ -114,3 +116,11 @@ def test_a_learned_encoder_needs_the_second_head():
             continue
         with pytest.raises(InputError, match="derivative_head=True"):
             make_estimator(model, config, data, sharding.make_mesh())
+
+
+def test_no_draw_lands_on_the_edge_of_a_bin(monkeypatch):
+    """At γ_0 = -20 the edge is 86 deviations away; where the draw is 0, noise is no further than 6."""
+    monkeypatch.setattr(ode, "uniform", lambda key, shape: jnp.zeros(shape, jnp.float32))
+    z_0, _ = truncated_normal(jnp.zeros((1, 3)), 256, jnp.float32(-20.0), ode._shares(None, (1, 3)))
+    deviations = np.asarray(z_0) / np.sqrt(1 / (1 + np.exp(20.0)))
+    assert np.all((deviations > -6.0) & (deviations < -5.0))

@@ -83,6 +83,26 @@ def test_stopped_short_and_gone_on_is_unbroken(unbroken, images, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, ema(tmp_path / "run", 8, images), ema(unbroken, 8, images))
 
 
+@pytest.mark.slow
+def test_settings_of_jax_change_no_run(unbroken, images, tmp_path):
+    """Five steps as ever, the rest in double precision, with another default generator, and stopping at any NaN."""
+    workdir = tmp_path / "run"
+    modes.train(config(images, train__steps=5), workdir)
+    with jax.enable_x64(True), jax.default_prng_impl("rbg"), jax.debug_nans(True):
+        modes.train(config(images), workdir)
+    theirs = [row for row in metrics(workdir) if row["step"] != 5]
+    for ours, other in zip(metrics(unbroken), theirs, strict=True):
+        assert other == pytest.approx(ours, rel=1e-4)
+    pairs = zip(jax.tree.leaves(ema(workdir, 8, images)), jax.tree.leaves(ema(unbroken, 8, images)), strict=True)
+    for ours, other in pairs:
+        assert ours.dtype == other.dtype
+        np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-6)
+    name = "test-8-continuous.npz"
+    with np.load(workdir / "eval" / name) as ours, np.load(unbroken / "eval" / name) as theirs:
+        for term in ("t", "reconstruction", "latent", "diffusion"):
+            np.testing.assert_allclose(ours[term], theirs[term], rtol=1e-3, atol=1e-6)
+
+
 def test_a_signal_saves_first(unbroken, images, tmp_path, monkeypatch):
     """SIGTERM after the first log; the run says so, saves, and goes on to the same end."""
     workdir = tmp_path / "run"
@@ -215,6 +235,11 @@ def test_another_configuration_is_refused_and_named(unbroken, images, mode):
         ("train", {"eval__split": "validation"}, "no split 'validation'"),
         ("train", {"eval__passes": 0}, "eval.passes must be at least 1"),
         ("train", {"sample__depth": 0}, "sample.depth must be at least 1"),
+        ("train", {"sample__depth": 10_000_000}, "sample.depth=10000000 steps between"),
+        ("train", {"seed": 2**32}, r"seed must be a whole number in 0 \.\. 2\^32 - 1, not 4294967296"),
+        ("train", {"seed": -1}, r"seed must be a whole number in 0 \.\. 2\^32 - 1, not -1"),
+        ("train", {"eval__seed": 2**40}, r"eval.seed must be a whole number in 0 \.\. 2\^32 - 1"),
+        ("sample", {"sample__seed": -5}, r"sample.seed must be a whole number in 0 \.\. 2\^32 - 1, not -5"),
         ("train", {"loss__variance_ratio": 0.9}, "at infinite depth the ratio must be 1"),
         ("train", {"loss__depth": 4, "loss__variance_ratio": "learned"}, "sample.depth=3 must be loss.depth=4"),
         ("train", {"loss__depth": 4, "loss__times": "optimal", "fit__images": 21}, "exceeds the 20 training images"),
@@ -231,6 +256,12 @@ def test_bad_input_leaves_no_trace(images, tmp_path, mode, changes, message):
             config(images, **changes) if "data__source" not in changes else tiny.config(**changes), tmp_path / "run"
         )
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_draws_from_the_same_seed_leave_no_trace(images, tmp_path):
+    with jax.threefry_partitionable(False), pytest.raises(InputError, match="jax_threefry_partitionable is off"):
+        modes.train(config(images), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
