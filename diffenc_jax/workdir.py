@@ -9,7 +9,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
-from diffenc_jax import hosts
 from diffenc_jax.config import LEARNED, completed, differences, require
 from diffenc_jax.errors import InputError
 
@@ -68,29 +67,49 @@ def configuration(workdir: Path) -> ConfigDict:
     return completed(read(workdir))
 
 
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Writes the configuration that `workdir` is from now on a run of.
+
+    Raises:
+      InputError: nothing can be written there.
+    """
+    text = json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
+    with _writing(workdir):
+        replace(workdir / CONFIG_FILE, text)
+
+
 @contextmanager
 def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
-    """Writes the configuration that `workdir` is a run of, and holds it, on the first host, against other processes.
-
-    A process that is killed holds nothing any longer.
+    """Claims `workdir`, and holds it, on the first host, against other processes; one that is killed holds nothing.
 
     Raises:
       InputError: another holds it, or nothing can be written there.
     """
+    from diffenc_jax import hosts  # imports JAX, for which --help should not wait
+
     if not hosts.is_first():
         yield
         return
-    text = json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        held = FileLock(workdir / LOCK_FILE).acquire(timeout=0)
-        replace(workdir / CONFIG_FILE, text)
+        with _writing(workdir):
+            held = FileLock(workdir / LOCK_FILE).acquire(timeout=0)
     except Timeout as error:
         raise InputError(f"another process trains in {workdir}; wait for it, or give another --workdir") from error
+    with held:
+        claim(workdir, config)
+        yield
+
+
+@contextmanager
+def _writing(workdir: Path) -> Iterator[None]:
+    """Makes the folder, and says in an InputError if what is written there cannot be."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        yield
+    except Timeout:
+        raise
     except OSError as error:
         raise InputError(f"{workdir} cannot be written to: {error.strerror}; give another --workdir") from error
-    with held:
-        yield
 
 
 def metrics(workdir: Path) -> list[Row]:

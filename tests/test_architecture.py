@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "tpu": COMMON | {"config"},
     "compile_check": COMMON | {"cli", "config", "data", "environment", "tpu", "train", "workdir"},
     "costs": COMMON | {"cli", "config", "memory", "train", "workdir"},
-    "main": COMMON | {"cli", "memory", "modes"},
+    "main": COMMON | {"cli", "hosts", "memory", "modes"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -75,7 +75,7 @@ class Meter:
             grad_norm=grad_norm,
         )
 
-    def plus(self, other: "Meter", restart: jax.Array, counts: jax.Array) -> "Meter":
+    def plus(self, other: "Meter", restart: jax.Array, counts: jax.Array | bool = True) -> "Meter":
         """The sum, without `self` where `restart` holds, and without `other` unless it `counts`."""
         return jax.tree.map(lambda a, b: jnp.where(restart, 0, a) + jnp.where(counts, b, 0), self, other)
 

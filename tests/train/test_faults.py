@@ -121,6 +121,7 @@ def injected(monkeypatch, steps):
     monkeypatch.setattr(loop._Run, "_collect", spoil)
 
 
+@pytest.mark.slow
 def test_what_is_skipped_is_said_and_counted(images, tmp_path, monkeypatch, capsys):
     injected(monkeypatch, {4, 5, 7})
     modes.train(config(images, train__on_nonfinite="skip"), tmp_path / "run")
@@ -148,6 +149,7 @@ def test_damage_costs_a_run_the_steps_since_the_last_good_checkpoint(unbroken, i
     jax.tree.map(np.testing.assert_array_equal, restored(tmp_path / "run"), restored(unbroken))
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(unbroken, images, tmp_path, monkeypatch):
     """By decades, both ways, during saves too, of which Orbax may give one up."""
     write, now, jump = MetricsWriter.write, time.time, {3: 1e9, 5: -1e9, 6: 0.0}
@@ -202,6 +204,7 @@ def full_between(monkeypatch, small_disk, first, last):
     monkeypatch.setattr(MetricsWriter, "write", writing)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_through_a_full_disk(unbroken, images, small_disk, monkeypatch, capsys):
     """As configured: the logs of then are written later, and its checkpoints are missed."""
     disk, _ = small_disk
@@ -213,6 +216,7 @@ def test_a_run_goes_on_through_a_full_disk(unbroken, images, small_disk, monkeyp
     assert_same_run(disk / "run", unbroken)
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_a_full_disk_and_goes_on_from_there(unbroken, images, small_disk, monkeypatch):
     disk, toggle = small_disk
     full_between(monkeypatch, small_disk, 3, None)
