@@ -56,7 +56,7 @@ def averages(workdir):
 
 def test_killed_at_random_moments_it_ends_where_an_unbroken_run_ends(tmp_path):
     """Every other step is saved, so that many of the kills come amid a save."""
-    often = {"train__steps": 2000, "checkpoint__every_steps": 2, "log__every_steps": 10, "eval__every_steps": 500}
+    often = {"train__steps": 600, "checkpoint__every_steps": 2, "log__every_steps": 5, "eval__every_steps": 200}
     assert start(tmp_path, tmp_path / "whole", **often).wait() == 0
     broken, moment = tmp_path / "broken", random.Random(0)
     steps = [0]
@@ -73,7 +73,7 @@ def test_killed_at_random_moments_it_ends_where_an_unbroken_run_ends(tmp_path):
     assert start(tmp_path, broken, **often).wait() == 0
     assert rows(broken) == rows(tmp_path / "whole")
     ours, theirs = averages(broken), averages(tmp_path / "whole")
-    assert ours[0] == theirs[0] == 2000
+    assert ours[0] == theirs[0] == 600
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert not (broken / "damaged").exists()
 
