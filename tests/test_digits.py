@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.logs import logged
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -52,13 +54,8 @@ def test_killed_without_warning_it_goes_on_bit_for_bit(tmp_path):
     said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
     assert "going on from step 12" in said or "going on from step 24" in said
-    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
-
-
-def rows(workdir):
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in lines]
+    assert logged(tmp_path / "broken") == logged(tmp_path / "whole")
 
 
 def steps(workdir):
-    return [str(row["step"]) for row in rows(workdir)]
+    return [str(row["step"]) for row in logged(workdir)]

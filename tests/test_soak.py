@@ -17,6 +17,7 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.workdir import metrics
 from tests import tiny
+from tests.logs import logged
 
 pytestmark = pytest.mark.soak
 ROOT = Path(__file__).parents[1]
@@ -37,10 +38,6 @@ def start(folder, workdir, **changes):
     command = [sys.executable, "-m", "diffenc_jax.main", f"--config={folder}/small.py", f"--workdir={workdir}"]
     output = (folder / "output.txt").open("a")
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=output, stderr=output)
-
-
-def rows(workdir):
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in metrics(workdir)]
 
 
 def last_logged(workdir):
@@ -71,7 +68,7 @@ def test_killed_at_random_moments_it_ends_where_an_unbroken_run_ends(tmp_path):
         steps.append(last_logged(broken))
     print(f"killed after the logs of steps {steps}")
     assert start(tmp_path, broken, **often).wait() == 0
-    assert rows(broken) == rows(tmp_path / "whole")
+    assert logged(broken) == logged(tmp_path / "whole")
     ours, theirs = averages(broken), averages(tmp_path / "whole")
     assert ours[0] == theirs[0] == 600
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from diffenc_jax.data.dataset import image_shape, load
 from diffenc_jax.data.images import Held
 from diffenc_jax.errors import InputError
 from tests import tiny
+from tests.data.traced import traced
 from tests.fuzz.fuzz_readers import PYTHON_2, ROWS
 
 SIZE = 4
@@ -84,14 +84,10 @@ def test_a_part_of_a_pickle_is_all_that_is_in_memory(tmp_path):
     for name in ("data_batch_1", "test_batch"):
         (tmp_path / name).write_bytes(pickle.dumps({b"data": images[: 10 if name == "test_batch" else None]}, 3))
     read(tmp_path, part=lambda count: np.arange(10))
-    tracemalloc.start()
-    try:
+    with traced() as memory:
         train = read(tmp_path, part=lambda count: np.arange(500, 510))["train"]
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert train.held.shape == (10, 20, 20, 3)
-    assert peak < 1_000_000
+    assert memory.peak < 1_000_000
 
 
 def wrong_folders(top):
@@ -202,16 +198,11 @@ NOT_BATCHES = {
 def test_pickles_that_are_no_batches_are_refused_in_little_memory(tmp_path, message):
     write_pickles(tmp_path)
     (tmp_path / "val_data").write_bytes(NOT_BATCHES[message])
-    tracemalloc.start()
-    try:
-        with pytest.raises(InputError) as caught:
-            read(tmp_path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with traced() as memory, pytest.raises(InputError) as caught:
+        read(tmp_path)
     said = str(caught.value)
     assert said.startswith(f"{tmp_path / 'val_data'} ")
     assert message.strip() in said
     assert "\n" not in said
     assert len(said) < 400
-    assert peak < 16_000_000
+    assert memory.peak < 16_000_000

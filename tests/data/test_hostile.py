@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import tracemalloc
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import load
 from diffenc_jax.errors import InputError
 from tests import tiny
+from tests.data.traced import traced
 from tests.fuzz.fuzz_readers import idx_bytes, npy_bytes, zip_bytes
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (12, 6, 5, 3)).astype(np.uint8)
@@ -33,18 +33,21 @@ def read(path):
 
 def refusal(path):
     """What is said of `path`, in one line that begins with a name; little memory is used on the way."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(InputError) as caught:
-            read(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with traced() as memory, pytest.raises(InputError) as caught:
+        read(path)
     said = str(caught.value)
     assert said.isprintable()
     assert len(said) < 500
-    assert peak < LITTLE
+    assert memory.peak < LITTLE
     return said
+
+
+def assert_refused(path, content, message):
+    """A file of this content, with a message that names it."""
+    path.write_bytes(content)
+    said = refusal(path)
+    assert said.startswith(f"{path} ")
+    assert message.strip() in said
 
 
 def npy_header(shape, dtype="|u1", fill=0):
@@ -71,11 +74,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("message", ARRAYS)
 def test_npy(tmp_path, message):
-    path = tmp_path / "a.npy"
-    path.write_bytes(ARRAYS[message])
-    said = refusal(path)
-    assert said.startswith(f"{path} ")
-    assert message in said
+    assert_refused(tmp_path / "a.npy", ARRAYS[message], message)
 
 
 def damaged(archive):
@@ -110,11 +109,7 @@ ARCHIVES = {
 
 @pytest.mark.parametrize("message", ARCHIVES)
 def test_npz(tmp_path, message):
-    path = tmp_path / "a.npz"
-    path.write_bytes(ARCHIVES[message])
-    said = refusal(path)
-    assert said.startswith(f"{path} ")
-    assert message.strip() in said
+    assert_refused(tmp_path / "a.npz", ARCHIVES[message], message)
 
 
 def test_npz_encrypted(tmp_path):
@@ -144,11 +139,7 @@ FILES = {
 
 @pytest.mark.parametrize("message", FILES)
 def test_idx(tmp_path, message):
-    path = tmp_path / "images"
-    path.write_bytes(FILES[message])
-    said = refusal(path)
-    assert said.startswith(f"{path} ")
-    assert message in said
+    assert_refused(tmp_path / "images", FILES[message], message)
 
 
 def small_memory(monkeypatch):

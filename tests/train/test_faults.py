@@ -21,6 +21,7 @@ from diffenc_jax.train.step import init_and_step
 from diffenc_jax.train.writer import MetricsWriter
 from diffenc_jax.workdir import claimed, metrics
 from tests import tiny
+from tests.logs import logged
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 BAD = np.zeros((8, 4, 4, 1), np.uint8)  # the batch whose gradient the tests spoil
@@ -82,11 +83,6 @@ def config(images, **changes):
     return tiny.config("vdm", data__source=images, **(fewer | changes))
 
 
-def rows(workdir):
-    """metrics.jsonl without what depends on the clock."""
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in metrics(workdir)]
-
-
 def restored(workdir):
     """The newest checkpoint's step and averages."""
     shapes = jax.eval_shape(build(tiny.config("vdm"), SPEC).init, jax.random.key(0))
@@ -102,7 +98,7 @@ def unbroken(images, tmp_path_factory):
 
 
 def assert_same_run(a, b):
-    assert rows(a) == rows(b)
+    assert logged(a) == logged(b)
     (step, ours), (other, theirs) = restored(a), restored(b)
     assert step == other
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -145,7 +141,7 @@ def test_damage_costs_a_run_the_steps_since_the_last_good_checkpoint(unbroken, i
     assert "the checkpoint of step 6 is damaged: " in said.err
     assert f"moved to {tmp_path}/run/damaged/6; going on with that of step 4" in said.err
     assert "going on from step 4 of " in said.out
-    assert rows(tmp_path / "run")[-2:] == rows(unbroken)[-2:]
+    assert logged(tmp_path / "run")[-2:] == logged(unbroken)[-2:]
     jax.tree.map(np.testing.assert_array_equal, restored(tmp_path / "run"), restored(unbroken))
 
 

@@ -17,6 +17,7 @@ from diffenc_jax.errors import InputError, Interrupted, RunError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.checkpoint import Checkpoints
 from tests import tiny
+from tests.logs import logged
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,6 @@ def config(images, **changes) -> ConfigDict:
     return tiny.config(data__source=images, **changes)
 
 
-def metrics(workdir):
-    """metrics.jsonl without what depends on the clock."""
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]
-
-
 def ema(workdir, step, images):
     model = build(config(images), ImageSpec((4, 4, 1), tiny.LEVELS))
     with Checkpoints(workdir) as checkpoints:
@@ -52,7 +47,7 @@ def ema(workdir, step, images):
 
 
 def assert_same_run(a, b, images):
-    assert metrics(a) == metrics(b)
+    assert logged(a) == logged(b)
     jax.tree.map(np.testing.assert_array_equal, ema(a, 8, images), ema(b, 8, images))
 
 
@@ -67,7 +62,7 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
     assert record["dataset"]["num_examples"] == 13
     assert (record["step"], record["seed"], record["arm"]) == (8, 0, "diffenc")
-    assert [row["step"] for row in metrics(unbroken)] == [3, 6, 8]
+    assert [row["step"] for row in logged(unbroken)] == [3, 6, 8]
     assert json.loads((unbroken / "config.json").read_text())["train"]["steps"] == 8
     assert (unbroken / "samples" / "8-depth3-seed0.png").exists()
     assert any(p.name.startswith("events.out.tfevents") for p in unbroken.iterdir())
@@ -78,8 +73,8 @@ def test_stopped_short_and_gone_on_is_unbroken(unbroken, images, tmp_path):
     modes.train(config(images, train__steps=5), tmp_path / "run")
     (tmp_path / "run" / "metrics.jsonl").open("a").write('{"step": 6, "bpd": 1.0}\n{"st')  # as a crash would leave it
     modes.train(config(images), tmp_path / "run")
-    rows = [row for row in metrics(tmp_path / "run") if row["step"] != 5]  # the evaluation at step 5
-    assert rows == metrics(unbroken)
+    rows = [row for row in logged(tmp_path / "run") if row["step"] != 5]  # the evaluation at step 5
+    assert rows == logged(unbroken)
     jax.tree.map(np.testing.assert_array_equal, ema(tmp_path / "run", 8, images), ema(unbroken, 8, images))
 
 
@@ -90,8 +85,8 @@ def test_settings_of_jax_change_no_run(unbroken, images, tmp_path):
     modes.train(config(images, train__steps=5), workdir)
     with jax.enable_x64(True), jax.default_prng_impl("rbg"), jax.debug_nans(True):
         modes.train(config(images), workdir)
-    theirs = [row for row in metrics(workdir) if row["step"] != 5]
-    for ours, other in zip(metrics(unbroken), theirs, strict=True):
+    theirs = [row for row in logged(workdir) if row["step"] != 5]
+    for ours, other in zip(logged(unbroken), theirs, strict=True):
         assert other == pytest.approx(ours, rel=1e-4)
     pairs = zip(jax.tree.leaves(ema(workdir, 8, images)), jax.tree.leaves(ema(unbroken, 8, images)), strict=True)
     for ours, other in pairs:
@@ -124,17 +119,17 @@ def test_a_signal_saves_first(unbroken, images, tmp_path, monkeypatch):
     whole = tmp_path / "whole"
     modes.train(config(images, train__steps=stopped + 4), whole)
     modes.train(config(images, train__steps=stopped + 4), workdir)
-    assert metrics(whole) == metrics(workdir)
+    assert logged(whole) == logged(workdir)
     ours, theirs = (ema(folder, stopped + 4, images) for folder in (workdir, whole))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     before = {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
-    rows = metrics(unbroken)
+    rows = logged(unbroken)
     modes.train(config(images), unbroken)
     assert before == {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
-    assert metrics(unbroken) == rows
+    assert logged(unbroken) == rows
     assert "going on from step 8" in capsys.readouterr().out
 
 
