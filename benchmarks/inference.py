@@ -23,7 +23,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from diffenc_jax import cli, memory
-from diffenc_jax.config import check_sections, with_changes
+from diffenc_jax.config import with_changes
 from diffenc_jax.data.dataset import Dataset, image_shape
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.errors import InputError
@@ -39,8 +39,7 @@ Look = Callable[[int], jax.Array]  # number of the look -> something to wait for
 
 
 def looks(config: ConfigDict) -> dict[str, Look]:
-    """By name; raises InputError where `config` makes none of them."""
-    check_sections(config)
+    """By name, of the flags' `config`; raises InputError where it makes none of them."""
     size = config.train.batch_size
     config = with_changes(config, {"eval.time_sampling": "uniform", "eval.batch_size": size, "sample.num": size})
     levels, mesh = config.data.levels, sharding.make_mesh(1, jax.devices()[:1])

@@ -16,7 +16,6 @@ import records
 from absl import app, flags, logging
 
 from diffenc_jax import cli
-from diffenc_jax.config import check_sections
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.errors import InputError
 from diffenc_jax.train import sharding
@@ -30,7 +29,6 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     before, config = records.earlier(), cli.CONFIG.value
     try:
-        check_sections(config)
         mesh = sharding.make_mesh(config.mesh.fsdp)
         sharding.check_batch(mesh, config.train.batch_size, "train.batch_size")
         shape = image_shape(config)

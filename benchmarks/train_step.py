@@ -22,7 +22,6 @@ import records
 from absl import app, flags, logging
 
 from diffenc_jax import cli, memory
-from diffenc_jax.config import check_sections
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.errors import InputError
 from diffenc_jax.model import DTYPES, ImageSpec, build
@@ -37,7 +36,6 @@ SIDE, LOOKS = 4096, 5
 
 def program(config) -> Program:
     """On one device; raises InputError where `config` cannot be trained."""
-    check_sections(config)
     spec = ImageSpec(image_shape(config), config.data.levels)
     return make_program(build(config, spec), config, sharding.make_mesh(1, jax.devices()[:1]))
 

@@ -185,7 +185,9 @@ class _Run:
         try:
             yield
         except (SaveFailed, OSError) as error:
-            what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            what = str(error)
+            if isinstance(error, OSError):  # of which a write does not know its file's name
+                what = ": ".join(part for part in (error.filename, error.strerror) if part)
             if last or self._trainer.saving.on_failure == "stop":
                 raise RunError(f"{what}; {self._kept()}") from error
             self._progress.say(f"{what}; {self._kept()}, and the run goes on")

@@ -82,7 +82,7 @@ class Meter:
     def scalars(self) -> dict[str, float]:
         """Averages, under the names they have in metrics.jsonl and TensorBoard; bits/dim, but for 'derivative'.
 
-        None without a step.
+        Without a step there are none.
         """
         if not self.steps:
             return {}
