@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax import hosts
+from diffenc_jax.workdir import check_writable
 
 SAVE_SECONDS = 30.0
 TABLE = "table."
@@ -39,8 +40,9 @@ class Unfinished:
         self._started = self._saved = time.perf_counter()
 
     def __enter__(self) -> "Unfinished":
-        """Takes up what is there; what cannot be read is begun anew."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Takes up what is there; what cannot be read is begun anew. Raises InputError if nothing can be written."""
+        if hosts.is_first():
+            check_writable(self._path.parent)
         try:
             with np.load(io.BytesIO(hosts.told(_bytes(self._path))), allow_pickle=False) as archive:
                 arrays = dict(archive)

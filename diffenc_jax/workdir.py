@@ -1,6 +1,7 @@
 """A workdir: the configuration that it belongs to, and the metrics of its run."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,12 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
     with held:
         claim(workdir, config)
         yield
+
+
+def check_writable(folder: Path) -> None:
+    """Makes `folder`, of a workdir, unless it is there; raises InputError if nothing can be written to it."""
+    with _writing(folder), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 @contextmanager

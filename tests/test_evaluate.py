@@ -126,6 +126,14 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(subject, tmp_path, m
     assert sorted(p.suffix for p in (tmp_path / "run" / "eval").iterdir()) == [".json", ".npz"]
 
 
+def test_where_nothing_can_be_written_nothing_is_evaluated(subject, tmp_path):
+    (tmp_path / "eval").touch()
+    called = []
+    with pytest.raises(InputError, match=r"eval cannot be written to: File exists; give another --workdir"):
+        evaluator(subject, tmp_path).record(subject[1], 1, tmp_path, on_batch=lambda: called.append(None))
+    assert not called
+
+
 def test_what_is_left_of_another_evaluation_is_not_gone_on_with(subject, tmp_path):
     def stop():
         raise KeyboardInterrupt
@@ -159,6 +167,7 @@ def test_a_record_carries_its_evidence(subject, tmp_path):
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
 
 
+@pytest.mark.slow
 def test_the_networks_compute_in_what_evaluation_asks_for(subject, tmp_path, monkeypatch):
     """Whatever they were trained in; 'float32' leaves no product to TF32 or bfloat16."""
     model, params = subject

@@ -19,7 +19,7 @@ from diffenc_jax.train import loop, step
 from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.train.step import init_and_step
 from diffenc_jax.train.writer import MetricsWriter
-from diffenc_jax.workdir import claimed, metrics
+from diffenc_jax.workdir import check_writable, claimed, metrics
 from tests import tiny
 from tests.logs import logged
 
@@ -46,7 +46,9 @@ def spoilt(monkeypatch):
     return spoil
 
 
-@pytest.mark.parametrize(("value", "sampling"), [(np.nan, "importance"), (np.inf, "uniform")])
+@pytest.mark.parametrize(
+    ("value", "sampling"), [(np.nan, "importance"), pytest.param(np.inf, "uniform", marks=pytest.mark.slow)]
+)
 def test_a_step_that_is_not_finite_is_skipped(spoilt, value, sampling):
     """It changes the step's number alone, and the next logged averages are those of the other steps."""
     spoilt(value)
@@ -228,6 +230,15 @@ def test_a_run_stops_at_a_full_disk_and_goes_on_from_there(unbroken, images, sma
     assert restored(disk / "run")[0] == 2
     modes.train(config(images), disk / "run")
     assert_same_run(disk / "run", unbroken)
+
+
+def test_a_disk_that_is_read_only_is_said_before_anything_is_computed(small_disk):
+    disk, _ = small_disk
+    (disk / "run").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    for act in (lambda: claimed(disk / "run", tiny.config("vdm")).__enter__(), lambda: check_writable(disk / "eval")):
+        with pytest.raises(InputError, match=r"cannot be written to: Read-only file system; give another --workdir$"):
+            act()
 
 
 HOLDER = """

@@ -16,6 +16,7 @@ from diffenc_jax.config import config_hash
 from diffenc_jax.errors import InputError, Interrupted, RunError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.checkpoint import Checkpoints
+from diffenc_jax.workdir import metrics
 from tests import tiny
 from tests.logs import logged
 
@@ -98,24 +99,26 @@ def test_settings_of_jax_change_no_run(unbroken, images, tmp_path):
             np.testing.assert_allclose(ours[term], theirs[term], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_signal_saves_first(unbroken, images, tmp_path, monkeypatch):
-    """SIGTERM after the first log; the run says so, saves, and goes on to the same end."""
-    workdir = tmp_path / "run"
+    """SIGTERM after the first log, and Ctrl-C after one more; the run says so, saves, and goes on to the same end."""
+    workdir, stopped = tmp_path / "run", 0
+    for number in (signal.SIGTERM, signal.SIGINT):
 
-    def kill_after_first_log():
-        while not (workdir / "metrics.jsonl").exists():
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGTERM)
+        def kill_after_a_log(number=number, before=stopped):
+            while max((row["step"] for row in metrics(workdir)), default=0) <= before:
+                time.sleep(0.005)
+            os.kill(os.getpid(), number)
 
-    thread = threading.Thread(target=kill_after_first_log)
-    thread.start()
-    with pytest.raises(Interrupted) as stop:
-        modes.train(config(images, train__steps=10_000, checkpoint__every_steps=10_000), workdir)
-    thread.join()
-    assert stop.value.signal == signal.SIGTERM
-    with Checkpoints(workdir) as checkpoints:
-        stopped = checkpoints.latest_step()
-    assert 3 <= stopped < 10_000
+        thread = threading.Thread(target=kill_after_a_log)
+        thread.start()
+        with pytest.raises(Interrupted) as stop:
+            modes.train(config(images, train__steps=10_000, checkpoint__every_steps=10_000), workdir)
+        thread.join()
+        assert stop.value.signal == number
+        with Checkpoints(workdir) as checkpoints:
+            before, stopped = stopped, checkpoints.latest_step()
+        assert before + 1 <= stopped < 10_000
     whole = tmp_path / "whole"
     modes.train(config(images, train__steps=stopped + 4), whole)
     modes.train(config(images, train__steps=stopped + 4), workdir)
@@ -133,6 +136,7 @@ def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     assert "going on from step 8" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_longer_finite_stops_and_keeps_what_was_good(images, tmp_path):
     poisoned = config(images, train__learning_rate=1e30, train__warmup_steps=6, checkpoint__every_steps=1)
     with pytest.raises(
@@ -171,6 +175,7 @@ def test_sampling_follows_its_seed(unbroken, images):
     assert pictures[0] != pictures[1]
 
 
+@pytest.mark.slow
 def test_a_run_can_be_looked_at_at_any_depth(unbroken, images):
     """Trained at infinite depth; evaluated and sampled at a constant ratio, and with all that is fitted."""
     fitted = {"loss__depth": 3, "loss__variance_ratio": "optimal_pixel", "loss__times": "optimal"}
@@ -194,6 +199,7 @@ def test_a_run_can_be_looked_at_at_any_depth(unbroken, images):
     assert (unbroken / "samples" / "8-depth3-optimal_pixel-times-seed0.png").exists()
 
 
+@pytest.mark.slow
 def test_a_learned_ratio_is_trained_evaluated_and_sampled(images, tmp_path):
     learned = {"loss__depth": 4, "loss__variance_ratio": "learned", "sample__depth": 4, "train__steps": 3}
     settings = tiny.config("vdm", data__source=images, **learned)
@@ -260,6 +266,7 @@ def test_other_draws_from_the_same_seed_leave_no_trace(images, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_images_that_no_longer_fit_the_model(tmp_path):
     """The file that the configuration names holds colour pictures where it held grey ones."""
     path = tmp_path / "images.npz"
