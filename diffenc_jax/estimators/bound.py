@@ -107,9 +107,18 @@ class Bound:
         return tables | {"mass": jnp.asarray(mass, jnp.float32)}
 
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
+        return self.values(params, tables, pixels, *self.drawn(tables, indices, number))
+
+    def drawn(self, tables: Tables, indices: jax.Array, number: int) -> tuple[Noise, jax.Array]:
+        """The noise of pass `number` for the images at `indices` [B] of their split, and 1 / q(t) [B]."""
         groups = self.replicates or 1
         group, j, n = (jnp.int32(value) for value in (number % groups, number // groups, self.passes // groups))
-        noise, weight = self._draw(TimeDensity(tables["mass"]), np.uint32(self.seed), indices, group, j, n)
+        return self._draw(TimeDensity(tables["mass"]), np.uint32(self.seed), indices, group, j, n)
+
+    def values(
+        self, params: Params, tables: Tables, pixels: jax.Array, noise: Noise, weight: jax.Array
+    ) -> dict[str, jax.Array]:
+        """What `estimate` gives, under this noise."""
         return self._terms(params, pixels, noise, weight, self._place(params, tables, noise.t))
 
     def remarks(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
