@@ -13,8 +13,10 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak"
 
+# SLOW='slow and not long' leaves out what takes several minutes a test.
+SLOW ?= slow
 test-slow: .venv/installed-test .venv/tpu
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(SLOW)"
 
 # Kills, faults and 50,000 steps: half an hour.
 soak: .venv/installed-test

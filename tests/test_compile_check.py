@@ -68,6 +68,7 @@ def test_a_step_on_four_chips(found):
     assert compiled.startswith("compiled in ")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_more_hosts_share_the_work_and_the_state(found):
     few, _ = found("v5e:2x2", "--config.model.score.layers=1")

@@ -720,6 +720,7 @@ def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
     assert "error: another process of this run is gone" in error.splitlines()[-1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_save_when_told_and_go_on(tmp_path):
     workdir = tmp_path / "run"

@@ -142,6 +142,7 @@ def test_hutchinsons_mean_over_all_signs_is_exact(x64):
     assert float(estimates.std()) > 0.1
 
 
+@pytest.mark.slow
 def test_hutchinson_along_the_path(x64):
     """The likelihoods' mean over all signs is the exact one's; a single one differs unless dimensions do not mix."""
     f, k = ENCODERS["nontrainable"]
@@ -181,6 +182,7 @@ def hard(z, gamma):
     return jnp.sin(align(gamma, z) * z) * z
 
 
+@pytest.mark.slow
 def test_a_value_does_not_depend_on_its_batch(x64):
     z_0 = draws(4) * jnp.asarray([0.1, 3.0, 0.5, 1.0])[:, None, None]
     ends = (-2.0, 2.0)
@@ -190,6 +192,7 @@ def test_a_value_does_not_depend_on_its_batch(x64):
     assert int(together.evaluations[1]) > 2 * int(together.evaluations[0])
 
 
+@pytest.mark.slow
 def test_the_error_follows_the_tolerance(x64):
     f, k = ENCODERS["nontrainable"]
     flow, z_0 = gaussian_flow(covariance(), f, k), draws(cov=covariance())
@@ -205,7 +208,10 @@ def test_the_error_follows_the_tolerance(x64):
     assert evaluations == sorted(evaluations)
 
 
-@pytest.mark.parametrize(("tolerance", "solver"), [(1e-2, SOLVER), (1e-5, SOLVER), (1e-5, "Dopri5")])
+@pytest.mark.parametrize(
+    ("tolerance", "solver"),
+    [(1e-2, SOLVER), *(pytest.param(1e-5, s, marks=pytest.mark.slow) for s in (SOLVER, "Dopri5"))],
+)
 def test_evaluations_are_counted(x64, tolerance, solver):
     calls = []
 

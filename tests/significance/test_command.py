@@ -132,6 +132,7 @@ def start(root, config):
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_stopped_experiment_goes_on_and_gives_the_same_table(tmp_path):
     config = tmp_path / "small.py"

@@ -28,7 +28,8 @@ def test_memory_is_the_donated_state_and_temporaries():
     assert seconds > 0
 
 
-@pytest.mark.parametrize("arm", ["vdm", pytest.param("diffenc", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["vdm", "diffenc"])
 def test_layers_are_read_off_one_and_two(arm):
     """Against all four of them, compiled; a loop would count as one."""
     many = compiler(arm, model__score__layers=4)

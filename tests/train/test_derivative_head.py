@@ -68,6 +68,7 @@ def example():
     return model, drawn(model), model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
 
 
+@pytest.mark.slow
 def test_bound_and_gradients_are_those_without_it(example):
     """Under dropout; the head's own gradient is that of its squared error."""
     model, params, noise = example
@@ -106,6 +107,7 @@ def test_at_finite_depth_its_target_is_the_slope_at_the_steps_end(example):
     np.testing.assert_allclose(derivative, error, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_lowers_its_error_and_logs_it():
     """With all else held still, so that its target is."""
     model = built(True)

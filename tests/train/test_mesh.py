@@ -81,6 +81,7 @@ def test_eight_devices_train_and_evaluate_as_one(one, home, fsdp):
         assert eight["held"] < 0.4
 
 
+@pytest.mark.long
 def test_two_hosts_are_killed_and_one_goes_on(one, home):
     """On eight devices, then on four, killed too, and to the end on one."""
     folder = home()

@@ -59,6 +59,7 @@ def test_it_is_uniform_until_every_cell_was_seen():
     np.testing.assert_allclose(losses.density().mass, 1 / CELLS, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_keeps_what_it_saw_without_weights():
     """And one with a uniform density is the step that has uniform times, but for what it keeps."""
     states = {}
