@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "model": COMMON | {"config", "diffusion", "nets", "streams"},
     "calibrate": COMMON | {"hosts", "config", "data", "diffusion", "model", "streams", "train"},
     "estimators": COMMON | {"calibrate", "config", "data", "diffusion", "model", "stats", "streams", "train"},
-    "unfinished": {"hosts"},
+    "unfinished": {"hosts", "workdir"},
     "commands": COMMON,
     "evaluate": COMMON
     | {"config", "data", "environment", "estimators", "hosts", "model", "stats", "train", "unfinished", "workdir"},
