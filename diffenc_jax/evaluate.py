@@ -135,9 +135,10 @@ class Evaluator:
 
 
 def _read(path: Path, description: dict[str, Any]) -> dict[str, Any] | None:
-    """The record at `path`, if there is one and it is of what `description` describes."""
+    """The record at `path`, if there is one with its values beside it and it is of what `description` describes."""
+    there = path.exists() and path.with_suffix(".npz").exists()
     try:
-        record = json.loads(hosts.told(path.read_bytes() if path.exists() else b""))
+        record = json.loads(hosts.told(path.read_bytes() if there else b""))
     except ValueError:
         return None
     return record if _identity(record) == _identity(description) else None

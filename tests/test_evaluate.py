@@ -124,6 +124,9 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(subject, tmp_path, m
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name])
     assert sorted(p.suffix for p in (tmp_path / "run" / "eval").iterdir()) == [".json", ".npz"]
+    assert count(tmp_path / "run")[1:] == (0, 0)
+    next((tmp_path / "run" / "eval").glob("*.npz")).unlink()  # a record is worth nothing without its values
+    assert count(tmp_path / "run")[1:] == (8, 8)
 
 
 def test_where_nothing_can_be_written_nothing_is_evaluated(subject, tmp_path):
