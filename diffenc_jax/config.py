@@ -182,19 +182,21 @@ def require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
-def unpack(cls: type[T], section: Mapping[str, Any], path: str) -> T:
+def unpack(cls: type[T], section: Mapping[str, Any], path: str, **given: Any) -> T:
     """The dataclass `cls` from a section of a configuration, every key read.
+
+    Its fields without default are the keys; `given` are values of those with.
 
     Raises:
       InputError: a key is missing, or is one that nothing reads.
     """
-    names = [field.name for field in dataclasses.fields(cls)]
+    names = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
     unknown = sorted(set(section) - set(names))
     missing = sorted(set(names) - set(section))
     require(not unknown, f"unknown configuration keys {unknown} in {path}; known: {', '.join(names)}")
     require(not missing, f"configuration keys {missing} are missing in {path}")
     values = {name: section[name] for name in names}
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}, **given)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_a_trainable_encoder_without_second_head_has_no_flow():
 
 @pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
 def test_a_second_head_is_for_a_trainable_encoder(arm):
-    with pytest.raises(InputError, match=r"model\.derivative_head=True is for the trainable encoder alone") as caught:
+    with pytest.raises(InputError, match=r"model\.derivative_head=True is for encoders with a network alone") as caught:
         build(tiny.config(arm, model__derivative_head=True), SPEC)
     assert "\n" not in str(caught.value)
 

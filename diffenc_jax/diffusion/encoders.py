@@ -2,7 +2,7 @@
 
 An encoder gives x_t, and what the losses need of its drift: the slope (dx_t/dγ) / σ_t² at infinite
 depth, the quotient (x_t - x_s) / (c σ_t²) with c = 1 - e^(γ_s - γ_t) for a step from t to s, which tends
-to the slope. Add one here and in `ENCODERS`, and the contract tests take it up.
+to the slope. `networks.ENCODERS` lists them, each with its network.
 """
 
 from collections.abc import Callable
@@ -113,4 +113,3 @@ def _mix(x, y, gamma):
 
 
 Encoder = Identity | NonTrainable | Trainable
-ENCODERS = {"identity": Identity, "nontrainable": NonTrainable, "trainable": Trainable}
