@@ -51,6 +51,17 @@ def encoder_network(**changes: Any) -> ConfigDict:
     return ConfigDict({"kind": "trainable", **network, "dropout": 0.1, "fourier_bins": (), **changes})
 
 
+def transformer_network(**changes: Any) -> ConfigDict:
+    """Another encoder network for CIFAR-10, with as many parameters as `encoder_network`: 64 patches, 128 wide."""
+    network = dict(patch=4, width=128, layers=4, heads=4, dropout=0.1)
+    return ConfigDict({"kind": "transformer", **network, **changes})
+
+
+def dct_network(**changes: Any) -> ConfigDict:
+    """An encoder that is linear in the image, a gain for every frequency."""
+    return ConfigDict({"kind": "dct", "width": 32, **changes})
+
+
 def recipe(name: str, arm: str) -> ConfigDict:
     """The recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), the base of every configuration."""
     config = ConfigDict()

@@ -14,9 +14,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from diffenc_jax.config import require, unpack
-from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Trainable
+from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Trainable, Unbounded
 from diffenc_jax.errors import lookup
 from diffenc_jax.nets.blocks import REMAT
+from diffenc_jax.nets.dct import FrequencyGains
+from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -34,6 +36,8 @@ ENCODERS = {
     "identity": EncoderEntry(Identity),
     "nontrainable": EncoderEntry(NonTrainable),
     "trainable": EncoderEntry(Trainable, UNet),
+    "transformer": EncoderEntry(Trainable, Transformer),
+    "dct": EncoderEntry(Unbounded, FrequencyGains),
 }
 
 

@@ -108,6 +108,13 @@ class Trainable:
         return Encoding(_mix(x, y_t, gamma_t), alpha2_s * (y_t - x) + align(weight, x) * (y_t - y_s))
 
 
+class Unbounded(Trainable):
+    """`Trainable` with y = network(x, γ) itself: x_t is linear in x where the network is."""
+
+    def output(self, x: Float[Array, "b *d"], gamma: Float[Array, " b"]) -> Float[Array, "b *d"]:
+        return self.network(x, gamma)
+
+
 def _mix(x, y, gamma):
     return align(jax.nn.sigmoid(-gamma), x) * x + align(jax.nn.sigmoid(gamma), x) * y
 
