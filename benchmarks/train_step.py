@@ -24,7 +24,8 @@ from absl import app, flags, logging
 from diffenc_jax import cli, memory
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.errors import InputError
-from diffenc_jax.model import DTYPES, ImageSpec, build
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.networks import DTYPES
 from diffenc_jax.train import sharding
 from diffenc_jax.train.compiled import Memory, Work
 from diffenc_jax.train.cost import WARM_UP_STEPS, count

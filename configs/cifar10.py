@@ -15,7 +15,16 @@ four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, 
 Data: tensorflow-datasets fetches cifar10 on first use; --config.data.dir says where it is kept.
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network
+from diffenc_jax.config import (
+    ARMS,
+    choose_arm,
+    dct_network,
+    encoder_network,
+    matched,
+    recipe,
+    score_network,
+    transformer_network,
+)
 
 EIGHT_LAYERS = {"model.score": score_network(layers=8), "train.steps": 2_000_000}
 EIGHT_LAYER_ARMS = {
@@ -23,11 +32,16 @@ EIGHT_LAYER_ARMS = {
     "nontrainable-8": EIGHT_LAYERS | ARMS["nontrainable"],
     "vdm-8": EIGHT_LAYERS | ARMS["vdm"],
 }
+OTHER_ENCODERS = {
+    "diffenc-transformer": {"model.encoder": transformer_network()},
+    "diffenc-dct": {"model.encoder": dct_network()},
+}
 ALL_ARMS = {
     **ARMS,
     **matched("vdm", ARMS["vdm"], layers=35, steps=8_530_000),
     **EIGHT_LAYER_ARMS,
     **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], layers=10, steps=2_264_600),
+    **OTHER_ENCODERS,
 }
 
 

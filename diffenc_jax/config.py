@@ -51,6 +51,17 @@ def encoder_network(**changes: Any) -> ConfigDict:
     return ConfigDict({"kind": "trainable", **network, "dropout": 0.1, "fourier_bins": (), **changes})
 
 
+def transformer_network(**changes: Any) -> ConfigDict:
+    """Another encoder network for CIFAR-10, with as many parameters as `encoder_network`: 64 patches, 128 wide."""
+    network = dict(patch=4, width=128, layers=4, heads=4, dropout=0.1)
+    return ConfigDict({"kind": "transformer", **network, **changes})
+
+
+def dct_network(**changes: Any) -> ConfigDict:
+    """An encoder that is linear in the image, a gain for every frequency."""
+    return ConfigDict({"kind": "dct", "width": 32, **changes})
+
+
 def recipe(name: str, arm: str) -> ConfigDict:
     """The recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), the base of every configuration."""
     config = ConfigDict()
@@ -182,19 +193,21 @@ def require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
-def unpack(cls: type[T], section: Mapping[str, Any], path: str) -> T:
+def unpack(cls: type[T], section: Mapping[str, Any], path: str, **given: Any) -> T:
     """The dataclass `cls` from a section of a configuration, every key read.
+
+    Its fields without default are the keys; `given` are values of those with.
 
     Raises:
       InputError: a key is missing, or is one that nothing reads.
     """
-    names = [field.name for field in dataclasses.fields(cls)]
+    names = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
     unknown = sorted(set(section) - set(names))
     missing = sorted(set(names) - set(section))
     require(not unknown, f"unknown configuration keys {unknown} in {path}; known: {', '.join(names)}")
     require(not missing, f"configuration keys {missing} are missing in {path}")
     values = {name: section[name] for name in names}
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}, **given)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,20 +15,19 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import LEARNED, require, unpack
 from diffenc_jax.diffusion import decoder, importance_weighted, likelihood, losses, samplers
-from diffenc_jax.diffusion.encoders import ENCODERS, Encoder
+from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS, image_from_velocity
 from diffenc_jax.diffusion.losses import Noise, Terms
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Extrapolation, Instant, Step, Steps, still
-from diffenc_jax.errors import InputError, lookup
-from diffenc_jax.nets.blocks import REMAT
+from diffenc_jax.errors import lookup
 from diffenc_jax.nets.unet import UNet
+from diffenc_jax.networks import ComputeConfig, build_encoder, build_network, computing_in
 from diffenc_jax.streams import gaussian
 
 Params = Any
 # Of γ, either way. A single step from one end to the other may cost e^(3 · 25) nats a dimension; float32 ends at e^88.
 GAMMA_LIMIT = 25
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,14 @@ class Model:
     schedule: nn.Module
     score: UNet
     encoder_kind: type[Encoder]
-    encoder_net: UNet | None
+    encoder_net: nn.Module | None
     time_range: tuple[float, float]
     prediction: str
     loss: "LossConfig"
 
     def computing_in(self, dtype: str) -> "Model":
-        """The same, its networks' blocks computing in `dtype`, a name of `DTYPES`."""
-        score, encoder_net = (net and net.clone(dtype=DTYPES[dtype]) for net in (self.score, self.encoder_net))
+        """The same, its networks' blocks computing in `dtype`, a name of `networks.DTYPES`."""
+        score, encoder_net = (net and computing_in(net, dtype) for net in (self.score, self.encoder_net))
         return dataclasses.replace(self, score=score, encoder_net=encoder_net)
 
     def init(self, key: jax.Array) -> Params:
@@ -256,7 +255,7 @@ class Model:
             return self.encoder_kind()
         return self.encoder_kind(self._network(self.encoder_net, params["encoder"], dropout_key))
 
-    def _network(self, net: UNet, params: Params, dropout_key: jax.Array | None, **options: bool) -> Callable:
+    def _network(self, net: nn.Module, params: Params, dropout_key: jax.Array | None, **options: bool) -> Callable:
         low, high = self.time_range
 
         def apply(x, gamma):
@@ -267,46 +266,6 @@ class Model:
             return net.apply({"params": params}, x, time, dropout_key, **options)
 
         return apply
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """A U-Net as configured; see `nets.unet.UNet`.
-
-    `fourier_bins` gives the periods of the Fourier features in widths of a pixel's bin.
-    """
-
-    width: int
-    layers: int
-    levels: int
-    groups: int
-    mid_groups: int
-    out_groups: int
-    dropout: float
-    fourier_bins: tuple[float, ...]
-
-    def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raises InputError where the network cannot be built for images of `shape`."""
-        require(self.width >= 4 and self.width % 2 == 0, f"{path}.width must be even and at least 4, not {self.width}")
-        require(self.layers >= 1, f"{path}.layers must be at least 1, not {self.layers}")
-        require(0.0 <= self.dropout < 1.0, f"{path}.dropout must lie in [0, 1), not {self.dropout}")
-        require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")
-        positive = all(isinstance(b, int | float) and b > 0 for b in self.fourier_bins)
-        require(positive, f"{path}.fourier_bins must be positive numbers, not {self.fourier_bins}")
-        side = 2**self.levels
-        require(
-            shape[0] % side == 0 and shape[1] % side == 0,
-            f"{path}.levels={self.levels} pools height and width {self.levels} times and needs multiples of {side}; "
-            f"the images are {shape[0]}x{shape[1]}",
-        )
-        middle = self.width * 2 ** max(self.levels - 1, 0)
-        for name, channels in (("groups", self.width), ("mid_groups", middle), ("out_groups", self.width)):
-            groups = getattr(self, name)
-            require(
-                groups >= 1 and channels % groups == 0,
-                f"{path}.{name}={groups} does not divide the {channels} channels that it norms",
-            )
-        require(middle % 32 == 0, f"{path}: attention norms in 32 groups; its {middle} channels are not a multiple")
 
 
 @dataclass(frozen=True)
@@ -392,27 +351,23 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
     """
     section = dict(config.model)
     schedule, time_range = _build_schedule(section.pop("schedule"), spec)
-    score_config, encoder_config = section.pop("score"), dict(section.pop("encoder"))
+    score_config, encoder_config = section.pop("score"), section.pop("encoder")
     prediction = section.pop("prediction", None)
     lookup("model.prediction", prediction, PREDICTIONS)
     derivative = section.pop("derivative_head", False)
-    options = unpack(_Compute, section, "model").resolve(platform or jax.default_backend())
+    given = unpack(ComputeConfig, section, "model").resolve(platform or jax.default_backend())
+    given["pixel_levels"] = spec.levels
 
-    encoder_kind = lookup("encoder", encoder_config.pop("kind", None), ENCODERS)
-    encoder_net = None
-    if encoder_kind.needs_network:
-        encoder_net = _build_network(encoder_config, "model.encoder", spec, options)
-    elif encoder_config:
-        raise InputError(f"model.encoder has no network to take the keys {sorted(encoder_config)}")
+    encoder_kind, encoder_net = build_encoder(encoder_config, spec.shape, **given)
     require(isinstance(derivative, bool), f"model.derivative_head must be True or False, not {derivative!r}")
     require(
         encoder_kind.needs_network or not derivative,
-        "model.derivative_head=True is for the trainable encoder alone: of the others dx_t/dγ follows from x_t",
+        "model.derivative_head=True is for encoders with a network alone: of the others dx_t/dγ follows from x_t",
     )
     model = Model(
         spec=spec,
         schedule=schedule,
-        score=_build_network(score_config, "model.score", spec, options).clone(derivative=derivative),
+        score=build_network(UNet, score_config, "model.score", spec.shape, derivative=derivative, **given),
         encoder_kind=encoder_kind,
         encoder_net=encoder_net,
         time_range=time_range,
@@ -421,34 +376,6 @@ def build(config: ConfigDict, spec: ImageSpec, platform: str | None = None) -> M
     )
     model.check_depth("loss.depth", model.loss.depth)
     return model
-
-
-@dataclass(frozen=True)
-class _Compute:
-    """How the networks are computed; changes no parameter and, but for rounding, no value."""
-
-    dtype: str
-    scan: bool | None
-    remat: str | None
-
-    def resolve(self, platform: str) -> dict[str, Any]:
-        on_cpu = platform == "cpu"
-        remat = self.remat or ("none" if on_cpu else "products")
-        lookup("model.remat", remat, REMAT)
-        return {
-            "dtype": lookup("model.dtype", self.dtype, DTYPES),
-            "scan": not on_cpu if self.scan is None else self.scan,
-            "remat": remat,
-        }
-
-
-def _build_network(section: ConfigDict, path: str, spec: ImageSpec, options: dict[str, Any]) -> UNet:
-    config = unpack(NetworkConfig, section, path)
-    config.check(path, spec.shape)
-    # Two bins' width 2/V a period is V/4 cycles a unit.
-    cycles = tuple(spec.levels / (2 * bins) for bins in config.fourier_bins)
-    fields = {k: v for k, v in vars(config).items() if k != "fourier_bins"}
-    return UNet(cycles=cycles, **fields, **options)
 
 
 def _build_schedule(section: ConfigDict, spec: ImageSpec) -> tuple[nn.Module, tuple[float, float]]:

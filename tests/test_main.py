@@ -13,6 +13,7 @@ from tests import shipped
 ROOT = Path(__file__).parent.parent
 DIGITS = "--config=configs/digits.py"
 MATCHED = ["diffenc", "nontrainable", "vdm", "vdm-params", "vdm-flops"]
+OTHER_ENCODERS = ["diffenc-transformer", "diffenc-dct"]
 
 
 def run(*args, **environment):
@@ -25,10 +26,10 @@ def run(*args, **environment):
     ("args", "message"),
     [
         ([], "--config is missing; give one such as --config=configs/digits.py"),
-        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, nontrainable, vdm"),
+        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-transformer"),
         (
             ["--config=configs/cifar10.py:vdm-9"],
-            "known: diffenc, diffenc-8-2, nontrainable, nontrainable-8, vdm, vdm-8",
+            "known: diffenc, diffenc-8-2, diffenc-dct, diffenc-transformer, nontrainable, nontrainable-8, vdm",
         ),
         ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed'; known: arm, name, seed"),
         (
@@ -86,8 +87,12 @@ def test_help_is_quick_to_load():
 @pytest.mark.parametrize(
     ("name", "arms"),
     [
-        ("cifar10", [*MATCHED, "diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]),
-        *[(n, MATCHED) for n in ("digits", "fashion_mnist", "imagenet32", "imagenet64", "mnist")],
+        (
+            "cifar10",
+            [*MATCHED, *OTHER_ENCODERS, "diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"],
+        ),
+        ("digits", [*MATCHED, *OTHER_ENCODERS]),
+        *[(n, MATCHED) for n in ("fashion_mnist", "imagenet32", "imagenet64", "mnist")],
         ("synthetic", ["diffenc", "nontrainable", "vdm", "vdm-flops"]),
     ],
 )

@@ -34,9 +34,11 @@ def test_an_image_counts_for_itself(arm):
         np.testing.assert_allclose(np.stack(alone)[:, 0], together[:, i], rtol=1e-4)
 
 
-def test_diffenc_starts_as_the_nontrainable_encoder():
+@pytest.mark.parametrize("kind", tiny.ENCODERS)
+def test_diffenc_starts_as_the_nontrainable_encoder(kind):
     """The encoder's network is zero at initialisation, and both score networks draw the same parameters."""
-    ours, theirs = (np.stack(jax.jit(m.terms)(p, x, n)) for m, p, x, n in map(estimate, ("diffenc", "nontrainable")))
+    models = estimate("diffenc", model__encoder=tiny.ENCODERS[kind]), estimate("nontrainable")
+    ours, theirs = (np.stack(jax.jit(m.terms)(p, x, n)) for m, p, x, n in models)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
@@ -94,7 +96,7 @@ def test_a_trainable_encoder_without_second_head_has_no_flow():
 
 @pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
 def test_a_second_head_is_for_a_trainable_encoder(arm):
-    with pytest.raises(InputError, match=r"model\.derivative_head=True is for the trainable encoder alone") as caught:
+    with pytest.raises(InputError, match=r"model\.derivative_head=True is for encoders with a network alone") as caught:
         build(tiny.config(arm, model__derivative_head=True), SPEC)
     assert "\n" not in str(caught.value)
 
@@ -118,8 +120,8 @@ def test_samples_are_pixels_of_the_seed():
             {"model.schedule.kind": "cosine"},
             "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, learned_linear, monotone",
         ),
-        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: identity, nontrainable, trainable"),
-        ({"model.encoder": {}}, "unknown encoder None; known: identity, nontrainable, trainable"),
+        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: dct, identity, nontrainable"),
+        ({"model.encoder": {}}, "unknown encoder None; known: dct, identity, nontrainable, trainable"),
         ({"model.prediction": "score"}, "unknown model.prediction 'score'; known: eps, v, x"),
         ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),

@@ -2,7 +2,7 @@
 
 An encoder gives x_t, and what the losses need of its drift: the slope (dx_t/dγ) / σ_t² at infinite
 depth, the quotient (x_t - x_s) / (c σ_t²) with c = 1 - e^(γ_s - γ_t) for a step from t to s, which tends
-to the slope. Add one here and in `ENCODERS`, and the contract tests take it up.
+to the slope. `networks.ENCODERS` lists them, each with its network.
 """
 
 from collections.abc import Callable
@@ -108,9 +108,15 @@ class Trainable:
         return Encoding(_mix(x, y_t, gamma_t), alpha2_s * (y_t - x) + align(weight, x) * (y_t - y_s))
 
 
+class Unbounded(Trainable):
+    """`Trainable` with y = network(x, γ) itself: x_t is linear in x where the network is."""
+
+    def output(self, x: Float[Array, "b *d"], gamma: Float[Array, " b"]) -> Float[Array, "b *d"]:
+        return self.network(x, gamma)
+
+
 def _mix(x, y, gamma):
     return align(jax.nn.sigmoid(-gamma), x) * x + align(jax.nn.sigmoid(gamma), x) * y
 
 
 Encoder = Identity | NonTrainable | Trainable
-ENCODERS = {"identity": Identity, "nontrainable": NonTrainable, "trainable": Trainable}

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from diffenc_jax.config import require, unpack
 from diffenc_jax.diffusion.times import TIME_SAMPLING
 from diffenc_jax.errors import lookup
-from diffenc_jax.model import DTYPES
+from diffenc_jax.networks import DTYPES
 
 NEWEST, ALL = "newest", "all"
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.config import check_sections, require, unpack
 from diffenc_jax.data.dataset import DataConfig
-from diffenc_jax.errors import InputError
+from diffenc_jax.errors import InputError, lookup
 from diffenc_jax.interop import flax_msgpack, names
 from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.train.checkpoint import Checkpoints
@@ -31,6 +31,7 @@ def convert(path: Path, config: ConfigDict, workdir: Path) -> str:
         not finite; or `workdir` is of another configuration, or has checkpoints of its own.
     """
     check_sections(config)
+    lookup("encoder of a published model", config.model.encoder.get("kind"), dict.fromkeys(names.ENCODERS))
     workdirs.check(workdir, config, must_exist=False)
     step, arrays = read(path)
     model = _model_for(config, arrays)

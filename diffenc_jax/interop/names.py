@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# The kinds of encoder that published models have.
+ENCODERS = ("identity", "nontrainable", "trainable")
 # Our names of the parts inside a module, and the published ones.
 _BLOCK = {
     "norm_0": "GroupNorm_0",

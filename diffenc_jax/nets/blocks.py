@@ -1,6 +1,7 @@
-"""The parts of the U-Net: residual block, attention, and chains of alike blocks."""
+"""The parts of the U-Net, residual block and attention, and chains of alike blocks of any kind."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -77,7 +78,7 @@ class Attention(nn.Module):
 
 
 class Chain(nn.Module):
-    """`layers` alike residual blocks, one after the other.
+    """`layers` alike blocks that `make` makes, (h, cond, drop) -> h, one after the other.
 
     Their parameters lie stacked along a leading axis whether the chain is scanned (compiles
     fast; for accelerators) or unrolled (for the CPU, where a loop's convolutions run on one
@@ -86,10 +87,7 @@ class Chain(nn.Module):
     """
 
     layers: int
-    width: int
-    groups: int
-    dropout: float
-    dtype: Any
+    make: Callable[..., nn.Module]
     scan: bool
     remat: str
 
@@ -98,16 +96,16 @@ class Chain(nn.Module):
         """Runs the chain.
 
         Args:
-          h: [B, H, W, C].
+          h: [B, ..., C].
           cond: [B, D].
           drops: what each block takes to drop by; see `block_drops`.
-          skips: `layers` arrays [B, H, W, S] to append to the blocks' inputs, a list when
+          skips: `layers` arrays [B, ..., S] to append to the blocks' inputs, a list when
             unrolled and stacked when scanned; or None.
 
         Returns:
           The last block's output, and all blocks' outputs in the form of `skips`.
         """
-        block = ResnetBlock(self.width, self.groups, self.dropout, self.dtype, self.remat == "none", parent=None)
+        block = self.make(parent=None)
         channels = h.shape[-1] + (0 if skips is None else skips[0].shape[-1])
         example = jnp.zeros((1, *h.shape[1:-1], channels), h.dtype)
 

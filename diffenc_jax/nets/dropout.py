@@ -5,9 +5,15 @@ import math
 import jax
 import jax.numpy as jnp
 
+from diffenc_jax.config import require
 from diffenc_jax.nets.apart import apart
 
 STEPS = 2**16
+
+
+def check_rate(path: str, rate: float) -> None:
+    """Raises InputError unless `rate`, the configuration's `path`.dropout, is one."""
+    require(0.0 <= rate < 1.0, f"{path}.dropout must lie in [0, 1), not {rate}")
 
 
 def dropout(x: jax.Array, rate: float, drop: jax.Array | None) -> jax.Array:

@@ -7,9 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.config import require
+
 HIGHEST = jax.lax.Precision.HIGHEST
 MAX_PERIOD = 10_000.0
 TIME_SCALE = 1000.0
+
+
+def check_width(path: str, width: int) -> None:
+    """Raises InputError unless `width`, the configuration's `path`.width, is one that `sinusoids` takes."""
+    require(width >= 4 and width % 2 == 0, f"{path}.width must be even and at least 4, not {width}")
 
 
 def sinusoids(time: jax.Array, width: int) -> jax.Array:

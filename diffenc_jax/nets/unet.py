@@ -1,14 +1,17 @@
 """The U-Net that serves as score network and as encoder."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.nets.blocks import REMAT, Attention, Chain, ResnetBlock, block_drops
+from diffenc_jax.config import require
+from diffenc_jax.nets.blocks import ATTENTION_GROUPS, REMAT, Attention, Chain, ResnetBlock, block_drops
 from diffenc_jax.nets.conv import Conv, ImageConv
-from diffenc_jax.nets.embeddings import TimeEmbedding, fourier_features
+from diffenc_jax.nets.dropout import check_rate
+from diffenc_jax.nets.embeddings import TimeEmbedding, check_width, fourier_features
 from diffenc_jax.nets.norms import GroupNorm
 
 
@@ -22,7 +25,8 @@ class UNet(nn.Module):
         Otherwise floor(layers / levels) blocks a level, with one skip a level.
       groups, mid_groups, out_groups: of the norms in the outer blocks, the middle, the output.
       dropout: rate inside the blocks.
-      cycles: frequencies of the Fourier features appended to the input, or ().
+      fourier_bins: periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().
+      pixel_levels: into how many bins the images' pixels fall.
       dtype: what the blocks compute in; time, Fourier features, the norms' statistics and the
         output are float32 always.
       scan: see `Chain`; it concerns the unpooled chains.
@@ -32,16 +36,43 @@ class UNet(nn.Module):
 
     width: int
     layers: int
-    levels: int = 0
-    groups: int = 32
-    mid_groups: int = 32
-    out_groups: int = 32
-    dropout: float = 0.1
-    cycles: tuple[float, ...] = ()
+    levels: int
+    groups: int
+    mid_groups: int
+    out_groups: int
+    dropout: float
+    fourier_bins: tuple[float, ...]
+    pixel_levels: int = 256
     dtype: Any = jnp.float32
     scan: bool = False
     remat: str = "none"
     derivative: bool = False
+
+    def check(self, path: str, shape: tuple[int, int, int]) -> None:
+        """Raises InputError, naming keys of `path`, where it cannot be built for images of `shape`."""
+        check_width(path, self.width)
+        require(self.layers >= 1, f"{path}.layers must be at least 1, not {self.layers}")
+        check_rate(path, self.dropout)
+        require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")
+        positive = all(isinstance(b, int | float) and b > 0 for b in self.fourier_bins)
+        require(positive, f"{path}.fourier_bins must be positive numbers, not {self.fourier_bins}")
+        side = 2**self.levels
+        require(
+            shape[0] % side == 0 and shape[1] % side == 0,
+            f"{path}.levels={self.levels} pools height and width {self.levels} times and needs multiples of {side}; "
+            f"the images are {shape[0]}x{shape[1]}",
+        )
+        middle = self.width * 2 ** max(self.levels - 1, 0)
+        for name, channels in (("groups", self.width), ("mid_groups", middle), ("out_groups", self.width)):
+            groups = getattr(self, name)
+            require(
+                groups >= 1 and channels % groups == 0,
+                f"{path}.{name}={groups} does not divide the {channels} channels that it norms",
+            )
+        require(
+            middle % ATTENTION_GROUPS == 0,
+            f"{path}: attention norms in {ATTENTION_GROUPS} groups; its {middle} channels are not a multiple",
+        )
 
     @nn.compact
     def __call__(
@@ -49,7 +80,9 @@ class UNet(nn.Module):
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """The output; and the second head's, `with_derivative`, which without is not computed."""
         cond = TimeEmbedding(self.width, name="time")(time)
-        h = fourier_features(x, self.cycles) if self.cycles else x
+        # Two bins' width 2/V a period is V/4 cycles a unit.
+        cycles = tuple(self.pixel_levels / (2 * bins) for bins in self.fourier_bins)
+        h = fourier_features(x, cycles) if cycles else x
         h = Conv(self.width, self.dtype, name="conv_in")(h)
         body = self._pooled if self.levels else self._flat
         h = body(h, cond, dropout_key)
@@ -70,16 +103,15 @@ class UNet(nn.Module):
     def _flat(self, h, cond, dropout_key):
         layers = self.layers
         drops = block_drops(dropout_key, [h.shape] * (2 * layers + 3), self.dropout, self.scan)
-        block = dict(width=self.width, groups=self.groups, dropout=self.dropout, dtype=self.dtype)
-        loop = dict(scan=self.scan, remat=self.remat)
+        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, self.remat == "none")
         first = h
-        h, outputs = Chain(layers, **block, **loop, name="down")(h, cond, drops[:layers])
+        h, outputs = Chain(layers, block, self.scan, self.remat, name="down")(h, cond, drops[:layers])
         if self.scan:
             skips = jnp.concatenate([outputs[::-1], first[None]])
         else:
             skips = [*outputs[::-1], first]
         h = self._middle(h, cond, drops[layers : layers + 2])
-        h, _ = Chain(layers + 1, **block, **loop, name="up")(h, cond, drops[layers + 2 :], skips)
+        h, _ = Chain(layers + 1, block, self.scan, self.remat, name="up")(h, cond, drops[layers + 2 :], skips)
         return h
 
     def _pooled(self, h, cond, dropout_key):

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.diffusion.encoders import ENCODERS
 from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.networks import ENCODERS
 
 
 def make(name):
-    kind = ENCODERS[name]
+    kind = ENCODERS[name].encoder
     return kind(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))) if kind.needs_network else kind()
 
 

@@ -193,6 +193,14 @@ def test_a_published_model_has_no_learned_ratio(tmp_path, small):
     refused(write(tmp_path / "file", ema), learned, tmp_path / "run", message)
 
 
+@pytest.mark.parametrize("kind", sorted(set(tiny.ENCODERS) - {"trainable"}))
+def test_a_published_model_has_no_other_encoder(tmp_path, small, kind):
+    config, ema = small
+    other = with_changes(config, {"model.encoder": tiny.ENCODERS[kind]})
+    message = f"unknown encoder of a published model '{kind}'; known: identity, nontrainable, trainable"
+    refused(write(tmp_path / "file", ema), other, tmp_path / "run", message)
+
+
 @pytest.mark.parametrize("step", [-1, 2**31, 1.0, True, "1", np.float32(1.0), np.arange(2), None])
 def test_a_step_that_is_none(tmp_path, small, step):
     config, _ = small

@@ -10,7 +10,8 @@ from diffenc_jax.nets.conv import ImageConv, _add_taps
 from diffenc_jax.nets.embeddings import fourier_features, sinusoids
 from diffenc_jax.nets.unet import UNet, Unpool, max_pool
 
-NORMS = dict(groups=8, mid_groups=8, out_groups=8)
+NORMS = dict(groups=8, mid_groups=8, out_groups=8, fourier_bins=())
+FLAT = dict(levels=0, **NORMS)
 KEY = jax.random.key(0)
 
 
@@ -83,7 +84,7 @@ def test_what_is_kept_is_not_computed_again(inputs, levels):
 
 
 def test_bfloat16_stays_near_float32_and_ends_in_it(inputs):
-    shape = dict(width=32, layers=2, dropout=0.0, cycles=(4.0, 8.0), **NORMS)
+    shape = dict(width=32, layers=2, dropout=0.0, **FLAT | {"fourier_bins": (32.0, 16.0)})
     params = noisy(jax.jit(UNet(**shape).init)(KEY, *inputs), 0.02)
     exact = jax.jit(UNet(**shape).apply)(params, *inputs)
     rounded = jax.jit(UNet(**shape, dtype=jnp.bfloat16).apply)(params, *inputs)
@@ -92,7 +93,7 @@ def test_bfloat16_stays_near_float32_and_ends_in_it(inputs):
 
 
 def test_dropout_needs_a_key_and_follows_it(inputs):
-    net = UNet(width=32, layers=1, dropout=0.5, **NORMS)
+    net = UNet(width=32, layers=1, dropout=0.5, **FLAT)
     params = noisy(jax.jit(net.init)(KEY, *inputs))
     apply = jax.jit(net.apply)
     outputs = [apply(params, *inputs, key) for key in (None, KEY, KEY, jax.random.key(9))]
@@ -102,13 +103,13 @@ def test_dropout_needs_a_key_and_follows_it(inputs):
 
 
 def test_says_nothing_at_initialisation(inputs):
-    net = UNet(width=32, layers=1, **NORMS)
+    net = UNet(width=32, layers=1, dropout=0.0, **FLAT)
     assert not np.any(net.apply(net.init(KEY, *inputs), *inputs))
 
 
 def test_a_second_head_leaves_the_network_as_it_is(inputs):
     """Parameters, outputs and gradients; and it is computed only where it is asked for."""
-    shape = dict(width=32, layers=1, dropout=0.3, **NORMS)
+    shape = dict(width=32, layers=1, dropout=0.3, **FLAT)
     plain, net = UNet(**shape), UNet(**shape, derivative=True)
     fresh, both = (jax.jit(n.init)(KEY, *inputs)["params"] for n in (plain, net))
     head = both.pop("derivative")

@@ -48,7 +48,10 @@ def test_a_seed_has_its_noise_in_common(tmp_path):
     [
         ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
-        ({"arms": ("vdm", "vdn")}, "unknown arm 'vdn'; known: diffenc, nontrainable, vdm"),
+        (
+            {"arms": ("vdm", "vdn")},
+            "unknown arm 'vdn'; known: diffenc, diffenc-dct, diffenc-transformer, nontrainable, vdm",
+        ),
         ({"config": "configs/nothing.py"}, "No such file or directory: 'configs/nothing.py'"),
         ({"overrides": ("train.stepz=3",)}, "unknown configuration key 'train.stepz'; known: train.accumulate"),
         ({"overrides": ("train.steps=some",)}, "invalid literal for int"),

@@ -1,8 +1,8 @@
 """Run as `python -m tests.train.mesh_program '{"devices": 4, ...}'`: a few steps on fake devices, as far as they go.
 
-Keys: devices, of each process; fsdp; folder, where the run lives and result.npz is written: the parameters, the
-images' nats and the share of parameters that a device holds. With several processes, process, processes and port.
-die_after: the step after which the process kills itself.
+Keys: devices, of each process; fsdp; encoder, a kind of `tiny.ENCODERS`; folder, where the run lives and result.npz is
+written: the parameters, the images' nats and the share of parameters that a device holds. With several processes,
+process, processes and port. die_after: the step after which the process kills itself.
 """
 
 import json
@@ -51,7 +51,12 @@ def main(folder):
     if "processes" in GIVEN:
         jax.distributed.initialize(f"localhost:{GIVEN['port']}", GIVEN["processes"], GIVEN["process"])
     source = str(folder / "images.npz")
-    config = tiny.config(data__source=source, mesh__fsdp=GIVEN["fsdp"], checkpoint__every_steps=SAVE_EVERY)
+    config = tiny.config(
+        data__source=source,
+        model__encoder=tiny.ENCODERS[GIVEN.get("encoder", "trainable")],
+        mesh__fsdp=GIVEN["fsdp"],
+        checkpoint__every_steps=SAVE_EVERY,
+    )
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, "train", "test", part=needed(config, mesh))
     built = model.build(config, model.ImageSpec(dataset.shape, dataset.levels))

@@ -81,6 +81,16 @@ def test_eight_devices_train_and_evaluate_as_one(one, home, fsdp):
         assert eight["held"] < 0.4
 
 
+@pytest.mark.parametrize("encoder", sorted(set(tiny.ENCODERS) - {"trainable"}))
+def test_eight_devices_train_another_encoder_as_one(home, encoder):
+    results = []
+    for devices, fsdp in ((1, 1), (8, 4)):
+        folder = home()
+        run(folder, devices=devices, fsdp=fsdp, encoder=encoder)
+        results.append(result(folder))
+    assert_same(*results)
+
+
 @pytest.mark.long
 def test_two_hosts_are_killed_and_one_goes_on(one, home):
     """On eight devices, then on four, killed too, and to the end on one."""

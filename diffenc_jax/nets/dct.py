@@ -1,0 +1,53 @@
+"""A gain and an offset for every frequency of an image: a linear encoder's network."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, check_width
+
+
+class FrequencyGains(nn.Module):
+    """[B, H, W, C], [B] -> IDCT(a(t) · DCT(x) + b(t)), [B, H, W, C] in float32, zero at initialisation.
+
+    a and b [H, W, C], one number each for every frequency and channel, come from the time by a perceptron. The
+    transform is `dct`. Affine in x, it has nothing to drop.
+
+    Attributes:
+      width: of the time embedding.
+    """
+
+    width: int
+
+    def check(self, path: str, shape: tuple[int, int, int]) -> None:
+        """Raises InputError, naming keys of `path`, where it cannot be built for images of `shape`."""
+        check_width(path, self.width)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        cond = TimeEmbedding(self.width, name="time")(time)
+        values, zeros = 2 * math.prod(x.shape[1:]), nn.initializers.zeros
+        gains = nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="gains")(cond)
+        gain, offset = jnp.split(gains.reshape(-1, 2, *x.shape[1:]), 2, axis=1)
+        return inverse_dct(gain[:, 0] * dct(x) + offset[:, 0])
+
+
+def dct(x: jax.Array) -> jax.Array:
+    """The orthonormal two-dimensional DCT-II over height and width of [B, H, W, C]: D_H x D_W^T; see `dct_matrix`."""
+    rows, columns = (jnp.asarray(dct_matrix(n), x.dtype) for n in x.shape[1:3])
+    return jnp.einsum("ki,lj,bijc->bklc", rows, columns, x, precision=HIGHEST)
+
+
+def inverse_dct(coefficients: jax.Array) -> jax.Array:
+    """The image [B, H, W, C] of which these are the `dct`: D_H^T x D_W."""
+    rows, columns = (jnp.asarray(dct_matrix(n), coefficients.dtype) for n in coefficients.shape[1:3])
+    return jnp.einsum("ki,lj,bklc->bijc", rows, columns, coefficients, precision=HIGHEST)
+
+
+def dct_matrix(n: int) -> np.ndarray:
+    """[n, n], orthogonal: D_ki = sqrt((1 if k = 0 else 2) / n) cos(π k (2 i + 1) / (2 n))."""
+    k, i = np.arange(n)[:, None], np.arange(n)[None, :]
+    return np.sqrt(np.where(k == 0, 1.0, 2.0) / n) * np.cos(np.pi * k * (2 * i + 1) / (2 * n))
