@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
 # Of each diff, the tests that must see the new part: files, and an expression that only its tests meet.
 TESTS = {
+    "encoder": ("tests/diffusion/test_encoders.py", "fading"),
     "schedule": ("tests/diffusion/test_schedules.py", "cosine"),
     "dataset": ("tests/data/test_sources.py", "checkerboard"),
     "estimator": ("tests/estimators/test_antithetic.py", "less_noise"),
