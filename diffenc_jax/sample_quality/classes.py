@@ -51,8 +51,8 @@ class Seen(NamedTuple):
 def train(images: np.ndarray, labels: np.ndarray) -> Classifier:
     """Logistic regression on radial kernels exp(−‖x − x_k‖²/s²) around 500 training images, s² the pixels' variance.
 
-    Whatever is far from all of them gets no logit from any, so that noise is not taken for anything with confidence,
-    as a network would. Misclassifies 2 of the 297 digits.
+    What is far from all of them has only the intercepts for logits, so that noise is not taken for something with
+    confidence, as it is by networks. Misclassifies 2 of the 297 digits.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression

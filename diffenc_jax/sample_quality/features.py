@@ -20,7 +20,8 @@ class Distances(NamedTuple):
     Attributes:
       dims: of the space.
       frechet: of the samples; in the space's unit, squared.
-      frechet_train: of the training images: what endless samples of the true distribution would have.
+      frechet_train: of the training images: what samples of the true distribution would have, or somewhat more
+        where the space was fitted to them, as logits are.
       p_farther: of the samples lying farther off, against both being of one distribution; see `farther`.
       overlap, overlap_train: of either with the unseen images.
     """

@@ -15,7 +15,9 @@ BINS = 40
 WIDTH = 8  # of the figure, inches
 
 
-def write(samples: np.ndarray, train: np.ndarray, found: Neighbours, unseen: Neighbours, levels: int, path: Path):
+def write(
+    samples: np.ndarray, train: np.ndarray, found: Neighbours, unseen: Neighbours, levels: int, path: Path
+) -> None:
     """Draws the distances of samples and unseen images, and samples over their nearest training images.
 
     First the samples that are nearest to any, then the first ones, whatever they are. Images of a single pixel are
@@ -25,7 +27,10 @@ def write(samples: np.ndarray, train: np.ndarray, found: Neighbours, unseen: Nei
 
     shown = {}
     if samples.shape[1] * samples.shape[2] > 1:
-        orders = {"nearest to any": np.argsort(found.distances, kind="stable"), "the first": np.arange(len(samples))}
+        orders = {
+            "samples that are nearest to training images": np.argsort(found.distances, kind="stable"),
+            "the first samples": np.arange(len(samples)),
+        }
         chosen = {title: order[:PAIRS] for title, order in orders.items()}
         shown = {t: pairs(samples[rows], train[found.numbers[rows]], levels) for t, rows in chosen.items()}
     heights = [2.6, *(0.3 + WIDTH * picture.shape[0] / picture.shape[1] for picture in shown.values())]
@@ -38,7 +43,7 @@ def write(samples: np.ndarray, train: np.ndarray, found: Neighbours, unseen: Nei
     axes[0].legend(frameon=False)
     for below, (title, picture) in zip(axes[1:], shown.items(), strict=True):
         below.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        below.set_title(f"samples ({title}), each over the training image nearest to it", fontsize="medium")
+        below.set_title(f"{title}, each over the training image nearest to it", fontsize="medium")
         below.axis("off")
     figure.savefig(path, dpi=150)
 

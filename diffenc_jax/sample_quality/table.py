@@ -92,7 +92,10 @@ def show(record: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
-    shown = Table()
+    train, test = record["dataset"]
+    title = f"{record['samples']['count']:,} samples of {train['name']}"
+    title += f" ({train['num_examples']:,} training images, {test['num_examples']:,} test images)"
+    shown = Table(title=Text(title), title_justify="left")
     for name in ("", "samples", "real", "which are"):
         shown.add_column(name, justify="right" if name in ("samples", "real") else "left")
     for row in rows(record):

@@ -67,6 +67,7 @@ def test_held_out_digits_are_as_good_as_real_ones(home, capsys):
         assert abs(ours["value"] - theirs["value"]) < 3 * np.hypot(ours["error"], theirs["error"])
     printed = capsys.readouterr().out
     assert f"{neighbours['copying']['statistic']:.1f} (p " in printed
+    assert "347 samples of digits (1,100 training images, 350 test images)" in printed
     assert "FID: off, it takes torch-fidelity" in printed
     picture = home / "samples" / "held-out-quality.png"
     assert printed.endswith(f"record: {picture.with_suffix('.json')}\npicture: {picture}\n")
