@@ -109,7 +109,8 @@ class _Prepared:
         found = np.empty((stop - start, *self.shape[1:]), self._builder.info.features[self._feature].np_dtype)
         read = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
         split = tfds.core.ReadInstruction(self._split, from_=start, to=stop, unit="abs")
-        wanted = self._builder.as_dataset(split=split, shuffle_files=False, read_config=read)
+        only = tfds.decode.PartialDecoding({self._feature: True})
+        wanted = self._builder.as_dataset(split=split, shuffle_files=False, read_config=read, decoders=only)
         at = 0
         for batch in tfds.as_numpy(wanted.map(lambda row: row[self._feature]).batch(1024)):
             found[at : at + len(batch)] = batch

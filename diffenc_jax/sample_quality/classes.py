@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from diffenc_jax.sample_quality.features import some
+from diffenc_jax.sample_quality.features import flat, some
 from diffenc_jax.stats.distributions import rank_sum
 from diffenc_jax.stats.hypotheses import Outcome
 
@@ -59,11 +59,11 @@ def train(images: np.ndarray, labels: np.ndarray) -> Classifier:
     from sklearn.pipeline import make_pipeline
 
     rows = some(np.arange(len(images)), MOST_FITTED)
-    pixels = _flat(images[rows])
+    pixels = flat(images[rows])
     kernels = Nystroem(gamma=1 / pixels.var(axis=0).sum(), n_components=min(KERNELS, len(rows)), random_state=0)
     fitted = make_pipeline(kernels, LogisticRegression(C=100, max_iter=1000)).fit(pixels, labels[rows])
     return Classifier(
-        lambda images: fitted.predict_proba(_flat(images)), lambda images: fitted.decision_function(_flat(images))
+        lambda images: fitted.predict_proba(flat(images)), lambda images: fitted.decision_function(flat(images))
     )
 
 
@@ -81,7 +81,3 @@ def look(classifier: Classifier, samples: np.ndarray, unseen: np.ndarray, labels
         float(real.max(axis=1).mean()),
         rank_sum(theirs.max(axis=1), real.max(axis=1)),
     )
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1).astype(np.float32)

@@ -38,9 +38,9 @@ def principal_components(train: np.ndarray) -> Features:
     """From uint8 [N, H, W, C] to the first `DIMS` principal components [N, dims] of `train`'s pixels, in levels."""
     from sklearn.decomposition import PCA
 
-    pixels = _flat(some(train, MOST_FITTED))
+    pixels = flat(some(train, MOST_FITTED))
     fitted = PCA(min(DIMS, *pixels.shape), random_state=0).fit(pixels)
-    return lambda images: fitted.transform(_flat(images))
+    return lambda images: fitted.transform(flat(images))
 
 
 def compare(samples: np.ndarray, train: np.ndarray, unseen: np.ndarray) -> Distances:
@@ -62,5 +62,6 @@ def some(images: np.ndarray, count: int) -> np.ndarray:
     return images[np.sort(np.random.RandomState(0).permutation(len(images))[:count])]
 
 
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1).astype(np.float32)
+def flat(images: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """[N, H W C] of [N, H, W, C]."""
+    return images.reshape(len(images), -1).astype(dtype)

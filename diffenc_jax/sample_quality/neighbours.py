@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffenc_jax.sample_quality.features import flat
 from diffenc_jax.stats.distributions import rank_sum
 from diffenc_jax.stats.hypotheses import Outcome
 
@@ -42,10 +43,10 @@ def nearest(images: np.ndarray, train: np.ndarray) -> Neighbours:
     """
     from sklearn.metrics import pairwise_distances_argmin_min
 
-    flat = _flat(images)
+    ours = flat(images, np.float64)
     distances, numbers = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
     for start in range(0, len(train), CHUNK):
-        found, apart = pairwise_distances_argmin_min(flat, _flat(train[start : start + CHUNK]))
+        found, apart = pairwise_distances_argmin_min(ours, flat(train[start : start + CHUNK], np.float64))
         nearer = apart < distances
         distances[nearer], numbers[nearer] = apart[nearer], found[nearer] + start
     return Neighbours(distances, numbers)
@@ -63,7 +64,3 @@ def copying(samples: Neighbours, unseen: Neighbours) -> Outcome:
     Far above, samples lie farther off than real images.
     """
     return rank_sum(samples.distances, unseen.distances)
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1).astype(np.float64)
