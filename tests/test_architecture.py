@@ -51,6 +51,7 @@ MAY_IMPORT = {
     },
     "compare": COMMON | {"commands", "stats"},
     "significance": COMMON | {"cli", "commands", "compare", "config", "palette", "stats", "train", "workdir"},
+    "sample_quality": COMMON | {"commands", "config", "data", "palette", "stats", "workdir"},
     "depth_study": COMMON | {"calibrate", "commands", "evaluate", "trained", "workdir"},
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
     "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "palette", "trained", "workdir"},

@@ -21,13 +21,13 @@ def histogram_bpd(train: np.ndarray, test: np.ndarray, levels: int) -> float:
     Args:
       train, test: uint8 [N, H, W, C].
     """
-    counts = _counts(train, levels) + 1.0
+    counts = counts_of(train, levels) + 1.0
     bits = -np.log2(counts / counts.sum(axis=1, keepdims=True))
-    return float((bits * _counts(test, levels)).sum() / test.size)
+    return float((bits * counts_of(test, levels)).sum() / test.size)
 
 
-def _counts(images: np.ndarray, levels: int) -> np.ndarray:
-    """How often each of [pixels, levels] occurs."""
+def counts_of(images: np.ndarray, levels: int) -> np.ndarray:
+    """[pixels, levels], how often each level occurs in each pixel of uint8 [N, H, W, C]."""
     dims = math.prod(images.shape[1:])
     counts = np.zeros(dims * levels, np.int64)
     offset = np.arange(dims) * levels

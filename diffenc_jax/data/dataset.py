@@ -92,10 +92,7 @@ def load(config: ConfigDict, *names: str, part: Callable[[int], np.ndarray] | No
       InputError: it is unknown, cannot be had, or is not what the configuration says.
     """
     data = unpack(DataConfig, config.data, "data")
-    if data.source in sources.SOURCES:
-        source = sources.SOURCES[data.source].open(Path(data.dir).expanduser() if data.dir else None)
-    else:
-        source = files.from_path(_path(data))
+    source = _source(data)
     for name in names:
         require(name in source.read, f"{source.name} has no split {name!r}; it has {', '.join(source.read)}")
     splits = {name: _read(source, name, part if name == "train" else None) for name in names}
@@ -104,6 +101,15 @@ def load(config: ConfigDict, *names: str, part: Callable[[int], np.ndarray] | No
     shapes = {name: images.shape[1:] for name, images in splits.items()}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
     return Dataset(source.name, source.version, data.levels, splits)
+
+
+def labels(config: ConfigDict, split: str) -> np.ndarray | None:
+    """[N], the class of every image of `split`, a number from 0, in the order of `load`'s images.
+
+    None where `config.data` describes a data set without labels, or whose labels are not read.
+    """
+    known = _source(unpack(DataConfig, config.data, "data")).labels
+    return known[split]() if split in known else None
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int, int]:
@@ -116,6 +122,12 @@ def image_shape(config: ConfigDict) -> tuple[int, int, int]:
     if data.source in sources.SOURCES:
         return sources.SOURCES[data.source].shape
     return files.from_path(_path(data)).read["train"]().shape[1:]
+
+
+def _source(data: DataConfig) -> files.Source:
+    if data.source in sources.SOURCES:
+        return sources.SOURCES[data.source].open(Path(data.dir).expanduser() if data.dir else None)
+    return files.from_path(_path(data))
 
 
 def _path(data: DataConfig) -> Path:

@@ -6,18 +6,22 @@ held out as one.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
 
 from diffenc_jax.data import arrays, batches, checks, idx, pictures
 from diffenc_jax.data.images import Images, hold_out
 
 
 class Source(NamedTuple):
-    """A named set of splits, each opened on demand."""
+    """A named set of splits, each opened on demand; `labels`, of those that have them, gives [N] classes, from 0."""
 
     name: str
     version: str
     read: Mapping[str, Callable[[], Images]]
+    labels: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType({})
 
 
 def from_path(path: Path) -> Source:

@@ -22,13 +22,14 @@ def digits(_: Path | None) -> Source:
     """scikit-learn's 8x8 handwritten digits, 17 grey levels; a fixed split of 1,500 and 297."""
     from sklearn.datasets import load_digits
 
-    images = load_digits().images.astype(np.uint8)[..., None]
+    digits = load_digits()
+    images = digits.images.astype(np.uint8)[..., None]
     order = np.random.RandomState(0).permutation(len(images))
-    return Source(
-        "digits",
-        "1",
-        {"train": lambda: images[order[:DIGITS_TRAIN]], "test": lambda: images[order[DIGITS_TRAIN:]]},
+    rows = {"train": order[:DIGITS_TRAIN], "test": order[DIGITS_TRAIN:]}
+    read, labels = (
+        {split: partial(np.take, of, rows[split], axis=0) for split in rows} for of in (images, digits.target)
     )
+    return Source("digits", "1", read, labels)
 
 
 def synthetic(_: Path | None) -> Source:
@@ -77,8 +78,9 @@ def _tensorflow_datasets(name: str, test: str, archives: str, data_dir: Path | N
             reason = first_line(error)[:200]
             raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
     splits = {"train": "train", "test": test}
-    read = {ours: partial(_Prepared, builder, theirs) for ours, theirs in splits.items()}
-    return Source(name, str(builder.version), read)
+    read = {ours: partial(_Prepared, builder, theirs, "image") for ours, theirs in splits.items()}
+    labels = {ours: lambda theirs=theirs: _Prepared(builder, theirs, "label")[:] for ours, theirs in splits.items()}
+    return Source(name, str(builder.version), read, labels)
 
 
 def _resolves(url: str) -> bool:
@@ -92,11 +94,11 @@ def _resolves(url: str) -> bool:
 
 
 class _Prepared:
-    """A prepared split's `data.images.Images`, in a fixed order."""
+    """Images or labels of a prepared split, as `data.images.Images` are read, in a fixed order."""
 
-    def __init__(self, builder, split: str):
-        self._builder, self._split = builder, split
-        self.shape = (builder.info.splits[split].num_examples, *builder.info.features["image"].shape)
+    def __init__(self, builder, split: str, feature: str):
+        self._builder, self._split, self._feature = builder, split, feature
+        self.shape = (builder.info.splits[split].num_examples, *builder.info.features[feature].shape)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         import tensorflow as tf
@@ -104,15 +106,16 @@ class _Prepared:
 
         tf.config.set_visible_devices([], "GPU")
         start, stop, _ = rows.indices(self.shape[0])
-        images = np.empty((stop - start, *self.shape[1:]), np.uint8)
+        found = np.empty((stop - start, *self.shape[1:]), self._builder.info.features[self._feature].np_dtype)
         read = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
         split = tfds.core.ReadInstruction(self._split, from_=start, to=stop, unit="abs")
-        wanted = self._builder.as_dataset(split=split, shuffle_files=False, read_config=read)
+        only = tfds.decode.PartialDecoding({self._feature: True})
+        wanted = self._builder.as_dataset(split=split, shuffle_files=False, read_config=read, decoders=only)
         at = 0
-        for batch in tfds.as_numpy(wanted.map(lambda row: row["image"]).batch(1024)):
-            images[at : at + len(batch)] = batch
+        for batch in tfds.as_numpy(wanted.map(lambda row: row[self._feature]).batch(1024)):
+            found[at : at + len(batch)] = batch
             at += len(batch)
-        return images
+        return found
 
 
 class Named(NamedTuple):

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from diffenc_jax.data.dataset import image_shape, load
+from diffenc_jax.data.dataset import image_shape, labels, load
 from diffenc_jax.data.sources import SOURCES
 from diffenc_jax.errors import InputError
 from tests import tiny
@@ -23,6 +23,17 @@ def test_synthetic_is_a_swirl_of_256_levels():
     off = np.angle(np.exp(1j * (angle - 3 * np.pi * radius / 0.9)))
     off_radius = np.abs(off[radius > 0.3]) * 0.9 / (3 * np.pi)
     assert off_radius.mean() == pytest.approx(0.02 * np.sqrt(2 / np.pi), rel=0.2)
+
+
+def test_labels_are_in_the_order_of_the_images():
+    from sklearn.datasets import load_digits
+
+    config = tiny.config()
+    digits = load_digits()
+    target = {image.astype(np.uint8).tobytes(): of for image, of in zip(digits.images, digits.target, strict=True)}
+    for split, images in load(config, "train", "test").splits.items():
+        np.testing.assert_array_equal(labels(config, split), [target[image.tobytes()] for image in images])
+    assert labels(tiny.config(data__source="synthetic"), "test") is None
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -73,15 +84,18 @@ def cifar_archive(tmp_path, monkeypatch):
     known = UrlInfo(archive.stat().st_size, hashlib.sha256(archive.read_bytes()).hexdigest(), archive.name)
     for url in list(url_infos):
         monkeypatch.setitem(url_infos, url, known)
-    return tmp_path, rows["test_batch.bin"][:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    images = rows["test_batch.bin"][:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
+    return tmp_path, images, rows["test_batch.bin"][:, 0]
 
 
 def test_cifar10_through_the_real_preparation(cifar_archive):
-    folder, test_images = cifar_archive
+    folder, test_images, classes = cifar_archive
     dataset = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "train", "test")
     assert dataset.splits["train"].shape == (20, 32, 32, 3)
-    assert {i.tobytes() for i in dataset.splits["test"]} == {i.astype(np.uint8).tobytes() for i in test_images}
     config = tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256)
+    found = zip(dataset.splits["test"], labels(config, "test"), strict=True)
+    known = zip(test_images, classes, strict=True)
+    assert {(i.tobytes(), int(c)) for i, c in found} == {(i.tobytes(), int(c)) for i, c in known}
     half = load(config, "train", part=lambda count: np.arange(6, 16)).splits["train"]
     np.testing.assert_array_equal(half.held, dataset.splits["train"][6:16])
     again = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "test")

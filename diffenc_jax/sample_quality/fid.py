@@ -1,0 +1,61 @@
+"""FID (Heusel et al., arXiv 1706.08500) by torch-fidelity, from a file of its Inception network's weights."""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from diffenc_jax.data import checks
+from diffenc_jax.errors import InputError
+
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+# Of the network that FID is defined by. torch-fidelity would run a pickle: no other file gets that far.
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+WHERE = f"{FILE}, from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0"
+INSTALL = "pip install 'diffenc_jax[fid]'"
+OFF = f"it takes torch-fidelity ({INSTALL}) and --fid-weights=FILE, where FILE is {WHERE}"
+
+
+def check(weights: Path) -> None:
+    """Raises InputError unless FID can be computed with the file `weights`."""
+    if not all(map(find_spec, ("torch", "torch_fidelity"))):
+        raise InputError(f"FID takes torch-fidelity, which is not installed: {INSTALL}")
+    with checks.reading(weights, "weights"), checks.regular(weights).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise checks.refused(weights, f"is not the network that FID is defined by (sha256 {found[:12]}): take {WHERE}")
+
+
+def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: Path) -> float:
+    """Between uint8 [N, H, W, C] and [M, H, W, C], grey or RGB; grey is shown to the network in three equal colours.
+
+    Of few images it comes out too large; published values are of 50,000 samples against all training images.
+    """
+    import torch
+    from torch_fidelity import KEY_METRIC_FID, calculate_metrics
+
+    class Images(torch.utils.data.Dataset):
+        """uint8 [3, H, W] each, of 256 levels."""
+
+        def __init__(self, images):
+            self.images = images
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, number):
+            bright = np.round(self.images[number] * (255 / (levels - 1))).astype(np.uint8)
+            return torch.from_numpy(np.repeat(bright, 3 // bright.shape[-1], axis=-1).transpose(2, 0, 1).copy())
+
+    metrics = calculate_metrics(
+        input1=Images(a),
+        input2=Images(b),
+        fid=True,
+        feature_extractor_weights_path=str(weights),
+        cuda=torch.cuda.is_available(),
+        cache=False,
+        save_cpu_ram=True,  # reads the images in this process
+        verbose=False,
+    )
+    return float(metrics[KEY_METRIC_FID])
