@@ -18,9 +18,6 @@ from diffenc_jax.model import Model, Params
 from diffenc_jax.streams import gaussian, stream, uniform
 from diffenc_jax.train import sharding
 
-# As in evaluation: more in flight gain nothing, and without a bound fake CPU devices deadlock.
-IN_FLIGHT = 2
-
 
 class ByTime(NamedTuple):
     """The loss on the cells [i, i + 1) / cells of t, each looked at at random times of its own; float64.
@@ -83,24 +80,18 @@ def by_time(
     size = sharding.round_up(mesh, batch_size)
     estimate = jax.jit(partial(_estimate, model, seed, cells), out_shardings=sharding.replicated(mesh))
     values = np.empty((3, looks, len(images), cells))
-    done, total = 0, math.ceil(len(images) / size) * looks * cells
-    pending = []
+    total = math.ceil(len(images) / size) * looks * cells
 
-    def collect():
-        nonlocal done
-        batch, look, cell, got = pending.pop(0)
-        values[:, look, batch.indices[: batch.valid], cell] = np.asarray(got)[:, : batch.valid]
-        done += 1
+    def started():
+        for batch in eval_batches(images, size):
+            pixels, indices = (sharding.to_devices(mesh, a) for a in (batch.images, batch.indices))
+            for look, cell in product(range(looks), range(cells)):
+                got = estimate(params, pixels, indices, np.int32(cell), np.int32(look))
+                yield batch.indices[: batch.valid], look, cell, got
+
+    for done, (rows, look, cell, got) in enumerate(sharding.in_flight(started()), start=1):
+        values[:, look, rows, cell] = np.asarray(got)[:, : len(rows)]
         on_batch(done / total)
-
-    for batch in eval_batches(images, size):
-        pixels, indices = (sharding.to_devices(mesh, a) for a in (batch.images, batch.indices))
-        for look, cell in product(range(looks), range(cells)):
-            pending.append((batch, look, cell, estimate(params, pixels, indices, np.int32(cell), np.int32(look))))
-            if len(pending) > IN_FLIGHT:
-                collect()
-    while pending:
-        collect()
     return ByTime(*_places(model, params, cells), *values)
 
 

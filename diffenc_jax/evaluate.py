@@ -26,8 +26,6 @@ from diffenc_jax.train import sharding
 from diffenc_jax.unfinished import Unfinished
 from diffenc_jax.workdir import replace
 
-IN_FLIGHT = 2
-
 
 class Evaluator:
     """The likelihood of every image of a split, compiled once for any number of checkpoints.
@@ -74,9 +72,7 @@ class Evaluator:
         """
         estimator = self.estimator if estimator is None else estimator
         description = self._describe(step, workdir, estimator)
-        dtype = self.settings.dtype
-        name = f"{self.settings.split}-{step}-{estimator.name}" + (f"-{dtype}" if dtype else "")
-        path = workdir / folder / f"{name}.json"
+        path = self.path(step, workdir, estimator, folder)
         if known := _read(path, description):
             return known
         start = time.perf_counter()
@@ -93,31 +89,32 @@ class Evaluator:
             unfinished.finish()
         return record
 
+    def path(self, step: int, workdir: Path, estimator: Estimator, folder: str) -> Path:
+        """Of the record."""
+        dtype = self.settings.dtype
+        name = f"{self.settings.split}-{step}-{estimator.name}" + (f"-{dtype}" if dtype else "")
+        return workdir / folder / f"{name}.json"
+
     def _values(
         self, params: Params, estimator: Estimator, tables: Tables, unfinished: Unfinished, on_batch: Callable[[], None]
     ) -> dict[str, np.ndarray]:
         """All that `estimator` gives, float64 [passes, images] by name."""
         images = self._dataset.splits[self.settings.split]
-        pending = []
-
-        def collect():
-            number, batch, values = pending.pop(0)
-            rows = batch.indices[: batch.valid]
-            unfinished.put(number, rows, {name: np.asarray(value)[: batch.valid] for name, value in values.items()})
-            on_batch()
-
         unfinished.shape = estimator.passes, len(images)
-        for number in range(estimator.passes):
-            for batch in eval_batches(images, self._batch_size):
-                if unfinished.has(number, batch.indices[: batch.valid]):
-                    on_batch()
-                    continue
-                pixels, indices = (sharding.to_devices(self._mesh, a) for a in (batch.images, batch.indices))
-                pending.append((number, batch, estimator.estimate(params, tables, pixels, indices, number)))
-                if len(pending) > IN_FLIGHT:
-                    collect()
-        while pending:
-            collect()
+
+        def started():
+            for number in range(estimator.passes):
+                for batch in eval_batches(images, self._batch_size):
+                    rows = batch.indices[: batch.valid]
+                    if unfinished.has(number, rows):
+                        on_batch()
+                        continue
+                    pixels, indices = (sharding.to_devices(self._mesh, a) for a in (batch.images, batch.indices))
+                    yield number, rows, estimator.estimate(params, tables, pixels, indices, number)
+
+        for number, rows, values in sharding.in_flight(started()):
+            unfinished.put(number, rows, {name: np.asarray(value)[: len(rows)] for name, value in values.items()})
+            on_batch()
         return unfinished.values
 
     def _describe(self, step: int, workdir: Path, estimator: Estimator) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The mesh ('data', 'fsdp'), and what lies how on it. The only place that names mesh axes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +12,10 @@ from diffenc_jax import hosts
 from diffenc_jax.config import require
 from diffenc_jax.data.images import Held
 
+T = TypeVar("T")
+
+# Calls under way: more gain nothing, and without a bound fake CPU devices deadlock.
+IN_FLIGHT = 2
 # Below this many values a parameter is replicated: sharding it would save nothing and cost a message.
 MIN_SHARDED_SIZE = 2**12
 
@@ -90,6 +95,16 @@ def rows_to_devices(mesh: Mesh, host_array: np.ndarray, rows: np.ndarray, batch_
 def to_devices(mesh: Mesh, host_array: np.ndarray) -> jax.Array:
     """The same array on all hosts, as a global one, divided over all devices; each sends only its devices' rows."""
     return jax.make_array_from_callback(host_array.shape, batched(mesh), lambda index: host_array[index])
+
+
+def in_flight(started: Iterable[T]) -> Iterator[T]:
+    """What `started` yields of jitted calls as they are started, in order, each when `IN_FLIGHT` later ones are too."""
+    pending = deque()
+    for call in started:
+        pending.append(call)
+        if len(pending) > IN_FLIGHT:
+            yield pending.popleft()
+    yield from pending
 
 
 def fetch(images: np.ndarray | Held, rows: np.ndarray) -> np.ndarray:

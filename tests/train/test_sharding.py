@@ -27,3 +27,16 @@ def test_the_state_that_a_device_holds_falls_as_one_over_their_number(state, dev
     held = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in laid)
     whole = sum(leaf.size for leaf in laid)
     assert whole <= devices * held < 1.03 * whole
+
+
+def test_calls_come_back_in_order_and_few_are_under_way():
+    started = []
+
+    def calls():
+        for number in range(6):
+            started.append(number)
+            yield number
+
+    for number in sharding.in_flight(calls()):
+        assert len(started) == min(number + 1 + sharding.IN_FLIGHT, 6)
+    assert number == 5
