@@ -20,7 +20,6 @@ import argparse
 import csv
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,8 +67,7 @@ def open_run(workdir: Path, split: str | None, passes: int) -> "Trained":
     split = config.eval.split
     count = len(run.dataset.splits[split])
     require(count > 1, f"{run.dataset.name} {split} is one image, and standard errors over images need at least two")
-    with writing(workdir / FOLDER):
-        tempfile.TemporaryFile(dir=workdir / FOLDER).close()
+    workdirs.check_writable(workdir / FOLDER)
     return run
 
 
