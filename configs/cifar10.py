@@ -8,6 +8,8 @@ Published test bits/dim (mean and standard error over seeds):
 On the way, at 310 thousand steps, a vdm stands at 2.794. nontrainable and nontrainable-8 are there
 to compare. To compare at equal cost, vdm-params and vdm-8-params have the parameters of diffenc and diffenc-8-2
 (3 and 2 layers deeper), vdm-flops and vdm-8-flops the FLOPs of their trainings (7 and 13 % longer).
+diffenc with another encoder than the U-Net: a transformer of as many parameters and two fifths of the FLOPs
+(diffenc-transformer), and one that is linear in the image, 0.8 M parameters and next to no FLOPs (diffenc-dct).
 
 Cost: 21 TFLOP a step (vdm 20, diffenc-8-2 6.5, vdm-8 5.8), so 1.7e20 in all: six days on
 four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, 10.8, 8.9).

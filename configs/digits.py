@@ -23,7 +23,7 @@ from diffenc_jax.config import (
 
 SMALL = dict(width=32, groups=8, mid_groups=8, out_groups=8)
 OTHER_ENCODERS = {
-    "diffenc-transformer": {"model.encoder": transformer_network(patch=2, width=32)},
+    "diffenc-transformer": {"model.encoder": transformer_network(width=32)},
     "diffenc-dct": {"model.encoder": dct_network(width=16)},
 }
 ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=5, steps=1905) | OTHER_ENCODERS
