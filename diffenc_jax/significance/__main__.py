@@ -72,6 +72,9 @@ def write_report(root: Path, reference: str | None, matters: float) -> None:
     require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
     analysis, costs = analyse(runs, reference, matters), results.costs(root, arms)
     text = report.page(analysis, runs, missing, costs, noted and noted.command(root))
+    dataset = runs[0].evaluation.record["dataset"]
+    figures = plots.draw(analysis, f"{dataset['name']}, {dataset['split']}")
+    figures["curves"] = plots.learning(results.curves(runs))
     content = {
         "experiment": None if noted is None else vars(noted),
         **analysis,
@@ -80,11 +83,10 @@ def write_report(root: Path, reference: str | None, matters: float) -> None:
         "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")},
     }
     report.write(root, text, content, runs)
-    dataset = runs[0].evaluation.record["dataset"]
-    figures = plots.plot(analysis, results.curves(runs), f"{dataset['name']}, {dataset['split']}", root)
+    written = plots.write(figures, root)
     console = Console()
     console.print(Markdown(text) if console.is_terminal else text, highlight=False, soft_wrap=True, markup=False)
-    print(f"written to {root}: significance.md, significance.json, values.csv, {', '.join(f.name for f in figures)}")
+    print(f"written to {root}: significance.md, significance.json, values.csv, {', '.join(f.name for f in written)}")
 
 
 def _arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
