@@ -304,15 +304,16 @@ def cells(row: Row) -> list[str]:
 
 def _figures(row: Row) -> tuple[str, str, str]:
     """Bits/dim, difference and interval, as they are printed."""
-    bpd = f"{row.bpd:.4f}{_errors(row.error)}"
+    bpd = with_errors(row.bpd, row.error)
     if row.excess is None:
         return bpd, "", ""
     ends = UNKNOWN if row.excess_interval is None else "{:.4f} .. {:.4f}".format(*row.excess_interval)
-    return bpd, f"{row.excess:.4f}{_errors(row.excess_error)}", ends
+    return bpd, with_errors(row.excess, row.excess_error), ends
 
 
-def _errors(error: StandardErrors) -> str:
-    return "".join(f" ± {UNKNOWN if value is None else f'{value:.4f}'}" for value in (error.noise, error.images))
+def with_errors(value: float, error: StandardErrors) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123': of the noise, and of the images."""
+    return " ± ".join(UNKNOWN if number is None else f"{number:.4f}" for number in (value, error.noise, error.images))
 
 
 def write(rows: list[Row], path: Path) -> None:

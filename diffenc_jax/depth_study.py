@@ -143,9 +143,13 @@ def read(path: Path) -> list[dict[str, Any]]:
         with path.open(newline="") as file:
             first, *others = csv.DictReader(file)
         infinite = {"depth": first["depth"], "choice": "", "bpd": float(first["bpd"]), "excess": 0.0, "kept": ""}
-        return [infinite, *({key: kind(row[key]) for key, kind in kinds.items()} for row in others)]
+        rows = [infinite, *({key: kind(row[key]) for key, kind in kinds.items()} for row in others)]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} cannot be read as the table of a depth study; make it anew") from error
+    by_depth = _by_depth(rows)
+    if not by_depth or any(list(choices) != list(CHOICES) for choices in by_depth.values()):
+        raise InputError(f"{path} has not every choice at every depth; make it anew")
+    return rows
 
 
 def cells(rows: list[dict[str, Any]]) -> list[list[str]]:

@@ -23,10 +23,11 @@ class Code(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows under heads; a row's first cell says what it is about."""
+    """Rows under heads; a row's first cell says what it is about. `caption`: where the section's title does not do."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[Any]]
+    caption: str = ""
 
 
 class Section(NamedTuple):
@@ -41,8 +42,8 @@ def markdown(block: Any, level: int = 1) -> str:
     match block:
         case Section(title, blocks):
             return "\n\n".join([f"{'#' * level} {title}", *(markdown(inner, level + 1) for inner in blocks)])
-        case Table(heads, rows):
-            return table(heads, rows)
+        case Table(heads, rows, caption):
+            return f"{caption}\n\n{table(heads, rows)}" if caption else table(heads, rows)
         case Items(items):
             return "\n".join(f"- {item}" for item in items)
         case Code(text):

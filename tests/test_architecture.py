@@ -66,6 +66,7 @@ MAY_IMPORT = {
         "loss_by_time",
         "records",
         "significance",
+        "stats",
         "workdir",
     },
     "depth_study": COMMON | {"calibrate", "commands", "evaluate", "trained", "workdir"},

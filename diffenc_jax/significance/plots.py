@@ -1,5 +1,6 @@
 """Figures of an analysis: colours that the colour-blind tell apart, markers and lines that print in grey does."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,16 +100,20 @@ def learning(curves: Curves) -> "Figure":
     bands = any(len(seeds) > 1 for kinds in curves.values() for points in kinds.values() for _, seeds in points)
     panels[0].set_ylabel("bits/dim (mean, 95 % band over seeds)" if bands else "bits/dim")
     panels[0].legend(frameon=False)
-    panels[0].set_ylim(*_late(curves))
+    panels[0].set_ylim(*late(curves))
     return figure
 
 
 def lines(axes, curves: Curves, kind: str, marked: bool) -> None:
     """A line a name, mean over seeds with a 95 % band, against the step."""
+    from matplotlib.ticker import EngFormatter
+
     for name in curves:
         if points := curves[name][kind]:
             _band(axes, points, list(curves), name, marked)
     axes.set(xlabel="step", title=kind)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.locator_params(axis="x", nbins=4)
     axes.grid(alpha=0.3)
 
 
@@ -129,12 +134,13 @@ def _band(axes, points: Points, names: list[str], name: str, marked: bool) -> No
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
-def _late(curves: Curves) -> tuple[float | None, float | None]:
-    """Limits that show the last nine tenths of training; the first steps are far above."""
+def late(curves: Curves) -> tuple[float | None, float | None]:
+    """Limits that show the last nine tenths of training, and a margin; the first steps are far above."""
     points = [point for kinds in curves.values() for kind in kinds.values() for point in kind]
     last = max((step for step, _ in points), default=0)
-    values = [value for step, seeds in points if step >= last / 10 for value in seeds]
-    return (min(values), max(values)) if values else (None, None)
+    values = [value for step, seeds in points if step >= last / 10 for value in seeds if math.isfinite(value)]
+    margin = 0.05 * (max(values) - min(values)) if values else 0
+    return (min(values) - margin, max(values) + margin) if margin else (None, None)
 
 
 def _mean_with_interval(axes, x: float, arm: dict[str, Any], names: list[str], name: str) -> None:

@@ -242,6 +242,12 @@ def _mean(subject: dict[str, Any]) -> tuple[str, str]:
     return mean, _interval(subject["interval"])
 
 
+def mean_and_interval(subject: dict[str, Any]) -> str:
+    """'1.8271 ± 0.0012 (1.8248 .. 1.8294)', of an arm or a comparison."""
+    mean, interval = _mean(subject)
+    return mean if interval == UNKNOWN else f"{mean} ({interval})"
+
+
 def _number(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.4f}"
 
