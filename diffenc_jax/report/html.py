@@ -9,7 +9,7 @@ from diffenc_jax.compare import UNKNOWN
 from diffenc_jax.document import Section, Table
 
 # What the cells of a column of figures are, but for those that are empty: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05'.
-FIGURE = re.compile(r"[-−+±\d.,e ()–]{1,40}|-?inf|nan")
+FIGURE = re.compile(r"(?:[-−+±\d.,e ()–]| or ){1,40}|-?inf|nan")
 NONE = ("", "-", UNKNOWN)
 
 

@@ -141,7 +141,7 @@ class Page(HTMLParser):
         if self.headings and self._open and self._open[-1] == f"h{self.headings[-1][0]}":
             level, text = self.headings[-1]
             self.headings[-1] = level, text + data
-        if "code" in self._open and self._open[-1] == "span":
+        if "code" in self._open and "span" in self._open:
             self.code[-1] += data
         if "mark" in self._open:
             self.marked[-1] += data
