@@ -116,7 +116,7 @@ def costs(collection: Collection, seeds: Seeds | InputError) -> Section:
     try:
         blocks = [] if isinstance(seeds, InputError) else list(report.arms(seeds.analysis, known).blocks)
     except (KeyError, TypeError, ValueError) as error:
-        known, blocks = {}, [Text(f"A measured cost cannot be read: it lacks {error}.")]
+        known, blocks = {}, [Text(f"What was measured of a step's cost cannot be read ({error}).")]
     if without := [run for arm, run in first.items() if arm not in known]:
         listed = ", ".join(run.config.arm for run in without)
         lines = "\n".join(commands.costs(run, collection.root or run.workdir) for run in without)

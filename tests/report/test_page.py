@@ -15,10 +15,11 @@ from PIL import Image
 
 from diffenc_jax import cli, compare, depth_study, workdir
 from diffenc_jax.config import config_hash, flatten
-from diffenc_jax.data.baselines import uniform_bpd
+from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
+from diffenc_jax.data.dataset import load
 from diffenc_jax.errors import InputError
 from diffenc_jax.report import __main__ as command
-from diffenc_jax.report import seeds
+from diffenc_jax.report import likelihood, seeds
 from diffenc_jax.report.collect import collect
 from diffenc_jax.significance import __main__ as significance
 from tests.report import made_up
@@ -84,6 +85,12 @@ def test_differences_are_those_of_compare(root, page):
 def test_uniform_levels_are_a_yardstick_and_other_images_are_none(page):
     assert cells(page, "Without a model") == {"uniform, log2 17": {"bits/dim": f"{uniform_bpd(17):.4f}"}}
     assert "digits holds other images now than those that were evaluated" in page.text
+
+
+def test_images_that_would_be_fetched_are_not_looked_for(tmp_path):
+    place = runs.write(tmp_path, "vdm", 0, overrides=("data.source=cifar10",))
+    yardsticks = likelihood.section(collect([place])).blocks[-1]
+    assert "the images of cifar10 are not looked for here" in yardsticks.blocks[-1].text
 
 
 def test_the_curves_end_where_the_log_does(page):
@@ -232,6 +239,10 @@ def test_what_is_not_there_yet_has_its_command(tmp_path, monkeypatch):
         f"python -m diffenc_jax.encoder_study '{place}'",
     ):
         assert line in page.code
+    config = workdir.configuration(place)
+    images = load(config, "train", "test").splits
+    histogram = histogram_bpd(images["train"], images["test"], 17)
+    assert cells(page, "Without a model")["per-pixel histogram of training"] == {"bits/dim": f"{histogram:.4f}"}
     assert "No evaluation is there to be shown yet." in page.text
     assert "Nothing is logged yet" in page.text
     assert not page.all("img")
