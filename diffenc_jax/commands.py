@@ -17,6 +17,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> float:
+    """The argument type of a number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
 def run(body: Callable[[], None], interrupted: str) -> int:
     """Runs `body` and returns the exit code: 0, 1 for a run that cannot go on, 2 for bad input, 128 + n after signal n.
 

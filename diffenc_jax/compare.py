@@ -53,6 +53,8 @@ TOLERANCE = 1e-6
 # Columns where the output is no terminal, which has a width of its own.
 WIDTH = 200
 UNKNOWN = "–"
+HEADS = ("arm", "seed", "step", "estimator")
+HEADS += ("bits/dim ± noise ± images", "difference ± noise ± images", "95 % interval")
 
 
 class Evaluation(NamedTuple):
@@ -102,6 +104,16 @@ def read(path: Path) -> Evaluation:
     Raises:
       InputError: there is none, or its values are missing or others; the message names the file.
     """
+    record = read_record(path)
+    bits = _nats(path, record) / (record["dataset"]["dims"] * math.log(2))
+    total = record["bpd"]["total"]
+    if not np.isclose(bits.mean(), total, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+        raise InputError(f"{path} says {total:.6f} bits/dim, its .npz {bits.mean():.6f}; they are of two evaluations")
+    return Evaluation(path, record, bits)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record at `path`; raises InputError where there is none that can be compared."""
     try:
         record = json.loads(path.read_text())
     except OSError as error:
@@ -117,11 +129,7 @@ def read(path: Path) -> Evaluation:
         raise InputError(f"{path} says that nothing was evaluated: passes, num_examples and dims must be at least 1")
     if replicates is not None and (replicates < 2 or passes % replicates):
         raise InputError(f"{path} says {replicates} replicates of {passes} passes; they must be a divisor above 1")
-    bits = _nats(path, record) / (dataset["dims"] * math.log(2))
-    total = record["bpd"]["total"]
-    if not np.isclose(bits.mean(), total, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
-        raise InputError(f"{path} says {total:.6f} bits/dim, its .npz {bits.mean():.6f}; they are of two evaluations")
-    return Evaluation(path, record, bits)
+    return record
 
 
 def _at(record: Any, key: str) -> Any:
@@ -173,10 +181,10 @@ def _unlike_images(a: dict[str, Any], b: dict[str, Any]) -> str | None:
         if a["split"] != b["split"]:
             return f"they name their split {a['split']!r} and {b['split']!r}; evaluate both under one name"
         return "they hold the same images in another order; evaluate both from the same source"
-    return f"they are of different images, {_images(a)} and {_images(b)}; evaluate both on the same"
+    return f"they are of different images, {images_of(a)} and {images_of(b)}; evaluate both on the same"
 
 
-def _images(dataset: dict[str, Any]) -> str:
+def images_of(dataset: dict[str, Any]) -> str:
     """'Fashion-MNIST, test (10,000 images, sha256 0123456789ab)'."""
     known, details = dataset["known_as"], f"{dataset['num_examples']:,} images, sha256 {dataset['sha256'][:12]}"
     if known is None:
@@ -224,7 +232,7 @@ def notes(rows: list[Row]) -> list[str]:
     """What must be known to read the table, a line each."""
     evaluations = [row.evaluation for row in rows]
     best = rows[0].evaluation
-    lines = [f"images: {_images(best.record['dataset'])}"]
+    lines = [f"images: {images_of(best.record['dataset'])}"]
     if len(rows) > 1:
         apart = [str(row.evaluation.path) for row in rows[1:] if not row.common_noise]
         seed, passes, replicates = (best.record["estimator"][key] for key in NOISE[1:])
@@ -276,31 +284,36 @@ def show(rows: list[Row]) -> None:
     if not console.is_terminal:
         console.width = WIDTH
     shown = Table()
-    for name in ("arm", "seed", "step", "estimator"):
-        shown.add_column(name, justify="right" if name in ("seed", "step") else "left")
-    for name in ("bits/dim ± noise ± images", "difference ± noise ± images", "95 % interval"):
-        shown.add_column(name, justify="right", no_wrap=True)
+    for name in HEADS:
+        figures = name in HEADS[4:]
+        shown.add_column(name, justify="right" if figures or name in ("seed", "step") else "left", no_wrap=figures)
     shown.add_column("file", overflow="fold")
     for row in rows:
-        record = row.evaluation.record
-        cells = (record["arm"], record["seed"], record["step"], describe(record["estimator"]), *_figures(row))
-        shown.add_row(*(Text(str(cell)) for cell in (*cells, row.evaluation.path)))
+        shown.add_row(*(Text(cell) for cell in (*cells(row), str(row.evaluation.path))))
     console.print(shown)
     for line in notes(rows):
         print(line)
 
 
+def cells(row: Row) -> list[str]:
+    """What stands under `HEADS`."""
+    record = row.evaluation.record
+    run = (record["arm"], record["seed"], record["step"], describe(record["estimator"]))
+    return [*map(str, run), *_figures(row)]
+
+
 def _figures(row: Row) -> tuple[str, str, str]:
     """Bits/dim, difference and interval, as they are printed."""
-    bpd = f"{row.bpd:.4f}{_errors(row.error)}"
+    bpd = with_errors(row.bpd, row.error)
     if row.excess is None:
         return bpd, "", ""
     ends = UNKNOWN if row.excess_interval is None else "{:.4f} .. {:.4f}".format(*row.excess_interval)
-    return bpd, f"{row.excess:.4f}{_errors(row.excess_error)}", ends
+    return bpd, with_errors(row.excess, row.excess_error), ends
 
 
-def _errors(error: StandardErrors) -> str:
-    return "".join(f" ± {UNKNOWN if value is None else f'{value:.4f}'}" for value in (error.noise, error.images))
+def with_errors(value: float, error: StandardErrors) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123': of the noise, and of the images."""
+    return " ± ".join(UNKNOWN if number is None else f"{number:.4f}" for number in (value, error.noise, error.images))
 
 
 def write(rows: list[Row], path: Path) -> None:

@@ -15,15 +15,19 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.commands import positive, run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DEPTHS = (5, 10, 20, 50, 100, 250, 1000)
 PASSES = 64
 FOLDER = "depth_study"
 # The depth that the last line is about, where it is among those studied.
 REFERENCE_DEPTH = 50
+CELLS = "bits/dim (part of the excess that is kept)"
 UNIFORM, BOTH = "uniform times, ratio 1", "both"
 # What is varied at each depth: (times, variance ratio).
 CHOICES = {
@@ -94,7 +98,7 @@ def table(records: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def plot(rows: list[dict[str, Any]], title: str, path: Path) -> None:
+def draw(rows: list[dict[str, Any]], title: str) -> "Figure":
     """Excess over infinite depth against depth, a line for each choice."""
     from matplotlib.figure import Figure
 
@@ -109,7 +113,7 @@ def plot(rows: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def write(workdir: Path, records: dict[str, Any]) -> tuple[list[dict[str, Any]], Path]:
@@ -122,8 +126,47 @@ def write(workdir: Path, records: dict[str, Any]) -> tuple[list[dict[str, Any]],
         writer.writerows(rows)
     dataset = infinite["dataset"]
     title = f"{infinite['arm']} on {dataset['name']} ({dataset['split']}), step {infinite['step']}"
-    plot(rows, title, path.with_suffix(".png"))
+    draw(rows, title).savefig(path.with_suffix(".png"), dpi=150)
     return rows, path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that `write` wrote.
+
+    Raises:
+      InputError: it cannot be read as one.
+    """
+    from diffenc_jax.errors import InputError
+
+    kinds = {"depth": int, "choice": str, "bpd": float, "excess": float, "kept": float}
+    try:
+        with path.open(newline="") as file:
+            first, *others = csv.DictReader(file)
+        infinite = {"depth": first["depth"], "choice": "", "bpd": float(first["bpd"]), "excess": 0.0, "kept": ""}
+        rows = [infinite, *({key: kind(row[key]) for key, kind in kinds.items()} for row in others)]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as the table of a depth study; make it anew") from error
+    by_depth = _by_depth(rows)
+    if not by_depth or any(list(choices) != list(CHOICES) for choices in by_depth.values()):
+        raise InputError(f"{path} has not every choice at every depth; make it anew")
+    return rows
+
+
+def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The table to be read, a line a depth: for each of `CHOICES` what `CELLS` says."""
+    lines = [
+        [str(depth), *(f"{row['bpd']:.4f} ({row['kept']:.2f})" for row in choices.values())]
+        for depth, choices in _by_depth(rows).items()
+    ]
+    return [*lines, ["infinite", *[f"{rows[0]['bpd']:.4f}       "] * len(CHOICES)]]
+
+
+def _by_depth(rows: list[dict[str, Any]]) -> dict[int, dict[str, dict[str, Any]]]:
+    """The rows by finite depth and choice."""
+    by_depth: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in rows[1:]:
+        by_depth.setdefault(row["depth"], {})[row["choice"]] = row
+    return by_depth
 
 
 def show(rows: list[dict[str, Any]], path: Path) -> None:
@@ -132,20 +175,15 @@ def show(rows: list[dict[str, Any]], path: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    by_depth: dict[Any, dict[str, Any]] = {}
-    for row in rows:
-        by_depth.setdefault(row["depth"], {})[row["choice"]] = row
-    shown = Table(title="test bits/dim (part of the excess that is kept)", title_justify="left")
+    by_depth = _by_depth(rows)
+    shown = Table(title=f"test {CELLS}", title_justify="left")
     for column in ("depth", *CHOICES):
         shown.add_column(column, justify="right")
-    for depth, choices in by_depth.items():
-        if depth != "infinite":
-            cells = (f"{row['bpd']:.4f} ({row['kept']:.2f})" for row in choices.values())
-            shown.add_row(str(depth), *cells)
-    shown.add_row("infinite", *[f"{rows[0]['bpd']:.4f}       "] * len(CHOICES))
+    for line in cells(rows):
+        shown.add_row(*line)
     console.print(shown)
     console.print(f"table: {path}\nplot: {path.with_suffix('.png')}", highlight=False, soft_wrap=True)
-    depth = REFERENCE_DEPTH if REFERENCE_DEPTH in by_depth else max(d for d in by_depth if d != "infinite")
+    depth = REFERENCE_DEPTH if REFERENCE_DEPTH in by_depth else max(by_depth)
     print(f"excess kept at T={depth}: {by_depth[depth][BOTH]['kept']:.2f}")
 
 

@@ -26,6 +26,7 @@ from diffenc_jax.palette import COLOURS
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
     from diffenc_jax.by_time import ByTime
     from diffenc_jax.trained import Trained
@@ -168,6 +169,25 @@ def write(subject: Subject, curve: Curve) -> None:
         raise InputError(f"{subject.path} cannot be written: {error.strerror}; make its folder writable") from error
 
 
+def read(path: Path) -> list[dict[str, float]]:
+    """The rows of a table that `write` wrote.
+
+    Raises:
+      InputError: it cannot be read as one.
+    """
+    from diffenc_jax.errors import InputError
+
+    try:
+        with path.open(newline="") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as a table; make it anew") from error
+    columns = {"t", "gamma", "gamma_width", *PANELS, *(f"{name}_se" for name in PANELS)}
+    if not rows or not all(columns <= row.keys() for row in rows):
+        raise InputError(f"{path} lacks rows or columns of the loss by time; make it anew")
+    return rows
+
+
 def describe(subject: Subject, curve: Curve) -> str:
     """The area, beside the diffusion term of the run's own record if there is one, and where most of it lies."""
     run, (low, high) = subject.run, curve.middle
@@ -188,27 +208,40 @@ def _recorded(path: Path) -> float | None:
 
 
 def plot(subjects: list[Subject], curves: list[Curve]) -> Path:
-    """Draws all curves with bands of two standard errors; returns the figure's path, in the first run's folder."""
-    from matplotlib.figure import Figure
-
+    """Draws all curves into one figure; returns its path, in the first run's folder."""
     first = subjects[0]
-    names = _names([subject.run for subject in subjects])
-    panels = {name: label for name, label in PANELS.items() if any(row[name] for c in curves for row in c.rows)}
-    figure = Figure(figsize=(6, 1.2 + 2.1 * len(panels)), layout="constrained")
-    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-    for axes, (quantity, label) in zip(all_axes, panels.items(), strict=True):
-        for number, (name, curve) in enumerate(zip(names, curves, strict=True)):
-            _draw(axes, curve.rows, quantity, number, f"{name}: {curve.area:.3f} ± {curve.error:.3f} bits/dim")
-        axes.set(ylabel=label, ylim=(0, None))
-        axes.grid(alpha=0.3)
-    figure.align_ylabels(all_axes)
-    all_axes[0].legend(frameon=False, title="area ± standard error\n(bands: ± 2 standard errors)")
-    all_axes[-1].set_xlabel("γ = −log SNR (data on the left, noise on the right)")
+    labels = (
+        f"{name}: {curve.area:.3f} ± {curve.error:.3f} bits/dim"
+        for name, curve in zip(names([subject.run for subject in subjects]), curves, strict=True)
+    )
     steps = ", ".join(str(step) for step in sorted({subject.run.step for subject in subjects}))
-    figure.suptitle(f"{Path(first.run.dataset.name).name} ({first.split}), step {steps}")
+    figure = draw(
+        {label: curve.rows for label, curve in zip(labels, curves, strict=True)},
+        "area ± standard error",
+        f"{Path(first.run.dataset.name).name} ({first.split}), step {steps}",
+    )
     path = first.path.with_name(f"{first.path.stem}{'' if len(subjects) == 1 else '-compared'}.png")
     figure.savefig(path, dpi=150)
     return path
+
+
+def draw(tables: dict[str, list[dict[str, float]]], legend: str, title: str) -> "Figure":
+    """The curves of the runs' tables, by what the legend calls them, with bands of two standard errors."""
+    from matplotlib.figure import Figure
+
+    panels = {name: label for name, label in PANELS.items() if any(row[name] for t in tables.values() for row in t)}
+    figure = Figure(figsize=(6, 1.2 + 2.1 * len(panels)), layout="constrained")
+    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (quantity, ylabel) in zip(all_axes, panels.items(), strict=True):
+        for number, (label, rows) in enumerate(tables.items()):
+            _draw(axes, rows, quantity, number, label)
+        axes.set(ylabel=ylabel, ylim=(0, None))
+        axes.grid(alpha=0.3)
+    figure.align_ylabels(all_axes)
+    all_axes[0].legend(frameon=False, title=f"{legend}\n(bands: ± 2 standard errors)")
+    all_axes[-1].set_xlabel("γ = −log SNR (data on the left, noise on the right)")
+    figure.suptitle(title)
+    return figure
 
 
 def _draw(axes, rows: list[dict[str, float]], quantity: str, number: int, label: str) -> None:
@@ -221,7 +254,7 @@ def _draw(axes, rows: list[dict[str, float]], quantity: str, number: int, label:
     axes.fill_between(gamma, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, linewidth=0)
 
 
-def _names(runs: "list[Trained]") -> list[str]:
+def names(runs: "list[Trained]") -> list[str]:
     """The least that tells the runs apart: arms, with seeds and steps where they are needed, or else workdirs."""
     arms = [run.config.arm for run in runs]
     seeds = [f"{run.config.arm}, seed {run.config.seed}" for run in runs]

@@ -22,8 +22,9 @@ from diffenc_jax.data.dataset import Dataset, load
 from diffenc_jax.errors import Interrupted
 from diffenc_jax.estimators import needs_training_images
 from diffenc_jax.estimators.base import Estimator
-from diffenc_jax.evaluate import Evaluator, format_record, format_terms
+from diffenc_jax.evaluate import Evaluator
 from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
+from diffenc_jax.records import format_record, format_terms
 from diffenc_jax.sample import SampleConfig, sample, write
 from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import needed

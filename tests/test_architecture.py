@@ -13,6 +13,8 @@ MAY_IMPORT = {
     "streams": COMMON,
     "hosts": COMMON,
     "palette": set(),
+    "document": set(),
+    "records": set(),
     "environment": set(),
     "memory": set(),
     "config": {"errors"},
@@ -33,7 +35,8 @@ MAY_IMPORT = {
     | {"config", "data", "environment", "estimators", "hosts", "model", "stats", "train", "unfinished", "workdir"},
     "sample": COMMON | {"config", "diffusion", "hosts", "model", "streams"},
     "train": COMMON
-    | {"config", "data", "diffusion", "environment", "evaluate", "hosts", "memory", "model", "streams", "workdir"},
+    | {"config", "data", "diffusion", "environment", "evaluate", "hosts", "memory", "model", "records", "streams"}
+    | {"workdir"},
     "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
     "modes": COMMON
     | {
@@ -44,13 +47,30 @@ MAY_IMPORT = {
         "evaluate",
         "hosts",
         "model",
+        "records",
         "sample",
         "train",
         "trained",
         "workdir",
     },
     "compare": COMMON | {"commands", "stats"},
-    "significance": COMMON | {"cli", "commands", "compare", "config", "palette", "stats", "train", "workdir"},
+    "significance": COMMON
+    | {"cli", "commands", "compare", "config", "document", "palette", "stats", "train", "workdir"},
+    "report": COMMON
+    | {
+        "cli",
+        "commands",
+        "compare",
+        "config",
+        "data",
+        "depth_study",
+        "document",
+        "loss_by_time",
+        "records",
+        "significance",
+        "stats",
+        "workdir",
+    },
     "sample_quality": COMMON | {"commands", "config", "data", "palette", "stats", "workdir"},
     "depth_study": COMMON | {"calibrate", "commands", "evaluate", "trained", "workdir"},
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},

@@ -8,8 +8,9 @@ import pytest
 
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.errors import InputError
-from diffenc_jax.evaluate import Evaluator, format_record, format_terms, summarize
+from diffenc_jax.evaluate import Evaluator, summarize
 from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.records import format_record, format_terms
 from diffenc_jax.train import sharding
 from diffenc_jax.workdir import claim
 from tests import tiny

@@ -115,7 +115,7 @@ def test_names_are_the_least_that_tells_runs_apart():
     run = lambda arm, seed, step: SimpleNamespace(  # noqa: E731
         config=SimpleNamespace(arm=arm, seed=seed), step=step, workdir=f"{arm}{seed}{step}"
     )
-    names = lambda *runs: loss_by_time._names([run(*r) for r in runs])  # noqa: E731
+    names = lambda *runs: loss_by_time.names([run(*r) for r in runs])  # noqa: E731
     assert names(("vdm", 0, 5), ("diffenc", 0, 5)) == ["vdm", "diffenc"]
     assert names(("vdm", 0, 5), ("vdm", 1, 5)) == ["vdm, seed 0", "vdm, seed 1"]
     assert names(("vdm", 0, 5), ("vdm", 0, 6)) == ["vdm, step 5", "vdm, step 6"]

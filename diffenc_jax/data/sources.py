@@ -119,14 +119,21 @@ class _Prepared:
 
 
 class Named(NamedTuple):
-    """shape: of the images, (height, width, channels); open: from the folder that keeps data sets, or None."""
+    """A data set by its name.
+
+    Attributes:
+      shape: of the images, (height, width, channels).
+      open: from the folder that keeps data sets, or None.
+      prepared: whether it is downloaded and prepared on first use.
+    """
 
     shape: tuple[int, int, int]
     open: Callable[[Path | None], Source]
+    prepared: bool = False
 
 
 def _from_tfds(shape: tuple[int, int, int], name: str, test: str = "test", archives: str = "") -> Named:
-    return Named(shape, partial(_tensorflow_datasets, name, test, archives))
+    return Named(shape, partial(_tensorflow_datasets, name, test, archives), prepared=True)
 
 
 SOURCES: dict[str, Named] = {

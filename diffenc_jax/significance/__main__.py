@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from diffenc_jax.commands import positive
+from diffenc_jax.commands import positive, positive_number
 from diffenc_jax.commands import run as run_command
 
 DIFFERENCE = 0.01
@@ -72,6 +72,9 @@ def write_report(root: Path, reference: str | None, matters: float) -> None:
     require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
     analysis, costs = analyse(runs, reference, matters), results.costs(root, arms)
     text = report.page(analysis, runs, missing, costs, noted and noted.command(root))
+    dataset = runs[0].evaluation.record["dataset"]
+    figures = plots.draw(analysis, f"{dataset['name']}, {dataset['split']}")
+    figures["curves"] = plots.learning(results.curves(runs))
     content = {
         "experiment": None if noted is None else vars(noted),
         **analysis,
@@ -80,11 +83,10 @@ def write_report(root: Path, reference: str | None, matters: float) -> None:
         "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")},
     }
     report.write(root, text, content, runs)
-    dataset = runs[0].evaluation.record["dataset"]
-    figures = plots.plot(analysis, results.curves(runs), f"{dataset['name']}, {dataset['split']}", root)
+    written = plots.write(figures, root)
     console = Console()
     console.print(Markdown(text) if console.is_terminal else text, highlight=False, soft_wrap=True, markup=False)
-    print(f"written to {root}: significance.md, significance.json, values.csv, {', '.join(f.name for f in figures)}")
+    print(f"written to {root}: significance.md, significance.json, values.csv, {', '.join(f.name for f in written)}")
 
 
 def _arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -102,7 +104,7 @@ def _arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--seeds", type=_seeds, help="such as 0-4, or 0,2,7")
     parser.add_argument("--reference", metavar="ARM", help="what the others are compared with (default: the first arm)")
     parser.add_argument("--passes", type=positive, help="looks at every image at the end (default: eval.passes)")
-    parser.add_argument("--difference", type=_above_zero, default=DIFFERENCE, help="bits/dim that would matter")
+    parser.add_argument("--difference", type=positive_number, default=DIFFERENCE, help="bits/dim that would matter")
     parser.add_argument("--parallel", type=positive, default=1, help="runs at a time, on this machine's devices")
     parser.add_argument("--plan", action="store_true", help="print the commands, one a line, and run nothing")
     overrides = [argument.removeprefix("--config.") for argument in argv if argument.startswith("--config.")]
@@ -136,16 +138,6 @@ def _seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError(f"{text!r} names a seed twice")
     return tuple(seeds)
-
-
-def _above_zero(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return value
 
 
 def main(argv: list[str]) -> int:

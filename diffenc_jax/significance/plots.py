@@ -1,34 +1,46 @@
 """Figures of an analysis: colours that the colour-blind tell apart, markers and lines that print in grey does."""
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffenc_jax import stats
 from diffenc_jax.palette import COLOURS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
-FORMATS = (".png", ".pdf")
+FORMATS, DPI = (".png", ".pdf"), 200
 
-Curves = dict[str, dict[str, list[tuple[int, list[float]]]]]
+# (step, the value of each seed).
+Points = list[tuple[int, list[float]]]
+# By arm, or whatever the lines are called, and kind.
+Curves = dict[str, dict[str, Points]]
 
 
-def plot(analysis: dict[str, Any], curves: Curves, data: str, root: Path) -> list[Path]:
-    """Draws values.png, differences.png and curves.png, and each as .pdf; returns the .png that there are.
+def write(figures: "dict[str, Figure]", root: Path) -> list[Path]:
+    """Writes each as NAME.png and NAME.pdf; returns the .png that there are."""
+    for name, figure in figures.items():
+        for suffix in FORMATS:
+            figure.savefig(root / f"{name}{suffix}", dpi=DPI)
+    return [root / f"{name}.png" for name in figures]
+
+
+def draw(analysis: dict[str, Any], data: str) -> "dict[str, Figure]":
+    """'values' by arm, and 'differences' to the reference where there are any.
 
     Args:
       data: what the images are called, for the titles.
     """
     names, reference = list(analysis["arms"]), analysis["reference"]
-    drawn = {"values": _values(analysis, names, data), "curves": _learning(curves, names, "bits/dim on the way")}
+    drawn = {"values": _values(analysis, names, data)}
     if comparisons := [c for c in analysis["comparisons"] if "mean" in c]:
         drawn["differences"] = _differences(comparisons, names, reference, f"{data}: against {reference}")
-    for name, figure in drawn.items():
-        for suffix in FORMATS:
-            figure.savefig(root / f"{name}{suffix}", dpi=200)
-    return [root / f"{name}.png" for name in drawn]
+    return drawn
 
 
 def _style(names: list[str], name: str) -> dict[str, Any]:
@@ -80,22 +92,32 @@ def _differences(comparisons: list[dict[str, Any]], names: list[str], reference:
     return figure
 
 
-def _learning(curves: Curves, names: list[str], title: str):
+def learning(curves: Curves) -> "Figure":
     """Bits/dim by step, mean over seeds with a 95 % band: while training, and in the evaluations on the way."""
-    figure, panels = _figure(8, 4, title, ncols=2, sharey=True)
+    figure, panels = _figure(8, 4, "bits/dim on the way", ncols=2, sharey=True)
     for axes, kind in zip(panels, ("training", "evaluation"), strict=True):
-        for name in names:
-            if points := curves[name][kind]:
-                _band(axes, points, names, name, marked=kind == "evaluation")
-        axes.set(xlabel="step", title=f"{kind}")
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("bits/dim (mean, 95 % band over seeds)")
-    panels[1].legend(frameon=False)
-    panels[0].set_ylim(*_late(curves))
+        lines(axes, curves, kind, marked=kind == "evaluation")
+    bands = any(len(seeds) > 1 for kinds in curves.values() for points in kinds.values() for _, seeds in points)
+    panels[0].set_ylabel("bits/dim (mean, 95 % band over seeds)" if bands else "bits/dim")
+    panels[0].legend(frameon=False)
+    panels[0].set_ylim(*late(curves))
     return figure
 
 
-def _band(axes, points: list[tuple[int, list[float]]], names: list[str], name: str, marked: bool) -> None:
+def lines(axes, curves: Curves, kind: str, marked: bool) -> None:
+    """A line a name, mean over seeds with a 95 % band, against the step."""
+    from matplotlib.ticker import EngFormatter
+
+    for name in curves:
+        if points := curves[name][kind]:
+            _band(axes, points, list(curves), name, marked)
+    axes.set(xlabel="step", title=kind)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.locator_params(axis="x", nbins=4)
+    axes.grid(alpha=0.3)
+
+
+def _band(axes, points: Points, names: list[str], name: str, marked: bool) -> None:
     steps = [step for step, _ in points]
     summaries = [stats.mean_of(np.array(values)) for _, values in points]
     style = _style(names, name) if marked else {"color": _style(names, name)["color"]}
@@ -112,12 +134,13 @@ def _band(axes, points: list[tuple[int, list[float]]], names: list[str], name: s
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
-def _late(curves: Curves) -> tuple[float | None, float | None]:
-    """Limits that show the last nine tenths of training; the first steps are far above."""
+def late(curves: Curves) -> tuple[float | None, float | None]:
+    """Limits that show the last nine tenths of training, and a margin; the first steps are far above."""
     points = [point for kinds in curves.values() for kind in kinds.values() for point in kind]
     last = max((step for step, _ in points), default=0)
-    values = [value for step, seeds in points if step >= last / 10 for value in seeds]
-    return (min(values), max(values)) if values else (None, None)
+    values = [value for step, seeds in points if step >= last / 10 for value in seeds if math.isfinite(value)]
+    margin = 0.05 * (max(values) - min(values)) if values else 0
+    return (min(values) - margin, max(values) + margin) if margin else (None, None)
 
 
 def _mean_with_interval(axes, x: float, arm: dict[str, Any], names: list[str], name: str) -> None:

@@ -1,4 +1,4 @@
-"""An analysis, as a page of markdown, a table of raw values and JSON."""
+"""An analysis, as a document, a table of raw values and JSON."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.compare import describe
+from diffenc_jax.document import Code, Items, Section, Table, Text, markdown
 from diffenc_jax.errors import InputError
 from diffenc_jax.significance.analysis import ALPHA, CORRECTED, POWER
 from diffenc_jax.significance.results import Missing, Run
@@ -24,26 +25,37 @@ def page(
     command: str | None,
 ) -> str:
     """All there is to say, as markdown; `command` makes what it is about, where that is known."""
-    parts = [_head(runs), _values(analysis)]
+    blocks = [about(runs), *findings(analysis), arms(analysis, costs)]
+    blocks += [*absent(missing, analysis), _origin(runs, command)]
+    return markdown(Section(title(runs), blocks)) + "\n"
+
+
+def findings(analysis: dict[str, Any]) -> list[Section | Text]:
+    """What the runs' values say: of each arm, of their differences, of what they vary by."""
+    blocks = [_values(analysis)]
     if analysis["comparisons"]:
-        parts += [_differences(analysis), _reading(analysis), _tests(analysis)]
-    parts += [_variation(analysis), _power(analysis), _arms(analysis, costs), _missing(missing, analysis)]
-    parts.append(_origin(runs, command))
-    return "\n\n".join(part for part in parts if part) + "\n"
+        blocks += [_differences(analysis), _reading(analysis), _tests(analysis)]
+    return [*blocks, _variation(analysis), *_power(analysis)]
 
 
-def _head(runs: list[Run]) -> str:
+def title(runs: list[Run]) -> str:
+    """'digits: 3 arms, seeds 0, 1'."""
+    arms, seeds = {run.arm for run in runs}, sorted({run.seed for run in runs})
+    return f"{runs[0].config.name}: {len(arms)} arm{'s' * (len(arms) > 1)}, seeds {', '.join(map(str, seeds))}"
+
+
+def about(runs: list[Run]) -> Text:
+    """What the values are of, and what the signs mean."""
     record = runs[0].evaluation.record
-    dataset, seeds = record["dataset"], sorted({run.seed for run in runs})
-    return (
-        f"# {runs[0].config.name}: {len({run.arm for run in runs})} arms, seeds {', '.join(map(str, seeds))}\n\n"
+    dataset = record["dataset"]
+    return Text(
         f"Bits/dim of {dataset['num_examples']:,} images ({dataset['name']} {dataset['version']}, {dataset['split']}); "
         f"{describe(record['estimator'])}. Averaged (EMA) parameters at the last step. ± is one standard error over "
         "seeds; intervals are 95 % t intervals over seeds, not corrected for their number."
     )
 
 
-def _values(analysis: dict[str, Any]) -> str:
+def _values(analysis: dict[str, Any]) -> Section:
     arms = analysis["arms"]
     seeds = sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]})
     terms = list(next(iter(arms.values()))["terms"])
@@ -51,10 +63,10 @@ def _values(analysis: dict[str, Any]) -> str:
         [name, *_by_seed(arm["bpd"], seeds), *_mean(arm), *map(_number, arm["terms"].values())]
         for name, arm in arms.items()
     ]
-    return "## Values\n\n" + table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)
+    return Section("Values", [Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)])
 
 
-def _differences(analysis: dict[str, Any]) -> str:
+def _differences(analysis: dict[str, Any]) -> Section:
     comparisons = analysis["comparisons"]
     seeds = sorted({seed for c in comparisons for seed in c["paired_seeds"]})
     rows = []
@@ -63,14 +75,14 @@ def _differences(analysis: dict[str, Any]) -> str:
         ps = (_p(test.get(key)) for key in ("p_two_sided", "holm_p_two_sided"))
         rows.append([c["arm"], *_by_seed(c.get("difference", {}), seeds), *_mean(c), *ps])
     heads = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", "p", "p (Holm)"]
-    return (
-        f"## Differences to {analysis['reference']}\n\n"
+    text = (
         "Paired by seed; below zero is better than the reference. p of the two-sided paired t test, and corrected by "
-        f"Holm's method for {len(comparisons)} comparison{'s' * (len(comparisons) > 1)}.\n\n{table(heads, rows)}"
+        f"Holm's method for {len(comparisons)} comparison{'s' * (len(comparisons) > 1)}."
     )
+    return Section(f"Differences to {analysis['reference']}", [Text(text), Table(heads, rows)])
 
 
-def _tests(analysis: dict[str, Any]) -> str:
+def _tests(analysis: dict[str, Any]) -> Section | Text:
     rows = [
         [
             comparison["arm"],
@@ -82,21 +94,25 @@ def _tests(analysis: dict[str, Any]) -> str:
         for name, test in comparison["tests"].items()
     ]
     if not rows:
-        return "No tests: they need two seeds that an arm has in common with the reference."
+        return Text("No tests: they need two seeds that an arm has in common with the reference.")
     heads = ["arm", "test", "statistic", "df", "p two-sided", "(Holm)", "p one-sided, lower", "(Holm)"]
     heads += ["p one-sided, higher", "(Holm)"]
     pairs = max(len(comparison["paired_seeds"]) for comparison in analysis["comparisons"])
-    return (
-        "## Tests\n\n"
+    text = (
         "One-sided: of the arm being lower, or higher, than the reference; to be read only where the direction was "
         f"settled before there were values. Of {pairs} pairs, no sign-flip test has a two-sided p below "
-        f"{_p(min(1.0, 2 / 2**pairs))}.\n\n{table(heads, rows)}"
+        f"{_p(min(1.0, 2 / 2**pairs))}."
     )
+    return Section("Tests", [Text(text), Table(heads, rows)])
 
 
-def _reading(analysis: dict[str, Any]) -> str:
-    lines = [f"- {_sentence(comparison)}" for comparison in analysis["comparisons"]]
-    return "## Reading\n\n" + "\n".join(lines)
+def _reading(analysis: dict[str, Any]) -> Section:
+    return Section("Reading", [Items(reading(analysis))])
+
+
+def reading(analysis: dict[str, Any]) -> list[str]:
+    """A sentence a comparison."""
+    return [_sentence(comparison) for comparison in analysis["comparisons"]]
 
 
 def _sentence(comparison: dict[str, Any]) -> str:
@@ -118,7 +134,7 @@ def _sentence(comparison: dict[str, Any]) -> str:
     )
 
 
-def _variation(analysis: dict[str, Any]) -> str:
+def _variation(analysis: dict[str, Any]) -> Section:
     subjects = dict(analysis["arms"])
     subjects |= {f"{c['arm']} - {c['reference']}": c for c in analysis["comparisons"] if "mean" in c}
     rows = []
@@ -133,15 +149,15 @@ def _variation(analysis: dict[str, Any]) -> str:
         if analysis["noise_common_to_seeds"]
         else ""
     )
-    return (
-        "## What the values vary by\n\n"
+    text = (
         "Standard deviations of a run's value: all, the part that the evaluation's noise has in it, and the rest. Then "
         "95 % bootstrap intervals of the mean: other seeds and these images, these seeds and other images, others of "
-        f"both.{common}\n\n{table(heads, rows)}"
+        f"both.{common}"
     )
+    return Section("What the values vary by", [Text(text), Table(heads, rows)])
 
 
-def _power(analysis: dict[str, Any]) -> str:
+def _power(analysis: dict[str, Any]) -> list[Section]:
     matters = analysis["matters"]
     rows = [
         [
@@ -154,25 +170,27 @@ def _power(analysis: dict[str, Any]) -> str:
         for design, value in comparison.get("power", {}).items()
     ]
     if not rows:
-        return ""
-    return (
-        "## What this design can show\n\n"
+        return []
+    text = (
         f"By a two-sided test at the {_percent(ALPHA)} level, uncorrected, with probability {_percent(POWER)}, if the "
         "standard deviations are those seen here: the smallest difference, and the seeds needed for one of "
-        f"{matters:g}. Paired: of the differences by seed; welch: without pairs.\n\n"
-        + table(["arm", "design", "sd", "smallest difference", f"seeds for {matters:g}"], rows)
+        f"{matters:g}. Paired: of the differences by seed; welch: without pairs."
     )
+    heads = ["arm", "design", "sd", "smallest difference", f"seeds for {matters:g}"]
+    return [Section("What this design can show", [Text(text), Table(heads, rows)])]
 
 
-def _arms(analysis: dict[str, Any], costs: dict[str, dict[str, Any]]) -> str:
+def arms(analysis: dict[str, Any], costs: dict[str, dict[str, Any]]) -> Section:
     """What each arm costs, and what it has otherwise than the reference."""
     rows = [[name, *_cost(arm, costs.get(name, {}))] for name, arm in analysis["arms"].items()]
     heads = ["arm", "parameters", "steps", "GFLOP a step", "TFLOP in all", "ms a step", "MB a step"]
-    text = "## What the arms cost\n\n" + table(heads, rows)
+    blocks = [Table(heads, rows)]
     if device := next((cost["device"] for cost in costs.values()), None):
-        text += f"\n\nMeasured on {device}; memory is the state and the temporaries of a step."
-    lines = [f"- {c['arm']}: {_changes(c['changes'])}" for c in analysis["comparisons"]]
-    return text + f"\n\nOtherwise than in {analysis['reference']}:\n\n" + "\n".join(lines) if lines else text
+        blocks.append(Text(f"Measured on {device}; memory is the state and the temporaries of a step."))
+    if comparisons := analysis["comparisons"]:
+        blocks.append(Text(f"Otherwise than in {analysis['reference']}:"))
+        blocks.append(Items([f"{c['arm']}: {_changes(c['changes'])}" for c in comparisons]))
+    return Section("What the arms cost", blocks)
 
 
 def _cost(arm: dict[str, Any], cost: dict[str, Any]) -> list[str]:
@@ -194,26 +212,25 @@ def _changes(changes: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in changes.items()) or "nothing"
 
 
-def _missing(missing: list[Missing], analysis: dict[str, Any]) -> str:
+def absent(missing: list[Missing], analysis: dict[str, Any]) -> list[Section]:
+    """The runs that are missing, if any are."""
     if not missing:
-        return ""
-    lines = [f"- {run.arm}, seed {run.seed}: {run.why}" for run in missing]
+        return []
+    lines = [f"{run.arm}, seed {run.seed}: {run.why}" for run in missing]
     if analysis["reference"] not in analysis["arms"]:
-        lines.append(f"- so nothing can be compared yet: the reference {analysis['reference']} has no finished run")
-    return "## Missing\n\n" + "\n".join(lines)
+        lines.append(f"so nothing can be compared yet: the reference {analysis['reference']} has no finished run")
+    return [Section("Missing", [Items(lines)])]
 
 
 def _by_seed(values: dict[str, float], seeds: list[int]) -> list[str]:
     return [_number(values.get(str(seed))) for seed in seeds]
 
 
-def _origin(runs: list[Run], command: str | None) -> str:
+def _origin(runs: list[Run], command: str | None) -> Section:
     records = [run.evaluation.record for run in runs]
     made = sorted({f"{r['device']}, {', '.join(f'{k} {v}' for k, v in r['software'].items())}" for r in records})
-    lines = [f"Evaluated on {' and on '.join(made)}."]
-    if command:
-        lines.append(f"    {command}")
-    return "## Made by\n\n" + "\n\n".join(lines)
+    text = Text(f"Evaluated on {' and on '.join(made)}.")
+    return Section("Made by", [text, Code(command)] if command else [text])
 
 
 def _mean(subject: dict[str, Any]) -> tuple[str, str]:
@@ -223,6 +240,12 @@ def _mean(subject: dict[str, Any]) -> tuple[str, str]:
     error = subject["standard_error"]
     mean = _number(subject["mean"]) + (f" ± {error:.4f}" if error is not None else "")
     return mean, _interval(subject["interval"])
+
+
+def mean_and_interval(subject: dict[str, Any]) -> str:
+    """'1.8271 ± 0.0012 (1.8248 .. 1.8294)', of an arm or a comparison."""
+    mean, interval = _mean(subject)
+    return mean if interval == UNKNOWN else f"{mean} ({interval})"
 
 
 def _number(value: float | None) -> str:
@@ -239,15 +262,6 @@ def _p(value: float | None) -> str:
 
 def _interval(ends: Sequence[float] | None) -> str:
     return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table of markdown, its columns filled up so that it reads as plain text too; the first one is left-aligned."""
-    lines = [list(map(str, line)) for line in (heads, *rows)]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(heads))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    filled = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [filled[0], rule, *filled[1:]])
 
 
 def write(root: Path, text: str, content: dict[str, Any], runs: list[Run]) -> None:

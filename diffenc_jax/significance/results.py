@@ -88,7 +88,7 @@ def collect(root: Path, experiment: Experiment | None) -> tuple[list[Run], list[
             runs.append(Run(arm, seed, place, config, evaluation))
         else:
             missing.append(Missing(arm, seed, f"evaluated, but {path} has values that are no numbers"))
-    _check(runs)
+    check(runs)
     return runs, missing
 
 
@@ -134,7 +134,7 @@ def _state(place: Path, config: ConfigDict | None) -> str:
     return f"at step {last} of {wanted}" if last < wanted else "trained, not evaluated as asked"
 
 
-def _check(runs: list[Run]) -> None:
+def check(runs: list[Run]) -> None:
     """Raises InputError unless the runs can be compared, and those of an arm differ in their seeds alone."""
     if not runs:
         return
@@ -173,22 +173,15 @@ def costs(root: Path, arms: list[str]) -> dict[str, dict[str, Any]]:
 
 def curves(runs: list[Run]) -> dict[str, dict[str, list[tuple[int, list[float]]]]]:
     """By arm, 'training' and 'evaluation': (step, bits/dim of each seed) where all seeds of the arm have the step."""
-    by_arm: dict[str, list[dict[str, dict[int, float]]]] = {}
+    kinds = {"training": "bpd", "evaluation": f"{runs[0].evaluation.record['dataset']['split']}{workdir.TOTAL}"}
+    by_arm: dict[str, list[list[workdir.Row]]] = {}
     for run in runs:
-        by_arm.setdefault(run.arm, []).append(_curves(run))
-    return {
-        arm: {kind: _common([curves[kind] for curves in seeds]) for kind in ("training", "evaluation")}
-        for arm, seeds in by_arm.items()
-    }
+        by_arm.setdefault(run.arm, []).append(workdir.metrics(run.workdir))
+    return {arm: {kind: over_seeds(seeds, name) for kind, name in kinds.items()} for arm, seeds in by_arm.items()}
 
 
-def _curves(run: Run) -> dict[str, dict[int, float]]:
-    """Bits/dim by step of one run, from its metrics.jsonl."""
-    rows = workdir.metrics(run.workdir)
-    kinds = {"training": "bpd", "evaluation": f"{run.evaluation.record['dataset']['split']}_total"}
-    return {kind: {row["step"]: row[name] for row in rows if name in row} for kind, name in kinds.items()}
-
-
-def _common(seeds: list[dict[int, float]]) -> list[tuple[int, list[float]]]:
-    steps = sorted(set.intersection(*(set(values) for values in seeds)))
-    return [(step, [values[step] for values in seeds]) for step in steps]
+def over_seeds(seeds: list[list[workdir.Row]], name: str) -> list[tuple[int, list[float]]]:
+    """(step, value of each seed) of the metric `name`, where all `seeds`, rows of metrics.jsonl each, have the step."""
+    by_step = [{row["step"]: row[name] for row in rows if name in row} for rows in seeds]
+    steps = sorted(set.intersection(*map(set, by_step)))
+    return [(step, [values[step] for values in by_step]) for step in steps]

@@ -16,8 +16,9 @@ from diffenc_jax import workdir as workdirs
 from diffenc_jax.config import require, unpack
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.errors import Interrupted, RunError, lookup
-from diffenc_jax.evaluate import Evaluator, format_record
+from diffenc_jax.evaluate import Evaluator
 from diffenc_jax.model import Model
+from diffenc_jax.records import format_record
 from diffenc_jax.train.batches import Batches
 from diffenc_jax.train.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.train.joint_shutdown import shutdown_of_run

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.significance import __main__ as command
-from diffenc_jax.significance import report
 from diffenc_jax.significance.experiment import Experiment
 from tests.significance import made_up
 
@@ -150,10 +149,4 @@ def test_the_reference_may_be_missing(tmp_path):
     assert (
         "so nothing can be compared yet: the reference vdm has no finished run"
         in (tmp_path / "significance.md").read_text()
-    )
-
-
-def test_a_table_reads_as_plain_text():
-    assert report.table(["arm", "x"], [["vdm", 1], ["diffenc", 1.25]]) == (
-        "| arm     |    x |\n| ------- | ---: |\n| vdm     |    1 |\n| diffenc | 1.25 |"
     )

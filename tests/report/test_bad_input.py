@@ -1,0 +1,160 @@
+"""What is wrong with workdirs or arguments: one line, or a note in the page; and names that mean harm."""
+
+import json
+import shutil
+
+import pytest
+
+from diffenc_jax.document import Code
+from diffenc_jax.report import __main__ as command
+from diffenc_jax.report import seeds
+from diffenc_jax.report.collect import collect
+from tests.report import made_up
+from tests.significance import made_up as runs
+
+HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture
+def run(tmp_path):
+    return runs.write(tmp_path, "diffenc", 0)
+
+
+def refused(capsys, *arguments):
+    assert command.main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_folders_that_hold_no_run(tmp_path, capsys, run):
+    (tmp_path / "empty").mkdir()
+    out = f"--out={tmp_path / 'page.html'}"
+    assert "holds no run" in refused(capsys, tmp_path / "empty", out)
+    assert "is no folder" in refused(capsys, tmp_path / "none", out)
+    assert "is given twice" in refused(capsys, run, run, out)
+    assert "is given twice" in refused(capsys, tmp_path, run, out)
+    assert "--reference=vdm is not among diffenc" in refused(capsys, run, "--reference=vdm", out)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_pages_that_cannot_be_written(tmp_path, capsys, run):
+    assert f"there is no folder {tmp_path / 'none'}" in refused(capsys, run, f"--out={tmp_path / 'none' / 'a.html'}")
+    assert "is a folder" in refused(capsys, run, f"--out={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"name": "a", "arm": "b"}', '{"name": "a", "arm": "b", "model": 3}']
+)
+def test_configurations_that_are_none(tmp_path, capsys, run, text):
+    (run / "config.json").write_text(text)
+    assert str(run) in refused(capsys, run, f"--out={tmp_path / 'page.html'}")
+
+
+@pytest.mark.parametrize("section", ["model", "train", "eval", "data"])
+def test_configurations_of_other_things(tmp_path, capsys, run, section):
+    config = json.loads((run / "config.json").read_text())
+    others = {key: {} if isinstance(value, dict) else [1] for key, value in config[section].items()}
+    (run / "config.json").write_text(json.dumps(config | {section: others}))
+    error = refused(capsys, run, f"--out={tmp_path / 'page.html'}")
+    assert f"{run}/config.json is no configuration of this program: " in error
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bpd": {"total": 1.9, "latent": "x"}},
+        {"standard_error": {"noise": "x", "images": None, "total": None}},
+        {"standard_error": {"noise": 0.1}},
+        {"standard_error": [1]},
+        {"standard_error": {"noise": 0.1, "images": 0.1, "total": 0.1, "terms": {"latent": 3}}},
+    ],
+)
+def test_records_of_other_things_are_noted(run, changes):
+    change_record(run, **changes)
+    (only,) = collect([run]).runs
+    assert not only.records
+    assert "test-1500-continuous.json holds something else" in only.notes[0]
+
+
+def test_a_record_without_errors_is_shown(run, tmp_path):
+    change_record(run, standard_error=None)
+    path = run / "eval" / "test-1500-continuous.json"
+    total = json.loads(path.read_text())["bpd"]["total"]
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert page.tables["Bits/dim ± noise ± images"][1][1] == f"{total:.4f}"
+    assert f"diffenc\n{total:.4f} bits/dim" in page.text
+
+
+def test_runs_on_other_images_are_refused(tmp_path, capsys, run):
+    other = runs.write(tmp_path / "others", "vdm", 0, bits=runs.values("vdm", 0)[:, :30])
+    assert "they are of different images" in refused(capsys, run, other, f"--out={tmp_path / 'page.html'}")
+
+
+def change_record(place, **changes):
+    path = place / "eval" / "test-1500-continuous.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
+    """The page has all the rest."""
+    made_up.write_studies(run, "diffenc")
+    record = run / "eval" / "test-1500-continuous.json"
+    values = record.with_suffix(".npz")
+    values.write_bytes(values.read_bytes()[:100])
+    (run / "eval" / "test-1500-ode.json").write_text('{"step": 1500')
+    (run / "eval" / "test-1500-other.json").write_bytes(b"\xff\xfe")
+    metrics = run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + 'null\n{"step": 1, "bpd": "x"}\n{"step": 1550, "bp')
+    (run / "samples" / "1500-depth250-seed0.png").write_bytes(b"\x89PNG\r\n\x1a\n none")
+    (run / "encoder_study" / "test-1500-x_t.png").write_bytes(b"")
+    (run / "loss_by_time" / "test-1500.csv").write_text("t,gamma\n0.1,x\n")
+    (run / "depth_study" / "test-1500.csv").write_text("depth\n")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    noted = capsys.readouterr().err
+    for name in ("1500-continuous.npz cannot be read", "ode.json is no JSON", "other.json", "3 of 36 lines"):
+        assert name in noted
+        assert name in page.text
+    for name in ("seed0.png is no picture", "x_t.png is no picture", "loss_by_time/test-1500.csv", "depth_study/test"):
+        assert name in page.text
+    total = json.loads(record.read_text())["bpd"]["total"]
+    assert page.tables["Bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"
+    assert "left out of comparisons" in page.text
+    assert len(page.all("img")) == 1 + 2  # bits/dim by step; the encoder's other figures
+
+
+@pytest.mark.parametrize("text", ["{", '{"device": "1 x cpu"}', '{"device": 3, "flops_per_step": "x"}'])
+def test_costs_that_cannot_be_read_are_none(run, text):
+    (run / "costs").mkdir()
+    (run / "costs" / "diffenc.json").write_text(text)
+    collection = collect([run])
+    blocks = seeds.costs(collection, seeds.of(collection, None, 0.01)).blocks
+    (code,) = (block.text for block in blocks if isinstance(block, Code))
+    assert code.endswith(f"--json={run}/costs/diffenc.json")
+
+
+def test_hostile_names_are_text(tmp_path, run):
+    place = tmp_path / HOSTILE.replace("/", "∕")
+    shutil.move(run, place)
+    change_record(place, device=HOSTILE, software={HOSTILE: HOSTILE}, arm=HOSTILE)
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"name": HOSTILE, "arm": HOSTILE}))
+    made_up.picture(place / "samples" / f"1500-{HOSTILE.replace('/', '∕')}.png")
+    page = made_up.write_page(tmp_path / "page.html", place)
+    assert not page.all("script")
+    assert all(image["src"].startswith("data:image/png") for image in page.all("img"))
+    assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
+    assert page.headings[0] == (1, f"{HOSTILE}: {HOSTILE}, seed 0")
+    assert page.tables["Made with"][2] == [HOSTILE, HOSTILE]
+
+
+def test_a_configurations_name_is_no_path_to_a_program(tmp_path, run, monkeypatch):
+    """configs/NAME.py is loaded, as every command does; a workdir cannot name another file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"name": "../evil"}))
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "is not at hand here" in page.text

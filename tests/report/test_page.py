@@ -1,0 +1,284 @@
+"""The page of runs: its numbers are those of the records and of the other commands, and it is well made."""
+
+import base64
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diffenc_jax import cli, compare, depth_study, workdir
+from diffenc_jax.config import config_hash, flatten
+from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
+from diffenc_jax.data.dataset import load
+from diffenc_jax.errors import InputError
+from diffenc_jax.report import __main__ as command
+from diffenc_jax.report import likelihood, seeds
+from diffenc_jax.report.collect import collect
+from diffenc_jax.significance import __main__ as significance
+from tests.report import made_up
+from tests.significance import made_up as runs
+
+ROOT = Path(__file__).parent.parent.parent
+ARMS = made_up.ARMS
+
+
+def cells(page, caption):
+    """A table's rows by their first cell, each by its heads."""
+    heads, *rows = page.tables[caption]
+    return {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
+
+
+def record(root, arm, seed):
+    return json.loads((root / f"{arm}-seed{seed}" / "eval" / "test-1500-continuous.json").read_text())
+
+
+def test_every_run_has_its_records_figures(root, page):
+    table = cells(page, "Bits/dim ± noise ± images")
+    assert len(table) == 6
+    for arm in ARMS:
+        for seed in (0, 1):
+            bpd = record(root, arm, seed)["bpd"]
+            row = table[f"{arm}, seed {seed}"]
+            assert row["total"] == f"{bpd['total']:.4f} ± 0.0100 ± 0.0200"
+            assert row["latent"] == f"{bpd['latent']:.4f}"  # the record has no errors by term
+            assert row["split, estimator"] == "test, continuous, 4 passes"
+
+
+def test_what_significance_says_is_said_in_the_same_figures(root, page):
+    """Every table of significance.md, cell by cell, and the sentences that read it."""
+    significance.write_report(root, "vdm", 0.01)
+    markdown = (root / "significance.md").read_text()
+    compared = 0
+    for title, section in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", markdown, re.S | re.M):
+        lines = [line for line in section.splitlines() if line.startswith("|")]
+        if lines:
+            rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+            title = "Costs" if title == "What the arms cost" else title
+            found = [[cell.strip() for cell in row] for row in page.tables[title]]
+            assert found[1:] == rows[1:]
+            compared += 1
+        for item in re.findall(r"^- (.*)$", section, re.M):
+            assert item in page.text
+    assert compared == 6
+
+
+def test_the_head_is_every_arms_mean(root, page):
+    content = json.loads((root / "significance.json").read_text())
+    for name, arm in content["arms"].items():
+        assert f"{name}, 2 seeds\n{arm['mean']:.4f} ± {arm['standard_error']:.4f} bits/dim" in page.text
+
+
+def test_differences_are_those_of_compare(root, page):
+    paths = [root / f"{arm}-seed{seed}" / "eval" / "test-1500-continuous.json" for arm in ARMS for seed in (0, 1)]
+    expected = [compare.cells(row) for row in compare.compare(paths)]
+    assert page.tables["Differences to the best, bits/dim"] == [list(compare.HEADS), *expected]
+    assert "noise: not that of the first row in " in page.text
+
+
+def test_uniform_levels_are_a_yardstick_and_other_images_are_none(page):
+    assert cells(page, "Without a model") == {"uniform, log2 17": {"bits/dim": f"{uniform_bpd(17):.4f}"}}
+    assert "digits holds other images now than those that were evaluated" in page.text
+
+
+def test_images_that_would_be_fetched_are_not_looked_for(tmp_path):
+    place = runs.write(tmp_path, "vdm", 0, overrides=("data.source=cifar10",))
+    yardsticks = likelihood.section(collect([place])).blocks[-1]
+    assert "the images of cifar10 are not looked for here" in yardsticks.blocks[-1].text
+
+
+def test_the_curves_end_where_the_log_does(page):
+    (alt,) = (image["alt"] for image in page.all("img") if image["alt"].startswith("Lines of bits/dim by step"))
+    mean = (1.9 + 1.91) / 2 + 100 / 1500
+    assert f"vdm, training: {mean + 2 - 100 / 1500:.3f} at step 50, {mean:.3f} at step 1,500" in alt
+    assert f"diffenc, test: 1.900 at step 500, {1.8 + 50 / 1500:.3f} at step 1,500" in alt
+    assert cells(page, "Bits/dim by step")["1,000"] == dict.fromkeys(ARMS, "1.8500")
+
+
+def test_bits_by_time_add_up(page):
+    table = cells(page, "Diffusion loss by quarter of t, bits/dim; they add up to the area")
+    expected = sum(row["diffusion"] * row["gamma_width"] for row in made_up.by_time())
+    for arm in ARMS:
+        area, *quarters = map(float, table[f"{arm}, seed 0"].values())
+        assert area == pytest.approx(expected, abs=1e-4)
+        assert sum(quarters) == pytest.approx(area, abs=3e-4)
+    assert quarters[1] == max(quarters)  # the bump is at t = 0.4
+
+
+def test_the_depth_studys_table_is_the_commands(page):
+    rows = depth_study.table(made_up.depths("vdm"))
+    table = page.tables[f"vdm, seed 0: {depth_study.CELLS}"]
+    assert table == [["depth", *depth_study.CHOICES], *([c.strip() for c in line] for line in depth_study.cells(rows))]
+    assert table[1][-1] == "1.9500 (0.25)"
+
+
+def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
+    captions = [attributes["alt"] for attributes in page.all("img")]
+    assert sum("images drawn from" in alt and "1500-depth250" in alt for alt in captions) == 3
+    assert not any("500-depth250" in alt.replace("1500-", "") for alt in captions)
+    for arm, count in (("diffenc", 3), ("nontrainable", 3), ("vdm", 0)):
+        assert sum(alt.startswith(f"Encoder of {arm}, seed 0 (test-1500-") for alt in captions) == count
+
+
+def test_keys_that_differ_from_the_published_recipe_are_marked(page):
+    (caption,) = (caption for caption in page.tables if caption.endswith("differ from the published recipe"))
+    table = cells(page, caption)
+    assert table["train.steps"] == {**dict.fromkeys(ARMS, "1500"), "published": "8000000"}
+    assert table["train.ends_every"] == {**dict.fromkeys(ARMS, "8"), "published": "1"}
+    assert table["model.encoder.width"] == {"vdm": "–", "diffenc": "16", "nontrainable": "–", "published": "64 or –"}
+    assert "train.b2" not in table
+    assert "model.encoder.kind" not in table
+    assert cells(page, "All keys")["train.b2"] == {**dict.fromkeys(ARMS, "0.99"), "published": "0.99"}
+    assert cells(page, "What differs between the runs")["model.encoder.kind"] == {
+        "vdm": "identity",
+        "diffenc": "trainable",
+        "nontrainable": "nontrainable",
+    }
+    expected = sum(value not in ("–", row["published"]) for row in table.values() for value in list(row.values())[:3])
+    assert len(page.marked) == 2 * expected  # here, and among all keys
+
+
+def test_the_provenance_is_the_records(root, page):
+    table = cells(page, "Runs")
+    for arm in ARMS:
+        config = workdir.configuration(root / f"{arm}-seed1")
+        row = table[f"{arm}, seed 1"]
+        assert row["configuration's hash"] == config_hash(config) == record(root, arm, 1)["config_hash"]
+        assert row["evaluation's seed"] == "1"
+        assert row["step"] == "1,500 of 1,500"
+    dataset = record(root, "vdm", 0)["dataset"]
+    assert cells(page, "Images evaluated on")["sha256"] == {"test": dataset["sha256"]}
+    assert cells(page, "Made with")["numpy"] == {"version": "2"}
+
+
+def test_the_commands_make_the_same_configurations(root, page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    trained = [shlex.split(line) for line in page.code if "diffenc_jax.main" in line and "--mode" not in line]
+    assert len(trained) == 6
+    for *_, spec, place in ((*flags[:3], flags[3:-1], flags[-1]) for flags in trained):
+        overrides = [flag.removeprefix("--config.") for flag in spec[1:]]
+        loaded = cli.load(spec[0].removeprefix("--config="), overrides)
+        stored = workdir.configuration(Path(place.removeprefix("--workdir=")))
+        assert flatten(loaded) == flatten(stored)
+    evaluations = [line for line in page.code if "--mode=eval" in line]
+    assert len(evaluations) == 6
+    assert all("--config.eval.passes=4" in line for line in evaluations)  # the configuration says 8
+
+
+def test_it_is_well_formed_for_every_reader(page):
+    assert page.all("html") == [{"lang": "en"}]
+    levels = [level for level, _ in page.headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all(text.strip() for _, text in page.headings)
+    anchors = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(anchors)) == len(anchors)
+    links = [link["href"] for link in page.all("a")]
+    assert len(links) > 10
+    assert {link.removeprefix("#") for link in links} <= set(anchors)
+    assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
+    assert len(page.tables) == len(page.all("table"))  # no two have one caption
+
+
+def test_it_needs_nothing_else(page):
+    assert not page.all("script")
+    assert not page.all("iframe")
+    assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
+    for _, attributes in page.tags:
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith(("#", "data:,"))
+
+
+def test_every_picture_is_whole_and_told(page):
+    images = page.all("img")
+    assert len(images) == 2 + 4 + 1 + 3 + 3 + 6  # significance, curves, bits by time, depth, samples, encoders
+    for image in images:
+        assert len(image["alt"]) > 30
+        picture = Image.open(io.BytesIO(base64.b64decode(image["src"].partition("base64,")[2])))
+        picture.load()
+        assert picture.width / picture.height == pytest.approx(int(image["width"]) / int(image["height"]), rel=0.01)
+
+
+def test_the_same_runs_make_the_same_page_whose_name_and_size_are_said(root, file, capsys):
+    before = file.read_text()
+    assert command.main([str(root), f"--out={file}", "--reference=vdm"]) == 0
+    assert file.read_text() == before
+    assert capsys.readouterr().out == f"6 runs in {file} ({file.stat().st_size / 1e6:.1f} MB)\n"
+    assert file.stat().st_size < 2e6
+
+
+def test_one_run_alone(root, tmp_path):
+    page = made_up.write_page(tmp_path / "page.html", root / "diffenc-seed1")
+    assert page.headings[0] == (1, "digits: diffenc, seed 1")
+    total = record(root, "diffenc", 1)["bpd"]["total"]
+    assert f"diffenc\n{total:.4f} ± 0.0100 (noise) ± 0.0200 (images) bits/dim" in page.text
+    titles = [text for _, text in page.headings]
+    assert "Significance over seeds" not in titles
+    assert "Differences, image by image" not in titles
+    assert any(line.endswith(f"--json={root}/diffenc-seed1/costs/diffenc.json") for line in page.code)
+
+
+def test_what_is_not_there_yet_has_its_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    place = tmp_path / "a run"
+    workdir.claim(place, cli.load("configs/digits.py", ("train.steps=7",)))
+    page = made_up.write_page(tmp_path / "page.html", place)
+    flags = f"--config=configs/digits.py:diffenc --config.train.steps=7 '--workdir={place}'"
+    for line in (
+        f"python -m diffenc_jax.main {flags} --mode=eval",
+        f"python -m diffenc_jax.loss_by_time '{place}'",
+        f"python -m diffenc_jax.depth_study '{place}'",
+        f"python -m diffenc_jax.main {flags} --mode=sample",
+        f"python -m diffenc_jax.encoder_study '{place}'",
+    ):
+        assert line in page.code
+    config = workdir.configuration(place)
+    images = load(config, "train", "test").splits
+    histogram = histogram_bpd(images["train"], images["test"], 17)
+    assert cells(page, "Without a model")["per-pixel histogram of training"] == {"bits/dim": f"{histogram:.4f}"}
+    assert "No evaluation is there to be shown yet." in page.text
+    assert "Nothing is logged yet" in page.text
+    assert not page.all("img")
+
+
+def test_runs_of_one_arm_and_seed_are_shown_without_statistics(tmp_path):
+    one = runs.write(None, "vdm", 0, place=tmp_path / "one")
+    other = runs.write(None, "vdm", 0, place=tmp_path / "other", overrides=("train.batch_size=32",))
+    page = made_up.write_page(tmp_path / "page.html", one, other)
+    assert "hold the same arm and seed" in page.text
+    assert len(cells(page, "All keys")["train.batch_size"]) == 3
+    assert cells(page, "What differs between the runs")["train.batch_size"] == {
+        str(one): "64",
+        str(other): "32",
+    }
+
+
+def test_loose_runs_are_tested_like_a_root(root):
+    places = [root / f"{arm}-seed{seed}" for arm in sorted(ARMS) for seed in (0, 1)]
+    loose, whole = (seeds.of(collect(given), "vdm", 0.01) for given in (places, [root]))
+    assert loose.analysis == whole.analysis
+    assert len(whole.analysis["comparisons"]) == 2
+
+
+def test_runs_of_an_arm_that_differ_otherwise_are_not_tested(tmp_path):
+    places = [runs.write(tmp_path, "vdm", 0), runs.write(tmp_path, "vdm", 1, overrides=("train.batch_size=32",))]
+    with pytest.raises(InputError, match=r"are of one arm and differ in train\.batch_size"):
+        seeds.of(collect(places), None, 0.01)
+
+
+def test_it_needs_no_jax(tmp_path):
+    place = runs.write(tmp_path, "vdm", 0)
+    code = (
+        "import sys; from diffenc_jax.report.__main__ import main; "
+        f"code = main([{str(place)!r}, '--out={tmp_path / 'page.html'}']); "
+        "print(code, {'jax', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 set()"
