@@ -55,8 +55,9 @@ def _points(frame: Frame, levels: int) -> np.ndarray:
 
 
 def _captions(frame: Frame) -> tuple[str, str]:
-    # A figure space and a minus as wide as a digit, so that nothing moves from frame to frame.
-    return f"$z_t$ at γ = {frame.gamma:+6.2f}".replace("-", "−"), r"$\hat{x}$, the estimate of $x_t$"
+    # Filled up with spaces as wide as digits, so that nothing moves from frame to frame.
+    gamma = f"{frame.gamma:+6.2f}".replace(" ", "\N{FIGURE SPACE}").replace("-", "−")
+    return f"$z_t$ at γ = {gamma}", r"$\hat{x}$, the estimate of $x_t$"
 
 
 def _rendered(figure) -> np.ndarray:

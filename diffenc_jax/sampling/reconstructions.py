@@ -11,7 +11,7 @@ from diffenc_jax.workdir import whole_file
 SHOWN = 12
 POINTS_SHOWN = 2000
 DPI = 100
-MARGIN, CAPTION = 10, 150  # pixels around the rows, and left of them for what they are
+MARGIN, CAPTION = 10, 110  # pixels around the rows, and left of them for what they are
 
 
 def write(originals: np.ndarray, rows: list[Redrawn], levels: int, path: Path) -> None:
@@ -45,6 +45,6 @@ def _points(rows: list[np.ndarray], captions: list[str], levels: int):
     figure = Figure(figsize=(2.6 * len(rows), 3), layout="constrained")
     colour = np.arctan2(*(rows[0][:, 0, 0].astype(float) - levels / 2).T)
     for axes, points, caption in zip(figure.subplots(1, len(rows)), rows, captions, strict=True):
-        scatter(axes, points[:, 0, 0], levels, c=colour, cmap="twilight")
+        scatter(axes, points[:, 0, 0], levels, c=colour, cmap="hsv")
         axes.set(xticks=[], yticks=[], title=caption.replace("\n", ", "))
     return figure
