@@ -14,7 +14,6 @@ sampling_seconds one of sample.depth steps, which call the score network alone.
 import dataclasses
 import time
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import numpy as np
@@ -29,7 +28,9 @@ from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.errors import InputError
 from diffenc_jax.evaluate import Evaluator
 from diffenc_jax.model import ImageSpec, Model, build
-from diffenc_jax.sample import SampleConfig
+from diffenc_jax.sampling.config import SampleConfig
+from diffenc_jax.sampling.draw import noise
+from diffenc_jax.sampling.samplers import advance
 from diffenc_jax.train import sharding
 
 LOOKS = flags.DEFINE_integer("looks", 10, "How often each is timed.", lower_bound=1)
@@ -78,9 +79,14 @@ def evaluation(evaluator: Evaluator, params, pixels: jax.Array) -> Look:
 
 
 def sampling(model: Model, params, settings: SampleConfig) -> Look:
-    draw = jax.jit(partial(model.sample, num=settings.num))
     steps = model.steps(params, dataclasses.replace(model.loss, depth=settings.depth))
-    return lambda number: draw(params, jax.random.key(number), steps=steps)
+
+    @jax.jit
+    def draw(params, steps, key):
+        keys = jax.random.split(key, settings.num)
+        return advance(model, params, steps, keys, noise(model, keys), 0, settings.depth)
+
+    return lambda number: draw(params, steps, jax.random.key(number))
 
 
 def main(_: list[str]) -> None:

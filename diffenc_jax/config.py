@@ -118,7 +118,9 @@ def recipe(name: str, arm: str) -> ConfigDict:
     config.ode = ConfigDict(dict(divergence="hutchinson", dequantisation="truncated_normal", rtol=1e-4, atol=1e-4))
     # What optimal times and ratios are fitted on: see calibrate.FitConfig.
     config.fit = ConfigDict(dict(images=64, grid=480, seed=0))
-    config.sample = ConfigDict(dict(num=64, depth=1000, seed=0))
+    # sampler: ancestral, or flow, as config.ode says; output: argmax or softmax; see sampling/config.py.
+    config.sample = ConfigDict(dict(num=64, depth=1000, seed=0, batch_size=128, sampler="ancestral", output="argmax"))
+    config.sample.update(dict(path=False, reconstruct=()))
     config.mesh = ConfigDict(dict(fsdp=1))
     return config
 

@@ -14,8 +14,9 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import LEARNED, require, unpack
-from diffenc_jax.diffusion import decoder, importance_weighted, likelihood, losses, samplers
+from diffenc_jax.diffusion import decoder, importance_weighted, losses
 from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.flow import Flow, velocity
 from diffenc_jax.diffusion.gaussian import PREDICTIONS, image_from_velocity
 from diffenc_jax.diffusion.losses import Noise, Terms
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
@@ -182,18 +183,6 @@ class Model:
             draw,
         )
 
-    def sample(self, params: Params, key: jax.Array, num: int, steps: Steps) -> jax.Array:
-        """uint8 [num, H, W, C] by ancestral sampling through `steps`."""
-        shape = (num, *self.spec.shape)
-        u = samplers.ancestral(
-            self.predict_v(params),
-            self.extrapolation,
-            steps,
-            gaussian(jax.random.fold_in(key, steps.depth), shape),
-            lambda step: gaussian(jax.random.fold_in(key, step), shape),
-        )
-        return decoder.nearest_pixel(u, self.spec.levels)
-
     def gamma(self, params: Params) -> Callable[[jax.Array], jax.Array]:
         """t -> γ."""
         return partial(self.schedule.apply, {"params": params["schedule"]})
@@ -226,18 +215,19 @@ class Model:
         require(
             self.score.derivative or not self.encoder_kind.needs_network,
             "a trainable encoder's score network alone determines no probability-flow ODE; "
-            "train with --config.model.derivative_head=True, or evaluate the bound",
+            "train with --config.model.derivative_head=True, or evaluate the bound (eval.estimator=bound) and draw by "
+            "steps (sample.sampler=ancestral)",
         )
 
-    def flow(self, params: Params) -> likelihood.Flow:
-        """(z, γ [B]) -> dz/dγ of the probability-flow ODE; see `likelihood.velocity`, and `check_flow`."""
+    def flow(self, params: Params) -> Flow:
+        """(z, γ [B]) -> dz/dγ of the probability-flow ODE; see `diffusion.flow.velocity`, and `check_flow`."""
         self.check_flow()
         k = float(self.encoder_kind.drifts)
         if self.score.derivative:
             predict = self.predict_both(params)
         else:
             predict = self._predict_both_without_network(params)
-        return lambda z, gamma: likelihood.velocity(z, *predict(z, gamma), k, gamma)
+        return lambda z, gamma: velocity(z, *predict(z, gamma), k, gamma)
 
     def _predict_both_without_network(self, params: Params) -> losses.PredictBoth:
         """v̂, and the slope of encoders that have no network: 0 where x_t = x, -x_t where x_t = α_t² x."""

@@ -1,13 +1,13 @@
 """What `main` can do with a configuration and a workdir: train, eval, sample."""
 
-import dataclasses
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import Progress
@@ -15,7 +15,6 @@ from rich.table import Table
 
 from diffenc_jax import hosts
 from diffenc_jax import workdir as workdirs
-from diffenc_jax.calibrate import steps_for
 from diffenc_jax.config import check_sections, require, unpack
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import Dataset, load
@@ -23,9 +22,10 @@ from diffenc_jax.errors import Interrupted
 from diffenc_jax.estimators import needs_training_images
 from diffenc_jax.estimators.base import Estimator
 from diffenc_jax.evaluate import Evaluator
-from diffenc_jax.model import ImageSpec, LossConfig, Model, Params, build
+from diffenc_jax.model import ImageSpec, LossConfig, Params, build
 from diffenc_jax.records import format_record, format_terms
-from diffenc_jax.sample import SampleConfig, sample, write
+from diffenc_jax.sampling.config import ANCESTRAL, SampleConfig
+from diffenc_jax.sampling.files import Sampling
 from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import needed
 from diffenc_jax.train.checkpoint import Checkpoints
@@ -44,11 +44,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     mesh = sharding.make_mesh(config.mesh.fsdp)
     dataset = load(config, *dict.fromkeys(("train", config.eval.split)), part=needed(config, mesh))
     model = build(config, ImageSpec(dataset.shape, dataset.levels))
-    model.check_depth("sample.depth", config.sample.depth)
+    sampling = Sampling(model, config, dataset, mesh)
     console = _console()
     state, record = Trainer(model, config, dataset, mesh, workdir).run(console)
-    picture = _sample(model, state.ema, record["step"], config, dataset, mesh, workdir)
-    _show(console, record, dataset, picture, time.perf_counter() - start)
+    files = _sample(sampling, state.ema, record["step"], workdir, console)
+    _show(console, record, dataset, time.perf_counter() - start)
+    _show_files(console, files)
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
@@ -65,12 +66,14 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
 
 
 def draw(config: ConfigDict, workdir: Path) -> None:
-    """Draws a grid of samples from the newest checkpoint's EMA parameters."""
-    sampling = SampleConfig.of(config)
-    run = open_trained(config, workdir, fitting=_loss(config).fitted)
-    run.model.check_depth("sample.depth", sampling.depth)
-    picture = _sample(run.model, run.params, run.step, config, run.dataset, run.mesh, workdir)
-    _console().print(f"step {run.step}: {sampling.num} samples in {picture}", highlight=False, soft_wrap=True)
+    """Draws samples from the newest checkpoint's EMA parameters, as `config.sample` says."""
+    settings = SampleConfig.of(config)
+    run = open_trained(config, workdir, fitting=settings.sampler == ANCESTRAL and _loss(config).fitted)
+    sampling = Sampling(run.model, config, run.dataset, run.mesh)
+    console = _console()
+    files = _sample(sampling, run.params, run.step, workdir, console)
+    console.print(f"step {run.step}: {settings.num} samples", highlight=False)
+    _show_files(console, files)
 
 
 MODES = {"train": train, "eval": evaluate, "sample": draw}
@@ -96,36 +99,42 @@ def _check_trainable(workdir: Path) -> None:
         )
 
 
-def _sample(
-    model: Model, params: Params, step: int, config: ConfigDict, dataset: Dataset, mesh: Mesh, workdir: Path
-) -> Path:
-    """The picture of samples that `config.sample` asks for."""
-    settings = SampleConfig.of(config)
-    loss = dataclasses.replace(model.loss, depth=settings.depth)
-    images = sample(model, params, steps_for(loss, model, params, config, dataset, mesh), settings)
-    picture = workdir / "samples" / f"{step}-{loss.name}-seed{settings.seed}.png"
-    if hosts.is_first():
-        write(images, model.spec.levels, picture)
-    return picture
+@contextmanager
+def _watched(console: Console, text: str, total: float) -> Iterator[Callable[[float], None]]:
+    """What is told of each part of some work; it moves a bar on a terminal, and raises Interrupted after a signal.
 
-
-def _evaluate(evaluator: Evaluator, run: Trained, console: Console) -> dict[str, Any]:
-    """The record of `run`; raises Interrupted at a signal, with what is done so far saved."""
+    Args:
+      console: where the bar is, and where an interruption is said.
+      text: what is done.
+      total: what the parts add up to.
+    """
     with (
         shutdown_of_run() as shutdown,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
-        task = progress.add_task(f"evaluating step {run.step}", total=evaluator.batches())
+        task = progress.add_task(text, total=total)
 
-        def on_batch():
-            progress.advance(task)
+        def on_part(part):
+            progress.advance(task, part)
             shutdown.check()
 
         try:
-            return evaluator.record(run.params, run.step, run.workdir, on_batch=on_batch)
+            yield on_part
         except Interrupted:
             console.print("stopped by a signal; the same command goes on from here", highlight=False)
             raise
+
+
+def _sample(sampling: Sampling, params: Params, step: int, workdir: Path, console: Console) -> dict[str, Path]:
+    """The files of samples by what they are; raises Interrupted at a signal, with the images so far saved."""
+    with _watched(console, f"sampling step {step}", sampling.work()) as on_part:
+        return sampling.write(params, step, workdir, on_part)
+
+
+def _evaluate(evaluator: Evaluator, run: Trained, console: Console) -> dict[str, Any]:
+    """The record of `run`; raises Interrupted at a signal, with what is done so far saved."""
+    with _watched(console, f"evaluating step {run.step}", evaluator.batches()) as on_part:
+        return evaluator.record(run.params, run.step, run.workdir, on_batch=partial(on_part, 1))
 
 
 def _show_record(console: Console, record: dict[str, Any], estimator: Estimator) -> None:
@@ -139,7 +148,7 @@ def _show_record(console: Console, record: dict[str, Any], estimator: Estimator)
             say(f"  {phrase.format(record[key])}")
 
 
-def _show(console: Console, record: dict[str, Any], dataset: Dataset, picture: Path, seconds: float) -> None:
+def _show(console: Console, record: dict[str, Any], dataset: Dataset, seconds: float) -> None:
     """The closing table of a training run."""
     split, levels = record["dataset"]["split"], dataset.levels
     table = Table(title=f"{dataset.name}, {record['arm']}, step {record['step']}", title_justify="left")
@@ -155,4 +164,9 @@ def _show(console: Console, record: dict[str, Any], dataset: Dataset, picture: P
     console.print(table)
     console.print(f"parameters: {record['params']:,}", highlight=False)
     console.print(f"time: {seconds:.0f} s", highlight=False)
-    console.print(f"samples: {picture}", highlight=False, soft_wrap=True)
+
+
+def _show_files(console: Console, files: dict[str, Path]) -> None:
+    """Prints a line for each."""
+    for name, path in files.items():
+        console.print(f"{name}: {path}", highlight=False, soft_wrap=True)

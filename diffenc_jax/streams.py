@@ -44,6 +44,11 @@ def gaussian(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.normal(key, (shape[0], math.prod(shape[1:])), jnp.float32).reshape(shape)
 
 
+def gaussian_each(keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
+    """[B, *shape]: each of `keys` [B] draws its own, with `place` folded in, whatever else is in the batch."""
+    return jax.vmap(lambda key: gaussian(jax.random.fold_in(key, place), shape))(keys)
+
+
 def uniform(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
     """U[0, 1), float32."""
     return jax.random.uniform(key, shape, jnp.float32)

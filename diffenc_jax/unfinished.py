@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax import hosts
-from diffenc_jax.workdir import check_writable
+from diffenc_jax.workdir import check_writable, whole_file
 
 SAVE_SECONDS = 30.0
 TABLE = "table."
@@ -43,12 +43,10 @@ class Unfinished:
         """Takes up what is there; what cannot be read is begun anew. Raises InputError if nothing can be written."""
         if hosts.is_first():
             check_writable(self._path.parent)
-        try:
-            with np.load(io.BytesIO(hosts.told(_bytes(self._path))), allow_pickle=False) as archive:
-                arrays = dict(archive)
-            self.seconds = float(arrays.pop("seconds"))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = read_arrays(hosts.told(_bytes(self._path)))
+        if arrays is None or "seconds" not in arrays:
             return self
+        self.seconds = float(arrays.pop("seconds"))
         self._tables = {key.removeprefix(TABLE): a for key, a in arrays.items() if key.startswith(TABLE)}
         self.values = {key: a for key, a in arrays.items() if not key.startswith(TABLE)}
         return self
@@ -84,10 +82,17 @@ class Unfinished:
         if not hosts.is_first() or not self.values:
             return
         arrays = self.values | {TABLE + name: table for name, table in self._tables.items()}
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with whole_file(self._path) as file:
             np.savez(file, seconds=self.seconds + self._saved - self._started, **arrays)
-        temporary.replace(self._path)
+
+
+def read_arrays(content: bytes) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz file by name; None where it cannot be read."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _bytes(path: Path) -> bytes:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
@@ -138,6 +138,14 @@ def evaluated(workdir: Path) -> dict[int, float]:
 
 def replace(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """To write into; it is at `path` when all has been written, and not before."""
     temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(text)
+    with temporary.open("wb") as file:
+        yield file
     temporary.replace(path)

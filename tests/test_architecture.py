@@ -33,14 +33,26 @@ MAY_IMPORT = {
     "commands": COMMON,
     "evaluate": COMMON
     | {"config", "data", "environment", "estimators", "hosts", "model", "stats", "train", "unfinished", "workdir"},
-    "sample": COMMON | {"config", "diffusion", "hosts", "model", "streams"},
+    "sampling": COMMON
+    | {
+        "calibrate",
+        "config",
+        "data",
+        "diffusion",
+        "estimators",
+        "hosts",
+        "model",
+        "streams",
+        "train",
+        "unfinished",
+        "workdir",
+    },
     "train": COMMON
     | {"config", "data", "diffusion", "environment", "evaluate", "hosts", "memory", "model", "records", "streams"}
     | {"workdir"},
     "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
     "modes": COMMON
     | {
-        "calibrate",
         "config",
         "data",
         "estimators",
@@ -48,7 +60,7 @@ MAY_IMPORT = {
         "hosts",
         "model",
         "records",
-        "sample",
+        "sampling",
         "train",
         "trained",
         "workdir",
@@ -122,7 +134,7 @@ def test_imports_run_one_way(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["losses", "samplers", "steps", "ratio", "decoder", "gaussian", "times", "encoders", "likelihood"]
+    "name", ["losses", "samplers", "steps", "ratio", "decoder", "gaussian", "times", "encoders", "flow", "likelihood"]
 )
 def test_the_mathematics_knows_no_network(name):
     assert not [i for i in imports(PACKAGE / "diffusion" / f"{name}.py") if "nets" in i or "flax" in i]
@@ -132,8 +144,8 @@ def test_only_checkpoint_knows_orbax():
     assert [p.name for p in FILES if any(i.startswith("orbax") for i in imports(p))] == ["checkpoint.py"]
 
 
-def test_only_likelihood_knows_diffrax():
-    assert [p.name for p in FILES if any(i.startswith("diffrax") for i in imports(p))] == ["likelihood.py"]
+def test_only_flow_knows_diffrax():
+    assert [p.name for p in FILES if any(i.startswith("diffrax") for i in imports(p))] == ["flow.py"]
 
 
 def test_only_sharding_names_mesh_axes():

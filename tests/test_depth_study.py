@@ -12,8 +12,10 @@ from PIL import Image
 from diffenc_jax import depth_study
 from diffenc_jax.depth_study import BOTH, CHOICES, UNIFORM
 from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.sampling.samplers import make_sampler
 from diffenc_jax.train.checkpoint import Checkpoints
-from diffenc_jax.workdir import claim
+from diffenc_jax.trained import open_trained
+from diffenc_jax.workdir import claim, configuration
 from tests import tiny
 
 
@@ -85,6 +87,17 @@ def test_a_record_holds_the_steps_that_it_is_about(workdir):
         assert np.all(np.diff(values["gamma"]) > 0)
         bits = values["diffusion"].mean() / (16 * np.log(2))
     assert record["bpd"]["diffusion"] == pytest.approx(bits)
+
+
+def test_sampling_goes_by_the_steps_of_the_study(workdir):
+    depth_study.main([str(workdir), "--depths=3,50", "--passes=4"])
+    fitted = {"loss__depth": 3, "loss__variance_ratio": "optimal_pixel", "loss__times": "optimal"}
+    config = tiny.config("vdm", data__source=configuration(workdir).data.source, **fitted)
+    run = open_trained(config, workdir, fitting=True)
+    steps = make_sampler(run.model, config, run.dataset, run.mesh).prepare(run.params)
+    with np.load(workdir / "depth_study" / "test-1-depth3-optimal_pixel-times.npz") as values:
+        np.testing.assert_allclose(steps.gamma, values["gamma"], rtol=1e-6)
+        np.testing.assert_allclose(steps.ratio, values["ratio"], rtol=1e-4)
 
 
 def test_kept_is_the_part_of_the_plain_excess():

@@ -11,6 +11,9 @@ import pytest
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.estimators import make_estimator
 from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.sampling import draw
+from diffenc_jax.sampling.config import SOFTMAX
+from diffenc_jax.sampling.samplers import advance
 from diffenc_jax.streams import stream
 from diffenc_jax.train import sharding
 from diffenc_jax.train.step import init_and_step
@@ -122,8 +125,13 @@ def test_double_precision_does_not_leak_in(x64, arm):
     program, values = jax.make_jaxpr(estimate, return_shape=True)(state.params, tables)
     assert not doubles(program.jaxpr)
     assert {values[term].dtype for term in estimator.terms} == {jnp.dtype("float32")}
-    draw = lambda params, steps: model.sample(params, stream(0, "sample"), 2, steps)  # noqa: E731
-    assert not doubles(jax.make_jaxpr(draw)(state.params, steps).jaxpr)
+
+    def drawn(params, steps):
+        keys = jax.random.split(stream(0, "sample"), 2)
+        z_0 = advance(model, params, steps, keys, draw.noise(model, keys), 0, steps.depth)
+        return draw.pixels(model, SOFTMAX, params, keys, z_0)
+
+    assert not doubles(jax.make_jaxpr(drawn)(state.params, steps).jaxpr)
 
 
 def test_double_precision_changes_no_likelihood():

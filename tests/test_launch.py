@@ -689,7 +689,7 @@ def test_two_processes_train_as_one(tmp_path):
     assert two.std() > 0.1 * two.mean()  # so that this says something
     for name in ("two", "one"):
         assert len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) == 4
-        assert len(list((tmp_path / name / "samples").iterdir())) == 1
+        assert {path.suffix for path in (tmp_path / name / "samples").iterdir()} == {".npz", ".png"}
 
     # The checkpoint of both, looked at again, so that nothing but the number of processes differs.
     (tmp_path / "two" / "eval").rename(tmp_path / "by two")

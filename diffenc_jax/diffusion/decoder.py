@@ -1,4 +1,4 @@
-"""Between pixels and the real line: p(pixel | z_0), its likelihood and its mode (arXiv 2107.00630, section 3)."""
+"""Between pixels and the real line: p(pixel | z_0), its likelihood, mode and draws (arXiv 2107.00630, section 3)."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,34 @@ def pixel_values(pixels: UInt8[Array, "b *d"], levels: int) -> Float[Array, "b *
 
 def nearest_pixel(u: Float[Array, "b *d"], levels: int) -> UInt8[Array, "b *d"]:
     """The most probable pixel at u = z_0 / α_0."""
-    return jnp.clip(jnp.round(_in_bins(u, levels)), 0, levels - 1).astype(jnp.uint8)
+    return jnp.clip(jnp.round(in_bins(u, levels)), 0, levels - 1).astype(jnp.uint8)
+
+
+def draw_pixel(
+    u: Float[Array, "b *d"], gamma_0: Float[Array, ""], levels: int, share: Float[Array, "b *d"]
+) -> UInt8[Array, "b *d"]:
+    """A pixel from p(pixel | z_0), the softmax of `log_likelihood`, by inversion of its distribution function.
+
+    The smallest k with Σ_{j <= k} p(j) > share, where share ~ U[0, 1). The V bins are added up one after the other,
+    twice, so that nothing larger than the image is ever stored.
+    """
+    position, scale = in_bins(u, levels), _scale(gamma_0, levels)
+    largest = _logit(position, jnp.clip(jnp.round(position), 0, levels - 1), scale)
+    # Shares are multiples of 2^-23, and 0 would pick a bin however improbable.
+    share = jnp.maximum(share, 2.0**-24)
+
+    def weight(k):
+        return jnp.exp(_logit(position, k, scale) - largest)
+
+    total = jax.lax.fori_loop(0, levels, lambda k, total: total + weight(k), jnp.zeros_like(u))
+
+    def count(k, sums):
+        so_far, below = sums
+        so_far += weight(k)
+        return so_far, below + (so_far <= share * total)
+
+    _, below = jax.lax.fori_loop(0, levels, count, (jnp.zeros_like(u), jnp.zeros(u.shape, jnp.int32)))
+    return jnp.minimum(below, levels - 1).astype(jnp.uint8)
 
 
 def log_likelihood(
@@ -30,8 +57,8 @@ def log_likelihood(
     over the 13 bins about u where that is exact to rounding, i.e. while the standard deviation
     e^(γ_0/2) is at most 0.75 of a bin, and over all V bins otherwise.
     """
-    position = _in_bins(u, levels)
-    scale = 0.5 * levels * jnp.exp(0.5 * gamma_0)
+    position = in_bins(u, levels)
+    scale = _scale(gamma_0, levels)
     full = jax.checkpoint(lambda: _log_normaliser_full(position, scale, levels))
     log_normaliser = jax.lax.cond(
         scale <= WINDOW_MAX_SCALE, lambda: _log_normaliser_window(position, scale, levels), full
@@ -39,9 +66,14 @@ def log_likelihood(
     return sum_dims(_logit(position, pixels, scale) - log_normaliser)
 
 
-def _in_bins(u: Float[Array, "b *d"], levels: int) -> Float[Array, "b *d"]:
+def in_bins(u: Float[Array, "b *d"], levels: int) -> Float[Array, "b *d"]:
     """u on the axis on which pixel k stands at k."""
     return 0.5 * levels * (u + 1.0) - 0.5
+
+
+def _scale(gamma_0: Float[Array, ""], levels: int) -> Float[Array, ""]:
+    """σ_0 / α_0 = e^(γ_0/2) in bins."""
+    return 0.5 * levels * jnp.exp(0.5 * gamma_0)
 
 
 def _logit(position, k, scale):

@@ -1,54 +1,21 @@
-"""The likelihood of the probability-flow ODE (arXiv 2011.13456, section 4.3; with an encoder, derived here).
+"""The likelihood of the probability-flow ODE dz/dγ = u (arXiv 2011.13456, section 4.3); see flow.py.
 
-The path z_γ = α x_t + σ ε has α² = sigmoid(-γ), σ² = sigmoid(γ), so dα/dγ = -½ α σ², dσ/dγ = ½ σ α², and
-
-  u(z, γ) = E[d/dγ (α x_t + σ ε) | z_γ = z] = ½ α σ E[v_t | z] + α E[dx_t/dγ | z]
-
-is the velocity of a flow dz/dγ = u with the path's marginals. γ itself is the time of the integration: of the
-schedule only its ends matter. A model that gives û instead of u defines a flow of its own from N(0, I) at γ_1;
-the likelihood here is exactly that flow's, but for the solver's error.
+It is exactly that of the flow which the model defines, but for the solver's error.
 """
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma, sum_dims
+from diffenc_jax.diffusion.flow import MAX_STEPS, SOLVER, Ends, Flow, solve
+from diffenc_jax.diffusion.gaussian import alpha, sigma, sum_dims
 
-# (z [B, ...], γ [B]) -> dz/dγ.
-Flow = Callable[[Float[Array, "b *d"], Float[Array, " b"]], Float[Array, "b *d"]]
-
-# Of third order: the fifth needs more evaluations for the same error, of networks that are not very smooth.
-SOLVER = "Bosh3"
-MAX_STEPS = 10_000
-# In γ; where more is allowed, the second step is ten times as long.
-FIRST_STEP = 0.01
 # So many directions of an exact divergence are followed at once: bounds its memory.
 DIRECTIONS = 64
-
-
-def velocity(
-    z_t: Float[Array, "b *d"],
-    v_hat: Float[Array, "b *d"],
-    slope_hat: Float[Array, "b *d"],
-    k: float,
-    gamma: Float[Array, " b"],
-) -> Float[Array, "b *d"]:
-    """û = ½ α σ [v̂ + σ (ŝ - k x̂)], where ŝ estimates the slope (dx_t/dγ) / σ_t² given z_t.
-
-    The bound's loss (`losses.continuous`) teaches v̂ - k σ x̂ to be E[v_t + σ slope | z_t], with x̂ = α z_t - σ v̂, and
-    u = ½ α σ E[v_t | z] + α σ² E[slope | z] = ½ α σ (E[v_t + σ slope | z] + σ E[slope | z]).
-    k = 0 for the identity and 1 for an encoder that drifts, as there.
-    """
-    a, s = align(alpha(gamma), z_t), align(sigma(gamma), z_t)
-    x_hat = image_from_velocity(z_t, v_hat, gamma)
-    return 0.5 * a * s * (v_hat + s * (slope_hat - k * x_hat))
-
 
 # (field u of one z [...], z, probe [...]) -> u(z) and its divergence, or an unbiased estimate of it.
 Divergence = Callable[
@@ -105,7 +72,7 @@ class PathLikelihood(NamedTuple):
 def ode_likelihood(
     flow: Flow,
     z_0: Float[Array, "b *d"],
-    ends: tuple[Float[Array, ""], Float[Array, ""]],
+    ends: Ends,
     probe: Float[Array, "b *d"],
     divergence: Divergence,
     rtol: float,
@@ -125,48 +92,20 @@ def ode_likelihood(
       ends: (γ_0, γ_1).
       probe: signs ±1, for `hutchinson`.
       divergence: one of `DIVERGENCES`.
-      rtol, atol: relative and absolute tolerance of a step.
-      max_steps: an example that needs more of them gets NaN.
-      solver: name of a Runge-Kutta method of diffrax whose last stage is the next step's first.
+      rtol, atol, max_steps, solver: see `solve`; an example that needs more steps gets NaN.
     """
-    import diffrax  # half a second that nothing else has to wait for
 
-    method = getattr(diffrax, solver)()
-    solve = partial(
-        diffrax.diffeqsolve,
-        solver=method,
-        t0=ends[0],
-        t1=ends[1],
-        dt0=jnp.asarray(FIRST_STEP, z_0.dtype),
-        stepsize_controller=diffrax.PIDController(rtol, atol, norm=_worst_part),
-        adjoint=diffrax.ForwardMode(),
-        max_steps=max_steps,
-        throw=False,
-    )
-    z_1, per_dim, steps, solved = jax.vmap(partial(_follow, solve, flow, divergence))(z_0, probe)
+    def follow(z_0, probe):
+        def rates(gamma, state):
+            u, div = divergence(lambda z: flow(z[None], gamma[None])[0], state[0], probe)
+            return u, div / z_0.size
+
+        return solve(rates, (z_0, jnp.zeros((), z_0.dtype)), ends, rtol, atol, max_steps, solver)
+
+    (z_1, per_dim), evaluations, reached = jax.vmap(follow)(z_0, probe)
     dims = z_0[0].size
     prior = 0.5 * (sum_dims(jnp.square(z_1)) + dims * math.log(2 * math.pi))
-    # The first stage of a step is the last one of the step before, and is kept for another, shorter trial.
-    evaluations = 1 + (method.tableau.num_stages - 1) * steps
-    return PathLikelihood(jnp.where(solved, prior, jnp.nan), jnp.where(solved, -dims * per_dim, jnp.nan), evaluations)
-
-
-def _follow(solve, flow, divergence, z_0, probe):
-    """z_1 [...], ∫ div u dγ / d [], steps tried [] and whether the end was reached [], for one z_0 [...]."""
-    import diffrax
-
-    def rates(gamma, state, _):
-        u, div = divergence(lambda z: flow(z[None], gamma[None])[0], state[0], probe)
-        return u, div / z_0.size
-
-    solution = solve(diffrax.ODETerm(rates), y0=(z_0, jnp.zeros((), z_0.dtype)))
-    z_1, per_dim = jax.tree.map(lambda saved: saved[0], solution.ys)
-    return z_1, per_dim, solution.stats["num_steps"], diffrax.is_successful(solution.result)
-
-
-def _worst_part(error):
-    """The larger of the root mean squares of the state's parts."""
-    return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part))) for part in jax.tree.leaves(error)]))
+    return PathLikelihood(jnp.where(reached, prior, jnp.nan), jnp.where(reached, -dims * per_dim, jnp.nan), evaluations)
 
 
 def uniform(

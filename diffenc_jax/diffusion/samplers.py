@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity
+from diffenc_jax.diffusion.gaussian import align, image_from_velocity
 from diffenc_jax.diffusion.losses import PredictV
 from diffenc_jax.diffusion.steps import Extrapolation, Step, Steps, reverse
 
@@ -29,16 +29,21 @@ def ancestral(
     predict_v: PredictV,
     extrapolation: Extrapolation,
     steps: Steps,
-    z_1: Float[Array, "b *d"],
+    z: Float[Array, "b *d"],
     draw: Callable[[Array], Float[Array, "b *d"]],
+    first: int | Int[Array, ""] = 0,
+    last: int | Int[Array, ""] | None = None,
 ) -> Float[Array, "b *d"]:
-    """z_1 -> z_0 / α_0 through all of `steps`, one loop on the device.
+    """z through the steps number first .. last - 1, counted from γ_1; by default through all T, from z_1 to z_0.
+
+    One loop on the device, compiled once whatever `first` and `last` are.
 
     Args:
       predict_v, extrapolation: see `ancestral_step`.
       steps: where to stop on the way, and the variance ratios.
-      z_1: noise to start from.
-      draw: gives the noise of the k-th step taken, k = 0 .. T - 1, the first one from γ_1.
+      z: at γ[T - first], where it begins.
+      draw: gives the noise of step k = 0 .. T - 1.
+      first, last: where to begin, and where to stop.
     """
 
     def step(k, z_t):
@@ -47,4 +52,4 @@ def ancestral(
         at = Step(gamma_s, gamma_t, steps.ratio[i][None], jnp.asarray(steps.depth, steps.gamma.dtype))
         return ancestral_step(predict_v, extrapolation, z_t, at, draw(k))
 
-    return jax.lax.fori_loop(0, steps.depth, step, z_1) / alpha(steps.gamma[0])
+    return jax.lax.fori_loop(first, steps.depth if last is None else last, step, z)

@@ -17,7 +17,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.estimators.base import Tables, pass_key
 from diffenc_jax.estimators.config import EvalConfig
 from diffenc_jax.model import LossConfig, Model, Params
-from diffenc_jax.streams import gaussian
+from diffenc_jax.streams import gaussian_each
 from diffenc_jax.train import sharding
 
 
@@ -102,10 +102,7 @@ def _estimate(
     def path(k):
         of_path = jax.vmap(partial(jax.random.fold_in, data=k))(keys)
 
-        def draw(place):
-            each = jax.vmap(partial(jax.random.fold_in, data=place))(of_path)
-            return jax.vmap(partial(gaussian, shape=model.spec.shape))(each)
-
+        draw = partial(gaussian_each, of_path, shape=model.spec.shape)
         return model.log_weight(params, pixels, steps, draw(steps.depth), draw)
 
     log_weights = jax.lax.map(path, jnp.arange(draws))

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from diffenc_jax.config import require, unpack
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, MAX_STEPS, SOLVER, ode_likelihood
+from diffenc_jax.diffusion.flow import MAX_STEPS, SOLVER
+from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, ode_likelihood
 from diffenc_jax.errors import RunError, lookup
 from diffenc_jax.estimators.base import Tables, pass_key
 from diffenc_jax.estimators.config import EvalConfig

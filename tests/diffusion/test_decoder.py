@@ -64,3 +64,24 @@ def test_the_nearest_pixel_undoes_the_pixel_values():
         pixels = jnp.arange(levels, dtype=jnp.uint8)[None]
         assert (decoder.nearest_pixel(decoder.pixel_values(pixels, levels), levels) == pixels).all()
     assert decoder.nearest_pixel(jnp.asarray([[-9.0, 9.0]]), 256).tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize(("levels", "scale"), [(17, 0.166), (256, 0.7), (17, 3.0), (2, 5.0)])
+def test_draws_have_the_softmaxs_frequencies(x64, levels, scale):
+    """At evenly spaced shares each pixel is drawn as often as its probability says, but for one draw."""
+    count, gamma_0 = 1000, 2 * np.log(scale * 2 / levels)
+    u = 2 * (np.asarray([-2.3, 0.0, 1.4, levels / 2 - 0.1, levels + 1.0]) + 0.5) / levels - 1
+    share = jnp.broadcast_to((jnp.arange(count)[:, None] + 0.5) / count, (count, len(u)))
+    drawn = decoder.draw_pixel(jnp.broadcast_to(jnp.asarray(u), share.shape), jnp.asarray(gamma_0), levels, share)
+    assert drawn.dtype == jnp.uint8
+    for column, value in enumerate(u):
+        k = np.arange(levels, dtype=np.uint8)[:, None]
+        expected = count * np.exp(full_sum(np.full((levels, 1), value), k, gamma_0, levels))
+        got = np.bincount(np.asarray(drawn[:, column]), minlength=levels)
+        np.testing.assert_allclose(got, expected, atol=1.001)
+
+
+def test_the_smallest_share_draws_nothing_improbable():
+    """0 comes once in 2^23 draws; at the published noise a neighbour does once in 2^26."""
+    u = decoder.pixel_values(jnp.full((1, 3), 100, jnp.uint8), 256)
+    assert decoder.draw_pixel(u, jnp.float32(-13.3), 256, jnp.zeros_like(u)).tolist() == [[100] * 3]

@@ -10,15 +10,9 @@ import pytest
 import scipy.stats
 
 from diffenc_jax.diffusion import likelihood
+from diffenc_jax.diffusion.flow import SOLVER, velocity
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
-from diffenc_jax.diffusion.likelihood import (
-    DEQUANTISATIONS,
-    DIVERGENCES,
-    SOLVER,
-    ode_likelihood,
-    truncated_entropy,
-    velocity,
-)
+from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, ode_likelihood, truncated_entropy
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
 LEVELS = 256

@@ -67,11 +67,14 @@ def test_the_best_ratio_makes_few_steps_sample_the_data(x64):
 
 
 def test_the_loop_is_its_steps(x64):
+    """The whole of it, and in two parts by one program."""
     predict_v, path = exact_velocity(jnp.ones_like), steps(4, 0.8)
     noise = jnp.asarray(np.random.RandomState(0).normal(size=(4, 3, 2)))
     path = path._replace(ratio=jnp.linspace(0.5, 1.0, 4)[:, None] * jnp.asarray([1.0, 0.5]))
     z = z_1 = jnp.ones((3, 2))
     for k, i in enumerate(reversed(range(4))):
         z = ancestral_step(predict_v, still, z, path.at(jnp.full(3, (i + 0.5) / 4)), noise[k])
-    expected = z / jnp.sqrt(jax.nn.sigmoid(-schedule(jnp.zeros(()))))
-    np.testing.assert_allclose(ancestral(predict_v, still, path, z_1, lambda k: noise[k]), expected, rtol=1e-10)
+    np.testing.assert_allclose(ancestral(predict_v, still, path, z_1, lambda k: noise[k]), z, rtol=1e-10)
+    part = jax.jit(lambda z, first, last: ancestral(predict_v, still, path, z, lambda k: noise[k], first, last))
+    np.testing.assert_allclose(part(part(z_1, 0, 1), 1, 4), z, rtol=1e-10)
+    assert part._cache_size() == 1

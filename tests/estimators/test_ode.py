@@ -6,7 +6,8 @@ import pytest
 from scipy.integrate import trapezoid
 from scipy.stats import norm
 
-from diffenc_jax.diffusion.likelihood import MAX_STEPS, truncated_normal
+from diffenc_jax.diffusion.flow import MAX_STEPS
+from diffenc_jax.diffusion.likelihood import truncated_normal
 from diffenc_jax.errors import InputError, RunError
 from diffenc_jax.estimators import ode
 from diffenc_jax.stats.uncertainty import standard_errors

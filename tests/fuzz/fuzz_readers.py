@@ -91,7 +91,7 @@ def _overrides(data: bytes, folder: Path) -> dict[str, Any]:
     from diffenc_jax.config import check_sections, config_hash, flatten, unpack
     from diffenc_jax.data.dataset import DataConfig
     from diffenc_jax.model import ImageSpec, build
-    from diffenc_jax.sample import SampleConfig
+    from diffenc_jax.sampling.config import SampleConfig
     from diffenc_jax.train.optimizer import TrainConfig
 
     config = cli.load(f"{ROOT / 'configs' / 'digits.py'}", data.decode("utf-8", "surrogateescape").split("\n"))
