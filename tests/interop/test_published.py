@@ -261,6 +261,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_converted_evaluated_sampled_and_not_trained(tmp_path, small):
     """The commands as they follow one another; the record is of the file's step and parameters."""
     np.save(tmp_path / "images.npy", tiny.images(80))

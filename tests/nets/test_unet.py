@@ -44,7 +44,7 @@ def value_and_grad(net, params, x, time, key):
     [
         pytest.param(0, dict(scan=True), marks=pytest.mark.slow),
         pytest.param(0, dict(scan=True, remat="block"), marks=pytest.mark.slow),
-        (0, dict(scan=True, remat="products")),
+        pytest.param(0, dict(scan=True, remat="products"), marks=pytest.mark.slow),
         pytest.param(1, dict(remat="block"), marks=pytest.mark.slow),
     ],
     ids=str,
