@@ -77,6 +77,7 @@ MAY_IMPORT = {
         "data",
         "depth_study",
         "document",
+        "encoder_study",
         "loss_by_time",
         "records",
         "significance",

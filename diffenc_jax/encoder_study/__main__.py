@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.commands import positive, run
+from diffenc_jax.encoder_study.table import CAPTION, cells, meanings
 
 if TYPE_CHECKING:
     from diffenc_jax.encoder_study.by_gamma import ByGamma
@@ -153,20 +154,15 @@ def show(found: dict[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
-    terms = [*(term for term in found["trained"]["bpd"] if term != "total"), "total"]
-    shown = Table(title="bits/dim, and what others exceed them by (± standard error)", title_justify="left")
-    for name in ("encoder", *terms):
-        shown.add_column(name, justify="left" if name == "encoder" else "right")
-    for name, entry in found.items():
-        if name == "trained":
-            cells = [f"{entry['bpd'][term]:.4f}" for term in terms]
-        else:
-            pairs = (entry["difference"][term] for term in terms)
-            cells = [f"{pair['mean']:+.4f} ± {pair['standard_error']['total']:.4f}" for pair in pairs]
-        shown.add_row(name, *cells)
+    (first, *others), rows = cells(found)
+    shown = Table(title=CAPTION, title_justify="left")
+    shown.add_column(first)
+    for name in others:
+        shown.add_column(name, justify="right")
+    for row in rows:
+        shown.add_row(*row)
     console.print(shown)
-    for name, entry in found.items():
-        print(f"{name}: {entry['meaning']}")
+    print("\n".join(meanings(found)))
 
 
 def study(workdir: Path, split: str | None, images: int, gammas: int, passes: int) -> None:

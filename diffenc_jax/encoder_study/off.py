@@ -21,13 +21,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable
+from diffenc_jax.encoder_study.table import TRAINED
 from diffenc_jax.estimators.base import Estimator, Tables
 from diffenc_jax.evaluate import Evaluator
 from diffenc_jax.model import Model, Params
 from diffenc_jax.stats.uncertainty import difference
 from diffenc_jax.trained import Trained
-
-TRAINED = "trained"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from diffenc_jax import depth_study, loss_by_time
 from diffenc_jax.compare import UNKNOWN
-from diffenc_jax.document import Code, Section, Table, Text
+from diffenc_jax.document import Code, Items, Section, Table, Text
+from diffenc_jax.encoder_study import table as encoder_table
 from diffenc_jax.errors import InputError
 from diffenc_jax.report import commands, figures
 from diffenc_jax.report.collect import Collection, Run
@@ -154,7 +155,22 @@ def encoder(collection: Collection) -> Section | None:
         return told
 
     missing = "No figures of the encoder yet", lambda run: commands.of_package(ENCODER_FOLDER, run.workdir)
-    return _gallery("Encoder", collection, encoders, pictures, missing, pixels=False)
+    title, blocks = _gallery("Encoder", collection, encoders, pictures, missing, pixels=False)
+    return Section(title, [*blocks, *(block for run in encoders for block in _switched_off(run))])
+
+
+def _switched_off(run: Run) -> list[Any]:
+    """The run's bound with other encoders in the place of its own, if that was looked at."""
+    paths = newest(run.workdir / ENCODER_FOLDER, "-off.json")
+    path = paths.get(run.config.eval.split) or next(iter(paths.values()), None)
+    if path is None:
+        return []
+    try:
+        found = encoder_table.read(path)
+    except InputError as error:
+        return [Text(str(error))]
+    caption = f"{run.title}, with other encoders in the place of its own: {encoder_table.CAPTION}"
+    return [Table(*encoder_table.cells(found), caption), Items(encoder_table.meanings(found))]
 
 
 def _gallery(

@@ -39,13 +39,14 @@ def value_and_grad(net, params, x, time, key):
     return jax.jit(jax.value_and_grad(loss))(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("levels", "options"),
     [
-        pytest.param(0, dict(scan=True), marks=pytest.mark.slow),
-        pytest.param(0, dict(scan=True, remat="block"), marks=pytest.mark.slow),
-        pytest.param(0, dict(scan=True, remat="products"), marks=pytest.mark.slow),
-        pytest.param(1, dict(remat="block"), marks=pytest.mark.slow),
+        (0, dict(scan=True)),
+        (0, dict(scan=True, remat="block")),
+        (0, dict(scan=True, remat="products")),
+        (1, dict(remat="block")),
     ],
     ids=str,
 )

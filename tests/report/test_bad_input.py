@@ -109,6 +109,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     metrics.write_text(metrics.read_text() + 'null\n{"step": 1, "bpd": "x"}\n{"step": 1550, "bp')
     (run / "samples" / "1500-depth250-seed0.png").write_bytes(b"\x89PNG\r\n\x1a\n none")
     (run / "encoder_study" / "test-1500-x_t.png").write_bytes(b"")
+    (run / "encoder_study" / "test-1500-off.json").write_text('{"encoders": {"trained": {"bpd": []}}}')
     (run / "loss_by_time" / "test-1500.csv").write_text("t,gamma\n0.1,x\n")
     (run / "depth_study" / "test-1500.csv").write_text("depth\n")
     page = made_up.write_page(tmp_path / "page.html", run)
@@ -116,7 +117,9 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     for name in ("1500-continuous.npz cannot be read", "ode.json is no JSON", "other.json", "3 of 36 lines"):
         assert name in noted
         assert name in page.text
-    for name in ("seed0.png is no picture", "x_t.png is no picture", "loss_by_time/test-1500.csv", "depth_study/test"):
+    for name in ("seed0.png is no picture", "x_t.png is no picture", "-off.json cannot be read as bounds"):
+        assert name in page.text
+    for name in ("loss_by_time/test-1500.csv", "depth_study/test"):
         assert name in page.text
     total = json.loads(record.read_text())["bpd"]["total"]
     assert page.tables["Bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"

@@ -17,6 +17,7 @@ from diffenc_jax import cli, compare, depth_study, workdir
 from diffenc_jax.config import config_hash, flatten
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import load
+from diffenc_jax.encoder_study import table as encoder_table
 from diffenc_jax.errors import InputError
 from diffenc_jax.report import __main__ as command
 from diffenc_jax.report import likelihood, seeds
@@ -124,6 +125,18 @@ def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
     assert not any("500-depth250" in alt.replace("1500-", "") for alt in captions)
     for arm, count in (("diffenc", 3), ("nontrainable", 3), ("vdm", 0)):
         assert sum(alt.startswith(f"Encoder of {arm}, seed 0 (test-1500-") for alt in captions) == count
+
+
+def test_bounds_with_other_encoders_are_those_of_the_study(page):
+    table = cells(page, f"diffenc, seed 0, with other encoders in the place of its own: {encoder_table.CAPTION}")
+    assert table["trained"]["total"] == "1.7654"
+    assert table["identity"] == {
+        "diffusion": "+0.0175 ± 0.0018",
+        "latent": "+0.0000 ± 0.0000",
+        "reconstruction": "+0.0001 ± 0.0000",
+        "total": "+0.0177 ± 0.0018",
+    }
+    assert "identity: x_t = x" in page.text
 
 
 def test_keys_that_differ_from_the_published_recipe_are_marked(page):
