@@ -81,6 +81,7 @@ def test_eight_devices_train_and_evaluate_as_one(one, home, fsdp):
         assert eight["held"] < 0.4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoder", sorted(set(tiny.ENCODERS) - {"trainable"}))
 def test_eight_devices_train_another_encoder_as_one(home, encoder):
     results = []
