@@ -44,7 +44,7 @@ def of_figure(figure: "Figure", alt: str, caption: str) -> Picture:
     return Picture(_data_uri(buffer.getvalue()), alt, caption, width, height)
 
 
-def of_file(path: Path, alt: str, caption: str, pixels: bool = False) -> Picture:
+def of_file(path: Path, alt: str, caption: str, pixels: bool) -> Picture:
     """A .png, as it is, and as large as it says that it is.
 
     Raises:

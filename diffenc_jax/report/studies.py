@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffenc_jax import depth_study, loss_by_time
 from diffenc_jax.compare import UNKNOWN
@@ -24,6 +24,23 @@ ENCODER_FIGURES = {
     "curves": "how far x_t and its derivative go, by noise level",
     "mean": "what the encoder changes on average",
 }
+# What pictures of samples that are no grids of them show, by what their names hold.
+SAMPLE_FIGURES = {
+    "-from-": ("Test images, and below them what is drawn anew from each at several times,", "Drawn anew from z_t:"),
+    "-quality": (
+        "Distances to training images, and samples above the nearest of those,",
+        "Samples beside training images:",
+    ),
+}
+
+
+class Shown(NamedTuple):
+    """A picture in a file; `pixels`: see `figures.of_file`."""
+
+    path: Path
+    alt: str
+    caption: str
+    pixels: bool
 
 
 def newest(folder: Path, ending: str) -> dict[str, Path]:
@@ -127,18 +144,26 @@ def _depth(name: str, stem: str, rows: list[dict[str, Any]]) -> list[Any]:
 
 
 def samples(collection: Collection) -> Section:
-    """The newest pictures of samples, of the first run of each group."""
+    """The newest pictures of samples, of the first run of each group: grids of them first."""
 
-    def pictures(run: Run) -> list[tuple[Path, str, str]]:
+    def pictures(run: Run) -> list[Shown]:
         found: dict[int, list[Path]] = {}
         for path in sorted((run.workdir / "samples").glob("*.png")):
             step = path.name.split("-")[0]
             found.setdefault(int(step) if step.isdecimal() else -1, []).append(path)
-        told = [(path, f"{run.title}: {path.stem}") for path in found.get(max(found, default=-1), [])]
-        return [(path, f"A grid of images drawn from {text}", f"Samples of {text}") for path, text in told]
+        shown = [_sample_picture(run, path) for path in found.get(max(found, default=-1), [])]
+        return sorted(shown, key=lambda picture: not picture.pixels)
 
     missing = "No samples yet", lambda run: f"{commands.train(run)} --mode=sample"
-    return _gallery("Samples", collection, list(collection.first_of_groups.values()), pictures, missing, pixels=True)
+    return _gallery("Samples", collection, list(collection.first_of_groups.values()), pictures, missing)
+
+
+def _sample_picture(run: Run, path: Path) -> Shown:
+    text = f"{run.title}: {path.stem}"
+    for mark, (alt, caption) in SAMPLE_FIGURES.items():
+        if mark in path.stem:
+            return Shown(path, f"{alt} {text}", f"{caption} {text}", pixels=False)
+    return Shown(path, f"A grid of images drawn from {text}", f"Samples of {text}", pixels=True)
 
 
 def encoder(collection: Collection) -> Section | None:
@@ -147,15 +172,16 @@ def encoder(collection: Collection) -> Section | None:
     if not encoders:
         return None
 
-    def pictures(run: Run) -> list[tuple[Path, str, str]]:
+    def pictures(run: Run) -> list[Shown]:
         told = []
         for path in sorted((run.workdir / ENCODER_FOLDER).glob("*.png")):
             shows = next((text for end, text in ENCODER_FIGURES.items() if path.stem.endswith(f"-{end}")), "figure")
-            told.append((path, f"Encoder of {run.title} ({path.stem}): {shows}", f"{run.title}, {path.stem}: {shows}."))
+            alt, caption = f"Encoder of {run.title} ({path.stem}): {shows}", f"{run.title}, {path.stem}: {shows}."
+            told.append(Shown(path, alt, caption, pixels=False))
         return told
 
     missing = "No figures of the encoder yet", lambda run: commands.of_package(ENCODER_FOLDER, run.workdir)
-    title, blocks = _gallery("Encoder", collection, encoders, pictures, missing, pixels=False)
+    title, blocks = _gallery("Encoder", collection, encoders, pictures, missing)
     return Section(title, [*blocks, *(block for run in encoders for block in _switched_off(run))])
 
 
@@ -177,11 +203,10 @@ def _gallery(
     title: str,
     collection: Collection,
     runs: list[Run],
-    pictures: Callable[[Run], list[tuple[Path, str, str]]],
+    pictures: Callable[[Run], list[Shown]],
     missing: tuple[str, Callable[[Run], str]],
-    pixels: bool,
 ) -> Section:
-    """Pictures from files, (path, alt, caption) of each of `runs`.
+    """The `pictures` of each of `runs`.
 
     Args:
       missing: what is said of runs that have none, and the command that makes them.
@@ -190,9 +215,9 @@ def _gallery(
     without = []
     for run in runs:
         shown = pictures(run)
-        for path, alt, caption in shown:
+        for picture in shown:
             try:
-                blocks.append(figures.of_file(path, alt, caption, pixels))
+                blocks.append(figures.of_file(*picture))
             except InputError as error:
                 blocks.append(Text(str(error)))
         if not shown:

@@ -51,6 +51,7 @@ def write_studies(place, arm):
     depth_study.write(place, depths(arm))
     picture(place / "samples" / "1500-depth250-seed0.png")
     picture(place / "samples" / "500-depth250-seed0.png")
+    picture(place / "samples" / "1500-depth250-seed0-from-0.5.png")
     for name in ENCODER:
         picture(place / "encoder_study" / f"test-1500-{name}.png")
     (place / "encoder_study" / "test-1500-off.json").write_text(json.dumps({"encoders": switched_off()}))

@@ -124,7 +124,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     total = json.loads(record.read_text())["bpd"]["total"]
     assert page.tables["Bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"
     assert "left out of comparisons" in page.text
-    assert len(page.all("img")) == 1 + 2  # bits/dim by step; the encoder's other figures
+    assert len(page.all("img")) == 1 + 1 + 2  # bits/dim by step; samples drawn anew; the encoder's other figures
 
 
 @pytest.mark.parametrize("text", ["{", '{"device": "1 x cpu"}', '{"device": 3, "flops_per_step": "x"}'])

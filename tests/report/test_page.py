@@ -121,7 +121,9 @@ def test_the_depth_studys_table_is_the_commands(page):
 
 def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
     captions = [attributes["alt"] for attributes in page.all("img")]
-    assert sum("images drawn from" in alt and "1500-depth250" in alt for alt in captions) == 3
+    drawn = [alt for alt in captions if "1500-depth250" in alt]
+    assert [alt.startswith("A grid of images drawn from ") for alt in drawn] == [True, False] * 3
+    assert all("drawn anew from each" in alt for alt in drawn[1::2])
     assert not any("500-depth250" in alt.replace("1500-", "") for alt in captions)
     for arm, count in (("diffenc", 3), ("nontrainable", 3), ("vdm", 0)):
         assert sum(alt.startswith(f"Encoder of {arm}, seed 0 (test-1500-") for alt in captions) == count
@@ -211,7 +213,7 @@ def test_it_needs_nothing_else(page):
 
 def test_every_picture_is_whole_and_told(page):
     images = page.all("img")
-    assert len(images) == 2 + 4 + 1 + 3 + 3 + 6  # significance, curves, bits by time, depth, samples, encoders
+    assert len(images) == 2 + 4 + 1 + 3 + 6 + 6  # significance, curves, bits by time, depth, samples, encoders
     for image in images:
         assert len(image["alt"]) > 30
         picture = Image.open(io.BytesIO(base64.b64decode(image["src"].partition("base64,")[2])))
