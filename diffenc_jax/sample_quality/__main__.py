@@ -37,6 +37,7 @@ def study(path: Path, workdir: Path, weights: Path | None) -> None:
     from diffenc_jax.sample_quality.measure import measure
     from diffenc_jax.sample_quality.table import show
 
+    require(path.is_file(), f"{path} is no file; give a .npz of a workdir's samples/")
     config = workdirs.configuration(workdir)
     if weights is not None:
         fid.check(weights)

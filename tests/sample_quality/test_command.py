@@ -204,5 +204,5 @@ def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
 def test_what_is_no_archive_and_what_is_no_run_are_refused(home, tmp_path, capsys):
     (tmp_path / "samples.npz").write_text("no archive")
     assert "cannot be read as a .npz archive" in refused([tmp_path / "samples.npz", f"--workdir={home}"], capsys)
-    assert "does not exist" in refused([tmp_path / "none.npz", f"--workdir={home}"], capsys)
-    assert "holds no run" in refused([tmp_path / "samples" / "none.npz"], capsys)
+    assert "none.npz is no file; give a .npz" in refused([tmp_path / "none.npz", f"--workdir={home}"], capsys)
+    assert "holds no run" in refused([tmp_path / "samples.npz"], capsys)
