@@ -104,7 +104,11 @@ def read(path: Path) -> Evaluation:
     Raises:
       InputError: there is none, or its values are missing or others; the message names the file.
     """
-    record = read_record(path)
+    return with_values(path, read_record(path))
+
+
+def with_values(path: Path, record: dict[str, Any]) -> Evaluation:
+    """The `record` at `path` with the values beside it; raises InputError where they are missing or others."""
     bits = _nats(path, record) / (record["dataset"]["dims"] * math.log(2))
     total = record["bpd"]["total"]
     if not np.isclose(bits.mean(), total, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):

@@ -14,6 +14,7 @@ from diffenc_jax.config import LEARNED, completed, differences, require
 from diffenc_jax.errors import InputError
 
 CONFIG_FILE, METRICS_FILE, LOCK_FILE = "config.json", "metrics.jsonl", ".lock"
+OTHER_WORKDIR = "give another --workdir"
 TOTAL = "_total"  # how the bits/dim of a split are called among the metrics
 Row = dict[str, float]
 
@@ -75,7 +76,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
       InputError: nothing can be written there.
     """
     text = json.dumps(json.loads(config.to_json_best_effort()), indent=1, sort_keys=True) + "\n"
-    with _writing(workdir):
+    with writing(workdir):
         replace(workdir / CONFIG_FILE, text)
 
 
@@ -92,7 +93,7 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
         yield
         return
     try:
-        with _writing(workdir):
+        with writing(workdir):
             held = FileLock(workdir / LOCK_FILE).acquire(timeout=0)
     except Timeout as error:
         raise InputError(f"another process trains in {workdir}; wait for it, or give another --workdir") from error
@@ -101,22 +102,22 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
         yield
 
 
-def check_writable(folder: Path) -> None:
-    """Makes `folder`, of a workdir, unless it is there; raises InputError if nothing can be written to it."""
-    with _writing(folder), tempfile.TemporaryFile(dir=folder):
+def check_writable(folder: Path, advice: str = OTHER_WORKDIR) -> None:
+    """Makes `folder` unless it is there; raises InputError if nothing can be written to it, and gives `advice`."""
+    with writing(folder, advice), tempfile.TemporaryFile(dir=folder):
         pass
 
 
 @contextmanager
-def _writing(workdir: Path) -> Iterator[None]:
-    """Makes the folder, and says in an InputError if what is written there cannot be."""
+def writing(folder: Path, advice: str = OTHER_WORKDIR) -> Iterator[None]:
+    """Makes the folder, and says in an InputError if what is written there cannot be, with `advice`."""
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         yield
     except Timeout:
         raise
     except OSError as error:
-        raise InputError(f"{workdir} cannot be written to: {error.strerror}; give another --workdir") from error
+        raise InputError(f"{folder} cannot be written to: {error.strerror}; {advice}") from error
 
 
 def metrics(workdir: Path) -> list[Row]:

@@ -84,7 +84,7 @@ MAY_IMPORT = {
         "stats",
         "workdir",
     },
-    "sample_quality": COMMON | {"commands", "config", "data", "palette", "stats", "workdir"},
+    "sample_quality": COMMON | {"commands", "config", "data", "palette", "sampling", "stats", "workdir"},
     "depth_study": COMMON | {"calibrate", "commands", "evaluate", "trained", "workdir"},
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
     "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "palette", "trained", "workdir"},

@@ -18,7 +18,7 @@ from diffenc_jax.errors import InputError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.trained import open_trained
-from tests import tiny
+from tests import refusals, tiny
 
 ARGUMENTS = ["--cells=4", "--looks=2"]
 
@@ -123,11 +123,7 @@ def test_names_are_the_least_that_tells_runs_apart():
 
 
 def refused(arguments, capsys):
-    assert loss_by_time.main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
+    return refusals.refused(loss_by_time.main, arguments, capsys)
 
 
 def test_runs_of_other_images_are_refused(home, capsys):

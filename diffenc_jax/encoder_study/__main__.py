@@ -20,13 +20,12 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.commands import positive, run
-from diffenc_jax.encoder_study.table import CAPTION, cells, meanings
+from diffenc_jax.encoder_study.table import CAPTION, FOLDER, cells, meanings
 
 if TYPE_CHECKING:
     from diffenc_jax.encoder_study.by_gamma import ByGamma
@@ -36,7 +35,7 @@ IMAGES, GAMMAS, PASSES = 8, 41, 8
 SEED = 0
 # Of two dimensions, so many points are drawn, if not more images are asked for.
 POINTS = 200
-FOLDER = "encoder_study"
+ADVICE = "make it writable"
 FORMATS = (".png", ".pdf")
 FIGURE_DPI = 200
 # Columns where the output is no terminal, which has a width of its own.
@@ -68,20 +67,8 @@ def open_run(workdir: Path, split: str | None, passes: int) -> "Trained":
     split = config.eval.split
     count = len(run.dataset.splits[split])
     require(count > 1, f"{run.dataset.name} {split} is one image, and standard errors over images need at least two")
-    workdirs.check_writable(workdir / FOLDER)
+    workdirs.check_writable(workdir / FOLDER, ADVICE)
     return run
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Makes the folder; raises InputError if what is written there cannot be."""
-    from diffenc_jax.errors import InputError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written to: {error.strerror}; make it writable") from error
 
 
 def stem(run: "Trained") -> Path:
@@ -107,10 +94,11 @@ def write_seen(run: "Trained", seen: "ByGamma") -> list[dict[str, float]]:
     """
     from diffenc_jax.encoder_study.by_gamma import table
     from diffenc_jax.encoder_study.figures import draw
+    from diffenc_jax.workdir import writing
 
     rows, start = table(seen), stem(run)
     title = f"{run.config.arm} on {Path(run.dataset.name).name} ({run.config.eval.split}), step {run.step}"
-    with writing(start.parent):
+    with writing(start.parent, ADVICE):
         with start.with_name(f"{start.name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
@@ -123,7 +111,7 @@ def write_seen(run: "Trained", seen: "ByGamma") -> list[dict[str, float]]:
 
 def write_off(run: "Trained", found: dict[str, Any]) -> None:
     """Writes what switching the encoder off does, '-off.json'; raises InputError if it cannot be written."""
-    from diffenc_jax.workdir import replace
+    from diffenc_jax.workdir import replace, writing
 
     about = {
         "step": run.step,
@@ -132,7 +120,7 @@ def write_off(run: "Trained", found: dict[str, Any]) -> None:
         "dataset": run.dataset.fingerprint(run.config.eval.split),
     }
     start = stem(run)
-    with writing(start.parent):
+    with writing(start.parent, ADVICE):
         replace(start.with_name(f"{start.name}-off.json"), json.dumps(about | {"encoders": found}, indent=1) + "\n")
 
 

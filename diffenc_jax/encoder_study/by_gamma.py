@@ -14,7 +14,7 @@ from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.gaussian import align, sum_dims
 from diffenc_jax.model import Model, Params
-from diffenc_jax.streams import gaussian, stream
+from diffenc_jax.streams import gaussian_each, stream
 from diffenc_jax.train import sharding
 
 # Of these the table has the root of the mean, of the others the mean.
@@ -123,12 +123,8 @@ def _look(model: Model, seed: int, params: Params, pixels, indices, valid, gamma
 
 def _draw_noise(seed: int, shape: tuple[int, ...], indices: jax.Array, number: jax.Array) -> jax.Array:
     """ε [B, *shape] of the images at `indices` [B] for the γ of that number."""
-
-    def one(index):
-        key = jax.random.fold_in(stream(seed, "encoder study"), index)
-        return gaussian(jax.random.fold_in(key, number), shape)
-
-    return jax.vmap(one)(indices)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "encoder study"), indices)
+    return gaussian_each(keys, number, shape)
 
 
 def table(seen: ByGamma) -> list[dict[str, float]]:

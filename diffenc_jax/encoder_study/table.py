@@ -6,6 +6,7 @@ from typing import Any
 
 from diffenc_jax.errors import InputError
 
+FOLDER = "encoder_study"
 TRAINED = "trained"
 CAPTION = "bits/dim, and what others exceed them by (± standard error)"
 

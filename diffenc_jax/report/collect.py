@@ -224,7 +224,7 @@ def _records(place: Path, notes: list[str]) -> list[Record]:
             notes.append(first_line(error))
             continue
         try:
-            records.append(Record(path, record, compare.read(path)))
+            records.append(Record(path, record, compare.with_values(path, record)))
         except InputError as error:
             notes.append(f"{first_line(error)}; its record is shown, and left out of comparisons")
             records.append(Record(path, record, None))

@@ -67,7 +67,7 @@ def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def panels(curves: Curves, kinds: Sequence[str], ylabels: Sequence[str], columns: int, log: bool = False) -> "Figure":
+def panels(curves: Curves, kinds: Sequence[str], ylabels: Sequence[str], columns: int) -> "Figure":
     """A panel a kind of curve, against the step: a line a name, mean over seeds with a 95 % band.
 
     Args:
@@ -83,8 +83,6 @@ def panels(curves: Curves, kinds: Sequence[str], ylabels: Sequence[str], columns
         axes.set_ylim(*plots.late({name: {kind: points[kind]} for name, points in curves.items()}))
         if number % columns == 0 or ylabel != ylabels[number - 1]:
             axes.set_ylabel(ylabel)
-        if log:
-            axes.set_yscale("log")
     if len(curves) > 1:
         figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     return figure

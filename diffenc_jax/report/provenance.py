@@ -4,12 +4,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from diffenc_jax import depth_study, loss_by_time
 from diffenc_jax.compare import UNKNOWN
 from diffenc_jax.config import config_hash
 from diffenc_jax.document import Code, Section, Table, Text
+from diffenc_jax.encoder_study import table as encoder_table
 from diffenc_jax.report import commands
 from diffenc_jax.report.collect import Collection, Run
-from diffenc_jax.report.studies import ENCODER_FOLDER
 
 
 def section(collection: Collection) -> Section:
@@ -99,9 +100,9 @@ def _lacking(run: Run, differ: list[str]) -> str:
 def _studies(collection: Collection) -> list[str]:
     """A command for each study that has left something."""
     lines = []
-    if looked := [run.workdir for run in collection.runs if (run.workdir / "loss_by_time").is_dir()]:
+    if looked := [run.workdir for run in collection.runs if (run.workdir / loss_by_time.FOLDER).is_dir()]:
         lines.append(commands.of_package("loss_by_time", *looked))
-    for folder in ("depth_study", ENCODER_FOLDER):
+    for folder in (depth_study.FOLDER, encoder_table.FOLDER):
         there = (run.workdir for run in collection.runs if (run.workdir / folder).is_dir())
         lines += [commands.of_package(folder, place) for place in there]
     return lines

@@ -15,7 +15,6 @@ from diffenc_jax.report.collect import Collection, Run
 
 # More lines than these are not told apart.
 MOST_LINES = 7
-ENCODER_FOLDER = "encoder_study"
 # What the encoder's figures show, by the end of their names.
 ENCODER_FIGURES = {
     "x_t": "the encoded images x_t at several noise levels",
@@ -174,20 +173,20 @@ def encoder(collection: Collection) -> Section | None:
 
     def pictures(run: Run) -> list[Shown]:
         told = []
-        for path in sorted((run.workdir / ENCODER_FOLDER).glob("*.png")):
+        for path in sorted((run.workdir / encoder_table.FOLDER).glob("*.png")):
             shows = next((text for end, text in ENCODER_FIGURES.items() if path.stem.endswith(f"-{end}")), "figure")
             alt, caption = f"Encoder of {run.title} ({path.stem}): {shows}", f"{run.title}, {path.stem}: {shows}."
             told.append(Shown(path, alt, caption, pixels=False))
         return told
 
-    missing = "No figures of the encoder yet", lambda run: commands.of_package(ENCODER_FOLDER, run.workdir)
+    missing = "No figures of the encoder yet", lambda run: commands.of_package(encoder_table.FOLDER, run.workdir)
     title, blocks = _gallery("Encoder", collection, encoders, pictures, missing)
     return Section(title, [*blocks, *(block for run in encoders for block in _switched_off(run))])
 
 
 def _switched_off(run: Run) -> list[Any]:
     """The run's bound with other encoders in the place of its own, if that was looked at."""
-    paths = newest(run.workdir / ENCODER_FOLDER, "-off.json")
+    paths = newest(run.workdir / encoder_table.FOLDER, "-off.json")
     path = paths.get(run.config.eval.split) or next(iter(paths.values()), None)
     if path is None:
         return []

@@ -8,6 +8,7 @@ import numpy as np
 
 from diffenc_jax.data import checks
 from diffenc_jax.errors import InputError
+from diffenc_jax.sampling.pictures import bright
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 # Of the network that FID is defined by. torch-fidelity would run a pickle: no other file gets that far.
@@ -45,8 +46,8 @@ def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: Path) -> float:
             return len(self.images)
 
         def __getitem__(self, number):
-            bright = np.round(self.images[number] * (255 / (levels - 1))).astype(np.uint8)
-            return torch.from_numpy(np.repeat(bright, 3 // bright.shape[-1], axis=-1).transpose(2, 0, 1).copy())
+            image = bright(self.images[number], levels)
+            return torch.from_numpy(np.repeat(image, 3 // image.shape[-1], axis=-1).transpose(2, 0, 1).copy())
 
     metrics = calculate_metrics(
         input1=Images(a),

@@ -6,6 +6,7 @@ import numpy as np
 
 from diffenc_jax.palette import COLOURS
 from diffenc_jax.sample_quality.neighbours import Neighbours
+from diffenc_jax.sampling.pictures import bright
 
 PAIRS = 24
 COLUMNS = 12
@@ -65,5 +66,4 @@ def pairs(above: np.ndarray, below: np.ndarray, levels: int) -> np.ndarray:
 
 def _framed(images: np.ndarray, levels: int) -> np.ndarray:
     shown = images if images.shape[3] in (1, 3) else images[..., :1]
-    bright = np.round(shown * (255 / (levels - 1))).astype(np.uint8)
-    return np.pad(bright, ((0, 0), (GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
+    return np.pad(bright(shown, levels), ((0, 0), (GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)

@@ -47,14 +47,18 @@ def grid(images: np.ndarray, levels: int, columns: int | None = None, side: int 
         width, channels = width * channels, 1
     columns = math.ceil(math.sqrt(n)) if columns is None else columns
     rows = math.ceil(n / columns)
-    bright = np.round(np.clip(images.astype(np.float32) / (levels - 1), 0, 1) * 255).astype(np.uint8)
     canvas = np.full((rows * columns, height + GAP, width + GAP, channels), 255, np.uint8)
-    canvas[:n, :height, :width] = bright
+    canvas[:n, :height, :width] = bright(images, levels)
     canvas = canvas.reshape(rows, columns, height + GAP, width + GAP, channels).swapaxes(1, 2)
     picture = canvas.reshape(rows * (height + GAP), columns * (width + GAP), channels)[:-GAP, :-GAP]
     factor = math.ceil(side / picture.shape[1])
     picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
     return picture[..., 0] if channels == 1 else picture
+
+
+def bright(values: np.ndarray, levels: int) -> np.ndarray:
+    """uint8 grey values, 0 .. 255, of values from 0 to levels - 1; real ones are cut off at the ends."""
+    return np.round(np.clip(values.astype(np.float32) / (levels - 1), 0, 1) * 255).astype(np.uint8)
 
 
 def place(figure: "Figure", picture: np.ndarray, x: float, y: float) -> None:

@@ -19,6 +19,7 @@ from diffenc_jax.errors import Interrupted, RunError, lookup
 from diffenc_jax.evaluate import Evaluator
 from diffenc_jax.model import Model
 from diffenc_jax.records import format_record
+from diffenc_jax.train import sharding
 from diffenc_jax.train.batches import Batches
 from diffenc_jax.train.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.train.joint_shutdown import shutdown_of_run
@@ -31,8 +32,6 @@ from diffenc_jax.train.step import Report, make_program
 from diffenc_jax.train.writer import MetricsWriter
 from diffenc_jax.workdir import Row
 
-# More steps in flight gain nothing, and without a bound fake CPU devices deadlock.
-IN_FLIGHT = 2
 # Steps in a row that are not finite: parameters from which none is are not worth computing on.
 MAX_SKIPPED = 100
 
@@ -125,7 +124,7 @@ class _Run:
             state, report = train_step(state, trainer.batch(done))
             step = done + 1
             self._pending.append((step, report))
-            self._collect(IN_FLIGHT)
+            self._collect(sharding.IN_FLIGHT)
             if done == start:
                 self._collect(0)
                 self._progress.resume(step)  # until here the time went into compiling

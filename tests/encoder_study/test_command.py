@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.encoder_study import __main__ as command
 from diffenc_jax.encoder_study import off
 from diffenc_jax.train.sharding import make_mesh
-from tests import tiny
+from tests import refusals, tiny
 from tests.encoder_study.models import Formula
 from tests.test_loss_by_time import make_run
 
@@ -88,11 +88,7 @@ def test_of_points_more_are_drawn_and_no_mean_of_pixels(tmp_path, monkeypatch):
 
 
 def refused(arguments, capsys):
-    assert command.main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
+    return refusals.refused(command.main, arguments, capsys)
 
 
 def test_an_encoder_that_changes_nothing_is_refused(home, capsys):

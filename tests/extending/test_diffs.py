@@ -19,15 +19,15 @@ TESTS = {
 }
 
 
-def apply(name, *options):
+def apply(name, folder, *options):
     command = ["git", "apply", *options, FOLDER / f"{name}.diff"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", TESTS)
 def test_it_applies(name):
-    done = apply(name, "--check")
-    assert done.returncode == 0, done.stderr
+    apply(name, ROOT, "--check")
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_its_part_is_taken_up(name, tmp_path):
     for part in ("diffenc_jax", "configs", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    subprocess.run(["git", "apply", FOLDER / f"{name}.diff"], cwd=tmp_path, check=True)
+    apply(name, tmp_path)
     file, expression = TESTS[name]
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-m", "", file, "tests/test_architecture.py"]
     command += ["-k", f"{expression} or architecture"]

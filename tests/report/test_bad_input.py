@@ -9,6 +9,7 @@ from diffenc_jax.document import Code
 from diffenc_jax.report import __main__ as command
 from diffenc_jax.report import seeds
 from diffenc_jax.report.collect import collect
+from tests import refusals
 from tests.report import made_up
 from tests.significance import made_up as runs
 
@@ -21,11 +22,7 @@ def run(tmp_path):
 
 
 def refused(capsys, *arguments):
-    assert command.main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
+    return refusals.refused(command.main, arguments, capsys)
 
 
 def test_folders_that_hold_no_run(tmp_path, capsys, run):

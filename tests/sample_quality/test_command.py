@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.sample_quality import __main__ as command
 from diffenc_jax.sample_quality import fid, measure
-from tests import tiny
+from tests import refusals, tiny
 
 TRAIN, TEST = 1100, 350
 
@@ -164,11 +164,7 @@ def test_colours_are_shown_as_they_are(torch_fidelity):
 
 
 def refused(arguments, capsys):
-    assert command.main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
+    return refusals.refused(command.main, arguments, capsys)
 
 
 def test_weights_of_another_network_are_refused(home, torch_fidelity, capsys):
