@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffenc_jax import tables
 from diffenc_jax.commands import positive, run
 
 if TYPE_CHECKING:
@@ -120,10 +121,7 @@ def write(workdir: Path, records: dict[str, Any]) -> tuple[list[dict[str, Any]],
     """Writes the table (.csv) and the plot (.png) of `records`; returns the rows and the table's path."""
     infinite, rows = records["infinite"], table(records)
     path = workdir / FOLDER / f"{infinite['dataset']['split']}-{infinite['step']}.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    tables.write(path, rows)
     dataset = infinite["dataset"]
     title = f"{infinite['arm']} on {dataset['name']} ({dataset['split']}), step {infinite['step']}"
     draw(rows, title).savefig(path.with_suffix(".png"), dpi=150)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from diffenc_jax import tables
 from diffenc_jax.commands import positive, run
 from diffenc_jax.palette import COLOURS
 
@@ -35,6 +36,7 @@ CELLS = 50
 LOOKS = 4
 SEED = 0
 FOLDER = "loss_by_time"
+ADVICE = "make it writable"
 # The part of the bits that the printed interval of γ holds, as much being left out at either end.
 MIDDLE = 0.9
 # The panels: what is drawn, and the name of its axis.
@@ -86,9 +88,11 @@ def open_runs(workdirs: list[Path], split: str | None) -> list[Subject]:
     """The runs in `workdirs` with their images of `split`; None: the split that each evaluates on.
 
     Raises:
-      InputError: a workdir holds no trained run, there is no such split, or the images are not the same for all.
+      InputError: a workdir holds no trained run or cannot be written to, there is no such split, or the images are
+        not the same for all.
     """
     from diffenc_jax.config import require
+    from diffenc_jax.workdir import check_writable
 
     subjects = [_open(workdir, split) for workdir in workdirs]
     first = subjects[0]
@@ -99,6 +103,8 @@ def open_runs(workdirs: list[Path], split: str | None) -> list[Subject]:
             f"{first.run.workdir} is looked at on {first.data}, {other.run.workdir} on {other.data}; "
             "give runs of the same images, or one --split for all",
         )
+    for subject in subjects:
+        check_writable(subject.path.parent, ADVICE)
     return subjects
 
 
@@ -137,18 +143,12 @@ def summarize(values: "ByTime", dims: int) -> Curve:
     by_image = {name: getattr(values, name).mean(axis=0) * scale for name, scale in scales.items()}
     columns = {"t": values.t, "gamma": values.gamma, "gamma_width": width}
     for name, array in by_image.items():
-        columns[name], columns[f"{name}_se"] = _mean_and_error(array)
-    area, error = _mean_and_error(by_image["diffusion"] @ width)
+        columns[name], columns[f"{name}_se"] = tables.mean_and_error(array)
+    area, error = tables.mean_and_error(by_image["diffusion"] @ width)
     # Within a cell the bits count as spread evenly over γ.
     share = np.concatenate([[0.0], np.cumsum(columns["diffusion"] * width)]) / area
     middle = np.interp([(1 - MIDDLE) / 2, (1 + MIDDLE) / 2], share, values.edges)
-    rows = [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
-    return Curve(rows, float(area), float(error), tuple(map(float, middle)))
-
-
-def _mean_and_error(by_image: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """The mean over the leading axis, and its standard error."""
-    return by_image.mean(axis=0), by_image.std(axis=0, ddof=1) / math.sqrt(len(by_image))
+    return Curve(tables.rows(columns), float(area), float(error), tuple(map(float, middle)))
 
 
 def write(subject: Subject, curve: Curve) -> None:
@@ -157,16 +157,10 @@ def write(subject: Subject, curve: Curve) -> None:
     Raises:
       InputError: the workdir cannot be written to.
     """
-    from diffenc_jax.errors import InputError
+    from diffenc_jax.workdir import writing
 
-    try:
-        subject.path.parent.mkdir(parents=True, exist_ok=True)
-        with subject.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, curve.rows[0])
-            writer.writeheader()
-            writer.writerows(curve.rows)
-    except OSError as error:
-        raise InputError(f"{subject.path} cannot be written: {error.strerror}; make its folder writable") from error
+    with writing(subject.path.parent, ADVICE):
+        tables.write(subject.path, curve.rows)
 
 
 def read(path: Path) -> list[dict[str, float]]:

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "palette": set(),
     "document": set(),
     "records": set(),
+    "tables": set(),
     "environment": set(),
     "memory": set(),
     "config": {"errors"},
@@ -67,7 +68,7 @@ MAY_IMPORT = {
     },
     "compare": COMMON | {"commands", "stats"},
     "significance": COMMON
-    | {"cli", "commands", "compare", "config", "document", "palette", "stats", "train", "workdir"},
+    | {"cli", "commands", "compare", "config", "document", "palette", "stats", "tables", "train", "workdir"},
     "report": COMMON
     | {
         "cli",
@@ -85,9 +86,9 @@ MAY_IMPORT = {
         "workdir",
     },
     "sample_quality": COMMON | {"commands", "config", "data", "palette", "sampling", "stats", "workdir"},
-    "depth_study": COMMON | {"calibrate", "commands", "evaluate", "trained", "workdir"},
+    "depth_study": COMMON | {"calibrate", "commands", "evaluate", "tables", "trained", "workdir"},
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
-    "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "palette", "trained", "workdir"},
+    "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "palette", "tables", "trained", "workdir"},
     "encoder_study": COMMON
     | {
         "commands",
@@ -100,6 +101,7 @@ MAY_IMPORT = {
         "palette",
         "stats",
         "streams",
+        "tables",
         "train",
         "trained",
         "workdir",

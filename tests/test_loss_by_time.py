@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import jax
@@ -14,7 +15,6 @@ from PIL import Image
 from diffenc_jax import loss_by_time
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.by_time import ByTime, by_time
-from diffenc_jax.errors import InputError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.checkpoint import Checkpoints
 from diffenc_jax.trained import open_trained
@@ -151,11 +151,11 @@ def test_one_image_has_no_standard_error(home, capsys):
     assert "is one image, and standard errors over images need at least two" in refused([workdir], capsys)
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path):
-    (tmp_path / "loss_by_time").write_text("a file")
-    subject = SimpleNamespace(path=tmp_path / "loss_by_time" / "test-1.csv")
-    with pytest.raises(InputError, match="cannot be written"):
-        loss_by_time.write(subject, SimpleNamespace(rows=[{"t": 0.5}]))
+def test_a_folder_that_cannot_be_made_is_said_in_one_line_before_anything_is_looked_at(home, tmp_path, capsys):
+    shutil.copytree(home / "vdm", workdir := tmp_path / "vdm")
+    shutil.rmtree(workdir / "loss_by_time", ignore_errors=True)
+    (workdir / "loss_by_time").write_text("a file")
+    assert "loss_by_time cannot be written to" in refused([workdir], capsys)
 
 
 @pytest.mark.parametrize("argument", ["--cells=0", "--cells=ten", "--looks=0", "--looks=-1"])

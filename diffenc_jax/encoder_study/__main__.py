@@ -17,13 +17,13 @@ WORKDIR/encoder_study, each name after '<split>-<step>':
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffenc_jax import tables
 from diffenc_jax.commands import positive, run
 from diffenc_jax.encoder_study.table import CAPTION, FOLDER, cells, meanings
 
@@ -99,10 +99,7 @@ def write_seen(run: "Trained", seen: "ByGamma") -> list[dict[str, float]]:
     rows, start = table(seen), stem(run)
     title = f"{run.config.arm} on {Path(run.dataset.name).name} ({run.config.eval.split}), step {run.step}"
     with writing(start.parent, ADVICE):
-        with start.with_name(f"{start.name}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        tables.write(start.with_name(f"{start.name}.csv"), rows)
         for name, figure in draw(seen, rows, title).items():
             for suffix in FORMATS:
                 figure.savefig(start.with_name(f"{start.name}-{name}{suffix}"), dpi=FIGURE_DPI)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from diffenc_jax import tables
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.gaussian import align, sum_dims
@@ -134,10 +135,9 @@ def table(seen: ByGamma) -> list[dict[str, float]]:
     """
     columns = {"gamma": seen.gamma}
     for name in (*SQUARES, *AMOUNTS):
-        by_image = getattr(seen, name)
-        mean, error = by_image.mean(axis=0), by_image.std(axis=0, ddof=1) / math.sqrt(len(by_image))
+        mean, error = tables.mean_and_error(getattr(seen, name))
         if name in SQUARES:
             mean = np.sqrt(mean)
             error = np.divide(error, 2 * mean, out=np.zeros_like(mean), where=mean > 0)
         columns[name], columns[f"{name}_se"] = mean, error
-    return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+    return tables.rows(columns)

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffenc_jax import hosts
 from diffenc_jax.unfinished import read_arrays
-from diffenc_jax.workdir import whole_file
+from diffenc_jax.workdir import check_writable, whole_file
 
 
 class Store:
@@ -27,8 +27,9 @@ class Store:
         self.count = 0
 
     def __enter__(self) -> "Store":
-        """Takes up what is there; what cannot be read is begun anew."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Takes up what is there; what cannot be read is begun anew. Raises InputError if nothing can be written."""
+        if hosts.is_first():
+            check_writable(self._path.parent)
         found = [images for path in (self._path, self._unfinished) if (images := self._read(path)) is not None]
         if found:
             self._parts = [max(found, key=len)]

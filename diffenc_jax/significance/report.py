@@ -1,11 +1,11 @@
 """An analysis, as a document, a table of raw values and JSON."""
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from diffenc_jax import tables
 from diffenc_jax.compare import describe
 from diffenc_jax.document import Code, Items, Section, Table, Text, markdown
 from diffenc_jax.errors import InputError
@@ -273,11 +273,7 @@ def write(root: Path, text: str, content: dict[str, Any], runs: list[Run]) -> No
     try:
         replace(root / "significance.md", text)
         replace(root / "significance.json", json.dumps(content, indent=1) + "\n")
-        with (root / "values.csv").open("w", newline="") as file:
-            rows = [_raw(run, root) for run in runs]
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        tables.write(root / "values.csv", [_raw(run, root) for run in runs])
     except OSError as error:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}; make {root} writable") from error
 

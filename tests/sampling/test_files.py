@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffenc_jax.errors import Interrupted
+from diffenc_jax.errors import InputError, Interrupted
 from diffenc_jax.sampling.store import Store
 from diffenc_jax.workdir import claim
 from tests import tiny
@@ -51,6 +51,14 @@ def test_all_images_and_pictures_are_there(subject, workdir):
     np.testing.assert_array_equal(drawn, subject.drawer().images(0, 12, lambda share: None))
     with Image.open(files["path"]) as film:
         assert film.n_frames == 4
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_an_image_is_drawn(subject, workdir):
+    (workdir / "samples").write_text("a file")
+    parts = []
+    with pytest.raises(InputError, match="samples cannot be written to"):
+        subject.sampling(**SMALL).write(subject.params, 7, workdir, parts.append)
+    assert not parts
 
 
 def test_interrupted_it_goes_on(subject, workdir):
