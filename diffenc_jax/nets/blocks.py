@@ -1,6 +1,5 @@
-"""The parts of the U-Net, residual block and attention, and chains of alike blocks of any kind."""
+"""The U-Net's residual block, and chains of alike blocks of any kind."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +11,8 @@ from jax.custom_derivatives import linear_call
 from diffenc_jax.nets.apart import apart, unknown
 from diffenc_jax.nets.conv import Conv
 from diffenc_jax.nets.dropout import dropout, masks
-from diffenc_jax.nets.norms import GroupNorm
+from diffenc_jax.nets.norms import STATISTICS, GroupNorm
 
-ATTENTION_GROUPS = 32
 PRODUCTS = ("custom_jvp_call", "dot_general")  # the first is `convolve`
 
 
@@ -23,8 +21,14 @@ def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
 
 
 # What of a block's inside the backward pass finds kept, by name, as a policy of jax.checkpoint; the rest is computed
-# again. 'none' computes nothing again; 'products' keeps the results of convolutions, 'block' nothing.
-REMAT = {"none": None, "products": _is_product, "block": jax.checkpoint_policies.nothing_saveable}
+# again. 'none' computes nothing again; 'products' keeps the results of convolutions and the norms' few statistics,
+# 'block' nothing.
+policies = jax.checkpoint_policies
+REMAT = {
+    "none": None,
+    "products": policies.save_from_both_policies(_is_product, policies.save_only_these_names(STATISTICS)),
+    "block": policies.nothing_saveable,
+}
 
 
 def block_drops(key: jax.Array | None, shapes: list[tuple[int, ...]], rate: float, scan: bool) -> list[Any]:
@@ -57,24 +61,6 @@ class ResnetBlock(nn.Module):
         if x.shape[-1] != self.width:
             x = nn.Dense(self.width, dtype=self.dtype, name="shortcut")(x)
         return x + h
-
-
-class Attention(nn.Module):
-    """One head over all positions of [B, H, W, C], residual; the softmax is taken in float32."""
-
-    dtype: Any
-    recompute: bool
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        b, h, w, c = x.shape
-        normed = GroupNorm(ATTENTION_GROUPS, self.dtype, recompute=self.recompute, name="norm")(x).reshape(b, h * w, c)
-        query, key, value = (nn.Dense(c, dtype=self.dtype, name=name)(normed) for name in ("query", "key", "value"))
-        scores = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
-        weights = nn.softmax(scores / math.sqrt(c)).astype(self.dtype)
-        mixed = jnp.einsum("bqk,bkc->bqc", weights, value)
-        out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="out")(mixed)
-        return x + out.reshape(x.shape)
 
 
 class Chain(nn.Module):
@@ -117,6 +103,8 @@ class Chain(nn.Module):
 
         # Traced once for all alike layers.
         apply = jax.jit(lambda params, x, cond, drop: block.apply({"params": params}, x, cond, drop))
+        if self.remat != "none":
+            apply = jax.checkpoint(apply, prevent_cse=not self.scan, policy=REMAT[self.remat])
 
         def body(h, layer):
             layer_params, drop, skip = layer
@@ -124,8 +112,6 @@ class Chain(nn.Module):
             h = apply(layer_params, x, cond, drop)
             return h, h
 
-        if self.remat != "none":
-            body = jax.checkpoint(body, prevent_cse=not self.scan, policy=REMAT[self.remat])
         if self.scan:
             drops = None if drops[0] is None else jnp.stack(drops)
             return jax.lax.scan(body, h, (params, drops, skips))

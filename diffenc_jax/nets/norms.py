@@ -6,8 +6,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 EPSILON = 1e-6
+STATISTICS = "statistics"  # the name by which a policy of jax.checkpoint may keep them
 
 
 class GroupNorm(nn.Module):
@@ -45,7 +47,8 @@ def group_norm(
         means = by_channel.reshape(-1, groups, per_group).mean(axis=2)
         return jnp.repeat(means, per_group, axis=1)
 
-    mean, mean_square = by_group(wide.mean(axis=(1, 2))), by_group(jnp.square(wide).mean(axis=(1, 2)))
+    means = by_group(wide.mean(axis=(1, 2))), by_group(jnp.square(wide).mean(axis=(1, 2)))
+    mean, mean_square = checkpoint_name(means, STATISTICS)
     gain = scale * jax.lax.rsqrt(jnp.maximum(mean_square - jnp.square(mean), 0.0) + EPSILON)
     apply = jax.checkpoint(_apply, static_argnums=(3, 4)) if recompute else _apply
     return apply(x, gain, bias - gain * mean, dtype, swish)

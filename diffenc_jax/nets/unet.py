@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.config import require
-from diffenc_jax.nets.blocks import ATTENTION_GROUPS, REMAT, Attention, Chain, ResnetBlock, block_drops
+from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
+from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock, block_drops
 from diffenc_jax.nets.conv import Conv, ImageConv
 from diffenc_jax.nets.dropout import check_rate
 from diffenc_jax.nets.embeddings import TimeEmbedding, check_width, fourier_features

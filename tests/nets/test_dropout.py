@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.dropout import dropout, masks
+from diffenc_jax.nets.dropout import _by_entry, _by_word, dropout, masks
 
 KEY = jax.random.key(0)
 SHAPES = [(4, 8, 8, 6), (4, 4, 4, 10), (4, 2, 2, 2)]
@@ -36,6 +36,11 @@ def test_masks_are_what_keys_draw():
         x = jnp.ones(mask.shape)
         np.testing.assert_array_equal(dropout(x, 0.3, mask), dropout(x, 0.3, key))
     assert 0.4 < (kept[0] == kept[3]).mean() < 0.7  # 0.58 of two that know nothing of each other
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 5, 6)], ids=str)
+def test_every_platform_keeps_the_same(shape):
+    np.testing.assert_array_equal(_by_entry(KEY, 0.3, shape), _by_word(KEY, 0.3, shape))
 
 
 def test_what_a_mask_keeps_stays_and_has_a_gradient():

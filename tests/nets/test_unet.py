@@ -70,18 +70,20 @@ def count(primitive, jaxpr):
 
 @pytest.mark.parametrize("levels", [0, 1])
 def test_what_is_kept_is_not_computed_again(inputs, levels):
-    """Counted by convolutions in the gradient; a block has two."""
+    """Counted by the convolutions and the sums in the gradient; a block has two convolutions and two norms."""
     shape = dict(width=32, layers=2, levels=levels, dropout=0.3, **NORMS)
     params = jax.eval_shape(UNet(**shape).init, KEY, *inputs)
 
-    def convolutions(remat):
+    def counts(remat):
         net = UNet(**shape, remat=remat)
         gradient = jax.grad(lambda params: jnp.sum(net.apply(params, *inputs, KEY) ** 2))
-        return count("conv_general_dilated", jax.make_jaxpr(gradient)(params).jaxpr)
+        jaxpr = jax.make_jaxpr(gradient)(params).jaxpr
+        return [count(name, jaxpr) for name in ("conv_general_dilated", "reduce_sum")]
 
     blocks = 2 + 3 if levels == 0 else 2 + 2
-    assert convolutions("products") == convolutions("none")
-    assert convolutions("block") == convolutions("none") + blocks  # the second result of a block is not needed
+    assert counts("products") == counts("none")
+    # The second result of a block is not needed; two means by channel and by group in either norm are.
+    np.testing.assert_array_equal(counts("block"), np.add(counts("none"), [blocks, 8 * blocks]))
 
 
 def test_bfloat16_stays_near_float32_and_ends_in_it(inputs):
