@@ -42,7 +42,7 @@ ALL_ARMS = {
     **ARMS,
     **matched("vdm", ARMS["vdm"], layers=35, steps=8_530_000),
     **EIGHT_LAYER_ARMS,
-    **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], layers=10, steps=2_264_600),
+    **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], layers=10, steps=2_263_000),
     **OTHER_ENCODERS,
 }
 

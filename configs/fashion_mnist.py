@@ -11,7 +11,7 @@ dataset-fashion-mnist is installed: --config.data.source=/usr/share/datasets/fas
 
 from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
-ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=10, steps=226_000)
+ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=10, steps=225_700)
 
 
 def get_config(arm="diffenc"):

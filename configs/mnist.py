@@ -12,7 +12,7 @@ serves as well: --config.data.source=FOLDER.
 
 from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
-ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=10, steps=226_000)
+ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=10, steps=225_700)
 
 
 def get_config(arm="diffenc"):

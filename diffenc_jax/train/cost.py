@@ -44,13 +44,17 @@ def count(config: ConfigDict, spec: ImageSpec) -> Counts:
 
     The FLOPs are what XLA's cost analysis finds in the step as it is written, two for a multiply-add: loss,
     gradient, optimizer, moving average and meter. It counts a loop's body once, so the layers are unrolled, and
-    nothing is recomputed: these are the model's FLOPs, whatever `model.scan` and `model.remat` say. The program is
-    that of accelerators, so that the number is the same on every platform, and a CPU's loops are not in it.
+    nothing is recomputed or dropped, for which random bits are made: these are the model's FLOPs, whatever
+    `model.scan`, `model.remat` and dropout are. The program is that of accelerators, so that the number is the same on
+    every platform, and a CPU's loops are not in it.
 
     Raises:
       InputError: `config` makes no model for such images, or cannot be trained.
     """
     config = with_changes(copy.deepcopy(config), {"model.scan": False, "model.remat": "none"})
+    for network in (config.model.score, config.model.encoder):
+        if "dropout" in network:
+            network.dropout = 0.0
     init, step = init_and_step(build(config, spec), config)
     state = jax.eval_shape(init)
     pixels = jax.ShapeDtypeStruct((config.train.batch_size, *spec.shape), np.uint8)
