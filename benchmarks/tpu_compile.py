@@ -53,6 +53,8 @@ CASES = {
         Case("cifar10:vdm-8", "v5e:8x8", (*QUICK, "--batch=2048")),
     ],
     "chips": [Case("cifar10:vdm-8", topology) for topology in ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")],
+    # With the search for the fastest kernels.
+    "searched": [Case("cifar10:vdm-8", "v5e:2x2", (BFLOAT16,))],
     "choices": [Case("cifar10:vdm-8", "v5e:2x2", (*QUICK, f"--config.{choice}")) for choice in CHOICES],
 }
 
