@@ -224,7 +224,7 @@ def draw(tables: dict[str, list[dict[str, float]]], legend: str, title: str) -> 
     from matplotlib.figure import Figure
 
     panels = {name: label for name, label in PANELS.items() if any(row[name] for t in tables.values() for row in t)}
-    figure = Figure(figsize=(6, 1.2 + 2.1 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(6, 1.2 + 2.1 * len(panels) + 0.2 * len(tables)), layout="constrained")
     all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axes, (quantity, ylabel) in zip(all_axes, panels.items(), strict=True):
         for number, (label, rows) in enumerate(tables.items()):
@@ -232,7 +232,11 @@ def draw(tables: dict[str, list[dict[str, float]]], legend: str, title: str) -> 
         axes.set(ylabel=ylabel, ylim=(0, None))
         axes.grid(alpha=0.3)
     figure.align_ylabels(all_axes)
-    all_axes[0].legend(frameon=False, title=f"{legend}\n(bands: ± 2 standard errors)")
+    # Below the panels: in one it would lie on the curves of long names.
+    title_of_legend = f"{legend} (bands: ± 2 standard errors)"
+    figure.legend(
+        *all_axes[0].get_legend_handles_labels(), loc="outside lower center", title=title_of_legend, frameon=False
+    )
     all_axes[-1].set_xlabel("γ = −log SNR (data on the left, noise on the right)")
     figure.suptitle(title)
     return figure
