@@ -25,7 +25,7 @@ from flax import linen as nn
 from diffenc_jax import workdir as workdirs
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.evaluate import Evaluator
-from diffenc_jax.nets import conv, embeddings, norms, unet
+from diffenc_jax.nets import attention, conv, embeddings, norms, unet
 from diffenc_jax.trained import Trained, open_trained
 
 
@@ -42,6 +42,11 @@ def time_features(time: jax.Array, width: int, of=embeddings.sinusoids) -> jax.A
 def fourier_features(z: jax.Array, cycles: tuple[float, ...], of=embeddings.fourier_features) -> jax.Array:
     """With z in bfloat16, exact from there on."""
     return of(rounded(z), cycles)
+
+
+def scores(query: jax.Array, key: jax.Array, of=attention._scores) -> jax.Array:
+    """Of attention, in bfloat16."""
+    return rounded(of(query, key))
 
 
 def group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, dtype, swish: bool, _) -> jax.Array:
@@ -70,7 +75,7 @@ PARTS = {
     "the time t'": partial(mock.patch.object, embeddings, "sinusoids", time_features),
     "the Fourier features' z": partial(mock.patch.object, unet, "fourier_features", fourier_features),
     "the norms' statistics": partial(mock.patch.object, norms, "group_norm", group_norm),
-    "the attention's softmax": partial(mock.patch.object, nn, "softmax", lambda x: jax.nn.softmax(rounded(x))),
+    "the attention's scores": partial(mock.patch.object, attention, "_scores", scores),
     "the output layer": output_layer,
 }
 
