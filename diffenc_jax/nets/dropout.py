@@ -1,7 +1,6 @@
 """Dropout: which entries are kept, and what is left of an array."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +34,7 @@ def dropout(x: jax.Array, rate: float, drop: jax.Array | None) -> jax.Array:
 
 def masks(keys: jax.Array, rate: float, shapes: list[tuple[int, ...]]) -> list[jax.Array]:
     """Which entries of arrays of these shapes `dropout` keeps by each of as many keys: bool."""
-    by_key = partial(jax.jit, static_argnums=(1, 2))(_by_entry)  # traced once for each shape
+    by_key = jax.jit(_by_entry, static_argnums=(1, 2))  # traced once for each shape
     return jax.lax.platform_dependent(
         keys,
         cpu=lambda keys: _in_loops(keys, rate, shapes),
