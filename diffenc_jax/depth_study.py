@@ -10,7 +10,6 @@ a table and a plot to WORKDIR/depth_study, and goes on where it was interrupted.
 """
 
 import argparse
-import csv
 import dataclasses
 import sys
 from collections.abc import Callable
@@ -138,8 +137,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
     kinds = {"depth": int, "choice": str, "bpd": float, "excess": float, "kept": float}
     try:
-        with path.open(newline="") as file:
-            first, *others = csv.DictReader(file)
+        first, *others = tables.read(path)
         infinite = {"depth": first["depth"], "choice": "", "bpd": float(first["bpd"]), "excess": 0.0, "kept": ""}
         rows = [infinite, *({key: kind(row[key]) for key, kind in kinds.items()} for row in others)]
     except (OSError, ValueError, TypeError, KeyError) as error:

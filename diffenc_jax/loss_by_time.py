@@ -13,7 +13,6 @@ unit of γ, velocity and residual a dimension, each a mean over images with its 
 """
 
 import argparse
-import csv
 import json
 import math
 import sys
@@ -36,7 +35,6 @@ CELLS = 50
 LOOKS = 4
 SEED = 0
 FOLDER = "loss_by_time"
-ADVICE = "make it writable"
 # The part of the bits that the printed interval of γ holds, as much being left out at either end.
 MIDDLE = 0.9
 # The panels: what is drawn, and the name of its axis.
@@ -92,7 +90,7 @@ def open_runs(workdirs: list[Path], split: str | None) -> list[Subject]:
         not the same for all.
     """
     from diffenc_jax.config import require
-    from diffenc_jax.workdir import check_writable
+    from diffenc_jax.workdir import MAKE_WRITABLE, check_writable
 
     subjects = [_open(workdir, split) for workdir in workdirs]
     first = subjects[0]
@@ -104,7 +102,7 @@ def open_runs(workdirs: list[Path], split: str | None) -> list[Subject]:
             "give runs of the same images, or one --split for all",
         )
     for subject in subjects:
-        check_writable(subject.path.parent, ADVICE)
+        check_writable(subject.path.parent, MAKE_WRITABLE)
     return subjects
 
 
@@ -138,13 +136,15 @@ def summarize(values: "ByTime", dims: int) -> Curve:
     """
     import numpy as np
 
+    from diffenc_jax.stats.uncertainty import mean_and_error
+
     width = np.diff(values.edges)
     scales = {"diffusion": 1 / (dims * math.log(2) * values.dgamma), "velocity": 1 / dims, "residual": 1 / dims}
     by_image = {name: getattr(values, name).mean(axis=0) * scale for name, scale in scales.items()}
     columns = {"t": values.t, "gamma": values.gamma, "gamma_width": width}
     for name, array in by_image.items():
-        columns[name], columns[f"{name}_se"] = tables.mean_and_error(array)
-    area, error = tables.mean_and_error(by_image["diffusion"] @ width)
+        columns[name], columns[f"{name}_se"] = mean_and_error(array)
+    area, error = mean_and_error(by_image["diffusion"] @ width)
     # Within a cell the bits count as spread evenly over γ.
     share = np.concatenate([[0.0], np.cumsum(columns["diffusion"] * width)]) / area
     middle = np.interp([(1 - MIDDLE) / 2, (1 + MIDDLE) / 2], share, values.edges)
@@ -157,9 +157,9 @@ def write(subject: Subject, curve: Curve) -> None:
     Raises:
       InputError: the workdir cannot be written to.
     """
-    from diffenc_jax.workdir import writing
+    from diffenc_jax.workdir import MAKE_WRITABLE, writing
 
-    with writing(subject.path.parent, ADVICE):
+    with writing(subject.path.parent, MAKE_WRITABLE):
         tables.write(subject.path, curve.rows)
 
 
@@ -172,8 +172,7 @@ def read(path: Path) -> list[dict[str, float]]:
     from diffenc_jax.errors import InputError
 
     try:
-        with path.open(newline="") as file:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        rows = [{key: float(value) for key, value in row.items()} for row in tables.read(path)]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read as a table; make it anew") from error
     columns = {"t", "gamma", "gamma_width", *PANELS, *(f"{name}_se" for name in PANELS)}
@@ -219,15 +218,15 @@ def plot(subjects: list[Subject], curves: list[Curve]) -> Path:
     return path
 
 
-def draw(tables: dict[str, list[dict[str, float]]], legend: str, title: str) -> "Figure":
+def draw(runs: dict[str, list[dict[str, float]]], legend: str, title: str) -> "Figure":
     """The curves of the runs' tables, by what the legend calls them, with bands of two standard errors."""
     from matplotlib.figure import Figure
 
-    panels = {name: label for name, label in PANELS.items() if any(row[name] for t in tables.values() for row in t)}
-    figure = Figure(figsize=(6, 1.2 + 2.1 * len(panels) + 0.2 * len(tables)), layout="constrained")
+    panels = {name: label for name, label in PANELS.items() if any(row[name] for rows in runs.values() for row in rows)}
+    figure = Figure(figsize=(6, 1.2 + 2.1 * len(panels) + 0.2 * len(runs)), layout="constrained")
     all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axes, (quantity, ylabel) in zip(all_axes, panels.items(), strict=True):
-        for number, (label, rows) in enumerate(tables.items()):
+        for number, (label, rows) in enumerate(runs.items()):
             _draw(axes, rows, quantity, number, label)
         axes.set(ylabel=ylabel, ylim=(0, None))
         axes.grid(alpha=0.3)

@@ -1,7 +1,6 @@
-"""Tables in files, a row an object with the columns' names as keys; and what a column of one says of many images."""
+"""Tables in files, as CSV: a row is an object with the columns' names as keys."""
 
 import csv
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,12 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table in a file, each value as it is written there; raises what reading raises."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def rows(columns: "dict[str, np.ndarray]") -> list[dict[str, float]]:
     """The rows of a table with `columns`, each [rows]."""
     return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def mean_and_error(by_image: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """The mean of [N, ...] over its N images, and the mean's standard error, in the unit of the values."""
-    return by_image.mean(axis=0), by_image.std(axis=0, ddof=1) / math.sqrt(len(by_image))

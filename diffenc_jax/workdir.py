@@ -14,7 +14,8 @@ from diffenc_jax.config import LEARNED, completed, differences, require
 from diffenc_jax.errors import InputError
 
 CONFIG_FILE, METRICS_FILE, LOCK_FILE = "config.json", "metrics.jsonl", ".lock"
-OTHER_WORKDIR = "give another --workdir"
+# What to do about a folder that cannot be written to.
+OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it writable"
 TOTAL = "_total"  # how the bits/dim of a split are called among the metrics
 Row = dict[str, float]
 

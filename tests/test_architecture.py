@@ -88,7 +88,8 @@ MAY_IMPORT = {
     "sample_quality": COMMON | {"commands", "config", "data", "palette", "sampling", "stats", "workdir"},
     "depth_study": COMMON | {"calibrate", "commands", "evaluate", "tables", "trained", "workdir"},
     "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
-    "loss_by_time": COMMON | {"commands", "by_time", "config", "data", "palette", "tables", "trained", "workdir"},
+    "loss_by_time": COMMON
+    | {"commands", "by_time", "config", "data", "palette", "stats", "tables", "trained", "workdir"},
     "encoder_study": COMMON
     | {
         "commands",

@@ -35,7 +35,6 @@ IMAGES, GAMMAS, PASSES = 8, 41, 8
 SEED = 0
 # Of two dimensions, so many points are drawn, if not more images are asked for.
 POINTS = 200
-ADVICE = "make it writable"
 FORMATS = (".png", ".pdf")
 FIGURE_DPI = 200
 # Columns where the output is no terminal, which has a width of its own.
@@ -67,7 +66,7 @@ def open_run(workdir: Path, split: str | None, passes: int) -> "Trained":
     split = config.eval.split
     count = len(run.dataset.splits[split])
     require(count > 1, f"{run.dataset.name} {split} is one image, and standard errors over images need at least two")
-    workdirs.check_writable(workdir / FOLDER, ADVICE)
+    workdirs.check_writable(workdir / FOLDER, workdirs.MAKE_WRITABLE)
     return run
 
 
@@ -94,11 +93,11 @@ def write_seen(run: "Trained", seen: "ByGamma") -> list[dict[str, float]]:
     """
     from diffenc_jax.encoder_study.by_gamma import table
     from diffenc_jax.encoder_study.figures import draw
-    from diffenc_jax.workdir import writing
+    from diffenc_jax.workdir import MAKE_WRITABLE, writing
 
     rows, start = table(seen), stem(run)
     title = f"{run.config.arm} on {Path(run.dataset.name).name} ({run.config.eval.split}), step {run.step}"
-    with writing(start.parent, ADVICE):
+    with writing(start.parent, MAKE_WRITABLE):
         tables.write(start.with_name(f"{start.name}.csv"), rows)
         for name, figure in draw(seen, rows, title).items():
             for suffix in FORMATS:
@@ -108,7 +107,7 @@ def write_seen(run: "Trained", seen: "ByGamma") -> list[dict[str, float]]:
 
 def write_off(run: "Trained", found: dict[str, Any]) -> None:
     """Writes what switching the encoder off does, '-off.json'; raises InputError if it cannot be written."""
-    from diffenc_jax.workdir import replace, writing
+    from diffenc_jax.workdir import MAKE_WRITABLE, replace, writing
 
     about = {
         "step": run.step,
@@ -117,7 +116,7 @@ def write_off(run: "Trained", found: dict[str, Any]) -> None:
         "dataset": run.dataset.fingerprint(run.config.eval.split),
     }
     start = stem(run)
-    with writing(start.parent, ADVICE):
+    with writing(start.parent, MAKE_WRITABLE):
         replace(start.with_name(f"{start.name}-off.json"), json.dumps(about | {"encoders": found}, indent=1) + "\n")
 
 

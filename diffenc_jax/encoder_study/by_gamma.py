@@ -15,6 +15,7 @@ from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.gaussian import align, sum_dims
 from diffenc_jax.model import Model, Params
+from diffenc_jax.stats.uncertainty import mean_and_error
 from diffenc_jax.streams import gaussian_each, stream
 from diffenc_jax.train import sharding
 
@@ -135,7 +136,7 @@ def table(seen: ByGamma) -> list[dict[str, float]]:
     """
     columns = {"gamma": seen.gamma}
     for name in (*SQUARES, *AMOUNTS):
-        mean, error = tables.mean_and_error(getattr(seen, name))
+        mean, error = mean_and_error(getattr(seen, name))
         if name in SQUARES:
             mean = np.sqrt(mean)
             error = np.divide(error, 2 * mean, out=np.zeros_like(mean), where=mean > 0)

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import checkpoint_policies as policies
 from jax.custom_derivatives import linear_call
 
 from diffenc_jax.nets.apart import apart, unknown
@@ -23,7 +24,6 @@ def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
 # What of a block's inside the backward pass finds kept, by name, as a policy of jax.checkpoint; the rest is computed
 # again. 'none' computes nothing again; 'products' keeps the results of convolutions and the norms' few statistics,
 # 'block' nothing.
-policies = jax.checkpoint_policies
 REMAT = {
     "none": None,
     "products": policies.save_from_both_policies(_is_product, policies.save_only_these_names(STATISTICS)),

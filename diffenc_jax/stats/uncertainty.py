@@ -37,6 +37,11 @@ class Difference(NamedTuple):
     standard_error: StandardErrors
 
 
+def mean_and_error(by_image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of [N, ...] over its N images, and its standard error, that of the total, in the unit of the values."""
+    return by_image.mean(axis=0), np.sqrt(by_image.var(axis=0, ddof=1) / len(by_image))
+
+
 def replicates(passes: int) -> int | None:
     """R, into how many replicates `passes` are dealt: their smallest divisor above 1; None for one pass.
 
@@ -123,7 +128,7 @@ def _noise(values: np.ndarray, replicates: int | None) -> float | None:
 
 def _total(by_image: np.ndarray) -> float | None:
     """From images' means [N]."""
-    return math.sqrt(by_image.var(ddof=1) / len(by_image)) if len(by_image) > 1 else None
+    return float(mean_and_error(by_image)[1]) if len(by_image) > 1 else None
 
 
 def _images(total: float | None, noise: float | None) -> float | None:
