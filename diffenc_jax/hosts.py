@@ -22,7 +22,8 @@ def is_first() -> bool:
 def end_if_alone(error: RuntimeError) -> None:
     """Ends the process in a line if `error` says that another one of the run is gone.
 
-    At once, since on its way out JAX and Orbax would wait for the other.
+    At once, since on its way out JAX and Orbax would wait for the other. If the coordinator is the one that is gone,
+    JAX may be quicker, and ends the process with its own words ("another task died") and the same status, 1.
     """
     if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
         line = f"another process of this run is gone, or out of reach ({first_line(error)[:200]})"

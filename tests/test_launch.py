@@ -717,7 +717,9 @@ def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
     runs[gone].kill()
     _, error = runs[1 - gone].communicate(timeout=60)
     assert runs[1 - gone].returncode == 1
-    assert "error: another process of this run is gone" in error.splitlines()[-1]
+    # JAX watches the coordinator from a thread of its own, and when that one is gone may end the process first.
+    lines = ["error: another process of this run is gone"] + ["likely indicates that another task died"] * (gone == 0)
+    assert any(line in error for line in lines), error
 
 
 @pytest.mark.long
