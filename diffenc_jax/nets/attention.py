@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from diffenc_jax.nets.conv import Dense
 from diffenc_jax.nets.norms import GroupNorm
 
 ATTENTION_GROUPS = 32
@@ -23,9 +24,9 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
         normed = GroupNorm(ATTENTION_GROUPS, self.dtype, recompute=self.recompute, name="norm")(x).reshape(b, h * w, c)
-        query, key, value = (nn.Dense(c, dtype=self.dtype, name=name)(normed) for name in ("query", "key", "value"))
+        query, key, value = (Dense(c, dtype=self.dtype, name=name)(normed) for name in ("query", "key", "value"))
         mixed = attend(query, key, value)
-        out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="out")(mixed)
+        out = Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="out")(mixed)
         return x + out.reshape(x.shape)
 
 

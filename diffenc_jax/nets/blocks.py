@@ -10,11 +10,11 @@ from jax import checkpoint_policies as policies
 from jax.custom_derivatives import linear_call
 
 from diffenc_jax.nets.apart import apart, unknown
-from diffenc_jax.nets.conv import Conv
+from diffenc_jax.nets.conv import Conv, Dense
 from diffenc_jax.nets.dropout import dropout, masks
 from diffenc_jax.nets.norms import STATISTICS, GroupNorm
 
-PRODUCTS = ("custom_jvp_call", "dot_general")  # the first is `convolve`
+PRODUCTS = ("custom_jvp_call", "dot_general")  # the first are `convolve` and `multiply`
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
@@ -59,7 +59,7 @@ class ResnetBlock(nn.Module):
         h = dropout(h, self.dropout, drop)
         h = Conv(self.width, self.dtype, zeros, name="conv_1")(h)
         if x.shape[-1] != self.width:
-            x = nn.Dense(self.width, dtype=self.dtype, name="shortcut")(x)
+            x = Dense(self.width, dtype=self.dtype, name="shortcut")(x)
         return x + h
 
 

@@ -1,4 +1,4 @@
-"""The 3x3 convolutions of the U-Net, by whatever is fast on the platform."""
+"""The U-Net's convolutions of 3x3 pixels and of one, by whatever is fast on the platform."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,51 +27,81 @@ class Conv(nn.Module):
         return convolve(x, kernel) + bias
 
 
-@jax.custom_jvp
+Linear = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def gradient_on_cpu(by_kernel: Linear) -> Callable[[Linear], Linear]:
+    """Gives f(x, kernel), linear in each, by_kernel(x, ȳ) for its gradient by the kernel on a CPU; elsewhere JAX's."""
+
+    def decorate(f):
+        own = jax.custom_jvp(f)
+
+        def derivative(primals, tangents):
+            (x, kernel), (x_dot, kernel_dot) = primals, tangents
+            shape = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
+
+            def jaxs(x, y_bar):
+                return jax.linear_transpose(lambda kernel: f(x, kernel), shape)(y_bar)[0]
+
+            def gradient(x, y_bar):
+                return jax.lax.platform_dependent(x, y_bar, cpu=by_kernel, default=jaxs)
+
+            terms = [] if type(x_dot) is SymbolicZero else [own(x_dot, kernel)]
+            if type(kernel_dot) is not SymbolicZero:
+                terms.append(linear_call(f, gradient, x, kernel_dot))
+            return own(x, kernel), sum(terms)
+
+        own.defjvp(derivative, symbolic_zeros=True)
+        return own
+
+    return decorate
+
+
+def _by_pixel(x, y_bar):
+    x, y_bar = (a.reshape(-1, a.shape[-1]) for a in (x, y_bar))
+    return jax.lax.dot_general(x, y_bar, (((0,), (0,)), ((), ())))
+
+
+def _by_tap(x, y_bar):
+    """A row of taps at a time, in a loop, so that it is compiled once: of x moved by the row and ȳ by all columns."""
+    channels, nought = y_bar.shape[-1], jnp.zeros((), y_bar.dtype)
+    rows = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    # Side by side by padding and a sum: XLA makes of it one pass, and of a concatenation four.
+    widths = [((0, 0, 0), (0, 0, 0), (i - 1, 1 - i, 0), (i * channels, (2 - i) * channels, 0)) for i in range(3)]
+    columns = sum(jax.lax.pad(y_bar, nought, around) for around in widths)
+
+    def of_row(i):
+        return _by_pixel(jax.lax.dynamic_slice_in_dim(rows, i, x.shape[1], axis=1), columns)
+
+    return jax.lax.map(of_row, jnp.arange(3)).reshape(3, x.shape[-1], 3, channels).swapaxes(1, 2)
+
+
+@gradient_on_cpu(_by_tap)
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """[B, H, W, C] by [3, 3, C, D] -> [B, H, W, D], zeros around.
 
     The gradient by the kernel is Σ x(p + tap) ȳ(p) over the pixels p of all images. XLA's CPU compiler makes of it a
-    convolution by a window of a whole image, which takes twice the time of a product for each of the nine taps.
+    convolution by a window of a whole image, which takes two to four times as long as products do.
     """
     return _convolve(x, kernel)
+
+
+@gradient_on_cpu(_by_pixel)
+def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[..., C] by [C, D] -> [..., D].
+
+    The gradient by the kernel is Σ x(p) ȳ(p). JAX writes it with ȳ as the first factor, and XLA's CPU compiler then
+    makes ȳ a second time, column by column, from whatever it was computed from.
+    """
+    return x @ kernel
+
+
+Dense = partial(nn.Dense, dot_general=lambda x, kernel, *_, **__: multiply(x, kernel))
 
 
 def _convolve(x, kernel, precision=None):
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout, precision=precision)
-
-
-def _derivative(primals, tangents):
-    (x, kernel), (x_dot, kernel_dot) = primals, tangents
-    terms = [] if type(x_dot) is SymbolicZero else [convolve(x_dot, kernel)]
-    if type(kernel_dot) is not SymbolicZero:
-        terms.append(linear_call(_convolve, _by_kernel, x, kernel_dot))
-    return convolve(x, kernel), sum(terms)
-
-
-convolve.defjvp(_derivative, symbolic_zeros=True)
-
-
-def _by_kernel(x, y_bar):
-    return jax.lax.platform_dependent(x, y_bar, cpu=_as_products, default=_as_convolution)
-
-
-def _as_convolution(x, y_bar):
-    kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], y_bar.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda kernel: _convolve(x, kernel), kernel)(y_bar)[0]
-
-
-def _as_products(x, y_bar):
-    """In a loop, so that it is compiled once."""
-    channels = x.shape[-1]
-    padded, y_bar = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), y_bar.reshape(-1, y_bar.shape[-1])
-
-    def of_tap(tap):
-        seen = jax.lax.dynamic_slice(padded, (0, tap // 3, tap % 3, 0), x.shape).reshape(-1, channels)
-        return jax.lax.dot_general(seen, y_bar, (((0,), (0,)), ((), ())))
-
-    return jax.lax.map(of_tap, jnp.arange(9)).reshape(3, 3, channels, -1)
 
 
 class ImageConv(nn.Module):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from diffenc_jax.config import require
 from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
 from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock, block_drops
-from diffenc_jax.nets.conv import Conv, ImageConv
+from diffenc_jax.nets.conv import Conv, ImageConv, multiply
 from diffenc_jax.nets.dropout import check_rate
 from diffenc_jax.nets.embeddings import TimeEmbedding, check_width, fourier_features
 from diffenc_jax.nets.norms import GroupNorm
@@ -191,10 +191,11 @@ class Unpool(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
         h, kernel, bias = (a.astype(self.dtype) for a in (h, kernel, bias))
+        b, height, width, c = h.shape
         # A convolution meets its kernel's last row first.
-        pixels = jnp.einsum("bhwc,ijcd->bhiwjd", h, kernel[::-1, ::-1]) + bias
-        b, height, width, _ = h.shape
-        return pixels.reshape(b, 2 * height, 2 * width, self.width)
+        kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, -1)
+        pixels = multiply(h, kernel).reshape(b, height, width, 2, 2, self.width) + bias
+        return pixels.swapaxes(2, 3).reshape(b, 2 * height, 2 * width, self.width)
 
 
 def max_pool(h: jax.Array) -> jax.Array:
