@@ -7,6 +7,7 @@ Traces, compiles and runs the step on random images that lie on the device; no d
 line to FILE, --baseline prints the ratios to the last line of one. In a record,
 step_seconds is the median of --steps steps, each waited for, after a few others;
 peak_bytes is the most that the process held until then, on a CPU; elsewhere, that the device held;
+moved_bytes is by the count of the compiler, which takes the body of a loop once;
 flops_per_step is what the networks need, see `train.cost.count`, whatever is computed;
 matmul_share is the share of the machine's rate of products, see `matmul_flops_per_second`, at which they are.
 """
