@@ -40,11 +40,11 @@ def gradient_on_cpu(by_kernel: Linear) -> Callable[[Linear], Linear]:
             (x, kernel), (x_dot, kernel_dot) = primals, tangents
             shape = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
 
-            def jaxs(x, y_bar):
+            def transposed(x, y_bar):
                 return jax.linear_transpose(lambda kernel: f(x, kernel), shape)(y_bar)[0]
 
             def gradient(x, y_bar):
-                return jax.lax.platform_dependent(x, y_bar, cpu=by_kernel, default=jaxs)
+                return jax.lax.platform_dependent(x, y_bar, cpu=by_kernel, default=transposed)
 
             terms = [] if type(x_dot) is SymbolicZero else [own(x_dot, kernel)]
             if type(kernel_dot) is not SymbolicZero:
