@@ -26,6 +26,7 @@ from diffenc_jax import workdir as workdirs
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.evaluate import Evaluator
 from diffenc_jax.nets import attention, conv, embeddings, norms, unet
+from diffenc_jax.stats.uncertainty import mean_and_error
 from diffenc_jax.trained import Trained, open_trained
 
 
@@ -107,7 +108,8 @@ def main() -> None:
         for name, lowered in PARTS.items():
             with lowered():
                 excess = values(run, "bfloat16", arguments.passes) - exact
-            print(f"| {name} | {excess.mean():+.5f} ± {excess.std(ddof=1) / np.sqrt(len(excess)):.5f} |", flush=True)
+            mean, error = mean_and_error(excess)
+            print(f"| {name} | {mean:+.5f} ± {error:.5f} |", flush=True)
 
 
 if __name__ == "__main__":

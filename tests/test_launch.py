@@ -717,9 +717,11 @@ def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
     runs[gone].kill()
     _, error = runs[1 - gone].communicate(timeout=60)
     assert runs[1 - gone].returncode == 1
-    # JAX watches the coordinator from a thread of its own, and when that one is gone may end the process first.
-    lines = ["error: another process of this run is gone"] + ["likely indicates that another task died"] * (gone == 0)
-    assert any(line in error for line in lines), error
+    ours = "error: another process of this run is gone"
+    if gone == 0:  # the coordinator, which JAX watches from a thread of its own: its words may come after ours or first
+        assert ours in error or "likely indicates that another task died" in error
+    else:
+        assert ours in error.splitlines()[-1]
 
 
 @pytest.mark.long

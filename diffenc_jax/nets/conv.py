@@ -41,7 +41,7 @@ def gradient_on_cpu(by_kernel: Linear) -> Callable[[Linear], Linear]:
             shape = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
 
             def transposed(x, y_bar):
-                return jax.linear_transpose(lambda kernel: f(x, kernel), shape)(y_bar)[0]
+                return jax.linear_transpose(partial(f, x), shape)(y_bar)[0]
 
             def gradient(x, y_bar):
                 return jax.lax.platform_dependent(x, y_bar, cpu=by_kernel, default=transposed)
@@ -96,6 +96,7 @@ def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return x @ kernel
 
 
+# By `multiply`; a `precision` would have no effect.
 Dense = partial(nn.Dense, dot_general=lambda x, kernel, *_, **__: multiply(x, kernel))
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffenc_jax.data.baselines import counts_of
+from diffenc_jax.stats.uncertainty import mean_and_error
 
 CHUNK = 1000
 AXES = {"vertical": 1, "horizontal": 2, "channels": 3}
@@ -69,7 +70,7 @@ def _correlation(images: np.ndarray, mean: np.ndarray, axis: int) -> Correlation
         return Correlation(0.0, 0.0)
     r = a.mean() / scale
     linear = a / scale - r * (b / b.mean() + c / c.mean()) / 2
-    return Correlation(float(r), float(linear.std(ddof=1) / math.sqrt(len(images))))
+    return Correlation(float(r), float(mean_and_error(linear)[1]))
 
 
 def _rms(a: np.ndarray, b: np.ndarray) -> float:
