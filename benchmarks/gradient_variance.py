@@ -1,10 +1,8 @@
-"""What the options of a training step do to the variance of its gradient, for trained runs.
+"""Effect of two options of a training step on the variance of its gradient, for trained runs.
 
-python benchmarks/gradient_variance.py WORKDIR... [--batches=200]
-
-For each run's newest parameters and training batches, as its configuration has them: the trace of the gradient's
-covariance over batches, times and noise, without dropout, relative to that of the published recipe, uniform times and
-all end points. Two standard errors are of the ratio, over batches that both see.
+Uses each run's newest parameters and the training batches of its configuration. The variance is the trace of the
+gradient's covariance over batches, times and noise, without dropout, relative to that of the published recipe: uniform
+times and all end points. The given error is two standard errors of the ratio, over batches that both recipes see.
 """
 
 import argparse
@@ -15,17 +13,19 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
+import records
 
-from diffenc_jax import workdir as workdirs
-from diffenc_jax.model import Model
-from diffenc_jax.streams import stream
-from diffenc_jax.train.batches import Batches
-from diffenc_jax.train.draws import draw
+from diffenc_jax.commands.arguments import positive
+from diffenc_jax.core.streams import stream, uniform
+from diffenc_jax.diffusion.times import antithetic
+from diffenc_jax.model import Model, Params
+from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.runs.trained import Trained, open_trained
+from diffenc_jax.train.draws import Draw, every_kth
 from diffenc_jax.train.gradients import gradient
-from diffenc_jax.train.times import LossByTime
-from diffenc_jax.trained import Trained, open_trained
+from diffenc_jax.train.loss_history import LossByTime
 
+EXAMPLE = "python benchmarks/gradient_variance.py runs/digits-diffenc-seed0 --batches=100"
 RECIPES = {
     "uniform times, all end points": (False, 1),
     "uniform times, end points of one in 8": (False, 8),
@@ -34,52 +34,61 @@ RECIPES = {
 }
 
 
-def look(model: Model, params, losses: LossByTime, pixels: jax.Array, key: jax.Array, by_loss: bool, ends_every: int):
-    """The gradient, flat, and `losses` with what was seen."""
-    k = math.gcd(ends_every, len(pixels))
-    first = jax.random.randint(jax.random.fold_in(key, 1), (), 0, k)
-    drawn = draw(model, pixels, losses if by_loss else None, *jax.random.split(key), first, k)
-    looked, grads = gradient(model, params, drawn, None, parts=1, devices=1)
-    flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
-    return flat, losses.plus(looked.t, looked.terms.diffusion)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("--batches", type=positive, default=200, help="number of batches")
 
 
-def squared_deviations(run: Trained, batches: int) -> dict[str, np.ndarray]:
-    """By recipe: ‖g - E g‖² of each batch's gradient g, [batches]."""
-    batch = Batches(run.dataset.splits["train"], run.config, run.mesh)
-    keys = jax.random.split(stream(0, "gradient variance"), batches)
-    losses, found = LossByTime.empty(), {}
-    for name, (by_loss, ends_every) in RECIPES.items():
-        look_at = jax.jit(partial(look, run.model, by_loss=by_loss, ends_every=ends_every))
-        gradients = []
-        for number, key in enumerate(keys):
-            flat, seen = look_at(run.params, losses, batch(number), key)
-            gradients.append(np.asarray(flat, np.float64))
-            losses = losses if by_loss else seen  # the table is that of uniform times
-        gradients = np.stack(gradients)
-        found[name] = np.sum((gradients - gradients.mean(axis=0)) ** 2, axis=1) * batches / (batches - 1)
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("workdirs", nargs="+", type=Path)
-    parser.add_argument("--batches", type=int, default=200)
-    arguments = parser.parse_args()
-    logging.set_verbosity(logging.ERROR)
+def run(arguments: argparse.Namespace) -> None:
     for workdir in arguments.workdirs:
-        run = open_trained(workdirs.configuration(workdir), workdir, fitting=True)
-        found = squared_deviations(run, arguments.batches)
+        trained = open_trained(workdir, needs_training_images=True)
+        config, found = trained.config, squared_deviations(trained, arguments.batches)
         published = next(iter(found.values()))
-        size = run.config.train.batch_size
-        print(
-            f"\n{run.config.name}:{run.config.arm}, step {run.step}, batch {size}\n\n| | relative variance |\n|---|---|"
-        )
+        print(f"\n{config.name}:{config.arm}, step {trained.step}, batch {config.train.batch_size}\n")
+        print("| | relative variance |\n|---|---|")
         for name, values in found.items():
             ratio = values.mean() / published.mean()
             error = np.std(values - ratio * published, ddof=1) / np.sqrt(len(values)) / published.mean()
             print(f"| {name} | {ratio:.3f} ± {2 * error:.3f} |")
 
 
+def flat_gradient(
+    model: Model,
+    params: Params,
+    losses: LossByTime,
+    pixels: jax.Array,
+    key: jax.Array,
+    recipe: tuple[bool, int] = (False, 1),
+) -> tuple[jax.Array, LossByTime]:
+    """The gradient as one vector, and `losses` with the diffusion terms of this batch."""
+    by_loss, ends_every = recipe
+    k = math.gcd(ends_every, len(pixels))
+    time_key, noise_key, first_key = jax.random.split(key, 3)
+    s = antithetic(uniform(time_key), len(pixels))
+    t, weight = losses.density().at(s) if by_loss else (s, jnp.ones_like(s))
+    endpoints = every_kth(pixels, k, first=jax.random.randint(first_key, (), 0, k))
+    draw = Draw(pixels, model.draw_noise(noise_key, t, len(pixels) // k), weight, None, endpoints)
+    outputs, grads = gradient(model, params, draw)
+    flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
+    return flat, losses.plus(outputs.t, outputs.terms.diffusion)
+
+
+def squared_deviations(trained: Trained, batches: int) -> dict[str, np.ndarray]:
+    """‖g - E g‖² of the gradient g of each batch, [batches], by recipe."""
+    batch = Batches(trained.dataset.splits["train"], trained.config, trained.mesh)
+    keys = jax.random.split(stream(0, "gradient variance"), batches)
+    losses, found = LossByTime.empty(), {}
+    for name, recipe in RECIPES.items():
+        compute = jax.jit(partial(flat_gradient, trained.model, recipe=recipe))
+        gradients = []
+        for number, key in enumerate(keys):
+            flat, seen = compute(trained.params, losses, batch(number), key)
+            gradients.append(np.asarray(flat, np.float64))
+            losses = losses if recipe[0] else seen  # the density follows the losses at uniform times
+        gradients = np.stack(gradients)
+        found[name] = np.sum((gradients - gradients.mean(axis=0)) ** 2, axis=1) * batches / (batches - 1)
+    return found
+
+
 if __name__ == "__main__":
-    main()
+    records.run_script(huge_pages=True)

@@ -1,16 +1,14 @@
-"""What a batch costs in training's forward pass, in evaluation and in a step of sampling, as one line of JSON.
+"""Time of a batch in training's forward pass, in evaluation and in a step of sampling, as one line of JSON.
 
-python benchmarks/inference.py --config=configs/digits.py[:arm] [--looks=10] [--json=FILE] [--baseline=FILE]
-    [--config.key=value ...]
-
-On one device, with fresh parameters and random images, train.batch_size of them in all three, at uniform times. The
-medians of --looks looks, which are taken in turn:
-forward_seconds is the loss of training, with dropout and all end points, without its gradient;
-evaluation_seconds a batch and pass of the configured estimator, the bound unless it is given;
-sampling_seconds one of sample.depth steps, which call the score network alone.
-*_programs counts what was compiled for each, programs_later what was compiled after the first look.
+Runs on one device, with fresh parameters and train.batch_size random images in all three, at uniform times. In the
+record, medians over --repeats repeats, which take turns:
+forward_seconds is the training loss, with dropout and all end points, without its gradient;
+evaluation_seconds is one batch and pass of the configured estimator;
+sampling_seconds is one of sample.depth steps, which call only the score network.
+*_programs is the number of compiled programs of each; programs_later counts those compiled after the first call.
 """
 
+import argparse
 import dataclasses
 import time
 from collections.abc import Callable
@@ -18,109 +16,110 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import records
-from absl import app, flags, logging
-from ml_collections import ConfigDict
 
-from diffenc_jax import cli, memory
-from diffenc_jax.config import with_changes
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
+from diffenc_jax.config import Config
 from diffenc_jax.data.dataset import Dataset, image_shape
-from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.errors import InputError
-from diffenc_jax.evaluate import Evaluator
-from diffenc_jax.model import ImageSpec, Model, build
-from diffenc_jax.sampling.config import SampleConfig
-from diffenc_jax.sampling.draw import noise
-from diffenc_jax.sampling.samplers import advance
-from diffenc_jax.train import sharding
+from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.losses import bound
+from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.model import ImageSpec, Model, Params, build
+from diffenc_jax.parallel.mesh import check_batch, make_mesh, to_devices
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.sampling.samplers import first_noise, step_noise
 
-LOOKS = flags.DEFINE_integer("looks", 10, "How often each is timed.", lower_bound=1)
+EXAMPLE = "python benchmarks/inference.py --config=configs/digits.py:vdm --repeats=20"
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
-Look = Callable[[int], jax.Array]  # number of the look -> something to wait for
+Task = Callable[[int], jax.Array]  # number of the repeat -> arrays to wait for
 
 
-def looks(config: ConfigDict) -> dict[str, Look]:
-    """By name, of the flags' `config`; raises InputError where it makes none of them."""
-    size = config.train.batch_size
-    config = with_changes(config, {"eval.time_sampling": "uniform", "eval.batch_size": size, "sample.num": size})
-    levels, mesh = config.data.levels, sharding.make_mesh(1, jax.devices()[:1])
-    sharding.check_batch(mesh, size, "train.batch_size")
-    images = np.random.default_rng(0).integers(levels, size=(size, *image_shape(config)), dtype=np.uint8)
-    model = build(config, ImageSpec(images.shape[1:], levels))
-    dataset = Dataset("random", "1", levels, dict.fromkeys(("train", config.eval.split), images))
-    evaluator, settings = Evaluator(model, config, dataset, mesh), SampleConfig.of(config)
-    params, pixels = jax.jit(model.init)(jax.random.key(0)), sharding.to_devices(mesh, images)
-    return {
-        "forward": forward(model, params, pixels),
-        "evaluation": evaluation(evaluator, params, pixels),
-        "sampling": sampling(model, params, settings),
-    }
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", type=positive, default=10, help="number of timings of each task")
+    records.add_record_arguments(parser)
+    add_config(parser)
 
 
-def forward(model: Model, params, pixels: jax.Array) -> Look:
-    @jax.jit
-    def loss(params, pixels, key):
-        keys = jax.random.split(key, 3)
-        noise = model.draw_noise(keys[0], antithetic(jax.random.uniform(keys[1]), len(pixels)))
-        return model.terms(params, pixels, noise, keys[2]).total.mean()
-
-    return lambda number: loss(params, pixels, jax.random.key(number))
-
-
-def evaluation(evaluator: Evaluator, params, pixels: jax.Array) -> Look:
-    estimator, indices = evaluator.estimator, jax.numpy.arange(len(pixels))
-    tables = estimator.tables(params)
-
-    def look(number):
-        with jax.default_matmul_precision(evaluator.precision):
-            return estimator.estimate(params, tables, pixels, indices, number)
-
-    return look
-
-
-def sampling(model: Model, params, settings: SampleConfig) -> Look:
-    steps = model.steps(params, dataclasses.replace(model.loss, depth=settings.depth))
-
-    @jax.jit
-    def draw(params, steps, key):
-        keys = jax.random.split(key, settings.num)
-        return advance(model, params, steps, keys, noise(model, keys), 0, settings.depth)
-
-    return lambda number: draw(params, steps, jax.random.key(number))
-
-
-def main(_: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
-    before, config = records.earlier(), cli.CONFIG.value
+def run(arguments: argparse.Namespace) -> None:
+    before, config = records.earlier(arguments), load_arguments_config(arguments)
     compiled, record = [], {"benchmark": "inference", "config": config.name, "arm": config.arm}
     record |= {"batch_size": config.train.batch_size, "dtype": config.model.dtype, "depth": config.sample.depth}
-    try:
-        named = looks(config)
-    except InputError as error:
-        cli.fail(str(error))
+    named = tasks(config)
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: compiled.append(seconds) if event == COMPILED else None
     )
-    for name, look in named.items():
+    for name, task in named.items():
         compiled.clear()
-        jax.block_until_ready(look(0))
+        jax.block_until_ready(task(0))
         record |= {f"{name}_programs": len(compiled), f"{name}_compile_seconds": sum(compiled)}
     compiled.clear()
     seconds = {name: [] for name in named}
-    for number in range(1, LOOKS.value + 1):
-        for name, look in named.items():
+    for number in range(1, arguments.repeats + 1):
+        for name, task in named.items():
             start = time.perf_counter()
-            jax.block_until_ready(look(number))
+            jax.block_until_ready(task(number))
             seconds[name].append(time.perf_counter() - start)
     seconds["sampling"] = np.divide(seconds["sampling"], config.sample.depth)
     for name, values in seconds.items():
         record |= records.spread(f"{name}_seconds", values)
     for name in ("evaluation", "sampling"):
         record[f"{name}_share"] = record[f"{name}_seconds"] / record["forward_seconds"]
-    record |= {"looks": LOOKS.value, "programs_later": len(compiled)} | records.machine()
-    records.finish(record, before)
+    record |= {"repeats": arguments.repeats, "programs_later": len(compiled)} | records.machine()
+    records.finish(record, before, arguments)
+
+
+def tasks(config: Config) -> dict[str, Task]:
+    """The three tasks by name; raises InputError if the configuration allows none of them."""
+    size, levels = config.train.batch_size, config.data.pixel_levels
+    config = config.replace({"eval.time_sampling": "uniform", "eval.batch_size": size, "sample.num": size})
+    mesh = make_mesh(1, jax.devices()[:1])
+    check_batch(mesh, size, "train.batch_size")
+    images = np.random.default_rng(0).integers(levels, size=(size, *image_shape(config.data)), dtype=np.uint8)
+    model = build(config, ImageSpec(images.shape[1:], levels))
+    dataset = Dataset("random", "1", levels, dict.fromkeys(("train", config.eval.split), images))
+    experiment = Experiment(config, dataset, mesh, model)
+    params, pixels = jax.jit(model.init)(jax.random.key(0)), to_devices(mesh, images)
+    return {
+        "forward": forward(model, params, pixels),
+        "evaluation": evaluation(experiment, params, pixels),
+        "sampling": sampling(experiment, params),
+    }
+
+
+def forward(model: Model, params: Params, pixels: jax.Array) -> Task:
+    @jax.jit
+    def loss(params, pixels, key):
+        noise_key, dropout_key = jax.random.split(key)
+        steps = None if model.loss.depth is None else model.steps(params, model.loss)
+        return bound(model.bind(params, dropout_key), pixels, noise_key, steps).total.mean()
+
+    return lambda number: loss(params, pixels, jax.random.key(number))
+
+
+def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Task:
+    estimator, indices = Evaluator(experiment).estimator, jax.numpy.arange(len(pixels))
+    tables = estimator.tables(params)
+    precision = "highest" if experiment.config.eval.dtype == "float32" else None
+
+    def task(number):
+        with jax.default_matmul_precision(precision):
+            return estimator.estimate(params, tables, pixels, indices, number)
+
+    return task
+
+
+def sampling(experiment: Experiment, params: Params) -> Task:
+    model, sample = experiment.model, experiment.config.sample
+    steps = model.steps(params, dataclasses.replace(model.loss, depth=sample.depth))
+
+    @jax.jit
+    def draw(params, steps, key):
+        keys = jax.random.split(key, sample.num)
+        shape = model.spec.shape
+        return ancestral(model.bind(params), steps, first_noise(keys, shape), step_noise(keys, shape))
+
+    return lambda number: draw(params, steps, jax.random.key(number))
 
 
 if __name__ == "__main__":
-    memory.prepare()
-    app.run(main, flags_parser=cli.parse)
+    records.run_script(huge_pages=True)

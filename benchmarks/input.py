@@ -1,59 +1,55 @@
-"""How fast training batches come, as one line of JSON.
+"""Rate of training batches, as one line of JSON.
 
-python benchmarks/input.py [--config=configs/digits.py] [--batches=400] [--json=FILE] [--baseline=FILE]
-    [--config.key=value ...]
-
-Times the batches that a run of `--config` trains on, from the order of its images to arrays on the devices. The images
-are random, 50,000 of the configuration's shape in memory, so no data set is needed. images_per_second is the median of
-five looks; the steps that consume them are timed by benchmarks/train_step.py.
+Times the batches that a run of --config trains on, from the order of its images to arrays on the devices. The images
+are random: 50,000 of the configuration's shape in memory, so no data set is needed. images_per_second is the median of
+five repeats. benchmarks/train_step.py times the steps that consume the batches.
 """
 
+import argparse
 import time
 
 import jax
 import numpy as np
 import records
-from absl import app, flags, logging
 
-from diffenc_jax import cli
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.data.dataset import image_shape
-from diffenc_jax.errors import InputError
-from diffenc_jax.train import sharding
-from diffenc_jax.train.batches import Batches
+from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.mesh import check_batch, make_mesh
 
-BATCHES = flags.DEFINE_integer("batches", 400, "How many batches a look takes.", lower_bound=1)
-IMAGES, LOOKS = 50_000, 5
+EXAMPLE = "python benchmarks/input.py --config=configs/digits.py --json=records.jsonl"
+IMAGES, REPEATS = 50_000, 5
 
 
-def main(_: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
-    before, config = records.earlier(), cli.CONFIG.value
-    try:
-        mesh = sharding.make_mesh(config.mesh.fsdp)
-        sharding.check_batch(mesh, config.train.batch_size, "train.batch_size")
-        shape = image_shape(config)
-        images = np.random.default_rng(0).integers(config.data.levels, size=(IMAGES, *shape), dtype=np.uint8)
-        batch = Batches(images, config, mesh)
-    except InputError as error:
-        cli.fail(str(error))
-    rates = []
-    for look in range(LOOKS):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batches", type=positive, default=400, help="number of batches per repeat")
+    records.add_record_arguments(parser)
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    before, config = records.earlier(arguments), load_arguments_config(arguments)
+    mesh, shape, count = make_mesh(config.mesh.fsdp), image_shape(config.data), arguments.batches
+    check_batch(mesh, config.train.batch_size, "train.batch_size")
+    images = np.random.default_rng(0).integers(config.data.pixel_levels, size=(IMAGES, *shape), dtype=np.uint8)
+    batches, rates = Batches(images, config, mesh), []
+    for repeat in range(REPEATS):
         start = time.perf_counter()
-        for step in range(look * BATCHES.value, (look + 1) * BATCHES.value):
-            last = batch(step)
+        for step in range(repeat * count, (repeat + 1) * count):
+            last = batches(step)
         jax.block_until_ready(last)
-        rates.append(BATCHES.value * config.train.batch_size / (time.perf_counter() - start))
+        rates.append(count * config.train.batch_size / (time.perf_counter() - start))
     record = {
         "benchmark": "input",
         "config": config.name,
         "shape": shape,
         "batch_size": config.train.batch_size,
         **records.spread("images_per_second", rates),
-        "batches": BATCHES.value,
+        "batches": count,
         **records.machine(),
     }
-    records.finish(record, before)
+    records.finish(record, before, arguments)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=cli.parse)
+    records.run_script()

@@ -1,14 +1,13 @@
-"""What bfloat16 does to the likelihood of trained runs, and what it would do to the parts that stay float32.
-
-python benchmarks/precision.py WORKDIR... [--passes=8]
+"""Effect of bfloat16 on the likelihood of trained runs, and of rounding the parts that stay float32.
 
 Evaluates each run in float32, in bfloat16 as `eval.dtype` does, and in bfloat16 with one more part rounded to it. Times
-are uniform, so that all see the same noise. Prints the differences to float32 in bits/dim, with the standard error of
-their mean over images.
+are uniform, so that all evaluations share their noise. Prints the differences to float32 in bits/dim, with the standard
+error of their mean over images.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,39 +18,74 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
+import records
 from flax import linen as nn
 
-from diffenc_jax import workdir as workdirs
-from diffenc_jax.diffusion.losses import Terms
-from diffenc_jax.evaluate import Evaluator
+from diffenc_jax.commands.arguments import positive
+from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.nets import attention, conv, embeddings, norms, unet
+from diffenc_jax.runs.records import read_evaluation, record_paths
+from diffenc_jax.runs.trained import Trained, open_trained
+from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.stats.uncertainty import mean_and_error
-from diffenc_jax.trained import Trained, open_trained
+
+EXAMPLE = "python benchmarks/precision.py runs/digits-diffenc-seed0 --passes=16"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("--passes", type=positive, default=8, help="passes over the images")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    for workdir in arguments.workdirs:
+        trained = open_trained(workdir)
+        exact = bits(trained, "float32", arguments.passes)
+        config = trained.config
+        print(f"\n{config.name}:{config.arm}, step {trained.step}, float32: {exact.mean():.4f} bits/dim\n")
+        print("| rounded as well | difference, bits/dim |\n|---|---|")
+        for name, lowered in PARTS.items():
+            with lowered():
+                excess = bits(trained, "bfloat16", arguments.passes) - exact
+            mean, error = mean_and_error(excess)
+            print(f"| {name} | {mean:+.5f} ± {error:.5f} |", flush=True)
+
+
+def bits(trained: Trained, dtype: str, passes: int) -> np.ndarray:
+    """Bits/dim [images], the mean over passes."""
+    changes = {"eval.dtype": dtype, "eval.passes": passes, "eval.time_sampling": "uniform", "eval.estimator": "bound"}
+    config = trained.config.replace(changes)
+    with tempfile.TemporaryDirectory() as folder:
+        write_config(Path(folder), config)
+        Evaluator(dataclasses.replace(trained, config=config)).record(trained.params, trained.step, Path(folder))
+        (path,) = record_paths(Path(folder))
+        return read_evaluation(path).bits.mean(axis=0)
 
 
 def rounded(x: jax.Array) -> jax.Array:
-    """To bfloat16 and back."""
+    """x, rounded to bfloat16."""
     return x.astype(jnp.bfloat16).astype(jnp.float32)
 
 
 def time_features(time: jax.Array, width: int, of=embeddings.sinusoids) -> jax.Array:
-    """With t' in bfloat16, exact from there on."""
+    """Sinusoids of t' in bfloat16; all else is exact."""
     return of(rounded(time), width)
 
 
-def fourier_features(z: jax.Array, cycles: tuple[float, ...], of=embeddings.fourier_features) -> jax.Array:
-    """With z in bfloat16, exact from there on."""
-    return of(rounded(z), cycles)
+def fourier_features(
+    z: jax.Array, bins: tuple[float, ...], pixel_levels: int, of=embeddings.fourier_features
+) -> jax.Array:
+    """Fourier features of z in bfloat16; all else is exact."""
+    return of(rounded(z), bins, pixel_levels)
 
 
 def scores(query: jax.Array, key: jax.Array, of=attention._scores) -> jax.Array:
-    """Of attention, in bfloat16."""
+    """Attention scores in bfloat16."""
     return rounded(of(query, key))
 
 
 def group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, dtype, swish: bool, _) -> jax.Array:
-    """With statistics in the dtype of the input."""
+    """Group norm with statistics in the dtype of the input."""
     norm = nn.GroupNorm(groups, epsilon=norms.EPSILON, dtype=dtype, force_float32_reductions=False)
     y = norm.apply({"params": {"scale": scale, "bias": bias}}, x)
     return nn.swish(y) if swish else y
@@ -59,7 +93,7 @@ def group_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, dty
 
 @contextmanager
 def output_layer() -> Iterator[None]:
-    """With its input and output in bfloat16."""
+    """Output layer with its input and output in bfloat16."""
 
     def call(next_call, args, kwargs, context):
         if isinstance(context.module, conv.ImageConv):
@@ -70,7 +104,7 @@ def output_layer() -> Iterator[None]:
         yield
 
 
-# By what is rounded besides what `eval.dtype=bfloat16` rounds.
+# Parts that are rounded in addition to those that `eval.dtype=bfloat16` rounds.
 PARTS = {
     "nothing more": contextlib.nullcontext,
     "the time t'": partial(mock.patch.object, embeddings, "sinusoids", time_features),
@@ -81,36 +115,5 @@ PARTS = {
 }
 
 
-def values(run: Trained, dtype: str, passes: int) -> np.ndarray:
-    """Bits/dim [images], the mean of the passes."""
-    config = run.config.copy_and_resolve_references()
-    config.eval.update(dict(dtype=dtype, passes=passes, time_sampling="uniform", estimator="bound"))
-    with tempfile.TemporaryDirectory() as folder:
-        workdirs.claim(Path(folder), config)
-        Evaluator(run.model, config, run.dataset, run.mesh).record(run.params, run.step, Path(folder))
-        (path,) = Path(folder).glob("eval/*.npz")
-        with np.load(path) as archive:
-            nats = sum(archive[name] for name in Terms._fields)
-    return nats.mean(axis=0) / (run.model.spec.dims * np.log(2))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("workdirs", nargs="+", type=Path)
-    parser.add_argument("--passes", type=int, default=8)
-    arguments = parser.parse_args()
-    logging.set_verbosity(logging.ERROR)
-    for workdir in arguments.workdirs:
-        run = open_trained(workdirs.configuration(workdir), workdir, fitting=False)
-        exact = values(run, "float32", arguments.passes)
-        print(f"\n{run.config.name}:{run.config.arm}, step {run.step}, float32: {exact.mean():.4f} bits/dim\n")
-        print("| rounded besides | difference, bits/dim |\n|---|---|")
-        for name, lowered in PARTS.items():
-            with lowered():
-                excess = values(run, "bfloat16", arguments.passes) - exact
-            mean, error = mean_and_error(excess)
-            print(f"| {name} | {mean:+.5f} ± {error:.5f} |", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    records.run_script(huge_pages=True)

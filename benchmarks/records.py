@@ -1,22 +1,47 @@
-"""What the timing benchmarks share: a record as one line of JSON, and its ratios to an earlier one."""
+"""Records of the timing benchmarks: one line of JSON each, and ratios to an earlier record."""
 
+import argparse
 import json
 import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-from absl import flags
 
-from diffenc_jax import cli, environment
-from diffenc_jax.errors import InputError
+from diffenc_jax.__main__ import execute
+from diffenc_jax.commands.arguments import writable_file
+from diffenc_jax.core.errors import InputError
 
-JSON = flags.DEFINE_string("json", None, "File to append the record to, as one line.")
-BASELINE = flags.DEFINE_string("baseline", None, "File of such lines; ratios to the last one are printed.")
-# How the names of what is compared end.
+# Endings of the names that are compared.
 COMPARED = ("_seconds", "_bytes", "_per_second", "_per_step", "_share")
+
+
+def run_script(huge_pages: bool = False) -> NoReturn:
+    """Run the script that was started as a command, see `diffenc_jax.__main__`, and exit."""
+    sys.exit(execute(sys.modules["__main__"], f"python {sys.argv[0]}", sys.argv[1:], huge_pages))
+
+
+def add_record_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --json and --baseline."""
+    parser.add_argument("--json", metavar="FILE", help="file to append the record to")
+    parser.add_argument("--baseline", metavar="FILE", help="file of records; prints the ratios to its last one")
+
+
+def earlier(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The record of --baseline, empty without one; call it before the measurement.
+
+    Raises:
+      InputError: --baseline holds no record, or --json cannot be written.
+    """
+    writable_file("json", arguments.json)
+    if arguments.baseline is None:
+        return {}
+    try:
+        return json.loads(Path(arguments.baseline).read_text().splitlines()[-1])
+    except (OSError, IndexError, ValueError) as error:
+        raise InputError(f"--baseline={arguments.baseline} has no record: {error}") from error
 
 
 def spread(name: str, values: list[float]) -> dict[str, Any]:
@@ -26,35 +51,27 @@ def spread(name: str, values: list[float]) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, the cores that this process may use, devices and software."""
+    """Processor, number of available cores, devices and software."""
+    from diffenc_jax.core import versions
+
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "device": environment.device(),
-        "software": environment.software(),
+        "device": versions.device(),
+        "software": versions.software(),
     }
 
 
-def earlier() -> dict[str, Any] | None:
-    """The record to compare with, read before anything is measured; bad files end the process in one line."""
-    try:
-        cli.writable_file("json", JSON.value)
-        return json.loads(Path(BASELINE.value).read_text().splitlines()[-1]) if BASELINE.value else None
-    except (InputError, OSError, IndexError, ValueError) as error:
-        cli.fail(f"--baseline={BASELINE.value} has no record: {error}" if BASELINE.value else str(error))
-
-
-def finish(record: dict[str, Any], before: dict[str, Any] | None) -> None:
-    """Prints `record`, appends it to --json, and prints, on standard error, its ratios to `before`."""
+def finish(record: dict[str, Any], before: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Print `record`, append it to --json, and print its ratios to `before` on standard error."""
     line = json.dumps(record)
     print(line)
-    if JSON.value:
-        with Path(JSON.value).open("a") as file:
+    if arguments.json:
+        with Path(arguments.json).open("a") as file:
             file.write(line + "\n")
-    for name in () if before is None else record:
+    for name, value in record.items():
         if name.endswith(COMPARED) and before.get(name):
-            print(
-                f"{name}: {record[name]:.4g} / {before[name]:.4g} = {record[name] / before[name]:.3f}", file=sys.stderr
-            )
+            print(f"{name}: {value:.4g} / {before[name]:.4g} = {value / before[name]:.3f}", file=sys.stderr)

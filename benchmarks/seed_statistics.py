@@ -1,9 +1,9 @@
-"""How often the statistics over seeds are right, in simulated experiments; prints the tables of RESULTS.md.
+"""Error rates of the statistics over seeds in simulated experiments; prints the tables of RESULTS.md.
 
 python benchmarks/seed_statistics.py [--experiments=20000]
 
-Two arms without a difference: what a seed does to both has variance 1 where the arms share their seeds and 0 where
-they have seeds of their own, and what it does to one has variance 1. Everything is normal but where it says skewed.
+The two arms do not differ. The effect of a seed that is common to both arms has variance 1 for shared seeds and 0 for
+separate seeds; the effect on a single arm has variance 1. All distributions are normal, except those labelled skewed.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 
 from diffenc_jax import stats
-from diffenc_jax.commands import positive
+from diffenc_jax.commands.arguments import positive
 
 SEEDS = (3, 5, 8)
 ALPHA = 0.05
@@ -33,7 +33,7 @@ def false_positives(rng, experiments):
     """Rows (test, its rates of rejection in percent, two-sided / lower / higher, by number of seeds)."""
     cases = {
         "paired t, shared seeds": (stats.paired_t, 1, (1, 1)),
-        "Welch t, seeds of their own": (stats.welch_t, 0, (1, 1)),
+        "Welch t, separate seeds": (stats.welch_t, 0, (1, 1)),
         "Welch t, deviations 1 and 3": (stats.welch_t, 0, (1, 3)),
         "Welch t, shared seeds": (stats.welch_t, 1, (1, 1)),
         "exact sign-flip, shared seeds": (stats.sign_flip, 1, (1, 1)),
@@ -47,7 +47,7 @@ def false_positives(rng, experiments):
 
 
 def family_wise(rng, experiments):
-    """Rates, in percent, at which four arms against one reference give any false positive: plain, and by Holm."""
+    """Rates in percent of any false positive among four arms against one reference: plain, and by Holm."""
     reference = rng.normal(size=(experiments, 5))
     p = np.stack([stats.paired_t(rng.normal(size=reference.shape), reference).p_two_sided for _ in range(4)], axis=-1)
     return (100 * np.mean(np.any(values <= ALPHA, axis=-1)) for values in (p, stats.holm(p)))
@@ -60,7 +60,7 @@ def coverage(rng, experiments):
         for seeds in SEEDS:
             held = []
             for values in draw(rng, (experiments, seeds)):
-                # Two images alike, since only the seeds are asked about.
+                # Two equal images, since only the seeds matter here.
                 resampled = stats.bootstrap(np.repeat(values[:, None], 2, axis=1), resamples=4000).seeds
                 held.append([low < 0 < high for low, high in (stats.mean_of(values).interval, resampled)])
             cells.append(" / ".join(f"{share:.1f}" for share in 100 * np.mean(held, axis=0)))
@@ -72,9 +72,9 @@ def power_met(rng, experiments):
     for design, test in (("paired", stats.paired_t), ("welch", stats.welch_t)):
         cells = []
         for seeds in SEEDS:
-            difference = stats.detectable_difference(1, seeds, power=0.8, design=design)
+            difference = stats.Design(design).detectable_difference(1, seeds, power=0.8)
             a, b = rng.normal(size=(2, experiments, seeds))
-            b = 0 * b if design == "paired" else b  # a paired deviation is that of the differences
+            b = 0 * b if design == "paired" else b  # the deviation of a paired design is that of the differences
             cells.append(f"{100 * np.mean(test(a + difference, b).p_two_sided <= ALPHA):.1f}")
         yield design, cells
 
@@ -95,7 +95,7 @@ def main():
     plain, corrected = family_wise(rng, experiments)
     print(f"\nAny of four comparisons with one reference, 5 seeds: {plain:.1f} %; corrected by Holm: {corrected:.1f} %")
     show("Power at the detectable difference for 80 %, in percent", power_met(rng, experiments))
-    few = max(experiments // 10, 1)  # these are not made all at once
+    few = max(experiments // 10, 1)  # the bootstrap handles one experiment at a time
     show(f"Coverage of 95 % intervals over seeds, in percent: Student's / bootstrap ({few:,})", coverage(rng, few))
 
 

@@ -1,13 +1,11 @@
-"""How long a run takes to reach its first step, from nothing and resumed, as one line of JSON.
-
-python benchmarks/start.py --config=configs/digits.py [--looks=3] [--json=FILE] [--baseline=FILE]
-    [--config.key=value ...]
+"""Time from the start of a run to its first step, from nothing and resumed, as one line of JSON.
 
 Starts `python -m diffenc_jax.main` in an empty folder, waits for the first step in its metrics, stops it by a signal
-and starts it again: cold_seconds and resumed_seconds, the medians of --looks such pairs. import_seconds is that of
-`import diffenc_jax`, the interpreter's own start included.
+and starts it again: cold_seconds and resumed_seconds, the medians of --repeats such pairs. import_seconds is the time
+of `import diffenc_jax`, the start of the interpreter included.
 """
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -17,56 +15,29 @@ from pathlib import Path
 
 import numpy as np
 import records
-from absl import app, flags, logging
 
-from diffenc_jax import cli
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
+from diffenc_jax.core.errors import RunError
 
-LOOKS = flags.DEFINE_integer("looks", 3, "How often everything is timed.", lower_bound=1)
+EXAMPLE = "python benchmarks/start.py --config=configs/digits.py --repeats=5"
 POLL_SECONDS = 0.01
-OWN_FLAGS = ("--looks", "--json", "--baseline")
 
 
-def import_seconds() -> float:
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import diffenc_jax"], check=True)
-    return time.perf_counter() - start
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", type=positive, default=3, help="number of timings")
+    records.add_record_arguments(parser)
+    add_config(parser)
 
 
-def first_step_seconds(arguments: list[str], folder: Path) -> float:
-    """Of a run in `folder`; it is stopped after that, and goes on from there when called again."""
-    metrics = folder / "run" / "metrics.jsonl"
-    before = metrics.stat().st_size if metrics.exists() else 0
-    command = [
-        sys.executable,
-        "-m",
-        "diffenc_jax.main",
-        *arguments,
-        f"--workdir={folder}/run",
-        "--config.log.every_steps=1",
-    ]
-    start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        run = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        while run.poll() is None and (not metrics.exists() or metrics.stat().st_size <= before):
-            time.sleep(POLL_SECONDS)
-        seconds = time.perf_counter() - start
-        run.send_signal(signal.SIGTERM)
-        if run.wait() != 128 + signal.SIGTERM:
-            output.seek(0)
-            cli.fail(f"the run did not stop by the signal: {output.read().strip()[-300:]}")
-    return seconds
-
-
-def main(_: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
-    before, config = records.earlier(), cli.CONFIG.value
-    arguments = [arg for arg in sys.argv[1:] if not arg.startswith(OWN_FLAGS)]
+def run(arguments: argparse.Namespace) -> None:
+    before, config = records.earlier(arguments), load_arguments_config(arguments)
+    flags = [f"--config={arguments.config}", *(f"--config.{override}" for override in arguments.overrides)]
     imports, cold, resumed = [], [], []
-    for _ in range(LOOKS.value):
+    for _ in range(arguments.repeats):
         imports.append(import_seconds())
         with tempfile.TemporaryDirectory() as folder:
-            cold.append(first_step_seconds(arguments, Path(folder)))
-            resumed.append(first_step_seconds(arguments, Path(folder)))
+            cold.append(first_step_seconds(flags, Path(folder)))
+            resumed.append(first_step_seconds(flags, Path(folder)))
     record = {
         "benchmark": "start",
         "config": config.name,
@@ -75,11 +46,36 @@ def main(_: list[str]) -> None:
         **records.spread("cold_seconds", cold),
         **records.spread("resumed_seconds", resumed),
         "resumed_share": float(np.median(resumed) / np.median(cold)),
-        "looks": LOOKS.value,
+        "repeats": arguments.repeats,
         **records.machine(),
     }
-    records.finish(record, before)
+    records.finish(record, before, arguments)
+
+
+def import_seconds() -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import diffenc_jax"], check=True)
+    return time.perf_counter() - start
+
+
+def first_step_seconds(flags: list[str], folder: Path) -> float:
+    """Time to the first step of a run in `folder`, which is then stopped; another call resumes it."""
+    metrics = folder / "run" / "metrics.jsonl"
+    before = metrics.stat().st_size if metrics.exists() else 0
+    program = [sys.executable, "-m", "diffenc_jax.main"]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        command = [*program, *flags, f"--workdir={folder}/run", "--config.log.every_steps=1"]
+        run = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        while run.poll() is None and (not metrics.exists() or metrics.stat().st_size <= before):
+            time.sleep(POLL_SECONDS)
+        seconds = time.perf_counter() - start
+        run.send_signal(signal.SIGTERM)
+        if run.wait() != 128 + signal.SIGTERM:
+            output.seek(0)
+            raise RunError(f"the signal did not stop the run: {output.read().strip()[-300:]}")
+    return seconds
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=cli.parse)
+    records.run_script()

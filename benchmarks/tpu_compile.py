@@ -1,9 +1,9 @@
-"""The compile table and the scaling table of RESULTS.md: what the real TPU compiler says of the shipped configurations.
+"""The compile table and the scaling table of RESULTS.md, by the TPU compiler, for the shipped configurations.
 
 python benchmarks/tpu_compile.py --out=DIR [--only=PART]
 
-Runs `python -m diffenc_jax.compile_check`, one program after the other, for hours where cores are few; keeps what it
-finds in DIR, so that the same command goes on where it was stopped; prints the tables. Needs pip install '.[tpu]'.
+Runs `diffenc compile-check`, one program after the other, which takes hours on few cores. The results are kept in DIR,
+so that the same command resumes. Prints the tables. Needs pip install '.[tpu]'.
 """
 
 import argparse
@@ -18,7 +18,7 @@ QUICK = ("--quick", BFLOAT16)
 
 
 class Case(NamedTuple):
-    """One call of compile_check: the configuration with its arm, the slice, and further flags."""
+    """One call of compile-check: the configuration with its arm, the slice, and further flags."""
 
     config: str
     topology: str
@@ -31,9 +31,8 @@ class Case(NamedTuple):
 
     @property
     def command(self) -> list[str]:
-        name, _, arm = self.config.partition(":")
-        config = f"--config=configs/{name}.py" + (f":{arm}" if arm else "")
-        return ["-m", "diffenc_jax.compile_check", config, f"--topology={self.topology}", *self.flags]
+        config = f"--config={self.config}"
+        return ["-m", "diffenc_jax", "compile-check", config, f"--topology={self.topology}", *self.flags]
 
 
 SHIPPED = ("cifar10", "imagenet32", "imagenet64", "mnist", "fashion_mnist", "digits", "synthetic")
@@ -46,7 +45,7 @@ CASES = {
         *(Case("imagenet64", topology) for topology in ("v5e:2x4", "v5e:4x4")),
         Case("cifar10:vdm", "v5e:2x2"),
     ],
-    # Both ways to grow, from 4 chips to 64: the same batch on more chips, and the same batch on each.
+    # Scaling from 4 chips to 64, with a fixed batch and with a fixed batch per chip.
     "scaling": [
         *(Case("cifar10:vdm-8", topology) for topology in ("v5e:2x2", "v5e:4x4", "v5e:8x8")),
         Case("cifar10:vdm-8", "v5e:4x4", (*QUICK, "--batch=512")),
@@ -60,7 +59,7 @@ CASES = {
 
 
 def find(case: Case, folder: Path) -> dict[str, Any] | None:
-    """What compile_check says of `case`, from `folder` if it is there; None, and why, where it says nothing."""
+    """The result of compile-check, from `folder` if it is known; None, with its error printed, if it fails."""
     path = folder / case.name
     if not path.exists():
         print(" ".join(["python", *case.command]), file=sys.stderr, flush=True)
@@ -72,7 +71,7 @@ def find(case: Case, folder: Path) -> dict[str, Any] | None:
 
 
 def row(case: Case, found: dict[str, Any]) -> str:
-    """A line of a table."""
+    """One line of a table."""
     flags = " ".join(flag.removeprefix("--").removeprefix("config.") for flag in case.flags if flag != BFLOAT16)
     start = f"| `{found['config']}:{found['arm']}` | {found['topology']} | {found['batch_size']} | {flags} | "
     gib = 2**30
@@ -99,8 +98,8 @@ HEAD = """
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for what is found")
-    parser.add_argument("--only", choices=CASES, help="this part alone")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--only", choices=CASES, help="compute only this part")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in [arguments.only] if arguments.only else CASES:

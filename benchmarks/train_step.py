@@ -1,17 +1,14 @@
-"""What a training step of a configuration takes on one device of this machine, as one line of JSON.
+"""Time and memory of a configuration's training step on one device of this machine, as one line of JSON.
 
-python benchmarks/train_step.py --config=configs/cifar10.py[:arm] [--steps=20] [--json=FILE] [--baseline=FILE]
-    [--config.train.batch_size=8] [--config.key=value ...]
-
-Traces, compiles and runs the step on random images that lie on the device; no data set is needed. --json appends the
-line to FILE, --baseline prints the ratios to the last line of one. In a record,
-step_seconds is the median of --steps steps, each waited for, after a few others;
-peak_bytes is the most that the process held until then, on a CPU; elsewhere, that the device held;
-moved_bytes is by the count of the compiler, which takes the body of a loop once;
-flops_per_step is what the networks need, see `train.cost.count`, whatever is computed;
-matmul_share is the share of the machine's rate of products, see `matmul_flops_per_second`, at which they are.
+Traces, compiles and runs the step on random images that lie on the device; no data set is needed. In the record,
+step_seconds is the median over --steps steps, each waited for, after a few others;
+peak_bytes is the largest memory so far, of the process on a CPU, otherwise of the device;
+moved_bytes is by the compiler's count, which counts the body of a loop once;
+flops_per_step is what the networks need (see `studies.costs.measure.count`), whatever is computed;
+matmul_share is the share of the machine's rate of matrix products (see `matmul_flops_per_second`) that they reach.
 """
 
+import argparse
 import resource
 import sys
 import time
@@ -20,34 +17,70 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import records
-from absl import app, flags, logging
 
-from diffenc_jax import cli, memory
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
+from diffenc_jax.core import process
 from diffenc_jax.data.dataset import image_shape
-from diffenc_jax.errors import InputError
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.networks import DTYPES
-from diffenc_jax.train import sharding
-from diffenc_jax.train.compiled import Memory, Work
-from diffenc_jax.train.cost import WARM_UP_STEPS, count
-from diffenc_jax.train.step import Program, make_program
+from diffenc_jax.model.registry import DTYPES
+from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.studies.compile_check.compiled import Memory, Work
+from diffenc_jax.studies.costs.measure import WARM_UP_STEPS, count
+from diffenc_jax.train.step import Program
 
-STEPS = flags.DEFINE_integer("steps", 20, "How many steps are timed.", lower_bound=1)
-SIDE, LOOKS = 4096, 5
-
-
-def program(config) -> Program:
-    """On one device; raises InputError where `config` cannot be trained."""
-    spec = ImageSpec(image_shape(config), config.data.levels)
-    return make_program(build(config, spec), config, sharding.make_mesh(1, jax.devices()[:1]))
+EXAMPLE = "python benchmarks/train_step.py --config=configs/cifar10.py:vdm --config.train.batch_size=8 --baseline=FILE"
+SIDE, REPEATS = 4096, 5
 
 
-def step_seconds(program: Program, step: jax.stages.Compiled, levels: int) -> list[float]:
-    """Of each of --steps steps."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=positive, default=20, help="number of timed steps")
+    records.add_record_arguments(parser)
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    before, config = records.earlier(arguments), load_arguments_config(arguments)
+    spec = ImageSpec(image_shape(config.data), config.data.pixel_levels)
+    program = Program(build(config, spec), config, make_mesh(1, jax.devices()[:1]))
+    start = time.perf_counter()
+    lowered = program.step.lower(program.state, program.pixels)
+    traced = time.perf_counter()
+    step = lowered.compile()
+    compiled = time.perf_counter()
+    process.give_back()
+    seconds = records.spread("step_seconds", step_seconds(program, step, spec.pixel_levels, arguments.steps))
+    peak, memory = peak_bytes(), Memory.of(step)
+    flops = count(config, spec).flops_per_step
+    rate = matmul_flops_per_second(config.model.dtype)
+    record = {
+        "benchmark": "train_step",
+        "config": config.name,
+        "arm": config.arm,
+        "batch_size": config.train.batch_size,
+        "dtype": config.model.dtype,
+        "trace_seconds": traced - start,
+        "compile_seconds": compiled - traced,
+        "trace_and_compile_seconds": compiled - start,
+        **seconds,
+        "timed_steps": arguments.steps,
+        "peak_bytes": peak,
+        "state_bytes": memory.state,
+        "temporary_bytes": memory.temporaries,
+        "moved_bytes": Work.of(step).bytes,
+        "flops_per_step": flops,
+        "matmul_flops_per_second": rate,
+        "matmul_share": flops / seconds["step_seconds"] / rate,
+        **records.machine(),
+    }
+    records.finish(record, before, arguments)
+
+
+def step_seconds(program: Program, step: jax.stages.Compiled, pixel_levels: int, steps: int) -> list[float]:
+    """Seconds of each of `steps` steps."""
     state, seconds = program.init(), []
-    images = np.random.default_rng(0).integers(levels, size=program.pixels.shape, dtype=np.uint8)
+    images = np.random.default_rng(0).integers(pixel_levels, size=program.pixels.shape, dtype=np.uint8)
     pixels = jax.device_put(images, program.pixels.sharding)
-    for _ in range(WARM_UP_STEPS + STEPS.value):
+    for _ in range(WARM_UP_STEPS + steps):
         start = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, pixels))
         seconds.append(time.perf_counter() - start)
@@ -63,58 +96,17 @@ def peak_bytes() -> int:
 
 
 def matmul_flops_per_second(dtype: str) -> float:
-    """Best of a few products of two large square matrices of `dtype`."""
+    """Best rate of a few products of two large square matrices of `dtype`."""
     x = jax.random.normal(jax.random.key(0), (SIDE, SIDE), DTYPES[dtype])
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(x, x))
     seconds = []
-    for _ in range(LOOKS):
+    for _ in range(REPEATS):
         start = time.perf_counter()
         jax.block_until_ready(product(x, x))
         seconds.append(time.perf_counter() - start)
     return 2 * SIDE**3 / min(seconds)
 
 
-def main(_: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
-    before, config = records.earlier(), cli.CONFIG.value
-    try:
-        run = program(config)
-    except InputError as error:
-        cli.fail(str(error))
-    start = time.perf_counter()
-    lowered = run.step.lower(run.state, run.pixels)
-    traced = time.perf_counter()
-    step = lowered.compile()
-    compiled = time.perf_counter()
-    memory.give_back()
-    seconds = records.spread("step_seconds", step_seconds(run, step, config.data.levels))
-    peak, needed = peak_bytes(), Memory.of(step)
-    flops = count(config, ImageSpec(run.pixels.shape[1:], config.data.levels)).flops_per_step
-    rate = matmul_flops_per_second(config.model.dtype)
-    record = {
-        "benchmark": "train_step",
-        "config": config.name,
-        "arm": config.arm,
-        "batch_size": config.train.batch_size,
-        "dtype": config.model.dtype,
-        "trace_seconds": traced - start,
-        "compile_seconds": compiled - traced,
-        "trace_and_compile_seconds": compiled - start,
-        **seconds,
-        "timed_steps": STEPS.value,
-        "peak_bytes": peak,
-        "state_bytes": needed.state,
-        "temporary_bytes": needed.temporaries,
-        "moved_bytes": Work.of(step).bytes,
-        "flops_per_step": flops,
-        "matmul_flops_per_second": rate,
-        "matmul_share": flops / seconds["step_seconds"] / rate,
-        **records.machine(),
-    }
-    records.finish(record, before)
-
-
 if __name__ == "__main__":
-    memory.prepare()  # as training does
-    app.run(main, flags_parser=cli.parse)
+    records.run_script(huge_pages=True)  # as in training

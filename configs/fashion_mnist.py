@@ -2,14 +2,14 @@
 
   python -m diffenc_jax.main --config=configs/fashion_mnist.py
 
-No figure is published for this model. Cost: as configs/mnist.py, a few hours on one GPU. To compare
-at equal cost: vdm-params, 2 layers deeper, has diffenc's parameters, vdm-flops, 13 % longer, the FLOPs of its training.
+No figure is published for this model. Cost: that of configs/mnist.py, a few hours on one GPU. To compare at equal
+cost, vdm-params (2 layers deeper) has diffenc's parameters, and vdm-flops (13 % longer) the FLOPs of its training.
 
-Data: tensorflow-datasets fetches fashion_mnist on first use. Where Debian's package
-dataset-fashion-mnist is installed: --config.data.source=/usr/share/datasets/fashion-mnist.
+Data: tensorflow-datasets downloads fashion_mnist on first use. With Debian's package
+dataset-fashion-mnist: --config.data.source=/usr/share/datasets/fashion-mnist.
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
+from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
 ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=10, steps=225_700)
 

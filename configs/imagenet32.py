@@ -4,18 +4,18 @@
 
 The data is the new, anti-aliased version (tensorflow-datasets' imagenet_resized/32x32, 50,000
 validation images, which are the test split here): its bits/dim are not comparable with those of
-the old one (downsampled_imagenet, 49,999 images), on which the same vdm stands at 3.72.
+the old one (downsampled_imagenet, 49,999 images), on which the same vdm has 3.72.
 Published bits/dim: 3.46 for both diffenc and vdm.
 
-Cost: 162 TFLOP a step (vdm 157), 1.3e21 for 8 M steps; 127 M parameters (vdm 122). To compare at equal
-cost: vdm-params, a layer deeper, has diffenc's parameters, vdm-flops, 3 % longer, the FLOPs of its training. Four
-v5e chips are enough in bfloat16, with --config.model.remat=block.
+Cost: 162 TFLOP per step (vdm 157), 1.3e21 FLOP for 8 M steps; 127 M parameters (vdm 122). To compare at
+equal cost, vdm-params (one layer deeper) has diffenc's parameters, and vdm-flops (3 % longer) the FLOPs of its
+training. Four v5e chips are enough in bfloat16 with --config.model.remat=block.
 
-Data: tensorflow-datasets fetches it on first use (or reads Imagenet32_{train,val}_npz.zip put by
-hand); decoded, it takes 3.9 GB of memory.
+Data: tensorflow-datasets downloads it on first use, or reads Imagenet32_{train,val}_npz.zip if they
+are there. Decoded, it takes 3.9 GB of memory.
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
+from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
 ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=33, steps=8_246_000)
 

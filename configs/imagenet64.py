@@ -5,14 +5,14 @@
 The data is tensorflow-datasets' imagenet_resized/64x64 (50,000 validation images, which are the
 test split here). The DiffEnc paper has no figure for it.
 
-Cost: 333 TFLOP a step (vdm 325), 2.7e21 for 8 M steps; 133 M parameters (vdm 122). To compare at equal
-cost: vdm-params, 3 layers deeper, has diffenc's parameters, vdm-flops, 2 % longer, the FLOPs of its training.
+Cost: 333 TFLOP per step (vdm 325), 2.7e21 FLOP for 8 M steps; 133 M parameters (vdm 122). To compare at
+equal cost, vdm-params (3 layers deeper) has diffenc's parameters, and vdm-flops (2 % longer) the FLOPs of its training.
 Sixteen v5e chips are enough in bfloat16, eight are not.
 
-Data: tensorflow-datasets fetches it on first use; decoded, it takes 15.7 GB of memory.
+Data: tensorflow-datasets downloads it on first use. Decoded, it takes 15.7 GB of memory.
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
+from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
 ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=35, steps=8_192_000)
 

@@ -2,15 +2,15 @@
 
   python -m diffenc_jax.main --config=configs/mnist.py
 
-No figure is published for this model. Cost: 1.3 TFLOP a step (vdm 1.1), 2.5e17 in all, a few hours
-on one GPU; 2.7 M parameters (vdm 2.2). To compare at equal cost: vdm-params, 2 layers deeper, has diffenc's
-parameters, vdm-flops, 13 % longer, the FLOPs of its training.
+No figure is published for this model. Cost: 1.3 TFLOP per step (vdm 1.1), 2.5e17 FLOP in all, a few hours
+on one GPU; 2.7 M parameters (vdm 2.2). To compare at equal cost, vdm-params (2 layers
+deeper) has diffenc's parameters, and vdm-flops (13 % longer) the FLOPs of its training.
 
-Data: tensorflow-datasets fetches mnist on first use; a folder with its four files in IDX format
-serves as well: --config.data.source=FOLDER.
+Data: tensorflow-datasets downloads mnist on first use. A folder with its four files in IDX format
+works too: --config.data.source=FOLDER.
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
+from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
 ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=10, steps=225_700)
 

@@ -3,21 +3,21 @@
   python -m diffenc_jax.main --config=configs/synthetic.py
 
 Reaches 6.80 bits/dim in three minutes on two cores (the density itself: 6.27; uniform: 8). 2.8 M
-parameters. Samples are drawn as a scatter plot. To compare at equal cost: vdm-flops, 16 % longer, has the FLOPs of
-diffenc's training. No depth has its parameters: vdm has 6 % fewer with one layer, and 27 % more with two.
+parameters. Samples are drawn as a scatter plot. To compare at equal cost, vdm-flops (16 % longer) has the FLOPs of
+diffenc's training. No number of layers has its parameters: vdm has 6 % fewer with one layer, and 27 % more with two.
 """
 
-from diffenc_jax.config import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
+from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
 
 ALL_ARMS = ARMS | {"vdm-flops": ARMS["vdm"] | {"train.steps": 5821}}
 
 
 def get_config(arm="diffenc"):
-    # One group: a single pixel has nothing else to take statistics over. Nothing to pool in it either.
+    # One group per norm: a single pixel offers no other values for statistics. There is nothing to pool either.
     plain = dict(layers=1, levels=0, dropout=0.0, groups=1, mid_groups=1, out_groups=1)
-    waves = (128.0, 64.0, 32.0, 16.0, 8.0)  # the swirl's scales, in bins; the published 2 and 1 are those of images
+    waves = (128.0, 64.0, 32.0, 16.0, 8.0)  # scales of the swirl, in bins; the published 2 and 1 suit images
     changes = {
-        "data.stripes": 1,
+        "data.shuffle_shards": 1,
         "model.score": score_network(width=128, fourier_bins=waves, **plain),
         "model.encoder": encoder_network(width=32, **plain),
         "train.steps": 5000,

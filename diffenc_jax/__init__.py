@@ -1,3 +1,59 @@
-"""DiffEnc (arXiv 2310.19789), VDM (arXiv 2107.00630) and their relatives in JAX."""
+"""Likelihood training and evaluation of diffusion models: DiffEnc, VDM and relatives in JAX.
+
+The names below are imported when they are first used, so that `import diffenc_jax` loads neither JAX nor Flax.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from diffenc_jax.api import Run as Run
+    from diffenc_jax.api import TrainedRun as TrainedRun
+    from diffenc_jax.api import open as open
+    from diffenc_jax.config import Config as Config
+    from diffenc_jax.config import load_config as load_config
+    from diffenc_jax.core.errors import InputError as InputError
+    from diffenc_jax.core.errors import Interrupted as Interrupted
+    from diffenc_jax.core.errors import RunError as RunError
+    from diffenc_jax.diffusion import ancestral as ancestral
+    from diffenc_jax.diffusion import encoders as encoders
+    from diffenc_jax.diffusion import flow as flow
+    from diffenc_jax.diffusion import losses as losses
+    from diffenc_jax.diffusion import schedules as schedules
+    from diffenc_jax.diffusion.process import Prediction as Prediction
+    from diffenc_jax.diffusion.process import Process as Process
+
+# Public names: the module, and the name in it; "" for the module itself.
+_PUBLIC = {
+    "Config": ("config", "Config"),
+    "InputError": ("core.errors", "InputError"),
+    "Interrupted": ("core.errors", "Interrupted"),
+    "Prediction": ("diffusion.process", "Prediction"),
+    "Process": ("diffusion.process", "Process"),
+    "Run": ("api", "Run"),
+    "RunError": ("core.errors", "RunError"),
+    "TrainedRun": ("api", "TrainedRun"),
+    "ancestral": ("diffusion.ancestral", ""),
+    "encoders": ("diffusion.encoders", ""),
+    "flow": ("diffusion.flow", ""),
+    "load_config": ("config", "load_config"),
+    "losses": ("diffusion.losses", ""),
+    "open": ("api", "open"),
+    "schedules": ("diffusion.schedules", ""),
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place, attribute = _PUBLIC[name]
+    module = importlib.import_module(f"{__name__}.{place}")
+    return getattr(module, attribute) if attribute else module
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

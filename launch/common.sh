@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# What the launchers share; sourced by them. Bash 4.4 or newer.
+# Functions that all launchers share; they source this file. Needs bash 4.4 or newer.
 #
-# A launcher says what it is in the comment at its top, which --help prints.
+# The comment at the top of a launcher is its documentation; --help prints it.
 
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "error: bash 4.4 or newer is needed, this is $BASH_VERSION" >&2
   exit 2
 fi
 
-declare -A given=() # what was given for each option
-rest=()             # what follows --
+declare -A given=() # value of each option
+rest=()             # arguments after --
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -18,11 +18,11 @@ fail() {
   exit 2
 }
 
-# usage: prints the comment at the top of the launcher.
+# usage: print the comment at the top of the launcher.
 usage() { sed -n '2,/^$/{s/^# \{0,1\}//p}' "$0"; }
 
-# parse "NAME= SWITCH ..." "$@": fills `given` and `rest`, and refuses what is not named. NAME= takes a value,
-# SWITCH none; --dry-run and --help are always known.
+# parse "NAME= SWITCH ..." "$@": fill `given` and `rest`, and refuse unknown options. NAME= takes a value, SWITCH takes
+# none; --dry-run and --help are always known.
 parse() {
   local known=" $1 dry-run help " option name
   shift
@@ -55,7 +55,7 @@ known_options() {
   echo "${names[@]/#/--}"
 }
 
-# need NAME ...: each of these options must have been given.
+# need NAME ...: each of these options is required.
 need() {
   local name
   for name; do
@@ -63,20 +63,20 @@ need() {
   done
 }
 
-# need_number NAME ...: each must be a whole number above zero.
+# need_number NAME ...: each of these options must be a whole number above zero.
 need_number() {
   local name
   for name; do
-    [[ ${given[$name]} =~ ^[1-9][0-9]{0,8}$ ]] || fail "--$name=${given[$name]} is no whole number above zero"
+    [[ ${given[$name]} =~ ^[1-9][0-9]{0,8}$ ]] || fail "--$name=${given[$name]} is not a whole number above zero"
   done
 }
 
-# need_program PROGRAM HINT
+# need_program PROGRAM HINT: PROGRAM must be installed; HINT says how.
 need_program() {
   dry_run || command -v "$1" >/dev/null || fail "$1 is not found on PATH; $2"
 }
 
-# need_flag NAME EXAMPLE: this flag must be among the arguments after --.
+# need_flag NAME EXAMPLE: the arguments after -- must include this flag.
 need_flag() {
   local flag
   for flag in "${rest[@]}"; do
@@ -87,30 +87,30 @@ need_flag() {
 
 dry_run() { [[ -n ${given[dry-run]:-} ]]; }
 
-# quoted ARGUMENT ...: the arguments as a shell reads them back.
+# quoted ARGUMENT ...: print the arguments, quoted for the shell.
 quoted() {
   local text
   printf -v text '%q ' "$@"
   printf '%s\n' "${text% }"
 }
 
-# run COMMAND ...: runs it, or prints it when this is a dry run.
+# run COMMAND ...: run the command, or print it in a dry run.
 run() {
   if dry_run; then quoted "$@"; else "$@"; fi
 }
 
-# need_name NAME: the option must be fit to name something in a cloud.
+# need_name NAME: the option must be a valid name of a cloud resource.
 need_name() {
   need "$1"
   [[ ${given[$1]} =~ ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ ]] ||
-    fail "--$1=$(quoted "${given[$1]}") must be small letters, digits and -, at most 40, and begin with a letter"
+    fail "--$1=$(quoted "${given[$1]}") must be at most 40 lower-case letters, digits and -, and begin with a letter"
 }
 
-# confirm WHAT: goes on only if yes is typed, or --yes was given.
+# confirm WHAT: continue only if the user types yes or gave --yes.
 confirm() {
   local answer=
   if dry_run || [[ -n ${given[yes]:-} ]]; then return; fi
-  printf '%s Type yes to go on: ' "$*" >&2
+  printf '%s Type yes to continue: ' "$*" >&2
   read -r answer || true
   [[ $answer == yes ]] || fail "not confirmed; nothing was done"
 }

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# A run on a TPU slice of a GKE cluster, as a JobSet: one pod a host.
+# A run on a TPU slice of a GKE cluster, as a JobSet: one pod per host.
 #
 #   launch/gke.sh run    --name=N --image=IMAGE --accelerator=tpu-v5-lite-podslice --topology=4x4 --hosts=4 --chips=4
 #                        --claim=C [--spot] [--restarts=10] [--namespace=S]
 #                        -- --config=configs/cifar10.py --workdir=/mnt/runs/cifar10 [flags of diffenc_jax.main]
 #   launch/gke.sh status --name=N [--namespace=S]
-#   launch/gke.sh tail   --name=N [--namespace=S]      what the first host says; Ctrl-C ends the looking alone
-#   launch/gke.sh stop   --name=N [--namespace=S]      the run saves and ends; the same run command has it go on
+#   launch/gke.sh tail   --name=N [--namespace=S]      output of the first host; Ctrl-C does not stop the run
+#   launch/gke.sh stop   --name=N [--namespace=S]      the run saves and ends; the same run command resumes it
 #   launch/gke.sh delete --name=N [--namespace=S] [--yes]
 #
-# All take --dry-run, which prints the manifest and the commands and runs none. kubectl must be set up for the cluster,
-# and JobSet (jobset.sigs.k8s.io) be installed there. IMAGE has 'diffenc_jax[tpu]' installed and the configurations in
-# its working folder. --chips is the number of a host's TPU chips.
+# All actions accept --dry-run, which prints the manifest and the commands and runs none. kubectl must be set up for the
+# cluster, and JobSet (jobset.sigs.k8s.io) must be installed there. IMAGE contains 'diffenc_jax[tpu]', and configuration
+# files of your own in its working folder. --chips is the number of TPU chips per host.
 #
-# C is a PersistentVolumeClaim that all hosts can write to, Filestore or a bucket through the Cloud Storage FUSE driver
-# (with a hierarchical namespace, which renames folders at once); it is mounted at /mnt/runs, where the workdir must
-# be. When a pod ends before the run does, as on a spot slice that is preempted, JobSet starts all pods anew, --restarts
-# times at most, and the run goes on from its last checkpoint.
+# C is a PersistentVolumeClaim that all hosts can write to: Filestore, or a bucket through the Cloud Storage FUSE driver
+# (with a hierarchical namespace, which renames folders atomically). It is mounted at /mnt/runs, which must contain the
+# workdir. When a pod ends early, for example on a preempted spot slice, JobSet restarts all pods, at most --restarts
+# times, and the run resumes from its last checkpoint.
 
 set -euo pipefail
 # shellcheck source=launch/common.sh
@@ -68,17 +68,17 @@ do_tail() {
   run kubectl logs "${where[@]}" --selector="$first" --tail=50 --follow
 }
 
-# A suspended JobSet has no pods; applying the manifest lets it go on.
+# A suspended JobSet has no pods; applying the manifest again resumes it.
 do_stop() {
   run kubectl patch jobset "$name" "${where[@]}" --type=merge '--patch={"spec":{"suspend":true}}'
 }
 
 do_delete() {
-  confirm "This ends the run of $name and deletes its JobSet; what is on the claim stays."
+  confirm "This ends the run of $name and deletes its JobSet; the files on the claim stay."
   run kubectl delete jobset "$name" "${where[@]}"
 }
 
-# Strings are in JSON's form, which YAML reads. JAX finds the hosts by what GKE tells a TPU's pods.
+# Strings are written as JSON, which is valid YAML. JAX finds the hosts by variables that GKE sets in TPU pods.
 manifest() {
   cat <<END
 apiVersion: jobset.x-k8s.io/v1alpha2
@@ -138,7 +138,7 @@ spot() {
 END
 }
 
-# Kubernetes reads \$(NAME) in a command as a variable, and \$\$ as a dollar.
+# Kubernetes expands \$(NAME) in a command, and reads \$\$ as a dollar.
 command_items() {
   local word
   for word; do
@@ -146,7 +146,7 @@ command_items() {
   done
 }
 
-# json TEXT: as a string of JSON.
+# json TEXT: print TEXT as a JSON string.
 json() {
   local text=$1 backslash=$'\\' quote=$'\"'
   text=${text//"$backslash"/"$backslash$backslash"}

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A run of several processes on this machine's CPU, each with several fake devices: what a cluster does, to try out.
+# A run of several processes on the CPU of this machine, each with several simulated devices, to try out a cluster.
 #
 #   launch/local.sh [--processes=2] [--devices=4] [--dry-run] -- --config=configs/digits.py [flags of diffenc_jax.main]
 #
-# train.batch_size must be a multiple of processes x devices. The first process speaks; what another has to say is
-# shown if it is the first to fail. Ctrl-C and SIGTERM are passed on: the run saves, and the same command goes on from
-# there; the same once more ends it at once. If a process fails, the others are ended, and its exit code is the
-# launcher's. PYTHON says which python (default: python).
+# train.batch_size must be a multiple of processes x devices. The output is that of the first process; the output of
+# another process is shown if that one fails first. Ctrl-C and SIGTERM are forwarded: the run saves, and the same
+# command resumes it; a second signal ends it at once. If a process fails, the others are ended, and the launcher exits
+# with its exit code. The variable PYTHON names the interpreter (default: python).
 
 set -euo pipefail
 # shellcheck source=launch/common.sh
@@ -14,7 +14,7 @@ source "$(dirname "$0")/common.sh"
 
 python=${PYTHON:-python}
 pids=()
-signals=0 # that came, to be passed on
+signals=0 # number of signals received
 
 main() {
   given=([processes]=2 [devices]=4)
@@ -53,13 +53,13 @@ start() {
   fi
 }
 
-# Looks at all rather than waiting for one, so that a signal or a failure is soon seen.
+# Poll all processes rather than wait for one, so that a signal or a failure is noticed soon.
 wait_for_all() {
-  local process code told=0 failed=0
+  local process code forwarded=0 failed=0
   while ((${#pids[@]})); do
-    if ((signals && !told)); then
+    if ((signals && !forwarded)); then
       kill -s TERM "${pids[@]}" 2>/dev/null || true
-      told=1
+      forwarded=1
     elif ((signals > 1)); then
       kill_all
       exit $((128 + 9))
@@ -69,7 +69,7 @@ wait_for_all() {
       code=0
       wait "${pids[process]}" || code=$?
       unset "pids[process]"
-      if ((code && !told)); then give_up "$process" "$code"; fi
+      if ((code && !forwarded)); then give_up "$process" "$code"; fi
       if ((code && !failed)); then failed=$code; fi
     done
     sleep 0.2
@@ -77,8 +77,8 @@ wait_for_all() {
   exit "$failed"
 }
 
-# give_up PROCESS CODE: the others cannot go on without it, nor end by themselves. Why is what it said last, which for
-# the first process is seen already.
+# give_up PROCESS CODE: end the run, since the other processes can neither continue nor end without PROCESS. Its last
+# output is shown, except that of the first process, which is visible already.
 give_up() {
   if (($1 > 0)) && ended_alike "$2"; then exit "$2"; fi
   if (($1 > 0)); then tail -n 20 "$logs/$1" >&2; fi
@@ -86,7 +86,7 @@ give_up() {
   exit "$2"
 }
 
-# ended_alike CODE: whether the first process ends with the same code within a second.
+# ended_alike CODE: whether the first process ends with the same exit code within a second.
 ended_alike() {
   local tenths code=0
   for ((tenths = 0; tenths < 10; tenths++)); do
@@ -99,7 +99,7 @@ ended_alike() {
   ((code == $1))
 }
 
-# Bash would say of each that it was killed.
+# The redirection hides bash's own line about each killed process.
 kill_all() {
   {
     kill -s KILL "${pids[@]}" || true

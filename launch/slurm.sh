@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Runs on a SLURM cluster: one over many GPUs, or arms x seeds as an array job of one GPU each.
+# Runs on a SLURM cluster: one run on many GPUs, or arms x seeds as an array job with one GPU per task.
 #
 #   launch/slurm.sh run   [--nodes=1] [--gpus=8] [options] -- --config=configs/cifar10.py [flags of diffenc_jax.main]
 #   launch/slurm.sh array --root=runs/seeds [--parallel=8] [options]
-#                         -- --config=configs/cifar10.py --arms=diffenc,vdm --seeds=0-4 [flags of significance]
+#                         -- --config=configs/cifar10.py --arms=diffenc,vdm --seeds=0-4 [flags of diffenc significance]
 #
-# Options: --time=24:00:00 --cpus=4 (a process) --name=diffenc --partition=P --account=A, and --dry-run, which prints
-# the commands and runs none. Whatever else the cluster wants goes into sbatch's variables, such as SBATCH_QOS. Submit
-# from the folder with the configurations, on a file system that the nodes share, where python has 'diffenc_jax[cuda]'.
-# What a job says is in slurm-<job>.out.
+# Options: --time=24:00:00 --cpus=4 (per process) --name=diffenc --partition=P --account=A, and --dry-run, which prints
+# the commands and runs none. Further settings of the cluster go into the variables of sbatch, such as SBATCH_QOS.
+# Submit from a folder that the nodes share, where python has 'diffenc_jax[cuda]' and relative paths in --config are
+# valid. The output of a job is in slurm-<job>.out.
 #
-# run starts a process a GPU, --gpus of them on each node. array writes the lines of significance's --plan to
-# ROOT/jobs.txt, runs each as a task, --parallel of them at a time, and makes the report in a job after them.
+# run starts one process per GPU, --gpus of them on each node. array writes the output of `diffenc significance --plan`
+# to ROOT/jobs.txt, runs each line as a task, --parallel of them at a time, and makes the report in a job after them.
 #
-# Two minutes before its time is over a job is told to save, and is put into the queue again; so is one that SLURM
-# preempts. It goes on from there. scancel ends it for good.
+# Two minutes before its time limit, or when SLURM preempts it, a job saves and is queued again; it resumes from there.
+# scancel ends it for good.
 
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -53,8 +53,8 @@ main() {
   "do_$action"
 }
 
-# Not by --gpus-per-task: each of a node's processes must see all of its GPUs, of which JAX takes the one with the
-# process's number there.
+# --gpus-per-task would not do: each process must see all GPUs of its node, of which JAX takes the one with the index of
+# the process on the node.
 do_run() {
   run sbatch "${training[@]}" --nodes="${given[nodes]}" --ntasks-per-node="${given[gpus]}" \
     --gpus-per-node="${given[gpus]}" "$here/slurm_job.sh" run "${rest[@]}"
@@ -62,7 +62,7 @@ do_run() {
 
 do_array() {
   local root=${given[root]} job=JOB lines
-  local plan=(python -m diffenc_jax.significance --root="$root" "${rest[@]}" --plan)
+  local plan=(python -m diffenc_jax significance --root="$root" "${rest[@]}" --plan)
   if dry_run; then
     echo "$(quoted "${plan[@]}") > $(quoted "$root/jobs.txt")"
     submit_lines LINES
@@ -70,7 +70,7 @@ do_array() {
     lines=$("${plan[@]}")
     printf '%s\n' "$lines" >"$root/jobs.txt"
     job=$(submit_lines "$(wc -l <"$root/jobs.txt")")
-    job=${job%%;*} # the cluster's name may follow
+    job=${job%%;*} # the name of the cluster may follow
     echo "array job $job"
   fi
   run sbatch "${where[@]}" --dependency="afterany:$job" --time=1:00:00 --ntasks=1 "$here/slurm_job.sh" report "$root"

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# What a job of launch/slurm.sh does on the first of its nodes, where SLURM runs it; not for use by hand.
+# A job of launch/slurm.sh. SLURM runs it on the first node of the job; it is not meant to be run by hand.
 #
-#   slurm_job.sh run FLAGS     a process a GPU of diffenc_jax.main
-#   slurm_job.sh line FILE     the line of FILE that has the array task's number
-#   slurm_job.sh report ROOT   significance's report
+#   slurm_job.sh run FLAGS     diffenc_jax.main, one process per GPU
+#   slurm_job.sh line FILE     the line of FILE whose number is that of the array task
+#   slurm_job.sh report ROOT   the report of `diffenc significance`
 
 set -euo pipefail
 
 saved=143 # 128 + SIGTERM
 cancelled=
 code=0
-export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not take it from sbatch
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not inherit it from sbatch
 
-# When time is nearly over SLURM tells the processes alone; scancel tells this script too.
+# Before the time limit SLURM signals only the processes; scancel signals this script too.
 trap 'cancelled=1' TERM
 
 case $1 in
@@ -24,10 +24,10 @@ case $1 in
   line)
     job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     line=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$2")
-    srun --ntasks=1 bash -c "trap : TERM; $line" || code=$? # the shell waits for its python to save
+    srun --ntasks=1 bash -c "trap : TERM; $line" || code=$? # the shell waits until its python has saved
     ;;
   report)
-    exec python -m diffenc_jax.significance report --root="$2"
+    exec python -m diffenc_jax significance report --root="$2"
     ;;
 esac
 

@@ -2,31 +2,31 @@
 # A run on the hosts of a Cloud TPU slice.
 #
 #   launch/tpu.sh create --name=N --zone=Z --type=v5litepod-16 --runtime=v2-alpha-tpuv5-lite [--spot] [--queued]
-#   launch/tpu.sh setup  --name=N --zone=Z [--bucket=B]     this package on all hosts; bucket B mounted at /mnt/runs
+#   launch/tpu.sh setup  --name=N --zone=Z [--bucket=B]     install this package on all hosts; mount B at /mnt/runs
 #   launch/tpu.sh run    --name=N --zone=Z -- --config=configs/cifar10.py --workdir=/mnt/runs/cifar10 [more flags]
-#   launch/tpu.sh tail   --name=N --zone=Z [--worker=0]     what a host says; Ctrl-C ends the looking alone
-#   launch/tpu.sh stop   --name=N --zone=Z                  the run saves and ends; run goes on from there
+#   launch/tpu.sh tail   --name=N --zone=Z [--worker=0]     output of a host; Ctrl-C does not stop the run
+#   launch/tpu.sh stop   --name=N --zone=Z                  the run saves and ends; the same run command resumes it
 #   launch/tpu.sh delete --name=N --zone=Z [--queued] [--yes]
 #   launch/tpu.sh watch  --name=N --zone=Z --type=T --runtime=R [--spot] [--bucket=B] [--every=60] [--restarts=10] [--yes]
 #                        -- --config=... --workdir=...
 #
-# All take --project=P and --dry-run, which prints the commands and runs none. --queued is for a slice that comes
-# through a queued resource, which bears its name. run starts a process a host that outlives the connection, all of
-# python -m diffenc_jax.main --distributed with the flags after --.
+# All actions accept --project=P and --dry-run, which prints the commands and runs none. --queued is for a slice that a
+# queued resource of the same name provides. run starts python -m diffenc_jax.main --distributed with the flags after
+# --, one process per host, which outlives the connection.
 #
-# A workdir must be a folder that all hosts see, and outlive the slice: the mounted bucket, or a shared disk. It cannot
-# be a gs:// address. Give the bucket a hierarchical namespace, which renames folders at once.
+# The workdir must be a folder that all hosts share and that outlives the slice: the mounted bucket, or a shared disk.
+# It cannot be a gs:// address. Give the bucket a hierarchical namespace, which renames folders atomically.
 #
-# watch does it all for a queued slice, and over again: asks for the slice, sets it up, starts the run, and when the
-# slice was preempted deletes what is left of it, asks anew and has the run go on. It ends when the run has. Other
-# failures are gone on from --restarts times.
+# watch requests a queued slice, sets it up and starts the run. After a preemption it deletes the slice, requests it
+# again and resumes the run. It ends when the run ends. After other failures it restarts the run at most --restarts
+# times.
 
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=launch/common.sh
 source "$here/common.sh"
 
-HOST=diffenc_jax/launch/tpu_host.sh # where setup puts it, seen from the home folder
+HOST=diffenc_jax/launch/tpu_host.sh # its path after setup, relative to the home folder
 
 main() {
   local action=${1:-}
@@ -58,7 +58,7 @@ main() {
   "do_$action"
 }
 
-# check ACTION: what the action needs besides.
+# check ACTION: check the options that only some actions need.
 check() {
   case $1 in create | watch) need type runtime ;; esac
   case $1 in
@@ -88,7 +88,7 @@ queue() {
 do_setup() {
   local archive=ARCHIVE code=0
   if ! dry_run; then archive=$(mktemp -t diffenc_jax.XXXXXX); fi
-  run tar -czf "$archive" -C "$here/.." configs diffenc_jax launch pyproject.toml README.md LICENSE &&
+  run tar -czf "$archive" -C "$here/.." configs diffenc_jax launch pyproject.toml setup.py README.md LICENSE &&
     run gcloud compute tpus tpu-vm scp "$archive" "$name:diffenc_jax.tar.gz" "${where[@]}" --worker=all &&
     on all "mkdir -p diffenc_jax && tar -xzf diffenc_jax.tar.gz -C diffenc_jax && $(host setup "${given[bucket]:-}")" ||
     code=$?
@@ -102,7 +102,7 @@ do_tail() { on "${given[worker]}" "$(host tail)"; }
 
 do_stop() { on all "$(host stop)"; }
 
-# on WORKER COMMAND: runs a shell's command there; WORKER may be all.
+# on WORKER COMMAND: run a shell command on a host; WORKER may be all.
 on() {
   run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker="$1" --command="$2"
 }
@@ -110,7 +110,7 @@ on() {
 host() { quoted bash "$HOST" "$@"; }
 
 do_delete() {
-  confirm "This deletes $name and its disks, with what is on no bucket."
+  confirm "This deletes $name and its disks, with all files that are on no bucket."
   if [[ -n ${given[queued]:-} ]]; then
     delete_queued
   else
@@ -129,7 +129,7 @@ status() { on 0 "test ! -e $HOST && echo none || $(host status "${rest[@]}")"; }
 begin() { do_setup && do_stop && do_run; }
 
 do_watch() {
-  confirm "Whenever $name is preempted, this deletes what is left of it and creates it anew."
+  confirm "Whenever $name is preempted, this deletes it and creates it again."
   if dry_run; then
     show_round
     return
@@ -140,21 +140,21 @@ do_watch() {
 
 show_round() {
   echo "# every ${given[every]} s:" && state
-  echo "# if there is none:" && queue
-  echo "# if it is SUSPENDED:" && requeue
-  echo "# if it is ACTIVE:" && status
-  echo "# and if nothing runs there:" && begin
+  echo "# if the slice does not exist:" && queue
+  echo "# if the slice is SUSPENDED:" && requeue
+  echo "# if the slice is ACTIVE:" && status
+  echo "# and if no run is active there:" && begin
 }
 
-# Succeeds when the run has ended.
+# one_round: succeed if the run has ended.
 one_round() {
   local state
   state=$(state 2>/dev/null) || state=ABSENT
   say "$(date '+%F %T') $name: $state"
   case $state in
     ACTIVE) if look_after_run; then return; fi ;;
-    ABSENT) queue || say "  it could not be asked for; trying again" ;;
-    SUSPENDED) requeue || say "  it could not be asked for anew; trying again" ;;
+    ABSENT) queue || say "  the request failed; trying again" ;;
+    SUSPENDED) requeue || say "  the request failed; trying again" ;;
     FAILED) fail "the request for $name has failed; see gcloud compute tpus queued-resources describe, then delete it" ;;
   esac
   return 1
@@ -169,10 +169,10 @@ look_after_run() {
       say "  the run has ended"
       return
       ;;
-    other) fail "another run is going on there; stop it first" ;;
-    "ended 2") fail "the run found its input wrong; see $0 tail" ;;
+    other) fail "another run is active there; stop it first" ;;
+    "ended 2") fail "the run refused its input; see $0 tail" ;;
     ended*)
-      ((restarts < given[restarts])) || fail "the run has failed and was begun again $restarts times; see $0 tail"
+      ((restarts < given[restarts])) || fail "the run has failed after $restarts restarts; see $0 tail"
       restarts=$((restarts + 1))
       ;;&
     *)

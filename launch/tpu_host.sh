@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What launch/tpu.sh does on a host of a slice, where setup puts this file; not for use by hand.
+# The part of launch/tpu.sh that runs on a host of the slice; it is not meant to be run by hand.
 #
-#   tpu_host.sh setup BUCKET   a virtual environment with this package; BUCKET, if not empty, mounted at /mnt/runs
-#   tpu_host.sh start FLAGS    starts diffenc_jax.main, which outlives the connection
-#   tpu_host.sh status FLAGS   prints none, running, ended and its exit code, or other where other flags' run goes on
-#   tpu_host.sh stop           has it save and end
-#   tpu_host.sh tail           shows what it says
+#   tpu_host.sh setup BUCKET   install this package in a virtual environment; mount BUCKET, if not empty, at /mnt/runs
+#   tpu_host.sh start FLAGS    start diffenc_jax.main, which outlives the connection
+#   tpu_host.sh status FLAGS   print none, running, ended with the exit code, or other if a run with other flags is active
+#   tpu_host.sh stop           the run saves and ends
+#   tpu_host.sh tail           follow the output of the run
 
 set -euo pipefail
 
@@ -20,7 +20,7 @@ main() {
   "$@"
 }
 
-# uv brings a Python that is new enough; the images of TPU VMs have older ones.
+# uv provides a recent Python; the images of TPU VMs have older ones.
 setup() {
   export PATH=$HOME/.local/bin:$PATH
   command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh
@@ -34,7 +34,7 @@ mount_bucket() {
   command -v gcsfuse >/dev/null || install_gcsfuse
   sudo mkdir -p "$mount"
   sudo chown "$(id -u)" "$mount"
-  # Checkpoints are folders that are renamed when they are whole.
+  # A complete checkpoint is a folder that is renamed.
   gcsfuse --implicit-dirs --rename-dir-limit=100000 "$1" "$mount"
 }
 
@@ -49,7 +49,7 @@ install_gcsfuse() {
 
 start() {
   if alive; then
-    echo "error: a run is going on $(hostname); stop it first" >&2
+    echo "error: a run is active on $(hostname); stop it first" >&2
     exit 2
   fi
   rm -f "$state/code" "$state/pid"
@@ -78,12 +78,12 @@ status() {
   fi
 }
 
-# A number of before a restart of the host may be another process's now.
+# After a reboot of the host the stored number may belong to another process.
 alive() {
   [[ -s $state/pid ]] && grep -qa diffenc_jax.main "/proc/$(<"$state/pid")/cmdline" 2>/dev/null
 }
 
-# A run that lost other hosts cannot save any more.
+# A run that has lost other hosts cannot save, so it is killed after two minutes.
 stop() {
   if ! alive; then return; fi
   kill -TERM "$(<"$state/pid")"

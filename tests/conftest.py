@@ -1,14 +1,16 @@
-"""Shapes of the mathematics are checked, and compiled programs are kept between tests."""
+"""Shapes of the mathematics are checked, and all processes of the tests share compiled programs."""
 
 import os
+import signal
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
-import signal
-
-# Programs that were started in the background ignore Ctrl-C, and so would what the tests start.
+# Programs that were started in the background ignore Ctrl-C, and so would the processes that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -19,21 +21,16 @@ jaxtyping.install_import_hook("diffenc_jax.diffusion", "beartype.beartype")
 import jax
 import pytest
 
-# Compilation, not arithmetic, is what the tests' time goes into. Processes that tests start compile as ever.
+# Most of the tests' time is compilation, so this process compiles without optimization. JAX and `core.process` read the
+# flags here, once; processes that tests start optimize as for users.
 _flags = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"{_flags or ''} --xla_backend_optimization_level=0"
-jax.devices()  # reads the flags, as
-import diffenc_jax.train.step  # noqa: F401  # does
+jax.devices()
+import diffenc_jax.core.process  # noqa: F401
 
 os.environ.pop("XLA_FLAGS")
 if _flags is not None:
     os.environ["XLA_FLAGS"] = _flags
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compilation_cache(tmp_path_factory):
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jax_cache")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""What a command says where it refuses."""
+"""Commands that refuse their input."""
 
 
 def refused(main, arguments, capsys):
-    """The one line on standard error with which `main` ends, exit code 2."""
+    """The single line that `main` writes to standard error when it exits with code 2."""
     assert main([str(argument) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")

@@ -1,9 +1,26 @@
-"""The configurations that are shipped."""
+"""The configurations that are installed with the package."""
 
 import importlib.util
 from pathlib import Path
 
+from diffenc_jax.config import load_config
+
 CONFIGS = Path(__file__).parent.parent / "configs"
+COMPARED = ["diffenc", "nontrainable", "vdm"]
+MATCHED = [*COMPARED, "vdm-params", "vdm-flops"]
+OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
+EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]
+ARMS = {
+    "cifar10": [*MATCHED, *EIGHT_LAYERS, *OTHER_NETWORKS],
+    "digits": [*MATCHED, *OTHER_NETWORKS],
+    **dict.fromkeys(("fashion_mnist", "imagenet32", "imagenet64", "mnist"), MATCHED),
+    "synthetic": [*COMPARED, "vdm-flops"],
+}
+
+
+def config(name, arm="diffenc", overrides=()):
+    """`Config` of configs/<name>.py."""
+    return load_config(f"{CONFIGS / name}.py:{arm}", overrides)
 
 
 def load(name):

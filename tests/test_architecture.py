@@ -1,127 +1,41 @@
-"""The package's map, drawn from the imports: who may know whom."""
+"""The house: which part may import which, and which library is loaded where."""
 
 import ast
+import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "diffenc_jax"
-# Each part, and the parts of the package that it may import besides itself.
-COMMON = {"errors"}
-MAY_IMPORT = {
-    "errors": set(),
-    "streams": COMMON,
-    "hosts": COMMON,
-    "palette": set(),
-    "document": set(),
-    "records": set(),
-    "tables": set(),
-    "environment": set(),
-    "memory": set(),
-    "config": {"errors"},
-    "workdir": {"config", "errors", "hosts"},
-    "nets": COMMON | {"config"},
-    "networks": COMMON | {"config", "diffusion", "nets"},
-    "diffusion": COMMON,
-    "data": COMMON | {"config"},
-    "stats": COMMON,
-    "interop": COMMON | {"cli", "config", "data", "diffusion", "model", "nets", "train", "workdir"},
-    "model": COMMON | {"config", "diffusion", "nets", "networks", "streams"},
-    "calibrate": COMMON | {"hosts", "config", "data", "diffusion", "model", "streams", "train"},
-    "estimators": COMMON
-    | {"calibrate", "config", "data", "diffusion", "model", "networks", "stats", "streams", "train"},
-    "unfinished": {"hosts", "workdir"},
-    "commands": COMMON,
-    "evaluate": COMMON
-    | {"config", "data", "environment", "estimators", "hosts", "model", "stats", "train", "unfinished", "workdir"},
-    "sampling": COMMON
-    | {
-        "calibrate",
-        "config",
-        "data",
-        "diffusion",
-        "estimators",
-        "hosts",
-        "model",
-        "streams",
-        "train",
-        "unfinished",
-        "workdir",
-    },
-    "train": COMMON
-    | {"config", "data", "diffusion", "environment", "evaluate", "hosts", "memory", "model", "records", "streams"}
-    | {"workdir"},
-    "trained": COMMON | {"calibrate", "config", "data", "model", "streams", "train", "workdir"},
-    "modes": COMMON
-    | {
-        "config",
-        "data",
-        "estimators",
-        "evaluate",
-        "hosts",
-        "model",
-        "records",
-        "sampling",
-        "train",
-        "trained",
-        "workdir",
-    },
-    "compare": COMMON | {"commands", "stats"},
-    "significance": COMMON
-    | {"cli", "commands", "compare", "config", "document", "palette", "stats", "tables", "train", "workdir"},
-    "report": COMMON
-    | {
-        "cli",
-        "commands",
-        "compare",
-        "config",
-        "data",
-        "depth_study",
-        "document",
-        "encoder_study",
-        "loss_by_time",
-        "records",
-        "significance",
-        "stats",
-        "workdir",
-    },
-    "sample_quality": COMMON | {"commands", "config", "data", "palette", "sampling", "stats", "workdir"},
-    "depth_study": COMMON | {"calibrate", "commands", "evaluate", "tables", "trained", "workdir"},
-    "by_time": COMMON | {"data", "diffusion", "model", "streams", "train"},
-    "loss_by_time": COMMON
-    | {"commands", "by_time", "config", "data", "palette", "stats", "tables", "trained", "workdir"},
-    "encoder_study": COMMON
-    | {
-        "commands",
-        "config",
-        "data",
-        "diffusion",
-        "estimators",
-        "evaluate",
-        "model",
-        "palette",
-        "stats",
-        "streams",
-        "tables",
-        "train",
-        "trained",
-        "workdir",
-    },
-    "cli": COMMON | {"config", "workdir"},
-    "tpu": COMMON | {"config"},
-    "compile_check": COMMON | {"cli", "config", "data", "environment", "tpu", "train", "workdir"},
-    "costs": COMMON | {"cli", "config", "memory", "train", "workdir"},
-    "main": COMMON | {"cli", "hosts", "memory", "modes"},
-}
+PACKAGE = Path(__file__).parents[1] / "diffenc_jax"
+# From the bottom up. A part may import lower floors and itself, nothing else, inside functions too.
+FLOORS = [
+    ["core"],
+    ["stats", "display", "diffusion", "config"],
+    ["nets", "data"],
+    ["model", "parallel"],
+    ["runs"],
+    ["evaluation"],
+    ["train", "sampling", "interop"],
+    ["api"],
+    ["studies"],
+    ["report"],
+    ["commands"],
+    ["__main__"],
+    ["main", "__init__"],
+]
+FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def imports(path):
-    """Full names of all that a file imports."""
+    """Full names of everything that a file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -129,35 +43,38 @@ def part(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_one_way(path):
-    if path == PACKAGE / "__init__.py":
-        return
-    ours = {name.split(".")[1] for name in imports(path) if name.startswith("diffenc_jax.")}
-    assert ours <= MAY_IMPORT[part(path)] | {part(path)}
+def importers(library):
+    """Files, relative to the package, that import a library."""
+    return [str(p.relative_to(PACKAGE)) for p in FILES if any(name.split(".")[0] == library for name in imports(p))]
 
 
-@pytest.mark.parametrize(
-    "name", ["losses", "samplers", "steps", "ratio", "decoder", "gaussian", "times", "encoders", "flow", "likelihood"]
-)
-def test_the_mathematics_knows_no_network(name):
-    assert not [i for i in imports(PACKAGE / "diffusion" / f"{name}.py") if "nets" in i or "flax" in i]
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downward(path):
+    ours = part(path)
+    theirs = {name.split(".")[1] for name in imports(path) if name.startswith("diffenc_jax.")} - {"__version__"}
+    assert not [name for name in theirs if name != ours and FLOOR[name] >= FLOOR[ours]]
 
 
-def test_only_checkpoint_knows_orbax():
-    assert [p.name for p in FILES if any(i.startswith("orbax") for i in imports(p))] == ["checkpoint.py"]
+def test_a_library_is_imported_where_it_is_wrapped():
+    assert importers("orbax") == ["runs/checkpoint.py"]
+    assert importers("diffrax") == ["diffusion/flow.py"]
+    assert [name for name in importers("flax") if name.startswith("diffusion/")] == ["diffusion/schedules.py"]
 
 
-def test_only_flow_knows_diffrax():
-    assert [p.name for p in FILES if any(i.startswith("diffrax") for i in imports(p))] == ["flow.py"]
+def test_only_the_mesh_names_its_axes():
+    assert [str(p.relative_to(PACKAGE)) for p in FILES if '"fsdp"' in p.read_text()] == ["parallel/mesh.py"]
 
 
-def test_only_sharding_names_mesh_axes():
-    named = [p.name for p in FILES if '"fsdp"' in p.read_text()]
-    assert named == ["sharding.py"]
+def test_help_statistics_data_and_configurations_load_no_jax():
+    light = [p for p in FILES if part(p) in ("stats", "display", "config", "data", "__init__", "__main__")]
+    modules = ", ".join("diffenc_jax." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in light)
+    heavy = {"jax", "flax", "tensorflow", "matplotlib", "sklearn"}
+    code = f"import sys, {modules}; diffenc_jax.__main__.main(['--help']); print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.stdout.splitlines()[-1:] == ["set()"], done.stdout + done.stderr
 
 
-def test_statistics_and_data_import_no_jax():
-    for path in FILES:
-        if part(path) in ("data", "stats"):
-            assert not [i for i in imports(path) if i.split(".")[0] in ("jax", "flax")], path
+def test_floors_list_every_part_once():
+    parts = list(itertools.chain.from_iterable(FLOORS))
+    assert len(parts) == len(FLOOR)
+    assert {part(path) for path in FILES} == set(parts)

@@ -1,11 +1,14 @@
-"""The timing benchmarks say what they measured in one line, and compare it with an earlier one."""
+"""The timing benchmarks print one record and compare it with an earlier one."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from diffenc_jax.__main__ import execute
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -14,28 +17,34 @@ SMALL = [
 ]
 
 
-def run(name, *arguments):
-    command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", f"--config={ROOT}/configs/digits.py:vdm", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture
+def run(monkeypatch):
+    """Runs a benchmark of the folder in this process; returns its exit code."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+    def run(name, *arguments):
+        benchmark = importlib.import_module(name)
+        return execute(
+            benchmark, f"python benchmarks/{name}.py", [f"--config={ROOT}/configs/digits.py:vdm", *arguments]
+        )
+
+    return run
 
 
-def record(done):
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_records_are_kept_and_compared(tmp_path):
-    """The ratio is to the last line of the baseline, which need not be of this benchmark."""
+def test_records_are_kept_and_compared(tmp_path, run, capsys):
+    """The ratio is to the last line of the baseline, which may be of another benchmark."""
     file = tmp_path / "records.jsonl"
-    first = record(run("input", "--batches=5", f"--json={file}"))
+    assert run("input", "--batches=5", f"--json={file}") == 0
+    first = json.loads(capsys.readouterr().out)
     assert [json.loads(line) for line in file.read_text().splitlines()] == [first]
     lower, upper = first["images_per_second_quartiles"]
     assert 0 < lower <= first["images_per_second"] <= upper
     with file.open("a") as lines:
         lines.write(json.dumps({"images_per_second": 1000.0, "batches": 5}) + "\n")
-    again = run("input", "--batches=5", f"--baseline={file}")
-    rate = record(again)["images_per_second"]
-    assert again.stderr.splitlines()[-1] == f"images_per_second: {rate:.4g} / 1000 = {rate / 1000:.3f}"
+    assert run("input", "--batches=5", f"--baseline={file}") == 0
+    out, error = capsys.readouterr()
+    rate = json.loads(out)["images_per_second"]
+    assert error == f"images_per_second: {rate:.4g} / 1000 = {rate / 1000:.3f}\n"
     assert len(file.read_text().splitlines()) == 2
 
 
@@ -45,21 +54,36 @@ def test_records_are_kept_and_compared(tmp_path):
         (["--baseline={}/none.jsonl"], "--baseline={}/none.jsonl has no record: "),
         (["--baseline={}/empty.jsonl"], "--baseline={}/empty.jsonl has no record: "),
         (["--json={}"], "--json={}"),
-        (["--config.train.batch_size=0"], "train.batch_size=0 does not divide over 1 devices"),
+        (["--config.train.batch_size=0"], "train.batch_size"),
+        (["--batches=none"], "'none' is not a whole number above zero"),
     ],
 )
-def test_refused(tmp_path, arguments, message):
+def test_refused(tmp_path, arguments, message, run, capsys):
     (tmp_path / "empty.jsonl").touch()
-    done = run("input", *(argument.format(tmp_path) for argument in arguments))
-    assert done.returncode == 2
-    assert message.format(tmp_path) in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not done.stdout
+    assert run("input", *(argument.format(tmp_path) for argument in arguments)) == 2
+    out, error = capsys.readouterr()
+    assert message.format(tmp_path) in error
+    assert len(error.splitlines()) == 1
+    assert not out
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_every_script_imports_and_has_help(name, run, capsys):
+    if name == "records":  # shared by the others
+        return
+    benchmark = importlib.import_module(name)
+    if hasattr(benchmark, "EXAMPLE"):
+        assert execute(benchmark, f"python benchmarks/{name}.py", ["--help"]) == 0
+        assert f"example:\n  python benchmarks/{name}.py " in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_a_training_step():
-    found = record(run("train_step", *SMALL, "--steps=3"))
+    """As a program of its own."""
+    command = [sys.executable, "benchmarks/train_step.py", "--config=configs/digits.py:vdm", *SMALL, "--steps=3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
     assert found["timed_steps"] == 3
     assert found["batch_size"] == 4
     rate = found["matmul_share"] * found["step_seconds"] * found["matmul_flops_per_second"]
@@ -68,8 +92,9 @@ def test_a_training_step():
 
 
 @pytest.mark.slow
-def test_inference_compiles_the_networks_once():
-    found = record(run("inference", *SMALL, "--looks=2", "--config.sample.depth=3"))
+def test_inference_compiles_the_networks_once(run, capsys):
+    assert run("inference", *SMALL, "--repeats=2", "--config.sample.depth=3") == 0
+    found = json.loads(capsys.readouterr().out)
     assert found["programs_later"] == 0
     assert found["sampling_programs"] == found["forward_programs"] == 1
     for name in ("evaluation", "sampling"):

@@ -1,4 +1,4 @@
-"""Long versions of what the fault tests try: `make soak`, half an hour."""
+"""Long versions of the tests of faults: `make soak`, half an hour."""
 
 import json
 import os
@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.checkpoint import Checkpoints
-from diffenc_jax.workdir import metrics
+from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.metrics import read_metrics
 from tests import tiny
 from tests.logs import logged
 
 pytestmark = pytest.mark.soak
 ROOT = Path(__file__).parents[1]
 CONFIG = """
-from diffenc_jax.config import with_changes
+from diffenc_jax.config.recipe import with_changes
 from tests import tiny
 
 def get_config(arm="vdm"):
-    return with_changes(tiny.config(arm), {changes})
+    return with_changes(tiny.config_dict(arm), {changes})
 """
 KILLS = 20
-LONG, WARM = 50_000, 5_000  # steps, and those after which nothing should grow any more
+LONG, WARM = 50_000, 5_000  # all steps, and the steps after which memory should be constant
 
 
 def start(folder, workdir, **changes):
@@ -41,18 +41,19 @@ def start(folder, workdir, **changes):
 
 
 def last_logged(workdir):
-    """Step."""
-    return max((row["step"] for row in metrics(workdir)), default=0)
+    """The last step in metrics.jsonl; 0 if there is none."""
+    return max((row["step"] for row in read_metrics(workdir)), default=0)
 
 
 def averages(workdir):
+    """The step and the averaged parameters of the newest checkpoint."""
     shapes = jax.eval_shape(build(tiny.config("vdm"), ImageSpec((8, 8, 1), tiny.LEVELS)).init, jax.random.key(0))
     with Checkpoints(workdir) as checkpoints:
         return checkpoints.newest(lambda step: checkpoints.restore_ema(step, shapes))
 
 
-def test_killed_at_random_moments_it_ends_where_an_unbroken_run_ends(tmp_path):
-    """Every other step is saved, so that many of the kills come amid a save."""
+def test_a_run_killed_at_random_moments_ends_like_an_uninterrupted_run(tmp_path):
+    """Every other step is saved, so that many kills interrupt a save."""
     often = {"train__steps": 600, "checkpoint__every_steps": 2, "log__every_steps": 5, "eval__every_steps": 200}
     assert start(tmp_path, tmp_path / "whole", **often).wait() == 0
     broken, moment = tmp_path / "broken", random.Random(0)
@@ -76,20 +77,20 @@ def test_killed_at_random_moments_it_ends_where_an_unbroken_run_ends(tmp_path):
 
 
 def resident(process):
-    """Bytes."""
+    """Resident memory of a process, bytes."""
     pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_flat(tmp_path):
-    """Under 2 % in 45,000 steps with logs, evaluations and checkpoints."""
+    """It grows by less than 2 % in 45,000 steps with logs, evaluations and checkpoints."""
     changes = {"train__steps": LONG, "checkpoint__every_steps": 500, "log__every_steps": 50, "eval__every_steps": 2500}
     run = start(tmp_path, tmp_path / "run", **changes)
     sizes = {}
     while run.poll() is None:
         time.sleep(1)
-        found = metrics(tmp_path / "run")
+        found = read_metrics(tmp_path / "run")
         if found and run.poll() is None:
             sizes[int(found[-1]["step"])] = resident(run)
     assert run.returncode == 0, (tmp_path / "output.txt").read_text()[-2000:]

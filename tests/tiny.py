@@ -4,36 +4,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config import (
+from diffenc_jax.config import Config
+from diffenc_jax.config.recipe import (
     ARMS,
     choose_arm,
     dct_network,
     encoder_network,
     recipe,
     score_network,
+    score_transformer,
     transformer_network,
-    unpack,
     with_changes,
 )
-from diffenc_jax.train.optimizer import TrainConfig
 
 LEVELS = 17
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
-# The encoders that have a network, by the kind that `networks.ENCODERS` lists.
+TRANSFORMER = dict(patch=2, width=8, layers=3, heads=2)
+# Score networks by the kind that `model.registry.SCORE_NETWORKS` lists.
+SCORE_NETWORKS = {
+    "unet": score_network(width=32, layers=1, **NORMS),
+    "transformer": score_transformer(**TRANSFORMER),
+}
+# Encoders with a network by the kind that `model.registry.ENCODERS` lists.
 ENCODERS = {
     "trainable": encoder_network(width=32, layers=1, levels=1, **NORMS),
-    "transformer": transformer_network(patch=2, width=8, layers=2, heads=2),
+    "transformer": transformer_network(**TRANSFORMER | {"layers": 2}),
     "dct": dct_network(width=8),
 }
 
 
-def config(arm="diffenc", **changes):
-    """4x4 images of one channel; `changes` by key, dots written as two underscores."""
+def config_dict(arm="diffenc"):
+    """ConfigDict of a model of 4x4 images with one channel, for configuration files."""
     small = {
         "data.source": "digits",
-        "data.levels": LEVELS,
-        "data.stripes": 4,
-        "model.score": score_network(width=32, layers=1, **NORMS),
+        "data.pixel_levels": LEVELS,
+        "data.shuffle_shards": 4,
+        "model.score": SCORE_NETWORKS["unet"],
         "model.encoder": ENCODERS["trainable"],
         "train.steps": 8,
         "train.batch_size": 8,
@@ -49,20 +55,25 @@ def config(arm="diffenc", **changes):
         "sample.num": 4,
         "sample.depth": 3,
     }
-    named = {key.replace("__", "."): value for key, value in changes.items()}
-    return with_changes(choose_arm(with_changes(recipe("tiny", arm), small), ARMS), named)
+    return choose_arm(with_changes(recipe("tiny", arm), small), ARMS)
 
 
-def settings(config):
-    """Its TrainConfig."""
-    return unpack(TrainConfig, config.train, "train")
+def config(arm="diffenc", **changes):
+    """`Config` of the same model; `changes` by key, dots written as two underscores."""
+    return Config.parse(config_dict(arm)).replace({key.replace("__", "."): value for key, value in changes.items()})
 
 
 def parameters(net, x, time, scale=0.1):
-    """Of a network, drawn from N(0, scale²): nothing is compiled, and nothing is hidden by zeros of initialisation."""
-    leaves, structure = jax.tree.flatten(jax.eval_shape(net.init, jax.random.key(0), x, time))
-    draws = [np.random.RandomState(i).normal(size=leaf.shape) for i, leaf in enumerate(leaves)]
-    return structure.unflatten([jnp.asarray(scale * draw, jnp.float32) for draw in draws])
+    """Parameters of a network, drawn from N(0, scale²) without compiling its initialisation."""
+    shapes = jax.eval_shape(net.init, jax.random.key(0), x, time)
+    return away_from_zero(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), shapes), scale)
+
+
+def away_from_zero(params, scale=0.05):
+    """`params` plus draws from N(0, scale²), so that no zero of the initialisation hides an error."""
+    leaves, structure = jax.tree.flatten(params)
+    draws = [scale * np.random.RandomState(i).normal(size=leaf.shape) for i, leaf in enumerate(leaves)]
+    return structure.unflatten([leaf + jnp.float32(draw) for leaf, draw in zip(leaves, draws, strict=True)])
 
 
 def images(count=20, shape=(4, 4, 1), seed=0):

@@ -1,1 +1,1 @@
-"""Images in: named data sets, users' files, and batches that are a function of (seed, step)."""
+"""Images: named data sets, users' files, and training batches as a function of (seed, step)."""

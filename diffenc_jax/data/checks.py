@@ -1,4 +1,4 @@
-"""What is asked of a file before its contents are believed; every refusal is one line that names it."""
+"""Checks of files before their contents are trusted. Every error is one line that names the file."""
 
 import math
 import os
@@ -9,25 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.errors import InputError, first_line
+from diffenc_jax.core.errors import InputError, first_line
 
-LONGEST = 200  # characters of what a library says
+LONGEST = 200  # characters of a library's message
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def refused(what: Path | str, why: str) -> InputError:
-    """The error that says `why` the file `what` is refused; names in it may come from the file itself."""
+    """InputError that the file `what` is refused because of `why`, which may quote the file."""
     return InputError(f"{printable(str(what))} {printable(why)}")
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without what a terminal would obey."""
+    """`text` on one line, with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 @contextmanager
 def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
-    """Whatever of `errors`, or of the operating system, is raised within says that `path` cannot be read as `kind`."""
+    """Turn `errors` and OSError into an InputError that `path` cannot be read as `kind`."""
     try:
         yield
     except InputError:
@@ -38,10 +38,9 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def regular(path: Path, folder: Path | None = None) -> Path:
-    """`path`, if it is a file, and no link that leads out of `folder`.
+    """`path`, if it is a regular file and not a link that leads out of `folder`.
 
-    Raises:
-      InputError: it is another thing; a pipe or a device might be read for ever.
+    Raises InputError if it is something else: reading a pipe or a device might never end.
     """
     with reading(path, "a file"):
         if path.is_dir():
@@ -52,7 +51,7 @@ def regular(path: Path, folder: Path | None = None) -> Path:
 
 
 def inside(path: Path, folder: Path) -> Path:
-    """`path`, of something in `folder`; raises InputError if a link on the way leads out of it."""
+    """`path` in `folder`; raises InputError if a link on the way leads out of the folder."""
     steps = accumulate(path.relative_to(folder).parts, Path.joinpath, initial=folder)
     linked = any(step.is_symlink() for step in islice(steps, 1, None))
     if linked and not path.resolve().is_relative_to(folder.resolve()):
@@ -60,8 +59,8 @@ def inside(path: Path, folder: Path) -> Path:
     return path
 
 
-def images(path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
-    """Raises InputError unless they are those of uint8 images [N, H, W, C] or [N, H, W]."""
+def are_images(path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
+    """Raise InputError unless `shape` and `dtype` are those of uint8 images [N, H, W, C] or [N, H, W]."""
     if dtype != np.uint8:
         raise refused(path, f"must hold uint8, values 0 .. 255; this is {str(dtype)[:40]}")
     if len(shape) not in (3, 4) or min(shape) < 0:
@@ -70,22 +69,22 @@ def images(path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
         raise refused(path, f"holds no images: its shape is {list(shape)}")
 
 
-def fits(what: Path | str, shape: Sequence[int]) -> None:
-    """Raises InputError if uint8 values of `shape` are more than the machine's memory."""
+def fits_memory(what: Path | str, shape: Sequence[int]) -> None:
+    """Raise InputError if uint8 values of `shape` need more than the machine's memory."""
     size, memory = math.prod(shape), machine_memory()
     if memory is not None and size > memory:
-        raise refused(what, f"would take {_gb(size)} of memory, and this machine has {_gb(memory)}")
+        raise refused(what, f"would take {_gb(size)} of memory, but this machine has {_gb(memory)}")
 
 
 def machine_memory() -> int | None:
-    """Bytes of memory that this machine, or the container that we are in, has; None where it does not say."""
+    """Bytes of memory of this machine or container; None if they are unknown."""
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
     try:
         return min(physical, int(CONTAINER_LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or one without limit
+    except (OSError, ValueError):  # no container, or no limit
         return physical
 
 

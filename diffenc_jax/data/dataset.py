@@ -1,4 +1,4 @@
-"""`Dataset`: uint8 images by split, checked and fingerprinted; `load` finds them by name or path."""
+"""`Dataset`: uint8 images by split, checked and fingerprinted; `load_dataset` finds them by name or path."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,46 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from diffenc_jax.config import require, unpack
-from diffenc_jax.data import checks, files, fingerprints, sources
-from diffenc_jax.data.images import Held, read
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.errors import require
+from diffenc_jax.data import checks, fingerprints, sources, user_files
+from diffenc_jax.data.images import LocalPart, read_rows
 
-
-@dataclass(frozen=True)
-class DataConfig:
-    """`config.data`.
-
-    Attributes:
-      source: a name of `sources.SOURCES`, or a path.
-      dir: where data sets are kept; None for their default.
-      levels: of a pixel.
-      stripes: into how many parts the training images are cut, each shuffled for itself; see `pipeline`. Several
-        hosts can share the images if it is a multiple of their number.
-    """
-
-    source: str
-    dir: str | None
-    levels: int
-    stripes: int
-
-    def __post_init__(self):
-        require(self.stripes >= 1, f"data.stripes must be at least 1, not {self.stripes}")
-        require(2 <= self.levels <= 256, f"data.levels must lie in 2 .. 256, not {self.levels}")
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images uint8 [N, H, W, C] by split, all of one shape, their values below `levels`.
+    """Images uint8 [N, H, W, C] by split, all of one shape, with values below `pixel_levels`.
 
-    A split of which this host holds a part is a `Held`, which takes the same numbers of images as an array.
+    A split of which this host holds a part is a `LocalPart`, which is indexed like an array of the full split.
     """
 
     name: str
     version: str
-    levels: int
-    splits: Mapping[str, np.ndarray | Held]
+    pixel_levels: int
+    splits: Mapping[str, np.ndarray | LocalPart]
     _digests: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -55,14 +35,14 @@ class Dataset:
         return next(iter(self.splits.values())).shape[1:]
 
     def sha256(self, split: str) -> str:
-        """Of the decoded images' bytes, in their order; computed once."""
+        """SHA-256 of the decoded images' bytes in their order; computed once per split."""
         return self._digest("in order", fingerprints.sha256, split)
 
     def fingerprint(self, split: str) -> dict[str, Any]:
-        """What a record says of the images that it is about: JSON's values.
+        """A record's 'dataset': JSON values that identify the images of a split.
 
-        The digests are those of `fingerprints`, and so is `known_as`, the name of a well-known set
-        or None; `dims` is the number of values in one image.
+        `sha256`, `sha256_any_order` and `known_as` (name of a well-known set, or None) are those of `fingerprints`;
+        `dims` is the number of values per image.
         """
         count, any_order = len(self.splits[split]), self._digest("any order", fingerprints.sha256_any_order, split)
         return {
@@ -76,58 +56,54 @@ class Dataset:
             "known_as": fingerprints.known_as(any_order, count, self.shape, split),
         }
 
-    def _digest(self, kind: str, of: Callable[[np.ndarray], str], split: str) -> str:
+    def _digest(self, kind: str, compute: Callable[[np.ndarray], str], split: str) -> str:
         if (kind, split) not in self._digests:
-            self._digests[kind, split] = of(self.splits[split])
+            self._digests[kind, split] = compute(self.splits[split])
         return self._digests[kind, split]
 
 
-def load(config: ConfigDict, *names: str, part: Callable[[int], np.ndarray] | None = None) -> Dataset:
-    """The splits `names` of the data set that `config.data` describes.
+def load_dataset(data: DataConfig, *splits: str, part: Callable[[int], np.ndarray] | None = None) -> Dataset:
+    """Load the given splits of the data set that `data` describes.
 
     Args:
-      part: number of training images -> the numbers, increasing, of those that this host needs; None: all.
+      part: function from the number of training images to the increasing indices of those that this host needs.
+        None: all images.
 
     Raises:
-      InputError: it is unknown, cannot be had, or is not what the configuration says.
+      InputError: the data set is unknown, cannot be obtained, or is not as the configuration says.
     """
-    data = unpack(DataConfig, config.data, "data")
     source = _source(data)
-    for name in names:
-        require(name in source.read, f"{source.name} has no split {name!r}; it has {', '.join(source.read)}")
-    splits = {name: _read(source, name, part if name == "train" else None) for name in names}
-    for name, images in splits.items():
-        _check(images, data.levels, f"{source.name} ({name})")
-    shapes = {name: images.shape[1:] for name, images in splits.items()}
+    for split in splits:
+        require(split in source.splits, f"{source.name} has no split {split!r}; it has {', '.join(source.splits)}")
+    images = {split: _read(source, split, part if split == TRAIN else None, data.pixel_levels) for split in splits}
+    shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
-    return Dataset(source.name, source.version, data.levels, splits)
+    return Dataset(source.name, source.version, data.pixel_levels, images)
 
 
-def labels(config: ConfigDict, split: str) -> np.ndarray | None:
-    """[N], the class of every image of `split`, a number from 0, in the order of `load`'s images.
+def load_labels(data: DataConfig, split: str) -> np.ndarray | None:
+    """Classes [N], integers from 0, of the images of a split in the order of `load_dataset`.
 
-    None where `config.data` describes a data set without labels, or whose labels are not read.
+    None if the data set has no labels, or has labels that are not read (users' files).
     """
-    known = _source(unpack(DataConfig, config.data, "data")).labels
-    return known[split]() if split in known else None
+    labels = _source(data).labels
+    return labels[split]() if split in labels else None
 
 
-def image_shape(config: ConfigDict) -> tuple[int, int, int]:
-    """(height, width, channels) of the images that `config.data` describes; a named data set need not be there.
+def image_shape(data: DataConfig) -> tuple[int, int, int]:
+    """(height, width, channels) of the images that `data` describes. A named data set need not be on this machine.
 
-    Raises:
-      InputError: they are unknown, or at a path where none can be read.
+    Raises InputError if the name is unknown, or if no images can be read at the path.
     """
-    data = unpack(DataConfig, config.data, "data")
     if data.source in sources.SOURCES:
         return sources.SOURCES[data.source].shape
-    return files.from_path(_path(data)).read["train"]().shape[1:]
+    return user_files.open_path(_path(data)).splits[TRAIN]().shape[1:]
 
 
-def _source(data: DataConfig) -> files.Source:
+def _source(data: DataConfig) -> user_files.Source:
     if data.source in sources.SOURCES:
         return sources.SOURCES[data.source].open(Path(data.dir).expanduser() if data.dir else None)
-    return files.from_path(_path(data))
+    return user_files.open_path(_path(data))
 
 
 def _path(data: DataConfig) -> Path:
@@ -135,32 +111,28 @@ def _path(data: DataConfig) -> Path:
     try:
         path = Path(data.source).expanduser()
         exists = path.exists()
-    except (OSError, RuntimeError):  # no such user's home; too long a name; a folder that is closed to us
+    except (OSError, RuntimeError):  # unknown user's home; a name that is too long; a folder without permission
         exists = False
     named = f"data.source={data.source[:99]!r}"
     require(exists, f"{named} is neither a known data set ({known}) nor a path that can be read")
     return path
 
 
-def _read(source: files.Source, split: str, part: Callable[[int], np.ndarray] | None) -> np.ndarray | Held:
-    images = source.read[split]()
+def _read(
+    source: user_files.Source, split: str, part: Callable[[int], np.ndarray] | None, pixel_levels: int
+) -> np.ndarray | LocalPart:
+    """Read a split, or the images that `part` selects. Check that they are uint8 [N, H, W, C] below `pixel_levels`."""
+    images, what = source.splits[split](), f"{source.name} ({split})"
     count = images.shape[0]
-    require(count > 0, f"{source.name}: there are no images for {split}")
+    require(math.prod(images.shape) > 0, f"{what}: there are no images")
     rows = np.arange(count) if part is None else part(count)
-    checks.fits(f"{source.name} ({split})", (len(rows), *images.shape[1:]))
-    if len(rows) == count:
-        return images[:count]
-    return Held(read(images, rows), rows, images.shape)
-
-
-def _check(images: np.ndarray | Held, levels: int, what: str) -> None:
-    """Raises InputError unless `images` are uint8 [N, H, W, C] with values below `levels`."""
-    images = images.held if isinstance(images, Held) else images
-    require(images.dtype == np.uint8, f"{what}: images must be uint8, these are {images.dtype}")
-    require(images.ndim == 4, f"{what}: images must be [N, H, W, C], these are {list(images.shape)}")
-    require(images.size > 0, f"{what}: there are no images")
-    largest = int(images.max())
+    checks.fits_memory(what, (len(rows), *images.shape[1:]))
+    held = images[:count] if len(rows) == count else read_rows(images, rows)
+    require(held.dtype == np.uint8, f"{what}: images must be uint8, these are {held.dtype}")
+    require(held.ndim == 4, f"{what}: images must be [N, H, W, C], these are {list(held.shape)}")
+    largest, allowed = int(held.max()), pixel_levels - 1
     require(
-        largest < levels,
-        f"{what}: a pixel has the value {largest}, and data.levels={levels} admits 0 .. {levels - 1}",
+        largest <= allowed,
+        f"{what}: a pixel has the value {largest}, but data.pixel_levels={pixel_levels} allows 0 .. {allowed}",
     )
+    return held if len(rows) == count else LocalPart(held, rows, images.shape)

@@ -1,4 +1,4 @@
-"""What a set of images is: digests of its bytes, and the names of well-known ones."""
+"""Digests that identify a set of images, and the names of well-known sets."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import numpy as np
 ImageShape = tuple[int, int, int]
 SplitOf = tuple[str, int, ImageShape]  # split, number of images, shape of one
 
-# By `sha256_any_order`.
+# Names by `sha256_any_order`.
 BY_DIGEST = {
     "81eecd9d0769d84612d2d66781c4dedd56e2d9a31e27a30abc83370c4807db8b": "scikit-learn's digits, train",
     "8e629989d5af8047cb2c132703a96a754219b5b38529075129e62d9d6977ee32": "scikit-learn's digits, test",
@@ -19,10 +19,11 @@ BY_DIGEST = {
 
 
 def _imagenet(size: int) -> dict[SplitOf, str]:
-    """Both downscaled ImageNets. Their bits/dim are not comparable: the same VDM has 3.72 on old and 3.46 on new 32x32.
+    """Names of both downscaled ImageNets by count.
 
-    The new one averages over boxes and so is smoother. Only their counts tell them apart here, so
-    that other ways of scaling all of ImageNet down go by the name of the new one.
+    Their bits/dim are not comparable: the same VDM has 3.72 on the old and 3.46 on the new 32x32, which is smoother
+    because it averages over boxes. Only their counts distinguish them here, so another downscaling of all of ImageNet
+    gets the name of the new one.
     """
     old = f"ImageNet{size}, old (downsampled_imagenet of van den Oord et al., arXiv 1601.06759)"
     new = (
@@ -38,22 +39,21 @@ def _imagenet(size: int) -> dict[SplitOf, str]:
     }
 
 
-# Where no digest is established. The count and shape alone will not do: CIFAR-10's training images
-# are as many as the validation images of the new ImageNet32, and of the same shape.
+# Names of sets without an established digest. The split is needed besides count and shape: CIFAR-10 has as many
+# training images as the new ImageNet32 has validation images, of the same shape.
 BY_COUNT = _imagenet(32) | _imagenet(64)
 
 
 def sha256(images: np.ndarray) -> str:
-    """Of the bytes of uint8 [N, H, W, C], in their order."""
+    """SHA-256 of the bytes of uint8 [N, H, W, C] in their order."""
     return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
 
 
 def sha256_any_order(images: np.ndarray) -> str:
-    """The same for the same images uint8 [N, H, W, C] in any order.
+    """Digest of uint8 [N, H, W, C] that does not depend on the order of the images.
 
-    SHA-256 of the text 'HxWxC', a line feed, and the images' own SHA-256 (32 bytes each), sorted.
-    tensorflow-datasets shuffles what it prepares, so that an IDX file and its copy there have only
-    this digest in common.
+    SHA-256 of the text 'HxWxC', a line feed, and the sorted SHA-256 of the images (32 bytes each). tensorflow-datasets
+    shuffles the images that it prepares, so an IDX file and its prepared copy have only this digest in common.
     """
     digests = sorted(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images)
     head = "x".join(map(str, images.shape[1:])) + "\n"
@@ -61,16 +61,10 @@ def sha256_any_order(images: np.ndarray) -> str:
 
 
 def known_as(digest: str, count: int, shape: ImageShape, split: str) -> dict[str, str] | None:
-    """The name of a well-known set of images, and by what it is known; None where it is not.
+    """{"as": name of a well-known set of images, "by": "digest" or "count"}; None for an unknown set.
 
-    Args:
-      digest: `sha256_any_order` of the images. Where it is known it decides, whatever the split is called.
-      count: of the images.
-      shape: of one image.
-      split: its name here, 'train' or 'test'.
-
-    Returns:
-      {"as": name, "by": "digest" or "count"}.
+    A known `digest`, the `sha256_any_order` of the images, decides, whatever the split is called. Otherwise the number
+    of images, the shape of one image, and the split ('train' or 'test') decide together.
     """
     if digest in BY_DIGEST:
         return {"as": BY_DIGEST[digest], "by": "digest"}

@@ -1,4 +1,4 @@
-"""IDX files, MNIST's format, gzipped or not."""
+"""IDX files, the format of MNIST, gzipped or not."""
 
 import gzip
 import math
@@ -14,49 +14,46 @@ from diffenc_jax.data import checks
 from diffenc_jax.data.images import with_channels
 
 TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
-GZIP_BEST = 1032  # of what is gzipped, no byte stands for more
-PIECE = 2**24
+GZIP_BEST = 1032  # upper bound of gzip's compression ratio
 
 
-def folder(path: Path) -> dict[str, Callable[[], np.ndarray]]:
-    """Splits by MNIST's file names, train-images-idx3-ubyte and t10k-images-idx3-ubyte, with .gz or without.
+def open_folder(path: Path) -> dict[str, Callable[[], np.ndarray]]:
+    """Splits by MNIST's file names, train-images-idx3-ubyte and t10k-images-idx3-ubyte, with or without .gz.
 
-    Returns:
-      Nothing if there are none of these.
+    Empty if there are no such files; raises InputError if one of the two is missing.
     """
     splits = {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
         found = sorted(path.glob(f"{prefix}-images[-.]idx3-ubyte*"))
         if found:
-            splits[split] = partial(images, checks.regular(found[0], path))
+            splits[split] = partial(idx_images, checks.regular(found[0], path))
     if splits and len(splits) < 2:
         raise checks.refused(path, "must hold both train-images-idx3-ubyte and t10k-images-idx3-ubyte (or .gz)")
     return splits
 
 
-def images(path: Path) -> np.ndarray:
-    """uint8 [N, H, W, C] of one file: two zero bytes, type, rank, sizes as big-endian uint32, values.
+def idx_images(path: Path) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of one file: two zero bytes, type, rank, sizes as big-endian uint32, values.
 
-    Raises:
-      InputError: it is no such file, or holds more or less than it says.
+    Raises InputError if it is not such a file, or if its size does not match its header.
     """
     with checks.reading(path, "an IDX file", ValueError, EOFError, zlib.error):
-        with checks.regular(path).open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
+        with checks.regular(path).open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
         with (gzip.open if zipped else open)(path, "rb") as file:
             shape = _shape(path, file)
             size, packed = math.prod(shape), path.stat().st_size
             if size > packed * (GZIP_BEST if zipped else 1):
                 raise ValueError(f"its header promises {size} bytes of images, more than can be in {packed} bytes")
-            checks.fits(path, shape)
-            values = np.empty(size, np.uint8)
-            if _fill(values, file) < size or file.read(1):
+            checks.fits_memory(path, shape)
+            values = file.read(size + 1)
+            if len(values) != size:
                 raise ValueError(f"it is cut short or too long: its header promises {size} bytes of images")
-    return with_channels(values.reshape(shape))
+    return with_channels(np.frombuffer(values, np.uint8).reshape(shape))
 
 
 def _shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
-    """The header's; the values follow."""
+    """Shape that the header gives; the values follow."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != bytes(2) or head[2] not in TYPES:
         raise checks.refused(path, "is not a .npy, .npz or IDX file of images")
@@ -64,14 +61,5 @@ def _shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
     if len(sizes) < 4 * head[3]:
         raise ValueError("it is cut short")
     shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
-    checks.images(path, shape, np.dtype(TYPES[head[2]]))
+    checks.are_images(path, shape, np.dtype(TYPES[head[2]]))
     return shape
-
-
-def _fill(values: np.ndarray, file: BinaryIO) -> int:
-    """Reads into `values`, piece by piece; returns how many there were."""
-    at = 0
-    while piece := file.read(min(PIECE, len(values) - at)):
-        values[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-        at += len(piece)
-    return at

@@ -1,37 +1,38 @@
-"""A split's images, of which a host may read and hold a part only."""
+"""Images of a split that are read on demand, and the part of a split that one host holds."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-HELD_OUT = 10
+# One image in this many is held out for testing.
+HOLD_OUT_EVERY = 10
 
 
 class Images(Protocol):
-    """uint8 [N, H, W, C] that are read when they are asked for; an array in memory is one."""
+    """uint8 [N, H, W, C] that can be read by slices. An array in memory is one."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """Those of consecutive numbers."""
+        """Images of consecutive indices."""
         ...
 
 
-class Chosen:
-    """Of `images`, those of the numbers `rows` [N], increasing; read when they are asked for."""
+class Subset:
+    """Images of increasing indices `rows` [N] of `images`, renumbered from 0 and read on demand."""
 
     def __init__(self, images: Images, rows: np.ndarray):
         self._images, self._rows = images, rows
         self.shape = (len(rows), *images.shape[1:])
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        return read(self._images, self._rows[rows])
+        return read_rows(self._images, self._rows[rows])
 
 
-class Listed:
-    """Images that are decoded one by one: `decode(i)` gives number i, uint8 [H, W, C], and all are of one shape."""
+class DecodedOnDemand:
+    """Images that are decoded one by one: `decode(i)` returns uint8 [H, W, C], of the same shape for all i."""
 
     def __init__(self, count: int, decode: Callable[[int], np.ndarray]):
         self._count, self._decode = count, decode
@@ -41,8 +42,8 @@ class Listed:
         return np.stack([self._decode(i) for i in range(*rows.indices(self._count))])
 
 
-class Joined:
-    """Images one after the other, of one shape; no part is read but those that are asked for."""
+class Concatenation:
+    """Concatenation of images of one shape. Only the parts that overlap a slice are read."""
 
     def __init__(self, parts: Sequence[Images]):
         self._parts = parts
@@ -60,34 +61,34 @@ class Joined:
         return found
 
 
-class Held:
-    """The part of a split that a host holds; indexed by numbers in the whole, as an array of the whole would be.
+class LocalPart:
+    """The part of a split that this host holds, indexed by the images' indices in the full split.
 
     Attributes:
-      held: the images that are here.
-      shape: of the whole, [N, H, W, C].
+      local: the images that this host holds.
+      shape: [N, H, W, C] of the full split.
     """
 
     def __init__(self, images: np.ndarray, rows: np.ndarray, shape: tuple[int, ...]):
-        """`images`: those of the numbers `rows`, increasing."""
-        self.held, self._rows, self.shape = images, rows, shape
+        """Hold `images`, whose increasing indices in the full split of `shape` are `rows`."""
+        self.local, self._rows, self.shape = images, rows, shape
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def has(self, rows: np.ndarray) -> np.ndarray:
-        """Which of the numbers `rows` are held."""
+        """Whether this host holds each of the indices `rows`."""
         return self._rows[np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)] == rows
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Raises IndexError for numbers that are not held."""
+        """Images of the indices `rows`; raises IndexError if another host holds one of them."""
         if not self.has(rows).all():
-            raise IndexError("images were asked for that another host holds")
-        return self.held[np.searchsorted(self._rows, rows)]
+            raise IndexError("another host holds some of these images")
+        return self.local[np.searchsorted(self._rows, rows)]
 
 
-def read(images: Images, rows: np.ndarray) -> np.ndarray:
-    """The images of increasing numbers `rows`, a call for each run of consecutive ones."""
+def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
+    """Images of increasing indices `rows`, with one read per run of consecutive indices."""
     if isinstance(images, np.ndarray):
         return images[rows]
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
@@ -95,14 +96,14 @@ def read(images: Images, rows: np.ndarray) -> np.ndarray:
 
 
 def hold_out(images: Images) -> dict[str, Callable[[], Images]]:
-    """Splits one set: a tenth of it, at least one image, chosen once and for all, is 'test'."""
+    """Splits 'train' and 'test' of one set: a fixed random tenth of it, at least one image, is 'test'."""
     count = images.shape[0]
-    num_test = max(1, count // HELD_OUT)
+    num_test = max(1, count // HOLD_OUT_EVERY)
     order = np.random.RandomState(0).permutation(count)
     test, train = np.sort(order[:num_test]), np.sort(order[num_test:])
-    return {"train": lambda: Chosen(images, train), "test": lambda: Chosen(images, test)}
+    return {"train": lambda: Subset(images, train), "test": lambda: Subset(images, test)}
 
 
 def with_channels(images: np.ndarray) -> np.ndarray:
-    """[N, H, W, C] of the same or [N, H, W]."""
+    """[N, H, W, C] from [N, H, W, C] or [N, H, W]."""
     return images[..., None] if images.ndim == 3 else images

@@ -1,8 +1,8 @@
 """Pickles of dicts of numpy arrays, read without running them.
 
-A pickle is a program that calls what it names. Here the names that numpy's arrays need stand for classes of ours that
-keep what they are given, and every other name is refused; numpy itself is handed only what is found to be an array's
-shape and bytes. Long strings of bytes stay in the file, mapped.
+A pickle is a program that calls the functions it names. Here the names that numpy's arrays need map to inert classes
+that store their arguments, and every other name is refused. numpy itself receives only a checked shape and bytes. Long
+byte strings stay in the memory-mapped file.
 """
 
 import math
@@ -16,15 +16,16 @@ import numpy as np
 from diffenc_jax.data import checks
 
 LONG = 2**16
-# An object takes up to some 100 bytes: in pieces of 16 bytes on average, all of them take a few times the file's size.
-PIECES, BYTES_A_PIECE = 10_000, 16
+# Limit on the number of reads of a file. An object takes about 100 bytes of memory, so at one object per 16 bytes all
+# of them take a few times the file's size.
+MIN_READS, BYTES_PER_READ = 10_000, 16
 
-# Sets and dicts of protocol 0, whose elements are hashed whatever they are, and what the process has registered.
+# Sets and dicts of protocol 0, which hash arbitrary elements, and the process's registered extensions.
 REFUSED = (pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS, pickle.DICT, pickle.EXT1, pickle.EXT2, pickle.EXT4)
 
 
-class _Kept:
-    """What a name stands for: it keeps what it is called with, and the state that it is then given."""
+class _Inert:
+    """Stand-in for a named function or class: it stores its arguments and its state."""
 
     def __init__(self, *given):
         self.given, self.state = given, None
@@ -33,20 +34,20 @@ class _Kept:
         self.state = state
 
 
-class _Array(_Kept):
-    """numpy's array, of state (version, shape, type, in Fortran's order?, bytes)."""
+class _Array(_Inert):
+    """numpy's array, with state (version, shape, dtype, is Fortran order, bytes)."""
 
 
-class _FromBuffer(_Kept):
-    """numpy's array, from (bytes, type, shape, order), as protocol 5 has it."""
+class _FromBuffer(_Inert):
+    """numpy's array from (bytes, dtype, shape, order), as in protocol 5."""
 
 
-class _Type(_Kept):
-    """numpy's type of values."""
+class _Type(_Inert):
+    """numpy's dtype."""
 
 
-class _Encoded(_Kept):
-    """Bytes as latin1 text, as Python 3 has them in protocol 2."""
+class _Encoded(_Inert):
+    """Bytes as latin1 text, as Python 3 writes them in protocol 2."""
 
 
 NAMES = {
@@ -58,32 +59,31 @@ NAMES = {
 }
 
 
-def array(path: Path, key: str) -> np.ndarray:
-    """uint8 array `key`, which may be bytes there, of the dict in a pickle of protocol 2 or later.
+def pickled_array(path: Path, key: str) -> np.ndarray:
+    """uint8 array under `key` (text or bytes) of the dict in a pickle of protocol 2 or later.
 
-    Raises:
-      InputError: it holds something else, or names what arrays do not need.
+    Raises InputError if the pickle holds something else, or names functions that arrays do not need.
     """
     with checks.reading(path, "a pickled batch", ValueError, EOFError, pickle.UnpicklingError):
         with checks.regular(path).open("rb") as file:
             found = _load(file)
         if not isinstance(found, dict):
-            raise ValueError(f"it is no dict with {key!r}")
+            raise ValueError(f"it is not a dict with {key!r}")
         for name in (key, key.encode()):
             if name in found:
-                return _array(found[name], key)
+                return _to_numpy(found[name], key)
         raise ValueError(f"it has no {key!r}; it has {str(list(found)[:8])[:80]}")
 
 
-def _array(entry: Any, key: str) -> np.ndarray:
-    """The array that is meant; raises ValueError unless its parts agree."""
+def _to_numpy(entry: Any, key: str) -> np.ndarray:
+    """numpy array from its stand-in; raises ValueError unless its parts agree."""
     if isinstance(entry, _Array) and isinstance(entry.state, tuple) and len(entry.state) == 5:
         _, shape, dtype, fortran, values = entry.state
     elif isinstance(entry, _FromBuffer) and len(entry.given) == 4:
         values, dtype, shape, order = entry.given
         fortran = order == "F"
     else:
-        raise ValueError(f"{key!r} is no numpy array")
+        raise ValueError(f"{key!r} is not a numpy array")
     name = dtype.given[0] if isinstance(dtype, _Type) and dtype.given else dtype
     if name not in ("u1", b"u1"):
         shown = name if isinstance(name, str | bytes) else type(name).__name__
@@ -93,28 +93,28 @@ def _array(entry: Any, key: str) -> np.ndarray:
     if not isinstance(shape, tuple) or not all(type(n) is int and n > 0 for n in shape):
         raise ValueError(f"{key!r} has no images, or no shape")
     if not isinstance(values, bytes | memoryview) or len(values) != math.prod(shape):
-        raise ValueError(f"{key!r} has other than the {math.prod(shape)} bytes of its shape {str(shape)[:60]}")
+        raise ValueError(f"{key!r} does not have the {math.prod(shape)} bytes of its shape {str(shape)[:60]}")
     return np.frombuffer(values, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
 def _load(file: BinaryIO) -> Any:
-    """What the pickle holds: dicts, lists, texts and numbers, and `_Kept` things."""
+    """Contents of a pickle: dicts, lists, strings, numbers and `_Inert` objects."""
     if file.read(1) != pickle.PROTO:
-        raise ValueError("it is no pickle, or one of a protocol before 2")
+        raise ValueError("it is not a pickle of protocol 2 or later")
     try:
-        return _Unpickler(_Pieces(file), encoding="bytes").load()
+        return _Unpickler(_BoundedReader(file), encoding="bytes").load()
     except (pickle.UnpicklingError, EOFError):
         raise
-    except Exception as error:  # whatever comes of instructions that make no sense
+    except Exception as error:  # instructions that make no sense raise anything
         raise ValueError(f"it is damaged ({type(error).__name__})") from error
 
 
-class _Pieces:
-    """A file as the unpickler reads it: never more than there is, nor countless small pieces; long ones stay there."""
+class _BoundedReader:
+    """File for the unpickler: bounds the size and the number of reads; long strings stay memory-mapped."""
 
     def __init__(self, file: BinaryIO):
         self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._left = PIECES + len(self._map) // BYTES_A_PIECE
+        self._left = MIN_READS + len(self._map) // BYTES_PER_READ
 
     def read(self, count: int) -> bytes | memoryview:
         self._count()
@@ -133,25 +133,25 @@ class _Pieces:
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise pickle.UnpicklingError("it is of more and smaller parts than batches of images are")
+            raise pickle.UnpicklingError("it has more and smaller parts than a batch of images has")
 
 
 class _Entries(dict):
-    """A dict by text alone: the hash of tuples that are nested deep enough would overflow the stack."""
+    """Dict with string keys only: hashing deeply nested tuples would overflow the stack."""
 
     def __setitem__(self, key, value):
         if not isinstance(key, str | bytes):
-            raise pickle.UnpicklingError("it has a dict with other names than text")
+            raise pickle.UnpicklingError("it has a dict with keys that are not strings")
         super().__setitem__(key, value)
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own in Python: the one in C can be made to allocate any amount of memory."""
+    """Python's unpickler written in Python: the one in C can be made to allocate any amount of memory."""
 
-    def find_class(self, module: str, name: str) -> type[_Kept]:
+    def find_class(self, module: str, name: str) -> type[_Inert]:
         if (module, name) not in NAMES:
             named = checks.printable(f"{module[:60]}.{name[:60]}")
-            raise pickle.UnpicklingError(f"it names {named}, which no image needs, and is not run")
+            raise pickle.UnpicklingError(f"it names {named}, which no image needs; it is not run")
         return NAMES[module, name]
 
     def _refuse(self) -> None:
@@ -161,9 +161,9 @@ class _Unpickler(pickle._Unpickler):
         self.append(_Entries())
 
     def _frame(self) -> None:
-        self.read(8)  # how much follows that may be read at once
+        self.read(8)  # the frame's length, which only serves to read ahead
 
-    dispatch = {  # noqa: RUF012  as the base class has it
+    dispatch = {  # noqa: RUF012  as in the base class
         **dict.fromkeys(range(256), _refuse),
         **pickle._Unpickler.dispatch,
         **dict.fromkeys(map(ord, REFUSED), _refuse),

@@ -1,4 +1,4 @@
-"""The named data sets: of each its images' shape, and a function from the folder that keeps it to a `Source`."""
+"""Registry of named data sets."""
 
 import os
 import socket
@@ -11,35 +11,34 @@ from urllib.request import getproxies
 
 import numpy as np
 
-from diffenc_jax.data.files import Source
-from diffenc_jax.errors import InputError, first_line
+from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.data.user_files import Source
 
 DIGITS_TRAIN = 1500
 SWIRL_SIZES = {"train": 50_000, "test": 10_000}
 
 
 def digits(_: Path | None) -> Source:
-    """scikit-learn's 8x8 handwritten digits, 17 grey levels; a fixed split of 1,500 and 297."""
+    """scikit-learn's 8x8 handwritten digits with 17 grey levels, in a fixed split of 1,500 and 297 images."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = digits.images.astype(np.uint8)[..., None]
     order = np.random.RandomState(0).permutation(len(images))
     rows = {"train": order[:DIGITS_TRAIN], "test": order[DIGITS_TRAIN:]}
-    read, labels = (
-        {split: partial(np.take, of, rows[split], axis=0) for split in rows} for of in (images, digits.target)
+    splits, labels = (
+        {split: partial(np.take, array, rows[split], axis=0) for split in rows} for array in (images, digits.target)
     )
-    return Source("digits", "1", read, labels)
+    return Source("digits", "1", splits, labels)
 
 
 def synthetic(_: Path | None) -> Source:
-    """An 8-bit swirl: points along a spiral, as 'images' of 1x1 pixel and two channels.
+    """Points along a spiral as 8-bit 'images' of 1x1 pixel and two channels.
 
-    Radius sqrt(u) times 0.9 and angle 3π sqrt(u), u ~ U(0, 1), blurred by N(0, 0.02²), cut into
-    256 bins over [-1, 1].
+    Radius 0.9 sqrt(u), angle 3π sqrt(u), u ~ U(0, 1), plus noise N(0, 0.02²), in 256 bins over [-1, 1].
     """
 
-    def draw(split: str) -> np.ndarray:
+    def draw_points(split: str) -> np.ndarray:
         rng = np.random.RandomState(sorted(SWIRL_SIZES).index(split))
         root = np.sqrt(rng.uniform(size=SWIRL_SIZES[split]))
         angle = 3 * np.pi * root
@@ -48,19 +47,19 @@ def synthetic(_: Path | None) -> Source:
         bins = np.clip(np.floor((points + 1) * 128), 0, 255).astype(np.uint8)
         return bins[:, None, None, :]
 
-    return Source("synthetic", "1", {split: partial(draw, split) for split in SWIRL_SIZES})
+    return Source("synthetic", "1", {split: partial(draw_points, split) for split in SWIRL_SIZES})
 
 
 def _tensorflow_datasets(name: str, test: str, archives: str, data_dir: Path | None) -> Source:
-    """A data set of tensorflow-datasets, prepared on first use; what is asked for is decoded.
+    """A data set of tensorflow-datasets, prepared on first use; only requested images are decoded.
 
     Args:
-      name: its name there.
-      test: the name there of the split that is ours to test on.
-      archives: how the names of the files begin that it is made of.
-      data_dir: None for tensorflow-datasets' own default.
+      name: its name in tensorflow-datasets.
+      test: name of the test split there.
+      archives: common prefix of the file names of the archives that it is prepared from.
+      data_dir: folder of prepared data sets; None for the default of tensorflow-datasets.
     """
-    os.environ.setdefault("NO_GCE_CHECK", "true")  # spares machines outside Google's cloud a time-out
+    os.environ.setdefault("NO_GCE_CHECK", "true")  # saves a time-out outside Google's cloud
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(name, data_dir=data_dir)
@@ -71,20 +70,20 @@ def _tensorflow_datasets(name: str, test: str, archives: str, data_dir: Path | N
         by_hand = f"put {', '.join(missing or urls)}, as published, into {manual} by hand and run again"
         for url in missing.values():
             if not _resolves(url):
-                raise InputError(f"{name} cannot be downloaded, {urlsplit(url).hostname} is out of reach; {by_hand}")
+                raise InputError(f"{name} cannot be downloaded: {urlsplit(url).hostname} cannot be reached; {by_hand}")
         try:
             builder.download_and_prepare()
-        except Exception as error:  # whatever the network, the disk or the archive came to
+        except Exception as error:  # network, disk and archives raise anything
             reason = first_line(error)[:200]
             raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
     splits = {"train": "train", "test": test}
-    read = {ours: partial(_Prepared, builder, theirs, "image") for ours, theirs in splits.items()}
+    images = {ours: partial(_Prepared, builder, theirs, "image") for ours, theirs in splits.items()}
     labels = {ours: lambda theirs=theirs: _Prepared(builder, theirs, "label")[:] for ours, theirs in splits.items()}
-    return Source(name, str(builder.version), read, labels)
+    return Source(name, str(builder.version), images, labels)
 
 
 def _resolves(url: str) -> bool:
-    """Whether the host has an address, or a proxy is there to ask: tfds itself retries for minutes."""
+    """Whether the URL's host has an address or a proxy is set. tensorflow-datasets itself retries for minutes."""
     if getproxies():
         return True
     try:
@@ -94,7 +93,7 @@ def _resolves(url: str) -> bool:
 
 
 class _Prepared:
-    """Images or labels of a prepared split, as `data.images.Images` are read, in a fixed order."""
+    """Images or labels of a prepared split in a fixed order, read as `data.images.Images`."""
 
     def __init__(self, builder, split: str, feature: str):
         self._builder, self._split, self._feature = builder, split, feature
@@ -118,13 +117,10 @@ class _Prepared:
         return found
 
 
-class Named(NamedTuple):
-    """A data set by its name.
+class NamedSource(NamedTuple):
+    """Entry of the registry. `open` takes the folder that holds data sets, or None for its default.
 
-    Attributes:
-      shape: of the images, (height, width, channels).
-      open: from the folder that keeps data sets, or None.
-      prepared: whether it is downloaded and prepared on first use.
+    `shape` is (height, width, channels). `prepared` says whether the data set is downloaded and prepared on first use.
     """
 
     shape: tuple[int, int, int]
@@ -132,13 +128,13 @@ class Named(NamedTuple):
     prepared: bool = False
 
 
-def _from_tfds(shape: tuple[int, int, int], name: str, test: str = "test", archives: str = "") -> Named:
-    return Named(shape, partial(_tensorflow_datasets, name, test, archives), prepared=True)
+def _from_tfds(shape: tuple[int, int, int], name: str, test: str = "test", archives: str = "") -> NamedSource:
+    return NamedSource(shape, partial(_tensorflow_datasets, name, test, archives), prepared=True)
 
 
-SOURCES: dict[str, Named] = {
-    "digits": Named((8, 8, 1), digits),
-    "synthetic": Named((1, 1, 2), synthetic),
+SOURCES: dict[str, NamedSource] = {
+    "digits": NamedSource((8, 8, 1), digits),
+    "synthetic": NamedSource((1, 1, 2), synthetic),
     "cifar10": _from_tfds((32, 32, 3), "cifar10"),
     "mnist": _from_tfds((28, 28, 1), "mnist"),
     "fashion_mnist": _from_tfds((28, 28, 1), "fashion_mnist"),

@@ -4,52 +4,46 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample
 
-def alpha(gamma: Float[Array, "*b"]) -> Float[Array, "*b"]:
+
+def alpha(gamma: AnyShape) -> AnyShape:
     """α = sqrt(sigmoid(-γ))."""
     return jnp.sqrt(jax.nn.sigmoid(-gamma))
 
 
-def sigma(gamma: Float[Array, "*b"]) -> Float[Array, "*b"]:
+def sigma(gamma: AnyShape) -> AnyShape:
     """σ = sqrt(sigmoid(γ))."""
     return jnp.sqrt(jax.nn.sigmoid(gamma))
 
 
-def align(scalar: Float[Array, "*b"], x: Float[Array, "b *d"]) -> Float[Array, "..."]:
-    """[B] or [] -> [B, 1, ..], so that it multiplies x example by example."""
+def align(scalar: AnyShape, x: Images) -> Float[Array, "..."]:
+    """`scalar` [B] or [] as [B, 1, ..], so that it multiplies x example by example; axes that it has stay."""
     return scalar.reshape(scalar.shape + (1,) * (x.ndim - scalar.ndim))
 
 
-def sum_dims(x: Float[Array, "b *d"]) -> Float[Array, " b"]:
-    """Sums everything but the leading axis: nats a dimension -> nats an example."""
+def sum_dims(x: Images) -> PerExample:
+    """Sum over all axes but the first: nats per dimension -> nats per example."""
     return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
-def diffuse(
-    x_t: Float[Array, "b *d"], gamma: Float[Array, " b"], eps: Float[Array, "b *d"]
-) -> tuple[Float[Array, "b *d"], Float[Array, "b *d"]]:
+def diffuse(x_t: Images, gamma: PerExample, eps: Images) -> tuple[Images, Images]:
     """z_t = α_t x_t + σ_t ε and its velocity v_t = α_t ε - σ_t x_t."""
     a, s = align(alpha(gamma), x_t), align(sigma(gamma), x_t)
     return a * x_t + s * eps, a * eps - s * x_t
 
 
-def image_from_velocity(
-    z_t: Float[Array, "b *d"], v: Float[Array, "b *d"], gamma: Float[Array, " b"]
-) -> Float[Array, "b *d"]:
+def image_from_velocity(z_t: Images, v: Images, gamma: PerExample) -> Images:
     """x̂ = α_t z_t - σ_t v̂, an estimate of x_t."""
     return align(alpha(gamma), z_t) * z_t - align(sigma(gamma), z_t) * v
 
 
-def velocity_from_velocity(
-    z_t: Float[Array, "b *d"], v: Float[Array, "b *d"], gamma: Float[Array, " b"]
-) -> Float[Array, "b *d"]:
+def velocity_from_velocity(z_t: Images, v: Images, gamma: PerExample) -> Images:
     """v̂ itself, as DiffEnc predicts it (arXiv 2310.19789)."""
     return v
 
 
-def velocity_from_noise(
-    z_t: Float[Array, "b *d"], eps: Float[Array, "b *d"], gamma: Float[Array, " b"]
-) -> Float[Array, "b *d"]:
+def velocity_from_noise(z_t: Images, eps: Images, gamma: PerExample) -> Images:
     """v̂ = (ε̂ - σ_t z_t) / α_t, as VDM predicts ε (arXiv 2107.00630, section 3.4), so that x̂ = (z_t - σ_t ε̂) / α_t.
 
     Since v_t - v̂ = (ε - ε̂) / α_t, the diffusion loss of the identity is ½ γ' ‖ε - ε̂‖².
@@ -57,9 +51,7 @@ def velocity_from_noise(
     return (eps - align(sigma(gamma), z_t) * z_t) / align(alpha(gamma), z_t)
 
 
-def velocity_from_image(
-    z_t: Float[Array, "b *d"], x: Float[Array, "b *d"], gamma: Float[Array, " b"]
-) -> Float[Array, "b *d"]:
+def velocity_from_image(z_t: Images, x: Images, gamma: PerExample) -> Images:
     """v̂ = (α_t z_t - x̂) / σ_t, `image_from_velocity` solved for v̂.
 
     Since v_t - v̂ = (x̂ - x_t) / σ_t, the diffusion loss of the identity is ½ γ' e^(-γ_t) ‖x - x̂‖².

@@ -1,9 +1,9 @@
 """Noise schedules: increasing maps t in [0, 1] -> γ = -log SNR (arXiv 2107.00630, section 3.2).
 
-A schedule is a linen module, so that a learned one brings its parameters; add one here and in
-`SCHEDULES`, and the contract tests take it up. Its `interior` names the parameters, if any, that
-leave the end points γ(0) and γ(1) where they are: the bound at infinite depth does not depend on
-them, so they are free to make its estimate less noisy (section 3.2 and appendix I.2).
+A schedule is a linen module, so that a learned schedule brings its parameters. To add one, write a class and list it in
+`SCHEDULES`; the contract tests cover every listed schedule. `interior` names the parameters that do not move the end
+points γ(0) and γ(1). The bound at infinite depth does not depend on them, so that they can be trained to reduce the
+variance of its estimate (section 3.2 and appendix I.2).
 """
 
 import math
@@ -11,17 +11,17 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from diffenc_jax.errors import InputError
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.arrays import AnyShape
 
 PUBLISHED_GAMMA_MIN = -13.3
 PUBLISHED_GAMMA_MAX = 5.0
 
 
-def gamma_min_for(levels: int) -> float:
-    """γ(0) that keeps σ_0 at the published 0.166 of a bin: -13.3 + 2 ln(256 / levels)."""
-    return PUBLISHED_GAMMA_MIN + 2.0 * math.log(256 / levels)
+def gamma_min_for(pixel_levels: int) -> float:
+    """γ(0) that keeps σ_0 at the published 0.166 of a bin: -13.3 + 2 ln(256 / pixel_levels)."""
+    return PUBLISHED_GAMMA_MIN + 2.0 * math.log(256 / pixel_levels)
 
 
 class FixedLinear(nn.Module):
@@ -33,14 +33,14 @@ class FixedLinear(nn.Module):
     interior: ClassVar[tuple[str, ...]] = ()
 
     @nn.compact
-    def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    def __call__(self, t: AnyShape) -> AnyShape:
         return self.gamma_min + (self.gamma_max - self.gamma_min) * t
 
 
 class LearnedLinear(nn.Module):
     """γ(t) = b + |w| t, both learned, from γ_min and γ_max at initialisation.
 
-    There is nothing between its end points to learn, and they are trained on the bound.
+    Both parameters determine the end points, which are trained on the bound.
     """
 
     gamma_min: float
@@ -49,7 +49,7 @@ class LearnedLinear(nn.Module):
     interior: ClassVar[tuple[str, ...]] = ()
 
     @nn.compact
-    def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    def __call__(self, t: AnyShape) -> AnyShape:
         w = self.param("w", nn.initializers.constant(self.gamma_max - self.gamma_min), (), jnp.float32)
         b = self.param("b", nn.initializers.constant(self.gamma_min), (), jnp.float32)
         return b + jnp.abs(w) * t
@@ -59,7 +59,7 @@ class FixedPoly10(nn.Module):
     """γ(t) = γ_min + (γ_max/2 - γ_min) t + (γ_max/2) t^10, nothing learned: 'poly10' of the code of arXiv 2310.19789.
 
     Raises:
-      InputError: it would not increase everywhere.
+      InputError: the schedule would not increase everywhere.
     """
 
     gamma_min: float
@@ -77,7 +77,7 @@ class FixedPoly10(nn.Module):
             )
 
     @nn.compact
-    def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    def __call__(self, t: AnyShape) -> AnyShape:
         half = 0.5 * self.gamma_max
         return self.gamma_min + (half - self.gamma_min) * t + half * t**10
 
@@ -85,10 +85,9 @@ class FixedPoly10(nn.Module):
 class Monotone(nn.Module):
     """γ(t) = γ_0 + (γ_1 - γ_0) (h(t) - h(0)) / (h(1) - h(0)), a learned h between learned end points.
 
-    As in arXiv 2107.00630, appendix H; for h see `MonotoneNetwork`. γ_0 and γ_1 start at γ_min and
-    γ_max. Whatever h is, γ(0) is γ_0 and γ(1) is γ_1 to the bit, and the gradients of both by the
-    network's parameters are zero. (The published code uses h itself, whose end points drift off
-    γ_min and γ_max: google-research/vdm, issue 11.)
+    arXiv 2107.00630, appendix H; for h see `MonotoneNetwork`. γ_0 and γ_1 start at γ_min and γ_max. For every h, γ(0)
+    equals γ_0 and γ(1) equals γ_1 to the bit, and the gradients of both by the network's parameters are zero. (The
+    published code uses h itself, whose end points drift off γ_min and γ_max: google-research/vdm, issue 11.)
     """
 
     gamma_min: float
@@ -98,7 +97,7 @@ class Monotone(nn.Module):
     interior: ClassVar[tuple[str, ...]] = ("network",)
 
     @nn.compact
-    def __call__(self, t: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    def __call__(self, t: AnyShape) -> AnyShape:
         gamma_0 = self.param("gamma_0", nn.initializers.constant(self.gamma_min), (), jnp.float32)
         gamma_1 = self.param("gamma_1", nn.initializers.constant(self.gamma_max), (), jnp.float32)
         below, above = MonotoneNetwork(self.gamma_max - self.gamma_min, self.hidden, name="network")(t)
@@ -118,14 +117,14 @@ class MonotoneNetwork(nn.Module):
 
       tanh(p/2) - tanh(q/2) = tanh((p - q)/2) (1 - tanh(p/2) tanh(q/2)),  u_j(t) - u_j(s) = 2 |k_j| (t - s),
 
-    which vanish at t = s whatever the parameters, and lose no digits near it.
+    which vanish at t = s for all parameters, and lose no digits near it.
     """
 
     slope: float
     hidden: int
 
     @nn.compact
-    def __call__(self, t: Float[Array, "*b"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+    def __call__(self, t: AnyShape) -> tuple[AnyShape, AnyShape]:
         n = self.hidden
         a = jnp.abs(self.param("linear", nn.initializers.constant(self.slope), (), jnp.float32))
         k = jnp.abs(self.param("kernel", nn.initializers.normal(), (n,), jnp.float32))
@@ -138,8 +137,8 @@ class MonotoneNetwork(nn.Module):
             middle = 1.0 - jnp.tanh(0.5 * (k * (2 * t - 1) + b)) * jnp.tanh(0.5 * (k * (2 * s - 1) + b))
             return a * (t - s)[..., 0] + jnp.mean(c * jnp.tanh(k * (t - s)) * middle, axis=-1)
 
-        whole = rise(0.0, 1.0)
-        return rise(0.0, t) / whole, rise(t, 1.0) / whole
+        total = rise(0.0, 1.0)
+        return rise(0.0, t) / total, rise(t, 1.0) / total
 
 
 SCHEDULES = {

@@ -1,12 +1,12 @@
-"""The path from noise to data cut into T steps, each with its own ratio of variances (arXiv 2310.19789).
+"""Places on the path from data to noise: instants at infinite depth, steps at finite depth (arXiv 2310.19789).
 
 From t to s < t the path and the model are, with c = 1 - e^(γ_s - γ_t),
 
   q(z_s | z_t, x) = N(μ_Q, σ_Q² I),  μ_Q = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s (x_s - e^(γ_s - γ_t) x_t),  σ_Q² = σ_s² c,
   p(z_s | z_t)    = N(μ_P, σ_P² I),  μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s b x̂,                      σ_P² = σ_Q² / w.
 
-b = c (1 + k σ_t²), where k makes up for the encoder's drift between t and s: `still` for the identity,
-otherwise one of `EXTRAPOLATIONS`, which tend to 1 as s -> t. The variance ratio w is a free weight.
+b = c (1 + k σ_t²). The drift factor k makes up for the encoder's drift between t and s: 0 for an encoder that does not
+drift, otherwise one of `EXTRAPOLATIONS`, which tend to 1 as s -> t. The variance ratio w is a free weight.
 """
 
 from collections.abc import Callable
@@ -14,33 +14,122 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from diffenc_jax.diffusion.gaussian import align, alpha, sigma
+from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Scalar
+from diffenc_jax.diffusion.encoders import Encoder, Encoding
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma, sum_dims
 
-Extrapolation = Callable[[Float[Array, "*b"], Float[Array, "*b"]], Float[Array, "*b"]]
+# (γ_s, γ_t) -> k.
+Extrapolation = Callable[[AnyShape, AnyShape], AnyShape]
+# Arrays for the images of a batch, and two for the images with end points -> the arrays in one.
+Join = Callable[[Array, Array, Array], Array]
+
+
+class Errors(NamedTuple):
+    """The two errors of a model at a place on the path, [B, ...] each; the diffusion loss depends on their sum.
+
+    Attributes:
+      velocity: v_t - v̂.
+      drift: σ_t (drift + k x̂), the part of the encoder's drift that the generative mean misses.
+    """
+
+    velocity: Images
+    drift: Images
 
 
 class Instant(NamedTuple):
     """A place on the path at infinite depth: γ_t and γ'(t), [B]."""
 
-    gamma_t: Float[Array, " b"]
-    dgamma: Float[Array, " b"]
+    gamma_t: PerExample
+    dgamma: PerExample
+
+    def encode(self, encoder: Encoder, x: Images) -> Encoding:
+        """x_t and the slope."""
+        return encoder.mean_and_slope(x, self.gamma_t)
+
+    def slope(self, encoder: Encoder, x: Images, encoding: Encoding) -> Images:
+        """(dx_t/dγ) / σ_t², from what `encode` returned."""
+        return encoding.drift
+
+    def drift_factor(self, encoder: Encoder, extrapolation: Extrapolation) -> float:
+        """k in the limit of short steps: 1 for an encoder that drifts, otherwise 0."""
+        return float(encoder.drifts)
+
+    def loss(self, errors: Errors) -> PerExample:
+        """The diffusion loss, nats per example [B]; its mean over t ~ U(0, 1) is the bound's diffusion term.
+
+        ½ γ'(t) e^(-γ_t) ‖x_t - dx_t/dγ - (1 + k σ_t²) x̂‖². With x_t - x̂ = -σ_t (v_t - v̂) and dx_t/dγ = σ_t² slope
+        it is computed as
+
+          ½ γ'(t) α_t² ‖v_t - v̂ + σ_t (slope + k x̂)‖²,
+
+        which divides by nothing small at either end.
+        """
+        return 0.5 * self.dgamma * jax.nn.sigmoid(-self.gamma_t) * sum_dims(jnp.square(errors.velocity + errors.drift))
+
+    def joined(self, join: Join, gamma_0: Float[Array, " e"], gamma_1: Float[Array, " e"]) -> "Instant":
+        """The places of a batch together with both end points of some images."""
+        return self._replace(gamma_t=join(self.gamma_t, gamma_0, gamma_1))
 
 
 class Step(NamedTuple):
-    """A place on the path at finite depth: the step from t to s, one for each example.
+    """A place on the path at finite depth: for each example the step from t to s.
 
     Attributes:
       gamma_s, gamma_t: [B].
-      ratio: w, [B] and then the images' axes, of length 1 where all entries share one.
-      depth: [] number of steps, of which each is as likely as any other to be drawn.
+      ratio: w, [B], or [B, ...] with the images' axes, of length 1 where all entries share one.
+      depth: [] number of steps, all equally likely to be drawn.
     """
 
-    gamma_s: Float[Array, " b"]
-    gamma_t: Float[Array, " b"]
+    gamma_s: PerExample
+    gamma_t: PerExample
     ratio: Float[Array, "b ..."]
-    depth: Float[Array, ""]
+    depth: Scalar
+
+    def encode(self, encoder: Encoder, x: Images) -> Encoding:
+        """x_t and the quotient."""
+        return encoder.mean_and_quotient(x, self.gamma_s, self.gamma_t)
+
+    def slope(self, encoder: Encoder, x: Images, encoding: Encoding) -> Images:
+        """(dx_t/dγ) / σ_t², by another call of the encoder."""
+        return encoder.mean_and_slope(x, self.gamma_t).drift
+
+    def drift_factor(self, encoder: Encoder, extrapolation: Extrapolation) -> PerExample:
+        """k of each step."""
+        return extrapolation(self.gamma_s, self.gamma_t) if encoder.drifts else jnp.zeros_like(self.gamma_t)
+
+    def deviation(self, errors: Errors) -> Images:
+        """(μ_Q - μ_P) / σ_Q at z_t = α_t x_t + σ_t ε, for each dimension.
+
+        (e^(-γ_s/2) / √c) r with r = x_s - e^(γ_s - γ_t) x_t - b x̂. With x_t - x_s = c σ_t² quotient and
+        b = c (1 + k σ_t²) it is computed as
+
+          -√(e^(γ_t - γ_s) - 1) α_t (v_t - v̂ + σ_t (quotient + k x̂)),
+
+        whose digits do not cancel, however short the step.
+        """
+        scale = jnp.sqrt(jnp.expm1(self.gamma_t - self.gamma_s)) * alpha(self.gamma_t)
+        return -align(scale, errors.velocity) * (errors.velocity + errors.drift)
+
+    def loss(self, errors: Errors) -> PerExample:
+        """The diffusion loss, nats per example [B]; its mean over steps is the bound's diffusion term.
+
+        T times a step's KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) = ½ Σ [w - 1 - ln w + w u] over the dimensions, with
+        u = (μ_Q - μ_P)² / σ_Q².
+        """
+        u = jnp.square(self.deviation(errors))
+        w = jnp.broadcast_to(align(self.ratio, u), u.shape)
+        return 0.5 * self.depth * sum_dims(w - 1.0 - jnp.log(w) + w * u)
+
+    def joined(self, join: Join, gamma_0: Float[Array, " e"], gamma_1: Float[Array, " e"]) -> "Step":
+        """The places of a batch together with both end points of some images, as the ends of steps of length 1 in γ."""
+        return self._replace(
+            gamma_s=join(self.gamma_s, gamma_0 - 1.0, gamma_1 - 1.0), gamma_t=join(self.gamma_t, gamma_0, gamma_1)
+        )
+
+
+Place = Instant | Step
 
 
 class Steps(NamedTuple):
@@ -48,7 +137,7 @@ class Steps(NamedTuple):
 
     Attributes:
       gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise.
-      ratio: w of the step that ends in γ[i], [T] and then the images' axes, of length 1 where shared.
+      ratio: w of the step between γ[i + 1] and γ[i], [T], or [T, ...] with the images' axes, of length 1 where shared.
     """
 
     gamma: Float[Array, " n"]
@@ -59,57 +148,38 @@ class Steps(NamedTuple):
         """T."""
         return self.ratio.shape[0]
 
-    def at(self, t: Float[Array, " b"]) -> Step:
-        """The step that holds time t of [0, 1), were all steps of equal length."""
+    def at(self, t: PerExample) -> Step:
+        """The steps that hold times t [B] in [0, 1) when every step takes 1/T of the time."""
         i = jnp.clip(jnp.floor(t * self.depth).astype(jnp.int32), 0, self.depth - 1)
-        depth = jnp.asarray(self.depth, self.gamma.dtype)
-        return Step(self.gamma[i], self.gamma[i + 1], self.ratio[i], depth)
+        return Step(self.gamma[i], self.gamma[i + 1], self.ratio[i], self._depth())
+
+    def step(self, i: int | Int[Array, ""], batch_size: int) -> Step:
+        """The step between γ[i + 1] and γ[i], for each of `batch_size` examples."""
+        gamma_s, gamma_t = (jnp.full(batch_size, self.gamma[j]) for j in (i, i + 1))
+        return Step(gamma_s, gamma_t, self.ratio[i][None], self._depth())
+
+    def _depth(self) -> Array:
+        return jnp.asarray(self.depth, self.gamma.dtype)
 
 
-def still(gamma_s: Float[Array, "*b"], gamma_t: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """k = 0: for the identity, which does not drift."""
-    return jnp.zeros_like(gamma_t)
-
-
-def linear(gamma_s: Float[Array, "*b"], gamma_t: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """k = (γ_t - γ_s) / c: as if x_t went on changing at its present rate in γ (as published)."""
+def linear(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
+    """k = (γ_t - γ_s) / c: x_t goes on changing at its present rate in γ, as published."""
     return (gamma_t - gamma_s) / -jnp.expm1(gamma_s - gamma_t)
 
 
-def exponential(gamma_s: Float[Array, "*b"], gamma_t: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """k = α_s² / α_t², so b = α_s²/α_t² - e^(γ_s - γ_t): exact for x_t = α_t² x."""
+def exponential(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
+    """k = α_s² / α_t², so that b = α_s²/α_t² - e^(γ_s - γ_t): exact for x_t = α_t² x."""
     return jax.nn.sigmoid(-gamma_s) / jax.nn.sigmoid(-gamma_t)
 
 
 EXTRAPOLATIONS: dict[str, Extrapolation] = {"linear": linear, "exponential": exponential}
 
 
-def posterior(
-    z_t: Float[Array, "b *d"],
-    x_s: Float[Array, "b *d"],
-    x_t: Float[Array, "b *d"],
-    gamma_s: Float[Array, " b"],
-    gamma_t: Float[Array, " b"],
-) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
-    """μ_Q [B, ...] and σ_Q² [B] of q(z_s | z_t, x)."""
-    rest = jnp.exp(gamma_s - gamma_t)
-    shrink, alpha_s = align(alpha(gamma_s) / alpha(gamma_t) * rest, z_t), align(alpha(gamma_s), z_t)
-    return shrink * z_t + alpha_s * (x_s - align(rest, z_t) * x_t), _posterior_variance(gamma_s, gamma_t)
-
-
 def reverse(
-    z_t: Float[Array, "b *d"],
-    x_hat: Float[Array, "b *d"],
-    gamma_s: Float[Array, " b"],
-    gamma_t: Float[Array, " b"],
-    k: Float[Array, " b"],
-) -> tuple[Float[Array, "b *d"], Float[Array, " b"]]:
+    z_t: Images, x_hat: Images, gamma_s: PerExample, gamma_t: PerExample, k: PerExample
+) -> tuple[Images, PerExample]:
     """μ_P [B, ...] and w σ_P² = σ_Q² [B] of p(z_s | z_t), where x̂ estimates x_t."""
     c = -jnp.expm1(gamma_s - gamma_t)
     b = c * (1.0 + k * jax.nn.sigmoid(gamma_t))
     shrink = align(alpha(gamma_s) / alpha(gamma_t) * (1.0 - c), z_t)
-    return shrink * z_t + align(alpha(gamma_s) * b, z_t) * x_hat, _posterior_variance(gamma_s, gamma_t)
-
-
-def _posterior_variance(gamma_s: Float[Array, " b"], gamma_t: Float[Array, " b"]) -> Float[Array, " b"]:
-    return jnp.square(sigma(gamma_s)) * -jnp.expm1(gamma_s - gamma_t)
+    return shrink * z_t + align(alpha(gamma_s) * b, z_t) * x_hat, jnp.square(sigma(gamma_s)) * c

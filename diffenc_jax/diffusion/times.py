@@ -1,4 +1,4 @@
-"""Which times a loss is looked at, and where the steps of a finite depth begin and end."""
+"""Times at which a loss is evaluated, and where the steps of a finite depth begin and end."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-# How times are drawn, in training and in evaluation: by a density that follows the loss, or by the uniform one.
+from diffenc_jax.diffusion.arrays import PerExample, Scalar
+
+# Densities of the times, in training and in evaluation: one that follows the loss, or the uniform one.
 TIME_SAMPLING = ("importance", "uniform")
 
 
-def antithetic(u: Float[Array, ""], batch_size: int) -> Float[Array, " b"]:
+def antithetic(u: Scalar, batch_size: int) -> PerExample:
     """t_j = (u + j / B) mod 1 for the global batch: each t uniform, together evenly spread.
 
     arXiv 2107.00630, appendix I.
@@ -18,24 +20,24 @@ def antithetic(u: Float[Array, ""], batch_size: int) -> Float[Array, " b"]:
     return jnp.mod(u + jnp.arange(batch_size, dtype=u.dtype) / batch_size, 1.0)
 
 
-def systematic(u: Float[Array, " b"], j: Int[Array, ""], strata: Int[Array, ""]) -> Float[Array, " b"]:
-    """(u + j / strata) mod 1: over j = 0 .. strata - 1 one point in each stratum, each of them uniform if u is."""
+def systematic(u: PerExample, j: Int[Array, ""], strata: Int[Array, ""]) -> PerExample:
+    """(u + j / strata) mod 1: over j = 0 .. strata - 1 one point per stratum, each uniform if u is."""
     return jnp.mod(u + j / strata, 1.0)
 
 
 class TimeDensity(NamedTuple):
-    """A density of t on [0, 1) that is constant on N equal cells, for importance sampling.
+    """Density of t on [0, 1) for importance sampling, constant on each of N equal cells.
 
     Attributes:
-      mass: [N] probability of each cell; positive, of sum 1.
+      mass: [N] probability of each cell, positive, with sum 1.
     """
 
     mass: Float[Array, " n"]
 
-    def at(self, s: Float[Array, " b"]) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    def at(self, s: PerExample) -> tuple[PerExample, PerExample]:
         """t = Q^-1(s), Q being the distribution function, and the weight 1 / q(t), both [B].
 
-        For s ~ U(0, 1) the mean of weight · f(t) is that of f over U(0, 1), whatever f and q > 0 are.
+        For s ~ U(0, 1) the mean of weight · f(t) is the mean of f over U(0, 1), for all f and all q > 0.
         """
         cells = self.mass.shape[0]
         above = jnp.cumsum(self.mass)
@@ -45,14 +47,14 @@ class TimeDensity(NamedTuple):
         return (cell + within) / cells, 1.0 / (cells * mass)
 
 
-# A part of every cell's probability does not depend on the table, so that no weight exceeds 1 / DEFENSIVE.
+# Part of every cell's probability that does not depend on the table, so that no weight exceeds 1 / DEFENSIVE.
 DEFENSIVE = 0.05
-# Masses are multiples of about 1 / QUANTA: a table computed on other devices, equal but for rounding, gives the same.
+# Masses are multiples of about 1 / QUANTA, so that tables computed on different devices agree despite rounding.
 QUANTA = 4096
 
 
 def best_mass(square: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The mass of each cell for which an estimate of E f has the least variance, from E f² by cell.
+    """Mass of each cell for which an estimate of E f has the least variance, from E f² per cell.
 
     With t ~ q the variance is ∫ E f(t)² / q(t) dt - (E f)², least for q proportional to
     sqrt(E f(t)²). Mixed with the uniform density (`DEFENSIVE`), since the table is an estimate.
@@ -70,7 +72,7 @@ def best_density(square: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def best_times(cost: Float[np.ndarray, "n n"], depth: int) -> Int[np.ndarray, " m"]:
-    """The `depth` steps from the first of N points to the last that cost least in all.
+    """The `depth` steps from the first of N points to the last with the least total cost.
 
     The bound at finite depth is a sum over steps, so the best choice among given points is a
     shortest path of `depth` edges: best_k(t) = min_s best_(k-1)(s) + cost[s, t], exactly, in

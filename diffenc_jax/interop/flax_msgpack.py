@@ -1,10 +1,10 @@
-"""Checkpoints as flax.serialization writes them, read without trusting the file.
+"""Reader of checkpoints that flax.serialization wrote. The file is not trusted.
 
 A checkpoint is one msgpack map of maps: names to numbers and arrays. An array is msgpack's
 extension type 1 around [shape, dtype's name, bytes], a numpy scalar type 3 around the same, a
 complex number type 2; an array beyond 2^30 bytes is a map of '__msgpack_chunked_array__', 'shape'
-and 'chunks'. Nothing of it is executed, no size is believed before the bytes are there, and what is
-not asked for is skipped without being built.
+and 'chunks'. Nothing is executed, no size is believed before the bytes have been read, and
+entries that are not requested are skipped without being built.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import msgpack
 import numpy as np
 
-from diffenc_jax.errors import InputError
+from diffenc_jax.core.errors import InputError, first_line
 
 # The largest published models are near 2 GB: parameters, their averages, and two moments.
 MAX_BYTES = 32 * 2**30
@@ -29,18 +29,18 @@ CHUNKED = "__msgpack_chunked_array__"
 PICKLE = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 
 
-def read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """What a checkpoint holds under the top names `keys`: nested dicts of numbers and arrays.
+def read_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """The entries `keys` of a checkpoint: nested dicts of numbers and arrays.
 
     Raises:
-      InputError: the file cannot be read, is not of this form, lacks one of `keys`, or is larger,
-        deeper or of more parts than any checkpoint is.
+      InputError: the file cannot be read, has another form, lacks one of `keys`, or is larger, deeper or of more
+        entries than any checkpoint.
     """
     try:
         if path.is_dir():
             raise ValueError("it is a folder, not one file")
         if not path.is_file():  # opening a pipe or a device might never return
-            raise ValueError("it is no regular file" if path.exists() else "there is no such file")
+            raise ValueError("it is not a regular file" if path.exists() else "there is no such file")
         with path.open("rb") as file:
             return _Reader(file).document(keys)
     except OSError as error:
@@ -50,7 +50,7 @@ def read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 class _Reader:
-    """One pass over a file; whatever is wrong is a ValueError that says what and where."""
+    """One pass over a file. Every error is a ValueError that says what is wrong and where."""
 
     def __init__(self, file: BinaryIO):
         self._file, self._size = file, os.fstat(file.fileno()).st_size
@@ -111,21 +111,21 @@ class _Reader:
             is_text = _is_text(self._tag(where))
             name = self._call("unpack", where) if is_text else None
             if not name or not name.isprintable() or "/" in name:
-                raise ValueError(f"{where} has an entry whose name is no plain text")
+                raise ValueError(f"{where} has an entry whose name is not plain text")
             if name in seen:
                 raise ValueError(f"{where} has two entries {name!r}")
             seen.add(name)
             yield name
 
     def _tag(self, where: str) -> int:
-        """The byte that says what comes next, without reading it."""
+        """The type byte of the next object, which stays unread."""
         byte = os.pread(self._file.fileno(), 1, self._unpacker.tell())
         if not byte:
             raise ValueError(f"it is cut short, at {where}")
         return byte[0]
 
     def _call(self, method: str, where: str) -> Any:
-        """A call of the unpacker, its errors told as ours."""
+        """The result of a method of the unpacker, whose errors become ValueErrors."""
         try:
             return getattr(self._unpacker, method)()
         except msgpack.OutOfData as error:
@@ -133,7 +133,7 @@ class _Reader:
         except msgpack.StackError as error:
             raise ValueError(f"{where} is nested too deep") from error
         except (ValueError, msgpack.UnpackException) as error:
-            raise ValueError(f"{where}: {_line(error)}") from error
+            raise ValueError(f"{where}: {first_line(error) or type(error).__name__}") from error
 
 
 def _is_map(tag: int) -> bool:
@@ -152,34 +152,34 @@ def _extension(code: int, data: bytes) -> Any:
     parts = msgpack.unpackb(data, raw=True, **limits)
     if code == 2:
         if not (isinstance(parts, list) and len(parts) == 2 and all(type(part) is float for part in parts)):
-            raise ValueError("a complex number of other than two floats")
+            raise ValueError("a complex number that is not two floats")
         return complex(*parts)
     if not (isinstance(parts, list) and len(parts) == 3):
-        raise ValueError("an array is other than [shape, type, bytes]")
+        raise ValueError("an array that is not [shape, type, bytes]")
     return _array(*parts)
 
 
 def _array(shape: Any, dtype: Any, buffer: Any) -> np.ndarray:
-    """The array that flax wrote as these three; raises ValueError unless they agree."""
+    """The array from the three parts that flax writes; raises ValueError unless they agree."""
     dtypes = {name.encode(): np.dtype(name) for name in DTYPES}
     if not isinstance(dtype, bytes) or dtype not in dtypes:
         raise ValueError(f"an array of type {repr(dtype)[:40]}; known: {', '.join(DTYPES)}")
     dtype = dtypes[dtype]
     if not isinstance(buffer, bytes) or len(buffer) % dtype.itemsize:
-        raise ValueError(f"an array of {dtype} that is not so many bytes")
+        raise ValueError(f"an array of {dtype} whose bytes are not a multiple of its size")
     return np.frombuffer(buffer, dtype).reshape(_shape(shape, len(buffer) // dtype.itemsize))
 
 
 def _shape(shape: Any, size: int) -> tuple[int, ...]:
-    """`shape`, if it is one of `size` entries."""
-    whole = isinstance(shape, list) and len(shape) <= MAX_RANK and all(type(n) is int and n >= 1 for n in shape)
-    if not whole or math.prod(shape) != size:
+    """`shape` as a tuple; raises ValueError unless it has `size` entries."""
+    valid = isinstance(shape, list) and len(shape) <= MAX_RANK and all(type(n) is int and n >= 1 for n in shape)
+    if not valid or math.prod(shape) != size:
         raise ValueError(f"an array of {size} entries with the shape {str(shape)[:60]}")
     return tuple(shape)
 
 
 def _joined(entries: dict[str, Any], where: str) -> np.ndarray:
-    """The array that flax cut into flat chunks."""
+    """The array that flax split into flat chunks."""
     shape, chunks = (_listed(entries.get(name)) for name in ("shape", "chunks"))
     if not chunks or not all(isinstance(chunk, np.ndarray) and chunk.dtype == chunks[0].dtype for chunk in chunks):
         raise ValueError(f"{where}: a chunked array without chunks, or of several types")
@@ -191,11 +191,7 @@ def _joined(entries: dict[str, Any], where: str) -> np.ndarray:
 
 
 def _listed(entries: Any) -> list[Any] | None:
-    """What flax makes {'0': .., '1': ..} of, made a list again."""
+    """The list that flax wrote as {'0': .., '1': ..}; None if it is not one."""
     if not isinstance(entries, dict) or entries.keys() != {str(i) for i in range(len(entries))}:
         return None
     return [entries[str(i)] for i in range(len(entries))]
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

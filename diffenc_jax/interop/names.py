@@ -1,17 +1,18 @@
-"""Parameters of the published code, by their names, as ours.
+"""Names of the published code's parameters, and their places in our trees.
 
-The published trees name every block; ours stack the score network's alike blocks along a leading
-axis (`nets.blocks.Chain`). Names here are '/'-joined paths. Two families of files are known: that of
-DiffEnc's code (bemigini/DiffEnc), and that of VDM's (google-research/vdm), whose score network's
-parts lie directly under 'score_model'.
+The published trees name every block; ours stack the score network's alike blocks along a leading axis
+(`nets.blocks.Chain`). Names are '/'-joined paths. Two families of files are known: those of DiffEnc's code
+(bemigini/DiffEnc), and those of VDM's (google-research/vdm), whose score network has its parts directly under
+'score_model'.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 # The kinds of encoder that published models have.
 ENCODERS = ("identity", "nontrainable", "trainable")
@@ -42,7 +43,10 @@ _SCHEDULE = {
 
 
 class Place(NamedTuple):
-    """Where a published parameter of `shape` lies in our tree, there of shape `ours`: row `row` of a leaf, or all."""
+    """Place of a published parameter in our tree: row `row` of the leaf at `path`, or the whole leaf.
+
+    `shape` is the published shape, `ours` the shape here.
+    """
 
     path: tuple[str, ...]
     row: int | None
@@ -52,28 +56,28 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """What files name differently: `bare` as google-research/vdm does, `numbered` as 'unet_mult_res' does."""
+    """Differences between files: `bare` names as in google-research/vdm, `numbered` blocks as in 'unet_mult_res'."""
 
     bare: bool
     numbered: bool
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "Dialect":
-        """That of the parameters `names`."""
+        """The dialect of a file with parameters `names`."""
         names = list(names)
         bare = any(name.startswith(("score_model/dense0/", "score_model/down.block_0/")) for name in names)
         return cls(bare, any(re.search(r"_resnet_block\d+/", name) for name in names))
 
 
 def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
-    """All parameters that a published model has which is built as ours, by their published names.
+    """Places of all parameters that a published model of the same architecture has, by their published names.
 
     Args:
-      shapes: our parameters, or anything of their shapes.
-      dialect: that of the file.
+      shapes: our parameters, or arrays of their shapes.
+      dialect: the dialect of the file.
     """
     found = {}
-    for path, leaf in leaves(shapes):
+    for path, leaf in flatten_dict(shapes).items():
         part, *inside, name = path
         if part == "schedule":
             found |= _in_schedule(path, leaf.shape)
@@ -88,7 +92,7 @@ def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
 
 
 def _module(part: str, inside: list[str], row: int | None, levels: int, dialect: Dialect) -> str:
-    """The published name of the module `inside` our network `part`, which pools `levels` times."""
+    """Published name of the module `inside` our network `part`, which pools `levels` times."""
     if part == "encoder":
         root, time, body = "encdec/inner_encoder", "time_embedding/", "enc_model/"
     else:
@@ -116,7 +120,7 @@ def _module(part: str, inside: list[str], row: int | None, levels: int, dialect:
 
 
 def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Place]:
-    """Published schedules have no scalars, but [1], [1, 1], [1, n] and [n, 1]."""
+    """Places of a schedule's parameter, whose published shape is [1], [1, 1], [1, n] or [n, 1], never []."""
     inside = "/".join(path[1:])
     if inside == "gamma_1":  # h(1) in the published network, no parameter of its own
         return {}
@@ -127,17 +131,17 @@ def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Pla
 
 
 def to_ours(published: Mapping[str, np.ndarray], places: Mapping[str, Place]) -> dict[str, Any]:
-    """Our parameters, float32, from all the published ones that `places` names."""
-    tree: dict[str, Any] = {"schedule": {}}
+    """Our parameters in float32, from the published ones that `places` names."""
+    flat: dict[tuple[str, ...], np.ndarray] = {}
     stacks: dict[tuple[str, ...], dict[int, np.ndarray]] = {}
     for name, place in places.items():
         value = np.asarray(published[name], np.float32).reshape(place.ours)
         if place.row is None:
-            _insert(tree, place.path, value)
+            flat[place.path] = value
         else:
             stacks.setdefault(place.path, {})[place.row] = value
-    for path, rows in stacks.items():
-        _insert(tree, path, np.stack([rows[i] for i in range(len(rows))]))
+    flat |= {path: np.stack([rows[i] for i in range(len(rows))]) for path, rows in stacks.items()}
+    tree = {"schedule": {}} | unflatten_dict(flat)
     if "network" in tree["schedule"]:
         tree["schedule"] |= _end_points(**tree["schedule"])
     return tree
@@ -157,22 +161,7 @@ def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[
 
 
 def from_ours(tree: Mapping[str, Any], place: Place) -> Any:
-    """What `tree`, of the form of our parameters, holds at `place`, in the published shape."""
+    """The value at `place` of a tree like our parameters, in the published shape."""
     for key in place.path:
         tree = tree[key]
     return (tree if place.row is None else tree[place.row]).reshape(place.shape)
-
-
-def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, leaf) of nested dicts."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, (*path, key))
-        else:
-            yield (*path, key), value
-
-
-def _insert(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value

@@ -1,4 +1,4 @@
-"""Attention over all positions of an image, with one array of all their pairs."""
+"""Attention over all positions of an image."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ ATTENTION_GROUPS = 32
 
 
 class Attention(nn.Module):
-    """One head over all positions of [B, H, W, C], residual. `recompute`: see `group_norm`."""
+    """Residual attention with one head over all positions of [B, H, W, C]; `recompute` as in `group_norm`."""
 
     dtype: Any
     recompute: bool
@@ -31,16 +31,16 @@ class Attention(nn.Module):
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    """softmax(q kᵀ / √C) v of [B, N, C] each: [B, N, C] in the dtype of `value`.
+    """softmax(q kᵀ / √C) v for [B, N, C] each, in the dtype of `value`.
 
-    As Σ_k w v / Σ_k w with w = exp(s - max_k s), where w alone is [B, N, N] in memory, in that dtype; scores s,
-    exponents and sums are float32. The greatest score is found by a product of its own, k qᵀ and not q kᵀ, which
-    XLA would take for the other and write down to read it twice. It only keeps exp finite, so nothing depends on it.
+    Computed as Σ_k w v / Σ_k w with w = exp(s - max_k s), the only array [B, N, N] in memory. Scores s, exponents and
+    sums are float32. The maximum keeps exp finite and has no influence on values, so it has no gradient. It is taken
+    from k qᵀ: XLA would store q kᵀ to read it twice.
     """
-    greatest = jax.lax.stop_gradient(_scores(key, query).max(axis=1)[:, :, None])
-    weights = _exp(_scores(query, key) - greatest, value.dtype)
+    maximum = jax.lax.stop_gradient(_scores(key, query).max(axis=1)[:, :, None])
+    weights = _exp(_scores(query, key) - maximum, value.dtype)
     total = weights.astype(jnp.float32).sum(axis=2, keepdims=True)
-    weights = jax.lax.optimization_barrier(weights)  # written once; XLA would keep them in float32 besides
+    weights = jax.lax.optimization_barrier(weights)  # without it XLA stores a float32 copy as well
     mixed = jnp.einsum("bqk,bkc->bqc", weights, value, preferred_element_type=jnp.float32)
     return (mixed / total).astype(value.dtype)
 
@@ -51,7 +51,7 @@ def _scores(query, key):
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _exp(x, dtype):
-    """In `dtype`, and its derivative is what it was rounded to: that of `jnp.exp` is another array, in float32."""
+    """exp(x) in `dtype`; its derivative is the rounded value itself, not a second array in float32."""
     return jnp.exp(x).astype(dtype)
 
 

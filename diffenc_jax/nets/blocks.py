@@ -7,23 +7,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import checkpoint_policies as policies
-from jax.custom_derivatives import linear_call
 
-from diffenc_jax.nets.apart import apart, unknown
+from diffenc_jax.core.errors import require
 from diffenc_jax.nets.conv import Conv, Dense
-from diffenc_jax.nets.dropout import dropout, masks
+from diffenc_jax.nets.dropout import dropout, split_dropout
+from diffenc_jax.nets.embeddings import check_width
 from diffenc_jax.nets.norms import STATISTICS, GroupNorm
-
-PRODUCTS = ("custom_jvp_call", "dot_general")  # the first are `convolve` and `multiply`
+from diffenc_jax.nets.xla_cpu import unstack
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name in PRODUCTS
+    return primitive.name in ("custom_jvp_call", "dot_general")  # the former are `convolve` and `multiply`
 
 
-# What of a block's inside the backward pass finds kept, by name, as a policy of jax.checkpoint; the rest is computed
-# again. 'none' computes nothing again; 'products' keeps the results of convolutions and the norms' few statistics,
-# 'block' nothing.
+# Remat policies: which activations of a block are saved for the backward pass; the others are computed again. 'none'
+# saves all, 'products' the results of convolutions and products and the norms' statistics, 'block' nothing.
 REMAT = {
     "none": None,
     "products": policies.save_from_both_policies(_is_product, policies.save_only_these_names(STATISTICS)),
@@ -31,16 +29,20 @@ REMAT = {
 }
 
 
-def block_drops(key: jax.Array | None, shapes: list[tuple[int, ...]], rate: float, scan: bool) -> list[Any]:
-    """What blocks whose hidden arrays have these shapes take to drop by: each a key if `scan`, else a mask."""
-    if key is None or rate == 0.0:
-        return [None] * len(shapes)
-    keys = jax.random.split(key, len(shapes))
-    return list(keys) if scan else masks(keys, rate, shapes)
+def check_options(path: str, network: nn.Module) -> None:
+    """Raise InputError, naming keys of `path`, unless the options that all networks of blocks have are possible."""
+    check_width(path, network.width)
+    require(network.layers >= 1, f"{path}.layers must be at least 1, not {network.layers}")
+    require(0.0 <= network.dropout < 1.0, f"{path}.dropout must lie in [0, 1), not {network.dropout}")
+    positive = all(isinstance(b, int | float) and b > 0 for b in network.fourier_bins)
+    require(positive, f"{path}.fourier_bins must be positive numbers, not {network.fourier_bins}")
 
 
 class ResnetBlock(nn.Module):
-    """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D]. `drop`: see `dropout`; `recompute`: see `group_norm`."""
+    """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D].
+
+    `drop` as in `dropout`, `recompute` as in `group_norm`.
+    """
 
     width: int
     groups: int
@@ -64,12 +66,16 @@ class ResnetBlock(nn.Module):
 
 
 class Chain(nn.Module):
-    """`layers` alike blocks that `make` makes, (h, cond, drop) -> h, one after the other.
+    """Alike blocks, one after the other.
 
-    Their parameters lie stacked along a leading axis whether the chain is scanned (compiles
-    fast; for accelerators) or unrolled (for the CPU, where a loop's convolutions run on one
-    thread), so a checkpoint fits both. `remat`, a name of `REMAT`, says what is kept of each
-    block besides its input for the backward pass.
+    Their parameters are stacked along a leading axis whether the chain is scanned or unrolled, so a checkpoint fits
+    both. Scanned chains compile fast and are for accelerators; on CPUs the convolutions of a loop run on one thread.
+
+    Attributes:
+      layers: number of blocks.
+      make: makes a block (h, cond, drop) -> h.
+      scan: whether the chain is scanned.
+      remat: a name of `REMAT`.
     """
 
     layers: int
@@ -79,14 +85,14 @@ class Chain(nn.Module):
 
     @nn.compact
     def __call__(self, h, cond, drops, skips=None):
-        """Runs the chain.
+        """Apply the blocks.
 
         Args:
           h: [B, ..., C].
           cond: [B, D].
-          drops: what each block takes to drop by; see `block_drops`.
-          skips: `layers` arrays [B, ..., S] to append to the blocks' inputs, a list when
-            unrolled and stacked when scanned; or None.
+          drops: one argument `drop` per block; see `split_dropout`.
+          skips: `layers` arrays [B, ..., S] to append to the blocks' inputs, a list if unrolled and stacked if
+            scanned; or None.
 
         Returns:
           The last block's output, and all blocks' outputs in the form of `skips`.
@@ -101,7 +107,7 @@ class Chain(nn.Module):
 
         params = self.param("blocks", init)
 
-        # Traced once for all alike layers.
+        # Jitted so that alike layers are traced once.
         apply = jax.jit(lambda params, x, cond, drop: block.apply({"params": params}, x, cond, drop))
         if self.remat != "none":
             apply = jax.checkpoint(apply, prevent_cse=not self.scan, policy=REMAT[self.remat])
@@ -122,17 +128,30 @@ class Chain(nn.Module):
         return h, outputs
 
 
-def unstack(tree: Any, num: int) -> list[Any]:
-    """The rows of every leaf's leading axis, of length `num`; their gradient is one stack."""
-    leaves, structure = jax.tree.flatten(tree)
-    places = unknown(range(num), of=leaves[0])
+class DerivativeHead(nn.Module):
+    """A second head on a network's last features: two blocks and an output layer.
 
-    def rows(taken):
-        leaves, places = taken
-        return [[jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False) for i in places] for leaf in leaves]
+    It estimates another quantity than the network's output and learns by a loss of its own. Its inputs carry no
+    gradient back, so what the network learns does not depend on it.
 
-    def stack(_, columns):
-        return [jnp.stack(column) for column in columns]
+    Attributes:
+      make: makes a block (h, cond, drop) -> h.
+      output: the output layer (h, cond) -> image; it may create submodules.
+      dropout: dropout rate.
+      scan: whether the blocks take keys for dropout; see `split_dropout`.
+    """
 
-    columns = linear_call(lambda places, leaves: apart(rows, (leaves, places)), stack, places, leaves)
-    return [structure.unflatten(row) for row in zip(*columns, strict=True)]
+    make: Callable[..., nn.Module]
+    output: Callable[[jax.Array, jax.Array], jax.Array]
+    dropout: float
+    scan: bool
+
+    @nn.compact
+    def __call__(self, h, cond, hidden_shape, dropout_key):
+        """The image for features h, [B, ..., C], and cond, [B, D]; dropout is applied to arrays of `hidden_shape`."""
+        h, cond = jax.lax.stop_gradient((h, cond))
+        # The network's blocks split the same key.
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
+        for i, drop in enumerate(split_dropout(key, self.dropout, [hidden_shape] * 2, self.scan)):
+            h = self.make(name=f"block_{i}")(h, cond, drop)
+        return self.output(h, cond)

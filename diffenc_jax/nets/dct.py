@@ -1,4 +1,4 @@
-"""A gain and an offset for every frequency of an image: a linear encoder's network."""
+"""The network of a linear encoder: one gain and one offset per frequency of an image."""
 
 import math
 
@@ -13,17 +13,18 @@ from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, check_width
 class FrequencyGains(nn.Module):
     """[B, H, W, C], [B] -> IDCT(a(t) · DCT(x) + b(t)), [B, H, W, C] in float32, zero at initialisation.
 
-    a and b [H, W, C], one number each for every frequency and channel, come from the time by a perceptron. The
-    transform is `dct`. Affine in x, it has nothing to drop.
+    A perceptron computes a and b [H, W, C], one number each per frequency and channel, from the time. DCT is `dct`.
+    There is no dropout.
 
     Attributes:
-      width: of the time embedding.
+      width: width of the time embedding.
     """
 
     width: int
+    repeated = None
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raises InputError, naming keys of `path`, where it cannot be built for images of `shape`."""
+        """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
         check_width(path, self.width)
 
     @nn.compact
@@ -36,18 +37,18 @@ class FrequencyGains(nn.Module):
 
 
 def dct(x: jax.Array) -> jax.Array:
-    """The orthonormal two-dimensional DCT-II over height and width of [B, H, W, C]: D_H x D_W^T; see `dct_matrix`."""
+    """Orthonormal two-dimensional DCT-II over height and width of [B, H, W, C]: D_H x D_W^T; see `dct_matrix`."""
     rows, columns = (jnp.asarray(dct_matrix(n), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("ki,lj,bijc->bklc", rows, columns, x, precision=HIGHEST)
 
 
 def inverse_dct(coefficients: jax.Array) -> jax.Array:
-    """The image [B, H, W, C] of which these are the `dct`: D_H^T x D_W."""
+    """Inverse of `dct`, [B, H, W, C]: D_H^T x D_W."""
     rows, columns = (jnp.asarray(dct_matrix(n), coefficients.dtype) for n in coefficients.shape[1:3])
     return jnp.einsum("ki,lj,bklc->bijc", rows, columns, coefficients, precision=HIGHEST)
 
 
 def dct_matrix(n: int) -> np.ndarray:
-    """[n, n], orthogonal: D_ki = sqrt((1 if k = 0 else 2) / n) cos(π k (2 i + 1) / (2 n))."""
+    """Orthogonal matrix [n, n]: D_ki = sqrt((1 if k = 0 else 2) / n) cos(π k (2 i + 1) / (2 n))."""
     k, i = np.arange(n)[:, None], np.arange(n)[None, :]
     return np.sqrt(np.where(k == 0, 1.0, 2.0) / n) * np.cos(np.pi * k * (2 * i + 1) / (2 * n))

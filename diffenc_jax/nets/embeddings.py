@@ -1,4 +1,4 @@
-"""What the networks are told besides the image: the time, and the image's finest digits."""
+"""Embeddings of the time, and Fourier features of images."""
 
 import math
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config import require
+from diffenc_jax.core.errors import require
 
 HIGHEST = jax.lax.Precision.HIGHEST
 MAX_PERIOD = 10_000.0
@@ -15,7 +15,7 @@ TIME_SCALE = 1000.0
 
 
 def check_width(path: str, width: int) -> None:
-    """Raises InputError unless `width`, the configuration's `path`.width, is one that `sinusoids` takes."""
+    """Raise InputError unless `width`, the configuration's `path`.width, is one that `sinusoids` takes."""
     require(width >= 4 and width % 2 == 0, f"{path}.width must be even and at least 4, not {width}")
 
 
@@ -23,7 +23,7 @@ def sinusoids(time: jax.Array, width: int) -> jax.Array:
     """[sin, cos] of 1000 t' f_k, f_k = 10000^(-k / (width/2 - 1)), k = 0 .. width/2 - 1.
 
     Args:
-      time: [B] float32 in [0, 1]; 1000 t' amplifies whatever rounding it carries.
+      time: [B] float32 in [0, 1]; 1000 t' amplifies its rounding errors.
       width: an even number, at least 4.
 
     Returns:
@@ -36,10 +36,10 @@ def sinusoids(time: jax.Array, width: int) -> jax.Array:
 
 
 class TimeEmbedding(nn.Module):
-    """[B] rescaled γ -> [B, 4 width] conditioning vector, in float32 whatever the networks compute in.
+    """Rescaled γ [B] -> conditioning vector [B, 4 width], always in float32.
 
-    One more input, a conditioning scalar that every published run keeps at 0, gives the first
-    kernel the published shape [width + 1, 4 width].
+    A further input, a conditioning scalar that every published run keeps at 0, gives the first kernel the published
+    shape [width + 1, 4 width].
     """
 
     width: int
@@ -52,18 +52,21 @@ class TimeEmbedding(nn.Module):
         return nn.swish(nn.Dense(4 * self.width, precision=HIGHEST, name="dense_1")(h))
 
 
-def fourier_features(z: jax.Array, cycles: tuple[float, ...]) -> jax.Array:
-    """[z, sines, cosines] of 2π c z for c in `cycles`, a channel's frequencies side by side.
+def fourier_features(z: jax.Array, bins: tuple[float, ...], pixel_levels: int) -> jax.Array:
+    """[z, sines, cosines] of 2π z / p for each of the periods p, a channel's periods side by side.
 
     arXiv 2107.00630, section 4.5.
 
     Args:
-      z: [B, H, W, C] float32.
-      cycles: frequencies in cycles per unit of z.
+      z: [B, H, W, C] float32; pixels lie in [-1, 1].
+      bins: periods in widths 2 / `pixel_levels` of a pixel's bin; without any, z is returned.
+      pixel_levels: number of pixel levels.
 
     Returns:
-      [B, H, W, C (1 + 2 len(cycles))] float32.
+      [B, H, W, C (1 + 2 len(bins))] float32.
     """
-    frequencies = jnp.tile(jnp.asarray([2 * math.pi * c for c in cycles], z.dtype), z.shape[-1])
-    angles = jnp.repeat(z, len(cycles), axis=-1) * frequencies
+    if not bins:
+        return z
+    frequencies = jnp.asarray([2 * math.pi * (pixel_levels / (2 * b)) for b in bins], z.dtype)
+    angles = jnp.repeat(z, len(bins), axis=-1) * jnp.tile(frequencies, z.shape[-1])
     return jnp.concatenate([z, jnp.sin(angles), jnp.cos(angles)], axis=-1)

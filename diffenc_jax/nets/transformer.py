@@ -1,4 +1,4 @@
-"""A small vision transformer, as an encoder's network."""
+"""A small vision transformer that serves as score network and as encoder network."""
 
 from functools import partial
 from typing import Any
@@ -7,29 +7,36 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.config import require
-from diffenc_jax.nets.blocks import Chain, block_drops
-from diffenc_jax.nets.dropout import check_rate, dropout
-from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, check_width
+from diffenc_jax.core.errors import require
+from diffenc_jax.nets.blocks import Chain, DerivativeHead, check_options
+from diffenc_jax.nets.dropout import dropout, split_dropout
+from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
+from diffenc_jax.nets.norms import EPSILON
 
-EPSILON = 1e-6
-EXPANSION = 4  # of the width, inside a block's perceptron
+EXPANSION = 4  # width of a block's perceptron in widths of a token
 
 
 class Transformer(nn.Module):
     """[B, H, W, C], [B] -> [B, H, W, C] in float32, zero at initialisation.
 
-    Patches, with learned positions (arXiv 2010.11929), through blocks that the time modulates (arXiv 2212.09748).
+    Patches with learned positions (arXiv 2010.11929), blocks modulated by the time (arXiv 2212.09748), and optional
+    long skip connections (arXiv 2209.12152).
 
     Attributes:
-      patch: side of the squares that the image is cut into, each one token.
+      patch: side of the squares that the image is cut into, one token per square.
       width: channels of a token.
-      layers: blocks.
-      heads: of the attention.
-      dropout: rate inside the blocks.
-      dtype: what the blocks compute in; time, the norms' statistics, the attention's softmax and the output are
-        float32 always.
-      scan, remat: see `Chain`.
+      layers: number of blocks.
+      heads: number of heads of the attention.
+      dropout: dropout rate in the blocks.
+      fourier_bins: periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().
+      skip_connections: whether the last floor(layers / 2) blocks take, besides their inputs, the outputs of the first
+        ones in reverse order. With an odd number of layers the middle block has none.
+      pixel_levels: number of pixel levels.
+      dtype: dtype of the blocks. Time, Fourier features, the norms' statistics, the attention's softmax and the output
+        are always float32.
+      scan: whether the blocks are scanned; see `Chain`.
+      remat: a name of `REMAT`.
+      derivative_head: whether there is a `DerivativeHead`.
     """
 
     patch: int
@@ -37,15 +44,19 @@ class Transformer(nn.Module):
     layers: int
     heads: int
     dropout: float
+    fourier_bins: tuple[float, ...]
+    skip_connections: bool
+    pixel_levels: int = 256
     dtype: Any = jnp.float32
     scan: bool = False
     remat: str = "none"
+    derivative_head: bool = False
+
+    repeated = "layers"  # the number of alike layers
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raises InputError, naming keys of `path`, where it cannot be built for images of `shape`."""
-        check_width(path, self.width)
-        require(self.layers >= 1, f"{path}.layers must be at least 1, not {self.layers}")
-        check_rate(path, self.dropout)
+        """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
+        check_options(path, self)
         require(
             self.heads >= 1 and self.width % self.heads == 0,
             f"{path}.heads={self.heads} does not divide the width {self.width}",
@@ -56,36 +67,52 @@ class Transformer(nn.Module):
         )
 
     @nn.compact
-    def __call__(self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_slope: bool = False
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        """The output; if `with_slope`, the pair of it and the derivative head's, which is not computed otherwise."""
         cond = TimeEmbedding(self.width, name="time")(time)
-        patches = to_patches(x, self.patch)
-        batch, tokens, values = patches.shape
+        patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
+        batch, tokens, _ = patches.shape
         positions = self.param("positions", nn.initializers.normal(0.02), (tokens, self.width), jnp.float32)
         h = nn.Dense(self.width, dtype=self.dtype, name="embed")(patches) + positions.astype(self.dtype)
-        drops = block_drops(
-            dropout_key, [(batch, tokens, EXPANSION * self.width)] * self.layers, self.dropout, self.scan
-        )
-        block = partial(TransformerBlock, self.heads, self.dropout, self.dtype)
-        h, _ = Chain(self.layers, block, self.scan, self.remat, name="blocks")(h, cond, drops)
-        (scale, shift), zeros = modulation(cond, 2, self.width, jnp.float32, "cond_out"), nn.initializers.zeros
-        h = adapted_norm(h, scale, shift, jnp.float32)
-        return from_patches(nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="out")(h), x.shape, self.patch)
+
+        block = partial(TransformerBlock, self.width, self.heads, self.dropout, self.dtype)
+        hidden = (batch, tokens, EXPANSION * self.width)
+        drops = split_dropout(dropout_key, self.dropout, [hidden] * self.layers, self.scan)
+        joined = self.layers // 2 if self.skip_connections else 0
+        plain = self.layers - joined
+        h, outputs = Chain(plain, block, self.scan, self.remat, name="blocks")(h, cond, drops[:plain])
+        if joined:
+            chain = Chain(joined, block, self.scan, self.remat, name="joined_blocks")
+            h, _ = chain(h, cond, drops[plain:], outputs[:joined][::-1])
+
+        output = partial(tokens_to_image, shape=x.shape, patch=self.patch)
+        out = output(h, cond)
+        if not (with_slope or (self.derivative_head and self.is_initializing())):
+            return out
+        slope = DerivativeHead(block, output, self.dropout, self.scan, name="derivative")(h, cond, hidden, dropout_key)
+        return (out, slope) if with_slope else out
 
 
 class TransformerBlock(nn.Module):
-    """Tokens [B, N, C] -> [B, N, C], conditioned on [B, D]; changes nothing at initialisation. `drop`: see `dropout`.
+    """Tokens [B, N, C] -> [B, N, width], conditioned on [B, D]; `drop` as in `dropout`.
 
     h = x + g_1 attention(norm(x) (1 + a_1) + b_1), then h + g_2 perceptron(norm(h) (1 + a_2) + b_2), with a, b and g
-    linear in the conditioning vector: adaLN-Zero of arXiv 2212.09748.
+    linear in the conditioning vector and zero at initialisation: adaLN-Zero of arXiv 2212.09748. If C differs from
+    `width`, tokens are projected first.
     """
 
+    width: int
     heads: int
     dropout: float
     dtype: Any
 
     @nn.compact
     def __call__(self, x: jax.Array, cond: jax.Array, drop: jax.Array | None = None) -> jax.Array:
-        width = x.shape[-1]
+        width = self.width
+        if x.shape[-1] != width:
+            x = nn.Dense(width, dtype=self.dtype, name="shortcut")(x)
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = modulation(cond, 6, width, self.dtype, "cond")
         attention = nn.MultiHeadAttention(
             self.heads, dtype=self.dtype, deterministic=True, force_fp32_for_softmax=True, name="attention"
@@ -96,14 +123,22 @@ class TransformerBlock(nn.Module):
         return x + gate_2 * nn.Dense(width, dtype=self.dtype, name="dense_1")(h)
 
 
+def tokens_to_image(h: jax.Array, cond: jax.Array, shape: tuple[int, ...], patch: int) -> jax.Array:
+    """Tokens [B, N, C] -> image of `shape` in float32, zero at initialisation; to be called in a compact module."""
+    scale, shift = modulation(cond, 2, h.shape[-1], jnp.float32, "cond_out")
+    h = adapted_norm(h, scale, shift, jnp.float32)
+    zeros, values = nn.initializers.zeros, patch * patch * shape[-1]
+    return from_patches(nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="out")(h), shape, patch)
+
+
 def modulation(cond: jax.Array, parts: int, width: int, dtype: Any, name: str) -> list[jax.Array]:
-    """So many [B, 1, width], linear in [B, D] and zero at initialisation; to be called in a compact module."""
+    """`parts` arrays [B, 1, width], linear in `cond` [B, D], zero at initialisation; for use in a compact module."""
     dense = nn.Dense(parts * width, kernel_init=nn.initializers.zeros, dtype=dtype, name=name)
     return jnp.split(dense(cond)[:, None, :], parts, axis=-1)
 
 
 def adapted_norm(x: jax.Array, scale: jax.Array, shift: jax.Array, dtype: Any) -> jax.Array:
-    """norm(x) (1 + scale) + shift, in `dtype`; the norm is over a token's channels, its statistics in float32."""
+    """norm(x) (1 + scale) + shift in `dtype`, the norm over a token's channels with statistics in float32."""
     norm = nn.LayerNorm(EPSILON, dtype=dtype, use_bias=False, use_scale=False)
     return norm(x) * (1.0 + scale) + shift
 
@@ -116,7 +151,7 @@ def to_patches(x: jax.Array, side: int) -> jax.Array:
 
 
 def from_patches(patches: jax.Array, shape: tuple[int, ...], side: int) -> jax.Array:
-    """The image [B, H, W, C] of `shape` of which these are `to_patches`."""
+    """Inverse of `to_patches` for an image of `shape`, [B, H, W, C]."""
     b, height, width, c = shape
     x = patches.reshape(b, height // side, width // side, side, side, c)
     return x.swapaxes(2, 3).reshape(shape)

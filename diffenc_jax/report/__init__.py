@@ -1,1 +1,1 @@
-"""A page of HTML about runs: what is in their workdirs, collected, drawn and said. See __main__.py."""
+"""One page of HTML about runs: everything that their workdirs hold, collected, drawn and explained."""

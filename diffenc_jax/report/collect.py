@@ -1,38 +1,27 @@
-"""What workdirs hold, as plain data; what cannot be read is noted, and the rest is taken."""
+"""Contents of workdirs as plain data. A file that cannot be read becomes a note, and the other files are read."""
 
 import json
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
-from diffenc_jax import compare, loss_by_time, workdir
-from diffenc_jax.compare import Evaluation
-from diffenc_jax.config import check_plain, check_sections, flatten, require
-from diffenc_jax.errors import InputError, first_line
-from diffenc_jax.significance import experiment
-from diffenc_jax.significance.experiment import Experiment
-from diffenc_jax.stats.uncertainty import StandardErrors
-
-# What a configuration must hold, besides all its sections, for a page to be made of it.
-NEEDED = {
-    "name": str,
-    "arm": str,
-    "model.encoder.kind": str,
-    "data.source": str,
-    "data.levels": int,
-    "train.steps": int,
-    "eval.split": str,
-    "eval.estimator": str,
-}
+from diffenc_jax.config import Config
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.display.numbers import UNKNOWN, format_record, with_errors
+from diffenc_jax.runs.files import read_text
+from diffenc_jax.runs.metrics import METRICS_FILE, Row, parse_metrics
+from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
+from diffenc_jax.runs.workdir import CONFIG_FILE, stored_config
+from diffenc_jax.studies.by_time.figure import shortest_names
+from diffenc_jax.studies.compare.describe import describe_images, method
+from diffenc_jax.studies.compare.measure import check_comparable
+from diffenc_jax.studies.significance.grid import Grid, read_grid
 
 
 class Record(NamedTuple):
-    """An evaluation's record, and the evaluation itself where the values beside it can be read."""
+    """Record of an evaluation, and the evaluation with its values if they can be read."""
 
     path: Path
     record: dict[str, Any]
@@ -45,31 +34,31 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A workdir.
+    """Contents of a workdir.
 
     Attributes:
-      workdir: where it is.
-      config: what it is a run of.
-      metrics: the objects of metrics.jsonl.
-      records: of eval/, by step and name.
-      notes: what there could not be read, a line each.
+      workdir: its path.
+      config: configuration of the run.
+      metrics: rows of metrics.jsonl.
+      records: records of evaluations, by step and name.
+      notes: a line per file that cannot be read.
     """
 
     workdir: Path
-    config: ConfigDict
-    metrics: list[workdir.Row]
+    config: Config
+    metrics: list[Row]
     records: list[Record]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     @property
     def step(self) -> int:
-        """The last one that there is a record of, or else anything."""
+        """The last evaluated step, or else the last logged one."""
         steps = [record.step for record in self.records] or [row["step"] for row in self.metrics]
         return int(max(steps, default=0))
 
     @property
     def newest(self) -> list[Record]:
-        """The records of that step."""
+        """The records of `step`."""
         return [record for record in self.records if record.step == self.step]
 
     @property
@@ -80,18 +69,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a page is about.
+    """Runs that a page shows.
 
     Attributes:
-      runs: in the order given, those of a root by arm.
-      root: the folder of significance over seeds, if the runs are its and no others.
-      experiment: that is noted there.
-      notes: what could not be read.
+      runs: in the order of the arguments; those of a root by arm and seed.
+      root: root of a significance study, if the runs are exactly those below it.
+      grid: the grid that `root` holds, if any.
     """
 
     runs: list[Run]
     root: Path | None = None
-    experiment: Experiment | None = None
+    grid: Grid | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -99,12 +87,11 @@ class Collection:
 
     @cached_property
     def names(self) -> dict[Path, str]:
-        """What tells the runs apart, by workdir."""
-        names = loss_by_time.names(self.runs)
-        return {run.workdir: name for run, name in zip(self.runs, names, strict=True)}
+        """Distinct names of the runs, by workdir."""
+        return dict(zip((run.workdir for run in self.runs), shortest_names(self.runs), strict=True))
 
     def name_of(self, evaluation: Evaluation) -> str:
-        """Of the run that it is of, the workdir of which holds it in eval/."""
+        """Name of the run whose workdir holds the evaluation, in eval/."""
         return self.names[evaluation.path.parent.parent]
 
     @property
@@ -116,7 +103,7 @@ class Collection:
 
     @cached_property
     def groups(self) -> dict[str, list[Run]]:
-        """Runs that differ in their seeds alone, by arm; or each by its name, where an arm has several of a seed."""
+        """Runs that differ only in their seeds, by arm; single runs by name if an arm has a seed twice."""
         seeds = {(run.config.arm, run.config.seed) for run in self.runs}
         if len(seeds) == len(self.runs):
             return self.by_arm
@@ -128,130 +115,111 @@ class Collection:
 
     @cached_property
     def comparable(self) -> list[Evaluation]:
-        """Of the estimator and split that most runs have an evaluation by at their last step, one a run.
+        """One evaluation per run, by the estimator and on the split that most runs have at their last step.
 
-        The first of the record's names decides between equals: 'test-...-continuous' is before '-ode'.
+        Ties go to the record whose name comes first: 'test-...-continuous' before 'test-...-ode'.
         """
         found: dict[str, dict[Path, Evaluation]] = {}
         for run in self.runs:
             for _, record, evaluation in run.newest:
                 if evaluation is not None:
-                    what = [record["dataset"]["split"], compare.method(record["estimator"])]
-                    found.setdefault(json.dumps(what, sort_keys=True), {}).setdefault(run.workdir, evaluation)
+                    key = json.dumps([record["dataset"]["split"], method(record["estimator"])], sort_keys=True)
+                    found.setdefault(key, {}).setdefault(run.workdir, evaluation)
         return list(max(found.values(), key=len, default={}).values())
 
 
-def collect(places: list[Path]) -> Collection:
-    """The runs in `places`, workdirs or roots of significance over seeds.
+def collect(places: Sequence[Path]) -> Collection:
+    """The runs of `places`, which are workdirs or roots of significance studies.
 
     Raises:
-      InputError: a place holds no run, is given twice, or the runs were evaluated on different images.
+      InputError: a place holds no run or is given twice, or the runs are evaluated on different images.
     """
-    workdirs = [inner for place in places for inner in _workdirs(place)]
+    workdirs = [workdir for place in places for workdir in _workdirs(place)]
     seen: set[Path] = set()
-    for place in workdirs:
-        require(place.resolve() not in seen, f"{place} is given twice; give every run once")
-        seen.add(place.resolve())
-    runs = [_run(place) for place in workdirs]
+    for workdir in workdirs:
+        require(workdir.resolve() not in seen, f"{workdir} is given twice; give every run once")
+        seen.add(workdir.resolve())
+    runs = []
+    for workdir in workdirs:
+        notes: list[str] = []
+        metrics, records = _read_metrics(workdir, notes), _read_records(workdir, notes)
+        runs.append(Run(workdir, stored_config(workdir), metrics, records, notes))
     _check_images(runs)
-    if len(places) == 1 and not (places[0] / workdir.CONFIG_FILE).exists():
-        noted = experiment.read(places[0])
-        order = list(noted.arms) if noted else sorted({run.config.arm for run in runs})
-        known = [run for run in runs if run.config.arm in order]
-        known.sort(key=lambda run: (order.index(run.config.arm), run.config.seed))
-        return Collection(known, places[0], noted)
+    if len(places) == 1 and not (places[0] / CONFIG_FILE).exists():
+        grid = read_grid(places[0])
+        order = list(grid.arms) if grid else sorted({run.config.arm for run in runs})
+        runs = [run for run in runs if run.config.arm in order]
+        runs.sort(key=lambda run: (order.index(run.config.arm), run.config.seed))
+        return Collection(runs, places[0], grid)
     return Collection(runs)
 
 
 def _workdirs(place: Path) -> list[Path]:
-    """Itself, or the workdirs in it."""
-    require(place.is_dir(), f"{place} is no folder; give a run's workdir, or the --root of significance over seeds")
-    if (place / workdir.CONFIG_FILE).exists():
+    """`place` itself, or the workdirs in it."""
+    advice = "give the workdir of a run, or the --root of a significance study"
+    require(place.is_dir(), f"{place} is not a folder; {advice}")
+    if (place / CONFIG_FILE).exists():
         return [place]
-    inner = sorted(path.parent for path in place.glob(f"*/{workdir.CONFIG_FILE}"))
-    require(
-        bool(inner),
-        f"{place} holds no run (no {workdir.CONFIG_FILE}), and no folder in it does; give a run's workdir, or the "
-        "--root of significance over seeds",
-    )
-    return inner
+    workdirs = sorted(path.parent for path in place.glob(f"*/{CONFIG_FILE}"))
+    require(bool(workdirs), f"{place} holds no run (no {CONFIG_FILE}), and neither does a folder in it; {advice}")
+    return workdirs
 
 
-def _run(place: Path) -> Run:
-    notes: list[str] = []
-    return Run(place, configuration(place), _metrics(place, notes), _records(place, notes), notes)
-
-
-def configuration(place: Path) -> ConfigDict:
-    """The configuration of the run in `place`; raises InputError where it is none."""
-    try:
-        config = workdir.configuration(place)
-        check_plain(config)
-        check_sections(config)
-        flat = flatten(config)
-        for key, kind in NEEDED.items():
-            require(isinstance(flat.get(key), kind), f"{key} is {flat.get(key)!r}")
-    except (KeyError, AttributeError, TypeError, InputError) as error:
-        text = first_line(error)
-        raise InputError(f"{place / workdir.CONFIG_FILE} is no configuration of this program: {text}") from error
-    return config
-
-
-def _metrics(place: Path, notes: list[str]) -> list[workdir.Row]:
-    path = place / workdir.METRICS_FILE
-    try:
-        written = sum(bool(line.strip()) for line in path.read_text().splitlines()) if path.exists() else 0
-        rows = [row for row in workdir.metrics(place) if isinstance(row, dict) and _are_numbers(row)]
-    except (OSError, ValueError) as error:
-        notes.append(f"{path} cannot be read: {first_line(error)}")
+def _read_metrics(workdir: Path, notes: list[str]) -> list[Row]:
+    path = workdir / METRICS_FILE
+    if not path.exists():
         return []
-    if lost := written - len(rows):
-        notes.append(f"{path}: {lost} of {written} lines cannot be read and are left out")
+    try:
+        rows, lost = parse_metrics(read_text(path))
+    except InputError as error:
+        notes.append(str(error))
+        return []
+    if lost:
+        notes.append(f"{path}: {lost} of {lost + len(rows)} lines cannot be read and are left out")
     return rows
 
 
-def _are_numbers(row: dict[str, Any]) -> bool:
-    return all(isinstance(value, int | float) for value in row.values()) and math.isfinite(row.get("step", math.nan))
-
-
-def _records(place: Path, notes: list[str]) -> list[Record]:
+def _read_records(workdir: Path, notes: list[str]) -> list[Record]:
     records = []
-    for path in sorted((place / "eval").glob("*.json")):
+    for path in record_paths(workdir):
         try:
-            record = compare.read_record(path)
-            require(_is_whole(record), f"{path} holds something else than figures, or lacks some; evaluate anew")
-        except (InputError, UnicodeDecodeError) as error:
-            notes.append(first_line(error))
+            record = read_record(path)
+            _check_shown(path, record)
+        except InputError as error:
+            notes.append(str(error))
             continue
         try:
-            records.append(Record(path, record, compare.with_values(path, record)))
+            evaluation = with_values(path, record)
         except InputError as error:
-            notes.append(f"{first_line(error)}; its record is shown, and left out of comparisons")
-            records.append(Record(path, record, None))
+            notes.append(f"{error}; its record is shown, but left out of comparisons")
+            evaluation = None
+        records.append(Record(path, record, evaluation))
     return sorted(records, key=lambda record: (record.step, record.path.name))
 
 
-def _is_whole(record: dict[str, Any]) -> bool:
-    """Whether what is shown of a record is what it should be; its errors may be missing in all."""
-    known, errors = record["dataset"]["known_as"], record.get("standard_error") or {}
-    if not isinstance(errors, dict) or not isinstance(terms := errors.get("terms", {}), dict):
-        return False
-    if not all(isinstance(of_term, dict) for of_term in terms.values()):
-        return False
-    shown = [*record["bpd"].values()]
-    for some in (errors, *terms.values()) if errors else ():
-        shown += [some.get(name, ...) for name in StandardErrors._fields]
-    return all(isinstance(number, int | float | None) for number in shown) and (
-        known is None or {"as", "by"} <= known.keys()
-    )
+def _check_shown(path: Path, record: dict[str, Any]) -> None:
+    """Raise InputError unless the record has all entries that a page shows."""
+    try:
+        _ = format_record(record), describe_images(record["dataset"]), record["config_hash"]
+        _ = f"{record['params']:,}", f"{record['seconds']:.0f}", [bits_and_errors(record, n) for n in record["bpd"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} lacks an entry of a record, or holds another value; evaluate again") from error
+
+
+def bits_and_errors(record: dict[str, Any], name: str) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123' for the total or a term; `UNKNOWN` for a term that the record does not have."""
+    if name not in record["bpd"]:
+        return UNKNOWN
+    errors = record["standard_error"] if name == "total" else record["standard_error"]["terms"][name]
+    return with_errors(record["bpd"][name], errors["noise"], errors["images"])
 
 
 def _check_images(runs: Iterable[Run]) -> None:
-    """Raises InputError unless all evaluations of a split are of the same images."""
+    """Raise InputError unless all evaluations of a split have the same images."""
     by_split: dict[str, list[Evaluation]] = {}
     for run in runs:
         for record in run.records:
             if record.evaluation is not None:
                 by_split.setdefault(record.record["dataset"]["split"], []).append(record.evaluation)
     for evaluations in by_split.values():
-        compare.check(evaluations, across_estimators=True)
+        check_comparable(evaluations, across_estimators=True)

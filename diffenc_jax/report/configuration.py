@@ -1,71 +1,62 @@
-"""Configurations beside the published recipe, and beside each other."""
+"""Configurations compared with the published recipe and with each other."""
 
-import copy
+from collections.abc import Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from diffenc_jax.compare import UNKNOWN
-from diffenc_jax.config import ARMS, choose_arm, flatten, recipe, with_changes
-from diffenc_jax.document import Section, Table, Text
+from diffenc_jax.config import Config, flatten
+from diffenc_jax.config.recipe import ARMS, choose_arm, recipe, with_changes
+from diffenc_jax.display.document import Section, Table, Text
+from diffenc_jax.display.numbers import UNKNOWN
 from diffenc_jax.report.collect import Collection
 from diffenc_jax.report.html import Fold, Marked
 
-# In what the recipe departs from the publication.
+# Keys in which the recipe of this package differs from the publication.
 AS_PUBLISHED = {"train.ends_every": 1}
-# What tells runs apart and is no recipe, or is left to the machine.
-NO_RECIPE = ("name", "arm", "seed", "eval.seed", "model.scan", "model.remat")
-# The published arm of each kind of encoder.
+# Keys that no recipe sets: they distinguish runs or depend on the machine.
+NO_RECIPE = {"name", "arm", "seed", "eval.seed", "model.scan", "model.remat"}
+# The published arm by kind of encoder.
 ARM_OF_ENCODER = {"trainable": "diffenc", "nontrainable": "nontrainable", "identity": "vdm"}
-NO_KEY = object()
 
 
-def published(config: ConfigDict) -> dict[str, Any]:
-    """The published recipe of the arm that has the encoder of `config`, on its data; keys flattened."""
+def published_recipe(config: Config) -> dict[str, Any]:
+    """Flat published recipe of the arm that has the encoder of `config`, on its data."""
     arm = ARM_OF_ENCODER.get(config.model.encoder.kind, "diffenc")
-    base = choose_arm(recipe(config.name, arm), copy.deepcopy(ARMS))
-    return flatten(with_changes(base, AS_PUBLISHED))
+    values = with_changes(choose_arm(recipe(config.name, arm), ARMS), AS_PUBLISHED)
+    return flatten(Config.parse(values).to_dict())
 
 
-def section(collection: Collection) -> Section:
-    """What differs from the published recipe, what differs between the runs, and all keys."""
-    configs = {name: flatten(run.config) for name, run in collection.first_of_groups.items()}
-    recipes = {name: published(run.config) for name, run in collection.first_of_groups.items()}
-    keys = sorted({key for flat in (*configs.values(), *recipes.values()) for key in flat} - set(NO_RECIPE))
+def configuration_section(collection: Collection) -> Section:
+    """Differences to the published recipe, differences between the runs, and all keys."""
+    flat = {name: flatten(run.config.to_dict()) for name, run in collection.first_of_groups.items()}
+    recipes = {name: published_recipe(run.config) for name, run in collection.first_of_groups.items()}
+    keys = sorted({key for values in (*flat.values(), *recipes.values()) for key in values} - NO_RECIPE)
+    texts = {key: [_text(values, key) for values in flat.values()] for key in keys}
+    expected = {key: [_text(values, key) for values in recipes.values()] for key in keys}
 
-    def here(name, key):
-        return configs[name].get(key, NO_KEY)
+    def table(shown: Sequence[str], caption: str) -> Table:
+        rows = []
+        for key in shown:
+            pairs = zip(texts[key], expected[key], strict=True)
+            cells = [here if here == there else Marked(here) for here, there in pairs]
+            rows.append([key, *cells, " or ".join(dict.fromkeys(expected[key]))])
+        return Table(["key", *(flat if len(flat) > 1 else ["here"]), "published"], rows, caption)
 
-    def departs(key):
-        return any(here(name, key) != recipes[name].get(key, NO_KEY) for name in configs)
-
-    def row(key):
-        there = dict.fromkeys(_text(flat.get(key, NO_KEY)) for flat in recipes.values())
-        cells = (
-            _text(here(name, key)) if here(name, key) == flat.get(key, NO_KEY) else Marked(_text(here(name, key)))
-            for name, flat in recipes.items()
-        )
-        return [key, *cells, " or ".join(there)]
-
-    columns = [*configs, "published"] if len(configs) > 1 else ["here", "published"]
-    departing = [row(key) for key in keys if departs(key)]
-    unlike = [key for key in keys if len({_text(here(name, key)) for name in configs}) > 1]
+    departing = [key for key in keys if texts[key] != expected[key]]
     blocks: list[Any] = [
         Text(
-            "Published is the recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), with the same kind of encoder; of "
-            "evaluation, logging and checkpoints it is what this program does by default. Marked: what differs from it."
+            "The published recipe is that of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), with the same kind of "
+            "encoder; evaluation, logging and checkpoints are the defaults of this package. Differences are marked."
         ),
-        Table(["key", *columns], departing, f"{len(departing)} of {len(keys)} keys differ from the published recipe"),
+        table(departing, f"{len(departing)} of {len(keys)} keys differ from the published recipe"),
     ]
-    if len(configs) > 1:
-        rows = [[key, *(_text(here(name, key)) for name in configs)] for key in unlike]
-        blocks.append(Section("What differs between the runs", [Table(["key", *configs], rows)]))
-    blocks.append(Fold(f"All {len(keys)} keys", [Table(["key", *columns], [row(key) for key in keys], "All keys")]))
+    if len(flat) > 1:
+        rows = [[key, *texts[key]] for key in keys if len(set(texts[key])) > 1]
+        blocks.append(Section("Differences between the runs", [Table(["key", *flat], rows)]))
+    blocks.append(Fold(f"All {len(keys)} keys", [table(keys, "All keys")]))
     return Section("Configuration", blocks)
 
 
-def _text(value: Any) -> str:
-    """A value as it is told: a key that is not there as a dash, a list in brackets."""
-    if value is NO_KEY:
-        return UNKNOWN
+def _text(values: dict[str, Any], key: str) -> str:
+    """The value of a key; `UNKNOWN` for a key that is absent, and a list without brackets."""
+    value = values.get(key, UNKNOWN)
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

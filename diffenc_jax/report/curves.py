@@ -1,94 +1,80 @@
-"""How training went: bits/dim, terms, quarters of t, gradient and speed, from metrics.jsonl."""
+"""Course of training: bits/dim, terms, quarters of t, gradient norm and speed, from the metrics."""
 
 from typing import Any
 
 import numpy as np
 
-from diffenc_jax.compare import UNKNOWN
-from diffenc_jax.document import Section, Table, Text
-from diffenc_jax.report import figures
+from diffenc_jax.display.document import Section, Table, Text
+from diffenc_jax.display.numbers import format_number
 from diffenc_jax.report.collect import Collection
-from diffenc_jax.report.figures import Picture
+from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.report.html import Fold
-from diffenc_jax.significance import plots
-from diffenc_jax.significance.plots import Curves, Points
-from diffenc_jax.significance.results import over_seeds
-from diffenc_jax.workdir import TOTAL
+from diffenc_jax.studies.significance.figure import draw_curves
+from diffenc_jax.studies.significance.finished import Curves, Points, curves_over_seeds, learning_metrics
 
-TERMS = {"reconstruction": "reconstruction", "latent": "latent", "diffusion": "diffusion"}
+TERMS = {name: name for name in ("reconstruction", "latent", "diffusion")}
 QUARTERS = {f"quarter {i} of t": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
-PACE = {"gradient norm": "grad_norm", "images a second": "images_per_second"}
+PACE = {"gradient norm": "grad_norm", "images per second": "images_per_second"}
+UNITS = {"gradient norm": "norm", "images per second": "images/s"}  # bits/dim for all others
+ABOUT = (
+    "Training values are means over the steps since the previous point, with the parameters of each step; evaluations "
+    "are of their moving average, on {split}. The first tenth of the steps may lie outside a panel."
+)
+ABOUT_SEEDS = " Lines are means over seeds, bands their 95 % t intervals."
 
 
-def section(collection: Collection) -> Section:
-    """All curves that there are."""
-    split = next(iter(collection.runs)).config.eval.split
-    learning = _curves(collection, {"training": "bpd", "evaluation": f"{split}{TOTAL}"})
-    if not any(curves["training"] or curves["evaluation"] for curves in learning.values()):
+def curves_section(collection: Collection) -> Section:
+    """All curves for which there are metrics."""
+    split = collection.runs[0].config.eval.split
+    rows = {name: [run.metrics for run in runs] for name, runs in collection.groups.items()}
+    learning = curves_over_seeds(rows, learning_metrics(split))
+    if not any(points for kinds in learning.values() for points in kinds.values()):
         return Section("Curves", [Text("Nothing is logged yet: metrics.jsonl fills while the run trains.")])
-    blocks: list[Any] = [Text(_about(collection, split)), _learning(learning, split)]
-    if rows := _evaluations(learning):
-        table = Table(["step", *learning], rows, "Bits/dim by step")
-        blocks.append(Fold("Evaluations on the way, in numbers", [table]))
-    bits = "bits/dim"
-    blocks += _panels(collection, TERMS, [bits] * 3, 3, "Training bits/dim by term, by step.")
-    quarters = "Training diffusion loss by quarter of t (the first is nearest the data), by step."
-    blocks += _panels(collection, QUARTERS, [bits] * 4, 2, quarters)
-    pace = "Norm of the gradient, and images a second, by step."
-    blocks += _panels(collection, PACE, ["norm", "images/s"], 2, pace)
+    about = ABOUT.format(split=split) + ABOUT_SEEDS * any(len(runs) > 1 for runs in rows.values())
+    blocks: list[Any] = [Text(about), _learning(learning, split)]
+    if evaluations := _evaluations(learning):
+        table = Table(["step", *learning], evaluations, "Bits/dim by step")
+        blocks.append(Fold("Evaluations during training, in numbers", [table]))
+    quarters = "Training diffusion loss by quarter of t (the first is nearest to the data), by step."
+    blocks += _panels(curves_over_seeds(rows, TERMS), 3, "Training bits/dim by term, by step.")
+    blocks += _panels(curves_over_seeds(rows, QUARTERS), 2, quarters)
+    blocks += _panels(curves_over_seeds(rows, PACE), 2, "Norm of the gradient, and images per second, by step.")
     return Section("Curves", blocks)
 
 
-def _curves(collection: Collection, kinds: dict[str, str]) -> Curves:
-    """By group and kind, (step, value of every run of the group)."""
-    return {
-        name: {kind: over_seeds([run.metrics for run in runs], metric) for kind, metric in kinds.items()}
-        for name, runs in collection.groups.items()
-    }
-
-
-def _about(collection: Collection, split: str) -> str:
-    several = any(len(runs) > 1 for runs in collection.groups.values())
-    text = (
-        "Training values are means over the steps since the one before, of the parameters as they were then; "
-        f"evaluations are of their moving average, on {split}. The first tenth of the steps may lie outside a panel."
-    )
-    return f"{text} Lines are means over seeds, bands their 95 % t intervals." if several else text
-
-
 def _learning(curves: Curves, split: str) -> Picture:
-    text = "; ".join(
-        part
+    labels = {"training": "training", "evaluation": split}
+    figure = draw_curves(curves, dict.fromkeys(labels, "bits/dim"), len(labels), common_axis=True)
+    parts = [
+        _course(f"{name}, {label}", kinds[kind])
         for name, kinds in curves.items()
-        for part in (_course(f"{name}, training", kinds["training"]), _course(f"{name}, {split}", kinds["evaluation"]))
-        if part
-    )
-    alt = f"Lines of bits/dim by step, training on the left and evaluation on the right. {text}."
-    return figures.of_figure(plots.learning(curves), alt, f"Bits/dim by step: in training, and evaluated on {split}.")
+        for kind, label in labels.items()
+        if kinds[kind]
+    ]
+    alt = f"Lines of bits/dim by step, training on the left and evaluation on the right. {'; '.join(parts)}."
+    return embed_figure(figure, alt, f"Bits/dim by step: in training, and evaluated on {split}.")
 
 
-def _course(name: str, points: Points, digits: int = 3) -> str:
-    """'vdm, training: 5.123 at step 10, 3.210 at step 120'; nothing where there is nothing."""
+def _panels(curves: Curves, columns: int, caption: str) -> list[Picture]:
+    """The picture of all kinds of curves that any run has, if there are any."""
+    kinds = [kind for kind in next(iter(curves.values())) if any(points[kind] for points in curves.values())]
+    if not kinds:
+        return []
+    units = {kind: UNITS.get(kind, "bits/dim") for kind in kinds}
+    named = {f"{name}, {kind}": points[kind] for name, points in curves.items() for kind in kinds}
+    ends = [_course(name, points[-1:]) for name, points in named.items() if points]
+    figure = draw_curves(curves, units, min(columns, len(units)))
+    return [embed_figure(figure, f"{caption} At the end: {'; '.join(ends)}.", caption)]
+
+
+def _course(name: str, points: Points) -> str:
+    """'vdm, training: 5.123 at step 10, 3.210 at step 120'."""
     ends = [points[0], points[-1]] if len(points) > 1 else points
-    return f"{name}: " + ", ".join(f"{np.mean(v):.{digits}f} at step {s:,}" for s, v in ends) if ends else ""
+    return f"{name}: " + ", ".join(f"{np.mean(values):.3f} at step {step:,}" for step, values in ends)
 
 
 def _evaluations(curves: Curves) -> list[list[str]]:
-    """A row a step, the mean over seeds of each name."""
+    """A row per step with the mean over seeds of each name."""
     means = [{step: float(np.mean(v)) for step, v in kinds["evaluation"]} for kinds in curves.values()]
     steps = sorted(set().union(*means))
-    return [[f"{s:,}", *(f"{column[s]:.4f}" if s in column else UNKNOWN for column in means)] for s in steps]
-
-
-def _panels(
-    collection: Collection, kinds: dict[str, str], ylabels: list[str], columns: int, caption: str
-) -> list[Picture]:
-    curves = _curves(collection, kinds)
-    seen = [kind for kind in kinds if any(points[kind] for points in curves.values())]
-    if not seen:
-        return []
-    shown = [label for kind, label in zip(kinds, ylabels, strict=True) if kind in seen]
-    named = ((f"{name}, {kind}", points[kind]) for name, points in curves.items() for kind in seen)
-    last = [_course(name, points[-1:]) for name, points in named if points]
-    alt = f"{caption} In the end: {'; '.join(last)}."
-    return [figures.of_figure(figures.panels(curves, seen, shown, min(columns, len(seen))), alt, caption)]
+    return [[f"{step:,}", *(format_number(column.get(step)) for column in means)] for step in steps]

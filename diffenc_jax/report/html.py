@@ -1,31 +1,26 @@
-"""A page from plain data. All text is escaped by the template engine; nothing in the page is fetched or run."""
+"""Pages as HTML. The template engine escapes all text, and the page loads and runs nothing."""
 
 import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from diffenc_jax.compare import UNKNOWN
-from diffenc_jax.document import Section, Table
-
-# What the cells of a column of figures are, but for those that are empty: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05'.
-FIGURE = re.compile(r"(?:[-−+±\d.,e ()–]| or ){1,40}|-?inf|nan")
-NONE = ("", "-", UNKNOWN)
+from diffenc_jax.display.document import Section, numeric_columns
 
 
 class Fold(NamedTuple):
-    """What is read by those who open it, and by all in print."""
+    """Blocks that a click on their title shows; in print they are always shown."""
 
     title: str
     blocks: Sequence[Any]
 
 
 class Marked(str):
-    """A cell that stands out."""
+    """A highlighted cell."""
 
 
 class Headline(NamedTuple):
-    """A number, what it is of, and its errors."""
+    """A number with its title and its errors."""
 
     title: str
     value: str
@@ -33,7 +28,7 @@ class Headline(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A title, what matters most, and sections."""
+    """A title, the blocks and numbers that lead the page, the blocks below them, and the sections."""
 
     title: str
     lead: Sequence[Any]
@@ -43,7 +38,7 @@ class Page(NamedTuple):
 
 
 class _Headed(NamedTuple):
-    """A section with its place in the page: the name that links lead to, and the level of its heading."""
+    """A section with the anchor of links to it and the level of its heading."""
 
     title: str
     blocks: Sequence[Any]
@@ -52,7 +47,7 @@ class _Headed(NamedTuple):
 
 
 def render(page: Page) -> str:
-    """The page as HTML; what is no Unicode in the names of files becomes question marks."""
+    """HTML of a page. Bytes in the names of files that are not Unicode become question marks."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -62,7 +57,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"kind": kind, "figures": figures, "breakable": breakable}
+    environment.filters |= {"kind": _kind, "numeric": numeric_columns, "breakable": _breakable}
     taken: set[str] = set()
     sections = [_headed(section, 2, taken) for section in page.sections]
     css = (files("diffenc_jax.report") / "page.css").read_text()
@@ -70,27 +65,16 @@ def render(page: Page) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def kind(block: Any) -> str:
-    """'text', 'table', 'picture', ...: what a block is called in the template."""
+def _kind(block: Any) -> str:
+    """Name of a block's type in the template: 'text', 'table', 'picture', ..."""
     return type(block).__name__.strip("_").lower()
 
 
-def breakable(cell: Any) -> Any:
-    """Markup of a cell in which a line may end after the dots of a key such as 'train.steps'."""
+def _breakable(cell: Any) -> Any:
+    """Markup of a cell in which a line may break after the dots of a key such as 'train.steps'."""
     from markupsafe import Markup
 
     return Markup("<wbr>").join(re.findall(r"[^.]*\.?", str(cell))) if " " not in str(cell) else cell
-
-
-def figures(table: Table) -> list[bool]:
-    """Which columns hold figures, and so are aligned on the right; the first one never is."""
-    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.heads)
-    return [number > 0 and _are_figures(map(str, column)) for number, column in enumerate(columns)]
-
-
-def _are_figures(cells) -> bool:
-    said = [cell for cell in cells if cell not in NONE]
-    return all(FIGURE.fullmatch(cell) for cell in said)
 
 
 def _headed(section: Section, level: int, taken: set[str]) -> _Headed:

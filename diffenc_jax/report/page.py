@@ -1,62 +1,67 @@
-"""The page: its title, what matters most, and its sections in their order."""
+"""The page: its title, the numbers at its head, and its sections in their order."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffenc_jax import compare
-from diffenc_jax.document import Items, Section, Text
-from diffenc_jax.errors import InputError
-from diffenc_jax.records import format_record
-from diffenc_jax.report import configuration, curves, likelihood, provenance, seeds, studies
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.display.document import Items, Section, Text
+from diffenc_jax.display.numbers import format_record
+from diffenc_jax.report import study_sections
+from diffenc_jax.report.bits_per_dim import bits_section
 from diffenc_jax.report.collect import Collection
+from diffenc_jax.report.configuration import configuration_section
+from diffenc_jax.report.curves import curves_section
 from diffenc_jax.report.html import Headline, Page
-from diffenc_jax.report.seeds import Seeds
-from diffenc_jax.significance import report
-from diffenc_jax.stats.uncertainty import StandardErrors
+from diffenc_jax.report.provenance import commands_section, provenance_section
+from diffenc_jax.report.seeds import costs_section, find_over_seeds, significance_section
+from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
+from diffenc_jax.studies.significance.analysis import Findings
+from diffenc_jax.studies.significance.table import conclusions
 
 NOISE_AND_IMAGES = (
-    "Less is better. ± (noise) is the standard error against endless passes over the same images, ± (images) that of a "
-    "mean over as many others."
+    "Lower is better. ± (noise) is the standard error against infinitely many passes over the same images, ± (images) "
+    "that of a mean over as many other images."
 )
-OVER_SEEDS = "Less is better. ± is one standard error over seeds, and intervals are 95 % t intervals."
+OVER_SEEDS = "Lower is better. ± is one standard error over seeds, and intervals are 95 % t intervals."
 
 
-def make(collection: Collection, places: list[Path], out: Path, reference: str | None, matters: float) -> Page:
-    """All that is to be said of the runs.
+def make_page(collection: Collection, places: Sequence[Path], out: Path, reference: str | None, target: float) -> Page:
+    """The page about the runs.
 
     Args:
-      places, out: what the command was given.
-      reference, matters: see `seeds.of`.
+      places, out: arguments of the command, which the page repeats.
+      reference, target: see `find_over_seeds`.
 
     Raises:
-      InputError: there is no such reference.
+      InputError: no run is of the arm `reference`.
     """
-    found = _seeds(collection, reference, matters)
+    found = _find(collection, reference, target)
     sections = [
-        likelihood.section(collection),
-        seeds.section(collection, found),
-        curves.section(collection),
-        studies.by_time(collection),
-        studies.depth(collection),
-        studies.samples(collection),
-        studies.encoder(collection),
-        seeds.costs(collection, found),
-        configuration.section(collection),
-        provenance.section(collection),
-        provenance.reproduce(collection, places, out),
+        bits_section(collection),
+        significance_section(collection, found),
+        curves_section(collection),
+        study_sections.loss_by_time_section(collection),
+        study_sections.depth_section(collection),
+        study_sections.samples_section(collection),
+        study_sections.encoder_section(collection),
+        costs_section(collection, found),
+        configuration_section(collection),
+        provenance_section(collection),
+        commands_section(collection, places, out),
     ]
     if collection.notes:
-        sections.append(Section("What could not be read", [Items(collection.notes)]))
+        sections.append(Section("Files that cannot be read", [Items(collection.notes)]))
     return Page(_title(collection), [Text(_lead(collection))], *_heads(collection, found), [s for s in sections if s])
 
 
-def _seeds(collection: Collection, reference: str | None, matters: float) -> Seeds | InputError:
-    """The analysis, or why there is none; the page has other things to say."""
+def _find(collection: Collection, reference: str | None, target: float) -> Findings | InputError:
+    """The findings over seeds, or the reason why there are none; the page has other contents."""
     arms = list(collection.by_arm)
     if reference is not None and reference not in arms:
         raise InputError(f"--reference={reference} is not among {', '.join(arms)}")
     try:
-        return seeds.of(collection, reference, matters)
+        return find_over_seeds(collection, reference, target)
     except InputError as error:
         return error
 
@@ -76,25 +81,21 @@ def _lead(collection: Collection) -> str:
     text = f"{runs} of diffusion models by diffenc_jax"
     if evaluations := collection.comparable:
         record = evaluations[0].record
-        text += f", evaluated on {compare.images_of(record['dataset'])}; {compare.describe(record['estimator'])}"
+        text += f", evaluated on {describe_images(record['dataset'])}; {describe_estimator(record['estimator'])}"
     return f"{text}."
 
 
-def _heads(collection: Collection, found: Seeds | InputError) -> tuple[list[Headline], list[Any]]:
-    """The figures at the head of the page, and what is said under them."""
-    if isinstance(found, Seeds) and found.several:
-        heads = [
-            Headline(f"{name}, {arm['n']} seed{'s' * (arm['n'] > 1)}", f"{arm['mean']:.4f}", _error(arm))
-            for name, arm in found.analysis["arms"].items()
-        ]
-        return heads, [Text(OVER_SEEDS), Items(report.reading(found.analysis))]
+def _heads(collection: Collection, found: Findings | InputError) -> tuple[list[Headline], list[Any]]:
+    """The numbers at the head of the page, and the blocks below them."""
+    if isinstance(found, Findings) and found.has_several_seeds:
+        heads = []
+        for name, arm in found.analysis["arms"].items():
+            error = "" if arm["standard_error"] is None else f"± {arm['standard_error']:.4f} "
+            seeds = f"{arm['n']} seed{'s' * (arm['n'] > 1)}"
+            heads.append(Headline(f"{name}, {seeds}", f"{arm['mean']:.4f}", f"{error}bits/dim"))
+        return heads, [Text(OVER_SEEDS), Items(conclusions(found.analysis))]
     heads = []
     for evaluation in collection.comparable:
-        errors = evaluation.record.get("standard_error") or dict.fromkeys(StandardErrors._fields)
-        number, _, remark = format_record(evaluation.record | {"standard_error": errors}).partition(" ")
+        number, _, remark = format_record(evaluation.record).partition(" ")
         heads.append(Headline(collection.name_of(evaluation), number, remark))
-    return heads, [Text(NOISE_AND_IMAGES)] if heads else [Text("No evaluation is there to be shown yet.")]
-
-
-def _error(arm: dict[str, Any]) -> str:
-    return f"± {arm['standard_error']:.4f} bits/dim" if arm["standard_error"] is not None else "bits/dim"
+    return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet.")]

@@ -1,144 +1,125 @@
-"""Significance over seeds, and what the arms cost: what `diffenc_jax.significance` says of the same runs."""
+"""Significance over seeds and costs of the arms, with the numbers and tables of a significance study."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from diffenc_jax.compare import UNKNOWN
-from diffenc_jax.config import require
-from diffenc_jax.document import Code, Section, Table, Text
-from diffenc_jax.errors import InputError
-from diffenc_jax.report import collect, commands, figures
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.display.document import Code, Section, Table, Text
+from diffenc_jax.display.numbers import UNKNOWN
 from diffenc_jax.report.collect import Collection
-from diffenc_jax.report.figures import Picture
-from diffenc_jax.significance import plots, report, results
-from diffenc_jax.significance.analysis import analyse
-from diffenc_jax.significance.results import Missing, Run
+from diffenc_jax.report.command_lines import command_line, config_flags, not_made_yet, significance_line
+from diffenc_jax.report.embedded import Picture, embed_figure
+from diffenc_jax.studies.significance import table as significance
+from diffenc_jax.studies.significance.analysis import Findings, find
+from diffenc_jax.studies.significance.figure import draw_analysis
+from diffenc_jax.studies.significance.finished import (
+    FinishedRun,
+    MissingRun,
+    add_run,
+    check_runs,
+    find_runs,
+    read_costs,
+)
+from diffenc_jax.studies.significance.grid import cost_file
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """The analysis of the runs that are finished, and those that are not."""
-
-    analysis: dict[str, Any]
-    runs: list[Run]
-    missing: list[Missing]
-
-    @property
-    def several(self) -> bool:
-        """Whether an arm has several seeds."""
-        return any(arm["n"] > 1 for arm in self.analysis["arms"].values())
-
-
-def of(collection: Collection, reference: str | None, matters: float) -> Seeds:
-    """The analysis; for a root, of the evaluations that its experiment asks for, and else of those that most runs have.
+def find_over_seeds(collection: Collection, reference: str | None, target: float) -> Findings:
+    """Findings over seeds, from the evaluations of a root's grid or else from `collection.comparable`.
 
     Args:
-      reference: the arm that each other is compared with; None: the experiment's, or the first.
-      matters: a difference in bits/dim that would matter.
+      reference: arm with which the others are compared; None: that of the grid, or the first arm.
+      target: difference in bits/dim for which the necessary number of seeds is computed.
 
     Raises:
-      InputError: there is no finished run, or they are not runs of one experiment.
+      InputError: there is no finished run, or the runs are not those of one experiment.
     """
     if collection.root is None:
-        runs, missing = _loose(collection)
+        runs, missing = _finished_runs(collection)
     else:
-        runs, missing = results.collect(collection.root, collection.experiment)
+        runs, missing = find_runs(collection.root, collection.grid)
     require(bool(runs), "no run is evaluated yet")
-    arms = list(dict.fromkeys(run.arm for run in [*runs, *missing]))
-    noted = collection.experiment and collection.experiment.reference
-    chosen = reference or noted or next(iter(collection.by_arm))
-    require(chosen in arms, f"--reference={chosen} is not among {', '.join(arms)}")
-    return Seeds(analyse(runs, chosen, matters), runs, missing)
+    noted = collection.grid and collection.grid.reference
+    return find(runs, missing, reference or noted or next(iter(collection.by_arm)), target)
 
 
-def _loose(collection: Collection) -> tuple[list[Run], list[Missing]]:
-    """The runs, each with its evaluation among those that can be compared."""
+def _finished_runs(collection: Collection) -> tuple[list[FinishedRun], list[MissingRun]]:
     evaluations = {evaluation.path.parent.parent: evaluation for evaluation in collection.comparable}
     runs, missing, seen = [], [], {}
     for run in collection.runs:
         key, evaluation = (run.config.arm, run.config.seed), evaluations.get(run.workdir)
-        if key in seen:
-            raise InputError(f"{seen[key]} and {run.workdir} hold the same arm and seed")
+        require(key not in seen, f"{seen.get(key)} and {run.workdir} hold the same arm and seed")
         seen[key] = run.workdir
         if evaluation is None:
-            missing.append(Missing(*key, "not evaluated, or not as the others are"))
-        elif np.isfinite(evaluation.bits).all():
-            runs.append(Run(*key, run.workdir, run.config, evaluation))
+            missing.append(MissingRun(*key, "not evaluated, or not as the others are"))
         else:
-            missing.append(Missing(*key, f"evaluated, but {evaluation.path} has values that are no numbers"))
-    results.check(runs)
+            add_run(FinishedRun(*key, run.workdir, run.config, evaluation), runs, missing)
+    check_runs(runs)
     return runs, missing
 
 
-def section(collection: Collection, seeds: Seeds | InputError) -> Section | None:
-    """The report of significance over seeds, with its figures; None for a single run."""
+def significance_section(collection: Collection, found: Findings | InputError) -> Section | None:
+    """Content and figures of a significance study's summary; None for a single run."""
     title = "Significance over seeds"
     if len(collection.runs) < 2:
         return None
-    if isinstance(seeds, InputError):
-        return Section(title, [Text(f"Nothing is said over seeds: {seeds}.")])
-    analysis = seeds.analysis
-    if not seeds.several:
-        given = commands.over_seeds(collection)
-        return Section(title, [Text("No arm has several seeds yet, so that no difference is tested:"), Code(given)])
-    blocks = [report.about(seeds.runs), *report.findings(analysis), *report.absent(seeds.missing, analysis)]
-    return Section(title, [blocks[0], *_figures(seeds), *blocks[1:]])
+    if isinstance(found, InputError):
+        return Section(title, [Text(f"There are no statistics over seeds: {found}.")])
+    if not found.has_several_seeds:
+        line = significance_line(collection)
+        return Section(title, [Text("No difference is tested until an arm has several seeds:"), Code(line)])
+    blocks = [*significance.findings(found.analysis), *significance.missing_section(found)]
+    return Section(title, [significance.about(found.runs), *_figures(found), *blocks])
 
 
-def _figures(seeds: Seeds) -> list[Picture]:
-    analysis = seeds.analysis
-    dataset = seeds.runs[0].evaluation.record["dataset"]
-    drawn = plots.draw(analysis, f"{dataset['name']}, {dataset['split']}")
-    arms = "; ".join(f"{name}: {report.mean_and_interval(arm)}" for name, arm in analysis["arms"].items())
-    told = {
+def _figures(found: Findings) -> list[Picture]:
+    analysis = found.analysis
+    reference, comparisons = analysis["reference"], analysis["comparisons"]
+    arms = "; ".join(f"{name}: {significance.mean_and_interval(arm)}" for name, arm in analysis["arms"].items())
+    differences = "; ".join(f"{c['arm']}: {significance.mean_and_interval(c)}" for c in comparisons)
+    texts = {
         "values": (
-            f"Every seed's bits/dim by arm, with means and 95 % intervals. {arms}.",
+            f"Bits/dim of each seed by arm, with means and 95 % intervals. {arms}.",
             "Bits/dim by arm and seed.",
         ),
         "differences": (
-            f"Every seed's difference to {analysis['reference']}, with means and 95 % intervals. "
-            + "; ".join(f"{c['arm']}: {report.mean_and_interval(c)}" for c in analysis["comparisons"])
-            + ".",
-            f"Differences to {analysis['reference']}, paired by seed.",
+            f"Difference of each seed to {reference}, with means and 95 % intervals. {differences}.",
+            f"Differences to {reference}, paired by seed.",
         ),
     }
-    return [figures.of_figure(figure, *told[name]) for name, figure in drawn.items()]
+    return [embed_figure(figure, *texts[name]) for name, figure in draw_analysis(analysis, found.data).items()]
 
 
-def costs(collection: Collection, seeds: Seeds | InputError) -> Section:
-    """What a training step of each arm costs, and how fast the runs went."""
+def costs_section(collection: Collection, found: Findings | InputError) -> Section:
+    """Costs of a training step of each arm, and the speed of the runs."""
     first = {name: runs[0] for name, runs in collection.by_arm.items()}
-    known = {arm: cost for run in first.values() for arm, cost in results.costs(run.workdir, [run.config.arm]).items()}
+    known = {arm: cost for run in first.values() for arm, cost in read_costs(run.workdir, [run.config.arm]).items()}
     if collection.root is not None:
-        known |= results.costs(collection.root, list(first))
-    try:
-        blocks = [] if isinstance(seeds, InputError) else list(report.arms(seeds.analysis, known).blocks)
-    except (KeyError, TypeError, ValueError) as error:
-        known, blocks = {}, [Text(f"What was measured of a step's cost cannot be read ({error}).")]
-    if without := [run for arm, run in first.items() if arm not in known]:
-        listed = ", ".join(run.config.arm for run in without)
-        lines = "\n".join(commands.costs(run, collection.root or run.workdir) for run in without)
-        blocks += [Text(f"No step's cost measured yet of {listed}:"), Code(lines)]
+        known |= read_costs(collection.root, list(first))
+    blocks: list[Any] = []
+    if not isinstance(found, InputError):
+        try:
+            blocks = list(significance.arms_section(found.analysis, known).blocks)
+        except (KeyError, TypeError, ValueError) as error:
+            known, blocks = {}, [Text(f"The measured costs cannot be read ({error}).")]
+    without = [run for arm, run in first.items() if arm not in known]
+    files = [cost_file(collection.root or run.workdir, run.config.arm) for run in without]
+    pairs = zip(without, files, strict=True)
+    lines = (command_line("costs", *config_flags(run)[0], f"--json={file}") for run, file in pairs)
+    blocks += not_made_yet("cost of a step", without, lines)
     return Section("Costs", [*blocks, *_pace(collection)])
 
 
 def _pace(collection: Collection) -> list[Table]:
-    """What the runs themselves noted, if anything."""
+    """Speeds that the runs have logged, if any."""
     rows = []
     for run in collection.runs:
         rates = [row["images_per_second"] for row in run.metrics if "images_per_second" in row]
-        seconds = [record.record.get("seconds") for record in run.newest]
-        took = [f"{value:,.0f}" for value in seconds if isinstance(value, int | float)]
+        seconds = ", ".join(f"{record.record['seconds']:,.0f}" for record in run.newest)
+        devices = ", ".join(dict.fromkeys(record.record["device"] for record in run.newest))
         rate = f"{np.median(rates):,.1f}" if rates else UNKNOWN
-        if rates or took:
-            rows.append([run.title, rate, ", ".join(took) or UNKNOWN, _device(run)])
-    heads = ["run", "images a second", "seconds to evaluate", "device"]
+        if rates or seconds:
+            rows.append([run.title, rate, seconds or UNKNOWN, devices or UNKNOWN])
+    heads = ["run", "images per second", "seconds to evaluate", "device"]
     caption = "Pace: the median over the log, and each evaluation at the last step"
     return [Table(heads, rows, caption)] if rows else []
-
-
-def _device(run: collect.Run) -> str:
-    """The device of the last evaluations."""
-    return ", ".join(dict.fromkeys(record.record["device"] for record in run.newest)) or UNKNOWN

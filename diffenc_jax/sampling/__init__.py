@@ -1,1 +1,1 @@
-"""Images drawn from a trained model, and pictures of them, of the path to them, and of images drawn anew."""
+"""Samples of a trained model: from noise to images, films, reconstructions and files."""

@@ -1,4 +1,4 @@
-"""Images side by side, or points of two dimensions, as one picture."""
+"""Pictures of images side by side, or of two-dimensional points as a scatter plot."""
 
 import math
 from pathlib import Path
@@ -6,40 +6,46 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.workdir import whole_file
+from diffenc_jax.runs.files import atomic_write, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MIN_SIDE = 480  # a grid is enlarged by a whole factor until it is at least that wide
+MIN_WIDTH = 480  # pixels: a grid is enlarged by an integer factor to at least this width
 GAP = 1
 SHOWN = 100
-POINT = (1, 1, 2)  # images of this shape are points of two dimensions
+POINT = (1, 1, 2)  # images of this shape are two-dimensional points
 POINTS_SHOWN = 10_000
+POINTS_PER_PANEL = 2000
 
 
-def write(images: np.ndarray, levels: int, path: Path) -> None:
-    """Writes a picture of the first `SHOWN` of uint8 [N, H, W, C] as a grid, or a scatter plot of 2-d points."""
+def num_shown(shape: tuple[int, ...], images: int) -> int:
+    """Number of images of `shape` in a panel that has room for `images`, or for `POINTS_PER_PANEL` points."""
+    return POINTS_PER_PANEL if shape == POINT else images
+
+
+def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
+    """Write the first images of uint8 [N, H, W, C]: `SHOWN` as a grid, or `POINTS_SHOWN` points as a scatter plot."""
     if images.shape[1:] == POINT:
         _write_scatter(images[:POINTS_SHOWN, 0, 0], levels, path)
         return
     from PIL import Image
 
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         Image.fromarray(grid(images[:SHOWN], levels)).save(file, format="PNG")
 
 
-def grid(images: np.ndarray, levels: int, columns: int | None = None, side: int = MIN_SIDE) -> np.ndarray:
-    """[N, H, W, C] of values from 0 to levels - 1 -> one picture, uint8 [h, w] or [h, w, 3].
+def grid(images: np.ndarray, levels: int, columns: int | None = None, min_width: int = MIN_WIDTH) -> np.ndarray:
+    """Arrange images [N, H, W, C] as one picture, uint8 [h, w] or [h, w, 3].
 
-    Images of other than one or three channels show their channels side by side.
+    Images with another number of channels than one or three show their channels side by side.
 
     Args:
-      images: pixels, or real values on the axis on which pixel k stands at k; they are cut off at its ends.
-      levels: V.
-      columns: images in a row; None: as many as there are rows, or one more.
-      side: the picture's least width.
+      images: pixels, or real values on the axis on which pixel k has the value k.
+      levels: number V of pixel levels.
+      columns: images per row; None for as many as there are rows, or one more.
+      min_width: of the picture, in pixels.
     """
     n, height, width, channels = images.shape
     if channels not in (1, 3):
@@ -48,27 +54,33 @@ def grid(images: np.ndarray, levels: int, columns: int | None = None, side: int 
     columns = math.ceil(math.sqrt(n)) if columns is None else columns
     rows = math.ceil(n / columns)
     canvas = np.full((rows * columns, height + GAP, width + GAP, channels), 255, np.uint8)
-    canvas[:n, :height, :width] = bright(images, levels)
+    canvas[:n, :height, :width] = grey_values(images, levels)
     canvas = canvas.reshape(rows, columns, height + GAP, width + GAP, channels).swapaxes(1, 2)
     picture = canvas.reshape(rows * (height + GAP), columns * (width + GAP), channels)[:-GAP, :-GAP]
-    factor = math.ceil(side / picture.shape[1])
+    factor = math.ceil(min_width / picture.shape[1])
     picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
     return picture[..., 0] if channels == 1 else picture
 
 
-def bright(values: np.ndarray, levels: int) -> np.ndarray:
-    """uint8 grey values, 0 .. 255, of values from 0 to levels - 1; real ones are cut off at the ends."""
+def grey_values(values: np.ndarray, levels: int) -> np.ndarray:
+    """uint8 grey values 0 .. 255 of values from 0 to levels - 1; values outside are clipped."""
     return np.round(np.clip(values.astype(np.float32) / (levels - 1), 0, 1) * 255).astype(np.uint8)
 
 
-def place(figure: "Figure", picture: np.ndarray, x: float, y: float) -> None:
-    """Puts uint8 [h, w] or [h, w, 3] into a figure as it is, its lower left corner at these pixels."""
+def add_picture(figure: "Figure", picture: np.ndarray, x: float, y: float) -> None:
+    """Add uint8 [h, w] or [h, w, 3] to a figure pixel for pixel, with its lower left corner at pixel (x, y)."""
     colours = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
     figure.figimage(colours, x, y)
 
 
-def scatter(axes: "Axes", points: np.ndarray, levels: int, **options) -> None:
-    """Points [N, 2] in bins, on axes that show all bins."""
+def add_point_panels(figure: "Figure", panels: dict[str, np.ndarray], levels: int, **options) -> None:
+    """Add a scatter plot of points [N, 1, 1, 2], in bins, per caption, side by side."""
+    for axes, (caption, points) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        _add_points(axes, points[:, 0, 0], levels, **options)
+        axes.set(xticks=[], yticks=[], title=caption)
+
+
+def _add_points(axes: "Axes", points: np.ndarray, levels: int, **options) -> None:
     axes.scatter(points[:, 0], points[:, 1], s=2, linewidths=0, **options)
     axes.set(xlim=(0, levels - 1), ylim=(0, levels - 1), aspect="equal")
 
@@ -78,7 +90,6 @@ def _write_scatter(points: np.ndarray, levels: int, path: Path) -> None:
 
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
-    scatter(axes, points, levels)
+    _add_points(axes, points, levels)
     axes.set(xlabel="first coordinate (bin)", ylabel="second coordinate (bin)")
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_figure(figure, path, dpi=120)

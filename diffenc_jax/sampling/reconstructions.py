@@ -1,50 +1,47 @@
-"""A picture of images and of what the model makes of them from z_t on, a row for each t."""
+"""A picture of images and their reconstructions from z_t, with one row per time t."""
 
 from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.sampling.draw import Redrawn
-from diffenc_jax.sampling.pictures import POINT, grid, place, scatter
-from diffenc_jax.workdir import whole_file
+from diffenc_jax.runs.files import save_figure
+from diffenc_jax.sampling.draw import Reconstruction
+from diffenc_jax.sampling.pictures import POINT, add_picture, add_point_panels, grid
 
 SHOWN = 12
-POINTS_SHOWN = 2000
 DPI = 100
-MARGIN, CAPTION = 10, 110  # pixels around the rows, and left of them for what they are
+MARGIN, CAPTION = 10, 110  # pixels around the rows, and to their left
 
 
-def write(originals: np.ndarray, rows: list[Redrawn], levels: int, path: Path) -> None:
-    """Writes the picture: uint8 `originals` [N, H, W, C] on top, what was redrawn of them below, the least t first."""
-    captions = ["original", *(f"t = {row.t:g}\nγ = {row.gamma:.2f}".replace("-", "−") for row in rows)]
-    paint = _points if originals.shape[1:] == POINT else _strips
-    figure = paint([originals, *(row.images for row in rows)], captions, levels)
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
+def write_reconstructions(originals: np.ndarray, rows: list[Reconstruction], levels: int, path: Path) -> None:
+    """Write the picture: uint8 `originals` [N, H, W, C] at the top or left, their reconstructions after them."""
+    points = originals.shape[1:] == POINT
+    panels, gap = {"original": originals}, ", " if points else "\n"
+    for row in rows:
+        panels[f"t = {row.t:g}{gap}γ = {row.gamma:.2f}".replace("-", "−")] = row.images
+    save_figure((_points if points else _strips)(panels, levels), path, dpi=DPI)
 
 
-def _strips(rows: list[np.ndarray], captions: list[str], levels: int):
-    """A row of images below the other, pixel for pixel."""
+def _strips(rows: dict[str, np.ndarray], levels: int):
+    """Rows of images, one below the other."""
     from matplotlib.figure import Figure
 
-    strips = [grid(images, levels, columns=len(images), side=720) for images in rows]
+    strips = [grid(images, levels, columns=len(images), min_width=720) for images in rows.values()]
     height, width = strips[0].shape[:2]
     size = np.array([CAPTION + width + MARGIN, MARGIN + len(rows) * (height + MARGIN)])
     figure = Figure(figsize=size / DPI, dpi=DPI)
-    for number, (strip, caption) in enumerate(zip(strips, captions, strict=True)):
+    for number, (strip, caption) in enumerate(zip(strips, rows, strict=True)):
         y = size[1] - (number + 1) * (height + MARGIN)
-        place(figure, strip, CAPTION, y)
+        add_picture(figure, strip, CAPTION, y)
         figure.text(MARGIN / size[0], (y + height / 2) / size[1], caption, va="center")
     return figure
 
 
-def _points(rows: list[np.ndarray], captions: list[str], levels: int):
-    """A panel of points beside the other, each in the colour of where its original is."""
+def _points(panels: dict[str, np.ndarray], levels: int):
+    """Panels of points side by side; the colour of a point shows the place of its original."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.6 * len(rows), 3), layout="constrained")
-    colour = np.arctan2(*(rows[0][:, 0, 0].astype(float) - levels / 2).T)
-    for axes, points, caption in zip(figure.subplots(1, len(rows)), rows, captions, strict=True):
-        scatter(axes, points[:, 0, 0], levels, c=colour, cmap="hsv")
-        axes.set(xticks=[], yticks=[], title=caption.replace("\n", ", "))
+    figure = Figure(figsize=(2.6 * len(panels), 3), layout="constrained")
+    colour = np.arctan2(*(panels["original"][:, 0, 0].astype(float) - levels / 2).T)
+    add_point_panels(figure, panels, levels, c=colour, cmap="hsv")
     return figure

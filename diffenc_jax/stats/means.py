@@ -1,4 +1,4 @@
-"""The mean of a few values, such as one a training seed, and how far it may be off."""
+"""Means of a few values, such as one per training seed, and of many, such as one per image."""
 
 import math
 from typing import NamedTuple
@@ -8,14 +8,14 @@ import scipy
 
 
 class Mean(NamedTuple):
-    """Of n values, in their unit; what a single value cannot tell is None.
+    """Mean of n values, in their unit. What a single value does not determine is None.
 
     Attributes:
-      n: how many values.
-      mean: of them.
+      n: number of values.
+      mean: their mean.
       sd: standard deviation of a value, with n − 1.
-      standard_error: of the mean, sd/√n.
-      interval: for the mean of the distribution that the values come from, by Student's t.
+      standard_error: standard error of the mean, sd/√n.
+      interval: Student's t interval for the mean of the distribution that the values come from.
     """
 
     n: int
@@ -26,16 +26,16 @@ class Mean(NamedTuple):
 
 
 def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
-    """The mean of `values` [n], its interval mean ± t sd/√n with t's quantile at n − 1 degrees of freedom.
+    """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom.
 
     Raises:
       ValueError: there is no value, or `level` does not lie between 0 and 1.
     """
     n = len(values)
     if n == 0:
-        raise ValueError("a mean is of at least one value, not of none")
+        raise ValueError("a mean needs at least one value")
     if not 0 < level < 1:
-        raise ValueError(f"the level of an interval lies between 0 and 1, as 0.95 does, and is not {level}")
+        raise ValueError(f"the level of an interval lies between 0 and 1, such as 0.95, not {level}")
     mean = float(np.mean(values))
     if n == 1:
         return Mean(n, mean, None, None, None)
@@ -43,3 +43,8 @@ def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
     error = sd / math.sqrt(n)
     half = float(scipy.stats.t.isf((1 - level) / 2, n - 1)) * error
     return Mean(n, mean, sd, error, (mean - half, mean + half))
+
+
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [...] over the first axis of `values` [n, ...], n > 1, and its standard error."""
+    return values.mean(axis=0), np.sqrt(values.var(axis=0, ddof=1) / len(values))

@@ -1,1 +1,1 @@
-"""State, optimizer, step, loop, checkpoints."""
+"""Training: state, draws, gradients, the step, the loop and its curves."""

@@ -1,49 +1,48 @@
-"""What a training step looks at: images, times and noise, and the images whose end points it looks at."""
+"""The random inputs of a training step: images, times, noise, and the images whose end-point terms are evaluated."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from diffenc_jax.diffusion.losses import Noise
-from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.model import Model
-from diffenc_jax.streams import uniform
-from diffenc_jax.train.times import LossByTime
 
 
 class Draw(NamedTuple):
-    """A batch and all that is random about it but dropout.
+    """A batch of images and everything random about it.
 
     Attributes:
       pixels: uint8 [B, H, W, C].
-      noise: its `eps_0` is that of the images at the end points.
-      weight: [B] of the diffusion terms and of the second head's errors, 1/q(t) for times that have density q.
-      at_ends: uint8 [E, H, W, C], the images at the end points, in number a multiple of the parts that a batch is
-        worked through in; None: all.
+      noise: times and Gaussian noise; its `eps_0` belongs to the end points.
+      weight: [B] weight of the diffusion terms and of the slope errors: 1/q(t) for times drawn with density q.
+      dropout_key: key of the dropout masks; None switches dropout off.
+      endpoint_pixels: uint8 [E, H, W, C], the images whose end-point terms are evaluated; None stands for all images.
     """
 
     pixels: jax.Array
     noise: Noise
     weight: jax.Array
-    at_ends: jax.Array | None = None
+    dropout_key: jax.Array | None
+    endpoint_pixels: jax.Array | None = None
+
+    def split(self, parts: int, blocks: int) -> "Draw":
+        """`parts` equal parts of the batch, stacked along a new leading axis; each part has a dropout key of its own.
+
+        The batch lies in `blocks` contiguous blocks, one per device. Each part takes the same share of every block, so
+        that all devices work on all parts.
+        """
+
+        def split_rows(x):
+            shared = math.gcd(blocks, len(x) // parts)
+            return x.reshape(shared, parts, -1, *x.shape[1:]).swapaxes(0, 1).reshape(parts, -1, *x.shape[1:])
+
+        keys = jax.vmap(lambda part: jax.random.fold_in(self.dropout_key, part))(jnp.arange(parts))
+        return jax.tree.map(split_rows, self._replace(dropout_key=None))._replace(dropout_key=keys)
 
 
-def draw(
-    model: Model, pixels: jax.Array, losses: LossByTime | None, key_time: jax.Array, key_noise: jax.Array, turn, k: int
-) -> Draw:
-    """For uint8 [B, H, W, C]: times spread evenly by the density of `losses`, or the uniform one without.
-
-    The end points are those of the images `turn` mod `k`, `turn` mod `k` + `k`, ...; k divides B.
-    """
-    s = antithetic(uniform(key_time), len(pixels))
-    t, weight = (s, jnp.ones_like(s)) if losses is None else losses.density().at(s)
-    noise = model.draw_noise(key_noise, t, len(pixels) // k)
-    return Draw(pixels, noise, weight, every(pixels, k, first=turn % k))
-
-
-def every(pixels: jax.Array, k: int, first: jax.Array) -> jax.Array | None:
-    """The images `first`, `first` + k, ... of [B, ...]; None, for all of them, where k is 1."""
+def every_kth(x: jax.Array, k: int, first: jax.Array) -> jax.Array | None:
+    """Rows `first`, `first` + k, ... of x [B, ...]; None, which stands for all rows, if k is 1. k divides B."""
     if k == 1:
         return None
-    return jax.lax.dynamic_index_in_dim(pixels.reshape(-1, k, *pixels.shape[1:]), first, axis=1, keepdims=False)
+    return jax.lax.dynamic_index_in_dim(x.reshape(-1, k, *x.shape[1:]), first, axis=1, keepdims=False)

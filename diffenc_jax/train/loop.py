@@ -1,218 +1,218 @@
-"""The training loop: batches in, checkpoints and metrics out; it goes on where it stopped."""
+"""The training loop: it feeds batches, writes checkpoints and metrics, and resumes an interrupted run."""
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 from rich.console import Console
 
-from diffenc_jax import hosts
-from diffenc_jax import workdir as workdirs
-from diffenc_jax.config import require, unpack
-from diffenc_jax.data.dataset import Dataset
-from diffenc_jax.errors import Interrupted, RunError, lookup
-from diffenc_jax.evaluate import Evaluator
-from diffenc_jax.model import Model
-from diffenc_jax.records import format_record
-from diffenc_jax.train import sharding
-from diffenc_jax.train.batches import Batches
-from diffenc_jax.train.checkpoint import Checkpoints, SaveFailed
-from diffenc_jax.train.joint_shutdown import shutdown_of_run
-from diffenc_jax.train.metrics import LogConfig, Meter
-from diffenc_jax.train.optimizer import TrainConfig
-from diffenc_jax.train.progress import RunProgress
-from diffenc_jax.train.shutdown import Shutdown
+from diffenc_jax.config import Config
+from diffenc_jax.core.errors import Interrupted, RunError, require
+from diffenc_jax.display.numbers import format_record
+from diffenc_jax.display.progress import RunProgress
+from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.parallel import hosts
+from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.mesh import IN_FLIGHT
+from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
+from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.metrics import MetricsFile
+from diffenc_jax.runs.workdir import check_workdir, claimed
+from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Report, make_program
-from diffenc_jax.train.writer import MetricsWriter
-from diffenc_jax.workdir import Row
+from diffenc_jax.train.step import Program, StepReport
+from diffenc_jax.train.writer import TensorBoardWriter
 
-# Steps in a row that are not finite: parameters from which none is are not worth computing on.
+# A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
 MAX_SKIPPED = 100
 
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """How often a checkpoint is saved; every `keep_every_steps`-th step's is never deleted.
-
-    `on_failure`: of a save or a log, for want of space say, 'stop', or 'go_on' with what was saved before.
-    """
-
-    every_steps: int
-    keep_every_steps: int
-    on_failure: str
-
-    def __post_init__(self):
-        for name in ("every_steps", "keep_every_steps"):
-            value = getattr(self, name)
-            require(value >= 1, f"checkpoint.{name} must be at least 1, not {value}")
-        lookup("checkpoint.on_failure", self.on_failure, dict.fromkeys(("stop", "go_on")))
+Record = dict[str, Any]
 
 
 class Trainer:
-    """A run: everything checked on construction, before anything is compiled or written."""
+    """Training of an experiment in a workdir.
 
-    def __init__(self, model: Model, config: ConfigDict, dataset: Dataset, mesh: Mesh, workdir: Path):
-        self.config, self.dataset, self.mesh, self.workdir = config, dataset, mesh, workdir
-        self.settings = unpack(TrainConfig, config.train, "train")
-        self.log_every = unpack(LogConfig, config.log, "log").every_steps
-        self.program = make_program(model, config, mesh)
-        self.saving = unpack(CheckpointConfig, config.checkpoint, "checkpoint")
-        self.batch = Batches(dataset.splits["train"], config, mesh)
-        self.evaluator = Evaluator(model, config, dataset, mesh)
+    The experiment is checked on construction, and the workdir before anything is compiled or written.
 
-    def run(self, console: Console) -> tuple[TrainState, dict[str, Any]]:
-        """Trains to the last step; returns the state and the record of its evaluation.
+    Attributes:
+      experiment, workdir: the arguments.
+      program: the jitted functions of the run.
+      batches: step counted from 0 -> uint8 [B, H, W, C] on the devices.
+      evaluator: evaluates the averaged parameters during and after training.
+    """
+
+    def __init__(self, experiment: Experiment, workdir: Path):
+        """Raises InputError if the experiment cannot be trained or evaluated."""
+        config, mesh = experiment.config, experiment.mesh
+        self.experiment, self.workdir = experiment, workdir
+        self.program = Program(experiment.model, config, mesh)
+        self.batches = Batches(experiment.dataset.splits["train"], config, mesh)
+        self.evaluator = Evaluator(experiment)
+
+    def run(self, console: Console) -> tuple[TrainState, Record]:
+        """Train to the last step; returns the state and the record of its evaluation.
 
         Raises:
-          InputError: another process trains in the workdir.
-          RunError: the loss or its gradient is no longer finite, or a save failed; the checkpoints before are kept.
-          Interrupted: a signal came; the state is saved.
+          InputError: the workdir holds a run of another configuration or no state to resume from, or another process
+            trains in it.
+          RunError: the loss or its gradient is not finite, or a save failed; earlier checkpoints are kept.
+          Interrupted: a signal arrived; the state is saved.
         """
+        config, workdir = self.experiment.config, self.workdir
+        check_trainable(workdir, config)
         with (
-            workdirs.claimed(self.workdir, self.config),
+            claimed(workdir, config),
             shutdown_of_run() as shutdown,
-            Checkpoints(self.workdir, self.saving.keep_every_steps) as checkpoints,
+            Checkpoints(workdir, config.checkpoint.keep_every_steps) as checkpoints,
         ):
-            state, start = self._restore_or_init(checkpoints)
+            found = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state))
+            start, state = found or (0, self.program.init())
             if start:
-                console.print(f"going on from step {start} of {self.workdir}", highlight=False)
+                console.print(f"resuming from step {start} of {workdir}", highlight=False, soft_wrap=True)
             with (
-                RunProgress(console, start, self.settings.steps, self.settings.batch_size) as progress,
-                MetricsWriter(self.workdir, start) as writer,
+                RunProgress(console, start, config.train.steps, config.train.batch_size) as progress,
+                TensorBoardWriter(workdir) as curves,
             ):
+                metrics = MetricsFile(workdir, start)
+                session = _Session(self, checkpoints, shutdown, progress, metrics, curves)
                 try:
-                    return _Run(self, checkpoints, shutdown, progress, writer).go(state, start)
+                    return session.run(state, start)
                 except RuntimeError as error:
                     hosts.end_if_alone(error)
                     raise
 
-    def _restore_or_init(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
-        found = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state))
-        step, state = found or (0, self.program.init())
-        return state, step
+
+def check_trainable(workdir: Path, config: Config) -> None:
+    """Raises InputError if `workdir` holds a run of another configuration, or only parameters to evaluate."""
+    check_workdir(workdir, config, must_exist=False)
+    with Checkpoints(workdir) as checkpoints:
+        step = checkpoints.latest_step()
+        require(
+            step is None or not checkpoints.holds_ema_alone(step),
+            f"{workdir} holds averaged parameters and no optimizer state, so training cannot continue from it; "
+            "give another --workdir",
+        )
 
 
-class _Run:
-    """One call of `Trainer.run`: its open files, and the steps that are in flight."""
+@dataclass
+class _Session:
+    """One call of `Trainer.run`: its open files, and the steps whose reports have not been read."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        checkpoints: Checkpoints,
-        shutdown: Shutdown,
-        progress: RunProgress,
-        writer: MetricsWriter,
-    ):
-        self._trainer, self._checkpoints, self._shutdown = trainer, checkpoints, shutdown
-        self._progress, self._writer = progress, writer
-        self._pending: deque[tuple[int, Report]] = deque()
-        self._skipped = 0  # steps in a row
+    trainer: Trainer
+    checkpoints: Checkpoints
+    shutdown: Shutdown
+    progress: RunProgress
+    metrics: MetricsFile
+    curves: TensorBoardWriter
+    unread: deque[tuple[int, StepReport]] = field(default_factory=deque)
+    consecutive_skipped: int = 0
 
-    def go(self, state: TrainState, start: int) -> tuple[TrainState, dict[str, Any]]:
-        trainer, steps = self._trainer, self._trainer.settings.steps
+    def __post_init__(self):
+        self.config = self.trainer.experiment.config
+
+    def run(self, state: TrainState, start: int) -> tuple[TrainState, Record]:
+        config, trainer, steps = self.config, self.trainer, self.config.train.steps
         train_step = trainer.program.compiled() if start < steps else None
         for done in range(start, steps):
-            if done and done % trainer.evaluator.settings.every_steps == 0:
-                self._evaluate(done, state)
-                self._progress.resume(done)
-            state, report = train_step(state, trainer.batch(done))
+            if done and done % config.eval.every_steps == 0:
+                self.evaluate(done, state)
+                self.progress.restart_clock(done)
+            state, report = train_step(state, trainer.batches(done))
             step = done + 1
-            self._pending.append((step, report))
-            self._collect(sharding.IN_FLIGHT)
+            self.unread.append((step, report))
+            self.read_reports(keep=IN_FLIGHT)
             if done == start:
-                self._collect(0)
-                self._progress.resume(step)  # until here the time went into compiling
-            stopping = self._shutdown.requested()
-            if stopping:
-                self._save_and_stop(step, state)
-            if step == steps or step % trainer.saving.every_steps == 0:
-                self._collect(0)
-                with self._failing(last=step == steps):
-                    self._checkpoints.save(step, state)
-        record = self._evaluate(max(start, steps), state)
-        with self._failing(last=True):
-            self._checkpoints.wait()
+                self.read_reports()
+                self.progress.restart_clock(step)  # leaves out the time of compiling
+            if self.shutdown.requested():
+                self.save_and_stop(step, state)
+            if step == steps or step % config.checkpoint.every_steps == 0:
+                self.read_reports()
+                with self.handling_failed_writes(final=step == steps):
+                    self.checkpoints.save(step, state)
+        record = self.evaluate(max(start, steps), state)
+        with self.handling_failed_writes(final=True):
+            self.checkpoints.wait()
         return state, record
 
-    def _collect(self, keep: int) -> None:
-        """Looks at finished steps until at most `keep` are in flight."""
-        while len(self._pending) > keep:
-            step, report = self._pending.popleft()
-            self._skipped = 0 if report.finite else self._skipped + 1
-            if self._skipped:
-                self._skip(step)
-            self._progress.advance(step)
-            if step % self._trainer.log_every == 0:
-                self._log(step, report.meter)
+    def read_reports(self, keep: int = 0) -> None:
+        """Wait for steps, and check and log them, until at most `keep` reports are unread."""
+        while len(self.unread) > keep:
+            step, report = self.unread.popleft()
+            self.consecutive_skipped = 0 if report.finite else self.consecutive_skipped + 1
+            if self.consecutive_skipped:
+                self.skip_or_stop(step)
+            self.progress.advance(step)
+            if step % self.config.log.every_steps == 0:
+                self.log(step, report.meter)
 
-    def _skip(self, step: int) -> None:
-        """Says that `step` is not finite, and raises RunError where that ends the run."""
-        what = f"step {step}: the loss or its gradient is not finite"
-        if self._trainer.settings.on_nonfinite == "stop":
-            raise RunError(f"{what}; {self._kept()}; train.on_nonfinite=skip leaves such steps out")
-        if self._skipped == MAX_SKIPPED:
-            raise RunError(f"{what}, as were the {MAX_SKIPPED - 1} before it; {self._kept()}")
-        if self._skipped == 1:
-            self._progress.say(f"{what}; it is skipped")
+    def skip_or_stop(self, step: int) -> None:
+        """Report a step that is not finite. Raises RunError if it ends the run."""
+        message = f"step {step}: the loss or its gradient is not finite"
+        if self.config.train.on_nonfinite == "stop":
+            raise RunError(f"{message}; {self.kept()}; train.on_nonfinite=skip leaves such steps out")
+        if self.consecutive_skipped == MAX_SKIPPED:
+            raise RunError(f"{message}, {MAX_SKIPPED} steps in a row; {self.kept()}")
+        if self.consecutive_skipped == 1:
+            self.progress.print_line(f"{message}; it is skipped")
 
-    def _kept(self) -> str:
-        last = self._checkpoints.latest_step()
+    def kept(self) -> str:
+        last = self.checkpoints.latest_step()
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
-    def _log(self, step: int, meter: Meter) -> None:
+    def log(self, step: int, meter: Meter) -> None:
         scalars = meter.scalars()
-        if self._trainer.settings.on_nonfinite == "skip":
-            scalars["skipped_steps"] = self._trainer.log_every - float(meter.steps)
-        rate = self._progress.log(step, scalars)
-        self._write(step, scalars | {"images_per_second": rate})
+        if self.config.train.on_nonfinite == "skip":
+            scalars["skipped_steps"] = self.config.log.every_steps - float(meter.steps)
+        rate = self.progress.log(step, scalars)
+        self.write_metrics(step, scalars | {"images_per_second": rate})
 
-    def _write(self, step: int, scalars: Row) -> None:
-        with self._failing():
-            self._writer.write(step, scalars)
+    def write_metrics(self, step: int, scalars: dict[str, float]) -> None:
+        with self.handling_failed_writes():
+            if self.metrics.is_new(step, scalars):
+                self.curves.write(step, scalars)
+            self.metrics.append(step, scalars)
 
     @contextmanager
-    def _failing(self, last: bool = False) -> Iterator[None]:
-        """Where something may not be written: says what, and goes on if so configured and it is not the `last` thing.
-
-        Raises RunError otherwise; the checkpoints before are kept.
-        """
+    def handling_failed_writes(self, final: bool = False) -> Iterator[None]:
+        """Turn a failed write into a warning, or into a RunError if it is the `final` one or if configured so."""
         try:
             yield
         except (SaveFailed, OSError) as error:
-            what = str(error)
-            if isinstance(error, OSError):  # of which a write does not know its file's name
-                what = ": ".join(part for part in (error.filename, error.strerror) if part)
-            if last or self._trainer.saving.on_failure == "stop":
-                raise RunError(f"{what}; {self._kept()}") from error
-            self._progress.say(f"{what}; {self._kept()}, and the run goes on")
+            message = str(error)
+            if isinstance(error, OSError):
+                message = ": ".join(part for part in (error.filename, error.strerror) if part)
+            if final or self.config.checkpoint.on_failure == "stop":
+                raise RunError(f"{message}; {self.kept()}") from error
+            self.progress.print_line(f"{message}; {self.kept()}, and the run goes on")
 
-    def _evaluate(self, step: int, state: TrainState) -> dict[str, Any] | None:
-        """The record of `step`, or None if it cannot be written; saves first if a signal comes while it is made."""
-        self._collect(0)
-        trainer, record = self._trainer, None
+    def evaluate(self, step: int, state: TrainState) -> Record | None:
+        """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
+        self.read_reports()
+        record = None
         try:
-            with self._failing(last=step >= self._trainer.settings.steps):
-                record = trainer.evaluator.record(state.ema, step, trainer.workdir, on_batch=self._shutdown.check)
+            with self.handling_failed_writes(final=step >= self.config.train.steps):
+                record = self.trainer.evaluator.record(
+                    state.ema, step, self.trainer.workdir, on_batch=self.shutdown.check
+                )
         except Interrupted:
-            self._save_and_stop(step, state)
+            self.save_and_stop(step, state)
         if record is None:
             return None
         split = record["dataset"]["split"]
-        self._write(step, {f"{split}_{name}": value for name, value in record["bpd"].items()})
-        self._progress.say(f"step {step}: {split} {format_record(record)}")
+        self.write_metrics(step, {f"{split}_{name}": value for name, value in record["bpd"].items()})
+        self.progress.print_line(f"step {step}: {split} {format_record(record)}")
         return record
 
-    def _save_and_stop(self, step: int, state: TrainState) -> NoReturn:
-        """Saves and raises Interrupted, or RunError if that fails."""
-        self._collect(0)
-        with self._failing(last=True):
-            self._checkpoints.save(step, state)
-            self._checkpoints.wait()
-        self._progress.say(f"stopped by a signal; step {step} is saved, the same command goes on from there")
-        raise Interrupted(self._shutdown.signal)
+    def save_and_stop(self, step: int, state: TrainState) -> NoReturn:
+        """Save `state` and raise Interrupted, or RunError if saving fails."""
+        self.read_reports()
+        with self.handling_failed_writes(final=True):
+            self.checkpoints.save(step, state)
+            self.checkpoints.wait()
+        self.progress.print_line(f"stopped by a signal; step {step} is saved, and the same command resumes from there")
+        raise Interrupted(self.shutdown.signal)

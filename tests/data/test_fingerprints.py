@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.data import fingerprints
-from diffenc_jax.data.dataset import Dataset, load
+from diffenc_jax.data.dataset import Dataset, load_dataset
 from diffenc_jax.data.fingerprints import known_as, sha256, sha256_any_order
 from tests import tiny
 
@@ -20,7 +21,7 @@ UNKNOWN = "0" * 64
 
 
 def read(source, levels=256):
-    return load(tiny.config(data__source=str(source), data__levels=levels), "train", "test")
+    return load_dataset(DataConfig(str(source), pixel_levels=levels), "train", "test")
 
 
 def test_the_digests_are_what_they_say():

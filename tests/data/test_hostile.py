@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
-from diffenc_jax.data.dataset import load
-from diffenc_jax.errors import InputError
-from tests import tiny
+from diffenc_jax.data.dataset import load_dataset
 from tests.data.traced import traced
 from tests.fuzz.fuzz_readers import idx_bytes, npy_bytes, zip_bytes
 
@@ -28,7 +28,7 @@ LITTLE = 24 * 2**20
 
 
 def read(path):
-    return load(tiny.config(data__source=str(path), data__levels=256), "train", "test").splits
+    return load_dataset(DataConfig(str(path)), "train", "test").splits
 
 
 def refusal(path):
@@ -57,9 +57,9 @@ def npy_header(shape, dtype="|u1", fill=0):
 
 
 ARRAYS = {
-    "and its header, of shape [4, 6, 5, 3], needs": npy_header((4, 6, 5, 3)) + bytes(4 * 90 + 1),
-    "and its header, of shape [4, 6, 5, 4], needs": npy_header((4, 6, 5, 4)) + bytes(4 * 90),
-    "and its header, of shape [1099511627776, 1099511627776, 3], needs": npy_header((2**40, 2**40, 3)) + bytes(100),
+    "but its header, of shape [4, 6, 5, 3], needs": npy_header((4, 6, 5, 3)) + bytes(4 * 90 + 1),
+    "but its header, of shape [4, 6, 5, 4], needs": npy_header((4, 6, 5, 4)) + bytes(4 * 90),
+    "but its header, of shape [1099511627776, 1099511627776, 3], needs": npy_header((2**40, 2**40, 3)) + bytes(100),
     "must hold images [N, H, W, C] or [N, H, W]; this is [-2, -5, 3]": npy_header((-2, -5, 3)) + bytes(30),
     "must hold uint8, values 0 .. 255; this is object": npy_header((4, 4, 4), "|O") + bytes(512),
     "must hold uint8, values 0 .. 255; this is bool": npy_header((4, 4, 4), "|b1") + bytes(64),
@@ -68,7 +68,7 @@ ARRAYS = {
     "its header: Header info length (12063)": npy_header((4, 4, 4), fill=12_000) + bytes(64),
     "EOF: reading array header": npy_header((4, 4, 4), fill=2**26),
     "the magic string is not correct": zip_bytes({"a.npy": npy_bytes(IMAGES)}),
-    "its format is (3, 0)": b"\x93NUMPY\x03\x00" + bytes(100),
+    "its format version (3, 0) is not supported": b"\x93NUMPY\x03\x00" + bytes(100),
 }
 
 
@@ -96,8 +96,8 @@ ARCHIVES = {
     "EOF: reading array header": zip_bytes({"a.npy": npy_header((4, 6, 5, 3), fill=2**26)}, DEFLATED),
     "Bad CRC-32 for file": damaged(zip_bytes({"a.npy": WHOLE})),
     "Bad CRC-32 for file 'a.npy'": lying(zip_bytes({"a.npy": npy_header((2**20, 8, 8)) + ZEROS}, DEFLATED), 500),
-    "is packed in a way that numpy does not use": zip_bytes({"a.npy": WHOLE}, zipfile.ZIP_BZIP2),
-    "is packed in a way that numpy does not use ": zip_bytes({"a.npy": WHOLE}, zipfile.ZIP_LZMA),
+    "is compressed in a way that numpy does not use": zip_bytes({"a.npy": WHOLE}, zipfile.ZIP_BZIP2),
+    "is compressed in a way that numpy does not use ": zip_bytes({"a.npy": WHOLE}, zipfile.ZIP_LZMA),
     "its shape is [2, 0, 5, 3]": zip_bytes({"a.npy": npy_bytes(IMAGES[:2, :0])}),
     "its images: none": zip_bytes({"a.txt": b"hello", "b.npy": npy_bytes(np.zeros(3))}),
     "a is object": zip_bytes({"a.npy": npy_header((4, 4, 4), "|O") + bytes(512)}),
@@ -174,11 +174,11 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
 BOUNDED = """
 import resource, sys
 from pathlib import Path
-from diffenc_jax.data.files import from_path
-from diffenc_jax.errors import InputError
+from diffenc_jax.data.user_files import open_path
+from diffenc_jax.core.errors import InputError
 resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
 try:
-    from_path(Path(sys.argv[1])).read["train"]()[:10]
+    open_path(Path(sys.argv[1])).splits["train"]()[:10]
 except InputError as error:
     print(error)
 """
@@ -228,7 +228,7 @@ def palette(**options):
 
 def wrong_pictures(top):
     """Yields (folder, what must be said of b.png in it)."""
-    yield save(top / "grey", Image.fromarray(IMAGES[1, ..., 0])), r"is (6, 5, 1), and the first picture is (6, 5, 3)"
+    yield save(top / "grey", Image.fromarray(IMAGES[1, ..., 0])), r"is (6, 5, 1), but the first picture is (6, 5, 3)"
     yield save(top / "see-through", rgba(128)), "it is transparent in places; put it onto a background"
     yield save(top / "clear colour", palette(), transparency=0), "it is transparent in places"
     for dtype in (np.uint16, np.int32, np.float32):
@@ -270,7 +270,7 @@ def wrong_pictures(top):
     below = save(top / "below", Image.fromarray(IMAGES[1]))
     (below / "b.png").unlink()
     (below / "b.png").symlink_to(top / "text")
-    yield below, "is a link to a folder, which is not followed"
+    yield below, "is a link to a folder; put the folder itself there"
 
 
 def test_pictures(tmp_path):
@@ -286,7 +286,7 @@ def test_a_picture_that_unpacks_to_a_bomb(tmp_path):
     assert "could be decompression bomb" in refusal(tmp_path)
     Image.new("1", (9_000, 9_000)).save(tmp_path / "b.png")
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
-    assert "is (9000, 9000, 1), and the first picture is (6, 5, 3)" in refusal(tmp_path)
+    assert "is (9000, 9000, 1), but the first picture is (6, 5, 3)" in refusal(tmp_path)
 
 
 def test_pictures_beyond_the_memory(tmp_path, monkeypatch):
@@ -314,7 +314,7 @@ def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
 
 def test_a_single_picture_is_held_out(tmp_path):
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
-    assert refusal(tmp_path) == f"{tmp_path}: there are no images for train"
+    assert refusal(tmp_path) == f"{tmp_path} (train): there are no images"
 
 
 def test_links_within_the_folder_are_followed(tmp_path):

@@ -1,10 +1,11 @@
-"""Images of which a host reads and holds a part."""
+"""Images that are read on demand, of which a host holds a part."""
 
 import numpy as np
 import pytest
 
-from diffenc_jax.data.dataset import load
-from diffenc_jax.data.images import Chosen, Held, Listed, read
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.data.dataset import load_dataset
+from diffenc_jax.data.images import DecodedOnDemand, LocalPart, Subset, read_rows
 from tests import tiny
 
 ALL = tiny.images(20)
@@ -23,36 +24,36 @@ class Watched:
         return ALL[rows]
 
 
-def test_runs_of_numbers_are_read_at_once_and_nothing_else_is():
+def test_runs_of_rows_are_read_at_once_and_nothing_else_is():
     images = Watched()
     rows = np.array([2, 3, 4, 9, 12, 13])
-    np.testing.assert_array_equal(read(images, rows), ALL[rows])
+    np.testing.assert_array_equal(read_rows(images, rows), ALL[rows])
     assert images.asked == [(2, 5), (9, 10), (12, 14)]
 
 
-def test_chosen_ones_are_numbered_anew():
+def test_a_subset_is_renumbered():
     images = Watched()
-    chosen = Chosen(images, np.array([1, 2, 5, 6, 7, 19]))
-    assert chosen.shape == (6, 4, 4, 1)
-    np.testing.assert_array_equal(chosen[1:4], ALL[[2, 5, 6]])
+    subset = Subset(images, np.array([1, 2, 5, 6, 7, 19]))
+    assert subset.shape == (6, 4, 4, 1)
+    np.testing.assert_array_equal(subset[1:4], ALL[[2, 5, 6]])
     assert images.asked == [(2, 3), (5, 7)]
 
 
-def test_listed_ones_are_decoded_when_asked_for():
+def test_images_are_decoded_when_requested():
     decoded = []
-    listed = Listed(20, lambda i: (decoded.append(i), ALL[i])[1])
-    np.testing.assert_array_equal(listed[3:5], ALL[3:5])
-    assert (listed.shape, decoded) == (ALL.shape, [0, 3, 4])
+    images = DecodedOnDemand(20, lambda i: (decoded.append(i), ALL[i])[1])
+    np.testing.assert_array_equal(images[3:5], ALL[3:5])
+    assert (images.shape, decoded) == (ALL.shape, [0, 3, 4])
 
 
-def test_held_ones_keep_their_numbers():
+def test_a_local_part_keeps_the_indices_of_the_split():
     rows = np.array([4, 5, 6, 10, 11])
-    held = Held(ALL[rows], rows, ALL.shape)
-    assert len(held) == 20
-    np.testing.assert_array_equal(held[np.array([11, 4, 4])], ALL[[11, 4, 4]])
-    assert held.has(np.array([3, 4, 11, 12])).tolist() == [False, True, True, False]
+    part = LocalPart(ALL[rows], rows, ALL.shape)
+    assert len(part) == 20
+    np.testing.assert_array_equal(part[np.array([11, 4, 4])], ALL[[11, 4, 4]])
+    assert part.has(np.array([3, 4, 11, 12])).tolist() == [False, True, True, False]
     with pytest.raises(IndexError, match="another host holds"):
-        held[np.array([4, 7])]
+        part[np.array([4, 7])]
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -62,13 +63,13 @@ def test_a_part_of_the_training_images_is_loaded(tmp_path, suffix):
         np.save(path, ALL)
     else:
         np.savez(path, train=ALL, test=ALL[:7])
-    config = tiny.config(data__source=str(path))
-    whole = load(config, "train", "test")
-    part = load(config, "train", "test", part=lambda count: np.arange(count // 2, count))
+    config = DataConfig(str(path), pixel_levels=17)
+    whole = load_dataset(config, "train", "test")
+    part = load_dataset(config, "train", "test", part=lambda count: np.arange(count // 2, count))
     train = part.splits["train"]
     assert len(train) == len(whole.splits["train"])
     rows = np.array([len(train) - 1, len(train) // 2])
     np.testing.assert_array_equal(train[rows], whole.splits["train"][rows])
-    assert len(train.held) == len(train) - len(train) // 2
+    assert len(train.local) == len(train) - len(train) // 2
     np.testing.assert_array_equal(part.splits["test"], whole.splits["test"])
     assert part.shape == whole.shape

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.pipeline import Order, eval_batches
-from diffenc_jax.errors import InputError
 
 
 @settings(deadline=None, max_examples=50)
-@given(size=st.integers(12, 60), batch=st.integers(1, 24), stripes=st.integers(1, 12), seed=st.integers(0, 1000))
-def test_every_image_of_a_stripe_once_an_epoch(size, batch, stripes, seed):
-    order = Order.of(size, seed, batch, stripes)
-    assert batch % order.stripes == stripes % order.stripes == 0
-    share = batch // order.stripes
-    ends = [s * size // order.stripes for s in range(order.stripes + 1)]
+@given(size=st.integers(12, 60), batch=st.integers(1, 24), shards=st.integers(1, 12), seed=st.integers(0, 1000))
+def test_every_image_of_a_shard_once_an_epoch(size, batch, shards, seed):
+    order = Order(size, seed, batch, shards)
+    assert batch % order.num_shards == shards % order.num_shards == 0
+    share = batch // order.num_shards
+    ends = [s * size // order.num_shards for s in range(order.num_shards + 1)]
     steps = np.stack([order.batch(k) for k in range(2 * -(-size // batch) + 1)])
-    for stripe, (first, last) in enumerate(itertools.pairwise(ends)):
-        stream = steps[:, stripe * share : (stripe + 1) * share].ravel()
+    for shard, (first, last) in enumerate(itertools.pairwise(ends)):
+        stream = steps[:, shard * share : (shard + 1) * share].ravel()
         length = last - first
         for epoch in range(len(stream) // length):
             assert sorted(stream[epoch * length : (epoch + 1) * length]) == list(range(first, last))
@@ -29,7 +29,7 @@ def test_every_image_of_a_stripe_once_an_epoch(size, batch, stripes, seed):
 @settings(deadline=None, max_examples=30)
 @given(size=st.integers(16, 60), hosts=st.sampled_from([1, 2, 4, 8]), step=st.integers(0, 20))
 def test_hosts_together_have_the_batch_of_one(size, hosts, step):
-    order = Order.of(size, 3, 16, 8)
+    order = Order(size, 3, 16, 8)
     parts = np.split(np.arange(16), hosts)
     np.testing.assert_array_equal(np.concatenate([order.batch(step, rows) for rows in parts]), order.batch(step))
     needed = [order.needed(rows) for rows in parts]
@@ -48,7 +48,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
         assert np.mean(first == other) < 0.02
 
 
-def test_stripes_are_shuffled_differently():
+def test_shards_are_shuffled_differently():
     both = Order(1000, 0, 1000, 2).batch(0)
     assert np.mean(both[:500] == both[500:] - 500) < 0.02
 
@@ -59,9 +59,11 @@ def test_the_order_is_fixed_across_versions():
     assert Order(12, 0, 6, 3).batch(1).tolist() == [1, 3, 5, 6, 8, 11]
 
 
-def test_fewer_images_than_stripes_are_refused():
-    with pytest.raises(InputError, match=r"5 training images are fewer than 8 stripes; take data.stripes=1"):
-        Order.of(5, 0, 16, 8)
+def test_fewer_images_than_shards_are_refused():
+    with pytest.raises(
+        InputError, match=r"5 training images are fewer than 8 shuffle shards; use data.shuffle_shards=1"
+    ):
+        Order(5, 0, 16, 8)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])

@@ -8,14 +8,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from diffenc_jax.data.dataset import image_shape, labels, load
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.dataset import image_shape, load_dataset, load_labels
 from diffenc_jax.data.sources import SOURCES
-from diffenc_jax.errors import InputError
 from tests import tiny
 
 
 def test_synthetic_is_a_swirl_of_256_levels():
-    dataset = load(tiny.config(data__source="synthetic", data__levels=256), "train", "test")
+    dataset = load_dataset(DataConfig("synthetic"), "train", "test")
     assert dataset.shape == (1, 1, 2)
     points = (dataset.splits["train"][:, 0, 0].astype(float) + 0.5) / 128 - 1
     radius, angle = np.hypot(*points.T), np.arctan2(points[:, 1], points[:, 0])
@@ -28,19 +29,19 @@ def test_synthetic_is_a_swirl_of_256_levels():
 def test_labels_are_in_the_order_of_the_images():
     from sklearn.datasets import load_digits
 
-    config = tiny.config()
+    config = DataConfig("digits", pixel_levels=17)
     digits = load_digits()
     target = {image.astype(np.uint8).tobytes(): of for image, of in zip(digits.images, digits.target, strict=True)}
-    for split, images in load(config, "train", "test").splits.items():
-        np.testing.assert_array_equal(labels(config, split), [target[image.tobytes()] for image in images])
-    assert labels(tiny.config(data__source="synthetic"), "test") is None
+    for split, images in load_dataset(config, "train", "test").splits.items():
+        np.testing.assert_array_equal(load_labels(config, split), [target[image.tobytes()] for image in images])
+    assert load_labels(DataConfig("synthetic", pixel_levels=17), "test") is None
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_shapes_are_known_before_the_images_are_there(name, monkeypatch):
-    config = tiny.config(data__source=name, data__levels=256)
+    config = DataConfig(name)
     if not isinstance(SOURCES[name].open, partial):  # made here, not prepared by tensorflow-datasets
-        assert load(config, "test").shape == image_shape(config)
+        assert load_dataset(config, "test").shape == image_shape(config)
         return
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     import tensorflow_datasets as tfds
@@ -51,12 +52,12 @@ def test_shapes_are_known_before_the_images_are_there(name, monkeypatch):
 
 def test_shapes_of_images_at_a_path(tmp_path):
     np.save(tmp_path / "images.npy", tiny.images(4, shape=(6, 5, 3)))
-    assert image_shape(tiny.config(data__source=str(tmp_path / "images.npy"))) == (6, 5, 3)
+    assert image_shape(DataConfig(str(tmp_path / "images.npy"), pixel_levels=17)) == (6, 5, 3)
 
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match=r"'cifar' is neither a known data set \(digits, synthetic, cifar10"):
-        load(tiny.config(data__source="cifar"), "train")
+        load_dataset(DataConfig("cifar", pixel_levels=17), "train")
 
 
 @pytest.fixture
@@ -90,15 +91,15 @@ def cifar_archive(tmp_path, monkeypatch):
 
 def test_cifar10_through_the_real_preparation(cifar_archive):
     folder, test_images, classes = cifar_archive
-    dataset = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "train", "test")
+    dataset = load_dataset(DataConfig("cifar10", dir=str(folder)), "train", "test")
     assert dataset.splits["train"].shape == (20, 32, 32, 3)
-    config = tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256)
-    found = zip(dataset.splits["test"], labels(config, "test"), strict=True)
+    config = DataConfig("cifar10", dir=str(folder))
+    found = zip(dataset.splits["test"], load_labels(config, "test"), strict=True)
     known = zip(test_images, classes, strict=True)
     assert {(i.tobytes(), int(c)) for i, c in found} == {(i.tobytes(), int(c)) for i, c in known}
-    half = load(config, "train", part=lambda count: np.arange(6, 16)).splits["train"]
-    np.testing.assert_array_equal(half.held, dataset.splits["train"][6:16])
-    again = load(tiny.config(data__source="cifar10", data__dir=str(folder), data__levels=256), "test")
+    half = load_dataset(config, "train", part=lambda count: np.arange(6, 16)).splits["train"]
+    np.testing.assert_array_equal(half.local, dataset.splits["train"][6:16])
+    again = load_dataset(DataConfig("cifar10", dir=str(folder)), "test")
     assert again.sha256("test") == dataset.sha256("test")
 
 

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.networks import ENCODERS
+from diffenc_jax.model.registry import ENCODERS
 
 
 def make(name):
-    kind = ENCODERS[name].encoder
-    return kind(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))) if kind.needs_network else kind()
+    kind, network = ENCODERS[name]
+    return kind() if network is None else kind(lambda x, gamma: jnp.sin(2 * x + align(gamma, x)))
 
 
 @pytest.fixture
@@ -51,3 +52,28 @@ def test_quotient_of_a_short_step_is_the_slope(x64, name, x):
     _, slope = encoder.mean_and_slope(x, gamma)
     _, quotient = encoder.mean_and_quotient(x, gamma - 1e-6, gamma)
     np.testing.assert_allclose(quotient, slope, atol=1e-5)
+
+
+class MeanAlone(Encoder):
+    """x_t = x cos(σ_t²), by its mean alone."""
+
+    def mean(self, x, gamma):
+        return x * jnp.cos(align(jax.nn.sigmoid(gamma), x))
+
+
+def test_an_encoder_may_define_its_mean_alone(x64, x):
+    encoder, gamma = MeanAlone(), jnp.linspace(-8.0, 5.0, 7)
+    sigma2 = align(jax.nn.sigmoid(gamma), x)
+    x_t, slope = encoder.mean_and_slope(x, gamma)
+    np.testing.assert_allclose(slope, -x * jnp.sin(sigma2) * (1 - sigma2), rtol=1e-9)
+    np.testing.assert_allclose(x_t, encoder.mean(x, gamma), rtol=1e-12)
+    _, quotient = encoder.mean_and_quotient(x, gamma - 2.0, gamma)
+    weight = align(-jnp.expm1(-2.0) * jax.nn.sigmoid(gamma), x)
+    np.testing.assert_allclose(weight * quotient, x_t - encoder.mean(x, gamma - 2.0), atol=1e-12)
+
+
+@pytest.mark.parametrize("encoder", [Identity(), NonTrainable()])
+def test_an_encoder_without_network_knows_its_slope(x64, encoder, x):
+    gamma = jnp.linspace(-8.0, 5.0, 7)
+    x_t, slope = encoder.mean_and_slope(x, gamma)
+    np.testing.assert_allclose(encoder.slope_estimate(x_t), slope, atol=1e-12)

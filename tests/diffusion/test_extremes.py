@@ -8,7 +8,8 @@ import pytest
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Instant, Steps, still
+from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.steps import EXTRAPOLATIONS
 from tests.diffusion.test_decoder import full_sum
 
 B, DIMS, LEVELS = 4, 6, 256
@@ -34,15 +35,16 @@ def _debug_nans():
 def terms(ends, encoder, depth, extrapolation):
     """The package's, in float32, for v̂ = z_t + 0.3 cos z_t."""
     t = jnp.asarray(TIMES, jnp.float32)
-    gamma = lambda t: ends[0] + (ends[1] - ends[0]) * t  # noqa: E731
-    if depth is None:
-        at = Instant(*jax.jvp(gamma, (t,), (jnp.ones_like(t),)))
-    else:
-        at = Steps(gamma(jnp.arange(depth + 1, dtype=jnp.float32) / depth), jnp.ones((depth, 1), jnp.float32)).at(t)
-    k = EXTRAPOLATIONS[extrapolation] if ENCODERS[encoder].drifts else still
+    process = Process(
+        ENCODERS[encoder],
+        lambda z, _: Prediction(z + 0.3 * jnp.cos(z)),
+        lambda t: ends[0] + (ends[1] - ends[0]) * t,
+        EXTRAPOLATIONS[extrapolation],
+        LEVELS,
+    )
+    place = process.instant(t) if depth is None else process.uniform_steps(depth).at(t)
     noise = losses.Noise(t, *(jnp.asarray(eps, jnp.float32) for eps in (EPS_0, EPS_T)))
-    predict_v = lambda z, _: z + 0.3 * jnp.cos(z)  # noqa: E731
-    return losses.bound(ENCODERS[encoder], predict_v, ends, k, jnp.asarray(PIXELS), LEVELS, at, noise)
+    return losses.bound_at(process, jnp.asarray(PIXELS), place, noise)
 
 
 def sigmoid(x):

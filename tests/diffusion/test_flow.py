@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.diffusion.flow import carry
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.encoders import Trainable
+from diffenc_jax.diffusion.flow import Solver, carry, flow_of
 from tests.diffusion.test_likelihood import (
     DIMS,
     ENCODERS,
@@ -20,11 +22,13 @@ from tests.diffusion.test_likelihood import (
     hard,
     marginal,
     solve,
+    tolerant,
 )
+from tests.diffusion.test_losses import process_of
 
 
 def carried_down(flow):
-    return jax.jit(lambda z_1: carry(flow, z_1, tuple(map(jnp.asarray, (GAMMA_1, GAMMA_0))), 1e-7, 1e-7))
+    return jax.jit(lambda z_1: carry(flow, z_1, tuple(map(jnp.asarray, (GAMMA_1, GAMMA_0))), Solver(1e-7, 1e-7)))
 
 
 @pytest.mark.parametrize("name", [pytest.param("identity", marks=pytest.mark.slow), "trainable"])
@@ -42,12 +46,18 @@ def test_noise_becomes_the_data(x64, name):
 def test_the_likelihood_takes_a_sample_for_the_noise_that_it_came_from(x64, name):
     flow, z_1 = gaussian_flow(covariance(), *ENCODERS[name]), draws()
     prior = 0.5 * (jnp.square(z_1).sum((1, 2)) + DIMS * math.log(2 * math.pi))
-    np.testing.assert_allclose(solve(flow, carried_down(flow)(z_1), tolerance=1e-7).prior, prior, rtol=1e-4)
+    np.testing.assert_allclose(solve(flow, carried_down(flow)(z_1), solver=tolerant(1e-7)).prior, prior, rtol=1e-4)
 
 
 def test_who_gives_up_is_no_number(x64):
     z = draws(2) * jnp.asarray([1e-3, 3.0])[:, None, None]
     ends = jnp.asarray(2.0), jnp.asarray(-2.0)
-    arrived = jax.jit(lambda z: carry(hard, z, ends, 1e-4, 1e-4, max_steps=12))(z)
+    arrived = jax.jit(lambda z: carry(hard, z, ends, Solver(1e-4, 1e-4, max_steps=12)))(z)
     assert np.isfinite(arrived[0]).all()
     assert np.isnan(arrived[1]).all()
+
+
+def test_a_network_encoder_without_derivative_head_has_no_flow():
+    process = process_of(Trainable(lambda x, gamma: x), lambda z, gamma: z)
+    with pytest.raises(InputError, match="needs a derivative head"):
+        flow_of(process)(jnp.ones((2, 3)), jnp.zeros(2))

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import PREDICTIONS, align, alpha, diffuse, image_from_velocity, sigma
-from diffenc_jax.diffusion.steps import Step, still
-from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, instant, schedule
+from diffenc_jax.diffusion.steps import Step
+from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, diffusion_loss, process_of, schedule
 
 # The quantity that each name stands for, from x_t, ε and γ.
 MEANT = {"v": lambda x, eps, gamma: diffuse(x, gamma, eps)[1], "eps": lambda x, eps, gamma: eps}
@@ -57,22 +56,22 @@ def test_an_estimate_of_noise_is_one_of_the_image(x64):
 )
 def test_the_loss_of_the_identity_is_a_weighted_square(x64, name, weight):
     """½ γ' α² ‖v - v̂‖² = ½ γ' ‖ε - ε̂‖² = ½ γ' e^(-γ) ‖x - x̂‖²."""
-    t, x, eps, wrong = draws()
+    t, x, eps, error = draws()
     gamma = schedule(t)
-    estimate = MEANT[name](x, eps, gamma) + wrong
-    loss = losses.continuous(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g), x, instant(t), eps)
-    expected = 0.5 * (GAMMA_1 - GAMMA_0) * weight(gamma) * jnp.sum(wrong**2, axis=(1, 2))
+    estimate = MEANT[name](x, eps, gamma) + error
+    process = process_of(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g))
+    loss = diffusion_loss(process, process.instant(t), x, eps)
+    expected = 0.5 * (GAMMA_1 - GAMMA_0) * weight(gamma) * jnp.sum(error**2, axis=(1, 2))
     np.testing.assert_allclose(loss, expected, rtol=1e-9)
 
 
 def test_at_finite_depth_too(x64):
     """½ T (e^(γ_t - γ_s) - 1) ‖ε - ε̂‖² for the identity with ratio 1 (arXiv 2107.00630, equation 14)."""
-    t, x, eps, wrong = draws()
+    t, x, eps, error = draws()
     depth, gamma_t = 50, schedule(t)
-    at = Step(schedule(t - 1 / depth), gamma_t, jnp.ones((len(t), 1, 1)), jnp.asarray(float(depth)))
-    predict_v = lambda z, g: PREDICTIONS["eps"](z, eps + wrong, g)  # noqa: E731
-    loss = losses.discrete(Identity(), predict_v, still, x, at, eps)
-    expected = 0.5 * depth * jnp.expm1(gamma_t - at.gamma_s) * jnp.sum(wrong**2, axis=(1, 2))
+    at = Step(schedule(t - 1 / depth), gamma_t, jnp.ones(len(t)), jnp.asarray(float(depth)))
+    loss = diffusion_loss(process_of(Identity(), lambda z, g: PREDICTIONS["eps"](z, eps + error, g)), at, x, eps)
+    expected = 0.5 * depth * jnp.expm1(gamma_t - at.gamma_s) * jnp.sum(error**2, axis=(1, 2))
     np.testing.assert_allclose(loss, expected, rtol=1e-8)
 
 
@@ -85,6 +84,7 @@ def test_with_an_encoder_the_estimate_is_of_x_t(x64, name):
     x_hat = image_from_velocity(z, v_hat, schedule(t))
     eps_hat = (z - align(alpha(schedule(t)), z) * x_hat) / align(sigma(schedule(t)), z)
     estimate = {"v": v_hat, "eps": eps_hat, "x": x_hat}[name]
-    ours = losses.continuous(NonTrainable(), lambda z, g: PREDICTIONS[name](z, estimate, g), x, instant(t), eps)
-    theirs = losses.continuous(NonTrainable(), lambda z, g: v_hat, x, instant(t), eps)
+    ours = process_of(NonTrainable(), lambda z, g: PREDICTIONS[name](z, estimate, g))
+    theirs = process_of(NonTrainable(), lambda z, g: v_hat)
+    ours, theirs = (diffusion_loss(process, process.instant(t), x, eps) for process in (ours, theirs))
     np.testing.assert_allclose(ours, theirs, rtol=1e-8)

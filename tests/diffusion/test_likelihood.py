@@ -10,9 +10,11 @@ import pytest
 import scipy.stats
 
 from diffenc_jax.diffusion import likelihood
-from diffenc_jax.diffusion.flow import SOLVER, velocity
+from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, flow_of
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, ode_likelihood, truncated_entropy
+from diffenc_jax.diffusion.process import Prediction, Process
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
 LEVELS = 256
@@ -20,7 +22,7 @@ SHAPE = (2, 2)
 DIMS = 4
 SIGNS = np.asarray(list(itertools.product((-1.0, 1.0), repeat=DIMS))).reshape(-1, *SHAPE)
 
-# x_t = f(γ) x: f, and whether the encoder drifts.
+# f of the encoder x_t = f(γ) x, and its drift factor k at infinite depth.
 ENCODERS = {
     "identity": (jnp.ones_like, 0.0),
     "nontrainable": (lambda gamma: jax.nn.sigmoid(-gamma), 1.0),
@@ -40,12 +42,15 @@ def marginal(cov, f, gamma):
 
 
 def gaussian_flow(cov, f, k):
-    """The flow from v̂ and ŝ of the best score network and second head for data N(0, cov).
+    """The flow from v̂ and ŝ of the best score network and derivative head for data N(0, cov).
 
     v̂ solves v̂ - k σ x̂ = E[v_t + σ slope | z] with x̂ = α z - σ v̂.
     """
 
-    def flow(z, gamma):
+    class Scaled(Encoder):
+        drifts = bool(k)
+
+    def predict(z, gamma):
         g = gamma[0]  # one for all
         a, s, (value, slope) = alpha(g), sigma(g), jax.value_and_grad(f)(g)
         flat = z.reshape(-1, DIMS)
@@ -53,18 +58,20 @@ def gaussian_flow(cov, f, k):
         x, eps = a * value * whitened @ cov, s * whitened
         slope_hat = slope / s**2 * x
         v_hat = (a * eps - s * value * x + s * slope_hat + k * s * a * flat) / (1 + k * s**2)
-        return velocity(z, v_hat.reshape(z.shape), slope_hat.reshape(z.shape), k, gamma)
+        return Prediction(v_hat.reshape(z.shape), slope_hat.reshape(z.shape))
 
-    return flow
+    return flow_of(Process(Scaled(), predict, lambda t: GAMMA_0 + (GAMMA_1 - GAMMA_0) * t))
 
 
-def solve(flow, z_0, divergence="exact", ends=(GAMMA_0, GAMMA_1), tolerance=1e-9, probe=None, **options):
-    """`ode_likelihood` at one tolerance; by a solver of fifth order, if not told otherwise."""
-    probe = jnp.ones_like(z_0) if probe is None else probe
-    ends, options = tuple(map(jnp.asarray, ends)), {"solver": "Dopri5"} | options
-    run = lambda z, p: ode_likelihood(  # noqa: E731
-        flow, z, ends, p, DIVERGENCES[divergence], tolerance, tolerance, **options
-    )
+def tolerant(tolerance, method="Dopri5", max_steps=MAX_STEPS):
+    """A solver with one tolerance, by default of fifth order."""
+    return Solver(tolerance, tolerance, max_steps, method)
+
+
+def solve(flow, z_0, divergence="exact", ends=(GAMMA_0, GAMMA_1), solver=tolerant(1e-9), probe=None):  # noqa: B008
+    """`ode_likelihood` between two γ."""
+    probe, ends = jnp.ones_like(z_0) if probe is None else probe, tuple(map(jnp.asarray, ends))
+    run = lambda z, probe: ode_likelihood(flow, z, ends, probe, DIVERGENCES[divergence], solver)  # noqa: E731
     return jax.jit(run)(z_0, probe)
 
 
@@ -109,7 +116,7 @@ def test_an_encoder_that_moves_needs_its_slope(x64):
         half = 0.5 * alpha(g) * sigma(g) ** 2
         return gaussian_flow(cov, f, k)(z, gamma) - half * slope_hat.reshape(z.shape)
 
-    right, wrong = (solve(flow, z_0, tolerance=1e-6) for flow in (gaussian_flow(cov, f, k), without))
+    right, wrong = (solve(flow, z_0, solver=tolerant(1e-6)) for flow in (gaussian_flow(cov, f, k), without))
     assert float(jnp.abs(right.prior + right.divergence - wrong.prior - wrong.divergence).min()) > 0.1
 
 
@@ -180,7 +187,7 @@ def hard(z, gamma):
 def test_a_value_does_not_depend_on_its_batch(x64):
     z_0 = draws(4) * jnp.asarray([0.1, 3.0, 0.5, 1.0])[:, None, None]
     ends = (-2.0, 2.0)
-    together, alone = (solve(hard, z, ends=ends, tolerance=1e-5) for z in (z_0, z_0[2:3]))
+    together, alone = (solve(hard, z, ends=ends, solver=tolerant(1e-5)) for z in (z_0, z_0[2:3]))
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_allclose(a[2], b[0], rtol=1e-10)
     assert int(together.evaluations[1]) > 2 * int(together.evaluations[0])
@@ -190,10 +197,10 @@ def test_a_value_does_not_depend_on_its_batch(x64):
 def test_the_error_follows_the_tolerance(x64):
     f, k = ENCODERS["nontrainable"]
     flow, z_0 = gaussian_flow(covariance(), f, k), draws(cov=covariance())
-    exact = solve(flow, z_0, tolerance=1e-10)
+    exact = solve(flow, z_0, solver=tolerant(1e-10))
     errors, evaluations = [], []
     for tolerance in (1e-2, 1e-4, 1e-6):
-        got = solve(flow, z_0, tolerance=tolerance, solver=SOLVER)
+        got = solve(flow, z_0, solver=tolerant(tolerance, METHOD))
         difference = got.prior + got.divergence - exact.prior - exact.divergence
         errors.append(float(jnp.abs(difference).max()) / DIMS)
         evaluations.append(float(got.evaluations.mean()))
@@ -203,24 +210,24 @@ def test_the_error_follows_the_tolerance(x64):
 
 
 @pytest.mark.parametrize(
-    ("tolerance", "solver"),
-    [(1e-2, SOLVER), *(pytest.param(1e-5, s, marks=pytest.mark.slow) for s in (SOLVER, "Dopri5"))],
+    ("tolerance", "method"),
+    [(1e-2, METHOD), *(pytest.param(1e-5, m, marks=pytest.mark.slow) for m in (METHOD, "Dopri5"))],
 )
-def test_evaluations_are_counted(x64, tolerance, solver):
+def test_evaluations_are_counted(x64, tolerance, method):
     calls = []
 
     def counted(z, gamma):
         jax.debug.callback(lambda _: calls.append(1), gamma)
         return hard(z, gamma)
 
-    got = solve(counted, draws(1), "hutchinson", ends=(-2.0, 2.0), tolerance=tolerance, solver=solver)
+    got = solve(counted, draws(1), "hutchinson", ends=(-2.0, 2.0), solver=tolerant(tolerance, method))
     jax.effects_barrier()
     assert int(got.evaluations[0]) == len(calls)
 
 
 def test_who_gives_up_says_so(x64):
     z_0 = draws(2) * jnp.asarray([1e-3, 3.0])[:, None, None]
-    got = solve(hard, z_0, ends=(-2.0, 2.0), tolerance=1e-4, max_steps=12)
+    got = solve(hard, z_0, ends=(-2.0, 2.0), solver=tolerant(1e-4, max_steps=12))
     assert np.isfinite([got.prior[0], got.divergence[0]]).all()
     assert np.isnan([got.prior[1], got.divergence[1]]).all()
 

@@ -1,5 +1,8 @@
 """The three losses against the closed forms for Gaussian data and exact denoisers."""
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +11,9 @@ import pytest
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
+from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear
-from diffenc_jax.diffusion.steps import Instant, Step, linear
+from diffenc_jax.diffusion.steps import Step, linear
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
 
@@ -18,20 +22,26 @@ def schedule(t):
     return FixedLinear(GAMMA_0, GAMMA_1).apply({}, t)
 
 
-def instant(t):
-    return Instant(*jax.jvp(schedule, (t,), (jnp.ones_like(t),)))
+def process_of(encoder, velocity, extrapolation=linear, pixel_levels=256):
+    """A process whose score network is velocity(z, γ)."""
+    return Process(encoder, lambda z, gamma: Prediction(velocity(z, gamma)), schedule, extrapolation, pixel_levels)
+
+
+def diffusion_loss(process, place, x, eps):
+    """The diffusion loss [B] at a place on the path, by the functions that `bound_at` calls."""
+    return place.loss(losses.errors_at(process, place, x, eps))
 
 
 def exact_velocity(factor):
     """v̂ from E[x_t | z_t] for data N(0, 1) and x_t = factor(γ) x."""
 
-    def predict_v(z, gamma):
+    def velocity(z, gamma):
         a, s = jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
         f = factor(gamma)
         x_hat = align(f * a * f / (jnp.square(a * f) + jnp.square(s)), z) * z
         return (align(a, z) * z - x_hat) / align(s, z)
 
-    return predict_v
+    return velocity
 
 
 def expected_diffusion(encoder, factor, nodes=400):
@@ -41,11 +51,11 @@ def expected_diffusion(encoder, factor, nodes=400):
     """
     t, weights = np.polynomial.legendre.leggauss(nodes)
     t, weights = 0.5 * (t + 1), 0.5 * weights
-    total = 0.0
+    process, total = process_of(encoder, exact_velocity(factor)), 0.0
     for x in (-1.0, 1.0):
         for eps in (-1.0, 1.0):
             ones = jnp.ones((nodes, 1))
-            loss = losses.continuous(encoder, exact_velocity(factor), x * ones, instant(jnp.asarray(t)), eps * ones)
+            loss = diffusion_loss(process, process.instant(jnp.asarray(t)), x * ones, eps * ones)
             total += 0.25 * float(loss @ weights)
     return total
 
@@ -87,12 +97,13 @@ def test_a_general_linear_encoder(x64):
         for eps in (-1.0, 1.0):
             ones = jnp.ones((len(gamma), 1))
 
-            def predict_v(z, g):
+            def velocity(z, g):
                 x_hat = ((f - df) / (1 + sigma2) * jnp.sqrt(alpha2) * f / (alpha2 * f**2 + sigma2))[:, None] * z
                 return (jnp.sqrt(alpha2)[:, None] * z - x_hat) / jnp.sqrt(sigma2)[:, None]
 
             t = jnp.asarray((gamma - GAMMA_0) / (GAMMA_1 - GAMMA_0))
-            loss = losses.continuous(encoder, predict_v, x * ones, instant(t), eps * ones)
+            process = process_of(encoder, velocity)
+            loss = diffusion_loss(process, process.instant(t), x * ones, eps * ones)
             total += 0.25 * float(loss @ weights) / (GAMMA_1 - GAMMA_0)
     assert total == pytest.approx(exact, rel=1e-9)
 
@@ -101,7 +112,7 @@ def test_a_general_linear_encoder(x64):
     "encoder", [Identity(), NonTrainable(), Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))]
 )
 def test_the_velocity_form_is_the_image_form(x64, encoder):
-    """½ γ' e^(-γ) ‖x_t - dx_t/dγ - (1 + k σ²) x̂‖² equals what `losses.continuous` computes."""
+    """½ γ' e^(-γ) ‖x_t - dx_t/dγ - (1 + k σ²) x̂‖² equals what `Instant.loss` computes."""
     rng = np.random.RandomState(0)
     x, eps, v_hat = (jnp.asarray(rng.normal(size=(5, 3, 2))) for _ in range(3))
     t = jnp.asarray(rng.uniform(size=5))
@@ -112,7 +123,8 @@ def test_the_velocity_form_is_the_image_form(x64, encoder):
     k = float(encoder.drifts)
     residual = x_t - dx_t - (1 + k * align(jax.nn.sigmoid(gamma), x)) * x_hat
     expected = 0.5 * (GAMMA_1 - GAMMA_0) * jnp.exp(-gamma) * jnp.sum(residual**2, axis=(1, 2))
-    got = losses.continuous(encoder, lambda z, g: v_hat, x, instant(t), eps)
+    process = process_of(encoder, lambda z, g: v_hat)
+    got = diffusion_loss(process, process.instant(t), x, eps)
     np.testing.assert_allclose(got, expected, rtol=1e-8)
 
 
@@ -132,11 +144,11 @@ def test_end_points_of_some_images_average_to_those_of_all(x64, encoder, finite)
     rng = np.random.RandomState(0)
     pixels = jnp.asarray(rng.randint(0, 256, (6, 2, 3)).astype(np.uint8))
     t, (eps_0, eps_t) = jnp.asarray(rng.uniform(size=6)), jnp.asarray(rng.normal(size=(2, 6, 2, 3)))
-    at = Step(schedule(0.8 * t), schedule(t), jnp.ones((6, 1, 1)), jnp.asarray(5.0)) if finite else instant(t)
-    ends = schedule(jnp.zeros(())), schedule(jnp.ones(()))
-    common = encoder, exact_velocity(jax.nn.sigmoid), ends, linear, pixels, 256, at
-    whole = losses.bound(*common, losses.Noise(t, eps_0, eps_t))
-    parts = [losses.bound(*common, losses.Noise(t, eps_0[i::3], eps_t), at_ends=pixels[i::3]) for i in range(3)]
+    process = process_of(encoder, exact_velocity(jax.nn.sigmoid))
+    place = Step(schedule(0.8 * t), schedule(t), jnp.ones(6), jnp.asarray(5.0)) if finite else process.instant(t)
+    common = process, pixels, place
+    whole = losses.bound_at(*common, losses.Noise(t, eps_0, eps_t))
+    parts = [losses.bound_at(*common, losses.Noise(t, eps_0[i::3], eps_t), pixels[i::3]) for i in range(3)]
     for i, part in enumerate(parts):
         np.testing.assert_allclose(part.diffusion, whole.diffusion, rtol=1e-9)
         np.testing.assert_allclose(part.reconstruction, whole.reconstruction[i::3], rtol=1e-9)
@@ -144,3 +156,45 @@ def test_end_points_of_some_images_average_to_those_of_all(x64, encoder, finite)
     means = [part.means().total for part in parts]
     assert float(sum(means) / 3) == pytest.approx(float(whole.total.mean()), rel=1e-12)
     assert max(means) - min(means) > 1e-3
+
+
+@pytest.mark.parametrize("depth", [None, 7])
+def test_the_bound_draws_times_and_noise_from_one_key(x64, depth):
+    """Its mean over keys is that of `bound_at` under times and noise drawn by hand."""
+    pixels = jnp.asarray(np.random.RandomState(0).randint(0, 17, (4, 2, 1)).astype(np.uint8))
+    process = process_of(NonTrainable(), lambda z, gamma: 0.8 * z, pixel_levels=17)
+    steps = None if depth is None else process.uniform_steps(depth)
+
+    def by_hand(key):
+        keys = jax.random.split(key, 3)
+        t, eps_0, eps_t = jax.random.uniform(keys[0], 4), *(jax.random.normal(k, (4, 2, 1)) for k in keys[1:])
+        place = process.instant(t) if steps is None else steps.at(t)
+        return losses.bound_at(process, pixels, place, losses.Noise(t, eps_0, eps_t)).total.mean()
+
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    drawn = jax.jit(jax.vmap(lambda key: losses.bound(process, pixels, key, steps).total.mean()))(keys)
+    expected = jax.jit(jax.vmap(by_hand))(keys)
+    error = math.sqrt((drawn.var() + expected.var()) / len(keys))
+    assert abs(float(drawn.mean() - expected.mean())) < 4 * error
+    assert float(drawn.std()) < float(expected.std())  # the times are spread evenly
+
+
+@pytest.mark.parametrize("finite", [False, True])
+def test_the_derivative_head_learns_the_expected_slope(x64, finite):
+    """‖slope - ŝ‖² with the slope of the encoder at t, at infinite and finite depth; the bound is as without a head."""
+    encoder = Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))
+    rng = np.random.RandomState(0)
+    pixels = jnp.asarray(rng.randint(0, 256, (5, 3)).astype(np.uint8))
+    t, noise = jnp.asarray(rng.uniform(size=5)), jnp.asarray(rng.normal(size=(2, 5, 3)))
+    velocity = exact_velocity(jax.nn.sigmoid)
+    plain = process_of(encoder, velocity)
+    headed = dataclasses.replace(plain, predict=lambda z, gamma: Prediction(velocity(z, gamma), 0.3 * z))
+    place = plain.uniform_steps(9).at(t) if finite else plain.instant(t)
+    with_head, without = (losses.bound_at(p, pixels, place, losses.Noise(t, *noise)) for p in (headed, plain))
+    np.testing.assert_allclose(with_head.total, without.total, rtol=1e-12)
+    assert without.slope_error is None
+    x = plain.pixel_values(pixels)
+    x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (place.gamma_t,), (jnp.ones(5),))
+    slope = derivative / align(jax.nn.sigmoid(place.gamma_t), x)
+    z_t, _ = diffuse(x_t, place.gamma_t, noise[1])
+    np.testing.assert_allclose(with_head.slope_error, jnp.sum((slope - 0.3 * z_t) ** 2, axis=1), rtol=1e-9)

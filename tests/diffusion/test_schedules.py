@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.schedules import SCHEDULES, FixedPoly10, Monotone, gamma_min_for
-from diffenc_jax.errors import InputError
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

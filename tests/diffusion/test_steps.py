@@ -13,20 +13,31 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratio import best_cost, best_ratio
-from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Step, Steps, exponential, linear, posterior, reverse, still
-from tests.diffusion.test_losses import exact_velocity, expected_diffusion, instant, schedule
+from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Step, exponential, linear, reverse
+from tests.diffusion.test_losses import diffusion_loss, exact_velocity, expected_diffusion, process_of
 
+
+def shrinking(gamma):
+    """α²."""
+    return jax.nn.sigmoid(-gamma)
+
+
+# Encoder x_t = f(γ) x, and f.
+ENCODERS = {
+    "identity": (Identity(), jnp.ones_like),
+    "linear": (NonTrainable(), shrinking),
+    "exponential": (NonTrainable(), shrinking),
+}
 CASES = {
-    "identity": (Identity(), jnp.ones_like, still),
-    "linear": (NonTrainable(), lambda gamma: jax.nn.sigmoid(-gamma), linear),
-    "exponential": (NonTrainable(), lambda gamma: jax.nn.sigmoid(-gamma), exponential),
+    name: process_of(encoder, exact_velocity(factor), EXTRAPOLATIONS.get(name, linear))
+    for name, (encoder, factor) in ENCODERS.items()
 }
 # The loss is quadratic in (x, ε): its mean over the four sign pairs is its mean over N(0, I).
 SIGNS = jnp.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
 
 
 def uniform_steps(depth):
-    return Steps(schedule(jnp.arange(depth + 1) / depth), jnp.ones((depth, 1)))
+    return CASES["identity"].uniform_steps(depth)
 
 
 def every_step(steps):
@@ -39,16 +50,16 @@ def every_step(steps):
 @jax.jit(static_argnums=0)
 def mean_errors(case, steps):
     """u [T] of every step, averaged exactly over the data and the noise."""
-    encoder, factor, extrapolation = CASES[case]
-    u = losses.step_error(encoder, exact_velocity(factor), extrapolation, *every_step(steps))
+    x, place, eps = every_step(steps)
+    u = jnp.square(place.deviation(losses.errors_at(CASES[case], place, x, eps)))
     return u.reshape(steps.depth, 4).mean(axis=1)
 
 
 @jax.jit(static_argnums=0)
 def expected(case, steps):
     """The diffusion loss at finite depth in nats, averaged exactly over steps, data and noise."""
-    encoder, factor, extrapolation = CASES[case]
-    return losses.discrete(encoder, exact_velocity(factor), extrapolation, *every_step(steps)).mean()
+    x, place, eps = every_step(steps)
+    return diffusion_loss(CASES[case], place, x, eps).mean()
 
 
 @pytest.mark.parametrize(
@@ -77,36 +88,31 @@ def test_gaussian_data_costs_what_theory_says(x64, case, depth, ratio, nats):
     steps = uniform_steps(depth)
     w = best_ratio(mean_errors(case, steps)) if ratio == "best" else jnp.full(depth, ratio)
     digits = 4 if ratio == 0.9 else 5  # as the table gives them
-    assert float(expected(case, steps._replace(ratio=w[:, None]))) == pytest.approx(nats, abs=0.6 * 10**-digits)
+    assert float(expected(case, steps._replace(ratio=w))) == pytest.approx(nats, abs=0.6 * 10**-digits)
 
 
 @pytest.mark.parametrize(("case", "depth", "nats"), [("identity", 100, 7.24379), ("linear", 10, 19.03262)])
 def test_drawn_steps_average_to_the_sum_over_steps(x64, case, depth, nats):
-    encoder, factor, extrapolation = CASES[case]
     rng = np.random.RandomState(0)
     x, eps = jnp.asarray(rng.normal(size=(2, 100_000, 1)))
     at = uniform_steps(depth).at(jnp.asarray(rng.uniform(size=100_000)))
-    drawn = losses.discrete(encoder, exact_velocity(factor), extrapolation, x, at, eps)
+    drawn = diffusion_loss(CASES[case], at, x, eps)
     assert abs(float(drawn.mean()) - nats) < 3 * float(drawn.std()) / math.sqrt(drawn.size)
 
 
-@pytest.mark.parametrize(
-    ("factor", "encoder", "nats"),
-    [(*CASES[c][1::-1], n) for c, n in (("identity", 6.646643), ("exponential", 6.711451))],
-)
-def test_drawn_times_average_to_the_integral(x64, factor, encoder, nats):
+@pytest.mark.parametrize(("case", "nats"), [("identity", 6.646643), ("exponential", 6.711451)])
+def test_drawn_times_average_to_the_integral(x64, case, nats):
     rng = np.random.RandomState(1)
     x, eps = jnp.asarray(rng.normal(size=(2, 100_000, 1)))
-    drawn = losses.continuous(encoder, exact_velocity(factor), x, instant(jnp.asarray(rng.uniform(size=100_000))), eps)
+    drawn = diffusion_loss(CASES[case], CASES[case].instant(jnp.asarray(rng.uniform(size=100_000))), x, eps)
     assert abs(float(drawn.mean()) - nats) < 3 * float(drawn.std()) / math.sqrt(drawn.size)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_infinite_depth_is_approached_at_rate_one_over_depth(x64, case):
-    encoder, factor, _ = CASES[case]
     depths = np.asarray([400, 800, 1600])
     excess = [
-        float(expected(case, uniform_steps(int(depth)))) - expected_diffusion(encoder, factor) for depth in depths
+        float(expected(case, uniform_steps(int(depth)))) - expected_diffusion(*ENCODERS[case]) for depth in depths
     ]
     order = np.polyfit(np.log(depths), np.log(excess), 1)[0]
     assert order == pytest.approx(-1.0, abs=0.02)
@@ -118,7 +124,7 @@ def test_a_constant_ratio_diverges_as_predicted(x64):
         costs = []
         for depth in (1000, 2000):
             steps = uniform_steps(depth)
-            costs.append(float(expected("identity", steps._replace(ratio=jnp.full((depth, 1), w)))))
+            costs.append(float(expected("identity", steps._replace(ratio=jnp.full(depth, w)))))
         # What is left of the difference is w times the error of a finite depth, of order 1/T.
         assert costs[1] - costs[0] == pytest.approx(500 * (w - 1 - math.log(w)), abs=0.05)
 
@@ -126,13 +132,21 @@ def test_a_constant_ratio_diverges_as_predicted(x64):
 seeds = st.integers(0, 2**31)
 encoders = st.sampled_from(
     [
-        (Identity(), still),
+        (Identity(), linear),
         (NonTrainable(), linear),
         (NonTrainable(), exponential),
         (Trainable(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))), linear),
         (Trainable(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))), exponential),
     ]
 )
+
+
+def posterior(z_t, x_s, x_t, gamma_s, gamma_t):
+    """μ_Q [B, ...] and σ_Q² [B] of q(z_s | z_t, x)."""
+    rest = jnp.exp(gamma_s - gamma_t)
+    shrink, alpha_s = align(alpha(gamma_s) / alpha(gamma_t) * rest, z_t), align(alpha(gamma_s), z_t)
+    mean = shrink * z_t + alpha_s * (x_s - align(rest, z_t) * x_t)
+    return mean, jnp.square(sigma(gamma_s)) * -jnp.expm1(gamma_s - gamma_t)
 
 
 def draw(seed, batch=3, dims=4):
@@ -154,13 +168,13 @@ def test_the_loss_is_the_divergence_between_the_two_gaussians(seed, kind):
         x_s, x_t = encoder.mean(x, at.gamma_s), encoder.mean(x, at.gamma_t)
         z_t, _ = diffuse(x_t, at.gamma_t, eps)
         x_hat = image_from_velocity(z_t, v_hat, at.gamma_t)
-        k = extrapolation(at.gamma_s, at.gamma_t)
+        k = extrapolation(at.gamma_s, at.gamma_t) * encoder.drifts
         mean_q, variance_q = posterior(z_t, x_s, x_t, at.gamma_s, at.gamma_t)
         mean_p, variance_p = reverse(z_t, x_hat, at.gamma_s, at.gamma_t, k)
         variance_q, variance_p = align(variance_q, x), align(variance_p, x) / at.ratio
         fraction = variance_q / variance_p
         divergence = 0.5 * (fraction - 1 - jnp.log(fraction) + (mean_q - mean_p) ** 2 / variance_p).sum(axis=1)
-        got = losses.discrete(encoder, lambda z, g: v_hat, extrapolation, x, at, eps)
+        got = diffusion_loss(process_of(encoder, lambda z, g: v_hat, extrapolation), at, x, eps)
         np.testing.assert_allclose(got, 7 * divergence, rtol=1e-6, atol=1e-9)
 
 
@@ -173,7 +187,8 @@ def test_ratio_one_is_the_plain_loss(seed):
         z_t, _ = diffuse(x, at.gamma_t, eps)
         distance = jnp.sum((x - image_from_velocity(z_t, v_hat, at.gamma_t)) ** 2, axis=1)
         plain = 0.5 * at.depth * (jnp.exp(-at.gamma_s) - jnp.exp(-at.gamma_t)) * distance
-        got = losses.discrete(Identity(), lambda z, g: v_hat, still, x, at._replace(ratio=jnp.ones((3, 1))), eps)
+        process = process_of(Identity(), lambda z, g: v_hat)
+        got = diffusion_loss(process, at._replace(ratio=jnp.ones(3)), x, eps)
         np.testing.assert_allclose(got, plain, rtol=1e-9)
 
 
@@ -225,8 +240,9 @@ def test_short_steps_keep_their_digits_in_float32():
         with jax.enable_x64(x64):
             dtype = jnp.float64 if x64 else jnp.float32
             g = jnp.asarray(np.asarray(gamma_t), dtype)
-            at = Step(g - dtype(2.0**-9), g, jnp.ones((50, 1), dtype), dtype(1.0))
+            at = Step(g - dtype(2.0**-9), g, jnp.ones(50, dtype), dtype(1.0))
             arrays = [jnp.asarray(a, dtype) for a in (x, eps, v_hat)]
             encoder = Trainable(lambda x, gamma: 0.5 * jnp.sin(2 * x))
-            results.append(losses.discrete(encoder, lambda z, g, v=arrays[2]: v, linear, arrays[0], at, arrays[1]))
+            process = process_of(encoder, lambda z, g, v=arrays[2]: v)
+            results.append(diffusion_loss(process, at, arrays[0], arrays[1]))
     np.testing.assert_allclose(results[0], results[1], rtol=1e-4)

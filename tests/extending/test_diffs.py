@@ -1,4 +1,4 @@
-"""What README shows of adding a part: each diff applies, and the contract tests take the new part up."""
+"""Examples of adding a part: each diff applies, the contract tests cover the new part, and its arm can be built."""
 
 import os
 import shutil
@@ -10,19 +10,34 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
-# Of each diff, the tests that must see the new part: files, and an expression that only its tests meet.
+# The tests that must cover the new part of each diff: their file, an expression that selects them, and their number.
 TESTS = {
-    "encoder": ("tests/diffusion/test_encoders.py", "fading"),
-    "schedule": ("tests/diffusion/test_schedules.py", "cosine"),
-    "dataset": ("tests/data/test_sources.py", "checkerboard"),
-    "estimator": ("tests/estimators/test_antithetic.py", "less_noise"),
+    "dataset": ("tests/data/test_sources.py", "checkerboard", 2),
+    "encoder": ("tests/diffusion/test_encoders.py", "fading or encoder2", 5),
+    "estimator": ("tests/evaluation", "antithetic", 2),
+    "schedule": ("tests/diffusion/test_schedules.py", "cosine", 5),
+    "score_network": ("tests/model/test_registry.py", "perceptron", 3),
 }
+# Arms that the diffs add to configs/digits.py.
+ARMS = {"encoder": "fading", "score_network": "vdm-perceptron"}
+BUILD = """
+from diffenc_jax.config import load_config
+from diffenc_jax.model import ImageSpec, build
+build(load_config("configs/digits.py:{}"), ImageSpec((8, 8, 1), 17))
+"""
 
 
 def apply(name, folder, *options):
     command = ["git", "apply", *options, FOLDER / f"{name}.diff"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def run_python(folder, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -32,14 +47,14 @@ def test_it_applies(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TESTS)
-def test_its_part_is_taken_up(name, tmp_path):
+def test_its_part_is_covered(name, tmp_path):
     for part in ("diffenc_jax", "configs", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     apply(name, tmp_path)
-    file, expression = TESTS[name]
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-m", "", file, "tests/test_architecture.py"]
-    command += ["-k", f"{expression} or architecture"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    path, expression, count = TESTS[name]
+    common = ["-m", "pytest", "-p", "no:xdist", "-m", ""]
+    assert f"{count} passed" in run_python(tmp_path, *common, path, "-k", expression)
+    run_python(tmp_path, *common, "tests/test_architecture.py", "-k", "downward")
+    if name in ARMS:
+        run_python(tmp_path, "-c", BUILD.format(ARMS[name]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffenc_jax.errors import InputError
+from diffenc_jax.core.errors import InputError
 from tests.fuzz.fuzz_readers import FINDINGS, TARGETS, outcome
 
 SEEDS = [(target, name) for target in TARGETS for name in TARGETS[target].seeds()]

@@ -11,9 +11,9 @@ from flax import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax.errors import InputError
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.interop import flax_msgpack
-from diffenc_jax.interop.flax_msgpack import read
+from diffenc_jax.interop.flax_msgpack import read_checkpoint
 
 KEYS = ("step", "ema_params")
 STATE = {
@@ -35,7 +35,7 @@ def place(tmp_path_factory):
 
 def of(place, data, keys=KEYS):
     place.write_bytes(data)
-    return read(place, keys)
+    return read_checkpoint(place, keys)
 
 
 def same(ours, theirs):
@@ -83,12 +83,12 @@ NO_ARRAYS = {
     "an array of type b'O'": array([2], "O"),
     "an array of type b'V8'": array([1], "V8"),
     "an array of type 5": array([2], 5),
-    "an array of float32 that is not so many bytes": array([2], data=b"1234567"),
-    "an array is other than [shape, type, bytes]": msgpack.ExtType(1, msgpack.packb([1, 2])),
+    "an array of float32 whose bytes are not a multiple of its size": array([2], data=b"1234567"),
+    "an array that is not [shape, type, bytes]": msgpack.ExtType(1, msgpack.packb([1, 2])),
     "ema_params/w: 20 exceeds max_array_len": array([1] * 20),
     "ema_params/w: Unpack failed": msgpack.ExtType(1, b"\x93\x01"),
     "extension type 9 is not one of flax's": msgpack.ExtType(9, b"1"),
-    "a complex number of other than two floats": msgpack.ExtType(2, msgpack.packb([1.0])),
+    "a complex number that is not two floats": msgpack.ExtType(2, msgpack.packb([1.0])),
     "ema_params/w: 1 exceeds max_array_len(0)": [1],
     "exceeds max_bin_len": b"1" * 1000,
     "a chunked array without chunks": {"__msgpack_chunked_array__": True},
@@ -116,9 +116,9 @@ NO_CHECKPOINTS = {
     "it is cut short, at its top": b"\xdf\x00\x00\x00\x05",
     "more follows after its end": WHOLE + b"\xc0",
     "its top has two entries 'step'": b"\x82\xa4step\x01\xa4step\x01",
-    "its top has an entry whose name is no plain text": b"\x81\x01\x01",
-    "ema_params has an entry whose name is no plain text": msgpack.packb({"step": 1, "ema_params": {"a\nb": 1}}),
-    "ema_params/w has an entry whose name is no plain text": holding({"a/b": 1}),
+    "its top has an entry whose name is not plain text": b"\x81\x01\x01",
+    "ema_params has an entry whose name is not plain text": msgpack.packb({"step": 1, "ema_params": {"a\nb": 1}}),
+    "ema_params/w has an entry whose name is not plain text": holding({"a/b": 1}),
     "can't decode": b"\x81\xa2\xff\xfe\x01",
     "300 exceeds max_str_len": msgpack.packb({"s" * 300: 1}),
     "it is more than 32 maps deep": b"\x81\xaaema_params" + b"\x81\xa1a" * 100,
@@ -169,10 +169,10 @@ def test_refuses_what_is_no_file(tmp_path):
     for path, message in (
         (tmp_path, "it is a folder, not one file"),
         (tmp_path / "absent", "there is no such file"),
-        (tmp_path / "pipe", "it is no regular file"),
+        (tmp_path / "pipe", "it is not a regular file"),
     ):
         with pytest.raises(InputError, match=message):
-            read(path, KEYS)
+            read_checkpoint(path, KEYS)
 
 
 def test_refuses_a_file_beyond_all_checkpoints(place, monkeypatch):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffenc_jax.config import encoder_network, score_network
+from diffenc_jax.config.recipe import encoder_network, score_network
 from diffenc_jax.interop import names
 from diffenc_jax.interop.names import Dialect
 from diffenc_jax.model import ImageSpec, build

@@ -1,10 +1,7 @@
 """Published checkpoints as workdirs: the file's own losses come out, and what does not fit is refused."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -15,17 +12,16 @@ from flax import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax import modes
-from diffenc_jax.config import with_changes
-from diffenc_jax.diffusion.losses import Noise, Terms
-from diffenc_jax.errors import InputError
+from diffenc_jax.__main__ import main
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.interop import names, parity
-from diffenc_jax.interop.convert import convert, read
+from diffenc_jax.interop.convert import import_checkpoint, read_published
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.checkpoint import Checkpoints
-from tests import tiny
+from diffenc_jax.runs.checkpoint import Checkpoints
+from tests import refusals, tiny
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 STEP = 1_300_000
 
 
@@ -54,7 +50,7 @@ def write(path, ema, step=STEP):
 
 def read_back(workdir, config, shape):
     """The model and parameters that --mode=eval takes from `workdir`."""
-    model = build(config, ImageSpec(shape, config.data.levels))
+    model = build(config, ImageSpec(shape, config.data.pixel_levels))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     with Checkpoints(workdir) as checkpoints:
         return model, checkpoints.restore_ema(checkpoints.latest_step(), shapes)
@@ -63,12 +59,13 @@ def read_back(workdir, config, shape):
 def test_the_losses_are_the_published_ones(tmp_path):
     arrays, config = reference("trainable")
     path = write(tmp_path / "checkpoint_1300000", parity.prefixed(arrays, "param:"))
-    said = convert(path, config, tmp_path / "run")
+    said = import_checkpoint(path, config, tmp_path / "run")
     assert said.startswith(f"step {STEP} of {path}, 702,566 parameters, is in {tmp_path}/run")
     model, params = read_back(tmp_path / "run", config, (16, 16, 3))
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
-    terms = jax.jit(model.terms)(params, jnp.asarray(arrays["images"]), noise)
-    for name, ours in zip(("loss_recon", "loss_latent", "loss_diffusion"), terms, strict=True):
+    place = model.place(params, noise.t)
+    terms = jax.jit(lambda: bound_at(model.bind(params), jnp.asarray(arrays["images"]), place, noise))()
+    for name, ours in zip(("loss_recon", "loss_latent", "loss_diffusion"), terms[:3], strict=True):
         np.testing.assert_allclose(ours, arrays[name], rtol=1e-4, atol=1e-7 * model.spec.dims)
 
 
@@ -101,20 +98,20 @@ def test_a_vdm_of_google_research(tmp_path):
     assert "score_model/dense0/kernel" in ema
     assert "score_model/mid.block_1/conv1/kernel" in ema
     path = write(tmp_path / "ckpt-1.flax", ema, step=np.int32(STEP))
-    config = with_changes(config, {"model.schedule.kind": "monotone"})
+    config = config.replace({"model.schedule.kind": "monotone"})
     with pytest.raises(InputError, match=r"which predict eps; take --config.model.prediction=eps, not v$"):
-        convert(path, config, tmp_path / "run")
-    config = with_changes(config, {"model.prediction": "eps"})
-    convert(path, config, tmp_path / "run")
+        import_checkpoint(path, config, tmp_path / "run")
+    config = config.replace({"model.prediction": "eps"})
+    import_checkpoint(path, config, tmp_path / "run")
     model, params = read_back(tmp_path / "run", config, (16, 16, 3))
 
     # The file holds what the network with this z_t and γ says, there meant as v̂.
     gamma, z = (jnp.asarray(arrays[name]) for name in ("gamma_t", "z_in"))
     alpha, sigma = (np.sqrt(1 / (1 + np.exp(sign * arrays["gamma_t"]))).reshape(-1, 1, 1, 1) for sign in (1, -1))
     expected = (arrays["v_hat"] - sigma * arrays["z_in"]) / alpha
-    np.testing.assert_allclose(jax.jit(model.predict_v(params))(z, gamma), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(model.bind(params).predict)(z, gamma).v, expected, rtol=1e-4, atol=1e-4)
     t = np.linspace(0, 1, 33)
-    np.testing.assert_allclose(model.gamma(params)(jnp.asarray(t, jnp.float32)), h(t), atol=2e-5)
+    np.testing.assert_allclose(model.bind(params).gamma(jnp.asarray(t, jnp.float32)), h(t), atol=2e-5)
     assert abs(h([0.0])[0] + 13.3) > 0.1
 
 
@@ -152,8 +149,8 @@ NAN = np.asarray([np.nan], np.float32)
         ),
         ({BIAS: NAN}, f"its parameter {BIAS} is not finite"),
         ({BIAS: np.asarray([1e300])}, f"its parameter {BIAS} is not finite"),
-        ({BIAS: np.asarray([1])}, f"its parameter {BIAS} is no array of floats"),
-        ({BIAS: "text"}, f"its parameter {BIAS} is no array of floats"),
+        ({BIAS: np.asarray([1])}, f"its parameter {BIAS} is not an array of floats"),
+        ({BIAS: "text"}, f"its parameter {BIAS} is not an array of floats"),
         ({"gamma/w": np.zeros(1, np.float32)}, "its noise schedule does not increase, from"),
         ({"gamma/b": np.full(1, 3e38, np.float32)}, "its noise schedule does not increase, from 3e+38 to 3e+38"),
     ],
@@ -173,7 +170,7 @@ def test_parameters_that_do_not_fit_are_named(tmp_path, small, changes, message)
 
 def refused(path, config, workdir, message):
     with pytest.raises(InputError, match=re.escape(message)) as caught:
-        convert(path, config, workdir)
+        import_checkpoint(path, config, workdir)
     assert "\n" not in str(caught.value)
 
 
@@ -183,12 +180,12 @@ def test_all_that_does_not_fit_is_counted(tmp_path, small):
     missing = len(ema) - len(half)
     message = rf"{missing} of its parameters missing \(.*, and {missing - 3} more\)"
     with pytest.raises(InputError, match=message):
-        convert(write(tmp_path / "file", half), config, tmp_path / "run")
+        import_checkpoint(write(tmp_path / "file", half), config, tmp_path / "run")
 
 
 def test_a_published_model_has_no_learned_ratio(tmp_path, small):
     config, ema = small
-    learned = with_changes(config, {"loss.depth": 4, "loss.variance_ratio": "learned"})
+    learned = config.replace({"loss.depth": 4, "loss.variance_ratio": "learned", "sample.depth": 4})
     message = "holds no ratio of variances, which no published model learns; take another loss.variance_ratio than"
     refused(write(tmp_path / "file", ema), learned, tmp_path / "run", message)
 
@@ -196,7 +193,7 @@ def test_a_published_model_has_no_learned_ratio(tmp_path, small):
 @pytest.mark.parametrize("kind", sorted(set(tiny.ENCODERS) - {"trainable"}))
 def test_a_published_model_has_no_other_encoder(tmp_path, small, kind):
     config, ema = small
-    other = with_changes(config, {"model.encoder": tiny.ENCODERS[kind]})
+    other = config.replace({"model.encoder": tiny.ENCODERS[kind].to_dict()})
     message = f"unknown encoder of a published model '{kind}'; known: identity, nontrainable, trainable"
     refused(write(tmp_path / "file", ema), other, tmp_path / "run", message)
 
@@ -206,9 +203,9 @@ def test_a_step_that_is_none(tmp_path, small, step):
     config, _ = small
     path = tmp_path / "file"
     path.write_bytes(serialization.msgpack_serialize({"step": step, "ema_params": {}}))
-    refused(path, config, tmp_path / "run", f"{path}: its step is no whole number from 0 to 2147483647")
+    refused(path, config, tmp_path / "run", f"{path}: its step is not a whole number from 0 to 2147483647")
     path.write_bytes(serialization.msgpack_serialize({"step": 1, "ema_params": 1}))
-    refused(path, config, tmp_path / "run", f"{path}: its ema_params are no map of names")
+    refused(path, config, tmp_path / "run", f"{path}: its ema_params are not a map of names")
 
 
 SHORT = serialization.msgpack_serialize(
@@ -222,7 +219,7 @@ def test_a_changed_file_gives_a_step_and_floats_or_an_error(tmp_path_factory, at
     path = tmp_path_factory.getbasetemp() / "changed"
     path.write_bytes(SHORT[:at] + new + SHORT[at + cut :])
     try:
-        step, arrays = read(path)
+        step, arrays = read_published(path)
     except InputError as refused:
         said = str(refused)
         assert "\n" not in said
@@ -234,80 +231,60 @@ def test_a_changed_file_gives_a_step_and_floats_or_an_error(tmp_path_factory, at
 def test_a_workdir_is_never_overwritten(tmp_path, small):
     config, ema = small
     path, run = write(tmp_path / "file", ema), tmp_path / "run"
-    convert(path, config, run)
+    import_checkpoint(path, config, run)
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
-    assert "already holds step 1300000" in convert(path, config, run)
+    assert "already holds step 1300000" in import_checkpoint(path, config, run)
     other = {name: value + 1 for name, value in ema.items()}
     refused(write(tmp_path / "other", other), config, run, f"{run} holds other checkpoints, the newest of step {STEP}")
     refused(write(tmp_path / "later", ema, step=STEP + 1), config, run, f"{run} holds other checkpoints")
-    refused(path, with_changes(config.copy_and_resolve_references(), {"seed": 1}), run, "a run of another configur")
+    refused(path, config.replace({"seed": 1}), run, "a run of another configur")
     (tmp_path / "foreign" / "checkpoints").mkdir(parents=True)
-    refused(path, config, tmp_path / "foreign", "holds checkpoints but no config.json to say whose")
-    with pytest.raises(InputError, match="holds averaged parameters only, no optimizer state"):
-        modes.train(config, run)
+    refused(path, config, tmp_path / "foreign", "holds checkpoints but no config.json")
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
 
 
-def run(module, *args):
-    """A program as a user starts it."""
-    command = [sys.executable, "-m", f"diffenc_jax.{module}", *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300)
-
-
 CONFIG = """
-from tests import tiny
+from ml_collections import ConfigDict
 def get_config():
-    return tiny.config(data__source={images!r}, model__schedule__kind="learned_linear")
+    return ConfigDict({values!r})
 """
 
 
 @pytest.mark.slow
-def test_converted_evaluated_sampled_and_not_trained(tmp_path, small):
+def test_imported_evaluated_sampled_and_not_trained(tmp_path, small, capsys):
     """The commands as they follow one another; the record is of the file's step and parameters."""
     np.save(tmp_path / "images.npy", tiny.images(80))
-    (tmp_path / "config.py").write_text(CONFIG.format(images=str(tmp_path / "images.npy")))
-    _, ema = small
+    config, ema = small
+    values = config.replace({"data.source": str(tmp_path / "images.npy")}).to_dict()
+    (tmp_path / "config.py").write_text(CONFIG.format(values=values))
     path = write(tmp_path / "checkpoint", ema | {"gamma/w": np.full(1, 14, np.float32)})
     common = (f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/run")
-    done = run("interop.published", path, *common)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"step {STEP} of {path}, ")
-    done = run("main", "--mode=eval", *common)
-    assert (done.returncode, done.stderr) == (0, "")
-    record = json.loads((tmp_path / "run" / "eval" / f"test-{STEP}-continuous.json").read_text())
+    assert main(["import-checkpoint", str(path), *common]) == 0
+    assert capsys.readouterr().out.startswith(f"step {STEP} of {path}, ")
+    assert main(["eval", *common]) == 0
+    (record,) = (json.loads(p.read_text()) for p in (tmp_path / "run" / "eval").glob(f"test-{STEP}-*.json"))
     assert record["params"] == sum(value.size for value in ema.values())
-    assert all(np.isfinite(record["bpd"][name]) for name in Terms._fields)
-    done = run("main", "--mode=sample", *common)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert all(np.isfinite(record["bpd"][name]) for name in TERMS)
+    assert main(["sample", *common]) == 0
     assert list((tmp_path / "run" / "samples").glob(f"{STEP}-*.png"))
-    done = run("main", "--mode=train", *common)
-    assert done.returncode == 2
-    assert "holds averaged parameters only" in done.stderr
-    assert done.stderr.count("\n") == 1
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    assert "averaged parameters and no optimizer state" in refusals.refused(main, ["train", *common], capsys)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
 
 
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("arguments", "message"),
     [
-        ([], "CHECKPOINT is missing; give it beside --config"),
-        (["file"], "--config is missing; give one such as"),
-        (["file", "more", "--config=configs/digits.py"], "unexpected argument 'more'"),
-        (["file", "--config=configs/digits.py", "--config.model.predict=eps"], "unknown configuration key 'model.pr"),
-        (["file", "--config=configs/digits.py", "--mode=eval"], "Unknown command line flag 'mode'"),
-        (["tests", "--config=configs/digits.py"], "tests cannot be read as a flax checkpoint: it is a folder"),
-        (["absent", "--config=configs/digits.py"], "absent cannot be read as a flax checkpoint: there is no such file"),
+        ([], "required: CHECKPOINT"),
+        (["file"], "required: --config"),
+        (["file", "more", "--config=digits"], "unrecognized arguments: more"),
+        (["file", "--config=digits", "--config.model.predict=eps"], "unknown configuration key 'model.pr"),
+        (["file", "--config=digits", "--mode=eval"], "unrecognized arguments: --mode=eval"),
+        (["tests", "--config=digits"], "tests cannot be read as a flax checkpoint: it is a folder"),
+        (["absent", "--config=digits"], "absent cannot be read as a flax checkpoint: there is no such file"),
     ],
 )
-def test_bad_arguments(args, message, tmp_path):
-    done = run("interop.published", *args, *([f"--workdir={tmp_path}/run"] if args else []))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert message in done.stderr
+def test_bad_arguments(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert message in refusals.refused(main, ["import-checkpoint", *arguments, f"--workdir={tmp_path}/run"], capsys)
     assert not (tmp_path / "run").exists()
-
-
-def test_help_is_quick_to_load():
-    code = "import diffenc_jax.interop.published, sys; print([m for m in ('jax', 'orbax', 'flax') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "[]\n"

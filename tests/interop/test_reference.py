@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion.ancestral import ancestral_step
 from diffenc_jax.diffusion.encoders import NonTrainable
-from diffenc_jax.diffusion.samplers import ancestral_step
 from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.interop import names, parity
 
@@ -49,7 +49,8 @@ def test_losses_and_gradients(reference):
     arrays, model = reference.arrays, reference.model
 
     def bpd(params):
-        terms = model.terms(params, arrays["images"], reference.noise)
+        place = model.place(params, reference.noise.t)
+        terms = losses.bound_at(model.bind(params), arrays["images"], place, reference.noise)
         return terms.total.mean() / (model.spec.dims * np.log(2)), terms
 
     (value, terms), grads = jax.jit(jax.value_and_grad(bpd, has_aux=True))(reference.params)
@@ -68,12 +69,11 @@ def test_losses_and_gradients(reference):
 
 
 def test_networks(reference):
-    arrays, model = reference.arrays, reference.model
-    v_hat = jax.jit(model.predict_v(reference.params))(arrays["z_in"], arrays["gamma_t"])
+    arrays, process = reference.arrays, reference.model.bind(reference.params)
+    v_hat = jax.jit(process.predict)(arrays["z_in"], arrays["gamma_t"]).v
     assert relative_error(v_hat, arrays["v_hat"]) < 1e-5
     if "y" in arrays:
-        encoder = model.encoder(reference.params)
-        x = decoder.pixel_values(arrays["images"], 256)
+        encoder, x = process.encoder, process.pixel_values(arrays["images"])
         # Compiled, where constants are folded and products fused: dy/dγ shows a rounding of γ a thousandfold.
         y, dy = jax.jit(encoder.output_and_derivative)(x, arrays["gamma_t"])
         assert relative_error(y, arrays["y"]) < 1e-5
@@ -82,11 +82,11 @@ def test_networks(reference):
 
 
 def test_ancestral_step(reference):
-    arrays, model, schedule = reference.arrays, reference.model, reference.model.gamma(reference.params)
+    arrays, process = reference.arrays, reference.model.bind(reference.params)
     i, depth, batch = int(arrays["step_i"]), int(arrays["step_T"]), len(arrays["t"])
-    gamma_t, gamma_s = (schedule(jnp.full(batch, 1 - j / depth)) for j in (i, i + 1))
-    at = Step(gamma_s, gamma_t, ratio=jnp.ones((batch, 1, 1, 1)), depth=jnp.asarray(float(depth)))
-    z_s = ancestral_step(model.predict_v(reference.params), model.extrapolation, arrays["z_in"], at, arrays["step_eps"])
+    gamma_t, gamma_s = (process.gamma(jnp.full(batch, 1 - j / depth)) for j in (i, i + 1))
+    step = Step(gamma_s, gamma_t, ratio=jnp.ones(batch), depth=jnp.asarray(float(depth)))
+    z_s = ancestral_step(process, arrays["z_in"], step, arrays["step_eps"])
     assert relative_error(z_s, arrays["z_out"]) < 1e-5
 
 

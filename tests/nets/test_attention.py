@@ -1,4 +1,4 @@
-"""Attention against its formula, in value and derivatives."""
+"""Attention against its formula, in values and derivatives."""
 
 import jax
 import jax.numpy as jnp

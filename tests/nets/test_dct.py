@@ -1,4 +1,4 @@
-"""The encoder of a gain a frequency: its transform against scipy's, its loss against the closed form."""
+"""The network of one gain per frequency: its transform against scipy's, its loss against the closed form."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Unbounded
 from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.losses import errors_at
+from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.steps import Instant
 from diffenc_jax.nets.dct import FrequencyGains, dct, dct_matrix, inverse_dct
 from tests import tiny
@@ -40,7 +41,7 @@ def params(x64):
 
 
 def test_every_frequency_has_its_gain_and_offset(params):
-    """The same for every image, so that the output is affine in it; and others at other times."""
+    """Gains and offsets are the same for every image, so the output is affine in it; they depend on the time."""
     time = jnp.asarray([0.1, 0.1, 0.1, 0.9])
     x = np.random.RandomState(1).normal(size=(4, *SHAPE))
     x[3] = x[2]
@@ -66,7 +67,7 @@ def test_the_loss_of_gaussian_images(params):
     network = lambda x, gamma: NET.apply(params, x, (gamma - LOW) / (HIGH - LOW))  # noqa: E731
 
     def of_frequencies(gamma):
-        """f and g [N, H, W, C], from images of nothing and of all frequencies."""
+        """f and g [N, H, W, C], from an image of zeros and an image of all frequencies."""
         alpha2, sigma2 = (align(jax.nn.sigmoid(sign * gamma), jnp.zeros((1, 1, 1, 1))) for sign in (-1, 1))
         zeros = jnp.zeros((len(gamma), *SHAPE))
         b = dct(network(zeros, gamma))
@@ -78,15 +79,18 @@ def test_the_loss_of_gaussian_images(params):
     marginal = a**2 * variance * f**2 + s**2
     exact = 0.5 * np.exp(-gamma) @ (weights[:, None] * (variance * (f - df) ** 2 * s**2 / marginal).reshape(40, -1))
 
-    def predict_v(z, _):
-        """v̂ of the model that estimates x_t - dx_t/dγ, over 1 + σ², as well as can be."""
+    def predict(z, _):
+        """v̂ of the model that predicts (x_t - dx_t/dγ) / (1 + σ²) by its conditional mean given z_t."""
         x_hat = variance * a * f * (f - df) / marginal * (dct(z) - a * g) + g - dg
-        return (a * z - inverse_dct(x_hat / (1 + s**2))) / s
+        return Prediction((a * z - inverse_dct(x_hat / (1 + s**2))) / s)
+
+    process = Process(Unbounded(network), predict, lambda t: LOW + (HIGH - LOW) * t)
+    place = Instant(gamma, jnp.ones_like(gamma))
 
     @jax.jit
     def loss(x, eps):
         images, noise = (jnp.tile(inverse_dct(signs[None]), (len(gamma), 1, 1, 1)) for signs in (x, eps))
-        return losses.continuous(Unbounded(network), predict_v, images, Instant(gamma, jnp.ones_like(gamma)), noise)
+        return place.loss(errors_at(process, place, images, noise))
 
     deviations, ones = jnp.asarray(np.sqrt(variance)), jnp.ones(SHAPE)
     mean = sum(loss(x * deviations, eps * ones) for x in (-1.0, 1.0) for eps in (-1.0, 1.0)) / 4

@@ -1,11 +1,11 @@
-"""Dropout: how much is kept, that it is unbiased, and that masks are what keys draw."""
+"""Dropout: its rate, its mean, and that masks and keys drop the same entries."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.dropout import _by_entry, _by_word, dropout, masks
+from diffenc_jax.nets.dropout import dropout, split_dropout
 
 KEY = jax.random.key(0)
 SHAPES = [(4, 8, 8, 6), (4, 4, 4, 10), (4, 2, 2, 2)]
@@ -27,25 +27,19 @@ def test_entries_that_share_a_word_are_independent():
     assert abs(both - 0.25) < 4 * np.sqrt(0.25 * 0.75 / (64 * 32 * 32))
 
 
-def test_masks_are_what_keys_draw():
+def test_masks_and_keys_drop_the_same_entries():
     shapes = [*SHAPES, SHAPES[0]]
-    keys = jax.random.split(KEY, len(shapes))
-    kept = jax.jit(lambda keys: masks(keys, 0.3, shapes))(keys)
-    assert [mask.shape for mask in kept] == shapes
-    for mask, key in zip(kept, keys, strict=True):
-        x = jnp.ones(mask.shape)
+    keys = split_dropout(KEY, 0.3, shapes, scan=True)
+    masks = jax.jit(lambda key: split_dropout(key, 0.3, shapes, scan=False))(KEY)
+    for mask, key, shape in zip(masks, keys, shapes, strict=True):
+        x = jnp.ones(shape)
         np.testing.assert_array_equal(dropout(x, 0.3, mask), dropout(x, 0.3, key))
-    assert 0.4 < (kept[0] == kept[3]).mean() < 0.7  # 0.58 of two that know nothing of each other
+    assert 0.4 < (masks[0] == masks[3]).mean() < 0.7  # 0.58 for independent masks
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, (3, 5, 6)], ids=str)
-def test_every_platform_keeps_the_same(shape):
-    np.testing.assert_array_equal(_by_entry(KEY, 0.3, shape), _by_word(KEY, 0.3, shape))
-
-
-def test_what_a_mask_keeps_stays_and_has_a_gradient():
+def test_kept_entries_are_scaled_and_have_a_gradient():
     x = jax.random.normal(KEY, SHAPES[0])
-    (mask,) = masks(KEY[None], 0.25, SHAPES[:1])
+    (mask,) = split_dropout(KEY, 0.25, SHAPES[:1], scan=False)
     y, pullback = jax.vjp(lambda x: dropout(x, 0.25, mask), x)
     np.testing.assert_allclose(y, np.where(mask, x / 0.75, 0), rtol=1e-6)
     np.testing.assert_allclose(pullback(jnp.ones_like(x))[0], mask / 0.75, rtol=1e-6)
@@ -55,3 +49,4 @@ def test_no_dropout():
     x = jax.random.normal(KEY, SHAPES[0])
     assert dropout(x, 0.5, None) is x
     assert dropout(x, 0.0, KEY) is x
+    assert split_dropout(None, 0.5, SHAPES, scan=False) == [None] * 3

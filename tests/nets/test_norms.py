@@ -1,4 +1,4 @@
-"""Group norm against its formula and flax's, with the swish after it and all derivatives."""
+"""Group norm and its swish against the formula and flax's, in values and derivatives."""
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,7 @@ GROUPS = 4
 
 @pytest.fixture(scope="module")
 def case():
-    """Parameters, and inputs whose mean is not small beside their spread."""
+    """Parameters, and inputs whose mean is as large as their standard deviation."""
     rng = np.random.RandomState(0)
     params = {"scale": rng.normal(size=8), "bias": rng.normal(size=8)}
     x = 1.0 + rng.normal(size=(2, 3, 5, 8)) * rng.uniform(0.5, 2, size=8)
@@ -42,17 +42,19 @@ def test_values_gradients_and_tangents_are_flaxs(case, ours):
     params, x = case
     weight = jnp.asarray(np.random.RandomState(1).normal(size=x.shape), jnp.float32)
 
-    def looked_at(f):
+    def values_and_derivatives(f):
         slope = lambda params, x: jax.jvp(lambda x: f(params, x), (x,), (weight,))[1]  # noqa: E731
         loss = lambda params, x: jnp.sum(weight * f(params, x)) + jnp.sum(jnp.square(slope(params, x)))  # noqa: E731
         return jax.jit(lambda params, x: (f(params, x), slope(params, x), jax.grad(loss, (0, 1))(params, x)))(params, x)
 
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), looked_at(ours), looked_at(theirs)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4),
+        values_and_derivatives(ours),
+        values_and_derivatives(theirs),
     )
 
 
-def test_statistics_are_float32_whatever_comes_in_and_goes_out(case):
+def test_statistics_are_float32_for_bfloat16_inputs_and_outputs(case):
     """In bfloat16, 1000 + x would lose x."""
     params, x = case
     wide = (1000.0 + x).astype(jnp.bfloat16)
@@ -62,7 +64,7 @@ def test_statistics_are_float32_whatever_comes_in_and_goes_out(case):
     np.testing.assert_allclose(got.astype(jnp.float32), exact, rtol=1e-2, atol=1e-2)
 
 
-def test_equal_inputs_are_taken_to_the_bias(case, ours):
+def test_equal_inputs_give_finite_values(case, ours):
     """Var = E x² - (E x)² may round below zero."""
     params, _ = case
     x = jnp.full((1, 4, 4, 8), 1234.567)

@@ -1,15 +1,15 @@
-"""The transformer: which patch goes where, and what sees what."""
+"""The transformer: where patches go, and which tokens and blocks depend on which."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.nets.transformer import Transformer, from_patches, to_patches
 from tests import tiny
-from tests.nets.test_unet import value_and_grad
 
-SHAPE = dict(patch=2, width=8, layers=1, heads=2, dropout=0.0)
+NET = Transformer(patch=2, width=8, layers=1, heads=2, dropout=0.0, fourier_bins=(), skip_connections=False)
 TIME = jnp.asarray([0.2, 0.7])
 KEY = jax.random.key(0)
 
@@ -21,12 +21,12 @@ def x():
 
 @pytest.fixture(scope="module")
 def params(x):
-    return tiny.parameters(Transformer(**SHAPE), x, TIME, 0.3)
+    return tiny.parameters(NET, x, TIME, 0.3)
 
 
 @pytest.fixture(scope="module")
 def apply():
-    return jax.jit(Transformer(**SHAPE).apply)
+    return jax.jit(NET.apply)
 
 
 def test_patches_are_squares_row_by_row(x):
@@ -39,24 +39,24 @@ def test_patches_are_squares_row_by_row(x):
 
 
 def changed(apply, params, x):
-    """Which pixels of the output change, [H, W], when the patch at row 1, column 2 of the input does."""
+    """Pixels of the output, [H, W], that depend on the patch at row 1, column 2 of the input."""
     other = x.at[:, 2:4, 4:6].add(1.0)
     return np.asarray(jnp.abs(apply(params, x, TIME) - apply(params, other, TIME)).max(axis=(0, 3)) > 1e-6)
 
 
-def test_without_attention_a_patch_is_for_itself(apply, params, x):
+def test_without_attention_a_patch_depends_on_itself_alone(apply, params, x):
     blocks = params["params"]["blocks"]["blocks"]
-    silent = jax.tree.map(jnp.zeros_like, blocks["attention"]["out"])
-    blind = blocks | {"attention": blocks["attention"] | {"out": silent}}
-    alone = {"params": params["params"] | {"blocks": {"blocks": blind}}}
+    zeros = jax.tree.map(jnp.zeros_like, blocks["attention"]["out"])
+    without = blocks | {"attention": blocks["attention"] | {"out": zeros}}
+    alone = {"params": params["params"] | {"blocks": {"blocks": without}}}
     itself = np.zeros((4, 6), bool)
     itself[2:4, 4:6] = True
     np.testing.assert_array_equal(changed(apply, alone, x), itself)
     assert changed(apply, params, x).all()
 
 
-def test_patches_know_where_they_are_by_their_positions_alone(apply, params, x):
-    """Patches in another order, their positions with them: the output's patches in that order."""
+def test_patches_and_positions_permute_together(apply, params, x):
+    """Permuting patches and positions permutes the output; permuting patches alone does not."""
     order = np.random.RandomState(0).permutation(6)
     shuffled = from_patches(to_patches(x, 2)[:, order], x.shape, 2)
     moved = {"params": params["params"] | {"positions": params["params"]["positions"][order]}}
@@ -65,9 +65,9 @@ def test_patches_know_where_they_are_by_their_positions_alone(apply, params, x):
     assert not np.allclose(to_patches(apply(params, shuffled, TIME), 2), out[:, order], atol=1e-2)
 
 
-def test_one_patch_has_nothing_to_look_at(x):
-    """Its attention is over itself: what queries and keys are does not matter."""
-    net = Transformer(**SHAPE | {"patch": 1})
+def test_one_patch_attends_to_itself(x):
+    """With a single token, queries and keys have no influence."""
+    net = NET.clone(patch=1)
     apply, pixel = jax.jit(net.apply), x[:, :1, :1]
     params = tiny.parameters(net, pixel, TIME, 0.3)
     out = apply(params, pixel, TIME)
@@ -77,31 +77,39 @@ def test_one_patch_has_nothing_to_look_at(x):
     assert float(jnp.abs(out).max()) > 0.1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [dict(scan=True, remat="products"), dict(remat="block")], ids=str)
-def test_scanned_and_rematerialised_equal_unrolled(x, options):
-    """Under dropout; values, derivatives in the time, and gradients."""
-    shape = SHAPE | {"layers": 2, "dropout": 0.3}
-    plain, other = Transformer(**shape), Transformer(**shape, **options)
-    params = tiny.parameters(plain, x, TIME, 0.3)
-    expected, expected_grads = value_and_grad(plain, params, x, TIME, KEY)
-    got, grads = value_and_grad(other, params, x, TIME, KEY)
-    assert float(got) == pytest.approx(float(expected), rel=1e-5)
-    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_grads))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), grads, expected_grads)
+def test_skip_connections_are_in_reverse_order(x):
+    """Blocks that the output depends on if a joined block takes its skip alone, or its input alone."""
+    net = NET.clone(layers=5, skip_connections=True, fourier_bins=(4.0,))
+    params = tiny.parameters(net, x, TIME, 0.3)["params"]
+    gradient = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(net.apply({"params": params}, x, TIME)))))
+
+    def used_blocks(keep_inputs, keep_skips):
+        """Which of three plain and two joined blocks have a gradient if only these joined inputs are kept."""
+        kernel = params["joined_blocks"]["blocks"]["shortcut"]["kernel"]
+        kept = jnp.repeat(jnp.asarray([keep_inputs, keep_skips], kernel.dtype).T, NET.width, axis=1)
+        changed = jax.tree.map(lambda a: a, params)
+        changed["joined_blocks"]["blocks"]["shortcut"]["kernel"] = kernel * kept[..., None]
+        gradients = gradient(changed)
+        chains = [gradients[name]["blocks"]["dense_1"]["kernel"] for name in ("blocks", "joined_blocks")]
+        return [bool(np.any(block)) for chain in chains for block in chain]
+
+    assert used_blocks(keep_inputs=[1, 0], keep_skips=[1, 1]) == [True, False, False, False, True]
+    assert used_blocks(keep_inputs=[0, 1], keep_skips=[1, 0]) == [True, True, False, True, True]
+    assert used_blocks(keep_inputs=[1, 1], keep_skips=[1, 1]) == [True] * 5
 
 
-def test_dropout_needs_a_key_and_follows_it(x):
-    net = Transformer(**SHAPE | {"dropout": 0.5})
-    params = tiny.parameters(net, x, TIME, 0.3)
-    apply = jax.jit(net.apply)
-    outputs = [apply(params, x, TIME, key) for key in (KEY, KEY, jax.random.key(9))]
-    np.testing.assert_array_equal(outputs[0], outputs[1])
-    assert not np.allclose(outputs[0], outputs[2])
-
-
-def test_bfloat16_stays_near_float32_and_ends_in_it(apply, params, x):
-    params = jax.tree.map(lambda p: 0.3 * p, params)
-    exact, rounded = (f(params, x, TIME) for f in (apply, jax.jit(Transformer(**SHAPE, dtype=jnp.bfloat16).apply)))
-    assert rounded.dtype == jnp.float32
-    assert 0 < float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.03
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        (dict(patch=4), "patch"),
+        (dict(heads=3), "heads"),
+        (dict(layers=0), "layers"),
+        (dict(width=5), "width"),
+        (dict(dropout=1.0), "dropout"),
+        (dict(fourier_bins=(32.0, 0.0)), "fourier_bins"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(x, wrong, key):
+    NET.check("model.score", x.shape[1:])
+    with pytest.raises(InputError, match=f"model.score.{key}"):
+        NET.clone(**wrong).check("model.score", x.shape[1:])

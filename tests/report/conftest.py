@@ -1,4 +1,4 @@
-"""One page that several tests look at."""
+"""One page that several tests read."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from tests.report import made_up
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory):
-    """Three arms of two seeds, and all that was made of them."""
+    """Three arms of two seeds with all their studies."""
     return made_up.write_root(tmp_path_factory.mktemp("root"), made_up.ARMS)
 
 
 @pytest.fixture(scope="session")
 def file(root, tmp_path_factory):
-    """The page of them."""
+    """The page of these runs."""
     path = tmp_path_factory.mktemp("page") / "page.html"
     made_up.write_page(path, root, "--reference=vdm")
     return path

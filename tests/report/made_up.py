@@ -1,17 +1,17 @@
-"""Made-up workdirs with all that a page shows, and the page as its readers' programs see it."""
+"""Made-up workdirs with everything that a page shows, and the page as a parser sees it."""
 
 import json
 import math
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 
-from diffenc_jax import depth_study, loss_by_time
-from diffenc_jax.depth_study import CHOICES
-from diffenc_jax.report import __main__ as command
-from tests.significance import made_up
+from diffenc_jax.__main__ import main
+from diffenc_jax.studies.by_time import table as by_time
+from diffenc_jax.studies.depth import table as depth
+from diffenc_jax.studies.outputs import write_rows
+from tests.studies.significance import made_up
 
 ARMS = ("vdm", "diffenc", "nontrainable")
 CELLS = 8
@@ -19,19 +19,19 @@ ENCODER = ("curves", "difference", "x_t")
 
 
 def write_root(root, arms, seeds=(0, 1)):
-    """Finished runs; the first seed of each arm has been looked at in every way, and a step of vdm measured."""
+    """Write finished runs, all studies of the first seed of each arm, and the cost of a step of vdm."""
     made_up.write_all(root, arms, seeds)
     for arm in arms:
         for seed in seeds:
             write_metrics(root / f"{arm}-seed{seed}", seed)
-        write_studies(root / f"{arm}-seed{seeds[0]}", arm)
+        write_studies(root / f"{arm}-seed{seeds[0]}")
     (root / "costs").mkdir()
     (root / "costs" / "vdm.json").write_text(json.dumps(made_up.COST))
     return root
 
 
 def write_metrics(place, seed):
-    """All that training logs, and evaluations on the way."""
+    """Write everything that training logs, and evaluations during training."""
     rows = []
     for step in range(50, 1501, 50):
         bits = 1.9 + 0.01 * seed + 100 / step
@@ -42,31 +42,29 @@ def write_metrics(place, seed):
     (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_studies(place, arm):
-    """What loss_by_time, depth_study, main --mode=sample and encoder_study leave."""
-    run = SimpleNamespace(workdir=place, step=1500)
-    subject = loss_by_time.Subject(run, "test", np.empty(0), "")
-    loss_by_time.write(subject, loss_by_time.Curve(by_time(), 0.0, 0.0, (0.0, 0.0)))
-    (place / depth_study.FOLDER).mkdir()
-    depth_study.write(place, depths(arm))
+def write_studies(place):
+    """Write what loss-by-time, depth-study, sample and encoder-study leave."""
+    write_rows(place / by_time.FOLDER / "test-1500.csv", by_time_rows())
+    write_rows(place / depth.FOLDER / "test-1500.csv", depth_rows())
     picture(place / "samples" / "1500-depth250-seed0.png")
     picture(place / "samples" / "500-depth250-seed0.png")
     picture(place / "samples" / "1500-depth250-seed0-from-0.5.png")
     for name in ENCODER:
         picture(place / "encoder_study" / f"test-1500-{name}.png")
-    (place / "encoder_study" / "test-1500-off.json").write_text(json.dumps({"encoders": switched_off()}))
+    bounds = {"encoders": other_encoders()}
+    (place / "encoder_study" / "test-1500-off.json").write_text(json.dumps(bounds))
 
 
-def switched_off():
-    """What encoder_study says of two encoders."""
+def other_encoders():
+    """Bounds with two encoders, as encoder-study evaluates them."""
     terms = {"diffusion": 1.75, "latent": 0.0031, "reconstruction": 0.0123, "total": 1.7654}
     pairs = {term: {"mean": value / 100, "standard_error": {"total": value / 1000}} for term, value in terms.items()}
     others = {"identity": {"meaning": "x_t = x", "bpd": terms, "difference": pairs}}
     return {"trained": {"meaning": "the bound that was trained", "bpd": terms}} | others
 
 
-def by_time():
-    """A row a cell: a bump over t, whatever the run."""
+def by_time_rows():
+    """A row per cell, the same for every run: a bump over t."""
     rows = []
     for t in (np.arange(CELLS) + 0.5) / CELLS:
         values = {"diffusion": 0.1 + math.exp(-40 * (t - 0.4) ** 2), "velocity": t, "residual": 0.0}
@@ -75,15 +73,14 @@ def by_time():
     return rows
 
 
-def depths(arm):
-    """Records by depth and choice, as `depth_study.study` gives them."""
-
-    def record(total):
-        return {"bpd": {"total": total}, "arm": arm, "step": 1500, "dataset": {"name": "digits", "split": "test"}}
-
-    costs = dict(zip(CHOICES, (4.0, 3.0, 2.0, 1.0), strict=True))
-    finite = {T: {name: record(1.85 + cost / T) for name, cost in costs.items()} for T in (10, 50)}
-    return {"infinite": record(1.85), **finite}
+def depth_rows():
+    """Rows of a depth study: an excess of 1 to 4 divided by the depth."""
+    rows = [{"depth": "infinite", "choice": "", "bpd": 1.85, "excess": 0.0, "kept": ""}]
+    for number in (10, 50):
+        for choice, cost in zip(depth.CHOICES, (4.0, 3.0, 2.0, 1.0), strict=True):
+            excess = cost / number
+            rows.append({"depth": number, "choice": choice, "bpd": 1.85 + excess, "excess": excess, "kept": cost / 4})
+    return rows
 
 
 def picture(path):
@@ -92,8 +89,8 @@ def picture(path):
 
 
 def write_page(out, *arguments):
-    """Runs the command; returns the page as it is read."""
-    assert command.main([*map(str, arguments), f"--out={out}"]) == 0
+    """Write a page by the command; returns it parsed."""
+    assert main(["report", *map(str, arguments), f"--out={out}"]) == 0
     return read(out)
 
 
@@ -105,7 +102,7 @@ class Page(HTMLParser):
       headings: (level, text).
       tables: by caption, the rows of cells, heads first.
       marked: the text of every <mark>.
-      code: the text of every line that is typed.
+      code: the text of every line of shell commands.
       text: all of it.
     """
 

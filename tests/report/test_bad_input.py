@@ -1,17 +1,17 @@
-"""What is wrong with workdirs or arguments: one line, or a note in the page; and names that mean harm."""
+"""Bad workdirs and arguments: one line, or a note in the page; and hostile names."""
 
 import json
 import shutil
 
 import pytest
 
-from diffenc_jax.document import Code
-from diffenc_jax.report import __main__ as command
-from diffenc_jax.report import seeds
+from diffenc_jax.__main__ import main
+from diffenc_jax.display.document import Code
 from diffenc_jax.report.collect import collect
+from diffenc_jax.report.seeds import costs_section, find_over_seeds
 from tests import refusals
 from tests.report import made_up
-from tests.significance import made_up as runs
+from tests.studies.significance import made_up as runs
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
 
@@ -22,14 +22,14 @@ def run(tmp_path):
 
 
 def refused(capsys, *arguments):
-    return refusals.refused(command.main, arguments, capsys)
+    return refusals.refused(main, ["report", *arguments], capsys)
 
 
 def test_folders_that_hold_no_run(tmp_path, capsys, run):
     (tmp_path / "empty").mkdir()
     out = f"--out={tmp_path / 'page.html'}"
     assert "holds no run" in refused(capsys, tmp_path / "empty", out)
-    assert "is no folder" in refused(capsys, tmp_path / "none", out)
+    assert "is not a folder" in refused(capsys, tmp_path / "none", out)
     assert "is given twice" in refused(capsys, run, run, out)
     assert "is given twice" in refused(capsys, tmp_path, run, out)
     assert "--reference=vdm is not among diffenc" in refused(capsys, run, "--reference=vdm", out)
@@ -55,7 +55,7 @@ def test_configurations_of_other_things(tmp_path, capsys, run, section):
     others = {key: {} if isinstance(value, dict) else [1] for key, value in config[section].items()}
     (run / "config.json").write_text(json.dumps(config | {section: others}))
     error = refused(capsys, run, f"--out={tmp_path / 'page.html'}")
-    assert f"{run}/config.json is no configuration of this program: " in error
+    assert f"{run}/config.json is not a configuration of this program: " in error
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,9 @@ def test_configurations_of_other_things(tmp_path, capsys, run, section):
         {"standard_error": {"noise": "x", "images": None, "total": None}},
         {"standard_error": {"noise": 0.1}},
         {"standard_error": [1]},
+        {"standard_error": None},
+        {"seconds": "x"},
+        {"params": None},
         {"standard_error": {"noise": 0.1, "images": 0.1, "total": 0.1, "terms": {"latent": 3}}},
     ],
 )
@@ -72,32 +75,23 @@ def test_records_of_other_things_are_noted(run, changes):
     change_record(run, **changes)
     (only,) = collect([run]).runs
     assert not only.records
-    assert "test-1500-continuous.json holds something else" in only.notes[0]
-
-
-def test_a_record_without_errors_is_shown(run, tmp_path):
-    change_record(run, standard_error=None)
-    path = run / "eval" / "test-1500-continuous.json"
-    total = json.loads(path.read_text())["bpd"]["total"]
-    page = made_up.write_page(tmp_path / "page.html", run)
-    assert page.tables["Bits/dim ± noise ± images"][1][1] == f"{total:.4f}"
-    assert f"diffenc\n{total:.4f} bits/dim" in page.text
+    assert "lacks an entry of a record, or holds another value" in only.notes[0]
 
 
 def test_runs_on_other_images_are_refused(tmp_path, capsys, run):
     other = runs.write(tmp_path / "others", "vdm", 0, bits=runs.values("vdm", 0)[:, :30])
-    assert "they are of different images" in refused(capsys, run, other, f"--out={tmp_path / 'page.html'}")
+    assert "they have different images" in refused(capsys, run, other, f"--out={tmp_path / 'page.html'}")
 
 
 def change_record(place, **changes):
-    path = place / "eval" / "test-1500-continuous.json"
+    path = runs.record_file(place)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     """The page has all the rest."""
-    made_up.write_studies(run, "diffenc")
-    record = run / "eval" / "test-1500-continuous.json"
+    made_up.write_studies(run)
+    record = runs.record_file(run)
     values = record.with_suffix(".npz")
     values.write_bytes(values.read_bytes()[:100])
     (run / "eval" / "test-1500-ode.json").write_text('{"step": 1500')
@@ -111,17 +105,21 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     (run / "depth_study" / "test-1500.csv").write_text("depth\n")
     page = made_up.write_page(tmp_path / "page.html", run)
     noted = capsys.readouterr().err
-    for name in ("1500-continuous.npz cannot be read", "ode.json is no JSON", "other.json", "3 of 36 lines"):
+    for name in (f"{values.name} cannot be read", "ode.json is not JSON", "other.json", "3 of 36 lines"):
         assert name in noted
         assert name in page.text
-    for name in ("seed0.png is no picture", "x_t.png is no picture", "-off.json cannot be read as bounds"):
+    for name in (
+        "seed0.png is not a readable picture",
+        "x_t.png is not a readable picture",
+        "-off.json cannot be read as bounds",
+    ):
         assert name in page.text
     for name in ("loss_by_time/test-1500.csv", "depth_study/test"):
         assert name in page.text
     total = json.loads(record.read_text())["bpd"]["total"]
     assert page.tables["Bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"
     assert "left out of comparisons" in page.text
-    assert len(page.all("img")) == 1 + 1 + 2  # bits/dim by step; samples drawn anew; the encoder's other figures
+    assert any("drawn again from each" in image["alt"] for image in page.all("img"))  # the intact pictures
 
 
 @pytest.mark.parametrize("text", ["{", '{"device": "1 x cpu"}', '{"device": 3, "flops_per_step": "x"}'])
@@ -129,7 +127,7 @@ def test_costs_that_cannot_be_read_are_none(run, text):
     (run / "costs").mkdir()
     (run / "costs" / "diffenc.json").write_text(text)
     collection = collect([run])
-    blocks = seeds.costs(collection, seeds.of(collection, None, 0.01)).blocks
+    blocks = costs_section(collection, find_over_seeds(collection, None, 0.01)).blocks
     (code,) = (block.text for block in blocks if isinstance(block, Code))
     assert code.endswith(f"--json={run}/costs/diffenc.json")
 
@@ -149,12 +147,14 @@ def test_hostile_names_are_text(tmp_path, run):
     assert page.tables["Made with"][2] == [HOSTILE, HOSTILE]
 
 
-def test_a_configurations_name_is_no_path_to_a_program(tmp_path, run, monkeypatch):
-    """configs/NAME.py is loaded, as every command does; a workdir cannot name another file."""
+@pytest.mark.parametrize("name", ["../evil", "evil", "evil.py"])
+def test_a_configurations_name_is_no_path_to_a_program(tmp_path, run, monkeypatch, name):
+    """Only installed configurations are loaded; a workdir cannot name another file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "evil.py").write_text("raise SystemExit('was run')")
     (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"name": "../evil"}))
+    (run / "config.json").write_text(json.dumps(config | {"name": name}))
     page = made_up.write_page(tmp_path / "page.html", run)
-    assert "is not at hand here" in page.text
+    assert "is not installed here" in page.text

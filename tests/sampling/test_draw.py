@@ -1,43 +1,39 @@
-"""Images by (seed, number) alone; what is seen of them on the way; images drawn anew from amid the path."""
+"""Images as functions of (seed, number); frames of their path; reconstructions from amid the path."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.flow import MAX_STEPS, Solver, flow_of
 from diffenc_jax.diffusion.gaussian import alpha, sigma
 from diffenc_jax.diffusion.likelihood import DIVERGENCES, ode_likelihood
-from diffenc_jax.diffusion.samplers import ancestral
-from diffenc_jax.diffusion.steps import reverse, still
-from diffenc_jax.errors import InputError, RunError
-from diffenc_jax.model import ImageSpec, LossConfig, build
+from diffenc_jax.diffusion.steps import reverse
 from diffenc_jax.sampling import samplers
-from diffenc_jax.sampling.samplers import make_sampler
-from diffenc_jax.streams import gaussian, stream
-from diffenc_jax.train import sharding
+from diffenc_jax.sampling.samplers import make_sampler, needs_training_images
 from tests import tiny
-from tests.estimators import gaussian as exact
-from tests.sampling import subject as subjects
+from tests.evaluation import gaussian as exact
+from tests.evaluation.subject import experiment as experiment_of
+from tests.sampling import subject
 
 SHAPE = (4, 4, 1)
 DEPTH = 3
 
 
-@pytest.fixture(scope="module")
-def subject():
-    return subjects.subject()
-
-
 @pytest.fixture
-def drawer(subject, monkeypatch):
-    """Three steps, in a part of one and another of two."""
+def drawer(monkeypatch):
+    """Three steps, in one part of one step and another of two."""
     monkeypatch.setattr(samplers, "PARTS", 2)
     return subject.drawer(sample__depth=DEPTH)
 
 
 def draw(drawer, first, count):
-    """The images, having made sure that the parts that are told of make up a whole."""
+    """The images; checks that the shares passed to `on_part` add up to 1."""
     parts = []
     images = drawer.images(first, count, parts.append)
     assert sum(parts) == pytest.approx(1.0)
@@ -45,16 +41,16 @@ def draw(drawer, first, count):
 
 
 def noise(name, number, place):
-    """What the image of this number draws."""
+    """The noise of the image of this number."""
     return gaussian(jax.random.fold_in(jax.random.fold_in(stream(0, name), number), place), SHAPE)
 
 
 @pytest.fixture(scope="module")
-def by_hand(subject):
-    """(stream, z, step to begin with) -> pixels of the images 0 .. 3, in one loop over the steps."""
-    model, params = subject
-    steps = model.steps(params, LossConfig(DEPTH, "linear", 1.0, "uniform"))
-    run = jax.jit(lambda z, eps, first: ancestral(model.predict_v(params), still, steps, z, lambda k: eps[k], first))
+def by_hand():
+    """(stream, z, first step) -> pixels of the images 0 .. 3, in one loop over the steps."""
+    model, params = subject.experiment().model, subject.parameters()
+    steps = model.steps(params, LossConfig(DEPTH))
+    run = jax.jit(lambda z, eps, first: ancestral(model.bind(params), steps, z, lambda k: eps[k], first))
 
     def pixels(name, z, first):
         eps = jnp.stack([jnp.stack([noise(name, i, 2 + k) for i in range(4)]) for k in range(DEPTH)])
@@ -63,25 +59,25 @@ def by_hand(subject):
     return pixels
 
 
-def test_an_image_is_its_number_whatever_it_is_drawn_with(drawer, by_hand):
+def test_an_image_depends_on_its_number_only(drawer, by_hand):
     """One loop over all steps, twelve at a time and four."""
     together = draw(drawer, 0, 12)
     z_1 = jnp.stack([noise("sample", i, 0) for i in range(4)])
     np.testing.assert_array_equal(together[:4], by_hand("sample", z_1, 0))
-    apart = np.concatenate([draw(drawer, first, 4) for first in (0, 4, 8)])
-    np.testing.assert_array_equal(apart, together)
+    separate = np.concatenate([draw(drawer, first, 4) for first in (0, 4, 8)])
+    np.testing.assert_array_equal(separate, together)
     assert len({image.tobytes() for image in together}) == 12
 
 
 def values(in_bins):
-    """From the axis on which pixel k stands at k."""
+    """x from the axis on which pixel k has the value k."""
     return jnp.asarray(2 * (in_bins + 0.5) / tiny.LEVELS - 1)
 
 
-def test_what_is_seen_on_the_way(subject, drawer):
+def test_frames_of_the_path(drawer):
     frames = drawer.path(4, lambda share: None)
     gammas = [frame.gamma for frame in frames]
-    low, high = subject.model.time_range
+    low, high = subject.experiment().model.gamma_range
     assert gammas == pytest.approx([high, low + (high - low) * 2 / 3, low], rel=1e-5)
     # The first is noise, and the last the images.
     z_1 = jnp.stack([noise("sample", i, 0) for i in range(4)])
@@ -90,18 +86,18 @@ def test_what_is_seen_on_the_way(subject, drawer):
     np.testing.assert_array_equal(last, draw(drawer, 0, 4))
     # The first part is a step: its mean follows from x̂.
     gamma_s, gamma_t = (jnp.full(4, gamma, jnp.float32) for gamma in (gammas[1], gammas[0]))
-    mean, variance = reverse(z_1, values(frames[0].x_hat), gamma_s, gamma_t, still(gamma_s, gamma_t))
+    mean, variance = reverse(z_1, values(frames[0].x_hat), gamma_s, gamma_t, jnp.zeros(4))
     eps = jnp.stack([noise("sample", i, 2) for i in range(4)])
     z_s = mean + jnp.sqrt(variance)[:, None, None, None] * eps
     np.testing.assert_allclose(values(frames[1].z), z_s, rtol=1e-4, atol=1e-5)
 
 
-def test_images_drawn_anew(subject, drawer, by_hand):
-    """From the data's end they are themselves, from amid the path what the steps below make of them."""
+def test_reconstructions(drawer, by_hand):
+    """From the data end they are the originals, from amid the path the result of the remaining steps."""
     originals = tiny.images(4)
-    near, amid = (drawer.redrawn(originals, t, lambda share: None) for t in (1e-3, 0.6))
+    near, amid = (drawer.reconstruct(originals, t, lambda share: None) for t in (1e-3, 0.6))
     np.testing.assert_array_equal(near.images, originals)
-    low, high = subject.model.time_range
+    low, high = subject.experiment().model.gamma_range
     assert (near.gamma, amid.gamma) == pytest.approx((low, low + (high - low) * 2 / 3), rel=1e-5)
     eps = jnp.stack([noise("reconstruct", i, 0) for i in range(4)])
     gamma = jnp.float32(amid.gamma)
@@ -109,8 +105,8 @@ def test_images_drawn_anew(subject, drawer, by_hand):
     np.testing.assert_array_equal(amid.images, by_hand("reconstruct", z, 1))
 
 
-def test_a_draw_of_the_pixels_is_near_the_most_probable_ones(subject):
-    """At 0.166 of a bin: a pixel differs by one at most, and where it does it was a near thing."""
+def test_drawn_pixels_are_near_the_most_probable_ones():
+    """At a noise of 0.166 of a bin, a pixel differs by one at most."""
     drawn, mode = (draw(subject.drawer(sample__output=output), 0, 12) for output in ("softmax", "argmax"))
     differs = np.abs(drawn.astype(int) - mode)
     assert 0 < differs.mean() < 0.2
@@ -118,49 +114,57 @@ def test_a_draw_of_the_pixels_is_near_the_most_probable_ones(subject):
 
 
 def test_the_flow_of_gaussian_pixels():
-    """z_0 is z_1 times the quotient of the marginals' deviations."""
-    config = tiny.config("vdm", data__levels=exact.LEVELS, sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
-    model = exact.gaussian_model(config)
-    sampler = make_sampler(model, config, subjects.DATA, sharding.make_mesh())
+    """z_0 is z_1 times the quotient of the marginals' standard deviations."""
+    changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
+    sampler = make_sampler(changed)
     z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *exact.SHAPE)), jnp.float32)
     ((z_0, share),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), None, z_1)
-    deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in model.ends(exact.PARAMS)]
+    endpoints = changed.model.bind(exact.PARAMS).endpoints
+    deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in endpoints]
     np.testing.assert_allclose(z_0, z_1 * deviations[0] / deviations[1], rtol=1e-3)
     assert share == 1.0
 
 
 @pytest.mark.slow
-def test_the_likelihood_takes_a_sample_of_the_flow_back_to_its_noise(subject):
-    model, params = subject
-    config = tiny.config("vdm", sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
-    sampler = make_sampler(model, config, subjects.DATA, sharding.make_mesh())
+def test_the_likelihood_takes_a_sample_of_the_flow_back_to_its_noise():
+    changed, params = subject.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5), subject.parameters()
     z_1 = jnp.stack([noise("sample", i, 0) for i in range(2)])
-    ((z_0, _),) = sampler.walk(params, None, None, z_1)
-    up = jax.jit(
-        lambda z: ode_likelihood(
-            model.flow(params), z, model.ends(params), jnp.ones_like(z), DIVERGENCES["hutchinson"], 1e-5, 1e-5
-        )
-    )
+    ((z_0, _),) = make_sampler(changed).walk(params, None, None, z_1)
+
+    @jax.jit
+    def up(z):
+        process = changed.model.bind(params)
+        probe, divergence = jnp.ones_like(z), DIVERGENCES["hutchinson"]
+        return ode_likelihood(flow_of(process), z, process.endpoints, probe, divergence, Solver(1e-5, 1e-5))
+
     expected = 0.5 * (jnp.square(z_1).sum((1, 2, 3)) + 16 * np.log(2 * np.pi))
     np.testing.assert_allclose(up(z_0).prior, expected, rtol=2e-3)
     assert float(jnp.abs(z_0 - z_1).max()) > 0.1
 
 
-def test_who_is_given_up_on_ends_the_run(subject, monkeypatch):
-    sampler = make_sampler(
-        subject.model, tiny.config("vdm", sample__sampler="flow"), subjects.DATA, sharding.make_mesh()
-    )
-    monkeypatch.setattr(sampler, "_carry", lambda params, z_1: (z_1, jnp.int32(3)))
-    with pytest.raises(RunError, match=rf"gave up on 3 images after {samplers.MAX_STEPS} steps; give larger ode.rtol"):
-        list(sampler.walk(subject.params, None, None, jnp.zeros((4, *SHAPE))))
+def test_a_solver_that_gives_up_ends_the_run():
+    """No number of steps reaches the end from a z that is not finite."""
+    sampler = make_sampler(exact.experiment(sample__sampler="flow"))
+    z_1 = jnp.zeros((4, *exact.SHAPE)).at[:3].set(jnp.inf)
+    with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
+        list(sampler.walk(exact.PARAMS, None, None, z_1))
 
 
-def test_an_arm_without_a_flow_is_refused():
-    for head in (False, True):
-        config = tiny.config("diffenc", model__derivative_head=head, sample__sampler="flow")
-        model = build(config, ImageSpec(SHAPE, tiny.LEVELS))
-        if head:
-            assert make_sampler(model, config, subjects.DATA, sharding.make_mesh()).name == "flow-rtol0.0001-atol0.0001"
-            continue
-        with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
-            make_sampler(model, config, subjects.DATA, sharding.make_mesh())
+def test_a_model_without_a_flow_is_refused():
+    changes = {"sample__sampler": "flow", "model__derivative_head": True}
+    assert make_sampler(experiment_of("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
+        make_sampler(experiment_of("diffenc", **changes | {"model__derivative_head": False}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, False),
+        ({"loss__depth": 3, "loss__variance_ratio": "optimal"}, True),
+        ({"loss__depth": 3, "loss__times": "optimal"}, True),
+        ({"loss__depth": 3, "loss__times": "optimal", "sample__sampler": "flow"}, False),
+    ],
+)
+def test_training_images_are_needed_for_fits_only(changes, needed):
+    assert needs_training_images(tiny.config("vdm", **changes)) == needed

@@ -1,4 +1,4 @@
-"""Image i on one device and on eight, with sharded parameters, in batches of any size: the same image."""
+"""Image i is the same on one device and on eight, with sharded parameters, in batches of any size."""
 
 import subprocess
 import sys
@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 DRAWINGS = ["ancestral-12-12", "ancestral-12-4", "ancestral-5-12", "flow-12-12"]  # sampler, images, batch size
-ROOT = Path(__file__).parent.parent.parent
-pytestmark = pytest.mark.slow  # two processes, each of which compiles for a minute
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow  # two processes, each compiles for a minute
 
 
 def drawn(folder):
-    """The images of all drawings in `folder`, by their names."""
+    """The images of all drawings in `folder`, by name."""
     return {name.parent.parent.name: np.load(name)["images"] for name in folder.rglob("*.npz")}
 
 

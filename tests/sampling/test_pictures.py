@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.sampling import film, reconstructions
-from diffenc_jax.sampling.draw import Frame, Redrawn
-from diffenc_jax.sampling.pictures import grid, write
+from diffenc_jax.sampling.draw import Frame, Reconstruction
+from diffenc_jax.sampling.pictures import grid, write_picture
 from tests import tiny
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 def test_grid_shows_every_image(tmp_path, channels, mode):
     images = np.random.RandomState(0).randint(0, 17, (5, 4, 4, channels)).astype(np.uint8)
-    write(images, 17, tmp_path / "grid.png")
+    write_picture(images, 17, tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.mode == mode
         pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)
@@ -39,13 +39,13 @@ def test_other_channels_stand_side_by_side():
 
 def test_points_of_two_dimensions_are_plotted(tmp_path):
     points = np.random.RandomState(0).randint(0, 256, (50, 1, 1, 2)).astype(np.uint8)
-    write(points, 256, tmp_path / "points.png")
+    write_picture(points, 256, tmp_path / "points.png")
     with Image.open(tmp_path / "points.png") as picture:
         assert len(set(picture.convert("RGB").getdata())) > 10
 
 
 def test_more_images_than_a_picture_shows(tmp_path):
-    write(np.zeros((101, 4, 4, 1), np.uint8), 17, tmp_path / "grid.png")
+    write_picture(np.zeros((101, 4, 4, 1), np.uint8), 17, tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.width == picture.height == 49 * math.ceil(480 / 49)  # ten by ten
 
@@ -54,7 +54,7 @@ def test_more_images_than_a_picture_shows(tmp_path):
 def test_a_film_shows_every_frame_and_the_last_one_longer(tmp_path, shape):
     rng = np.random.RandomState(0)
     frames = [Frame(gamma, *rng.uniform(0, 16, (2, 4, *shape))) for gamma in (5.0, 1.0, -7.9)]
-    film.write(frames, 17, tmp_path / "path.gif")
+    film.write_film(frames, 17, tmp_path / "path.gif")
     with Image.open(tmp_path / "path.gif") as gif:
         assert gif.n_frames == 3
         durations, pictures = [], []
@@ -76,9 +76,9 @@ def test_a_film_shows_every_frame_and_the_last_one_longer(tmp_path, shape):
             np.testing.assert_allclose(small[5:, 5:], expected, atol=8 if shape[-1] == 3 else 0.5)  # 256 colours
 
 
-def test_rows_of_images_drawn_anew(tmp_path):
+def test_rows_of_reconstructions(tmp_path):
     originals, others = tiny.images(12), tiny.images(12, seed=1)
-    reconstructions.write(originals, [Redrawn(0.5, -1.0, others)], 17, tmp_path / "rows.png")
+    reconstructions.write_reconstructions(originals, [Reconstruction(0.5, -1.0, others)], 17, tmp_path / "rows.png")
     picture = np.asarray(Image.open(tmp_path / "rows.png").convert("L"), int)
     factor = math.ceil(720 / (12 * 5 - 1))
     for row, images in enumerate((originals, others)):
@@ -89,8 +89,8 @@ def test_rows_of_images_drawn_anew(tmp_path):
     assert (picture[:, : reconstructions.CAPTION] < 128).any()
 
 
-def test_points_drawn_anew(tmp_path):
+def test_reconstructed_points(tmp_path):
     points = np.random.RandomState(0).randint(0, 256, (50, 1, 1, 2)).astype(np.uint8)
-    reconstructions.write(points, [Redrawn(0.5, -1.0, points)], 256, tmp_path / "points.png")
+    reconstructions.write_reconstructions(points, [Reconstruction(0.5, -1.0, points)], 256, tmp_path / "points.png")
     with Image.open(tmp_path / "points.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 100

@@ -1,4 +1,4 @@
-"""A batch in parts against the whole batch at once."""
+"""A step that accumulates its gradient in parts against a step on the whole batch."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.step import init_and_step
+from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
@@ -17,11 +17,11 @@ def stepped(parts, scan):
     config = tiny.config(
         "vdm", model__score__dropout=0.0, model__scan=scan, train__accumulate=parts, train__ends_every=2
     )
-    init, step = init_and_step(build(config, SPEC), config, devices=2)
-    return jax.jit(step)(jax.jit(init)(), jnp.asarray(tiny.images(8)))
+    step = StepFunction(build(config, SPEC), config, num_devices=2)
+    return jax.jit(step)(jax.jit(step.init)(), jnp.asarray(tiny.images(8)))
 
 
-def test_parts_make_the_step_of_the_whole():
+def test_parts_make_the_step_of_the_whole_batch():
     (whole, report), (parts, other) = stepped(1, False), stepped(4, True)
     for name, value in report.meter.scalars().items():
         assert other.meter.scalars()[name] == pytest.approx(value, rel=1e-5), name

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tests.train.running import save_images
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # each process compiles for a minute
 
 
@@ -48,7 +49,7 @@ def home(tmp_path_factory):
 
     def home():
         folder = tmp_path_factory.mktemp("mesh")
-        np.savez(folder / "images.npz", train=tiny.images(20), test=tiny.images(13, seed=1))
+        save_images(folder)
         return folder
 
     return home
@@ -56,7 +57,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(home):
-    """What a single device comes to."""
+    """The result of a single device."""
     folder = home()
     run(folder, devices=1, fsdp=1)
     return result(folder)

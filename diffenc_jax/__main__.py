@@ -1,0 +1,145 @@
+"""The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
+
+A command is a module of `diffenc_jax.commands` and an entry of `COMMANDS`. The module has
+  a docstring: what the command does and writes; the text of its --help,
+  EXAMPLE: a command line,
+  add_arguments(parser): its arguments,
+  run(arguments) -> exit code, None for 0,
+  ON_INTERRUPT, optional: what is kept after Ctrl-C, for the last line on standard error.
+
+Exit codes: 0 success, 1 a failed run, 2 bad input, 128 + n after signal n.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+import diffenc_jax
+from diffenc_jax.commands.arguments import make_parser, parse
+from diffenc_jax.core.errors import InputError, Interrupted, RunError
+
+
+class Command(NamedTuple):
+    """Entry of the table of commands.
+
+    Attributes:
+      module: its name in `diffenc_jax.commands`.
+      summary: one line for the list of commands.
+      computes: whether this process trains or evaluates networks, and so takes its memory in huge pages.
+    """
+
+    module: str
+    summary: str
+    computes: bool = False
+
+
+COMMANDS = {
+    "train": Command("train", "train a model, evaluate it and draw samples", computes=True),
+    "eval": Command("evaluate", "evaluate checkpoints of a trained run", computes=True),
+    "sample": Command("sample", "draw samples from a trained run", computes=True),
+    "compare": Command("compare", "evaluations side by side, with errors of their differences"),
+    "depth-study": Command("depth_study", "bits/dim by number of steps, and the best steps", computes=True),
+    "loss-by-time": Command("loss_by_time", "the diffusion loss by noise level", computes=True),
+    "encoder-study": Command("encoder_study", "what a trained encoder does, and the bound without it", computes=True),
+    "sample-quality": Command("sample_quality", "statistics of samples beside those of real images"),
+    "significance": Command("significance", "arms by seeds: trains them and tests their differences"),
+    "report": Command("report", "runs as one page of HTML"),
+    "costs": Command("costs", "parameters, FLOPs, memory and time of a training step", computes=True),
+    "compile-check": Command("compile_check", "memory and work of a training step on a TPU slice, without a TPU"),
+    "import-checkpoint": Command("import_checkpoint", "turn a published checkpoint into a workdir"),
+    "parity": Command("parity", "compare this code with arrays of the published code"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `diffenc` with the arguments `argv`, by default those of this process; returns the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    match words[:1]:
+        case [] | ["--help"] | ["-h"]:
+            print(_listing())
+            return 0
+        case ["--version"]:
+            print(f"diffenc_jax {diffenc_jax.__version__}")
+            return 0
+        case [name] if name not in COMMANDS:
+            return _fail(f"unknown command {name!r}; known: {', '.join(COMMANDS)}", 2)
+    name, *rest = words
+    module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    return execute(module, f"diffenc {name}", rest, huge_pages=argv is None and COMMANDS[name].computes)
+
+
+def execute(command: ModuleType, prog: str, argv: Sequence[str], huge_pages: bool = False) -> int:
+    """Run one command; returns its exit code.
+
+    Args:
+      command: module of the command.
+      prog: how the user calls it.
+      argv: its arguments.
+      huge_pages: restart this process with huge pages where that makes computing faster, see `core.process`.
+    """
+    try:
+        arguments = parse(make_parser(command, prog), argv)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except SystemExit:  # --help
+        return 0
+    if huge_pages:
+        from diffenc_jax.core import process
+
+        process.prepare()
+    _silence_libraries()
+    try:
+        return command.run(arguments) or 0
+    except InputError as error:
+        return _fail(str(error), 2)
+    except RunError as error:
+        return _fail(str(error), 1)
+    except OSError as error:  # such as a full disk
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", 1)
+    except RuntimeError as error:
+        from diffenc_jax.parallel import hosts
+
+        hosts.end_if_alone(error)
+        raise
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print("; ".join(["interrupted", *filter(None, [getattr(command, "ON_INTERRUPT", "")])]), file=sys.stderr)
+        return 128 + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
+
+
+def _listing() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = (f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items())
+    return "\n".join(
+        [
+            "usage: diffenc COMMAND [arguments]",
+            "",
+            "Likelihood training of diffusion models. Commands:",
+            *lines,
+            "",
+            "`diffenc COMMAND --help` explains a command, `diffenc --version` prints the version.",
+        ]
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _silence_libraries() -> None:
+    """Silence the logs of TensorFlow and absl; whatever matters to the user is printed by the commands."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    from absl import logging
+
+    logging.set_verbosity(logging.FATAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

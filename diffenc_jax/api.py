@@ -1,0 +1,227 @@
+"""The public API: runs as objects, for notebooks and scripts. The commands use it too."""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from diffenc_jax.config import Config, load_config
+from diffenc_jax.core.streams import stream
+from diffenc_jax.data.images import LocalPart
+from diffenc_jax.diffusion import losses
+from diffenc_jax.evaluation import estimators
+from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.model import Model, Params
+from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.trained import Trained, open_trained
+from diffenc_jax.runs.workdir import default_workdir, stored_config
+from diffenc_jax.sampling import samplers
+from diffenc_jax.sampling.sampling import Sampling
+from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.step import Program
+
+Metrics = dict[str, float]
+Record = dict[str, Any]
+
+
+class Run:
+    """A configuration with its data, its devices and its model, and the verbs of training and evaluation.
+
+    Example:
+      run = Run("digits:diffenc", {"train.batch_size": 64})
+      state = run.init()
+      state, metrics = run.step(state, run.batch(0))
+      record = run.evaluate(state, passes=2)
+
+    Attributes:
+      experiment: the configuration, the data set, the devices and the model.
+    """
+
+    def __init__(self, config: str | Config, changes: Mapping[str, Any] | None = None):
+        """Load the data and build the model; nothing is compiled.
+
+        Raises InputError if the configuration is unknown or makes no sense, or its data cannot be loaded.
+
+        Args:
+          config: name or path of a configuration with its arm, such as "digits:vdm", or the configuration itself.
+          changes: other values by key, such as {"train.batch_size": 64}.
+        """
+        config = load_config(config) if isinstance(config, str) else config
+        self.experiment = Experiment.load(config.replace(changes or {}))
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.experiment.config
+
+    @property
+    def model(self) -> Model:
+        """The model; `run.model.bind(params)` is its `Process`."""
+        return self.experiment.model
+
+    @property
+    def train(self) -> np.ndarray | LocalPart:
+        """Training images, uint8 [N, H, W, C]."""
+        return self.experiment.dataset.splits["train"]
+
+    @property
+    def test(self) -> np.ndarray | LocalPart:
+        """Images of the split to evaluate on (`eval.split`), uint8 [N, H, W, C]."""
+        return self.experiment.dataset.splits[self.config.eval.split]
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """The evaluator that `config.eval` describes."""
+        return Evaluator(self.experiment)
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """The sampler that `config.sample` describes."""
+        return Sampling(self.experiment)
+
+    def init(self) -> TrainState:
+        """The state before the first step."""
+        return self._program.init()
+
+    def batch(self, step: int) -> jax.Array:
+        """Training images of `step`, counted from 0: uint8 [B, H, W, C] on the devices."""
+        return self._batches(step)
+
+    def step(self, state: TrainState, pixels: jax.Array) -> tuple[TrainState, Metrics]:
+        """The next state, and bits/dim by term and the gradient's norm of this step; none if they are not finite.
+
+        The buffers of `state` are reused, so that it cannot be used again.
+        """
+        state, report = self._compiled_step(state, pixels)
+        return state, report.meter.scalars()
+
+    def terms(self, params: Params, pixels: np.ndarray | jax.Array, seed: int = 0) -> losses.Terms:
+        """One unbiased estimate of the bound by term, nats per image [B].
+
+        Args:
+          params: parameters, such as `state.ema`.
+          pixels: images, uint8 [B, H, W, C].
+          seed: seed of times and noise.
+        """
+        return self._terms(params, pixels, stream(seed, "terms"))
+
+    def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:
+        """The record of an evaluation on all images of `eval.split`; nothing is written.
+
+        Raises InputError if the evaluation does not suit the model or the data.
+
+        Args:
+          state: a state, whose averaged parameters are evaluated, or parameters; None for those of an opened run.
+          changes: other values of `config.eval`, such as passes=2.
+        """
+        evaluator = Evaluator(self._changed("eval", changes)) if changes else self.evaluator
+        return evaluator.evaluate(*self._params_and_step(state))
+
+    def sample(self, state: TrainState | Params | None = None, num: int = 16, **changes: Any) -> np.ndarray:
+        """Images drawn from the model, uint8 [num, H, W, C].
+
+        Raises InputError if the sampler does not suit the model.
+
+        Args:
+          state: as for `evaluate`.
+          num: number of images.
+          changes: other values of `config.sample`, such as depth=100 or seed=1.
+        """
+        params, _ = self._params_and_step(state)
+        sampling = Sampling(self._changed("sample", changes)) if changes else self.sampling
+        return sampling.images(params, num)
+
+    def fit(self, workdir: str | Path | None = None, console: Console | None = None) -> tuple[TrainState, Record]:
+        """Train to the last step in `workdir`, by default runs/NAME-ARM-seed<seed>, and evaluate.
+
+        A run that the workdir holds is resumed. Returns the last state and the record of its evaluation.
+
+        Raises:
+          InputError: the workdir belongs to another run.
+          RunError: the loss is not finite, or a checkpoint cannot be saved.
+          Interrupted: a signal arrived; the state is saved.
+        """
+        path = default_workdir(self.config) if workdir is None else Path(workdir)
+        return Trainer(self.experiment, path).run(console or Console())
+
+    def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
+        return getattr(state, "ema", state), int(getattr(state, "step", 0))
+
+    def _changed(self, section: str, changes: Mapping[str, Any]) -> Experiment:
+        config = self.config.replace({f"{section}.{name}": value for name, value in changes.items()})
+        return dataclasses.replace(self.experiment, config=config)
+
+    @cached_property
+    def _program(self) -> Program:
+        # Metrics are sums since the last log; with a log per step they are those of the step.
+        return Program(self.model, self.config.replace({"log.every_steps": 1}), self.experiment.mesh)
+
+    @cached_property
+    def _compiled_step(self) -> jax.stages.Compiled:
+        return self._program.compiled()
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(self.train, self.config, self.experiment.mesh)
+
+    @cached_property
+    def _terms(self) -> Any:
+        model = self.model
+
+        def terms(params, pixels, key):
+            steps = None if model.loss.depth is None else model.steps(params, model.loss)
+            return losses.bound(model.bind(params), pixels, key, steps)
+
+        return jax.jit(terms)
+
+
+class TrainedRun(Run):
+    """A run with a checkpoint of its workdir; `evaluate` and `sample` use its parameters by default.
+
+    Attributes:
+      experiment: the `Trained` experiment, with `workdir`, `step`, `steps` and `params`.
+    """
+
+    experiment: Trained
+
+    def __init__(self, trained: Trained):
+        self.experiment = trained
+
+    @property
+    def params(self) -> Params:
+        """Averaged parameters of the checkpoint."""
+        return self.experiment.params
+
+    def at(self, step: int) -> "TrainedRun":
+        """The run with another of its checkpoints, `experiment.steps`; raises RunError if it is damaged."""
+        return TrainedRun(self.experiment.at(step))
+
+    def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
+        return (self.params, self.experiment.step) if state is None else super()._params_and_step(state)
+
+
+def open(workdir: str | Path, changes: Mapping[str, Any] | None = None, config: Config | None = None) -> TrainedRun:
+    """The run in `workdir` with its newest intact checkpoint.
+
+    Training images are loaded only if the evaluation or the sampler fits something on them.
+
+    Args:
+      workdir: folder of the run.
+      changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
+      config: configuration to use instead of the stored one.
+
+    Raises:
+      InputError: there is no such run, or it was trained by another configuration.
+      RunError: all checkpoints are damaged.
+    """
+    workdir = Path(workdir)
+    config = (stored_config(workdir) if config is None else config).replace(changes or {})
+    fits = estimators.needs_training_images(config) or samplers.needs_training_images(config)
+    return TrainedRun(open_trained(workdir, config, needs_training_images=fits))

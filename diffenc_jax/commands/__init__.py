@@ -1,0 +1,1 @@
+"""One module per command: arguments in, calls of the packages below, an exit code out."""

@@ -1,0 +1,175 @@
+"""Arguments that several commands share, and the parser that reads them."""
+
+import argparse
+import inspect
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn
+
+from diffenc_jax.core.errors import InputError, require
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from diffenc_jax.config import Config
+
+OVERRIDE = "--config."
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser that raises InputError, one line, where argparse would print the usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help that states the default of every option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        stated = "%(default)" in text or action.default in (None, False, argparse.SUPPRESS)
+        return text if stated else f"{text} (default: %(default)s)"
+
+
+def make_parser(command: ModuleType, prog: str) -> Parser:
+    """Parser of a command's arguments; its help is the module's docstring, its options and its EXAMPLE."""
+    example = "\n".join(f"  {line}" for line in command.EXAMPLE.splitlines())
+    parser = Parser(
+        prog=prog,
+        description=inspect.cleandoc(command.__doc__),
+        epilog=f"example:\n{example}",
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    return parser
+
+
+def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments in `argv`; those of a parser with --config include `overrides`, a list of "key=value".
+
+    Raises:
+      InputError: an argument is unknown, missing or malformed.
+      SystemExit: the help was asked for, and is printed.
+    """
+    if parser.get_default("overrides") is None:
+        return parser.parse_args(argv)
+    rest, overrides = [], []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith(OVERRIDE):
+            rest.append(word)
+            continue
+        if "=" not in word:
+            value = next(words, "--")
+            require(not value.startswith("--"), f"{word} has no value; give {word}=VALUE")
+            word = f"{word}={value}"
+        overrides.append(word.removeprefix(OVERRIDE))
+    arguments = parser.parse_args(rest)
+    arguments.overrides = overrides
+    return arguments
+
+
+def positive(text: str) -> int:
+    """Argument type: a whole number above zero."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """Argument type: a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
+
+
+def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add --config, and --config.key=value for each key that is to differ from it."""
+    group = parser.add_argument_group("configuration", "--config.key=value changes a key, such as --config.seed=1")
+    group.add_argument(
+        "--config",
+        required=required,
+        metavar="NAME[:ARM]",
+        help="installed configuration, such as cifar10:vdm, or a file, such as configs/digits.py:vdm",
+    )
+    parser.set_defaults(overrides=[])
+
+
+def load_arguments_config(arguments: argparse.Namespace) -> "Config":
+    """The configuration that --config and its overrides describe; raises InputError if there is none."""
+    from diffenc_jax.config import load_config
+
+    return load_config(arguments.config, arguments.overrides)
+
+
+def add_workdir(parser: argparse.ArgumentParser) -> None:
+    """Add --workdir, the folder of a run."""
+    parser.add_argument("--workdir", metavar="DIR", help="folder of the run (default: runs/NAME-ARM-seed<seed>)")
+
+
+def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:
+    """The folder that --workdir names, or the default of `config`."""
+    from diffenc_jax.runs.workdir import default_workdir
+
+    return Path(arguments.workdir) if arguments.workdir else default_workdir(config)
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add --split, the split to evaluate on."""
+    parser.add_argument("--split", help="split of the data set (default: eval.split of the run)")
+
+
+def writable_file(flag: str, name: str | None) -> Path | None:
+    """The file `name` that --`flag` gives, its folder created; None without a name.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    if name is None:
+        return None
+    path = Path(name)
+    require(not path.is_dir(), f"--{flag}={name} is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"--{flag}={name} cannot be written: {error.strerror}; name another file") from error
+    return path
+
+
+@contextmanager
+def watched(console: "Console", text: str, total: float) -> Iterator[Callable[[float], None]]:
+    """Progress bar on a terminal, and a check for signals after each part of the work.
+
+    Args:
+      console: where the bar is drawn.
+      text: what is being done.
+      total: the sum of all parts.
+
+    Yields:
+      `on_part(part=1)`: advances the bar by `part`; raises Interrupted if a signal came.
+    """
+    from rich.progress import Progress
+
+    from diffenc_jax.parallel.shutdown import shutdown_of_run
+
+    with (
+        shutdown_of_run() as shutdown,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(text, total=total)
+
+        def on_part(part: float = 1) -> None:
+            progress.advance(task, part)
+            shutdown.check()
+
+        yield on_part

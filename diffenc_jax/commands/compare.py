@@ -1,0 +1,44 @@
+"""Compare evaluations of the same images, with standard errors of their differences.
+
+Reads records of evaluations and their values per image (.npz), and prints one row per record, in increasing bits/dim:
+its standard errors from the noise and from the images, its difference to the best, paired by image, and a 95 %
+interval of that difference. Records of other images, or of the same images in another order, are refused, and so are
+records of different estimators unless --across-estimators is given.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+EXAMPLE = "diffenc compare runs/digits-*/eval/test-1500-*.json"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="record of an evaluation: eval/*.json")
+    parser.add_argument("--across-estimators", action="store_true", help="compare records of different estimators")
+    parser.add_argument("--json", metavar="FILE", help="file for the table, unrounded")
+
+
+def run(arguments: Namespace) -> None:
+    from diffenc_jax.commands.arguments import writable_file
+    from diffenc_jax.core.errors import require
+    from diffenc_jax.display.terminal import print_table
+    from diffenc_jax.runs.files import write_json
+    from diffenc_jax.runs.records import read_evaluation
+    from diffenc_jax.studies.compare.measure import check_comparable, compare
+    from diffenc_jax.studies.compare.table import comparison_json, comparison_table, notes
+
+    places = [path.resolve() for path in arguments.records]
+    for path, place in zip(arguments.records, places, strict=True):
+        require(places.count(place) == 1, f"{path} is given twice; give every record once")
+    output = writable_file("json", arguments.json)
+    require(
+        output is None or output.resolve() not in places,
+        f"--json={output} would replace a record; name another file",
+    )
+    evaluations = [read_evaluation(path) for path in arguments.records]
+    check_comparable(evaluations, arguments.across_estimators)
+    rows = compare(evaluations)
+    if output is not None:
+        write_json(output, comparison_json(rows))
+    print_table(comparison_table(rows, with_files=True)._replace(caption=""))
+    print("\n".join(notes(rows)))

@@ -1,0 +1,40 @@
+"""Compile a training step for a TPU slice, on a machine without a TPU, and print what it needs.
+
+Compiles the step of a configuration with the real TPU compiler, for one or several hosts, and prints the memory per
+chip and whether it suffices, FLOPs and bytes per chip and step, the time that each takes at the chip's published peak,
+and the time to compile. Needs pip install 'diffenc_jax[tpu]'; no images are needed. Exits with 1 if a chip's memory
+does not suffice.
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive, writable_file
+
+EXAMPLE = "diffenc compile-check --config=cifar10:diffenc --topology=v5e:2x2 --quick"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--topology", required=True, help="slice to compile for: v5e:2x2, v5p:2x2x1, v6e:4x4, ...")
+    parser.add_argument("--batch", type=positive, help="short for --config.train.batch_size")
+    parser.add_argument("--quick", action="store_true", help="no search for the fastest kernels: compiles much faster")
+    parser.add_argument("--json", metavar="FILE", help="file for the numbers, unrounded")
+
+
+def run(arguments: Namespace) -> int:
+    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; a TPU of this machine is left to others
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot load programs for absent devices
+    from diffenc_jax.runs.files import write_json
+    from diffenc_jax.studies.compile_check.measure import measure_step
+    from diffenc_jax.studies.compile_check.table import step_lines
+
+    config = load_arguments_config(arguments)
+    if arguments.batch is not None:
+        config = config.replace({"train.batch_size": arguments.batch})
+    path = writable_file("json", arguments.json)
+    found = measure_step(config, arguments.topology, arguments.quick)
+    if path is not None:
+        write_json(path, found)
+    print(*step_lines(found), sep="\n")
+    return int(not found["fits"])

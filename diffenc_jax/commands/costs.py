@@ -1,0 +1,30 @@
+"""Measure the costs of a training step: parameters, FLOPs, memory and time.
+
+Compiles the training step of a configuration, times --steps of them on training images on all devices of this machine,
+and prints the costs. --json=FILE writes them unrounded.
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive, writable_file
+
+EXAMPLE = "diffenc costs --config=digits:vdm --config.train.batch_size=64"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--steps", type=positive, default=20, help="number of timed steps")
+    parser.add_argument("--json", metavar="FILE", help="file for the costs, unrounded")
+
+
+def run(arguments: Namespace) -> None:
+    from diffenc_jax.runs.files import write_json
+    from diffenc_jax.studies.costs.measure import measure_costs
+    from diffenc_jax.studies.costs.table import cost_lines
+
+    config = load_arguments_config(arguments)
+    path = writable_file("json", arguments.json)
+    costs = measure_costs(config, arguments.steps)
+    if path is not None:
+        write_json(path, costs)
+    print(*cost_lines(costs), sep="\n")

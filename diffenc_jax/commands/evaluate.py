@@ -1,0 +1,38 @@
+"""Evaluate checkpoints of a trained run.
+
+Estimates bits/dim of the averaged parameters on all images of `eval.split`, as the section `eval` of the configuration
+says. Each record is written to WORKDIR/eval, with the nats per image and term beside it.
+"""
+
+import argparse
+
+from diffenc_jax.commands.arguments import watched
+from diffenc_jax.commands.jobs import add_job_arguments, start_job
+from diffenc_jax.core.errors import require
+
+EXAMPLE = "diffenc eval --config=digits:diffenc --config.eval.passes=64"
+ON_INTERRUPT = "the same command continues from the passes that are saved"
+
+add_arguments = add_job_arguments
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from diffenc_jax import api
+    from diffenc_jax.display.numbers import format_record, format_terms
+
+    job = start_job(arguments)
+    trained = api.open(job.workdir, config=job.config)
+    evaluator, available = trained.evaluator, trained.experiment.steps
+    steps = job.config.eval.chosen_steps(available)
+    missing = sorted(set(steps) - set(available))
+    require(not missing, f"{job.workdir} has no checkpoint of the steps {missing}; it has {available}")
+    for step in steps:
+        params = trained.at(step).params
+        with watched(job.console, f"evaluating step {step}", evaluator.num_batches()) as on_batch:
+            record = evaluator.record(params, step, job.workdir, on_batch=on_batch)
+        job.print(f"step {step}: {record['dataset']['split']} {format_record(record)}")
+        for name, value in format_terms(record):
+            job.print(f"  {name} {value}")
+        for key, text in evaluator.estimator.diagnostic_formats.items():
+            if key in record:
+                job.print(f"  {text.format(record[key])}")

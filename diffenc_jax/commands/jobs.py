@@ -1,0 +1,121 @@
+"""Jobs that train, evaluate or sample a run: their arguments, the cluster that they join, and their output."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffenc_jax.commands.arguments import (
+    add_config,
+    add_workdir,
+    load_arguments_config,
+    positive,
+    watched,
+    workdir_of,
+)
+from diffenc_jax.core.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from diffenc_jax.config import Config
+    from diffenc_jax.sampling.sampling import Sampling
+
+# A process that is silent for this long counts as lost, and the other processes of its run end.
+LOST_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Job:
+    """The configuration and the workdir of a run, and the console of this process.
+
+    The console is quiet on all hosts but the first.
+    """
+
+    config: "Config"
+    workdir: Path
+    console: "Console"
+
+    def print(self, text: str) -> None:
+        """Print one line, unwrapped."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def write_samples(self, sampling: "Sampling", params: Any, step: int) -> dict[str, Path]:
+        """The files of samples by content; raises Interrupted after a signal, with all finished batches saved."""
+        with watched(self.console, f"sampling step {step}", sampling.num_parts()) as on_part:
+            return sampling.write(params, step, self.workdir, on_part)
+
+    def print_files(self, files: dict[str, Path]) -> None:
+        """Print one line per file."""
+        for name, path in files.items():
+            self.print(f"{name}: {path}")
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that train, eval and sample share."""
+    add_config(parser)
+    add_workdir(parser)
+    parser.add_argument(
+        "--compilation_cache",
+        metavar="DIR|none",
+        help="folder of compiled programs for later starts, or none (default: compilation_cache beside the workdir)",
+    )
+    group = parser.add_argument_group("several hosts")
+    group.add_argument("--distributed", action="store_true", help="join the other hosts of a TPU slice or SLURM job")
+    group.add_argument("--coordinator", type=_address, metavar="HOST:PORT", help="elsewhere: address of process 0")
+    group.add_argument("--processes", type=positive, metavar="N", help="number of processes")
+    group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
+
+
+def start_job(arguments: argparse.Namespace) -> Job:
+    """Load the configuration, join the cluster and set the compilation cache.
+
+    Raises:
+      InputError: the configuration is wrong, or there is no such cluster.
+    """
+    config = load_arguments_config(arguments)
+    workdir = workdir_of(arguments, config)
+    if arguments.distributed or arguments.coordinator:
+        _join_cluster(arguments)
+    _set_compilation_cache(arguments.compilation_cache, workdir)
+
+    from rich.console import Console
+
+    from diffenc_jax.parallel import hosts
+
+    return Job(config, workdir, Console(quiet=not hosts.is_first()))
+
+
+def _join_cluster(arguments: argparse.Namespace) -> None:
+    import jax
+
+    try:
+        jax.distributed.initialize(
+            arguments.coordinator,
+            arguments.processes,
+            arguments.process,
+            heartbeat_timeout_seconds=LOST_SECONDS,
+            shutdown_timeout_seconds=LOST_SECONDS,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            f"no cluster was found: {first_line(error)} Start the run with a script of launch/, or give --coordinator, "
+            "--processes and --process"
+        ) from error
+
+
+def _set_compilation_cache(folder: str | None, workdir: Path) -> None:
+    """Keep compiled programs in `folder`, unless JAX's own setting names another."""
+    import jax
+
+    if folder == "none" or jax.config.jax_compilation_cache_dir is not None:
+        return
+    path = Path(folder) if folder else workdir.parent / "compilation_cache"
+    jax.config.update("jax_compilation_cache_dir", str(path.absolute()))
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as localhost:8476")
+    return text

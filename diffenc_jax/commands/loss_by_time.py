@@ -1,0 +1,46 @@
+"""Measure the diffusion loss of trained runs by noise level, and the errors that it consists of.
+
+Evaluates every image of a split in each of --cells equal parts of t at infinite depth, with the EMA parameters of the
+newest checkpoint. Writes WORKDIR/loss_by_time/<split>-<step>.csv, one row per cell, and a figure beside it: the
+diffusion loss per unit of γ, whose area is the bound's diffusion term, and the squared errors of the velocity and of
+the encoder's drift. Several runs are evaluated under common noise and drawn into one figure,
+'<split>-<step>-compared.png' in the folder of the first.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from diffenc_jax.commands.arguments import add_split, positive, watched
+
+EXAMPLE = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
+ON_INTERRUPT = "finished tables are kept; the same command starts again"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("workdirs", type=Path, nargs="+", metavar="WORKDIR", help="folder of a trained run")
+    add_split(parser)
+    parser.add_argument("--cells", type=positive, default=50, help="number of equal parts of t")
+    parser.add_argument("--draws", type=positive, default=4, help="draws of time and noise per image and cell")
+
+
+def run(arguments: Namespace) -> None:
+    from diffenc_jax.display.terminal import make_console
+    from diffenc_jax.runs.files import save_figure
+    from diffenc_jax.studies.by_time import figure, measure, table
+    from diffenc_jax.studies.outputs import table_path, write_rows
+
+    runs = measure.open_runs(arguments.workdirs, arguments.split)
+    paths = [table_path(run, table.FOLDER) for run in runs]
+    console, curves = make_console(), {}
+    for run, path, name in zip(runs, paths, figure.shortest_names(runs), strict=True):
+        with watched(console, str(run.workdir), total=1.0) as on_part:
+            values = measure.measure_loss_by_time(run, arguments.cells, arguments.draws, on_part=on_part)
+        summary = table.summarize(values, run.model.spec.dims)
+        write_rows(path, summary.rows)
+        print(f"{run.workdir}: {summary.describe(measure.recorded_diffusion(run))}\ntable: {path}", flush=True)
+        curves[f"{name}: {summary.area:.3f} ± {summary.error:.3f} bits/dim"] = summary.rows
+    steps = ", ".join(str(step) for step in sorted({run.step for run in runs}))
+    title = f"{Path(runs[0].dataset.name).name} ({runs[0].config.eval.split}), step {steps}"
+    picture = paths[0].with_name(f"{paths[0].stem}{'' if len(runs) == 1 else '-compared'}.png")
+    save_figure(figure.draw_curves(curves, "area ± standard error", title), picture)
+    print(f"figure: {picture}")

@@ -1,0 +1,46 @@
+"""Write one page of HTML about runs.
+
+WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The page shows bits/dim by term with standard
+errors, differences and, if an arm has several seeds, their significance; curves; loss by time, depth study, samples and
+figures of the encoder, or the commands that make them; costs; the configuration compared with the published recipe;
+images, software and the commands that reproduce everything. The page contains its pictures and needs neither network
+nor scripts, so it can be sent, printed and archived. No model is built: it takes seconds wherever the workdirs are.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from diffenc_jax.commands.arguments import positive_number
+
+EXAMPLE = "diffenc report runs/digits-seeds --out=digits.html"
+ON_INTERRUPT = "nothing is written"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("places", type=Path, nargs="+", metavar="WORKDIR", help="workdir of a run, or root of a study")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="file for the page")
+    parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first)")
+    parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
+
+
+def run(arguments: Namespace) -> None:
+    from diffenc_jax.core.errors import InputError, require
+    from diffenc_jax.report.collect import collect
+    from diffenc_jax.report.html import render
+    from diffenc_jax.report.page import make_page
+    from diffenc_jax.runs.files import write_text
+
+    places, out = arguments.places, arguments.out
+    require(not out.is_dir(), f"--out={out} is a folder; name a file")
+    require(out.parent.is_dir(), f"--out={out} cannot be written: there is no folder {out.parent}")
+    collection = collect(places)
+    text = render(make_page(collection, places, out, arguments.reference, arguments.difference))
+    try:
+        write_text(out, text)
+    except OSError as error:
+        raise InputError(f"--out={out} cannot be written: {error.strerror}; name another file") from error
+    for note in collection.notes:
+        print(f"note: {note}", file=sys.stderr)
+    count = len(collection.runs)
+    print(f"{count} run{'s' * (count > 1)} in {out} ({len(text.encode()) / 1e6:.1f} MB)")

@@ -1,0 +1,25 @@
+"""Draw samples from a trained run.
+
+Samples the newest checkpoint's averaged parameters, as the section `sample` of the configuration says. WORKDIR/samples
+receives the images (.npz) and pictures of them.
+"""
+
+import argparse
+
+from diffenc_jax.commands.jobs import add_job_arguments, start_job
+
+EXAMPLE = "diffenc sample --config=digits:diffenc --config.sample.num=64"
+ON_INTERRUPT = "the same command continues from the batches that are saved"
+
+add_arguments = add_job_arguments
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from diffenc_jax import api
+
+    job = start_job(arguments)
+    trained = api.open(job.workdir, config=job.config)
+    step = trained.experiment.step
+    files = job.write_samples(trained.sampling, trained.params, step)
+    job.print(f"step {step}: {job.config.sample.num} samples")
+    job.print_files(files)

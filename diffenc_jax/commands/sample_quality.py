@@ -1,0 +1,50 @@
+"""Measure the quality of samples: copies, pixels, classes, distances, and FID if its network is given.
+
+SAMPLES.npz holds `images`, uint8 [N, H, W, C], as `diffenc sample` writes it to WORKDIR/samples. The configuration of
+the workdir says which data set they are samples of. Every number stands beside that of real images, the best possible
+value: test images, unseen in training, for distances from training images; and as many training images as samples for
+distances from test images. Nothing is downloaded. Prints a table, and writes it unrounded to SAMPLES-quality.json and
+a figure of samples beside their nearest training images to SAMPLES-quality.png.
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+EXAMPLE = "diffenc sample-quality runs/digits-diffenc-seed0/samples/1500-ancestral1000.npz"
+ON_INTERRUPT = "nothing was written; the same command starts again"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("samples", type=Path, metavar="SAMPLES", help="a .npz file in samples/ of a workdir")
+    parser.add_argument("--workdir", type=Path, help="folder of the run (default: parent of the samples' folder)")
+    parser.add_argument("--fid-weights", type=Path, metavar="FILE", help="weights of torch-fidelity's Inception")
+
+
+def run(arguments: Namespace) -> None:
+    from diffenc_jax.core.errors import require
+    from diffenc_jax.data.dataset import load_dataset
+    from diffenc_jax.display.terminal import print_table
+    from diffenc_jax.runs.files import save_figure, write_json
+    from diffenc_jax.runs.workdir import stored_config
+    from diffenc_jax.studies.sample_quality import fid, figure, measure, table
+
+    path, weights = arguments.samples, arguments.fid_weights
+    require(path.is_file(), f"{path} is not a file; give a .npz file in samples/ of a workdir")
+    data = stored_config(arguments.workdir or path.absolute().parent.parent).data
+    if weights is not None:
+        fid.check_weights(weights)
+    dataset = load_dataset(data, "train", "test")
+    samples = measure.read_samples(path, dataset)
+    tests, channels = len(dataset.splits["test"]), dataset.shape[2]
+    require(tests >= measure.FEWEST, f"{dataset.name} has {tests} test images, too few to compare samples with")
+    require(weights is None or channels in (1, 3), f"FID needs grey or RGB images, these have {channels} channels")
+    require(os.access(path.parent, os.W_OK), f"{path.parent} cannot be written to; copy {path.name} elsewhere")
+    measured = measure.measure_quality(samples, dataset, data, weights)
+    record, picture = (path.with_name(f"{path.stem}-quality.{kind}") for kind in ("json", "png"))
+    write_json(record, {"file": path.name, **measured.record})
+    train = dataset.splits["train"]
+    drawn = figure.draw_neighbours(samples, train, measured.samples, measured.unseen, dataset.pixel_levels)
+    save_figure(drawn, picture)
+    print_table(table.quality_table(measured.record))
+    print("\n".join([*table.notes(measured.record), f"record: {record}", f"picture: {picture}"]))

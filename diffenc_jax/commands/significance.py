@@ -1,0 +1,106 @@
+"""Train arms by seeds and test the differences between the arms.
+
+`diffenc significance --config=NAME --arms=A,B --seeds=0-4 --root=DIR` trains the missing runs. Every run is a
+process with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped. Its evaluation takes its noise from
+its seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
+written: significance.md, unrounded numbers in significance.json, the values of the runs in values.csv, and figures.
+
+`diffenc significance report --root=DIR` summarizes the existing runs and names the missing ones.
+"""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+
+from diffenc_jax.commands.arguments import add_config, positive, positive_number
+
+EXAMPLE = """\
+diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 --root=runs/digits-seeds
+diffenc significance report --root=runs/digits-seeds"""
+ON_INTERRUPT = "finished work is kept, the same command resumes"
+NEEDED = ("config", "arms", "seeds")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=["report"], help="summarize the existing runs and train none")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the workdirs")
+    add_config(parser, required=False)
+    parser.add_argument("--arms", type=_arms, metavar="ARM,...", help="arms of the configuration")
+    parser.add_argument("--seeds", type=_seeds, metavar="SEED,...", help="training seeds, such as 0-4 or 0,2,7")
+    parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first arm)")
+    parser.add_argument("--passes", type=positive, help="passes of the final evaluation (default: eval.passes)")
+    parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
+    parser.add_argument("--parallel", type=positive, default=1, help="simultaneous runs, on this machine's devices")
+    parser.add_argument("--plan", action="store_true", help="print the commands, one per line, and run none")
+
+
+def run(arguments: Namespace) -> int:
+    _check(arguments)
+    failures = []
+    if arguments.action is None:
+        from diffenc_jax.studies.significance.grid import Grid
+        from diffenc_jax.studies.significance.measure import make_missing
+
+        grid = Grid(
+            config=arguments.config,
+            arms=arguments.arms,
+            seeds=arguments.seeds,
+            overrides=tuple(arguments.overrides),
+            passes=arguments.passes,
+            reference=arguments.reference or arguments.arms[0],
+        )
+        grid.check(arguments.root)
+        grid.note_in(arguments.root)
+        if arguments.plan:
+            print("\n".join(grid.plan(arguments.root)))
+            return 0
+        failures = make_missing(grid, arguments.root, arguments.parallel, lambda text: print(text, flush=True))
+    _summarize(arguments.root, arguments.reference, arguments.difference)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return int(bool(failures))
+
+
+def _check(arguments: Namespace) -> None:
+    from diffenc_jax.core.errors import require
+
+    given = [f"--{name}" for name in (*NEEDED, "passes", "plan") if getattr(arguments, name)]
+    given += ["--config.key=value"] * bool(arguments.overrides)
+    if arguments.action:
+        require(not given, f"report does not read {(given or [''])[0]}: it takes the runs as they are")
+    else:
+        missing = [f"--{name}" for name in NEEDED if not getattr(arguments, name)]
+        text = "give --config, --arms, --seeds and --root, or report and --root"
+        require(not missing, f"{(missing or [''])[0]} is missing; {text}")
+
+
+def _summarize(root: Path, reference: str | None, difference: float) -> None:
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from diffenc_jax.studies.significance.summary import write_summary
+
+    text, files = write_summary(root, reference, difference)
+    console = Console()
+    console.print(Markdown(text) if console.is_terminal else text, highlight=False, soft_wrap=True, markup=False)
+    if files:
+        print(f"written to {root}: {', '.join(path.name for path in files)}")
+
+
+def _arms(text: str) -> tuple[str, ...]:
+    arms = tuple(part.strip() for part in text.split(","))
+    if "" in arms or len(set(arms)) < len(arms):
+        raise ArgumentTypeError(f"{text!r} must name each arm once, separated by commas")
+    return arms
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and int(last or first) >= int(first)):
+            raise ArgumentTypeError(f"{text!r} must be seeds such as 0-4, or 0,2,7")
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) < len(seeds):
+        raise ArgumentTypeError(f"{text!r} names a seed twice")
+    return tuple(seeds)

@@ -1,0 +1,101 @@
+"""The whole configuration: typed sections, checked together, and what identifies a run."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ml_collections import ConfigDict
+
+from diffenc_jax.config import sections
+from diffenc_jax.config.keys import REQUIRED, Section, jsonable, key, seed
+from diffenc_jax.core.errors import require
+
+# Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
+# values, and they are no part of its identity.
+FREE = (
+    *("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample"),
+    *("data.dir", "model.scan", "model.remat", "train.on_nonfinite", "train.steps"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Section):
+    """One run's configuration. Every instance has passed all checks that need neither data nor networks."""
+
+    name: str = key(REQUIRED, "Name of the configuration; part of the default workdir.")
+    arm: str = key(REQUIRED, "Name of the compared model, such as 'diffenc' or 'vdm'.")
+    seed: int = seed("Seed of the initial parameters, the order of images, the times, the noise and the dropout.")
+    model: sections.ModelConfig
+    data: sections.DataConfig
+    loss: sections.LossConfig
+    train: sections.TrainConfig
+    log: sections.LogConfig
+    checkpoint: sections.CheckpointConfig
+    eval: sections.EvalConfig
+    ode: sections.OdeConfig
+    fit: sections.FitConfig
+    sample: sections.SampleConfig
+    mesh: sections.MeshConfig
+
+    def check(self) -> None:
+        sample, loss = self.sample, self.loss
+        if sample.sampler == sections.ANCESTRAL:
+            require(
+                loss.variance_ratio != sections.LEARNED or sample.depth == loss.depth,
+                f"sample.depth={sample.depth} must be loss.depth={loss.depth}, since one ratio per step is learned",
+            )
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any] | ConfigDict, path: str = "") -> Self:
+        """The configuration from nested mappings, such as a ConfigDict or a stored config.json.
+
+        Raises InputError if a key is missing or unknown, a value is not allowed, or values make no sense together.
+        """
+        return super().parse(values.to_dict() if isinstance(values, ConfigDict) else values, path)
+
+    def replace(self, changes: Mapping[str, Any]) -> Self:
+        """The configuration with other values, checked again.
+
+        Changes are values by key, such as {"loss.depth": 10}, and sections, given as mappings or as sections:
+        {"model.encoder": {"kind": "identity"}}. Raises InputError as `parse` does.
+        """
+        values = self.to_dict()
+        for path, value in changes.items():
+            *parents, name = path.split(".")
+            place = values
+            for section in parents:
+                require(isinstance(place.get(section), dict), f"unknown configuration key {path!r}")
+                place = place[section]
+            place[name] = jsonable(value)
+        return self.parse(values)
+
+    def identity(self) -> dict[str, Any]:
+        """Values by key of all that decides what the run computes; see `FREE`."""
+        return {
+            key: value for key, value in flatten(self.to_dict()).items() if not {key, key.partition(".")[0]} & set(FREE)
+        }
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits, a digest of `identity`."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def differences(self, other: "Config") -> list[str]:
+        """'key=ours (there theirs)' for each key of the identities that differs."""
+        ours, theirs = self.identity(), other.identity()
+        pairs = [(key, ours.get(key, "(absent)"), theirs.get(key, "(absent)")) for key in sorted(ours.keys() | theirs)]
+        return [f"{key}={here} (there {there})" for key, here, there in pairs if here != there]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by full key of a nested dictionary: {'train.steps': 100, ...}."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

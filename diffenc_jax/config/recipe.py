@@ -1,0 +1,101 @@
+"""The published recipe as an ml_collections ConfigDict, and the changes that a configuration file makes to it."""
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from diffenc_jax.config.config import Config
+from diffenc_jax.config.keys import REQUIRED, Section, keys_of, sections_of
+from diffenc_jax.core.errors import lookup
+
+IDENTITY = ConfigDict({"kind": "identity"})
+NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
+# The three compared models, as changes of a recipe.
+ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
+
+
+def score_network(**changes: Any) -> ConfigDict:
+    """The published score network of CIFAR-10: a U-Net of width 128 with 32 layers and no pooling."""
+    network = dict(width=128, layers=32, levels=0, groups=32, mid_groups=32, out_groups=32)
+    return ConfigDict({"kind": "unet", **network, "dropout": 0.1, "fourier_bins": (2.0, 1.0), **changes})
+
+
+def score_transformer(**changes: Any) -> ConfigDict:
+    """A transformer as score network, with skip connections, of as many parameters as CIFAR-10's 8-layer U-Net."""
+    network = dict(patch=2, width=160, layers=9, heads=5, dropout=0.1)
+    return ConfigDict(
+        {"kind": "transformer", **network, "fourier_bins": (2.0, 1.0), "skip_connections": True, **changes}
+    )
+
+
+def encoder_network(**changes: Any) -> ConfigDict:
+    """The published encoder network of the large models: a U-Net of width 64 with 4 layers on 2 levels."""
+    network = dict(width=64, layers=4, levels=2, groups=32, mid_groups=32, out_groups=16)
+    return ConfigDict({"kind": "trainable", **network, "dropout": 0.1, "fourier_bins": (), **changes})
+
+
+def transformer_network(**changes: Any) -> ConfigDict:
+    """A transformer as encoder network, with the parameters of `encoder_network` and two fifths of its FLOPs."""
+    return score_transformer(
+        **{**dict(width=128, layers=4, heads=4, fourier_bins=(), skip_connections=False), **changes}
+    )
+
+
+def dct_network(**changes: Any) -> ConfigDict:
+    """An encoder network that is linear in the image: a gain and an offset per frequency."""
+    return ConfigDict({"kind": "dct", "width": 32, **changes})
+
+
+def recipe(name: str, arm: str) -> ConfigDict:
+    """The recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), the base of every configuration."""
+    config = _defaults(Config)
+    given = {"name": name, "arm": arm, "data.source": name}
+    return with_changes(config, {**given, "model.score": score_network(), "model.encoder": encoder_network()})
+
+
+def _defaults(section: type[Section]) -> ConfigDict:
+    """A section's defaults. Keys that have none are left out."""
+    config = ConfigDict()
+    for name, key in keys_of(section).items():
+        if key.default is not REQUIRED:
+            if len(key.types) > 1:  # an override may then change the value's type
+                kinds = [kind for kind in key.types if kind is not NoneType]
+                config[name] = placeholder(kinds[0] if len(kinds) == 1 else object)
+            config[name] = key.default
+    for name, nested in sections_of(section).items():
+        config[name] = _defaults(nested)
+    return config
+
+
+def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """Replace values or whole sections, given by keys such as 'model.encoder'; returns `config`."""
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        # A copy, so that an override of one configuration does not reach others made of the same section.
+        (config[section] if section else config)[name] = ConfigDict(value) if isinstance(value, ConfigDict) else value
+    return config
+
+
+def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """Apply the changes of `arms[config.arm]` (see `with_changes`); raises InputError if there is no such arm."""
+    return with_changes(config, lookup("arm", config.arm, arms))
+
+
+def matched(arm: str, changes: Mapping[str, Any], layers: int, steps: int) -> dict[str, dict[str, Any]]:
+    """Variants of an arm at equal cost with a larger arm that it is compared with.
+
+    Args:
+      arm, changes: name and changes of the smaller arm.
+      layers: layers of its score network that give it the larger arm's number of parameters.
+      steps: steps of training that give it the FLOPs of the larger arm's training.
+
+    Returns:
+      Changes of '<arm>-params' and '<arm>-flops'.
+    """
+    return {
+        f"{arm}-params": {**changes, "model.score.layers": layers},
+        f"{arm}-flops": {**changes, "train.steps": steps},
+    }

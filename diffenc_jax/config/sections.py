@@ -1,0 +1,382 @@
+"""Sections of a configuration. Each key has its default, its limits and its documentation here, and nowhere else."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from diffenc_jax.config.keys import REQUIRED, Limits, Section, at_least, check_section, count, jsonable, key, seed
+from diffenc_jax.core.errors import require
+
+LEARNED = "learned"
+# Names of fitted tables of variance ratios, and the image axes (height, width, channel) that share one ratio per step.
+OPTIMAL: dict[str, tuple[int, ...]] = {"optimal": (0, 1, 2), "optimal_channel": (0, 1), "optimal_pixel": ()}
+IMPORTANCE_WEIGHTED = "importance_weighted"
+NEWEST, ALL = "newest", "all"
+ANCESTRAL, FLOW = "ancestral", "flow"
+ARGMAX, SOFTMAX = "argmax", "softmax"
+TIME_SAMPLING = ("importance", "uniform")
+# A single step from γ = -25 to γ = 25 may cost e^(3 · 25) nats per dimension; float32 ends at e^88.
+GAMMA_LIMITS = Limits("lie in -25 .. 25, the range in which float32 can hold losses", lambda gamma: -25 <= gamma <= 25)
+PIXEL_LEVELS = Limits("be a whole number in 2 .. 256", lambda levels: 2 <= levels <= 256)
+POSITIVE = Limits("be positive", lambda value: value > 0)
+FRACTION = Limits("lie in [0, 1)", lambda value: 0 <= value < 1)
+BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Section):
+    """`model.score` or `model.encoder`: the kind of a network, and beside it the keys that this kind has.
+
+    The options depend on the kind, so they are checked where the network is built.
+
+    Attributes:
+      options: the other keys of the section. The mapping must not be changed.
+    """
+
+    kind: str = key(REQUIRED, "Name in model.registry, of SCORE_NETWORKS for the score network or of ENCODERS.")
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], path: str) -> Self:
+        check_section(path, values)
+        require("kind" in values, f"configuration keys ['kind'] are missing in {path}")
+        require(isinstance(values["kind"], str), f"{path}.kind must be text, not {values['kind']!r}")
+        for name, value in values.items():
+            require(isinstance(name, str), f"{path}.{name!r} is not a configuration key, which must be text")
+            allowed = "a number, text, truth value, None or tuple of these"
+            require(_is_plain(value), f"{path}.{name} must be {allowed}, not {value!r}")
+        options = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name != "kind"}
+        return cls(values["kind"], options)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **{name: jsonable(value) for name, value in self.options.items()}}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold `value`, with tuples as lists."""
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, int | float | str)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(Section, section="model.schedule"):
+    """`model.schedule`: the noise schedule γ(t) = -log SNR."""
+
+    kind: str = key("fixed_linear", "Form of γ(t).", registry="diffusion.schedules:SCHEDULES")
+    gamma_min: float | None = key(
+        None,
+        "γ at t = 0; the initial value if the schedule learns it.",
+        none="a noise of 0.166 of a pixel's bin, -13.3 for 256 pixel levels",
+        limits=GAMMA_LIMITS,
+    )
+    gamma_max: float = key(5.0, "γ at t = 1; the initial value if the schedule learns it.", limits=GAMMA_LIMITS)
+
+    def check(self) -> None:
+        require(
+            self.gamma_min is None or self.gamma_min < self.gamma_max,
+            f"{self.section}.gamma_min={self.gamma_min} must lie below gamma_max={self.gamma_max}",
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section, section="model"):
+    """`model`: score network, encoder and noise schedule, and how the networks are computed."""
+
+    score: NetworkConfig
+    encoder: NetworkConfig
+    schedule: ScheduleConfig
+    prediction: str = key("v", "Quantity that the score network estimates.", registry="diffusion.gaussian:PREDICTIONS")
+    derivative_head: bool = key(
+        False,
+        "Whether the score network has a second head, for dx_t/dγ. With a trainable encoder the probability-flow "
+        "likelihood and the flow sampler need it.",
+    )
+    dtype: str = key("float32", "Floating-point type of the networks' blocks.", registry="model.registry:DTYPES")
+    scan: bool | None = key(
+        None,
+        "Whether layers of the same shape run in a loop, which compiles faster than unrolled layers. Changes no value.",
+        none="a loop on accelerators, unrolled layers on CPUs",
+    )
+    remat: str | None = key(
+        None,
+        "Rematerialisation: which activations of a block are saved for the backward pass. Changes no value.",
+        none="'none' on CPUs and 'products' on accelerators",
+        registry="nets.blocks:REMAT",
+    )
+
+
+@dataclass(frozen=True)
+class LossConfig(Section, section="loss"):
+    """`loss`: the bound that training minimises, and that evaluation and sampling use."""
+
+    depth: int | None = count(None, "Depth T of the bound.", unit="steps", none="infinite depth")
+    extrapolation: str = key(
+        "linear",
+        "How the generative mean corrects for the encoder's drift over a step.",
+        registry="diffusion.steps:EXTRAPOLATIONS",
+    )
+    variance_ratio: float | str = key(
+        1.0,
+        "w = σ_Q² / σ_P² of each step. 'learned' trains one ratio per step. 'optimal' fits one ratio per step on "
+        "training images after training, 'optimal_channel' one per step and channel, 'optimal_pixel' one per step, "
+        "pixel and channel; training itself then uses 1. Infinite depth requires 1.",
+        limits=POSITIVE,
+        choices=(LEARNED, *OPTIMAL),
+    )
+    times: str = key(
+        "uniform",
+        "End points of the steps: 'uniform' in t, or 'optimal', fitted on training images after training.",
+        choices=("optimal", "uniform"),
+    )
+
+    def check(self) -> None:
+        if self.depth is not None:
+            return
+        require(
+            self.variance_ratio == 1,
+            f"loss.variance_ratio={self.variance_ratio} needs a finite loss.depth: at infinite depth the ratio must be "
+            "1, since with any other w the bound diverges as (depth · dimensions / 2) (w - 1 - ln w)",
+        )
+        require(self.times == "uniform", "loss.times=optimal needs a finite loss.depth: infinite depth has no steps")
+
+    @property
+    def name(self) -> str:
+        """Name for files: 'continuous', 'depth50', 'depth50-exponential-optimal_pixel-times'."""
+        if self.depth is None:
+            return "continuous"
+        parts = [f"depth{self.depth}"]
+        if self.extrapolation != "linear":
+            parts.append(self.extrapolation)
+        if isinstance(self.variance_ratio, str):
+            parts.append(self.variance_ratio)
+        elif self.variance_ratio != 1:
+            parts.append(f"ratio{self.variance_ratio:g}")
+        if self.times != "uniform":
+            parts.append("times")
+        return "-".join(parts)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether ratios or times are fitted on training images after training."""
+        return self.variance_ratio in OPTIMAL or self.times == "optimal"
+
+
+@dataclass(frozen=True)
+class DataConfig(Section, section="data"):
+    """`data`: the images."""
+
+    source: str = key(
+        REQUIRED,
+        "A data set's name, or a path: an .npy, .npz or IDX file, or a folder of pictures or of pickled batches.",
+        registry="data.sources:SOURCES",
+    )
+    dir: str | None = key(None, "Folder in which named data sets are kept.", none="the default of each source")
+    pixel_levels: int = key(256, "Number of values that a pixel can take.", limits=PIXEL_LEVELS)
+    shuffle_shards: int = count(
+        32,
+        "Number of parts of consecutive training images that are shuffled separately. Several hosts can each hold a "
+        "part of the images if it is a multiple of their number; 1 shuffles all images together.",
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Section, section="train"):
+    """`train`: the length of training, its batches, and AdamW's hyperparameters."""
+
+    steps: int = count(8_000_000, "Length of training.", unit="steps")
+    batch_size: int = count(128, "Images per step, on all devices together.", unit="images")
+    accumulate: int = count(
+        1,
+        "Number of equal parts in which a batch's gradient is computed, one after another, to save memory. Changes no "
+        "value except the dropout masks.",
+    )
+    ends_every: int = count(
+        8,
+        "Evaluate the end-point terms (reconstruction and latent loss, 0.5 % of the bound) on one image in ends_every. "
+        "The gradient stays unbiased; the published recipe has 1.",
+    )
+    time_sampling: str = key(
+        "uniform",
+        "Density from which the times of the diffusion loss are drawn: 'uniform', or 'importance', which follows the "
+        "loss by time. The gradient stays unbiased.",
+        choices=TIME_SAMPLING,
+    )
+    on_nonfinite: str = key(
+        "stop",
+        "Reaction to a loss or gradient that is not finite: 'stop' the run, or 'skip' the step, which leaves the "
+        "parameters as they are.",
+        choices=("skip", "stop"),
+    )
+    learning_rate: float = key(2e-4, "Learning rate after the warm-up.", limits=POSITIVE)
+    warmup_steps: int = key(100, "Length of the linear warm-up of the learning rate.", unit="steps", limits=at_least(0))
+    b1: float = key(0.9, "Decay rate of AdamW's first moment.", limits=FRACTION)
+    b2: float = key(0.99, "Decay rate of AdamW's second moment.", limits=FRACTION)
+    epsilon: float = key(1e-8, "AdamW's ε, added to the root of the second moment.", limits=POSITIVE)
+    weight_decay: float = key(0.01, "Weight decay, on all parameters except biases.", limits=at_least(0))
+    ema_decay: float = key(0.9999, "Decay rate of the parameters' moving average, which is evaluated.", limits=FRACTION)
+
+
+@dataclass(frozen=True)
+class LogConfig(Section, section="log"):
+    """`log`: training metrics."""
+
+    every_steps: int = count(1000, "Interval over which metrics are averaged and written.", unit="steps")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig(Section, section="checkpoint"):
+    """`checkpoint`: saving of the training state."""
+
+    every_steps: int = count(10_000, "Interval between checkpoints.", unit="steps")
+    keep_every_steps: int = count(
+        1_000_000,
+        "Interval between checkpoints that are kept for good; of the others only the newest stays.",
+        unit="steps",
+    )
+    on_failure: str = key(
+        "stop",
+        "Reaction to a checkpoint or log that cannot be written, such as on a full disk: 'stop' the run, or 'go_on' "
+        "with the checkpoints that exist.",
+        choices=("go_on", "stop"),
+    )
+
+
+@dataclass(frozen=True)
+class EvalConfig(Section, section="eval"):
+    """`eval`: what is evaluated, how often, and by which estimator."""
+
+    every_steps: int = count(100_000, "Interval between evaluations during training.", unit="steps")
+    split: str = key("test", "Split that is evaluated, all of its images in each pass.")
+    batch_size: int = count(
+        128, "Images per batch, rounded up to a multiple of the number of devices. Changes no value.", unit="images"
+    )
+    passes: int = count(2, "Evaluations of every image, each with its own noise. An even number spreads times best.")
+    seed: int = seed("Seed of the noise. Runs that are compared should share it.")
+    estimator: str = key("bound", "Estimator of the likelihood.", registry="evaluation.estimators:ESTIMATORS")
+    time_sampling: str = key(
+        "importance",
+        "Density from which the bound's times are drawn: 'uniform', or 'importance', which follows the loss by time, "
+        "measured on training images. The estimate stays unbiased.",
+        choices=TIME_SAMPLING,
+    )
+    num_draws: int = count(1, "Paths per image and pass of the estimator importance_weighted; 1 for the others.")
+    checkpoints: str = key(NEWEST, "Checkpoints to evaluate: 'newest', 'all', or steps such as '500,1000'.")
+    dtype: str | None = key(
+        None,
+        "Floating-point type in which the networks compute. 'float32' also disables the rounding of factors to "
+        "bfloat16 or TF32 that accelerators apply in training.",
+        none="model.dtype, as in training",
+        registry="model.registry:DTYPES",
+    )
+
+    def check(self) -> None:
+        self.chosen_steps([])
+        require(
+            self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED,
+            f"eval.num_draws={self.num_draws} is read by eval.estimator={IMPORTANCE_WEIGHTED} alone, and this is "
+            f"{self.estimator}",
+        )
+
+    def chosen_steps(self, available: list[int]) -> list[int]:
+        """Steps of the checkpoints to evaluate, of those `available`. Steps given by number need not be available.
+
+        Raises InputError if eval.checkpoints is neither a known word nor a list of steps.
+        """
+        if self.checkpoints in (NEWEST, ALL):
+            return available[-1:] if self.checkpoints == NEWEST else available
+        parts = self.checkpoints.split(",")
+        require(
+            all(part.strip().isdecimal() for part in parts),
+            f"eval.checkpoints={self.checkpoints!r} must be {NEWEST}, {ALL}, or steps such as 500,1000",
+        )
+        return [int(part) for part in parts]
+
+
+@dataclass(frozen=True)
+class OdeConfig(Section, section="ode"):
+    """`ode`: the likelihood of the probability-flow ODE, and its solver, which the flow sampler shares."""
+
+    divergence: str = key(
+        "hutchinson",
+        "Divergence of the flow: 'exact' takes as many derivatives as there are dimensions, 'hutchinson' one, and is "
+        "unbiased.",
+        registry="diffusion.likelihood:DIVERGENCES",
+    )
+    dequantisation: str = key(
+        "truncated_normal",
+        "Distribution within a pixel's bin that turns pixels into real numbers.",
+        registry="diffusion.likelihood:DEQUANTISATIONS",
+    )
+    rtol: float = key(1e-4, "Relative tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
+    atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
+
+
+@dataclass(frozen=True)
+class FitConfig(Section, section="fit"):
+    """`fit`: the fit of optimal times and variance ratios on training images."""
+
+    images: int = count(64, "Training images over which the costs of steps are averaged.", unit="images")
+    grid: int = key(
+        480,
+        "Intervals of γ, at whose end points steps may begin and end. Tables of ratios are averaged over images · grid "
+        "pairs of image and noise, spread evenly over the steps.",
+        unit="intervals",
+        limits=at_least(16),  # two steps of evaluation.fit's eight intervals
+    )
+    seed: int = seed("Seed of the choice of images, and of their noise.")
+
+
+@dataclass(frozen=True)
+class SampleConfig(Section, section="sample"):
+    """`sample`: what is sampled, how, and which pictures are made."""
+
+    num: int = count(64, "Number of images.", unit="images")
+    depth: int = count(1000, "Steps of the ancestral sampler.", unit="steps")
+    seed: int = seed(
+        "Seed of the noise. The noise of image i depends on (seed, i) and the step alone, so that the image depends on "
+        "neither the number of images nor that of devices."
+    )
+    batch_size: int = count(
+        128, "Images per batch, rounded up to a multiple of the number of devices. Changes no image.", unit="images"
+    )
+    sampler: str = key(
+        ANCESTRAL,
+        "'ancestral' takes the generative model's own steps; 'flow' solves the probability-flow ODE, see ode.",
+        choices=(ANCESTRAL, FLOW),
+    )
+    output: str = key(
+        ARGMAX,
+        "How z_0 becomes pixels: 'argmax' takes the most probable value, 'softmax' draws from p(pixel | z_0).",
+        choices=(ARGMAX, SOFTMAX),
+    )
+    path: bool = key(False, "Whether a GIF shows the path from noise to the first images.")
+    reconstruct: tuple[float, ...] = key(
+        (),
+        "Times t. Images of eval.split are diffused to z_t and sampled anew from there; a picture shows both.",
+        limits=Limits("lie in (0, 1]", lambda time: 0 < time <= 1),
+    )
+
+    def check(self) -> None:
+        shown = [f"sample.path={self.path}"] * self.path + ["sample.reconstruct"] * bool(self.reconstruct)
+        require(
+            self.sampler == ANCESTRAL or not shown,
+            f"{' and '.join(shown)} would show the steps of sample.sampler={ANCESTRAL}; {self.sampler} takes none",
+        )
+
+    @property
+    def file_suffix(self) -> str:
+        """End of file names, which tells samples of one sampler apart: '-seed0', '-softmax-seed0'."""
+        return ("" if self.output == ARGMAX else f"-{self.output}") + f"-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class MeshConfig(Section, section="mesh"):
+    """`mesh`: the layout of the devices."""
+
+    fsdp: int = count(
+        1,
+        "Number of devices over which each copy of the training state is sharded; a divisor of their number.",
+        unit="devices",
+    )

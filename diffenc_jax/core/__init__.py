@@ -1,0 +1,1 @@
+"""Errors, named random streams, settings of the process, and software versions."""

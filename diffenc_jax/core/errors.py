@@ -1,0 +1,40 @@
+"""Errors that are shown to the user in one line, and helpers that raise them."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """Wrong input from the user. The text is one line: what is wrong, then what to do."""
+
+
+class RunError(RuntimeError):
+    """A run that cannot continue. The text is one line: why, and which results are kept."""
+
+
+class Interrupted(Exception):
+    """A signal, given by its number, that asked the run to stop."""
+
+    def __init__(self, signal: int):
+        super().__init__(signal)
+        self.signal = signal
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's text. What follows it in a library's error is for the library's developers."""
+    return (str(error).splitlines() or [""])[0]
+
+
+def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
+    """Return `registry[name]`; raises InputError, which lists the known names of this `kind`, for an unknown name."""
+    if name not in registry:
+        raise InputError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
+    return registry[name]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise InputError(message) unless `condition` holds."""
+    if not condition:
+        raise InputError(message)

@@ -1,0 +1,58 @@
+"""Named random streams: one key per (seed, stream, step), so that a new stream changes no other.
+
+A seed gives the same numbers under all settings of JAX. Keys are Threefry's, whose draws depend neither on the devices
+nor on the rest of a batch, and draws have 32 bits.
+"""
+
+import math
+import zlib
+
+import jax
+import jax.numpy as jnp
+
+from diffenc_jax.core.errors import InputError
+
+# With JAX's other generators, an image's noise depends on its batch.
+GENERATOR = "threefry2x32"
+
+
+def stream(seed: int, name: str) -> jax.Array:
+    """Key of the stream `name`. Fold in the step, or the index of what it is drawn for.
+
+    `seed` lies below 2^32, since JAX's settings decide whether higher bits count. Raises InputError if
+    jax_threefry_partitionable is off, which changes the draws.
+    """
+    if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        raise InputError(
+            "jax_threefry_partitionable is off, which draws other numbers from the same seed; unset "
+            "JAX_THREEFRY_PARTITIONABLE, or set it to true"
+        )
+    return jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), zlib.crc32(name.encode()))
+
+
+def at_step(seed: int, name: str, step: jax.Array | int) -> jax.Array:
+    """Key of the stream `name` at `step`."""
+    return jax.random.fold_in(stream(seed, name), step)
+
+
+def gaussian(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws from N(0, 1), float32: the values of `jax.random.normal`.
+
+    They are drawn with two axes, since XLA's CPU compiler takes ten times as long for four.
+    """
+    return jax.random.normal(key, (shape[0], math.prod(shape[1:])), jnp.float32).reshape(shape)
+
+
+def gaussian_each(keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
+    """Draws from N(0, 1) [B, *shape]: those of each key [B], with `place` folded in, independent of the batch."""
+    return jax.vmap(lambda key: gaussian(jax.random.fold_in(key, place), shape))(keys)
+
+
+def uniform(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
+    """Draws from U[0, 1), float32."""
+    return jax.random.uniform(key, shape, jnp.float32)
+
+
+def signs(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Signs ±1 with equal probability, float32: the values of `jax.random.rademacher`."""
+    return jnp.where(uniform(key, shape) < 0.5, jnp.float32(1.0), jnp.float32(-1.0))

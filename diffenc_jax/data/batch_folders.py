@@ -1,0 +1,89 @@
+"""Folders of batches: CIFAR-10 and the downsampled ImageNets as published for Python, pickled or .npz.
+
+A batch's 'data' is uint8 [N, 3 S S]. Each row is an image in the order channel, row, column.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from diffenc_jax.data import arrays, checks, pickles
+from diffenc_jax.data.images import Concatenation
+
+NAMES = {
+    "train": re.compile(r"(?:train_)?data_batch_(\d{1,9})(?:\.npz)?"),
+    "test": re.compile(r"(?:val_data|test_batch)(?:\.npz)?"),
+}
+ARCHIVES = "*_npz"  # the folders that ImageNet's two archives unpack to
+COMPLETE = "train_data_batch_1 .. and val_data, or data_batch_1 .. and test_batch, belong together"
+
+
+def open_folder(path: Path) -> dict[str, Callable[[], Concatenation]]:
+    """Splits from the batches in `path`, training batches in the order of their numbers; empty without batches.
+
+    Raises InputError if a batch is missing or present twice.
+    """
+    found = {split: _numbered(path, name) for split, name in NAMES.items()}
+    if not any(found.values()):
+        return {}
+    for split, files in found.items():
+        if not files:
+            raise checks.refused(path, f"holds no batches for {split}: {COMPLETE}")
+    return {split: partial(_joined, files, path) for split, files in found.items()}
+
+
+def _numbered(path: Path, name: re.Pattern) -> list[Path]:
+    """Files whose names match `name`, in the order of their numbers from 1."""
+    files = {}
+    for file in sorted([*path.iterdir(), *path.glob(f"{ARCHIVES}/*")]):
+        if match := name.fullmatch(file.name):
+            number = int(match[1]) if match.groups() else 1
+            if number in files:
+                raise checks.refused(file, f"and {files[number]} are the same batch; keep one")
+            files[number] = file
+    missing = sorted(set(range(1, len(files) + 1)) - set(files))
+    if missing:
+        raise checks.refused(path, f"lacks training batch {missing[0]}; it has {sorted(files)[:20]}")
+    return [files[number] for number in sorted(files)]
+
+
+def _joined(files: list[Path], path: Path) -> Concatenation:
+    batches = [_Batch(checks.regular(file, path)) for file in files]
+    for file, batch in zip(files, batches, strict=True):
+        if batch.shape[1:] != batches[0].shape[1:]:
+            raise checks.refused(file, f"has images of {batch.shape[1:]}, but {files[0]} of {batches[0].shape[1:]}")
+    return Concatenation(batches)
+
+
+class _Batch:
+    """`Images` of one file. Pickles are memory-mapped; .npz files are read at every access."""
+
+    def __init__(self, path: Path):
+        if path.suffix == ".npz":
+            self._rows = partial(arrays.npz_array, path, "data")
+            header = arrays.npz_headers(path).get("data")
+            if header is None:
+                raise checks.refused(path, "holds no array 'data'")
+            shape = header.shape
+        else:
+            rows = pickles.pickled_array(path, "data")
+            self._rows, shape = lambda: rows, rows.shape
+        self.shape = _image_shape(path, shape)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        _, height, width, channels = self.shape
+        return self._rows()[rows].reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+
+
+def _image_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """[N, S, S, 3] for rows [N, 3 S S]; raises InputError for other shapes."""
+    size = math.isqrt(max(shape[1], 0) // 3) if len(shape) == 2 else 0
+    if size == 0 or shape[0] < 1 or shape[1] != 3 * size * size:
+        raise checks.refused(
+            path, f"must hold 'data' [N, 3 S S], square images in three colours; it is {str(shape)[:80]}"
+        )
+    return shape[0], size, size, 3

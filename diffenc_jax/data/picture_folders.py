@@ -1,0 +1,75 @@
+"""Folders of pictures: .png, .jpg and similar formats, grey or RGB with 8 bits per value."""
+
+import os
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from diffenc_jax.data import checks
+from diffenc_jax.data.images import DecodedOnDemand, Images, hold_out
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more, some of which start programs
+# Mode to convert each of Pillow's modes to. Values of other modes do not fit 8 bits or are not colours.
+MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
+
+
+def open_folder(path: Path) -> dict[str, Callable[[], Images]]:
+    """Splits of the folders 'train' and 'test' of pictures, or of one folder; raises InputError without pictures."""
+    parts = {split: path / split for split in ("train", "test")}
+    if all(part.is_dir() for part in parts.values()):
+        return {split: partial(_pictures, checks.inside(part, path)) for split, part in parts.items()}
+    return hold_out(_pictures(path))
+
+
+def _pictures(top: Path) -> DecodedOnDemand:
+    """All pictures in `top` and its subfolders in the order of their paths."""
+    paths = []
+    with checks.reading(top, "a folder of pictures"):
+        for at, folders, names in os.walk(top, onerror=_raise):
+            for link in (Path(at, name) for name in folders if os.path.islink(Path(at, name))):
+                raise checks.refused(link, "is a link to a folder; put the folder itself there")
+            paths += [Path(at, name) for name in folders + names if name.lower().endswith(ENDINGS)]
+    paths.sort()
+    if not paths:
+        raise checks.refused(top, f"holds no pictures ({', '.join(ENDINGS)}), no batches and no IDX files")
+    shape = decode_picture(checks.regular(paths[0], top)).shape
+    return DecodedOnDemand(len(paths), lambda number: decode_picture(checks.regular(paths[number], top), shape))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def decode_picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """uint8 [H, W, 1 or 3] of one picture, which must have `shape` if one is given; this is checked before decoding.
+
+    Raises InputError unless it is a complete, still, opaque picture of 8 bits per value and of reasonable size.
+    """
+    from PIL import Image
+
+    # Decoders raise undocumented exceptions.
+    with checks.reading(path, "a picture", Exception), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=FORMATS) as opened:
+            mode = _mode(opened)
+            found = (opened.height, opened.width, len(mode))
+            if shape not in (None, found):
+                raise checks.refused(path, f"is {found}, but the first picture is {shape}; they must be alike")
+            if opened.has_transparency_data and opened.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+                raise ValueError("it is transparent in places; put it onto a background")
+            return np.asarray(opened.convert(mode)).reshape(found)
+
+
+def _mode(opened) -> str:
+    """Mode, L or RGB, to which a picture converts without loss; raises ValueError if there is none."""
+    deep = ";16" in str(opened.tile)  # Pillow opens 16 bits per colour as RGB of 8
+    if deep or opened.mode not in MODES:
+        pixels = f"{opened.mode} of 16 bits" if deep else opened.mode
+        raise ValueError(f"its pixels are {pixels}; save it as grey or RGB of 8 bits")
+    if getattr(opened, "is_animated", False) and opened.format != "MPO":  # MPO: a camera's picture with previews
+        raise ValueError("it holds several pictures; save each as a file")
+    return MODES[opened.mode]

@@ -1,0 +1,43 @@
+"""Users' own images: .npy, .npz, IDX (gzipped or not), a folder of pictures or of batches.
+
+If there is no test split, a fixed tenth of the images is held out as one.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from diffenc_jax.data import arrays, batch_folders, checks, idx, picture_folders
+from diffenc_jax.data.images import Images, hold_out
+
+
+class Source(NamedTuple):
+    """A data set whose splits are opened on demand.
+
+    Attributes:
+      name, version: as in `Dataset`.
+      splits: functions that open the images of a split, by its name.
+      labels: functions that read the classes [N], integers from 0, of a split that has them.
+    """
+
+    name: str
+    version: str
+    splits: Mapping[str, Callable[[], Images]]
+    labels: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType({})
+
+
+def open_path(path: Path) -> Source:
+    """Open the images at `path`; raises InputError, which names the file, if they cannot be read."""
+    with checks.reading(path, "images"):
+        if path.is_dir():
+            splits = batch_folders.open_folder(path) or idx.open_folder(path) or picture_folders.open_folder(path)
+        elif path.suffix == ".npz":
+            splits = arrays.npz_splits(path)
+        elif path.suffix == ".npy":
+            splits = hold_out(arrays.npy_images(path))
+        else:
+            splits = hold_out(idx.idx_images(path))
+    return Source(str(path), "local", splits)

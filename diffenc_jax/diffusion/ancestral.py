@@ -1,0 +1,46 @@
+"""Ancestral sampling from the generative model (arXiv 2107.00630, appendix A; with an encoder, arXiv 2310.19789)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from diffenc_jax.diffusion.arrays import Images
+from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.diffusion.steps import Step, Steps, reverse
+
+
+def ancestral_step(process: Process, z_t: Images, step: Step, eps: Images) -> Images:
+    """z_s = μ_P + σ_P ε ~ p(z_s | z_t), with σ_P² = σ_Q² / w (steps.py)."""
+    x_hat = process.predict_image(z_t, step.gamma_t)
+    k = jnp.asarray(step.drift_factor(process.encoder, process.extrapolation))
+    mean, variance = reverse(z_t, x_hat, step.gamma_s, step.gamma_t, k)
+    return mean + jnp.sqrt(align(variance, z_t) / align(step.ratio, z_t)) * eps
+
+
+def ancestral(
+    process: Process,
+    steps: Steps,
+    z: Images,
+    draw: Callable[[Array], Images],
+    first: int | Int[Array, ""] = 0,
+    last: int | Int[Array, ""] | None = None,
+) -> Images:
+    """z after the steps number first .. last - 1, counted from γ_1; by default all T of them, from z_1 to z_0.
+
+    It is one loop on the device, compiled once for all values of `first` and `last`.
+
+    Args:
+      process: the model.
+      steps: the steps and their variance ratios.
+      z: [B, ...] at γ[T - first].
+      draw: the noise [B, ...] of step k = 0 .. T - 1.
+      first, last: numbers of the first step and of the step after the last.
+    """
+
+    def body(k, z_t):
+        return ancestral_step(process, z_t, steps.step(steps.depth - 1 - k, len(z_t)), draw(k))
+
+    return jax.lax.fori_loop(first, steps.depth if last is None else last, body, z)

@@ -1,0 +1,13 @@
+"""Types of the arrays that the mathematics takes; tests check them at run time."""
+
+from jaxtyping import Array, Float, UInt8
+
+# Images, latents and noise, [B, ...].
+Images = Float[Array, "b *d"]
+# Pixels of images, uint8 [B, ...].
+Pixels = UInt8[Array, "b *d"]
+# One number per example, [B].
+PerExample = Float[Array, " b"]
+Scalar = Float[Array, ""]
+# Numbers of any shape, the same for all arguments of a function.
+AnyShape = Float[Array, "*b"]

@@ -1,0 +1,87 @@
+"""The importance-weighted bound at finite depth, from several draws of the whole path (arXiv 1509.00519).
+
+With the path z = (z_0, .., z_1) through all steps and its distribution q(z | x) around an image,
+
+  w = p(x | z_0) p(z_1) Π p(z_s | z_t) / q(z | x),   -log p(x) <= -E ln(1/K Σ_k w_k) <= -E ln w,
+
+since E w = p(x). The right side is the bound of losses.py at the same depth. The middle one falls with K towards
+-log p(x), however loose the bound is.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
+from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.diffusion.steps import Steps
+
+
+def log_weight(
+    process: Process, steps: Steps, pixels: Pixels, eps_1: Images, draw: Callable[[Array], Images]
+) -> PerExample:
+    """ln w of one path per image, nats per example [B].
+
+    Args:
+      process: the model.
+      steps: the steps and their variance ratios.
+      pixels: uint8 [B, ...].
+      eps_1, draw: the noise of the path (`log_path_weight`).
+    """
+    total, u = log_path_weight(process, steps, process.pixel_values(pixels), eps_1, draw)
+    return total + decoder.log_likelihood(u, pixels, steps.gamma[0], process.pixel_levels)
+
+
+def log_path_weight(
+    process: Process, steps: Steps, x: Images, eps_1: Images, draw: Callable[[Array], Images]
+) -> tuple[PerExample, Images]:
+    """ln w without ln p(x | z_0), nats per example [B], and the path's end z_0 / α_0 [B, ...].
+
+    Written in the noise ε_t of z_t = α_t x_t + σ_t ε_t, the path from ε_1 to ε_0 does not depend on x: with
+    ξ ~ N(0, I) and c = 1 - e^(γ_s - γ_t) a step of q(z_s | z_t, x) (steps.py) is
+
+      ε_s = √(1 - c) ε_t + √c ξ,
+
+    and with δ = (μ_Q - μ_P)/σ_Q (`Step.deviation`) and the variance ratio w_i
+
+      ln p(z_s | z_t) - ln q(z_s | z_t, x) = ½ Σ [ln w_i + ξ² - w_i (ξ + δ)²].
+
+    Args:
+      process: the model.
+      steps: the steps and their variance ratios.
+      x: values of the images [B, ...].
+      eps_1: [B, ...] the noise that the path starts from.
+      draw: ξ [B, ...] of the k-th step, k = 0 .. T - 1, counted from γ_1.
+    """
+    gamma_0, gamma_1 = (jnp.full(len(x), steps.gamma[i]) for i in (0, -1))
+    z_1, _ = diffuse(process.encoder.mean(x, gamma_1), gamma_1, eps_1)
+    # ln N(z_1; 0, I) - ln q(z_1 | x), where ln σ_1² = -softplus(-γ_1)
+    start = 0.5 * sum_dims(jnp.square(eps_1) - jnp.square(z_1) - align(jax.nn.softplus(-gamma_1), x))
+
+    def body(k, state):
+        eps_t, total = state
+        step, xi = steps.step(steps.depth - 1 - k, len(x)), draw(k)
+        delta = step.deviation(losses.errors_at(process, step, x, eps_t))
+        w = jnp.broadcast_to(align(step.ratio, x), x.shape)
+        # ξ² - w (ξ + δ)² without the difference of two squares
+        total += 0.5 * sum_dims(jnp.log(w) + (1.0 - w) * jnp.square(xi) - w * delta * (2.0 * xi + delta))
+        kept = align(jnp.exp(0.5 * (step.gamma_s - step.gamma_t)), x)
+        return kept * eps_t + jnp.sqrt(1.0 - jnp.square(kept)) * xi, total
+
+    eps_0, total = jax.lax.fori_loop(0, steps.depth, body, (eps_1, start))
+    return total, process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * eps_0
+
+
+def importance_bound(log_weights: Float[Array, "k b"]) -> PerExample:
+    """-ln(1/K Σ_k w_k) from ln w_k, nats per example."""
+    return math.log(log_weights.shape[0]) - jax.nn.logsumexp(log_weights, axis=0)
+
+
+def effective_draws(log_weights: Float[Array, "k b"]) -> PerExample:
+    """(Σ w)² / Σ w²: how many of the K draws carry the sum, between 1 and K."""
+    return jnp.exp(2.0 * jax.nn.logsumexp(log_weights, axis=0) - jax.nn.logsumexp(2.0 * log_weights, axis=0))

@@ -1,0 +1,43 @@
+"""Number formats: values with their standard errors, intervals, and the numbers of an evaluation's record."""
+
+from collections.abc import Sequence
+from typing import Any
+
+UNKNOWN = "–"  # stands for a value that the data do not determine
+
+
+def format_number(value: float | None) -> str:
+    """'1.8912', or `UNKNOWN` for None."""
+    return UNKNOWN if value is None else f"{value:.4f}"
+
+
+def format_interval(ends: Sequence[float] | None) -> str:
+    """'1.8850 .. 1.8974', or `UNKNOWN` for None."""
+    return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
+
+
+def with_errors(value: float, noise: float | None, images: float | None) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123': a value with the standard errors of the noise and of the images."""
+    return " ± ".join(map(format_number, (value, noise, images)))
+
+
+def format_record(record: dict[str, Any]) -> str:
+    """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim': the total of an evaluation's record."""
+    return f"{_with_named_errors(record['bpd']['total'], record['standard_error'])} bits/dim"
+
+
+def format_terms(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, '0.0067 ± 0.0001 (noise) ± 0.0002 (images)') for each term of an evaluation's record."""
+    terms = record["standard_error"]["terms"]
+    return [(name, _with_named_errors(record["bpd"][name], errors)) for name, errors in terms.items()]
+
+
+def _with_named_errors(value: float, errors: dict[str, float | None]) -> str:
+    text = f"{value:.4f}"
+    if errors["noise"] is not None:
+        text += f" ± {errors['noise']:.4f} (noise)"
+    if errors["images"] is not None:
+        text += f" ± {errors['images']:.4f} (images)"
+    elif errors["total"] is not None:
+        text += f" ± {errors['total']:.4f} (images and noise)"
+    return text

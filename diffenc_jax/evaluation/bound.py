@@ -1,0 +1,206 @@
+"""The variational bound, at infinite depth or over steps: one time per image and pass."""
+
+from functools import lru_cache, partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from diffenc_jax.config import Config
+from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.core.streams import stream, uniform
+from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
+from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
+from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
+from diffenc_jax.evaluation.fit import Fit, check_fit, check_fit_images, fit_description, fit_images, steps_for
+from diffenc_jax.model import Model, Params
+from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.stats.uncertainty import replicates
+
+# Cells of t on each of which the density of importance-sampled times is constant; one per step if there are fewer.
+CELLS = 32
+
+
+class Bound(Estimator):
+    """The bound by term, with the times of an image spread over its passes.
+
+    The passes fall into independent groups of n (`replicates`). The passes j = 0 .. n - 1 of a group use the times of
+    s = u + j/n (mod 1), with one u ~ U(0, 1) per image and group. The times are spread evenly, and the differences
+    between groups show how much noise is left. t = Q^-1(s) has the density q of a `TimeDensity`, and the diffusion
+    term is weighted by 1 / q(t), so that the estimate is unbiased for every q.
+
+    Bounds of one model on one mesh share their compiled functions, whatever their depth.
+
+    Attributes:
+      loss: depth, variance ratio and times of the steps; the extrapolation is the model's.
+    """
+
+    terms = TERMS
+    diagnostic_formats: ClassVar = {
+        "variance_kept": "importance sampling of times: {:.0%} of a uniform time's variance"
+    }
+
+    def __init__(
+        self, experiment: Experiment, loss: LossConfig | None = None, passes: int | None = None, fit: Fit | None = None
+    ):
+        """Raises InputError if `config.fit` is needed and does not suit the data or the devices.
+
+        Args:
+          loss: `model.loss` by default.
+          passes: `config.eval.passes` by default.
+          fit: the fitted steps to use; by default they are fitted when they are needed.
+        """
+        super().__init__(experiment)
+        self.loss = loss or experiment.model.loss
+        self.passes = passes or self.passes
+        self._fit = fit
+        self._importance = experiment.config.eval.time_sampling == "importance"
+        if self._importance:
+            check_fit_images(experiment)
+        if self.loss.is_fitted:
+            check_fit(experiment)
+        self._compiled = _compiled(experiment.model, experiment.mesh)
+
+    @staticmethod
+    def needs_training_images(config: Config) -> bool:
+        return config.eval.time_sampling == "importance" or config.loss.is_fitted
+
+    @property
+    def name(self) -> str:
+        return self.loss.name + ("" if self._importance else "-uniform_sampling")
+
+    @property
+    def replicates(self) -> int | None:
+        return replicates(self.passes)
+
+    def describe(self) -> dict[str, Any]:
+        loss = self.loss
+        description = {
+            "kind": "continuous" if loss.depth is None else "discrete",
+            "depth": loss.depth,
+            "variance_ratio": loss.variance_ratio,
+            **super().describe(),
+            "time_sampling": "importance" if self._importance else "uniform",
+        }
+        if loss.depth is not None:
+            description |= {"extrapolation": loss.extrapolation, "times": loss.times}
+        if loss.is_fitted or self._importance:
+            description["fit"] = fit_description(self.experiment)
+        return description
+
+    def tables(self, params: Params) -> Tables:
+        """'gamma' and 'ratio' of the steps at finite depth, and the 'mass' of importance-sampled times by cell."""
+        tables = {} if self.loss.depth is None else self._steps(params)._asdict()
+        mass = best_density(self._mean_squares(params, tables)) if self._importance else np.ones(1)
+        return tables | {"mass": jnp.asarray(mass, jnp.float32)}
+
+    def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
+        return self.values(params, tables, pixels, *self.noise(tables, indices, number))
+
+    def noise(self, tables: Tables, indices: jax.Array, number: int) -> tuple[Noise, jax.Array]:
+        """The noise of pass `number` for the images at `indices` [B] of their split, and the weights 1 / q(t) [B].
+
+        An image's noise depends on (seed, index, group, j) only, so that its value does not depend on its batch.
+        """
+        groups = self.replicates or 1
+        seed = np.uint32(self.experiment.config.eval.seed)
+        place = [np.int32(value) for value in (number % groups, number // groups, self.passes // groups)]
+        return self._compiled.draw(TimeDensity(tables["mass"]), seed, indices, *place)
+
+    def values(
+        self, params: Params, tables: Tables, pixels: jax.Array, noise: Noise, weight: jax.Array
+    ) -> dict[str, jax.Array]:
+        """The values that `estimate` returns, under the given noise."""
+        if self.loss.depth is None:
+            place = self._compiled.instant(params, noise.t)
+        else:
+            place = self._compiled.step(Steps(tables["gamma"], tables["ratio"]), noise.t)
+        return self._compiled.terms(params, pixels, noise, weight, place)
+
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+        """'variance_kept': the variance of the diffusion term at one time, relative to that at a uniform time.
+
+        Estimated from the values themselves: with y = f / q at t ~ q, E f² over uniform times is E q y², and
+        independent groups of passes give (E f)² as the mean product of their means.
+        """
+        groups = self.replicates
+        if not self._importance or groups is None:
+            return {}
+        y, q = values["diffusion"], 1.0 / values["weight"]
+        means = y.reshape(-1, groups, y.shape[1]).mean(axis=0)
+        product = (means.sum(axis=0) ** 2 - (means**2).sum(axis=0)) / (groups * (groups - 1))
+        uniform, ours = (np.mean(np.mean(square, axis=0) - product) for square in (q * y**2, y**2))
+        return {"variance_kept": float(ours / uniform)} if min(uniform, ours) > 0 else {}
+
+    def _steps(self, params: Params) -> Steps:
+        if self._fit is not None and self.loss.is_fitted:
+            return self._fit.steps(self.loss)
+        return steps_for(self.experiment, params, self.loss)
+
+    def _mean_squares(self, params: Params, tables: Tables) -> np.ndarray:
+        """[cells] the mean square of the diffusion term over training images, by cell of t."""
+        config, mesh = self.experiment.config, self.experiment.mesh
+        images, batch_size = fit_images(self.experiment), sharding.round_up(mesh, config.eval.batch_size)
+        cells = min(CELLS, self.loss.depth or CELLS)
+        squares = np.zeros((cells, len(images)))
+        key = stream(config.fit.seed, "fit density")
+        for start in range(0, squares.size, batch_size):
+            # The first pairs fill up the last batch.
+            pair = np.arange(start, start + batch_size) % squares.size
+            cell, image = np.divmod(pair, len(images))
+            pixels, *places = (sharding.to_devices(mesh, a) for a in (images[image], cell, pair))
+            noise = self._compiled.draw_in_cell(cells, key, *places)
+            values = self.values(params, tables, pixels, noise, jnp.ones_like(noise.t))
+            squares[cell, image] = np.square(np.asarray(values["diffusion"], np.float64))
+        return squares.mean(axis=1)
+
+
+class _Compiled:
+    """The jitted functions of the bound of one model on one mesh.
+
+    Places on the path are computed separately from the terms, so that the networks are compiled once for all depths.
+    """
+
+    def __init__(self, model: Model, mesh: Mesh):
+        def terms(params, pixels, noise, weight, place):
+            """The terms by name, and the times and weights that they were evaluated with, [B] each."""
+            found = bound_at(model.bind(params), pixels, place, noise).weighted(weight)
+            return {name: getattr(found, name) for name in TERMS} | {"t": noise.t, "weight": weight}
+
+        self.instant = jax.jit(lambda params, t: model.bind(params).instant(t))
+        self.step = jax.jit(lambda steps, t: steps.at(t))
+        self.terms = jax.jit(terms, out_shardings=sharding.replicated(mesh))
+        self.draw = jax.jit(partial(_draw, model))
+        self.draw_in_cell = jax.jit(partial(_draw_in_cell, model), static_argnums=0)
+
+
+_compiled = lru_cache(maxsize=4)(_Compiled)
+
+
+def _draw(model, density, seed, indices, group, j, n):
+    """Noise [B] of pass j of n of a group, and weights 1 / q(t) [B]."""
+    keys = image_keys(seed, indices, group)
+    t, weight = density.at(systematic(_uniform_each(keys), j, n))
+    return _noise_each(model, jax.vmap(jax.random.fold_in, (0, None))(keys, 1 + j), t), weight
+
+
+def _draw_in_cell(model, cells, key, cell, number):
+    """Noise [B] of the pairs with these numbers [B], at times uniform in `cell` [B], one of `cells` equal cells."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, number)
+    t = (cell + _uniform_each(keys)) / cells
+    return _noise_each(model, jax.vmap(partial(jax.random.fold_in, data=1))(keys), t)
+
+
+def _uniform_each(keys: jax.Array) -> jax.Array:
+    """u ~ U(0, 1) [B], each from its own key."""
+    return jax.vmap(uniform)(jax.vmap(partial(jax.random.fold_in, data=0))(keys))
+
+
+def _noise_each(model: Model, keys: jax.Array, t: jax.Array) -> Noise:
+    """Noise at times t [B], each example's from its own key."""
+    noise = jax.vmap(model.draw_noise)(keys, t[:, None])
+    return jax.tree.map(lambda a: jnp.squeeze(a, 1), noise)

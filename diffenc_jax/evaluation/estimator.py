@@ -1,0 +1,85 @@
+"""The base class of estimators of the likelihood, and the random keys from which all of them draw an image's noise."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from diffenc_jax.config import Config
+from diffenc_jax.core.streams import stream
+from diffenc_jax.model import Params
+from diffenc_jax.runs.experiment import Experiment
+
+# Arrays other than the parameters that the values depend on: steps, or tables fitted on training images.
+Tables = dict[str, jax.Array]
+
+
+class Estimator(ABC):
+    """An estimator of the nats per image, evaluated in several passes over the images.
+
+    Attributes:
+      terms: names of the values that add up to an image's nats.
+      diagnostic_formats: format strings of the values that `diagnostics` returns, by name.
+      experiment: the model and the configuration.
+      passes: number of evaluations per image.
+    """
+
+    terms: ClassVar[tuple[str, ...]]
+    diagnostic_formats: ClassVar[Mapping[str, str]]
+
+    def __init__(self, experiment: Experiment):
+        """Raises InputError if the estimator does not suit the model or the data."""
+        self.experiment = experiment
+        self.passes = experiment.config.eval.passes
+
+    @staticmethod
+    def needs_training_images(config: Config) -> bool:
+        """Whether something is fitted on training images."""
+        return False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the estimator in file names."""
+
+    @property
+    def replicates(self) -> int | None:
+        """Number of independent groups of passes, pass p belonging to group p mod replicates; None for one pass."""
+        return self.passes if self.passes > 1 else None
+
+    def describe(self) -> dict[str, Any]:
+        """The record's 'estimator': everything that the values depend on, except for parameters and images."""
+        return {"passes": self.passes, "replicates": self.replicates, "seed": self.experiment.config.eval.seed}
+
+    def tables(self, params: Params) -> Tables:
+        """Tables to compute once, before the first image."""
+        return {}
+
+    @abstractmethod
+    def estimate(
+        self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int
+    ) -> dict[str, jax.Array]:
+        """Values [B] by name in pass `number`, the `terms` in nats among them.
+
+        An image's values depend on its pixels and (seed, index, pass) only, so that they do not depend on its batch.
+
+        Args:
+          pixels: uint8 [B, H, W, C].
+          indices: [B] the images' places in their split.
+        """
+
+    @abstractmethod
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Additional entries of the record, from all values [passes, images] by name."""
+
+
+def image_keys(seed: int | jax.Array, indices: jax.Array, group: int | jax.Array) -> jax.Array:
+    """Keys [B] of the images at `indices` [B] of their split, in one pass or one group of passes."""
+    return jax.vmap(partial(_image_key, seed, group))(indices)
+
+
+def _image_key(seed, group, index):
+    return jax.random.fold_in(jax.random.fold_in(stream(seed, "eval"), index), group)

@@ -1,0 +1,179 @@
+"""Likelihoods of a whole split: every image exactly once per pass, and a record of how they were estimated."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffenc_jax.config import Config
+from diffenc_jax.core import versions
+from diffenc_jax.core.errors import lookup
+from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.evaluation.estimator import Estimator, Tables
+from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.model import Params
+from diffenc_jax.model.registry import DTYPES
+from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.partial import PartialEvaluation
+from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
+from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.stats.uncertainty import standard_errors
+
+OnBatch = Callable[[], None]
+
+
+class Evaluator:
+    """The likelihood of every image of `config.eval.split`, compiled once for any number of checkpoints.
+
+    Attributes:
+      experiment: the experiment, with the model computing in `config.eval.dtype`.
+      estimator: the estimator.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        make: Callable[[Experiment], Estimator] = make_estimator,
+        *,
+        folder: str = EVAL_FOLDER,
+        variant: str | None = None,
+    ):
+        """Raises InputError if `config.eval` does not suit the model or the data.
+
+        Args:
+          make: makes the estimator; by default the one that `config.eval` names.
+          folder: subfolder of a workdir for the records.
+          variant: short name of a variant of the model, part of a record's name and its 'estimator.encoder'.
+        """
+        settings = experiment.config.eval
+        if settings.dtype is not None:
+            lookup("eval.dtype", settings.dtype, DTYPES)
+            experiment = dataclasses.replace(experiment, model=experiment.model.with_dtype(settings.dtype))
+        self.experiment, self.estimator = experiment, make(experiment)
+        self._folder, self._variant = folder, variant
+        self._images = experiment.dataset.splits[settings.split]
+        self._batch_size = sharding.round_up(experiment.mesh, settings.batch_size)
+
+    def num_batches(self) -> int:
+        """Number of calls of `on_batch` per evaluation."""
+        return self.estimator.passes * math.ceil(len(self._images) / self._batch_size)
+
+    def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> dict[str, Any]:
+        """The record of `params`, held in memory only.
+
+        Args:
+          step: training step of `params`, for the record.
+          on_batch: called after every batch.
+        """
+        with PartialEvaluation(self._shape) as evaluation:
+            results, _ = self._complete(evaluation, params, None, on_batch)
+            return self._describe(self.experiment.config, step) | results
+
+    def record(
+        self,
+        params: Params,
+        step: int,
+        workdir: Path,
+        *,
+        tables: Callable[[], Tables] | None = None,
+        on_batch: OnBatch = lambda: None,
+    ) -> dict[str, Any]:
+        """Evaluate `params`, write the record and the values [passes, images] behind it, and return the record.
+
+        An existing record of the same evaluation is returned as it is. An interrupted evaluation is resumed. Raises
+        InputError if the record cannot be written.
+
+        Args:
+          params: parameters of the run in `workdir` at `step`.
+          tables: replaces the estimator's tables; called only if they are needed.
+          on_batch: called after every batch.
+        """
+        description = self._describe(stored_config(workdir), step)
+        path = self._path(workdir, description)
+        if known := find_record(path, description):
+            return known
+        with PartialEvaluation(self._shape, path) as evaluation:
+            results, arrays = self._complete(evaluation, params, tables, on_batch)
+            write_record(path, description | results, arrays)
+            evaluation.finish()
+        return description | results
+
+    def path(self, step: int, workdir: Path) -> Path:
+        """The path of the record that `record` writes."""
+        return self._path(workdir, self._describe(stored_config(workdir), step))
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """(passes, images)."""
+        return self.estimator.passes, len(self._images)
+
+    def _complete(
+        self, evaluation: PartialEvaluation, params: Params, tables: Callable[[], Tables] | None, on_batch: OnBatch
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Compute the missing values; returns the results of the record, and all values and tables by name."""
+        start = time.perf_counter()
+        with jax.default_matmul_precision("highest" if self.experiment.config.eval.dtype == "float32" else None):
+            found = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
+            for number, rows, values in sharding.in_flight(self._started(evaluation, params, found)):
+                if values is not None:
+                    kept = {name: np.asarray(value)[: len(rows)] for name, value in values.items()}
+                    evaluation.put(number, rows, kept)
+                on_batch()
+        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
+        results["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
+        results["seconds"] = round(evaluation.seconds + time.perf_counter() - start, 3)
+        return results, evaluation.values | {name: np.asarray(table) for name, table in found.items()}
+
+    def _started(
+        self, evaluation: PartialEvaluation, params: Params, tables: Tables
+    ) -> Iterator[tuple[int, np.ndarray, dict[str, jax.Array] | None]]:
+        """Pass, images and values of each batch as its computation starts; None for values that are known."""
+        for number in range(self.estimator.passes):
+            for batch in eval_batches(self._images, self._batch_size):
+                rows, values = batch.indices[: batch.valid], None
+                if not evaluation.has(number, rows):
+                    mesh = self.experiment.mesh
+                    pixels, indices = (sharding.to_devices(mesh, a) for a in (batch.images, batch.indices))
+                    values = self.estimator.estimate(params, tables, pixels, indices, number)
+                yield number, rows, values
+
+    def _describe(self, trained: Config, step: int) -> dict[str, Any]:
+        """The record, except for its results."""
+        settings = self.experiment.config.eval
+        variant = {"encoder": self._variant} if self._variant else {}
+        return {
+            "step": step,
+            "seed": trained.seed,
+            "arm": trained.arm,
+            "config_hash": trained.hash,
+            "dataset": self.experiment.dataset.fingerprint(settings.split),
+            "estimator": self.estimator.describe() | {"dtype": settings.dtype} | variant,
+            "software": versions.software(),
+            "device": versions.device(),
+        }
+
+    def _path(self, workdir: Path, description: dict[str, Any]) -> Path:
+        parts = self.estimator.name, self._variant, self.experiment.config.eval.dtype
+        return record_path(workdir, description, "-".join(part for part in parts if part), self._folder)
+
+
+def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) -> dict[str, Any]:
+    """'bpd' and 'standard_error', total and by term, and the estimator's diagnostics, from values [passes, images].
+
+    The standard errors are those of `stats/uncertainty.py`; they are None if they cannot be estimated.
+    """
+    bits = {term: values[term] / (dims * math.log(2)) for term in estimator.terms}
+    means = {term: float(value.mean()) for term, value in bits.items()}
+    errors = {term: standard_errors(value, estimator.replicates)._asdict() for term, value in bits.items()}
+    total = standard_errors(sum(bits.values()), estimator.replicates)._asdict()
+    return {
+        "bpd": {"total": sum(means.values()), **means},
+        "standard_error": {**total, "terms": errors},
+        **estimator.diagnostics(values),
+    }

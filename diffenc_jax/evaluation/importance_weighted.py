@@ -1,0 +1,96 @@
+"""The importance-weighted bound: `eval.num_draws` draws of the whole path per image and pass."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.config import Config
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.streams import gaussian_each
+from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
+from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
+from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
+from diffenc_jax.model import Params
+from diffenc_jax.parallel.mesh import replicated
+from diffenc_jax.runs.experiment import Experiment
+
+
+class ImportanceWeighted(Estimator):
+    """-ln(1/K Σ w) at the finite depth of `config.loss`; see `diffusion/importance_weights.py`."""
+
+    terms = ("importance_weighted",)
+    diagnostic_formats: ClassVar = {
+        "one_draw": "the bound, by the same paths one by one: {:.4f} bits/dim",
+        "effective_draws": "draws that carry the weight, on average: {:.1f}",
+    }
+
+    def __init__(self, experiment: Experiment):
+        """Raises InputError if the depth is infinite, or `config.fit` is needed and does not suit the data."""
+        super().__init__(experiment)
+        self._loss = experiment.model.loss
+        require(
+            self._loss.depth is not None,
+            "eval.estimator=importance_weighted needs a finite loss.depth, such as --config.loss.depth=100: "
+            "it draws whole paths",
+        )
+        if self._loss.is_fitted:
+            check_fit(experiment)
+        self._estimate = jax.jit(partial(_estimate, experiment), out_shardings=replicated(experiment.mesh))
+
+    @staticmethod
+    def needs_training_images(config: Config) -> bool:
+        return config.loss.is_fitted
+
+    @property
+    def name(self) -> str:
+        return f"{self._loss.name}-importance_weighted{self.experiment.config.eval.num_draws}"
+
+    def describe(self) -> dict[str, Any]:
+        loss = self._loss
+        description = {
+            "kind": "importance_weighted",
+            "num_draws": self.experiment.config.eval.num_draws,
+            "depth": loss.depth,
+            "variance_ratio": loss.variance_ratio,
+            "extrapolation": loss.extrapolation,
+            "times": loss.times,
+            **super().describe(),
+        }
+        if loss.is_fitted:
+            description["fit"] = fit_description(self.experiment)
+        return description
+
+    def tables(self, params: Params) -> Tables:
+        """'gamma' and 'ratio' of the steps."""
+        return steps_for(self.experiment, params, self._loss)._asdict()
+
+    def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
+        return self._estimate(params, Steps(tables["gamma"], tables["ratio"]), pixels, indices, np.int32(number))
+
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+        """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K."""
+        return {
+            "one_draw": float(values["one_draw"].mean() / (self.experiment.model.spec.dims * np.log(2))),
+            "effective_draws": float(values["effective_draws"].mean()),
+        }
+
+
+def _estimate(experiment, params, steps, pixels, indices, number):
+    process, settings = experiment.model.bind(params), experiment.config.eval
+    keys = image_keys(settings.seed, indices, number)
+
+    def path(k):
+        path_keys = jax.vmap(partial(jax.random.fold_in, data=k))(keys)
+        draw = partial(gaussian_each, path_keys, shape=experiment.model.spec.shape)
+        return log_weight(process, steps, pixels, draw(steps.depth), draw)
+
+    log_weights = jax.lax.map(path, jnp.arange(settings.num_draws))
+    return {
+        "importance_weighted": importance_bound(log_weights),
+        "one_draw": -log_weights.mean(axis=0),
+        "effective_draws": effective_draws(log_weights),
+    }

@@ -1,0 +1,71 @@
+"""`build`: configuration and images -> Model. The only place where the parts meet."""
+
+import jax
+from flax import linen as nn
+
+from diffenc_jax.config import Config
+from diffenc_jax.config.sections import ScheduleConfig
+from diffenc_jax.core.errors import lookup, require
+from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.gaussian import PREDICTIONS
+from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
+from diffenc_jax.diffusion.steps import EXTRAPOLATIONS
+from diffenc_jax.model.model import ImageSpec, Model
+from diffenc_jax.model.registry import SCORE_NETWORKS, build_encoder, build_score, compute_options
+
+
+def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model:
+    """The model that `config.model` and `config.loss` describe, for images of `spec`.
+
+    Args:
+      config: the configuration.
+      spec: the images.
+      platform: kind of the devices that the model will run on, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
+
+    Raises:
+      InputError: a value is unknown, impossible, or does not fit the images.
+    """
+    section = config.model
+    lookup("model.prediction", section.prediction, PREDICTIONS)
+    lookup("loss.extrapolation", config.loss.extrapolation, EXTRAPOLATIONS)
+    schedule, gamma_range = _build_schedule(section.schedule, spec)
+    attributes = compute_options(section, platform or jax.default_backend()) | {"pixel_levels": spec.pixel_levels}
+    encoder_kind, encoder_net = build_encoder(section.encoder, spec.shape, **attributes)
+    require(
+        not section.derivative_head or encoder_kind.slope_estimate is Encoder.slope_estimate,
+        "model.derivative_head=True is only for encoders with a network: for the others dx_t/dγ follows from x_t",
+    )
+    model = Model(
+        spec=spec,
+        schedule=schedule,
+        score=build_score(section.score, spec.shape, derivative_head=section.derivative_head, **attributes),
+        encoder_kind=encoder_kind,
+        encoder_net=encoder_net,
+        gamma_range=gamma_range,
+        prediction=section.prediction,
+        loss=config.loss,
+    )
+    model.check_depth("loss.depth", config.loss.depth)
+    return model
+
+
+def alike_layers(config: Config) -> int:
+    """Number of alike layers of the score network; 0 where it repeats none."""
+    name = lookup("score network", config.model.score.kind, SCORE_NETWORKS).repeated
+    return config.model.score.options[name] if name else 0
+
+
+def with_alike_layers(config: Config, count: int) -> Config:
+    """The configuration with `count` alike layers in the score network."""
+    name = lookup("score network", config.model.score.kind, SCORE_NETWORKS).repeated
+    return config.replace({f"model.score.{name}": count})
+
+
+def _build_schedule(config: ScheduleConfig, spec: ImageSpec) -> tuple[nn.Module, tuple[float, float]]:
+    kind = lookup("schedule", config.kind, SCHEDULES)
+    gamma_min = gamma_min_for(spec.pixel_levels) if config.gamma_min is None else config.gamma_min
+    require(
+        gamma_min < config.gamma_max,
+        f"model.schedule.gamma_min={gamma_min:.4g} must lie below gamma_max={config.gamma_max:.4g}",
+    )
+    return kind(gamma_min, config.gamma_max), (gamma_min, config.gamma_max)

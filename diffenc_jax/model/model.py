@@ -1,0 +1,183 @@
+"""`Model`: a generative model with its encoder, as pure functions of parameters."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from diffenc_jax.config.sections import LEARNED, OPTIMAL, LossConfig
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.streams import gaussian
+from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.gaussian import PREDICTIONS
+from diffenc_jax.diffusion.losses import Noise
+from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Place, Steps
+from diffenc_jax.model.registry import with_dtype
+
+Params = Any
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a model must know of its data.
+
+    Attributes:
+      shape: (height, width, channels).
+      pixel_levels: number of values that a pixel can have.
+    """
+
+    shape: tuple[int, int, int]
+    pixel_levels: int
+
+    @property
+    def dims(self) -> int:
+        """Number of dimensions, height · width · channels."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generative model with its encoder. `bind` gives it parameters and makes the `Process` that losses take.
+
+    Attributes:
+      spec: the images.
+      schedule: linen module t -> γ.
+      score: the score network.
+      encoder_kind: class of the encoder.
+      encoder_net: its network, or None.
+      gamma_range: γ at the ends of the networks' time input.
+      prediction: what the score network estimates, a name of `PREDICTIONS`.
+      loss: the depth and the ratio of variances of training.
+    """
+
+    spec: ImageSpec
+    schedule: nn.Module
+    score: nn.Module
+    encoder_kind: type[Encoder]
+    encoder_net: nn.Module | None
+    gamma_range: tuple[float, float]
+    prediction: str
+    loss: LossConfig
+
+    @property
+    def has_derivative_head(self) -> bool:
+        """Whether the score network has a second head that estimates (dx_t/dγ) / σ_t²."""
+        return self.score.derivative_head
+
+    @property
+    def unrolls_layers(self) -> bool:
+        """Whether alike layers are unrolled instead of scanned."""
+        return not self.score.scan
+
+    def with_dtype(self, name: str) -> "Model":
+        """The model with the blocks of its networks computing in the dtype `name` of `registry.DTYPES`."""
+        encoder_net = None if self.encoder_net is None else with_dtype(self.encoder_net, name)
+        return dataclasses.replace(self, score=with_dtype(self.score, name), encoder_net=encoder_net)
+
+    def init(self, key: jax.Array) -> Params:
+        """Initial float32 parameters {'score', 'schedule', and 'encoder' and 'ratio' where there is one}."""
+        keys = jax.random.split(key, 3)
+        x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
+        parts = {"score": self.score.init(keys[0], x, t), "schedule": self.schedule.init(keys[1], t)}
+        if self.encoder_net is not None:
+            parts["encoder"] = self.encoder_net.init(keys[2], x, t)
+        params = {name: variables.get("params", {}) for name, variables in parts.items()}
+        if self.loss.variance_ratio == LEARNED:
+            params["ratio"] = {"log": jnp.zeros(self.loss.depth, jnp.float32)}
+        return params
+
+    def bind(self, params: Params, dropout_key: jax.Array | None = None) -> Process:
+        """The process with these parameters; with a dropout key, its networks drop as in training."""
+        keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        schedule = self.schedule.apply
+        return Process(
+            encoder=self._encoder(params, keys[0]),
+            predict=self._predict(params, keys[1]),
+            gamma=lambda t: jnp.asarray(schedule({"params": params["schedule"]}, jnp.asarray(t, jnp.float32))),
+            extrapolation=EXTRAPOLATIONS[self.loss.extrapolation],
+            pixel_levels=self.spec.pixel_levels,
+        )
+
+    def place(self, params: Params, t: jax.Array) -> Place:
+        """The places at times t [B]: instants at infinite depth, steps at the finite depth `loss.depth`."""
+        if self.loss.depth is None:
+            return self.bind(params).instant(t)
+        return self.steps(params, self.loss).at(t)
+
+    def steps(self, params: Params, loss: LossConfig) -> Steps:
+        """`loss.depth` steps of equal length in t. A ratio that is to be fitted is 1."""
+        if loss.depth is None:
+            raise ValueError("infinite depth has no steps")
+        steps = self.bind(params).uniform_steps(loss.depth)
+        if loss.variance_ratio == LEARNED:
+            return steps._replace(ratio=jnp.exp(params["ratio"]["log"]))
+        if loss.variance_ratio in OPTIMAL:
+            return steps
+        return steps._replace(ratio=jnp.full_like(steps.ratio, float(loss.variance_ratio)))
+
+    def draw_noise(self, key: jax.Array, t: jax.Array, num_endpoints: int | None = None) -> Noise:
+        """Gaussian noise for times [B], with the end points of `num_endpoints` images; None: of all images."""
+        key_0, key_t = jax.random.split(key)
+        batch, shape = t.shape[0], self.spec.shape
+        eps_0 = gaussian(key_0, (batch if num_endpoints is None else num_endpoints, *shape))
+        return Noise(t, eps_0, gaussian(key_t, (batch, *shape)))
+
+    def check_depth(self, key: str, depth: int | None) -> None:
+        """Raises InputError if `depth`, the value of the configuration's `key`, makes steps too short for float32."""
+        low, high = self.gamma_range
+        # Eight times the spacing of float32 numbers near the larger end: steps need not be equally long.
+        most = int((high - low) / (8 * np.finfo(np.float32).eps * max(-low, high)))
+        require(
+            depth is None or depth <= most,
+            f"{key}={depth} steps between γ = {low:.4g} and {high:.4g} are too short for float32; take at most {most}",
+        )
+
+    def check_flow(self) -> None:
+        """Raises InputError unless the networks determine a probability-flow ODE.
+
+        Without a derivative head the slope of an encoder network's x_t given z_t is not known.
+        """
+        require(
+            self.has_derivative_head or self.encoder_kind.slope_estimate is not Encoder.slope_estimate,
+            "the score network of a trainable encoder determines no probability-flow ODE without a derivative head; "
+            "train with --config.model.derivative_head=True, or evaluate the bound (eval.estimator=bound) and draw by "
+            "steps (sample.sampler=ancestral)",
+        )
+
+    def _encoder(self, params: Params, dropout_key: jax.Array | None) -> Encoder:
+        make: Callable[..., Encoder] = self.encoder_kind
+        if self.encoder_net is None:
+            return make()
+        return make(self._network(self.encoder_net, params["encoder"], dropout_key))
+
+    def _predict(self, params: Params, dropout_key: jax.Array | None) -> Callable[..., Prediction]:
+        """(z_t, γ [B]) -> the prediction: the network's output on top of z_t, converted to v̂."""
+        network = self._network(self.score, params["score"], dropout_key)
+        to_velocity = PREDICTIONS[self.prediction]
+
+        def predict(z_t, gamma):
+            if self.has_derivative_head:
+                output, slope = network(z_t, gamma, with_slope=True)
+            else:
+                output, slope = network(z_t, gamma), None
+            return Prediction(to_velocity(z_t, z_t + output, gamma), slope)
+
+        return predict
+
+    def _network(self, net: nn.Module, params: Params, dropout_key: jax.Array | None) -> Callable:
+        low, high = self.gamma_range
+
+        def apply(x, gamma, **options):
+            # The time embedding multiplies rounding by 1000, most of all in dy/dγ. The barrier hides the constant from
+            # compilers, which would replace the division by a product with a rounded reciprocal.
+            span = jax.lax.optimization_barrier(jnp.asarray(high - low, gamma.dtype))
+            return net.apply({"params": params}, x, (gamma - low) / span, dropout_key, **options)
+
+        return apply

@@ -1,0 +1,42 @@
+"""Training batches on the mesh: every host reads and sends only the images that its own devices process."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from diffenc_jax.config import Config
+from diffenc_jax.data.images import LocalPart
+from diffenc_jax.data.pipeline import Order
+from diffenc_jax.parallel.mesh import host_rows, rows_to_devices
+
+
+class Batches:
+    """The batch of each training step, a function of (seed, step) that does not depend on the number of hosts."""
+
+    def __init__(self, images: np.ndarray | LocalPart, config: Config, mesh: Mesh):
+        """Take the images that `needed_rows` names; raises InputError if the split has fewer images than shards."""
+        self._images, self._mesh, self._size = images, mesh, config.train.batch_size
+        self._order, self._rows = _order(config, len(images)), host_rows(mesh, self._size)
+
+    def __call__(self, step: int) -> jax.Array:
+        """uint8 [B, H, W, C] of `step`, counted from 0, divided over all devices."""
+        images = self._images[self._order.batch(step, self._rows)]
+        return rows_to_devices(self._mesh, images, self._rows, self._size)
+
+
+def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:
+    """Function from the number of training images to the increasing indices of those that this host's devices process.
+
+    If training batches do not divide over the devices, these are all images: such a run cannot be trained, but it can
+    be evaluated.
+    """
+    size = config.train.batch_size
+    if size % mesh.size:
+        return np.arange
+    return lambda count: _order(config, count).needed(host_rows(mesh, size))
+
+
+def _order(config: Config, count: int) -> Order:
+    return Order(count, config.seed, config.train.batch_size, config.data.shuffle_shards)

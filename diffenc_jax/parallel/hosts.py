@@ -1,0 +1,71 @@
+"""Communication between the hosts of a run. Every host must call these functions at the same points.
+
+The first host alone writes a workdir's files and reports to the user. What it reads from them is broadcast, so that
+all hosts take the same decisions. JAX is imported where it is used, because what only reads a run's files has no use
+for it.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffenc_jax.core.errors import first_line
+
+if TYPE_CHECKING:
+    import jax
+
+
+def is_first() -> bool:
+    """Whether this host is the one that writes files and reports to the user."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def end_if_alone(error: RuntimeError) -> None:
+    """End the process with a one-line message if `error` says that another process of the run is gone.
+
+    The process ends at once, because JAX and Orbax would wait for the other one in their exit handlers. If the
+    coordinator is gone, JAX may be quicker: it ends the process with its own message and the same exit status, 1.
+    """
+    import jax
+
+    if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+        line = f"another process of this run is gone or out of reach ({first_line(error)[:200]})"
+        print(f"error: {line}; start all processes again to resume", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def broadcast(content: bytes) -> bytes:
+    """The first host's `content`, on every host."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return content
+    size = int(multihost_utils.broadcast_one_to_all(np.int64(len(content))))
+    padded = np.zeros(size, np.uint8)
+    if is_first():
+        padded[:] = np.frombuffer(content, np.uint8)
+    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8))
+
+
+def elementwise_max(values: np.ndarray) -> np.ndarray:
+    """Elementwise maximum over the hosts."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return values
+    return multihost_utils.process_allgather(values).max(axis=0)
+
+
+def all_gather(array: "jax.Array") -> np.ndarray:
+    """All values of a global array, on every host."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -1,0 +1,119 @@
+"""The device mesh ('data', 'fsdp') and shardings on it. No other module names mesh axes."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from diffenc_jax.core.errors import require
+from diffenc_jax.data.images import LocalPart
+from diffenc_jax.parallel import hosts
+
+T = TypeVar("T")
+
+# Jitted calls in flight. More gain nothing, and without a bound fake CPU devices deadlock.
+IN_FLIGHT = 2
+# Parameters with fewer values are replicated: sharding them would save little memory and cost a message each.
+MIN_SHARDED_SIZE = 2**12
+
+
+def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Mesh of all devices, or of `devices`; each group of `fsdp` devices shares one copy of the parameters.
+
+    Raises InputError if `fsdp` does not divide the number of devices.
+    """
+    count = jax.device_count() if devices is None else len(devices)
+    require(fsdp >= 1 and count % fsdp == 0, f"mesh.fsdp={fsdp} does not divide the {count} devices")
+    types = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=types, devices=devices)
+
+
+def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
+    """Raise InputError unless a batch divides over the devices, `parts` equal parts on each."""
+    least, each = mesh.size * parts, f" in {parts} parts each" if parts > 1 else ""
+    require(
+        batch_size >= 1 and batch_size % least == 0,
+        f"{key}={batch_size} does not divide over {mesh.size} devices{each}; take a multiple of {least}",
+    )
+
+
+def round_up(mesh: Mesh, batch_size: int) -> int:
+    """The smallest multiple of the number of devices that is at least `batch_size`."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Sharding with a full copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batched(mesh: Mesh) -> NamedSharding:
+    """Sharding with the leading axis divided over all devices."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def state_shardings(mesh: Mesh, shapes: Any) -> Any:
+    """Shardings for a tree of ShapeDtypeStructs: the largest axis that divides evenly is sharded over 'fsdp'."""
+
+    def one(leaf):
+        size = mesh.shape["fsdp"]
+        axes = [axis for axis, length in enumerate(leaf.shape) if length % size == 0]
+        if size == 1 or leaf.size < MIN_SHARDED_SIZE or not axes:
+            return replicated(mesh)
+        largest = max(axes, key=lambda axis: leaf.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * largest, "fsdp"))
+
+    return jax.tree.map(one, shapes)
+
+
+def abstract_arrays(shapes: Any, shardings: Any) -> Any:
+    """ShapeDtypeStructs with the shapes and dtypes of `shapes` that carry `shardings`."""
+    return jax.tree.map(
+        lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes, shardings
+    )
+
+
+def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """Increasing indices of the rows of a batch that lie on this host's devices."""
+    rows = np.arange(batch_size)
+    places = batched(mesh).addressable_devices_indices_map((batch_size,))
+    return np.unique(np.concatenate([rows[place] for place in places.values()]))
+
+
+def rows_to_devices(mesh: Mesh, host_array: np.ndarray, rows: np.ndarray, batch_size: int) -> jax.Array:
+    """Global array [batch_size, ...] divided over all devices; `host_array` holds this host's `host_rows`."""
+    position = np.zeros(batch_size, np.int64)
+    position[rows] = np.arange(len(rows))
+    shape = (batch_size, *host_array.shape[1:])
+    return jax.make_array_from_callback(shape, batched(mesh), lambda at: host_array[position[at[0]]][:, *at[1:]])
+
+
+def to_devices(mesh: Mesh, host_array: np.ndarray) -> jax.Array:
+    """Global array divided over all devices, from an array that every host holds; a host sends its own rows only."""
+    return jax.make_array_from_callback(host_array.shape, batched(mesh), lambda index: host_array[index])
+
+
+def in_flight(started: Iterable[T]) -> Iterator[T]:
+    """Results of jitted calls, in order, each delayed until `IN_FLIGHT` later calls have started.
+
+    Every item of the iterable `started` starts a call, and is its result.
+    """
+    pending = deque()
+    for call in started:
+        pending.append(call)
+        if len(pending) > IN_FLIGHT:
+            yield pending.popleft()
+    yield from pending
+
+
+def fetch(images: np.ndarray | LocalPart, rows: np.ndarray) -> np.ndarray:
+    """Images `rows` of a split on every host, whichever host holds them. Every host must call this."""
+    if isinstance(images, np.ndarray):
+        return images[rows]
+    ours = images.has(rows)
+    found = np.zeros((len(rows), *images.shape[1:]), images.local.dtype)
+    found[ours] = images[rows[ours]]
+    return hosts.elementwise_max(found)

@@ -1,0 +1,66 @@
+"""SIGTERM and Ctrl-C as a flag that a loop checks between steps."""
+
+import itertools
+import signal
+import types
+
+import jax
+from jax.experimental import multihost_utils
+
+from diffenc_jax.core.errors import Interrupted
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# JAX's preemption service counts the calls of the whole process, which may open several shutdowns.
+_SYNC_POINTS = itertools.count(1)
+
+
+class Shutdown:
+    """A context that holds back the first SIGTERM or SIGINT; a second SIGINT raises KeyboardInterrupt."""
+
+    def __init__(self):
+        self.signal: int | None = None
+        self._previous = {}
+
+    def __enter__(self) -> "Shutdown":
+        self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: types.FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self.signal is not None
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has arrived."""
+        if self.requested():
+            raise Interrupted(self.signal)
+
+
+class JointShutdown(Shutdown):
+    """A shutdown that all processes of a run see after the same step.
+
+    JAX's preemption service catches the SIGTERM that any process receives and agrees on the next step that no process
+    has reached. All processes must call `requested` equally often. SIGINT keeps its default effect.
+    """
+
+    def __enter__(self) -> "JointShutdown":
+        return self
+
+    def requested(self) -> bool:
+        if multihost_utils.reached_preemption_sync_point(next(_SYNC_POINTS)):
+            self.signal = signal.SIGTERM
+        return super().requested()
+
+
+def shutdown_of_run() -> Shutdown:
+    """A JointShutdown if this process is one of several that form a run, otherwise a Shutdown."""
+    return JointShutdown() if jax.distributed.is_initialized() else Shutdown()

@@ -1,0 +1,83 @@
+"""Bits/dim by term with standard errors, differences between the runs, and bits/dim of trivial models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
+from diffenc_jax.data.dataset import TRAIN, load_dataset
+from diffenc_jax.data.sources import SOURCES
+from diffenc_jax.display.document import Items, Section, Table, Text
+from diffenc_jax.report.collect import Collection, Record, Run, bits_and_errors
+from diffenc_jax.report.command_lines import not_made_yet, run_line
+from diffenc_jax.report.html import Fold
+from diffenc_jax.studies.compare.describe import describe_estimator
+from diffenc_jax.studies.compare.measure import compare
+from diffenc_jax.studies.compare.table import comparison_table, notes
+
+ERRORS = (
+    "± are standard errors, first of the noise, against infinitely many passes over the same images, then of the "
+    "images, of a noise-free mean over as many other images (– where the data do not determine them)."
+)
+
+
+def bits_section(collection: Collection) -> Section:
+    """All records, the differences between runs, and trivial models."""
+    newest = [(run, record) for run in collection.runs for record in run.newest]
+    earlier = [(run, record) for run in collection.runs for record in run.records if record.step < run.step]
+    blocks: list[Any] = []
+    if newest:
+        table = _by_term(newest, "Bits/dim ± noise ± images")
+        blocks += [Text(f"Averaged (EMA) parameters at the last evaluated step. {ERRORS}"), table]
+    if earlier:
+        table = _by_term(earlier, "Records of earlier steps, bits/dim ± noise ± images")
+        blocks.append(Fold(f"Earlier steps: {len(earlier)} records", [table]))
+    missing = [run for run in collection.runs if not run.records]
+    blocks += not_made_yet("evaluation", missing, (run_line("eval", run) for run in missing))
+    return Section("Bits/dim", [*blocks, *_differences(collection), _trivial_models(collection.runs[0])])
+
+
+def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
+    terms = list(dict.fromkeys(name for _, r in records for name in r.record["bpd"] if name != "total"))
+    rows = []
+    for run, (_, record, _) in records:
+        estimator = f"{record['dataset']['split']}, {describe_estimator(record['estimator'])}"
+        bits = (bits_and_errors(record, name) for name in ("total", *terms))
+        rows.append([run.title, *bits, f"{record['step']:,}", estimator])
+    return Table(["run", "total", *terms, "step", "split, estimator"], rows, caption)
+
+
+def _differences(collection: Collection) -> list[Section]:
+    """The table of `diffenc compare` for the comparable evaluations, with names of runs instead of paths."""
+    if len(collection.comparable) < 2:
+        return []
+    rows = compare([e._replace(path=Path(collection.name_of(e))) for e in collection.comparable])
+    text = Text("The best run, and the differences of the others to it, paired by image, as `diffenc compare` prints.")
+    return [Section("Differences, image by image", [text, comparison_table(rows), Items(notes(rows))])]
+
+
+def _trivial_models(run: Run) -> Section:
+    """Bits/dim of uniform levels, and of each pixel's histogram if the images are available."""
+    levels = run.config.data.pixel_levels
+    rows, texts = [[f"uniform, log2 {levels}", f"{uniform_bpd(levels):.4f}"]], []
+    try:
+        rows.insert(0, ["per-pixel histogram of training", f"{_histogram(run):.4f}"])
+    except InputError as error:
+        texts = [Text(f"No per-pixel histogram: {error}")]
+    return Section("Trivial models", [Table(["model", "bits/dim"], rows, "Without a network"), *texts])
+
+
+def _histogram(run: Run) -> float:
+    """Bits/dim of the per-pixel histogram; raises InputError unless the evaluated images are available."""
+    data, split = run.config.data, run.config.eval.split
+    if data.source in SOURCES and SOURCES[data.source].prepared:
+        raise InputError(f"{data.source} is not loaded for a page; training prints the histogram's bits/dim at its end")
+    dataset = load_dataset(data, *dict.fromkeys((TRAIN, split)))
+    for record in run.newest:
+        evaluated = record.record["dataset"]
+        require(
+            evaluated["split"] != split or evaluated["sha256"] == dataset.sha256(split),
+            f"the images of {data.source} are not those that were evaluated",
+        )
+    return histogram_bpd(dataset.splits[TRAIN], dataset.splits[split], dataset.pixel_levels)

@@ -1,0 +1,69 @@
+"""Shell commands that reproduce the contents of a page, and texts about missing contents."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from diffenc_jax.config import flatten, installed_configs, load_config
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.display.document import Code, Text
+from diffenc_jax.report.collect import Collection, Record, Run
+from diffenc_jax.studies.significance.finished import deviations
+
+# Keys that depend on the machine; `stored_config` does not fix them.
+LEFT_OPEN = {"model.scan", "model.remat"}
+
+
+def command_line(name: str, *arguments: Any) -> str:
+    """'diffenc NAME ...', quoted."""
+    return shlex.join(["diffenc", name, *map(str, arguments)])
+
+
+def config_flags(run: Run) -> tuple[list[str], list[str]]:
+    """Flags that select a run's configuration, and the keys whose values they do not reproduce.
+
+    The flags name the installed configuration of the same name and override the keys in which the stored configuration
+    differs from it.
+    """
+    config = run.config
+    wanted, spec = flatten(config.to_dict()), f"{config.name}:{config.arm}"
+    if config.name not in installed_configs():
+        return [f"--config=configs/{config.name}.py:{config.arm}"], sorted(wanted.keys() - LEFT_OPEN)
+    try:
+        given = flatten(load_config(spec).to_dict())
+        changed = {key: value for key, value in wanted.items() if key in given and given[key] != value}
+        overrides = [f"{key}={_typed(value)}" for key, value in changed.items() if key not in LEFT_OPEN]
+        given = flatten(load_config(spec, overrides).to_dict())
+    except InputError:
+        return [f"--config={spec}"], sorted(wanted.keys() - LEFT_OPEN)
+    missing = object()
+    keys = (wanted.keys() | given.keys()) - LEFT_OPEN
+    different = sorted(key for key in keys if given.get(key, missing) != wanted.get(key, missing))
+    return [f"--config={spec}", *(f"--config.{override}" for override in overrides)], different
+
+
+def _typed(value: Any) -> str:
+    return str(tuple(value)) if isinstance(value, list) else str(value)
+
+
+def run_line(command: str, run: Run, record: Record | None = None) -> str:
+    """Line of 'train', 'eval' or 'sample' for a run; with `record`, the evaluation that made it."""
+    changes = {} if record is None else deviations(record.record["estimator"], run.config)
+    flags = [f"--config.{key}={value}" for key, value in changes.items() if not isinstance(value, dict | list)]
+    return command_line(command, *config_flags(run)[0], *flags, f"--workdir={run.workdir}")
+
+
+def not_made_yet(what: str, runs: Sequence[Run], lines: Iterable[str]) -> list[Text | Code]:
+    """Text that names the runs that lack `what`, and the command lines that make it; empty without runs."""
+    if not runs:
+        return []
+    return [Text(f"No {what} yet of {'; '.join(run.title for run in runs)}:"), Code("\n".join(lines))]
+
+
+def significance_line(collection: Collection) -> str:
+    """Command that trains the arms over the seeds of the grid, or over five."""
+    if collection.grid is not None:
+        return collection.grid.command(collection.root)
+    name = collection.runs[0].config.name
+    given = [f"--config={name}", f"--arms={','.join(collection.by_arm)}", "--seeds=0-4", f"--root=runs/{name}-seeds"]
+    return command_line("significance", *given)

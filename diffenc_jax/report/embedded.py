@@ -1,0 +1,61 @@
+"""Pictures of a page: figures and picture files, embedded with their descriptions."""
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.runs.files import read_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Dots per inch of a figure, and the CSS pixels per inch at which it is shown.
+DPI, SHOWN = 160, 100
+
+
+class Picture(NamedTuple):
+    """An embedded picture.
+
+    Attributes:
+      source: data URI.
+      alt: description for readers who do not see the picture.
+      caption: title below the picture.
+      width, height: size at which it is shown, in CSS pixels.
+      pixels: whether its pixels stay sharp when it is enlarged.
+    """
+
+    source: str
+    alt: str
+    caption: str
+    width: int
+    height: int
+    pixels: bool = False
+
+
+def embed_figure(figure: "Figure", alt: str, caption: str) -> Picture:
+    """Picture of a matplotlib figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=DPI, format="png")
+    width, height = (round(size * SHOWN) for size in figure.get_size_inches())
+    return Picture(_data_uri(buffer.getvalue()), alt, caption, width, height)
+
+
+def embed_file(path: Path, alt: str, caption: str, pixels: bool) -> Picture:
+    """Picture of a .png file, in the size that the file states; raises InputError if it cannot be read."""
+    from PIL import Image
+
+    data = read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+            dpi = image.info.get("dpi", (SHOWN, SHOWN))
+            width, height = (round(n * SHOWN / d) if d > 1 else n for n, d in zip(image.size, dpi, strict=True))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is not a readable picture: {first_line(error)}") from error
+    return Picture(_data_uri(data), alt, caption, width, height, pixels)
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,199 @@
+"""Results of other commands in the workdirs: loss by time, depth study, samples, and the encoder study."""
+
+import re
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.display.document import Items, Section, Table, Text
+from diffenc_jax.display.numbers import format_number
+from diffenc_jax.report.collect import Collection, Run
+from diffenc_jax.report.command_lines import command_line, not_made_yet, run_line
+from diffenc_jax.report.embedded import Picture, embed_figure, embed_file
+from diffenc_jax.studies.by_time import table as by_time
+from diffenc_jax.studies.by_time.figure import draw_curves
+from diffenc_jax.studies.depth import table as depth
+from diffenc_jax.studies.depth.figure import draw_excess
+from diffenc_jax.studies.encoder import table as encoder
+
+# The largest number of lines that remain distinguishable in one panel.
+MAX_LINES = 7
+# Content of the encoder's figures, by the end of their names.
+ENCODER_FIGURES = {
+    "x_t": "the encoded images x_t at several noise levels",
+    "difference": "the encoder's changes, x_t - x, at several noise levels",
+    "derivative": "the derivative of x_t in γ, at several noise levels",
+    "curves": "the size of x_t - x and of the derivative, by noise level",
+    "mean": "the encoder's changes on average",
+}
+# Description and caption of pictures of samples, by a part of their names; all others are grids of samples.
+SAMPLE_FIGURES = {
+    "-from-": ("Test images, and below them images drawn again from each at several times,", "Drawn again from z_t:"),
+    "-quality": (
+        "Distances to training images, and samples above the nearest of those,",
+        "Samples beside training images:",
+    ),
+    "": ("A grid of images drawn from", "Samples of"),
+}
+Rows = list[dict[str, Any]]
+
+
+def _newest_file(run: Run, folder: str, ending: str) -> Path | None:
+    """The file '<split>-<step><ending>' of the last step in a folder, if possible of the split to evaluate on."""
+    found = {}
+    for path in (run.workdir / folder).glob(f"*{ending}"):
+        if match := re.fullmatch(rf"(.+)-(\d+){re.escape(ending)}", path.name):
+            found[match[1] == run.config.eval.split, int(match[2]), match[1]] = path
+    return found[max(found)] if found else None
+
+
+def _read_tables(
+    runs: Sequence[Run], folder: str, read_table: Callable[[Path], Rows]
+) -> tuple[dict[Path, tuple[Path, Rows]], list[Text]]:
+    """The newest table of each run that has one, (its path, its rows) by workdir; and the errors of reading."""
+    found, errors = {}, []
+    for run in runs:
+        if path := _newest_file(run, folder, ".csv"):
+            try:
+                found[run.workdir] = path, read_table(path)
+            except InputError as error:
+                errors.append(Text(str(error)))
+    return found, errors
+
+
+def loss_by_time_section(collection: Collection) -> Section:
+    """The diffusion loss by time."""
+    runs = collection.runs if len(collection.runs) <= MAX_LINES else list(collection.first_of_groups.values())
+    found, errors = _read_tables(runs, by_time.FOLDER, by_time.read_table)
+    blocks: list[Any] = [*errors]
+    if found:
+        named = {collection.names[workdir]: (rows, _quarters(rows)) for workdir, (_, rows) in found.items()}
+        stems = sorted({path.stem.rpartition("-")[::2] for path, _ in found.values()})
+        title = "; ".join(f"{split}, step {step}" for split, step in stems)
+        summaries = "; ".join(f"{name}: {_summary(rows)}" for name, (rows, _) in named.items())
+        labels = {f"{name}: {sum(quarters):.3f} bits/dim": rows for name, (rows, quarters) in named.items()}
+        picture = embed_figure(
+            draw_curves(labels, "area", title),
+            f"Curves of the diffusion loss, and of the errors it consists of, against γ = -log SNR. {summaries}.",
+            "The diffusion loss per unit of γ, whose area is the diffusion term of the bound, and the squared errors "
+            "per dimension of the velocity and, with an encoder, of its drift; bands of two standard errors over "
+            "images.",
+        )
+        table = [[name, *map(format_number, (sum(quarters), *quarters))] for name, (_, quarters) in named.items()]
+        heads = ["run", "area", *(f"t in {i / 4:g} .. {(i + 1) / 4:g}" for i in range(4))]
+        blocks += [picture, Table(heads, table, "Diffusion loss by quarter of t, bits/dim; they add up to the area")]
+    without = _without(collection, found)
+    line = command_line("loss-by-time", *(run.workdir for run in without))
+    blocks += not_made_yet("loss by time", without, [line])
+    return Section("Bits by time", blocks)
+
+
+def _without(collection: Collection, found: Container[Path]) -> list[Run]:
+    """The first run of each group of which no run is in `found`."""
+    return [runs[0] for runs in collection.groups.values() if not any(run.workdir in found for run in runs)]
+
+
+def _quarters(rows: Rows) -> list[float]:
+    """The area of each quarter of t, whose cells are equal parts of [0, 1]."""
+    quarters = [0.0] * 4
+    for row in rows:
+        quarters[min(3, int(4 * row["t"]))] += row["diffusion"] * row["gamma_width"]
+    return quarters
+
+
+def _summary(rows: Rows) -> str:
+    peak = max(rows, key=lambda row: row["diffusion"])
+    where = f"highest at γ = {peak['gamma']:.2f} ({peak['diffusion']:.3f} per unit of γ)"
+    return f"{sum(_quarters(rows)):.4f} bits/dim in total, {where}"
+
+
+def depth_section(collection: Collection) -> Section:
+    """The cost of a finite depth."""
+    found, errors = _read_tables(collection.runs, depth.FOLDER, depth.read_table)
+    blocks: list[Any] = [*errors]
+    for workdir, (path, rows) in found.items():
+        name, last = collection.names[workdir], rows[-1]
+        alt = (
+            f"Bits/dim of {name} above infinite depth ({rows[0]['bpd']:.4f}) against the number of steps, a line each "
+            f"for {', '.join(depth.CHOICES)}; at {last['depth']} steps {last['excess']:.4f} remain with both."
+        )
+        picture = embed_figure(draw_excess(rows, f"{name}: {path.stem}"), alt, f"{name}: the cost of a finite depth.")
+        blocks += [picture, depth.depth_table(rows)._replace(caption=f"{name}: {depth.CAPTION}")]
+    without = _without(collection, found)
+    blocks += not_made_yet("depth study", without, (command_line("depth-study", run.workdir) for run in without))
+    return Section("Finite depth", blocks)
+
+
+def samples_section(collection: Collection) -> Section:
+    """The newest pictures of samples of the first run of each group, grids first."""
+
+    def pictures(run: Run) -> list[Picture | Text]:
+        found: dict[int, list[tuple[str, Path]]] = {}
+        for path in sorted((run.workdir / "samples").glob("*.png")):
+            step, mark = path.name.split("-")[0], next(mark for mark in SAMPLE_FIGURES if mark in path.stem)
+            found.setdefault(int(step) if step.isdecimal() else -1, []).append((mark, path))
+        shown = []
+        for mark, path in sorted(found.get(max(found, default=-1), []), key=lambda pair: pair[0] != ""):
+            alt, caption = (f"{text} {run.title}: {path.stem}" for text in SAMPLE_FIGURES[mark])
+            shown.append(_picture(path, alt, caption, pixels=mark == ""))
+        return shown
+
+    runs = list(collection.first_of_groups.values())
+    return Section("Samples", _gallery(collection, runs, pictures, "samples", lambda run: run_line("sample", run)))
+
+
+def encoder_section(collection: Collection) -> Section | None:
+    """Effects of the encoders of the first run of each group; None if all encoders are the identity."""
+    runs = [run for run in collection.first_of_groups.values() if run.config.model.encoder.kind != "identity"]
+    if not runs:
+        return None
+
+    def pictures(run: Run) -> list[Picture | Text]:
+        shown = []
+        for path in sorted((run.workdir / encoder.FOLDER).glob("*.png")):
+            what = next((text for end, text in ENCODER_FIGURES.items() if path.stem.endswith(f"-{end}")), "figure")
+            alt, caption = f"Encoder of {run.title} ({path.stem}): {what}", f"{run.title}, {path.stem}: {what}."
+            shown.append(_picture(path, alt, caption))
+        return shown
+
+    line = lambda run: command_line("encoder-study", run.workdir)  # noqa: E731
+    blocks = _gallery(collection, runs, pictures, "figures of the encoder", line)
+    return Section("Encoder", [*blocks, *(block for run in runs for block in _other_encoders(run))])
+
+
+def _other_encoders(run: Run) -> list[Any]:
+    """The bound of a run with other encoders in place of its own, if the encoder study has evaluated it."""
+    path = _newest_file(run, encoder.FOLDER, "-off.json")
+    if path is None:
+        return []
+    try:
+        bounds = encoder.read_bounds(path)
+    except InputError as error:
+        return [Text(str(error))]
+    caption = f"{run.title}, with other encoders in place of its own: {encoder.CAPTION}"
+    return [encoder.bounds_table(bounds)._replace(caption=caption), Items(encoder.meanings(bounds))]
+
+
+def _picture(path: Path, alt: str, caption: str, pixels: bool = False) -> Picture | Text:
+    """Picture of a file, or the reason why it cannot be read; `pixels`: see `Picture`."""
+    try:
+        return embed_file(path, alt, caption, pixels)
+    except InputError as error:
+        return Text(str(error))
+
+
+def _gallery(
+    collection: Collection,
+    runs: Sequence[Run],
+    pictures: Callable[[Run], list[Picture | Text]],
+    what: str,
+    line: Callable[[Run], str],
+) -> list[Any]:
+    """The pictures of `runs`; for runs without any that `what` is missing, and the command `line` that makes it."""
+    found = [(run, pictures(run)) for run in runs]
+    blocks: list[Any] = [block for _, shown in found for block in shown]
+    if len(runs) < len(collection.runs) and blocks:
+        blocks.insert(0, Text("These are of the first run of each arm; the pictures of others are in their workdirs."))
+    without = [run for run, shown in found if not shown]
+    return blocks + not_made_yet(what, without, map(line, without))

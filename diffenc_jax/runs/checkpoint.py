@@ -1,0 +1,233 @@
+"""Orbax checkpoints of a run: saved in the background, completely or not at all, and verified when restored."""
+
+import contextlib
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    EveryNSteps,
+    LatestN,
+    PolicyCheckpointInfo,
+    PreservationContext,
+    PreservationPolicy,
+)
+
+from diffenc_jax.core.errors import InputError, RunError, first_line
+from diffenc_jax.parallel import hosts
+from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, hash_arrays, seal, unseal, verify
+from diffenc_jax.runs.metrics import evaluated_bpd
+
+KEEP_LATEST = 2
+FOLDER, DAMAGED_FOLDER = "checkpoints", "damaged"
+HASHES = "hashes"
+
+
+# A training state: a dataclass of arrays with averaged parameters `ema` and a method `replace`.
+State = TypeVar("State", bound=Any)
+T = TypeVar("T")
+
+
+class SaveFailed(Exception):
+    """A checkpoint could not be written; the text is one line that says which one and why."""
+
+
+class Checkpoints:
+    """Checkpoints of a workdir: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
+
+    The EMA is an item of its own, so that evaluation reads nothing else. Hashes of all arrays are saved with them,
+    because Orbax restores flipped bytes without an error.
+    """
+
+    def __init__(self, workdir: Path, keep_every_steps: int | None = None):
+        """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given."""
+        self._workdir, self._keep_every_steps = workdir.absolute(), keep_every_steps
+        self._folder, self._saving = self._workdir / FOLDER, None
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        every, writes = self._keep_every_steps, self._keep_every_steps is not None
+        policy = [LatestN(KEEP_LATEST), _Best(self._workdir), *([EveryNSteps(every)] if writes else [])]
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy(policy),
+            create=writes,
+            read_only=not writes,
+            cleanup_tmp_directories=writes,
+        )
+        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "ema")}
+        handlers[HASHES] = ocp.JsonCheckpointHandler()
+        return ocp.CheckpointManager(self._folder, item_handlers=handlers, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        try:
+            self._manager.close()
+        except Exception:  # an error of the last save, which `wait` reports
+            if kind is None:
+                raise
+
+    def latest_step(self) -> int | None:
+        """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
+        return self._manager.latest_step()
+
+    def steps(self) -> list[int]:
+        """All steps that were saved completely, increasing."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any) -> None:
+        """Start to save `state` as `step`, unless that step is saved already. Every host must call this.
+
+        Raises SaveFailed if this save or the one before failed; earlier checkpoints are kept.
+        """
+        self.wait()
+        if step != self.latest_step():
+            self._save(step, state=state.replace(ema=None), ema=state.ema)
+
+    def save_ema(self, step: int, ema: Any) -> None:
+        """Save averaged parameters alone, for evaluation and sampling; raises SaveFailed if they are not on disk."""
+        self._save(step, ema=ema)
+        self.wait()
+
+    def _save(self, step: int, **items: Any) -> None:
+        args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        args[HASHES] = ocp.args.JsonSave(seal(hash_arrays(items)))
+        self._saving = step
+        self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
+
+    def wait(self) -> None:
+        """Wait until the last save is on disk; raises SaveFailed if it could not be written."""
+        self._or_save_failed(self._manager.wait_until_finished)
+
+    def _or_save_failed(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except Exception as error:  # the disk and the libraries raise anything
+            # After a failure Orbax forgets older checkpoints and leaves the partial one; a new manager does neither.
+            with contextlib.suppress(Exception):
+                self._manager.close()
+            self._manager = self._open()
+            raise SaveFailed(f"the checkpoint of step {self._saving} could not be saved: {_reason(error)}") from error
+
+    def holds_ema_alone(self, step: int) -> bool:
+        """Whether `step` was saved by `save_ema`, so that training cannot resume from it; False if it is damaged."""
+        try:
+            return set(self._manager.item_metadata(step).keys()) - {HASHES} == {"ema"}
+        except Exception:  # noqa: BLE001  restoring reports the damage
+            return False
+
+    def restore(self, step: int, abstract: State) -> State:
+        """The state of `step`, with the shardings of `abstract`, a state of ShapeDtypeStructs.
+
+        Raises:
+          InputError: the checkpoint is of another model.
+          Damaged: the checkpoint is not what was saved.
+        """
+        restored = self._restore(step, state=abstract.replace(ema=None), ema=abstract.ema)
+        return restored["state"].replace(ema=restored["ema"])
+
+    def restore_ema(self, step: int, abstract: Any) -> Any:
+        """The EMA parameters of `step` alone; see `restore`."""
+        return self._restore(step, ema=abstract)["ema"]
+
+    def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
+        try:
+            hashes = unseal(self._read(step, **{HASHES: ocp.args.JsonRestore()})[HASHES])
+            self._check_fits(step, abstract["ema"], hashes)
+            items = self._read(step, **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()})
+            verify(items, hashes)
+        except Damaged as error:
+            raise Damaged(f"the checkpoint of step {step} is damaged: {error}") from error
+        return items
+
+    def _read(self, step: int, **args: Any) -> dict[str, Any]:
+        """Items of a checkpoint; raises Damaged for whatever the libraries raise on a damaged one."""
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**args))
+            return {name: restored[name] for name in args}
+        except Exception as error:
+            raise Damaged(_reason(error)) from error
+
+    def newest(self, restore: Callable[[int], T]) -> tuple[int, T] | None:
+        """(step, restore(step)) of the newest intact checkpoint; None if there is no checkpoint.
+
+        Damaged checkpoints are reported on standard error. If these checkpoints are open for writing, damaged ones are
+        moved to the folder `damaged` of the workdir.
+
+        Raises:
+          RunError: there are checkpoints, and all are damaged.
+        """
+        damaged = {}
+        for step in reversed(self.steps()):
+            try:
+                found = step, restore(step)
+            except Damaged as error:
+                damaged[step] = str(error)
+                continue
+            self._set_aside(damaged, f"; continuing with that of step {step}")
+            return found
+        if damaged:
+            raise RunError(
+                f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}. Give another "
+                "--workdir, or delete that folder to start again"
+            )
+        return None
+
+    def _set_aside(self, damaged: dict[int, str], ending: str) -> None:
+        writes = self._keep_every_steps is not None
+        for step, message in damaged.items() if hosts.is_first() else ():
+            if writes:
+                message += f", moved to {_move(self._folder / str(step), self._workdir / DAMAGED_FOLDER)}"
+            print(message + ending, file=sys.stderr, flush=True)
+        if damaged and writes:
+            hosts.broadcast(b"")  # the other hosts wait until the folders have moved
+            self._manager.reload()
+
+    def _check_fits(self, step: int, abstract: Any, hashes: Hashes) -> None:
+        """Raise InputError unless the EMA of `step` has the names and shapes of `abstract`.
+
+        The configuration of a workdir does not change, but the images that it names may.
+        """
+        theirs = {name.removeprefix("ema/"): tuple(a[1]) for name, a in hashes.items() if name.startswith("ema/")}
+        ours = array_shapes(abstract)
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise InputError(
+                    f"{self._folder / str(step)} is of another model, perhaps of other images: {name} is "
+                    f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
+                )
+
+
+class _Best(PreservationPolicy):
+    """Keeps the checkpoint with the lowest bits/dim of those that were evaluated during training."""
+
+    def __init__(self, workdir: Path):
+        self._workdir = workdir
+
+    def should_preserve(
+        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        found = evaluated_bpd(self._workdir)
+        bits = [found.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
+        return [np.isfinite(value) and value == min(bits) for value in bits]
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error, shortened: TensorStore's errors name many files."""
+    line = first_line(error) or type(error).__name__
+    return line if len(line) <= 300 else f"{line[:150]} ... {line[-140:]}"
+
+
+def _move(folder: Path, parent: Path) -> Path:
+    """Move a folder into `parent`, with a number after its name if there is one of that name; returns its new path."""
+    parent.mkdir(exist_ok=True)
+    place, number = parent / folder.name, itertools.count(1)
+    while place.exists():
+        place = parent / f"{folder.name}.{next(number)}"
+    return folder.rename(place)

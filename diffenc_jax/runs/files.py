@@ -1,0 +1,114 @@
+"""Files of a workdir: written completely or not at all, read with one-line errors."""
+
+import io
+import json
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from diffenc_jax.core.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Advice for folders that cannot be written to.
+OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it writable"
+# Errors of reading a damaged .npz file. RuntimeError: encrypted; TypeError: a .npy file.
+_NPZ_ERRORS = (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """File to write to, which appears at `path` when the block ends without an error."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value atomically."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write an .npz file atomically."""
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+
+
+def save_figure(figure: "Figure", path: Path, dpi: int = 150) -> None:
+    """Save a figure atomically, in the format that the suffix of `path` names."""
+    with atomic_write(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=dpi)
+
+
+def read_bytes(path: Path, advice: str = "") -> bytes:
+    """Content of a file; raises InputError if it cannot be read, with `advice` on what to do."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(_with_advice(f"{path} cannot be read: {error.strerror}", advice)) from error
+
+
+def read_text(path: Path, advice: str = "") -> str:
+    """Content of a text file; raises InputError as `read_bytes` does."""
+    content = read_bytes(path, advice)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(_with_advice(f"{path} is not a text file", advice)) from error
+
+
+def read_json(path: Path, advice: str = "") -> Any:
+    """Value of a JSON file; raises InputError as `read_bytes` does."""
+    content = read_bytes(path, advice)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(_with_advice(f"{path} is not JSON ({error})", advice)) from error
+
+
+def read_arrays(content: bytes) -> dict[str, np.ndarray] | None:
+    """Arrays by name of an .npz file with this content; None if it is damaged."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return dict(archive)
+    except _NPZ_ERRORS:
+        return None
+
+
+def check_writable(folder: Path, advice: str = OTHER_WORKDIR) -> None:
+    """Create `folder` if necessary; raise InputError with `advice` if nothing can be written to it."""
+    with writing(folder, advice), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+@contextmanager
+def writing(folder: Path, advice: str = OTHER_WORKDIR) -> Iterator[None]:
+    """Create `folder` if necessary and turn an OSError of the block into an InputError with `advice`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to: {error.strerror}; {advice}") from error
+
+
+def _with_advice(message: str, advice: str) -> str:
+    return f"{message}; {advice}" if advice else message

@@ -1,0 +1,84 @@
+"""Metrics of a run: metrics.jsonl, one object {"step": .., name: value, ..} per line."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from diffenc_jax.parallel import hosts
+from diffenc_jax.runs.files import read_text, write_text
+
+METRICS_FILE = "metrics.jsonl"
+TOTAL = "_total"  # ending of the name of a split's bits/dim
+Row = dict[str, float]
+
+
+def read_metrics(workdir: Path) -> list[Row]:
+    """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
+    path = workdir / METRICS_FILE
+    return parse_metrics(read_text(path))[0] if path.exists() else []
+
+
+def parse_metrics(text: str) -> tuple[list[Row], int]:
+    """Rows of metrics.jsonl, and the number of lines that are unreadable, such as one that a crash cut short."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    rows = [row for line in lines if (row := _parse_row(line)) is not None]
+    return rows, len(lines) - len(rows)
+
+
+def _parse_row(line: str) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not all(isinstance(value, int | float) for value in row.values()):
+        return None
+    return row if math.isfinite(row.get("step", math.nan)) and len(row) > 1 else None
+
+
+def evaluated_bpd(workdir: Path) -> dict[int, float]:
+    """Bits/dim by step of the evaluations during training."""
+    rows = read_metrics(workdir)
+    return {row["step"]: value for row in rows for name, value in row.items() if name.endswith(TOTAL)}
+
+
+class MetricsFile:
+    """Append-only writer of metrics.jsonl, which only the first host writes.
+
+    A resumed run repeats the steps after its last checkpoint. Rows beyond its first step are therefore dropped when
+    the file is opened, and rows that are in the file already are not appended again.
+    """
+
+    def __init__(self, workdir: Path, start: int):
+        """Open the metrics of a run that continues from step `start`."""
+        self._path = workdir / METRICS_FILE
+        rows = [row for row in read_metrics(workdir) if row["step"] <= start]
+        self._written = set(map(_key, rows))
+        self._pending: list[str] = []
+        if hosts.is_first() and self._path.exists():
+            write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def is_new(self, step: int, values: Row) -> bool:
+        """Whether this host is to append these values of `step`."""
+        return hosts.is_first() and _key({"step": step, **values}) not in self._written
+
+    def append(self, step: int, values: Row) -> None:
+        """Append a row if it is new. Raises OSError if it cannot be written; the next call then writes it as well."""
+        if not self.is_new(step, values):
+            return
+        self._pending.append(json.dumps({"step": step, **values}) + "\n")
+        size = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            with self._path.open("a") as file:
+                file.writelines(self._pending)
+        except OSError:  # remove a part that was written
+            if self._path.exists():
+                os.truncate(self._path, size)
+            raise
+        self._pending.clear()
+
+
+def _key(row: dict[str, Any]) -> tuple[float, str]:
+    """Key of a row: its step and the name of its first value, which differs between training and evaluation."""
+    return row["step"], next(name for name in row if name != "step")

@@ -1,0 +1,74 @@
+"""Opening a trained run."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from diffenc_jax.config import Config
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.streams import stream
+from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.model import Params
+from diffenc_jax.parallel.mesh import abstract_arrays, state_shardings
+from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.workdir import check_workdir, stored_config
+
+
+@dataclass(frozen=True)
+class Trained(Experiment):
+    """An experiment with the EMA parameters of one of its checkpoints.
+
+    Attributes:
+      workdir: folder of the run.
+      step: step of the checkpoint.
+      steps: steps of all checkpoints up to the newest intact one, increasing.
+      params: EMA parameters, on the mesh.
+    """
+
+    workdir: Path
+    step: int
+    steps: list[int]
+    params: Params
+
+    def at(self, step: int) -> "Trained":
+        """The checkpoint of `step`, one of `steps`; raises RunError if it is damaged."""
+        if step == self.step:
+            return self
+        with Checkpoints(self.workdir) as checkpoints:
+            return dataclasses.replace(self, step=step, params=_restore(checkpoints, step, self))
+
+
+def open_trained(
+    workdir: Path, config: Config | None = None, needs_training_images: bool = False, split: str | None = None
+) -> Trained:
+    """Open the newest intact checkpoint of the run in `workdir`, with the split to evaluate on.
+
+    Args:
+      workdir: folder of the run.
+      config: configuration to use, which may differ from the stored one in `loss` and in what does not identify a
+        run. None: the stored one.
+      needs_training_images: whether to load the training images as well.
+      split: replaces `config.eval.split`.
+
+    Raises:
+      InputError: there is no checkpoint, or the run is of another configuration.
+      RunError: all checkpoints are damaged.
+    """
+    config = stored_config(workdir) if config is None else config
+    if split is not None:
+        config = config.replace({"eval.split": split})
+    check_workdir(workdir, config, must_exist=True)
+    with Checkpoints(workdir) as checkpoints:
+        require(checkpoints.steps(), f"{workdir} holds no checkpoint yet; train it first")
+        run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))
+        step, params = checkpoints.newest(lambda step: _restore(checkpoints, step, run))
+        steps = [other for other in checkpoints.steps() if other <= step]
+    return Trained(**vars(run), workdir=workdir, step=step, steps=steps, params=params)
+
+
+def _restore(checkpoints: Checkpoints, step: int, run: Experiment) -> Params:
+    shapes = jax.eval_shape(run.model.init, stream(0, "params"))
+    return checkpoints.restore_ema(step, abstract_arrays(shapes, state_shardings(run.mesh, shapes)))

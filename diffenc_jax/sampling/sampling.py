@@ -1,0 +1,93 @@
+"""The images and pictures that `config.sample` asks for."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffenc_jax.model import Params
+from diffenc_jax.parallel import hosts
+from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.sampling import film, reconstructions
+from diffenc_jax.sampling.draw import Drawer, OnPart
+from diffenc_jax.sampling.pictures import num_shown, write_picture
+from diffenc_jax.sampling.samplers import make_sampler
+from diffenc_jax.sampling.store import ImageStore
+
+FOLDER = "samples"
+
+
+class Sampling:
+    """Images and pictures of one or more checkpoints, as `config.sample` asks for."""
+
+    def __init__(self, experiment: Experiment):
+        """Raises InputError if `config.sample` does not suit the model or the data."""
+        self._experiment, self._config = experiment, experiment.config.sample
+        self._sampler = make_sampler(experiment)
+        self._batch_size = sharding.round_up(experiment.mesh, min(self._config.batch_size, self._config.num))
+
+    def num_parts(self) -> int:
+        """The sum of all shares that `write` passes to `on_part`."""
+        return self._num_batches(self._config.num) + self._config.path + len(self._config.reconstruct)
+
+    def images(self, params: Params, num: int) -> np.ndarray:
+        """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes."""
+        drawer, size = Drawer(self._experiment, params, self._sampler), self._batch_size
+        batches = [drawer.images(first, size, lambda share: None) for first in range(0, num, size)]
+        return np.concatenate(batches)[:num]
+
+    def write(self, params: Params, step: int, workdir: Path, on_part: OnPart) -> dict[str, Path]:
+        """Samples with `params` of the run in `workdir` at `step`, and returns the files by their kind.
+
+        Images that an earlier call wrote are not drawn again, and stay if there are more than `sample.num`.
+
+        Args:
+          on_part: called after each part of the work with its share of `num_parts()`. If it raises an exception, the
+            batches so far are kept.
+        """
+        config, drawer = self._config, Drawer(self._experiment, params, self._sampler)
+        spec, is_first = self._experiment.model.spec, hosts.is_first()
+        path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
+        files = {"samples": path.with_suffix(".png"), "images": path}
+        with ImageStore(path, self._describe(step, workdir)) as store:
+            on_part(self._num_batches(config.num) - self._num_batches(max(config.num - store.count, 0)))
+            while store.count < config.num:
+                images = drawer.images(store.count, self._batch_size, on_part)
+                store.add(images[: config.num - store.count])
+        if is_first:
+            write_picture(store.images[: config.num], spec.pixel_levels, files["samples"])
+        if config.path:
+            files["path"] = path.with_name(f"{path.stem}-path.gif")
+            frames = drawer.path(min(num_shown(spec.shape, film.SHOWN), config.num), on_part)
+            if is_first:
+                film.write_film(frames, spec.pixel_levels, files["path"])
+        if config.reconstruct:
+            times = sorted(config.reconstruct)
+            files["reconstructions"] = path.with_name(f"{path.stem}-from-{'-'.join(f'{t:g}' for t in times)}.png")
+            originals = self._originals()
+            rows = [drawer.reconstruct(originals, t, on_part) for t in times]
+            if is_first:
+                reconstructions.write_reconstructions(originals, rows, spec.pixel_levels, files["reconstructions"])
+        return files
+
+    def _num_batches(self, count: int) -> int:
+        return math.ceil(count / self._batch_size)
+
+    def _originals(self) -> np.ndarray:
+        """The first images of the split that the run evaluates on."""
+        images = self._experiment.dataset.splits[self._experiment.config.eval.split]
+        count = min(num_shown(self._experiment.model.spec.shape, reconstructions.SHOWN), len(images))
+        return sharding.fetch(images, np.arange(count))
+
+    def _describe(self, step: int, workdir: Path) -> dict[str, Any]:
+        return {
+            "step": step,
+            "config_hash": stored_config(workdir).hash,
+            "levels": self._experiment.model.spec.pixel_levels,
+            "seed": self._config.seed,
+            "output": self._config.output,
+            "sampler": self._sampler.describe(),
+        }

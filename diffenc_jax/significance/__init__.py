@@ -1,1 +1,0 @@
-"""Arms x seeds: trains what is missing, and says what the differences are worth. See __main__.py."""

@@ -1,0 +1,1 @@
+"""Comparison of evaluations: do they differ by more than their standard errors?"""

@@ -1,0 +1,30 @@
+"""One-line descriptions of the estimator and the images of a record."""
+
+from typing import Any
+
+# Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
+VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit"}
+
+
+def method(estimator: dict[str, Any]) -> dict[str, Any]:
+    """The part of a record's 'estimator' that determines its limit for infinitely many passes."""
+    return {key: value for key, value in estimator.items() if key not in VARIANCE_KEYS}
+
+
+def describe_estimator(estimator: dict[str, Any]) -> str:
+    """'discrete, depth 50, variance ratio optimal, 64 passes', without defaults and tables."""
+    shown = {key: value for key, value in method(estimator).items() if not isinstance(value, dict | list | None)}
+    if shown.get("variance_ratio") == 1:
+        del shown["variance_ratio"]
+    parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
+    passes = estimator["passes"]
+    return ", ".join([estimator["kind"], *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
+
+
+def describe_images(dataset: dict[str, Any]) -> str:
+    """'Fashion-MNIST, test (10,000 images, sha256 0123456789ab)'."""
+    known, details = dataset["known_as"], f"{dataset['num_examples']:,} images, sha256 {dataset['sha256'][:12]}"
+    if known is None:
+        return f"{dataset['name']} {dataset['version']}, {dataset['split']} ({details})"
+    by = ", identified by their number" if known["by"] == "count" else ""
+    return f"{known['as']} ({details}{by})"

@@ -1,0 +1,77 @@
+"""The table of a comparison, and the notes that explain it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from diffenc_jax.display.document import Table
+from diffenc_jax.display.numbers import format_interval, with_errors
+from diffenc_jax.runs.records import Evaluation
+from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
+from diffenc_jax.studies.compare.measure import NOISE, Row, different_methods
+
+FIGURES = ("bits/dim ± noise ± images", "difference ± noise ± images", "95 % interval")
+HEADS = ("arm", "seed", "step", "estimator", *FIGURES)
+
+
+def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
+    """`rows` as a table, with a last column for the paths of the records if `with_files`."""
+    lines = []
+    for row in rows:
+        record = row.evaluation.record
+        about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
+        bpd, excess = with_errors(row.bpd, row.error.noise, row.error.images), ["", ""]
+        if row.excess is not None:
+            error = row.excess_error
+            excess = [with_errors(row.excess, error.noise, error.images), format_interval(row.excess_interval)]
+        file = [row.evaluation.path] if with_files else []
+        lines.append([*about, bpd, *excess, *file])
+    return Table([*HEADS, "file"] if with_files else HEADS, lines, "Differences to the best, bits/dim")
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """One line per fact that is needed to read the table."""
+    evaluations = [row.evaluation for row in rows]
+    best = rows[0].evaluation
+    lines = [f"images: {describe_images(best.record['dataset'])}"]
+    if len(rows) > 1:
+        others = [str(row.evaluation.path) for row in rows[1:] if not row.common_noise]
+        seed, passes, replicates = (best.record["estimator"][key] for key in NOISE[1:])
+        common = f"noise: common to all (seed {seed}, {passes} passes, {replicates or 'no'} replicates)"
+        lines.append(f"noise: different from that of the first row in {', '.join(others)}" if others else common)
+    lines.append(
+        "± standard errors, of the noise and of the images (– where the data do not determine them); "
+        "difference to the first row, paired by image, and its 95 % interval over noise and images"
+    )
+    if any(different_methods(best.record["estimator"], other.record["estimator"]) for other in evaluations[1:]):
+        lines.append(
+            "estimators differ: their values are bounds of different tightness, or bounds of different models, "
+            "so a difference may not come from training"
+        )
+    return [*lines, *_environments(evaluations)]
+
+
+def _environments(evaluations: Sequence[Evaluation]) -> list[str]:
+    """'jax differs: 0.10.2 (a.json), 0.11.0 (b.json)' per package or device that is not the same for all."""
+    records = [evaluation.record["software"] | {"device": evaluation.record["device"]} for evaluation in evaluations]
+    lines = []
+    for name in sorted(set().union(*records)):
+        files: dict[str, list[str]] = {}
+        for evaluation, record in zip(evaluations, records, strict=True):
+            files.setdefault(str(record.get(name, "none")), []).append(str(evaluation.path))
+        if len(files) > 1:
+            values = ", ".join(f"{value} ({', '.join(paths)})" for value, paths in files.items())
+            lines.append(f"{name} differs: {values}")
+    return lines
+
+
+def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
+    """The table, unrounded, and its notes as JSON values."""
+    entries = []
+    for row in rows:
+        record, figures = row.evaluation.record, row._asdict()
+        del figures["evaluation"]
+        for name in ("error", "excess_error"):
+            figures[name] = figures[name] and figures[name]._asdict()
+        about = {key: record[key] for key in ("arm", "seed", "step", "estimator")}
+        entries.append({"file": str(row.evaluation.path), **about, **figures})
+    return {"dataset": rows[0].evaluation.record["dataset"], "rows": entries, "notes": notes(rows)}

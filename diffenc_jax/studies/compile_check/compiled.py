@@ -1,0 +1,110 @@
+"""A training step compiled for devices that need not be present: its memory, FLOPs, bytes and time to compile."""
+
+import re
+import time
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from diffenc_jax.config import Config
+from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model.build import alike_layers, with_alike_layers
+from diffenc_jax.train.step import Program
+
+# Option of XLA that leaves out its search for the fastest kernels.
+QUICK = {"exec_time_optimization_effort": -1.0}
+# The TPU compiler's messages about a program that does not fit, and the memory that it needs.
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+NEEDED = re.compile(r"(?:temporaries \(|Used )([0-9.]+)([KMGT]?)")
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Memory(NamedTuple):
+    """Bytes per device: `state`, which includes the batch, and `temporaries`."""
+
+    state: int
+    temporaries: int
+
+    @property
+    def total(self) -> int:
+        return self.state + self.temporaries
+
+    @classmethod
+    def of(cls, compiled: jax.stages.Compiled) -> "Memory":
+        """Memory of a compiled step. The donated state is aliased and counted once, among the arguments."""
+        analysis = compiled.memory_analysis()
+        state = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+        return cls(state, analysis.temp_size_in_bytes)
+
+
+class Work(NamedTuple):
+    """FLOPs, and bytes read and written, per step and device."""
+
+    flops: float
+    bytes: float
+
+    @classmethod
+    def of(cls, compiled: jax.stages.Compiled) -> "Work":
+        """Work of a compiled step."""
+        analysis = compiled.cost_analysis()
+        return cls(analysis["flops"], analysis["bytes accessed"])
+
+
+class DoesNotFit(Exception):
+    """A program needs more memory than the devices have: `needed` bytes per device, None if that is unknown."""
+
+    def __init__(self, needed: int | None):
+        super().__init__(needed)
+        self.needed = needed
+
+
+class Compiler:
+    """Compiles the training step of `config` for a mesh of devices of `platform`, which need not be present."""
+
+    def __init__(self, config: Config, shape: tuple[int, int, int], mesh: Mesh, platform: str, quick: bool):
+        """Raises InputError if `config` cannot be trained on `mesh` with images of `shape`."""
+        self._config, self._spec, self._mesh = config, ImageSpec(shape, config.data.pixel_levels), mesh
+        self._platform, self._options = platform, QUICK if quick else None
+        self._step = self._program(config)
+
+    def memory(self) -> tuple[Memory, float]:
+        """Memory of the step as it runs, and the seconds to compile it; raises DoesNotFit."""
+        compiled, seconds = self._compile(self._step)
+        return Memory.of(compiled), seconds
+
+    def work(self) -> tuple[Work, float]:
+        """Work of the step, and the seconds to compile what it is counted from.
+
+        Many layers take long to compile, but every two further layers of the score network cost the same, even where
+        skip connections join them. The work of more than four layers therefore follows from that of one and three, or
+        of two and four.
+        """
+        layers = alike_layers(self._config)
+        if layers <= 4:
+            return self.unrolled_work(self._config)
+        few = 2 - layers % 2
+        short, seconds = self.unrolled_work(with_alike_layers(self._config, few))
+        longer, more_seconds = self.unrolled_work(with_alike_layers(self._config, few + 2))
+        pairs = (layers - few) // 2
+        return Work(*(a + pairs * (b - a) for a, b in zip(short, longer, strict=True))), seconds + more_seconds
+
+    def unrolled_work(self, config: Config) -> tuple[Work, float]:
+        """Work of the step of `config` with every layer compiled, since the body of a loop would count once."""
+        compiled, seconds = self._compile(self._program(config.replace({"model.scan": False})))
+        return Work.of(compiled), seconds
+
+    def _program(self, config: Config) -> Program:
+        return Program(build(config, self._spec, self._platform), config, self._mesh)
+
+    def _compile(self, program: Program) -> tuple[jax.stages.Compiled, float]:
+        start = time.perf_counter()
+        try:
+            compiled = program.step.lower(program.state, program.pixels).compile(self._options)
+        except jax.errors.JaxRuntimeError as error:
+            if OUT_OF_MEMORY not in str(error):
+                raise InputError(f"the compiler failed: {first_line(error)}") from error
+            found = NEEDED.search(str(error))
+            raise DoesNotFit(int(float(found[1]) * UNITS[found[2]]) if found else None) from error
+        return compiled, time.perf_counter() - start

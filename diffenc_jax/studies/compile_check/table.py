@@ -1,0 +1,35 @@
+"""Requirements of a training step on a TPU slice as text."""
+
+from typing import Any
+
+
+def step_lines(found: dict[str, Any]) -> list[str]:
+    """Lines that describe the result of `measure_step`."""
+    hosts = f" on {found['hosts']} hosts" if found["hosts"] > 1 else ""
+    title = (
+        f"{found['config']}, {found['arm']}: batch {found['batch_size']}, {found['dtype']}, {found['topology']} "
+        f"({found['chips']} chips{hosts})"
+    )
+    chip = _gigabytes(found["memory_of_chip"])
+    if not found["fits"]:
+        needed = "" if found["memory"] is None else f", {_gigabytes(found['memory'])} are needed"
+        return [
+            title,
+            f"memory: does not fit the {chip} of a chip{needed}; take more chips, a smaller batch, "
+            "--config.train.accumulate=2, --config.model.remat=block or --config.mesh.fsdp",
+        ]
+    state, temporaries = found["memory_of_state"], found["memory_of_temporaries"]
+    flops, moved = found["seconds_by_flops"], found["seconds_by_bytes"]
+    bound = "FLOPs" if flops > moved else "memory"
+    return [
+        title,
+        f"memory: {_gigabytes(found['memory'])} per chip (state and batch {_gigabytes(state)}, temporaries "
+        f"{_gigabytes(temporaries)}); fits the {chip} of a chip",
+        f"work: {found['flops'] / 1e12:.4g} TFLOP and {found['bytes'] / 1e9:.4g} GB per chip and step",
+        f"time: {1e3 * flops:.3g} ms by FLOPs, {1e3 * moved:.3g} ms by bytes at the chip's peak; bound by {bound}",
+        f"compiled in {found['compile_seconds']:.0f} s, for the counts {found['compile_seconds_of_counts']:.0f} s",
+    ]
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"

@@ -1,0 +1,104 @@
+"""TPU slices by name: their chips, and devices that the TPU compiler compiles for without a TPU.
+
+The compiler is that of libtpu, installed by `pip install 'diffenc_jax[tpu]'`.
+"""
+
+import importlib.util
+import math
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+
+from diffenc_jax.core.errors import InputError, first_line, lookup, require
+
+# Describes an absent machine to the compiler, and lets several processes compile at once, since none holds a TPU.
+ENVIRONMENT = {
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+FLAT = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
+SMALL_BLOCKS = ((2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4))
+GIB = 2**30
+EDGE = 4  # larger blocks consist of cubes with this edge
+
+
+class Chip(NamedTuple):
+    """One kind of chip, as published by Google.
+
+    Attributes:
+      memory: bytes of memory that the compiler leaves to a program.
+      flops: FLOPs per second in bfloat16.
+      bandwidth: bytes per second of its memory.
+      dimensions: number of dimensions of a slice.
+      most: largest number of chips in one slice.
+    """
+
+    memory: int
+    flops: float
+    bandwidth: float
+    dimensions: int
+    most: int
+
+
+CHIPS = {
+    "v4": Chip(int(30.75 * GIB), 275e12, 1.228e12, 3, 4096),
+    "v5e": Chip(int(15.75 * GIB), 197e12, 0.819e12, 2, 256),
+    "v5p": Chip(int(95.74 * GIB), 459e12, 2.765e12, 3, 6144),
+    "v6e": Chip(int(31.25 * GIB), 918e12, 1.640e12, 2, 256),
+}
+
+
+class Slice(NamedTuple):
+    """A slice: its kind of chip, and a device per chip, for which programs can be compiled but not run."""
+
+    chip: Chip
+    devices: Sequence[jax.Device]
+
+    @property
+    def hosts(self) -> int:
+        return len({device.process_index for device in self.devices})
+
+
+def describe_slice(topology: str) -> Slice:
+    """The slice with a name such as v5e:4x4.
+
+    Raises:
+      InputError: there is no such slice, or no compiler for it.
+    """
+    kind, shape = parse_topology(topology)
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError("the TPU compiler is not installed; run pip install 'diffenc_jax[tpu]'")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from jax.experimental import topologies
+
+    options = {}
+    if kind == "v4":  # the two cores of a chip are one device, as JAX shows them on a TPU
+        options["chip_config_name"] = "megacore"
+    if shape == (1, 1):
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
+    except Exception as error:
+        raise InputError(f"the TPU compiler does not know {topology}: {first_line(error)}") from error
+    return Slice(CHIPS[kind], found.devices)
+
+
+def parse_topology(topology: str) -> tuple[str, tuple[int, ...]]:
+    """'v5e:4x4' -> ('v5e', (4, 4)); raises InputError if there is no such slice."""
+    kind, _, text = topology.partition(":")
+    chip = lookup("kind of TPU", kind, CHIPS)
+    shape = tuple(map(int, text.split("x"))) if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text) else ()
+    listed = FLAT if chip.dimensions == 2 else SMALL_BLOCKS
+    known, exists = ", ".join("x".join(map(str, one)) for one in listed), shape in listed
+    if chip.dimensions == 3:
+        known += f", and AxBxC of multiples of {EDGE}, A <= B <= C, with at most {chip.most} chips"
+        cubes = len(shape) == 3 and all(edge % EDGE == 0 for edge in shape)
+        exists = exists or (cubes and list(shape) == sorted(shape) and math.prod(shape) <= chip.most)
+    require(exists, f"there is no slice {topology!r}; {kind}:SHAPE has the shapes {known}")
+    return kind, shape

@@ -1,0 +1,171 @@
+"""Analysis of finished runs in bits/dim: each arm over its seeds, and each arm against the reference."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffenc_jax import stats
+from diffenc_jax.core.errors import require
+from diffenc_jax.studies.compare.measure import NOISE
+from diffenc_jax.studies.significance.finished import FinishedRun, MissingRun, changed_keys
+
+LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
+# The p values that are corrected for the number of comparisons.
+CORRECTED = ("p_two_sided", "p_one_sided_less", "p_one_sided_greater")
+Seeds = dict[int, FinishedRun]
+
+
+class Findings(NamedTuple):
+    """The analysis of the finished runs, and the missing ones; `analysis`: see `analyse`."""
+
+    analysis: dict[str, Any]
+    runs: list[FinishedRun]
+    missing: list[MissingRun]
+
+    @property
+    def has_several_seeds(self) -> bool:
+        """Whether an arm has several seeds."""
+        return any(arm["n"] > 1 for arm in self.analysis["arms"].values())
+
+    @property
+    def data(self) -> str:
+        """'digits, test'."""
+        dataset = self.runs[0].evaluation.record["dataset"]
+        return f"{dataset['name']}, {dataset['split']}"
+
+
+def find(runs: list[FinishedRun], missing: list[MissingRun], reference: str, target: float) -> Findings:
+    """Findings on at least one run; see `analyse`. Raises InputError if no run is of the arm `reference`."""
+    arms = list(dict.fromkeys(run.arm for run in [*runs, *missing]))
+    require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
+    return Findings(analyse(runs, reference, target), runs, missing)
+
+
+def analyse(runs: Sequence[FinishedRun], reference: str, target: float) -> dict[str, Any]:
+    """JSON values: 'arms' by name, and 'comparisons', one per arm other than the reference.
+
+    The main test is the two-sided paired t test of the differences by seed, with p values corrected by Holm's method
+    for the number of comparisons. The other tests are corrected in the same way.
+
+    Args:
+      runs: finished runs of the reference and of other arms.
+      reference: arm with which every other arm is compared.
+      target: difference in bits/dim for which the necessary number of seeds is computed.
+    """
+    by_arm: dict[str, Seeds] = {}
+    for run in runs:
+        by_arm.setdefault(run.arm, {})[run.seed] = run
+    comparisons = []
+    if reference in by_arm:
+        others = [arm for arm in by_arm if arm != reference]
+        comparisons = [
+            {"arm": arm, "reference": reference, **_compare(by_arm[arm], by_arm[reference], target)} for arm in others
+        ]
+    _add_corrected(comparisons)
+    noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
+    return {
+        "reference": reference,
+        "level": LEVEL,
+        "target_difference": target,
+        # Noise that several seeds are evaluated under; no error over seeds contains it.
+        "noise_common_to_seeds": len(set(noises.values())) < len(noises),
+        "arms": {arm: _arm(seeds) for arm, seeds in by_arm.items()},
+        "comparisons": comparisons,
+    }
+
+
+def _arm(seeds: Seeds) -> dict[str, Any]:
+    """Values of an arm by seed, their mean over seeds with its errors, and their variance components."""
+    evaluations = [run.evaluation for run in seeds.values()]
+    bits = np.stack([evaluation.bits for evaluation in evaluations])
+    record = evaluations[0].record
+    terms = [name for name in record["bpd"] if name != "total"]
+    return {
+        "step": record["step"],
+        "params": record["params"],
+        "bpd": _by_seed(seeds, bits),
+        "terms": {name: float(np.mean([e.record["bpd"][name] for e in evaluations])) for name in terms},
+        **_over_seeds(bits, evaluations[0].replicates),
+    }
+
+
+def _by_seed(seeds: Sequence[int], bits: np.ndarray) -> dict[str, float]:
+    """Mean of `bits` [S, P, N] by seed."""
+    return {str(seed): float(value) for seed, value in zip(seeds, bits.mean((1, 2)), strict=True)}
+
+
+def _over_seeds(bits: np.ndarray, replicates: int | None) -> dict[str, Any]:
+    """Mean over seeds with its errors, from `bits` [S, P, N]; see stats."""
+    parts = stats.components(bits, replicates)
+    enough = len(bits) > 1 and bits.shape[2] > 1
+    return {
+        **stats.mean_of(bits.mean((1, 2)), LEVEL)._asdict(),
+        "between_seeds": parts and parts._asdict(),
+        "bootstrap": stats.bootstrap(bits.mean(1), LEVEL)._asdict() if enough else None,
+    }
+
+
+def _compare(seeds: Seeds, reference: Seeds, target: float) -> dict[str, Any]:
+    """Differences of an arm to the reference: by seed, over seeds, and tested."""
+    paired = sorted(seeds.keys() & reference.keys())
+    pairs = [(seeds[seed].evaluation, reference[seed].evaluation) for seed in paired]
+    common = all(a.record["estimator"][key] == b.record["estimator"][key] for a, b in pairs for key in NOISE)
+    result = {
+        "changes": changed_keys(next(iter(reference.values())).config, next(iter(seeds.values())).config),
+        "paired_seeds": paired,
+        "common_noise": common,
+    }
+    all_a, all_b = (np.array([run.evaluation.bits.mean() for run in arm.values()]) for arm in (seeds, reference))
+    if not paired:
+        return result | {"tests": _tests(np.empty(0), np.empty(0), all_a, all_b)}
+    bits = np.stack([a.bits - b.bits for a, b in pairs])
+    # Without common noise, a pass of one evaluation has no relation to the same pass of the other.
+    over_seeds = _over_seeds(bits, pairs[0][0].replicates if common else None)
+    a, b = (np.array([evaluation.bits.mean() for evaluation in side]) for side in zip(*pairs, strict=True))
+    return {
+        **result,
+        "difference": _by_seed(paired, bits),
+        **over_seeds,
+        "tests": _tests(a, b, all_a, all_b),
+        "power": _power(a - b, all_a, all_b, target),
+    }
+
+
+def _tests(a: np.ndarray, b: np.ndarray, all_a: np.ndarray, all_b: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Tests of the paired values `a` and `b`, and of all values of both arms for the test without pairs."""
+    tests = []
+    if len(a) > 1:
+        tests += [stats.paired_t(a, b), stats.sign_flip(a, b)]
+    if min(len(all_a), len(all_b)) > 1:
+        tests.append(stats.welch_t(all_a, all_b))
+    return {test.name: {key: value for key, value in test._asdict().items() if key != "name"} for test in tests}
+
+
+def _power(differences: np.ndarray, all_a: np.ndarray, all_b: np.ndarray, target: float) -> dict[str, Any]:
+    """Power of the two-sided, uncorrected tests, if the standard deviations are those of the values."""
+    observed = {}
+    if len(differences) > 1:
+        observed["paired"] = float(differences.std(ddof=1)), len(differences)
+    if (n := min(len(all_a), len(all_b))) > 1:
+        observed["welch"] = math.sqrt((all_a.var(ddof=1) + all_b.var(ddof=1)) / 2), n
+    designs = {kind: stats.Design(kind, alpha=ALPHA) for kind in observed}
+    return {
+        kind: {
+            "sd": sd,
+            "detectable_difference": designs[kind].detectable_difference(sd, n, POWER),
+            "seeds_needed": designs[kind].seeds_needed(target, sd, POWER),
+        }
+        for kind, (sd, n) in observed.items()
+        if sd > 0
+    }
+
+
+def _add_corrected(comparisons: list[dict[str, Any]]) -> None:
+    """Add Holm's corrected p values per test, over the comparisons that have it."""
+    for name in dict.fromkeys(name for comparison in comparisons for name in comparison["tests"]):
+        tests = [comparison["tests"][name] for comparison in comparisons if name in comparison["tests"]]
+        for key in CORRECTED:
+            for test, corrected in zip(tests, stats.holm(np.array([test[key] for test in tests])), strict=True):
+                test[f"holm_{key}"] = float(corrected)

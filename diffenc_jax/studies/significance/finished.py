@@ -1,0 +1,193 @@
+"""Finished runs of a grid with their evaluations, and the states of the missing runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffenc_jax.config import Config, flatten
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.runs.files import read_json
+from diffenc_jax.runs.metrics import TOTAL, Row
+from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
+from diffenc_jax.runs.workdir import CONFIG_FILE, stored_config
+from diffenc_jax.studies.compare.measure import check_comparable
+from diffenc_jax.studies.significance.grid import Grid, cost_file, workdir_of
+
+Points = list[tuple[int, list[float]]]  # (step, value of each seed)
+Curves = dict[str, dict[str, Points]]  # by name of a group of runs, such as the arm, and by kind
+
+
+class FinishedRun(NamedTuple):
+    """A run that is trained to its last step and evaluated there."""
+
+    arm: str
+    seed: int
+    workdir: Path
+    config: Config
+    evaluation: Evaluation
+
+
+class MissingRun(NamedTuple):
+    """A run that is not finished, and its state."""
+
+    arm: str
+    seed: int
+    why: str
+
+
+def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[MissingRun]]:
+    """The finished and the missing runs of `grid`; None: each arm with each seed that has a workdir below `root`.
+
+    Raises:
+      InputError: there are no runs, or they cannot be compared.
+    """
+    expected = _expected_runs(root, grid)
+    require(bool(expected), f"{root} holds no runs; train some with `diffenc significance --root={root} ...`")
+    runs, missing = [], []
+    for (arm, seed), (workdir, config) in expected.items():
+        path = None if config is None else _final_record(workdir, config, grid)
+        if path is None:
+            missing.append(MissingRun(arm, seed, _state(workdir, config)))
+        else:
+            add_run(FinishedRun(arm, seed, workdir, config, read_evaluation(path)), runs, missing)
+    check_runs(runs)
+    return runs, missing
+
+
+def add_run(run: FinishedRun, runs: list[FinishedRun], missing: list[MissingRun]) -> None:
+    """Add a run to `runs`, or to `missing` if values of its evaluation are not finite."""
+    if np.isfinite(run.evaluation.bits).all():
+        runs.append(run)
+    else:
+        missing.append(MissingRun(run.arm, run.seed, f"evaluated, but values of {run.evaluation.path} are not finite"))
+
+
+def _expected_runs(root: Path, grid: Grid | None) -> dict[tuple[str, int], tuple[Path, Config | None]]:
+    """Workdir and configuration of each expected run; None for the configuration of a run that has not begun."""
+    found: dict[tuple[str, int], tuple[Path, Config]] = {}
+    for path in sorted(root.glob(f"*/{CONFIG_FILE}")):
+        config = stored_config(path.parent)
+        key = config.arm, config.seed
+        require(key not in found, f"{path.parent} and {found.get(key, ('',))[0]} hold the same arm and seed; move one")
+        found[key] = path.parent, config
+    if grid is None:
+        arms, seeds = (sorted({key[i] for key in found}) for i in range(2))
+        keys = [(arm, seed) for seed in seeds for arm in arms]
+    else:
+        keys = list(grid.runs())
+    return {key: found.get(key, (workdir_of(root, *key), None)) for key in keys}
+
+
+def _final_record(workdir: Path, config: Config, grid: Grid | None) -> Path | None:
+    """The record with the passes and seed of `grid`; without a grid, the only record of the last step."""
+    if grid is not None:
+        passes = grid.passes or config.eval.passes
+        return matching_record(workdir, config.replace({"eval.seed": config.seed, "eval.passes": passes}))
+    paths = _records_of_last_step(workdir, config)
+    names = ", ".join(path.name for path in paths)
+    require(len(paths) < 2, f"{workdir} holds several evaluations of its last step, {names}; leave one")
+    return paths[0] if paths else None
+
+
+def matching_record(workdir: Path, config: Config) -> Path | None:
+    """The record of the last step that was evaluated with the settings of `config`, or None."""
+    paths = _records_of_last_step(workdir, config)
+    return next((path for path in paths if not deviations(_json(path).get("estimator"), config)), None)
+
+
+def _records_of_last_step(workdir: Path, config: Config) -> list[Path]:
+    paths = record_paths(workdir, config.eval.split, config.train.steps)
+    return [path for path in paths if _json(path).get("config_hash") == config.hash]
+
+
+def deviations(estimator: Any, config: Config) -> dict[str, Any]:
+    """Keys of `config` that must change, with their values, for the evaluation to be that of a record's 'estimator'."""
+    if not isinstance(estimator, dict):
+        return {"eval.estimator": None}
+    name = estimator.get("kind")
+    name = "bound" if name in ("continuous", "discrete") else name  # a bound's kind says whether its depth is finite
+    changes = {} if name == config.eval.estimator else {"eval.estimator": name}
+    sections = config.to_dict()
+    for section in ("loss", "ode", "eval"):
+        for key, value in sections[section].items():
+            if estimator.get(key, value) != value:
+                changes[f"{section}.{key}"] = estimator[key]
+    return changes
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one if there is none."""
+    try:
+        value = read_json(path)
+    except InputError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _state(workdir: Path, config: Config | None) -> str:
+    """State of a run that is not finished."""
+    if config is None:
+        return "not begun"
+    steps = [int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdecimal()]
+    last, wanted = max(steps, default=0), config.train.steps
+    return f"at step {last} of {wanted}" if last < wanted else "trained, not evaluated as requested"
+
+
+def check_runs(runs: Sequence[FinishedRun]) -> None:
+    """Raise InputError unless the runs can be compared, and those of an arm differ only in their seeds."""
+    if not runs:
+        return
+    check_comparable([run.evaluation for run in runs], across_estimators=False)
+    first_of: dict[str, FinishedRun] = {}
+    for run in runs:
+        first = first_of.setdefault(run.arm, run)
+        different = _different_keys(first.config, run.config)
+        require(
+            not different,
+            f"{first.workdir} and {run.workdir} have the same arm and differ in {', '.join(different)}; "
+            "move one of them to another folder",
+        )
+    passes = {run.evaluation.record["estimator"]["passes"] for run in runs}
+    require(len(passes) == 1, f"the runs are evaluated with {sorted(passes)} passes; evaluate all with the same number")
+
+
+def _different_keys(a: Config, b: Config) -> list[str]:
+    """Keys of a run's identity and length, except seed and arm, in which two configurations differ."""
+    a, b = (config.identity() | {"train.steps": config.train.steps} for config in (a, b))
+    missing = object()
+    return [
+        key for key in sorted((a.keys() | b.keys()) - {"seed", "arm"}) if a.get(key, missing) != b.get(key, missing)
+    ]
+
+
+def changed_keys(reference: Config, config: Config) -> dict[str, Any]:
+    """Values of the keys in which an arm differs from the reference, except keys that the arm does not have."""
+    flat = flatten(config.to_dict())
+    return {key: flat[key] for key in _different_keys(reference, config) if key in flat}
+
+
+def read_costs(root: Path, arms: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Measured costs of a training step by arm, without arms that are not measured; see `studies.costs`."""
+    found = {arm: _json(cost_file(root, arm)) for arm in arms}
+    return {arm: cost for arm, cost in found.items() if cost}
+
+
+def learning_metrics(split: str) -> dict[str, str]:
+    """Metrics of bits/dim by kind, 'training' and 'evaluation' on `split`."""
+    return {"training": "bpd", "evaluation": f"{split}{TOTAL}"}
+
+
+def curves_over_seeds(groups: Mapping[str, Sequence[Sequence[Row]]], metrics: Mapping[str, str]) -> Curves:
+    """Curves of `metrics`, by kind, of each group of runs, given by their rows of metrics.
+
+    A curve has the steps that all runs of its group have.
+    """
+    return {name: {kind: _curve(runs, metric) for kind, metric in metrics.items()} for name, runs in groups.items()}
+
+
+def _curve(runs: Sequence[Sequence[Row]], metric: str) -> Points:
+    by_step = [{row["step"]: row[metric] for row in rows if metric in row} for rows in runs]
+    steps = sorted(set.intersection(*map(set, by_step)))
+    return [(step, [values[step] for values in by_step]) for step in steps]

@@ -1,0 +1,149 @@
+"""Grid of arms and seeds of one configuration: each pair is a run with its own workdir in a common root."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diffenc_jax.config import Config, flatten, load_config
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.runs.files import read_json, write_json, writing
+from diffenc_jax.runs.workdir import check_workdir
+
+FILE = "experiment.json"
+# Arguments of python that start a training run, and the measurement of a training step.
+MAIN, COSTS = ("-m", "diffenc_jax.main"), ("-m", "diffenc_jax", "costs")
+# Keys that the grid sets itself, and the options to give instead.
+SET_HERE = {"seed": "--seeds", "eval.seed": "--seeds, which are the evaluations' seeds too", "arm": "--arms"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs that are compared.
+
+    The evaluation of a run takes its noise from the run's seed. Runs of one seed share data order, times and noise in
+    training and evaluation. What remains of the evaluation's noise differs from seed to seed like everything else, so
+    tests over seeds account for it.
+
+    Attributes:
+      config: name or path of the configuration.
+      arms: arms of the configuration.
+      seeds: training seeds.
+      overrides: "key=value" for all arms.
+      passes: passes over every image in the final evaluation; None: those of the configuration.
+      reference: arm with which the others are compared.
+    """
+
+    config: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...]
+    passes: int | None
+    reference: str
+
+    def __post_init__(self):
+        require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
+        require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
+
+    def runs(self) -> Iterator[tuple[str, int]]:
+        """(arm, seed), seed after seed, so that the runs that finish first can be compared."""
+        return ((arm, seed) for seed in self.seeds for arm in self.arms)
+
+    def final_config(self, arm: str, seed: int) -> Config:
+        """The configuration of a run's final evaluation; raises InputError if the file or a key is wrong."""
+        passes = () if self.passes is None else (f"eval.passes={self.passes}",)
+        return load_config(f"{self.config}:{arm}", (*self._overrides(seed), *passes))
+
+    def run_commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
+        """Arguments of python for each process that makes the run. Each process may be repeated."""
+        train = [*MAIN, *self._training_flags(arm, seed), f"--workdir={workdir_of(root, arm, seed)}"]
+        if self.passes is None:
+            return [train]
+        return [train, [*train, "--mode=eval", f"--config.eval.passes={self.passes}"]]
+
+    def cost_command(self, root: Path, arm: str) -> list[str]:
+        """Arguments of python for the measurement of a training step of `arm`."""
+        return [*COSTS, *self._training_flags(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
+
+    def command(self, root: Path) -> str:
+        """Shell command that makes the whole grid."""
+        seeds = ",".join(map(str, self.seeds))
+        given = [f"--config={self.config}", f"--arms={','.join(self.arms)}", f"--seeds={seeds}", f"--root={root}"]
+        given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
+        given += [f"--config.{override}" for override in self.overrides]
+        return shlex.join(["diffenc", "significance", *given])
+
+    def plan(self, root: Path) -> list[str]:
+        """Shell commands, a line per run and then a line per arm for the cost of its training step."""
+        runs = (self.run_commands(root, arm, seed) for arm, seed in self.runs())
+        costs = ([self.cost_command(root, arm)] for arm in self.arms)
+        return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
+
+    def check(self, root: Path) -> None:
+        """Raise InputError if a configuration is wrong, an override undoes an arm, or a workdir holds another run."""
+        for override in self.overrides:
+            key = override.split("=")[0]
+            require(key not in SET_HERE, f"--config.{key} is set by the study; give {SET_HERE.get(key)}")
+        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
+        for override in self.overrides:
+            key = override.split("=")[0]
+            values = {arm: flat.get(key, "has none") for arm, flat in plain.items()}
+            differ = any(value != values[self.arms[0]] for value in values.values())
+            text = ", ".join(f"{arm} {value}" for arm, value in values.items())
+            require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
+        for arm, seed in self.runs():
+            check_workdir(workdir_of(root, arm, seed), self.final_config(arm, seed), must_exist=False)
+
+    def note_in(self, root: Path) -> None:
+        """Write the grid to `root`, merged with the arms and seeds of a grid that is noted there.
+
+        Raises:
+          InputError: `root` holds a grid of another configuration, or cannot be written to.
+        """
+        known = read_grid(root)
+        merged = self if known is None else self._merged(known, root)
+        with writing(root, "give another --root"):
+            write_json(root / FILE, asdict(merged))
+
+    def _training_flags(self, arm: str, seed: int) -> list[str]:
+        return [f"--config={self.config}:{arm}", *(f"--config.{override}" for override in self._overrides(seed))]
+
+    def _overrides(self, seed: int) -> tuple[str, ...]:
+        return (f"seed={seed}", f"eval.seed={seed}", *self.overrides)
+
+    def _merged(self, known: "Grid", root: Path) -> "Grid":
+        for key in ("config", "overrides"):
+            ours, theirs = getattr(self, key), getattr(known, key)
+            require(
+                ours == theirs,
+                f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; give another --root",
+            )
+        arms = tuple(dict.fromkeys((*known.arms, *self.arms)))
+        return replace(self, arms=arms, seeds=tuple(sorted({*known.seeds, *self.seeds})))
+
+
+def workdir_of(root: Path, arm: str, seed: int) -> Path:
+    """Workdir of a run."""
+    return root / f"{arm}-seed{seed}"
+
+
+def cost_file(root: Path, arm: str) -> Path:
+    """File with the cost of a training step of `arm`."""
+    return root / "costs" / f"{arm}.json"
+
+
+def read_grid(root: Path) -> Grid | None:
+    """The grid that is noted in `root`, or None; raises InputError if the note cannot be read."""
+    path = root / FILE
+    if not path.exists():
+        return None
+    try:
+        noted = read_json(path)
+        return Grid(**{key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read: {error}; delete it, the runs beside it are still found") from error
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else " ".join(value) or "none"

@@ -1,0 +1,55 @@
+"""Evaluation of one jitted function on every batch of a split, at every point of a grid."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffenc_jax.core.errors import require
+from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.parallel.mesh import in_flight, replicated, round_up, to_devices
+from diffenc_jax.runs.trained import Trained
+
+# Called after each part of the work with its fraction of the whole.
+OnPart = Callable[[float], None]
+
+
+def sweep(
+    run: Trained, points: Sequence[tuple[Any, ...]], compute: Callable[..., Any], on_part: OnPart
+) -> Iterator[tuple[np.ndarray, tuple[Any, ...], Any]]:
+    """Yield (rows, point, values) for every batch of the images that `run` evaluates on, and every point.
+
+    Args:
+      run: gives the images, the parameters, the mesh and the batch size.
+      points: tuples of scalars with a dtype, the further arguments of `compute`.
+      compute: pure function (params, pixels [B, H, W, C], indices [B], valid [], *point) -> arrays. `indices` are
+        positions in the split. Only the first `valid` images of a batch count.
+
+    Yields:
+      The positions in the split of the batch's valid images, the point, and what `compute` returned.
+    """
+    images = split_images(run)
+    size = round_up(run.mesh, min(run.config.eval.batch_size, len(images)))
+    compute = jax.jit(compute, out_shardings=replicated(run.mesh))
+
+    def calls():
+        for batch in eval_batches(images, size):
+            pixels, indices = (to_devices(run.mesh, array) for array in (batch.images, batch.indices))
+            for point in points:
+                values = compute(run.params, pixels, indices, np.int32(batch.valid), *point)
+                yield batch.indices[: batch.valid], point, values
+
+    total = math.ceil(len(images) / size) * len(points)
+    for call in in_flight(calls()):
+        yield call
+        on_part(1 / total)
+
+
+def split_images(run: Trained) -> np.ndarray:
+    """The images of the split that `run` evaluates on; raises InputError for a single one."""
+    split = run.config.eval.split
+    name, images = run.dataset.name, run.dataset.splits[split]
+    require(len(images) > 1, f"{name} {split} is one image, and standard errors over images need at least two")
+    return images

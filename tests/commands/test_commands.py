@@ -1,0 +1,133 @@
+"""The table of commands: listing, help, version, and exit codes."""
+
+import importlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import diffenc_jax
+from diffenc_jax.__main__ import COMMANDS, execute, main
+from diffenc_jax.commands.arguments import add_config
+from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from tests.refusals import refused
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_listing_names_every_command_once(capsys):
+    for argv in ([], ["--help"], ["-h"]):
+        assert main(argv) == 0
+        lines = capsys.readouterr().out.splitlines()
+        listed = [line.split()[0] for line in lines if line.startswith("  ")]
+        assert listed == list(COMMANDS)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"diffenc_jax {diffenc_jax.__version__}\n"
+
+
+def test_unknown_command_lists_the_known_ones(capsys):
+    for argv in (["fly"], ["--fly"], ["fly", "--help"]):
+        assert "known: train, eval, sample, compare" in refused(main, argv, capsys)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_usage_description_and_an_example(name, capsys):
+    command = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: diffenc {name} ")
+    assert command.__doc__.splitlines()[0] in text
+    assert f"example:\n  diffenc {name} " in text
+
+
+def test_listing_and_help_import_neither_jax_nor_tensorflow():
+    code = (
+        "import sys; from diffenc_jax import main as launcher; from diffenc_jax.__main__ import COMMANDS, main\n"
+        "codes = [main([]), launcher.main(['--help']), *(main([name, '--help']) for name in COMMANDS)]\n"
+        "print(set(codes), [m for m in ('jax', 'tensorflow', 'flax', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "{0} []", done.stderr
+
+
+def command(does, **attributes):
+    """A command with an option, a switch and a configuration, which calls `does` with its arguments."""
+
+    def add_arguments(parser):
+        parser.add_argument("--count", type=int, default=3, help="how many")
+        parser.add_argument("--fast", action="store_true", help="how fast")
+        parser.add_argument("file", nargs="?", help="a file")
+        add_config(parser)
+
+    module = ModuleType("command", "Do something.")
+    vars(module).update(EXAMPLE="diffenc do this", add_arguments=add_arguments, run=does, **attributes)
+    return module
+
+
+def raising(error):
+    def run(arguments):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "message"),
+    [
+        (lambda arguments: None, 0, ""),
+        (lambda arguments: 1, 1, ""),
+        (raising(InputError("x is wrong")), 2, "error: x is wrong\n"),
+        (raising(RunError("x has failed")), 1, "error: x has failed\n"),
+        (raising(OSError(28, "No space left on device", "/x")), 1, "error: /x: No space left on device\n"),
+        (raising(KeyboardInterrupt()), 128 + signal.SIGINT, "interrupted; all is kept\n"),
+        (raising(Interrupted(signal.SIGTERM)), 128 + signal.SIGTERM, "interrupted; all is kept\n"),
+    ],
+)
+def test_exit_codes(run, code, message, capsys):
+    assert execute(command(run, ON_INTERRUPT="all is kept"), "do", ["--config=x"]) == code
+    assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError("no file's name"), RuntimeError("a bug")])
+def test_other_errors_keep_their_traceback(error):
+    with pytest.raises(type(error)):
+        execute(command(raising(error)), "do", ["--config=x"])
+
+
+def test_arguments_and_overrides_are_told_apart():
+    given = []
+    module = command(given.append)
+    argv = ["--config.a.b=1", "--config", "x", "f", "--config.c", "-2", "--count=4", "--config.d=e=f"]
+    assert execute(module, "do", argv) == 0
+    assert execute(module, "do", ["--config=x:arm"]) == 0
+    first, second = given
+    assert (first.config, first.overrides, first.count, first.file) == ("x", ["a.b=1", "c=-2", "d=e=f"], 4, "f")
+    assert (second.config, second.overrides, second.count, second.file) == ("x:arm", [], 3, None)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: --config; see `do --help`"),
+        (["--config=x", "--config.a"], "--config.a has no value; give --config.a=VALUE"),
+        (["--config=x", "--config.a", "--fast"], "--config.a has no value; give --config.a=VALUE"),
+        (["--config=x", "--coun=1"], "unrecognized arguments: --coun=1"),
+        (["--config=x", "--count=many"], "argument --count: invalid int value: 'many'"),
+        (["--config=x", "f", "g"], "unrecognized arguments: g"),
+    ],
+)
+def test_bad_arguments(argv, message, capsys):
+    assert message in refused(lambda argv: execute(command(raising(AssertionError())), "do", argv), argv, capsys)
+
+
+def test_help_states_defaults(capsys):
+    assert execute(command(raising(AssertionError())), "do", ["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "how many (default: 3)" in text
+    assert text.count("default") == 1

@@ -1,0 +1,61 @@
+"""The demonstration as a user starts it: `python -m diffenc_jax.main --config=configs/digits.py`."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.logs import logged
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(workdir, *args):
+    command = [sys.executable, "-m", "diffenc_jax.main", "--config=configs/digits.py", f"--workdir={workdir}", *args]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(run):
+    """The output of a run that succeeds."""
+    said, _ = run.communicate(timeout=1800)
+    assert run.returncode == 0, said
+    return said
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_reaches_two_bits_per_dimension(tmp_path):
+    said = finish(start(tmp_path / "run"))
+    (path,) = (tmp_path / "run" / "eval").glob("*.json")
+    record = json.loads(path.read_text())
+    assert record["bpd"]["total"] < 2.0
+    assert record["dataset"]["num_examples"] == 297
+    for part in ("reconstruction", "latent", "diffusion", "per-pixel histogram", "uniform, log2 17", "4.0875"):
+        assert part in said
+    assert f"samples: {tmp_path}/run/samples/{record['step']}-depth" in said
+    finish(start(tmp_path / "run", "--mode=eval", "--config.eval.dtype=bfloat16"))
+    (path,) = (tmp_path / "run" / "eval").glob("*bfloat16*.json")
+    assert json.loads(path.read_text())["bpd"]["total"] == pytest.approx(record["bpd"]["total"], abs=0.002)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_a_killed_run_resumes_bit_for_bit(tmp_path):
+    """SIGKILL within an epoch and between two checkpoints."""
+    few = ["--config.train.steps=40", "--config.checkpoint.every_steps=12", "--config.log.every_steps=10"]
+    few += ["--config.eval.passes=1", "--config.sample.depth=2"]
+    finish(start(tmp_path / "whole", *few))
+    killed = start(tmp_path / "killed", *few)
+    while not (tmp_path / "killed" / "checkpoints" / "12").exists():  # saved while steps continue
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    said = finish(start(tmp_path / "killed", *few))
+    assert re.search("resuming from step (12|24|36) ", said), said
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")

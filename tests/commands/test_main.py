@@ -1,0 +1,131 @@
+"""The launcher `python -m diffenc_jax.main`: bad input ends in one line on standard error, exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffenc_jax.main import main
+from tests import tiny
+from tests.refusals import refused
+
+ROOT = Path(__file__).parents[2]
+DIGITS = f"--config={ROOT}/configs/digits.py"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "required: --config; see `python -m diffenc_jax.main --help`"),
+        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-transformer"),
+        (["--config=cifar10:vdm-9"], "known: diffenc, diffenc-8-2, diffenc-dct, diffenc-transformer, nontrainable"),
+        ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed'; known: arm, name, seed"),
+        ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz'; known: train.accumulate"),
+        ([f"{DIGITS}:vdm", "--config.model.encoder.width=8"], "unknown configuration key 'model.encoder.width'"),
+        ([DIGITS, "--config.train.steps=many"], "config.train.steps=many: invalid literal for int()"),
+        ([DIGITS, "--config.train.steps.more=1"], "unknown configuration key 'train.steps.more'"),
+        ([DIGITS, "--config.train.steps"], "--config.train.steps has no value"),
+        ([DIGITS, "--config.loss.variance_ratio={1,2}"], "loss.variance_ratio must be a number or one of"),
+        ([DIGITS, "--config.loss.variance_ratio=b'learned'"], "not b'learned'"),
+        ([DIGITS, "--config.loss.variance_ratio=1j"], "not 1j"),
+        ([DIGITS, "--config.loss.variance_ratio=(1,(2,b'3'))"], "loss.variance_ratio must be a number"),
+        ([DIGITS, "--config.loss={}"], "['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),
+        ([DIGITS, "--config.mesh={'a':1}"], "unknown configuration keys ['a'] in mesh; known: fsdp"),
+        ([DIGITS, "--config.loss={1:2}"], "unknown configuration keys [1] in loss"),
+        ([DIGITS, "--config.loss={'depth':{2:3}}"], "['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
+        (["--config=configs/nothing.py"], "configs/nothing.py"),
+        ([f"--config={ROOT}/tests/tiny.py"], "get_config"),
+        ([DIGITS, "--mode=fly"], "argument --mode: invalid choice: 'fly'"),
+        ([DIGITS, "--depth=3"], "unrecognized arguments: --depth=3"),
+        ([DIGITS, "eval"], "unrecognized arguments: eval"),
+        ([DIGITS, "--coordinator=there"], "'there' is not HOST:PORT, such as localhost:8476"),
+        ([DIGITS, "--processes=0"], "'0' is not a whole number above zero"),
+        ([DIGITS, "--process=one"], "argument --process: invalid int value: 'one'"),
+    ],
+)
+def test_bad_arguments(argv, message, capsys):
+    assert message in refused(main, argv, capsys)
+
+
+@pytest.mark.parametrize("mode", ["eval", "sample"])
+def test_a_workdir_without_a_run(tmp_path, mode, capsys):
+    error = refused(main, [DIGITS, f"--workdir={tmp_path}/run", "--mode", mode], capsys)
+    assert error.startswith(f"error: {tmp_path}/run holds no run (no config.json)")
+
+
+TINY = """
+from tests import tiny
+
+def get_config(arm="vdm"):
+    return tiny.config_dict(arm)
+"""
+
+
+def test_trains_evaluates_and_samples(tmp_path, capsys):
+    """All modes on one workdir, with the images and the number of checkpoints that they report."""
+    (tmp_path / "small.py").write_text(TINY)
+    np.savez(tmp_path / "images.npz", train=tiny.images(20), test=tiny.images(8))
+    flags = [f"--config={tmp_path}/small.py", f"--workdir={tmp_path}/run", "--config.train.steps=2"]
+    flags += [f"--config.data.source={tmp_path}/images.npz", "--config.eval.passes=1"]
+    assert main(flags) == 0
+    said = capsys.readouterr().out
+    for part in ("reconstruction", "latent", "diffusion", "total", "per-pixel histogram", "uniform, log2 17", "4.0875"):
+        assert part in said
+    samples = f"{tmp_path}/run/samples/2-depth3-seed0"
+    assert f"samples: {samples}.png\nimages: {samples}.npz\n" in said
+    (path,) = (tmp_path / "run" / "eval").glob("*.json")
+    total = json.loads(path.read_text())["bpd"]["total"]
+
+    assert main([*flags, "--mode=sample"]) == 0
+    assert capsys.readouterr().out.startswith("step 2: 4 samples\n")
+    assert main([*flags, "--mode=eval"]) == 0
+    assert capsys.readouterr().out.startswith(f"step 2: test {total:.4f} ")
+    error = refused(main, [*flags, "--mode=eval", "--config.eval.checkpoints=1,2"], capsys)
+    assert "no checkpoint of the steps [1]; it has [2]" in error
+
+
+CLUSTERS = f"""
+import contextlib, io, json, sys
+from diffenc_jax.main import main
+for words in (["--distributed"], ["--coordinator=localhost:1"],
+              ["--coordinator=localhost:1", "--processes=2", "--process=2"]):
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        code = main(["{DIGITS}", *words])
+    print(json.dumps([code, error.getvalue()]))
+"""
+
+
+def in_process(*argv, **environment):
+    return subprocess.run(
+        [sys.executable, *argv], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_clusters_that_do_not_exist():
+    """In one process of its own, which has not used JAX before."""
+    done = in_process("-c", CLUSTERS)
+    assert done.returncode == 0, done.stderr
+    reasons = (
+        "coordinator_address should be defined.",
+        "Number of processes must be defined.",
+        "with process_id < num",
+    )
+    for line, reason in zip(done.stdout.splitlines(), reasons, strict=True):
+        code, error = json.loads(line)
+        assert code == 2
+        assert error.startswith("error: no cluster was found: ")
+        assert reason in error
+        assert error.count("\n") == 1
+
+
+def test_a_batch_that_does_not_divide_over_the_devices(tmp_path):
+    """The program as a user starts it."""
+    flags = [DIGITS, f"--workdir={tmp_path}/run", "--config.train.batch_size=12"]
+    done = in_process("-m", "diffenc_jax.main", *flags, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    assert done.returncode == 2
+    assert done.stderr == "error: train.batch_size=12 does not divide over 8 devices; take a multiple of 8\n"
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,49 @@
+"""The shipped configurations: every arm builds, and the published recipe has the published size."""
+
+import jax
+import pytest
+
+from diffenc_jax.config import load_config
+from diffenc_jax.data.dataset import image_shape
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.runs.workdir import default_workdir
+from tests import shipped
+
+MATCHED = ["diffenc", "nontrainable", "vdm", "vdm-params", "vdm-flops"]
+OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct"]
+
+
+def model_of(config):
+    return build(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
+
+
+@pytest.mark.parametrize(
+    ("name", "arms"),
+    [
+        (
+            "cifar10",
+            [*MATCHED, *OTHER_NETWORKS, "diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"],
+        ),
+        ("digits", [*MATCHED, *OTHER_NETWORKS]),
+        *[(n, MATCHED) for n in ("fashion_mnist", "imagenet32", "imagenet64", "mnist")],
+        ("synthetic", ["diffenc", "nontrainable", "vdm", "vdm-flops"]),
+    ],
+)
+def test_every_arm_builds(name, arms):
+    """Shapes alone are computed, for the data of each configuration; its docstring opens with its command."""
+    assert f"--config=configs/{name}.py\n" in shipped.load(name).__doc__
+    for arm in arms:
+        config = load_config(f"{name}:{arm}")
+        assert str(default_workdir(config)) == f"runs/{name}-{arm}-seed0"
+        shapes = jax.eval_shape(model_of(config).init, jax.random.key(0))
+        assert ("encoder" in shapes) == arm.startswith("diffenc")
+
+
+def test_the_cifar10_recipe_is_the_published_one():
+    """33.3 M parameters: 30.6 M of the score network, and 2.7 M of the encoder."""
+    config = load_config("cifar10:diffenc")
+    shapes = jax.eval_shape(model_of(config).init, jax.random.key(0))
+    count = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in shapes.items()}
+    assert count == {"score": 30_578_179, "encoder": 2_744_131, "schedule": 0}
+    assert (config.train.batch_size, config.train.learning_rate, config.train.ema_decay) == (128, 2e-4, 0.9999)
+    assert (config.train.steps, config.train.warmup_steps, config.train.weight_decay) == (8_000_000, 100, 0.01)

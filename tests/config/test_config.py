@@ -1,0 +1,106 @@
+"""The whole configuration: parsed, changed, stored and compared."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from diffenc_jax.config import Config, flatten
+from diffenc_jax.config.config import FREE
+from diffenc_jax.config.recipe import encoder_network, recipe, with_changes
+from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.core.errors import InputError
+from tests import tiny
+
+
+def test_what_is_stored_is_read_again():
+    config = tiny.config(sample__reconstruct=(0.5, 1.0), eval__dtype="bfloat16")
+    assert Config.parse(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_recipe_holds_the_defaults():
+    config = Config.parse(recipe("cifar10", "diffenc"))
+    assert (config.name, config.arm, config.data.source) == ("cifar10", "diffenc", "cifar10")
+    assert config.loss == LossConfig()
+    assert config.model.encoder.kind == "trainable"
+    assert config.model.score.options["fourier_bins"] == (2.0, 1.0)
+
+
+def test_configurations_do_not_share_sections():
+    network = encoder_network()
+    ours, theirs = (with_changes(recipe("a", "b"), {"model.encoder": network}) for _ in range(2))
+    ours.model.encoder.width = 8
+    assert theirs.model.encoder.width == network.width == 64
+
+
+def test_replaces_values_and_sections():
+    config = tiny.config()
+    changed = config.replace({"model.scan": True, "loss": LossConfig(10), "model.encoder": {"kind": "identity"}})
+    assert changed.model.scan is True
+    assert changed.loss.depth == 10
+    assert changed.model.encoder.to_dict() == {"kind": "identity"}
+    assert (
+        changed.replace({key: flatten(config.to_dict())[key] for key in ("model.scan", "loss.depth")}).replace(
+            {"model.encoder": config.model.encoder}
+        )
+        == config
+    )
+
+
+@pytest.mark.parametrize("path", ["los.depth", "seed.more", "train.steps.more"])
+def test_replaces_no_unknown_key(path):
+    with pytest.raises(InputError, match=f"unknown configuration key '{path}'"):
+        tiny.config().replace({path: 1})
+
+
+def test_free_keys_do_not_change_the_identity():
+    config = tiny.config()
+    free = {
+        "train.steps": 9,
+        "train.on_nonfinite": "skip",
+        "data.dir": "there",
+        "model.scan": True,
+        "model.remat": "block",
+        "eval.passes": 4,
+        "mesh.fsdp": 2,
+        "sample.num": 8,
+        "log.every_steps": 9,
+        "checkpoint.every_steps": 9,
+        "fit.grid": 32,
+        "ode.rtol": 0.1,
+    }
+    assert {key if key in FREE else key.partition(".")[0] for key in free} == set(FREE)
+    other = config.replace(free)
+    assert other.hash == config.hash
+    assert not config.differences(other)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("train.learning_rate", 5e-4),
+        ("model.score.width", 64),
+        ("loss.depth", 7),
+        ("data.shuffle_shards", 2),
+    ],
+)
+def test_other_keys_change_it_and_are_named(key, value):
+    config = tiny.config()
+    other = config.replace({key: value})
+    assert other.hash != config.hash
+    assert len(other.hash) == 12
+    assert other.differences(config) == [f"{key}={value} (there {config.identity()[key]})"]
+
+
+def test_keys_that_one_side_lacks_are_named():
+    found = tiny.config("vdm").differences(tiny.config())
+    assert "model.encoder.kind=identity (there trainable)" in found
+    assert "model.encoder.width=(absent) (there 32)" in found
+
+
+def test_loads_neither_jax_nor_tensorflow():
+    code = "import diffenc_jax.config, sys; print([m for m in ('jax', 'tensorflow', 'flax') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,93 @@
+"""Random streams: a seed gives the same numbers under every setting of JAX, or is refused."""
+
+from contextlib import ExitStack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.streams import at_step, gaussian, signs, stream, uniform
+from diffenc_jax.nets.dropout import dropout
+
+SETTINGS = {
+    "x64": lambda: jax.enable_x64(True),
+    "rbg": lambda: jax.default_prng_impl("rbg"),
+    "unsafe_rbg": lambda: jax.default_prng_impl("unsafe_rbg"),
+}
+
+
+def draws(seed=7):
+    """Draws as the package makes them: for a batch, per image, and for dropout."""
+    key = at_step(seed, "noise", 3)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(4))
+    return {
+        "gaussian": gaussian(key, (2, 3, 4)),
+        "uniform": uniform(key, (5,)),
+        "signs": signs(key, (2, 6)),
+        "by image": jax.vmap(lambda key: gaussian(key, (1, 3)))(keys),
+        "times by image": jax.vmap(uniform)(keys),
+        "parameters": jax.random.normal(jax.random.split(key, 3)[1], (4,), jnp.float32),
+        "dropped": dropout(jnp.ones((2, 3, 8), jnp.float32), 0.4, key),
+    }
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, "all"])
+def test_a_seed_draws_the_same_whatever_the_settings(settings):
+    plain = draws()
+    with ExitStack() as stack:
+        for name in SETTINGS if settings == "all" else [settings]:
+            stack.enter_context(SETTINGS[name]())
+        others = draws()
+    for name, values in plain.items():
+        assert others[name].dtype == values.dtype == jnp.float32
+        np.testing.assert_array_equal(others[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("settings", [None, *SETTINGS])
+def test_draws_have_their_distributions(settings):
+    """Kolmogorov-Smirnov tests, and counts within five standard deviations. A wrong word size would fail."""
+    size = 100_000
+    with SETTINGS[settings]() if settings else ExitStack():
+        key = stream(0, "distributions")
+        normal, even, sign = gaussian(key, (size, 1))[:, 0], uniform(key, (size,)), signs(key, (size,))
+        kept = dropout(jnp.ones((100, 10, 100), jnp.float32), 0.1, key) > 0
+    assert stats.kstest(normal, "norm").pvalue > 1e-3
+    assert stats.kstest(even, "uniform").pvalue > 1e-3
+    assert abs(np.asarray(sign, np.float64).sum()) < 5 * np.sqrt(size)
+    # Both halves of the channels, which share a word.
+    for half in (kept[..., :50], kept[..., 50:]):
+        assert abs(np.mean(half) - 0.9) < 5 * np.sqrt(0.09 / half.size)
+
+
+def test_an_image_draws_the_same_in_another_batch():
+    """Each key draws for itself, also where JAX's default generator draws by batch."""
+    with jax.default_prng_impl("rbg"):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(0, "eval"), jnp.arange(6))
+        together = jax.vmap(lambda key: gaussian(key, (1, 3)))(keys)
+        np.testing.assert_array_equal(jax.vmap(lambda key: gaussian(key, (1, 3)))(keys[4:]), together[4:])
+
+
+def test_other_draws_from_the_same_keys_are_refused():
+    with (
+        jax.threefry_partitionable(False),
+        pytest.raises(InputError, match="unset JAX_THREEFRY_PARTITIONABLE") as error,
+    ):
+        stream(0, "params")
+    assert "\n" not in str(error.value)
+
+
+def test_a_large_seed_is_the_same_traced_or_not():
+    """Compiled draws take the seed as an array; 2^32 - 1 does not fit into int32."""
+    for seed in (1, 2**31, 2**32 - 1):
+        traced = jax.jit(lambda seed: uniform(stream(seed, "eval")))(np.uint32(seed))
+        assert float(traced) == float(uniform(stream(seed, "eval")))
+
+
+def test_seeds_names_and_steps_give_different_streams():
+    cases = [(seed, name, step) for seed in (0, 1, 2**31) for name in ("params", "noise", "time") for step in (0, 1, 2)]
+    values = {case: float(uniform(at_step(*case))) for case in cases}
+    assert len(set(values.values())) == len(cases)
+    assert float(uniform(stream(0, "noise"))) not in values.values()

@@ -1,0 +1,154 @@
+"""Users' files: what is written comes back, and what is wrong is named."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.dataset import load_dataset
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (30, 6, 5, 3)).astype(np.uint8)
+GREY = IMAGES[..., :1]
+
+
+def idx(images):
+    """IDX bytes of uint8 [N, H, W]."""
+    return bytes([0, 0, 8, images.ndim]) + struct.pack(f">{images.ndim}I", *images.shape) + images.tobytes()
+
+
+def read(path, levels=256):
+    return load_dataset(DataConfig(str(path), pixel_levels=levels), "train", "test")
+
+
+def assert_holds_out_a_tenth(dataset, images):
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    assert len(test) == len(images) // 10
+    rows = {image.tobytes() for image in images}
+    assert {image.tobytes() for image in np.concatenate([train, test])} == rows
+    assert len(train) + len(test) == len(rows)
+
+
+def test_npy(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES)
+    assert_holds_out_a_tenth(read(tmp_path / "a.npy"), IMAGES)
+    np.save(tmp_path / "grey.npy", GREY[..., 0])
+    assert read(tmp_path / "grey.npy").shape == (6, 5, 1)
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("x_train", "x_test")])
+def test_npz_with_splits(tmp_path, names):
+    arrays = dict(zip(names, (IMAGES[:20], IMAGES[20:]), strict=True))
+    np.savez(tmp_path / "a.npz", y_train=np.zeros(20), **arrays)
+    dataset = read(tmp_path / "a.npz")
+    np.testing.assert_array_equal(dataset.splits["train"], IMAGES[:20])
+    np.testing.assert_array_equal(dataset.splits["test"], IMAGES[20:])
+
+
+def test_npz_with_one_array(tmp_path):
+    np.savez(tmp_path / "a.npz", IMAGES)
+    assert_holds_out_a_tenth(read(tmp_path / "a.npz"), IMAGES)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_idx_folder(tmp_path, ending):
+    pack = gzip.compress if ending else bytes
+    for prefix, images in (("train", GREY[:20]), ("t10k", GREY[20:])):
+        (tmp_path / f"{prefix}-images-idx3-ubyte{ending}").write_bytes(pack(idx(images[..., 0])))
+        (tmp_path / f"{prefix}-labels-idx1-ubyte{ending}").write_bytes(pack(b"labels"))
+    dataset = read(tmp_path)
+    np.testing.assert_array_equal(dataset.splits["train"], GREY[:20])
+    np.testing.assert_array_equal(dataset.splits["test"], GREY[20:])
+
+
+def test_idx_file(tmp_path):
+    (tmp_path / "digits").write_bytes(idx(GREY[..., 0]))
+    assert_holds_out_a_tenth(read(tmp_path / "digits"), GREY)
+
+
+@pytest.mark.parametrize(("images", "channels"), [(IMAGES, 3), (GREY, 1)])
+def test_pictures(tmp_path, images, channels):
+    for split, part in (("train", images[:20]), ("test", images[20:])):
+        (tmp_path / split / "class").mkdir(parents=True)
+        for i, image in enumerate(part):
+            Image.fromarray(image.squeeze()).save(tmp_path / split / "class" / f"{i:02}.png")
+    dataset = read(tmp_path)
+    assert dataset.shape == (6, 5, channels)
+    np.testing.assert_array_equal(dataset.splits["train"], images[:20])
+
+
+def test_fingerprint_is_of_the_images():
+    dataset = load_dataset(DataConfig("digits", pixel_levels=17), "test")
+    import hashlib
+
+    from sklearn.datasets import load_digits
+
+    order = np.random.RandomState(0).permutation(1797)
+    pixels = load_digits().images.astype(np.uint8)[order[1500:]]
+    assert dataset.sha256("test") == hashlib.sha256(pixels.tobytes()).hexdigest()
+    assert dataset.splits["test"].shape == (297, 8, 8, 1)
+
+
+def wrong_files(folder):
+    """Writes bad inputs; yields (path, what the message must say)."""
+    (folder / "empty.npy").touch()
+    yield folder / "empty.npy", "cannot be read as a .npy array"
+    (folder / "empty.npz").touch()
+    yield folder / "empty.npz", "cannot be read as a .npz archive"
+    (folder / "noise.npz").write_bytes(b"PK\x03\x04" + bytes(100))
+    yield folder / "noise.npz", "cannot be read as a .npz archive"
+    np.save(folder / "objects.npy", np.array([{}, None]), allow_pickle=True)
+    yield folder / "objects.npy", "must hold uint8, values 0 .. 255; this is object"
+    np.save(folder / "float.npy", IMAGES / 255.0)
+    yield folder / "float.npy", "must hold uint8, values 0 .. 255; this is float64"
+    np.save(folder / "flat.npy", IMAGES.reshape(30, -1))
+    yield folder / "flat.npy", r"must hold images \[N, H, W, C\] or \[N, H, W\]; this is \[30, 90\]"
+    np.save(folder / "none.npy", IMAGES[:0])
+    yield folder / "none.npy", r"holds no images: its shape is \[0, 6, 5, 3\]"
+    np.savez(folder / "three.npz", a=IMAGES, b=IMAGES, c=IMAGES)
+    yield folder / "three.npz", r"must hold 'train' and 'test', or one array of images; its images: a, b, c$"
+    np.savez(folder / "unlike.npz", train=IMAGES, test=GREY)
+    yield folder / "unlike.npz", "the splits' images differ in shape"
+    (folder / "text").write_text("hello")
+    yield folder / "text", "is not a .npy, .npz or IDX file"
+    (folder / "empty").touch()
+    yield folder / "empty", "is not a .npy, .npz or IDX file"
+    (folder / "cut").write_bytes(idx(GREY[..., 0])[:-1])
+    yield folder / "cut", "is cut short or too long"
+    (folder / "cut.gz").write_bytes(gzip.compress(idx(GREY[..., 0]))[:-20])
+    yield folder / "cut.gz", "cannot be read"
+    (folder / "nothing").mkdir()
+    yield folder / "nothing", "holds no pictures"
+    (folder / "half").mkdir()
+    (folder / "half" / "train-images-idx3-ubyte").write_bytes(idx(GREY[..., 0]))
+    yield folder / "half", "must hold both train-images"
+    (folder / "mixed").mkdir()
+    Image.fromarray(IMAGES[0]).save(folder / "mixed" / "a.png")
+    Image.fromarray(IMAGES[0][:3]).save(folder / "mixed" / "b.png")
+    yield folder / "mixed", r"b.png is \(3, 5, 3\), but the first picture is \(6, 5, 3\)"
+    (folder / "broken").mkdir()
+    (folder / "broken" / "a.png").write_bytes((folder / "mixed" / "a.png").read_bytes()[:60])
+    yield folder / "broken", "a.png cannot be read as a picture"
+    yield folder / "absent.npy", "neither a known data set .* nor a path that can be read"
+
+
+def test_what_is_wrong_is_named_in_one_line(tmp_path):
+    for path, message in wrong_files(tmp_path):
+        with pytest.raises(InputError, match=message) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+        assert path.name in str(caught.value)
+
+
+def test_values_above_the_levels(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((20, 4, 4, 1), 17, np.uint8))
+    with pytest.raises(InputError, match=r"the value 17, but data.pixel_levels=17 allows 0 .. 16"):
+        read(tmp_path / "a.npy", levels=17)
+
+
+def test_an_unknown_split():
+    with pytest.raises(InputError, match="digits has no split 'validation'; it has train, test"):
+        load_dataset(DataConfig("digits", pixel_levels=17), "validation")

@@ -1,0 +1,37 @@
+"""Number formats, including values that are not known."""
+
+import pytest
+
+from diffenc_jax.display.numbers import (
+    UNKNOWN,
+    format_interval,
+    format_number,
+    format_record,
+    format_terms,
+    with_errors,
+)
+
+
+def record(noise=0.1, images=0.2, total=0.3):
+    errors = {"noise": noise, "images": images, "total": total}
+    return {"bpd": {"total": 2.0, "latent": 0.5}, "standard_error": errors | {"terms": {"latent": dict(errors)}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (record(), "2.0000 ± 0.1000 (noise) ± 0.2000 (images) bits/dim"),
+        (record(noise=None, images=None), "2.0000 ± 0.3000 (images and noise) bits/dim"),
+        (record(images=None, total=None), "2.0000 ± 0.1000 (noise) bits/dim"),
+        (record(None, None, None), "2.0000 bits/dim"),
+    ],
+)
+def test_a_records_errors_are_named(given, text):
+    assert format_record(given) == text
+    assert format_terms(given) == [("latent", text.replace("2.0", "0.5", 1).removesuffix(" bits/dim"))]
+
+
+def test_unknown_values_have_one_sign():
+    assert with_errors(1.89124, 0.00312, None) == f"1.8912 ± 0.0031 ± {UNKNOWN}"
+    assert format_number(None) == format_interval(None) == UNKNOWN
+    assert format_interval((1.25, 1.5)) == "1.2500 .. 1.5000"

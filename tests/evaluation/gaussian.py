@@ -1,0 +1,66 @@
+"""Pixels of N(0, 0.3²) and a model whose score network is their exact denoiser: likelihoods have closed forms."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.process import Prediction
+from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.runs.experiment import Experiment
+from tests import tiny
+
+DEVIATION = 0.3
+PARAMS = {"schedule": {}, "score": {}}
+SHAPE, LEVELS, IMAGES = (1, 2, 1), 32, 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian(Model):
+    """A model with the identity as encoder, whose score network is the exact denoiser of N(0, 0.3²)."""
+
+    def bind(self, params, dropout_key=None):
+        return dataclasses.replace(super().bind(params), predict=exact_prediction)
+
+
+def exact_prediction(z, gamma):
+    """v̂ = (α z - x̂) / σ with x̂ = E[x | z]."""
+    a2, s2 = (jax.nn.sigmoid(sign * gamma).reshape(-1, *(1,) * (z.ndim - 1)) for sign in (-1, 1))
+    x_hat = DEVIATION**2 * jnp.sqrt(a2) / (DEVIATION**2 * a2 + s2) * z
+    return Prediction((jnp.sqrt(a2) * z - x_hat) / jnp.sqrt(s2))
+
+
+# Pixels of the population: N(0, 0.3²), cut into levels.
+VALUES = np.asarray(decoder.pixel_values(jnp.arange(LEVELS, dtype=jnp.uint8), LEVELS), np.float64)
+PROBABILITY = np.exp(-0.5 * (VALUES / DEVIATION) ** 2)
+PROBABILITY /= PROBABILITY.sum()
+
+
+def images(count, seed):
+    return np.random.RandomState(seed).choice(LEVELS, (count, *SHAPE), p=PROBABILITY).astype(np.uint8)
+
+
+def experiment(**changes):
+    """The exact model and images of the population, with a configuration."""
+    config = tiny.config("vdm", data__pixel_levels=LEVELS, eval__batch_size=IMAGES, fit__images=20, **changes)
+    built = build(config, ImageSpec(SHAPE, LEVELS))
+    model = Gaussian(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
+    dataset = Dataset("gaussian", "1", LEVELS, {"train": images(20, 1), "test": images(IMAGES, 2)})
+    return Experiment(config, dataset, make_mesh(), model)
+
+
+def make(**changes):
+    """The estimator of a configuration."""
+    return make_estimator(experiment(**changes))
+
+
+def evaluate(estimator, pixels, tables):
+    """Values [passes, images] by name."""
+    indices = np.arange(len(pixels))
+    rows = [estimator.estimate(PARAMS, tables, pixels, indices, p) for p in range(estimator.passes)]
+    return {name: np.stack([np.asarray(row[name], np.float64) for row in rows]) for name in rows[0]}

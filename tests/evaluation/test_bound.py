@@ -1,0 +1,125 @@
+"""The bound's times and noise, and the coverage of its standard errors on data whose bound has a closed form."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.evaluation.bound import Bound
+from diffenc_jax.evaluation.evaluator import summarize
+from diffenc_jax.evaluation.fit import Fit
+from diffenc_jax.stats.uncertainty import standard_errors
+from tests.evaluation.gaussian import IMAGES, LEVELS, PARAMS, PROBABILITY, VALUES, evaluate, experiment, images, make
+
+
+def exact_pixel_nats():
+    """[LEVELS] the noise-free bound of each pixel value, by quadrature over t and ε."""
+    ends = experiment().model.gamma_range
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    grid = [np.repeat(VALUES, 60)[:, None], np.tile(nodes, LEVELS)[:, None]]
+    u = jnp.asarray(grid[0] + np.exp(0.5 * ends[0]) * grid[1], jnp.float32)
+    pixels = jnp.repeat(jnp.arange(LEVELS, dtype=jnp.uint8), 60)[:, None]
+    nats = -np.asarray(decoder.log_likelihood(u, pixels, jnp.float32(ends[0]), LEVELS), np.float64).reshape(LEVELS, 60)
+    reconstruction = nats @ weights / weights.sum()
+    alpha2 = float(jax.nn.sigmoid(-ends[1]))
+    latent = 0.5 * (alpha2 * VALUES**2 - alpha2 + float(jax.nn.softplus(-ends[1])))
+    gamma, step = np.linspace(*ends, 20_001, retstep=True)
+    snr = np.exp(-gamma)
+    # ‖x - x̂‖² = (x - c snr^½ (snr^½ x + ε))² with c = 0.09 / (0.09 snr + 1), averaged over ε
+    c = 0.09 / (0.09 * snr + 1)
+    error = (VALUES[:, None] * (1 - c * snr)) ** 2 + c**2 * snr
+    integrand = 0.5 * snr * error
+    diffusion = step * (integrand.sum(axis=1) - 0.5 * (integrand[:, 0] + integrand[:, -1]))
+    return reconstruction + latent + diffusion
+
+
+@pytest.mark.parametrize(("sampling", "passes"), [("importance", 4), ("uniform", 4), ("importance", 3)])
+def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes):
+    """400 small evaluations: intervals of ± 1.96 standard errors, over the same images and over all images."""
+    subject = experiment(eval__time_sampling=sampling, eval__passes=passes)
+    tables = Bound(subject).tables(PARAMS)
+    by_pixel = exact_pixel_nats()
+    bits = 1 / (np.log(2) * 2)
+    same = everywhere = 0
+    for repeat in range(400):
+        bound = Bound(dataclasses.replace(subject, config=subject.config.replace({"eval.seed": repeat})))
+        pixels = images(IMAGES, 100 + repeat)
+        summary = summarize(evaluate(bound, pixels, tables), bound, dims=2)
+        errors, total = summary["standard_error"], summary["bpd"]["total"]
+        truth = by_pixel[pixels].sum(axis=(1, 2, 3)).mean() * bits
+        same += abs(total - truth) < 1.96 * errors["noise"]
+        everywhere += abs(total - 2 * (PROBABILITY @ by_pixel) * bits) < 1.96 * errors["total"]
+    assert 0.93 <= same / 400 <= 0.97
+    assert 0.93 <= everywhere / 400 <= 0.97
+
+
+def drawn(indices, number, passes, seed=0, cells=1):
+    """(t, ε_0, ε_t, weight) of pass `number` for the images at `indices`."""
+    mass = jnp.asarray(np.arange(1, cells + 1) / np.arange(1, cells + 1).sum(), jnp.float32)
+    noise, weight = make(eval__passes=passes, eval__seed=seed).noise({"mass": mass}, jnp.asarray(indices), number)
+    return [np.asarray(a) for a in (*noise, weight)]
+
+
+def test_times_are_spread_over_the_passes_of_a_group_and_groups_are_independent():
+    times = np.stack([drawn(np.arange(200), p, 8)[0] for p in range(8)])
+    for group in (times[::2], times[1::2]):
+        np.testing.assert_allclose(np.diff(np.sort(group, axis=0), axis=0), 0.25, atol=1e-6)
+    assert abs(np.corrcoef(np.mod(times[0], 0.25), np.mod(times[1], 0.25))[0, 1]) < 0.25
+    for row in times:
+        counts, _ = np.histogram(row, bins=4, range=(0, 1))
+        assert np.abs(counts - 50).max() < 4 * np.sqrt(50)
+
+
+def test_an_images_noise_is_its_own_whatever_the_batch():
+    alone = drawn([100_000], 2, 3, cells=5)
+    among = drawn([5, 100_000, 9], 2, 3, cells=5)
+    for a, b in zip(alone, among, strict=True):
+        np.testing.assert_array_equal(a[0], b[1])
+    for other in (drawn([5], 2, 3), drawn([100_000], 1, 3), drawn([100_000], 2, 3, seed=1)):
+        for a, b in zip(alone[:3], other[:3], strict=True):
+            assert not np.any(a == b)
+
+
+def test_passes_of_a_group_share_a_time_but_no_noise():
+    first, second = drawn([3], 0, 4), drawn([3], 2, 4)
+    assert second[0] == pytest.approx(np.mod(first[0] + 0.5, 1), abs=1e-6)
+    assert not np.any(first[1] == second[1])
+
+
+def test_variance_kept_is_the_ratio_of_two_variances():
+    """Against the variances of one uniform and one importance-sampled time, of many draws."""
+    ours, plain = make(eval__passes=400), make(eval__passes=400, eval__time_sampling="uniform")
+    pixels = images(30, 5)
+    values = [evaluate(bound, pixels, bound.tables(PARAMS)) for bound in (ours, plain)]
+    variance = [np.var(value["diffusion"], axis=0).mean() for value in values]
+    kept = ours.diagnostics(values[0])["variance_kept"]
+    assert kept == pytest.approx(variance[0] / variance[1], rel=0.1)
+    assert kept < 0.8
+    assert plain.diagnostics(values[1]) == {}
+
+
+def test_both_samplings_have_the_same_mean():
+    pixels = images(60, 6)
+    truth = exact_pixel_nats()[pixels].sum(axis=(1, 2, 3)).mean()
+    for sampling in ("importance", "uniform"):
+        bound = make(eval__time_sampling=sampling, eval__passes=64)
+        total = sum(evaluate(bound, pixels, bound.tables(PARAMS))[term] for term in bound.terms)
+        assert abs(total.mean() - truth) < 4 * standard_errors(total, 2).noise
+
+
+def test_bounds_of_several_depths_share_a_fit_and_have_the_values_of_their_own():
+    """Bounds with a given loss, passes and fit equal those of a configuration that says so."""
+    subject, pixels = experiment(), images(30, 7)
+    fit = Fit(subject, PARAMS)
+    for depth, ratio, times in ((3, "optimal", "uniform"), (5, 1.0, "optimal")):
+        loss = LossConfig(depth, "linear", ratio, times)
+        shared = Bound(subject, loss, passes=2, fit=fit)
+        alone = make(loss__depth=depth, loss__variance_ratio=ratio, loss__times=times, eval__passes=2)
+        assert (shared.name, shared.describe()) == (alone.name, alone.describe())
+        values = [evaluate(bound, pixels, bound.tables(PARAMS)) for bound in (shared, alone)]
+        for term in shared.terms:
+            np.testing.assert_allclose(values[0][term], values[1][term], rtol=1e-6)

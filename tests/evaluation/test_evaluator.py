@@ -1,0 +1,228 @@
+"""Evaluation of a whole split: its record, its independence of the batch, and going on where it stopped."""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.display.numbers import format_record, format_terms
+from diffenc_jax.evaluation.bound import Bound
+from diffenc_jax.evaluation.evaluator import Evaluator, summarize
+from diffenc_jax.runs.records import read_evaluation, read_values
+from diffenc_jax.runs.workdir import write_config
+from tests.evaluation.subject import experiment, parameters
+
+
+class Fixed:
+    """An estimator with two terms, and four passes in two groups."""
+
+    terms, replicates, name, passes = ("a", "b"), 2, "fixed", 4
+
+    def diagnostics(self, values):
+        return {"largest": float(values["c"].max())}
+
+
+def test_summary_by_hand():
+    a = np.log(2) * 10 * np.asarray([[0.0, 4.0], [2.0, 6.0], [0.0, 4.0], [2.0, 10.0]])
+    values = {"a": a, "b": np.full((4, 2), np.log(2) * 20), "c": a}
+    summary = summarize(values, Fixed(), dims=10)
+    assert summary["bpd"] == pytest.approx({"total": 5.5, "a": 3.5, "b": 2.0})
+    # Groups' means: 0 and 2 for the first image, 4 and 8 for the second: variances 2 and 8; images' means 1 and 6.
+    noise, total = np.sqrt((2 + 8) / 2 / 4), np.sqrt(12.5 / 2)
+    errors = {"noise": noise, "images": np.sqrt(total**2 - noise**2), "total": total}
+    terms = summary["standard_error"].pop("terms")
+    assert summary["standard_error"] == pytest.approx(errors)
+    assert terms["a"] == pytest.approx(errors)
+    assert terms["b"] == pytest.approx(dict.fromkeys(errors, 0.0))
+    assert summary["largest"] == pytest.approx(100 * np.log(2))
+    record = summary | {"standard_error": summary["standard_error"] | {"terms": terms}}
+    assert format_record(record) == "5.5000 ± 1.1180 (noise) ± 2.2361 (images) bits/dim"
+    assert dict(format_terms(record))["b"] == "2.0000 ± 0.0000 (noise) ± 0.0000 (images)"
+
+
+def test_one_pass_gives_no_error_by_noise():
+    class Once(Fixed):
+        terms, replicates, passes = ("c",), None, 1
+
+    summary = summarize({"c": np.log(2) * 10 * np.asarray([[1.0, 3.0]])}, Once(), dims=10)
+    errors = summary["standard_error"]
+    assert (errors["noise"], errors["images"], errors["total"]) == (None, None, pytest.approx(1.0))
+    assert format_record(summary) == "2.0000 ± 1.0000 (images and noise) bits/dim"
+
+
+def evaluator(folder, **changes):
+    """An evaluator of four passes, for the run in `folder`."""
+    subject = experiment("diffenc", **{"eval__passes": 4, **changes})
+    write_config(folder, subject.config)
+    return Evaluator(subject)
+
+
+def evaluate(folder, **changes):
+    """The record, and its values and tables."""
+    ours = evaluator(folder, **changes)
+    return ours.record(parameters(), 1, folder), read_values(ours.path(1, folder))
+
+
+def test_values_do_not_depend_on_the_batch(tmp_path):
+    """One by one, and by 7: the value of each of 13 images to 1e-5 relative."""
+    one, seven = (evaluate(tmp_path / str(size), eval__batch_size=size)[1] for size in (1, 7))
+    for term in Bound.terms:
+        np.testing.assert_allclose(one[term], seven[term], rtol=1e-5)
+
+
+def test_an_interrupted_evaluation_resumes(tmp_path, monkeypatch):
+    """Interrupted after three of eight batches; the rest is computed, to the same record."""
+
+    def count(folder, stop_at=None):
+        calls, estimated = [], []
+        ours = evaluator(folder)
+        estimate = ours.estimator.estimate
+        monkeypatch.setattr(ours.estimator, "estimate", lambda *a: estimated.append(a[-1]) or estimate(*a))
+
+        def on_batch():
+            calls.append(None)
+            if len(calls) == stop_at:
+                raise KeyboardInterrupt
+
+        try:
+            record = ours.record(parameters(), 1, folder, on_batch=on_batch)
+        except KeyboardInterrupt:
+            record = None
+        return record, len(estimated), len(calls)
+
+    complete, estimated, calls = count(tmp_path / "complete")
+    assert (estimated, calls) == (8, 8) == (8, evaluator(tmp_path / "complete").num_batches())
+    stopped, first, _ = count(tmp_path / "run", stop_at=3)
+    assert stopped is None
+    (left,) = (tmp_path / "run" / "eval").iterdir()
+    assert left.name.endswith(".partial.npz")
+    record, second, calls = count(tmp_path / "run")
+    assert (second, calls) == (5, 8)
+    assert first < 8
+    same = ("bpd", "standard_error", "estimator", "dataset", "variance_kept")
+    assert {key: record[key] for key in same} == {key: complete[key] for key in same}
+    ours, theirs = (read_values(next((tmp_path / name / "eval").glob("*.json"))) for name in ("run", "complete"))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    assert sorted(p.suffix for p in (tmp_path / "run" / "eval").iterdir()) == [".json", ".npz"]
+    assert count(tmp_path / "run")[1:] == (0, 0)
+    next((tmp_path / "run" / "eval").glob("*.npz")).unlink()  # a record without its values is not used
+    assert count(tmp_path / "run")[1:] == (8, 8)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_evaluation(tmp_path):
+    (tmp_path / "eval").touch()
+    called = []
+    with pytest.raises(InputError, match=r"eval cannot be written to: File exists; give another --workdir"):
+        evaluator(tmp_path).record(parameters(), 1, tmp_path, on_batch=lambda: called.append(None))
+    assert not called
+
+
+def test_another_evaluation_neither_uses_nor_disturbs_what_an_interrupted_one_saved(tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(tmp_path, eval__seed=1).record(parameters(), 1, tmp_path, on_batch=stop)
+    (left,) = (tmp_path / "eval").iterdir()
+    record, _ = evaluate(tmp_path, eval__seed=2)
+    assert record["estimator"]["seed"] == 2
+    assert left.exists()
+    left.write_bytes(left.read_bytes()[:100])  # cut short: evaluated from the start
+    again, values = evaluate(tmp_path, eval__seed=1)
+    assert again["estimator"]["seed"] == 1
+    assert np.isfinite(values["diffusion"]).all()
+    assert not left.exists()
+    assert len(list((tmp_path / "eval").glob("*.json"))) == 2
+
+
+def test_a_record_has_its_evidence(tmp_path):
+    ours = evaluator(tmp_path)
+    ours.record(parameters(), 1, tmp_path)
+    path = ours.path(1, tmp_path)
+    assert path.name.startswith("test-1-continuous-")
+    record, values = json.loads(path.read_text()), read_values(path)
+    assert record["config_hash"] == ours.experiment.config.hash
+    assert record["dataset"]["dims"] == 16
+    assert len(record["dataset"]["sha256_any_order"]) == 64
+    assert record["estimator"]["time_sampling"] == "importance"
+    assert record["estimator"]["replicates"] == 2
+    assert record["estimator"]["fit"]["split"] == "train"
+    assert record["variance_kept"] > 0
+    assert values["mass"].sum() == pytest.approx(1.0)
+    assert values["t"].shape == values["weight"].shape == (4, 13)
+    bits = {term: values[term].mean() / (16 * np.log(2)) for term in ("reconstruction", "latent", "diffusion")}
+    assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
+    assert read_evaluation(path).bits.mean() == pytest.approx(record["bpd"]["total"])
+
+
+def test_a_record_in_memory_is_that_of_the_workdir(tmp_path):
+    on_disk, _ = evaluate(tmp_path)
+    called = []
+    in_memory = evaluator(tmp_path).evaluate(parameters(), 1, on_batch=lambda: called.append(None))
+    assert in_memory | {"seconds": 0} == on_disk | {"seconds": 0}
+    assert len(called) == evaluator(tmp_path).num_batches()
+
+
+def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
+    ours, mass = evaluator(tmp_path), jnp.asarray([0.25, 0.75])
+    plain = ours.record(parameters(), 1, tmp_path)
+    called = []
+
+    def tables():
+        called.append(None)
+        return {"mass": mass}
+
+    for _ in range(2):  # the second time the record is there, and the tables are not needed
+        other = Evaluator(ours.experiment, folder="study", variant="identity")
+        variant = other.record(parameters(), 1, tmp_path, tables=tables)
+    path = other.path(1, tmp_path)
+    assert path.parent.name == "study"
+    assert len(called) == 1
+    assert path.name.startswith("test-1-continuous-identity-")
+    assert json.loads(path.read_text()) == variant
+    assert variant["estimator"] == plain["estimator"] | {"encoder": "identity"}
+    np.testing.assert_array_equal(read_values(path)["mass"], mass)
+
+
+def test_another_estimator_than_the_configurations(tmp_path):
+    other = Evaluator(evaluator(tmp_path).experiment, partial(Bound, passes=2))
+    record = other.record(parameters(), 1, tmp_path)
+    assert record["estimator"]["passes"] == 2
+    assert read_values(other.path(1, tmp_path))["diffusion"].shape == (2, 13)
+
+
+@pytest.mark.slow
+def test_the_networks_compute_in_the_dtype_of_the_evaluation(tmp_path, monkeypatch):
+    """Whatever they were trained in; 'float32' leaves no product to TF32 or bfloat16."""
+    values, precision = {}, {}
+    for case, trained, dtype in (
+        ("as trained", "float32", None),
+        ("float32", "bfloat16", "float32"),
+        ("bfloat16", "float32", "bfloat16"),
+        ("as trained, bfloat16", "bfloat16", None),
+    ):
+        folder = tmp_path / case
+        ours, seen = evaluator(folder, model__dtype=trained, eval__dtype=dtype), set()
+        estimate = ours.estimator.estimate
+        monkeypatch.setattr(
+            ours.estimator,
+            "estimate",
+            lambda *a, seen=seen, of=estimate: seen.add(jax.config.jax_default_matmul_precision) or of(*a),
+        )
+        assert ours.record(parameters(), 1, folder)["estimator"]["dtype"] == dtype
+        values[case], precision[case] = read_values(ours.path(1, folder))["diffusion"], seen
+    assert precision == {case: {"highest" if case == "float32" else None} for case in values}
+    np.testing.assert_allclose(values["float32"], values["as trained"], rtol=1e-5)
+    np.testing.assert_array_equal(values["bfloat16"], values["as trained, bfloat16"])
+    assert np.all(values["bfloat16"] != values["as trained"])
+
+
+def test_an_unknown_dtype_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"unknown eval\.dtype 'float16'; known: bfloat16, float32"):
+        evaluator(tmp_path, eval__dtype="float16")

@@ -1,0 +1,126 @@
+"""What is fitted on training images: against direct averages, and against what it must improve on."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.ratio import best_cost, best_ratio
+from diffenc_jax.evaluation.fit import Fit, check_fit, errors_to_all, fit_images, squared_error, steps_for
+from tests import tiny
+from tests.evaluation.subject import SPLITS, experiment, parameters
+
+
+def loss(depth, ratio=1.0, times="uniform"):
+    return LossConfig(depth, "linear", ratio, times)
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return Fit(experiment(), parameters())
+
+
+@jax.jit
+def step_errors(x, gamma_s, gamma_t, eps):
+    """u [B, H, W, C] of the step between two γ."""
+    gammas = (jnp.full(len(x), gamma) for gamma in (gamma_s, gamma_t))
+    return squared_error(experiment().model.bind(parameters()), x, *gammas, eps)
+
+
+def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
+    gammas = jnp.linspace(-6.0, 5.0, 6)
+    x = decoder.pixel_values(jnp.asarray(SPLITS["train"][:12]), tiny.LEVELS)
+    eps = jnp.asarray(np.random.RandomState(1).normal(size=x.shape), jnp.float32)
+    process = experiment().model.bind(parameters())
+    encode = jax.jit(lambda gamma: process.encoder.mean(x, jnp.full(len(x), gamma)))
+    means = jnp.stack([encode(gamma) for gamma in gammas])
+    for t in (2, 5):
+        got = jax.jit(lambda t: errors_to_all(process, gammas, means, t, eps))(t)
+        for s in range(t):
+            expected = step_errors(x, gammas[s], gammas[t], eps).mean(axis=0)
+            np.testing.assert_allclose(got[s], expected, rtol=2e-3)
+
+
+def test_a_shared_ratio_is_the_best_for_the_mean_error(fit):
+    """w* = 1/(1 + u): the tables by step, channel and pixel come from the same errors."""
+    by_pixel, by_channel, by_step = (
+        1 / np.asarray(fit.steps(loss(4, kind)).ratio, np.float64) - 1
+        for kind in ("optimal_pixel", "optimal_channel", "optimal")
+    )
+    assert by_pixel.shape == (4, 4, 4, 1)
+    np.testing.assert_allclose(by_channel, by_pixel.mean(axis=(1, 2), keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(by_step, by_pixel.mean(axis=(1, 2, 3), keepdims=True), rtol=1e-4)
+
+
+def test_the_table_is_the_average_over_the_training_images(fit):
+    steps = fit.steps(loss(3, "optimal"))
+    x = jnp.tile(decoder.pixel_values(jnp.asarray(SPLITS["train"]), tiny.LEVELS), (24, 1, 1, 1))
+    eps = jax.random.normal(jax.random.key(7), x.shape)
+    for i in range(3):
+        each = np.asarray(step_errors(x, *steps.gamma[i : i + 2], eps), np.float64).mean(axis=(1, 2, 3))
+        fitted_u = 1 / float(steps.ratio[i].squeeze()) - 1
+        pairs = 8 * 16 // 3
+        assert abs(fitted_u - each.mean()) < 5 * each.std() * np.sqrt(1 / pairs + 1 / len(each))
+
+
+@pytest.mark.parametrize("ratio", [1.0, "optimal_pixel"])
+def test_best_times_cost_no_more_than_others(fit, ratio):
+    """By the table that they are chosen from; with it, the end points stay where they are."""
+    depth = 2
+    gamma = np.asarray(fit.steps(loss(depth, ratio, "optimal")).gamma, np.float64)
+    costs, grid = fit.costs[ratio], fit.grid
+    assert gamma[0] == pytest.approx(grid[0])
+    assert gamma[-1] == pytest.approx(grid[-1])
+    middle = int(np.abs(grid - gamma[1]).argmin())
+    assert grid[middle] == pytest.approx(gamma[1], abs=1e-5)
+    two_steps = costs[0, 1:-1] + costs[1:-1, -1]
+    assert costs[0, middle] + costs[middle, -1] == pytest.approx(two_steps.min())
+
+
+def test_more_steps_than_the_grid_resolves_are_interpolated(fit):
+    coarse, fine = (np.asarray(fit.steps(loss(depth, 1.0, "optimal")).gamma) for depth in (2, 50))
+    assert fine.shape == (51,)
+    assert np.all(np.diff(fine) > 0)
+    np.testing.assert_allclose(fine[::25], coarse, rtol=1e-5)
+
+
+def test_costs_by_ratio_are_in_order(fit):
+    """One ratio per pixel costs no more than one per channel, per step, or none; all are finite above the diagonal."""
+    costs = fit.costs
+    above = np.triu_indices(len(fit.grid), 1)
+    order = [costs[kind][above] for kind in ("optimal_pixel", "optimal_channel", "optimal", 1.0)]
+    for less, more in itertools.pairwise(order):
+        assert np.all(less <= more * (1 + 1e-6))
+    assert np.all(np.isinf(costs[1.0][np.tril_indices(len(fit.grid))]))
+
+
+def test_the_ratios_are_consistent_with_their_costs():
+    u = jnp.asarray([0.0, 0.5, 20.0])
+    w = best_ratio(u)
+    np.testing.assert_allclose(0.5 * (w - 1 - jnp.log(w) + w * u), best_cost(u), rtol=1e-6, atol=1e-7)
+
+
+def test_more_images_than_there_are_is_refused():
+    with pytest.raises(InputError, match=r"fit.images=21 exceeds the 20 training images"):
+        check_fit(experiment(fit__images=21))
+
+
+def test_the_images_of_a_fit_are_drawn_by_its_seed():
+    drawn = [fit_images(experiment(fit__images=6, fit__seed=seed)) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert np.any(drawn[0] != drawn[2])
+    known = {image.tobytes() for image in SPLITS["train"]}
+    for images in drawn:
+        assert len({image.tobytes() for image in images} & known) == 6
+
+
+def test_a_learned_ratio_is_one_per_step():
+    subject = experiment(loss__depth=3, loss__variance_ratio="learned", sample__depth=3)
+    params = parameters() | {"ratio": {"log": jnp.log(jnp.asarray([0.5, 1.0, 2.0]))}}
+    steps = steps_for(subject, params, subject.config.loss)
+    np.testing.assert_allclose(steps.ratio.squeeze(), [0.5, 1.0, 2.0], rtol=1e-6)

@@ -1,0 +1,61 @@
+"""The importance-weighted estimator against the bound over the same paths."""
+
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.stats.uncertainty import standard_errors
+from tests.evaluation.gaussian import PARAMS, evaluate, images, make
+
+DEPTH = 8
+
+
+@pytest.fixture(scope="module")
+def values():
+    """By number of draws, [passes, images] of the same images."""
+    pixels = images(60, 3)
+    found = {}
+    for draws in (1, 16):
+        changes = {"loss__depth": DEPTH, "eval__num_draws": draws, "eval__passes": 8}
+        estimator = make(eval__estimator="importance_weighted", **changes)
+        found[draws] = evaluate(estimator, pixels, estimator.tables(PARAMS))
+    plain = make(loss__depth=DEPTH, eval__passes=64)
+    bound = evaluate(plain, pixels, plain.tables(PARAMS))
+    return found, sum(bound[term] for term in plain.terms)
+
+
+def test_one_draw_is_the_bound(values):
+    found, bound = values
+    one = found[1]["importance_weighted"]
+    np.testing.assert_allclose(one, found[1]["one_draw"], rtol=1e-5)
+    np.testing.assert_allclose(found[1]["effective_draws"], 1.0, rtol=1e-4)
+    noise = np.hypot(standard_errors(one, 8).noise, standard_errors(bound, 2).noise)
+    assert abs(one.mean() - bound.mean()) < 4 * noise
+
+
+def test_more_draws_are_tighter(values):
+    found, bound = values
+    many = found[16]
+    assert np.all(many["importance_weighted"] <= many["one_draw"] + 1e-4)
+    assert np.all((many["effective_draws"] >= 1) & (many["effective_draws"] <= 16.001))
+    assert many["importance_weighted"].mean() < bound.mean() - 0.05
+    noise = standard_errors(many["one_draw"] - bound[:8], 8).noise
+    assert abs(many["one_draw"].mean() - bound.mean()) < 4 * noise
+
+
+def test_the_description_has_everything_that_values_depend_on():
+    estimator = make(eval__estimator="importance_weighted", loss__depth=DEPTH, eval__num_draws=16, eval__passes=3)
+    described = estimator.describe()
+    assert {key: described[key] for key in ("kind", "num_draws", "depth", "passes", "replicates")} == {
+        "kind": "importance_weighted",
+        "num_draws": 16,
+        "depth": DEPTH,
+        "passes": 3,
+        "replicates": 3,
+    }
+    assert estimator.name == "depth8-importance_weighted16"
+
+
+def test_infinite_depth_has_no_path():
+    with pytest.raises(InputError, match=r"needs a finite loss.depth, such as --config.loss.depth=100"):
+        make(eval__estimator="importance_weighted")

@@ -1,0 +1,117 @@
+"""The ODE's likelihood of Gaussian pixels against the exact one, through dequantisation and the solver."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import trapezoid
+from scipy.stats import norm
+
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.diffusion.flow import MAX_STEPS
+from diffenc_jax.diffusion.likelihood import truncated_normal
+from diffenc_jax.evaluation import ode
+from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.stats.uncertainty import standard_errors
+from tests.evaluation import subject
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, VALUES, evaluate, images, make
+
+GAMMA_0 = -13.3 + 2 * np.log(256 / LEVELS)
+NOISE = np.exp(GAMMA_0 / 2)  # σ_0 / α_0
+HALF = 1 / LEVELS
+
+
+def marginal(x):
+    """Density of z_0 / α_0 under the exact flow, but for the mismatch of N(z_1) at γ_1, which is of order α_1²."""
+    return norm.pdf(x, scale=np.hypot(DEVIATION, NOISE))
+
+
+def exact_nats():
+    """[LEVELS] -ln P(pixel) of the flow's model."""
+    edges = np.stack([VALUES - HALF, VALUES + HALF])
+    low, high = norm.cdf(edges, scale=np.hypot(DEVIATION, NOISE))
+    return -np.log(high - low)
+
+
+def dequantised_nats(scheme):
+    """[LEVELS] -E_q ln(p/q), by quadrature over the bin."""
+    grid = np.linspace(-HALF, HALF, 4001)
+    q = norm.pdf(grid, scale=NOISE) if scheme == "truncated_normal" else np.ones_like(grid)
+    q /= trapezoid(q, grid)
+    return np.array([trapezoid(q * np.log(q / marginal(x + grid)), grid) for x in VALUES])
+
+
+@pytest.fixture(scope="module")
+def values():
+    """By (dequantisation, divergence), [passes, images]; the images beside them."""
+    pixels, found = images(60, 4), {}
+    for scheme, divergence in (("uniform", "hutchinson"), ("truncated_normal", "exact")):
+        changes = {"ode__dequantisation": scheme, "ode__divergence": divergence}
+        estimator = make(eval__estimator="ode", eval__passes=4, ode__rtol=1e-5, ode__atol=1e-5, **changes)
+        found[scheme] = evaluate(estimator, pixels, estimator.tables(PARAMS))
+        assert estimator.name == f"ode-{divergence}-{scheme}"
+        found[scheme]["diagnostics"] = estimator.diagnostics(found[scheme])
+        found[scheme]["described"] = estimator.describe()
+    return pixels, found
+
+
+@pytest.mark.parametrize("scheme", ["uniform", "truncated_normal"])
+def test_a_bound_of_the_exact_likelihood(values, scheme):
+    pixels, found = values
+    nats = sum(found[scheme][term] for term in ("prior", "divergence", "dequantisation"))
+    expected = dequantised_nats(scheme)[pixels].sum(axis=(1, 2, 3))
+    exact = exact_nats()[pixels].sum(axis=(1, 2, 3))
+    # α_1² = 0.0067: what N(z_1; 0, I) differs from the marginal by costs less than its square.
+    assert abs(nats.mean() - expected.mean()) < 4 * standard_errors(nats, 4).noise + 1e-3
+    assert nats.mean() > exact.mean() - 4 * standard_errors(nats, 4).noise
+    assert np.all(expected >= exact - 1e-6)
+
+
+def test_a_record_says_how_and_of_which_model(values):
+    described, diagnostics = values[1]["truncated_normal"]["described"], values[1]["truncated_normal"]["diagnostics"]
+    keys = ("kind", "divergence", "dequantisation", "rtol", "atol", "replicates")
+    assert {key: described[key] for key in keys} == {
+        "kind": "ode",
+        "divergence": "exact",
+        "dequantisation": "truncated_normal",
+        "rtol": 1e-5,
+        "atol": 1e-5,
+        "replicates": 4,
+    }
+    assert "another model than the bound's" in described["model"]
+    evaluations = values[1]["truncated_normal"]["evaluations"]
+    assert diagnostics["evaluations"] == {"mean": evaluations.mean(), "max": evaluations.max()}
+    assert 10 < evaluations.mean() < 1000
+
+
+def test_an_image_that_the_solver_gave_up_on_is_no_number_in_a_mean():
+    estimator = make(eval__estimator="ode")
+    with pytest.raises(RunError, match=rf"gave up on 1 images after {MAX_STEPS} steps; give larger ode.rtol"):
+        estimator.diagnostics({"prior": np.array([[1.0, np.nan], [2.0, 3.0]])})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ode__divergence": "skilling"}, "unknown ode.divergence 'skilling'; known: exact, hutchinson"),
+        ({"ode__dequantisation": "none"}, "unknown ode.dequantisation 'none'; known: truncated_normal, uniform"),
+    ],
+)
+def test_unknown_names_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        make(eval__estimator="ode", **changes)
+
+
+def test_a_learned_encoder_needs_the_derivative_head():
+    changes = {"eval__estimator": "ode", "model__derivative_head": True}
+    described = make_estimator(subject.experiment("diffenc", **changes)).describe()
+    assert "head for dx_t/dγ" in described["model"]
+    with pytest.raises(InputError, match="derivative_head=True"):
+        make_estimator(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))
+
+
+def test_no_draw_lands_on_the_edge_of_a_bin(monkeypatch):
+    """At γ_0 = -20 the edge is 86 deviations away; where the draw is 0, noise is no further than 6."""
+    monkeypatch.setattr(ode, "uniform", lambda key, shape: jnp.zeros(shape, jnp.float32))
+    z_0, _ = truncated_normal(jnp.zeros((1, 3)), 256, jnp.float32(-20.0), ode.open_uniform(None, (1, 3)))
+    deviations = np.asarray(z_0) / np.sqrt(1 / (1 + np.exp(20.0)))
+    assert np.all((deviations > -6.0) & (deviations < -5.0))

@@ -1,0 +1,93 @@
+"""Stand-ins for the commands of clouds and clusters, which record their arguments, and the actions of all launchers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = ROOT / "launch"
+SCRIPTS = sorted(LAUNCH.glob("*.sh"))
+HOSTILE = "--config.name=a b;$(touch pwned) 'c' \"d\" & \\e `f` ${HOME} *"
+CONFIG, WORKDIR = "--config=configs/digits.py", "--workdir=/mnt/runs/digits"
+FLAGS = [CONFIG, WORKDIR, HOSTILE]
+
+SLICE = ["--name=slice", "--zone=z"]
+KIND = ["--type=v5litepod-16", "--runtime=v2-alpha"]
+TPU = {
+    "create": [*SLICE, *KIND],
+    "setup": SLICE,
+    "run": [*SLICE, "--", *FLAGS],
+    "tail": SLICE,
+    "stop": SLICE,
+    "delete": SLICE,
+    "watch": [*SLICE, *KIND, "--", *FLAGS],
+}
+POOL = ["--image=i", "--accelerator=a", "--topology=4x4", "--hosts=4", "--chips=8", "--claim=c"]
+GKE = {
+    "run": ["--name=set", *POOL, "--", *FLAGS],
+    "status": ["--name=set"],
+    "tail": ["--name=set"],
+    "stop": ["--name=set"],
+    "delete": ["--name=set"],
+}
+SLURM = {
+    "run": ["--", *FLAGS],
+    "array": ["--root=a root", "--", CONFIG, "--arms=vdm,diffenc", "--seeds=0-1", "--passes=4"],
+}
+ACTIONS = [
+    *(("tpu.sh", action, options) for action, options in TPU.items()),
+    *(("gke.sh", action, options) for action, options in GKE.items()),
+    *(("slurm.sh", action, options) for action, options in SLURM.items()),
+]
+PROGRAM = {"tpu.sh": "gcloud", "gke.sh": "kubectl", "slurm.sh": "sbatch"}
+
+RECORDS = r"""#!/usr/bin/env bash
+printf '%s\0' "${0##*/}" "$@" $'\036' >>"$RECORD"
+"""
+
+
+class Place:
+    """A folder with stand-ins on PATH, and the record of their calls."""
+
+    def __init__(self, folder):
+        self.folder, self.bin, self.record = folder, folder / "bin", folder / "record"
+        self.bin.mkdir()
+        self.environment = os.environ | {
+            "PATH": f"{self.bin}:{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "RECORD": str(self.record),
+            "HOME": str(folder),
+        }
+        for name in ("XLA_FLAGS", "PYTHON"):
+            self.environment.pop(name, None)
+
+    def stand_in(self, name, does=""):
+        path = self.bin / name
+        path.write_text(RECORDS + does)
+        path.chmod(0o755)
+        return path
+
+    def calls(self):
+        """The words of each recorded call."""
+        text = self.record.read_text() if self.record.exists() else ""
+        return [call.split("\0")[:-1] for call in text.split("\036\0")[:-1]]
+
+    def run(self, script, *args, cwd=None, typed="", **environment):
+        return subprocess.run(
+            ["bash", script, *args],
+            cwd=cwd or self.folder,
+            env=self.environment | environment,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+def assert_refused(done, message):
+    """The launcher exits with code 2 and one line on standard error."""
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,69 @@
+"""The launcher of JobSets on GKE."""
+
+import re
+import shlex
+
+import yaml
+
+from tests.launch.stand_ins import CONFIG, GKE, HOSTILE, LAUNCH, POOL, WORKDIR
+
+
+def manifest_of(cloud, *options):
+    """The JobSet that kubectl receives."""
+    path = cloud.folder / "manifest"
+    cloud.stand_in("kubectl", f"cat >{shlex.quote(str(path))}")
+    done = cloud.run(LAUNCH / "gke.sh", "run", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    return yaml.safe_load(path.read_text())
+
+
+def test_a_jobset_has_one_pod_per_host(cloud):
+    manifest = manifest_of(cloud, "--spot", "--restarts=7", "--namespace=s", *GKE["run"])
+    assert cloud.calls() == [["kubectl", "apply", "--namespace=s", "--filename=-"]]
+    assert (manifest["kind"], manifest["metadata"]["name"]) == ("JobSet", "set")
+    assert manifest["spec"]["failurePolicy"] == {"maxRestarts": 7}
+    (slices,) = manifest["spec"]["replicatedJobs"]
+    job = slices["template"]["spec"]
+    assert (job["parallelism"], job["completions"], job["completionMode"]) == (4, 4, "Indexed")
+    assert job["backoffLimit"] == 0  # otherwise JobSet would not restart all pods
+    pod = job["template"]["spec"]
+    assert pod["nodeSelector"] == {
+        "cloud.google.com/gke-tpu-accelerator": "a",
+        "cloud.google.com/gke-tpu-topology": "4x4",
+        "cloud.google.com/gke-spot": "true",
+    }
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"google.com/tpu": 8}
+    assert container["volumeMounts"] == [{"name": "runs", "mountPath": "/mnt/runs"}]
+    assert pod["volumes"] == [{"name": "runs", "persistentVolumeClaim": {"claimName": "c"}}]
+
+
+def test_without_spot_any_node_is_allowed(cloud):
+    pod = manifest_of(cloud, *GKE["run"])["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert "cloud.google.com/gke-spot" not in pod["nodeSelector"]
+    assert "tolerations" not in pod
+
+
+def test_a_pods_command_is_what_was_given(cloud):
+    """After expansion by Kubernetes: $$ is a dollar, $(NAME) a variable."""
+    odd = [HOSTILE, "--config.x=a\nb\tc: - # {} [] \\n", "--config.y=$$(HOME)$(HOME)$", "--config.z=é 'ü'"]
+    image = 'i"\\m: #'
+    manifest = manifest_of(cloud, "--name=set", f"--image={image}", *POOL[1:], "--", CONFIG, WORKDIR, *odd)
+    container = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]
+    read = [word.replace("$$", "$") for word in container["command"]]
+    assert read == ["python", "-m", "diffenc_jax.main", "--distributed", CONFIG, WORKDIR, *odd]
+    assert not any(re.search(r"(?<!\$)(\$\$)*\$(?!\$)", word) for word in container["command"])
+    assert container["image"] == image
+
+
+def test_a_jobset_is_inspected_and_stopped(cloud):
+    for action in ("status", "tail", "stop"):
+        assert cloud.run(LAUNCH / "gke.sh", action, "--name=set", "--namespace=n s").returncode == 0
+    where, label = "--namespace=n s", "jobset.sigs.k8s.io/jobset-name=set"
+    first = f"--selector={label},batch.kubernetes.io/job-completion-index=0"
+    assert cloud.calls() == [
+        ["kubectl", "get", "jobset", "set", where],
+        ["kubectl", "get", "pods", where, f"--selector={label}", "--output=wide"],
+        ["kubectl", "logs", where, first, "--tail=50", "--follow"],
+        ["kubectl", "patch", "jobset", "set", where, "--type=merge", '--patch={"spec":{"suspend":true}}'],
+    ]

@@ -1,0 +1,77 @@
+"""The launcher of several processes on this machine."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.launch.stand_ins import FLAGS, LAUNCH
+
+PROCESS = """
+if [[ $1 == -c ]]; then exec "$REAL" "$@"; fi
+for word; do if [[ $word == --process=* ]]; then me=${word#*=}; fi; done
+printf '%s' "$XLA_FLAGS" >"flags$me"
+"""
+
+
+def start_local(place, does, *options, **environment):
+    """The launcher with stand-ins for python, each of which knows the index of its process."""
+    python = place.stand_in("stand_in_python", PROCESS + does)
+    command = ["bash", LAUNCH / "local.sh", *options, "--", *FLAGS]
+    place.environment |= {"PYTHON": str(python), "REAL": sys.executable} | environment
+    return subprocess.Popen(
+        command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_local_processes_join_one_cluster(place):
+    launcher = start_local(place, "echo I am $me", "--processes=3", "--devices=5", XLA_FLAGS="--xla_a")
+    assert launcher.communicate(timeout=60) == ("I am 0\n", "")
+    assert launcher.returncode == 0
+    calls = sorted(call for call in place.calls() if call[1] != "-c")
+    port = calls[0][3].rpartition(":")[2]
+    for process, call in enumerate(calls):
+        joining = [f"--coordinator=localhost:{port}", "--processes=3", f"--process={process}"]
+        assert call[1:] == ["-m", "diffenc_jax.main", *joining, *FLAGS]
+        flags = (place.folder / f"flags{process}").read_text()
+        assert flags == "--xla_a --xla_force_host_platform_device_count=5"
+
+
+def test_a_local_process_that_fails_ends_the_others(place):
+    launcher = start_local(
+        place, "if ((me == 1)); then echo error: no >&2; exit 3; fi; exec sleep 300", "--processes=3"
+    )
+    _, error = launcher.communicate(timeout=60)
+    assert launcher.returncode == 3
+    assert error == "error: no\nerror: process 1 ended with exit code 3; the others were ended\n"
+
+
+def test_bad_input_is_one_line_of_a_local_run_too(place):
+    launcher = start_local(place, "echo error: no >&2; exit 2", "--processes=3")
+    assert launcher.communicate(timeout=60) == ("", "error: no\n")
+    assert launcher.returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_forwarded_to_local_processes(place, number):
+    waits = "trap 'echo saved; exit 143' TERM; touch ready$me; for ((i = 0; i < 300; i++)); do sleep 0.1; done"
+    launcher = start_local(place, waits)
+    while not all((place.folder / f"ready{process}").exists() for process in (0, 1)):
+        time.sleep(0.05)
+    launcher.send_signal(number)
+    assert launcher.communicate(timeout=60) == ("saved\n", "")
+    assert launcher.returncode == 143
+
+
+def test_local_processes_that_do_not_save_are_ended_by_a_second_signal(place):
+    waits = "trap '' TERM; touch ready$me; for ((i = 0; i < 300; i++)); do sleep 0.1; done"
+    launcher = start_local(place, waits)
+    while not all((place.folder / f"ready{process}").exists() for process in (0, 1)):
+        time.sleep(0.05)
+    for _ in range(2):
+        launcher.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGKILL

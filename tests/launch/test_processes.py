@@ -1,0 +1,116 @@
+"""Runs of several processes, which train, evaluate and save as one."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.launch.stand_ins import LAUNCH, ROOT
+
+TINY = """
+from diffenc_jax.config.recipe import with_changes
+from tests import tiny
+
+def get_config(arm="vdm"):
+    changes = {"train.steps": 6, "log.every_steps": 2, "checkpoint.every_steps": 100000}
+    return with_changes(tiny.config_dict(arm), changes)
+"""
+
+
+def start_run(folder, launcher, *flags):
+    """A real run with two simulated devices per process."""
+    (folder / "small.py").write_text(TINY)
+    quickly_compiled = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = os.environ | quickly_compiled | {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
+    command = [*launcher, f"--config={folder}/small.py", *flags]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+FITTED = ["--config.loss.depth=4", "--config.loss.times=optimal", "--config.loss.variance_ratio=optimal_pixel"]
+ALONE = [sys.executable, "-m", "diffenc_jax.main"]
+LOCAL = ["bash", LAUNCH / "local.sh", "--processes=2", "--devices=2", "--"]
+
+
+def finish(run):
+    """The output of a successful run."""
+    out, error = run.communicate(timeout=600)
+    assert run.returncode == 0, error
+    return out
+
+
+def diffusion_terms(evaluations, name):
+    """Nats [passes, images] of the one evaluation whose file name begins so."""
+    (path,) = evaluations.glob(f"test-6-{name}*.npz")
+    return np.load(path)["diffusion"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    said = finish(start_run(tmp_path, LOCAL, f"--workdir={tmp_path}/two"))
+    assert said.count("step 6: test") == 1  # only the first process prints
+    finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/one"))
+    two, one = (diffusion_terms(tmp_path / name / "eval", "continuous") for name in ("two", "one"))
+    np.testing.assert_allclose(two, one, rtol=0.02)
+    assert two.std() > 0.1 * two.mean()  # the comparison above is not trivial
+    for name in ("two", "one"):
+        assert len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) == 4
+        assert {path.suffix for path in (tmp_path / name / "samples").iterdir()} == {".npz", ".png"}
+
+    # One checkpoint, evaluated by both, so that only the number of processes differs.
+    (tmp_path / "two" / "eval").rename(tmp_path / "by two")
+    finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/two", "--mode=eval"))
+    np.testing.assert_allclose(diffusion_terms(tmp_path / "two" / "eval", "continuous"), two, rtol=1e-4)
+    fitted = []
+    for number, launcher in enumerate((ALONE, LOCAL)):
+        finish(start_run(tmp_path, launcher, f"--workdir={tmp_path}/two", "--mode=eval", *FITTED))
+        fitted.append(diffusion_terms(tmp_path / "two" / "eval", "depth4"))
+        (tmp_path / "two" / "eval").rename(tmp_path / f"fitted {number}")
+    np.testing.assert_allclose(*fitted, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    flags = [f"--workdir={tmp_path}/run", "--config.train.steps=1000000", f"--coordinator=localhost:{port}"]
+    runs = [start_run(tmp_path, ALONE, *flags, "--processes=2", f"--process={process}") for process in (0, 1)]
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert all(run.poll() is None for run in runs), [run.communicate() for run in runs]
+        time.sleep(0.1)
+    runs[gone].kill()
+    _, error = runs[1 - gone].communicate(timeout=60)
+    assert runs[1 - gone].returncode == 1
+    ours = "error: another process of this run is gone"
+    if gone == 0:  # JAX watches the coordinator from its own thread, whose message may come first
+        assert ours in error or "likely indicates that another task died" in error
+    else:
+        assert ours in error.splitlines()[-1]
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_two_processes_save_after_a_signal_and_resume(tmp_path):
+    workdir = tmp_path / "run"
+    flags = [f"--workdir={workdir}", "--config.train.steps="]
+    run = start_run(tmp_path, LOCAL, flags[0], flags[1] + "1000000")
+    while not (workdir / "metrics.jsonl").exists():
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    run.send_signal(signal.SIGTERM)
+    out, error = run.communicate(timeout=120)
+    assert run.returncode == 128 + signal.SIGTERM, error
+    step = int(re.search(r"stopped by a signal; step (\d+) is saved", out).group(1))
+    assert [path.name for path in (workdir / "checkpoints").iterdir()] == [str(step)]
+    out = finish(start_run(tmp_path, LOCAL, flags[0], f"{flags[1]}{step + 2}"))
+    assert f"resuming from step {step} of " in out
+    assert f"step {step + 2}: test" in out

@@ -1,0 +1,155 @@
+"""`build`: what it puts together, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.flow import flow_of
+from diffenc_jax.diffusion.gaussian import PREDICTIONS
+from diffenc_jax.diffusion.losses import bound_at
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model.build import alike_layers, with_alike_layers
+from tests import tiny
+
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+
+
+def estimate(arm, **changes):
+    model = build(tiny.config(arm, **changes), SPEC)
+    params = jax.jit(model.init)(jax.random.key(0))
+    pixels = jnp.asarray(tiny.images(6))
+    noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
+    return model, params, pixels, noise
+
+
+def terms_of(model):
+    """(params, pixels, noise) -> the bound by term [3, B]."""
+
+    @jax.jit
+    def terms(params, pixels, noise):
+        place = model.place(params, noise.t)
+        return jnp.stack(bound_at(model.bind(params), pixels, place, noise)[:3])
+
+    return terms
+
+
+@pytest.mark.parametrize("arm", ["diffenc", "nontrainable", "vdm"])
+def test_an_image_counts_for_itself(arm):
+    """The bound of a batch is that of its images one by one."""
+    model, params, pixels, noise = estimate(arm)
+    estimate_terms = terms_of(model)
+    together = estimate_terms(params, pixels, noise)
+    for i in range(0, 6, 5):
+        alone = estimate_terms(params, pixels[i : i + 1], jax.tree.map(lambda a, i=i: a[i : i + 1], noise))
+        np.testing.assert_allclose(alone[:, 0], together[:, i], rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", tiny.ENCODERS)
+def test_diffenc_starts_as_the_nontrainable_encoder(kind):
+    """The encoder's network is zero at initialisation, and both score networks draw the same parameters."""
+    models = estimate("diffenc", model__encoder=tiny.ENCODERS[kind]), estimate("nontrainable")
+    ours, theirs = (terms_of(m)(p, x, n) for m, p, x, n in models)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_the_network_says_is_what_the_configuration_names(prediction):
+    """v̂ by hand, from the network's output on top of z_t."""
+    model, params, _, noise = estimate("vdm", model__prediction=prediction)
+    bias = jnp.full_like(params["score"]["conv_out"]["bias"], 0.25)  # a network that says a quarter everywhere
+    params["score"]["conv_out"] = params["score"]["conv_out"] | {"bias": bias}
+    process = model.bind(params)
+    z, gamma = noise.eps_t, process.gamma(noise.t)
+    alpha, sigma = (np.sqrt(jax.nn.sigmoid(sign * gamma))[:, None, None, None] for sign in (-1, 1))
+    said = z + 0.25
+    expected = {"v": said, "eps": (said - sigma * z) / alpha, "x": (alpha * z - said) / sigma}[prediction]
+    np.testing.assert_allclose(process.predict(z, gamma).v, expected, rtol=1e-4, atol=1e-4)
+
+
+def half_of(velocity, gamma):
+    """½ α σ times the bracket of `flow_of`."""
+    return 0.5 * np.sqrt(jax.nn.sigmoid(-gamma) * jax.nn.sigmoid(gamma))[:, None, None, None] * velocity
+
+
+@pytest.mark.parametrize(("arm", "head"), [("vdm", False), ("nontrainable", False), ("diffenc", True)])
+def test_the_flow_by_hand(arm, head):
+    """u from v̂ and x̂: nothing drifts, x_t shrinks as α_t², or the second head says how it moves."""
+    model, params, _, noise = estimate(arm, model__derivative_head=head)
+    process = model.bind(tiny.away_from_zero(params))
+    z, gamma = noise.eps_t, model.bind(params).gamma(noise.t)
+    alpha, sigma = (np.sqrt(jax.nn.sigmoid(sign * gamma))[:, None, None, None] for sign in (-1, 1))
+    v_hat, slope_hat = jax.jit(process.predict)(z, gamma)
+    x_hat = alpha * z - sigma * v_hat
+    bracket = {
+        "vdm": lambda: v_hat,
+        "nontrainable": lambda: v_hat - 2 * sigma * x_hat,
+        "diffenc": lambda: v_hat + sigma * (slope_hat - x_hat),
+    }[arm]()
+    model.check_flow()
+    np.testing.assert_allclose(jax.jit(flow_of(process))(z, gamma), half_of(bracket, gamma), rtol=1e-4, atol=1e-5)
+    if head:
+        assert float(jnp.abs(slope_hat).max()) > 0.1
+
+
+def test_a_trainable_encoder_without_second_head_has_no_flow():
+    model = build(tiny.config(), SPEC)
+    with pytest.raises(InputError, match=r"--config\.model\.derivative_head=True, or evaluate the bound") as caught:
+        model.check_flow()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
+def test_a_second_head_is_for_a_trainable_encoder(arm):
+    with pytest.raises(InputError, match=r"model\.derivative_head=True is only for encoders with a network") as caught:
+        build(tiny.config(arm, model__derivative_head=True), SPEC)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model.schedule.kind": "cosine"},
+            "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, learned_linear, monotone",
+        ),
+        ({"model.score.kind": "mlp"}, "unknown score network 'mlp'; known: transformer, unet"),
+        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: dct, identity, nontrainable"),
+        ({"model.prediction": "score"}, "unknown model.prediction 'score'; known: eps, v, x"),
+        ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
+        ({"model.remat": "half"}, "unknown model.remat 'half'; known: block, none, products"),
+        ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
+        ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the images are 4x4"),
+        ({"model.score.groups": 5}, "model.score.groups=5 does not divide the 32 channels"),
+        ({"model.score.fourier_bins": (1.0, "2")}, "each of model.score.fourier_bins must be a number, not '2'"),
+        ({"model.score.fourier_bins": (1.0, -2.0)}, "model.score.fourier_bins must be positive numbers, not"),
+        ({"model.score.layers": "four"}, "model.score.layers must be a whole number, not 'four'"),
+        ({"model.score.width": 33}, "model.score.width must be even"),
+        ({"model.score.width": 40}, "the attention.s norm has 32 groups, which do not divide its 40 channels"),
+        ({"model.score.dropout": 1.0}, r"model.score.dropout must lie in \[0, 1\)"),
+        ({"model.score.typo": 1}, r"unknown configuration keys \['typo'\] in model.score; known: width"),
+        ({"model.schedule.gamma_max": -10.0}, r"gamma_min=-\S+ must lie below gamma_max=-10"),
+        (
+            {"loss.depth": 10_000_000},
+            r"loss.depth=10000000 steps between γ = -\S+ and 5 are too short for float32; take",
+        ),
+        ({"loss.extrapolation": "cubic"}, "unknown loss.extrapolation 'cubic'; known: exponential, linear"),
+        ({"model.encoder.kind": "identity"}, "model.encoder has no network to take the keys"),
+    ],
+)
+def test_refuses_in_one_line(changes, message):
+    config = tiny.config().replace(changes)
+    with pytest.raises(InputError, match=message) as caught:
+        build(config, SPEC)
+    assert "\n" not in str(caught.value)
+
+
+def test_alike_layers_are_those_that_the_score_network_repeats():
+    """Adding one adds the same number of parameters each time."""
+    config, counts = tiny.config("vdm"), []
+    assert alike_layers(config) == 1
+    for layers in (1, 2, 3):
+        shapes = jax.eval_shape(build(with_alike_layers(config, layers), SPEC).init, jax.random.key(0))
+        counts.append(sum(leaf.size for leaf in jax.tree.leaves(shapes["score"])))
+    assert counts[2] - counts[1] == counts[1] - counts[0] > 0

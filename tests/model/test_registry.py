@@ -1,0 +1,131 @@
+"""The contract of every network that is listed, and what is refused."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.config.sections import NetworkConfig
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.model.registry import ENCODERS, SCORE_NETWORKS, build_encoder, build_score
+from tests import tiny
+
+SHAPE = (4, 6, 2)
+# (what builds it, its kind)
+NETWORKS = [(build_encoder, kind) for kind, entry in ENCODERS.items() if entry.network is not None]
+NETWORKS += [(build_score, kind) for kind in SCORE_NETWORKS]
+IDS = [f"{build.__name__}-{kind}" for build, kind in NETWORKS]
+SECTIONS = {build_encoder: tiny.ENCODERS, build_score: tiny.SCORE_NETWORKS}
+KEY = jax.random.key(3)
+TIME = jnp.asarray([0.0, 0.3, 1.0])
+
+
+def section(build, kind, **changes):
+    return NetworkConfig.parse({**SECTIONS[build][kind].to_dict(), **changes}, "model")
+
+
+def network(build, kind, **attributes):
+    built = build(section(build, kind), SHAPE, **attributes)
+    return built[1] if build is build_encoder else built
+
+
+@pytest.fixture
+def x():
+    return jax.random.normal(jax.random.key(0), (3, *SHAPE))
+
+
+def test_every_network_is_covered():
+    assert tiny.SCORE_NETWORKS.keys() == SCORE_NETWORKS.keys()
+    assert tiny.ENCODERS.keys() == {kind for kind, entry in ENCODERS.items() if entry.network is not None}
+
+
+# The U-Nets' start is slow to compile, and tests/nets/test_unet.py covers it too.
+STARTS = [pytest.param(*n, marks=pytest.mark.slow) if n[1] in ("trainable", "unet") else n for n in NETWORKS]
+
+
+@pytest.mark.parametrize(("build", "kind"), STARTS, ids=IDS)
+def test_zero_at_initialisation_and_not_after_a_step(build, kind, x):
+    """Along the gradient the output moves, with the image and with the time."""
+    net = network(build, kind)
+
+    @jax.jit
+    def outputs():
+        params = net.init(jax.random.key(1), x, TIME)
+        says = lambda params: net.apply(params, jnp.concatenate([x, x, x[::-1]]), jnp.tile(TIME, 3))  # noqa: E731
+        fresh, pull = jax.vjp(says, params)
+        return fresh, says(jax.tree.map(lambda p, g: p + 1e-3 * g, params, *pull(jnp.concatenate([x, 0 * x, 0 * x]))))
+
+    fresh, after = outputs()
+    assert not np.any(fresh)
+    assert float(jnp.sum(after[:3] * x)) > 0.0
+    assert not np.allclose(after[:3], after[6:])
+    assert not np.allclose(after[0] / after[1], x[0] / x[1])
+
+
+@pytest.mark.parametrize(("build", "kind"), NETWORKS, ids=IDS)
+def test_value_and_derivative_see_one_mask(build, kind, x):
+    """jax.jvp in the time, under dropout, against differences under the same key, extrapolated to zero."""
+    net = network(build, kind)
+    params = tiny.parameters(net, x, TIME)
+    steps = jnp.asarray([0.0, 2e-4, -2e-4, 1e-4, -1e-4])
+
+    @jax.jit
+    def both():
+        says = lambda time: net.apply(params, x, time, KEY)  # noqa: E731
+        return jax.jvp(says, (TIME,), (jnp.ones_like(TIME),)), jax.vmap(lambda h: says(TIME + h))(steps)
+
+    (value, slope), (same, *shifted) = both()
+    np.testing.assert_allclose(value, same, rtol=1e-4, atol=1e-5)
+    coarse, fine = (shifted[0] - shifted[1]) / 4e-4, (shifted[2] - shifted[3]) / 2e-4
+    expected = (4 * fine - coarse) / 3
+    assert float(jnp.linalg.norm(slope - expected) / jnp.linalg.norm(expected)) < 1e-2
+
+
+@pytest.mark.parametrize("kind", SCORE_NETWORKS)
+def test_a_derivative_head_changes_nothing_else(kind, x):
+    """The output is that of the network without the head, and its parameters are part of those with it."""
+    plain, headed = (network(build_score, kind, derivative_head=head) for head in (False, True))
+    params = tiny.parameters(headed, x, TIME)
+    without = jax.eval_shape(plain.init, jax.random.key(0), x, TIME)["params"]
+    kept = {name: params["params"][name] for name in without}
+    output, slope = jax.jit(lambda: headed.apply(params, x, TIME, with_slope=True))()
+    np.testing.assert_allclose(jax.jit(lambda: plain.apply({"params": kept}, x, TIME))(), output, rtol=1e-5, atol=1e-5)
+    assert float(jnp.abs(slope).max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("transformer", {"patch": 4}, "model.encoder.patch=4 does not divide height and width; the images are 4x6"),
+        ("transformer", {"patch": 0}, "model.encoder.patch=0 does not divide"),
+        ("transformer", {"heads": 3}, "model.encoder.heads=3 does not divide the width 8"),
+        ("transformer", {"layers": 0}, "model.encoder.layers must be at least 1, not 0"),
+        ("transformer", {"dropout": 1.0}, r"model.encoder.dropout must lie in \[0, 1\), not 1.0"),
+        ("transformer", {"width": 7}, "model.encoder.width must be even and at least 4, not 7"),
+        (
+            "transformer",
+            {"groups": 8},
+            r"unknown configuration keys \['groups'\] in model.encoder; known: patch, width",
+        ),
+        ("dct", {"width": 2}, "model.encoder.width must be even and at least 4, not 2"),
+        ("dct", {"scan": True}, r"unknown configuration keys \['scan'\] in model.encoder; known: width$"),
+    ],
+)
+def test_refuses_in_one_line(kind, changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        build_encoder(section(build_encoder, kind, **changes), SHAPE)
+    assert "\n" not in str(caught.value)
+
+
+def test_keys_are_the_attributes_without_default():
+    """The other attributes, such as dtype, are set where a network has them."""
+    given = {"dtype": jnp.bfloat16, "scan": True, "remat": "block", "pixel_levels": 17}
+    for build, kind in NETWORKS:
+        net = network(build, kind, **given)
+        told = {field.name for field in dataclasses.fields(net)} & set(given)
+        assert {name: getattr(net, name) for name in told} == {name: given[name] for name in told}
+        assert set(SECTIONS[build][kind]) - {"kind"} == {
+            field.name for field in dataclasses.fields(net) if field.default is dataclasses.MISSING
+        }

@@ -1,0 +1,70 @@
+"""Models of unusual images: single pixels, four channels, not square, two levels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.diffusion.losses import bound_at
+from diffenc_jax.model import ImageSpec, build
+from tests import tiny
+from tests.diffusion.test_decoder import full_sum
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def terms(model):
+    """Jitted (params, pixels, noise) -> the terms of the bound at infinite depth."""
+
+    def compute(params, pixels, noise):
+        process = model.bind(params)
+        return bound_at(process, pixels, process.instant(noise.t), noise)
+
+    return jax.jit(compute)
+
+
+@pytest.mark.parametrize(
+    ("batch", "shape", "levels"),
+    [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)],
+)
+def test_a_fresh_model_by_hand(batch, shape, levels):
+    """A fresh network outputs 0, so v̂ = z_t; nats of one pixel with two levels, and of four channels, in float64."""
+    model = build(tiny.config("vdm"), ImageSpec(shape, levels))
+    params = jax.jit(model.init)(jax.random.key(0))
+    pixels = np.random.RandomState(0).randint(0, levels, (batch, *shape)).astype(np.uint8)
+    noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.2, 0.9, batch))
+    ours = terms(model)(params, pixels, noise)
+    low, high = -13.3 + 2 * np.log(256 / levels), 5.0
+    x = (2 * (pixels + 0.5) / levels - 1).reshape(batch, -1)
+    t, eps_0, eps = (np.asarray(a, np.float64).reshape(batch, -1) for a in noise)
+    gamma = low + (high - low) * t
+    alpha, sigma = np.sqrt(sigmoid(-gamma)), np.sqrt(sigmoid(gamma))
+    velocity_error = (alpha * eps - sigma * x) - (alpha * x + sigma * eps)
+    diffusion = 0.5 * (high - low) * alpha**2 * velocity_error**2
+    np.testing.assert_allclose(ours.diffusion, diffusion.sum(1), rtol=1e-5)
+    alpha2 = sigmoid(-high)
+    np.testing.assert_allclose(ours.latent, 0.5 * (alpha2 * x**2 - alpha2 - np.log(sigmoid(high))).sum(1), rtol=1e-5)
+    exact = -full_sum(x + np.exp(low / 2) * eps_0, pixels.reshape(batch, -1), low, levels)
+    np.testing.assert_allclose(ours.reconstruction, exact, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("arm", ["vdm", pytest.param("diffenc", marks=pytest.mark.slow)])
+def test_a_transposed_image(arm):
+    """Not square and with four channels: with all kernels transposed, the transposed image has the same terms."""
+    shape, levels = (2, 6, 4), 256
+    pixels = np.random.RandomState(0).randint(0, levels, (2, *shape)).astype(np.uint8)
+    model, transposed = (build(tiny.config(arm), ImageSpec(s, levels)) for s in (shape, (6, 2, 4)))
+    params = tiny.away_from_zero(jax.jit(model.init)(jax.random.key(0)))
+    noise = model.draw_noise(jax.random.key(1), jnp.asarray([0.3, 0.8]))
+    transpose = lambda a: jnp.swapaxes(a, 1, 2) if a.ndim == 4 else a  # noqa: E731
+    upright = terms(model)(params, pixels, noise)
+    kernels = jax.tree.map(lambda p: jnp.swapaxes(p, -4, -3) if p.ndim >= 4 else p, params)
+    terms_of_transposed = terms(transposed)
+    sideways = terms_of_transposed(kernels, transpose(pixels), jax.tree.map(transpose, noise))
+    for ours, theirs in zip(jax.tree.leaves(upright), jax.tree.leaves(sideways), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    # The agreement is not trivial: with the original kernels the transposed image has other terms.
+    other = terms_of_transposed(params, transpose(pixels), jax.tree.map(transpose, noise))
+    assert np.all(np.abs(other.diffusion / upright.diffusion - 1) > 1e-4)

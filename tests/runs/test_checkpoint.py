@@ -1,0 +1,223 @@
+"""A checkpoint restores what was saved, whatever happens to its files; the last intact one is kept."""
+
+import shutil
+import subprocess
+import sys
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.hashes import Damaged
+
+
+@flax.struct.dataclass
+class State:
+    """A training state with averaged parameters."""
+
+    step: jax.Array
+    params: dict
+    ema: dict
+    opt_state: tuple
+
+
+def state(step):
+    """A small state whose arrays depend on the step."""
+    rng = np.random.default_rng(step)
+    params = {
+        "score": {"kernel": jnp.asarray(rng.normal(size=(3, 5)), jnp.float32), "bias": jnp.full(4, step, jnp.float32)}
+    }
+    ema = jax.tree.map(lambda leaf: leaf + 0.5, params)
+    return State(jnp.int32(step), params, ema, (jnp.int32(step), params))
+
+
+def abstract(step=0):
+    shardings = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings), state(step))
+
+
+def save(workdir, *steps, keep=1000):
+    with Checkpoints(workdir, keep) as checkpoints:
+        for step in steps:
+            checkpoints.save(step, state(step))
+        checkpoints.wait()
+
+
+def newest(workdir, write=False):
+    """(step, state) of the newest intact checkpoint of a workdir."""
+    with Checkpoints(workdir, 1000 if write else None) as checkpoints:
+        return checkpoints.newest(lambda step: checkpoints.restore(step, abstract()))
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("saved")
+    save(workdir, 1, 2)
+    return workdir
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    for place in np.random.default_rng(len(content)).integers(len(content), size=3) if content else ():
+        content[place] ^= 0x40
+    path.write_bytes(content)
+
+
+def delete(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("harm", [truncate, empty, flip, delete])
+def test_whatever_happens_to_a_file_nothing_wrong_is_restored(saved, tmp_path, capsys, harm):
+    """Each file of the newest of two checkpoints in turn: either it is restored exactly, or the older one is."""
+    shutil.copytree(saved, tmp_path / "run")
+    files = sorted(path for path in (tmp_path / "run" / "checkpoints" / "2").rglob("*") if path.is_file())
+    fell_back = 0
+    for path in files:
+        content = path.read_bytes()
+        harm(path)
+        step, found = newest(tmp_path / "run")
+        assert_same(found, state(step))
+        said = capsys.readouterr().err
+        assert said.startswith("the checkpoint of step 2 is damaged: ") == (step == 1)
+        assert len(said.splitlines()) == (step == 1)
+        fell_back += step == 1
+        path.write_bytes(content)
+    assert 5 <= fell_back < len(files)  # some files are not needed
+
+
+def test_a_flipped_value_is_named(saved, tmp_path, monkeypatch):
+    """Orbax alone would restore it without an error."""
+    with Checkpoints(saved) as checkpoints:
+        wrong = state(2).replace(params={"score": {"kernel": jnp.zeros((3, 5)), "bias": jnp.full(4, 2.0)}})
+        monkeypatch.setattr(checkpoints._manager, "restore", _restoring(checkpoints._manager.restore, wrong))
+        with pytest.raises(Damaged, match="step 2 is damaged: state/params/score/kernel is not what was saved"):
+            checkpoints.restore(2, abstract())
+
+
+def _restoring(restore, state):
+    """`restore` of a manager that returns `state` instead of what was saved."""
+
+    def other(step, args):
+        found = restore(step, args=args)
+        return {"state": state.replace(ema=None), "ema": state.ema} if "state" in args else found
+
+    return other
+
+
+def test_an_empty_folder_is_passed_over(saved, tmp_path, capsys):
+    shutil.copytree(saved, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "3").mkdir()
+    step, found = newest(tmp_path / "run")
+    assert step == 2
+    assert_same(found, state(2))
+    assert capsys.readouterr().err.startswith("the checkpoint of step 3 is damaged: ")
+
+
+def test_a_resumed_run_sets_damaged_checkpoints_aside(saved, tmp_path, capsys):
+    """It can save their steps again."""
+    workdir = tmp_path / "run"
+    shutil.copytree(saved, workdir)
+    (workdir / "checkpoints" / "3").mkdir()
+    delete(workdir / "checkpoints" / "2" / "ema" / "manifest.ocdbt")
+    assert newest(workdir, write=True)[0] == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" is damaged")[0] for line in said] == [f"the checkpoint of step {n}" for n in (3, 2)]
+    assert all(
+        line.endswith(f", moved to {workdir}/damaged/{n}; continuing with that of step 1")
+        for n, line in zip((3, 2), said, strict=True)
+    )
+    save(workdir, 2, 3)
+    step, found = newest(workdir)
+    assert step == 3
+    assert_same(found, state(3))
+
+
+def test_only_damaged_checkpoints_are_an_error_that_names_them(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "run")
+    for step in (1, 2):
+        empty(tmp_path / "run" / "checkpoints" / str(step) / "hashes" / "metadata")
+    with pytest.raises(
+        RunError, match=r"all checkpoints in .* are damaged: .*step 2 is damaged.*step 1 is damaged"
+    ) as error:
+        newest(tmp_path / "run", write=True)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "run" / "checkpoints" / "2").exists()
+
+
+def test_another_model_is_not_damage(saved):
+    other = abstract()
+    other = other.replace(ema={"score": {"kernel": other.params["score"]["kernel"]}})
+    with Checkpoints(saved) as checkpoints, pytest.raises(InputError, match=r"score/bias is \(4,\) there and absent"):
+        checkpoints.newest(lambda step: checkpoints.restore(step, other))
+
+
+def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
+    """The metrics hold the bits/dim of the evaluations; the best checkpoint is kept until it is beaten."""
+    rows = [(1, 5.0), (2, 3.0), (3, 4.0), (5, 2.5)]
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {s}, "test_total": {b}}}\n' for s, b in rows[:3]))
+    with Checkpoints(tmp_path, keep_every_steps=4) as checkpoints:
+        for step in range(1, 8):
+            checkpoints.save(step, state(step))
+            checkpoints.wait()
+        assert checkpoints.steps() == [2, 4, 6, 7]
+        with (tmp_path / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 6, "test_total": 2.5}\n')
+        checkpoints.save(9, state(9))
+        checkpoints.save(10, state(10))
+        checkpoints.wait()
+        assert checkpoints.steps() == [4, 6, 9, 10]
+
+
+FAILING = """
+import resource, sys
+from absl import logging
+from pathlib import Path
+from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
+from tests.runs.test_checkpoint import state
+
+logging.set_verbosity(logging.FATAL)
+with Checkpoints(Path(sys.argv[1]), 1000) as checkpoints:
+    for step in (1, 2, 3):
+        checkpoints.save(step, state(step))
+    checkpoints.wait()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # bytes that a file may have
+    try:
+        checkpoints.save(4, state(4))
+        checkpoints.wait()
+    except SaveFailed as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    print(checkpoints.steps())
+    checkpoints.save(5, state(5))
+    checkpoints.wait()
+    print(checkpoints.steps())
+"""
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path):
+    """The next save works as usual."""
+    done = subprocess.run([sys.executable, "-c", FAILING, tmp_path], capture_output=True, text=True, check=True)
+    failure, *steps = done.stdout.splitlines()
+    assert failure.startswith("the checkpoint of step 4 could not be saved: ")
+    assert "File too large" in failure
+    assert steps == ["[2, 3]", "[3, 5]"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["3", "5"]
+    assert_same(newest(tmp_path)[1], state(5))

@@ -1,0 +1,72 @@
+"""Files are written completely or not at all, and errors of reading are one line."""
+
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs import files
+
+
+def test_what_is_written_is_read(tmp_path):
+    files.write_text(tmp_path / "a.txt", "γ\n")
+    assert files.read_text(tmp_path / "a.txt") == "γ\n"
+    files.write_json(tmp_path / "a.json", {"a": [1, None]})
+    assert files.read_json(tmp_path / "a.json") == {"a": [1, None]}
+    files.write_arrays(tmp_path / "a.npz", values=np.arange(3), text="x")
+    found = files.read_arrays(files.read_bytes(tmp_path / "a.npz"))
+    np.testing.assert_array_equal(found["values"], np.arange(3))
+    assert str(found["text"]) == "x"
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
+    files.write_text(tmp_path / "a", "old")
+    with pytest.raises(ZeroDivisionError), files.atomic_write(tmp_path / "a") as file:
+        file.write(b"new" if 1 / 0 else b"")
+    assert files.read_text(tmp_path / "a") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_figures_are_saved_in_the_format_of_their_suffix(tmp_path, suffix):
+    from matplotlib.figure import Figure
+
+    files.save_figure(Figure(figsize=(1, 1)), tmp_path / f"a{suffix}")
+    start = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix]
+    assert files.read_bytes(tmp_path / f"a{suffix}").startswith(start)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_what_is_not_json_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"a.json is not JSON \(.*\); make it again$") as caught:
+        files.read_json(tmp_path / "a.json", "make it again")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"none cannot be read: No such file or directory; train first$"):
+        files.read_bytes(tmp_path / "none", "train first")
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory$"):
+        files.read_text(tmp_path)
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"a.txt is not a text file$"):
+        files.read_text(tmp_path / "a.txt")
+
+
+def test_damaged_arrays_are_recognised(tmp_path):
+    files.write_arrays(tmp_path / "a.npz", a=np.arange(1000))
+    content = files.read_bytes(tmp_path / "a.npz")
+    np.save(tmp_path / "a.npy", np.arange(3))
+    np.savez(tmp_path / "objects.npz", a=np.array([{}]))
+    others = [files.read_bytes(tmp_path / name) for name in ("a.npy", "objects.npz")]
+    flipped = content[:300] + bytes([content[300] ^ 1]) + content[301:]
+    for damaged in (b"", b"no archive", content[:500], flipped, *others):
+        assert files.read_arrays(damaged) is None
+
+
+def test_folders_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/eval cannot be written to: Not a directory; make it writable$"):
+        files.check_writable(tmp_path / "file" / "eval", files.MAKE_WRITABLE)
+    files.check_writable(tmp_path / "new" / "eval")
+    assert list((tmp_path / "new" / "eval").iterdir()) == []

@@ -1,0 +1,57 @@
+"""metrics.jsonl: appended to, repeated steps written once, damaged lines skipped."""
+
+import pytest
+
+from diffenc_jax.runs.metrics import METRICS_FILE, MetricsFile, evaluated_bpd, parse_metrics, read_metrics
+
+
+def test_rows_are_read_as_written(tmp_path):
+    assert read_metrics(tmp_path) == []
+    metrics = MetricsFile(tmp_path, 0)
+    metrics.append(3, {"bpd": 2.5})
+    metrics.append(3, {"test_total": 2.25, "test_latent": 0.5})
+    metrics.append(6, {"test_total": 2.0})
+    assert read_metrics(tmp_path)[:2] == [{"step": 3, "bpd": 2.5}, {"step": 3, "test_total": 2.25, "test_latent": 0.5}]
+    assert evaluated_bpd(tmp_path) == {3: 2.25, 6: 2.0}
+
+
+def test_a_resumed_run_repeats_nothing(tmp_path):
+    """It resumes from step 4: what lies beyond is written anew, and what is there is not written again."""
+    before = MetricsFile(tmp_path, 0)
+    for step in (2, 4, 6):
+        before.append(step, {"bpd": step / 2})
+    with (tmp_path / METRICS_FILE).open("a") as file:
+        file.write('{"step": 7, "b')
+    resumed = MetricsFile(tmp_path, 4)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4]
+    assert not resumed.is_new(4, {"bpd": 0.0})
+    assert resumed.is_new(4, {"test_total": 0.0})
+    for step in (4, 6):
+        resumed.append(step, {"bpd": 9.0})
+    assert read_metrics(tmp_path) == [{"step": s, "bpd": b} for s, b in ((2, 1.0), (4, 2.0), (6, 9.0))]
+
+
+def test_what_cannot_be_written_is_written_later(tmp_path):
+    folder = tmp_path / "run"
+    metrics = MetricsFile(folder, 0)
+    for step in (1, 2):
+        with pytest.raises(FileNotFoundError):
+            metrics.append(step, {"bpd": 1.0})
+    folder.mkdir()
+    metrics.append(3, {"bpd": 1.0})
+    assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3]
+
+
+def test_unreadable_lines_are_counted():
+    lines = [
+        '{"step": 1, "bpd": 2.0}',
+        "null",
+        "[1]",
+        '{"step": 2, "bpd": "x"}',
+        '{"bpd": 1.0}',
+        '{"step": NaN, "a": 1}',
+    ]
+    lines += ["", "[" * 100_000, '{"step": 3}', '{"step": 4, "bpd": NaN}', '{"step": 5, "bp']
+    rows, unreadable = parse_metrics("\n".join(lines))
+    assert [row["step"] for row in rows] == [1, 4]
+    assert unreadable == 8

@@ -1,0 +1,125 @@
+"""Records: a name per identity, found again by it, and refused where something is missing or does not belong."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs.records import find_record, read_evaluation, read_record, record_path, record_paths, write_record
+
+NATS = np.random.default_rng(0).normal(5.0, 1.0, (4, 30))
+DATASET = {
+    **{"name": "mine", "version": "1", "split": "test", "num_examples": 30, "dims": 16},
+    **{"sha256": "a" * 64, "sha256_any_order": "b" * 64, "known_as": None},
+}
+DESCRIPTION = {
+    **{
+        "step": 8,
+        "seed": 3,
+        "arm": "vdm",
+        "config_hash": "0" * 12,
+        "dataset": DATASET,
+        "software": {},
+        "device": "cpu",
+    },
+    "estimator": {"kind": "bound", "depth": None, "passes": 4, "replicates": 2, "seed": 0, "times": (0.0, 1.0)},
+}
+TERMS = {"diffusion": NATS, "latent": 0.1 * NATS}
+
+
+def write(workdir, description=DESCRIPTION, terms=TERMS):
+    bits = {name: float(nats.mean() / (16 * np.log(2))) for name, nats in terms.items()}
+    path = record_path(workdir, description, "continuous")
+    path.parent.mkdir(exist_ok=True)
+    write_record(path, description | {"bpd": {"total": sum(bits.values()), **bits}}, {**terms, "t": NATS})
+    return path
+
+
+def changed(key, value):
+    return DESCRIPTION | {key: DESCRIPTION[key] | value if isinstance(value, dict) else value}
+
+
+def test_values_are_the_sum_of_the_terms(tmp_path):
+    evaluation = read_evaluation(write(tmp_path))
+    np.testing.assert_allclose(evaluation.bits, 1.1 * NATS / (16 * np.log(2)))
+    assert evaluation.record["arm"] == "vdm"
+    assert evaluation.replicates == 2
+
+
+def test_evaluations_do_not_overwrite_each_other(tmp_path):
+    others = [
+        changed("step", 9),
+        changed("config_hash", "1" * 12),
+        changed("estimator", {"seed": 1}),
+        changed("dataset", {"sha256": "c" * 64}),
+    ]
+    paths = [write(tmp_path, description) for description in (DESCRIPTION, *others)]
+    assert len(set(paths)) == 5
+    assert paths[0].name.startswith("test-8-continuous-")
+    assert record_path(tmp_path, changed("device", "8 x TPU"), "continuous") == paths[0]
+    assert record_paths(tmp_path) == sorted(paths)
+    assert record_paths(tmp_path, "test", 9) == [paths[1]]
+    assert record_paths(tmp_path, "train") == record_paths(tmp_path, folder="depth") == []
+
+
+def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path):
+    path = write(tmp_path)
+    assert find_record(path, DESCRIPTION)["bpd"]["total"] > 0
+    assert find_record(path, changed("step", 9)) is None
+    whole = path.read_text()
+    for damaged in ("", "[1]", whole[:100]):
+        path.write_text(damaged)
+        assert find_record(path, DESCRIPTION) is None
+    path.write_text(whole)
+    path.with_suffix(".npz").unlink()
+    assert find_record(path, DESCRIPTION) is None
+
+
+def replace_in(path, key, value):
+    record = json.loads(path.read_text())
+    *parents, last = key.split(".")
+    inner = record
+    for parent in parents:
+        inner = inner[parent]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("dataset", ..., "it lacks dataset.name"),
+        ("dataset.dims", ..., "it lacks dataset.dims"),
+        ("dataset.dims", 0, "evaluates nothing"),
+        ("estimator.replicates", ..., "it lacks estimator.replicates"),
+        ("estimator.replicates", 3, "says 3 replicates of 4 passes"),
+        ("estimator.passes", 8, r"is \[4, 30\], but"),
+        ("bpd.total", 1.5, r"says 1.500000 bits/dim, but its .npz 0.50"),
+        ("bpd.prior", 0.0, "lacks the term prior of"),
+    ],
+)
+def test_incomplete_records_are_named(tmp_path, key, value, reason):
+    path = write(tmp_path)
+    replace_in(path, key, value)
+    with pytest.raises(InputError, match=reason) as caught:
+        read_evaluation(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"none.json cannot be read: No such file .*; give a record such as eval/"):
+        read_record(tmp_path / "none.json")
+    path = write(tmp_path)
+    values = path.with_suffix(".npz")
+    with pytest.raises(InputError, match=f"{values} is not JSON"):
+        read_record(values)
+    values.write_bytes(values.read_bytes()[:500])
+    with pytest.raises(InputError, match=f"{values} cannot be read as .npz"):
+        read_evaluation(path)
+    values.unlink()
+    with pytest.raises(InputError, match=f"{values} is missing"):
+        read_evaluation(path)

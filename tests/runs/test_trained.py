@@ -1,0 +1,87 @@
+"""A trained run is opened with its configuration, its images and the parameters of a checkpoint."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.trained import open_trained
+from diffenc_jax.runs.workdir import write_config
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(path, train=tiny.images(20), test=tiny.images(6, seed=1))
+    return str(path)
+
+
+def parameters(config, step):
+    """Parameters that differ between steps."""
+    shapes = jax.eval_shape(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)).init, jax.random.key(0))
+    return tiny.away_from_zero(jax.tree.map(lambda leaf: jnp.full(leaf.shape, step, jnp.float32), shapes))
+
+
+@pytest.fixture
+def workdir(images, tmp_path):
+    """A run of two checkpoints."""
+    config = tiny.config("vdm", data__source=images)
+    write_config(tmp_path, config)
+    with Checkpoints(tmp_path, keep_every_steps=1) as checkpoints:
+        for step in (4, 8):
+            checkpoints.save_ema(step, parameters(config, step))
+    return tmp_path
+
+
+def assert_holds(run, step):
+    assert run.step == step
+    jax.tree.map(np.testing.assert_array_equal, run.params, parameters(run.config, step))
+
+
+def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
+    run = open_trained(workdir)
+    assert run.steps == [4, 8]
+    assert_holds(run, 8)
+    assert_holds(run.at(4), 4)
+    assert run.at(8) is run
+    np.testing.assert_array_equal(run.dataset.splits["test"], tiny.images(6, seed=1))
+    assert set(run.dataset.splits) == {"test"}
+    assert run.model.spec == ImageSpec((4, 4, 1), tiny.LEVELS)
+
+
+def test_images_and_loss_may_be_chosen(workdir, images):
+    assert set(open_trained(workdir, needs_training_images=True).dataset.splits) == {"train", "test"}
+    assert set(open_trained(workdir, split="train").dataset.splits) == {"train"}
+    deep = tiny.config("vdm", data__source=images, loss__depth=5)
+    assert open_trained(workdir, deep).model.loss.depth == 5
+
+
+def test_a_damaged_checkpoint_is_passed_over(workdir, capsys):
+    (workdir / "checkpoints" / "8" / "ema" / "manifest.ocdbt").write_bytes(b"")
+    run = open_trained(workdir)
+    assert (run.step, run.steps) == (4, [4])
+    assert "the checkpoint of step 8 is damaged" in capsys.readouterr().err
+    with pytest.raises(RunError, match="step 8 is damaged"):
+        run.at(8)
+
+
+def test_other_runs_are_refused(workdir, images, tmp_path_factory):
+    with pytest.raises(InputError, match="another configuration: seed=1"):
+        open_trained(workdir, tiny.config("vdm", data__source=images, seed=1))
+    empty = tmp_path_factory.mktemp("empty")
+    with pytest.raises(InputError, match="holds no run"):
+        open_trained(empty)
+    write_config(empty, tiny.config("vdm", data__source=images))
+    with pytest.raises(InputError, match="holds no checkpoint yet"):
+        open_trained(empty)
+
+
+def test_an_experiment_loads_what_training_needs(images):
+    experiment = Experiment.load(tiny.config("vdm", data__source=images))
+    assert set(experiment.dataset.splits) == {"train", "test"}
+    assert experiment.mesh.size == len(jax.devices())

@@ -1,0 +1,108 @@
+"""A workdir belongs to one configuration, and to one training process at a time."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs.files import check_writable
+from diffenc_jax.runs.workdir import check_workdir, claimed, default_workdir, stored_config, write_config
+from tests import tiny
+
+CONFIG = tiny.config("vdm")
+
+
+def changed(**changes):
+    return tiny.config("vdm", **changes)
+
+
+def test_the_default_names_configuration_arm_and_seed():
+    assert str(default_workdir(changed(seed=3))) == "runs/tiny-vdm-seed3"
+
+
+def test_the_stored_configuration_leaves_the_computation_to_the_machine(tmp_path):
+    write_config(tmp_path, changed(model__scan=True, model__remat="block", train__steps=9))
+    assert stored_config(tmp_path) == changed(train__steps=9)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": "a", "arm": "b", "model": 3}', ""])
+def test_other_files_are_refused_in_one_line(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=str(tmp_path / "config.json")) as caught:
+        stored_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_continues_with_its_own_configuration_only(tmp_path):
+    check_workdir(tmp_path, CONFIG, must_exist=False)
+    write_config(tmp_path, CONFIG)
+    for free in ({"train__steps": 99}, {"eval__passes": 7}, {"mesh__fsdp": 2}, {"data__dir": "a"}):
+        check_workdir(tmp_path, changed(**free), must_exist=False)
+    with pytest.raises(
+        InputError, match=r"another configuration: seed=1 \(there 0\); train.b1=0.5 \(there 0.9\); give"
+    ):
+        check_workdir(tmp_path, changed(seed=1, train__b1=0.5), must_exist=True)
+
+
+def test_a_run_is_evaluated_with_another_loss_unless_a_ratio_is_learned(tmp_path):
+    write_config(tmp_path, CONFIG)
+    check_workdir(tmp_path, changed(loss__depth=5), must_exist=True)
+    with pytest.raises(InputError, match=r"loss.depth=5"):
+        check_workdir(tmp_path, changed(loss__depth=5), must_exist=False)
+    learned = changed(loss__depth=3, loss__variance_ratio="learned")
+    with pytest.raises(InputError, match=r"loss.variance_ratio=learned"):
+        check_workdir(tmp_path, learned, must_exist=True)
+    write_config(tmp_path, learned)
+    with pytest.raises(InputError, match="there learned"):
+        check_workdir(tmp_path, changed(loss__depth=3), must_exist=True)
+
+
+def test_workdirs_without_a_configuration(tmp_path):
+    with pytest.raises(InputError, match=r"holds no run \(no config.json\)"):
+        check_workdir(tmp_path, CONFIG, must_exist=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is not a folder"):
+        check_workdir(tmp_path / "file", CONFIG, must_exist=False)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match=r"holds checkpoints but no config.json"):
+        check_workdir(tmp_path, CONFIG, must_exist=False)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from diffenc_jax.runs.workdir import claimed
+from tests import tiny
+with claimed(Path(sys.argv[1]), tiny.config("vdm")):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
+    """A killed process holds no lock, and the configuration stays as it is while a process holds it."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        before = (tmp_path / "config.json").stat().st_mtime_ns
+        with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
+            claimed(tmp_path, CONFIG).__enter__()
+        assert (tmp_path / "config.json").stat().st_mtime_ns == before
+        first.send_signal(signal.SIGKILL)
+    with claimed(tmp_path, changed(train__steps=3)):
+        assert json.loads((tmp_path / "config.json").read_text())["train"]["steps"] == 3
+
+
+def test_a_read_only_disk_is_reported_before_anything_is_computed(tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        for act in (lambda: claimed(tmp_path / "run", CONFIG).__enter__(), lambda: check_writable(tmp_path / "eval")):
+            with pytest.raises(
+                InputError, match=r"cannot be written to: Read-only file system; give another --workdir$"
+            ):
+                act()
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)

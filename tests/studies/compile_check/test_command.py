@@ -1,0 +1,145 @@
+"""The command with the real TPU compiler: it prints what it writes, which agrees with other ways of counting."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.config import load_config
+from diffenc_jax.data.dataset import image_shape
+from diffenc_jax.model import ImageSpec
+from diffenc_jax.studies.compile_check.table import step_lines
+from diffenc_jax.studies.compile_check.tpu import CHIPS
+from diffenc_jax.studies.costs.measure import count
+from tests import refusals
+from tests.studies.compile_check import tpu_compiler
+
+ROOT = Path(__file__).parents[3]
+SPEC = "configs/digits.py:vdm"
+SMALL = ("model.score.width=128", "model.score.layers=3", "model.score.dropout=0.0", "train.batch_size=256")
+
+
+def run(*args):
+    """The command in a process that finds the compiler."""
+    command = [sys.executable, "-m", "diffenc_jax", "compile-check", f"--config={SPEC}", *args]
+    environment = tpu_compiler.environment()
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """For some options, (the written file, the printed lines)."""
+
+    def found(topology, *flags):
+        path = tmp_path_factory.mktemp("found") / "check.json"
+        overrides = [f"--config.{override}" for override in SMALL]
+        args = [f"--topology={topology}", "--quick", f"--json={path}", *overrides, *flags]
+        done = run(*args)
+        assert path.exists(), done.stderr
+        wrote = json.loads(path.read_text())
+        assert done.returncode == (not wrote["fits"])
+        return wrote, done.stdout.splitlines()
+
+    return found
+
+
+@pytest.mark.slow
+def test_a_step_on_four_chips(found):
+    wrote, printed = found("v5e:2x2", "--config.model.remat=none")
+    config = load_config(SPEC, SMALL)
+    counts = count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
+    assert wrote["mesh"] == {"data": 4, "fsdp": 1}
+    assert (wrote["topology"], wrote["chips"], wrote["hosts"], wrote["batch_size"]) == ("v5e:2x2", 4, 1, 256)
+    # Parameters, their average and two moments, complete on every chip, with a little padding.
+    assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
+    assert wrote["fits"]
+    assert wrote["memory"] == wrote["memory_of_state"] + wrote["memory_of_temporaries"]
+    # A quarter of each product per chip; the count on CPU is another compiler's.
+    assert 4 * wrote["flops"] == pytest.approx(counts.flops_per_step, rel=0.1)
+    chip = CHIPS["v5e"]
+    assert wrote["seconds_by_flops"] == wrote["flops"] / chip.flops
+    assert wrote["seconds_by_bytes"] == wrote["bytes"] / chip.bandwidth
+    assert printed == step_lines(wrote)
+    title, memory, work, seconds, compiled = printed
+    assert title == "digits, vdm: batch 256, float32, v5e:2x2 (4 chips)"
+    assert memory.endswith("fits the 15.75 GiB of a chip")
+    assert work == f"work: {wrote['flops'] / 1e12:.4g} TFLOP and {wrote['bytes'] / 1e9:.4g} GB per chip and step"
+    assert "bound by memory" in seconds
+    assert compiled.startswith("compiled in ")
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_more_hosts_share_the_work_and_the_state(found):
+    few, _ = found("v5e:2x2", "--config.model.score.layers=1")
+    many, printed = found("v5e:4x4", "--config.model.score.layers=1", "--config.mesh.fsdp=4")
+    assert printed[0] == "digits, vdm: batch 256, float32, v5e:4x4 (16 chips on 4 hosts)"
+    assert many["flops"] == pytest.approx(few["flops"] / 4, rel=0.1)
+    assert many["memory_of_state"] < 0.5 * few["memory_of_state"]  # small arrays are replicated
+
+
+@pytest.mark.slow
+def test_a_step_that_does_not_fit(found):
+    wrote, printed = found("v5e:1x1", "--batch=8388608")
+    assert not wrote["fits"]
+    assert wrote["memory"] > wrote["memory_of_chip"]
+    assert printed == step_lines(wrote)
+    assert printed[1].startswith("memory: does not fit the 15.75 GiB of a chip, ")
+
+
+BASE = {
+    "config": "a",
+    "arm": "b",
+    "batch_size": 8,
+    "dtype": "bfloat16",
+    "topology": "v5e:2x2",
+    "chips": 4,
+    "hosts": 1,
+    "memory_of_chip": 2**34,
+}
+
+
+@pytest.mark.parametrize(("memory", "needed"), [(2**35, ", 32.00 GiB are needed"), (None, "")])
+def test_a_step_that_does_not_fit_says_what_helps(memory, needed):
+    title, said = step_lines(BASE | {"fits": False, "memory": memory})
+    assert title == "a, b: batch 8, bfloat16, v5e:2x2 (4 chips)"
+    assert said.startswith(f"memory: does not fit the 16.00 GiB of a chip{needed}; take more chips, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "the following arguments are required: --topology"),
+        (["--topology=v5e:3x3"], "there is no slice 'v5e:3x3'; v5e:SHAPE has the shapes 1x1, 2x2"),
+        (["--topology=v5e:2x2", "--batch=0"], "is not a whole number above zero"),
+        (["--topology=v5e:2x2", "--json=tests"], "--json=tests is a folder; name a file"),
+        (["--topology=v5e:2x2", "--workdir=runs/a"], "unrecognized arguments: --workdir=runs/a"),
+    ],
+)
+def test_bad_input_is_refused(options, message, capsys, monkeypatch):
+    for name in ("JAX_PLATFORMS", "JAX_ENABLE_COMPILATION_CACHE"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that what the command sets is undone
+    assert message in refusals.refused(main, ["compile-check", f"--config={SPEC}", *options], capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--batch=6", "train.batch_size=6 does not divide over 4 devices; take a multiple of 4"),
+        ("--config.mesh.fsdp=3", "mesh.fsdp=3 does not divide the 4 devices"),
+        ("--config.model.remat=all", "unknown model.remat 'all'; known: block, none, products"),
+        ("--config.data.source=nowhere", "data.source='nowhere' is neither a known data set"),
+    ],
+)
+def test_a_step_that_cannot_be_trained_there_is_refused(option, message):
+    done = run("--topology=v5e:2x2", option)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not done.stdout

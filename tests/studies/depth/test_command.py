@@ -1,0 +1,127 @@
+"""The command on a tiny run: its table follows from its records, and it resumes where it stopped."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.evaluation.fit import steps_for
+from diffenc_jax.runs.trained import open_trained
+from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.studies.depth.table import BOTH, CHOICES, INFINITE, UNIFORM, read_table, tabulate
+from diffenc_jax.studies.outputs import write_rows
+from tests import refusals
+from tests.studies.runs import write_images, write_run
+
+BPD = (3.0, 2.5, 2.4, 2.25)  # by choice
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return write_run(folder / "run", write_images(folder / "images.npz"))
+
+
+@pytest.fixture(scope="module")
+def studied(workdir):
+    """Records and their paths, by depth and choice of steps."""
+    assert main(["depth-study", str(workdir), "--depths=50,3", "--passes=4"]) == 0
+    found = {}
+    for path in (workdir / "depth_study").glob("*.json"):
+        record = json.loads(path.read_text())
+        estimator = record["estimator"]
+        found[estimator["depth"], estimator.get("times", "uniform"), estimator["variance_ratio"]] = record, path
+    return found
+
+
+def test_the_command(workdir, studied, capsys):
+    assert set(studied) == {(None, "uniform", 1.0)} | {(d, *choice) for d in (3, 50) for choice in CHOICES.values()}
+    folder = workdir / "depth_study"
+    with (folder / "test-1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["depth"], row["choice"]) for row in rows] == [
+        ("infinite", ""),
+        *((str(depth), choice) for depth in (3, 50) for choice in CHOICES),
+    ]
+    infinite = studied[None, "uniform", 1.0][0]["bpd"]["total"]
+    for depth in (3, 50):
+        plain, both = (studied[depth, *CHOICES[choice]][0]["bpd"]["total"] for choice in (UNIFORM, BOTH))
+        kept = next(float(r["kept"]) for r in rows if (r["depth"], r["choice"]) == (str(depth), BOTH))
+        assert kept == pytest.approx((both - infinite) / (plain - infinite))
+    with Image.open(folder / "test-1.png") as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+
+    times = {path: path.stat().st_mtime_ns for _, path in studied.values()}
+    assert main(["depth-study", str(workdir), "--depths=50,3", "--passes=4"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert capsys.readouterr().out.splitlines()[-1] == f"excess kept at T=50: {kept:.2f}"
+
+
+def test_a_record_holds_its_steps(studied):
+    record, path = studied[3, "optimal", "optimal_pixel"]
+    estimator = record["estimator"]
+    assert (estimator["kind"], estimator["passes"]) == ("discrete", 4)
+    assert estimator["fit"]["split"] == "train"
+    assert len(estimator["fit"]["sha256"]) == 64
+    assert estimator["fit"]["sha256"] != record["dataset"]["sha256"]
+    with np.load(path.with_suffix(".npz")) as values:
+        assert values["ratio"].shape == (3, 4, 4, 1)
+        assert np.all((values["ratio"] > 0) & (values["ratio"] <= 1))
+        assert np.all(np.diff(values["gamma"]) > 0)
+        bits = values["diffusion"].mean() / (16 * np.log(2))
+    assert record["bpd"]["diffusion"] == pytest.approx(bits)
+
+
+def test_sampling_uses_the_steps_of_the_study(workdir, studied):
+    changes = {"loss.depth": 3, "loss.variance_ratio": "optimal_pixel", "loss.times": "optimal"}
+    run = open_trained(workdir, stored_config(workdir).replace(changes), needs_training_images=True)
+    steps = steps_for(run, run.params, run.config.loss)
+    with np.load(studied[3, "optimal", "optimal_pixel"][1].with_suffix(".npz")) as values:
+        np.testing.assert_allclose(steps.gamma, values["gamma"], rtol=1e-6)
+        np.testing.assert_allclose(steps.ratio, values["ratio"], rtol=1e-4)
+
+
+@pytest.fixture
+def rows():
+    """The table of made-up values at depth 10."""
+    return tabulate({INFINITE: 2.0} | {(10, choice): bpd for choice, bpd in zip(CHOICES, BPD, strict=True)})
+
+
+def test_kept_is_the_part_of_the_plain_excess(rows):
+    by_choice = {row["choice"]: row for row in rows}
+    assert by_choice[BOTH]["kept"] == pytest.approx(0.25)
+    assert by_choice[UNIFORM]["kept"] == pytest.approx(1.0)
+    assert by_choice["best times"]["excess"] == pytest.approx(0.4)
+
+
+def test_a_table_is_read_as_it_was_written(rows, tmp_path):
+    write_rows(tmp_path / "test-1.csv", rows)
+    assert read_table(tmp_path / "test-1.csv") == rows
+
+
+@pytest.mark.parametrize("kept", [slice(0, 0), slice(0, 1), slice(1, 5), slice(0, 4)])
+def test_a_table_that_lacks_rows_is_refused(rows, kept, tmp_path):
+    path = tmp_path / "test-1.csv"
+    write_rows(path, rows)
+    head, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([head, *lines[kept]]))
+    with pytest.raises(InputError, match="run the study again"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--depths=0", "is not a whole number above zero"),
+        ("--depths=ten", "is not a whole number above zero"),
+        ("--depths=", "is not a whole number above zero"),
+        ("--passes=-1", "is not a whole number above zero"),
+        ("--passes=1", "holds no run"),
+    ],
+)
+def test_bad_input_is_refused(tmp_path, option, message, capsys):
+    assert message in refusals.refused(main, ["depth-study", tmp_path / "none", option], capsys)

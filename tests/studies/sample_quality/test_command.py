@@ -1,0 +1,204 @@
+"""The command on held-out digits, copies of training digits and noise, which it distinguishes; and its refusals."""
+
+import hashlib
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.studies.sample_quality import fid, measure
+from tests import refusals, tiny
+
+TRAIN, TEST = 1100, 350
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A run's folder with samples: 'held-out', which are digits of neither split; 'copies'; 'noise'."""
+    patch, folder = pytest.MonkeyPatch(), tmp_path_factory.mktemp("run")
+    digits = load_digits()
+    given, others = np.split(np.random.RandomState(1).permutation(len(digits.images)), [TRAIN + TEST])
+    fewer = SimpleNamespace(images=digits.images[given], target=digits.target[given])
+    patch.setattr("sklearn.datasets.load_digits", lambda: fewer)
+    patch.setattr("diffenc_jax.data.sources.DIGITS_TRAIN", TRAIN)
+    write_config(folder, tiny.config("vdm"))
+    as_images = lambda x: x.astype(np.uint8)[..., None]  # noqa: E731
+    train = fewer.images[np.random.RandomState(0).permutation(TRAIN + TEST)[:TRAIN]]
+    kinds = {
+        "held-out": as_images(digits.images[others]),
+        "copies": as_images(train[:300]),
+        "noise": tiny.images(300, (8, 8, 1)),
+    }
+    (folder / "samples").mkdir()
+    for name, images in kinds.items():
+        np.savez(folder / "samples" / f"{name}.npz", images=images)
+    yield folder
+    patch.undo()
+
+
+def run(home, name, *arguments):
+    assert main(["sample-quality", str(home / "samples" / f"{name}.npz"), *arguments]) == 0
+    return json.loads((home / "samples" / f"{name}-quality.json").read_text())
+
+
+def test_held_out_digits_are_as_good_as_real_ones(home, capsys):
+    record = run(home, "held-out")
+    neighbours, pixels = record["neighbours"], record["pixels"]["differences"]
+    assert record["compared"] == {"samples": 347, "train": 347, "unseen": TEST}
+    assert abs(neighbours["copying"]["statistic"]) < 3
+    assert neighbours["near"]["samples"] == pytest.approx(0.05, abs=0.04)
+    for name in ("means", "deviations", "histograms"):
+        assert pixels["samples"][name] == pytest.approx(pixels["train"][name], rel=0.35)
+    for space in (record["principal_components"], record["classes"]["logits"]):
+        assert space["p_farther"] > 0.02
+        for name in ("density", "coverage"):
+            assert space["overlap"][name] == pytest.approx(space["overlap_train"][name], abs=0.1)
+    assert record["classes"]["p_shares"] > 0.01
+    assert abs(record["classes"]["confident"]["statistic"]) < 3
+    for name in ("vertical", "horizontal"):
+        ours, theirs = (record["pixels"]["correlations"][of][name] for of in ("samples", "unseen"))
+        assert abs(ours["value"] - theirs["value"]) < 3 * np.hypot(ours["error"], theirs["error"])
+    printed = capsys.readouterr().out
+    assert f"{neighbours['copying']['statistic']:.1f} (p " in printed
+    assert "347 samples of digits (1,100 training images, 350 test images)" in printed
+    assert "FID: off, it needs torch-fidelity" in printed
+    picture = home / "samples" / "held-out-quality.png"
+    assert printed.endswith(f"record: {picture.with_suffix('.json')}\npicture: {picture}\n")
+    with Image.open(picture) as drawn:
+        assert {(0, 114, 178), (213, 94, 0), (0, 0, 0)} < set(drawn.convert("RGB").get_flattened_data())
+
+
+def test_copies_of_training_digits_are_detected(home, capsys):
+    record = run(home, "copies")
+    neighbours = record["neighbours"]
+    assert neighbours["copying"]["statistic"] < -20
+    assert neighbours["copies"] == {"samples": 1, "unseen": 0}
+    assert neighbours["near"]["samples"] == 1
+    # In every other respect they are as good as training images.
+    assert record["principal_components"]["p_farther"] > 0.02
+    assert re.search(r"copies +│ +100\.0 % +│ +0\.0 %", capsys.readouterr().out)
+
+
+def test_noise_is_far_from_everything(home):
+    record = run(home, "noise")
+    assert record["neighbours"]["copying"]["statistic"] > 20
+    assert record["pixels"]["correlations"]["samples"]["vertical"]["value"] == pytest.approx(0, abs=0.03)
+    differences = record["pixels"]["differences"]
+    assert differences["samples"]["means"] > 5 * differences["train"]["means"]
+    for space in (record["principal_components"], record["classes"]["logits"]):
+        assert space["p_farther"] == 0.01
+        assert space["frechet"] > 20 * space["frechet_train"]
+        assert space["overlap"]["coverage"] < 0.1
+        assert min(space["overlap_train"].values()) > 0.8
+    assert record["principal_components"]["overlap"]["density"] < 0.05
+    assert record["classes"]["confident"]["statistic"] < -15
+    assert record["classes"]["p_shares"] < 1e-6
+
+
+def test_points_have_neither_labels_nor_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("diffenc_jax.data.sources.SWIRL_SIZES", {"train": 3000, "test": 400})
+    monkeypatch.setattr(measure, "MOST", 300)
+    config = tiny.config("vdm", data__source="synthetic", data__pixel_levels=256)
+    write_config(tmp_path, config)
+    np.savez(tmp_path / "points.npz", images=np.random.RandomState(0).randint(0, 256, (500, 1, 1, 2)).astype(np.uint8))
+    assert main(["sample-quality", str(tmp_path / "points.npz"), f"--workdir={tmp_path}"]) == 0
+    record = json.loads((tmp_path / "points-quality.json").read_text())
+    assert record["compared"] == {"samples": 300, "train": 300, "unseen": 300}
+    assert record["principal_components"]["dims"] == 2
+    assert list(record["pixels"]["correlations"]["samples"]) == ["channels"]
+    assert "classes: off, synthetic has no labels" in capsys.readouterr().out
+
+
+@pytest.fixture
+def torch_fidelity(monkeypatch, tmp_path):
+    """A stand-in for the library and its network: 'FID' is the difference of the mean pixels. Keeps its calls."""
+    calls = []
+
+    def calculate_metrics(**arguments):
+        means = [np.mean([data[i] for i in range(len(data))]) for data in (arguments["input1"], arguments["input2"])]
+        calls.append(arguments)
+        return {"frechet_inception_distance": abs(means[0] - means[1])}
+
+    data = SimpleNamespace(Dataset=object)
+    torch = SimpleNamespace(
+        utils=SimpleNamespace(data=data), from_numpy=lambda x: x, cuda=SimpleNamespace(is_available=lambda: False)
+    )
+    library = SimpleNamespace(KEY_METRIC_FID="frechet_inception_distance", calculate_metrics=calculate_metrics)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", library)
+    monkeypatch.setattr(fid, "find_spec", lambda name: name)
+    monkeypatch.setattr(measure, "version", lambda name: f"{name}'s")
+    weights = tmp_path / fid.FILE
+    weights.write_bytes(b"weights")
+    return calls, weights
+
+
+def test_fid_is_that_of_the_library(home, torch_fidelity, monkeypatch, capsys):
+    calls, weights = torch_fidelity
+    monkeypatch.setattr(fid, "SHA256", hashlib.sha256(b"weights").hexdigest())
+    record = run(home, "noise", f"--fid-weights={weights}")
+    samples, test = calls
+    assert samples["feature_extractor_weights_path"] == str(weights)
+    assert samples["fid"] is True
+    assert (len(samples["input1"]), len(test["input1"]), len(test["input2"])) == (300, TEST, TRAIN)
+    shown, noise = samples["input1"][7], tiny.images(300, (8, 8, 1))[7, ..., 0]
+    assert shown.dtype == np.uint8
+    np.testing.assert_array_equal(shown, np.round(noise * (255 / 16)).astype(np.uint8)[None].repeat(3, axis=0))
+    assert record["fid"]["samples"] > 5 * record["fid"]["unseen"] > 0
+    assert record["fid"]["counts"] == {"samples": 300, "unseen": TEST, "train": TRAIN}
+    assert "FID, 300 samples" in capsys.readouterr().out
+
+
+def test_colours_are_shown_as_they_are(torch_fidelity):
+    calls, weights = torch_fidelity
+    images = tiny.images(4, (3, 5, 3))
+    fid.fid(images, images, 256, weights)
+    np.testing.assert_array_equal(calls[0]["input1"][2], images[2].transpose(2, 0, 1))
+
+
+def refused(arguments, capsys):
+    return refusals.refused(main, ["sample-quality", *arguments], capsys)
+
+
+def test_weights_of_another_network_are_refused(home, torch_fidelity, capsys):
+    _, weights = torch_fidelity
+    error = refused([home / "samples" / "noise.npz", f"--fid-weights={weights}"], capsys)
+    found = hashlib.sha256(b"weights").hexdigest()[:12]
+    assert f"is not the network that defines FID (sha256 {found}); take {fid.FILE}" in error
+
+
+def test_without_the_library_the_error_says_how_to_get_it(home, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(fid, "find_spec", lambda name: None)
+    error = refused([home / "samples" / "noise.npz", f"--fid-weights={tmp_path / 'none'}"], capsys)
+    assert "FID needs torch-fidelity, which is not installed; run pip install 'diffenc_jax[fid]'" in error
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"samples": tiny.images(20, (8, 8, 1))}, "holds no array 'images'"),
+        ({"images": tiny.images(20, (4, 4, 1))}, r"holds images of \[4, 4, 1\], but those of digits are \[8, 8, 1\]"),
+        ({"images": tiny.images(20, (8, 8, 1)) + 1}, "holds the value 17, but those of digits are 0 .. 16"),
+        ({"images": tiny.images(9, (8, 8, 1))}, "holds 9 samples, too few"),
+        ({"images": tiny.images(20, (8, 8, 1)).astype(float)}, "must hold uint8, values 0 .. 255; images is float64"),
+        ({"images": np.array([{}], object)}, "must hold uint8"),
+    ],
+)
+def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
+    np.savez(tmp_path / "samples.npz", **arrays)
+    assert re.search(said, refused([tmp_path / "samples.npz", f"--workdir={home}"], capsys))
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
+
+
+def test_files_that_are_no_archive_and_folders_that_are_no_run_are_refused(home, tmp_path, capsys):
+    (tmp_path / "samples.npz").write_text("no archive")
+    assert "cannot be read as a .npz archive" in refused([tmp_path / "samples.npz", f"--workdir={home}"], capsys)
+    assert "none.npz is not a file; give a .npz" in refused([tmp_path / "none.npz", f"--workdir={home}"], capsys)
+    assert "holds no run" in refused([tmp_path / "samples.npz"], capsys)

@@ -1,0 +1,140 @@
+"""Finished runs, the state of the others, and runs that cannot be compared."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.studies.significance.finished import (
+    curves_over_seeds,
+    find_runs,
+    learning_metrics,
+    matching_record,
+    read_costs,
+)
+from diffenc_jax.studies.significance.grid import Grid, workdir_of
+from tests.studies.significance import made_up
+
+GRID = Grid("configs/digits.py", ("vdm", "diffenc"), (0, 1), (), made_up.PASSES, "vdm")
+
+
+def found(root, grid=GRID):
+    runs, missing = find_runs(root, grid)
+    return [(run.arm, run.seed) for run in runs], {(run.arm, run.seed): run.why for run in missing}
+
+
+def test_finished_and_missing(tmp_path):
+    made_up.write(tmp_path, "vdm", 0)
+    place = made_up.write(tmp_path, "diffenc", 0)
+    made_up.record_file(place).unlink()
+    (place / "checkpoints" / "750").mkdir(parents=True)
+    place = made_up.write(tmp_path, "vdm", 1, made_up.values("vdm", 1, 8))
+    (place / "checkpoints" / "1500").mkdir(parents=True)
+    runs, missing = found(tmp_path)
+    assert runs == [("vdm", 0)]
+    assert missing == {
+        ("diffenc", 0): "at step 750 of 1500",
+        ("vdm", 1): "trained, not evaluated as requested",
+        ("diffenc", 1): "not begun",
+    }
+
+
+def test_without_a_note_the_runs_that_are_there_make_the_grid(tmp_path):
+    for arm, seed in (("vdm", 0), ("vdm", 4), ("diffenc", 4)):
+        made_up.write(tmp_path, arm, seed)
+    runs, missing = found(tmp_path, None)
+    assert sorted(runs) == [("diffenc", 4), ("vdm", 0), ("vdm", 4)]
+    assert missing == {("diffenc", 0): "not begun"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"config_hash": "0" * 12}, "another configuration"),
+        ({"estimator": {"kind": "ode", "passes": 4, "seed": 0}}, "another estimator"),
+        ({"estimator": {"kind": "continuous", "passes": 4, "seed": 7}}, "other noise"),
+        ({"estimator": {"kind": "continuous", "passes": 4, "seed": 0, "time_sampling": "uniform"}}, "other times"),
+        ({"estimator": None}, "none"),
+    ],
+)
+def test_a_record_of_something_else_does_not_count(tmp_path, changes, why):
+    place = made_up.write(tmp_path, "vdm", 0, **changes)
+    assert matching_record(place, GRID.final_config("vdm", 0)) is None, why
+
+
+def test_the_record_asked_for_counts(tmp_path):
+    place = made_up.write(tmp_path, "vdm", 0)
+    assert matching_record(place, GRID.final_config("vdm", 0)) == made_up.record_file(place)
+    made_up.record_file(place).write_text("{")
+    assert matching_record(place, GRID.final_config("vdm", 0)) is None
+
+
+def test_a_run_whose_values_are_no_numbers_is_not_averaged(tmp_path):
+    made_up.write(tmp_path, "vdm", 0)
+    made_up.write(tmp_path, "vdm", 1, np.full((made_up.PASSES, 40), np.nan))
+    runs, missing = found(tmp_path, None)
+    assert runs == [("vdm", 0)]
+    assert "are not finite" in missing["vdm", 1]
+
+
+def test_other_images_are_refused(tmp_path):
+    made_up.write(tmp_path, "vdm", 0)
+    made_up.write(tmp_path, "diffenc", 0, np.ones((made_up.PASSES, 30)))
+    with pytest.raises(InputError, match="have different images"):
+        find_runs(tmp_path, GRID)
+
+
+def test_other_passes_are_refused_where_none_are_asked_for(tmp_path):
+    made_up.write(tmp_path, "vdm", 0)
+    made_up.write(tmp_path, "diffenc", 0, made_up.values("diffenc", 0, 8))
+    with pytest.raises(InputError, match=r"evaluated with \[4, 8\] passes"):
+        find_runs(tmp_path, None)
+
+
+def test_runs_of_one_arm_differ_in_their_seeds_alone(tmp_path):
+    made_up.write(tmp_path, "vdm", 0)
+    made_up.write(tmp_path, "vdm", 1, overrides=("train.learning_rate=0.1", "train.steps=1000"))
+    with pytest.raises(InputError, match=r"have the same arm and differ in train.learning_rate, train.steps"):
+        find_runs(tmp_path, None)
+
+
+def test_the_same_run_twice_is_refused(tmp_path):
+    made_up.write(tmp_path, "vdm", 0)
+    made_up.write(tmp_path, "vdm", 0, place=tmp_path / "copy")
+    with pytest.raises(InputError, match="hold the same arm and seed; move one"):
+        find_runs(tmp_path, None)
+
+
+def test_several_evaluations_are_not_chosen_between(tmp_path):
+    place = made_up.write(tmp_path, "vdm", 0)
+    record = made_up.record_file(place).read_text()
+    (place / "eval" / "test-1500-other.json").write_text(record)
+    with pytest.raises(InputError, match=r"several evaluations of its last step"):
+        find_runs(tmp_path, None)
+
+
+def test_an_empty_root(tmp_path):
+    with pytest.raises(InputError, match="holds no runs"):
+        find_runs(tmp_path, None)
+
+
+def test_curves_have_the_steps_that_all_seeds_have(tmp_path):
+    made_up.write_all(tmp_path, ("vdm",), (0, 1))
+    path = workdir_of(tmp_path, "vdm", 1) / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], *lines[-1:], '{"step": 15']))  # steps 50, 100, 150, and an evaluation
+    rows = [read_metrics(workdir_of(tmp_path, "vdm", seed)) for seed in (0, 1)]
+    found = curves_over_seeds({"vdm": rows}, learning_metrics("test"))["vdm"]
+    means = [made_up.values("vdm", seed).mean() for seed in (0, 1)]
+    assert [step for step, _ in found["training"]] == [50, 100, 150]
+    assert found["training"][1][1] == pytest.approx([mean + 1 for mean in means])
+    assert found["evaluation"] == [(1500, pytest.approx([mean + 50 / 1500 for mean in means]))]
+
+
+def test_costs_that_are_there(tmp_path):
+    (tmp_path / "costs").mkdir()
+    (tmp_path / "costs" / "vdm.json").write_text(json.dumps(made_up.COST))
+    (tmp_path / "costs" / "diffenc.json").write_text("{")
+    assert read_costs(tmp_path, ["vdm", "diffenc", "nontrainable"]) == {"vdm": made_up.COST}

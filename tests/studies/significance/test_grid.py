@@ -1,0 +1,108 @@
+"""A grid as commands, refusals before anything runs, and the note in the root."""
+
+import json
+
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.studies.significance.grid import FILE, Grid, read_grid
+from tests.studies.significance import made_up
+
+
+def make(**changes):
+    """vdm and diffenc over seeds 0 and 1 of the digits."""
+    given = dict(config="configs/digits.py", arms=("vdm", "diffenc"), seeds=(0, 1), overrides=(), passes=None)
+    return Grid(**{**given, "reference": "vdm", **changes})
+
+
+def test_a_line_a_run_then_one_an_arm(tmp_path):
+    lines = make(overrides=("train.steps=20",)).plan(tmp_path)
+    assert len(lines) == 4 + 2
+    assert lines[1] == (
+        "python -m diffenc_jax.main --config=configs/digits.py:diffenc --config.seed=0 --config.eval.seed=0 "
+        f"--config.train.steps=20 --workdir={tmp_path}/diffenc-seed0"
+    )
+    assert lines[4] == (
+        "python -m diffenc_jax costs --config=configs/digits.py:vdm --config.seed=0 --config.eval.seed=0 "
+        f"--config.train.steps=20 --json={tmp_path}/costs/vdm.json"
+    )
+
+
+def test_more_passes_are_another_process_in_the_same_line(tmp_path):
+    train, evaluate = make(passes=64).plan(tmp_path)[0].split(" && ")
+    assert evaluate == f"{train} --mode=eval --config.eval.passes=64"
+
+
+def test_what_a_shell_would_take_apart_is_quoted(tmp_path):
+    assert f"'--workdir={tmp_path}/my runs/vdm-seed0'" in make().plan(tmp_path / "my runs")[0]
+
+
+def test_a_seed_has_its_noise_in_common(tmp_path):
+    configs = {run: make().final_config(*run) for run in make().runs()}
+    assert {run: (c.seed, c.eval.seed) for run, c in configs.items()} == {run: (run[1], run[1]) for run in configs}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
+        ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
+        (
+            {"arms": ("vdm", "vdn")},
+            "unknown arm 'vdn'; known: diffenc, diffenc-dct, diffenc-transformer, nontrainable, vdm",
+        ),
+        ({"config": "configs/nothing.py"}, "No such file or directory: 'configs/nothing.py'"),
+        ({"overrides": ("train.stepz=3",)}, "unknown configuration key 'train.stepz'; known: train.accumulate"),
+        ({"overrides": ("train.steps=some",)}, "invalid literal for int"),
+        ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
+        ({"overrides": ("seed=3",)}, "--config.seed is set by the study; give --seeds"),
+        ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
+        (
+            {"arms": ("vdm", "vdm-flops"), "overrides": ("train.steps=100",)},
+            "--config.train.steps distinguishes the arms (vdm 1500, vdm-flops 1902)",
+        ),
+    ],
+)
+def test_refused(tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        make(**changes).check(tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_workdir_of_another_configuration_is_refused(tmp_path):
+    made_up.write(tmp_path, "diffenc", 1, overrides=("train.learning_rate=0.1",))
+    with pytest.raises(InputError, match=r"diffenc-seed1 holds a run of another configuration: train.learning_rate"):
+        make().check(tmp_path)
+
+
+def test_what_is_noted_is_read_and_added_to(tmp_path):
+    make().note_in(tmp_path)
+    assert read_grid(tmp_path) == make()
+    make(arms=("nontrainable", "vdm"), seeds=(3, 1), passes=8, reference="vdm").note_in(tmp_path)
+    assert read_grid(tmp_path) == make(arms=("vdm", "diffenc", "nontrainable"), seeds=(0, 1, 3), passes=8)
+
+
+def test_another_experiment_is_not_mixed_in(tmp_path):
+    make().note_in(tmp_path)
+    with pytest.raises(
+        InputError, match=r"another experiment, its overrides: none, not train.steps=3; give another --root"
+    ):
+        make(overrides=("train.steps=3",)).note_in(tmp_path)
+    with pytest.raises(InputError, match=r"another experiment, its config: configs/digits.py, not configs/mnist.py"):
+        make(config="configs/mnist.py").note_in(tmp_path)
+    assert read_grid(tmp_path) == make()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"arms": ["vdm"]})])
+def test_a_broken_note_is_named(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(InputError, match=r"experiment.json cannot be read"):
+        read_grid(tmp_path)
+
+
+def test_a_root_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written to: .*; give another --root"):
+        make().note_in(tmp_path / "file")

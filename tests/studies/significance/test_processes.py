@@ -1,0 +1,101 @@
+"""Jobs as real processes, small ones: order, failure, signals, and two that want the same run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from diffenc_jax.core.errors import InputError, Interrupted
+from diffenc_jax.studies.significance.devices import Share
+from diffenc_jax.studies.significance.processes import Job, run_jobs
+
+ALONE = [Share({}, None)]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job of python programs."""
+    return lambda name, *programs: Job(name, [["-c", program] for program in programs], tmp_path / f"{name}.log")
+
+
+def test_commands_of_a_job_follow_each_other(job):
+    said = []
+    assert run_jobs([job("a", "print('one')", "print('two')"), job("b", "print('three')")], ALONE, said.append) == []
+    first, second = job("a"), job("b")
+    assert first.log.read_text() == "one\ntwo\n"
+    assert second.log.read_text() == "three\n"
+    assert [text.split(":")[0] for text in said] == ["a", "a", "b", "b"]
+    assert said[1].endswith("(1 of 2)")
+
+
+def test_as_many_at_a_time_as_there_are_shares(job, tmp_path):
+    """Each waits for the other's file, so that neither ends unless both run."""
+    meet = "import pathlib, time\nroot = pathlib.Path({root!r})\n(root / '{me}').touch()\n"
+    meet += "while not (root / '{other}').exists(): time.sleep(0.01)"
+    jobs = [
+        job(me, meet.format(root=str(tmp_path), me=f"{me}.here", other=f"{other}.here")) for me, other in ("ab", "ba")
+    ]
+    assert run_jobs(jobs, ALONE * 2, lambda _: None) == []
+
+
+def test_each_has_its_share(job):
+    program = "import os, time; time.sleep(0.2); print(os.environ['SHARE'], sorted(os.sched_getaffinity(0)))"
+    core = min(os.sched_getaffinity(0))
+    run_jobs([job("a", program)], [Share({"SHARE": "mine"}, frozenset({core}))], lambda _: None)
+    assert job("a").log.read_text() == f"mine [{core}]\n"
+
+
+def test_a_failure_leaves_the_others(job):
+    jobs = [job("bad", "print('step 3: not finite'); raise SystemExit(1)", "print('never')"), job("good", "pass")]
+    (failure,) = run_jobs(jobs, ALONE, lambda _: None)
+    assert failure == f"bad: exit code 1: step 3: not finite (see {jobs[0].log})"
+    assert jobs[1].log.exists()
+
+
+def test_one_that_is_killed_is_named(job):
+    (failure,) = run_jobs([job("a", "import os; os.kill(os.getpid(), 9)")], ALONE, lambda _: None)
+    assert failure.startswith("a: killed by signal 9: no output")
+
+
+def test_bad_input_stops_all(job):
+    patient = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit('saved')); print('up', flush=True)\n"
+    patient += "time.sleep(60)"
+    hasty = "import pathlib, sys, time\n"
+    hasty += f"while not pathlib.Path({str(job('patient').log)!r}).read_text(): time.sleep(0.01)\n"
+    hasty += "print('error: no such key'); sys.exit(2)"
+    jobs = [job("patient", patient), job("hasty", hasty), job("after", "pass")]
+    with pytest.raises(InputError, match=r"^hasty: no such key$"):
+        run_jobs(jobs, ALONE * 2, lambda _: None)
+    assert jobs[0].log.read_text() == "up\nsaved\n"
+    assert not jobs[2].log.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_passed_on_and_waited_for(job, number):
+    saver = "import os, signal, sys, time\nsignal.signal(15, lambda *_: (time.sleep(0.3), sys.exit('saved')))\n"
+    saver += f"os.kill({os.getpid()}, {int(number)}); time.sleep(60)"
+    jobs = [job("saver", saver, "print('never')"), job("after", "pass")]
+    with pytest.raises(Interrupted) as stop:
+        run_jobs(jobs, ALONE, lambda _: None)
+    assert stop.value.signal == number
+    assert jobs[0].log.read_text() == "saved\n"
+    assert not jobs[1].log.exists()
+
+
+def test_no_second_process_beside_one_whose_parent_was_killed(job):
+    held = job("held")
+    with held.log.open("a") as log:
+        program = "import fcntl, time; fcntl.flock(1, fcntl.LOCK_EX); print('up', flush=True); time.sleep(60)"
+        orphan = subprocess.Popen([sys.executable, "-c", program], stdout=log)
+    try:
+        while not held.log.read_text():
+            time.sleep(0.01)
+        with pytest.raises(InputError, match=r"held is being run by another process, which writes .*; wait for it"):
+            run_jobs([job("held", "print('never')")], ALONE, lambda _: None)
+    finally:
+        orphan.kill()
+        orphan.wait()
+    assert held.log.read_text() == "up\n"

@@ -1,0 +1,34 @@
+"""Runs of one seed share images, times and noise at every step, whatever their arm."""
+
+import jax
+import numpy as np
+import pytest
+
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.train.step import StepFunction
+from tests import tiny
+
+IMAGES = tiny.images(20)
+
+
+def drawn(arm, seed, step):
+    """Images, times, noise and images of the end points of a training step."""
+    config = tiny.config(arm, seed=seed)
+    batch = Batches(IMAGES, config, make_mesh())(step)
+    draw = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config).draw(np.int32(step), batch, None)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(draw._replace(dropout_key=None))]
+
+
+@pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
+def test_arms_of_a_seed_share_their_draws(arm):
+    for step in (0, 7):
+        for ours, theirs in zip(drawn(arm, 3, step), drawn("diffenc", 3, step), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_seeds_have_different_draws():
+    ours, theirs = drawn("vdm", 3, 7), drawn("vdm", 4, 7)
+    assert not np.array_equal(ours[0], theirs[0])  # images
+    assert not np.array_equal(ours[1], theirs[1])  # times

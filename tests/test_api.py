@@ -1,0 +1,109 @@
+"""The public API: a run's verbs agree with each other, with training on disk, and with the mathematics."""
+
+import math
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import diffenc_jax as dj
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run on images of its own."""
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(path, train=tiny.images(40), test=tiny.images(12, seed=1))
+    return dj.Run(tiny.config("vdm"), {"data.source": str(path), "eval.passes": 2})
+
+
+@pytest.fixture(scope="module")
+def trained(run, tmp_path_factory):
+    """The run trained in a workdir: its last state, the record of it, and the workdir."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    state, record = run.fit(workdir)
+    return state, record, workdir
+
+
+@pytest.fixture(scope="module")
+def stepped(run):
+    """The run trained by hand: its last state, and the metrics of each step."""
+    state, metrics = run.init(), []
+    for step in range(run.config.train.steps):
+        state, seen = run.step(state, run.batch(step))
+        metrics.append(seen)
+    return state, metrics
+
+
+def test_steps_by_hand_are_those_of_training(stepped, trained):
+    by_hand, on_disk = stepped[0].ema, trained[0].ema
+    jax.tree.map(np.testing.assert_array_equal, by_hand, on_disk)
+
+
+def test_metrics_are_those_of_the_step(stepped):
+    """Each bits/dim is the sum of its terms, and differs from step to step."""
+    bpd = [metrics["bpd"] for metrics in stepped[1]]
+    assert bpd == pytest.approx([sum(m[name] for name in dj.losses.TERMS) for m in stepped[1]])
+    assert len(set(bpd)) == len(bpd)
+
+
+def test_an_evaluation_in_memory_is_the_record_on_disk(run, trained):
+    state, record, workdir = trained
+    opened = dj.open(workdir)
+    for found in (run.evaluate(state), opened.evaluate()):
+        assert found["bpd"] == record["bpd"]
+        assert found["estimator"] == record["estimator"]
+        assert found["config_hash"] == record["config_hash"]
+    assert opened.evaluate(passes=4)["estimator"]["passes"] == 4
+    assert not [path for path in (workdir / "eval").glob("*.json") if "4" in path.name.split("-")]
+
+
+def test_terms_average_to_the_evaluation(run, trained):
+    state, record, _ = trained
+    totals = [np.asarray(run.terms(state.ema, run.test, seed).total) for seed in range(100)]
+    bits = np.stack(totals) / (run.model.spec.dims * math.log(2))
+    error = math.hypot(bits.mean(axis=1).std() / 10, record["standard_error"]["noise"])
+    assert abs(bits.mean() - record["bpd"]["total"]) < 4 * error
+
+
+def test_samples_of_an_opened_run_are_those_of_its_state(run, trained):
+    state, _, workdir = trained
+    ours, theirs = run.sample(state, 5, seed=3), dj.open(workdir).sample(num=5, seed=3)
+    np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(ours, run.sample(state, 5, seed=4))
+    assert ours.max() < tiny.LEVELS
+
+
+def test_a_process_of_ones_own_functions_has_a_bound():
+    """A perfect denoiser of one image pays nothing on the path: what is left is the latent and the reconstruction."""
+    pixels = jnp.asarray(tiny.images(1))
+    x = (2 * pixels.astype(jnp.float32) + 1) / tiny.LEVELS - 1
+
+    def predict(z, gamma):
+        alpha, sigma = (jnp.sqrt(jax.nn.sigmoid(sign * gamma)).reshape(-1, 1, 1, 1) for sign in (-1, 1))
+        return dj.Prediction((alpha * z - x) / sigma)
+
+    process = dj.Process(dj.encoders.Identity(), predict, lambda t: -8.0 + 13.0 * t, pixel_levels=tiny.LEVELS)
+    for steps in (None, process.uniform_steps(10)):
+        terms = dj.losses.bound(process, pixels, jax.random.key(0), steps)
+        assert float(terms.diffusion[0]) == pytest.approx(0.0, abs=1e-3)
+        assert float(terms.total[0]) > 0.0
+    z = jax.random.normal(jax.random.key(1), x.shape)
+    z_0 = dj.ancestral.ancestral(process, process.uniform_steps(50), z, lambda k: jnp.zeros_like(z))
+    np.testing.assert_allclose(z_0, x * math.sqrt(1 / (1 + math.exp(-8.0))), atol=1e-3)
+
+
+def test_importing_the_package_is_light():
+    code = "import diffenc_jax, sys; print([m for m in ('jax', 'flax', 'numpy', 'tensorflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_every_public_name_can_be_had():
+    assert all(getattr(dj, name) is not None for name in dj.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Rnu'"):
+        dj.Rnu  # noqa: B018

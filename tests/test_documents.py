@@ -1,0 +1,81 @@
+"""README, docs and RESULTS: links lead somewhere, and commands, options, keys and functions exist."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.__main__ import COMMANDS
+from diffenc_jax.commands.arguments import make_parser
+from diffenc_jax.config import load_config
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "RESULTS.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {path: path.read_text() for path in DOCUMENTS}
+documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+
+def anchors(text):
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(text):
+    """(command, its arguments) of each line of `diffenc`, with continued lines joined."""
+    for line in re.findall(r"^ {4}diffenc (.*)$", re.sub(r"\\\n\s*", "", text), re.MULTILINE):
+        name, *arguments = shlex.split(re.sub(r"[\[\]|]", " ", line), comments=True)
+        yield name, arguments
+
+
+@documents
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[path]):
+        if not re.match(r"\w+:", target):
+            name, _, anchor = target.partition("#")
+            file = path.parent / name if name else path
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file.read_text()), target
+
+
+@documents
+def test_commands_and_their_options_exist(path):
+    for name, arguments in commands(TEXTS[path]):
+        module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+        known = {option for action in make_parser(module, name)._actions for option in action.option_strings}
+        options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+        assert not {option for option in options if not option.startswith("--config.")} - known, name
+    for name in re.findall(r"`diffenc ([a-z][\w-]*)", TEXTS[path]):
+        assert name in COMMANDS
+    assert set(re.findall(r"-m diffenc_jax\.([\w.]*\w)", TEXTS[path])) <= {"main", "interop.parity"}
+
+
+@documents
+def test_keys_exist(path):
+    config = load_config("digits").to_dict()
+    config["model"]["score"] |= load_config("digits:vdm-transformer").to_dict()["model"]["score"]
+    sections = "|".join(name for name, value in config.items() if isinstance(value, dict))
+    for key in re.findall(rf"(?<=--config\.)[a-z_.\d]+(?==)|(?<=`)(?:{sections})\.[a-z_.\d]+(?=[=`])", TEXTS[path]):
+        value = config
+        for part in key.split(".") if key != "key" else []:  # --config.key=value is the general form
+            assert part in value, key
+            value = value[part]
+
+
+@documents
+def test_functions_exist(path):
+    for name in re.findall(r"`((?:diffusion|stats)\.[\w.]+)`", TEXTS[path]):
+        module, *rest = name.split(".")
+        value = importlib.import_module(f"diffenc_jax.{module}")
+        for part in rest:
+            if not hasattr(value, part):
+                importlib.import_module(f"{value.__name__}.{part}")
+            value = getattr(value, part)
+
+
+@documents
+def test_files_exist(path):
+    for name in re.findall(r"`((?:tests|benchmarks|configs|launch)/[\w/.]*)`", TEXTS[path]):
+        assert (ROOT / name).exists(), name

@@ -1,0 +1,100 @@
+"""JAX's double precision: training, evaluation and sampling stay in float32, and likelihoods do not change."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.config.sections import SOFTMAX
+from diffenc_jax.core.streams import stream
+from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.sampling.draw import draw_pixels
+from diffenc_jax.sampling.samplers import first_noise, step_noise
+from diffenc_jax.train.step import StepFunction
+from tests import tiny
+
+SHAPE = (4, 4, 1)
+ARMS = {
+    "diffenc": {"model__derivative_head": True, "eval__estimator": "ode"},
+    "vdm": {"model__schedule__kind": "monotone"},
+    "nontrainable": {
+        "loss__depth": 5,
+        "loss__variance_ratio": "learned",
+        "sample__depth": 5,
+        "train__time_sampling": "importance",
+        "eval__estimator": "importance_weighted",
+    },
+}
+
+
+def experiment(config, num_train=20):
+    data = Dataset("tiny", "1", tiny.LEVELS, {"train": tiny.images(num_train), "test": tiny.images(8)})
+    return Experiment(config, data, make_mesh(), build(config, ImageSpec(SHAPE, tiny.LEVELS)))
+
+
+def doubles(jaxpr):
+    """The equations of a program that compute arrays in float64.
+
+    Scalars are allowed, such as optax's correction of bias, and constants that take the type of their operand.
+    """
+    found = []
+    for equation in jaxpr.eqns:
+        arrays = [v.aval for v in equation.outvars if v.aval.ndim > 0]
+        found += [str(equation) for aval in arrays if aval.dtype == np.float64 and not aval.weak_type]
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            inner = getattr(inner, "jaxpr", inner)
+            found += doubles(inner) if hasattr(inner, "eqns") else []
+    return found
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_programs_stay_in_float32(x64, arm):
+    """A training step, an evaluation and a sampling are float32 programs in x64 too, and the state keeps its types."""
+    config = tiny.config(arm, **ARMS[arm])
+    run = experiment(config)
+    model, step, pixels = run.model, StepFunction(run.model, config), jnp.asarray(tiny.images(8))
+    program, state = jax.make_jaxpr(step.init, return_shape=True)()
+    assert not doubles(program.jaxpr)
+    program, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, pixels)
+    assert not doubles(program.jaxpr)
+    types = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
+    assert types(after) == types(state)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32"), jnp.dtype("int32")}
+
+    estimator = make_estimator(run)
+    loss = dataclasses.replace(model.loss, depth=model.loss.depth or 3)
+    steps = jax.eval_shape(partial(model.steps, loss=loss), state.params)
+    tables = steps._asdict() | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}
+    estimate = lambda params, tables: estimator.estimate(params, tables, pixels, jnp.arange(8), 1)  # noqa: E731
+    program, values = jax.make_jaxpr(estimate, return_shape=True)(state.params, tables)
+    assert not doubles(program.jaxpr)
+    assert {values[term].dtype for term in estimator.terms} == {jnp.dtype("float32")}
+
+    def sample(params, steps):
+        process, keys = model.bind(params), jax.random.split(stream(0, "sample"), 2)
+        z_0 = ancestral(process, steps, first_noise(keys, SHAPE), step_noise(keys, SHAPE))
+        return draw_pixels(process, keys, z_0, SOFTMAX)
+
+    assert not doubles(jax.make_jaxpr(sample)(state.params, steps).jaxpr)
+
+
+def test_double_precision_changes_no_likelihood():
+    """The bound under the noise of one seed, by a model with parameters away from zero, up to rounding."""
+    values = []
+    for x64 in (False, True):
+        with jax.enable_x64(x64):
+            run = experiment(tiny.config("vdm", eval__time_sampling="uniform", eval__seed=2**32 - 1), num_train=8)
+            estimator = make_estimator(run)
+            params = tiny.away_from_zero(jax.jit(run.model.init)(stream(0, "params")))
+            tables, images = estimator.tables(params), run.dataset.splits["test"]
+            values.append(estimator.estimate(params, tables, images, np.arange(8), 1))
+    for name in ("t", "reconstruction", "latent", "diffusion"):
+        np.testing.assert_allclose(values[1][name], values[0][name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -1,0 +1,49 @@
+"""Whole runs of a tiny model."""
+
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.trained import open_trained
+from diffenc_jax.train.loop import Trainer
+from tests import tiny
+from tests.logs import logged
+
+
+def train(config, workdir):
+    """The state at the end, and the record."""
+    return Trainer(Experiment.load(config), workdir).run(Console())
+
+
+def save_images(folder, num_test=13):
+    """The path of a file of 20 training images: batches of 8 do not fill whole epochs, so that stops are amid one."""
+    np.savez(folder / "images.npz", train=tiny.images(20), test=tiny.images(num_test, seed=1))
+    return str(folder / "images.npz")
+
+
+def assert_same_run(a: Path, b: Path, but_steps=()):
+    """The same metrics and averaged parameters, bit for bit; `but_steps`: rows that only `a` has."""
+    assert [row for row in logged(a) if row["step"] not in but_steps] == logged(b)
+    ours, theirs = open_trained(a), open_trained(b)
+    assert ours.step == theirs.step
+    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+
+
+def wait_for_checkpoint(workdir, step):
+    while not (workdir / "checkpoints" / str(step)).exists():
+        time.sleep(0.01)
+
+
+def before_each_step(trainer, action):
+    """Call action(step) before `trainer` starts a step, counted from 1."""
+    batches = trainer.batches
+
+    def batch(done):
+        action(done + 1)
+        return batches(done)
+
+    trainer.batches = batch

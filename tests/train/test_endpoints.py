@@ -1,0 +1,58 @@
+"""End points of some of a batch's images: the gradient stays unbiased, also if a batch is accumulated in parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.diffusion.schedules import FixedLinear
+from diffenc_jax.model import ImageSpec
+from diffenc_jax.train.draws import every_kth
+from diffenc_jax.train.gradients import accumulated_gradient, gradient
+from tests.train.toy import Toy, random_draw
+
+BATCH, K, SHAPE = 8, 4, (1, 1, 3)
+MODEL = Toy(ImageSpec(SHAPE, 256), FixedLinear(-13.3, 5.0))
+PARAMS = {"scale": np.float64(0.9), "encoder": np.asarray([0.3, -0.2, 0.5]), "schedule": {}}
+
+
+@pytest.fixture
+def draw(x64):
+    return random_draw((BATCH, *SHAPE))
+
+
+def with_endpoints_of(draw, first):
+    """The draw with the end points of the images `first`, `first` + K, ... only."""
+    endpoint_pixels, eps_0 = (every_kth(x, K, jnp.asarray(first)) for x in (draw.pixels, draw.noise.eps_0))
+    return draw._replace(noise=draw.noise._replace(eps_0=eps_0), endpoint_pixels=endpoint_pixels)
+
+
+def assert_close(actual, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), actual, expected)
+
+
+def test_every_image_has_its_turn():
+    images = jnp.arange(12)[:, None]
+    turns = [np.asarray(every_kth(images, 3, jnp.asarray(first)))[:, 0] for first in range(3)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(turns)), np.arange(12))
+    np.testing.assert_array_equal(turns[1], [1, 4, 7, 10])
+    assert every_kth(images, 1, jnp.asarray(0)) is None
+
+
+def test_the_mean_gradient_is_that_of_all_end_points(draw):
+    outputs, expected = gradient(MODEL, PARAMS, draw)
+    each = [gradient(MODEL, PARAMS, with_endpoints_of(draw, first)) for first in range(K)]
+    assert_close(jax.tree.map(lambda *leaves: sum(leaves) / K, *(grads for _, grads in each)), expected)
+    objectives = [float(outputs.objective) for outputs, _ in each]
+    assert np.mean(objectives) == pytest.approx(float(outputs.objective), rel=1e-9)
+    assert np.ptp(objectives) > 1e-4
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_parts_have_the_gradient_of_the_whole_batch(draw, devices):
+    """The end points of a part are not those of its own images."""
+    draw = with_endpoints_of(draw, 1)
+    outputs, expected = gradient(MODEL, PARAMS, draw)
+    accumulated, grads = accumulated_gradient(MODEL, PARAMS, draw.split(2, devices))
+    assert_close(grads, expected)
+    assert float(accumulated.objective) == pytest.approx(float(outputs.objective), rel=1e-9)

@@ -1,0 +1,75 @@
+"""Importance sampling of times: no bias, a lower variance, and a density that follows the losses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.diffusion.times import antithetic
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.loss_history import CELLS, LossByTime
+from diffenc_jax.train.step import StepFunction
+from tests import tiny
+
+BATCH = 64
+
+
+def nats(t, key):
+    """Losses far from flat in t, of mean 1 + 2/3 over noise and uniform times."""
+    return (1.0 + 8.0 / 3.0 * t**3) * (1.0 + 0.2 * jax.random.normal(key, t.shape))
+
+
+@pytest.fixture(scope="module")
+def estimates():
+    """The losses after 4,000 steps, and each step's estimate of E nats, by importance sampling and by uniform times."""
+
+    def step(losses, key):
+        key_s, key_eps, key_uniform = jax.random.split(key, 3)
+        s = antithetic(jax.random.uniform(key_s), BATCH)
+        t, weight = losses.density().at(s)
+        observed = nats(t, key_eps)
+        return losses.plus(t, observed), (jnp.mean(weight * observed), jnp.mean(nats(s, key_uniform)))
+
+    keys = jax.random.split(jax.random.key(0), 4000)
+    losses, (by_loss, uniform) = jax.jit(lambda: jax.lax.scan(step, LossByTime.empty(), keys))()
+    return losses, np.asarray(by_loss, np.float64)[200:], np.asarray(uniform, np.float64)[200:]
+
+
+def test_the_mean_is_that_over_uniform_times(estimates):
+    _, by_loss, uniform = estimates
+    for values in (by_loss, uniform):
+        assert abs(values.mean() - 5 / 3) < 5 * values.std() / np.sqrt(len(values))
+
+
+def test_the_variance_falls(estimates):
+    _, by_loss, uniform = estimates
+    assert by_loss.var() < 0.9 * uniform.var()
+
+
+def test_the_density_follows_the_loss(estimates):
+    losses, *_ = estimates
+    t = (np.arange(CELLS) + 0.5) / CELLS
+    loss = 1 + 8 / 3 * t**3
+    np.testing.assert_allclose(losses.density().mass, 0.95 * loss / loss.sum() + 0.05 / CELLS, rtol=0.1)
+
+
+def test_it_is_uniform_until_every_cell_has_examples():
+    losses = LossByTime.empty().plus(jnp.asarray([0.1, 0.9]), jnp.asarray([5.0, 1.0]))
+    np.testing.assert_allclose(losses.density().mass, 1 / CELLS, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_step_records_its_unweighted_losses():
+    """Under the initial, uniform density it is otherwise the step with uniform times."""
+    states = {}
+    for sampling in ("uniform", "importance"):
+        config = tiny.config("vdm", train__time_sampling=sampling)
+        step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
+        states[sampling], report = jax.jit(step)(jax.jit(step.init)(), jnp.asarray(tiny.images(8)))
+    losses, uniform = states["importance"].losses, states["uniform"]
+    assert uniform.losses is None
+    assert float(losses.examples.sum()) == 8
+    assert float(losses.squares.sum()) > 0
+    for a, b in zip(*(jax.tree.leaves(states[name].params) for name in states), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert bool(report.finite)

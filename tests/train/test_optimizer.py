@@ -1,0 +1,29 @@
+"""AdamW against the same in numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.train.step import make_optimizer
+from tests import tiny
+
+
+def test_optimizer_is_adamw():
+    """Three steps: warm-up over two of them, decay on kernels and scales, none on biases."""
+    optimizer = make_optimizer(tiny.config(train__weight_decay=0.1).train)
+    params = {"a": {"kernel": np.array([1.0, -2.0]), "bias": np.array([0.5]), "scale": np.array([3.0])}}
+    rng = np.random.RandomState(0)
+    grads = [{"a": {name: rng.normal(size=value.shape) for name, value in params["a"].items()}} for _ in range(3)]
+    ours, state = jax.tree.map(jnp.float32, params), optimizer.init(params)
+    for grad in grads:
+        updates, state = optimizer.update(jax.tree.map(jnp.float32, grad), state, ours)
+        ours = jax.tree.map(jnp.add, ours, updates)
+    for name, value in params["a"].items():
+        x, m, v = value.copy(), 0.0, 0.0
+        for k, grad in enumerate(grads):
+            g = grad["a"][name]
+            m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
+            step = m / (1 - 0.9 ** (k + 1)) / (np.sqrt(v / (1 - 0.99 ** (k + 1))) + 1e-8)
+            rate = 1e-3 * min(k / 2, 1)
+            x = x - rate * (step + (0.0 if name == "bias" else 0.1) * x)
+        np.testing.assert_allclose(ours["a"][name], x, rtol=1e-5)

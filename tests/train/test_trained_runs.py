@@ -1,0 +1,99 @@
+"""Trained runs of a tiny model, evaluated and sampled at depths and ratios of all kinds."""
+
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.evaluation.estimators import needs_training_images
+from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.runs.trained import open_trained
+from diffenc_jax.runs.workdir import LOCK_FILE, claimed
+from diffenc_jax.sampling.sampling import Sampling
+from tests import tiny
+from tests.train.running import save_images, train
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return save_images(tmp_path_factory.mktemp("images"))
+
+
+def config(images, arm="diffenc", **changes):
+    return tiny.config(arm, **{"data__source": images, **changes})
+
+
+@pytest.fixture(scope="module")
+def workdir(images, tmp_path_factory):
+    """A run of eight steps, trained at infinite depth."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    train(config(images), workdir)
+    return workdir
+
+
+def evaluate(config, workdir, steps=()):
+    """The record and the arrays of each of `steps`; of the newest by default."""
+    run = open_trained(workdir, config, needs_training_images(config))
+    evaluator = Evaluator(run)
+    results = []
+    for step in steps or [run.step]:
+        record = evaluator.record(run.at(step).params, step, workdir)
+        with np.load(evaluator.path(step, workdir).with_suffix(".npz")) as arrays:
+            results.append((record, dict(arrays)))
+    return results
+
+
+def test_checkpoints_are_evaluated_under_the_same_noise(workdir, images):
+    results = evaluate(config(images, eval__passes=4), workdir, steps=(4, 8))
+    # One u per image gives the times, by importance sampling with the tables of two checkpoints that hardly differ.
+    np.testing.assert_allclose(*(arrays["t"] for _, arrays in results), atol=0.05)
+
+
+@pytest.mark.slow
+def test_a_run_is_evaluated_and_sampled_at_any_depth(workdir, images):
+    """At a constant ratio, and with everything that is fitted."""
+    fitted = {"loss__depth": 3, "loss__variance_ratio": "optimal_pixel", "loss__times": "optimal"}
+    plain = {"loss__depth": 5, "eval__time_sampling": "uniform"}
+    changes = {"plain": plain, "ratio": plain | {"loss__variance_ratio": 0.9}, "fitted": fitted}
+    bits = {}
+    for name, change in changes.items():
+        ((record, _),) = evaluate(config(images, **change), workdir)
+        assert record["config_hash"] == config(images).hash
+        bits[name] = record["bpd"]
+    # Under the same noise a ratio w changes the cost of a step from u/2 to (w - 1 - ln w + w u)/2 per dimension.
+    shift = 5 * (0.9 - 1 - np.log(0.9)) / (2 * np.log(2))
+    assert bits["ratio"]["diffusion"] == pytest.approx(0.9 * bits["plain"]["diffusion"] + shift, rel=1e-4)
+    assert bits["fitted"]["total"] < bits["plain"]["total"]
+    run = open_trained(workdir, config(images, **fitted), needs_training_images=True)
+    assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
+
+
+@pytest.mark.slow
+def test_a_learned_ratio_is_trained_evaluated_and_sampled(images, tmp_path):
+    learned = {"loss__depth": 4, "loss__variance_ratio": "learned", "sample__depth": 4, "train__steps": 3}
+    _, record = train(config(images, "vdm", **learned), tmp_path / "run")
+    assert record["estimator"]["variance_ratio"] == "learned"
+    assert np.isfinite(record["bpd"]["total"])
+    ((_, arrays),) = evaluate(config(images, "vdm", **learned), tmp_path / "run")
+    # The error of a step is far above 1 at first, so that its ratio falls.
+    assert np.all(arrays["ratio"] < 1)
+    run = open_trained(tmp_path / "run")
+    assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
+    with pytest.raises(InputError, match=r"loss.variance_ratio=1.0 \(there learned\)"):
+        open_trained(tmp_path / "run", config(images, "vdm", train__steps=3))
+
+
+def test_a_workdir_without_a_checkpoint(images, tmp_path):
+    with claimed(tmp_path, config(images)):
+        pass
+    with pytest.raises(InputError, match="holds no checkpoint yet"):
+        open_trained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", LOCK_FILE}
+
+
+def test_another_configuration_is_refused_and_named(workdir, images):
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    other = config(images, seed=1, train__learning_rate=5e-4)
+    for act in (train, lambda config, workdir: open_trained(workdir, config)):
+        with pytest.raises(InputError, match=r"seed=1 \(there 0\); train.learning_rate=0.0005 \(there 0.001\)"):
+            act(other, workdir)
+    assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}

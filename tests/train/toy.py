@@ -1,0 +1,55 @@
+"""A model of few parameters with the interface that training uses."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from diffenc_jax.diffusion.encoders import NonTrainable, Trainable
+from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.losses import Noise
+from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.model import ImageSpec
+from diffenc_jax.train.draws import Draw
+
+
+@dataclass(frozen=True)
+class Toy:
+    """At infinite depth, with an exact denoiser of x ~ N(0, I) under x_t = α_t² x, times params['scale'].
+
+    The encoder is x_t = α_t² x, or one of params['encoder'] where there is such.
+    """
+
+    spec: ImageSpec
+    schedule: nn.Module
+    loss: ClassVar = SimpleNamespace(depth=None)
+    unrolls_layers: ClassVar = False
+
+    def bind(self, params, dropout_key=None):
+        def predict(z, gamma):
+            alpha, sigma = jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
+            x_hat = align(alpha**5 / (alpha**6 + sigma**2), z) * z
+            return Prediction(params["scale"] * (align(alpha, z) * z - x_hat) / align(sigma, z))
+
+        def network(x, gamma):
+            return jnp.sin(params["encoder"] * x + 0.1 * align(gamma, x))
+
+        encoder = Trainable(network) if "encoder" in params else NonTrainable()
+        gamma = lambda t: self.schedule.apply({"params": params["schedule"]}, t)  # noqa: E731
+        return Process(encoder, predict, gamma, pixel_levels=self.spec.pixel_levels)
+
+    def place(self, params, t):
+        return self.bind(params).instant(t)
+
+
+def random_draw(shape, seed=0, dtype=float):
+    """A draw for uint8 [B, ...] of `shape`, with the end points of all images."""
+    rng = np.random.RandomState(seed)
+    pixels = jnp.asarray(rng.randint(0, 256, shape).astype(np.uint8))
+    eps_0, eps_t = jnp.asarray(rng.normal(size=(2, *shape)), dtype)
+    noise = Noise(jnp.asarray(rng.uniform(size=shape[0]), dtype), eps_0, eps_t)
+    return Draw(pixels, noise, jnp.ones(shape[0], dtype), jax.random.key(0))
