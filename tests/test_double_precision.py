@@ -86,6 +86,7 @@ def test_programs_stay_in_float32(x64, arm):
     assert not doubles(jax.make_jaxpr(sample)(state.params, steps).jaxpr)
 
 
+@pytest.mark.slow
 def test_double_precision_changes_no_likelihood():
     """The bound under the noise of one seed, by a model with parameters away from zero, up to rounding."""
     values = []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from diffenc_jax.diffusion.times import DEFENSIVE, TimeDensity, antithetic, best_density, best_times, systematic
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(u=st.floats(0, 1, exclude_max=True, width=32), size=st.integers(1, 300))
 def test_one_time_falls_into_each_of_equal_parts(u, size):

@@ -111,6 +111,7 @@ def test_both_samplings_have_the_same_mean():
         assert abs(total.mean() - truth) < 4 * standard_errors(total, 2).noise
 
 
+@pytest.mark.slow
 def test_bounds_of_several_depths_share_a_fit_and_have_the_values_of_their_own():
     """Bounds with a given loss, passes and fit equal those of a configuration that says so."""
     subject, pixels = experiment(), images(30, 7)

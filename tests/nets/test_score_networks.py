@@ -105,6 +105,7 @@ def test_outputs_are_zero_at_initialisation_and_a_derivative_head_leaves_the_oth
     jax.tree.map(np.testing.assert_array_equal, both, params)
 
 
+@pytest.mark.slow
 @networks
 def test_a_derivative_head_leaves_the_output_and_its_gradient(net):
     with_head = net.clone(derivative_head=True)

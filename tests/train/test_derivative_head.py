@@ -79,6 +79,7 @@ def test_bound_and_gradients_are_those_without_it(example):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * size), head_grads, expected)
 
 
+@pytest.mark.slow
 def test_at_finite_depth_its_target_is_the_slope_at_the_end_of_the_step(example):
     _, params, draw = example
     model, plain = (built(head, loss__depth=5) for head in (True, False))

@@ -54,6 +54,7 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(params, devices, order
     np.testing.assert_allclose(accumulated.terms.total, outputs.terms.total[order])
 
 
+@pytest.mark.slow
 def test_training_the_interior_lowers_the_variance_and_not_the_bound(params):
     optimizer = optax.adam(0.03)
 

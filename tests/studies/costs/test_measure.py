@@ -46,6 +46,7 @@ def test_flops_are_those_of_the_products():
     assert count(config, ImageSpec((side, side, 1), tiny.LEVELS)).flops_per_step == pytest.approx(3 * forward, rel=0.03)
 
 
+@pytest.mark.slow
 def test_every_layer_counts_alike_however_it_is_computed():
     flops = [count(tiny.config("vdm", model__score__layers=layers), SPEC).flops_per_step for layers in (1, 2, 3)]
     assert flops[2] - flops[1] == pytest.approx(flops[1] - flops[0], rel=1e-3)
@@ -77,6 +78,7 @@ def costs(tmp_path_factory):
     return [(config, measure_costs(config, timed_steps=4)) for config in configs]
 
 
+@pytest.mark.slow
 def test_memory_is_the_state_and_temporaries_that_grow_with_the_batch(costs):
     for config, cost in costs:
         state = jax.eval_shape(StepFunction(build(config, SPEC), config).init)

@@ -59,6 +59,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     assert "holds no runs" in refused(main, ["significance", "report", f"--root={root}"], capsys)
 
 
+@pytest.mark.slow
 def test_a_plan_is_lines_that_a_shell_runs(made_up_runs, tmp_path, capsys):
     root = tmp_path / "a root"
     assert main(["significance", f"--root={root}", *GIVEN, "--passes=4", "--plan"]) == 0
