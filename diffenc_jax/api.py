@@ -207,15 +207,19 @@ class TrainedRun(Run):
         return (self.params, self.experiment.step) if state is None else super()._params_and_step(state)
 
 
-def open(workdir: str | Path, changes: Mapping[str, Any] | None = None, config: Config | None = None) -> TrainedRun:
+def open(
+    workdir: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    config: Config | None = None,
+    needs_training_images: bool | None = None,
+) -> TrainedRun:
     """The run in `workdir` with its newest intact checkpoint.
-
-    Training images are loaded only if the evaluation or the sampler fits something on them.
 
     Args:
       workdir: folder of the run.
       changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
       config: configuration to use instead of the stored one.
+      needs_training_images: whether to load them; None: if the evaluation or the sampler fits something on them.
 
     Raises:
       InputError: there is no such run, or it was trained by another configuration.
@@ -223,5 +227,6 @@ def open(workdir: str | Path, changes: Mapping[str, Any] | None = None, config: 
     """
     workdir = Path(workdir)
     config = (stored_config(workdir) if config is None else config).replace(changes or {})
-    fits = estimators.needs_training_images(config) or samplers.needs_training_images(config)
-    return TrainedRun(open_trained(workdir, config, needs_training_images=fits))
+    if needs_training_images is None:
+        needs_training_images = estimators.needs_training_images(config) or samplers.needs_training_images(config)
+    return TrainedRun(open_trained(workdir, config, needs_training_images))

@@ -19,9 +19,10 @@ add_arguments = add_job_arguments
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
     from diffenc_jax.display.numbers import format_record, format_terms
+    from diffenc_jax.evaluation.estimators import needs_training_images
 
     job = start_job(arguments)
-    trained = api.open(job.workdir, config=job.config)
+    trained = api.open(job.workdir, config=job.config, needs_training_images=needs_training_images(job.config))
     evaluator, available = trained.evaluator, trained.experiment.steps
     steps = job.config.eval.chosen_steps(available)
     missing = sorted(set(steps) - set(available))

@@ -16,7 +16,6 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.arrays import AnyShape
 
 PUBLISHED_GAMMA_MIN = -13.3
-PUBLISHED_GAMMA_MAX = 5.0
 
 
 def gamma_min_for(pixel_levels: int) -> float:

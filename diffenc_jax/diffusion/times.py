@@ -8,9 +8,6 @@ from jaxtyping import Array, Float, Int
 
 from diffenc_jax.diffusion.arrays import PerExample, Scalar
 
-# Densities of the times, in training and in evaluation: one that follows the loss, or the uniform one.
-TIME_SAMPLING = ("importance", "uniform")
-
 
 def antithetic(u: Scalar, batch_size: int) -> PerExample:
     """t_j = (u + j / B) mod 1 for the global batch: each t uniform, together evenly spread.

@@ -26,7 +26,7 @@ Params = Any
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What a model must know of its data.
+    """Shape and pixel levels of the images that a model is built for.
 
     Attributes:
       shape: (height, width, channels).

@@ -1,4 +1,4 @@
-"""What all estimators have in common, over the registry."""
+"""Properties that every estimator of the registry has."""
 
 import jax
 import numpy as np

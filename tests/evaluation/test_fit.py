@@ -1,4 +1,4 @@
-"""What is fitted on training images: against direct averages, and against what it must improve on."""
+"""Steps fitted on training images, against direct averages and against the unfitted steps they must improve on."""
 
 import itertools
 

@@ -25,9 +25,9 @@ def save_images(folder, num_test=13):
     return str(folder / "images.npz")
 
 
-def assert_same_run(a: Path, b: Path, but_steps=()):
-    """The same metrics and averaged parameters, bit for bit; `but_steps`: rows that only `a` has."""
-    assert [row for row in logged(a) if row["step"] not in but_steps] == logged(b)
+def assert_same_run(a: Path, b: Path, except_steps=()):
+    """Assert that metrics and averaged parameters agree bit for bit; only `a` has rows of `except_steps`."""
+    assert [row for row in logged(a) if row["step"] not in except_steps] == logged(b)
     ours, theirs = open_trained(a), open_trained(b)
     assert ours.step == theirs.step
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)

@@ -12,6 +12,7 @@ from diffenc_jax.data.fingerprints import known_as
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.studies.compare.measure import compare, different_images
 from tests import refusals
+from tests.runs.test_records import replace_in
 
 DIMS, IMAGES = 12, 30
 NATS = DIMS * math.log(2)  # of one bit per dimension
@@ -250,19 +251,6 @@ def test_json_holds_the_table_unrounded(write, capsys, tmp_path):
     assert "would replace a record" in refused(capsys, *paths, f"--json={paths[0]}")
     assert paths[0].read_text() == before
     assert "cannot be written" in refused(capsys, *paths, f"--json={tmp_path / 'b.json' / 'out.json'}")
-
-
-def replace_in(path, key, value):
-    record = json.loads(path.read_text())
-    *parents, last = key.split(".")
-    inner = record
-    for parent in parents:
-        inner = inner[parent]
-    if value is ...:
-        del inner[last]
-    else:
-        inner[last] = value
-    path.write_text(json.dumps(record))
 
 
 @pytest.mark.parametrize(
