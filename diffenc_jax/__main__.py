@@ -114,17 +114,10 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], huge_pages: boo
 
 def _listing() -> str:
     width = max(map(len, COMMANDS)) + 2
-    lines = (f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items())
-    return "\n".join(
-        [
-            "usage: diffenc COMMAND [arguments]",
-            "",
-            "Likelihood training of diffusion models. Commands:",
-            *lines,
-            "",
-            "`diffenc COMMAND --help` explains a command, `diffenc --version` prints the version.",
-        ]
-    )
+    lines = [f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()]
+    head = "usage: diffenc COMMAND [arguments]\n\nLikelihood training of diffusion models. Commands:"
+    end = "\n`diffenc COMMAND --help` explains a command, `diffenc --version` prints the version."
+    return "\n".join([head, *lines, end])
 
 
 def _fail(message: str, code: int) -> int:

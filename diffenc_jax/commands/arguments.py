@@ -52,9 +52,7 @@ def make_parser(command: ModuleType, prog: str) -> Parser:
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The arguments in `argv`; those of a parser with --config include `overrides`, a list of "key=value".
 
-    Raises:
-      InputError: an argument is unknown, missing or malformed.
-      SystemExit: the help was asked for, and is printed.
+    Raises InputError for an argument that is unknown, missing or malformed, and SystemExit once help is printed.
     """
     if parser.get_default("overrides") is None:
         return parser.parse_args(argv)
@@ -129,11 +127,7 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 
 def writable_file(flag: str, name: str | None) -> Path | None:
-    """The file `name` that --`flag` gives, its folder created; None without a name.
-
-    Raises:
-      InputError: the file cannot be written.
-    """
+    """The file `name` that --`flag` gives, its folder created; None without a name. Raises InputError."""
     if name is None:
         return None
     path = Path(name)

@@ -32,8 +32,7 @@ def run(arguments: Namespace) -> None:
         require(places.count(place) == 1, f"{path} is given twice; give every record once")
     output = writable_file("json", arguments.json)
     require(
-        output is None or output.resolve() not in places,
-        f"--json={output} would replace a record; name another file",
+        output is None or output.resolve() not in places, f"--json={output} would replace a record; name another file"
     )
     evaluations = [read_evaluation(path) for path in arguments.records]
     check_comparable(evaluations, arguments.across_estimators)

@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffenc_jax.commands.arguments import (
-    add_config,
-    add_workdir,
-    load_arguments_config,
-    positive,
-    watched,
-    workdir_of,
-)
+from diffenc_jax.commands.arguments import add_config, add_workdir, load_arguments_config, positive, watched, workdir_of
 from diffenc_jax.core.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -68,11 +61,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def start_job(arguments: argparse.Namespace) -> Job:
-    """Load the configuration, join the cluster and set the compilation cache.
-
-    Raises:
-      InputError: the configuration is wrong, or there is no such cluster.
-    """
+    """Load the configuration, join the cluster and set the compilation cache; raises InputError."""
     config = load_arguments_config(arguments)
     workdir = workdir_of(arguments, config)
     if arguments.distributed or arguments.coordinator:

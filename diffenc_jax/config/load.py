@@ -18,15 +18,12 @@ UNAVAILABLE = "Configuration is not available because of an earlier failure to l
 
 
 def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
-    """The configuration that `--config=SPEC` gives.
+    """The configuration that `--config=SPEC` gives; raises InputError unless there is one with these values.
 
     Args:
       spec: path of a configuration file, or name of an installed one, with the arm after a colon:
         'configs/cifar10.py:vdm-8', 'cifar10:vdm-8', 'digits'.
       overrides: changes of single keys, such as 'train.steps=100'.
-
-    Raises:
-      InputError: the file cannot be read or fails, the arm or a key is unknown, or a value is not allowed.
     """
     argument = f"--config={_path(spec)}"
     try:

@@ -63,14 +63,11 @@ class Dataset:
 
 
 def load_dataset(data: DataConfig, *splits: str, part: Callable[[int], np.ndarray] | None = None) -> Dataset:
-    """Load the given splits of the data set that `data` describes.
+    """Load the given splits of the data set that `data` describes; raises InputError unless it is as described.
 
     Args:
       part: function from the number of training images to the increasing indices of those that this host needs.
         None: all images.
-
-    Raises:
-      InputError: the data set is unknown, cannot be obtained, or is not as the configuration says.
     """
     source = _source(data)
     for split in splits:

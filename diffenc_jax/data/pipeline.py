@@ -35,8 +35,7 @@ class Order:
         """Order of `size` images in global batches; raises InputError if there are fewer images than shards."""
         shards = math.gcd(shuffle_shards, batch_size)
         require(
-            size >= shards,
-            f"{size} training images are fewer than {shards} shuffle shards; use data.shuffle_shards=1",
+            size >= shards, f"{size} training images are fewer than {shards} shuffle shards; use data.shuffle_shards=1"
         )
         self._size, self._seed, self._batch_size, self.num_shards = size, seed, batch_size, shards
         self._shuffled = lru_cache(maxsize=2)(self._shuffle)  # a batch may lie in two epochs

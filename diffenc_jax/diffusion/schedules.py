@@ -1,9 +1,7 @@
 """Noise schedules: increasing maps t in [0, 1] -> γ = -log SNR (arXiv 2107.00630, section 3.2).
 
 A schedule is a linen module, so that a learned schedule brings its parameters. To add one, write a class and list it in
-`SCHEDULES`; the contract tests cover every listed schedule. `interior` names the parameters that do not move the end
-points γ(0) and γ(1). The bound at infinite depth does not depend on them, so that they can be trained to reduce the
-variance of its estimate (section 3.2 and appendix I.2).
+`SCHEDULES`; the contract tests cover every listed schedule.
 """
 
 import math
@@ -23,29 +21,34 @@ def gamma_min_for(pixel_levels: int) -> float:
     return PUBLISHED_GAMMA_MIN + 2.0 * math.log(256 / pixel_levels)
 
 
-class FixedLinear(nn.Module):
-    """γ(t) = γ_min + (γ_max - γ_min) t, nothing learned."""
+class Schedule(nn.Module):
+    """Base class of schedules t -> γ(t), arrays of any shape.
 
-    gamma_min: float
-    gamma_max: float
-
-    interior: ClassVar[tuple[str, ...]] = ()
-
-    @nn.compact
-    def __call__(self, t: AnyShape) -> AnyShape:
-        return self.gamma_min + (self.gamma_max - self.gamma_min) * t
-
-
-class LearnedLinear(nn.Module):
-    """γ(t) = b + |w| t, both learned, from γ_min and γ_max at initialisation.
-
-    Both parameters determine the end points, which are trained on the bound.
+    Attributes:
+      gamma_min, gamma_max: γ(0) and γ(1), or their initial values.
+      interior: names of the parameters that do not move the end points. The bound at infinite depth does not depend on
+        them, so that they can be trained to reduce the variance of its estimate (section 3.2 and appendix I.2).
     """
 
     gamma_min: float
     gamma_max: float
 
     interior: ClassVar[tuple[str, ...]] = ()
+
+
+class FixedLinear(Schedule):
+    """γ(t) = γ_min + (γ_max - γ_min) t, nothing learned."""
+
+    @nn.compact
+    def __call__(self, t: AnyShape) -> AnyShape:
+        return self.gamma_min + (self.gamma_max - self.gamma_min) * t
+
+
+class LearnedLinear(Schedule):
+    """γ(t) = b + |w| t, both learned, from γ_min and γ_max at initialisation.
+
+    Both parameters determine the end points, which are trained on the bound.
+    """
 
     @nn.compact
     def __call__(self, t: AnyShape) -> AnyShape:
@@ -54,17 +57,12 @@ class LearnedLinear(nn.Module):
         return b + jnp.abs(w) * t
 
 
-class FixedPoly10(nn.Module):
+class FixedPoly10(Schedule):
     """γ(t) = γ_min + (γ_max/2 - γ_min) t + (γ_max/2) t^10, nothing learned: 'poly10' of the code of arXiv 2310.19789.
 
     Raises:
       InputError: the schedule would not increase everywhere.
     """
-
-    gamma_min: float
-    gamma_max: float
-
-    interior: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,7 +79,7 @@ class FixedPoly10(nn.Module):
         return self.gamma_min + (half - self.gamma_min) * t + half * t**10
 
 
-class Monotone(nn.Module):
+class Monotone(Schedule):
     """γ(t) = γ_0 + (γ_1 - γ_0) (h(t) - h(0)) / (h(1) - h(0)), a learned h between learned end points.
 
     arXiv 2107.00630, appendix H; for h see `MonotoneNetwork`. γ_0 and γ_1 start at γ_min and γ_max. For every h, γ(0)
@@ -89,8 +87,6 @@ class Monotone(nn.Module):
     published code uses h itself, whose end points drift off γ_min and γ_max: google-research/vdm, issue 11.)
     """
 
-    gamma_min: float
-    gamma_max: float
     hidden: int = 1024
 
     interior: ClassVar[tuple[str, ...]] = ("network",)

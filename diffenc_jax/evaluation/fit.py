@@ -43,10 +43,7 @@ def check_fit(experiment: Experiment) -> None:
 def check_fit_images(experiment: Experiment) -> None:
     """Raises InputError if there are fewer training images than `config.fit` asks for."""
     wanted, available = experiment.config.fit.images, len(experiment.dataset.splits[FIT_SPLIT])
-    require(
-        wanted <= available,
-        f"fit.images={wanted} exceeds the {available} training images; take at most that many",
-    )
+    require(wanted <= available, f"fit.images={wanted} exceeds the {available} training images; take at most that many")
 
 
 def fit_images(experiment: Experiment) -> np.ndarray:

@@ -24,11 +24,8 @@ CHANNELS_LAST = ("score_model/conv_out/bias", "score_model/conv_out/kernel")
 def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     """Store the averaged parameters of a published checkpoint in `workdir`; returns a line about it.
 
-    Nothing is done if `workdir` holds the same parameters already.
-
-    Raises:
-      InputError: the file cannot be read, does not fit the configuration, or holds numbers that are not finite; or
-        `workdir` belongs to another configuration or has checkpoints of its own.
+    Nothing is done if `workdir` holds the same parameters already. Raises InputError if the file cannot be read or does
+    not fit the configuration, or if `workdir` has another configuration or checkpoints of its own.
     """
     lookup("score network of a published model", config.model.score.kind, {"unet": None})
     lookup("encoder of a published model", config.model.encoder.kind, dict.fromkeys(names.ENCODERS))

@@ -17,13 +17,10 @@ from diffenc_jax.model.registry import SCORE_NETWORKS, build_encoder, build_scor
 def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model:
     """The model that `config.model` and `config.loss` describe, for images of `spec`.
 
-    Args:
-      config: the configuration.
-      spec: the images.
-      platform: kind of the devices that the model will run on, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
+    Raises InputError if a value is unknown, impossible, or does not fit the images.
 
-    Raises:
-      InputError: a value is unknown, impossible, or does not fit the images.
+    Args:
+      platform: kind of the devices that the model will run on, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
     """
     section = config.model
     lookup("model.prediction", section.prediction, PREDICTIONS)

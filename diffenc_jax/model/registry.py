@@ -77,11 +77,7 @@ def build_encoder(
 
 
 def _build_network(
-    network: type[Network],
-    config: NetworkConfig,
-    path: str,
-    shape: tuple[int, int, int],
-    attributes: dict[str, Any],
+    network: type[Network], config: NetworkConfig, path: str, shape: tuple[int, int, int], attributes: dict[str, Any]
 ) -> Network:
     fields = dataclasses.fields(network)
     keys = [field.name for field in fields if field.default is dataclasses.MISSING]

@@ -31,10 +31,7 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
 
     Args:
       places, out: arguments of the command, which the page repeats.
-      reference, target: see `find_over_seeds`.
-
-    Raises:
-      InputError: no run is of the arm `reference`.
+      reference, target: see `find_over_seeds`; raises InputError if no run is of the arm `reference`.
     """
     found = _find(collection, reference, target)
     sections = [

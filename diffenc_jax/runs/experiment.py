@@ -24,8 +24,7 @@ class Experiment:
     def load(config: Config, *splits: str) -> "Experiment":
         """Build the parts of `config`, with the given splits; by default 'train' and the split to evaluate on.
 
-        Raises:
-          InputError: the images cannot be loaded, or the configuration does not fit them or the devices.
+        Raises InputError if the images cannot be loaded, or the configuration does not fit them or the devices.
         """
         mesh = make_mesh(config.mesh.fsdp)
         splits = tuple(dict.fromkeys(splits or (TRAIN, config.eval.split)))

@@ -38,8 +38,7 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool) -> None:
     if must_exist and LEARNED not in (config.loss.variance_ratio, stored.loss.variance_ratio):
         different = [line for line in different if not line.startswith("loss.")]
     require(
-        not different,
-        f"{workdir} holds a run of another configuration: {'; '.join(different)}; give another --workdir",
+        not different, f"{workdir} holds a run of another configuration: {'; '.join(different)}; give another --workdir"
     )
 
 

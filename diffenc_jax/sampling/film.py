@@ -6,7 +6,7 @@ import numpy as np
 
 from diffenc_jax.runs.files import atomic_write
 from diffenc_jax.sampling.draw import Frame
-from diffenc_jax.sampling.pictures import POINT, add_picture, add_point_panels, grid
+from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid
 
 SHOWN = 25
 MILLISECONDS, LAST_MILLISECONDS = 100, 3000
@@ -50,11 +50,7 @@ def _grids(panels: dict[str, np.ndarray], levels: int) -> np.ndarray:
 
 def _points(panels: dict[str, np.ndarray], levels: int) -> np.ndarray:
     """Two scatter plots, uint8 [h, w, 3]."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 3.9), dpi=DPI, layout="constrained")
-    add_point_panels(figure, panels, levels)
-    return _rendered(figure)
+    return _rendered(draw_point_panels(panels, levels, 7.2, 3.9))
 
 
 def _rendered(figure) -> np.ndarray:

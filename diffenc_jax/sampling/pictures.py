@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffenc_jax.display.figures import new_figure
 from diffenc_jax.runs.files import atomic_write, save_figure
 
 if TYPE_CHECKING:
@@ -73,11 +74,13 @@ def add_picture(figure: "Figure", picture: np.ndarray, x: float, y: float) -> No
     figure.figimage(colours, x, y)
 
 
-def add_point_panels(figure: "Figure", panels: dict[str, np.ndarray], levels: int, **options) -> None:
-    """Add a scatter plot of points [N, 1, 1, 2], in bins, per caption, side by side."""
-    for axes, (caption, points) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+def draw_point_panels(panels: dict[str, np.ndarray], levels: int, width: float, height: float, **options) -> "Figure":
+    """A scatter plot of points [N, 1, 1, 2], in bins, per caption, side by side."""
+    figure, all_axes = new_figure(width, height, ncols=len(panels))
+    for axes, (caption, points) in zip(all_axes, panels.items(), strict=True):
         _add_points(axes, points[:, 0, 0], levels, **options)
         axes.set(xticks=[], yticks=[], title=caption)
+    return figure
 
 
 def _add_points(axes: "Axes", points: np.ndarray, levels: int, **options) -> None:
@@ -86,10 +89,7 @@ def _add_points(axes: "Axes", points: np.ndarray, levels: int, **options) -> Non
 
 
 def _write_scatter(points: np.ndarray, levels: int, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(5, 5)
     _add_points(axes, points, levels)
     axes.set(xlabel="first coordinate (bin)", ylabel="second coordinate (bin)")
     save_figure(figure, path, dpi=120)

@@ -6,7 +6,7 @@ import numpy as np
 
 from diffenc_jax.runs.files import save_figure
 from diffenc_jax.sampling.draw import Reconstruction
-from diffenc_jax.sampling.pictures import POINT, add_picture, add_point_panels, grid
+from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid
 
 SHOWN = 12
 DPI = 100
@@ -39,9 +39,5 @@ def _strips(rows: dict[str, np.ndarray], levels: int):
 
 def _points(panels: dict[str, np.ndarray], levels: int):
     """Panels of points side by side; the colour of a point shows the place of its original."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.6 * len(panels), 3), layout="constrained")
     colour = np.arctan2(*(panels["original"][:, 0, 0].astype(float) - levels / 2).T)
-    add_point_panels(figure, panels, levels, c=colour, cmap="hsv")
-    return figure
+    return draw_point_panels(panels, levels, 2.6 * len(panels), 3, c=colour, cmap="hsv")

@@ -33,11 +33,7 @@ def write_rows(path: Path, rows: Rows) -> None:
 
 
 def read_rows(path: Path, columns: Mapping[str, Callable[[str], Any]]) -> Rows:
-    """Rows of the CSV file at `path`, each value converted by its column's function.
-
-    Raises:
-      InputError: the file cannot be read, has no rows, lacks a column, or holds a value that cannot be converted.
-    """
+    """Rows of the CSV file at `path`, each value converted by its column's function; raises InputError."""
     text = read_text(path, ADVICE)
     try:
         rows = [{name: kind(row[name]) for name, kind in columns.items()} for row in csv_rows(text)]

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diffenc_jax.display.palette import COLOURS
-from diffenc_jax.studies.bands import add_band
+from diffenc_jax.display.figures import COLOURS, add_band, new_figure
 from diffenc_jax.studies.outputs import Rows
 
 if TYPE_CHECKING:
@@ -20,11 +19,10 @@ LINES = ("-", "--", "-.", ":")
 
 def draw_curves(runs: Mapping[str, Rows], legend: str, title: str) -> "Figure":
     """Curves of the runs' tables with bands of two standard errors; the keys are the entries of the legend."""
-    from matplotlib.figure import Figure
-
     panels = {name: label for name, label in PANELS.items() if any(row[name] for rows in runs.values() for row in rows)}
-    figure = Figure(figsize=(6, 1.2 + 2.1 * len(panels) + 0.2 * len(runs)), layout="constrained")
-    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    height = 1.2 + 2.1 * len(panels) + 0.2 * len(runs)
+    figure, grid = new_figure(6, height, title, nrows=len(panels), sharex=True, squeeze=False)
+    all_axes = grid[:, 0]
     for axes, (quantity, ylabel) in zip(all_axes, panels.items(), strict=True):
         for number, (label, rows) in enumerate(runs.items()):
             colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
@@ -37,7 +35,6 @@ def draw_curves(runs: Mapping[str, Rows], legend: str, title: str) -> "Figure":
     head = f"{legend} (bands: ± 2 standard errors)"
     figure.legend(handles, labels, loc="outside lower center", title=head, frameon=False)
     all_axes[-1].set_xlabel("γ = −log SNR (data on the left, noise on the right)")
-    figure.suptitle(title)
     return figure
 
 

@@ -14,8 +14,7 @@ from diffenc_jax.studies.compile_check.tpu import describe_slice
 def measure_step(config: Config, topology: str, quick: bool) -> dict[str, Any]:
     """Requirements of a step of `config` on the slice `topology`: JSON values, bytes and FLOPs per chip.
 
-    Raises:
-      InputError: there is no such slice, or `config` cannot be trained on it.
+    Raises InputError if there is no such slice, or `config` cannot be trained on it.
     """
     target = describe_slice(topology)
     mesh = make_mesh(config.mesh.fsdp, target.devices)

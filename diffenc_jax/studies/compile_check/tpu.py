@@ -65,11 +65,7 @@ class Slice(NamedTuple):
 
 
 def describe_slice(topology: str) -> Slice:
-    """The slice with a name such as v5e:4x4.
-
-    Raises:
-      InputError: there is no such slice, or no compiler for it.
-    """
+    """The slice with a name such as v5e:4x4; raises InputError if there is none, or no compiler for it."""
     kind, shape = parse_topology(topology)
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("the TPU compiler is not installed; run pip install 'diffenc_jax[tpu]'")

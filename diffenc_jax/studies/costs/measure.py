@@ -42,10 +42,7 @@ def count(config: Config, spec: ImageSpec) -> Counts:
     and meter, with two per multiply-add. The analysis counts the body of a loop once, so layers are unrolled, without
     rematerialisation and dropout. The FLOPs are thus those of the model, whatever `model.scan`, `model.remat` and
     dropout are. The program is the one for accelerators, without the loops of CPUs, so that the number is the same on
-    every platform.
-
-    Raises:
-      InputError: `config` has no model for such images, or cannot be trained.
+    every platform. Raises InputError if `config` has no model for such images, or cannot be trained.
     """
     changes: dict[str, Any] = {"model.scan": False, "model.remat": "none"}
     for name in ("score", "encoder"):
@@ -62,7 +59,7 @@ def count(config: Config, spec: ImageSpec) -> Counts:
 
 
 def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
-    """Costs of training as `config` says on all devices of this machine; JSON values.
+    """Costs of training as `config` says on all devices of this machine; JSON values. Raises InputError.
 
     Returns:
       What was measured (`config`, `arm`, `config_hash`, `dtype`, `batch_size`, `steps` of the whole training), where
@@ -74,9 +71,6 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
       seconds_per_step, seconds_per_step_quartiles: median and [lower, upper] of `timed_steps` steps, each waited for,
         on training images that lie on the devices.
       compile_seconds: time to trace and compile.
-
-    Raises:
-      InputError: `config` cannot be trained, or its images cannot be loaded.
     """
     experiment = Experiment.load(config, TRAIN)
     model, mesh = experiment.model, experiment.mesh

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from diffenc_jax.display.palette import COLOURS
+from diffenc_jax.display.figures import COLOURS, new_figure
 from diffenc_jax.studies.depth.table import CHOICES
 from diffenc_jax.studies.outputs import Rows
 
@@ -15,10 +15,7 @@ STYLES = dict(zip(CHOICES, ((COLOURS[6], "o"), (COLOURS[4], "s"), (COLOURS[5], "
 
 def draw_excess(rows: Rows, title: str) -> "Figure":
     """Excess over infinite depth against depth, a line per choice of steps."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(6, 4.2)
     for name, (colour, marker) in STYLES.items():
         points = [(row["depth"], row["excess"]) for row in rows if row["choice"] == name]
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.palette import COLOURS
-from diffenc_jax.studies.bands import add_band
+from diffenc_jax.display.figures import COLOURS, add_band, new_figure
 from diffenc_jax.studies.outputs import Rows
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ def _board(
     Signed values are amplified per column: the largest has full colour, and stands above the column.
     """
     from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
 
     scales = np.abs(values).max(axis=(0, 2, 3, 4)) if signed else np.ones(len(gamma))
     amplified = values / np.where(scales > 0, scales, 1.0)[:, None, None, None]
@@ -74,15 +72,13 @@ def _board(
         pictures, heads = np.concatenate([_coloured(x[:, None], GREY), pictures], axis=1), ["x", *heads]
     canvas, across, down = _tiled(pictures)
     side = SIDE / pictures.shape[3]
-    figure = Figure(figsize=(1.1 + side * canvas.shape[1], 1.1 + side * canvas.shape[0]), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(1.1 + side * canvas.shape[1], 1.1 + side * canvas.shape[0], title)
     axes.imshow(canvas, interpolation="nearest")
     axes.xaxis.tick_top()
     axes.set_xticks(across, labels=heads, fontsize="x-small")
     axes.set_yticks(down, labels=names, fontsize="x-small", rotation=0 if x is not None else 90, va="center")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.suptitle(title, fontsize="medium")
     if values.shape[-1] != 3:
         bar = figure.colorbar(ScalarMappable(cmap=colours), ax=axes, fraction=0.02, pad=0.01, ticks=[0, 0.5, 1])
         bar.set_ticklabels(["− scale", "0", "+ scale"] if signed else ["−1", "0", "1"], fontsize="x-small")
@@ -122,11 +118,10 @@ def _tiled(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _curves(effects: "ByGamma", rows: Rows, title: str) -> "Figure":
     """The table against γ with bands of two standard errors; dashed lines are those of x_t = α_t² x."""
-    from matplotlib.figure import Figure
-
     alpha2, sigma2 = 1 / (1 + np.exp(effects.gamma)), 1 / (1 + np.exp(-effects.gamma))
-    figure = Figure(figsize=(6, 7.2), layout="constrained")
-    change, slope, amounts = all_axes = figure.subplots(3, sharex=True)
+    title = f"{title}\nper dimension; bands: ± 2 standard errors over images"
+    figure, all_axes = new_figure(6, 7.2, title, nrows=3, sharex=True)
+    change, slope, amounts = all_axes
     add_band(change, rows, "difference", BLUE, label="x_t − x")
     add_band(slope, rows, "derivative", BLUE, label="dx_t/dγ")
     add_band(slope, rows, "residual", GREEN, label="dx_t/dλ − σ_t² x̂, λ = −γ")
@@ -141,7 +136,6 @@ def _curves(effects: "ByGamma", rows: Rows, title: str) -> "Figure":
         axes.legend(frameon=False, fontsize="small")
     figure.align_ylabels(all_axes)
     amounts.set_xlabel("γ = −log SNR (data on the left, noise on the right)")
-    figure.suptitle(f"{title}\nper dimension; bands: ± 2 standard errors over images", fontsize="medium")
     return figure
 
 
@@ -159,16 +153,13 @@ def _points(effects: "ByGamma", title: str) -> "dict[str, Figure]":
 
 def _panels(gamma: np.ndarray, title: str, points: np.ndarray, arrows: np.ndarray | None = None) -> "Figure":
     """A panel per γ of points [n, g, 2], or of arrows [n, g, 2] of true length that start at the points."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(POINT_SIDE * len(gamma), POINT_SIDE + 0.7), layout="constrained")
-    panels = figure.subplots(1, len(gamma), sharex=True, sharey=True, squeeze=False)[0]
-    for column, axes in enumerate(panels):
+    grid = dict(ncols=len(gamma), sharex=True, sharey=True, squeeze=False)
+    figure, panels = new_figure(POINT_SIDE * len(gamma), POINT_SIDE + 0.7, title, **grid)
+    for column, axes in enumerate(panels[0]):
         if arrows is None:
             axes.scatter(*points[:, column].T, s=2, color=BLUE)
         else:
             axes.quiver(*points[:, column].T, *arrows[:, column].T, color=BLUE, **ARROWS)
         axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
         axes.set_title(f"γ = {_number(gamma[column])}", fontsize="small")
-    figure.suptitle(title, fontsize="medium")
     return figure

@@ -55,8 +55,7 @@ class ByGamma(NamedTuple):
 def open_run(workdir: Path, passes: int, split: str | None) -> Trained:
     """The run, with uniform times in the bound, so that its noise is common to all encoders.
 
-    Raises:
-      InputError: there is no such run or split, the split is a single image, or the encoder is the identity.
+    Raises InputError if there is no such run or split, the split is one image, or the encoder is the identity.
     """
     changes = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1, "eval.passes": passes}
     config = stored_config(workdir).replace(changes)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.palette import COLOURS
+from diffenc_jax.display.figures import COLOURS, new_figure
 from diffenc_jax.sampling.pictures import grid
 from diffenc_jax.studies.sample_quality.neighbours import Neighbours
 
@@ -30,8 +30,6 @@ def draw_neighbours(
       samples, train: uint8 [N, H, W, C].
       found, unseen: nearest training images of the samples, and of unseen images.
     """
-    from matplotlib.figure import Figure
-
     pictures = {}
     if samples.shape[1] * samples.shape[2] > 1:
         orders = {
@@ -42,8 +40,8 @@ def draw_neighbours(
             rows = order[:PAIRS]
             pictures[title] = draw_pairs(samples[rows], train[found.numbers[rows]], pixel_levels)
     heights = [2.6, *(0.3 + WIDTH * picture.shape[0] / picture.shape[1] for picture in pictures.values())]
-    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    axes = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
+    figure, grid = new_figure(WIDTH, sum(heights), nrows=len(heights), squeeze=False, height_ratios=heights)
+    axes = grid[:, 0]
     edges = np.histogram_bin_edges(np.concatenate([found.distances, unseen.distances]), BINS)
     for nearest, name, colour in ((unseen, "test images", COLOURS[0]), (found, "samples", COLOURS[1])):
         axes[0].hist(nearest.distances, edges, density=True, histtype="step", color=colour, label=name, linewidth=1.5)

@@ -31,11 +31,7 @@ class Measured(NamedTuple):
 
 
 def read_samples(path: Path, dataset: Dataset) -> np.ndarray:
-    """The samples at `path`, uint8 [N, H, W, C].
-
-    Raises:
-      InputError: they cannot be read, are too few, or differ from the images of the data set in shape or levels.
-    """
+    """The samples at `path`, uint8 [N, H, W, C]; raises InputError unless they are like the images of `dataset`."""
     headers = arrays.npz_headers(path)
     require("images" in headers, f"{path} holds no array 'images'; give a file of `diffenc sample`")
     images = arrays.npz_images(path, "images")

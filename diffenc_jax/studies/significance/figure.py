@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffenc_jax import stats
-from diffenc_jax.display.palette import COLOURS
+from diffenc_jax.display.figures import COLOURS, new_figure
 from diffenc_jax.studies.significance.finished import Curves, Points
 
 if TYPE_CHECKING:
@@ -35,18 +35,9 @@ def _style(names: list[str], name: str) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
-def _figure(width: float, height: float, title: str | None, **grid: Any):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    if title:
-        figure.suptitle(title, fontsize="medium")
-    return figure, figure.subplots(**grid)
-
-
 def _draw_values(analysis: dict[str, Any], names: list[str], title: str):
     """Bits/dim by arm: a marker per run, lines that join the runs of a seed, and the mean with its interval."""
-    figure, axes = _figure(1.6 + 1.2 * len(names), 4, title)
+    figure, axes = new_figure(1.6 + 1.2 * len(names), 4, title)
     arms = analysis["arms"]
     for seed in sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]}):
         points = [(i, arms[name]["bpd"][str(seed)]) for i, name in enumerate(names) if str(seed) in arms[name]["bpd"]]
@@ -66,7 +57,7 @@ def _draw_values(analysis: dict[str, Any], names: list[str], title: str):
 
 def _draw_differences(comparisons: list[dict[str, Any]], names: list[str], reference: str, title: str):
     """Differences to the reference: a marker per seed, and the mean with its interval."""
-    figure, axes = _figure(6.4, 1.6 + 0.6 * len(comparisons), title)
+    figure, axes = new_figure(6.4, 1.6 + 0.6 * len(comparisons), title)
     axes.axvline(0, color="black", linewidth=0.8)
     for i, comparison in enumerate(comparisons):
         style, values = _style(names, comparison["arm"]), list(comparison["difference"].values())
@@ -82,7 +73,7 @@ def _draw_differences(comparisons: list[dict[str, Any]], names: list[str], refer
 
 
 def draw_curves(
-    curves: Curves, units: Mapping[str, str], columns: int, title: str | None = None, common_axis: bool = False
+    curves: Curves, units: Mapping[str, str], columns: int, title: str = "", common_axis: bool = False
 ) -> "Figure":
     """Figure with a panel per kind of curve: a line per name against the step, mean over seeds with a 95 % band.
 
@@ -93,7 +84,7 @@ def draw_curves(
     """
     rows, labels = -(-len(units) // columns), list(units.values())
     grid = {"nrows": rows, "ncols": columns, "sharey": common_axis, "squeeze": False}
-    figure, panels = _figure(8, 0.6 + 2.6 * rows, title, **grid)
+    figure, panels = new_figure(8, 0.6 + 2.6 * rows, title, **grid)
     for number, (axes, kind) in enumerate(zip(panels.flat, units, strict=False)):
         _draw_lines(axes, {name: kinds[kind] for name, kinds in curves.items()})
         axes.set_title(kind)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diffenc_jax.commands import significance as command
 from diffenc_jax.commands.arguments import make_parser, parse
-from diffenc_jax.display.palette import COLOURS
+from diffenc_jax.display.figures import COLOURS
 from diffenc_jax.studies.significance.grid import Grid
 from diffenc_jax.studies.significance.summary import write_summary
 from tests.studies.significance import made_up
