@@ -30,11 +30,9 @@ def ancestral(
 ) -> Images:
     """z after the steps number first .. last - 1, counted from γ_1; by default all T of them, from z_1 to z_0.
 
-    It is one loop on the device, compiled once for all values of `first` and `last`.
+    One loop on the device, compiled once for all values of `first` and `last`.
 
     Args:
-      process: the model.
-      steps: the steps and their variance ratios.
       z: [B, ...] at γ[T - first].
       draw: the noise [B, ...] of step k = 0 .. T - 1.
       first, last: numbers of the first step and of the step after the last.

@@ -96,7 +96,6 @@ def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, so
       rates: derivative of a state.
       state: state of one example, an array or a tuple of arrays.
       endpoints: γ at the start and at the end.
-      solver: tolerances and method.
     """
     import diffrax  # half a second of import time
 

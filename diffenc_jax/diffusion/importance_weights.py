@@ -25,14 +25,7 @@ from diffenc_jax.diffusion.steps import Steps
 def log_weight(
     process: Process, steps: Steps, pixels: Pixels, eps_1: Images, draw: Callable[[Array], Images]
 ) -> PerExample:
-    """ln w of one path per image, nats per example [B].
-
-    Args:
-      process: the model.
-      steps: the steps and their variance ratios.
-      pixels: uint8 [B, ...].
-      eps_1, draw: the noise of the path (`log_path_weight`).
-    """
+    """ln w of one path per image, uint8 [B, ...], nats per example [B]; for its noise see `log_path_weight`."""
     total, u = log_path_weight(process, steps, process.pixel_values(pixels), eps_1, draw)
     return total + decoder.log_likelihood(u, pixels, steps.gamma[0], process.pixel_levels)
 
@@ -52,8 +45,6 @@ def log_path_weight(
       ln p(z_s | z_t) - ln q(z_s | z_t, x) = ½ Σ [ln w_i + ξ² - w_i (ξ + δ)²].
 
     Args:
-      process: the model.
-      steps: the steps and their variance ratios.
       x: values of the images [B, ...].
       eps_1: [B, ...] the noise that the path starts from.
       draw: ξ [B, ...] of the k-th step, k = 0 .. T - 1, counted from γ_1.

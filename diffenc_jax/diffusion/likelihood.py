@@ -78,12 +78,10 @@ def ode_likelihood(
     divergence in nats per dimension, which would be lost among the dimensions of z.
 
     Args:
-      flow: u.
       z_0: [B, ...] at the data.
       endpoints: (γ_0, γ_1).
       probe: signs ±1 [B, ...], for `hutchinson`.
       divergence: one of `DIVERGENCES`.
-      solver: tolerances and method.
     """
 
     def follow(z_0, probe):

@@ -67,9 +67,7 @@ def bound(process: Process, pixels: Pixels, key: jax.Array, steps: Steps | None 
     The times are spread evenly over the batch (`times.antithetic`).
 
     Args:
-      process: the model.
       pixels: uint8 [B, ...] below `process.pixel_levels`.
-      key: a JAX random key.
       steps: the steps at finite depth; None for infinite depth.
     """
     key_t, key_0, key_eps = jax.random.split(key, 3)
@@ -84,10 +82,8 @@ def bound_at(
     """One unbiased estimate of the bound for each image, at given places on the path and with given noise.
 
     Args:
-      process: the model.
       pixels: uint8 [B, ...].
       place: an `Instant` for infinite depth, a `Step` for finite depth.
-      noise: the Gaussian noise.
       endpoint_pixels: uint8 [E, ...], the images whose end points are evaluated, where E divides B; None for all.
     """
     x = process.pixel_values(pixels)
