@@ -11,6 +11,11 @@ def format_number(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.4f}"
 
 
+def format_error(value: float | None) -> str:
+    """'0.0031', with one digit if it is smaller than four decimals show; `UNKNOWN` for None."""
+    return f"{value:.1g}" if value is not None and 0 < value < 0.00005 else format_number(value)
+
+
 def format_interval(ends: Sequence[float] | None) -> str:
     """'1.8850 .. 1.8974', or `UNKNOWN` for None."""
     return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
@@ -18,7 +23,7 @@ def format_interval(ends: Sequence[float] | None) -> str:
 
 def with_errors(value: float, noise: float | None, images: float | None) -> str:
     """'1.8912 ± 0.0031 ± 0.0123': a value with the standard errors of the noise and of the images."""
-    return " ± ".join(map(format_number, (value, noise, images)))
+    return " ± ".join([format_number(value), format_error(noise), format_error(images)])
 
 
 def format_record(record: dict[str, Any]) -> str:
@@ -33,11 +38,8 @@ def format_terms(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _with_named_errors(value: float, errors: dict[str, float | None]) -> str:
-    text = f"{value:.4f}"
-    if errors["noise"] is not None:
-        text += f" ± {errors['noise']:.4f} (noise)"
-    if errors["images"] is not None:
-        text += f" ± {errors['images']:.4f} (images)"
-    elif errors["total"] is not None:
-        text += f" ± {errors['total']:.4f} (images and noise)"
-    return text
+    names = {"noise": "noise", "images": "images"}
+    if errors["images"] is None:
+        names = {"noise": "noise", "total": "images and noise"}
+    parts = [f" ± {format_error(errors[key])} ({name})" for key, name in names.items() if errors[key] is not None]
+    return f"{value:.4f}{''.join(parts)}"

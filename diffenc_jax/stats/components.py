@@ -14,7 +14,7 @@ class Components(NamedTuple):
     Attributes:
       between: due to everything that differs between runs, given the images.
       noise: the part of the evaluation's noise in `between`; None where the passes do not determine it.
-      seeds: the part of training in `between`; None likewise.
+      seeds: the part of training in `between`; None likewise, and where `between` is not above `noise`.
     """
 
     between: float
@@ -27,7 +27,7 @@ def components(values: np.ndarray, replicates: int | None) -> Components | None:
 
       between² = var_s(x̄_s)                        x̄_s the mean of run s; var_s with S − 1
       noise²   = Σ_s e(x_s − x_·)²/(S − 1)         x_· the mean over seeds, e the noise of `standard_errors`
-      seeds²   = max(between² − noise², 0)
+      seeds²   = between² − noise²
 
     noise² is unbiased for the contribution of noise to between², whether or not the runs share their noise. If each
     run has its own, of variance e², then that of x_s − x_· is e² (1 − 1/S), and the S of them add up to (S − 1) e².
@@ -50,4 +50,4 @@ def components(values: np.ndarray, replicates: int | None) -> Components | None:
     if len(known) < seeds:
         return Components(between, None, None)
     noise = math.sqrt(sum(noise**2 for noise in known) / (seeds - 1))
-    return Components(between, noise, math.sqrt(max(between**2 - noise**2, 0.0)))
+    return Components(between, noise, math.sqrt(between**2 - noise**2) if between > noise else None)

@@ -4,6 +4,7 @@ import pytest
 
 from diffenc_jax.display.numbers import (
     UNKNOWN,
+    format_error,
     format_interval,
     format_number,
     format_record,
@@ -24,6 +25,8 @@ def record(noise=0.1, images=0.2, total=0.3):
         (record(noise=None, images=None), "2.0000 ± 0.3000 (images and noise) bits/dim"),
         (record(images=None, total=None), "2.0000 ± 0.1000 (noise) bits/dim"),
         (record(None, None, None), "2.0000 bits/dim"),
+        (record(images=None, total=0.1), "2.0000 ± 0.1000 (noise) ± 0.1000 (images and noise) bits/dim"),
+        (record(noise=2e-5), "2.0000 ± 2e-05 (noise) ± 0.2000 (images) bits/dim"),
     ],
 )
 def test_a_records_errors_are_named(given, text):
@@ -33,5 +36,5 @@ def test_a_records_errors_are_named(given, text):
 
 def test_unknown_values_have_one_sign():
     assert with_errors(1.89124, 0.00312, None) == f"1.8912 ± 0.0031 ± {UNKNOWN}"
-    assert format_number(None) == format_interval(None) == UNKNOWN
+    assert format_number(None) == format_error(None) == format_interval(None) == UNKNOWN
     assert format_interval((1.25, 1.5)) == "1.2500 .. 1.5000"

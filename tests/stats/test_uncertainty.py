@@ -20,12 +20,12 @@ def test_replicates_are_the_smallest_divisor(passes, expected):
 
 
 def test_by_hand():
-    # Variances over replicates 2 and 8, images' means 2 and 4.
-    error = standard_errors(np.array([[1.0, 2.0], [3.0, 6.0]]), 2)
-    assert error == pytest.approx((math.sqrt((2 + 8) / 2 / 4), 0.0, 1.0))
+    # Variances over replicates 2 and 8, images' means 2 and 4, which is within the noise.
+    noise, images, total = standard_errors(np.array([[1.0, 2.0], [3.0, 6.0]]), 2)
+    assert (noise, images, total) == (pytest.approx(math.sqrt((2 + 8) / 2 / 4)), None, noise)
     # Passes 0 and 2 are replicate 0: means 2 and 4 (image 0), 1 and 1 (image 1), 9 and 11 (image 2).
     values = np.array([[0.0, 1, 8], [3, 0, 11], [4, 1, 10], [5, 2, 11]])
-    # The images' means 3, 1 and 10 are 5, 11 and 16 thirds off theirs.
+    # The images' means 3, 1 and 10 are 5, 11 and 16 thirds off theirs; F of 2 and 2 degrees has the quantile 19.
     noise, total = (2 + 0 + 2) / 2 / 9, (5**2 + 11**2 + 16**2) / 9 / 2 / 3
     assert standard_errors(values, 2) == pytest.approx((math.sqrt(noise), math.sqrt(total - noise), math.sqrt(total)))
 
@@ -61,24 +61,40 @@ def simulated():
         values = evaluate(rng, effects)
         off = values.mean() - SLOPE / 2
         rows.append((off - effects.mean(), off, *standard_errors(values, 2)))
-    return np.array(rows)
+    return np.array(rows, float)
 
 
 def test_the_squares_are_unbiased(simulated):
     noise, images, total = (simulated[:, 2:] ** 2).T
-    for squares, expected in (
-        (noise, NOISE**2),
-        (images, SPREAD**2 / IMAGES),
-        (total, NOISE**2 + SPREAD**2 / IMAGES),
-    ):
+    for squares, expected in ((noise, NOISE**2), (total, NOISE**2 + SPREAD**2 / IMAGES)):
         assert squares.mean() == pytest.approx(expected, abs=4 * squares.std() / math.sqrt(REPEATS))
     assert noise.mean() == pytest.approx(NOISE**2, rel=0.03)
+    known = ~np.isnan(images)
+    assert known.mean() > 0.9
+    assert images[known] == pytest.approx((total - noise)[known])
 
 
 @pytest.mark.parametrize(("off", "error"), [(0, 2), (1, 4)], ids=["noise, same images", "total, population"])
 def test_intervals_cover(simulated, off, error):
     low, high = interval(simulated[:, off], simulated[:, error])
     assert 0.93 < np.mean((low < 0) & (high > 0)) < 0.97
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_what_is_printed_covers_however_little_the_images_differ(spread):
+    """The images' spread in units of the noise; their error is printed beside it, or both together if it is unknown."""
+    rng = np.random.default_rng(3)
+    covered, stated = 0, 0
+    for _ in range(REPEATS):
+        effects = spread * NOISE * math.sqrt(IMAGES) * rng.normal(size=IMAGES)
+        values = evaluate(rng, effects)
+        noise, images, total = standard_errors(values, 2)
+        assert total >= noise
+        stated += images is not None
+        low, high = interval(values.mean(), total if images is None else math.hypot(noise, images))
+        covered += low < SLOPE / 2 < high
+    assert covered / REPEATS > 0.935
+    assert (stated / REPEATS < 0.06) == (spread == 0)
 
 
 def test_an_interval_is_the_normal_one():
@@ -105,8 +121,8 @@ def test_without_common_noise_the_noises_add_and_images_are_paired():
     got = difference(a, b, 2, 3, common_noise=False)
     noise = 10 / 2 / 4 + (1 + 1) / 3 / 4
     assert got.mean == pytest.approx(3 - 3)
-    # The images' means differ by 1 and -1.
-    assert got.standard_error == pytest.approx((math.sqrt(noise), 0.0, 1.0))
+    # The images' means differ by 1 and -1, less than their noise.
+    assert got.standard_error == (pytest.approx(math.sqrt(noise)), None, pytest.approx(math.sqrt(noise)))
     assert difference(a, b[:1], 2, None, common_noise=False).standard_error.noise is None
 
 
