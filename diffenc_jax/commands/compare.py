@@ -1,9 +1,10 @@
 """Compare evaluations of the same images, with standard errors of their differences.
 
 Reads records of evaluations and their values per image (.npz), and prints one row per record, in increasing bits/dim:
-its standard errors from the noise and from the images, its difference to the best, paired by image, and a 95 %
-interval of that difference. Records of other images, or of the same images in another order, are refused, and so are
-records of different estimators unless --across-estimators is given.
+its standard errors from the noise and from the images, its difference to the reference, paired by image, and a 95 %
+interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
+probability 95 %. Records of other images, or of the same images in another order, are refused, and so are records of
+different estimators unless --across-estimators is given.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -14,6 +15,9 @@ EXAMPLE = "diffenc compare runs/digits-*/eval/test-1500-*.json"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="record of an evaluation: eval/*.json")
+    parser.add_argument(
+        "--reference", type=Path, metavar="RECORD", help="the record to compare with (default: the first)"
+    )
     parser.add_argument("--across-estimators", action="store_true", help="compare records of different estimators")
     parser.add_argument("--json", metavar="FILE", help="file for the table, unrounded")
 
@@ -34,7 +38,10 @@ def run(arguments: Namespace) -> None:
     require(
         output is None or output.resolve() not in places, f"--json={output} would replace a record; name another file"
     )
-    evaluations = [read_evaluation(path) for path in arguments.records]
+    reference = arguments.reference or arguments.records[0]
+    require(reference.resolve() in places, f"--reference={reference} is not among the records; give it there too")
+    paths = sorted(arguments.records, key=lambda path: path.resolve() != reference.resolve())  # the reference first
+    evaluations = [read_evaluation(path) for path in paths]
     check_comparable(evaluations, arguments.across_estimators)
     rows = compare(evaluations)
     if output is not None:

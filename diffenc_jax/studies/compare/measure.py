@@ -11,19 +11,20 @@ from diffenc_jax.studies.compare.describe import describe_images, method
 
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
+LEVEL = 0.95
 
 
 class Row(NamedTuple):
-    """One evaluation beside the best one, in bits/dim. The fields from `excess` on are None for the best itself.
+    """One evaluation beside the reference, in bits/dim. The fields from `excess` on are None for the reference itself.
 
     Attributes:
       evaluation: the evaluation.
       bpd: mean over passes and images.
       error: standard errors of `bpd`.
-      excess: `bpd` minus that of the best.
+      excess: `bpd` minus that of the reference.
       excess_error: standard errors of `excess`, paired by image.
-      excess_interval: 95 % interval from the total standard error; None for a single image.
-      common_noise: whether the evaluation shares the noise of the best.
+      excess_interval: simultaneous interval from the total standard error; None for a single image.
+      common_noise: whether the evaluation shares the noise of the reference.
     """
 
     evaluation: Evaluation
@@ -36,21 +37,27 @@ class Row(NamedTuple):
 
 
 def compare(evaluations: Sequence[Evaluation]) -> list[Row]:
-    """A row per evaluation, in increasing bits/dim; NaN comes last."""
-    means = [(float(evaluation.bits.mean()), evaluation) for evaluation in evaluations]
-    means.sort(key=lambda pair: (math.isnan(pair[0]), pair[0]))
-    best = means[0][1]
-    return [_row(evaluation, mean, None if evaluation is best else best) for mean, evaluation in means]
+    """A row per evaluation, in increasing bits/dim with NaN last; the first evaluation given is the reference.
+
+    The reference must not be chosen by its value: the best of several equal models lies below the others by chance. The
+    m intervals of the other rows are simultaneous. Each has the level 1 - (1 - `LEVEL`)/m (Bonferroni), so that all m
+    hold together with probability `LEVEL` or more, whatever their dependence.
+    """
+    reference, *others = evaluations
+    level = 1 - (1 - LEVEL) / max(len(others), 1)
+    rows = [_row(evaluation, None if evaluation is reference else reference, level) for evaluation in evaluations]
+    return sorted(rows, key=lambda row: (math.isnan(row.bpd), row.bpd))
 
 
-def _row(evaluation: Evaluation, bpd: float, best: Evaluation | None) -> Row:
-    error = standard_errors(evaluation.bits, evaluation.replicates)
-    if best is None:
+def _row(evaluation: Evaluation, reference: Evaluation | None, level: float) -> Row:
+    bpd, error = float(evaluation.bits.mean()), standard_errors(evaluation.bits, evaluation.replicates)
+    if reference is None:
         return Row(evaluation, bpd, error)
-    ours, theirs = evaluation.record["estimator"], best.record["estimator"]
+    ours, theirs = evaluation.record["estimator"], reference.record["estimator"]
     common = all(ours[key] == theirs[key] for key in NOISE)
-    excess, excess_error = difference(evaluation.bits, best.bits, evaluation.replicates, best.replicates, common)
-    ends = None if excess_error.total is None else interval(excess, excess_error.total)
+    replicates = evaluation.replicates, reference.replicates
+    excess, excess_error = difference(evaluation.bits, reference.bits, *replicates, common)
+    ends = None if excess_error.total is None else interval(excess, excess_error.total, level)
     return Row(evaluation, bpd, error, excess, excess_error, ends, common)
 
 

@@ -9,8 +9,9 @@ from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
 from diffenc_jax.studies.compare.measure import NOISE, Row, different_methods
 
-FIGURES = ("bits/dim ± noise ± images", "difference ± noise ± images", "95 % interval")
+FIGURES = ("bits/dim ± noise ± images", "difference ± noise ± images")
 HEADS = ("arm", "seed", "step", "estimator", *FIGURES)
+REFERENCE = "reference"
 
 
 def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
@@ -19,30 +20,34 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
     for row in rows:
         record = row.evaluation.record
         about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
-        bpd, excess = with_errors(row.bpd, row.error.noise, row.error.images), ["", ""]
+        bpd, excess = with_errors(row.bpd, row.error.noise, row.error.images), [REFERENCE, ""]
         if row.excess is not None:
             error = row.excess_error
             excess = [with_errors(row.excess, error.noise, error.images), format_interval(row.excess_interval)]
         file = [row.evaluation.path] if with_files else []
         lines.append([*about, bpd, *excess, *file])
-    return Table([*HEADS, "file"] if with_files else HEADS, lines, "Differences to the best, bits/dim")
+    heads = [*HEADS, f"{'simultaneous ' * (len(rows) > 2)}95 % interval", *(["file"] if with_files else [])]
+    return Table(heads, lines, "Differences to the reference, bits/dim")
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """One line per fact that is needed to read the table."""
     evaluations = [row.evaluation for row in rows]
-    best = rows[0].evaluation
-    lines = [f"images: {describe_images(best.record['dataset'])}"]
-    if len(rows) > 1:
-        others = [str(row.evaluation.path) for row in rows[1:] if not row.common_noise]
-        seed, passes, replicates = (best.record["estimator"][key] for key in NOISE[1:])
+    reference = next(row.evaluation for row in rows if row.excess is None)
+    others = [row for row in rows if row.excess is not None]
+    lines = [f"images: {describe_images(reference.record['dataset'])}"]
+    if others:
+        different = [str(row.evaluation.path) for row in others if not row.common_noise]
+        seed, passes, replicates = (reference.record["estimator"][key] for key in NOISE[1:])
         common = f"noise: common to all (seed {seed}, {passes} passes, {replicates or 'no'} replicates)"
-        lines.append(f"noise: different from that of the first row in {', '.join(others)}" if others else common)
+        lines.append(f"noise: different from the reference's in {', '.join(different)}" if different else common)
     lines.append(
-        "± standard errors, of the noise and of the images (– where the data do not determine them); "
-        "difference to the first row, paired by image, and its 95 % interval over noise and images"
+        "± standard errors, of the noise and of the images (– where the data do not determine them or where the noise "
+        "hides them); difference to the reference, paired by image, and its 95 % interval over noise and images"
     )
-    if any(different_methods(best.record["estimator"], other.record["estimator"]) for other in evaluations[1:]):
+    if len(others) > 1:
+        lines.append(f"intervals: simultaneous, all {len(others)} hold together with probability 95 % (Bonferroni)")
+    if any(different_methods(reference.record["estimator"], other.record["estimator"]) for other in evaluations):
         lines.append(
             "estimators differ: their values are bounds of different tightness, or bounds of different models, "
             "so a difference may not come from training"

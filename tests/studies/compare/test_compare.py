@@ -89,18 +89,18 @@ def body(out):
 def test_the_table_by_hand(write, capsys):
     """Two images, four passes; replicates are passes 0, 2 and 1, 3."""
     a = np.array([[1.0, 2.0], [1.0, 2.0], [1.2, 2.4], [1.4, 2.4]])
-    b = a + np.array([[0.1, 0.5], [0.1, 0.5], [0.1, 0.5], [0.3, 0.5]])
-    code, out, _ = run(capsys, write("b", b), write("a", a))
+    b = a + np.array([[0.1, 0.9], [0.1, 0.9], [0.1, 0.9], [0.3, 0.9]])
+    code, out, _ = run(capsys, write("a", a), write("b", b))
     assert code == 0
     best, other = body(out)
     # Replicates of a: 1.1 and 1.2, 2.2 and 2.2. Images' means: 1.15 and 2.2.
     noise, total = math.sqrt(0.005 / 2 / 4), math.sqrt(1.05**2 / 2 / 2)
     assert best[:4] == ["a", "3", "100", "continuous, 4 passes"]
-    assert best[4:7] == [f"1.6750 ± {noise:.4f} ± {math.sqrt(total**2 - noise**2):.4f}", "", ""]
-    # Replicates of b − a: 0.1 and 0.2, 0.5 and 0.5. Images' means: 0.15 and 0.5.
-    noise, total = math.sqrt(0.005 / 2 / 4), math.sqrt(0.35**2 / 2 / 2)
-    assert other[5] == f"0.3250 ± {noise:.4f} ± {math.sqrt(total**2 - noise**2):.4f}"
-    assert other[6] == f"{0.325 - 1.95996 * total:.4f} .. {0.325 + 1.95996 * total:.4f}"
+    assert best[4:7] == [f"1.6750 ± {noise:.4f} ± {math.sqrt(total**2 - noise**2):.4f}", "reference", ""]
+    # Replicates of b − a: 0.1 and 0.2, 0.9 and 0.9. Images' means: 0.15 and 0.9.
+    noise, total = math.sqrt(0.005 / 2 / 4), math.sqrt(0.75**2 / 2 / 2)
+    assert other[5] == f"0.5250 ± {noise:.4f} ± {math.sqrt(total**2 - noise**2):.4f}"
+    assert other[6] == f"{0.525 - 1.95996 * total:.4f} .. {0.525 + 1.95996 * total:.4f}"
     assert other[7] == "b.json"
     assert "images: mine 1, test (2 images, sha256 aaaaaaaaaaaa)" in out
     assert "noise: common to all (seed 0, 4 passes, 2 replicates)" in out
@@ -112,8 +112,35 @@ def test_rows_are_sorted_and_no_number_comes_last(write):
     paths = [write(name, evaluated(mean, 1)) for name, mean in (("c", 3), ("nan", math.nan), ("a", 1), ("b", 2))]
     rows = compared(*paths)
     assert [row.evaluation.record["arm"] for row in rows] == ["a", "b", "c", "nan"]
-    assert [row.excess for row in rows[:3]] == [None, pytest.approx(1), pytest.approx(2)]
+    assert [row.excess for row in rows[:3]] == [pytest.approx(-2), pytest.approx(-1), None]
     assert math.isnan(rows[3].excess)
+
+
+def test_the_reference_is_the_first_record_or_the_one_that_is_named(write, capsys):
+    paths = [write(name, evaluated(mean, 1)) for name, mean in (("b", 2), ("a", 1), ("c", 3))]
+    excess = {"b": ["-1.0000", "reference", "1.0000"], "c": ["-2.0000", "-1.0000", "reference"]}
+    for arguments, name in (([], "b"), (["--reference=c.json"], "c"), (["--reference", Path("c.json").resolve()], "c")):
+        _, out, _ = run(capsys, *paths, *arguments)
+        assert [row[5].split(" ")[0] for row in body(out)] == excess[name]
+        assert "intervals: simultaneous, all 2 hold together with probability 95 % (Bonferroni)" in out
+    assert refused(capsys, *paths, "--reference=d.json") == (
+        "--reference=d.json is not among the records; give it there too"
+    )
+
+
+def test_of_equal_models_some_interval_excludes_0_in_at_most_5_percent_of_the_experiments(write):
+    """Ten models that differ by noise, and in how hard they find each image; the first is the reference."""
+    rng, missed, alone, experiments = np.random.default_rng(0), 0, 0, 400
+    first = read_evaluation(write("a", evaluated(2, 1)))
+    for _ in range(experiments):
+        images = 0.5 * rng.normal(size=IMAGES) + 0.1 * rng.normal(size=(10, 1, IMAGES))
+        bits = images + 0.1 * rng.normal(size=(10, 4, IMAGES))
+        rows = compare([first._replace(bits=values) for values in bits])
+        others = [row for row in rows if row.excess is not None]
+        missed += any(not low < 0 < high for low, high in (row.excess_interval for row in others))
+        alone += any(abs(row.excess) > 1.96 * row.excess_error.total for row in others)
+    assert missed / experiments < 0.09
+    assert alone / experiments > 0.2
 
 
 def test_pairing_takes_out_how_hard_the_images_are(write):
@@ -142,7 +169,7 @@ def test_common_noise_cancels_and_other_noise_adds(write):
 def test_which_noise_is_not_common_is_said(write, capsys):
     paths = [write("a", evaluated(1, 1)), write("b", evaluated(2, 1)), write("c", evaluated(3, 1), {"seed": 1})]
     _, out, _ = run(capsys, *paths)
-    assert f"noise: different from that of the first row in {paths[2]}\n" in out
+    assert f"noise: different from the reference's in {paths[2]}\n" in out
 
 
 def test_what_one_pass_or_image_cannot_tell_is_a_dash(write, capsys):
@@ -246,7 +273,7 @@ def test_json_holds_the_table_unrounded(write, capsys, tmp_path):
         assert entry["error"] == row.error._asdict()
         assert entry["excess"] == row.excess
         assert entry["excess_interval"] == (row.excess_interval and list(row.excess_interval))
-    assert written["rows"][1]["excess_error"]["noise"] > 0
+    assert written["rows"][0]["excess_error"]["noise"] > 0
     before = paths[0].read_text()
     assert "would replace a record" in refused(capsys, *paths, f"--json={paths[0]}")
     assert paths[0].read_text() == before
