@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,15 @@ def test_a_library_is_imported_where_it_is_wrapped():
 
 def test_only_the_mesh_names_its_axes():
     assert [str(p.relative_to(PACKAGE)) for p in FILES if '"fsdp"' in p.read_text()] == ["parallel/mesh.py"]
+
+
+def test_only_runs_looks_for_the_files_of_a_workdir():
+    """Other packages look for users' arguments, data sets and configurations, and one module for devices."""
+    looks = re.compile(r"\.(r?glob|iterdir|exists|is_dir|is_file)\(")
+    others = [p for p in FILES if part(p) not in ("runs", "data", "interop", "config", "commands")]
+    assert [str(p.relative_to(PACKAGE)) for p in others if looks.search(p.read_text())] == [
+        "studies/significance/devices.py"
+    ]
 
 
 def test_help_statistics_data_and_configurations_load_no_jax():

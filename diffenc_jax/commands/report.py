@@ -34,6 +34,8 @@ def run(arguments: Namespace) -> None:
     places, out = arguments.places, arguments.out
     require(not out.is_dir(), f"--out={out} is a folder; name a file")
     require(out.parent.is_dir(), f"--out={out} cannot be written: there is no folder {out.parent}")
+    for place in places:
+        require(place.is_dir(), f"{place} is not a folder; give the workdir of a run, or the root of a study")
     collection = collect(places)
     text = render(make_page(collection, places, out, arguments.reference, arguments.difference))
     try:

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     start = time.perf_counter()
     job = start_job(arguments)
-    check_trainable(job.workdir, job.config)
+    check_trainable(job.workdir, job.config)  # before the images are loaded and perhaps downloaded
     run = Run(job.config)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
     state, record = run.fit(job.workdir, job.console)

@@ -52,7 +52,8 @@ def _differences(collection: Collection) -> list[Section]:
     """The table of `diffenc compare` for the comparable evaluations, with names of runs instead of paths."""
     if len(collection.comparable) < 2:
         return []
-    rows = compare([e._replace(path=Path(collection.name_of(e))) for e in collection.comparable])
+    names, found = collection.names, collection.comparable
+    rows = compare([evaluation._replace(path=Path(names[workdir])) for workdir, evaluation in found.items()])
     text = Text("The best run, and the differences of the others to it, paired by image, as `diffenc compare` prints.")
     return [Section("Differences, image by image", [text, comparison_table(rows), Items(notes(rows))])]
 

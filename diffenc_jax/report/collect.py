@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.display.numbers import UNKNOWN, format_record, with_errors
-from diffenc_jax.runs.files import read_text
-from diffenc_jax.runs.metrics import METRICS_FILE, Row, parse_metrics
+from diffenc_jax.runs.metrics import METRICS_FILE, Row, read_metrics_and_lost
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
-from diffenc_jax.runs.workdir import CONFIG_FILE, stored_config
+from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
 from diffenc_jax.studies.by_time.figure import shortest_names
 from diffenc_jax.studies.compare.describe import describe_images, method
 from diffenc_jax.studies.compare.measure import check_comparable
@@ -90,10 +89,6 @@ class Collection:
         """Distinct names of the runs, by workdir."""
         return dict(zip((run.workdir for run in self.runs), shortest_names(self.runs), strict=True))
 
-    def name_of(self, evaluation: Evaluation) -> str:
-        """Name of the run whose workdir holds the evaluation, in eval/."""
-        return self.names[evaluation.path.parent.parent]
-
     @property
     def by_arm(self) -> dict[str, list[Run]]:
         arms: dict[str, list[Run]] = {}
@@ -114,8 +109,8 @@ class Collection:
         return {name: runs[0] for name, runs in self.groups.items()}
 
     @cached_property
-    def comparable(self) -> list[Evaluation]:
-        """One evaluation per run, by the estimator and on the split that most runs have at their last step.
+    def comparable(self) -> dict[Path, Evaluation]:
+        """One evaluation per workdir, by the estimator and on the split that most runs have at their last step.
 
         Ties go to the record whose name comes first: 'test-...-continuous' before 'test-...-ode'.
         """
@@ -125,7 +120,7 @@ class Collection:
                 if evaluation is not None:
                     key = json.dumps([record["dataset"]["split"], method(record["estimator"])], sort_keys=True)
                     found.setdefault(key, {}).setdefault(run.workdir, evaluation)
-        return list(max(found.values(), key=len, default={}).values())
+        return max(found.values(), key=len, default={})
 
 
 def collect(places: Sequence[Path]) -> Collection:
@@ -145,7 +140,7 @@ def collect(places: Sequence[Path]) -> Collection:
         metrics, records = _read_metrics(workdir, notes), _read_records(workdir, notes)
         runs.append(Run(workdir, stored_config(workdir), metrics, records, notes))
     _check_images(runs)
-    if len(places) == 1 and not (places[0] / CONFIG_FILE).exists():
+    if len(places) == 1 and not holds_run(places[0]):
         grid = read_grid(places[0])
         order = list(grid.arms) if grid else sorted({run.config.arm for run in runs})
         runs = [run for run in runs if run.config.arm in order]
@@ -157,25 +152,19 @@ def collect(places: Sequence[Path]) -> Collection:
 def _workdirs(place: Path) -> list[Path]:
     """`place` itself, or the workdirs in it."""
     advice = "give the workdir of a run, or the --root of a significance study"
-    require(place.is_dir(), f"{place} is not a folder; {advice}")
-    if (place / CONFIG_FILE).exists():
-        return [place]
-    workdirs = sorted(path.parent for path in place.glob(f"*/{CONFIG_FILE}"))
+    workdirs = [place] if holds_run(place) else find_workdirs(place)
     require(bool(workdirs), f"{place} holds no run (no {CONFIG_FILE}), and neither does a folder in it; {advice}")
     return workdirs
 
 
 def _read_metrics(workdir: Path, notes: list[str]) -> list[Row]:
-    path = workdir / METRICS_FILE
-    if not path.exists():
-        return []
     try:
-        rows, lost = parse_metrics(read_text(path))
+        rows, lost = read_metrics_and_lost(workdir)
     except InputError as error:
         notes.append(str(error))
         return []
     if lost:
-        notes.append(f"{path}: {lost} of {lost + len(rows)} lines cannot be read and are left out")
+        notes.append(f"{workdir / METRICS_FILE}: {lost} of {lost + len(rows)} lines cannot be read and are left out")
     return rows
 
 

@@ -36,9 +36,8 @@ def config_flags(run: Run) -> tuple[list[str], list[str]]:
         given = flatten(load_config(spec, overrides).to_dict())
     except InputError:
         return [f"--config={spec}"], sorted(wanted.keys() - LEFT_OPEN)
-    missing = object()
     keys = (wanted.keys() | given.keys()) - LEFT_OPEN
-    different = sorted(key for key in keys if given.get(key, missing) != wanted.get(key, missing))
+    different = sorted(key for key in keys if given.get(key, ...) != wanted.get(key, ...))  # Ellipsis is no key's value
     return [f"--config={spec}", *(f"--config.{override}" for override in overrides)], different
 
 

@@ -77,7 +77,7 @@ def _lead(collection: Collection) -> str:
     runs = "One training run" if count == 1 else f"{count} training runs of {len(collection.by_arm)} arms"
     text = f"{runs} of diffusion models by diffenc_jax"
     if evaluations := collection.comparable:
-        record = evaluations[0].record
+        record = next(iter(evaluations.values())).record
         text += f", evaluated on {describe_images(record['dataset'])}; {describe_estimator(record['estimator'])}"
     return f"{text}."
 
@@ -92,7 +92,7 @@ def _heads(collection: Collection, found: Findings | InputError) -> tuple[list[H
             heads.append(Headline(f"{name}, {seeds}", f"{arm['mean']:.4f}", f"{error}bits/dim"))
         return heads, [Text(OVER_SEEDS), Items(conclusions(found.analysis))]
     heads = []
-    for evaluation in collection.comparable:
+    for workdir, evaluation in collection.comparable.items():
         number, _, remark = format_record(evaluation.record).partition(" ")
-        heads.append(Headline(collection.name_of(evaluation), number, remark))
+        heads.append(Headline(collection.names[workdir], number, remark))
     return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet.")]

@@ -9,6 +9,7 @@ from diffenc_jax.display.document import Code, Section, Table, Text
 from diffenc_jax.display.numbers import UNKNOWN
 from diffenc_jax.report.collect import Collection, Run
 from diffenc_jax.report.command_lines import command_line, config_flags, run_line, significance_line
+from diffenc_jax.runs.files import list_paths
 from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import table as encoder
@@ -99,10 +100,10 @@ def _incomplete(run: Run, different: Sequence[str]) -> str:
 
 
 def _studies(collection: Collection) -> list[str]:
-    """A command for each study that has left a folder."""
+    """A command for each study that has left files."""
 
     def workdirs(folder: str) -> list[Path]:
-        return [run.workdir for run in collection.runs if (run.workdir / folder).is_dir()]
+        return [run.workdir for run in collection.runs if list_paths(run.workdir / folder, "*")]
 
     timed = workdirs(by_time.FOLDER)
     lines = [command_line("loss-by-time", *timed)] if timed else []

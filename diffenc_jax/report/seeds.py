@@ -13,14 +13,7 @@ from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.studies.significance import table as significance
 from diffenc_jax.studies.significance.analysis import Findings, find
 from diffenc_jax.studies.significance.figure import draw_analysis
-from diffenc_jax.studies.significance.finished import (
-    FinishedRun,
-    MissingRun,
-    add_run,
-    check_runs,
-    find_runs,
-    read_costs,
-)
+from diffenc_jax.studies.significance.finished import by_arm_and_seed, find_runs, finished_and_missing, read_costs
 from diffenc_jax.studies.significance.grid import cost_file
 
 
@@ -34,28 +27,15 @@ def find_over_seeds(collection: Collection, reference: str | None, target: float
     Raises:
       InputError: there is no finished run, or the runs are not those of one experiment.
     """
-    if collection.root is None:
-        runs, missing = _finished_runs(collection)
-    else:
+    if collection.root is not None:
         runs, missing = find_runs(collection.root, collection.grid)
+    else:
+        expected = by_arm_and_seed((run.workdir, run.config) for run in collection.runs)
+        why = "not evaluated, or not as the others are"
+        runs, missing = finished_and_missing(expected, lambda workdir, _: collection.comparable.get(workdir, why))
     require(bool(runs), "no run is evaluated yet")
     noted = collection.grid and collection.grid.reference
     return find(runs, missing, reference or noted or next(iter(collection.by_arm)), target)
-
-
-def _finished_runs(collection: Collection) -> tuple[list[FinishedRun], list[MissingRun]]:
-    evaluations = {evaluation.path.parent.parent: evaluation for evaluation in collection.comparable}
-    runs, missing, seen = [], [], {}
-    for run in collection.runs:
-        key, evaluation = (run.config.arm, run.config.seed), evaluations.get(run.workdir)
-        require(key not in seen, f"{seen.get(key)} and {run.workdir} hold the same arm and seed")
-        seen[key] = run.workdir
-        if evaluation is None:
-            missing.append(MissingRun(*key, "not evaluated, or not as the others are"))
-        else:
-            add_run(FinishedRun(*key, run.workdir, run.config, evaluation), runs, missing)
-    check_runs(runs)
-    return runs, missing
 
 
 def significance_section(collection: Collection, found: Findings | InputError) -> Section | None:

@@ -1,7 +1,7 @@
 """Results of other commands in the workdirs: loss by time, depth study, samples, and the encoder study."""
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from diffenc_jax.display.numbers import format_number
 from diffenc_jax.report.collect import Collection, Run
 from diffenc_jax.report.command_lines import command_line, not_made_yet, run_line
 from diffenc_jax.report.embedded import Picture, embed_figure, embed_file
+from diffenc_jax.runs.files import list_paths
 from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.by_time.figure import draw_curves
 from diffenc_jax.studies.depth import table as depth
@@ -42,7 +43,7 @@ Rows = list[dict[str, Any]]
 def _newest_file(run: Run, folder: str, ending: str) -> Path | None:
     """The file '<split>-<step><ending>' of the last step in a folder, if possible of the split to evaluate on."""
     found = {}
-    for path in (run.workdir / folder).glob(f"*{ending}"):
+    for path in list_paths(run.workdir / folder, f"*{ending}"):
         if match := re.fullmatch(rf"(.+)-(\d+){re.escape(ending)}", path.name):
             found[match[1] == run.config.eval.split, int(match[2]), match[1]] = path
     return found[max(found)] if found else None
@@ -128,16 +129,14 @@ def depth_section(collection: Collection) -> Section:
 def samples_section(collection: Collection) -> Section:
     """The newest pictures of samples of the first run of each group, grids first."""
 
-    def pictures(run: Run) -> list[Picture | Text]:
+    def pictures(run: Run) -> Iterator[Picture | Text]:
         found: dict[int, list[tuple[str, Path]]] = {}
-        for path in sorted((run.workdir / "samples").glob("*.png")):
+        for path in list_paths(run.workdir / "samples", "*.png"):
             step, mark = path.name.split("-")[0], next(mark for mark in SAMPLE_FIGURES if mark in path.stem)
             found.setdefault(int(step) if step.isdecimal() else -1, []).append((mark, path))
-        shown = []
         for mark, path in sorted(found.get(max(found, default=-1), []), key=lambda pair: pair[0] != ""):
             alt, caption = (f"{text} {run.title}: {path.stem}" for text in SAMPLE_FIGURES[mark])
-            shown.append(_picture(path, alt, caption, pixels=mark == ""))
-        return shown
+            yield _picture(path, alt, caption, pixels=mark == "")
 
     runs = list(collection.first_of_groups.values())
     return Section("Samples", _gallery(collection, runs, pictures, "samples", lambda run: run_line("sample", run)))
@@ -149,13 +148,11 @@ def encoder_section(collection: Collection) -> Section | None:
     if not runs:
         return None
 
-    def pictures(run: Run) -> list[Picture | Text]:
-        shown = []
-        for path in sorted((run.workdir / encoder.FOLDER).glob("*.png")):
+    def pictures(run: Run) -> Iterator[Picture | Text]:
+        for path in list_paths(run.workdir / encoder.FOLDER, "*.png"):
             what = next((text for end, text in ENCODER_FIGURES.items() if path.stem.endswith(f"-{end}")), "figure")
             alt, caption = f"Encoder of {run.title} ({path.stem}): {what}", f"{run.title}, {path.stem}: {what}."
-            shown.append(_picture(path, alt, caption))
-        return shown
+            yield _picture(path, alt, caption)
 
     line = lambda run: command_line("encoder-study", run.workdir)  # noqa: E731
     blocks = _gallery(collection, runs, pictures, "figures of the encoder", line)
@@ -186,12 +183,12 @@ def _picture(path: Path, alt: str, caption: str, pixels: bool = False) -> Pictur
 def _gallery(
     collection: Collection,
     runs: Sequence[Run],
-    pictures: Callable[[Run], list[Picture | Text]],
+    pictures: Callable[[Run], Iterator[Picture | Text]],
     what: str,
     line: Callable[[Run], str],
 ) -> list[Any]:
     """The pictures of `runs`; for runs without any that `what` is missing, and the command `line` that makes it."""
-    found = [(run, pictures(run)) for run in runs]
+    found = [(run, list(pictures(run))) for run in runs]
     blocks: list[Any] = [block for _, shown in found for block in shown]
     if len(runs) < len(collection.runs) and blocks:
         blocks.insert(0, Text("These are of the first run of each arm; the pictures of others are in their workdirs."))

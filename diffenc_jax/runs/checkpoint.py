@@ -22,10 +22,10 @@ from diffenc_jax.core.errors import InputError, RunError, first_line
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, hash_arrays, seal, unseal, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
+from diffenc_jax.runs.workdir import CHECKPOINTS
 
 KEEP_LATEST = 2
-FOLDER, DAMAGED_FOLDER = "checkpoints", "damaged"
-HASHES = "hashes"
+DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
 
 # A training state: a dataclass of arrays with averaged parameters `ema` and a method `replace`.
@@ -47,7 +47,7 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep_every_steps: int | None = None):
         """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given."""
         self._workdir, self._keep_every_steps = workdir.absolute(), keep_every_steps
-        self._folder, self._saving = self._workdir / FOLDER, None
+        self._folder, self._saving = self._workdir / CHECKPOINTS, None
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:

@@ -1,4 +1,4 @@
-"""Files of a workdir: written completely or not at all, read with one-line errors."""
+"""Files of a workdir: written completely or not at all, read with one-line errors, and listed."""
 
 import io
 import json
@@ -67,6 +67,11 @@ def read_bytes(path: Path, advice: str = "") -> bytes:
         raise InputError(_with_advice(f"{path} cannot be read: {error.strerror}", advice)) from error
 
 
+def read_if_present(path: Path) -> bytes:
+    """Content of a file, empty if there is none; raises InputError as `read_bytes` does."""
+    return read_bytes(path) if path.exists() else b""
+
+
 def read_text(path: Path, advice: str = "") -> str:
     """Content of a text file; raises InputError as `read_bytes` does."""
     content = read_bytes(path, advice)
@@ -92,6 +97,11 @@ def read_arrays(content: bytes) -> dict[str, np.ndarray] | None:
             return dict(archive)
     except _NPZ_ERRORS:
         return None
+
+
+def list_paths(folder: Path, pattern: str) -> list[Path]:
+    """Sorted paths below `folder` that match a glob pattern; empty if there is no such folder."""
+    return sorted(folder.glob(pattern))
 
 
 def check_writable(folder: Path, advice: str = OTHER_WORKDIR) -> None:

@@ -16,12 +16,13 @@ Row = dict[str, float]
 
 def read_metrics(workdir: Path) -> list[Row]:
     """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
+    return read_metrics_and_lost(workdir)[0]
+
+
+def read_metrics_and_lost(workdir: Path) -> tuple[list[Row], int]:
+    """`read_metrics`, and the number of lines that are unreadable, such as one that a crash cut short."""
     path = workdir / METRICS_FILE
-    return parse_metrics(read_text(path))[0] if path.exists() else []
-
-
-def parse_metrics(text: str) -> tuple[list[Row], int]:
-    """Rows of metrics.jsonl, and the number of lines that are unreadable, such as one that a crash cut short."""
+    text = read_text(path) if path.exists() else ""
     lines = [line for line in text.splitlines() if line.strip()]
     rows = [row for line in lines if (row := _parse_row(line)) is not None]
     return rows, len(lines) - len(rows)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import check_writable, read_arrays, read_bytes, write_arrays
+from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 
 SAVE_SECONDS = 30.0
 TABLE = "table."
@@ -40,8 +40,7 @@ class PartialEvaluation:
             return self
         if hosts.is_first():
             check_writable(self._path.parent)
-        saved = read_bytes(self._path) if hosts.is_first() and self._path.exists() else b""
-        arrays = read_arrays(hosts.broadcast(saved))
+        arrays = read_arrays(hosts.broadcast(read_if_present(self._path) if hosts.is_first() else b""))
         if arrays is None or "seconds" not in arrays:
             return self
         self.seconds = float(arrays.pop("seconds"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import read_arrays, read_bytes, read_json, write_arrays, write_json
+from diffenc_jax.runs.files import list_paths, read_arrays, read_bytes, read_json, write_arrays, write_json
 
 EVAL_FOLDER = "eval"
 # Entries that determine the values of an evaluation.
@@ -63,7 +63,7 @@ def record_path(workdir: Path, description: Mapping[str, Any], estimator: str, f
 
 def record_paths(workdir: Path, split: str = "*", step: int | str = "*", folder: str = EVAL_FOLDER) -> list[Path]:
     """Sorted paths of a workdir's records, of one split and step if given."""
-    return sorted((workdir / folder).glob(f"{split}-{step}-*.json"))
+    return list_paths(workdir / folder, f"{split}-{step}-*.json")
 
 
 def find_record(path: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:

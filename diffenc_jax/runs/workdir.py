@@ -1,4 +1,4 @@
-"""A workdir: the configuration that it belongs to, and the lock that one training process holds."""
+"""A workdir: its configuration, the steps of its checkpoints, and the lock that one training process holds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,29 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import read_json, write_json, writing
+from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 
-CONFIG_FILE, LOCK_FILE = "config.json", ".lock"
+CONFIG_FILE, LOCK_FILE, CHECKPOINTS = "config.json", ".lock", "checkpoints"
 
 
 def default_workdir(config: Config) -> Path:
     """runs/NAME-arm-seed<seed>."""
     return Path("runs") / f"{config.name}-{config.arm}-seed{config.seed}"
+
+
+def holds_run(workdir: Path) -> bool:
+    """Whether `workdir` holds a run, which may have no checkpoint yet."""
+    return (workdir / CONFIG_FILE).exists()
+
+
+def find_workdirs(root: Path) -> list[Path]:
+    """Sorted folders in `root` that hold a run; empty if there is no folder `root`."""
+    return [path.parent for path in list_paths(root, f"*/{CONFIG_FILE}")]
+
+
+def saved_steps(workdir: Path) -> list[int]:
+    """Steps of the checkpoints in `workdir`, increasing; no checkpoint is opened, so some may be damaged."""
+    return sorted(int(path.name) for path in list_paths(workdir / CHECKPOINTS, "*") if path.name.isdecimal())
 
 
 def check_workdir(workdir: Path, config: Config, must_exist: bool) -> None:
@@ -26,10 +41,10 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool) -> None:
     A run that must exist is only read. It may be evaluated with another `loss` than it was trained with, unless one of
     them learns the variance ratio, which is then among the parameters.
     """
-    if not must_exist and not (workdir / CONFIG_FILE).exists():
+    if not must_exist and not holds_run(workdir):
         require(workdir.is_dir() or not workdir.exists(), f"{workdir} is not a folder; give another --workdir")
         require(
-            not (workdir / "checkpoints").exists(),
+            not (workdir / CHECKPOINTS).exists(),
             f"{workdir} holds checkpoints but no {CONFIG_FILE}; give another --workdir",
         )
         return

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import check_writable, read_arrays, read_bytes, write_arrays
+from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 
 
 class ImageStore:
@@ -30,8 +30,7 @@ class ImageStore:
         if hosts.is_first():
             check_writable(self._path.parent)
         found = [images for path in (self._path, self._unfinished) if (images := self._read(path)) is not None]
-        if found:
-            self._parts = [max(found, key=len)]
+        self._parts = sorted(found, key=len)[-1:]
         self.count = int(hosts.broadcast(str(sum(map(len, self._parts))).encode()))
         return self
 
@@ -56,7 +55,7 @@ class ImageStore:
         self._changed = True
 
     def _read(self, path: Path) -> np.ndarray | None:
-        arrays = read_arrays(read_bytes(path)) if hosts.is_first() and path.exists() else None
+        arrays = read_arrays(read_if_present(path)) if hosts.is_first() else None
         if arrays is None or str(arrays.get("settings")) != self._settings:
             return None
         return arrays["images"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffenc_jax.runs.metrics import METRICS_FILE, MetricsFile, evaluated_bpd, parse_metrics, read_metrics
+from diffenc_jax.runs.metrics import METRICS_FILE, MetricsFile, evaluated_bpd, read_metrics, read_metrics_and_lost
 
 
 def test_rows_are_read_as_written(tmp_path):
@@ -42,7 +42,7 @@ def test_what_cannot_be_written_is_written_later(tmp_path):
     assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3]
 
 
-def test_unreadable_lines_are_counted():
+def test_unreadable_lines_are_counted(tmp_path):
     lines = [
         '{"step": 1, "bpd": 2.0}',
         "null",
@@ -52,6 +52,7 @@ def test_unreadable_lines_are_counted():
         '{"step": NaN, "a": 1}',
     ]
     lines += ["", "[" * 100_000, '{"step": 3}', '{"step": 4, "bpd": NaN}', '{"step": 5, "bp']
-    rows, unreadable = parse_metrics("\n".join(lines))
+    (tmp_path / METRICS_FILE).write_text("\n".join(lines))
+    rows, unreadable = read_metrics_and_lost(tmp_path)
     assert [row["step"] for row in rows] == [1, 4]
     assert unreadable == 8

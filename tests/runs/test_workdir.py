@@ -9,7 +9,16 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.files import check_writable
-from diffenc_jax.runs.workdir import check_workdir, claimed, default_workdir, stored_config, write_config
+from diffenc_jax.runs.workdir import (
+    check_workdir,
+    claimed,
+    default_workdir,
+    find_workdirs,
+    holds_run,
+    saved_steps,
+    stored_config,
+    write_config,
+)
 from tests import tiny
 
 CONFIG = tiny.config("vdm")
@@ -58,6 +67,19 @@ def test_a_run_is_evaluated_with_another_loss_unless_a_ratio_is_learned(tmp_path
     write_config(tmp_path, learned)
     with pytest.raises(InputError, match="there learned"):
         check_workdir(tmp_path, changed(loss__depth=3), must_exist=True)
+
+
+def test_runs_and_their_checkpoints_are_found(tmp_path):
+    for name in ("vdm-seed1", "vdm-seed0"):
+        write_config(tmp_path / name, CONFIG)
+    for name in ("900", "1000", "1100.orbax-checkpoint-tmp"):  # a save that was interrupted leaves the last one
+        (tmp_path / "vdm-seed0" / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "logs").mkdir()
+    assert find_workdirs(tmp_path) == [tmp_path / "vdm-seed0", tmp_path / "vdm-seed1"]
+    assert holds_run(tmp_path / "vdm-seed0")
+    assert saved_steps(tmp_path / "vdm-seed0") == [900, 1000]
+    assert saved_steps(tmp_path / "vdm-seed1") == find_workdirs(tmp_path / "none") == []
+    assert not holds_run(tmp_path)
 
 
 def test_workdirs_without_a_configuration(tmp_path):

@@ -1,6 +1,6 @@
 """Finished runs of a grid with their evaluations, and the states of the missing runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +11,12 @@ from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.metrics import TOTAL, Row
 from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
-from diffenc_jax.runs.workdir import CONFIG_FILE, stored_config
+from diffenc_jax.runs.workdir import find_workdirs, saved_steps, stored_config
 from diffenc_jax.studies.compare.measure import check_comparable
 from diffenc_jax.studies.significance.grid import Grid, cost_file, workdir_of
 
+# Workdir and configuration by arm and seed; None for the configuration of a run that has not begun.
+Expected = dict[tuple[str, int], tuple[Path, Config | None]]
 Points = list[tuple[int, list[float]]]  # (step, value of each seed)
 Curves = dict[str, dict[str, Points]]  # by name of a group of runs, such as the arm, and by kind
 
@@ -43,41 +45,55 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
     Raises:
       InputError: there are no runs, or they cannot be compared.
     """
-    expected = _expected_runs(root, grid)
-    require(bool(expected), f"{root} holds no runs; train some with `diffenc significance --root={root} ...`")
-    runs, missing = [], []
-    for (arm, seed), (workdir, config) in expected.items():
-        path = None if config is None else _final_record(workdir, config, grid)
-        if path is None:
-            missing.append(MissingRun(arm, seed, _state(workdir, config)))
-        else:
-            add_run(FinishedRun(arm, seed, workdir, config, read_evaluation(path)), runs, missing)
-    check_runs(runs)
-    return runs, missing
-
-
-def add_run(run: FinishedRun, runs: list[FinishedRun], missing: list[MissingRun]) -> None:
-    """Add a run to `runs`, or to `missing` if values of its evaluation are not finite."""
-    if np.isfinite(run.evaluation.bits).all():
-        runs.append(run)
-    else:
-        missing.append(MissingRun(run.arm, run.seed, f"evaluated, but values of {run.evaluation.path} are not finite"))
-
-
-def _expected_runs(root: Path, grid: Grid | None) -> dict[tuple[str, int], tuple[Path, Config | None]]:
-    """Workdir and configuration of each expected run; None for the configuration of a run that has not begun."""
-    found: dict[tuple[str, int], tuple[Path, Config]] = {}
-    for path in sorted(root.glob(f"*/{CONFIG_FILE}")):
-        config = stored_config(path.parent)
-        key = config.arm, config.seed
-        require(key not in found, f"{path.parent} and {found.get(key, ('',))[0]} hold the same arm and seed; move one")
-        found[key] = path.parent, config
+    found = by_arm_and_seed((workdir, stored_config(workdir)) for workdir in find_workdirs(root))
     if grid is None:
         arms, seeds = (sorted({key[i] for key in found}) for i in range(2))
         keys = [(arm, seed) for seed in seeds for arm in arms]
     else:
         keys = list(grid.runs())
-    return {key: found.get(key, (workdir_of(root, *key), None)) for key in keys}
+    require(bool(keys), f"{root} holds no runs; train some with `diffenc significance --root={root} ...`")
+    expected = {key: found.get(key, (workdir_of(root, *key), None)) for key in keys}
+    return finished_and_missing(expected, lambda *run: _final_evaluation(*run, grid))
+
+
+def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
+    """Workdirs and configurations by arm and seed; raises InputError if two have the same."""
+    found: Expected = {}
+    for workdir, config in runs:
+        key = config.arm, config.seed
+        require(key not in found, f"{workdir} and {found.get(key, ('',))[0]} hold the same arm and seed; move one")
+        found[key] = workdir, config
+    return found
+
+
+def finished_and_missing(
+    expected: Expected, evaluation_of: Callable[[Path, Config | None], Evaluation | str]
+) -> tuple[list[FinishedRun], list[MissingRun]]:
+    """The finished and the missing runs of `expected`, from the evaluation of each run or the reason why it has none.
+
+    A run whose values are not finite is missing. Raises InputError if the finished runs cannot be compared.
+    """
+    runs, missing = [], []
+    for (arm, seed), (workdir, config) in expected.items():
+        found = evaluation_of(workdir, config)
+        if not isinstance(found, str) and not np.isfinite(found.bits).all():
+            found = f"evaluated, but values of {found.path} are not finite"
+        if isinstance(found, str):
+            missing.append(MissingRun(arm, seed, found))
+        else:
+            runs.append(FinishedRun(arm, seed, workdir, config, found))
+    _check_runs(runs)
+    return runs, missing
+
+
+def _final_evaluation(workdir: Path, config: Config | None, grid: Grid | None) -> Evaluation | str:
+    """The evaluation of a finished run, or the state of a run that is not finished."""
+    if config is None:
+        return "not begun"
+    if path := _final_record(workdir, config, grid):
+        return read_evaluation(path)
+    last, wanted = max(saved_steps(workdir), default=0), config.train.steps
+    return f"at step {last} of {wanted}" if last < wanted else "trained, not evaluated as requested"
 
 
 def _final_record(workdir: Path, config: Config, grid: Grid | None) -> Path | None:
@@ -126,16 +142,7 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _state(workdir: Path, config: Config | None) -> str:
-    """State of a run that is not finished."""
-    if config is None:
-        return "not begun"
-    steps = [int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdecimal()]
-    last, wanted = max(steps, default=0), config.train.steps
-    return f"at step {last} of {wanted}" if last < wanted else "trained, not evaluated as requested"
-
-
-def check_runs(runs: Sequence[FinishedRun]) -> None:
+def _check_runs(runs: Sequence[FinishedRun]) -> None:
     """Raise InputError unless the runs can be compared, and those of an arm differ only in their seeds."""
     if not runs:
         return
@@ -156,10 +163,8 @@ def check_runs(runs: Sequence[FinishedRun]) -> None:
 def _different_keys(a: Config, b: Config) -> list[str]:
     """Keys of a run's identity and length, except seed and arm, in which two configurations differ."""
     a, b = (config.identity() | {"train.steps": config.train.steps} for config in (a, b))
-    missing = object()
-    return [
-        key for key in sorted((a.keys() | b.keys()) - {"seed", "arm"}) if a.get(key, missing) != b.get(key, missing)
-    ]
+    keys = sorted((a.keys() | b.keys()) - {"seed", "arm"})
+    return [key for key in keys if a.get(key, ...) != b.get(key, ...)]  # Ellipsis is no key's value
 
 
 def changed_keys(reference: Config, config: Config) -> dict[str, Any]:

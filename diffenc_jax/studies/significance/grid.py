@@ -8,7 +8,7 @@ from typing import Any
 
 from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.runs.files import read_json, write_json, writing
+from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
 FILE = "experiment.json"
@@ -136,7 +136,7 @@ def cost_file(root: Path, arm: str) -> Path:
 def read_grid(root: Path) -> Grid | None:
     """The grid that is noted in `root`, or None; raises InputError if the note cannot be read."""
     path = root / FILE
-    if not path.exists():
+    if not list_paths(root, FILE):
         return None
     try:
         noted = read_json(path)
