@@ -4,7 +4,8 @@ WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The pa
 errors, differences and, if an arm has several seeds, their significance; curves; loss by time, depth study, samples and
 figures of the encoder, or the commands that make them; costs; the configuration compared with the published recipe;
 images, software and the commands that reproduce everything. The page contains its pictures and needs neither network
-nor scripts, so it can be sent, printed and archived. No model is built: it takes seconds wherever the workdirs are.
+nor scripts, so it can be sent, printed and archived. A page of other content that has the same name is kept beside it,
+in a folder `earlier`. No model is built: it takes seconds wherever the workdirs are.
 """
 
 import sys
@@ -29,7 +30,7 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.report.collect import collect
     from diffenc_jax.report.html import render
     from diffenc_jax.report.page import make_page
-    from diffenc_jax.runs.files import write_text
+    from diffenc_jax.runs.files import keep_earlier, write_text
 
     places, out = arguments.places, arguments.out
     require(not out.is_dir(), f"--out={out} is a folder; name a file")
@@ -39,6 +40,7 @@ def run(arguments: Namespace) -> None:
     collection = collect(places)
     text = render(make_page(collection, places, out, arguments.reference, arguments.difference))
     try:
+        kept = keep_earlier(out.parent, {out.name: text})
         write_text(out, text)
     except OSError as error:
         raise InputError(f"--out={out} cannot be written: {error.strerror}; name another file") from error
@@ -46,3 +48,5 @@ def run(arguments: Namespace) -> None:
         print(f"note: {note}", file=sys.stderr)
     count = len(collection.runs)
     print(f"{count} run{'s' * (count > 1)} in {out} ({len(text.encode()) / 1e6:.1f} MB)")
+    if kept is not None:
+        print(f"the page that was there, of other content, is {kept / out.name}")

@@ -9,7 +9,7 @@ from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import TRAIN, load_dataset
 from diffenc_jax.data.sources import SOURCES
 from diffenc_jax.display.document import Items, Section, Table, Text
-from diffenc_jax.report.collect import Collection, Record, Run, bits_and_errors
+from diffenc_jax.report.collect import Collection, Evaluations, Record, Run, bits_and_errors
 from diffenc_jax.report.command_lines import not_made_yet, run_line
 from diffenc_jax.report.html import Fold
 from diffenc_jax.studies.compare.describe import describe_estimator
@@ -22,20 +22,21 @@ ERRORS = (
 )
 
 
-def bits_section(collection: Collection) -> Section:
-    """All records, the differences between runs, and trivial models."""
-    newest = [(run, record) for run in collection.runs for record in run.newest]
-    earlier = [(run, record) for run in collection.runs for record in run.records if record.step < run.step]
+def bits_section(collection: Collection, evaluations: Evaluations, reference: str) -> Section:
+    """`evaluations` by term, their differences to those of the arm `reference`, other records, and trivial models."""
+    shown = {evaluation.path for evaluation in evaluations.values()}
+    records = [(run, record) for run in collection.runs for record in run.records]
     blocks: list[Any] = []
-    if newest:
-        table = _by_term(newest, "Bits/dim ± noise ± images")
+    if main := [(run, record) for run, record in records if record.path in shown]:
+        table = _by_term(main, "Bits/dim ± noise ± images")
         blocks += [Text(f"Averaged (EMA) parameters at the last evaluated step. {ERRORS}"), table]
-    if earlier:
-        table = _by_term(earlier, "Records of earlier steps, bits/dim ± noise ± images")
-        blocks.append(Fold(f"Earlier steps: {len(earlier)} records", [table]))
     missing = [run for run in collection.runs if not run.records]
     blocks += not_made_yet("evaluation", missing, (run_line("eval", run) for run in missing))
-    return Section("Bits/dim", [*blocks, *_differences(collection), _trivial_models(collection.runs[0])])
+    blocks += _differences(collection, evaluations, reference)
+    if others := [(run, record) for run, record in records if record.path not in shown]:
+        table = _by_term(others, "Other records, bits/dim ± noise ± images")
+        blocks.append(Fold(f"Earlier steps and other evaluations: {len(others)} records", [table]))
+    return Section("Bits/dim", [*blocks, _trivial_models(collection.runs[0])])
 
 
 def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
@@ -48,13 +49,19 @@ def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
     return Table(["run", "total", *terms, "step", "split, estimator"], rows, caption)
 
 
-def _differences(collection: Collection) -> list[Section]:
-    """The table of `diffenc compare` for the comparable evaluations, with names of runs instead of paths."""
-    if len(collection.comparable) < 2:
+def _differences(collection: Collection, evaluations: Evaluations, reference: str) -> list[Section]:
+    """The table of `diffenc compare`, with names of runs instead of paths.
+
+    Its reference is the first run of the arm `reference`; where arms have several seeds, it has the runs of that seed.
+    """
+    found = [evaluation._replace(path=Path(collection.names[w])) for w, evaluation in evaluations.items()]
+    found.sort(key=lambda evaluation: evaluation.record["arm"] != reference)
+    if len({evaluation.record["arm"] for evaluation in found}) > 1:
+        found = [evaluation for evaluation in found if evaluation.record["seed"] == found[0].record["seed"]]
+    if len(found) < 2:
         return []
-    names, found = collection.names, collection.comparable
-    rows = compare([evaluation._replace(path=Path(names[workdir])) for workdir, evaluation in found.items()])
-    text = Text("The best run, and the differences of the others to it, paired by image, as `diffenc compare` prints.")
+    rows = compare(found)
+    text = Text("Differences to the reference, paired by image, as `diffenc compare` prints them; of one seed per arm.")
     return [Section("Differences, image by image", [text, comparison_table(rows), Items(notes(rows))])]
 
 

@@ -1,6 +1,5 @@
 """Contents of workdirs as plain data. A file that cannot be read becomes a note, and the other files are read."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,12 @@ from diffenc_jax.runs.metrics import METRICS_FILE, Row, read_metrics_and_lost
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
 from diffenc_jax.studies.by_time.figure import shortest_names
-from diffenc_jax.studies.compare.describe import describe_images, method
-from diffenc_jax.studies.compare.measure import check_comparable
+from diffenc_jax.studies.compare.describe import describe_images
+from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.studies.significance.grid import Grid, read_grid
+
+# One evaluation per run, all made in one way, by workdir.
+Evaluations = dict[Path, Evaluation]
 
 
 class Record(NamedTuple):
@@ -109,18 +111,10 @@ class Collection:
         return {name: runs[0] for name, runs in self.groups.items()}
 
     @cached_property
-    def comparable(self) -> dict[Path, Evaluation]:
-        """One evaluation per workdir, by the estimator and on the split that most runs have at their last step.
-
-        Ties go to the record whose name comes first: 'test-...-continuous' before 'test-...-ode'.
-        """
-        found: dict[str, dict[Path, Evaluation]] = {}
-        for run in self.runs:
-            for _, record, evaluation in run.newest:
-                if evaluation is not None:
-                    key = json.dumps([record["dataset"]["split"], method(record["estimator"])], sort_keys=True)
-                    found.setdefault(key, {}).setdefault(run.workdir, evaluation)
-        return max(found.values(), key=len, default={})
+    def comparable(self) -> Evaluations:
+        """`common_evaluations` of the runs' last steps, by workdir."""
+        newest = {run.workdir: [record.evaluation for record in run.newest] for run in self.runs}
+        return common_evaluations({workdir: [e for e in found if e is not None] for workdir, found in newest.items()})
 
 
 def collect(places: Sequence[Path]) -> Collection:

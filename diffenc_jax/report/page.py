@@ -9,15 +9,15 @@ from diffenc_jax.display.document import Items, Section, Text
 from diffenc_jax.display.numbers import format_record
 from diffenc_jax.report import study_sections
 from diffenc_jax.report.bits_per_dim import bits_section
-from diffenc_jax.report.collect import Collection
+from diffenc_jax.report.collect import Collection, Evaluations
 from diffenc_jax.report.configuration import configuration_section
 from diffenc_jax.report.curves import curves_section
 from diffenc_jax.report.html import Headline, Page
 from diffenc_jax.report.provenance import commands_section, provenance_section
-from diffenc_jax.report.seeds import costs_section, find_over_seeds, significance_section
+from diffenc_jax.report.seeds import costs_section, evaluations_of, find_over_seeds, reference_of, significance_section
 from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
 from diffenc_jax.studies.significance.analysis import Findings
-from diffenc_jax.studies.significance.table import conclusions
+from diffenc_jax.studies.significance.table import conclusions, over_common_seeds
 
 NOISE_AND_IMAGES = (
     "Lower is better. ± (noise) is the standard error against infinitely many passes over the same images, ± (images) "
@@ -34,8 +34,9 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
       reference, target: see `find_over_seeds`; raises InputError if no run is of the arm `reference`.
     """
     found = _find(collection, reference, target)
+    evaluations = evaluations_of(collection, found)
     sections = [
-        bits_section(collection),
+        bits_section(collection, evaluations, reference_of(collection, reference)),
         significance_section(collection, found),
         curves_section(collection),
         study_sections.loss_by_time_section(collection),
@@ -49,7 +50,8 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
     ]
     if collection.notes:
         sections.append(Section("Files that cannot be read", [Items(collection.notes)]))
-    return Page(_title(collection), [Text(_lead(collection))], *_heads(collection, found), [s for s in sections if s])
+    lead = [Text(_lead(collection, evaluations))]
+    return Page(_title(collection), lead, *_heads(collection, found, evaluations), [s for s in sections if s])
 
 
 def _find(collection: Collection, reference: str | None, target: float) -> Findings | InputError:
@@ -72,27 +74,38 @@ def _title(collection: Collection) -> str:
     return f"{names}: {arms}; {'seed' if len(numbers) == 1 else 'seeds'} {', '.join(map(str, numbers))}"
 
 
-def _lead(collection: Collection) -> str:
+def _lead(collection: Collection, evaluations: Evaluations) -> str:
     count = len(collection.runs)
     runs = "One training run" if count == 1 else f"{count} training runs of {len(collection.by_arm)} arms"
     text = f"{runs} of diffusion models by diffenc_jax"
-    if evaluations := collection.comparable:
+    if evaluations:
         record = next(iter(evaluations.values())).record
-        text += f", evaluated on {describe_images(record['dataset'])}; {describe_estimator(record['estimator'])}"
+        seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in evaluations.values()})
+        noise = f"noise of seed {seeds[0]}" if len(seeds) == 1 else "noise of each run's seed"
+        estimator = f"{describe_estimator(record['estimator'])}, {noise}"
+        text += f", evaluated on {describe_images(record['dataset'])}; {estimator}"
     return f"{text}."
 
 
-def _heads(collection: Collection, found: Findings | InputError) -> tuple[list[Headline], list[Any]]:
-    """The numbers at the head of the page, and the blocks below them."""
-    if isinstance(found, Findings) and found.has_several_seeds:
-        heads = []
-        for name, arm in found.analysis["arms"].items():
-            error = "" if arm["standard_error"] is None else f"± {arm['standard_error']:.4f} "
-            seeds = f"{arm['n']} seed{'s' * (arm['n'] > 1)}"
-            heads.append(Headline(f"{name}, {seeds}", f"{arm['mean']:.4f}", f"{error}bits/dim"))
-        return heads, [Text(OVER_SEEDS), Items(conclusions(found.analysis))]
+def _heads(
+    collection: Collection, found: Findings | InputError, evaluations: Evaluations
+) -> tuple[list[Headline], list[Any]]:
+    """The numbers at the head of the page, and the blocks below them; arms are compared over the same seeds alone."""
+    if isinstance(found, Findings):
+        arms, common = found.analysis["arms"], found.analysis["common_seeds"]
+        unequal = [] if all(len(arm["bpd"]) == len(common) for arm in arms.values()) else [over_common_seeds(common)]
+        if found.has_several_seeds:
+            heads = [_head_over_seeds(name, arm) for name, arm in arms.items() if common]
+            return heads, [Text(". ".join([*unequal, OVER_SEEDS])), Items(conclusions(found.analysis))]
+        if unequal:
+            return [], [Text(f"{unequal[0]}.")]
     heads = []
-    for workdir, evaluation in collection.comparable.items():
+    for workdir, evaluation in evaluations.items():
         number, _, remark = format_record(evaluation.record).partition(" ")
         heads.append(Headline(collection.names[workdir], number, remark))
     return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet.")]
+
+
+def _head_over_seeds(name: str, arm: dict[str, Any]) -> Headline:
+    error = "" if arm["standard_error"] is None else f"± {arm['standard_error']:.4f} "
+    return Headline(f"{name}, {arm['n']} seed{'s' * (arm['n'] > 1)}", f"{arm['mean']:.4f}", f"{error}bits/dim")

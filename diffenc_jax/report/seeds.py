@@ -7,7 +7,7 @@ import numpy as np
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.display.document import Code, Section, Table, Text
 from diffenc_jax.display.numbers import UNKNOWN
-from diffenc_jax.report.collect import Collection
+from diffenc_jax.report.collect import Collection, Evaluations
 from diffenc_jax.report.command_lines import command_line, config_flags, not_made_yet, significance_line
 from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.studies.significance import table as significance
@@ -21,7 +21,7 @@ def find_over_seeds(collection: Collection, reference: str | None, target: float
     """Findings over seeds, from the evaluations of a root's grid or else from `collection.comparable`.
 
     Args:
-      reference: arm with which the others are compared; None: that of the grid, or the first arm.
+      reference: see `reference_of`.
       target: difference in bits/dim for which the necessary number of seeds is computed.
 
     Raises:
@@ -31,11 +31,21 @@ def find_over_seeds(collection: Collection, reference: str | None, target: float
         runs, missing = find_runs(collection.root, collection.grid)
     else:
         expected = by_arm_and_seed((run.workdir, run.config) for run in collection.runs)
-        why = "not evaluated, or not as the others are"
-        runs, missing = finished_and_missing(expected, lambda workdir, _: collection.comparable.get(workdir, why))
+        runs, missing = finished_and_missing(expected, collection.comparable)
     require(bool(runs), "no run is evaluated yet")
-    noted = collection.grid and collection.grid.reference
-    return find(runs, missing, reference or noted or next(iter(collection.by_arm)), target)
+    return find(runs, missing, reference_of(collection, reference), target)
+
+
+def reference_of(collection: Collection, reference: str | None) -> str:
+    """The arm with which the others are compared: `reference`, or else that of the grid, or the first."""
+    return reference or (collection.grid and collection.grid.reference) or next(iter(collection.by_arm))
+
+
+def evaluations_of(collection: Collection, found: Findings | InputError) -> Evaluations:
+    """The evaluations that the page is about: those of `found`, or else `collection.comparable`."""
+    if isinstance(found, InputError):
+        return collection.comparable
+    return {run.workdir: run.evaluation for run in found.runs}
 
 
 def significance_section(collection: Collection, found: Findings | InputError) -> Section | None:

@@ -1,7 +1,6 @@
 """Orbax checkpoints of a run: saved in the background, completely or not at all, and verified when restored."""
 
 import contextlib
-import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from diffenc_jax.core.errors import InputError, RunError, first_line
 from diffenc_jax.parallel import hosts
+from diffenc_jax.runs.files import free_path
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, hash_arrays, seal, unseal, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.workdir import CHECKPOINTS
@@ -183,7 +183,9 @@ class Checkpoints:
         writes = self._keep_every_steps is not None
         for step, message in damaged.items() if hosts.is_first() else ():
             if writes:
-                message += f", moved to {_move(self._folder / str(step), self._workdir / DAMAGED_FOLDER)}"
+                place = free_path(self._workdir / DAMAGED_FOLDER / str(step))
+                place.parent.mkdir(exist_ok=True)
+                message += f", moved to {(self._folder / str(step)).rename(place)}"
             print(message + ending, file=sys.stderr, flush=True)
         if damaged and writes:
             hosts.broadcast(b"")  # the other hosts wait until the folders have moved
@@ -222,12 +224,3 @@ def _reason(error: Exception) -> str:
     """First line of an error, shortened: TensorStore's errors name many files."""
     line = first_line(error) or type(error).__name__
     return line if len(line) <= 300 else f"{line[:150]} ... {line[-140:]}"
-
-
-def _move(folder: Path, parent: Path) -> Path:
-    """Move a folder into `parent`, with a number after its name if there is one of that name; returns its new path."""
-    parent.mkdir(exist_ok=True)
-    place, number = parent / folder.name, itertools.count(1)
-    while place.exists():
-        place = parent / f"{folder.name}.{next(number)}"
-    return folder.rename(place)

@@ -1,11 +1,12 @@
 """Files of a workdir: written completely or not at all, read with one-line errors, and listed."""
 
 import io
+import itertools
 import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -51,6 +52,32 @@ def write_arrays(path: Path, **arrays: Any) -> None:
     """Write an .npz file atomically."""
     with atomic_write(path) as file:
         np.savez(file, **arrays)
+
+
+def free_path(path: Path) -> Path:
+    """`path`, or '<stem>.<number><suffix>' with the first free number if something is there."""
+    numbered = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in itertools.count(1))
+    return next(place for place in itertools.chain([path], numbered) if not place.exists())
+
+
+def keep_earlier(folder: Path, texts: Mapping[str, str], others: Iterable[str] = ()) -> Path | None:
+    """Move files out of the way of others of different content, into a new folder `folder`/earlier.
+
+    Args:
+      texts: new content of the files in `folder` by name. Nothing is moved unless one of them has another content.
+      others: names of files that belong to them.
+
+    Returns:
+      The new folder; None if nothing was moved.
+    """
+    if all(read_if_present(folder / name) in (b"", text.encode()) for name, text in texts.items()):
+        return None
+    place = free_path(folder / "earlier")
+    place.mkdir()
+    for name in (*texts, *others):
+        if (folder / name).exists():
+            (folder / name).rename(place / name)
+    return place
 
 
 def save_figure(figure: "Figure", path: Path, dpi: int = 150) -> None:

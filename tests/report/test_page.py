@@ -11,6 +11,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -84,11 +85,46 @@ def test_the_head_is_every_arms_mean(root, page):
 
 
 def test_differences_are_those_of_compare(root, page):
-    places = [root / f"{arm}-seed{seed}" for arm in ARMS for seed in (0, 1)]
-    expected = comparison_table(compare([read_evaluation(runs.record_file(place)) for place in places]))
-    table = page.tables["Differences to the best, bits/dim"]
+    """Of the first seed, to the arm that is the reference of the page."""
+    expected = comparison_table(compare([read_evaluation(runs.record_file(root / f"{arm}-seed0")) for arm in ARMS]))
+    table = page.tables["Differences to the reference, bits/dim"]
     assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
-    assert "noise: different from that of the first row in " in page.text
+    assert next(row[0] for row in table if "reference" in row) == "vdm"
+    assert "noise: common to all (seed 0, 4 passes, 2 replicates)" in page.text
+
+
+def test_arms_are_compared_by_one_way_of_evaluating_and_common_seeds(tmp_path):
+    """One arm is evaluated once more with other passes, and lacks a seed: its values stand apart, and that is said."""
+    made_up.write_root(tmp_path / "root", ("vdm", "diffenc"), seeds=(0, 1, 2))
+    (tmp_path / "root" / "diffenc-seed2" / "config.json").unlink()
+    runs.write(tmp_path / "root", "diffenc", 0, runs.values("diffenc", 0, passes=8) - 1)
+    page = made_up.write_page(tmp_path / "page.html", tmp_path / "root", "--reference=vdm")
+    for arm in ("vdm", "diffenc"):
+        mean = np.mean([runs.values(arm, seed).mean() for seed in (0, 1)])
+        assert f"{arm}, 2 seeds\n{mean:.4f} ± " in page.text
+    assert "continuous, 4 passes, noise of each run's seed" in page.text
+    assert "Means are over the seeds that all arms have: 0, 1. Lower is better." in page.text
+    assert all(row[-1].endswith("4 passes") for row in page.tables["Bits/dim ± noise ± images"][1:])
+    (other,) = page.tables["Other records, bits/dim ± noise ± images"][1:]
+    assert other[0] == "diffenc, seed 0"
+    assert other[-1].endswith("8 passes")
+
+
+def test_a_page_of_other_content_is_kept(tmp_path, capsys):
+    out, place = tmp_path / "page.html", runs.write(tmp_path, "vdm", 0)
+    made_up.write_page(out, place)
+    before = out.read_text()
+    made_up.write_page(out, place, runs.write(tmp_path, "diffenc", 0))
+    assert (tmp_path / "earlier" / "page.html").read_text() == before != out.read_text()
+    assert f"the page that was there, of other content, is {tmp_path}/earlier/page.html" in capsys.readouterr().out
+
+
+def test_arms_without_a_common_seed_are_not_set_side_by_side(tmp_path):
+    page = made_up.write_page(
+        tmp_path / "page.html", runs.write(tmp_path, "vdm", 0), runs.write(tmp_path, "diffenc", 1)
+    )
+    assert "The arms have no seed in common, so there are no means to compare." in page.text
+    assert "± 0.0100 (noise)" not in page.text
 
 
 def test_uniform_levels_are_a_trivial_model_and_other_images_are_none(page):
@@ -98,7 +134,7 @@ def test_uniform_levels_are_a_trivial_model_and_other_images_are_none(page):
 
 def test_images_that_would_be_downloaded_are_not_loaded(tmp_path):
     place = runs.write(tmp_path, "vdm", 0, overrides=("data.source=cifar10",))
-    trivial_models = bits_section(collect([place])).blocks[-1]
+    trivial_models = bits_section(collect([place]), {}, "vdm").blocks[-1]
     assert "cifar10 is not loaded for a page" in trivial_models.blocks[-1].text
 
 
@@ -242,6 +278,7 @@ def test_the_same_runs_make_the_same_page_whose_name_and_size_are_said(root, fil
     assert main(["report", str(root), f"--out={file}", "--reference=vdm"]) == 0
     assert file.read_text() == before
     assert capsys.readouterr().out == f"6 runs in {file} ({file.stat().st_size / 1e6:.1f} MB)\n"
+    assert not (file.parent / "earlier").exists()
     assert file.stat().st_size < 2e6
 
 

@@ -1,8 +1,9 @@
 """Differences between evaluations of the same images, paired by image."""
 
+import json
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.records import Evaluation
@@ -12,6 +13,8 @@ from diffenc_jax.studies.compare.describe import describe_images, method
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
 LEVEL = 0.95
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Row(NamedTuple):
@@ -59,6 +62,30 @@ def _row(evaluation: Evaluation, reference: Evaluation | None, level: float) -> 
     excess, excess_error = difference(evaluation.bits, reference.bits, *replicates, common)
     ends = None if excess_error.total is None else interval(excess, excess_error.total, level)
     return Row(evaluation, bpd, error, excess, excess_error, ends, common)
+
+
+def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[Key, Evaluation]:
+    """One evaluation per run, all made in one way: the way that most runs have, of equally many that with most passes.
+
+    Evaluations are made in one way if they have the same split and estimator, and seeds of the noise that are equal, or
+    each the training seed of its run. Runs that are not evaluated in this way are left out.
+    """
+    by_way: dict[str, dict[Key, Evaluation]] = {}
+    for key, evaluations in candidates.items():
+        for evaluation in evaluations:
+            for way in _ways(evaluation.record):
+                by_way.setdefault(way, {}).setdefault(key, evaluation)
+    return max(by_way.values(), key=lambda found: (len(found), _passes(found)), default={})
+
+
+def _ways(record: dict[str, Any]) -> list[str]:
+    seed, split = record["estimator"]["seed"], record["dataset"]["split"]
+    seeds = [seed, "of the run"] if seed == record["seed"] else [seed]
+    return [json.dumps([split, record["estimator"] | {"seed": name}], sort_keys=True) for name in seeds]
+
+
+def _passes(found: Mapping[Any, Evaluation]) -> int:
+    return len(next(iter(found.values())).bits)
 
 
 def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool) -> None:

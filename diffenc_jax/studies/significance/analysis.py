@@ -8,13 +8,14 @@ import numpy as np
 
 from diffenc_jax import stats
 from diffenc_jax.core.errors import require
-from diffenc_jax.studies.compare.measure import NOISE
 from diffenc_jax.studies.significance.finished import FinishedRun, MissingRun, changed_keys
 
 LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
 # The p values that are corrected for the number of comparisons.
 CORRECTED = ("p_two_sided", "p_one_sided_less", "p_one_sided_greater")
 Seeds = dict[int, FinishedRun]
+# What `_over_seeds` returns for no seed.
+NO_SEEDS = {"n": 0, **dict.fromkeys(("mean", "sd", "standard_error", "interval", "between_seeds", "bootstrap"))}
 
 
 class Findings(NamedTuple):
@@ -27,7 +28,7 @@ class Findings(NamedTuple):
     @property
     def has_several_seeds(self) -> bool:
         """Whether an arm has several seeds."""
-        return any(arm["n"] > 1 for arm in self.analysis["arms"].values())
+        return any(len(arm["bpd"]) > 1 for arm in self.analysis["arms"].values())
 
     @property
     def data(self) -> str:
@@ -46,11 +47,12 @@ def find(runs: list[FinishedRun], missing: list[MissingRun], reference: str, tar
 def analyse(runs: Sequence[FinishedRun], reference: str, target: float) -> dict[str, Any]:
     """JSON values: 'arms' by name, and 'comparisons', one per arm other than the reference.
 
-    The main test is the two-sided paired t test of the differences by seed, with p values corrected by Holm's method
-    for the number of comparisons. The other tests are corrected in the same way.
+    An arm's mean and errors are over 'common_seeds', those that all arms have; a comparison has all seeds that its two
+    arms have in common. The main test is the two-sided paired t test of the differences by seed, with p values
+    corrected by Holm's method for the number of comparisons. The other tests are corrected in the same way.
 
     Args:
-      runs: finished runs of the reference and of other arms.
+      runs: finished runs of the reference and of other arms, evaluated in one way (`common_evaluations`).
       reference: arm with which every other arm is compared.
       target: difference in bits/dim for which the necessary number of seeds is computed.
     """
@@ -64,6 +66,7 @@ def analyse(runs: Sequence[FinishedRun], reference: str, target: float) -> dict[
             {"arm": arm, "reference": reference, **_compare(by_arm[arm], by_arm[reference], target)} for arm in others
         ]
     _add_corrected(comparisons)
+    common = sorted(set.intersection(*map(set, by_arm.values())))
     noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
     return {
         "reference": reference,
@@ -71,29 +74,23 @@ def analyse(runs: Sequence[FinishedRun], reference: str, target: float) -> dict[
         "target_difference": target,
         # Noise that several seeds are evaluated under; no error over seeds contains it.
         "noise_common_to_seeds": len(set(noises.values())) < len(noises),
-        "arms": {arm: _arm(seeds) for arm, seeds in by_arm.items()},
+        "common_seeds": common,
+        "arms": {arm: _arm(seeds, common) for arm, seeds in by_arm.items()},
         "comparisons": comparisons,
     }
 
 
-def _arm(seeds: Seeds) -> dict[str, Any]:
-    """Values of an arm by seed, their mean over seeds with its errors, and their variance components."""
-    evaluations = [run.evaluation for run in seeds.values()]
-    bits = np.stack([evaluation.bits for evaluation in evaluations])
-    record = evaluations[0].record
-    terms = [name for name in record["bpd"] if name != "total"]
+def _arm(seeds: Seeds, common: Sequence[int]) -> dict[str, Any]:
+    """Values of an arm by seed; over the `common` seeds, if any, their mean with its errors and variance components."""
+    record, evaluations = next(iter(seeds.values())).evaluation.record, [seeds[seed].evaluation for seed in common]
+    terms = [name for name in record["bpd"] if name != "total" and common]
     return {
         "step": record["step"],
         "params": record["params"],
-        "bpd": _by_seed(seeds, bits),
+        "bpd": {str(seed): float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())},
         "terms": {name: float(np.mean([e.record["bpd"][name] for e in evaluations])) for name in terms},
-        **_over_seeds(bits, evaluations[0].replicates),
+        **(_over_seeds(np.stack([e.bits for e in evaluations]), evaluations[0].replicates) if common else NO_SEEDS),
     }
-
-
-def _by_seed(seeds: Sequence[int], bits: np.ndarray) -> dict[str, float]:
-    """Mean of `bits` [S, P, N] by seed."""
-    return {str(seed): float(value) for seed, value in zip(seeds, bits.mean((1, 2)), strict=True)}
 
 
 def _over_seeds(bits: np.ndarray, replicates: int | None) -> dict[str, Any]:
@@ -111,23 +108,19 @@ def _compare(seeds: Seeds, reference: Seeds, target: float) -> dict[str, Any]:
     """Differences of an arm to the reference: by seed, over seeds, and tested."""
     paired = sorted(seeds.keys() & reference.keys())
     pairs = [(seeds[seed].evaluation, reference[seed].evaluation) for seed in paired]
-    common = all(a.record["estimator"][key] == b.record["estimator"][key] for a, b in pairs for key in NOISE)
     result = {
         "changes": changed_keys(next(iter(reference.values())).config, next(iter(seeds.values())).config),
         "paired_seeds": paired,
-        "common_noise": common,
     }
     all_a, all_b = (np.array([run.evaluation.bits.mean() for run in arm.values()]) for arm in (seeds, reference))
     if not paired:
         return result | {"tests": _tests(np.empty(0), np.empty(0), all_a, all_b)}
     bits = np.stack([a.bits - b.bits for a, b in pairs])
-    # Without common noise, a pass of one evaluation has no relation to the same pass of the other.
-    over_seeds = _over_seeds(bits, pairs[0][0].replicates if common else None)
     a, b = (np.array([evaluation.bits.mean() for evaluation in side]) for side in zip(*pairs, strict=True))
     return {
         **result,
-        "difference": _by_seed(paired, bits),
-        **over_seeds,
+        "difference": {str(seed): float(value) for seed, value in zip(paired, bits.mean((1, 2)), strict=True)},
+        **_over_seeds(bits, pairs[0][0].replicates),
         "tests": _tests(a, b, all_a, all_b),
         "power": _power(a - b, all_a, all_b, target),
     }

@@ -47,7 +47,8 @@ def _draw_values(analysis: dict[str, Any], names: list[str], title: str):
         axes.plot([i] * len(values), values, **SEED, **style)
         if arms[name]["interval"] is not None:
             axes.plot([i + 0.22] * 2, arms[name]["interval"], color=style["color"], linewidth=2)
-        axes.plot(i + 0.22, arms[name]["mean"], **MEAN, **style)
+        if arms[name]["mean"] is not None:
+            axes.plot(i + 0.22, arms[name]["mean"], **MEAN, **style)
     axes.set_xticks(range(len(names)), labels=names, rotation=15 if len(names) > 4 else 0)
     axes.set(ylabel="bits/dim", xlim=(-0.4, len(names) - 0.4))
     axes.set_title("small: each seed, lines join the runs of a seed; large: mean, 95 % t interval", fontsize="x-small")

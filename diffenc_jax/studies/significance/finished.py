@@ -1,6 +1,6 @@
 """Finished runs of a grid with their evaluations, and the states of the missing runs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.metrics import TOTAL, Row
 from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
 from diffenc_jax.runs.workdir import find_workdirs, saved_steps, stored_config
-from diffenc_jax.studies.compare.measure import check_comparable
+from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.studies.significance.grid import Grid, cost_file, workdir_of
 
 # Workdir and configuration by arm and seed; None for the configuration of a run that has not begun.
@@ -40,10 +40,10 @@ class MissingRun(NamedTuple):
 
 
 def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[MissingRun]]:
-    """The finished and the missing runs of `grid`; None: each arm with each seed that has a workdir below `root`.
+    """The finished and the missing runs of `grid`, evaluated as it says.
 
-    Raises:
-      InputError: there are no runs, or they cannot be compared.
+    Without a grid these are each arm with each seed that has a workdir below `root`, and `common_evaluations` of their
+    last steps. Raises InputError if there are no runs, or they cannot be compared.
     """
     found = by_arm_and_seed((workdir, stored_config(workdir)) for workdir in find_workdirs(root))
     if grid is None:
@@ -53,7 +53,16 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
         keys = list(grid.runs())
     require(bool(keys), f"{root} holds no runs; train some with `diffenc significance --root={root} ...`")
     expected = {key: found.get(key, (workdir_of(root, *key), None)) for key in keys}
-    return finished_and_missing(expected, lambda *run: _final_evaluation(*run, grid))
+    begun = [(workdir, config) for workdir, config in expected.values() if config is not None]
+    if grid is None:
+        records = {workdir: _records_of_last_step(workdir, config) for workdir, config in begun}
+        return finished_and_missing(
+            expected,
+            common_evaluations({workdir: [*map(read_evaluation, paths)] for workdir, paths in records.items()}),
+        )
+    passes = {"eval.passes": grid.passes} if grid.passes else {}
+    wanted = {w: matching_record(w, config.replace({"eval.seed": config.seed, **passes})) for w, config in begun}
+    return finished_and_missing(expected, {w: read_evaluation(path) for w, path in wanted.items() if path})
 
 
 def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
@@ -67,44 +76,31 @@ def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
 
 
 def finished_and_missing(
-    expected: Expected, evaluation_of: Callable[[Path, Config | None], Evaluation | str]
+    expected: Expected, evaluations: Mapping[Path, Evaluation]
 ) -> tuple[list[FinishedRun], list[MissingRun]]:
-    """The finished and the missing runs of `expected`, from the evaluation of each run or the reason why it has none.
+    """The finished and the missing runs of `expected`; `evaluations` are those of the finished ones, by workdir.
 
     A run whose values are not finite is missing. Raises InputError if the finished runs cannot be compared.
     """
     runs, missing = [], []
     for (arm, seed), (workdir, config) in expected.items():
-        found = evaluation_of(workdir, config)
-        if not isinstance(found, str) and not np.isfinite(found.bits).all():
-            found = f"evaluated, but values of {found.path} are not finite"
-        if isinstance(found, str):
-            missing.append(MissingRun(arm, seed, found))
+        found = evaluations.get(workdir)
+        if found is None:
+            missing.append(MissingRun(arm, seed, _state(workdir, config)))
+        elif not np.isfinite(found.bits).all():
+            missing.append(MissingRun(arm, seed, f"evaluated, but values of {found.path} are not finite"))
         else:
             runs.append(FinishedRun(arm, seed, workdir, config, found))
     _check_runs(runs)
     return runs, missing
 
 
-def _final_evaluation(workdir: Path, config: Config | None, grid: Grid | None) -> Evaluation | str:
-    """The evaluation of a finished run, or the state of a run that is not finished."""
+def _state(workdir: Path, config: Config | None) -> str:
+    """State of a run without the evaluation."""
     if config is None:
         return "not begun"
-    if path := _final_record(workdir, config, grid):
-        return read_evaluation(path)
     last, wanted = max(saved_steps(workdir), default=0), config.train.steps
-    return f"at step {last} of {wanted}" if last < wanted else "trained, not evaluated as requested"
-
-
-def _final_record(workdir: Path, config: Config, grid: Grid | None) -> Path | None:
-    """The record with the passes and seed of `grid`; without a grid, the only record of the last step."""
-    if grid is not None:
-        passes = grid.passes or config.eval.passes
-        return matching_record(workdir, config.replace({"eval.seed": config.seed, "eval.passes": passes}))
-    paths = _records_of_last_step(workdir, config)
-    names = ", ".join(path.name for path in paths)
-    require(len(paths) < 2, f"{workdir} holds several evaluations of its last step, {names}; leave one")
-    return paths[0] if paths else None
+    return f"at step {last} of {wanted}" if last < wanted else "trained, but not evaluated like this"
 
 
 def matching_record(workdir: Path, config: Config) -> Path | None:

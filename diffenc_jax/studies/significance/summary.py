@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.document import markdown
 from diffenc_jax.display.tables import csv_text
-from diffenc_jax.runs.files import save_figure, write_text
+from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.studies.significance.analysis import Findings, find
 from diffenc_jax.studies.significance.figure import draw_analysis, draw_curves
@@ -25,6 +25,8 @@ DPI = 200
 
 def write_summary(root: Path, reference: str | None, target: float) -> tuple[str, list[Path]]:
     """Write significance.md, significance.json, values.csv with a row per run, and the figures as .png and .pdf.
+
+    A summary of other content is kept in a new folder root/earlier.
 
     Args:
       root: folder of the runs' workdirs.
@@ -58,7 +60,9 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[str
         "significance.json": json.dumps(content, indent=1) + "\n",
         "values.csv": csv_text(values_rows(runs, root)),
     }
+    files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
     try:
+        keep_earlier(root, texts, files)
         for name, content in texts.items():
             write_text(root / name, content)
         for name, figure in figures.items():

@@ -43,14 +43,22 @@ def findings(analysis: dict[str, Any]) -> list[Section | Text]:
 
 
 def _values(analysis: dict[str, Any]) -> Section:
-    arms = analysis["arms"]
+    arms, common = analysis["arms"], analysis["common_seeds"]
     seeds = sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]})
     terms = list(next(iter(arms.values()))["terms"])
     rows = [
         [name, *_by_seed(arm["bpd"], seeds), *_mean(arm), *map(format_number, arm["terms"].values())]
         for name, arm in arms.items()
     ]
-    return Section("Values", [Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)])
+    table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)
+    return Section("Values", [table] if seeds == common else [Text(f"{over_common_seeds(common)}."), table])
+
+
+def over_common_seeds(common: Sequence[int]) -> str:
+    """Sentence that says which seeds the means of the arms are over, where not every arm has every seed."""
+    if not common:
+        return "The arms have no seed in common, so there are no means to compare"
+    return f"Means are over the seeds that all arms have: {', '.join(map(str, common))}"
 
 
 def _differences(analysis: dict[str, Any]) -> Section:

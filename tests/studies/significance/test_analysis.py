@@ -39,7 +39,6 @@ def test_differences_are_paired_by_seed(analysis):
     assert list(found["difference"].values()) == pytest.approx(differences)
     assert found["mean"] == pytest.approx(differences.mean())
     assert found["standard_error"] == pytest.approx(differences.std(ddof=1) / np.sqrt(5))
-    assert found["common_noise"]
 
 
 def test_each_test_is_named_as_what_it_is(analysis):
@@ -91,7 +90,11 @@ def test_what_an_arm_has_otherwise(analysis):
 def test_seeds_that_one_arm_lacks_are_left_out_of_pairs_alone(tmp_path):
     made_up.write_all(tmp_path, ("vdm",), range(5))
     made_up.write_all(tmp_path, ("diffenc",), (1, 2, 4))
-    (found,) = analyse(find_runs(tmp_path, None)[0], "vdm", 0.01)["comparisons"]
+    analysis = analyse(find_runs(tmp_path, None)[0], "vdm", 0.01)
+    assert analysis["common_seeds"] == [1, 2, 4]
+    assert list(analysis["arms"]["vdm"]["bpd"]) == ["0", "1", "2", "3", "4"]
+    assert analysis["arms"]["vdm"]["mean"] == pytest.approx(means("vdm", (1, 2, 4)).mean())
+    (found,) = analysis["comparisons"]
     assert found["paired_seeds"] == [1, 2, 4]
     expected = scipy.stats.ttest_rel(means("diffenc", (1, 2, 4)), means("vdm", (1, 2, 4)))
     assert found["tests"]["paired t"]["p_two_sided"] == pytest.approx(expected.pvalue)
@@ -102,7 +105,9 @@ def test_seeds_that_one_arm_lacks_are_left_out_of_pairs_alone(tmp_path):
 def test_arms_without_a_common_seed_are_tested_unpaired_alone(tmp_path):
     made_up.write_all(tmp_path, ("vdm",), (0, 1))
     made_up.write_all(tmp_path, ("diffenc",), (2, 3))
-    (found,) = analyse(find_runs(tmp_path, None)[0], "vdm", 0.01)["comparisons"]
+    analysis = analyse(find_runs(tmp_path, None)[0], "vdm", 0.01)
+    assert [(arm["n"], arm["mean"]) for arm in analysis["arms"].values()] == [(0, None)] * 2
+    (found,) = analysis["comparisons"]
     expected = scipy.stats.ttest_ind(means("diffenc", (2, 3)), means("vdm", (0, 1)), equal_var=False)
     assert list(found["tests"]) == ["Welch t"]
     assert found["tests"]["Welch t"]["p_two_sided"] == pytest.approx(expected.pvalue)
@@ -115,14 +120,3 @@ def test_one_seed_is_not_tested(tmp_path):
     assert found["arms"]["vdm"]["interval"] is None
     assert found["comparisons"][0]["tests"] == {}
     assert found["comparisons"][0]["power"] == {}
-
-
-def test_noise_that_is_not_common_is_not_subtracted_pass_by_pass(tmp_path):
-    for arm in ("vdm", "diffenc"):
-        for seed in (0, 1):
-            estimator = {"kind": "continuous", "passes": 4, "replicates": 2, "seed": seed + 10 * (arm == "vdm")}
-            made_up.write(tmp_path, arm, seed, estimator=estimator)
-    (found,) = analyse(find_runs(tmp_path, None)[0], "vdm", 0.01)["comparisons"]
-    assert not found["common_noise"]
-    assert found["between_seeds"]["noise"] is None
-    assert found["mean"] == pytest.approx((means("diffenc", (0, 1)) - means("vdm", (0, 1))).mean())

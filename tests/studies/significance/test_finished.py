@@ -7,6 +7,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.runs.records import record_paths
 from diffenc_jax.studies.significance.finished import (
     curves_over_seeds,
     find_runs,
@@ -36,7 +37,7 @@ def test_finished_and_missing(tmp_path):
     assert runs == [("vdm", 0)]
     assert missing == {
         ("diffenc", 0): "at step 750 of 1500",
-        ("vdm", 1): "trained, not evaluated as requested",
+        ("vdm", 1): "trained, but not evaluated like this",
         ("diffenc", 1): "not begun",
     }
 
@@ -86,13 +87,6 @@ def test_other_images_are_refused(tmp_path):
         find_runs(tmp_path, GRID)
 
 
-def test_other_passes_are_refused_where_none_are_asked_for(tmp_path):
-    made_up.write(tmp_path, "vdm", 0)
-    made_up.write(tmp_path, "diffenc", 0, made_up.values("diffenc", 0, 8))
-    with pytest.raises(InputError, match=r"evaluated with \[4, 8\] passes"):
-        find_runs(tmp_path, None)
-
-
 def test_runs_of_one_arm_differ_in_their_seeds_alone(tmp_path):
     made_up.write(tmp_path, "vdm", 0)
     made_up.write(tmp_path, "vdm", 1, overrides=("train.learning_rate=0.1", "train.steps=1000"))
@@ -107,12 +101,29 @@ def test_the_same_run_twice_is_refused(tmp_path):
         find_runs(tmp_path, None)
 
 
-def test_several_evaluations_are_not_chosen_between(tmp_path):
-    place = made_up.write(tmp_path, "vdm", 0)
-    record = made_up.record_file(place).read_text()
-    (place / "eval" / "test-1500-other.json").write_text(record)
-    with pytest.raises(InputError, match=r"several evaluations of its last step"):
-        find_runs(tmp_path, None)
+def test_without_a_note_the_way_that_most_runs_are_evaluated_counts(tmp_path):
+    """Four passes, although one run has eight besides and another has eight alone, or another seed of the noise."""
+    for seed in range(3):
+        for arm in ("vdm", "diffenc"):
+            made_up.write(tmp_path, arm, seed)
+    place = made_up.write(tmp_path, "vdm", 0, made_up.values("vdm", 0, 8))
+    other = made_up.write(tmp_path, "vdm", 3, made_up.values("vdm", 3, 8))
+    estimator = {"kind": "continuous", "depth": None, "variance_ratio": 1.0, "passes": 4, "replicates": 2, "seed": 0}
+    made_up.write(tmp_path, "diffenc", 3, estimator=estimator | {"time_sampling": "importance"})
+    assert len(record_paths(place)) == 2
+    for path in (place, other):
+        (path / "checkpoints" / "1500").mkdir(parents=True)
+    runs, missing = find_runs(tmp_path, None)
+    assert {(run.arm, run.seed) for run in runs} == {(arm, seed) for arm in ("vdm", "diffenc") for seed in range(3)}
+    assert {len(run.evaluation.bits) for run in runs} == {4}
+    assert {(run.arm, run.seed): run.why for run in missing}["vdm", 3] == "trained, but not evaluated like this"
+
+
+def test_of_ways_that_as_many_runs_have_the_one_with_most_passes_counts(tmp_path):
+    for arm in ("vdm", "diffenc"):
+        for passes in (2, 8, 4):
+            made_up.write(tmp_path, arm, 0, made_up.values(arm, 0, passes))
+    assert {len(run.evaluation.bits) for run in find_runs(tmp_path, None)[0]} == {8}
 
 
 def test_an_empty_root(tmp_path):
