@@ -4,7 +4,8 @@ A command is a module of `diffenc_jax.commands` and an entry of `COMMANDS`. The 
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,
-  run(arguments) -> exit code, None for 0,
+  run(arguments) -> exit code, None for 0; it sets `arguments.wrote_to` to the workdirs that it wrote to, in which the
+    command line is then noted,
   ON_INTERRUPT, optional: what is kept after Ctrl-C, for the last line on standard error.
 
 Exit codes: 0 success, 1 a failed run, 2 bad input, 128 + n after signal n.
@@ -12,6 +13,7 @@ Exit codes: 0 success, 1 a failed run, 2 bad input, 128 + n after signal n.
 
 import importlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -93,7 +95,13 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], huge_pages: boo
         process.prepare()
     _silence_libraries()
     try:
-        return command.run(arguments) or 0
+        code = command.run(arguments) or 0
+        if code == 0 and arguments.wrote_to:
+            from diffenc_jax.runs.history import note_command
+
+            for folder in arguments.wrote_to:
+                note_command(folder, shlex.join([*prog.split(), *argv]))
+        return code
     except InputError as error:
         return _fail(str(error), 2)
     except RunError as error:

@@ -46,6 +46,7 @@ def make_parser(command: ModuleType, prog: str) -> Parser:
         allow_abbrev=False,
     )
     command.add_arguments(parser)
+    parser.set_defaults(wrote_to=[])
     return parser
 
 

@@ -43,3 +43,4 @@ def run(arguments: Namespace) -> None:
     save_figure(figure.draw_excess(rows, run_title(trained)), picture)
     print_table(table.depth_table(rows))
     print(f"table: {path}\nplot: {picture}\n{table.summary_line(rows)}")
+    arguments.wrote_to = [trained.workdir]

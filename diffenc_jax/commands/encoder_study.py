@@ -67,3 +67,4 @@ def run(arguments: argparse.Namespace) -> None:
         write_json(file, about | {"encoders": bounds})
     print_table(table.bounds_table(bounds), console)
     print("\n".join([*table.meanings(bounds), f"bounds: {file}"]))
+    arguments.wrote_to = [trained.workdir]

@@ -37,3 +37,4 @@ def run(arguments: argparse.Namespace) -> None:
         for key, text in evaluator.estimator.diagnostic_formats.items():
             if key in record:
                 job.print(f"  {text.format(record[key])}")
+    arguments.wrote_to = job.folders

@@ -29,6 +29,11 @@ class Job:
     workdir: Path
     console: "Console"
 
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that this process writes to: the workdir on the first host."""
+        return [] if self.console.quiet else [self.workdir]
+
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
         self.console.print(text, highlight=False, soft_wrap=True)

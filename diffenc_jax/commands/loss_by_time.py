@@ -44,3 +44,4 @@ def run(arguments: Namespace) -> None:
     picture = paths[0].with_name(f"{paths[0].stem}{'' if len(runs) == 1 else '-compared'}.png")
     save_figure(figure.draw_curves(curves, "area ± standard error", title), picture)
     print(f"figure: {picture}")
+    arguments.wrote_to = [run.workdir for run in runs]

@@ -31,7 +31,8 @@ def run(arguments: Namespace) -> None:
 
     path, weights = arguments.samples, arguments.fid_weights
     require(path.is_file(), f"{path} is not a file; give a .npz file in samples/ of a workdir")
-    data = stored_config(arguments.workdir or path.absolute().parent.parent).data
+    workdir = arguments.workdir or path.absolute().parent.parent
+    data = stored_config(workdir).data
     if weights is not None:
         fid.check_weights(weights)
     dataset = load_dataset(data, "train", "test")
@@ -48,3 +49,4 @@ def run(arguments: Namespace) -> None:
     save_figure(drawn, picture)
     print_table(table.quality_table(measured.record))
     print("\n".join([*table.notes(measured.record), f"record: {record}", f"picture: {picture}"]))
+    arguments.wrote_to = [workdir]

@@ -55,6 +55,7 @@ def run(arguments: Namespace) -> int:
             print("\n".join(grid.plan(arguments.root)))
             return 0
         failures = make_missing(grid, arguments.root, arguments.parallel, lambda text: print(text, flush=True))
+        arguments.wrote_to = [arguments.root]
     _summarize(arguments.root, arguments.reference, arguments.difference)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")
     job.print_files(files)
+    arguments.wrote_to = job.folders
 
 
 def closing_table(record: dict[str, Any], dataset: "Dataset") -> "Table":

@@ -13,7 +13,7 @@ from diffenc_jax.report.collect import Collection, Evaluations, Record, Run, bit
 from diffenc_jax.report.command_lines import not_made_yet, run_line
 from diffenc_jax.report.html import Fold
 from diffenc_jax.studies.compare.describe import describe_estimator
-from diffenc_jax.studies.compare.measure import compare
+from diffenc_jax.studies.compare.measure import Row, compare
 from diffenc_jax.studies.compare.table import comparison_table, notes
 
 ERRORS = (
@@ -32,7 +32,7 @@ def bits_section(collection: Collection, evaluations: Evaluations, reference: st
         blocks += [Text(f"Averaged (EMA) parameters at the last evaluated step. {ERRORS}"), table]
     missing = [run for run in collection.runs if not run.records]
     blocks += not_made_yet("evaluation", missing, (run_line("eval", run) for run in missing))
-    blocks += _differences(collection, evaluations, reference)
+    blocks += _differences(compare_runs(collection, evaluations, reference))
     if others := [(run, record) for run, record in records if record.path not in shown]:
         table = _by_term(others, "Other records, bits/dim ± noise ± images")
         blocks.append(Fold(f"Earlier steps and other evaluations: {len(others)} records", [table]))
@@ -49,18 +49,22 @@ def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
     return Table(["run", "total", *terms, "step", "split, estimator"], rows, caption)
 
 
-def _differences(collection: Collection, evaluations: Evaluations, reference: str) -> list[Section]:
-    """The table of `diffenc compare`, with names of runs instead of paths.
+def compare_runs(collection: Collection, evaluations: Evaluations, reference: str) -> list[Row]:
+    """The rows of `diffenc compare`, with names of runs instead of paths; empty for a single run.
 
-    Its reference is the first run of the arm `reference`; where arms have several seeds, it has the runs of that seed.
+    The reference is the first run of the arm `reference`. Where arms have several seeds, the runs of its seed are
+    compared.
     """
     found = [evaluation._replace(path=Path(collection.names[w])) for w, evaluation in evaluations.items()]
     found.sort(key=lambda evaluation: evaluation.record["arm"] != reference)
     if len({evaluation.record["arm"] for evaluation in found}) > 1:
         found = [evaluation for evaluation in found if evaluation.record["seed"] == found[0].record["seed"]]
-    if len(found) < 2:
+    return compare(found) if len(found) > 1 else []
+
+
+def _differences(rows: Sequence[Row]) -> list[Section]:
+    if not rows:
         return []
-    rows = compare(found)
     text = Text("Differences to the reference, paired by image, as `diffenc compare` prints them; of one seed per arm.")
     return [Section("Differences, image by image", [text, comparison_table(rows), Items(notes(rows))])]
 

@@ -8,7 +8,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.document import Items, Section, Text
 from diffenc_jax.display.numbers import format_record
 from diffenc_jax.report import study_sections
-from diffenc_jax.report.bits_per_dim import bits_section
+from diffenc_jax.report.bits_per_dim import bits_section, compare_runs
 from diffenc_jax.report.collect import Collection, Evaluations
 from diffenc_jax.report.configuration import configuration_section
 from diffenc_jax.report.curves import curves_section
@@ -16,6 +16,7 @@ from diffenc_jax.report.html import Headline, Page
 from diffenc_jax.report.provenance import commands_section, provenance_section
 from diffenc_jax.report.seeds import costs_section, evaluations_of, find_over_seeds, reference_of, significance_section
 from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
+from diffenc_jax.studies.compare.table import conclusions as differences_of_runs
 from diffenc_jax.studies.significance.analysis import Findings
 from diffenc_jax.studies.significance.table import conclusions, over_common_seeds
 
@@ -23,6 +24,7 @@ NOISE_AND_IMAGES = (
     "Lower is better. ± (noise) is the standard error against infinitely many passes over the same images, ± (images) "
     "that of a mean over as many other images."
 )
+ONE_SEED = "These are single runs: whether other training seeds would differ as much is not known."
 OVER_SEEDS = "Lower is better. ± is one standard error over seeds, and intervals are 95 % t intervals."
 
 
@@ -34,9 +36,9 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
       reference, target: see `find_over_seeds`; raises InputError if no run is of the arm `reference`.
     """
     found = _find(collection, reference, target)
-    evaluations = evaluations_of(collection, found)
+    evaluations, reference = evaluations_of(collection, found), reference_of(collection, reference)
     sections = [
-        bits_section(collection, evaluations, reference_of(collection, reference)),
+        bits_section(collection, evaluations, reference),
         significance_section(collection, found),
         curves_section(collection),
         study_sections.loss_by_time_section(collection),
@@ -51,7 +53,8 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
     if collection.notes:
         sections.append(Section("Files that cannot be read", [Items(collection.notes)]))
     lead = [Text(_lead(collection, evaluations))]
-    return Page(_title(collection), lead, *_heads(collection, found, evaluations), [s for s in sections if s])
+    heads = _heads(collection, found, evaluations, reference)
+    return Page(_title(collection), lead, *heads, [section for section in sections if section])
 
 
 def _find(collection: Collection, reference: str | None, target: float) -> Findings | InputError:
@@ -88,7 +91,7 @@ def _lead(collection: Collection, evaluations: Evaluations) -> str:
 
 
 def _heads(
-    collection: Collection, found: Findings | InputError, evaluations: Evaluations
+    collection: Collection, found: Findings | InputError, evaluations: Evaluations, reference: str
 ) -> tuple[list[Headline], list[Any]]:
     """The numbers at the head of the page, and the blocks below them; arms are compared over the same seeds alone."""
     if isinstance(found, Findings):
@@ -103,7 +106,9 @@ def _heads(
     for workdir, evaluation in evaluations.items():
         number, _, remark = format_record(evaluation.record).partition(" ")
         heads.append(Headline(collection.names[workdir], number, remark))
-    return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet.")]
+    rows = compare_runs(collection, evaluations, reference)
+    known = [Items(differences_of_runs(rows)), Text(ONE_SEED)] if rows else []
+    return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet."), *known]
 
 
 def _head_over_seeds(name: str, arm: dict[str, Any]) -> Headline:

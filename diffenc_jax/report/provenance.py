@@ -1,7 +1,9 @@
 """Origin of the numbers: images, software, devices, hashes and seeds, and the commands that reproduce them."""
 
+import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from diffenc_jax.display.numbers import UNKNOWN
 from diffenc_jax.report.collect import Collection, Run
 from diffenc_jax.report.command_lines import command_line, config_flags, run_line, significance_line
 from diffenc_jax.runs.files import list_paths
+from diffenc_jax.runs.history import noted_commands
 from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import table as encoder
@@ -67,26 +70,38 @@ def _software(collection: Collection) -> Table:
 
 
 def commands_section(collection: Collection, places: Sequence[Path], out: Path) -> Section:
-    """The commands that reproduce everything on the page, in their order."""
-    notes = []
+    """The commands that made everything on the page, in their order, as they are noted in the workdirs."""
+    root = [] if collection.root is None else noted_commands(collection.root)
+    commands, notes = {}, []
     if collection.grid is not None:
-        commands = {"All runs, their evaluations and their comparison:": [significance_line(collection)]}
-    else:
-        evaluated = [(run, record) for run in collection.runs for record in run.newest]
+        commands["All runs, their evaluations and their comparison:"] = root or [significance_line(collection)]
+    made_by_grid = {line for run in collection.runs for line in _grid_lines(collection, run)}
+    noted = {run.workdir: noted_commands(run.workdir) for run in collection.runs}
+    # The first commands of all workdirs precede the second ones, which may read several workdirs.
+    in_turn = dict.fromkeys(line for turn in zip_longest(*noted.values()) for line in turn if line is not None)
+    commands["As they were run:"] = lines = [line for line in in_turn if line not in made_by_grid]
+    if without := [run for run in collection.runs if not noted[run.workdir] and collection.grid is None]:
+        evaluated = [(run, record) for run in without for record in run.newest]
         deviating = [(run, record) for run, record in evaluated if deviations(record.record["estimator"], run.config)]
-        commands = {
-            "The runs, each with training, evaluation and samples:": [run_line("train", r) for r in collection.runs],
+        commands |= {
+            "The runs, each with training, evaluation and samples:": [run_line("train", run) for run in without],
             "Evaluations that deviate from the configurations of the runs:": [run_line("eval", *p) for p in deviating],
         }
-        for run in collection.runs:
-            if different := config_flags(run)[1]:
-                notes.append(_incomplete(run, different))
+        notes = [_incomplete(run, different) for run in without if (different := config_flags(run)[1])]
     commands |= {
-        "Further studies:": _studies(collection),
+        "Further studies:": [] if lines else _studies(collection),
         "This page:": [command_line("report", *places, f"--out={out}")],
     }
     blocks = [b for text, lines in commands.items() if lines for b in (Text(text), Code("\n".join(lines)))]
     return Section("Commands that reproduce this page", [*blocks, *map(Text, notes)])
+
+
+def _grid_lines(collection: Collection, run: Run) -> list[str]:
+    """The commands that a significance study has run for `run`."""
+    grid, key = collection.grid, (run.config.arm, run.config.seed)
+    if grid is None or key not in grid.runs():
+        return []
+    return [shlex.join(["python", *command]) for command in grid.run_commands(collection.root, *key)]
 
 
 def _incomplete(run: Run, different: Sequence[str]) -> str:

@@ -55,6 +55,22 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return [*lines, *_environments(evaluations)]
 
 
+def conclusions(rows: Sequence[Row]) -> list[str]:
+    """What each difference to the reference shows; the evaluations are named by their paths."""
+    reference = next(row.evaluation.path for row in rows if row.excess is None)
+    sentences = []
+    for row in rows:
+        if row.excess is None or row.excess_interval is None:
+            continue
+        low, high = row.excess_interval
+        shown = "the images tell the two apart" if not low <= 0 <= high else "the images do not tell the two apart"
+        sentences.append(
+            f"{row.evaluation.path} lies {abs(row.excess):.4f} bits/dim {'below' if row.excess < 0 else 'above'} "
+            f"{reference} ({format_interval(row.excess_interval)}, 95 % over noise and images): {shown}."
+        )
+    return sentences
+
+
 def _environments(evaluations: Sequence[Evaluation]) -> list[str]:
     """'jax differs: 0.10.2 (a.json), 0.11.0 (b.json)' per package or device that is not the same for all."""
     records = [evaluation.record["software"] | {"device": evaluation.record["device"]} for evaluation in evaluations]
