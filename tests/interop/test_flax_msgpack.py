@@ -75,9 +75,8 @@ def chunked(shape, chunks):
     return {"__msgpack_chunked_array__": True, "shape": shape, "chunks": chunks}
 
 
-def nested(depth):
-    """A list in lists."""
-    return [] if depth == 0 else [nested(depth - 1)]
+# 1001 lists, each in the one before it: as deep as msgpack reads, and deeper than Python's repr goes.
+NESTED = b"\x91" * 1000 + b"\x90"
 
 
 CHUNKS = {"0": array([2]), "1": array([2])}
@@ -89,11 +88,11 @@ NO_ARRAYS = [
     ("an array of 2 entries with the shape [True", array([True, 2])),
     ("an array of 0 entries with the shape [0]", array([0], data=b"")),
     ("entries with the shape 2", array(2)),
-    ("entries with the shape [[[[[", array(nested(400))),
+    ("entries with the shape [[[[[", msgpack.ExtType(1, b"\x93" + NESTED + b"\xa7float32\xc4\x00")),
     ("an array of type 'O'", array([2], "O")),
     ("an array of type 'V8'", array([1], "V8")),
     ("an array of type 5", array([2], 5)),
-    ("an array of type [[[[[", array([2], nested(400))),
+    ("an array of type [[[[[", msgpack.ExtType(1, b"\x93\x91\x02" + NESTED + b"\xc4\x00")),
     ("buffer size must be a multiple of element size", array([2], data=b"1234567")),
     ("an extension of type 1 that flax does not write", msgpack.ExtType(1, msgpack.packb([1, 2]))),
     ("ema_params: 20 exceeds max_array_len", array([1] * 20)),
