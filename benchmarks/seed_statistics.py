@@ -10,8 +10,11 @@ import argparse
 
 import numpy as np
 
-from diffenc_jax import stats
 from diffenc_jax.commands.arguments import positive
+from diffenc_jax.stats.bootstrap import bootstrap
+from diffenc_jax.stats.hypotheses import holm, paired_t, sign_flip, welch_t
+from diffenc_jax.stats.means import mean_of
+from diffenc_jax.stats.power import Design
 
 SEEDS = (3, 5, 8)
 ALPHA = 0.05
@@ -32,11 +35,11 @@ def arms(rng, size, shared, deviations=(1, 1)):
 def false_positives(rng, experiments):
     """Rows (test, its rates of rejection in percent, two-sided / lower / higher, by number of seeds)."""
     cases = {
-        "paired t, shared seeds": (stats.paired_t, 1, (1, 1)),
-        "Welch t, separate seeds": (stats.welch_t, 0, (1, 1)),
-        "Welch t, deviations 1 and 3": (stats.welch_t, 0, (1, 3)),
-        "Welch t, shared seeds": (stats.welch_t, 1, (1, 1)),
-        "exact sign-flip, shared seeds": (stats.sign_flip, 1, (1, 1)),
+        "paired t, shared seeds": (paired_t, 1, (1, 1)),
+        "Welch t, separate seeds": (welch_t, 0, (1, 1)),
+        "Welch t, deviations 1 and 3": (welch_t, 0, (1, 3)),
+        "Welch t, shared seeds": (welch_t, 1, (1, 1)),
+        "exact sign-flip, shared seeds": (sign_flip, 1, (1, 1)),
     }
     for name, (test, shared, deviations) in cases.items():
         cells = []
@@ -49,8 +52,8 @@ def false_positives(rng, experiments):
 def family_wise(rng, experiments):
     """Rates in percent of any false positive among four arms against one reference: plain, and by Holm."""
     reference = rng.normal(size=(experiments, 5))
-    p = np.stack([stats.paired_t(rng.normal(size=reference.shape), reference).p_two_sided for _ in range(4)], axis=-1)
-    return (100 * np.mean(np.any(values <= ALPHA, axis=-1)) for values in (p, stats.holm(p)))
+    p = np.stack([paired_t(rng.normal(size=reference.shape), reference).p_two_sided for _ in range(4)], axis=-1)
+    return (100 * np.mean(np.any(values <= ALPHA, axis=-1)) for values in (p, holm(p)))
 
 
 def coverage(rng, experiments):
@@ -61,18 +64,18 @@ def coverage(rng, experiments):
             held = []
             for values in draw(rng, (experiments, seeds)):
                 # Two equal images, since only the seeds matter here.
-                resampled = stats.bootstrap(np.repeat(values[:, None], 2, axis=1), resamples=4000).seeds
-                held.append([low < 0 < high for low, high in (stats.mean_of(values).interval, resampled)])
+                resampled = bootstrap(np.repeat(values[:, None], 2, axis=1), resamples=4000).seeds
+                held.append([low < 0 < high for low, high in (mean_of(values).interval, resampled)])
             cells.append(" / ".join(f"{share:.1f}" for share in 100 * np.mean(held, axis=0)))
         yield name, cells
 
 
 def power_met(rng, experiments):
     """Rows (design, percent of experiments at the detectable difference that reject, by seeds)."""
-    for design, test in (("paired", stats.paired_t), ("welch", stats.welch_t)):
+    for design, test in (("paired", paired_t), ("welch", welch_t)):
         cells = []
         for seeds in SEEDS:
-            difference = stats.Design(design).detectable_difference(1, seeds, power=0.8)
+            difference = Design(design).detectable_difference(1, seeds, power=0.8)
             a, b = rng.normal(size=(2, experiments, seeds))
             b = 0 * b if design == "paired" else b  # the deviation of a paired design is that of the differences
             cells.append(f"{100 * np.mean(test(a + difference, b).p_two_sided <= ALPHA):.1f}")

@@ -69,10 +69,7 @@ def flow_of(process: Process) -> Flow:
       u = ½ α σ E[v_t | z] + α σ² E[slope | z] = ½ α σ (E[v_t + σ slope | z] + σ E[slope | z]).
 
     k is 0 for an encoder that does not drift, otherwise 1. ŝ comes from the derivative head, or from the encoder where
-    x̂ determines it.
-
-    Raises:
-      InputError: when the flow is called and the process estimates no slope.
+    x̂ determines it. The flow raises InputError if the process estimates no slope.
     """
 
     def flow(z, gamma):

@@ -60,8 +60,7 @@ class LearnedLinear(Schedule):
 class FixedPoly10(Schedule):
     """γ(t) = γ_min + (γ_max/2 - γ_min) t + (γ_max/2) t^10, nothing learned: 'poly10' of the code of arXiv 2310.19789.
 
-    Raises:
-      InputError: the schedule would not increase everywhere.
+    Raises InputError if the schedule would not increase everywhere.
     """
 
     def __post_init__(self):

@@ -1,7 +1,7 @@
 """Steps fitted on training images after training, then frozen: the best times and the best ratios of variances.
 
 Both follow from the error u = (μ_Q - μ_P)² / σ_Q² of a step, averaged over training images. A step costs ½ Σ u nats
-at ratio 1 and ½ Σ ln(1 + u) nats at the best ratio (`diffusion/ratio.py`).
+at ratio 1 and ½ Σ ln(1 + u) nats at the best ratio (`steps.best_ratio`).
 """
 
 import dataclasses
@@ -21,8 +21,7 @@ from diffenc_jax.diffusion.encoders import quotient_weight
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.diffusion.ratio import best_cost, best_ratio
-from diffenc_jax.diffusion.steps import Step, Steps
+from diffenc_jax.diffusion.steps import Step, Steps, best_cost, best_ratio
 from diffenc_jax.diffusion.times import best_times
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts

@@ -9,6 +9,9 @@ and p 1, however far the arms lie apart: runs with equal results are more likely
 rounded too far, than a certainty.
 """
 
+import warnings
+from collections.abc import Callable
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -49,41 +52,24 @@ def welch_t(a: np.ndarray, b: np.ndarray) -> Outcome:
       t  = (ā − b̄)/√(e_a² + e_b²)                                  e² = var/n, var with n − 1
       df = (e_a² + e_b²)²/(e_a⁴/(n_a − 1) + e_b⁴/(n_b − 1))
 
-    For arms of the same seeds whose values rise and fall together it rejects too rarely.
-
-    Raises:
-      ValueError: an arm has fewer than two values.
+    For arms of the same seeds whose values rise and fall together it rejects too rarely. Raises ValueError if an arm
+    has fewer than two values.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    _require_two(a.shape[-1], b.shape[-1])
-    varies = _varies(a, _largest(a)) | _varies(b, _largest(b))
-    square_a, square_b = (x.var(axis=-1, ddof=1) / x.shape[-1] for x in (a, b))
-    return _welch(a.mean(axis=-1) - b.mean(axis=-1), square_a, square_b, a.shape[-1], b.shape[-1], varies)
-
-
-def welch_from_summary(mean_a: float, se_a: float, n_a: int, mean_b: float, se_b: float, n_b: int) -> Outcome:
-    """`welch_t` from published means of n values and their standard *errors*, deviations over √n.
-
-    Raises:
-      ValueError: a standard error is not above 0, or an arm has fewer than two values.
-    """
-    if not (se_a > 0 and se_b > 0):
-        raise ValueError(f"standard errors must be above 0, not {se_a} and {se_b}")
-    _require_two(n_a, n_b)
-    return _welch(mean_a - mean_b, se_a**2, se_b**2, n_a, n_b, varies=True)
+    lowest_df = _require_two(a.shape[-1], b.shape[-1]) - 1
+    varies = (np.ptp(a, axis=-1) > _rounding(a)) | (np.ptp(b, axis=-1) > _rounding(b))
+    return _t_outcome("Welch t", partial(scipy.stats.ttest_ind, a, b, equal_var=False), varies, lowest_df)
 
 
 def paired_t(a: np.ndarray, b: np.ndarray) -> Outcome:
     """Student's test of the differences `a` − `b`, both [..., n], with n − 1 degrees of freedom.
 
-    Raises:
-      ValueError: there are fewer than two pairs, or the arms have different numbers of values.
+    Raises ValueError if there are fewer than two pairs, or the arms have different numbers of values.
     """
     differences = _differences(a, b)
-    n = differences.shape[-1]
-    varies = _varies(differences, np.maximum(_largest(a), _largest(b)))
-    square = differences.var(axis=-1, ddof=1) / n
-    return _t_outcome("paired t", differences.mean(axis=-1), square, np.full(square.shape, n - 1.0), varies)
+    varies = np.ptp(differences, axis=-1) > _rounding(a, b)
+    test = partial(scipy.stats.ttest_1samp, differences, 0.0)
+    return _t_outcome("paired t", test, varies, differences.shape[-1] - 1)
 
 
 def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
@@ -94,8 +80,7 @@ def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
     p is twice the smaller one-sided p, at most 1. From n = 17 on, 99,999 flips are drawn, always the same, and the
     given one is added, which keeps false rejections at or below the level (Phipson and Smyth, arXiv 1603.05766).
 
-    Raises:
-      ValueError: there are fewer than two pairs, or the arms have different numbers of values.
+    Raises ValueError if there are fewer than two pairs, or the arms have different numbers of values.
     """
     differences = _differences(a, b)
     result = scipy.stats.permutation_test(
@@ -109,7 +94,7 @@ def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
     )
     flipped = result.null_distribution
     # Ties in exact arithmetic count as ties although the differences carry the rounding of the values.
-    rounding = ROUNDING * np.maximum(_largest(a), _largest(b))
+    rounding = _rounding(a, b)
     less = np.count_nonzero(flipped <= result.statistic + rounding, axis=0)
     greater = np.count_nonzero(flipped >= result.statistic - rounding, axis=0)
     exact = 2 ** differences.shape[-1] <= RANDOM_FLIPS
@@ -126,8 +111,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     With p_(1) ≤ … ≤ p_(m), the adjusted p_(k) is max_{j ≤ k} (m − j + 1) p_(j), at most 1. Rejecting where it lies
     below 5 % rejects any true hypothesis at most 5 % of the time, whatever the dependence between the tests.
 
-    Raises:
-      ValueError: a p value is not in [0, 1], or is nan: a test that could not be made does not count in m.
+    Raises ValueError for a p value outside [0, 1], or nan: a test that could not be made does not count in m.
     """
     p_values = np.asarray(p_values, dtype=float)
     if not np.all((p_values >= 0) & (p_values <= 1)):
@@ -140,21 +124,13 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _welch(difference, square_a, square_b, n_a, n_b, varies) -> Outcome:
-    """Outcome of `welch_t` from squared standard errors."""
-    square = square_a + square_b
-    with np.errstate(invalid="ignore", divide="ignore"):  # where nothing varies
-        df = square**2 / (square_a**2 / (n_a - 1) + square_b**2 / (n_b - 1))
-    # The lower bound of df replaces it where nothing varies.
-    return _t_outcome("Welch t", difference, square, np.where(varies, df, min(n_a, n_b) - 1.0), varies)
-
-
-def _t_outcome(name, difference, square, df, varies) -> Outcome:
-    """Outcome from the squared standard error of a difference; `varies` is False where that is only rounding."""
-    t = np.where(varies, difference, 0) / np.sqrt(np.where(varies, square, 1))
-    both = 2 * scipy.stats.t.sf(np.abs(t), df)
-    less, greater = (np.where(varies, p, 1) for p in (scipy.stats.t.cdf(t, df), scipy.stats.t.sf(t, df)))
-    return Outcome(name, *map(_plain, (t, df, both, less, greater)))
+def _t_outcome(name: str, test: Callable, varies: np.ndarray, lowest_df: int) -> Outcome:
+    """Outcome of scipy's `test`; where not `varies`, statistic 0, the lower bound of df, and p 1."""
+    with warnings.catch_warnings(action="ignore"):  # about values that hardly vary
+        result = test(axis=-1)
+    t, df = np.where(varies, result.statistic, 0.0), np.where(varies, result.df, float(lowest_df))
+    ps = result.pvalue, scipy.stats.t.cdf(t, df), scipy.stats.t.sf(t, df)
+    return Outcome(name, *map(_plain, (t, df, *(np.where(varies, p, 1.0) for p in ps))))
 
 
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -165,18 +141,16 @@ def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.subtract(a, b, dtype=float)
 
 
-def _require_two(*counts: int) -> None:
+def _require_two(*counts: int) -> int:
+    """The smallest of `counts`; raises ValueError if it is below two."""
     if min(counts) < 2:
         raise ValueError(f"a test needs at least two seeds per arm, not {min(counts)}")
+    return min(counts)
 
 
-def _largest(x: np.ndarray) -> np.ndarray:
-    return np.abs(x).max(axis=-1)
-
-
-def _varies(x: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """Whether values [..., n], computed from some as large as `largest`, differ by more than rounding."""
-    return np.ptp(x, axis=-1) > ROUNDING * largest
+def _rounding(*arms: np.ndarray) -> np.ndarray:
+    """Difference [...] up to which values computed from `arms`, [..., n] each, are equal but for rounding."""
+    return ROUNDING * reduce(np.maximum, (np.abs(x).max(axis=-1) for x in arms))
 
 
 def _plain(x: np.ndarray) -> float | np.ndarray:

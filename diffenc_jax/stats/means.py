@@ -28,8 +28,7 @@ class Mean(NamedTuple):
 def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
     """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom.
 
-    Raises:
-      ValueError: there is no value, or `level` does not lie between 0 and 1.
+    Raises ValueError if there is no value, or `level` does not lie between 0 and 1.
     """
     n = len(values)
     if n == 0:

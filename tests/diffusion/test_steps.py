@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma
-from diffenc_jax.diffusion.ratio import best_cost, best_ratio
-from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Step, exponential, linear, reverse
+from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Step, best_cost, best_ratio, exponential, linear, reverse
 from tests.diffusion.test_losses import diffusion_loss, exact_velocity, expected_diffusion, process_of
 
 

@@ -71,74 +71,77 @@ def holding(value):
     return msgpack.packb({"step": 1, "ema_params": {"w": value}})
 
 
+def chunked(shape, chunks):
+    return {"__msgpack_chunked_array__": True, "shape": shape, "chunks": chunks}
+
+
+# 1001 lists, each in the one before it: as deep as msgpack reads, and deeper than Python's repr goes.
+NESTED = b"\x91" * 1000 + b"\x90"
+
+
 CHUNKS = {"0": array([2]), "1": array([2])}
-NO_ARRAYS = {
-    "entries with the shape [3]": array([3]),
-    "entries with the shape [1, 9223372036854775808]": array([1, 2**63]),
-    "entries with the shape [-1, -2]": array([-1, -2]),
-    "entries with the shape [2.0]": array([2.0]),
-    "an array of 2 entries with the shape [True": array([True, 2]),
-    "an array of 0 entries with the shape [0]": array([0], data=b""),
-    "entries with the shape 2": array(2),
-    "an array of type b'O'": array([2], "O"),
-    "an array of type b'V8'": array([1], "V8"),
-    "an array of type 5": array([2], 5),
-    "an array of float32 whose bytes are not a multiple of its size": array([2], data=b"1234567"),
-    "an array that is not [shape, type, bytes]": msgpack.ExtType(1, msgpack.packb([1, 2])),
-    "ema_params/w: 20 exceeds max_array_len": array([1] * 20),
-    "ema_params/w: Unpack failed": msgpack.ExtType(1, b"\x93\x01"),
-    "extension type 9 is not one of flax's": msgpack.ExtType(9, b"1"),
-    "a complex number that is not two floats": msgpack.ExtType(2, msgpack.packb([1.0])),
-    "ema_params/w: 1 exceeds max_array_len(0)": [1],
-    "exceeds max_bin_len": b"1" * 1000,
-    "a chunked array without chunks": {"__msgpack_chunked_array__": True},
-    "or of several types": {
-        "__msgpack_chunked_array__": True,
-        "shape": {"0": 4},
-        "chunks": {"0": array([2]), "1": array([1], "float64")},
-    },
-    "an array of 4 entries with the shape [5]": {
-        "__msgpack_chunked_array__": True,
-        "shape": {"0": 5},
-        "chunks": CHUNKS,
-    },
-    "an array of 4 entries with the shape None": {
-        "__msgpack_chunked_array__": True,
-        "shape": {"1": 4},
-        "chunks": CHUNKS,
-    },
-}
-NO_CHECKPOINTS = {
-    "it is empty": b"",
-    "it is a pickle": pickle.dumps(STATE),
-    "it does not begin with a msgpack map": b"PK\x03\x04" + bytes(100),
-    "it is cut short, at step": b"\x81\xa4step",
-    "it is cut short, at its top": b"\xdf\x00\x00\x00\x05",
-    "more follows after its end": WHOLE + b"\xc0",
-    "its top has two entries 'step'": b"\x82\xa4step\x01\xa4step\x01",
-    "its top has an entry whose name is not plain text": b"\x81\x01\x01",
-    "ema_params has an entry whose name is not plain text": msgpack.packb({"step": 1, "ema_params": {"a\nb": 1}}),
-    "ema_params/w has an entry whose name is not plain text": holding({"a/b": 1}),
-    "can't decode": b"\x81\xa2\xff\xfe\x01",
-    "300 exceeds max_str_len": msgpack.packb({"s" * 300: 1}),
-    "it is more than 32 maps deep": b"\x81\xaaema_params" + b"\x81\xa1a" * 100,
-    "step: 1 exceeds max_array_len(0)": b"\x81\xa4step" + b"\x91" * 5000,
-    "other is nested too deep": b"\x81\xa5other" + b"\x91" * 5000,
-    "it has more than 100000 entries": b"\xdf\xff\xff\xff\xff",
-    "step: 4294967295 exceeds max_array_len(0)": b"\x81\xa4step\xdd\xff\xff\xff\xff",
-    "it is cut short, at step/w": b"\x81\xa4step\x81\xa1w\xc9\x7f\xff\xff\xff\x01abc",
-    "it has no step and no ema_params; it has nothing": b"\x80",
-    "it has no ema_params; it has step, params": msgpack.packb({"step": 1, "params": {}}),
-    **{message: holding(value) for message, value in NO_ARRAYS.items()},
-}
+NO_ARRAYS = [
+    ("entries with the shape [3]", array([3])),
+    ("entries with the shape [1, 9223372036854775808]", array([1, 2**63])),
+    ("entries with the shape [-1, -2]", array([-1, -2])),
+    ("entries with the shape [2.0]", array([2.0])),
+    ("an array of 2 entries with the shape [True", array([True, 2])),
+    ("an array of 0 entries with the shape [0]", array([0], data=b"")),
+    ("entries with the shape 2", array(2)),
+    ("entries with the shape [[[[[", msgpack.ExtType(1, b"\x93" + NESTED + b"\xa7float32\xc4\x00")),
+    ("an array of type 'O'", array([2], "O")),
+    ("an array of type 'V8'", array([1], "V8")),
+    ("an array of type 5", array([2], 5)),
+    ("an array of type [[[[[", msgpack.ExtType(1, b"\x93\x91\x02" + NESTED + b"\xc4\x00")),
+    ("buffer size must be a multiple of element size", array([2], data=b"1234567")),
+    ("an extension of type 1 that flax does not write", msgpack.ExtType(1, msgpack.packb([1, 2]))),
+    ("ema_params: 20 exceeds max_array_len", array([1] * 20)),
+    ("ema_params: Unpack failed", msgpack.ExtType(1, b"\x93\x01")),
+    ("an extension of type 9 that flax does not write", msgpack.ExtType(9, b"1")),
+    ("an extension of type 2 that flax does not write", msgpack.ExtType(2, msgpack.packb([1.0]))),
+    ("ema_params: 1 exceeds max_array_len(0)", [1]),
+    ("ema_params: 401 exceeds max_map_len(400)", {str(i): i for i in range(401)}),
+    ("ema_params: an entry whose name is not plain text", {"a/b": 1}),
+    ("exceeds max_bin_len", b"1" * 1000),
+    ("a chunked array without chunks", {"__msgpack_chunked_array__": True}),
+    ("or of several types", chunked({"0": 4}, {"0": array([2]), "1": array([1], "float64")})),
+    ("an array of 4 entries with the shape [5]", chunked({"0": 5}, CHUNKS)),
+    ("an array of 4 entries with the shape None", chunked({"1": 4}, CHUNKS)),
+]
+NO_CHECKPOINTS = [
+    ("it is empty", b""),
+    ("it is a pickle", pickle.dumps(STATE)),
+    ("it does not begin with a msgpack map", b"PK\x03\x04" + bytes(100)),
+    ("step: it is cut short", b"\x81\xa4step"),
+    ("its top: it is cut short", b"\xdf\x00\x00\x00\x05"),
+    ("more follows after its end", WHOLE + b"\xc0"),
+    ("its top: two entries 'step'", b"\x82\xa4step\x01\xa4step\x01"),
+    ("step: two entries 'a'", b"\x81\xa4step\x82\xa1a\x01\xa1a\x01"),
+    ("its top: an entry whose name is not plain text", b"\x81\x01\x01"),
+    ("ema_params: an entry whose name is not plain text", msgpack.packb({"step": 1, "ema_params": {"a\nb": 1}})),
+    ("can't decode", b"\x81\xa2\xff\xfe\x01"),
+    ("300 exceeds max_str_len", msgpack.packb({"s" * 300: 1})),
+    ("it is more than 32 maps deep", b"\x81\xaaema_params" + b"\x81\xa1a" * 100 + b"\x01"),
+    ("step: 1 exceeds max_array_len(0)", b"\x81\xa4step" + b"\x91" * 5000),
+    ("other: it is nested too deep", b"\x81\xa5other" + b"\x91" * 5000),
+    ("step: it is nested too deep", b"\x81\xa4step" + b"\x81\xa1a" * 5000),
+    ("step: it is nested too deep", b"\x81\xa4step" + b"\xde\x01\x90\xa1a" * 5000),
+    ("its top: 4294967295 entries are more than 400", b"\xdf\xff\xff\xff\xff"),
+    ("step: 4294967295 exceeds max_array_len(0)", b"\x81\xa4step\xdd\xff\xff\xff\xff"),
+    ("step: 4294967295 exceeds max_map_len(400)", b"\x81\xa4step\xdf\xff\xff\xff\xff"),
+    ("step: it is cut short", b"\x81\xa4step\x81\xa1w\xc9\x7f\xff\xff\xff\x01abc"),
+    ("it has no step and no ema_params; it has nothing", b"\x80"),
+    ("it has no ema_params; it has step, params", msgpack.packb({"step": 1, "params": {}})),
+    *((message, holding(value)) for message, value in NO_ARRAYS),
+]
 
 
-@pytest.mark.parametrize("message", NO_CHECKPOINTS)
-def test_refuses_in_one_line_and_little_memory(place, message):
+@pytest.mark.parametrize(("message", "data"), NO_CHECKPOINTS, ids=[message for message, _ in NO_CHECKPOINTS])
+def test_refuses_in_one_line_and_little_memory(place, message, data):
     tracemalloc.start()
     try:
         with pytest.raises(InputError) as caught:
-            of(place, NO_CHECKPOINTS[message])
+            of(place, data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -147,7 +150,7 @@ def test_refuses_in_one_line_and_little_memory(place, message):
     assert message in said
     assert "\n" not in said
     assert len(said) < 800
-    assert peak < 4 * flax_msgpack.READ_SIZE
+    assert peak < 4 * 2**20
 
 
 def test_what_is_skipped_is_not_built(place):
@@ -175,9 +178,14 @@ def test_refuses_what_is_no_file(tmp_path):
             read_checkpoint(path, KEYS)
 
 
-def test_refuses_a_file_beyond_all_checkpoints(place, monkeypatch):
-    monkeypatch.setattr(flax_msgpack, "MAX_BYTES", len(WHOLE) - 1)
-    with pytest.raises(InputError, match=f"it has {len(WHOLE)} bytes"):
+@pytest.mark.parametrize(
+    ("limit", "value", "message"),
+    [("MAX_BYTES", len(WHOLE) - 1, f"it has {len(WHOLE)} bytes"), ("MAX_ENTRIES", 4, "more than 4 entries")],
+)
+def test_refuses_a_file_beyond_all_checkpoints(place, monkeypatch, limit, value, message):
+    of(place, WHOLE)
+    monkeypatch.setattr(flax_msgpack, limit, value)
+    with pytest.raises(InputError, match=message):
         of(place, WHOLE)
 
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from diffenc_jax.stats import bootstrap, mean_of
+from diffenc_jax.stats.bootstrap import bootstrap
+from diffenc_jax.stats.means import mean_of
 
 
 def of_seeds(means):

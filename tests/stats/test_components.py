@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from diffenc_jax.stats import Components, components
+from diffenc_jax.stats.components import Components, components
 
 SEEDS, PASSES, IMAGES, REPEATS = 4, 4, 30, 2000
 SEED_SD, INTERACTION_SD, NOISE_SD = 0.03, 0.1, 0.3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffenc_jax.stats import mean_of
+from diffenc_jax.stats.means import mean_of
 
 
 def test_by_hand():

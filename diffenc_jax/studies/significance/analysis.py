@@ -6,8 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffenc_jax import stats
 from diffenc_jax.core.errors import require
+from diffenc_jax.stats.bootstrap import bootstrap
+from diffenc_jax.stats.components import components
+from diffenc_jax.stats.hypotheses import holm, paired_t, sign_flip, welch_t
+from diffenc_jax.stats.means import mean_of
+from diffenc_jax.stats.power import Design
 from diffenc_jax.studies.significance.finished import FinishedRun, MissingRun, changed_keys
 
 LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
@@ -95,12 +99,12 @@ def _arm(seeds: Seeds, common: Sequence[int]) -> dict[str, Any]:
 
 def _over_seeds(bits: np.ndarray, replicates: int | None) -> dict[str, Any]:
     """Mean over seeds with its errors, from `bits` [S, P, N]; see stats."""
-    parts = stats.components(bits, replicates)
+    parts = components(bits, replicates)
     enough = len(bits) > 1 and bits.shape[2] > 1
     return {
-        **stats.mean_of(bits.mean((1, 2)), LEVEL)._asdict(),
+        **mean_of(bits.mean((1, 2)), LEVEL)._asdict(),
         "between_seeds": parts and parts._asdict(),
-        "bootstrap": stats.bootstrap(bits.mean(1), LEVEL)._asdict() if enough else None,
+        "bootstrap": bootstrap(bits.mean(1), LEVEL)._asdict() if enough else None,
     }
 
 
@@ -130,9 +134,9 @@ def _tests(a: np.ndarray, b: np.ndarray, all_a: np.ndarray, all_b: np.ndarray) -
     """Tests of the paired values `a` and `b`, and of all values of both arms for the test without pairs."""
     tests = []
     if len(a) > 1:
-        tests += [stats.paired_t(a, b), stats.sign_flip(a, b)]
+        tests += [paired_t(a, b), sign_flip(a, b)]
     if min(len(all_a), len(all_b)) > 1:
-        tests.append(stats.welch_t(all_a, all_b))
+        tests.append(welch_t(all_a, all_b))
     return {test.name: {key: value for key, value in test._asdict().items() if key != "name"} for test in tests}
 
 
@@ -143,7 +147,7 @@ def _power(differences: np.ndarray, all_a: np.ndarray, all_b: np.ndarray, target
         observed["paired"] = float(differences.std(ddof=1)), len(differences)
     if (n := min(len(all_a), len(all_b))) > 1:
         observed["welch"] = math.sqrt((all_a.var(ddof=1) + all_b.var(ddof=1)) / 2), n
-    designs = {kind: stats.Design(kind, alpha=ALPHA) for kind in observed}
+    designs = {kind: Design(kind, alpha=ALPHA) for kind in observed}
     return {
         kind: {
             "sd": sd,
@@ -160,5 +164,5 @@ def _add_corrected(comparisons: list[dict[str, Any]]) -> None:
     for name in dict.fromkeys(name for comparison in comparisons for name in comparison["tests"]):
         tests = [comparison["tests"][name] for comparison in comparisons if name in comparison["tests"]]
         for key in CORRECTED:
-            for test, corrected in zip(tests, stats.holm(np.array([test[key] for test in tests])), strict=True):
+            for test, corrected in zip(tests, holm(np.array([test[key] for test in tests])), strict=True):
                 test[f"holm_{key}"] = float(corrected)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffenc_jax import stats
 from diffenc_jax.display.figures import COLOURS, new_figure
+from diffenc_jax.stats.means import mean_of
 from diffenc_jax.studies.significance.finished import Curves, Points
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _draw_lines(axes, lines: dict[str, Points]) -> None:
     from matplotlib.ticker import EngFormatter
 
     for number, (name, points) in enumerate(lines.items()):
-        steps, means = [step for step, _ in points], [stats.mean_of(np.array(values)) for _, values in points]
+        steps, means = [step for step, _ in points], [mean_of(np.array(values)) for _, values in points]
         style = _style(list(lines), name)
         marker = style["marker"] if len(points) <= MAX_MARKERS else None
         line = {"linestyle": LINES[number % len(LINES)], "linewidth": 1.3, "color": style["color"]}

@@ -13,7 +13,7 @@ import pytest
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.commands import significance
-from diffenc_jax.stats import paired_t
+from diffenc_jax.stats.hypotheses import paired_t
 from diffenc_jax.studies.significance import grid
 from tests.refusals import refused
 from tests.studies.significance import made_up
