@@ -2,8 +2,9 @@
 
 Evaluates the newest checkpoint at infinite depth and at every given depth: with times uniform in t and ratio 1, with
 the best variance ratio per step and pixel, with the best times, and with both (arXiv 2310.19789, section 3.3). Times
-and ratios are fitted on training images. All evaluations are of the split that the run evaluates on, under common
-noise. Writes a record per evaluation, a table and a figure to WORKDIR/depth_study. An interrupted study is resumed.
+and ratios are fitted on training images. All evaluations are of the split that the run evaluates on, with noise of one
+seed. Writes to WORKDIR/depth_study a record per evaluation, a table with the standard errors of the differences to
+infinite depth, paired by image, and a figure (.png, .pdf). An interrupted study is resumed.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -36,11 +37,10 @@ def run(arguments: Namespace) -> None:
     config = stored_config(arguments.workdir).replace({"eval.estimator": "bound", "eval.num_draws": 1})
     trained = open_trained(arguments.workdir, config, needs_training_images=True)
     path = table_path(trained, table.FOLDER)
-    picture = path.with_suffix(".png")
-    bpd = measure.measure_depths(trained, arguments.depths, arguments.passes, lambda line: print(line, flush=True))
-    rows = table.tabulate(bpd)
+    found = measure.measure_depths(trained, arguments.depths, arguments.passes, lambda line: print(line, flush=True))
+    rows, picture = table.tabulate(found), path.with_suffix("")
     write_rows(path, rows)
     save_figure(figure.draw_excess(rows, run_title(trained)), picture)
-    print_table(table.depth_table(rows))
-    print(f"table: {path}\nplot: {picture}\n{table.summary_line(rows)}")
+    print_table(table.depth_table(rows, run_title(trained)))
+    print(f"table: {path}\nfigure: {picture}.png, .pdf\n{table.summary_line(rows)}")
     arguments.wrote_to = [trained.workdir]

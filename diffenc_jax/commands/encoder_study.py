@@ -7,7 +7,8 @@ WORKDIR/encoder_study, each name after '<split>-<step>':
   .csv         a row per γ: the root mean square of x_t - x, of dx_t/dγ and of dx_t/dλ - σ_t² x̂, and the means of the
                amounts added to and removed from x, all per dimension, with standard errors over images (_se)
   -x_t, -difference, -derivative
-               (.png, .pdf) the first images, x_t - x and dx_t/dγ by γ, amplified as stated above each column
+               (.png, .pdf) x_t, x_t - x and dx_t/dγ of the first images, at γ between which x_t moves equally far, with
+               a colour bar per row
   -mean        (.png, .pdf) the amounts added and removed per pixel, means over the split
   -curves      (.png, .pdf) the table
   -off.json    the bound with each encoder by term, and its difference to the trained one, paired by image under common
@@ -23,7 +24,6 @@ EXAMPLE = "diffenc encoder-study runs/digits-diffenc-seed0"
 ON_INTERRUPT = "written files are kept; the same command draws again and continues its evaluations"
 # Number of 2-d points that are drawn, unless more images are asked for.
 POINTS = 200
-FIGURE_DPI = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_rows(path, rows)
     with writing(path.parent, MAKE_WRITABLE):
         for name, drawn in figure.draw_figures(effects, rows, run_title(trained)).items():
-            for suffix in (".png", ".pdf"):
-                save_figure(drawn, path.with_name(f"{path.stem}-{name}{suffix}"), FIGURE_DPI)
+            save_figure(drawn, path.with_name(f"{path.stem}-{name}"))
     figures = path.with_name(f"{path.stem}-*.png")
     print(f"{table.describe_extremes(rows)}\ntable: {path}\nfigures: {figures}, .pdf", flush=True)
     bounds = replaced.measure_bounds(trained, lambda text, total: watched(console, text, total))

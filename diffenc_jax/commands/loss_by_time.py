@@ -1,10 +1,10 @@
 """Measure the diffusion loss of trained runs by noise level, and the errors that it consists of.
 
 Evaluates every image of a split in each of --cells equal parts of t at infinite depth, with the EMA parameters of the
-newest checkpoint. Writes WORKDIR/loss_by_time/<split>-<step>.csv, one row per cell, and a figure beside it: the
-diffusion loss per unit of γ, whose area is the bound's diffusion term, and the squared errors of the velocity and of
-the encoder's drift. Several runs are evaluated under common noise and drawn into one figure,
-'<split>-<step>-compared.png' in the folder of the first.
+newest checkpoint. Writes WORKDIR/loss_by_time/<split>-<step>.csv, one row per cell, and a figure (.png, .pdf) beside
+it: the diffusion loss per unit of γ, whose area is the bound's diffusion term, and the squared errors of the velocity
+and of the encoder's drift, with bands of two standard errors. Several runs are evaluated under common noise and drawn
+into one figure, '<split>-<step>-compared' in the folder of the first.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -27,21 +27,22 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.display.terminal import make_console
     from diffenc_jax.runs.files import save_figure
     from diffenc_jax.studies.by_time import figure, measure, table
-    from diffenc_jax.studies.outputs import table_path, write_rows
+    from diffenc_jax.studies.outputs import data_title, table_path, write_rows
 
     runs = measure.open_runs(arguments.workdirs, arguments.split)
     paths = [table_path(run, table.FOLDER) for run in runs]
-    console, curves = make_console(), {}
+    console, curves = make_console(), []
     for run, path, name in zip(runs, paths, figure.shortest_names(runs), strict=True):
         with watched(console, str(run.workdir), total=1.0) as on_part:
             values = measure.measure_loss_by_time(run, arguments.cells, arguments.draws, on_part=on_part)
         summary = table.summarize(values, run.model.spec.dims)
         write_rows(path, summary.rows)
         print(f"{run.workdir}: {summary.describe(measure.recorded_diffusion(run))}\ntable: {path}", flush=True)
-        curves[f"{name}: {summary.area:.3f} ± {summary.error:.3f} bits/dim"] = summary.rows
+        label = f"{name}: {summary.area:.3f} ± {summary.error:.3f} bits/dim"
+        curves.append(figure.Curve(label, run.config.arm, summary.rows))
     steps = ", ".join(str(step) for step in sorted({run.step for run in runs}))
-    title = f"{Path(runs[0].dataset.name).name} ({runs[0].config.eval.split}), step {steps}"
-    picture = paths[0].with_name(f"{paths[0].stem}{'' if len(runs) == 1 else '-compared'}.png")
-    save_figure(figure.draw_curves(curves, "area ± standard error", title), picture)
-    print(f"figure: {picture}")
+    title = data_title(runs[0].dataset.name, runs[0].config.eval.split, steps)
+    picture = paths[0].with_name(f"{paths[0].stem}{'' if len(runs) == 1 else '-compared'}")
+    save_figure(figure.draw_curves(curves, "area of the diffusion loss ± standard error", title), picture)
+    print(f"figure: {picture}.png, .pdf")
     arguments.wrote_to = [run.workdir for run in runs]

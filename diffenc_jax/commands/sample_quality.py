@@ -4,7 +4,7 @@ SAMPLES.npz holds `images`, uint8 [N, H, W, C], as `diffenc sample` writes it to
 the workdir says which data set they are samples of. Every number stands beside that of real images, the best possible
 value: test images, unseen in training, for distances from training images; and as many training images as samples for
 distances from test images. Nothing is downloaded. Prints a table, and writes it unrounded to SAMPLES-quality.json and
-a figure of samples beside their nearest training images to SAMPLES-quality.png.
+a figure of samples beside their nearest training images to SAMPLES-quality.png and .pdf.
 """
 
 import os
@@ -32,7 +32,8 @@ def run(arguments: Namespace) -> None:
     path, weights = arguments.samples, arguments.fid_weights
     require(path.is_file(), f"{path} is not a file; give a .npz file in samples/ of a workdir")
     workdir = arguments.workdir or path.absolute().parent.parent
-    data = stored_config(workdir).data
+    config = stored_config(workdir)
+    data = config.data
     if weights is not None:
         fid.check_weights(weights)
     dataset = load_dataset(data, "train", "test")
@@ -42,11 +43,13 @@ def run(arguments: Namespace) -> None:
     require(weights is None or channels in (1, 3), f"FID needs grey or RGB images, these have {channels} channels")
     require(os.access(path.parent, os.W_OK), f"{path.parent} cannot be written to; copy {path.name} elsewhere")
     measured = measure.measure_quality(samples, dataset, data, weights)
-    record, picture = (path.with_name(f"{path.stem}-quality.{kind}") for kind in ("json", "png"))
+    picture = path.with_name(f"{path.stem}-quality")
+    record = picture.with_name(f"{picture.name}.json")
     write_json(record, {"file": path.name, **measured.record})
     train = dataset.splits["train"]
-    drawn = figure.draw_neighbours(samples, train, measured.samples, measured.unseen, dataset.pixel_levels)
+    distances = measured.samples, measured.unseen
+    drawn = figure.draw_neighbours(samples, train, *distances, dataset.pixel_levels, config.arm)
     save_figure(drawn, picture)
     print_table(table.quality_table(measured.record))
-    print("\n".join([*table.notes(measured.record), f"record: {record}", f"picture: {picture}"]))
+    print("\n".join([*table.notes(measured.record), f"record: {record}", f"figure: {picture}.png, .pdf"]))
     arguments.wrote_to = [workdir]

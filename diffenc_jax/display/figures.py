@@ -1,5 +1,10 @@
-"""Figures of one style. matplotlib is imported at the first figure."""
+"""Figures of one style, at the sizes of a paper. matplotlib is imported at the first figure."""
 
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,22 +13,201 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Width of a figure in inches: one column of a paper, or the page.
+COLUMN, PAGE = 3.3, 6.9
+DPI = 200
+SMALL = 7  # points
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "dejavusans",
+    "font.size": 8,
+    "figure.titlesize": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.formatter.useoffset": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.axisbelow": True,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "errorbar.capsize": 1.5,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,  # text remains text
+}
 # Okabe and Ito's colours, which remain distinct under colour blindness.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
+GREY = "#7F7F7F"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
+# Colour, marker and number of the line of the arms that ship with the package.
+ARMS = {
+    "diffenc": (BLUE, "o", 0),
+    "vdm": (VERMILLION, "s", 1),
+    "nontrainable": (GREEN, "^", 2),
+    "vdm-params": (ORANGE, "D", 3),
+    "vdm-flops": (PURPLE, "v", 4),
+    "diffenc-transformer": (SKY, "P", 5),
+    "diffenc-dct": (BLACK, "X", 6),
+    "vdm-transformer": (GREY, "*", 1),
+    "diffenc-8-2": (BLUE, "h", 5),
+    "vdm-8": (VERMILLION, "p", 4),
+    "nontrainable-8": (GREEN, ">", 3),
+    "vdm-8-params": (ORANGE, "d", 0),
+    "vdm-8-flops": (PURPLE, "<", 2),
+}
+# Label of an axis of noise levels.
+GAMMA = r"$\gamma=-\log\,\mathrm{SNR}$ (left: data, right: noise)"
+FORMULA = re.compile(r"(?<!\\)\$")  # in text, where `literal` escapes other dollar signs
+# Part of the span of the values up to which an axis follows intervals, and the margin around everything.
+REACH, MARGIN = 0.25, 0.06
 
 
-def new_figure(width: float, height: float, title: str = "", **grid: Any) -> "tuple[Figure, Any]":
-    """A figure of `width` by `height` inches, and its axes: those of `Figure.subplots(**grid)`."""
+@contextmanager
+def style() -> Iterator[None]:
+    """The style of all figures, whatever the user's matplotlibrc says; also a decorator of functions that draw."""
+    import matplotlib
+    from matplotlib.style import context
+
+    with matplotlib.rc_context(), context(STYLE, after_reset=True):
+        yield
+
+
+@style()
+def new_figure(width: float, height: float, title: str = "", note: str = "", **grid: Any) -> "tuple[Figure, Any]":
+    """A figure of `width` by `height` inches, and its axes: those of `Figure.subplots(**grid)`.
+
+    `note`, below the axes, defines symbols and says what the bars and bands are; a legend outside the axes would
+    cover it. Both are wrapped to the width.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     if title:
-        figure.suptitle(title, fontsize="medium")
+        figure.suptitle(wrapped(title, width, STYLE["figure.titlesize"]))
+    if note:
+        figure.supxlabel(wrapped(note, width, SMALL), fontsize=SMALL, color="0.3")
     return figure, figure.subplots(**grid)
 
 
-def add_band(axes: "Axes", rows: list[dict[str, float]], column: str, colour: str, **options: Any) -> None:
-    """Add a column of a table to the axes against 'gamma', with a band of two of its standard errors, '<column>_se'."""
+@style()
+def figure_bytes(figure: "Figure", kind: str, dpi: float = DPI) -> bytes:
+    """Content of a file of a figure, the same for the same figure; `kind`: 'png' or 'pdf'."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata={"CreationDate": None} if kind == "pdf" else None)
+    return buffer.getvalue()
+
+
+def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
+    """Colour, marker and line of an arm: the same in every figure. Unknown arms have hollow markers.
+
+    Args:
+      number: number of the run among the runs of the arm in the figure, which differ in their lines.
+    """
+    if arm in ARMS:
+        (colour, marker, line), face = ARMS[arm], None
+    else:
+        digest = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16)
+        colour, marker, line = (
+            COLOURS[digest % 7],
+            MARKERS[digest // 7 % len(MARKERS)],
+            digest // 49 % len(LINES),
+        )
+        face = "white"
+    return {
+        "color": colour,
+        "marker": marker,
+        "markerfacecolor": face or colour,
+        "linestyle": LINES[(line + number) % len(LINES)],
+    }
+
+
+def run_styles(arms: Sequence[str]) -> list[dict[str, Any]]:
+    """The `arm_style` of each run of a figure, given by its arm."""
+    return [arm_style(arm, arms[:i].count(arm)) for i, arm in enumerate(arms)]
+
+
+def literal(text: str) -> str:
+    """Text in which a dollar sign starts no mathematics."""
+    return text.replace("$", r"\$")
+
+
+def wrapped(text: str, inches: float, points: float = SMALL) -> str:
+    """Text whose lines are broken to fit a width; longer words, such as paths, are broken anywhere."""
+    most, lines = int(inches * 72 / (0.58 * points)), []
+    for line in text.split("\n"):
+        lines.append("")
+        for word in line.split(" "):
+            for part in [word] if FORMULA.search(word) else re.findall(rf"(?:\\\$|.){{1,{most}}}", word):
+                longer = f"{lines[-1]} {part}".lstrip(" ")
+                if lines[-1] and _seen(longer) > most:
+                    lines.append(part)
+                else:
+                    lines[-1] = longer
+    return "\n".join(lines)
+
+
+def _seen(text: str) -> int:
+    """Number of characters of a text as it is drawn."""
+    words = [re.sub(r"\\[a-z]+|[\\${}^_]", "", w) if FORMULA.search(w) else w for w in text.split(" ")]
+    return len(" ".join(words)) - text.count(r"\$")
+
+
+def limits(values: Iterable[float], intervals: Iterable[Sequence[float]] = ()) -> tuple[float, float]:
+    """Limits of an axis that shows all finite values with a margin.
+
+    Intervals are shown up to `REACH` spans of the values beyond the values, so that values remain distinct beside wide
+    intervals, such as those of two seeds. Those of a single value are shown whole.
+    """
+    shown = [value for value in values if np.isfinite(value)] or [0.0]
+    low, high = min(shown), max(shown)
+    ends = [end for interval in intervals for end in interval if np.isfinite(end)]
+    rounding = 1e-6 * abs(high)
+    reach = REACH * (high - low) if high - low > rounding else max((abs(end - low) for end in ends), default=0.0)
+    low, high = max(low - reach, min([low, *ends])), min(high + reach, max([high, *ends]))
+    margin = MARGIN * (high - low) if high - low > rounding else 0.01 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str, vertical: bool) -> None:
+    """Add a bar from end to end of an interval; an arrow where an end lies outside the axis, whose limits are set."""
+    low, high = sorted(axes.get_ylim() if vertical else axes.get_xlim())
+    ends, arrows = np.clip(interval, low, high), (("v", "^") if vertical else ("<", ">"))
+    place = lambda along: ([at] * len(along), along) if vertical else (along, [at] * len(along))  # noqa: E731
+    axes.plot(*place(ends), color=color, linewidth=1.6, solid_capstyle="butt")
+    for end, given, arrow in zip(ends, interval, arrows, strict=True):
+        if end != given:
+            axes.plot(*place([end]), marker=arrow, color=color, markersize=5, clip_on=False)
+
+
+def add_band(axes: "Axes", rows: list[dict[str, float]], column: str, label: str, **style: Any) -> None:
+    """Add a column of a table to the axes against 'gamma', with a band of two of its standard errors, '<column>_se'.
+
+    `style` is that of an arm, or a colour; few of many points have markers.
+    """
     gamma, mean, error = (np.array([row[key] for row in rows]) for key in ("gamma", column, f"{column}_se"))
-    axes.plot(gamma, mean, color=colour, linewidth=1.3, **options)
-    axes.fill_between(gamma, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, linewidth=0)
+    axes.plot(gamma, mean, label=label, markevery=marked(len(gamma)), **style)
+    axes.fill_between(gamma, mean - 2 * error, mean + 2 * error, color=style["color"], alpha=0.25, linewidth=0)
+
+
+def marked(points: int) -> int:
+    """Every how manieth point of a line has a marker."""
+    return -(-points // 10)

@@ -1,5 +1,6 @@
 """Course of training: bits/dim, terms, quarters of t, gradient norm and speed, from the metrics."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,42 +10,49 @@ from diffenc_jax.display.numbers import format_number
 from diffenc_jax.report.collect import Collection
 from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.report.html import Fold
-from diffenc_jax.studies.significance.figure import draw_curves
+from diffenc_jax.studies.significance.figure import Panel, draw_curves, learning_panels
 from diffenc_jax.studies.significance.finished import Curves, Points, curves_over_seeds, learning_metrics
 
 TERMS = {name: name for name in ("reconstruction", "latent", "diffusion")}
 QUARTERS = {f"quarter {i} of t": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
 PACE = {"gradient norm": "grad_norm", "images per second": "images_per_second"}
-UNITS = {"gradient norm": "norm", "images per second": "images/s"}  # bits/dim for all others
+PANELS = {f"quarter {i} of t": Panel(f"quarter {i} of the time $t$ in $[0, 1]$") for i in (1, 2, 3, 4)} | {
+    "gradient norm": Panel("norm of the gradient", "norm"),
+    "images per second": Panel("pace", "images per second"),
+}  # all others are titled by their kind
 ABOUT = (
     "Training values are means over the steps since the previous point, with the parameters of each step; evaluations "
-    "are of their moving average, on {split}. The first tenth of the steps may lie outside a panel."
+    "are of their moving average (EMA), on {split}. The first tenth of the steps may lie outside a panel."
 )
-ABOUT_SEEDS = " Lines are means over seeds, bands their 95 % t intervals."
+ABOUT_SEEDS = " Lines are means over seeds, bands their 95 % t intervals, which may leave a panel."
 
 
 def curves_section(collection: Collection) -> Section:
     """All curves for which there are metrics."""
-    split = collection.runs[0].config.eval.split
-    rows = {name: [run.metrics for run in runs] for name, runs in collection.groups.items()}
+    split, groups = collection.runs[0].config.eval.split, collection.groups
+    rows = {name: [run.metrics for run in runs] for name, runs in groups.items()}
+    arms = {name: runs[0].config.arm for name, runs in groups.items()}
     learning = curves_over_seeds(rows, learning_metrics(split))
     if not any(points for kinds in learning.values() for points in kinds.values()):
         return Section("Curves", [Text("Nothing is logged yet: metrics.jsonl fills while the run trains.")])
     about = ABOUT.format(split=split) + ABOUT_SEEDS * any(len(runs) > 1 for runs in rows.values())
-    blocks: list[Any] = [Text(about), _learning(learning, split)]
+    blocks: list[Any] = [Text(about), _learning(learning, split, arms)]
     if evaluations := _evaluations(learning):
         table = Table(["step", *learning], evaluations, "Bits/dim by step")
         blocks.append(Fold("Evaluations during training, in numbers", [table]))
-    quarters = "Training diffusion loss by quarter of t (the first is nearest to the data), by step."
-    blocks += _panels(curves_over_seeds(rows, TERMS), 3, "Training bits/dim by term, by step.")
-    blocks += _panels(curves_over_seeds(rows, QUARTERS), 2, quarters)
-    blocks += _panels(curves_over_seeds(rows, PACE), 2, "Norm of the gradient, and images per second, by step.")
+    for metrics, columns, caption in (
+        (TERMS, 3, "Training loss by term (parameters of each step, no EMA), by step."),
+        (QUARTERS, 2, "Training diffusion loss by quarter of t (the first is nearest to the data), by step."),
+        (PACE, 2, "Norm of the gradient, and images per second, by step."),
+    ):
+        blocks += _panels(curves_over_seeds(rows, metrics), columns, caption, arms)
     return Section("Curves", blocks)
 
 
-def _learning(curves: Curves, split: str) -> Picture:
+def _learning(curves: Curves, split: str, arms: Mapping[str, str]) -> Picture:
+    panels = learning_panels(split)
+    figure = draw_curves(curves, panels, len(panels), common_axis=True, arms=arms)
     labels = {"training": "training", "evaluation": split}
-    figure = draw_curves(curves, dict.fromkeys(labels, "bits/dim"), len(labels), common_axis=True)
     parts = [
         _course(f"{name}, {label}", kinds[kind])
         for name, kinds in curves.items()
@@ -52,18 +60,19 @@ def _learning(curves: Curves, split: str) -> Picture:
         if kinds[kind]
     ]
     alt = f"Lines of bits/dim by step, training on the left and evaluation on the right. {'; '.join(parts)}."
-    return embed_figure(figure, alt, f"Bits/dim by step: in training, and evaluated on {split}.")
+    caption = f"Bits/dim by step: the training loss (no EMA), and evaluations of the EMA parameters on {split}."
+    return embed_figure(figure, alt, caption)
 
 
-def _panels(curves: Curves, columns: int, caption: str) -> list[Picture]:
+def _panels(curves: Curves, columns: int, caption: str, arms: Mapping[str, str]) -> list[Picture]:
     """The picture of all kinds of curves that any run has, if there are any."""
     kinds = [kind for kind in next(iter(curves.values())) if any(points[kind] for points in curves.values())]
     if not kinds:
         return []
-    units = {kind: UNITS.get(kind, "bits/dim") for kind in kinds}
+    panels = {kind: PANELS.get(kind, Panel(kind)) for kind in kinds}
     named = {f"{name}, {kind}": points[kind] for name, points in curves.items() for kind in kinds}
     ends = [_course(name, points[-1:]) for name, points in named.items() if points]
-    figure = draw_curves(curves, units, min(columns, len(units)))
+    figure = draw_curves(curves, panels, min(columns, len(panels)), arms=arms)
     return [embed_figure(figure, f"{caption} At the end: {'; '.join(ends)}.", caption)]
 
 

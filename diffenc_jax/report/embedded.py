@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.display.figures import figure_bytes
 from diffenc_jax.runs.files import read_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Dots per inch of a figure, and the CSS pixels per inch at which it is shown.
-DPI, SHOWN = 160, 100
+# CSS pixels per inch at which a figure is shown.
+SHOWN = 130
 
 
 class Picture(NamedTuple):
@@ -36,10 +37,8 @@ class Picture(NamedTuple):
 
 def embed_figure(figure: "Figure", alt: str, caption: str) -> Picture:
     """Picture of a matplotlib figure."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=DPI, format="png")
     width, height = (round(size * SHOWN) for size in figure.get_size_inches())
-    return Picture(_data_uri(buffer.getvalue()), alt, caption, width, height)
+    return Picture(_data_uri(figure_bytes(figure, "png")), alt, caption, width, height)
 
 
 def embed_file(path: Path, alt: str, caption: str, pixels: bool) -> Picture:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.document import Items, Section, Table, Text
@@ -13,10 +13,11 @@ from diffenc_jax.report.command_lines import command_line, not_made_yet, run_lin
 from diffenc_jax.report.embedded import Picture, embed_figure, embed_file
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.studies.by_time import table as by_time
-from diffenc_jax.studies.by_time.figure import draw_curves
+from diffenc_jax.studies.by_time.figure import Curve, draw_curves
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.depth.figure import draw_excess
 from diffenc_jax.studies.encoder import table as encoder
+from diffenc_jax.studies.outputs import data_title
 
 # The largest number of lines that remain distinguishable in one panel.
 MAX_LINES = 7
@@ -40,24 +41,36 @@ SAMPLE_FIGURES = {
 Rows = list[dict[str, Any]]
 
 
-def _newest_file(run: Run, folder: str, ending: str) -> Path | None:
+class _File(NamedTuple):
+    """A file of a study, and the data that it is about: 'digits (test), step 1500'."""
+
+    path: Path
+    data: str
+
+
+def _newest_file(run: Run, folder: str, ending: str) -> _File | None:
     """The file '<split>-<step><ending>' of the last step in a folder, if possible of the split to evaluate on."""
     found = {}
     for path in list_paths(run.workdir / folder, f"*{ending}"):
         if match := re.fullmatch(rf"(.+)-(\d+){re.escape(ending)}", path.name):
-            found[match[1] == run.config.eval.split, int(match[2]), match[1]] = path
+            split, step = match[1], int(match[2])
+            found[split == run.config.eval.split, step, split] = _File(path, _data(run, split, step))
     return found[max(found)] if found else None
+
+
+def _data(run: Run, split: str, step: int | str) -> str:
+    return data_title(run.config.data.source, split, step)
 
 
 def _read_tables(
     runs: Sequence[Run], folder: str, read_table: Callable[[Path], Rows]
-) -> tuple[dict[Path, tuple[Path, Rows]], list[Text]]:
-    """The newest table of each run that has one, (its path, its rows) by workdir; and the errors of reading."""
+) -> tuple[dict[Path, tuple[str, Rows]], list[Text]]:
+    """The newest table of each run that has one, (the data that it is about, its rows) by workdir; and the errors."""
     found, errors = {}, []
     for run in runs:
-        if path := _newest_file(run, folder, ".csv"):
+        if file := _newest_file(run, folder, ".csv"):
             try:
-                found[run.workdir] = path, read_table(path)
+                found[run.workdir] = file.data, read_table(file.path)
             except InputError as error:
                 errors.append(Text(str(error)))
     return found, errors
@@ -70,12 +83,15 @@ def loss_by_time_section(collection: Collection) -> Section:
     blocks: list[Any] = [*errors]
     if found:
         named = {collection.names[workdir]: (rows, _quarters(rows)) for workdir, (_, rows) in found.items()}
-        stems = sorted({path.stem.rpartition("-")[::2] for path, _ in found.values()})
-        title = "; ".join(f"{split}, step {step}" for split, step in stems)
+        title = "; ".join(sorted({data for data, _ in found.values()}))
         summaries = "; ".join(f"{name}: {_summary(rows)}" for name, (rows, _) in named.items())
-        labels = {f"{name}: {sum(quarters):.3f} bits/dim": rows for name, (rows, quarters) in named.items()}
+        arms = [run.config.arm for run in runs if run.workdir in found]
+        curves = [
+            Curve(f"{name}: {sum(quarters):.3f} bits/dim", arm, rows)
+            for arm, (name, (rows, quarters)) in zip(arms, named.items(), strict=True)
+        ]
         picture = embed_figure(
-            draw_curves(labels, "area", title),
+            draw_curves(curves, "area of the diffusion loss", title),
             f"Curves of the diffusion loss, and of the errors it consists of, against γ = -log SNR. {summaries}.",
             "The diffusion loss per unit of γ, whose area is the diffusion term of the bound, and the squared errors "
             "per dimension of the velocity and, with an encoder, of its drift; bands of two standard errors over "
@@ -113,14 +129,14 @@ def depth_section(collection: Collection) -> Section:
     """The cost of a finite depth."""
     found, errors = _read_tables(collection.runs, depth.FOLDER, depth.read_table)
     blocks: list[Any] = [*errors]
-    for workdir, (path, rows) in found.items():
-        name, last = collection.names[workdir], rows[-1]
+    for workdir, (data, rows) in found.items():
+        name, last = f"{collection.names[workdir]} on {data}", rows[-1]
         alt = (
             f"Bits/dim of {name} above infinite depth ({rows[0]['bpd']:.4f}) against the number of steps, a line each "
             f"for {', '.join(depth.CHOICES)}; at {last['depth']} steps {last['excess']:.4f} remain with both."
         )
-        picture = embed_figure(draw_excess(rows, f"{name}: {path.stem}"), alt, f"{name}: the cost of a finite depth.")
-        blocks += [picture, depth.depth_table(rows)._replace(caption=f"{name}: {depth.CAPTION}")]
+        caption = f"{name}: the cost of a finite depth; bars: ± 2 standard errors, paired by image."
+        blocks += [embed_figure(draw_excess(rows, name), alt, caption), depth.depth_table(rows, name)]
     without = _without(collection, found)
     blocks += not_made_yet("depth study", without, (command_line("depth-study", run.workdir) for run in without))
     return Section("Finite depth", blocks)
@@ -135,7 +151,9 @@ def samples_section(collection: Collection) -> Section:
             step, mark = path.name.split("-")[0], next(mark for mark in SAMPLE_FIGURES if mark in path.stem)
             found.setdefault(int(step) if step.isdecimal() else -1, []).append((mark, path))
         for mark, path in sorted(found.get(max(found, default=-1), []), key=lambda pair: pair[0] != ""):
-            alt, caption = (f"{text} {run.title}: {path.stem}" for text in SAMPLE_FIGURES[mark])
+            step, _, settings = path.stem.partition("-")
+            title = f"{run.title}, step {step} ({settings.replace('-', ', ')})"
+            alt, caption = (f"{text} {title}" for text in SAMPLE_FIGURES[mark])
             yield _picture(path, alt, caption, pixels=mark == "")
 
     runs = list(collection.first_of_groups.values())
@@ -150,9 +168,9 @@ def encoder_section(collection: Collection) -> Section | None:
 
     def pictures(run: Run) -> Iterator[Picture | Text]:
         for path in list_paths(run.workdir / encoder.FOLDER, "*.png"):
-            what = next((text for end, text in ENCODER_FIGURES.items() if path.stem.endswith(f"-{end}")), "figure")
-            alt, caption = f"Encoder of {run.title} ({path.stem}): {what}", f"{run.title}, {path.stem}: {what}."
-            yield _picture(path, alt, caption)
+            if match := re.fullmatch(rf"(.+)-(\d+)-({'|'.join(ENCODER_FIGURES)})", path.stem):
+                title, what = f"{run.title} on {_data(run, match[1], match[2])}", ENCODER_FIGURES[match[3]]
+                yield _picture(path, f"Encoder of {title}: {what}", f"{title}: {what}.")
 
     line = lambda run: command_line("encoder-study", run.workdir)  # noqa: E731
     blocks = _gallery(collection, runs, pictures, "figures of the encoder", line)
@@ -161,11 +179,11 @@ def encoder_section(collection: Collection) -> Section | None:
 
 def _other_encoders(run: Run) -> list[Any]:
     """The bound of a run with other encoders in place of its own, if the encoder study has evaluated it."""
-    path = _newest_file(run, encoder.FOLDER, "-off.json")
-    if path is None:
+    file = _newest_file(run, encoder.FOLDER, "-off.json")
+    if file is None:
         return []
     try:
-        bounds = encoder.read_bounds(path)
+        bounds = encoder.read_bounds(file.path)
     except InputError as error:
         return [Text(str(error))]
     caption = f"{run.title}, with other encoders in place of its own: {encoder.CAPTION}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.display.figures import figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,10 +81,11 @@ def keep_earlier(folder: Path, texts: Mapping[str, str], others: Iterable[str] =
     return place
 
 
-def save_figure(figure: "Figure", path: Path, dpi: int = 150) -> None:
-    """Save a figure atomically, in the format that the suffix of `path` names."""
-    with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=dpi)
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure to `path`.png and, as vectors, to `path`.pdf, each atomically."""
+    for kind in ("png", "pdf"):
+        with atomic_write(path.with_name(f"{path.name}.{kind}")) as file:
+            file.write(figure_bytes(figure, kind))
 
 
 def read_bytes(path: Path, advice: str = "") -> bytes:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.figures import new_figure
-from diffenc_jax.runs.files import atomic_write, save_figure
+from diffenc_jax.display.figures import BLUE, COLUMN, DPI, figure_bytes, new_figure, style
+from diffenc_jax.runs.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,22 +74,33 @@ def add_picture(figure: "Figure", picture: np.ndarray, x: float, y: float) -> No
     figure.figimage(colours, x, y)
 
 
-def draw_point_panels(panels: dict[str, np.ndarray], levels: int, width: float, height: float, **options) -> "Figure":
+@style()
+def draw_point_panels(
+    panels: dict[str, np.ndarray], levels: int, width: float, height: float, note: str, **options
+) -> "Figure":
     """A scatter plot of points [N, 1, 1, 2], in bins, per caption, side by side."""
-    figure, all_axes = new_figure(width, height, ncols=len(panels))
+    figure, all_axes = new_figure(width, height, note=note, ncols=len(panels))
     for axes, (caption, points) in zip(all_axes, panels.items(), strict=True):
         _add_points(axes, points[:, 0, 0], levels, **options)
         axes.set(xticks=[], yticks=[], title=caption)
+        axes.spines[:].set_visible(True)
     return figure
 
 
 def _add_points(axes: "Axes", points: np.ndarray, levels: int, **options) -> None:
     axes.scatter(points[:, 0], points[:, 1], s=2, linewidths=0, **options)
-    axes.set(xlim=(0, levels - 1), ylim=(0, levels - 1), aspect="equal")
+    axes.set(xlim=(-1, levels), ylim=(-1, levels), aspect="equal")
 
 
+@style()
 def _write_scatter(points: np.ndarray, levels: int, path: Path) -> None:
-    figure, axes = new_figure(5, 5)
-    _add_points(axes, points, levels)
+    figure, axes = new_figure(COLUMN, COLUMN)
+    _add_points(axes, points, levels, color=BLUE)
     axes.set(xlabel="first coordinate (bin)", ylabel="second coordinate (bin)")
-    save_figure(figure, path, dpi=120)
+    write_figure(figure, path)
+
+
+def write_figure(figure: "Figure", path: Path, dpi: float = DPI) -> None:
+    """Write a figure as .png, pixel for pixel where it holds pictures."""
+    with atomic_write(path) as file:
+        file.write(figure_bytes(figure, "png", dpi))

@@ -21,9 +21,14 @@ def table_path(run: "Trained", folder: str) -> Path:
     return run.workdir / folder / f"{run.config.eval.split}-{run.step}.csv"
 
 
+def data_title(source: str, split: str, step: int | str) -> str:
+    """'digits (test), step 1500', for the data `source`, a name or a path."""
+    return f"{Path(source).name} ({split}), step {step}"
+
+
 def run_title(run: "Trained") -> str:
     """'vdm on digits (test), step 1500'."""
-    return f"{run.config.arm} on {Path(run.dataset.name).name} ({run.config.eval.split}), step {run.step}"
+    return f"{run.config.arm} on {data_title(run.dataset.name, run.config.eval.split, run.step)}"
 
 
 def write_rows(path: Path, rows: Rows) -> None:

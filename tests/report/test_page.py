@@ -24,6 +24,7 @@ from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.report.bits_per_dim import bits_section
 from diffenc_jax.report.collect import collect
 from diffenc_jax.report.seeds import find_over_seeds
+from diffenc_jax.report.study_sections import ENCODER_FIGURES
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.workdir import stored_config, write_config
 from diffenc_jax.studies.compare.measure import compare
@@ -157,22 +158,23 @@ def test_bits_by_time_add_up(page):
 
 
 def test_the_depth_studys_table_is_the_commands(page):
-    expected = depth.depth_table(made_up.depth_rows())
-    table = page.tables[f"vdm, seed 0: {depth.CAPTION}"]
+    expected = depth.depth_table(made_up.depth_rows(), "vdm, seed 0 on digits (test), step 1500")
+    table = page.tables[expected.caption]
     assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
-    assert table[1][-1] == "1.9500 (0.25)"
+    assert table[1][-1] == "0.1000 ± 0.0050 (0.25)"
+    assert expected.caption.endswith("; infinite depth: 1.8500")
 
 
 def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
     captions = [attributes["alt"] for attributes in page.all("img")]
-    drawn = [alt for alt in captions if "1500-depth250" in alt]
+    drawn = [alt for alt in captions if "step 1500 (depth250, seed0" in alt]
     assert [alt.startswith("A grid of images drawn from ") for alt in drawn] == [True, False] * 3
     assert all("drawn again from each" in alt for alt in drawn[1::2])
-    assert not any("500-depth250" in alt.replace("1500-", "") for alt in captions)
+    assert not any("step 500" in alt for alt in captions)
     for arm in ARMS:
-        shown = {alt.partition(")")[0] for alt in captions if alt.startswith(f"Encoder of {arm}, seed 0")}
-        names = set() if arm == "vdm" else set(made_up.ENCODER)
-        assert shown == {f"Encoder of {arm}, seed 0 (test-1500-{name}" for name in names}
+        head = f"Encoder of {arm}, seed 0 on digits (test), step 1500: "
+        names = () if arm == "vdm" else made_up.ENCODER
+        assert {alt for alt in captions if alt.startswith(head)} == {head + ENCODER_FIGURES[name] for name in names}
 
 
 def test_bounds_with_other_encoders_are_those_of_the_study(page):

@@ -1,40 +1,68 @@
 """The figure of the loss by time: a panel per quantity, a curve per run."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diffenc_jax.display.figures import COLOURS, add_band, new_figure
+from diffenc_jax.display.figures import (
+    COLUMN,
+    GAMMA,
+    SMALL,
+    add_band,
+    limits,
+    literal,
+    new_figure,
+    run_styles,
+    style,
+    wrapped,
+)
 from diffenc_jax.studies.outputs import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Label of each quantity, and the title of its panel, which defines the symbols.
 PANELS = {
-    "diffusion": "diffusion loss\n(bits/dim per unit of γ)",
-    "velocity": "‖v − v̂‖² / d",
-    "residual": "‖σ (slope + k x̂)‖² / d",
+    "diffusion": ("bits/dim per unit of $\\gamma$", "diffusion loss"),
+    "velocity": (
+        r"$\|v-\hat{v}\|^2/d$",
+        "velocity $v$ of the noisy path and its estimate $\\hat{v}$\nby the network, in $d$ dimensions",
+    ),
+    "residual": (
+        r"$\|\mathrm{d}x_t/\mathrm{d}\lambda-\sigma_t^2\hat{x}\|^2/(\sigma_t^2d)$",
+        "encoded image $x_t$ and its estimate $\\hat{x}$,\n$\\lambda=-\\gamma$, variance of the noise $\\sigma_t^2$",
+    ),
 }
-LINES = ("-", "--", "-.", ":")
 
 
-def draw_curves(runs: Mapping[str, Rows], legend: str, title: str) -> "Figure":
-    """Curves of the runs' tables with bands of two standard errors; the keys are the entries of the legend."""
-    panels = {name: label for name, label in PANELS.items() if any(row[name] for rows in runs.values() for row in rows)}
-    height = 1.2 + 2.1 * len(panels) + 0.2 * len(runs)
-    figure, grid = new_figure(6, height, title, nrows=len(panels), sharex=True, squeeze=False)
+class Curve(NamedTuple):
+    """A run's table of the loss by time, its arm, and its entry of the legend."""
+
+    label: str
+    arm: str
+    rows: Rows
+
+
+@style()
+def draw_curves(runs: Sequence[Curve], legend: str, title: str) -> "Figure":
+    """Curves of the runs' tables with bands of two standard errors; `legend` is the title of the legend."""
+    panels = {name: texts for name, texts in PANELS.items() if any(row[name] for run in runs for row in run.rows)}
+    labels, head = (
+        [wrapped(literal(run.label), 2.5) for run in runs],
+        f"{legend}\nbands: ± 2 standard errors over images",
+    )
+    height = 1.1 + 1.6 * len(panels) + 0.13 * "\n".join(labels).count("\n")
+    figure, grid = new_figure(COLUMN, height, literal(title), nrows=len(panels), sharex=True, squeeze=False)
     all_axes = grid[:, 0]
-    for axes, (quantity, ylabel) in zip(all_axes, panels.items(), strict=True):
-        for number, (label, rows) in enumerate(runs.items()):
-            colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
-            add_band(axes, rows, quantity, colour, linestyle=line, label=label)
-        axes.set(ylabel=ylabel, ylim=(0, None))
-        axes.grid(alpha=0.3)
+    for axes, (quantity, (ylabel, definitions)) in zip(all_axes, panels.items(), strict=True):
+        for run, label, look in zip(runs, labels, run_styles([run.arm for run in runs]), strict=True):
+            add_band(axes, run.rows, quantity, label, **look)
+        axes.set(ylabel=ylabel, ylim=(0, limits([0, *(row[quantity] for run in runs for row in run.rows)])[1]))
+        axes.set_title(definitions, fontsize=SMALL)
+        axes.grid()
     figure.align_ylabels(all_axes)
     # Below the panels, where long names hide no curve.
-    handles, labels = all_axes[0].get_legend_handles_labels()
-    head = f"{legend} (bands: ± 2 standard errors)"
-    figure.legend(handles, labels, loc="outside lower center", title=head, frameon=False)
-    all_axes[-1].set_xlabel("γ = −log SNR (data on the left, noise on the right)")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", title=wrapped(head, 2.8))
+    all_axes[-1].set_xlabel(GAMMA)
     return figure
 
 

@@ -2,27 +2,58 @@
 
 from typing import TYPE_CHECKING
 
-from diffenc_jax.display.figures import COLOURS, new_figure
+import numpy as np
+
+from diffenc_jax.display.figures import (
+    BLACK,
+    COLUMN,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    limits,
+    literal,
+    new_figure,
+    style,
+    wrapped,
+)
 from diffenc_jax.studies.depth.table import CHOICES
 from diffenc_jax.studies.outputs import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Colour and marker of each choice.
-STYLES = dict(zip(CHOICES, ((COLOURS[6], "o"), (COLOURS[4], "s"), (COLOURS[5], "^"), (COLOURS[1], "D")), strict=True))
+LOOKS = ((BLACK, "o", "-"), (ORANGE, "s", "--"), (SKY, "^", "-."), (VERMILLION, "D", ":"))
+# Colour, marker and line of each choice of steps, which are no arms.
+STYLES = {
+    name: {"color": colour, "marker": marker, "linestyle": line}
+    for name, (colour, marker, line) in zip(CHOICES, LOOKS, strict=True)
+}
+MEANINGS = (
+    r"times of the steps and ratio $\sigma_Q^2/\sigma_P^2$ of the variance of the path to the model's in a step; "
+    "bars: ± 2 standard errors over images and noise, paired by image with infinite depth"
+)
 
 
+@style()
 def draw_excess(rows: Rows, title: str) -> "Figure":
-    """Excess over infinite depth against depth, a line per choice of steps."""
-    figure, axes = new_figure(6, 4.2)
-    for name, (colour, marker) in STYLES.items():
-        points = [(row["depth"], row["excess"]) for row in rows if row["choice"] == name]
-        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="depth (steps)", ylabel="bits/dim above infinite depth", title=title)
+    """Excess over infinite depth against depth, a line per choice of steps, with bars of two standard errors."""
+    figure, axes = new_figure(COLUMN, 3.6, literal(title))
+    for name, look in STYLES.items():
+        chosen = [row for row in rows if row["choice"] == name]
+        columns = ([row[key] for row in chosen] for key in ("depth", "excess", "excess_se"))
+        depth, excess, error = (np.array(column, float) for column in columns)  # an unknown error is NaN and has no bar
+        axes.errorbar(depth, excess, 2 * error, label=name, **look)
+    excess = np.array([row["excess"] for row in rows if row["choice"]])
+    if (excess > 0).all():
+        axes.set(yscale="log", ylim=np.exp(limits(np.log(excess))))
+    else:  # an excess within its error, which has no logarithm
+        axes.set_ylim(*limits(excess))
+    axes.set(xscale="log", xlabel="depth $T$ (steps)", ylabel="bits/dim above infinite depth")
     depths = sorted({row["depth"] for row in rows if row["choice"]})
     axes.set_xticks(depths, labels=[str(depth) for depth in depths])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.xaxis.minorticks_off()
+    axes.grid()
+    # Below the axes, where it hides no line.
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, title=wrapped(MEANINGS, COLUMN - 0.2))
     return figure

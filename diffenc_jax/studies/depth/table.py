@@ -1,7 +1,8 @@
 """The table of a depth study: one row per depth and choice of steps.
 
-Columns: depth, choice, bpd, excess (bits/dim above infinite depth) and kept (the excess divided by that of uniform
-times and ratio 1 at the same depth).
+Columns: depth, choice, bpd, excess (bits/dim above infinite depth), excess_se (its standard error over images and
+noise, paired by image; empty for a single image) and kept (the excess divided by that of uniform times and ratio 1 at
+the same depth).
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from typing import Any
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.display.document import Table
+from diffenc_jax.display.numbers import format_number
+from diffenc_jax.runs.records import Evaluation
+from diffenc_jax.stats.uncertainty import difference
 from diffenc_jax.studies.outputs import ADVICE, Rows, read_rows
 
 FOLDER = "depth_study"
@@ -21,28 +25,37 @@ CHOICES = {
     "best times": ("optimal", 1.0),
     BOTH: ("optimal", "optimal_pixel"),
 }
-CAPTION = "bits/dim (part of the excess that is kept)"
+CAPTION = "bits/dim above infinite depth ± standard error (part of the excess that is kept)"
 # The depth of the summary line, where it is among those studied.
 REFERENCE_DEPTH = 50
 # Depth and choice of the first row.
 INFINITE = ("infinite", "")
 
 
-def tabulate(bpd: Mapping[tuple[Any, str], float]) -> Rows:
-    """Rows of the table, in the order of `bpd`: bits/dim by (depth, choice), with `INFINITE` first."""
-    rows = []
-    for (depth, choice), value in bpd.items():
-        excess = value - bpd[INFINITE]
-        kept = excess / (bpd[depth, UNIFORM] - bpd[INFINITE]) if choice else ""
-        rows.append({"depth": depth, "choice": choice, "bpd": value, "excess": excess, "kept": kept})
+def tabulate(evaluations: Mapping[tuple[Any, str], Evaluation]) -> Rows:
+    """Rows of the table, in the order of `evaluations`: by (depth, choice), all of the same images, `INFINITE` first.
+
+    Depths differ in their passes, so their noise is not common to them and only the images are paired.
+    """
+    infinite, rows = evaluations[INFINITE], []
+    excess = {
+        key: difference(found.bits, infinite.bits, found.replicates, infinite.replicates, common_noise=False)
+        for key, found in evaluations.items()
+    }
+    for (depth, choice), (mean, error) in excess.items():
+        row = {"depth": depth, "choice": choice, "bpd": float(evaluations[depth, choice].bits.mean()), "excess": mean}
+        row["excess_se"] = error.total if choice else None
+        row["kept"] = mean / excess[depth, UNIFORM].mean if choice else None
+        rows.append(row)
     return rows
 
 
 def read_table(path: Path) -> Rows:
     """The rows at `path`; raises InputError for a file that is no table of a depth study."""
     depth = lambda text: text if text == "infinite" else int(text)  # noqa: E731
-    kept = lambda text: float(text) if text else ""  # noqa: E731
-    rows = read_rows(path, {"depth": depth, "choice": str, "bpd": float, "excess": float, "kept": kept})
+    known = lambda text: float(text) if text else None  # noqa: E731
+    columns = {"depth": depth, "choice": str, "bpd": float, "excess": float, "excess_se": known, "kept": known}
+    rows = read_rows(path, columns)
     by_depth = rows_by_depth(rows)
     complete = by_depth and all(list(choices) == list(CHOICES) for choices in by_depth.values())
     require(rows[0]["depth"] == "infinite" and complete, f"{path} lacks a depth or a choice of steps; {ADVICE}")
@@ -57,14 +70,14 @@ def rows_by_depth(rows: Rows) -> dict[int, dict[str, dict[str, Any]]]:
     return by_depth
 
 
-def depth_table(rows: Rows) -> Table:
-    """A line per depth with a column per choice."""
-    lines = [
-        [depth, *(f"{row['bpd']:.4f} ({row['kept']:.2f})" for row in choices.values())]
-        for depth, choices in rows_by_depth(rows).items()
-    ]
-    infinite = ["infinite", *[f"{rows[0]['bpd']:.4f}       "] * len(CHOICES)]
-    return Table(["depth", *CHOICES], [*lines, infinite], f"test {CAPTION}")
+def depth_table(rows: Rows, subject: str) -> Table:
+    """A line per depth with a column per choice; the caption names the subject and has the bits/dim that all exceed."""
+    lines = [[depth, *map(_cell, choices.values())] for depth, choices in rows_by_depth(rows).items()]
+    return Table(["depth", *CHOICES], lines, f"{subject}: {CAPTION}; infinite depth: {rows[0]['bpd']:.4f}")
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return f"{format_number(row['excess'])} ± {format_number(row['excess_se'])} ({row['kept']:.2f})"
 
 
 def summary_line(rows: Rows) -> str:

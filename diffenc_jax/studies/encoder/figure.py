@@ -4,7 +4,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.figures import COLOURS, add_band, new_figure
+from diffenc_jax.display.figures import (
+    BLUE,
+    COLUMN,
+    GAMMA,
+    GREEN,
+    PAGE,
+    SMALL,
+    VERMILLION,
+    add_band,
+    limits,
+    literal,
+    new_figure,
+    style,
+)
 from diffenc_jax.studies.outputs import Rows
 
 if TYPE_CHECKING:
@@ -13,40 +26,52 @@ if TYPE_CHECKING:
     from diffenc_jax.studies.encoder.measure import ByGamma
 
 # Boards: number of γ, side of a cell in inches, and the gap between cells as a fraction of the side.
-COLUMNS, SIDE, GAP = 9, 0.85, 0.08
-# Two-dimensional points have fewer and larger panels.
-POINT_COLUMNS, POINT_SIDE = 5, 2.4
+COLUMNS, SIDE, GAP = 5, 0.8, 0.08
+# Number of γ of panels of two-dimensional points.
+POINT_COLUMNS = 4
 # Arrows with their true length, in the unit of the axes.
-ARROWS = dict(angles="xy", scale_units="xy", scale=1.0, width=0.004, alpha=0.6)
+ARROWS = dict(angles="xy", scale_units="xy", scale=1.0, width=0.006, alpha=0.6)
 GREY, DIVERGING = "gray", "RdBu_r"
-BLUE, RED, GREEN = COLOURS[0], COLOURS[1], COLOURS[2]
+SLOPE = r"$\mathrm{d}x_t/\mathrm{d}\gamma$"
+SYMBOLS = (
+    r"$x_t$: encoded image at the noise level $\gamma=-\log\,\mathrm{SNR}$; $x$: image, from $-1$ to $1$. "
+    r"From column to column $x_t$ moves equally far; the last column has the highest noise level."
+)
 
 
+@style()
 def draw_figures(effects: "ByGamma", rows: Rows, title: str) -> "dict[str, Figure]":
     """All figures by name: 'x_t', 'difference', 'derivative', 'curves', and for images also 'mean'.
 
     `rows` is the table of `effects`, and `title` the first line of every figure's title.
     """
-    others = _points if effects.x.shape[1:] == (1, 1, 2) else _boards
+    others, title = _points if effects.x.shape[1:] == (1, 1, 2) else _boards, literal(title)
     return {"curves": _curves(effects, rows, title), **others(effects, title)}
 
 
 def _boards(effects: "ByGamma", title: str) -> "dict[str, Figure]":
-    places = _spread(len(effects.gamma), COLUMNS)
+    places = _even_places(effects, COLUMNS)
     gamma, x_t, dx_t = effects.gamma[places], effects.x_t[:, places], effects.dx_t[:, places]
     means = np.stack([effects.added_map[places], -effects.removed_map[places]])
-    names = [str(number) for number in range(len(x_t))]
+    names = [f"image {number}" for number in range(len(x_t))]
     return {
-        "x_t": _board(x_t, gamma, names, f"{title}\nx_t", effects.x, signed=False),
-        "difference": _board(x_t - effects.x[:, None], gamma, names, f"{title}\nx_t − x", effects.x),
-        "derivative": _board(dx_t, gamma, names, f"{title}\ndx_t/dγ", effects.x),
-        "mean": _board(means, gamma, ["added", "removed"], f"{title}\nx_t − x, mean over the images"),
+        "x_t": _board(x_t, gamma, names, f"{title}\nencoded images $x_t$", effects.x, signed=False),
+        "difference": _board(x_t - effects.x[:, None], gamma, names, f"{title}\nchanges $x_t-x$", effects.x),
+        "derivative": _board(dx_t, gamma, names, f"{title}\nderivatives {SLOPE}", effects.x),
+        "mean": _board(means, gamma, ["added", "removed"], f"{title}\n$x_t-x$ by sign, mean over the images"),
     }
 
 
-def _spread(count: int, most: int) -> np.ndarray:
-    """At most `most` of `count` positions, the first and the last among them, as evenly spaced as possible."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+def _even_places(effects: "ByGamma", most: int) -> np.ndarray:
+    """At most `most` positions on the grid of γ, the last of all among them, between which x_t moves equally far.
+
+    The speed of x_t is the root mean square of dx_t/dγ. An encoder that never moves has positions evenly spaced in γ.
+    """
+    speed = np.sqrt(effects.derivative.mean(axis=0))
+    moved = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(effects.gamma))])
+    moved = moved if moved[-1] > 0 else effects.gamma - effects.gamma[0]
+    wanted = moved[-1] * np.arange(1, most + 1) / most
+    return np.unique(np.abs(moved[:, None] - wanted).argmin(axis=0))
 
 
 def _board(
@@ -59,37 +84,38 @@ def _board(
 ) -> "Figure":
     """Board of values [n, g, H, W, C] in n rows and g columns, after a column of x [n, H, W, C] in -1 .. 1 if given.
 
-    Signed values are amplified per column: the largest has full colour, and stands above the column.
+    Signed values are amplified per row, whose colour bar ends at the largest of them.
     """
-    from matplotlib.cm import ScalarMappable
-
-    scales = np.abs(values).max(axis=(0, 2, 3, 4)) if signed else np.ones(len(gamma))
-    amplified = values / np.where(scales > 0, scales, 1.0)[:, None, None, None]
-    heads = [f"γ = {_number(g)}" + (f"\n± {s:.2g}" if signed else "") for g, s in zip(gamma, scales, strict=True)]
-    colours = DIVERGING if signed else GREY
+    scales = np.abs(values).max(axis=(1, 2, 3, 4)) if signed else np.ones(len(values))
+    amplified = values / np.where(scales > 0, scales, 1.0)[:, None, None, None, None]
+    heads = [f"$\\gamma={value:.2f}$" for value in gamma]
+    colours = DIVERGING if signed and values.shape[-1] != 3 else GREY  # three channels are colours
     pictures = _coloured(amplified, colours)
     if x is not None:
-        pictures, heads = np.concatenate([_coloured(x[:, None], GREY), pictures], axis=1), ["x", *heads]
+        pictures, heads = np.concatenate([_coloured(x[:, None], GREY), pictures], axis=1), ["$x$", *heads]
     canvas, across, down = _tiled(pictures)
     side = SIDE / pictures.shape[3]
-    figure, axes = new_figure(1.1 + side * canvas.shape[1], 1.1 + side * canvas.shape[0], title)
+    figure, axes = new_figure(1.2 + side * canvas.shape[1], 1.2 + side * canvas.shape[0], title, SYMBOLS)
     axes.imshow(canvas, interpolation="nearest")
     axes.xaxis.tick_top()
-    axes.set_xticks(across, labels=heads, fontsize="x-small")
-    axes.set_yticks(down, labels=names, fontsize="x-small", rotation=0 if x is not None else 90, va="center")
+    axes.set_xticks(across, labels=heads)
+    axes.set_yticks(down, labels=names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    if values.shape[-1] != 3:
-        bar = figure.colorbar(ScalarMappable(cmap=colours), ax=axes, fraction=0.02, pad=0.01, ticks=[0, 0.5, 1])
-        bar.set_ticklabels(["− scale", "0", "+ scale"] if signed else ["−1", "0", "1"], fontsize="x-small")
-    elif signed:
-        text = "mid-grey is 0; a brighter channel is above 0, a darker one below, white or black at ± the scale"
-        axes.set_xlabel(text, fontsize="x-small")
+    for middle, scale in zip(down, scales, strict=True):
+        _add_bar(axes, middle, pictures.shape[2], canvas.shape[0], scale, colours)
     return figure
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+def _add_bar(axes, middle: float, height: float, total: float, scale: float, colours: str) -> None:
+    """Add the colour bar of a row of a board, from minus to plus its scale; lengths are pixels of the canvas."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    place = axes.inset_axes((1.02, 1 - (middle + 0.5 + height / 2) / total, 0.015, height / total))
+    bar = axes.figure.colorbar(ScalarMappable(Normalize(-scale, scale), colours), cax=place, ticks=[-scale, 0, scale])
+    bar.set_ticklabels([f"$-${scale:.2g}", "0", f"{scale:.2g}"], fontsize=SMALL - 1)
+    bar.outline.set_visible(False)
 
 
 def _coloured(values: np.ndarray, colours: str) -> np.ndarray:
@@ -118,48 +144,62 @@ def _tiled(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _curves(effects: "ByGamma", rows: Rows, title: str) -> "Figure":
     """The table against γ with bands of two standard errors; dashed lines are those of x_t = α_t² x."""
-    alpha2, sigma2 = 1 / (1 + np.exp(effects.gamma)), 1 / (1 + np.exp(-effects.gamma))
-    title = f"{title}\nper dimension; bands: ± 2 standard errors over images"
-    figure, all_axes = new_figure(6, 7.2, title, nrows=3, sharex=True)
+    note = (
+        r"$x_t$: encoded image; $x$: image, from $-1$ to $1$; $\lambda=-\gamma$; $\hat{x}$: the model's estimate of "
+        r"$x_t$; $\alpha_t^2$, $\sigma_t^2$: variances of signal and noise. All per dimension. "
+        "Bands: ± 2 standard errors over images."
+    )
+    figure, all_axes = new_figure(COLUMN, 5.8, title, note, nrows=3, sharex=True)
     change, slope, amounts = all_axes
-    add_band(change, rows, "difference", BLUE, label="x_t − x")
-    add_band(slope, rows, "derivative", BLUE, label="dx_t/dγ")
-    add_band(slope, rows, "residual", GREEN, label="dx_t/dλ − σ_t² x̂, λ = −γ")
-    add_band(amounts, rows, "added", RED, label="added: x_t − x where positive")
-    add_band(amounts, rows, "removed", BLUE, label="removed: x − x_t where positive")
-    for axes, values, name in ((change, sigma2, "x_t − x"), (slope, alpha2 * sigma2, "dx_t/dγ")):
-        label = f"{name} of x_t = α_t² x"
-        axes.plot(effects.gamma, values * effects.x_rms, "--", color="0.5", linewidth=1, label=label)
-    for axes, label in ((change, "root mean square"), (slope, "root mean square"), (amounts, "mean")):
-        axes.set(ylabel=label, ylim=(0, None))
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize="small")
+    alpha2, sigma2 = 1 / (1 + np.exp(effects.gamma)), 1 / (1 + np.exp(-effects.gamma))
+    for axes, values in ((change, sigma2), (slope, alpha2 * sigma2)):
+        label, look = r"same for $x_t=\alpha_t^2x$", {"linestyle": "--", "color": "0.5"}
+        axes.plot(effects.gamma, values * effects.x_rms, label=label, linewidth=1, **look)
+    panels = {
+        change: {"difference": ("$x_t-x$", BLUE, "-")},
+        slope: {
+            "derivative": (SLOPE, BLUE, "-"),
+            "residual": (r"$\mathrm{d}x_t/\mathrm{d}\lambda-\sigma_t^2\hat{x}$", GREEN, "-."),
+        },
+        amounts: {
+            "added": ("$x_t-x$ where positive", VERMILLION, "-"),
+            "removed": ("$x-x_t$ where positive", BLUE, "-."),
+        },
+    }
+    for axes, columns in panels.items():
+        for column, (label, colour, line) in columns.items():
+            add_band(axes, rows, column, label, color=colour, linestyle=line)
+        axes.set(ylabel="mean" if axes is amounts else "root mean square")
+        axes.set_ylim(0, limits([0, *(value for line in axes.lines for value in line.get_ydata())])[1])
+        axes.grid()
+        axes.legend()
     figure.align_ylabels(all_axes)
-    amounts.set_xlabel("γ = −log SNR (data on the left, noise on the right)")
+    amounts.set_xlabel(GAMMA)
     return figure
 
 
 def _points(effects: "ByGamma", title: str) -> "dict[str, Figure]":
     """x_t as points; x_t - x and dx_t/dγ as arrows from x and x_t."""
-    places = _spread(len(effects.gamma), POINT_COLUMNS)
+    places = _even_places(effects, POINT_COLUMNS)
     gamma, x_t, dx_t = effects.gamma[places], effects.x_t[:, places, 0, 0], effects.dx_t[:, places, 0, 0]
     x = np.broadcast_to(effects.x[:, 0], x_t.shape)
     return {
-        "x_t": _panels(gamma, f"{title}\nx_t", x_t),
-        "difference": _panels(gamma, f"{title}\nfrom x to x_t", x, x_t - x),
-        "derivative": _panels(gamma, f"{title}\ndx_t/dγ, at x_t", x_t, dx_t),
+        "x_t": _panels(gamma, f"{title}\nencoded points $x_t$", x_t),
+        "difference": _panels(gamma, f"{title}\narrows from $x$ to $x_t$", x, x_t - x),
+        "derivative": _panels(gamma, f"{title}\narrows {SLOPE}, at $x_t$", x_t, dx_t),
     }
 
 
 def _panels(gamma: np.ndarray, title: str, points: np.ndarray, arrows: np.ndarray | None = None) -> "Figure":
     """A panel per γ of points [n, g, 2], or of arrows [n, g, 2] of true length that start at the points."""
     grid = dict(ncols=len(gamma), sharex=True, sharey=True, squeeze=False)
-    figure, panels = new_figure(POINT_SIDE * len(gamma), POINT_SIDE + 0.7, title, **grid)
+    figure, panels = new_figure(PAGE, 1.1 + PAGE / POINT_COLUMNS, title, SYMBOLS.replace("image", "point"), **grid)
     for column, axes in enumerate(panels[0]):
         if arrows is None:
             axes.scatter(*points[:, column].T, s=2, color=BLUE)
         else:
             axes.quiver(*points[:, column].T, *arrows[:, column].T, color=BLUE, **ARROWS)
-        axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
-        axes.set_title(f"γ = {_number(gamma[column])}", fontsize="small")
+        axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", xlabel="first coordinate")
+        axes.set_title(f"$\\gamma={gamma[column]:.2f}$")
+    panels[0, 0].set_ylabel("second coordinate")
     return figure

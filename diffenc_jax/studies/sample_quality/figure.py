@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.figures import COLOURS, new_figure
+from diffenc_jax.display.figures import BLACK, PAGE, arm_style, literal, new_figure, style, wrapped
 from diffenc_jax.sampling.pictures import grid
 from diffenc_jax.studies.sample_quality.neighbours import Neighbours
 
@@ -15,11 +15,11 @@ PAIRS = 24
 COLUMNS = 12
 GAP = 1  # white pixels around an image
 BINS = 40
-WIDTH = 8  # of the figure, inches
 
 
+@style()
 def draw_neighbours(
-    samples: np.ndarray, train: np.ndarray, found: Neighbours, unseen: Neighbours, pixel_levels: int
+    samples: np.ndarray, train: np.ndarray, found: Neighbours, unseen: Neighbours, pixel_levels: int, arm: str
 ) -> "Figure":
     """Histograms of distances, and samples over their nearest training images.
 
@@ -29,6 +29,7 @@ def draw_neighbours(
     Args:
       samples, train: uint8 [N, H, W, C].
       found, unseen: nearest training images of the samples, and of unseen images.
+      arm: the arm that the samples are of.
     """
     pictures = {}
     if samples.shape[1] * samples.shape[2] > 1:
@@ -39,17 +40,24 @@ def draw_neighbours(
         for title, order in orders.items():
             rows = order[:PAIRS]
             pictures[title] = draw_pairs(samples[rows], train[found.numbers[rows]], pixel_levels)
-    heights = [2.6, *(0.3 + WIDTH * picture.shape[0] / picture.shape[1] for picture in pictures.values())]
-    figure, grid = new_figure(WIDTH, sum(heights), nrows=len(heights), squeeze=False, height_ratios=heights)
+    heights = [2.2, *(0.3 + PAGE * picture.shape[0] / picture.shape[1] for picture in pictures.values())]
+    figure, grid = new_figure(PAGE, sum(heights), nrows=len(heights), squeeze=False, height_ratios=heights)
     axes = grid[:, 0]
     edges = np.histogram_bin_edges(np.concatenate([found.distances, unseen.distances]), BINS)
-    for nearest, name, colour in ((unseen, "test images", COLOURS[0]), (found, "samples", COLOURS[1])):
-        axes[0].hist(nearest.distances, edges, density=True, histtype="step", color=colour, label=name, linewidth=1.5)
-    axes[0].set(xlabel="distance to the nearest training image (L2, levels)", ylabel="density")
-    axes[0].legend(frameon=False)
+    for nearest, name, look in (
+        (unseen, "test images", {"color": BLACK, "linestyle": ":"}),
+        (
+            found,
+            wrapped(literal(f"samples of {arm}"), PAGE / 2),
+            {key: arm_style(arm)[key] for key in ("color", "linestyle")},
+        ),
+    ):
+        axes[0].hist(nearest.distances, edges, density=True, histtype="step", label=name, linewidth=1.2, **look)
+    axes[0].set(xlabel="distance to the nearest training image ($L_2$ norm, in pixel levels)", ylabel="density")
+    axes[0].legend()
     for below, (title, picture) in zip(axes[1:], pictures.items(), strict=True):
         below.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        below.set_title(f"{title}, each over the training image nearest to it", fontsize="medium")
+        below.set_title(f"{title}, each over the training image nearest to it")
         below.axis("off")
     return figure
 

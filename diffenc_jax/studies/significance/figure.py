@@ -1,12 +1,23 @@
-"""Figures of an analysis. Arms also differ in markers and line styles, so they are distinct without colour."""
+"""Figures of an analysis, and curves of training. Arms differ in colours, markers and lines, in every figure alike."""
 
-import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from diffenc_jax.display.figures import COLOURS, new_figure
+from diffenc_jax.display.figures import (
+    COLUMN,
+    PAGE,
+    add_interval,
+    arm_style,
+    limits,
+    literal,
+    marked,
+    new_figure,
+    run_styles,
+    style,
+    wrapped,
+)
 from diffenc_jax.stats.means import mean_of
 from diffenc_jax.studies.significance.finished import Curves, Points
 
@@ -14,112 +25,142 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Markers of a seed's value and of a mean.
-SEED = {"linestyle": "", "alpha": 0.8, "markersize": 5}
-MEAN = {"linestyle": "", "markeredgecolor": "black", "markersize": 8}
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
-MAX_MARKERS = 12  # lines with more points have no markers
+SEED = {"linestyle": "", "alpha": 0.7, "markersize": 4, "zorder": 2}
+MEAN = {"linestyle": "", "markersize": 7, "zorder": 3}
+SEEDS = (
+    "Small markers: one seed each. Large markers and bars: mean over seeds and its 95 % t interval "
+    "(arrow: the interval goes on)."
+)
+
+LEGEND = 4  # columns of the legend of curves
 
 
+class Panel(NamedTuple):
+    """Title and value axis of a panel of curves."""
+
+    title: str
+    unit: str = "bits/dim"
+
+
+def learning_panels(split: str) -> dict[str, Panel]:
+    """Panels of the curves of `learning_metrics`, which are of different parameters."""
+    return {
+        "training": Panel("training loss (parameters of each step, no EMA)"),
+        "evaluation": Panel(f"evaluation on {split} (EMA parameters)"),
+    }
+
+
+@style()
 def draw_analysis(analysis: dict[str, Any], data: str) -> "dict[str, Figure]":
     """'values' by arm, and 'differences' to the reference if there are any; `data` names the images in the titles."""
-    names, reference = list(analysis["arms"]), analysis["reference"]
-    drawn = {"values": _draw_values(analysis, names, data)}
+    drawn = {"values": _draw_values(analysis["arms"], data)}
     if comparisons := [c for c in analysis["comparisons"] if "mean" in c]:
-        drawn["differences"] = _draw_differences(comparisons, names, reference, f"{data}: against {reference}")
+        drawn["differences"] = _draw_differences(comparisons, analysis["reference"], data)
     return drawn
 
 
-def _style(names: list[str], name: str) -> dict[str, Any]:
-    number = names.index(name)
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-
-
-def _draw_values(analysis: dict[str, Any], names: list[str], title: str):
+def _draw_values(arms: dict[str, Any], data: str) -> "Figure":
     """Bits/dim by arm: a marker per run, lines that join the runs of a seed, and the mean with its interval."""
-    figure, axes = new_figure(1.6 + 1.2 * len(names), 4, title)
-    arms = analysis["arms"]
+    width = min(max(COLUMN, 0.9 + 0.8 * len(arms)), PAGE)
+    values = {name: list(arm["bpd"].values()) for name, arm in arms.items()}
+    intervals = [arm["interval"] for arm in arms.values() if arm["interval"] is not None]
+    figure, axes = new_figure(width, 3.2, literal(data), f"{SEEDS} Grey lines join the runs of a seed.")
+    axes.set_ylim(*limits([value for of_arm in values.values() for value in of_arm], intervals))
     for seed in sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]}):
-        points = [(i, arms[name]["bpd"][str(seed)]) for i, name in enumerate(names) if str(seed) in arms[name]["bpd"]]
+        points = [(i, arm["bpd"][str(seed)]) for i, arm in enumerate(arms.values()) if str(seed) in arm["bpd"]]
         axes.plot(*zip(*points, strict=True), color="0.75", linewidth=0.8, zorder=1)
-    for i, name in enumerate(names):
-        style, values = _style(names, name), list(arms[name]["bpd"].values())
-        axes.plot([i] * len(values), values, **SEED, **style)
-        if arms[name]["interval"] is not None:
-            axes.plot([i + 0.22] * 2, arms[name]["interval"], color=style["color"], linewidth=2)
-        if arms[name]["mean"] is not None:
-            axes.plot(i + 0.22, arms[name]["mean"], **MEAN, **style)
-    axes.set_xticks(range(len(names)), labels=names, rotation=15 if len(names) > 4 else 0)
-    axes.set(ylabel="bits/dim", xlim=(-0.4, len(names) - 0.4))
-    axes.set_title("small: each seed, lines join the runs of a seed; large: mean, 95 % t interval", fontsize="x-small")
-    axes.grid(axis="y", alpha=0.3)
+    for i, (name, arm) in enumerate(arms.items()):
+        look = arm_style(name)
+        axes.plot([i] * len(values[name]), values[name], **look | SEED)
+        if arm["interval"] is not None:
+            add_interval(axes, i + 0.22, arm["interval"], look["color"], vertical=True)
+        if arm["mean"] is not None:
+            axes.plot(i + 0.22, arm["mean"], **look | MEAN)
+    axes.set_xticks(range(len(arms)), labels=[wrapped(literal(name), width / (len(arms) + 1)) for name in arms])
+    axes.set(ylabel="bits/dim (lower is better)", xlim=(-0.4, len(arms) - 0.4))
+    axes.grid(axis="y")
     return figure
 
 
-def _draw_differences(comparisons: list[dict[str, Any]], names: list[str], reference: str, title: str):
+def _draw_differences(comparisons: list[dict[str, Any]], reference: str, data: str) -> "Figure":
     """Differences to the reference: a marker per seed, and the mean with its interval."""
-    figure, axes = new_figure(6.4, 1.6 + 0.6 * len(comparisons), title)
+    intervals = [c["interval"] for c in comparisons if c["interval"] is not None]
+    values = [list(c["difference"].values()) for c in comparisons]
+    title, note = literal(f"{data}: against {reference}"), f"{SEEDS} Paired by seed."
+    figure, axes = new_figure(COLUMN, 1.7 + 0.4 * len(comparisons), title, note)
+    axes.set_xlim(*limits([0, *(value for of_arm in values for value in of_arm)], intervals))
     axes.axvline(0, color="black", linewidth=0.8)
-    for i, comparison in enumerate(comparisons):
-        style, values = _style(names, comparison["arm"]), list(comparison["difference"].values())
-        axes.plot(values, [i] * len(values), **SEED, **style)
+    for i, (comparison, of_arm) in enumerate(zip(comparisons, values, strict=True)):
+        look = arm_style(comparison["arm"])
+        axes.plot(of_arm, [i] * len(of_arm), **look | SEED)
         if comparison["interval"] is not None:
-            axes.plot(comparison["interval"], [i - 0.25] * 2, color=style["color"], linewidth=2)
-        axes.plot(comparison["mean"], i - 0.25, **MEAN, **style)
-    axes.set_yticks(range(len(comparisons)), labels=[comparison["arm"] for comparison in comparisons])
-    axes.set(xlabel=f"bits/dim above that of {reference} (left of zero: better)", ylim=(len(comparisons) - 0.5, -0.6))
-    axes.set_title("small: each seed; large: mean, 95 % t interval", fontsize="x-small")
-    axes.grid(axis="x", alpha=0.3)
+            add_interval(axes, i + 0.3, comparison["interval"], look["color"], vertical=False)
+        axes.plot(comparison["mean"], i + 0.3, **look | MEAN)
+    names = [wrapped(literal(comparison["arm"]), 1.0) for comparison in comparisons]
+    axes.set_yticks(range(len(comparisons)), labels=names)
+    axes.set(xlabel=wrapped(literal(f"bits/dim above {reference} (left of 0: better)"), COLUMN - 0.8))
+    axes.set_ylim(len(comparisons) - 0.4, -0.5)
+    axes.grid(axis="x")
     return figure
 
 
+@style()
 def draw_curves(
-    curves: Curves, units: Mapping[str, str], columns: int, title: str = "", common_axis: bool = False
+    curves: Curves,
+    panels: Mapping[str, Panel],
+    columns: int,
+    title: str = "",
+    common_axis: bool = False,
+    arms: Mapping[str, str] | None = None,
 ) -> "Figure":
     """Figure with a panel per kind of curve: a line per name against the step, mean over seeds with a 95 % band.
 
+    The axes show the values of the last nine tenths of training. Earlier values, which lie far above, and bands may
+    leave the panel.
+
     Args:
-      units: label of the value axis by kind; a label that repeats the one to its left is left out.
+      panels: by kind; a value axis that repeats the one to its left has no label.
       columns: number of panels side by side.
       common_axis: whether all panels share one value axis.
+      arms: the arm of each name; None: the names are arms.
     """
-    rows, labels = -(-len(units) // columns), list(units.values())
-    grid = {"nrows": rows, "ncols": columns, "sharey": common_axis, "squeeze": False}
-    figure, panels = new_figure(8, 0.6 + 2.6 * rows, title, **grid)
-    for number, (axes, kind) in enumerate(zip(panels.flat, units, strict=False)):
-        _draw_lines(axes, {name: kinds[kind] for name, kinds in curves.items()})
-        axes.set_title(kind)
-        limited = units if common_axis else [kind]
-        axes.set_ylim(*_late_limits([point for kinds in curves.values() for k in limited for point in kinds[k]]))
-        if number % columns == 0 or labels[number] != labels[number - 1]:
-            axes.set_ylabel(labels[number])
-    if len(curves) > 1:
-        handles = panels[0, 0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
+    from matplotlib.ticker import EngFormatter
+
+    rows, looks = -(-len(panels) // columns), run_styles([arms[name] if arms else name for name in curves])
+    labels = [wrapped(literal(name), PAGE / LEGEND - 0.5) for name in curves]
+    below = 0.15 * (1 + max(label.count("\n") for label in labels)) * -(-len(labels) // LEGEND)
+    grid = {"nrows": rows, "ncols": columns, "sharex": common_axis, "sharey": common_axis, "squeeze": False}
+    figure, all_axes = new_figure(PAGE, 0.4 + below + 2.1 * rows, title, **grid)
+    for number, (axes, (kind, panel)) in enumerate(zip(all_axes.flat, panels.items(), strict=False)):
+        for label, look, kinds in zip(labels, looks, curves.values(), strict=True):
+            _draw_line(axes, kinds[kind], label, look)
+        axes.set_xlabel("training step")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid()
+        axes.set_title(wrapped(panel.title, PAGE / columns - 0.4, 8))
+        limited = panels if common_axis else [kind]
+        axes.set_ylim(*limits(_late_values([kinds[k] for kinds in curves.values() for k in limited])))
+        if number % columns == 0 or panel.unit != list(panels.values())[number - 1].unit:
+            axes.set_ylabel(panel.unit)
+    for axes in all_axes.flat[len(panels) :]:
+        axes.set_axis_off()
+    has_bands = any(len(values) > 1 for kinds in curves.values() for points in kinds.values() for _, values in points)
+    if len(curves) > 1 or has_bands:
+        head = "mean over seeds, bands: 95 % t intervals" if has_bands else None
+        figure.legend(*all_axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=LEGEND, title=head)
     return figure
 
 
-def _draw_lines(axes, lines: dict[str, Points]) -> None:
-    """Draw a line per name against the step: mean over seeds with a 95 % band, and markers where points are few."""
-    from matplotlib.ticker import EngFormatter
-
-    for number, (name, points) in enumerate(lines.items()):
-        steps, means = [step for step, _ in points], [mean_of(np.array(values)) for _, values in points]
-        style = _style(list(lines), name)
-        marker = style["marker"] if len(points) <= MAX_MARKERS else None
-        line = {"linestyle": LINES[number % len(LINES)], "linewidth": 1.3, "color": style["color"]}
-        axes.plot(steps, [mean.mean for mean in means], label=name, marker=marker, **line)
-        if intervals := [mean.interval for mean in means if mean.interval is not None]:
-            axes.fill_between(steps, *zip(*intervals, strict=True), color=style["color"], alpha=0.2, linewidth=0)
-    axes.set_xlabel("step")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.locator_params(axis="x", nbins=4)
-    axes.grid(alpha=0.3)
+def _draw_line(axes, points: Points, label: str, look: dict[str, Any]) -> None:
+    """Draw a line against the step: mean over seeds with a 95 % band."""
+    steps, means = [step for step, _ in points], [mean_of(np.array(values)) for _, values in points]
+    axes.plot(steps, [mean.mean for mean in means], label=label, markevery=marked(len(points)), **look)
+    if intervals := [mean.interval for mean in means if mean.interval is not None]:
+        axes.fill_between(steps, *zip(*intervals, strict=True), color=look["color"], alpha=0.2, linewidth=0)
 
 
-def _late_limits(points: Points) -> tuple[float | None, float | None]:
-    """Limits of the value axis for the last nine tenths of training; the first steps lie far above."""
-    last = max((step for step, _ in points), default=0)
-    values = [value for step, seeds in points if step >= last / 10 for value in seeds if math.isfinite(value)]
-    margin = 0.05 * (max(values) - min(values)) if values else 0
-    return (min(values) - margin, max(values) + margin) if margin else (None, None)
+def _late_values(lines: list[Points]) -> list[float]:
+    """Values of the last nine tenths of training."""
+    last = max((step for points in lines for step, _ in points), default=0)
+    return [value for points in lines for step, seeds in points if step >= last / 10 for value in seeds]

@@ -12,15 +12,13 @@ from diffenc_jax.display.tables import csv_text
 from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.studies.significance.analysis import Findings, find
-from diffenc_jax.studies.significance.figure import draw_analysis, draw_curves
+from diffenc_jax.studies.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.studies.significance.finished import curves_over_seeds, find_runs, learning_metrics, read_costs
 from diffenc_jax.studies.significance.grid import read_grid
 from diffenc_jax.studies.significance.table import document, values_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-DPI = 200
 
 
 def write_summary(root: Path, reference: str | None, target: float) -> tuple[str, list[Path]]:
@@ -66,17 +64,15 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[str
         for name, content in texts.items():
             write_text(root / name, content)
         for name, figure in figures.items():
-            for suffix in (".png", ".pdf"):
-                save_figure(figure, root / f"{name}{suffix}", DPI)
+            save_figure(figure, root / name)
     except OSError as error:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}; make {root} writable") from error
-    return text, [root / name for name in (*texts, *(f"{name}.png" for name in figures))]
+    return text, [root / name for name in (*texts, *files)]
 
 
 def _learning_curves(found: Findings) -> "Figure":
     """Bits/dim of each arm in training and in the evaluations during training."""
-    metrics = learning_metrics(found.runs[0].evaluation.record["dataset"]["split"])
+    split = found.runs[0].evaluation.record["dataset"]["split"]
     rows = {arm: [read_metrics(r.workdir) for r in found.runs if r.arm == arm] for arm in found.analysis["arms"]}
-    title = "bits/dim during training" + ": mean over seeds, 95 % band" * found.has_several_seeds
-    units = dict.fromkeys(metrics, "bits/dim")
-    return draw_curves(curves_over_seeds(rows, metrics), units, len(units), title, common_axis=True)
+    curves, panels = curves_over_seeds(rows, learning_metrics(split)), learning_panels(split)
+    return draw_curves(curves, panels, len(panels), f"{found.data}: bits/dim during training", common_axis=True)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.display.figures import arm_style
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.studies.by_time.figure import shortest_names
 from diffenc_jax.studies.by_time.measure import LossByTime, measure_loss_by_time
@@ -41,6 +42,10 @@ def home(tmp_path_factory):
     return folder
 
 
+def rgb(arm):
+    return tuple(bytes.fromhex(arm_style(arm)["color"][1:]))
+
+
 def colours(path):
     with Image.open(path) as picture:
         return set(picture.convert("RGB").get_flattened_data())
@@ -56,7 +61,7 @@ def test_the_command(home, capsys):
     assert main(["loss-by-time", str(workdir), *OPTIONS]) == 0
     printed = capsys.readouterr().out
     table, figure = (workdir / "loss_by_time" / f"test-1.{kind}" for kind in ("csv", "png"))
-    assert f"table: {table}\nfigure: {figure}\n" in printed
+    assert f"table: {table}\nfigure: {figure}, .pdf\n" in printed
 
     run = open_trained(workdir)
     values = measure_loss_by_time(run, cells=4, num_draws=2)
@@ -74,7 +79,8 @@ def test_the_command(home, capsys):
     assert column["diffusion"] @ column["gamma_width"] == pytest.approx(bits, rel=1e-4)
     error = values.diffusion.mean(axis=(0, 2)).std(ddof=1) / np.sqrt(13) / (16 * np.log(2))
     assert f"area {bits:.4f} ± {error:.4f} bits/dim of diffusion loss (the run's record has 1.2346)" in printed
-    assert {(0, 114, 178), (255, 255, 255)} < colours(figure)
+    assert {rgb("vdm"), (255, 255, 255)} < colours(figure)
+    assert figure.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_several_runs_are_drawn_together(home, capsys):
@@ -85,8 +91,8 @@ def test_several_runs_are_drawn_together(home, capsys):
     assert all(a["velocity"] != b["velocity"] for a, b in zip(*tables, strict=True))
     assert len(re.findall("no record to compare with", printed)) == 2
     figure = home / "other-images" / "loss_by_time" / "train-1-compared.png"
-    assert printed.splitlines()[-1] == f"figure: {figure}"
-    assert {(0, 114, 178), (213, 94, 0)} < colours(figure)
+    assert printed.splitlines()[-1] == f"figure: {figure}, .pdf"
+    assert rgb("vdm") in colours(figure)
 
 
 def test_a_summary_by_hand():

@@ -10,9 +10,10 @@ from PIL import Image
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.fit import steps_for
+from diffenc_jax.runs.records import Evaluation, read_evaluation
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import stored_config
-from diffenc_jax.studies.depth.table import BOTH, CHOICES, INFINITE, UNIFORM, read_table, tabulate
+from diffenc_jax.studies.depth.table import BOTH, CHOICES, INFINITE, UNIFORM, depth_table, read_table, tabulate
 from diffenc_jax.studies.outputs import write_rows
 from tests import refusals
 from tests.studies.runs import write_images, write_run
@@ -47,13 +48,20 @@ def test_the_command(workdir, studied, capsys):
         ("infinite", ""),
         *((str(depth), choice) for depth in (3, 50) for choice in CHOICES),
     ]
-    infinite = studied[None, "uniform", 1.0][0]["bpd"]["total"]
+    infinite, path = studied[None, "uniform", 1.0]
+    infinite, by_image = infinite["bpd"]["total"], read_evaluation(path).bits.mean(axis=0)
     for depth in (3, 50):
         plain, both = (studied[depth, *CHOICES[choice]][0]["bpd"]["total"] for choice in (UNIFORM, BOTH))
         kept = next(float(r["kept"]) for r in rows if (r["depth"], r["choice"]) == (str(depth), BOTH))
         assert kept == pytest.approx((both - infinite) / (plain - infinite))
+        for choice in CHOICES:
+            row = next(row for row in rows if (row["depth"], row["choice"]) == (str(depth), choice))
+            excess = read_evaluation(studied[depth, *CHOICES[choice]][1]).bits.mean(axis=0) - by_image
+            assert float(row["excess"]) == pytest.approx(excess.mean())
+            assert float(row["excess_se"]) >= 0.999 * excess.std(ddof=1) / np.sqrt(13)
     with Image.open(folder / "test-1.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+    assert (folder / "test-1.pdf").read_bytes().startswith(b"%PDF")
 
     times = {path: path.stat().st_mtime_ns for _, path in studied.values()}
     assert main(["depth-study", str(workdir), "--depths=50,3", "--passes=4"]) == 0
@@ -87,8 +95,14 @@ def test_sampling_uses_the_steps_of_the_study(workdir, studied):
 
 @pytest.fixture
 def rows():
-    """The table of made-up values at depth 10."""
-    return tabulate({INFINITE: 2.0} | {(10, choice): bpd for choice, bpd in zip(CHOICES, BPD, strict=True)})
+    """The table of made-up values at depth 10: two passes at infinite depth, and one at finite depth."""
+    infinite = evaluation([[1.9, 1.9, 2.2], [1.9, 1.9, 2.2]], 2)
+    found = {(10, choice): evaluation([[bpd, bpd, bpd]], None) for choice, bpd in zip(CHOICES, BPD, strict=True)}
+    return tabulate({INFINITE: infinite} | found)
+
+
+def evaluation(bits, replicates):
+    return Evaluation(None, {"estimator": {"replicates": replicates}}, np.array(bits))
 
 
 def test_kept_is_the_part_of_the_plain_excess(rows):
@@ -96,6 +110,21 @@ def test_kept_is_the_part_of_the_plain_excess(rows):
     assert by_choice[BOTH]["kept"] == pytest.approx(0.25)
     assert by_choice[UNIFORM]["kept"] == pytest.approx(1.0)
     assert by_choice["best times"]["excess"] == pytest.approx(0.4)
+
+
+def test_errors_are_paired_by_image(rows):
+    """The differences by image are 0.1, 0.1 and -0.2 around their mean, with a variance of 0.03."""
+    assert rows[0]["excess_se"] is None
+    assert [row["excess_se"] for row in rows[1:]] == pytest.approx([0.1] * 4)
+    cells = depth_table(rows, "vdm on digits (test), step 1500").rows[0]
+    assert cells[1:] == [f"{bpd - 2:.4f} ± 0.1000 ({bpd - 2:.2f})" for bpd in BPD]
+
+
+def test_a_single_image_has_no_error():
+    one = evaluation([[2.0]], None)
+    rows = tabulate({INFINITE: one} | {(10, choice): evaluation([[3.0]], None) for choice in CHOICES})
+    assert {row["excess_se"] for row in rows} == {None}
+    assert "1.0000 ± – (1.00)" in depth_table(rows, "vdm").rows[0]
 
 
 def test_a_table_is_read_as_it_was_written(rows, tmp_path):

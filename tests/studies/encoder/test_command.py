@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.commands import encoder_study
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.workdir import stored_config, write_config
 from diffenc_jax.studies.encoder import figure, replaced
@@ -38,7 +37,6 @@ def copy(home, name):
 
 
 def test_the_command(home, capsys, monkeypatch):
-    monkeypatch.setattr(encoder_study, "FIGURE_DPI", 50)
     monkeypatch.setattr(replaced, "REPLACEMENTS", {name: REPLACEMENTS[name] for name in ("nontrainable", "vdm")})
     workdir = home / "nontrainable"
     assert main(["encoder-study", str(workdir), *ARGUMENTS]) == 0

@@ -10,6 +10,7 @@ from diffenc_jax.studies.encoder.measure import measure_by_gamma
 from diffenc_jax.studies.encoder.table import tabulate
 from tests import tiny
 from tests.studies import runs
+from tests.studies.cropping import assert_uncropped
 
 GAMMA_ENDS = -7.0, 5.0
 
@@ -31,42 +32,59 @@ def heads(figure):
     return [label.get_text() for label in figure.axes[0].get_xticklabels()]
 
 
+def places(effects, figure):
+    """Numbers of the γ that stand above the columns of a board."""
+    shown = [float(head.strip("$").removeprefix("\\gamma=")) for head in heads(figure) if head != "$x$"]
+    return [int(np.abs(effects.gamma - gamma).argmin()) for gamma in shown]
+
+
+def scales(figure):
+    """The ends of the colour bars by row, whose labels say them."""
+    bars = figure.axes[0].child_axes
+    for bar in bars:
+        low, zero, high = (label.get_text() for label in bar.get_yticklabels())
+        assert (low, zero, high) == (f"$-${high}", "0", f"{bar.get_ylim()[1]:.2g}")
+    return [bar.get_ylim()[1] for bar in bars]
+
+
 def test_grey_images_and_their_changes():
-    """x_t - x = -σ² x: amplified, the same in every column, with its largest value above it."""
+    """x_t - x = -σ² x and dx_t/dγ = -σ² α² x: amplified, with one scale per row."""
     effects, drawn = figures((4, 4, 1))
-    x, gamma = effects.x[..., 0], np.linspace(*GAMMA_ENDS, 4)
-    sigma2 = 1 / (1 + np.exp(-gamma))
+    x, shown = effects.x[..., 0], places(effects, drawn["x_t"])
+    sigma2 = 1 / (1 + np.exp(-effects.gamma[shown]))
     blue_to_red, grey = colormaps["RdBu_r"], colormaps["gray"]
     for row in range(3):
         np.testing.assert_allclose(cell(drawn["x_t"], row, 0), grey(0.5 + 0.5 * x[row])[..., :3])
-        for column in range(4):
-            x_t = (1 - sigma2[column]) * x[row]
+        for column, sigma2_t in enumerate(sigma2):
+            x_t = (1 - sigma2_t) * x[row]
             np.testing.assert_allclose(cell(drawn["x_t"], row, 1 + column), grey(0.5 + 0.5 * x_t)[..., :3], atol=0.01)
-            for name in ("difference", "derivative"):
-                amplified = blue_to_red(0.5 - 0.5 * x[row] / np.abs(x).max())[..., :3]
+        for name, factors in (("difference", sigma2), ("derivative", sigma2 * (1 - sigma2))):
+            largest = factors.max() * np.abs(x[row]).max()
+            assert scales(drawn[name])[row] == pytest.approx(largest, rel=1e-3)
+            for column, factor in enumerate(factors):
+                amplified = blue_to_red(0.5 - 0.5 * factor * x[row] / largest)[..., :3]
                 np.testing.assert_allclose(cell(drawn[name], row, 1 + column), amplified, atol=0.02)
-    above = heads(drawn["difference"])
-    assert above[0] == "x"
-    assert above[1] == f"γ = −7.00\n± {sigma2[0] * np.abs(x).max():.2g}"
-    assert above[4] == f"γ = 5.00\n± {sigma2[3] * np.abs(x).max():.2g}"
-    assert heads(drawn["x_t"])[1:3] == ["γ = −7.00", "γ = −3.00"]
+    assert set(scales(drawn["x_t"])) == {1}
 
 
 def test_added_amounts_are_red_and_removed_ones_blue():
     effects, drawn = figures((4, 4, 1))
-    added, removed = (cell(drawn["mean"], row, 2) for row in (0, 1))
-    largest = max(effects.added_map[2].max(), effects.removed_map[2].max())
-    for got, signed in ((added, effects.added_map[2]), (removed, -effects.removed_map[2])):
-        expected = colormaps["RdBu_r"](0.5 + 0.5 * signed[..., 0] / largest)[..., :3]
-        np.testing.assert_allclose(got, expected, atol=0.02)
-    assert heads(drawn["mean"])[2] == f"γ = 1.00\n± {largest:.2g}"
+    shown = places(effects, drawn["mean"])
+    for row, signed in enumerate((effects.added_map[shown], -effects.removed_map[shown])):
+        largest = np.abs(signed).max()
+        assert scales(drawn["mean"])[row] == pytest.approx(largest)
+        for column, values in enumerate(signed[..., 0]):
+            expected = colormaps["RdBu_r"](0.5 + 0.5 * values / largest)[..., :3]
+            np.testing.assert_allclose(cell(drawn["mean"], row, column), expected, atol=0.02)
 
 
 def test_colour_images_are_drawn_in_colour():
     effects, drawn = figures((4, 4, 3))
     np.testing.assert_allclose(cell(drawn["x_t"], 1, 0), 0.5 + 0.5 * effects.x[1], atol=1e-6)
-    amplified = 0.5 - 0.5 * effects.x[1] / np.abs(effects.x).max()
-    np.testing.assert_allclose(cell(drawn["derivative"], 1, 3), amplified, atol=1e-3)
+    changes = effects.x_t[1, -1] - effects.x[1]
+    amplified = 0.5 + 0.5 * changes / np.abs(changes).max()  # the last column has the largest changes
+    columns = len(places(effects, drawn["difference"]))
+    np.testing.assert_allclose(cell(drawn["difference"], 1, columns), amplified, atol=1e-3)
 
 
 def test_other_channels_lie_side_by_side():
@@ -91,18 +109,33 @@ def test_curves_are_the_table():
     change, slope, amounts = drawn["curves"].axes
     rows = tabulate(effects)
     for axes, names in ((change, ["difference"]), (slope, ["derivative", "residual"]), (amounts, ["added", "removed"])):
-        lines = [line for line in axes.lines if line.get_linestyle() == "-"]
+        lines = [line for line in axes.lines if line.get_linestyle() != "--"]
         for line, name in zip(lines, names, strict=True):
             np.testing.assert_allclose(line.get_ydata(), [row[name] for row in rows])
             np.testing.assert_allclose(line.get_xdata(), effects.gamma)
     for axes in (change, slope):
-        dashed = next(line for line in axes.lines if line.get_linestyle() == "--")
-        np.testing.assert_allclose(dashed.get_ydata(), axes.lines[0].get_ydata(), rtol=1e-3)
+        dashed, solid = (next(line for line in axes.lines if line.get_linestyle() == look) for look in ("--", "-"))
+        np.testing.assert_allclose(dashed.get_ydata(), solid.get_ydata(), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("gammas", "shown"), [(2, 2), (9, 9), (41, 9), (10, 9)])
-def test_some_of_many_gammas_are_shown_with_both_ends(gammas, shown):
-    _, drawn = figures((4, 4, 1), gammas, count=2)
-    above = heads(drawn["x_t"])[1:]
-    assert (above[0], above[-1]) == ("γ = −7.00", "γ = 5.00")
-    assert len(set(above)) == len(above) == shown
+def test_from_column_to_column_images_change_equally():
+    """x_t = α² x moves from x by σ² x, in all by 1 up to rounding; 41 γ are 0.08 of that apart or less."""
+    effects, drawn = figures((4, 4, 1), gammas=41, count=2)
+    shown = places(effects, drawn["x_t"])
+    assert shown[-1] == 40
+    moved = 1 / (1 + np.exp(-effects.gamma[shown]))
+    np.testing.assert_allclose(moved, np.arange(1, len(shown) + 1) / len(shown), atol=0.05)
+
+
+def test_an_encoder_that_moves_nothing_is_drawn_at_different_gammas():
+    effects, _ = figures((4, 4, 1), gammas=41, count=2)
+    still = effects._replace(derivative=0 * effects.derivative)
+    shown = places(effects, draw_figures(still, tabulate(still), "arm on data")["x_t"])
+    assert len(set(shown)) == len(shown) > 1
+    assert shown[-1] == 40
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 1), (4, 4, 3), (1, 1, 2)])
+def test_nothing_is_cropped(shape):
+    for figure in figures(shape)[1].values():
+        assert_uncropped(figure)

@@ -70,7 +70,8 @@ def test_held_out_digits_are_as_good_as_real_ones(home, capsys):
     assert "347 samples of digits (1,100 training images, 350 test images)" in printed
     assert "FID: off, it needs torch-fidelity" in printed
     picture = home / "samples" / "held-out-quality.png"
-    assert printed.endswith(f"record: {picture.with_suffix('.json')}\npicture: {picture}\n")
+    assert printed.endswith(f"record: {picture.with_suffix('.json')}\nfigure: {picture}, .pdf\n")
+    assert picture.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     with Image.open(picture) as drawn:
         assert {(0, 114, 178), (213, 94, 0), (0, 0, 0)} < set(drawn.convert("RGB").get_flattened_data())
 

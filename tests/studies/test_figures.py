@@ -1,0 +1,118 @@
+"""Figures of all studies: an arm looks alike in each, axes show the data, and nothing is cropped."""
+
+import numpy as np
+import pytest
+
+from diffenc_jax.display.figures import arm_style, figure_bytes
+from diffenc_jax.studies.by_time.figure import Curve
+from diffenc_jax.studies.by_time.figure import draw_curves as draw_by_time
+from diffenc_jax.studies.depth.figure import STYLES, draw_excess
+from diffenc_jax.studies.sample_quality.figure import draw_neighbours
+from diffenc_jax.studies.sample_quality.neighbours import nearest
+from diffenc_jax.studies.significance.analysis import find
+from diffenc_jax.studies.significance.figure import draw_analysis, draw_curves, learning_panels
+from diffenc_jax.studies.significance.finished import find_runs
+from tests import tiny
+from tests.report import made_up
+from tests.studies.cropping import assert_uncropped
+from tests.studies.significance import made_up as runs
+
+ARMS = ("vdm", "diffenc", "nontrainable")
+PATH = "/a/long/path/to/a/workdir/with_$ymbols$/in/it/runs/digits-diffenc-seed0-lr1e-3"
+
+
+def by_time(names=ARMS, label="{}: 1.823 ± 0.013 bits/dim"):
+    curves = [Curve(label.format(name), name, made_up.by_time_rows()) for name in names]
+    return draw_by_time(curves, "area of the diffusion loss ± standard error", "digits (test), step 1500")
+
+
+def analysed(root, seeds):
+    found, missing = find_runs(runs.write_all(root, ARMS, seeds), None)
+    return find(found, missing, "vdm", 0.01).analysis
+
+
+def training(names=ARMS):
+    points = [(step, [3 + 100 / step, 3.1 + 100 / step]) for step in range(10, 500, 10)]
+    panels = learning_panels("test")
+    return draw_curves({name: dict.fromkeys(panels, points) for name in names}, panels, 2, common_axis=True)
+
+
+def samples(arm):
+    images, train = tiny.images(30), tiny.images(40, seed=1)
+    return draw_neighbours(images, train, nearest(images, train), nearest(train[:20], train), tiny.LEVELS, arm)
+
+
+def colours(figure):
+    return {line.get_color() for axes in figure.axes for line in axes.lines}
+
+
+def test_an_arm_looks_alike_in_all_figures_whatever_stands_beside_it(tmp_path):
+    drawn = draw_analysis(analysed(tmp_path, range(3)), "digits, test")
+    for name in ARMS:
+        look = arm_style(name)
+        for figure in (by_time([name, "mine"]), by_time(["mine", name]), training(["mine", name])):
+            lines = [line for axes in figure.axes for line in axes.lines if line.get_label().startswith(name)]
+            assert lines
+            for line in lines:
+                assert (line.get_color(), line.get_marker()) == (look["color"], look["marker"])
+        for figure in drawn.values() if name != "vdm" else [drawn["values"]]:
+            assert (look["color"], look["marker"]) in {(x.get_color(), x.get_marker()) for x in figure.axes[0].lines}
+        assert {patch.get_edgecolor()[:3] for patch in samples(name).axes[0].patches} > {colour(look["color"])}
+
+
+def colour(text):
+    return tuple(int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def test_seeds_of_an_arm_share_its_colour_and_differ_in_their_lines():
+    lines = by_time(["vdm", "vdm", "diffenc"]).axes[0].lines
+    first, second, other = ((line.get_color(), line.get_linestyle()) for line in lines)
+    assert first[0] == second[0] != other[0]
+    assert first[1] != second[1]
+
+
+def test_two_seeds_leave_their_values_apart(tmp_path):
+    """A t interval of two seeds is ± 12.7 standard errors."""
+    analysis = analysed(tmp_path, range(2))
+    drawn = draw_analysis(analysis, "digits, test")
+    values = [value for arm in analysis["arms"].values() for value in arm["bpd"].values()]
+    differences = [0, *(value for c in analysis["comparisons"] for value in c["difference"].values())]
+    for (low, high), shown, subjects in (
+        (drawn["values"].axes[0].get_ylim(), values, list(analysis["arms"].values())),
+        (drawn["differences"].axes[0].get_xlim(), differences, analysis["comparisons"]),
+    ):
+        assert low < min(shown) <= max(shown) < high
+        assert max(shown) - min(shown) > 0.5 * (high - low)
+        assert any(subject["interval"][0] < low for subject in subjects)
+    arrows = {line.get_marker() for figure in drawn.values() for line in figure.axes[0].lines}
+    assert {"v", "<"} <= arrows
+
+
+@pytest.mark.parametrize("scale", [1.0, -0.01])
+def test_the_depth_studys_excess_lies_within_the_axes_with_its_errors_as_bars(scale):
+    rows = [row | {"excess": scale * row["excess"]} for row in made_up.depth_rows()]
+    (axes,) = draw_excess(rows, "diffenc on digits (test), step 1500").axes
+    low, high = axes.get_ylim()
+    for number, choice in enumerate(STYLES):
+        line, _, (bars,) = axes.containers[number].lines
+        expected = [(row["depth"], row["excess"], row["excess_se"]) for row in rows if row["choice"] == choice]
+        np.testing.assert_allclose(line.get_xydata(), [row[:2] for row in expected])
+        ends = [[excess - 2 * error, excess + 2 * error] for _, excess, error in expected]
+        np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], ends)
+        assert np.all((low < line.get_ydata()) & (line.get_ydata() < high))
+
+
+def test_an_unknown_error_has_no_bar():
+    rows = [row | {"excess_se": None} for row in made_up.depth_rows()]
+    figure_bytes(draw_excess(rows, "diffenc on digits (test), step 1500"), "png")
+
+
+def test_nothing_is_cropped(tmp_path):
+    for figure in (
+        by_time(label=PATH),
+        draw_excess(made_up.depth_rows(), PATH),
+        training([PATH, "diffenc", "a-rather-long-name-of-an-arm", *(f"arm {i}" for i in range(6))]),
+        samples(PATH),
+        *draw_analysis(analysed(tmp_path, range(2)), PATH).values(),
+    ):
+        assert_uncropped(figure)
