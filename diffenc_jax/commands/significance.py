@@ -38,6 +38,7 @@ def run(arguments: Namespace) -> int:
     _check(arguments)
     failures = []
     if arguments.action is None:
+        from diffenc_jax.display.terminal import make_console
         from diffenc_jax.studies.significance.grid import Grid
         from diffenc_jax.studies.significance.measure import make_missing
 
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> int:
         if arguments.plan:
             print("\n".join(grid.plan(arguments.root)))
             return 0
-        failures = make_missing(grid, arguments.root, arguments.parallel, lambda text: print(text, flush=True))
+        failures = make_missing(grid, arguments.root, arguments.parallel, make_console())
     _summarize(arguments.root, arguments.reference, arguments.difference)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)

@@ -11,6 +11,7 @@ from diffenc_jax.runs.files import read_text, write_text
 
 METRICS_FILE = "metrics.jsonl"
 TOTAL = "_total"  # ending of the name of a split's bits/dim
+TAIL = 2**14  # bytes that hold the newest rows
 Row = dict[str, float]
 
 
@@ -18,6 +19,21 @@ def read_metrics(workdir: Path) -> list[Row]:
     """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
     path = workdir / METRICS_FILE
     return parse_metrics(read_text(path))[0] if path.exists() else []
+
+
+def newest_metrics(workdir: Path) -> tuple[int, float | None]:
+    """The newest step in a workdir's metrics and the newest training bits/dim, from the end of the file.
+
+    (0, None) without rows, or if the file cannot be read.
+    """
+    try:
+        with (workdir / METRICS_FILE).open("rb") as file:
+            file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            rows, _ = parse_metrics(file.read().decode(errors="replace"))
+    except OSError:
+        rows = []
+    bits = [row["bpd"] for row in rows if "bpd" in row]
+    return int(rows[-1]["step"]) if rows else 0, bits[-1] if bits else None
 
 
 def parse_metrics(text: str) -> tuple[list[Row], int]:
