@@ -143,28 +143,23 @@ def writable_file(flag: str, name: str | None) -> Path | None:
 
 @contextmanager
 def watched(console: "Console", text: str, total: float) -> Iterator[Callable[[float], None]]:
-    """Progress bar on a terminal, and a check for signals after each part of the work.
+    """Progress of work, and a check for signals after each part of it.
 
     Args:
-      console: where the bar is drawn.
+      console: where the progress is shown.
       text: what is being done.
       total: the sum of all parts.
 
     Yields:
-      `on_part(part=1)`: advances the bar by `part`; raises Interrupted if a signal came.
+      `on_part(part=1)`: notes that `part` of `total` is done; raises Interrupted if a signal came.
     """
-    from rich.progress import Progress
-
+    from diffenc_jax.display.progress import watching
     from diffenc_jax.parallel.shutdown import shutdown_of_run
 
-    with (
-        shutdown_of_run() as shutdown,
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task(text, total=total)
+    with shutdown_of_run() as shutdown, watching(console, text, total) as advance:
 
         def on_part(part: float = 1) -> None:
-            progress.advance(task, part)
+            advance(part)
             shutdown.check()
 
         yield on_part

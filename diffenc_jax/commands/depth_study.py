@@ -10,7 +10,7 @@ infinite depth, paired by image, and a figure (.png, .pdf). An interrupted study
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import positive
+from diffenc_jax.commands.arguments import positive, watched
 
 EXAMPLE = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
 ON_INTERRUPT = "finished records are kept; the same command continues from there"
@@ -27,7 +27,7 @@ def _depths(text: str) -> list[int]:
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.display.terminal import print_table
+    from diffenc_jax.display.terminal import make_console, print_table
     from diffenc_jax.runs.files import save_figure
     from diffenc_jax.runs.trained import open_trained
     from diffenc_jax.runs.workdir import stored_config
@@ -37,7 +37,14 @@ def run(arguments: Namespace) -> None:
     config = stored_config(arguments.workdir).replace({"eval.estimator": "bound", "eval.num_draws": 1})
     trained = open_trained(arguments.workdir, config, needs_training_images=True)
     path = table_path(trained, table.FOLDER)
-    found = measure.measure_depths(trained, arguments.depths, arguments.passes, lambda line: print(line, flush=True))
+    console = make_console()
+    found = measure.measure_depths(
+        trained,
+        arguments.depths,
+        arguments.passes,
+        on_record=lambda line: console.print(line, highlight=False, soft_wrap=True),
+        watch=lambda text, total: watched(console, text, total),
+    )
     rows, picture = table.tabulate(found), path.with_suffix("")
     write_rows(path, rows)
     save_figure(figure.draw_excess(rows, run_title(trained)), picture)

@@ -24,14 +24,14 @@ def run(arguments: argparse.Namespace) -> None:
     job = start_job(arguments)
     trained = api.open(job.workdir, config=job.config, needs_training_images=needs_training_images(job.config))
     evaluator, available = trained.evaluator, trained.experiment.steps
-    steps = job.config.eval.chosen_steps(available)
+    steps, split = job.config.eval.chosen_steps(available), job.config.eval.split
     missing = sorted(set(steps) - set(available))
     require(not missing, f"{job.workdir} has no checkpoint of the steps {missing}; it has {available}")
     for step in steps:
         params = trained.at(step).params
-        with watched(job.console, f"evaluating step {step}", evaluator.num_batches()) as on_batch:
+        with watched(job.console, f"evaluating {split} at step {step}", evaluator.num_batches()) as on_batch:
             record = evaluator.record(params, step, job.workdir, on_batch=on_batch)
-        job.print(f"step {step}: {record['dataset']['split']} {format_record(record)}")
+        job.print(f"step {step}: {split} {format_record(record)}")
         for name, value in format_terms(record):
             job.print(f"  {name} {value}")
         for key, text in evaluator.estimator.diagnostic_formats.items():

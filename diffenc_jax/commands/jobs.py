@@ -73,11 +73,10 @@ def start_job(arguments: argparse.Namespace) -> Job:
         _join_cluster(arguments)
     _set_compilation_cache(arguments.compilation_cache, workdir)
 
-    from rich.console import Console
-
+    from diffenc_jax.display.terminal import make_console
     from diffenc_jax.parallel import hosts
 
-    return Job(config, workdir, Console(quiet=not hosts.is_first()))
+    return Job(config, workdir, make_console(quiet=not hosts.is_first()))
 
 
 def _join_cluster(arguments: argparse.Namespace) -> None:

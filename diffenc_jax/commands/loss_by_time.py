@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> None:
     paths = [table_path(run, table.FOLDER) for run in runs]
     console, curves = make_console(), []
     for run, path, name in zip(runs, paths, figure.shortest_names(runs), strict=True):
-        with watched(console, str(run.workdir), total=1.0) as on_part:
+        with watched(console, f"loss by time of {run.workdir}", total=1.0) as on_part:
             values = measure.measure_loss_by_time(run, arguments.cells, arguments.draws, on_part=on_part)
         summary = table.summarize(values, run.model.spec.dims)
         write_rows(path, summary.rows)

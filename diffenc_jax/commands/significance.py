@@ -38,6 +38,7 @@ def run(arguments: Namespace) -> int:
     _check(arguments)
     failures = []
     if arguments.action is None:
+        from diffenc_jax.display.terminal import make_console
         from diffenc_jax.studies.significance.grid import Grid
         from diffenc_jax.studies.significance.measure import make_missing
 
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> int:
         if arguments.plan:
             print("\n".join(grid.plan(arguments.root)))
             return 0
-        failures = make_missing(grid, arguments.root, arguments.parallel, lambda text: print(text, flush=True))
+        failures = make_missing(grid, arguments.root, arguments.parallel, make_console())
         arguments.wrote_to = [arguments.root]
     _summarize(arguments.root, arguments.reference, arguments.difference)
     for failure in failures:
@@ -76,14 +77,16 @@ def _check(arguments: Namespace) -> None:
 
 
 def _summarize(root: Path, reference: str | None, difference: float) -> None:
-    from rich.console import Console
-    from rich.markdown import Markdown
-
+    from diffenc_jax.display.document import markdown
+    from diffenc_jax.display.terminal import make_console, print_document
     from diffenc_jax.studies.significance.summary import write_summary
 
-    text, files = write_summary(root, reference, difference)
-    console = Console()
-    console.print(Markdown(text) if console.is_terminal else text, highlight=False, soft_wrap=True, markup=False)
+    page, files = write_summary(root, reference, difference)
+    console = make_console()
+    if console.is_terminal:
+        print_document(page, console)
+    else:
+        print(markdown(page))
     if files:
         print(f"written to {root}: {', '.join(path.name for path in files)}")
 

@@ -1,6 +1,7 @@
-"""Number formats: values with their standard errors, intervals, and the numbers of an evaluation's record."""
+"""Number formats: values with standard errors, intervals, durations, and the numbers of an evaluation's record."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 UNKNOWN = "–"  # stands for a value that the data do not determine
@@ -19,6 +20,14 @@ def format_error(value: float | None) -> str:
 def format_interval(ends: Sequence[float] | None) -> str:
     """'1.8850 .. 1.8974', or `UNKNOWN` for None."""
     return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
+
+
+def format_duration(seconds: float) -> str:
+    """'12 s', '0:03:20' from a minute on, or '2 d 3:20:00' from a day on."""
+    days, rest = divmod(round(seconds), 86_400)
+    if days:
+        return f"{days} d {timedelta(seconds=rest)}"
+    return str(timedelta(seconds=rest)) if rest >= 60 else f"{rest} s"
 
 
 def with_errors(value: float, noise: float | None, images: float | None) -> str:

@@ -11,6 +11,7 @@ from diffenc_jax.runs.files import read_text, write_text
 
 METRICS_FILE = "metrics.jsonl"
 TOTAL = "_total"  # ending of the name of a split's bits/dim
+TAIL = 2**14  # bytes that hold the newest rows
 Row = dict[str, float]
 
 
@@ -22,7 +23,26 @@ def read_metrics(workdir: Path) -> list[Row]:
 def read_metrics_and_lost(workdir: Path) -> tuple[list[Row], int]:
     """`read_metrics`, and the number of lines that are unreadable, such as one that a crash cut short."""
     path = workdir / METRICS_FILE
-    text = read_text(path) if path.exists() else ""
+    return _parse(read_text(path) if path.exists() else "")
+
+
+def newest_metrics(workdir: Path) -> tuple[int, float | None]:
+    """The newest step in a workdir's metrics and the newest training bits/dim, from the end of the file.
+
+    (0, None) without rows, or if the file cannot be read.
+    """
+    try:
+        with (workdir / METRICS_FILE).open("rb") as file:
+            file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            rows, _ = _parse(file.read().decode(errors="replace"))
+    except OSError:
+        rows = []
+    bits = [row["bpd"] for row in rows if "bpd" in row]
+    return int(rows[-1]["step"]) if rows else 0, bits[-1] if bits else None
+
+
+def _parse(text: str) -> tuple[list[Row], int]:
+    """Rows of a text, and the number of its lines that are unreadable."""
     lines = [line for line in text.splitlines() if line.strip()]
     rows = [row for line in lines if (row := _parse_row(line)) is not None]
     return rows, len(lines) - len(rows)

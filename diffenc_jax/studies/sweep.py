@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -14,6 +15,9 @@ from diffenc_jax.runs.trained import Trained
 
 # Called after each part of the work with its fraction of the whole.
 OnPart = Callable[[float], None]
+# (text, number of batches) -> context manager whose value is called after every batch.
+Watch = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+UNWATCHED: Watch = lambda text, total: nullcontext(lambda: None)  # noqa: E731
 
 
 def sweep(

@@ -4,12 +4,15 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jax
 from rich.console import Console
 
 from diffenc_jax.config import Config
+from diffenc_jax.core import versions
 from diffenc_jax.core.errors import Interrupted, RunError, require
 from diffenc_jax.display.numbers import format_record
 from diffenc_jax.display.progress import RunProgress
@@ -68,22 +71,29 @@ class Trainer:
             claimed(workdir, config),
             shutdown_of_run() as shutdown,
             Checkpoints(workdir, config.checkpoint.keep_every_steps) as checkpoints,
+            RunProgress(console, config.train.steps, config.train.batch_size, config.eval.every_steps) as progress,
+            TensorBoardWriter(workdir) as curves,
         ):
-            found = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state))
-            start, state = found or (0, self.program.init())
+            progress.print_line(self._title())
+            start, state = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state)) or (0, None)
             if start:
-                console.print(f"resuming from step {start} of {workdir}", highlight=False, soft_wrap=True)
-            with (
-                RunProgress(console, start, config.train.steps, config.train.batch_size) as progress,
-                TensorBoardWriter(workdir) as curves,
-            ):
-                metrics = MetricsFile(workdir, start)
-                session = _Session(self, checkpoints, shutdown, progress, metrics, curves)
-                try:
-                    return session.run(state, start)
-                except RuntimeError as error:
-                    hosts.end_if_alone(error)
-                    raise
+                progress.resume(start)
+                progress.print_line(f"resuming from step {start} of {workdir}")
+            session = _Session(self, checkpoints, shutdown, progress, MetricsFile(workdir, start), curves)
+            try:
+                return session.run(state, start)
+            except RuntimeError as error:
+                hosts.end_if_alone(error)
+                raise
+
+    def _title(self) -> str:
+        """'digits:diffenc, seed 0, 1,234,567 parameters, on 1 x cpu, in runs/digits-diffenc-seed0'."""
+        config = self.experiment.config
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.program.state.params))
+        return (
+            f"{config.name}:{config.arm}, seed {config.seed}, {count:,} parameters, on {versions.device()}, "
+            f"in {self.workdir}"
+        )
 
 
 def check_trainable(workdir: Path, config: Config) -> None:
@@ -114,20 +124,22 @@ class _Session:
     def __post_init__(self):
         self.config = self.trainer.experiment.config
 
-    def run(self, state: TrainState, start: int) -> tuple[TrainState, Record]:
+    def run(self, state: TrainState | None, start: int) -> tuple[TrainState, Record]:
+        """Train from `start` on; None: from the first state."""
         config, trainer, steps = self.config, self.trainer, self.config.train.steps
-        train_step = trainer.program.compiled() if start < steps else None
+        if start < steps:
+            with self.progress.compiling():
+                state = trainer.program.init() if state is None else state
+                train_step = trainer.program.compiled()
         for done in range(start, steps):
             if done and done % config.eval.every_steps == 0:
                 self.evaluate(done, state)
-                self.progress.restart_clock(done)
             state, report = train_step(state, trainer.batches(done))
             step = done + 1
             self.unread.append((step, report))
             self.read_reports(keep=IN_FLIGHT)
             if done == start:
-                self.read_reports()
-                self.progress.restart_clock(step)  # leaves out the time of compiling
+                self.read_reports()  # so that its time is not that of later steps
             if self.shutdown.requested():
                 self.save_and_stop(step, state)
             if step == steps or step % config.checkpoint.every_steps == 0:
@@ -146,9 +158,10 @@ class _Session:
             self.consecutive_skipped = 0 if report.finite else self.consecutive_skipped + 1
             if self.consecutive_skipped:
                 self.skip_or_stop(step)
-            self.progress.advance(step)
-            if step % self.config.log.every_steps == 0:
-                self.log(step, report.meter)
+            scalars, is_logged = cache(report.meter.scalars), step % self.config.log.every_steps == 0
+            if is_logged:
+                self.log(step, report.meter, scalars())
+            self.progress.advance(step, scalars, is_logged)
 
     def skip_or_stop(self, step: int) -> None:
         """Report a step that is not finite. Raises RunError if it ends the run."""
@@ -164,12 +177,11 @@ class _Session:
         last = self.checkpoints.latest_step()
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
-    def log(self, step: int, meter: Meter) -> None:
-        scalars = meter.scalars()
+    def log(self, step: int, meter: Meter, scalars: dict[str, float]) -> None:
         if self.config.train.on_nonfinite == "skip":
-            scalars["skipped_steps"] = self.config.log.every_steps - float(meter.steps)
-        rate = self.progress.log(step, scalars)
-        self.write_metrics(step, scalars | {"images_per_second": rate})
+            scalars = scalars | {"skipped_steps": self.config.log.every_steps - float(meter.steps)}
+        rate = self.progress.rate(step)
+        self.write_metrics(step, scalars | ({} if rate is None else {"images_per_second": rate}))
 
     def write_metrics(self, step: int, scalars: dict[str, float]) -> None:
         with self.handling_failed_writes():
@@ -193,12 +205,19 @@ class _Session:
     def evaluate(self, step: int, state: TrainState) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
         self.read_reports()
-        record = None
+        record, evaluator = None, self.trainer.evaluator
+        name = f"evaluating {self.config.eval.split} at step {step}"
         try:
-            with self.handling_failed_writes(final=step >= self.config.train.steps):
-                record = self.trainer.evaluator.record(
-                    state.ema, step, self.trainer.workdir, on_batch=self.shutdown.check
-                )
+            with (
+                self.progress.evaluating(name, evaluator.num_batches()) as advance,
+                self.handling_failed_writes(final=step >= self.config.train.steps),
+            ):
+
+                def on_batch():
+                    advance()
+                    self.shutdown.check()
+
+                record = evaluator.record(state.ema, step, self.trainer.workdir, on_batch=on_batch)
         except Interrupted:
             self.save_and_stop(step, state)
         if record is None:

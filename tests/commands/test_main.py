@@ -81,9 +81,9 @@ def test_trains_evaluates_and_samples(tmp_path, capsys):
     total = json.loads(path.read_text())["bpd"]["total"]
 
     assert main([*flags, "--mode=sample"]) == 0
-    assert capsys.readouterr().out.startswith("step 2: 4 samples\n")
+    assert capsys.readouterr().out.startswith("sampling step 2\nstep 2: 4 samples\n")
     assert main([*flags, "--mode=eval"]) == 0
-    assert capsys.readouterr().out.startswith(f"step 2: test {total:.4f} ")
+    assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
     error = refused(main, [*flags, "--mode=eval", "--config.eval.checkpoints=1,2"], capsys)
     assert "no checkpoint of the steps [1]; it has [2]" in error
 

@@ -4,6 +4,7 @@ import pytest
 
 from diffenc_jax.display.numbers import (
     UNKNOWN,
+    format_duration,
     format_error,
     format_interval,
     format_number,
@@ -38,3 +39,11 @@ def test_unknown_values_have_one_sign():
     assert with_errors(1.89124, 0.00312, None) == f"1.8912 ± 0.0031 ± {UNKNOWN}"
     assert format_number(None) == format_error(None) == format_interval(None) == UNKNOWN
     assert format_interval((1.25, 1.5)) == "1.2500 .. 1.5000"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "0:01:00"), (3723.0, "1:02:03"), (2 * 86_400 + 12_000, "2 d 3:20:00")],
+)
+def test_durations(seconds, text):
+    assert format_duration(seconds) == text

@@ -2,7 +2,15 @@
 
 import pytest
 
-from diffenc_jax.runs.metrics import METRICS_FILE, MetricsFile, evaluated_bpd, read_metrics, read_metrics_and_lost
+from diffenc_jax.runs.metrics import (
+    METRICS_FILE,
+    TAIL,
+    MetricsFile,
+    evaluated_bpd,
+    newest_metrics,
+    read_metrics,
+    read_metrics_and_lost,
+)
 
 
 def test_rows_are_read_as_written(tmp_path):
@@ -29,6 +37,19 @@ def test_a_resumed_run_repeats_nothing(tmp_path):
     for step in (4, 6):
         resumed.append(step, {"bpd": 9.0})
     assert read_metrics(tmp_path) == [{"step": s, "bpd": b} for s, b in ((2, 1.0), (4, 2.0), (6, 9.0))]
+
+
+def test_the_newest_metrics_are_found_at_the_end_of_a_long_file(tmp_path):
+    assert newest_metrics(tmp_path) == (0, None)
+    path = tmp_path / METRICS_FILE
+    path.write_text('{"step": 3, "test_total": 2.0}\n')
+    assert newest_metrics(tmp_path) == (3, None)
+    path.write_text("".join(f'{{"step": {step}, "bpd": {step / 4}}}\n' for step in range(TAIL // 8)))
+    last = TAIL // 8 - 1
+    assert newest_metrics(tmp_path) == (last, last / 4)
+    with path.open("a") as file:
+        file.write(f'{{"step": {last + 1}, "test_total": 2.0}}\n{{"step": 7, "b')
+    assert newest_metrics(tmp_path) == (last + 1, last / 4)
 
 
 def test_what_cannot_be_written_is_written_later(tmp_path):

@@ -115,7 +115,10 @@ def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     train(config(images), unbroken)
     assert before == {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
     assert logged(unbroken) == rows
-    assert f"resuming from step 8 of {unbroken}" in capsys.readouterr().out
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    record, _ = evaluated(unbroken, 8)
+    assert first == f"tiny:diffenc, seed 0, {record['params']:,} parameters, on {record['device']}, in {unbroken}"
+    assert second == f"resuming from step 8 of {unbroken}"
 
 
 @pytest.mark.slow

@@ -3,20 +3,27 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.fit import Fit
+from diffenc_jax.runs.files import read_if_present
 from diffenc_jax.runs.records import Evaluation, with_values
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.depth.table import CHOICES, FOLDER, INFINITE
+from diffenc_jax.studies.sweep import UNWATCHED, Watch
 
 
 def measure_depths(
-    run: Trained, depths: Sequence[int], passes: int, on_record: Callable[[str], None] = lambda text: None
+    run: Trained,
+    depths: Sequence[int],
+    passes: int,
+    on_record: Callable[[str], None] = lambda text: None,
+    watch: Watch = UNWATCHED,
 ) -> dict[tuple[Any, str], Evaluation]:
-    """Evaluations by depth and choice of steps, under common noise; finished evaluations in the workdir are used again.
+    """Evaluations by depth and choice of steps, under common noise; finished ones in the workdir are used again.
 
     Args:
       run: opened with its training images, on which times and ratios are fitted.
@@ -24,22 +31,26 @@ def measure_depths(
       passes: upper limit of the passes over the images; a depth T takes at most 2 T. Infinite depth, from which
         everything else is measured, takes four times as many.
       on_record: called with one line per evaluation.
+      watch: context manager around all evaluations.
 
     Returns:
       The evaluation of `INFINITE` first, then by (depth, name of a choice in `CHOICES`).
     """
     fit = Fit(Evaluator(run).experiment, run.params)
 
-    def evaluate(depth, times, ratio, passes):
+    def evaluator(depth, times, ratio, passes):
         loss = dataclasses.replace(run.model.loss, depth=depth, variance_ratio=ratio, times=times)
-        evaluator = Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
-        record = evaluator.record(run.params, run.step, run.workdir)
-        total = record["bpd"]["total"]
-        on_record(f"depth {depth or 'infinite'}, {times} times, ratio {ratio}: {total:.4f} bits/dim")
-        return with_values(evaluator.path(run.step, run.workdir), record)
+        return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
 
-    found = {INFINITE: evaluate(None, "uniform", 1.0, 4 * passes)}
-    for depth in depths:
-        for name, choice in CHOICES.items():
-            found[depth, name] = evaluate(depth, *choice, min(2 * depth, passes))
+    evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * passes)}
+    for depth, (name, choice) in product(depths, CHOICES.items()):
+        evaluators[depth, name] = evaluator(depth, *choice, min(2 * depth, passes))
+    missing = [one for one in evaluators.values() if not read_if_present(one.path(run.step, run.workdir))]
+    found = {}
+    with watch("depth study", sum(one.num_batches() for one in missing)) as on_batch:
+        for key, one in evaluators.items():
+            record = one.record(run.params, run.step, run.workdir, on_batch=on_batch)
+            found[key] = with_values(one.path(run.step, run.workdir), record)
+            times, ratio = one.estimator.loss.times, one.estimator.loss.variance_ratio
+            on_record(f"depth {key[0]}, {times} times, ratio {ratio}: {record['bpd']['total']:.4f} bits/dim")
     return found

@@ -13,8 +13,7 @@ score network.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -27,9 +26,7 @@ from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.stats.uncertainty import difference
 from diffenc_jax.studies.encoder.table import FOLDER, TRAINED
-
-# (text, number of batches) -> context manager whose value is called after every batch.
-Watch = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+from diffenc_jax.studies.sweep import UNWATCHED, Watch
 
 
 class DriftingIdentity(Identity):
@@ -69,7 +66,7 @@ def replaced(run: Trained) -> dict[str, Trained]:
     return {name: dataclasses.replace(run, model=model, params=params) for name, model in models.items()}
 
 
-def measure_bounds(run: Trained, watch: Watch = lambda text, total: nullcontext(lambda: None)) -> dict[str, Any]:
+def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> dict[str, Any]:
     """Evaluate `run` as `run.config.eval` says, with its encoder and with `REPLACEMENTS`, under common noise.
 
     Writes a record per encoder to the folder of this study in the workdir; finished records are used again. Records of

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,11 +28,14 @@ class Job:
       name: for messages.
       commands: arguments of python, one list per command.
       log: file to which their output is appended.
+      workdir, steps: folder and number of steps of the run that they train, if they train one.
     """
 
     name: str
     commands: list[list[str]]
     log: Path
+    workdir: Path | None = None
+    steps: int | None = None
 
 
 class _Running:
@@ -95,11 +98,17 @@ def _locked(job: Job) -> IO[str]:
     return log
 
 
-def run_jobs(jobs: list[Job], shares: list[Share], say: Callable[[str], None]) -> list[str]:
+def run_jobs(
+    jobs: list[Job],
+    shares: list[Share],
+    say: Callable[[str], None],
+    show: Callable[[Sequence[Job], int], None] = lambda running, ended: None,
+) -> list[str]:
     """Run all jobs, as many at a time as there are shares of the devices.
 
     Args:
       say: prints one line of progress.
+      show: called several times per second with the running jobs and the number of jobs that have ended.
 
     Returns:
       A line per failed job.
@@ -121,6 +130,7 @@ def run_jobs(jobs: list[Job], shares: list[Share], say: Callable[[str], None]) -
                     if code is not None:
                         done += 1
                         say(f"{_outcome(running.pop(number), code, failures)} ({done} of {len(jobs)})")
+                show([job.job for job in running.values()], done)
                 time.sleep(POLL_SECONDS)
         except (InputError, Interrupted):
             if running:

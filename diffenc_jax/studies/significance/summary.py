@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.display.document import markdown
+from diffenc_jax.display.document import Section, Text, markdown
 from diffenc_jax.display.tables import csv_text
 from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
 from diffenc_jax.runs.metrics import read_metrics
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_summary(root: Path, reference: str | None, target: float) -> tuple[str, list[Path]]:
+def write_summary(root: Path, reference: str | None, target: float) -> tuple[Section | Text, list[Path]]:
     """Write significance.md, significance.json, values.csv with a row per run, and the figures as .png and .pdf.
 
     A summary of other content is kept in a new folder root/earlier.
@@ -32,7 +32,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[str
       target: see `analyse`.
 
     Returns:
-      The markdown and the files; if no run is finished, a line per missing run and no files.
+      The document and the files; if no run is finished, a line per missing run and no files.
 
     Raises:
       InputError: there are no runs, they cannot be compared, or `root` cannot be written to.
@@ -40,11 +40,11 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[str
     grid = read_grid(root)
     runs, missing = find_runs(root, grid)
     if not runs:
-        return "\n".join(f"{run.arm}, seed {run.seed}: {run.why}" for run in missing), []
+        return Text("\n".join(f"{run.arm}, seed {run.seed}: {run.why}" for run in missing)), []
     reference = reference or (grid.reference if grid else next(run.arm for run in [*runs, *missing]))
     found = find(runs, missing, reference, target)
     costs = read_costs(root, list(dict.fromkeys(run.arm for run in [*runs, *missing])))
-    text = markdown(document(found, costs, grid and grid.command(root))) + "\n"
+    page = document(found, costs, grid and grid.command(root))
     content = {
         "experiment": grid and asdict(grid),
         **found.analysis,
@@ -54,7 +54,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[str
     }
     figures = draw_analysis(found.analysis, found.data) | {"curves": _learning_curves(found)}
     texts = {
-        "significance.md": text,
+        "significance.md": markdown(page) + "\n",
         "significance.json": json.dumps(content, indent=1) + "\n",
         "values.csv": csv_text(values_rows(runs, root)),
     }
@@ -67,7 +67,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[str
             save_figure(figure, root / name)
     except OSError as error:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}; make {root} writable") from error
-    return text, [root / name for name in (*texts, *files)]
+    return page, [root / name for name in (*texts, *files)]
 
 
 def _learning_curves(found: Findings) -> "Figure":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +78,13 @@ def compared(*paths):
     return compare([read_evaluation(path) for path in paths])
 
 
-def cells(line):
-    return [cell.strip() for cell in line.strip("│").split("│")]
-
-
 def body(out):
-    """The cells of each row of the printed table."""
-    return [cells(line) for line in out.splitlines() if line.startswith("│")]
+    """The cells of each row of the printed table; the rule below its heads shows the columns."""
+    lines = out.splitlines()
+    (rule,) = (number for number, line in enumerate(lines) if line.startswith("─"))
+    spans = [match.span() for match in re.finditer("─+", lines[rule])]
+    end = next(number for number, line in enumerate(lines) if line.startswith("images: "))
+    return [[line[slice(*span)].strip() for span in spans] for line in lines[rule + 1 : end]]
 
 
 def test_the_table_by_hand(write, capsys):

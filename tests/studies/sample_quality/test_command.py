@@ -84,7 +84,7 @@ def test_copies_of_training_digits_are_detected(home, capsys):
     assert neighbours["near"]["samples"] == 1
     # In every other respect they are as good as training images.
     assert record["principal_components"]["p_farther"] > 0.02
-    assert re.search(r"copies +│ +100\.0 % +│ +0\.0 %", capsys.readouterr().out)
+    assert re.search(r"copies +100\.0 % +0\.0 %", capsys.readouterr().out)
 
 
 def test_noise_is_far_from_everything(home):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from diffenc_jax.commands import significance as command
 from diffenc_jax.commands.arguments import make_parser, parse
+from diffenc_jax.display.document import markdown
 from diffenc_jax.display.figures import arm_style
 from diffenc_jax.studies.significance.grid import Grid
 from diffenc_jax.studies.significance.summary import write_summary
@@ -147,8 +148,8 @@ def test_the_document_says_what_makes_it(tmp_path):
     made_up.write_all(tmp_path, ("vdm", "diffenc"), (0, 1))
     grid = Grid("configs/digits.py", ("vdm", "diffenc"), (0, 1), ("train.steps=1500",), 4, "diffenc")
     grid.note_in(tmp_path)
-    text, _ = write_summary(tmp_path, None, 0.01)
-    program, name, *words = shlex.split(text.splitlines()[-1])
+    page, _ = write_summary(tmp_path, None, 0.01)
+    program, name, *words = shlex.split(markdown(page).splitlines()[-1])
     assert (program, name) == ("diffenc", "significance")
     arguments = parse(make_parser(command, "diffenc significance"), words)
     assert (arguments.root, arguments.passes, arguments.overrides) == (tmp_path, 4, ["train.steps=1500"])
