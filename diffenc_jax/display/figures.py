@@ -123,21 +123,13 @@ def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
       number: number of the run among the runs of the arm in the figure, which differ in their lines.
     """
     if arm in ARMS:
-        (colour, marker, line), face = ARMS[arm], None
+        colour, marker, line = ARMS[arm]
     else:
         digest = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16)
-        colour, marker, line = (
-            COLOURS[digest % 7],
-            MARKERS[digest // 7 % len(MARKERS)],
-            digest // 49 % len(LINES),
-        )
-        face = "white"
-    return {
-        "color": colour,
-        "marker": marker,
-        "markerfacecolor": face or colour,
-        "linestyle": LINES[(line + number) % len(LINES)],
-    }
+        digest, line = divmod(digest, len(LINES))
+        colour, marker = COLOURS[digest % len(COLOURS)], MARKERS[digest // len(COLOURS) % len(MARKERS)]
+    face, line = colour if arm in ARMS else "white", LINES[(line + number) % len(LINES)]
+    return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line}
 
 
 def run_styles(arms: Sequence[str]) -> list[dict[str, Any]]:
@@ -198,16 +190,16 @@ def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str,
             axes.plot(*place([end]), marker=arrow, color=color, markersize=5, clip_on=False)
 
 
-def add_band(axes: "Axes", rows: list[dict[str, float]], column: str, label: str, **style: Any) -> None:
+def add_band(axes: "Axes", rows: list[dict[str, float]], column: str, label: str, **look: Any) -> None:
     """Add a column of a table to the axes against 'gamma', with a band of two of its standard errors, '<column>_se'.
 
-    `style` is that of an arm, or a colour; few of many points have markers.
+    `look` is the style of an arm, or a colour and a line; at most ten points have markers.
     """
     gamma, mean, error = (np.array([row[key] for row in rows]) for key in ("gamma", column, f"{column}_se"))
-    axes.plot(gamma, mean, label=label, markevery=marked(len(gamma)), **style)
-    axes.fill_between(gamma, mean - 2 * error, mean + 2 * error, color=style["color"], alpha=0.25, linewidth=0)
+    axes.plot(gamma, mean, label=label, markevery=marker_step(len(gamma)), **look)
+    axes.fill_between(gamma, mean - 2 * error, mean + 2 * error, color=look["color"], alpha=0.25, linewidth=0)
 
 
-def marked(points: int) -> int:
-    """Every how manieth point of a line has a marker."""
-    return -(-points // 10)
+def marker_step(points: int) -> int:
+    """Distance between the points of a line that have markers, of which there are at most ten."""
+    return -(-points // 10) or 1

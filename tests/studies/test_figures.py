@@ -71,6 +71,16 @@ def test_seeds_of_an_arm_share_its_colour_and_differ_in_their_lines():
     assert first[1] != second[1]
 
 
+def test_training_is_drawn_before_the_first_evaluation():
+    panels = learning_panels("test")
+    curves = {"vdm": {"training": [(10, [3.0]), (20, [2.5])], "evaluation": []}}
+    training, evaluation = draw_curves(curves, panels, 2, common_axis=True).axes
+    assert training.lines[0].get_xydata().tolist() == [[10, 3.0], [20, 2.5]]
+    figure_bytes(training.figure, "png")
+    assert "EMA" in evaluation.get_title()
+    assert "no EMA" in training.get_title()
+
+
 def test_two_seeds_leave_their_values_apart(tmp_path):
     """A t interval of two seeds is ± 12.7 standard errors."""
     analysis = analysed(tmp_path, range(2))

@@ -12,7 +12,7 @@ from diffenc_jax.display.figures import (
     arm_style,
     limits,
     literal,
-    marked,
+    marker_step,
     new_figure,
     run_styles,
     style,
@@ -155,7 +155,7 @@ def draw_curves(
 def _draw_line(axes, points: Points, label: str, look: dict[str, Any]) -> None:
     """Draw a line against the step: mean over seeds with a 95 % band."""
     steps, means = [step for step, _ in points], [mean_of(np.array(values)) for _, values in points]
-    axes.plot(steps, [mean.mean for mean in means], label=label, markevery=marked(len(points)), **look)
+    axes.plot(steps, [mean.mean for mean in means], label=label, markevery=marker_step(len(points)), **look)
     if intervals := [mean.interval for mean in means if mean.interval is not None]:
         axes.fill_between(steps, *zip(*intervals, strict=True), color=look["color"], alpha=0.2, linewidth=0)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from diffenc_jax.__main__ import main
+from diffenc_jax.display.figures import arm_style
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.studies.sample_quality import fid, measure
 from tests import refusals, tiny
@@ -73,7 +74,9 @@ def test_held_out_digits_are_as_good_as_real_ones(home, capsys):
     assert printed.endswith(f"record: {picture.with_suffix('.json')}\nfigure: {picture}, .pdf\n")
     assert picture.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     with Image.open(picture) as drawn:
-        assert {(0, 114, 178), (213, 94, 0), (0, 0, 0)} < set(drawn.convert("RGB").get_flattened_data())
+        assert {tuple(bytes.fromhex(arm_style("vdm")["color"][1:])), (0, 0, 0)} < set(
+            drawn.convert("RGB").get_flattened_data()
+        )
 
 
 def test_copies_of_training_digits_are_detected(home, capsys):
