@@ -4,7 +4,7 @@ Traces, compiles and runs the step on random images that lie on the device; no d
 step_seconds is the median over --steps steps, each waited for, after a few others;
 peak_bytes is the largest memory so far, of the process on a CPU, otherwise of the device;
 moved_bytes is by the compiler's count, which counts the body of a loop once;
-flops_per_step is what the networks need (see `studies.costs.measure.count`), whatever is computed;
+flops_per_step is what the networks need (see `train.flops.count`), whatever is computed;
 matmul_share is the share of the machine's rate of matrix products (see `matmul_flops_per_second`) that they reach.
 """
 
@@ -25,7 +25,8 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.studies.compile_check.compiled import Memory, Work
-from diffenc_jax.studies.costs.measure import WARM_UP_STEPS, count
+from diffenc_jax.studies.costs.measure import WARM_UP_STEPS
+from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import Program
 
 EXAMPLE = "python benchmarks/train_step.py --config=configs/cifar10.py:vdm --config.train.batch_size=8 --baseline=FILE"

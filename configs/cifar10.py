@@ -1,7 +1,8 @@
-"""DiffEnc-32-4 on CIFAR-10, the published recipe (arXiv 2310.19789): 8 M steps at batch 128.
+"""DiffEnc-32-4 on CIFAR-10 by the published recipe (arXiv 2310.19789): 8 M steps at batch 128.
 
   python -m diffenc_jax.main --config=configs/cifar10.py
 
+DEVIATIONS in config/recipe.py, which docs/training.md shows, lists what differs from the publication.
 Published test bits/dim (mean and standard error over seeds):
   diffenc        2.620 +- 0.006 (3 seeds)    vdm        2.641 +- 0.003 (3 seeds)
   diffenc-8-2    2.783 (5 seeds, 2 M steps)  vdm-8      2.783 (5 seeds, 2 M steps)
@@ -9,8 +10,11 @@ At 310 thousand steps, a vdm has 2.794.
 
 Other arms:
   nontrainable, nontrainable-8    the encoder without a network
-  vdm-params, vdm-8-params        vdm and vdm-8 with the parameters of diffenc and diffenc-8-2 (3 and 2 layers deeper)
-  vdm-flops, vdm-8-flops          vdm and vdm-8 with the FLOPs of their trainings (7 and 13 % longer)
+  diffenc-published, ...          any of these six, with the differences in training undone that keys can undo
+  vdm-params                      vdm with the parameters of diffenc: 3 layers deeper, 2 % more training FLOPs
+  vdm-8-params                    vdm-8 with the parameters of diffenc-8-2: 2 layers deeper, 6 % more training FLOPs
+  vdm-flops                       vdm with the FLOPs of diffenc's training: 7 % more steps
+  vdm-8-flops                     vdm-8 with the FLOPs of diffenc-8-2's training: 13 % more steps
   vdm-transformer                 a transformer as score network: 4 % more parameters than vdm-8, an eighth of its FLOPs
   diffenc-transformer             a transformer as encoder network: the U-Net's parameters, two fifths of its FLOPs
   diffenc-dct                     an encoder that is linear in the image: 0.8 M parameters and very few FLOPs
@@ -23,6 +27,7 @@ Data: tensorflow-datasets downloads cifar10 on first use; --config.data.dir name
 
 from diffenc_jax.config.recipe import (
     ARMS,
+    as_published,
     choose_arm,
     dct_network,
     encoder_network,
@@ -46,9 +51,10 @@ OTHER_NETWORKS = {
 }
 ALL_ARMS = {
     **ARMS,
-    **matched("vdm", ARMS["vdm"], layers=35, steps=8_530_000),
+    **matched("vdm", ARMS["vdm"], "diffenc", layers=35),
     **EIGHT_LAYER_ARMS,
-    **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], layers=10, steps=2_263_000),
+    **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], "diffenc-8-2", layers=10),
+    **as_published(ARMS | EIGHT_LAYER_ARMS),
     **OTHER_NETWORKS,
 }
 

@@ -6,8 +6,10 @@ Reaches about 1.85 bits/dim on the 297 test images (uniform: 4.09) in two and a 
 training on two cores.
 
 Arms besides diffenc (the default), nontrainable and vdm:
-  vdm-params             vdm with the parameters of diffenc (2 layers deeper)
-  vdm-flops              vdm with the FLOPs of diffenc's training (402 steps longer)
+  diffenc-published, ... any of these three, with the differences from the published training (DEVIATIONS in
+                         config/recipe.py) undone that keys can undo
+  vdm-params             vdm with the parameters of diffenc: 2 layers deeper, 13 % more training FLOPs
+  vdm-flops              vdm with the FLOPs of diffenc's training: 27 % more steps
   vdm-transformer        a transformer as score network: 0.73 M parameters to the U-Net's 0.28 M, a third of its FLOPs
   diffenc-transformer    a transformer as encoder network: 179 thousand parameters to the U-Net's 120, about its FLOPs
   diffenc-dct            an encoder that is linear in the image: 14 thousand parameters
@@ -15,6 +17,7 @@ Arms besides diffenc (the default), nontrainable and vdm:
 
 from diffenc_jax.config.recipe import (
     ARMS,
+    as_published,
     choose_arm,
     dct_network,
     encoder_network,
@@ -32,7 +35,7 @@ OTHER_NETWORKS = {
     "diffenc-transformer": {"model.encoder": transformer_network(width=32)},
     "diffenc-dct": {"model.encoder": dct_network(width=16)},
 }
-ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=5, steps=1902) | OTHER_NETWORKS
+ALL_ARMS = ARMS | as_published(ARMS) | matched("vdm", ARMS["vdm"], "diffenc", layers=5) | OTHER_NETWORKS
 
 
 def get_config(arm="diffenc"):

@@ -6,7 +6,8 @@ The data is tensorflow-datasets' imagenet_resized/64x64 (50,000 validation image
 test split here). The DiffEnc paper has no figure for it.
 
 Cost: 333 TFLOP per step (vdm 325), 2.7e21 FLOP for 8 M steps; 133 M parameters (vdm 122). To compare at
-equal cost, vdm-params (3 layers deeper) has diffenc's parameters, and vdm-flops (2 % longer) the FLOPs of its training.
+equal cost, vdm-params has diffenc's parameters (3 layers deeper, 6 % more training FLOPs), and vdm-flops the FLOPs of
+its training (2 % more steps).
 Sixteen v5e chips are enough in bfloat16, eight are not.
 
 Data: tensorflow-datasets downloads it on first use. Decoded, it takes 15.7 GB of memory.
@@ -14,7 +15,7 @@ Data: tensorflow-datasets downloads it on first use. Decoded, it takes 15.7 GB o
 
 from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
 
-ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], layers=35, steps=8_192_000)
+ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], "diffenc", layers=35)
 
 
 def get_config(arm="diffenc"):

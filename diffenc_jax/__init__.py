@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from diffenc_jax.api import TrainedRun as TrainedRun
     from diffenc_jax.api import open as open
     from diffenc_jax.config import Config as Config
-    from diffenc_jax.config import load_config as load_config
     from diffenc_jax.core.errors import InputError as InputError
     from diffenc_jax.core.errors import Interrupted as Interrupted
     from diffenc_jax.core.errors import RunError as RunError
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from diffenc_jax.diffusion import schedules as schedules
     from diffenc_jax.diffusion.process import Prediction as Prediction
     from diffenc_jax.diffusion.process import Process as Process
+    from diffenc_jax.train.flops import load_run_config
+
+    load_config = load_run_config
 
 # Public names: the module, and the name in it; "" for the module itself.
 _PUBLIC = {
@@ -38,7 +40,7 @@ _PUBLIC = {
     "ancestral": ("diffusion.ancestral", ""),
     "encoders": ("diffusion.encoders", ""),
     "flow": ("diffusion.flow", ""),
-    "load_config": ("config", "load_config"),
+    "load_config": ("train.flops", "load_run_config"),
     "losses": ("diffusion.losses", ""),
     "open": ("api", "open"),
     "schedules": ("diffusion.schedules", ""),

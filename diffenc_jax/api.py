@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from diffenc_jax.config import Config, load_config
+from diffenc_jax.config import Config
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.diffusion import losses
@@ -23,6 +23,7 @@ from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, stored_config
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.sampling import Sampling
+from diffenc_jax.train.flops import load_run_config
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program
@@ -53,8 +54,8 @@ class Run:
           config: name or path of a configuration with its arm, such as "digits:vdm", or the configuration itself.
           changes: other values by key, such as {"train.batch_size": 64}.
         """
-        config = load_config(config) if isinstance(config, str) else config
-        self.experiment = Experiment.load(config.replace(changes or {}))
+        config = load_run_config(config, changes=changes) if isinstance(config, str) else config.replace(changes or {})
+        self.experiment = Experiment.load(config)
 
     @property
     def config(self) -> Config:

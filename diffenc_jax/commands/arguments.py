@@ -105,9 +105,9 @@ def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
 
 def load_arguments_config(arguments: argparse.Namespace) -> "Config":
     """The configuration that --config and its overrides describe; raises InputError if there is none."""
-    from diffenc_jax.config import load_config
+    from diffenc_jax.train.flops import load_run_config
 
-    return load_config(arguments.config, arguments.overrides)
+    return load_run_config(arguments.config, arguments.overrides)
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:

@@ -29,9 +29,9 @@ def run(arguments: Namespace) -> int:
     from diffenc_jax.studies.compile_check.measure import measure_step
     from diffenc_jax.studies.compile_check.table import step_lines
 
-    config = load_arguments_config(arguments)
     if arguments.batch is not None:
-        config = config.replace({"train.batch_size": arguments.batch})
+        arguments.overrides.append(f"train.batch_size={arguments.batch}")
+    config = load_arguments_config(arguments)
     path = writable_file("json", arguments.json)
     found = measure_step(config, arguments.topology, arguments.quick)
     if path is not None:

@@ -67,10 +67,13 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 def start_job(arguments: argparse.Namespace) -> Job:
     """Load the configuration, join the cluster and set the compilation cache; raises InputError."""
+    from diffenc_jax.config import load_config
+
+    if arguments.distributed or arguments.coordinator:
+        load_config(arguments.config, arguments.overrides)  # bad input is refused before waiting for the other hosts
+        _join_cluster(arguments)
     config = load_arguments_config(arguments)
     workdir = workdir_of(arguments, config)
-    if arguments.distributed or arguments.coordinator:
-        _join_cluster(arguments)
     _set_compilation_cache(arguments.compilation_cache, workdir)
 
     from diffenc_jax.display.terminal import make_console

@@ -38,10 +38,13 @@ def run(arguments: Namespace) -> int:
     _check(arguments)
     failures = []
     if arguments.action is None:
+        import jax
+
         from diffenc_jax.display.terminal import make_console
         from diffenc_jax.studies.significance.grid import Grid
         from diffenc_jax.studies.significance.measure import make_missing
 
+        jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
         grid = Grid(
             config=arguments.config,
             arms=arguments.arms,

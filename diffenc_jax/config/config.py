@@ -16,7 +16,7 @@ from diffenc_jax.core.errors import require
 # values, and they are no part of its identity.
 FREE = (
     *("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample"),
-    *("data.dir", "model.scan", "model.remat", "train.on_nonfinite", "train.steps"),
+    *("data.dir", "model.scan", "model.remat", "train.flops_of", "train.on_nonfinite", "train.steps"),
 )
 
 

@@ -63,7 +63,9 @@ class Key:
         return arguments[:1] if get_origin(self.type) is tuple else arguments or (self.type,)
 
     def checked(self, path: str, value: Any) -> Any:
-        """`value` in the key's type: lists as tuples, and whole numbers as floats where only floats are expected.
+        """`value` in the key's type: lists as tuples, whole numbers as floats where only floats are expected.
+
+        The text 'None', as an override gives it, is None where None is allowed.
 
         Raises InputError if it has another type, lies outside the limits, or is not among the choices.
         """
@@ -73,6 +75,8 @@ class Key:
         return tuple(self._checked(f"each of {path}", member) for member in value)
 
     def _checked(self, path: str, value: Any) -> Any:
+        if value == "None" and NoneType in self.types:
+            return None
         names = TYPE_NAMES | ({str: f"one of {', '.join(self.choices)}"} if self.choices else {})
         expected = " or ".join(names[kind] for kind in self.types if kind is not NoneType)
         or_none = f", or None for {self.none}" if self.none else ""

@@ -1,8 +1,8 @@
-"""The published recipe as an ml_collections ConfigDict, and the changes that a configuration file makes to it."""
+"""The recipe as an ml_collections ConfigDict, its deviations from the published one, and changes of configurations."""
 
 from collections.abc import Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -15,6 +15,85 @@ IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
+
+
+class Deviation(NamedTuple):
+    """A difference between the published recipe, as its code has it, and the recipe here.
+
+    Attributes:
+      what: part of the recipe.
+      published, here: the two recipes.
+      effect: known effect of the difference.
+      changes: values by key that undo the difference, or come nearest to it if `exact` is false; empty if no key does.
+    """
+
+    what: str
+    published: str
+    here: str
+    effect: str
+    changes: Mapping[str, Any] = {}
+    exact: bool = True
+
+    @property
+    def remedy(self) -> str:
+        """'train.ends_every=1', 'nearest: eval.passes=1' or 'none'."""
+        keys = ", ".join(f"{key}={value}" for key, value in self.changes.items()) or "none"
+        return keys if self.exact else f"nearest: {keys}"
+
+
+DEVIATIONS = (
+    Deviation(
+        "end-point terms",
+        "of every image in each step",
+        "of one image in eight in each step",
+        "an eighth of their cost; the gradient stays unbiased",
+        {"train.ends_every": 1},
+    ),
+    Deviation(
+        "dropout in the encoder",
+        "a new mask in each of its calls: x_t, y and dy/dγ",
+        "one mask per image for x_t, y and dy/dγ",
+        "lowers the training loss, by 0.0006 bits/dim on a small net",
+    ),
+    Deviation(
+        "order of the images",
+        "a shuffle buffer of 1,000 images",
+        "a permutation per epoch of each of 32 parts of the images, from all of which a batch draws",
+        "not measured",
+        {"data.shuffle_shards": 1},
+        exact=False,
+    ),
+    Deviation(
+        "times of a batch",
+        "spread evenly over each device's images",
+        "spread evenly over the batch of all devices",
+        "none on one device; less variance of the gradient on several",
+    ),
+    Deviation(
+        "random numbers",
+        "seed 1, one key per device and step",
+        "seed 0, named streams that do not depend on the devices",
+        "that of another seed",
+    ),
+    Deviation(
+        "weight decay",
+        "also of the end points of learned schedules",
+        "neither of these nor of learned variance ratios",
+        "none with the published fixed schedule",
+    ),
+    Deviation(
+        "evaluation",
+        "the mean over the batches of one pass, with uniform times",
+        "the mean over all images of several passes, with importance-sampled times and noise that eval.seed fixes",
+        "the same expectation; smaller errors, which are known",
+        {"eval.passes": 1, "eval.time_sampling": "uniform"},
+        exact=False,
+    ),
+)
+# Changes of a recipe that undo the deviations of training. Those of the evaluation can be made on any trained run.
+AS_PUBLISHED = {
+    key: value for deviation in DEVIATIONS for key, value in deviation.changes.items() if not key.startswith("eval.")
+}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -50,7 +129,7 @@ def dct_network(**changes: Any) -> ConfigDict:
 
 
 def recipe(name: str, arm: str) -> ConfigDict:
-    """The recipe of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), the base of every configuration."""
+    """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for `DEVIATIONS`."""
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
     return with_changes(config, {**given, "model.score": score_network(), "model.encoder": encoder_network()})
@@ -84,18 +163,23 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> Con
     return with_changes(config, lookup("arm", config.arm, arms))
 
 
-def matched(arm: str, changes: Mapping[str, Any], layers: int, steps: int) -> dict[str, dict[str, Any]]:
+def as_published(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Arms '<arm>-published', which undo the deviations of training that keys can undo; see `AS_PUBLISHED`."""
+    return {f"{arm}-published": {**changes, **AS_PUBLISHED} for arm, changes in arms.items()}
+
+
+def matched(arm: str, changes: Mapping[str, Any], reference: str, layers: int) -> dict[str, dict[str, Any]]:
     """Variants of an arm at equal cost with a larger arm that it is compared with.
 
     Args:
       arm, changes: name and changes of the smaller arm.
-      layers: layers of its score network that give it the larger arm's number of parameters.
-      steps: steps of training that give it the FLOPs of the larger arm's training.
+      reference: name of the larger arm.
+      layers: layers of the smaller arm's score network that give it the larger arm's number of parameters.
 
     Returns:
-      Changes of '<arm>-params' and '<arm>-flops'.
+      Changes of '<arm>-params' and, with the FLOPs of the larger arm's training, '<arm>-flops'.
     """
     return {
         f"{arm}-params": {**changes, "model.score.layers": layers},
-        f"{arm}-flops": {**changes, "train.steps": steps},
+        f"{arm}-flops": {**changes, "train.flops_of": reference},
     }

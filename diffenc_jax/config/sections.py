@@ -186,6 +186,12 @@ class TrainConfig(Section, section="train"):
     """`train`: the length of training, its batches, and AdamW's hyperparameters."""
 
     steps: int = count(8_000_000, "Length of training.", unit="steps")
+    flops_of: str | None = key(
+        None,
+        "Name of an arm of the same configuration, the FLOPs of whose training this run gets: they decide train.steps, "
+        "and a value given for train.steps is that arm's.",
+        none="the length train.steps",
+    )
     batch_size: int = count(128, "Images per step, on all devices together.", unit="images")
     accumulate: int = count(
         1,
@@ -214,7 +220,7 @@ class TrainConfig(Section, section="train"):
     b1: float = key(0.9, "Decay rate of AdamW's first moment.", limits=FRACTION)
     b2: float = key(0.99, "Decay rate of AdamW's second moment.", limits=FRACTION)
     epsilon: float = key(1e-8, "AdamW's ε, added to the root of the second moment.", limits=POSITIVE)
-    weight_decay: float = key(0.01, "Weight decay, on all parameters except biases.", limits=at_least(0))
+    weight_decay: float = key(0.01, "Weight decay, on networks except their biases.", limits=at_least(0))
     ema_decay: float = key(0.9999, "Decay rate of the parameters' moving average, which is evaluated.", limits=FRACTION)
 
 

@@ -6,6 +6,16 @@ With the path z = (z_0, .., z_1) through all steps and its distribution q(z | x)
 
 since E w = p(x). The right side is the bound of losses.py at the same depth. The middle one falls with K towards
 -log p(x), however loose the bound is.
+
+How fast it falls depends on the tail of w. A step with the variance ratio w_i multiplies w, per dimension, by a factor
+of which the p-th moment is, with ξ ~ N(0, 1) and the deviation δ of `log_path_weight`,
+
+  E exp(p/2 [ln w_i + ξ² - w_i (ξ + δ)²]) ~ ∫ exp(-½ (1 - p (1 - w_i)) ξ² - p w_i δ ξ) dξ.
+
+It is finite only for p (1 - w_i) < 1: the factor's tail index is 1 / (1 - w_i). At w_i <= 1/2 its second moment is
+infinite. Below 1/2 the factors of later steps cannot make up for that: given z_s, the mean of their square is at least
+p(x | z_s)², which falls only exponentially in |z_s|, as p(x | z_0) does. The mean of K weights then approaches p(x)
+about like K^(-w_i) instead of 1/√K, arbitrarily slowly as w_i -> 0.
 """
 
 import math
@@ -20,6 +30,9 @@ from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
+
+# Largest variance ratio of a step with which the weights have no second moment.
+HEAVY_TAILED = 0.5
 
 
 def log_weight(

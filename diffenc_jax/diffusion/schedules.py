@@ -8,6 +8,7 @@ import math
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import InputError
@@ -19,6 +20,11 @@ PUBLISHED_GAMMA_MIN = -13.3
 def gamma_min_for(pixel_levels: int) -> float:
     """γ(0) that keeps σ_0 at the published 0.166 of a bin: -13.3 + 2 ln(256 / pixel_levels)."""
     return PUBLISHED_GAMMA_MIN + 2.0 * math.log(256 / pixel_levels)
+
+
+def inverse_softplus(y: float) -> float:
+    """x with ln(1 + e^x) = y, to full precision however large or small y is; -inf for y = 0."""
+    return y + math.log(-math.expm1(-y)) if y > 0 else -math.inf
 
 
 class Schedule(nn.Module):
@@ -81,9 +87,11 @@ class FixedPoly10(Schedule):
 class Monotone(Schedule):
     """γ(t) = γ_0 + (γ_1 - γ_0) (h(t) - h(0)) / (h(1) - h(0)), a learned h between learned end points.
 
-    arXiv 2107.00630, appendix H; for h see `MonotoneNetwork`. γ_0 and γ_1 start at γ_min and γ_max. For every h, γ(0)
-    equals γ_0 and γ(1) equals γ_1 to the bit, and the gradients of both by the network's parameters are zero. (The
-    published code uses h itself, whose end points drift off γ_min and γ_max: google-research/vdm, issue 11.)
+    arXiv 2107.00630, appendix H; for h see `MonotoneNetwork`. γ_1 = γ_0 + ln(1 + e^span), with the parameters γ_0
+    `gamma_0` [] and `span` [], so that γ increases whatever the parameters are. γ_0 and γ_1 start at γ_min and γ_max.
+    For every h, γ(0) equals γ_0 and γ(1) equals γ_1 to the bit, and the gradients of both by the network's parameters
+    are zero. (The published code uses h itself, whose end points drift off γ_min and γ_max: google-research/vdm, issue
+    11.)
     """
 
     hidden: int = 1024
@@ -93,11 +101,12 @@ class Monotone(Schedule):
     @nn.compact
     def __call__(self, t: AnyShape) -> AnyShape:
         gamma_0 = self.param("gamma_0", nn.initializers.constant(self.gamma_min), (), jnp.float32)
-        gamma_1 = self.param("gamma_1", nn.initializers.constant(self.gamma_max), (), jnp.float32)
-        below, above = MonotoneNetwork(self.gamma_max - self.gamma_min, self.hidden, name="network")(t)
+        rise = self.gamma_max - self.gamma_min
+        span = self.param("span", nn.initializers.constant(inverse_softplus(rise)), (), jnp.float32)
+        below, above = MonotoneNetwork(rise, self.hidden, name="network")(t)
         # Each half is measured from its own end point, which is then exact, and so is its gradient.
-        span = gamma_1 - gamma_0
-        return jnp.where(t < 0.5, gamma_0 + span * below, gamma_1 - span * above)
+        width = jax.nn.softplus(span)
+        return jnp.where(t < 0.5, gamma_0 + width * below, (gamma_0 + width) - width * above)
 
 
 class MonotoneNetwork(nn.Module):

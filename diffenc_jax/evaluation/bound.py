@@ -121,7 +121,7 @@ class Bound(Estimator):
             place = self._compiled.step(Steps(tables["gamma"], tables["ratio"]), noise.t)
         return self._compiled.terms(params, pixels, noise, weight, place)
 
-    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """'variance_kept': the variance of the diffusion term at one time, relative to that at a uniform time.
 
         Estimated from the values themselves: with y = f / q at t ~ q, E f² over uniform times is E q y², and

@@ -72,8 +72,8 @@ class Estimator(ABC):
         """
 
     @abstractmethod
-    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Additional entries of the record, from all values [passes, images] by name."""
+    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
+        """Additional entries of the record, from all values [passes, images] by name and the tables behind them."""
 
 
 def image_keys(seed: int | jax.Array, indices: jax.Array, group: int | jax.Array) -> jax.Array:

@@ -125,7 +125,7 @@ class Evaluator:
                     kept = {name: np.asarray(value)[: len(rows)] for name, value in values.items()}
                     evaluation.put(number, rows, kept)
                 on_batch()
-        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
+        results = summarize(evaluation.values, found, self.estimator, self.experiment.model.spec.dims)
         results["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         results["seconds"] = round(evaluation.seconds + time.perf_counter() - start, 3)
         return results, evaluation.values | {name: np.asarray(table) for name, table in found.items()}
@@ -163,7 +163,7 @@ class Evaluator:
         return record_path(workdir, description, "-".join(part for part in parts if part), self._folder)
 
 
-def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) -> dict[str, Any]:
+def summarize(values: dict[str, np.ndarray], tables: Tables, estimator: Estimator, dims: int) -> dict[str, Any]:
     """'bpd' and 'standard_error', total and by term, and the estimator's diagnostics, from values [passes, images].
 
     The standard errors are those of `stats/uncertainty.py`; they are None if they cannot be estimated.
@@ -175,5 +175,5 @@ def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) ->
     return {
         "bpd": {"total": sum(means.values()), **means},
         "standard_error": {**total, "terms": errors},
-        **estimator.diagnostics(values),
+        **estimator.diagnostics(values, tables),
     }

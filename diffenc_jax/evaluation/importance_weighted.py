@@ -10,7 +10,7 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each
-from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
+from diffenc_jax.diffusion.importance_weights import HEAVY_TAILED, effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
@@ -26,6 +26,8 @@ class ImportanceWeighted(Estimator):
     diagnostic_formats: ClassVar = {
         "one_draw": "the bound, by the same paths one by one: {:.4f} bits/dim",
         "effective_draws": "draws that carry the weight, on average: {:.1f}",
+        "smallest_ratio": "a step's variance ratio is {:.3g}, at most 1/2: the weights' variance is infinite, and more "
+        "draws tighten the bound slowly",
     }
 
     def __init__(self, experiment: Experiment):
@@ -71,11 +73,16 @@ class ImportanceWeighted(Estimator):
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
         return self._estimate(params, Steps(tables["gamma"], tables["ratio"]), pixels, indices, np.int32(number))
 
-    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
-        """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K."""
+    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
+        """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K.
+
+        'smallest_ratio' is the smallest variance ratio, present if it is at most `HEAVY_TAILED`.
+        """
+        smallest = float(np.min(tables["ratio"]))
         return {
             "one_draw": float(values["one_draw"].mean() / (self.experiment.model.spec.dims * np.log(2))),
             "effective_draws": float(values["effective_draws"].mean()),
+            **({"smallest_ratio": smallest} if smallest <= HEAVY_TAILED else {}),
         }
 
 

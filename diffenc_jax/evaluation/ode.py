@@ -57,7 +57,7 @@ class Ode(Estimator):
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
         return self._estimate(params, pixels, indices, np.int32(number))
 
-    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """'evaluations' of the flow, mean and maximum; raises RunError if the solver gave up on an image."""
         check_solved(int(np.isnan(values["prior"]).any(axis=0).sum()))
         evaluations = values["evaluations"]

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from diffenc_jax.diffusion.schedules import inverse_softplus
+
 # The kinds of encoder that published models have.
 ENCODERS = ("identity", "nontrainable", "trainable")
 # Our names of the parts inside a module, and the published ones.
@@ -122,7 +124,7 @@ def _module(part: str, inside: list[str], row: int | None, levels: int, dialect:
 def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Place]:
     """Places of a schedule's parameter, whose published shape is [1], [1, 1], [1, n] or [n, 1], never []."""
     inside = "/".join(path[1:])
-    if inside == "gamma_1":  # h(1) in the published network, no parameter of its own
+    if inside == "span":  # h(1) - h(0) in the published network, no parameter of its own
         return {}
     name, axis = _SCHEDULE[inside]
     rank = 2 if name.endswith("/kernel") else 1
@@ -148,7 +150,7 @@ def to_ours(published: Mapping[str, np.ndarray], places: Mapping[str, Place]) ->
 
 
 def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[str, np.ndarray]:
-    """γ_0 = h(0) and γ_1 = h(1) of the published network, whose constant is `gamma_0`: then γ(t) = h(t).
+    """γ_0 and the span with which γ(t) = h(t), the published network with the constant `gamma_0`.
 
     h(t) = constant + |a| t + (1/n) Σ_j |c_j| (2 sigmoid(|k_j| (2 t - 1) + b_j) - 1), in float64.
     """
@@ -157,7 +159,8 @@ def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[
     def h(t):
         return gamma_0 + np.abs(a) * t + np.mean(np.abs(c) * np.tanh(0.5 * (np.abs(k) * (2 * t - 1) + b)))
 
-    return {"gamma_0": np.float32(h(0.0)), "gamma_1": np.float32(h(1.0))}
+    first = np.float32(h(0.0))
+    return {"gamma_0": first, "span": np.float32(inverse_softplus(float(h(1.0) - first)))}
 
 
 def from_ours(tree: Mapping[str, Any], place: Place) -> Any:

@@ -1,6 +1,7 @@
 """One training step: a pure function, compiled once, that reuses the memory of its state."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -50,11 +51,16 @@ class StepFunction:
           num_devices: number of devices that a batch is divided over; see `Draw.split`.
         """
         require(
+            config.train.flops_of is None,
+            f"train.flops_of={config.train.flops_of} leaves train.steps open; load the configuration by its name, "
+            "with diffenc_jax.load_config",
+        )
+        require(
             config.train.time_sampling == "uniform" or not learns_interior(model),
             "train.time_sampling=importance is for a fixed schedule: a learned one lowers the loss's variance itself",
         )
         self.model, self.config, self.num_devices = model, config, num_devices
-        self.optimizer = make_optimizer(config.train)
+        self.optimizer = make_optimizer(config.train, model.schedule.interior)
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -119,22 +125,31 @@ class StepFunction:
         return stepped, StepReport(finite, meter)
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW after a linear warm-up, with weight decay on all parameters except biases.
+def make_optimizer(config: TrainConfig, interior: Sequence[str] = ()) -> optax.GradientTransformation:
+    """AdamW after a linear warm-up, with weight decay on networks except their biases (arXiv 2107.00630, 2310.19789).
 
-    arXiv 2107.00630, arXiv 2310.19789.
+    Biases, the end points of a learned schedule and learned variance ratios are not decayed.
+
+    Args:
+      interior: names of the schedule's parameters that do not move its end points; see `Schedule.interior`.
     """
 
-    def all_but_biases(params: Params) -> Params:
-        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "bias", params)
+    def decays(path: tuple[jax.tree_util.DictKey, ...], _: jax.Array) -> bool:
+        names = [key.key for key in path]
+        exempt = names[0] == "ratio" or (names[0] == "schedule" and names[1] not in interior)
+        return names[-1] != "bias" and not exempt
 
+    def decayed(params: Params) -> Params:
+        return jax.tree_util.tree_map_with_path(decays, params)
+
+    first_rate = 0.0 if config.warmup_steps else config.learning_rate  # without a warm-up, optax keeps the first rate
     return optax.adamw(
-        optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup_steps),
+        optax.warmup_constant_schedule(first_rate, config.learning_rate, config.warmup_steps),
         b1=config.b1,
         b2=config.b2,
         eps=config.epsilon,
         weight_decay=config.weight_decay,
-        mask=all_but_biases,
+        mask=decayed,
     )
 
 

@@ -21,8 +21,8 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
     ("argv", "message"),
     [
         ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-transformer"),
-        (["--config=cifar10:vdm-9"], "known: diffenc, diffenc-8-2, diffenc-dct, diffenc-transformer, nontrainable"),
+        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-published,"),
+        (["--config=cifar10:vdm-9"], "known: diffenc, diffenc-8-2, diffenc-8-2-published, diffenc-dct"),
         ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed'; known: arm, name, seed"),
         ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz'; known: train.accumulate"),
         ([f"{DIGITS}:vdm", "--config.model.encoder.width=8"], "unknown configuration key 'model.encoder.width'"),

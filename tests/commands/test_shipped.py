@@ -9,26 +9,12 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.workdir import default_workdir
 from tests import shipped
 
-MATCHED = ["diffenc", "nontrainable", "vdm", "vdm-params", "vdm-flops"]
-OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct"]
-
 
 def model_of(config):
     return build(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
 
 
-@pytest.mark.parametrize(
-    ("name", "arms"),
-    [
-        (
-            "cifar10",
-            [*MATCHED, *OTHER_NETWORKS, "diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"],
-        ),
-        ("digits", [*MATCHED, *OTHER_NETWORKS]),
-        *[(n, MATCHED) for n in ("fashion_mnist", "imagenet32", "imagenet64", "mnist")],
-        ("synthetic", ["diffenc", "nontrainable", "vdm", "vdm-flops"]),
-    ],
-)
+@pytest.mark.parametrize(("name", "arms"), shipped.ARMS.items())
 def test_every_arm_builds(name, arms):
     """Shapes alone are computed, for the data of each configuration; its docstring opens with its command."""
     assert f"--config=configs/{name}.py\n" in shipped.load(name).__doc__

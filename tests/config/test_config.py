@@ -58,6 +58,7 @@ def test_free_keys_do_not_change_the_identity():
     config = tiny.config()
     free = {
         "train.steps": 9,
+        "train.flops_of": "diffenc",
         "train.on_nonfinite": "skip",
         "data.dir": "there",
         "model.scan": True,

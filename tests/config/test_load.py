@@ -37,6 +37,7 @@ def test_names_are_listed():
         ("model.scan=true", ("model", "scan", True)),
         ("model.remat=block", ("model", "remat", "block")),
         ("data.dir=a b", ("data", "dir", "a b")),
+        ("eval.dtype=None", ("eval", "dtype", None)),
         ("sample.reconstruct=(0.5,1)", ("sample", "reconstruct", (0.5, 1.0))),
         ("eval={}", None),
         ("mesh={'fsdp':2}", ("mesh", "fsdp", 2)),
@@ -59,8 +60,8 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
 @pytest.mark.parametrize(
     ("spec", "overrides", "message"),
     [
-        (f"{DIGITS}:diffusion", (), "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-transformer"),
-        ("cifar10:vdm-9", (), "unknown arm 'vdm-9'; known: diffenc, diffenc-8-2, diffenc-dct, diffenc-transformer"),
+        (f"{DIGITS}:diffusion", (), "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-published"),
+        ("cifar10:vdm-9", (), "unknown arm 'vdm-9'; known: diffenc, diffenc-8-2, diffenc-8-2-published, diffenc-dct"),
         (DIGITS, ("sed=1",), "unknown configuration key 'sed'; known: arm, name, seed"),
         (DIGITS, ("train.stepz=1",), "unknown configuration key 'train.stepz'; known: train.accumulate, train.b1"),
         (f"{DIGITS}:vdm", ("model.encoder.width=8",), "unknown configuration key 'model.encoder.width'"),

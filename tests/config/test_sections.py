@@ -13,7 +13,7 @@ from diffenc_jax.core.errors import InputError
 from tests import tiny
 
 REFUSED = {
-    "unknown key": ({"train.stepz": 1}, "unknown configuration keys ['stepz'] in train; known: steps, batch_size"),
+    "unknown key": ({"train.stepz": 1}, "unknown configuration keys ['stepz'] in train; known: steps, flops_of"),
     "unknown section": ({"other": {"a": 1}}, "unknown configuration keys ['other']; known: name, arm, seed"),
     "missing keys": ({"loss": {}}, "keys ['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),
     "not a section": ({"mesh": 3}, "mesh must be a section of keys, not 3"),

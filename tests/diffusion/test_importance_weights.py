@@ -80,6 +80,15 @@ def test_weights_average_to_the_likelihood(x64, case, ratio):
         assert weights.std() / math.sqrt(len(weights)) < 0.01
 
 
+@pytest.mark.parametrize("ratio", [0.2, 0.5, 0.9])
+def test_the_tail_of_the_weights_follows_from_the_ratio(x64, ratio):
+    """The noise ξ of a step adds ½ (1 - w) ξ² to ln w: P(weight > y) ~ y^(-1 / (1 - w)), since P(ξ > a) ~ e^(-a²/2)."""
+    one, xi = Steps(jnp.asarray([GAMMA_0, GAMMA_1]), jnp.full(1, ratio)), jnp.asarray([[-9.0], [0.0], [9.0]])
+    x, eps_1 = jnp.full((3, 1), 0.3), jnp.full((3, 1), 0.7)
+    low, middle, high = log_path_weight(CASES["identity"], one, x, eps_1, lambda k: xi)[0]
+    assert float((low + high) / 2 - middle) == pytest.approx(0.5 * (1 - ratio) * 9.0**2)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_bound_above_weighted_bound_above_likelihood(x64, case):
     """-E ln w >= -E ln(1/K Σ w) >= -ln p(x), less and less, by more than the noise of 100,000 draws."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.schedules import SCHEDULES, FixedPoly10, Monotone, gamma_min_for
+from diffenc_jax.diffusion.schedules import SCHEDULES, FixedPoly10, Monotone, gamma_min_for, inverse_softplus
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -89,25 +89,33 @@ slopes = jax.jit(lambda variables, t: jax.jvp(lambda t: MONOTONE.apply(variables
 @given(
     seed=st.integers(0, 2**31 - 1),
     scale=st.floats(0.0, 10.0),
-    ends=st.tuples(st.floats(-30.0, -1.0, width=32), st.floats(0.0, 20.0, width=32)),
+    gamma_0=st.floats(-30.0, 20.0, width=32),
+    span=st.floats(-80.0, 60.0, width=32),
     slope=st.floats(0.5, 40.0, width=32),
 )
-def test_monotone_keeps_its_end_points_and_increases(seed, scale, ends, slope):
-    """To the bit, compiled or not, whatever the parameters."""
+def test_monotone_keeps_its_end_points_and_increases(seed, scale, gamma_0, span, slope):
+    """To the bit, compiled or not, whatever the parameters; where float32 cannot tell values apart, by its slope."""
     params = disturbed(START, seed, scale)["params"]
-    gamma_0, gamma_1 = (jnp.asarray(end, jnp.float32) for end in ends)
+    gamma_0, span = jnp.float32(gamma_0), jnp.float32(span)
     network = params["network"] | {"linear": jnp.asarray(slope, jnp.float32)}
-    variables = {"params": {"gamma_0": gamma_0, "gamma_1": gamma_1, "network": network}}
-    gamma = np.asarray(apply(variables, TIMES))
+    variables = {"params": {"gamma_0": gamma_0, "span": span, "network": network}}
+    gamma, gamma_1 = np.asarray(apply(variables, TIMES)), gamma_0 + jax.nn.softplus(span)
     assert (gamma[0], gamma[-1]) == (gamma_0, gamma_1)
     assert apply(variables, jnp.zeros(())) == MONOTONE.apply(variables, jnp.zeros(())) == gamma_0
     assert apply(variables, jnp.ones(())) == MONOTONE.apply(variables, jnp.ones(())) == gamma_1
-    assert np.all(np.diff(gamma) > 0)
     assert np.all(np.asarray(slopes(variables, TIMES)) > 0)
+    if span > 1.0:
+        assert np.all(np.diff(gamma) > 0)
+
+
+@pytest.mark.parametrize("rise", [1e-6, 0.5, 18.3, 40.0, 1e3])
+def test_the_span_of_a_rise(rise):
+    assert np.logaddexp(0.0, inverse_softplus(rise)) == pytest.approx(rise, rel=1e-12)
+    assert inverse_softplus(0.0) == -np.inf
 
 
 def test_monotone_is_the_published_network_between_its_end_points(x64):
-    """γ_0 + (γ_1 - γ_0) (h(t) - h(0)) / (h(1) - h(0)) with h as the code of arXiv 2107.00630 has it."""
+    """γ_0 + ln(1 + e^span) (h(t) - h(0)) / (h(1) - h(0)) with h as the code of arXiv 2107.00630 has it."""
     variables = disturbed(jax.tree.map(lambda a: a.astype(jnp.float64), START), seed=3)
     params = variables["params"]
     network = {name: np.asarray(value) for name, value in params["network"].items()}
@@ -119,8 +127,8 @@ def test_monotone_is_the_published_network_between_its_end_points(x64):
 
     t = np.linspace(0, 1, 17)
     share = (h(t) - h(np.zeros(1))) / (h(np.ones(1)) - h(np.zeros(1)))
-    gamma_0, gamma_1 = float(params["gamma_0"]), float(params["gamma_1"])
-    np.testing.assert_allclose(MONOTONE.apply(variables, jnp.asarray(t)), gamma_0 + (gamma_1 - gamma_0) * share, 1e-12)
+    expected = float(params["gamma_0"]) + np.logaddexp(0.0, float(params["span"])) * share
+    np.testing.assert_allclose(MONOTONE.apply(variables, jnp.asarray(t)), expected, 1e-12)
 
 
 def test_monotone_starts_linear_but_for_a_little():

@@ -48,7 +48,7 @@ def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes):
     for repeat in range(400):
         bound = Bound(dataclasses.replace(subject, config=subject.config.replace({"eval.seed": repeat})))
         pixels = images(IMAGES, 100 + repeat)
-        summary = summarize(evaluate(bound, pixels, tables), bound, dims=2)
+        summary = summarize(evaluate(bound, pixels, tables), tables, bound, dims=2)
         errors, total = summary["standard_error"], summary["bpd"]["total"]
         truth = by_pixel[pixels].sum(axis=(1, 2, 3)).mean() * bits
         same += abs(total - truth) < 1.96 * errors["noise"]
@@ -96,10 +96,10 @@ def test_variance_kept_is_the_ratio_of_two_variances():
     pixels = images(30, 5)
     values = [evaluate(bound, pixels, bound.tables(PARAMS)) for bound in (ours, plain)]
     variance = [np.var(value["diffusion"], axis=0).mean() for value in values]
-    kept = ours.diagnostics(values[0])["variance_kept"]
+    kept = ours.diagnostics(values[0], {})["variance_kept"]
     assert kept == pytest.approx(variance[0] / variance[1], rel=0.1)
     assert kept < 0.8
-    assert plain.diagnostics(values[1]) == {}
+    assert plain.diagnostics(values[1], {}) == {}
 
 
 def test_both_samplings_have_the_same_mean():

@@ -33,8 +33,8 @@ def test_an_estimators_values_are_what_it_promises(kind):
     assert np.all(sum(evaluate(other, pixels, tables)[term] for term in other.terms) != total)
     assert other.describe() == estimator.describe() | {"seed": 1}
     assert {"kind", "passes", "replicates", "seed"} <= estimator.describe().keys()
-    assert estimator.diagnostics(values).keys() <= estimator.diagnostic_formats.keys()
-    for name, value in estimator.diagnostics(values).items():
+    assert estimator.diagnostics(values, tables).keys() <= estimator.diagnostic_formats.keys()
+    for name, value in estimator.diagnostics(values, tables).items():
         assert estimator.diagnostic_formats[name].format(value)
 
 

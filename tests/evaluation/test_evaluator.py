@@ -22,14 +22,14 @@ class Fixed:
 
     terms, replicates, name, passes = ("a", "b"), 2, "fixed", 4
 
-    def diagnostics(self, values):
+    def diagnostics(self, values, tables):
         return {"largest": float(values["c"].max())}
 
 
 def test_summary_by_hand():
     a = np.log(2) * 10 * np.asarray([[0.0, 4.0], [2.0, 6.0], [0.0, 4.0], [2.0, 10.0]])
     values = {"a": a, "b": np.full((4, 2), np.log(2) * 20), "c": a}
-    summary = summarize(values, Fixed(), dims=10)
+    summary = summarize(values, {}, Fixed(), dims=10)
     assert summary["bpd"] == pytest.approx({"total": 5.5, "a": 3.5, "b": 2.0})
     # Groups' means: 0 and 2 for the first image, 4 and 8 for the second: variances 2 and 8; images' means 1 and 6.
     noise, total = np.sqrt((2 + 8) / 2 / 4), np.sqrt(12.5 / 2)
@@ -48,7 +48,7 @@ def test_one_pass_gives_no_error_by_noise():
     class Once(Fixed):
         terms, replicates, passes = ("c",), None, 1
 
-    summary = summarize({"c": np.log(2) * 10 * np.asarray([[1.0, 3.0]])}, Once(), dims=10)
+    summary = summarize({"c": np.log(2) * 10 * np.asarray([[1.0, 3.0]])}, {}, Once(), dims=10)
     errors = summary["standard_error"]
     assert (errors["noise"], errors["images"], errors["total"]) == (None, None, pytest.approx(1.0))
     assert format_record(summary) == "2.0000 ± 1.0000 (images and noise) bits/dim"

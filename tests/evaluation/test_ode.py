@@ -49,7 +49,7 @@ def values():
         estimator = make(eval__estimator="ode", eval__passes=4, ode__rtol=1e-5, ode__atol=1e-5, **changes)
         found[scheme] = evaluate(estimator, pixels, estimator.tables(PARAMS))
         assert estimator.name == f"ode-{divergence}-{scheme}"
-        found[scheme]["diagnostics"] = estimator.diagnostics(found[scheme])
+        found[scheme]["diagnostics"] = estimator.diagnostics(found[scheme], {})
         found[scheme]["described"] = estimator.describe()
     return pixels, found
 
@@ -86,7 +86,7 @@ def test_a_record_says_how_and_of_which_model(values):
 def test_an_image_that_the_solver_gave_up_on_is_no_number_in_a_mean():
     estimator = make(eval__estimator="ode")
     with pytest.raises(RunError, match=rf"gave up on 1 images after {MAX_STEPS} steps; give larger ode.rtol"):
-        estimator.diagnostics({"prior": np.array([[1.0, np.nan], [2.0, 3.0]])})
+        estimator.diagnostics({"prior": np.array([[1.0, np.nan], [2.0, 3.0]])}, {})
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,42 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from diffenc_jax.train.step import make_optimizer
+from diffenc_jax.diffusion.schedules import SCHEDULES
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.step import StepFunction, make_optimizer
 from tests import tiny
+
+
+def test_what_decays():
+    """After a step with zero gradients: networks but for their biases, not end points of a schedule nor ratios."""
+    optimizer = make_optimizer(tiny.config(train__warmup_steps=0).train, interior=("network",))
+    stays = {
+        "schedule": {"gamma_0": 1.0, "span": 1.0, "network": {"bias": 1.0}},
+        "ratio": {"log": 1.0},
+        "score": {"conv": {"bias": 1.0}},
+    }
+    decays = {"schedule": {"network": {"kernel": 1.0}}, "score": {"conv": {"kernel": 1.0}, "norm": {"scale": 1.0}}}
+    for params, same in ((stays, True), (decays, False)):
+        ours = jax.tree.map(jnp.float32, params)
+        updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, ours), optimizer.init(ours), ours)
+        for leaf in jax.tree.leaves(jax.tree.map(jnp.add, ours, updates)):
+            assert (leaf == 1.0) if same else (leaf < 1.0)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_run_decays_no_end_points(kind):
+    """Zero gradients leave γ(0) and γ(1) where they are, whatever the schedule."""
+    config = tiny.config("vdm", model__schedule__kind=kind, train__warmup_steps=0)
+    step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
+    params = {"schedule": step.model.schedule.init(jax.random.key(0), jnp.zeros(1)).get("params", {})}
+    grads = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = step.optimizer.update(grads, step.optimizer.init(params), params)
+    ends = [
+        step.model.bind(tree | {"score": {}}).endpoints for tree in (params, jax.tree.map(jnp.add, params, updates))
+    ]
+    assert ends[0] == ends[1]
 
 
 def test_optimizer_is_adamw():

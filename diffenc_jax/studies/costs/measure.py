@@ -1,7 +1,7 @@
 """Numbers of parameters and FLOPs from shapes alone; memory and time of the compiled step on this machine."""
 
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,53 +9,14 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.data.dataset import TRAIN
-from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.studies.compile_check.compiled import Memory
-from diffenc_jax.train.step import Program, StepFunction
+from diffenc_jax.train.flops import count
+from diffenc_jax.train.step import Program
 
 # The first steps fill caches and, on accelerators, grow the memory pool.
 WARM_UP_STEPS = 3
-
-
-class Counts(NamedTuple):
-    """Counts that are the same wherever a configuration runs.
-
-    Attributes:
-      params: number of parameters by part: 'score', 'schedule', and 'encoder' and 'ratio' where they exist.
-      flops_per_step: floating-point operations of one training step on a whole batch.
-    """
-
-    params: dict[str, int]
-    flops_per_step: float
-
-    @property
-    def total_params(self) -> int:
-        return sum(self.params.values())
-
-
-def count(config: Config, spec: ImageSpec) -> Counts:
-    """Counts for images of `spec`. Nothing is compiled, and no images are needed.
-
-    The FLOPs are those of XLA's cost analysis of the step as it is written: loss, gradient, optimizer, moving average
-    and meter, with two per multiply-add. The analysis counts the body of a loop once, so layers are unrolled, without
-    rematerialisation and dropout. The FLOPs are thus those of the model, whatever `model.scan`, `model.remat` and
-    dropout are. The program is the one for accelerators, without the loops of CPUs, so that the number is the same on
-    every platform. Raises InputError if `config` has no model for such images, or cannot be trained.
-    """
-    changes: dict[str, Any] = {"model.scan": False, "model.remat": "none"}
-    for name in ("score", "encoder"):
-        if "dropout" in getattr(config.model, name).options:
-            changes[f"model.{name}.dropout"] = 0.0
-    config = config.replace(changes)
-    step = StepFunction(build(config, spec), config)
-    state = jax.eval_shape(step.init)
-    pixels = jax.ShapeDtypeStruct((config.train.batch_size, *spec.shape), np.uint8)
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        flops = jax.jit(step).trace(state, pixels).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
-    params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}
-    return Counts(params, flops)
 
 
 def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
@@ -65,7 +26,7 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
       What was measured (`config`, `arm`, `config_hash`, `dtype`, `batch_size`, `steps` of the whole training), where
       (`device`, `software`), and
       params, params_by_part: numbers of parameters.
-      flops_per_step, train_flops: FLOPs of one step (see `count`) and of all steps.
+      flops_per_step, train_flops: FLOPs of one step (see `train.flops.count`) and of all steps.
       memory_per_step: bytes per device of the compiled step, with the given `model.scan` and `model.remat`; the sum of
         memory_of_state (state and batch) and memory_of_temporaries.
       seconds_per_step, seconds_per_step_quartiles: median and [lower, upper] of `timed_steps` steps, each waited for,

@@ -52,8 +52,10 @@ class Grid:
 
     def final_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run's final evaluation; raises InputError if the file or a key is wrong."""
+        from diffenc_jax.train.flops import load_run_config  # imported here, since reports load no JAX
+
         passes = () if self.passes is None else (f"eval.passes={self.passes}",)
-        return load_config(f"{self.config}:{arm}", (*self._overrides(seed), *passes))
+        return load_run_config(f"{self.config}:{arm}", (*self._overrides(seed), *passes))
 
     def run_commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
         """Arguments of python for each process that makes the run. Each process may be repeated."""

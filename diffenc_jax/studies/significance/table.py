@@ -167,27 +167,33 @@ def _power(analysis: dict[str, Any]) -> list[Section]:
 
 def arms_section(analysis: dict[str, Any], costs: Costs) -> Section:
     """Costs of each arm, and the keys in which it differs from the reference."""
-    rows = [[name, *_cost(arm, costs.get(name, {}))] for name, arm in analysis["arms"].items()]
-    heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", "ms per step", "MB per step"]
+    arms, reference = analysis["arms"], analysis["reference"]
+    known = reference in arms and reference in costs
+    theirs = costs[reference]["flops_per_step"] * arms[reference]["step"] if known else None
+    rows = [[name, *_cost(arm, costs.get(name, {}), theirs)] for name, arm in arms.items()]
+    heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
+    heads += ["ms per step", "MB per step"]
     blocks: list[Any] = [Table(heads, rows)]
     if device := next((cost["device"] for cost in costs.values()), None):
         blocks.append(Text(f"Measured on {device}; memory is the state and the temporaries of a step."))
     if comparisons := analysis["comparisons"]:
         changes = (", ".join(f"{key} {value}" for key, value in c["changes"].items()) for c in comparisons)
         items = [f"{c['arm']}: {text or 'nothing'}" for c, text in zip(comparisons, changes, strict=True)]
-        blocks += [Text(f"Differences to the configuration of {analysis['reference']}:"), Items(items)]
+        blocks += [Text(f"Differences to the configuration of {reference}:"), Items(items)]
     return Section("Costs of the arms", blocks)
 
 
-def _cost(arm: dict[str, Any], cost: dict[str, Any]) -> list[str]:
+def _cost(arm: dict[str, Any], cost: dict[str, Any], theirs: float | None) -> list[str]:
+    """Cells of an arm; `theirs` are the FLOPs of the reference's training, if they are known."""
     known = [f"{arm['params']:,}", f"{arm['step']:,}"]
     if not cost:
-        return known + [UNKNOWN] * 4
-    flops = cost["flops_per_step"]
+        return known + [UNKNOWN] * 5
+    flops = cost["flops_per_step"] * arm["step"]
     return [
         *known,
-        f"{flops / 1e9:.4g}",
-        f"{flops * arm['step'] / 1e12:.4g}",
+        f"{cost['flops_per_step'] / 1e9:.4g}",
+        f"{flops / 1e12:.4g}",
+        UNKNOWN if theirs is None else f"{100 * (flops / theirs - 1):+.1f} %",
         f"{1e3 * cost['seconds_per_step']:.4g}",
         f"{cost['memory_per_step'] / 1e6:.4g}",
     ]

@@ -14,7 +14,7 @@ from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.studies.compile_check.table import step_lines
 from diffenc_jax.studies.compile_check.tpu import CHIPS
-from diffenc_jax.studies.costs.measure import count
+from diffenc_jax.train.flops import count
 from tests import refusals
 from tests.studies.compile_check import tpu_compiler
 

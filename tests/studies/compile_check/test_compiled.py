@@ -7,7 +7,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.studies.compile_check.compiled import Compiler, DoesNotFit
-from diffenc_jax.studies.costs.measure import count
+from diffenc_jax.train.flops import count
 from tests import tiny
 
 SHAPE = (4, 4, 1)

@@ -6,6 +6,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.studies.significance.grid import FILE, Grid, read_grid
+from diffenc_jax.train.flops import load_run_config
 from tests.studies.significance import made_up
 
 
@@ -49,7 +50,7 @@ def test_a_seed_has_its_noise_in_common(tmp_path):
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
         (
             {"arms": ("vdm", "vdn")},
-            "unknown arm 'vdn'; known: diffenc, diffenc-dct, diffenc-transformer, nontrainable, vdm",
+            "unknown arm 'vdn'; known: diffenc, diffenc-dct, diffenc-published, diffenc-transformer, nontrainable,",
         ),
         ({"config": "configs/nothing.py"}, "No such file or directory: 'configs/nothing.py'"),
         ({"overrides": ("train.stepz=3",)}, "unknown configuration key 'train.stepz'; known: train.accumulate"),
@@ -57,10 +58,6 @@ def test_a_seed_has_its_noise_in_common(tmp_path):
         ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
         ({"overrides": ("seed=3",)}, "--config.seed is set by the study; give --seeds"),
         ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
-        (
-            {"arms": ("vdm", "vdm-flops"), "overrides": ("train.steps=100",)},
-            "--config.train.steps distinguishes the arms (vdm 1500, vdm-flops 1902)",
-        ),
     ],
 )
 def test_refused(tmp_path, changes, message):
@@ -75,6 +72,15 @@ def test_a_workdir_of_another_configuration_is_refused(tmp_path):
     made_up.write(tmp_path, "diffenc", 1, overrides=("train.learning_rate=0.1",))
     with pytest.raises(InputError, match=r"diffenc-seed1 holds a run of another configuration: train.learning_rate"):
         make().check(tmp_path)
+
+
+def test_steps_are_those_of_the_reference_of_an_arm_with_its_flops(tmp_path):
+    overrides = ("train.steps=100", "model.score.layers=1", "train.batch_size=8")
+    grid = make(arms=("vdm", "vdm-flops"), overrides=overrides)
+    grid.check(tmp_path)
+    matched = load_run_config("digits:vdm-flops", overrides).train.steps
+    assert [grid.final_config(arm, 0).train.steps for arm in grid.arms] == [100, matched]
+    assert matched > 100
 
 
 def test_what_is_noted_is_read_and_added_to(tmp_path):

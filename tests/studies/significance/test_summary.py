@@ -15,6 +15,7 @@ from diffenc_jax.display.document import markdown
 from diffenc_jax.display.figures import arm_style
 from diffenc_jax.studies.significance.grid import Grid
 from diffenc_jax.studies.significance.summary import write_summary
+from diffenc_jax.studies.significance.table import arms_section
 from tests.studies.significance import made_up
 
 ARMS = ("diffenc", "vdm", "nontrainable")
@@ -77,9 +78,18 @@ def test_the_reading_claims_what_the_main_test_shows(page, content):
 
 def test_what_an_arm_costs(page):
     table = rows(page, "Costs of the arms")
-    assert table["vdm"] == ["1,234", "1,500", "2", "3", "100", "30"]
-    assert table["diffenc"] == ["1,234", "1,500", "–", "–", "–", "–"]
+    assert table["vdm"] == ["1,234", "1,500", "2", "3", "+0.0 %", "100", "30"]
+    assert table["diffenc"] == ["1,234", "1,500", "–", "–", "–", "–", "–"]
     assert "- nontrainable: model.encoder.kind nontrainable\n" in page
+
+
+def test_how_many_more_flops_an_arm_gets(content):
+    """Per training, against the reference; nothing if the reference is not measured."""
+    dearer = made_up.COST | {"flops_per_step": 1.129 * made_up.COST["flops_per_step"]}
+    for costs, shown in (({"vdm": made_up.COST, "diffenc": dearer}, "+12.9 %"), ({"diffenc": dearer}, "–")):
+        table = arms_section(content, costs).blocks[0]
+        cells = dict(zip(table.heads, next(row for row in table.rows if row[0] == "diffenc"), strict=True))
+        assert cells["against vdm"] == shown
 
 
 def test_raw_values_are_unrounded(root):

@@ -1,0 +1,101 @@
+"""FLOPs of a training step from shapes alone, and configurations whose length of training follows from them."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from diffenc_jax.config import Config, load_config
+from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.data.dataset import image_shape
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.step import StepFunction
+
+FLOPS_OF = "train.flops_of"
+
+
+class Counts(NamedTuple):
+    """Counts that are the same wherever a configuration runs.
+
+    Attributes:
+      params: number of parameters by part: 'score', 'schedule', and 'encoder' and 'ratio' where they exist.
+      flops_per_step: floating-point operations of one training step on a whole batch.
+    """
+
+    params: dict[str, int]
+    flops_per_step: float
+
+    @property
+    def total_params(self) -> int:
+        return sum(self.params.values())
+
+
+def count(config: Config, spec: ImageSpec) -> Counts:
+    """Counts for images of `spec`. Nothing is compiled, and no images are needed.
+
+    The FLOPs are those of XLA's cost analysis of the step as it is written: loss, gradient, optimizer, moving average
+    and meter, with two per multiply-add. The analysis counts the body of a loop once, so layers are unrolled, without
+    rematerialisation and dropout. The FLOPs are thus those of the model, whatever `model.scan`, `model.remat` and
+    dropout are. The program is the one for accelerators, without the loops of CPUs, so that the number is the same on
+    every platform.
+
+    Raises InputError if `config` has no model for such images, or cannot be trained, or if JAX may not use the CPU.
+    """
+    changes: dict[str, Any] = {"model.scan": False, "model.remat": "none", FLOPS_OF: None}
+    for name in ("score", "encoder"):
+        if "dropout" in getattr(config.model, name).options:
+            changes[f"model.{name}.dropout"] = 0.0
+    config = config.replace(changes)
+    step = StepFunction(build(config, spec), config)
+    state = jax.eval_shape(step.init)
+    pixels = jax.ShapeDtypeStruct((config.train.batch_size, *spec.shape), np.uint8)
+    try:
+        cpu = jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        raise InputError(f"FLOPs are counted on the CPU: {first_line(error)}; add cpu to JAX_PLATFORMS") from error
+    with jax.default_device(cpu):
+        flops = jax.jit(step).trace(state, pixels).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+    params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}
+    return Counts(params, flops)
+
+
+def load_run_config(spec: str, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a run: that of `load_config`, with `train.steps` counted if `train.flops_of` names an arm.
+
+    The run then gets the FLOPs of the training of that arm of the same configuration, to half a step, under the same
+    overrides and changes. An override of `train.steps` is the length of that training. The result no longer names the
+    arm. The count takes seconds.
+
+    Raises InputError if there is no such configuration, or the FLOPs cannot be counted; see `count`.
+
+    Args:
+      spec, overrides: see `load_config`.
+      changes: other values by key; see `Config.replace`.
+    """
+    changes = changes or {}
+    config = load_config(spec, overrides).replace(changes)
+    arm = config.train.flops_of
+    if arm is None:
+        return config
+    common = [override for override in overrides if override.partition("=")[0] != FLOPS_OF]
+    reference = load_config(f"{spec.partition(':')[0]}:{arm}", common)
+    reference = reference.replace({key: value for key, value in changes.items() if key != FLOPS_OF})
+    require(
+        reference.train.flops_of is None,
+        f"{FLOPS_OF}={arm} must name an arm with a length of its own, and {arm} has that of {reference.train.flops_of}",
+    )
+    steps = reference.train.steps * _flops_per_step(reference) / _flops_per_step(config)
+    return config.replace({"train.steps": max(1, round(steps)), FLOPS_OF: None})
+
+
+def _flops_per_step(config: Config) -> float:
+    spec = ImageSpec(image_shape(config.data), config.data.pixel_levels)
+    same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1}  # for all of these the FLOPs are counted once
+    return _counted_flops(config.replace(same), spec)
+
+
+@cache
+def _counted_flops(config: Config, spec: ImageSpec) -> float:
+    return count(config, spec).flops_per_step

@@ -1,0 +1,159 @@
+"""FLOPs of a step, counted by hand and in other ways, and the arms whose cost matches that of another arm."""
+
+import re
+
+import jax
+import pytest
+
+from diffenc_jax.config import load_config
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.dataset import image_shape
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.flops import count, load_run_config
+from diffenc_jax.train.step import StepFunction
+from tests import shipped, tiny
+
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+
+
+def test_parameters_are_those_of_an_initialised_model():
+    config = tiny.config("diffenc", loss__depth=5, loss__variance_ratio="learned", sample__depth=5)
+    params = jax.jit(build(config, SPEC).init)(jax.random.key(0))
+    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in params.items()}
+    counts = count(config, SPEC)
+    assert counts.params == sizes
+    assert counts.params["ratio"] == 5
+    assert counts.total_params == sum(sizes.values())
+
+
+def test_flops_are_those_of_the_products():
+    """A multiply-add is two, and the gradient by inputs and by weights costs twice the forward pass."""
+    batch, side, width, bins = 16, 8, 64, 2
+    config = tiny.config("vdm", model__score__width=width, train__batch_size=batch)
+    taps = (3 * side - 2) ** 2  # of a 3x3 convolution that do not fall into the padding
+    pixels = side**2
+    down, mid, up = 1, 2, 2  # blocks
+    convolutions = 2 * (down + mid) * width**2 + up * (2 * width * width + width**2)
+    convolutions += (1 + 2 * bins) * width + width  # in, with the Fourier features, and out
+    by_pixel = up * 2 * width * width + 4 * width**2  # the shortcuts; query, key, value and output
+    attention = 2 * pixels**2 * width
+    time = 4 * width * 4 * width + width * 4 * width + (down + mid + up) * 4 * width * width
+    forward = 2 * batch * (taps * convolutions + pixels * by_pixel + attention + time)
+    assert count(config, ImageSpec((side, side, 1), tiny.LEVELS)).flops_per_step == pytest.approx(3 * forward, rel=0.03)
+
+
+@pytest.mark.slow
+def test_every_layer_counts_alike_however_it_is_computed():
+    flops = [count(tiny.config("vdm", model__score__layers=layers), SPEC).flops_per_step for layers in (1, 2, 3)]
+    assert flops[2] - flops[1] == pytest.approx(flops[1] - flops[0], rel=1e-3)
+    assert flops[1] > 1.3 * flops[0]
+    looped = tiny.config("vdm", model__score__layers=3, model__scan=True, model__remat="block")
+    assert count(looped, SPEC).flops_per_step == flops[2]
+    assert looped.model.scan
+
+
+def test_flops_are_proportional_to_the_batch():
+    """All but those of the optimizer, a few per parameter."""
+    small, large = (count(tiny.config("vdm", train__batch_size=size), SPEC) for size in (64, 128))
+    assert large.flops_per_step == pytest.approx(2 * small.flops_per_step, rel=0.01)
+    rest = 2 * small.flops_per_step - large.flops_per_step
+    assert 5 * small.total_params < rest < 40 * small.total_params
+
+
+def test_what_cannot_be_trained_is_refused():
+    with pytest.raises(InputError, match=r"train\.steps must be at least 1"):
+        count(tiny.config(train__steps=0), SPEC)
+
+
+def installed(config):
+    """Counts of an installed configuration."""
+    return count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
+
+
+SLOW = [("cifar10", "diffenc", "vdm"), ("cifar10", "diffenc-8-2", "vdm-8")]
+SLOW += [(name, "diffenc", "vdm") for name in ("mnist", "fashion_mnist", "imagenet32", "imagenet64")]
+CASES = [("digits", "diffenc", "vdm"), *[pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]]
+
+
+def shares(text, what):
+    """The numbers in '13 % more <what>'."""
+    return re.findall(rf"(\d+)\s%\smore\s{what}", text)
+
+
+@pytest.mark.parametrize(("name", "reference", "arm"), CASES)
+def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
+    """In parameters, or FLOPs to a step; and the file says what they get besides."""
+    theirs, params, flops = (load_run_config(f"{name}:{of}") for of in (reference, f"{arm}-params", f"{arm}-flops"))
+    their_counts, params_counts, flops_counts = map(installed, (theirs, params, flops))
+    assert params_counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
+    assert params.train.steps == theirs.train.steps
+    whole = their_counts.flops_per_step * theirs.train.steps
+    assert abs(flops_counts.flops_per_step * flops.train.steps - whole) <= flops_counts.flops_per_step
+    text = shipped.load(name).__doc__
+    more = params_counts.flops_per_step / their_counts.flops_per_step, flops.train.steps / theirs.train.steps
+    for share, what in zip(more, ("training FLOPs", "steps"), strict=True):
+        assert f"{abs(100 * (share - 1)):.0f}" in shares(text, what.replace(" ", r"\s"))
+
+
+def test_the_swirls_longer_vdm_costs_what_diffenc_does():
+    theirs, ours = (load_run_config(f"synthetic:{arm}") for arm in ("diffenc", "vdm-flops"))
+    flops = [installed(config).flops_per_step for config in (theirs, ours)]
+    assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
+    more = ours.train.steps / theirs.train.steps - 1
+    assert shares(shipped.load("synthetic").__doc__, "steps") == [f"{100 * more:.0f}"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.batch_size": 16, "model.score.layers": 1, "train.ends_every": 1, "train.steps": 300},
+        pytest.param(
+            {"train.accumulate": 2, "loss.depth": 10, "model.score.layers": 1, "seed": 3}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_the_flops_match_under_every_override(changes):
+    """To a step, by text as on the command line and by value; train.steps is the reference's."""
+    ours = load_run_config("digits:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
+    theirs = load_config("digits:diffenc").replace(changes)
+    flops = [installed(config).flops_per_step for config in (theirs, ours)]
+    assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
+    assert ours == load_config("digits:vdm-flops").replace(
+        changes | {"train.flops_of": None, "train.steps": ours.train.steps}
+    )
+    assert ours == load_run_config("digits:vdm-flops", changes=changes)
+
+
+def test_any_arm_can_get_the_flops_of_another():
+    small = ("model.score.layers=1", "train.batch_size=8")
+    ours = load_run_config("digits:vdm", (*small, "train.flops_of=diffenc"))
+    assert ours.train.steps == load_run_config("digits:vdm-flops", small).train.steps > 1500
+    assert load_run_config("digits:vdm-flops", ("train.flops_of=None",)).train.steps == 1500
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("vdn", "unknown arm 'vdn'; known: diffenc,"),
+        ("vdm-flops", "must name an arm with a length of its own, and vdm-flops has that of diffenc"),
+    ],
+)
+def test_an_arm_that_says_nothing_is_refused(arm, message):
+    with pytest.raises(InputError, match=message):
+        load_run_config("digits:vdm", (f"train.flops_of={arm}",))
+
+
+def test_a_length_that_is_left_open_is_refused():
+    """A run is never trained for the reference's steps by mistake."""
+    config = tiny.config("vdm", train__flops_of="diffenc")
+    with pytest.raises(InputError, match=r"train\.flops_of=diffenc leaves train\.steps open; load the configuration"):
+        StepFunction(build(config, SPEC), config)
+
+
+def test_a_count_without_the_cpu_is_refused(monkeypatch):
+    def absent(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", absent)
+    with pytest.raises(InputError, match="counted on the CPU: Unknown backend cpu; add cpu to JAX_PLATFORMS"):
+        count(tiny.config("vdm"), SPEC)
