@@ -38,23 +38,24 @@ class Picture(NamedTuple):
 def embed_figure(figure: "Figure", alt: str, caption: str) -> Picture:
     """Picture of a matplotlib figure."""
     width, height = (round(size * SHOWN) for size in figure.get_size_inches())
-    return Picture(_data_uri(figure_bytes(figure, "png")), alt, caption, width, height)
+    return Picture(_data_uri(figure_bytes(figure, "png"), "png"), alt, caption, width, height)
 
 
 def embed_file(path: Path, alt: str, caption: str, pixels: bool) -> Picture:
-    """Picture of a .png file, in the size that the file states; raises InputError if it cannot be read."""
+    """Picture of a .png or .gif file, in the size that the file states; raises InputError if it cannot be read."""
     from PIL import Image
 
     data = read_bytes(path)
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(data), formats=["PNG", "GIF"]) as image:
             image.load()
+            kind = str(image.format).lower()
             dpi = image.info.get("dpi", (SHOWN, SHOWN))
             width, height = (round(n * SHOWN / d) if d > 1 else n for n, d in zip(image.size, dpi, strict=True))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is not a readable picture: {first_line(error)}") from error
-    return Picture(_data_uri(data), alt, caption, width, height, pixels)
+    return Picture(_data_uri(data, kind), alt, caption, width, height, pixels)
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -11,13 +11,14 @@ from diffenc_jax.display.numbers import format_number
 from diffenc_jax.report.collect import Collection, Run
 from diffenc_jax.report.command_lines import command_line, not_made_yet, run_line
 from diffenc_jax.report.embedded import Picture, embed_figure, embed_file
-from diffenc_jax.runs.files import list_paths
+from diffenc_jax.runs.files import list_paths, read_json
 from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.by_time.figure import Curve, draw_curves
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.depth.figure import draw_excess
 from diffenc_jax.studies.encoder import table as encoder
 from diffenc_jax.studies.outputs import data_title
+from diffenc_jax.studies.sample_quality import table as sample_quality
 
 # The largest number of lines that remain distinguishable in one panel.
 MAX_LINES = 7
@@ -31,6 +32,7 @@ ENCODER_FIGURES = {
 }
 # Description and caption of pictures of samples, by a part of their names; all others are grids of samples.
 SAMPLE_FIGURES = {
+    "-path": ("A film of images on their way from noise, z, with the model's estimates x̂,", "From noise to images:"),
     "-from-": ("Test images, and below them images drawn again from each at several times,", "Drawn again from z_t:"),
     "-quality": (
         "Distances to training images, and samples above the nearest of those,",
@@ -143,11 +145,11 @@ def depth_section(collection: Collection) -> Section:
 
 
 def samples_section(collection: Collection) -> Section:
-    """The newest pictures of samples of the first run of each group, grids first."""
+    """The newest pictures of samples of the first run of each group, grids first, and their quality in numbers."""
 
-    def pictures(run: Run) -> Iterator[Picture | Text]:
+    def pictures(run: Run) -> Iterator[Picture | Text | Table]:
         found: dict[int, list[tuple[str, Path]]] = {}
-        for path in list_paths(run.workdir / "samples", "*.png"):
+        for path in (path for kind in ("*.png", "*.gif") for path in list_paths(run.workdir / "samples", kind)):
             step, mark = path.name.split("-")[0], next(mark for mark in SAMPLE_FIGURES if mark in path.stem)
             found.setdefault(int(step) if step.isdecimal() else -1, []).append((mark, path))
         for mark, path in sorted(found.get(max(found, default=-1), []), key=lambda pair: pair[0] != ""):
@@ -155,9 +157,21 @@ def samples_section(collection: Collection) -> Section:
             title = f"{run.title}, step {step} ({settings.replace('-', ', ')})"
             alt, caption = (f"{text} {title}" for text in SAMPLE_FIGURES[mark])
             yield _picture(path, alt, caption, pixels=mark == "")
+            if mark == "-quality":
+                yield _quality(path.with_suffix(".json"), title)
 
     runs = list(collection.first_of_groups.values())
     return Section("Samples", _gallery(collection, runs, pictures, "samples", lambda run: run_line("sample", run)))
+
+
+def _quality(path: Path, title: str) -> Table | Text:
+    """The table of `diffenc sample-quality` from its record, or the reason why it cannot be read."""
+    try:
+        return sample_quality.quality_table(read_json(path))._replace(caption=f"Quality of samples of {title}")
+    except InputError as error:
+        return Text(str(error))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Text(f"{path} is not a record of `diffenc sample-quality`; run it again")
 
 
 def encoder_section(collection: Collection) -> Section | None:
@@ -201,7 +215,7 @@ def _picture(path: Path, alt: str, caption: str, pixels: bool = False) -> Pictur
 def _gallery(
     collection: Collection,
     runs: Sequence[Run],
-    pictures: Callable[[Run], Iterator[Picture | Text]],
+    pictures: Callable[[Run], Iterator[Picture | Text | Table]],
     what: str,
     line: Callable[[Run], str],
 ) -> list[Any]:

@@ -12,9 +12,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from diffenc_jax.__main__ import main
+from diffenc_jax.display.document import Table, Text
 from diffenc_jax.display.figures import arm_style
+from diffenc_jax.report.collect import collect
+from diffenc_jax.report.embedded import Picture
+from diffenc_jax.report.study_sections import samples_section
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.studies.sample_quality import fid, measure
+from diffenc_jax.studies.sample_quality.table import quality_table
 from tests import refusals, tiny
 
 TRAIN, TEST = 1100, 350
@@ -47,6 +52,23 @@ def home(tmp_path_factory):
 def run(home, name, *arguments):
     assert main(["sample-quality", str(home / "samples" / f"{name}.npz"), *arguments]) == 0
     return json.loads((home / "samples" / f"{name}-quality.json").read_text())
+
+
+def test_the_page_shows_the_numbers_and_the_film(home):
+    held_out = (home / "samples" / "held-out.npz").read_bytes()
+    (home / "samples" / "7-depth3-seed0.npz").write_bytes(held_out)
+    frames = [Image.new("L", (8, 8), grey) for grey in (0, 255)]
+    frames[0].save(home / "samples" / "7-depth3-seed0-path.gif", save_all=True, append_images=frames[1:])
+    record = run(home, "7-depth3-seed0")
+    blocks = samples_section(collect([home])).blocks
+    (table,) = (block for block in blocks if isinstance(block, Table))
+    assert table.rows == quality_table(record).rows
+    assert table.caption == "Quality of samples of vdm, seed 0, step 7 (depth3, seed0, quality)"
+    kinds = [block.source.partition(";")[0] for block in blocks if isinstance(block, Picture)]
+    assert sorted(kinds) == ["data:image/gif", "data:image/png"]
+    (home / "samples" / "7-depth3-seed0-quality.json").write_text("{}")
+    texts = [block.text for block in samples_section(collect([home])).blocks if isinstance(block, Text)]
+    assert any("is not a record of `diffenc sample-quality`; run it again" in text for text in texts)
 
 
 def test_held_out_digits_are_as_good_as_real_ones(home, capsys):
