@@ -50,11 +50,13 @@ def get_config(arm="diffenc"):
         "train.learning_rate": 3e-3,
         "train.ema_decay": 0.99,
         "log.every_steps": 50,
+        "log.samples": 8,
         "checkpoint.every_steps": 250,
         "checkpoint.keep_every_steps": 1500,
         "eval.every_steps": 500,
         "eval.batch_size": 64,
         "eval.passes": 8,
         "sample.depth": 250,
+        "sample.batch_size": 8,  # as log.samples, so that both share a compiled program
     }
     return choose_arm(with_changes(config, changes), ALL_ARMS)

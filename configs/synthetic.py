@@ -25,6 +25,7 @@ def get_config(arm="diffenc"):
         "train.learning_rate": 2e-3,
         "train.ema_decay": 0.99,
         "log.every_steps": 100,
+        "log.samples": 64,
         "checkpoint.every_steps": 1000,
         "checkpoint.keep_every_steps": 5000,
         "eval.every_steps": 1000,

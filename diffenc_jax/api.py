@@ -23,6 +23,7 @@ from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, stored_config
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.sampling import Sampling
+from diffenc_jax.sampling.snapshots import Snapshots
 from diffenc_jax.train.flops import load_run_config
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.state import TrainState
@@ -150,7 +151,8 @@ class Run:
           Interrupted: a signal arrived; the state is saved.
         """
         path = default_workdir(self.config) if workdir is None else Path(workdir)
-        return Trainer(self.experiment, path).run(console or Console())
+        snapshots = Snapshots(self.experiment, self.sampling if self.config.log.samples else None)
+        return Trainer(self.experiment, path, snapshots).run(console or Console())
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         return getattr(state, "ema", state), int(getattr(state, "step", 0))

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import diffenc_jax as dj
+from diffenc_jax.sampling.pictures import grid
 from tests import tiny
+from tests.tensorboard import shown
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,7 @@ def run(tmp_path_factory):
     """A tiny run on images of its own."""
     path = tmp_path_factory.mktemp("images") / "images.npz"
     np.savez(path, train=tiny.images(40), test=tiny.images(12, seed=1))
-    return dj.Run(tiny.config("vdm"), {"data.source": str(path), "eval.passes": 2})
+    return dj.Run(tiny.config("vdm", small=True), {"data.source": str(path), "eval.passes": 2})
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,14 @@ def test_samples_of_an_opened_run_are_those_of_its_state(run, trained):
     np.testing.assert_array_equal(ours, theirs)
     assert not np.array_equal(ours, run.sample(state, 5, seed=4))
     assert ours.max() < tiny.LEVELS
+
+
+def test_tensorboard_shows_samples_at_each_evaluation(run, trained):
+    state, _, workdir = trained
+    pictures = {name: value for name, value in shown(workdir).items() if isinstance(value, np.ndarray)}
+    assert pictures.keys() == {("eval/samples", 8)}
+    expected = grid(run.sample(state, run.config.log.samples), tiny.LEVELS)
+    np.testing.assert_array_equal(pictures["eval/samples", 8][..., 0], expected)
 
 
 def test_a_process_of_ones_own_functions_has_a_bound():

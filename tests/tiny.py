@@ -31,11 +31,16 @@ ENCODERS = {
     "transformer": transformer_network(**TRANSFORMER | {"layers": 2}),
     "dct": dct_network(width=8),
 }
+# Networks for tests of what surrounds them: a training step is compiled in a third of the time.
+SMALL = {
+    "model.score": score_transformer(**TRANSFORMER | {"layers": 1}),
+    "model.encoder": ENCODERS["dct"],
+}
 
 
-def config_dict(arm="diffenc"):
-    """ConfigDict of a model of 4x4 images with one channel, for configuration files."""
-    small = {
+def config_dict(arm="diffenc", small=False):
+    """ConfigDict of a model of 4x4 images with one channel, for configuration files; `small` takes SMALL networks."""
+    changes = {
         "data.source": "digits",
         "data.pixel_levels": LEVELS,
         "data.shuffle_shards": 4,
@@ -47,6 +52,7 @@ def config_dict(arm="diffenc"):
         "train.warmup_steps": 2,
         "train.ema_decay": 0.9,
         "log.every_steps": 3,
+        "log.samples": 4,
         "checkpoint.every_steps": 4,
         "eval.every_steps": 100,
         "eval.batch_size": 8,
@@ -55,12 +61,14 @@ def config_dict(arm="diffenc"):
         "sample.num": 4,
         "sample.depth": 3,
     }
-    return choose_arm(with_changes(recipe("tiny", arm), small), ARMS)
+    changes |= SMALL if small else {}
+    return choose_arm(with_changes(recipe("tiny", arm), changes), ARMS)
 
 
-def config(arm="diffenc", **changes):
+def config(arm="diffenc", small=False, **changes):
     """`Config` of the same model; `changes` by key, dots written as two underscores."""
-    return Config.parse(config_dict(arm)).replace({key.replace("__", "."): value for key, value in changes.items()})
+    values = {key.replace("__", "."): value for key, value in changes.items()}
+    return Config.parse(config_dict(arm, small)).replace(values)
 
 
 def parameters(net, x, time, scale=0.1):

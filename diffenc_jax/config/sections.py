@@ -226,9 +226,16 @@ class TrainConfig(Section, section="train"):
 
 @dataclass(frozen=True)
 class LogConfig(Section, section="log"):
-    """`log`: training metrics."""
+    """`log`: training metrics, and what TensorBoard shows beside them."""
 
     every_steps: int = count(1000, "Interval over which metrics are averaged and written.", unit="steps")
+    samples: int = key(
+        16,
+        "Images that are drawn at each evaluation during training and shown in TensorBoard: the first of those that "
+        "`sample` describes. 0 draws none.",
+        unit="images",
+        limits=at_least(0),
+    )
 
 
 @dataclass(frozen=True)

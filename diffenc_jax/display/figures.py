@@ -117,18 +117,22 @@ def figure_bytes(figure: "Figure", kind: str, dpi: float = DPI) -> bytes:
 
 
 def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
-    """Colour, marker and line of an arm: the same in every figure. Unknown arms have hollow markers.
+    """Colour, marker and line of an arm: the same in every figure.
+
+    '<arm>-published' looks like the arm, with grey markers; unknown arms have hollow ones.
 
     Args:
       number: number of the run among the runs of the arm in the figure, which differ in their lines.
     """
-    if arm in ARMS:
-        colour, marker, line = ARMS[arm]
+    known = arm.removesuffix("-published")
+    if known in ARMS:
+        colour, marker, line = ARMS[known]
     else:
         digest = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16)
         digest, line = divmod(digest, len(LINES))
         colour, marker = COLOURS[digest % len(COLOURS)], MARKERS[digest // len(COLOURS) % len(MARKERS)]
-    face, line = colour if arm in ARMS else "white", LINES[(line + number) % len(LINES)]
+    face = colour if arm in ARMS else "lightgrey" if known in ARMS else "white"
+    line = LINES[(line + number) % len(LINES)]
     return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line}
 
 

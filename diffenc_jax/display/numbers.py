@@ -13,8 +13,8 @@ def format_number(value: float | None) -> str:
 
 
 def format_error(value: float | None) -> str:
-    """'0.0031', with one digit if it is smaller than four decimals show; `UNKNOWN` for None."""
-    return f"{value:.1g}" if value is not None and 0 < value < 0.00005 else format_number(value)
+    """'0.0031', with one digit if it is smaller than four decimals show, and '0' for none; `UNKNOWN` for None."""
+    return f"{value:.1g}" if value is not None and value < 0.00005 else format_number(value)
 
 
 def format_interval(ends: Sequence[float] | None) -> str:

@@ -44,21 +44,28 @@ class Reconstruction(NamedTuple):
     images: np.ndarray
 
 
-class Drawer:
-    """Draws images with one set of parameters; every function is compiled once per batch size."""
+class Programs:
+    """A sampler and the jitted functions around it, for any parameters; each is compiled once per batch size."""
 
-    def __init__(self, experiment: Experiment, params: Params, sampler: Sampler):
-        model, output = experiment.model, experiment.config.sample.output
-        self._experiment, self._params, self._sampler = experiment, params, sampler
+    def __init__(self, experiment: Experiment, sampler: Sampler):
+        model, output, shape = experiment.model, experiment.config.sample.output, experiment.model.spec.shape
+        self.experiment, self.sampler = experiment, sampler
         batched, replicated = sharding.batched(experiment.mesh), sharding.replicated(experiment.mesh)
-        shape = model.spec.shape
-        self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
-        self._noise = jax.jit(lambda keys: first_noise(keys, shape), out_shardings=batched)
-        self._diffuse = jax.jit(lambda params, *at: _diffuse(model.bind(params), *at), out_shardings=batched)
-        self._frame = jax.jit(lambda params, *at: _frame(model.bind(params), *at), out_shardings=replicated)
-        self._pixels = jax.jit(
+        self.fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
+        self.noise = jax.jit(lambda keys: first_noise(keys, shape), out_shardings=batched)
+        self.diffuse = jax.jit(lambda params, *at: _diffuse(model.bind(params), *at), out_shardings=batched)
+        self.frame = jax.jit(lambda params, *at: _frame(model.bind(params), *at), out_shardings=replicated)
+        self.pixels = jax.jit(
             lambda params, *at: draw_pixels(model.bind(params), *at, output), out_shardings=replicated
         )
+
+
+class Drawer:
+    """Draws images with one set of parameters."""
+
+    def __init__(self, programs: Programs, params: Params):
+        self._programs, self._params = programs, params
+        self._experiment, self._sampler = programs.experiment, programs.sampler
 
     @cached_property
     def _prepared(self) -> Any:
@@ -67,7 +74,7 @@ class Drawer:
     def images(self, first: int, count: int, on_part: OnPart) -> np.ndarray:
         """Images number first .. first + count - 1, a multiple of the devices: uint8 [count, H, W, C]."""
         keys = self._keys("sample", first + np.arange(count))
-        return self._finish(keys, self._noise(keys), on_part)
+        return self._finish(keys, self._programs.noise(keys), on_part)
 
     def path(self, count: int, on_part: OnPart) -> list[Frame]:
         """The first `count` images at every stop from z_1 to z_0, by the ancestral sampler."""
@@ -75,9 +82,9 @@ class Drawer:
 
         def frame(z, taken):
             gamma = steps.gamma[steps.depth - taken]
-            return Frame(float(gamma), *(np.asarray(a)[:count] for a in self._frame(self._params, z, gamma)))
+            return Frame(float(gamma), *(np.asarray(a)[:count] for a in self._programs.frame(self._params, z, gamma)))
 
-        z = self._noise(keys)
+        z = self._programs.noise(keys)
         frames = [frame(z, 0)]
         walk = self._sampler.walk(self._params, steps, keys, z)
         for taken, (z, share) in zip(self._sampler.stops()[1:], walk, strict=True):
@@ -95,7 +102,7 @@ class Drawer:
         at = int(jnp.argmin(jnp.abs(steps.gamma - goal)))
         keys = self._keys("reconstruct", np.arange(size))
         filled = sharding.to_devices(self._experiment.mesh, np.resize(images, (size, *images.shape[1:])))
-        z = self._diffuse(self._params, keys, filled, steps.gamma[at])
+        z = self._programs.diffuse(self._params, keys, filled, steps.gamma[at])
         finished = self._finish(keys, z, on_part, first=steps.depth - at)
         return Reconstruction(t, float(steps.gamma[at]), finished[: len(images)])
 
@@ -104,12 +111,12 @@ class Drawer:
         for stop in self._sampler.walk(self._params, self._prepared, keys, z, **options):
             z = stop.z
             on_part(stop.share)
-        return np.asarray(self._pixels(self._params, keys, z))
+        return np.asarray(self._programs.pixels(self._params, keys, z))
 
     def _keys(self, name: str, numbers: np.ndarray) -> jax.Array:
         """Keys [B] of the images with these numbers."""
         root = stream(self._experiment.config.sample.seed, name)
-        return self._fold(root, sharding.to_devices(self._experiment.mesh, numbers.astype(np.uint32)))
+        return self._programs.fold(root, sharding.to_devices(self._experiment.mesh, numbers.astype(np.uint32)))
 
 
 def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) -> jax.Array:

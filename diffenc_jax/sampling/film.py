@@ -7,7 +7,7 @@ import numpy as np
 from diffenc_jax.display.figures import style
 from diffenc_jax.runs.files import atomic_write
 from diffenc_jax.sampling.draw import Frame
-from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid
+from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, rendered
 
 SHOWN = 25
 MILLISECONDS, LAST_MILLISECONDS = 100, 3000
@@ -50,17 +50,9 @@ def _grids(panels: dict[str, np.ndarray], levels: int) -> np.ndarray:
         figure.text(
             (x + width / 2) / size[0], 1 - CAPTION / 2 / size[1], caption, ha="center", va="center", fontsize=10
         )
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def _points(panels: dict[str, np.ndarray], levels: int) -> np.ndarray:
     """Two scatter plots, uint8 [h, w, 3]."""
-    return _rendered(draw_point_panels(panels, levels, 7.2, 3.9, note=""))
-
-
-def _rendered(figure) -> np.ndarray:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    return rendered(draw_point_panels(panels, levels, 7.2, 3.9))

@@ -76,15 +76,24 @@ def add_picture(figure: "Figure", picture: np.ndarray, x: float, y: float) -> No
 
 @style()
 def draw_point_panels(
-    panels: dict[str, np.ndarray], levels: int, width: float, height: float, note: str, **options
+    panels: dict[str, np.ndarray], levels: int, width: float, height: float, note: str = "", **options
 ) -> "Figure":
     """A scatter plot of points [N, 1, 1, 2], in bins, per caption, side by side."""
     figure, all_axes = new_figure(width, height, note=note, ncols=len(panels))
-    for axes, (caption, points) in zip(all_axes, panels.items(), strict=True):
+    for axes, (caption, points) in zip(np.atleast_1d(all_axes), panels.items(), strict=True):
         _add_points(axes, points[:, 0, 0], levels, **options)
         axes.set(xticks=[], yticks=[], title=caption)
         axes.spines[:].set_visible(True)
     return figure
+
+
+def rendered(figure: "Figure") -> np.ndarray:
+    """The pixels of a figure, uint8 [h, w, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def _add_points(axes: "Axes", points: np.ndarray, levels: int, **options) -> None:

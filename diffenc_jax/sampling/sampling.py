@@ -12,7 +12,7 @@ from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling import film, reconstructions
-from diffenc_jax.sampling.draw import Drawer, OnPart
+from diffenc_jax.sampling.draw import Drawer, OnPart, Programs
 from diffenc_jax.sampling.pictures import num_shown, write_picture
 from diffenc_jax.sampling.samplers import make_sampler
 from diffenc_jax.sampling.store import ImageStore
@@ -27,16 +27,16 @@ class Sampling:
         """Raises InputError if `config.sample` does not suit the model or the data."""
         self._experiment, self._config = experiment, experiment.config.sample
         self._sampler = make_sampler(experiment)
-        self._batch_size = sharding.round_up(experiment.mesh, min(self._config.batch_size, self._config.num))
+        self._programs = Programs(experiment, self._sampler)
 
     def num_parts(self) -> int:
         """The sum of all shares that `write` passes to `on_part`."""
         return self._num_batches(self._config.num) + self._config.path + len(self._config.reconstruct)
 
-    def images(self, params: Params, num: int) -> np.ndarray:
+    def images(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> np.ndarray:
         """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes."""
-        drawer, size = Drawer(self._experiment, params, self._sampler), self._batch_size
-        batches = [drawer.images(first, size, lambda share: None) for first in range(0, num, size)]
+        drawer, size = Drawer(self._programs, params), self._batch_size(num)
+        batches = [drawer.images(first, size, on_part) for first in range(0, num, size)]
         return np.concatenate(batches)[:num]
 
     def write(self, params: Params, step: int, workdir: Path, on_part: OnPart) -> dict[str, Path]:
@@ -48,14 +48,14 @@ class Sampling:
           on_part: called after each part of the work with its share of `num_parts()`. If it raises an exception, the
             batches so far are kept.
         """
-        config, drawer = self._config, Drawer(self._experiment, params, self._sampler)
+        config, drawer = self._config, Drawer(self._programs, params)
         spec, is_first = self._experiment.model.spec, hosts.is_first()
         path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
         files = {"samples": path.with_suffix(".png"), "images": path}
         with ImageStore(path, self._describe(step, workdir)) as store:
             on_part(self._num_batches(config.num) - self._num_batches(max(config.num - store.count, 0)))
             while store.count < config.num:
-                images = drawer.images(store.count, self._batch_size, on_part)
+                images = drawer.images(store.count, self._batch_size(config.num), on_part)
                 store.add(images[: config.num - store.count])
         if is_first:
             write_picture(store.images[: config.num], spec.pixel_levels, files["samples"])
@@ -73,8 +73,12 @@ class Sampling:
                 reconstructions.write_reconstructions(originals, rows, spec.pixel_levels, files["reconstructions"])
         return files
 
+    def _batch_size(self, num: int) -> int:
+        """Images per batch where `num` are drawn."""
+        return sharding.round_up(self._experiment.mesh, min(self._config.batch_size, num))
+
     def _num_batches(self, count: int) -> int:
-        return math.ceil(count / self._batch_size)
+        return math.ceil(count / self._batch_size(self._config.num))
 
     def _originals(self) -> np.ndarray:
         """The first images of the split that the run evaluates on."""

@@ -1,7 +1,7 @@
 """The training loop: it feeds batches, writes checkpoints and metrics, and resumes an interrupted run."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from diffenc_jax.config import Config
@@ -17,6 +18,7 @@ from diffenc_jax.core.errors import Interrupted, RunError, require
 from diffenc_jax.display.numbers import format_record
 from diffenc_jax.display.progress import RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.parallel.mesh import IN_FLIGHT
@@ -34,6 +36,9 @@ from diffenc_jax.train.writer import TensorBoardWriter
 MAX_SKIPPED = 100
 
 Record = dict[str, Any]
+# (parameters, function to call after each part of the work) -> pictures for TensorBoard by name, uint8 [h, w, 1 or 3].
+# Every host calls it; the pictures of the first one are used.
+DrawPictures = Callable[[Params, Callable[[float], None]], dict[str, np.ndarray]]
 
 
 class Trainer:
@@ -46,15 +51,17 @@ class Trainer:
       program: the jitted functions of the run.
       batches: step counted from 0 -> uint8 [B, H, W, C] on the devices.
       evaluator: evaluates the averaged parameters during and after training.
+      draw_pictures: draws pictures of the averaged parameters at each evaluation, if given.
     """
 
-    def __init__(self, experiment: Experiment, workdir: Path):
+    def __init__(self, experiment: Experiment, workdir: Path, draw_pictures: DrawPictures | None = None):
         """Raises InputError if the experiment cannot be trained or evaluated."""
         config, mesh = experiment.config, experiment.mesh
         self.experiment, self.workdir = experiment, workdir
         self.program = Program(experiment.model, config, mesh)
         self.batches = Batches(experiment.dataset.splits["train"], config, mesh)
         self.evaluator = Evaluator(experiment)
+        self.draw_pictures = draw_pictures
 
     def run(self, console: Console) -> tuple[TrainState, Record]:
         """Train to the last step; returns the state and the record of its evaluation.
@@ -72,19 +79,19 @@ class Trainer:
             shutdown_of_run() as shutdown,
             Checkpoints(workdir, config.checkpoint.keep_every_steps) as checkpoints,
             RunProgress(console, config.train.steps, config.train.batch_size, config.eval.every_steps) as progress,
-            TensorBoardWriter(workdir) as curves,
         ):
             progress.print_line(self._title())
             start, state = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state)) or (0, None)
             if start:
                 progress.resume(start)
                 progress.print_line(f"resuming from step {start} of {workdir}")
-            session = _Session(self, checkpoints, shutdown, progress, MetricsFile(workdir, start), curves)
-            try:
-                return session.run(state, start)
-            except RuntimeError as error:
-                hosts.end_if_alone(error)
-                raise
+            with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
+                session = _Session(self, checkpoints, shutdown, progress, MetricsFile(workdir, start), tensorboard)
+                try:
+                    return session.run(state, start)
+                except RuntimeError as error:
+                    hosts.end_if_alone(error)
+                    raise
 
     def _title(self) -> str:
         """'digits:diffenc, seed 0, 1,234,567 parameters, on 1 x cpu, in runs/digits-diffenc-seed0'."""
@@ -117,7 +124,7 @@ class _Session:
     shutdown: Shutdown
     progress: RunProgress
     metrics: MetricsFile
-    curves: TensorBoardWriter
+    tensorboard: TensorBoardWriter
     unread: deque[tuple[int, StepReport]] = field(default_factory=deque)
     consecutive_skipped: int = 0
 
@@ -181,13 +188,11 @@ class _Session:
         if self.config.train.on_nonfinite == "skip":
             scalars = scalars | {"skipped_steps": self.config.log.every_steps - float(meter.steps)}
         rate = self.progress.rate(step)
-        self.write_metrics(step, scalars | ({} if rate is None else {"images_per_second": rate}))
-
-    def write_metrics(self, step: int, scalars: dict[str, float]) -> None:
+        row = scalars | ({} if rate is None else {"images_per_second": rate})
+        if self.metrics.is_new(step, row):
+            self.tensorboard.write_training(step, row)
         with self.handling_failed_writes():
-            if self.metrics.is_new(step, scalars):
-                self.curves.write(step, scalars)
-            self.metrics.append(step, scalars)
+            self.metrics.append(step, row)
 
     @contextmanager
     def handling_failed_writes(self, final: bool = False) -> Iterator[None]:
@@ -208,24 +213,40 @@ class _Session:
         record, evaluator = None, self.trainer.evaluator
         name = f"evaluating {self.config.eval.split} at step {step}"
         try:
-            with (
-                self.progress.evaluating(name, evaluator.num_batches()) as advance,
-                self.handling_failed_writes(final=step >= self.config.train.steps),
-            ):
+            with self.progress.evaluating(name, evaluator.num_batches()) as advance:
 
                 def on_batch():
                     advance()
                     self.shutdown.check()
 
-                record = evaluator.record(state.ema, step, self.trainer.workdir, on_batch=on_batch)
+                with self.handling_failed_writes(final=step >= self.config.train.steps):
+                    record = evaluator.record(state.ema, step, self.trainer.workdir, on_batch=on_batch)
+                if record is not None:
+                    self.log_evaluation(step, record, state.ema)
         except Interrupted:
             self.save_and_stop(step, state)
-        if record is None:
-            return None
-        split = record["dataset"]["split"]
-        self.write_metrics(step, {f"{split}_{name}": value for name, value in record["bpd"].items()})
-        self.progress.print_line(f"step {step}: {split} {format_record(record)}")
         return record
+
+    def log_evaluation(self, step: int, record: Record, params: Params) -> None:
+        """Report a record, and log it with the pictures of `params`. Raises Interrupted, with nothing logged."""
+        split = record["dataset"]["split"]
+        self.progress.print_line(f"step {step}: {split} {format_record(record)}")
+        row = {f"{split}_{name}": value for name, value in record["bpd"].items()}
+        is_new = self.metrics.is_new(step, row)
+        pictures = self.pictures(params) if hosts.elementwise_max(np.array(is_new)) else {}
+        if is_new:
+            self.tensorboard.write_evaluation(step, record, pictures)
+        with self.handling_failed_writes():
+            self.metrics.append(step, row)
+
+    def pictures(self, params: Params) -> dict[str, np.ndarray]:
+        """The pictures of `params`; none, with a warning, if they cannot be drawn. Raises Interrupted."""
+        draw = self.trainer.draw_pictures
+        try:
+            return draw(params, lambda share: self.shutdown.check()) if draw else {}
+        except RunError as error:
+            self.progress.print_line(f"TensorBoard has no pictures of this step: {error}")
+            return {}
 
     def save_and_stop(self, step: int, state: TrainState) -> NoReturn:
         """Save `state` and raise Interrupted, or RunError if saving fails."""

@@ -59,7 +59,7 @@ class Meter:
         return jax.tree.map(lambda a, b: jnp.where(restart, 0, a) + jnp.where(counts, b, 0), self, other)
 
     def scalars(self) -> dict[str, float]:
-        """Averages by the names that they have in metrics.jsonl and TensorBoard; empty without steps.
+        """Averages by the names that they have in metrics.jsonl; empty without steps.
 
         'bpd', its terms and 'diffusion_quarter_1' ... '_4' are in bits/dim, 'slope_error' is a mean square.
         """

@@ -142,15 +142,20 @@ def make_optimizer(config: TrainConfig, interior: Sequence[str] = ()) -> optax.G
     def decayed(params: Params) -> Params:
         return jax.tree_util.tree_map_with_path(decays, params)
 
-    first_rate = 0.0 if config.warmup_steps else config.learning_rate  # without a warm-up, optax keeps the first rate
     return optax.adamw(
-        optax.warmup_constant_schedule(first_rate, config.learning_rate, config.warmup_steps),
+        learning_rate(config),
         b1=config.b1,
         b2=config.b2,
         eps=config.epsilon,
         weight_decay=config.weight_decay,
         mask=decayed,
     )
+
+
+def learning_rate(config: TrainConfig) -> optax.Schedule:
+    """The learning rate by the number of steps that are done: a linear warm-up, then a constant."""
+    first = 0.0 if config.warmup_steps else config.learning_rate  # without a warm-up, optax keeps the first rate
+    return optax.warmup_constant_schedule(first, config.learning_rate, config.warmup_steps)
 
 
 def global_norm(tree: Params) -> jax.Array:

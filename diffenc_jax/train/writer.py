@@ -1,24 +1,49 @@
-"""Training curves in TensorBoard's files."""
+"""A run in TensorBoard: curves, pictures, hyperparameters, and the configuration and the parameters as text."""
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from diffenc_jax.config import Config
+from diffenc_jax.config.config import flatten
 from diffenc_jax.core.errors import first_line
+from diffenc_jax.model import Params
+from diffenc_jax.runs.files import list_paths
+from diffenc_jax.train.step import learning_rate
+
+if TYPE_CHECKING:
+    from clu.metric_writers import MetricWriter
+
+HPARAMS = "_hparams_/session_start_info"  # the name under which CLU writes hyperparameters
+Point = tuple[str, int]  # name and step
 
 
 class TensorBoardWriter:
-    """Writes a run's scalars to TensorBoard's files in `workdir`, in a thread of its own.
+    """Writes TensorBoard's files of a run through CLU, in a thread of its own; every method returns at once.
 
     A failure does not end the run, since metrics.jsonl holds the same values: it is a warning on standard error, and
-    the next point opens a new file.
+    the next point opens a new file. Points that the files of an interrupted run hold are not written again.
     """
 
-    def __init__(self, workdir: Path):
-        self._workdir = workdir
+    def __init__(self, workdir: Path, config: Config, params: Params, start: int = 0):
+        """Nothing is written before the first point.
+
+        Args:
+          workdir: folder of the run.
+          config: the run's configuration.
+          params: its parameters, or their ShapeDtypeStructs.
+          start: the step that the run continues from.
+        """
+        self._workdir, self._config, self._params, self._start = workdir, config, params, start
+        self._learning_rate = learning_rate(config.train)
         self._thread = ThreadPoolExecutor(1)
-        self._curves = None
+        self._file: MetricWriter | None = None
+        self._known: set[Point] = set()
 
     def __enter__(self) -> "TensorBoardWriter":
         return self
@@ -27,27 +52,88 @@ class TensorBoardWriter:
         self._submit(self._close)
         self._thread.shutdown()
 
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Add one point to the curve of each name; returns at once."""
-        self._submit(lambda: self._write(step, scalars))
+    def write_training(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Add the metrics of a step, 'train/<name>', and its learning rate."""
+
+        def write():
+            values = {**scalars, "learning_rate": float(self._learning_rate(step - 1))}
+            self._write("scalars", step, {f"train/{name}": value for name, value in values.items()})
+
+        self._submit(write)
+
+    def write_evaluation(self, step: int, record: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> None:
+        """Add the bits/dim of a record by term, with their standard errors, and pictures uint8 [h, w, channels].
+
+        Their names are 'eval/<split>_<term>', 'eval/<split>_<term>_se_noise', 'eval/<split>_<term>_se_images', if they
+        can be estimated, and 'eval/<picture>'.
+        """
+
+        def write():
+            self._write("scalars", step, {f"eval/{name}": value for name, value in with_errors(record).items()})
+            self._write("images", step, {f"eval/{name}": picture for name, picture in pictures.items()})
+
+        self._submit(write)
 
     def _submit(self, action: Callable[[], None]) -> None:
         def attempt():
             try:
                 action()
             except Exception as error:  # noqa: BLE001  TensorFlow's errors have no common class
-                self._curves = None
+                self._file = None
                 print(f"warning: TensorBoard's files are incomplete: {first_line(error)[:200]}", file=sys.stderr)
 
         self._thread.submit(attempt)
 
-    def _write(self, step: int, scalars: dict[str, float]) -> None:
-        if self._curves is None:
-            from clu import metric_writers  # imports TensorFlow, which takes seconds
+    def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Add the new ones of `values`, by the writer's method write_<kind>, and make the file hold them."""
+        file = self._open()
+        new = {name: value for name, value in values.items() if (name, step) not in self._known}
+        getattr(file, f"write_{kind}")(step, new)
+        file.flush()
 
-            self._curves = metric_writers.SummaryWriter(str(self._workdir))
-        self._curves.write_scalars(step, scalars)
+    def _open(self) -> "MetricWriter":
+        """The open file. A new one begins with what describes the run."""
+        if self._file is None:
+            from clu import metric_writers, parameter_overview  # imports TensorFlow, which takes seconds
+
+            self._known = known_points(self._workdir)
+            self._file = metric_writers.SummaryWriter(str(self._workdir))
+            if (HPARAMS, 0) not in self._known:
+                self._file.write_hparams(hyperparameters(self._config))
+            texts = {
+                "configuration": json.dumps(self._config.to_dict(), indent=2),
+                "parameters": parameter_overview.get_parameter_overview(self._params, include_stats=False),
+            }
+            self._write("texts", self._start, {name: f"```\n{text}\n```" for name, text in texts.items()})
+        return self._file
 
     def _close(self) -> None:
-        if self._curves is not None:
-            self._curves.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def with_errors(record: Mapping[str, Any]) -> dict[str, float]:
+    """The bits/dim of a record and their standard errors over noise and over images, where they can be estimated."""
+    split, errors = record["dataset"]["split"], record["standard_error"]
+    values = {}
+    for term, bpd in record["bpd"].items():
+        values[f"{split}_{term}"] = bpd
+        for source in ("noise", "images"):
+            values[f"{split}_{term}_se_{source}"] = (errors if term == "total" else errors["terms"][term])[source]
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:
+    """Values of the configuration by key, except for lists and None."""
+    values = flatten(config.to_dict())
+    return {key: value for key, value in values.items() if isinstance(value, bool | int | float | str)}
+
+
+def known_points(workdir: Path) -> set[Point]:
+    """The points that TensorBoard's files in `workdir` hold."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    events = (
+        event for path in list_paths(workdir, "events.out.tfevents.*") for event in EventFileLoader(str(path)).Load()
+    )
+    return {(value.tag, event.step) for event in events for value in event.summary.value}

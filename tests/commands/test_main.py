@@ -61,7 +61,7 @@ TINY = """
 from tests import tiny
 
 def get_config(arm="vdm"):
-    return tiny.config_dict(arm)
+    return tiny.config_dict(arm, small=True)
 """
 
 

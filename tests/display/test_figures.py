@@ -31,7 +31,8 @@ def test_shipped_arms_are_distinct_from_each_other_and_from_all_others():
 
 
 def test_arms_that_are_compared_have_their_own_colours():
-    colours = [figures.arm_style(name)["color"] for name in shipped.ARMS["digits"]]
+    names = [name for name in shipped.ARMS["digits"] if not name.endswith("-published")]
+    colours = [figures.arm_style(name)["color"] for name in names]
     assert len(set(colours)) == len(colours)
 
 

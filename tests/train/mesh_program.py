@@ -26,6 +26,8 @@ from rich.console import Console
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.sampling.sampling import Sampling
+from diffenc_jax.sampling.snapshots import Snapshots
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
@@ -49,7 +51,8 @@ def main(folder):
         mesh__fsdp=GIVEN["fsdp"],
         checkpoint__every_steps=SAVE_EVERY,
     )
-    trainer = Trainer(Experiment.load(config), folder / "run")
+    experiment = Experiment.load(config)
+    trainer = Trainer(experiment, folder / "run", Snapshots(experiment, Sampling(experiment)))
     if "die_after" in GIVEN:
         before_each_step(trainer, die)
     state, record = trainer.run(Console(quiet=True))

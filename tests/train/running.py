@@ -14,9 +14,9 @@ from tests import tiny
 from tests.logs import logged
 
 
-def train(config, workdir):
+def train(config, workdir, draw_pictures=None):
     """The state at the end, and the record."""
-    return Trainer(Experiment.load(config), workdir).run(Console())
+    return Trainer(Experiment.load(config), workdir, draw_pictures).run(Console())
 
 
 def save_images(folder, num_test=13):

@@ -8,8 +8,7 @@ import pytest
 from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.train.draws import every_kth
-from diffenc_jax.train.gradients import accumulated_gradient, gradient
-from tests.train.toy import Toy, random_draw
+from tests.train.toy import Toy, accumulated_gradient, gradient, random_draw
 
 BATCH, K, SHAPE = 8, 4, (1, 1, 3)
 MODEL = Toy(ImageSpec(SHAPE, 256), FixedLinear(-13.3, 5.0))
@@ -53,6 +52,6 @@ def test_parts_have_the_gradient_of_the_whole_batch(draw, devices):
     """The end points of a part are not those of its own images."""
     draw = with_endpoints_of(draw, 1)
     outputs, expected = gradient(MODEL, PARAMS, draw)
-    accumulated, grads = accumulated_gradient(MODEL, PARAMS, draw.split(2, devices))
+    accumulated, grads = accumulated_gradient(MODEL, PARAMS, draw, 2, devices)
     assert_close(grads, expected)
     assert float(accumulated.objective) == pytest.approx(float(outputs.objective), rel=1e-9)

@@ -38,7 +38,7 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch, value, sampling):
         return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.pixels), grad, value), grads)
 
     monkeypatch.setattr(steps, "gradient", spoilt)
-    config = tiny.config("vdm", train__on_nonfinite="skip", train__time_sampling=sampling)
+    config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling=sampling)
     step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
     train_step, good = jax.jit(step), jnp.asarray(tiny.images(8))
     first, before = train_step(jax.jit(step.init)(), good)
@@ -66,7 +66,7 @@ def images(tmp_path_factory):
 
 def config(images, **changes):
     fewer = {"eval__passes": 1, "eval__time_sampling": "uniform", "checkpoint__every_steps": 2, "log__every_steps": 1}
-    return tiny.config("vdm", data__source=images, **(fewer | changes))
+    return tiny.config("vdm", small=True, data__source=images, **(fewer | changes))
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
-    config = tiny.config(
-        "vdm", model__score__dropout=0.0, model__scan=scan, train__accumulate=parts, train__ends_every=2
-    )
+    layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
+    config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
     step = StepFunction(build(config, SPEC), config, num_devices=2)
     return jax.jit(step)(jax.jit(step.init)(), jnp.asarray(tiny.images(8)))
 

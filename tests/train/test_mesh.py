@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tests.tensorboard import shown
 from tests.train.running import save_images
 
 ROOT = Path(__file__).parents[2]
@@ -113,3 +114,4 @@ def test_two_hosts_end_as_one(one, home):
     folder = home()
     assert run(folder, hosts=2, devices=2, fsdp=1) == [0, 0]
     assert_same(one, result(folder))
+    assert {("eval/samples", 8), ("eval/encoder", 8)} <= shown(folder / "run").keys()

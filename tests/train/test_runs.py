@@ -16,6 +16,7 @@ from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.trained import open_trained
 from tests import tiny
 from tests.logs import logged
+from tests.tensorboard import shown
 from tests.train.running import assert_same_run, save_images, train
 
 
@@ -25,7 +26,7 @@ def images(tmp_path_factory):
 
 
 def config(images, **changes):
-    return tiny.config(**{"data__source": images, **changes})
+    return tiny.config(small=True, **{"data__source": images, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,24 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     assert [row["step"] for row in logged(unbroken)] == [3, 6, 8]
     assert logged(unbroken)[-1]["test_total"] == pytest.approx(sum(bits.values()))
     assert json.loads((unbroken / "config.json").read_text())["train"]["steps"] == 8
-    assert any(p.name.startswith("events.out.tfevents") for p in unbroken.iterdir())
+
+
+def test_tensorboard_shows_what_is_logged(unbroken):
+    """And beside it the learning rate, and the standard errors of the record."""
+    values, (record, _) = shown(unbroken), evaluated(unbroken, 8)
+    rows = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    expected = {("train/learning_rate", step): 1e-3 for step in (3, 6)}
+    for row in rows:
+        step, group = row.pop("step"), "train" if "bpd" in row else "eval"
+        expected |= {(f"{group}/{name}", step): value for name, value in row.items()}
+    errors = record["standard_error"]["terms"] | {"total": record["standard_error"]}
+    for term, error in errors.items():
+        known = [source for source in ("noise", "images") if error[source] is not None]
+        expected |= {(f"eval/test_{term}_se_{source}", 8): error[source] for source in known}
+    found = {point: value for point, value in values.items() if isinstance(value, float)}
+    assert found == pytest.approx(expected, rel=1e-6)
+    stored = json.loads((unbroken / "config.json").read_text())
+    assert json.loads("".join(values["configuration", 0].splitlines()[1:-1])) == stored
 
 
 def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
@@ -63,6 +81,46 @@ def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
     (tmp_path / "run" / "metrics.jsonl").open("a").write('{"step": 6, "bpd": 1.0}\n{"st')  # as a crash would leave it
     train(config(images), tmp_path / "run")
     assert_same_run(tmp_path / "run", unbroken, except_steps=[5])  # the evaluation at step 5
+    pace = "train/images_per_second"  # which the first step after a start does not have
+    resumed, whole = (
+        {point for point in shown(folder) if point[1] not in (0, 5) and point[0] != pace}
+        for folder in (tmp_path / "run", unbroken)
+    )
+    assert resumed == whole
+
+
+def test_a_signal_stops_the_drawing_of_pictures(images, tmp_path):
+    """The state is saved; the run that resumes draws the pictures again, of the same parameters."""
+    drawn, settings = [], config(images, eval__every_steps=4)
+
+    def draw(params, on_part):
+        drawn.append(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]))
+        if len(drawn) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        on_part(1.0)
+        return {"grey": np.full((2, 2, 1), len(drawn), np.uint8)}
+
+    with pytest.raises(Interrupted):
+        train(settings, tmp_path / "run", draw)
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert checkpoints.latest_step() == 4
+    state, _ = train(settings, tmp_path / "run", draw)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert len(drawn) == 3
+    np.testing.assert_array_equal(drawn[2], np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.ema)]))
+    values = shown(tmp_path / "run")
+    assert [int(values["eval/grey", step][0, 0, 0]) for step in (4, 8)] == [2, 3]
+    assert ("eval/test_total", 4) in values
+
+
+def test_pictures_that_cannot_be_drawn_do_not_end_a_run(images, tmp_path, capsys):
+    def draw(params, on_part):
+        raise RunError("the solver gave up")
+
+    _, record = train(config(images), tmp_path / "run", draw)
+    assert record["step"] == 8
+    assert "TensorBoard has no pictures of this step: the solver gave up" in capsys.readouterr().out
+    assert ("eval/test_total", 8) in shown(tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -111,10 +169,11 @@ def test_a_signal_saves_first(images, tmp_path):
 
 def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     before = {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
-    rows = logged(unbroken)
+    rows, points = logged(unbroken), shown(unbroken).keys()
     train(config(images), unbroken)
     assert before == {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
     assert logged(unbroken) == rows
+    assert shown(unbroken).keys() == points
     first, second, *_ = capsys.readouterr().out.splitlines()
     record, _ = evaluated(unbroken, 8)
     assert first == f"tiny:diffenc, seed 0, {record['params']:,} parameters, on {record['device']}, in {unbroken}"

@@ -14,7 +14,7 @@ SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 
 def step_of(seed):
-    config = tiny.config("vdm", seed=seed)
+    config = tiny.config("vdm", small=True, seed=seed)
     return StepFunction(build(config, SPEC), config)
 
 

@@ -19,7 +19,7 @@ def images(tmp_path_factory):
 
 
 def config(images, arm="diffenc", **changes):
-    return tiny.config(arm, **{"data__source": images, **changes})
+    return tiny.config(arm, small=True, **{"data__source": images, **changes})
 
 
 @pytest.fixture(scope="module")

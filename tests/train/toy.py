@@ -1,6 +1,7 @@
 """A model of few parameters with the interface that training uses."""
 
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.model import ImageSpec
+from diffenc_jax.train import gradients
 from diffenc_jax.train.draws import Draw
 
 
@@ -53,3 +55,12 @@ def random_draw(shape, seed=0, dtype=float):
     eps_0, eps_t = jnp.asarray(rng.normal(size=(2, *shape)), dtype)
     noise = Noise(jnp.asarray(rng.uniform(size=shape[0]), dtype), eps_0, eps_t)
     return Draw(pixels, noise, jnp.ones(shape[0], dtype), jax.random.key(0))
+
+
+gradient = jax.jit(gradients.gradient, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def accumulated_gradient(model, params, draw, parts, devices):
+    """`gradients.accumulated_gradient` of a draw in `parts` parts."""
+    return gradients.accumulated_gradient(model, params, draw.split(parts, devices))

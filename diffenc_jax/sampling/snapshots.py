@@ -1,0 +1,96 @@
+"""Pictures of a model during its training: samples, and the encoded images x_t by γ."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.model import Params
+from diffenc_jax.parallel import hosts
+from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.sampling.draw import OnPart
+from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, num_shown, rendered
+from diffenc_jax.sampling.sampling import Sampling
+
+# The number of images whose x_t is shown, and the number of γ.
+ROWS, COLUMNS = 4, 8
+DPI = 100
+WIDTH, CAPTION = 720, 20  # pixels: least width of the picture of x_t, and height of the line above it
+PANEL = 1.8  # inches: side of a panel of two-dimensional points
+
+
+class Snapshots:
+    """Pictures of one model at any parameters."""
+
+    def __init__(self, experiment: Experiment, sampling: Sampling | None):
+        """`sampling` draws `log.samples` images; None if there are to be none."""
+        model = experiment.model
+        self._experiment, self._sampling = experiment, sampling
+        self._encode = jax.jit(
+            lambda params, pixels: encode(model.bind(params), pixels),
+            out_shardings=sharding.replicated(experiment.mesh),
+        )
+
+    def __call__(self, params: Params, on_part: OnPart) -> dict[str, np.ndarray]:
+        """Pictures by name, uint8 [h, w, 1 or 3]; on other hosts than the first, which must take part, none.
+
+        'samples' shows the first images that `config.sample` describes. 'encoder', of an encoder that drifts, has a row
+        per image of the split to evaluate on: x, and x_t at γ evenly spaced from γ_0 to γ_1.
+
+        Args:
+          on_part: called after each part of the sampling. An exception that it raises ends the call.
+        """
+        model, pictures = self._experiment.model, {}
+        levels, num = model.spec.pixel_levels, self._experiment.config.log.samples
+        images = None if self._sampling is None else self._sampling.images(params, num, on_part)
+        encoded = self._encoded(params) if model.encoder_kind.drifts else None
+        if images is not None and hosts.is_first():
+            pictures["samples"] = _draw_samples(images, levels)
+        if encoded is not None and hosts.is_first():
+            pictures["encoder"] = _draw_encoded(*encoded, levels)
+        return pictures
+
+    def _encoded(self, params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images x [n, H, W, C], γ [G], and x_t [G, n, H, W, C], all but γ on the axis of pixel values."""
+        images = self._experiment.dataset.splits[self._experiment.config.eval.split]
+        count = min(num_shown(images.shape[1:], ROWS), len(images))
+        originals = sharding.fetch(images, np.arange(count))
+        size = sharding.round_up(self._experiment.mesh, count)
+        filled = sharding.to_devices(self._experiment.mesh, np.resize(originals, (size, *originals.shape[1:])))
+        gammas, x_t = self._encode(params, filled)
+        return originals, np.asarray(gammas), np.asarray(x_t)[:, :count]
+
+
+def encode(process: Process, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """γ [G] evenly spaced from γ_0 to γ_1, and x_t [G, B, H, W, C] in bins, of uint8 [B, H, W, C]."""
+    x, gammas = process.pixel_values(pixels), jnp.linspace(*process.endpoints, COLUMNS)
+    x_t = jax.lax.map(lambda gamma: process.encoder.mean(x, jnp.full(len(x), gamma)), gammas)
+    return gammas, decoder.in_bins(x_t, process.pixel_levels)
+
+
+def _draw_samples(images: np.ndarray, levels: int) -> np.ndarray:
+    if images.shape[1:] == POINT:
+        return rendered(draw_point_panels({"samples": images}, levels, 4, 4.3))
+    return np.atleast_3d(grid(images, levels))
+
+
+def _draw_encoded(originals: np.ndarray, gammas: np.ndarray, x_t: np.ndarray, levels: int) -> np.ndarray:
+    """A column of x and one per γ, with captions above them; panels of points side by side."""
+    from matplotlib.figure import Figure
+
+    captions = ["x", *(f"γ = {gamma:.2f}".replace("-", "−") for gamma in gammas)]
+    columns = np.stack([originals.astype(np.float32), *x_t])
+    if originals.shape[1:] == POINT:
+        panels = dict(zip(captions, columns, strict=True))
+        return rendered(draw_point_panels(panels, levels, PANEL * len(panels), PANEL + 0.3))
+    images = columns.swapaxes(0, 1).reshape(-1, *originals.shape[1:])
+    picture = grid(images, levels, len(captions), WIDTH)
+    height, width = picture.shape[0] + CAPTION, picture.shape[1]
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    add_picture(figure, picture, 0, 0)
+    for number, caption in enumerate(captions):
+        x, y = (number + 0.5) / len(captions), 1 - CAPTION / 2 / height
+        figure.text(x, y, caption, ha="center", va="center", fontsize="x-small")
+    return rendered(figure)
