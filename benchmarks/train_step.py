@@ -23,8 +23,9 @@ from diffenc_jax.core import process
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.model.registry import DTYPES
+from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.mesh import make_mesh
-from diffenc_jax.studies.compile_check.compiled import Memory, Work
+from diffenc_jax.studies.compile_check.compiled import Work
 from diffenc_jax.studies.costs.measure import WARM_UP_STEPS
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import Program

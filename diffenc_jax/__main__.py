@@ -52,6 +52,7 @@ COMMANDS = {
     "report": Command("report", "runs as one page of HTML"),
     "costs": Command("costs", "parameters, FLOPs, memory and time of a training step", computes=True),
     "compile-check": Command("compile_check", "memory and work of a training step on a TPU slice, without a TPU"),
+    "config-keys": Command("config_keys", "all keys of a configuration, with defaults and meanings"),
     "import-checkpoint": Command("import_checkpoint", "turn a published checkpoint into a workdir"),
     "parity": Command("parity", "compare this code with arrays of the published code"),
 }
@@ -106,13 +107,22 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], huge_pages: boo
         return _fail(str(error), 2)
     except RunError as error:
         return _fail(str(error), 1)
+    except BrokenPipeError:  # the output's reader, such as `head`, is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:  # such as a full disk
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}", 1)
+    except MemoryError as error:
+        return _fail(f"out of memory on this machine: {error}; ask for less at once", 1)
     except RuntimeError as error:
-        from diffenc_jax.parallel import hosts
+        from diffenc_jax.parallel import hosts, memory
 
+        if memory.is_out_of_memory(error):
+            return _fail(
+                str(memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")), 1
+            )
         hosts.end_if_alone(error)
         raise
     except (Interrupted, KeyboardInterrupt) as stop:

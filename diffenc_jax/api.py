@@ -20,7 +20,7 @@ from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.runs.workdir import default_workdir, stored_config
+from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.sampling.snapshots import Snapshots
@@ -55,8 +55,10 @@ class Run:
           config: name or path of a configuration with its arm, such as "digits:vdm", or the configuration itself.
           changes: other values by key, such as {"train.batch_size": 64}.
         """
-        config = load_run_config(config, changes=changes) if isinstance(config, str) else config.replace(changes or {})
-        self.experiment = Experiment.load(config)
+        plain = load_run_config(config) if isinstance(config, str) else config
+        changed = load_run_config(config, changes=changes) if isinstance(config, str) else plain.replace(changes or {})
+        self.experiment = Experiment.load(changed)
+        self._workdir = default_workdir(changed, plain)
 
     @property
     def config(self) -> Config:
@@ -140,19 +142,25 @@ class Run:
         sampling = Sampling(self._changed("sample", changes)) if changes else self.sampling
         return sampling.images(params, num)
 
-    def fit(self, workdir: str | Path | None = None, console: Console | None = None) -> tuple[TrainState, Record]:
-        """Train to the last step in `workdir`, by default runs/NAME-ARM-seed<seed>, and evaluate.
+    def fit(
+        self, workdir: str | Path | None = None, console: Console | None = None, overwrite: bool = False
+    ) -> tuple[TrainState, Record]:
+        """Train to the last step in `workdir`, by default that of `diffenc train` with the same changes, and evaluate.
 
-        A run that the workdir holds is resumed. Returns the last state and the record of its evaluation.
+        A run that the workdir holds is resumed, or with `overwrite` moved to WORKDIR.1, .2, .... Returns the last
+        state and the record of its evaluation.
 
         Raises:
           InputError: the workdir belongs to another run.
           RunError: the loss is not finite, or a checkpoint cannot be saved.
           Interrupted: a signal arrived; the state is saved.
         """
-        path = default_workdir(self.config) if workdir is None else Path(workdir)
+        path, console = self._workdir if workdir is None else Path(workdir), console or Console()
         snapshots = Snapshots(self.experiment, self.sampling if self.config.log.samples else None)
-        return Trainer(self.experiment, path, snapshots).run(console or Console())
+        trainer = Trainer(self.experiment, path, snapshots)
+        if overwrite and (aside := set_aside(path)):
+            console.print(f"{path} is moved to {aside}", highlight=False, soft_wrap=True)
+        return trainer.run(console)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         return getattr(state, "ema", state), int(getattr(state, "step", 0))
@@ -195,7 +203,7 @@ class TrainedRun(Run):
     experiment: Trained
 
     def __init__(self, trained: Trained):
-        self.experiment = trained
+        self.experiment, self._workdir = trained, trained.workdir
 
     @property
     def params(self) -> Params:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from diffenc_jax.__main__ import execute
 from diffenc_jax.commands import evaluate, sample, train
-from diffenc_jax.commands.jobs import add_job_arguments
+from diffenc_jax.core.errors import require
 
 EXAMPLE = "python -m diffenc_jax.main --config=configs/digits.py:vdm --workdir=runs/vdm --config.train.steps=500"
 ON_INTERRUPT = "the same command continues from what is saved"
@@ -18,10 +18,11 @@ MODES = {"train": train, "eval": evaluate, "sample": sample}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=MODES, default="train", help="what to do")
-    add_job_arguments(parser)
+    train.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int | None:
+    require(arguments.mode == "train" or not arguments.overwrite, "--overwrite is for --mode=train; leave it out")
     return MODES[arguments.mode].run(arguments)
 
 

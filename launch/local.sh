@@ -38,10 +38,12 @@ free_port() {
   "$python" -c 'import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])'
 }
 
+# NPROC is the number of XLA's threads. One that waits in a collective for another process runs nothing else; with as
+# few as a small machine has processors, all can wait for ever.
 start() {
   local flags="${XLA_FLAGS:+$XLA_FLAGS }--xla_force_host_platform_device_count=${given[devices]}"
-  local command=(env JAX_PLATFORMS=cpu "XLA_FLAGS=$flags" "$python" -m diffenc_jax.main --coordinator="localhost:$2"
-    --processes="${given[processes]}" --process="$1" "${rest[@]}")
+  local command=(env JAX_PLATFORMS=cpu NPROC=$((4 * given[devices])) "XLA_FLAGS=$flags" "$python" -m diffenc_jax.main
+    --coordinator="localhost:$2" --processes="${given[processes]}" --process="$1" "${rest[@]}")
   if dry_run; then
     quoted "${command[@]}"
   elif (($1 == 0)); then

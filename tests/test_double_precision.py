@@ -22,10 +22,11 @@ from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
 SHAPE = (4, 4, 1)
-ARMS = {
+CASES = {
     "diffenc": {"model__derivative_head": True, "eval__estimator": "ode"},
     "vdm": {"model__schedule__kind": "monotone"},
     "nontrainable": {
+        "model__score__levels": 1,
         "loss__depth": 5,
         "loss__variance_ratio": "learned",
         "sample__depth": 5,
@@ -55,10 +56,18 @@ def doubles(jaxpr):
     return found
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_programs_stay_in_float32(x64, arm):
+@pytest.mark.parametrize(
+    ("arm", "small"),
+    [
+        ("diffenc", True),
+        pytest.param("diffenc", False, marks=pytest.mark.slow),
+        ("vdm", False),
+        ("nontrainable", False),
+    ],
+)
+def test_programs_stay_in_float32(x64, arm, small):
     """A training step, an evaluation and a sampling are float32 programs in x64 too, and the state keeps its types."""
-    config = tiny.config(arm, **ARMS[arm])
+    config = tiny.config(arm, small, **CASES[arm])
     run = experiment(config)
     model, step, pixels = run.model, StepFunction(run.model, config), jnp.asarray(tiny.images(8))
     program, state = jax.make_jaxpr(step.init, return_shape=True)()

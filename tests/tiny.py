@@ -1,5 +1,7 @@
 """A configuration small enough to compile in seconds, and images for it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ from diffenc_jax.config.recipe import (
 
 LEVELS = 17
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
-TRANSFORMER = dict(patch=2, width=8, layers=3, heads=2)
+TRANSFORMER = dict(patch=2, width=8, layers=2, heads=2)
 # Score networks by the kind that `model.registry.SCORE_NETWORKS` lists.
 SCORE_NETWORKS = {
     "unet": score_network(width=32, layers=1, **NORMS),
@@ -28,12 +30,12 @@ SCORE_NETWORKS = {
 # Encoders with a network by the kind that `model.registry.ENCODERS` lists.
 ENCODERS = {
     "trainable": encoder_network(width=32, layers=1, levels=1, **NORMS),
-    "transformer": transformer_network(**TRANSFORMER | {"layers": 2}),
+    "transformer": transformer_network(**TRANSFORMER),
     "dct": dct_network(width=8),
 }
 # Networks for tests of what surrounds them: a training step is compiled in a third of the time.
 SMALL = {
-    "model.score": score_transformer(**TRANSFORMER | {"layers": 1}),
+    "model.score": score_transformer(**TRANSFORMER | {"patch": 1, "layers": 1}),
     "model.encoder": ENCODERS["dct"],
 }
 
@@ -69,6 +71,12 @@ def config(arm="diffenc", small=False, **changes):
     """`Config` of the same model; `changes` by key, dots written as two underscores."""
     values = {key.replace("__", "."): value for key, value in changes.items()}
     return Config.parse(config_dict(arm, small)).replace(values)
+
+
+@functools.cache
+def initial(model, seed=0):
+    """Initial parameters of a model, which all tests of a process share."""
+    return jax.jit(model.init)(jax.random.key(seed))
 
 
 def parameters(net, x, time, scale=0.1):

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from diffenc_jax.config import Config
 
 OVERRIDE = "--config."
+MOST = 2**31 - 1
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,12 +29,17 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Help that states the default of every option that has one."""
+    """Help that states the default of every option that takes a value, and fills paragraphs without indented lines."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(part if "\n " in f"\n{part}" else textwrap.fill(part, width) for part in paragraphs)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        stated = "%(default)" in text or action.default in (None, False, argparse.SUPPRESS)
-        return text if stated else f"{text} (default: %(default)s)"
+        if "(default" in text or action.required or action.nargs == 0 or not action.option_strings:
+            return text
+        return f"{text} (default: {'none' if action.default is None else '%(default)s'})"
 
 
 def make_parser(command: ModuleType, prog: str) -> Parser:
@@ -73,10 +80,19 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
+def folder(text: str) -> Path:
+    """Argument type: a folder, which need not exist."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; name a folder")
+    return Path(text)
+
+
 def positive(text: str) -> int:
-    """Argument type: a whole number above zero."""
+    """Argument type: a whole number above zero, of 31 bits."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    if int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"{text} is too large; take at most {MOST}")
     return int(text)
 
 
@@ -93,7 +109,9 @@ def positive_number(text: str) -> float:
 
 def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --config, and --config.key=value for each key that is to differ from it."""
-    group = parser.add_argument_group("configuration", "--config.key=value changes a key, such as --config.seed=1")
+    group = parser.add_argument_group(
+        "configuration", "--config.key=value changes a key, such as --config.seed=1; `diffenc config-keys` lists all"
+    )
     group.add_argument(
         "--config",
         required=required,
@@ -112,14 +130,26 @@ def load_arguments_config(arguments: argparse.Namespace) -> "Config":
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
     """Add --workdir, the folder of a run."""
-    parser.add_argument("--workdir", metavar="DIR", help="folder of the run (default: runs/NAME-ARM-seed<seed>)")
+    parser.add_argument(
+        "--workdir",
+        type=folder,
+        metavar="DIR",
+        help="folder of the run (default: runs/NAME-ARM-seed<seed>, followed by the keys that differ from NAME:ARM)",
+    )
 
 
-def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:
-    """The folder that --workdir names, or the default of `config`."""
-    from diffenc_jax.runs.workdir import default_workdir
+def workdir_of(arguments: argparse.Namespace, config: "Config", trained: bool = False) -> Path:
+    """The folder that --workdir names, or the default one of `config`, of a run that is `trained` or yet to train."""
+    from diffenc_jax.config import load_config
+    from diffenc_jax.runs.workdir import default_workdir, trained_workdir
 
-    return Path(arguments.workdir) if arguments.workdir else default_workdir(config)
+    if arguments.workdir is not None:
+        return arguments.workdir
+    try:
+        plain = load_config(arguments.config)
+    except InputError as error:
+        raise InputError(f"{error}, without the keys that are changed; name the run's folder by --workdir") from error
+    return (trained_workdir if trained else default_workdir)(config, plain)
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.display.numbers import format_record, format_terms
     from diffenc_jax.evaluation.estimators import needs_training_images
 
-    job = start_job(arguments)
+    job = start_job(arguments, trained=True)
     trained = api.open(job.workdir, config=job.config, needs_training_images=needs_training_images(job.config))
     evaluator, available = trained.evaluator, trained.experiment.steps
     steps, split = job.config.eval.chosen_steps(available), job.config.eval.split

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.commands.arguments import add_config, add_workdir, load_arguments_config, positive, watched, workdir_of
-from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.core.errors import InputError, first_line, require
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,15 +65,22 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
 
 
-def start_job(arguments: argparse.Namespace) -> Job:
-    """Load the configuration, join the cluster and set the compilation cache; raises InputError."""
+def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
+    """Load the configuration, join the cluster and set the compilation cache; raises InputError.
+
+    Args:
+      trained: whether the run is trained already.
+    """
     from diffenc_jax.config import load_config
 
+    for name in ("processes", "process"):
+        given = getattr(arguments, name) is not None
+        require(not given or arguments.coordinator, f"--{name} is for --coordinator=HOST:PORT; give that as well")
     if arguments.distributed or arguments.coordinator:
         load_config(arguments.config, arguments.overrides)  # bad input is refused before waiting for the other hosts
         _join_cluster(arguments)
     config = load_arguments_config(arguments)
-    workdir = workdir_of(arguments, config)
+    workdir = workdir_of(arguments, config, trained)
     _set_compilation_cache(arguments.compilation_cache, workdir)
 
     from diffenc_jax.display.terminal import make_console

@@ -26,12 +26,15 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.data.dataset import load_dataset
     from diffenc_jax.display.terminal import print_table
     from diffenc_jax.runs.files import save_figure, write_json
-    from diffenc_jax.runs.workdir import stored_config
+    from diffenc_jax.runs.workdir import holds_run, stored_config
     from diffenc_jax.studies.sample_quality import fid, figure, measure, table
 
     path, weights = arguments.samples, arguments.fid_weights
     require(path.is_file(), f"{path} is not a file; give a .npz file in samples/ of a workdir")
     workdir = arguments.workdir or path.absolute().parent.parent
+    require(
+        arguments.workdir or holds_run(workdir), f"{path} is not in samples/ of a workdir; give its run's --workdir"
+    )
     config = stored_config(workdir)
     data = config.data
     if weights is not None:

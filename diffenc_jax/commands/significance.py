@@ -18,6 +18,7 @@ EXAMPLE = """\
 diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 --root=runs/digits-seeds
 diffenc significance report --root=runs/digits-seeds"""
 ON_INTERRUPT = "finished work is kept, the same command resumes"
+MOST_SEEDS = 10_000
 NEEDED = ("config", "arms", "seeds")
 
 
@@ -105,8 +106,9 @@ def _seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal() and int(last or first) >= int(first)):
-            raise ArgumentTypeError(f"{text!r} must be seeds such as 0-4, or 0,2,7")
+        known = first.isdecimal() and (last or first).isdecimal() and int(last or first) >= int(first)
+        if not known or int(last or first) >= int(first) + MOST_SEEDS:
+            raise ArgumentTypeError(f"{text!r} must be seeds such as 0-4, or 0,2,7, at most {MOST_SEEDS} of them")
         seeds += range(int(first), int(last or first) + 1)
     if len(set(seeds)) < len(seeds):
         raise ArgumentTypeError(f"{text!r} names a seed twice")

@@ -5,10 +5,13 @@ metrics, the record of each evaluation and the samples. A table at the end shows
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.commands.jobs import add_job_arguments, start_job
+from diffenc_jax.core.errors import require
 
 if TYPE_CHECKING:
     from diffenc_jax.data.dataset import Dataset
@@ -17,7 +20,15 @@ if TYPE_CHECKING:
 EXAMPLE = "diffenc train --config=digits:diffenc --config.train.steps=500"
 ON_INTERRUPT = "the same command continues from what is saved"
 
-add_arguments = add_job_arguments
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_job_arguments(parser)
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="train anew: move a run in the workdir to DIR.1, .2, ...; asks first",
+    )
+    parser.add_argument("--yes", action="store_true", help="let --overwrite move the run without asking")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -27,16 +38,33 @@ def run(arguments: argparse.Namespace) -> None:
 
     start = time.perf_counter()
     job = start_job(arguments)
-    check_trainable(job.workdir, job.config)  # before the images are loaded and perhaps downloaded
+    if not arguments.overwrite:
+        check_trainable(job.workdir, job.config)  # before the images are loaded and perhaps downloaded
+    elif not arguments.yes:
+        _ask_to_overwrite(job.workdir)
     run = Run(job.config)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
-    state, record = run.fit(job.workdir, job.console)
+    state, record = run.fit(job.workdir, job.console, arguments.overwrite)
     files = job.write_samples(sampling, state.ema, record["step"])
     print_table(closing_table(record, run.experiment.dataset), job.console)
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")
     job.print_files(files)
     arguments.wrote_to = job.folders
+
+
+def _ask_to_overwrite(workdir: Path) -> None:
+    """Ask whether a run in `workdir` may be moved aside; raises InputError if not, or without a terminal to ask on."""
+    from diffenc_jax.parallel import hosts
+    from diffenc_jax.runs.workdir import holds_run, place_aside
+
+    if not hosts.is_first() or not holds_run(workdir):
+        return
+    move = f"move the run in {workdir} to {place_aside(workdir)}"
+    require(sys.stdin.isatty(), f"--overwrite would {move}, and there is no terminal to ask on; add --yes")
+    print(f"{move[0].upper()}{move[1:]} and train anew? [y/N] ", end="", flush=True)
+    agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+    require(agreed, f"{workdir} stays as it is; give another --workdir, or leave out --overwrite to resume the run")
 
 
 def closing_table(record: dict[str, Any], dataset: "Dataset") -> "Table":

@@ -9,7 +9,7 @@ from typing import Any, Self
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import sections
-from diffenc_jax.config.keys import REQUIRED, Section, jsonable, key, seed
+from diffenc_jax.config.keys import REQUIRED, Section, jsonable, key, seed, unknown_key
 from diffenc_jax.core.errors import require
 
 # Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
@@ -18,6 +18,8 @@ FREE = (
     *("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample"),
     *("data.dir", "model.scan", "model.remat", "train.flops_of", "train.on_nonfinite", "train.steps"),
 )
+
+ABSENT = "(absent)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Config(Section):
             *parents, name = path.split(".")
             place = values
             for section in parents:
-                require(isinstance(place.get(section), dict), f"unknown configuration key {path!r}")
+                require(isinstance(place.get(section), dict), unknown_key(path, flatten(self.to_dict())))
                 place = place[section]
             place[name] = jsonable(value)
         return self.parse(values)
@@ -83,11 +85,15 @@ class Config(Section):
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def changes(self, other: "Config") -> dict[str, tuple[Any, Any]]:
+        """(value here, value in `other`) by key of the identities, where they differ; "(absent)" for a lacking key."""
+        ours, theirs = self.identity(), other.identity()
+        pairs = {key: (ours.get(key, ABSENT), theirs.get(key, ABSENT)) for key in sorted(ours.keys() | theirs)}
+        return {key: (here, there) for key, (here, there) in pairs.items() if here != there}
+
     def differences(self, other: "Config") -> list[str]:
         """'key=ours (there theirs)' for each key of the identities that differs."""
-        ours, theirs = self.identity(), other.identity()
-        pairs = [(key, ours.get(key, "(absent)"), theirs.get(key, "(absent)")) for key in sorted(ours.keys() | theirs)]
-        return [f"{key}={here} (there {there})" for key, here, there in pairs if here != there]
+        return [f"{key}={here} (there {there})" for key, (here, there) in self.changes(other).items()]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Keys of a configuration: one definition of each, with its default, its limits and its documentation."""
 
 import dataclasses
+import difflib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
@@ -12,7 +13,14 @@ from ml_collections import ConfigDict
 from diffenc_jax.core.errors import require
 
 REQUIRED = dataclasses.MISSING
-TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "True or False", NoneType: "None"}
+TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    tuple: "a tuple",
+    NoneType: "None",
+}
 
 
 class Limits(NamedTuple):
@@ -28,7 +36,7 @@ def at_least(low: float) -> Limits:
 
 
 FINITE = Limits("be finite", lambda value: abs(value) <= sys.float_info.max)
-SEEDS = Limits("be a whole number in 0 .. 2^32 - 1", lambda value: 0 <= value < 2**32)
+SEEDS = Limits("lie in 0 .. 2^32 - 1", lambda value: 0 <= value < 2**32)
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,6 @@ class Key:
     def checked(self, path: str, value: Any) -> Any:
         """`value` in the key's type: lists as tuples, whole numbers as floats where only floats are expected.
 
-        The text 'None', as an override gives it, is None where None is allowed.
-
         Raises InputError if it has another type, lies outside the limits, or is not among the choices.
         """
         if get_origin(self.type) is not tuple:
@@ -74,17 +80,25 @@ class Key:
         require(isinstance(value, tuple | list), f"{path} must be a tuple, not {value!r}")
         return tuple(self._checked(f"each of {path}", member) for member in value)
 
-    def _checked(self, path: str, value: Any) -> Any:
-        if value == "None" and NoneType in self.types:
-            return None
+    @property
+    def expected(self) -> str:
+        """The type of the value, or of each member of a tuple, in words: "a whole number"."""
         names = TYPE_NAMES | ({str: f"one of {', '.join(self.choices)}"} if self.choices else {})
-        expected = " or ".join(names[kind] for kind in self.types if kind is not NoneType)
-        or_none = f", or None for {self.none}" if self.none else ""
-        require(self._has_type(value), f"{path} must be {expected}{or_none}, not {value!r}")
+        return " or ".join(names[kind] for kind in self.types if kind is not NoneType)
+
+    @property
+    def or_none(self) -> str:
+        """End of a message about a wrong value: what None means, where it is allowed."""
+        return f", or None for {self.none}" if self.none else ""
+
+    def _checked(self, path: str, value: Any) -> Any:
+        require(self._has_type(value), f"{path} must be {self.expected}{self.or_none}, not {value!r}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value
         allowed = FINITE.allow(value) and self.limits.allow(value)
-        require(allowed, f"{path} must {self.limits.words}{or_none}, not {value!r}")
+        require(allowed, f"{path} must {self.limits.words}{self.or_none}, not {value!r}")
+        small = float in self.types or self.limits is SEEDS or value < 2**31
+        require(small, f"{path}={value} is too large; take less than 2^31")
         return value if int in self.types else float(value)
 
     def _has_type(self, value: Any) -> bool:
@@ -179,3 +193,25 @@ def jsonable(value: Any) -> Any:
 def join(path: str, name: str) -> str:
     """Path of the key `name` in the section at `path`."""
     return f"{path}.{name}" if path else name
+
+
+def unknown_key(path: str, known: Iterable[str]) -> str:
+    """Message that there is no key `path`, with the nearest ones and the keys beside it; `known` are all full keys."""
+    known = sorted(known)
+    parent, _, name = path.rpartition(".")
+    names = {key: key.rpartition(".")[2] for key in known}
+    alike = difflib.get_close_matches(name, names.values(), n=1)
+    nearest = [key for key in known if names[key] == name] or difflib.get_close_matches(path, known, n=1)
+    nearest = nearest or [key for key in known if names[key] in alike]
+    perhaps = f", perhaps {' or '.join(nearest)}" if nearest else ""
+    siblings = [key.removeprefix(f"{parent}.") for key in known if parent and key.rpartition(".")[0] == parent]
+    sections = sorted({key.partition(".")[0] for key in known if "." in key})
+    where = f"{parent} has the keys {', '.join(siblings)}" if siblings else f"the sections are {', '.join(sections)}"
+    return f"unknown configuration key {path!r}{perhaps}; {where}; see `diffenc config-keys`"
+
+
+def find_key(section: type[Section], path: str) -> Key | None:
+    """Definition of the key at `path` below `section`; None if there is none, as for the options of a network."""
+    name, _, rest = path.partition(".")
+    nested = sections_of(section).get(name)
+    return keys_of(section).get(path) if nested is None else find_key(nested, rest)

@@ -15,10 +15,12 @@ IMPORTANCE_WEIGHTED = "importance_weighted"
 NEWEST, ALL = "newest", "all"
 ANCESTRAL, FLOW = "ancestral", "flow"
 ARGMAX, SOFTMAX = "argmax", "softmax"
+FIT_IMAGES = 64
 TIME_SAMPLING = ("importance", "uniform")
 # A single step from γ = -25 to γ = 25 may cost e^(3 · 25) nats per dimension; float32 ends at e^88.
 GAMMA_LIMITS = Limits("lie in -25 .. 25, the range in which float32 can hold losses", lambda gamma: -25 <= gamma <= 25)
-PIXEL_LEVELS = Limits("be a whole number in 2 .. 256", lambda levels: 2 <= levels <= 256)
+PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
+SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
 POSITIVE = Limits("be positive", lambda value: value > 0)
 FRACTION = Limits("lie in [0, 1)", lambda value: 0 <= value < 1)
 BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
@@ -171,6 +173,14 @@ class DataConfig(Section, section="data"):
         REQUIRED,
         "A data set's name, or a path: an .npy, .npz or IDX file, or a folder of pictures or of pickled batches.",
         registry="data.sources:SOURCES",
+    )
+    resize: int | None = key(
+        None,
+        "Side of the squares that pictures of a folder are cropped to, at their centres, and resized to with "
+        "anti-aliasing.",
+        unit="pixels",
+        none="pictures as they are, all of one size",
+        limits=SIDES,
     )
     dir: str | None = key(None, "Folder in which named data sets are kept.", none="the default of each source")
     pixel_levels: int = key(256, "Number of values that a pixel can take.", limits=PIXEL_LEVELS)
@@ -330,7 +340,12 @@ class OdeConfig(Section, section="ode"):
 class FitConfig(Section, section="fit"):
     """`fit`: the fit of optimal times and variance ratios on training images."""
 
-    images: int = count(64, "Training images over which the costs of steps are averaged.", unit="images")
+    images: int | None = count(
+        None,
+        "Training images over which the costs of steps are averaged.",
+        unit="images",
+        none=f"{FIT_IMAGES}, or all training images if there are fewer",
+    )
     grid: int = key(
         480,
         "Intervals of γ, at whose end points steps may begin and end. Tables of ratios are averaged over images · grid "

@@ -12,6 +12,8 @@ import numpy as np
 from diffenc_jax.core.errors import InputError, first_line
 
 LONGEST = 200  # characters of a library's message
+WANTED = "must hold images [N, H, W, C] or [N, H, W]"
+CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of images whose axes are in another order
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -60,13 +62,20 @@ def inside(path: Path, folder: Path) -> Path:
 
 
 def are_images(path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
-    """Raise InputError unless `shape` and `dtype` are those of uint8 images [N, H, W, C] or [N, H, W]."""
+    """Raise InputError unless `shape` and `dtype` are those of uint8 images [N, H, W, C] or [N, H, W].
+
+    Shapes that can be told to be [H, W, C] or [N, C, H, W] are refused too.
+    """
     if dtype != np.uint8:
         raise refused(path, f"must hold uint8, values 0 .. 255; this is {str(dtype)[:40]}")
     if len(shape) not in (3, 4) or min(shape) < 0:
-        raise refused(path, f"must hold images [N, H, W, C] or [N, H, W]; this is {str(list(shape))[:80]}")
+        raise refused(path, f"{WANTED}; this is {str(list(shape))[:80]}")
     if 0 in shape:
         raise refused(path, f"holds no images: its shape is {list(shape)}")
+    if len(shape) == 3 and shape[2] in CHANNELS and all(side in SIDES for side in shape[:2]):
+        raise refused(path, f"{WANTED}; this is {list(shape)}, like one image [H, W, C]: put all images into one array")
+    if len(shape) == 4 and shape[1] in CHANNELS and all(side in SIDES for side in shape[2:]):
+        raise refused(path, f"{WANTED}; this is {list(shape)}, like [N, C, H, W]: save array.transpose(0, 2, 3, 1)")
 
 
 def fits_memory(what: Path | str, shape: Sequence[int]) -> None:

@@ -93,21 +93,26 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
     Raises InputError if the name is unknown, or if no images can be read at the path.
     """
     if data.source in sources.SOURCES:
-        return sources.SOURCES[data.source].shape
-    return user_files.open_path(_path(data)).splits[TRAIN]().shape[1:]
+        return _named(data).shape
+    return user_files.open_path(_path(data), data.resize).splits[TRAIN]().shape[1:]
 
 
 def _source(data: DataConfig) -> user_files.Source:
     if data.source in sources.SOURCES:
-        return sources.SOURCES[data.source].open(Path(data.dir).expanduser() if data.dir else None)
-    return user_files.open_path(_path(data))
+        return _named(data).open(Path(data.dir).expanduser() if data.dir else None)
+    return user_files.open_path(_path(data), data.resize)
+
+
+def _named(data: DataConfig) -> sources.NamedSource:
+    require(data.resize is None, f"data.resize={data.resize} is for folders of pictures, and {data.source} is none")
+    return sources.SOURCES[data.source]
 
 
 def _path(data: DataConfig) -> Path:
     known = ", ".join(sources.SOURCES)
     try:
         path = Path(data.source).expanduser()
-        exists = path.exists()
+        exists = bool(data.source) and path.exists()
     except (OSError, RuntimeError):  # unknown user's home; a name that is too long; a folder without permission
         exists = False
     named = f"data.source={data.source[:99]!r}"
@@ -121,7 +126,7 @@ def _read(
     """Read a split, or the images that `part` selects. Check that they are uint8 [N, H, W, C] below `pixel_levels`."""
     images, what = source.splits[split](), f"{source.name} ({split})"
     count = images.shape[0]
-    require(math.prod(images.shape) > 0, f"{what}: there are no images")
+    require(math.prod(images.shape) > 0, f"{what}: there are no images; give at least two")
     rows = np.arange(count) if part is None else part(count)
     checks.fits_memory(what, (len(rows), *images.shape[1:]))
     held = images[:count] if len(rows) == count else read_rows(images, rows)
@@ -130,6 +135,7 @@ def _read(
     largest, allowed = int(held.max()), pixel_levels - 1
     require(
         largest <= allowed,
-        f"{what}: a pixel has the value {largest}, but data.pixel_levels={pixel_levels} allows 0 .. {allowed}",
+        f"{what}: a pixel has the value {largest}, but data.pixel_levels={pixel_levels} allows 0 .. {allowed}; take "
+        "data.pixel_levels=256 for images of 8 bits",
     )
     return held if len(rows) == count else LocalPart(held, rows, images.shape)

@@ -17,15 +17,19 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more,
 MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
 
-def open_folder(path: Path) -> dict[str, Callable[[], Images]]:
-    """Splits of the folders 'train' and 'test' of pictures, or of one folder; raises InputError without pictures."""
+def open_folder(path: Path, resize: int | None = None) -> dict[str, Callable[[], Images]]:
+    """Splits of the folders 'train' and 'test' of pictures, or of one folder; raises InputError without pictures.
+
+    Args:
+      resize: as in `decode_picture`.
+    """
     parts = {split: path / split for split in ("train", "test")}
     if all(part.is_dir() for part in parts.values()):
-        return {split: partial(_pictures, checks.inside(part, path)) for split, part in parts.items()}
-    return hold_out(_pictures(path))
+        return {split: partial(_pictures, checks.inside(part, path), resize) for split, part in parts.items()}
+    return hold_out(_pictures(path, resize))
 
 
-def _pictures(top: Path) -> DecodedOnDemand:
+def _pictures(top: Path, resize: int | None) -> DecodedOnDemand:
     """All pictures in `top` and its subfolders in the order of their paths."""
     paths = []
     with checks.reading(top, "a folder of pictures"):
@@ -36,18 +40,21 @@ def _pictures(top: Path) -> DecodedOnDemand:
     paths.sort()
     if not paths:
         raise checks.refused(top, f"holds no pictures ({', '.join(ENDINGS)}), no batches and no IDX files")
-    shape = decode_picture(checks.regular(paths[0], top)).shape
-    return DecodedOnDemand(len(paths), lambda number: decode_picture(checks.regular(paths[number], top), shape))
+    shape = decode_picture(checks.regular(paths[0], top), resize).shape
+    return DecodedOnDemand(len(paths), lambda number: decode_picture(checks.regular(paths[number], top), resize, shape))
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def decode_picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """uint8 [H, W, 1 or 3] of one picture, which must have `shape` if one is given; this is checked before decoding.
 
     Raises InputError unless it is a complete, still, opaque picture of 8 bits per value and of reasonable size.
+
+    Args:
+      resize: side of the square to which the largest square at the picture's centre is resized, by Lanczos' filter.
     """
     from PIL import Image
 
@@ -56,12 +63,19 @@ def decode_picture(path: Path, shape: tuple[int, ...] | None = None) -> np.ndarr
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=FORMATS) as opened:
             mode = _mode(opened)
-            found = (opened.height, opened.width, len(mode))
-            if shape not in (None, found):
-                raise checks.refused(path, f"is {found}, but the first picture is {shape}; they must be alike")
+            found = (*((opened.height, opened.width) if resize is None else (resize, resize)), len(mode))
+            if shape is not None and found != shape:
+                alike = "save all as grey or all as RGB" if found[:2] == shape[:2] else "give --config.data.resize=32"
+                raise checks.refused(path, f"is {found}, but the first picture is {shape}; {alike}")
             if opened.has_transparency_data and opened.convert("RGBA").getchannel("A").getextrema()[0] < 255:
                 raise ValueError("it is transparent in places; put it onto a background")
-            return np.asarray(opened.convert(mode)).reshape(found)
+            picture = opened.convert(mode)
+            if resize is not None:
+                side = min(picture.size)
+                left, top = ((length - side) // 2 for length in picture.size)
+                square = picture.crop((left, top, left + side, top + side))
+                picture = square.resize((resize, resize), Image.Resampling.LANCZOS)
+            return np.asarray(picture).reshape(found)
 
 
 def _mode(opened) -> str:

@@ -29,15 +29,24 @@ class Source(NamedTuple):
     labels: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType({})
 
 
-def open_path(path: Path) -> Source:
-    """Open the images at `path`; raises InputError, which names the file, if they cannot be read."""
+def open_path(path: Path, resize: int | None = None) -> Source:
+    """Open the images at `path`; raises InputError, which names the file, if they cannot be read.
+
+    Args:
+      resize: side of the squares to which pictures are cropped and resized; for folders of pictures only.
+    """
     with checks.reading(path, "images"):
         if path.is_dir():
-            splits = batch_folders.open_folder(path) or idx.open_folder(path) or picture_folders.open_folder(path)
+            splits = batch_folders.open_folder(path) or idx.open_folder(path)
+            if not splits:
+                version = "local" if resize is None else f"local, resized to {resize}x{resize}"
+                return Source(str(path), version, picture_folders.open_folder(path, resize))
         elif path.suffix == ".npz":
             splits = arrays.npz_splits(path)
         elif path.suffix == ".npy":
             splits = hold_out(arrays.npy_images(path))
         else:
             splits = hold_out(idx.idx_images(path))
+    if resize is not None:
+        raise checks.refused(path, f"is no folder of pictures, and data.resize={resize} is for one; resize its arrays")
     return Source(str(path), "local", splits)

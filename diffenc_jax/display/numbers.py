@@ -52,3 +52,8 @@ def _with_named_errors(value: float, errors: dict[str, float | None]) -> str:
         names = {"noise": "noise", "total": "images and noise"}
     parts = [f" ± {format_error(errors[key])} ({name})" for key, name in names.items() if errors[key] is not None]
     return f"{value:.4f}{''.join(parts)}"
+
+
+def format_bytes(size: float) -> str:
+    """'15.75 GiB'."""
+    return f"{size / 2**30:.2f} GiB"

@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
-from diffenc_jax.evaluation.fit import Fit, check_fit, check_fit_images, fit_description, fit_images, steps_for
+from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, fit_images, num_fit_images, steps_for
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
@@ -60,7 +60,7 @@ class Bound(Estimator):
         self._fit = fit
         self._importance = experiment.config.eval.time_sampling == "importance"
         if self._importance:
-            check_fit_images(experiment)
+            num_fit_images(experiment)
         if self.loss.is_fitted:
             check_fit(experiment)
         self._compiled = _compiled(experiment.model, experiment.mesh)

@@ -19,6 +19,7 @@ from diffenc_jax.evaluation.estimators import make_estimator
 from diffenc_jax.model import Params
 from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
@@ -118,7 +119,11 @@ class Evaluator:
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Compute the missing values; returns the results of the record, and all values and tables by name."""
         start = time.perf_counter()
-        with jax.default_matmul_precision("highest" if self.experiment.config.eval.dtype == "float32" else None):
+        settings = self.experiment.config.eval
+        with (
+            jax.default_matmul_precision("highest" if settings.dtype == "float32" else None),
+            within_memory("an evaluation", f"lower eval.batch_size={settings.batch_size}"),
+        ):
             found = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
             for number, rows, values in sharding.in_flight(self._started(evaluation, params, found)):
                 if values is not None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config.sections import OPTIMAL, LossConfig
+from diffenc_jax.config.sections import FIT_IMAGES, OPTIMAL, LossConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.data import fingerprints
@@ -35,26 +35,30 @@ FIT_SPLIT = "train"
 
 def check_fit(experiment: Experiment) -> None:
     """Raises InputError if `config.fit` does not suit the data or the devices."""
-    check_fit_images(experiment)
-    sharding.check_batch(experiment.mesh, experiment.config.fit.images, "fit.images")
+    sharding.check_batch(experiment.mesh, num_fit_images(experiment), "fit.images")
 
 
-def check_fit_images(experiment: Experiment) -> None:
-    """Raises InputError if there are fewer training images than `config.fit` asks for."""
+def num_fit_images(experiment: Experiment) -> int:
+    """`fit.images`, or its default; raises InputError if there are fewer training images than `fit.images`."""
     wanted, available = experiment.config.fit.images, len(experiment.dataset.splits[FIT_SPLIT])
-    require(wanted <= available, f"fit.images={wanted} exceeds the {available} training images; take at most that many")
+    require(
+        wanted is None or wanted <= available,
+        f"fit.images={wanted} exceeds the {available} training images; take at most that many",
+    )
+    return min(FIT_IMAGES, available) if wanted is None else wanted
 
 
 def fit_images(experiment: Experiment) -> np.ndarray:
-    """The training images that fits use, uint8 [fit.images, H, W, C], drawn by `fit.seed`."""
-    rows = _shuffled(experiment)[: experiment.config.fit.images]
+    """The training images that fits use, uint8 [`num_fit_images`, H, W, C], drawn by `fit.seed`."""
+    rows = _shuffled(experiment)[: num_fit_images(experiment)]
     return sharding.fetch(experiment.dataset.splits[FIT_SPLIT], rows)
 
 
 def fit_description(experiment: Experiment) -> dict[str, Any]:
     """Everything that a fit depends on besides the model, for a record."""
-    digest = fingerprints.sha256(fit_images(experiment))
-    return {"split": FIT_SPLIT, "sha256": digest, **dataclasses.asdict(experiment.config.fit)}
+    images = fit_images(experiment)
+    used = {**dataclasses.asdict(experiment.config.fit), "images": len(images)}
+    return {"split": FIT_SPLIT, "sha256": fingerprints.sha256(images), **used}
 
 
 def steps_for(experiment: Experiment, params: Params, loss: LossConfig) -> Steps:
@@ -72,6 +76,7 @@ class Fit:
         check_fit(experiment)
         self._experiment, self._params = experiment, params
         self._model, self._config = experiment.model, experiment.config.fit
+        self._num_images = num_fit_images(experiment)
         self._order = _shuffled(experiment)
         self._best_times: dict[tuple[str | float, int], np.ndarray] = {}
         # The ends of the steps are arguments, so that the networks are compiled once for all depths.
@@ -99,7 +104,7 @@ class Fit:
         n = self._config.grid + 1
         costs = {ratio: np.full((n, n), np.inf) for ratio in (1.0, *OPTIMAL)}
         gammas = jnp.asarray(self.grid, jnp.float32)
-        x = self._pixel_values(np.arange(self._config.images))
+        x = self._pixel_values(np.arange(self._num_images))
 
         @jax.jit
         def encode(params, x, gamma):
@@ -138,7 +143,7 @@ class Fit:
 
     def _mean_error(self, gamma: jax.Array, loss: LossConfig) -> np.ndarray:
         """[T, ...] u of each step between `gamma` [T + 1], averaged over training images and the shared axes."""
-        size, depth, gamma = self._config.images, loss.depth, hosts.all_gather(gamma)
+        size, depth, gamma = self._num_images, loss.depth, hosts.all_gather(gamma)
         pairs = max(size * self._config.grid // depth, 1)  # of an image and a noise, per step
         total = jnp.zeros((depth, *self._model.spec.shape), jnp.float32)
         key = stream(self._config.seed, "fit ratio")

@@ -11,6 +11,8 @@ To add a network or an encoder, write a class and list it here; the contract tes
 """
 
 import dataclasses
+import inspect
+import re
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import flax.linen as nn
@@ -71,7 +73,8 @@ def build_encoder(
     """The encoder that `model.encoder` describes and its network, for images of `shape`; raises InputError."""
     encoder, network = lookup("encoder", config.kind, ENCODERS)
     if network is None:
-        require(not config.options, f"model.encoder has no network to take the keys {sorted(config.options)}")
+        unread = ", ".join(sorted(config.options))
+        require(not unread, f"model.encoder.kind={config.kind} has no keys {unread}; choose an arm with this encoder")
         return encoder, None
     return encoder, _build_network(network, config, "model.encoder", shape, attributes)
 
@@ -79,17 +82,40 @@ def build_encoder(
 def _build_network(
     network: type[Network], config: NetworkConfig, path: str, shape: tuple[int, int, int], attributes: dict[str, Any]
 ) -> Network:
-    fields = dataclasses.fields(network)
-    keys = [field.name for field in fields if field.default is dataclasses.MISSING]
-    unknown, missing = sorted(set(config.options) - set(keys)), sorted(set(keys) - set(config.options))
-    require(not unknown, f"unknown configuration keys {unknown} in {path}; known: {', '.join(keys)}")
-    require(not missing, f"configuration keys {missing} are missing in {path}")
-    types = get_type_hints(network)
-    options = {name: Key("", None, type=types[name]).checked(f"{path}.{name}", config.options[name]) for name in keys}
-    taken = {name: value for name, value in attributes.items() if name in {field.name for field in fields}}
+    keys = network_keys(network)
+    unknown, missing = sorted(config.options.keys() - keys), sorted(keys.keys() - config.options)
+    kind = f"{path}.kind={config.kind}"
+    require(not unknown, f"{kind} has no keys {', '.join(unknown)}; it has {', '.join(keys)}, which belong together")
+    require(not missing, f"{kind} needs the keys {', '.join(missing)} as well; choose an arm that has them")
+    options = {name: definition.checked(f"{path}.{name}", config.options[name]) for name, definition in keys.items()}
+    fields = {field.name for field in dataclasses.fields(network)}
+    taken = {name: value for name, value in attributes.items() if name in fields}
     built = network(**options, **taken)
     built.check(path, shape)
     return built
+
+
+def networks(section: str) -> dict[str, type[nn.Module] | None]:
+    """Networks by kind of the section 'model.score' or 'model.encoder'; None for an encoder without one."""
+    if section == "model.score":
+        return dict(SCORE_NETWORKS)
+    return {kind: entry.network for kind, entry in ENCODERS.items()}
+
+
+def network_keys(network: type[nn.Module]) -> dict[str, Key]:
+    """Definitions of the keys of a network's section: its attributes without default, explained by its docstring."""
+    types, docs = get_type_hints(network), _attribute_docs(network)
+    names = [field.name for field in dataclasses.fields(network) if field.default is dataclasses.MISSING]
+    return {name: Key(docs.get(name, ""), None, type=types[name]) for name in names}
+
+
+def _attribute_docs(network: type[nn.Module]) -> dict[str, str]:
+    """Texts by name of the section 'Attributes:' of a docstring."""
+    _, _, attributes = (inspect.getdoc(network) or "").partition("Attributes:\n")
+    found = re.findall(r"^  (\w+(?:, \w+)*): (.*(?:\n    .*)*)", attributes, re.MULTILINE)
+    return {
+        name: " ".join(f"{text[0].upper()}{text[1:]}".split()) for names, text in found for name in names.split(", ")
+    }
 
 
 def with_dtype(network: Network, name: str) -> Network:

@@ -26,17 +26,21 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
     Raises InputError if `fsdp` does not divide the number of devices.
     """
     count = jax.device_count() if devices is None else len(devices)
-    require(fsdp >= 1 and count % fsdp == 0, f"mesh.fsdp={fsdp} does not divide the {count} devices")
+    require(
+        fsdp >= 1 and count % fsdp == 0,
+        f"mesh.fsdp={fsdp} does not divide the number of devices; take a divisor of {count}",
+    )
     types = (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=types, devices=devices)
 
 
 def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
-    """Raise InputError unless a batch divides over the devices, `parts` equal parts on each."""
-    least, each = mesh.size * parts, f" in {parts} parts each" if parts > 1 else ""
+    """Raise InputError unless a batch divides over the devices, on each into `train.accumulate` = `parts` parts."""
+    least, each = mesh.size * parts, f", with train.accumulate={parts} parts on each" if parts > 1 else ""
+    how = f"into train.accumulate={parts} parts" if mesh.size == 1 else f"over {mesh.size} devices{each}"
     require(
         batch_size >= 1 and batch_size % least == 0,
-        f"{key}={batch_size} does not divide over {mesh.size} devices{each}; take a multiple of {least}",
+        f"{key}={batch_size} does not divide {how}; take a multiple of {least}",
     )
 
 

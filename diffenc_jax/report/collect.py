@@ -145,7 +145,7 @@ def collect(places: Sequence[Path]) -> Collection:
 
 def _workdirs(place: Path) -> list[Path]:
     """`place` itself, or the workdirs in it."""
-    advice = "give the workdir of a run, or the --root of a significance study"
+    advice = "give the workdir of a run, or the root of a significance study"
     workdirs = [place] if holds_run(place) else find_workdirs(place)
     require(bool(workdirs), f"{place} holds no run (no {CONFIG_FILE}), and neither does a folder in it; {advice}")
     return workdirs

@@ -174,8 +174,8 @@ class Checkpoints:
             return found
         if damaged:
             raise RunError(
-                f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}. Give another "
-                "--workdir, or delete that folder to start again"
+                f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}; train again, in "
+                "another workdir or after deleting that folder"
             )
         return None
 

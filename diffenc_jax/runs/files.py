@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Advice for folders that cannot be written to.
-OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it writable"
+OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it a folder that can be written to"
 # Errors of reading a damaged .npz file. RuntimeError: encrypted; TypeError: a .npy file.
 _NPZ_ERRORS = (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -56,8 +56,8 @@ def write_arrays(path: Path, **arrays: Any) -> None:
 
 
 def free_path(path: Path) -> Path:
-    """`path`, or '<stem>.<number><suffix>' with the first free number if something is there."""
-    numbered = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in itertools.count(1))
+    """`path`, or the first of PATH.1, PATH.2, ... that is free if something is there."""
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
     return next(place for place in itertools.chain([path], numbered) if not place.exists())
 
 
@@ -133,9 +133,9 @@ def list_paths(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
-def check_writable(folder: Path, advice: str = OTHER_WORKDIR) -> None:
-    """Create `folder` if necessary; raise InputError with `advice` if nothing can be written to it."""
-    with writing(folder, advice), tempfile.TemporaryFile(dir=folder):
+def check_writable(folder: Path) -> None:
+    """Create `folder` if necessary; raise InputError if nothing can be written to it."""
+    with writing(folder, MAKE_WRITABLE), tempfile.TemporaryFile(dir=folder):
         pass
 
 

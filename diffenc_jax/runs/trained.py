@@ -60,7 +60,7 @@ def open_trained(
     config = stored_config(workdir) if config is None else config
     if split is not None:
         config = config.replace({"eval.split": split})
-    check_workdir(workdir, config, must_exist=True)
+    check_workdir(workdir, config, True, "give the configuration that it was trained with, or another run")
     with Checkpoints(workdir) as checkpoints:
         require(checkpoints.steps(), f"{workdir} holds no checkpoint yet; train it first")
         run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))

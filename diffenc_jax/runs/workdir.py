@@ -1,23 +1,41 @@
-"""A workdir: its configuration, the steps of its checkpoints, and the lock that one training process holds."""
+"""A workdir: its name, its configuration, the steps of its checkpoints, and the lock that one process holds."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
+import numpy as np
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
+from diffenc_jax.runs.files import OTHER_WORKDIR, free_path, list_paths, read_json, write_json, writing
 
 CONFIG_FILE, LOCK_FILE, CHECKPOINTS = "config.json", ".lock", "checkpoints"
+# Keys that have short names in default workdirs, and keys that are in the name of every workdir.
+SHORT = {"train.learning_rate": "lr", "train.batch_size": "batch"}
+NAMED = ("name", "arm", "seed")
+# A suffix names the changes of a configuration if it has at most this many parts and characters.
+MOST_PARTS, LONGEST = 3, 40
 
 
-def default_workdir(config: Config) -> Path:
-    """runs/NAME-arm-seed<seed>."""
-    return Path("runs") / f"{config.name}-{config.arm}-seed{config.seed}"
+def default_workdir(config: Config, plain: Config, ignored: tuple[str, ...] = ()) -> Path:
+    """runs/NAME-ARM-seed<seed>, with a suffix where `config` computes something else than `plain`.
+
+    The suffix consists of the changes, such as '-lr1e-3-depth50', or of 6 hexadecimal digits if that were too long.
+
+    Args:
+      plain: the configuration without the changes that were asked for, such as `--config.key=value`.
+      ignored: beginnings of keys whose changes do not count.
+    """
+    changes = {key: here for key, (here, _) in config.changes(plain).items() if not key.startswith((*NAMED, *ignored))}
+    return Path("runs") / "-".join([f"{config.name}-{config.arm}-seed{config.seed}", *_suffix(changes)])
 
 
 def holds_run(workdir: Path) -> bool:
@@ -35,26 +53,74 @@ def saved_steps(workdir: Path) -> list[int]:
     return sorted(int(path.name) for path in list_paths(workdir / CHECKPOINTS, "*") if path.name.isdecimal())
 
 
-def check_workdir(workdir: Path, config: Config, must_exist: bool) -> None:
+def trained_workdir(config: Config, plain: Config) -> Path:
+    """The default workdir of a run to evaluate, which may have been trained with the `loss` of `plain`."""
+    own, with_plain_loss = default_workdir(config, plain), default_workdir(config, plain, ignored=("loss.",))
+    return own if own.exists() or not with_plain_loss.exists() else with_plain_loss
+
+
+def _suffix(changes: Mapping[str, Any]) -> list[str]:
+    """The parts of a default workdir's name that stand for changed values, given by key."""
+    parts = [_part(SHORT.get(key) or "_".join(key.split(".")[1:]), value) for key, value in changes.items()]
+    text = "-".join(parts)
+    if len(parts) <= MOST_PARTS and len(text) <= LONGEST and re.fullmatch(r"[\w.+-]*", text):
+        return parts
+    return [hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:6]]
+
+
+def _part(name: str, value: Any) -> str:
+    """'lr1e-3', 'batch64', 'dtype-bfloat16': a name and its value, numbers as short as they can be written."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{name}-{value}"
+    number = str(value)
+    if isinstance(value, float):
+        scientific = np.format_float_scientific(value, trim="-", exp_digits=1).replace("e+", "e")
+        number = min(np.format_float_positional(value, trim="-"), scientific, key=len)
+    return f"{name}{'-' * name[-1].isdecimal()}{number}"
+
+
+def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str = OTHER_WORKDIR) -> None:
     """Raise InputError unless `workdir` holds a run of `config`, or none yet although it need not exist.
 
     A run that must exist is only read. It may be evaluated with another `loss` than it was trained with, unless one of
     them learns the variance ratio, which is then among the parameters.
+
+    Args:
+      advice: end of the message: what to do about a workdir that cannot be used.
     """
     if not must_exist and not holds_run(workdir):
-        require(workdir.is_dir() or not workdir.exists(), f"{workdir} is not a folder; give another --workdir")
-        require(
-            not (workdir / CHECKPOINTS).exists(),
-            f"{workdir} holds checkpoints but no {CONFIG_FILE}; give another --workdir",
-        )
+        require(workdir.is_dir() or not workdir.exists(), f"{workdir} is not a folder; name a folder")
+        require(not (workdir / CHECKPOINTS).exists(), f"{workdir} holds checkpoints but no {CONFIG_FILE}; {advice}")
         return
     stored = stored_config(workdir)
     different = config.differences(stored)
     if must_exist and LEARNED not in (config.loss.variance_ratio, stored.loss.variance_ratio):
         different = [line for line in different if not line.startswith("loss.")]
+    require(not different, f"{workdir} holds a run of another configuration: {'; '.join(different)}; {advice}")
+
+
+def place_aside(workdir: Path) -> Path:
+    """The first free one of WORKDIR.1, WORKDIR.2, ...; raises InputError if `workdir` contains the current folder."""
+    here = Path.cwd()
     require(
-        not different, f"{workdir} holds a run of another configuration: {'; '.join(different)}; give another --workdir"
+        workdir.resolve() not in (here, *here.parents),
+        f"{workdir} contains the current folder and cannot be moved aside; start from another folder",
     )
+    return free_path(workdir)
+
+
+def set_aside(workdir: Path) -> Path | None:
+    """Rename the run in `workdir` to its `place_aside`, and return that; None without a run. Every host must call this.
+
+    Raises InputError if another process trains in it, or if it cannot be renamed.
+    """
+    moved = ""
+    if hosts.is_first() and (holds_run(workdir) or saved_steps(workdir)):
+        aside = place_aside(workdir)
+        with writing(workdir.parent), _locked(workdir):
+            moved = str(workdir.rename(aside))
+    moved = hosts.broadcast(moved.encode()).decode()
+    return Path(moved) if moved else None
 
 
 def stored_config(workdir: Path) -> Config:
@@ -63,7 +129,7 @@ def stored_config(workdir: Path) -> Config:
     Raises InputError if there is no run, or if its configuration cannot be read.
     """
     path = workdir / CONFIG_FILE
-    require(path.exists(), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give another --workdir")
+    require(path.exists(), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give the folder of a run")
     stored = read_json(path)
     require(isinstance(stored, dict), f"{path} is not a configuration")
     try:
@@ -88,10 +154,15 @@ def claimed(workdir: Path, config: Config) -> Iterator[None]:
         yield
         return
     with writing(workdir):
-        try:
-            lock = FileLock(workdir / LOCK_FILE).acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(f"another process trains in {workdir}; wait for it, or give another --workdir") from error
+        lock = _locked(workdir)
     with lock:
         write_config(workdir, config)
         yield
+
+
+def _locked(workdir: Path) -> AcquireReturnProxy:
+    """Context that holds the workdir's lock; raises InputError if another process holds it."""
+    try:
+        return FileLock(workdir / LOCK_FILE).acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process trains in {workdir}; wait for it, or {OTHER_WORKDIR}") from error

@@ -15,6 +15,7 @@ from diffenc_jax.diffusion.gaussian import alpha, diffuse
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.samplers import PIXELS, Sampler, first_noise
 
@@ -73,8 +74,10 @@ class Drawer:
 
     def images(self, first: int, count: int, on_part: OnPart) -> np.ndarray:
         """Images number first .. first + count - 1, a multiple of the devices: uint8 [count, H, W, C]."""
-        keys = self._keys("sample", first + np.arange(count))
-        return self._finish(keys, self._programs.noise(keys), on_part)
+        size = self._experiment.config.sample.batch_size
+        with within_memory("a batch of samples", f"lower sample.batch_size={size}"):
+            keys = self._keys("sample", first + np.arange(count))
+            return self._finish(keys, self._programs.noise(keys), on_part)
 
     def path(self, count: int, on_part: OnPart) -> list[Frame]:
         """The first `count` images at every stop from z_1 to z_0, by the ancestral sampler."""

@@ -34,9 +34,14 @@ class Sampling:
         return self._num_batches(self._config.num) + self._config.path + len(self._config.reconstruct)
 
     def images(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> np.ndarray:
-        """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes."""
+        """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes.
+
+        Args:
+          on_part: called after each part of the work with its share of the whole.
+        """
         drawer, size = Drawer(self._programs, params), self._batch_size(num)
-        batches = [drawer.images(first, size, on_part) for first in range(0, num, size)]
+        starts = range(0, num, size)
+        batches = [drawer.images(first, size, lambda share: on_part(share / len(starts))) for first in starts]
         return np.concatenate(batches)[:num]
 
     def write(self, params: Params, step: int, workdir: Path, on_part: OnPart) -> dict[str, Path]:

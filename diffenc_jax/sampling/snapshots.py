@@ -40,7 +40,7 @@ class Snapshots:
         per image of the split to evaluate on: x, and x_t at γ evenly spaced from γ_0 to γ_1.
 
         Args:
-          on_part: called after each part of the sampling. An exception that it raises ends the call.
+          on_part: called after each part of the sampling with its share of the whole. Its exceptions end the call.
         """
         model, pictures = self._experiment.model, {}
         levels, num = model.spec.pixel_levels, self._experiment.config.log.samples

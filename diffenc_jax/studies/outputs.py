@@ -17,7 +17,7 @@ Rows = list[dict[str, Any]]
 
 def table_path(run: "Trained", folder: str) -> Path:
     """WORKDIR/<folder>/<split>-<step>.csv; raises InputError if nothing can be written to the folder."""
-    check_writable(run.workdir / folder, MAKE_WRITABLE)
+    check_writable(run.workdir / folder)
     return run.workdir / folder / f"{run.config.eval.split}-{run.step}.csv"
 
 

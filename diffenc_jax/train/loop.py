@@ -25,6 +25,7 @@ from diffenc_jax.parallel.mesh import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.meter import Meter
@@ -36,8 +37,8 @@ from diffenc_jax.train.writer import TensorBoardWriter
 MAX_SKIPPED = 100
 
 Record = dict[str, Any]
-# (parameters, function to call after each part of the work) -> pictures for TensorBoard by name, uint8 [h, w, 1 or 3].
-# Every host calls it; the pictures of the first one are used.
+# (parameters, function to call with the share of each finished part) -> pictures by name, uint8 [h, w, 1 or 3]. Every
+# host calls it; TensorBoard shows those of the first one.
 DrawPictures = Callable[[Params, Callable[[float], None]], dict[str, np.ndarray]]
 
 
@@ -88,7 +89,8 @@ class Trainer:
             with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
                 session = _Session(self, checkpoints, shutdown, progress, MetricsFile(workdir, start), tensorboard)
                 try:
-                    return session.run(state, start)
+                    with self.program.within_memory():
+                        return session.run(state, start)
                 except RuntimeError as error:
                     hosts.end_if_alone(error)
                     raise
@@ -105,13 +107,13 @@ class Trainer:
 
 def check_trainable(workdir: Path, config: Config) -> None:
     """Raises InputError if `workdir` holds a run of another configuration, or only parameters to evaluate."""
-    check_workdir(workdir, config, must_exist=False)
+    advice = f"{OTHER_WORKDIR}, or --overwrite, which moves that run aside"
+    check_workdir(workdir, config, False, advice)
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.latest_step()
         require(
             step is None or not checkpoints.holds_ema_alone(step),
-            f"{workdir} holds averaged parameters and no optimizer state, so training cannot continue from it; "
-            "give another --workdir",
+            f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it; {advice}",
         )
 
 
@@ -233,20 +235,27 @@ class _Session:
         self.progress.print_line(f"step {step}: {split} {format_record(record)}")
         row = {f"{split}_{name}": value for name, value in record["bpd"].items()}
         is_new = self.metrics.is_new(step, row)
-        pictures = self.pictures(params) if hosts.elementwise_max(np.array(is_new)) else {}
+        pictures = self.pictures(step, params) if hosts.elementwise_max(np.array(is_new)) else {}
         if is_new:
             self.tensorboard.write_evaluation(step, record, pictures)
         with self.handling_failed_writes():
             self.metrics.append(step, row)
 
-    def pictures(self, params: Params) -> dict[str, np.ndarray]:
+    def pictures(self, step: int, params: Params) -> dict[str, np.ndarray]:
         """The pictures of `params`; none, with a warning, if they cannot be drawn. Raises Interrupted."""
-        draw = self.trainer.draw_pictures
-        try:
-            return draw(params, lambda share: self.shutdown.check()) if draw else {}
-        except RunError as error:
-            self.progress.print_line(f"TensorBoard has no pictures of this step: {error}")
+        if self.trainer.draw_pictures is None:
             return {}
+        with self.progress.task(f"drawing pictures at step {step}", 1.0) as advance:
+
+            def on_part(share):
+                advance(share)
+                self.shutdown.check()
+
+            try:
+                return self.trainer.draw_pictures(params, on_part)
+            except RunError as error:
+                self.progress.print_line(f"TensorBoard has no pictures of step {step}: {error}")
+                return {}
 
     def save_and_stop(self, step: int, state: TrainState) -> NoReturn:
         """Save `state` and raise Interrupted, or RunError if saving fails."""

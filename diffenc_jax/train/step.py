@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
 
@@ -17,12 +18,15 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import at_step, stream, uniform
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
+from diffenc_jax.parallel import memory
 from diffenc_jax.parallel import mesh as meshes
 from diffenc_jax.train.draws import Draw, every_kth
 from diffenc_jax.train.gradients import accumulated_gradient, gradient, learns_interior
 from diffenc_jax.train.loss_history import LossByTime
 from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.state import TrainState
+
+STEP = "a training step"  # in messages
 
 
 class StepReport(NamedTuple):
@@ -183,6 +187,10 @@ class Program:
     def __init__(self, model: Model, config: Config, mesh: Mesh):
         """Compiles nothing; raises InputError if `model` cannot be trained on `mesh` as `config.train` says."""
         train = config.train
+        self._advice = (
+            f"lower train.batch_size={train.batch_size}, raise train.accumulate={train.accumulate}, or take "
+            "model.remat=block"
+        )
         step = StepFunction(model, config, mesh.size)
         meshes.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
         shapes = jax.eval_shape(step.init)
@@ -199,7 +207,16 @@ class Program:
         self.pixels = jax.ShapeDtypeStruct((train.batch_size, *model.spec.shape), jnp.uint8, sharding=batched)
 
     def compiled(self) -> jax.stages.Compiled:
-        """Compile `step`, and return the compiler's memory to the system."""
-        step = self.step.lower(self.state, self.pixels).compile()
+        """Compile `step`, and return the compiler's memory to the system.
+
+        Raises RunError if a device has too little memory for it.
+        """
+        with self.within_memory():
+            step = self.step.lower(self.state, self.pixels).compile()
         process.give_back()
+        memory.check_fits(step, STEP, self._advice)
         return step
+
+    def within_memory(self) -> AbstractContextManager[None]:
+        """Context for calls of `init` and `step`: an error that they are out of memory becomes a RunError."""
+        return memory.within_memory(STEP, self._advice)

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import pytest
 
 import diffenc_jax
 from diffenc_jax.__main__ import COMMANDS, execute, main
-from diffenc_jax.commands.arguments import add_config
+from diffenc_jax.commands.arguments import add_config, make_parser
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from diffenc_jax.parallel import memory
 from tests.refusals import refused
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +44,7 @@ def test_help_has_usage_description_and_an_example(name, capsys):
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: diffenc {name} ")
-    assert command.__doc__.splitlines()[0] in text
+    assert " ".join(command.__doc__.split())[:100] in " ".join(text.split())
     assert f"example:\n  diffenc {name} " in text
 
 
@@ -85,6 +87,11 @@ def raising(error):
         (raising(InputError("x is wrong")), 2, "error: x is wrong\n"),
         (raising(RunError("x has failed")), 1, "error: x has failed\n"),
         (raising(OSError(28, "No space left on device", "/x")), 1, "error: /x: No space left on device\n"),
+        (
+            raising(MemoryError("Unable to allocate 2 PiB")),
+            1,
+            "error: out of memory on this machine: Unable to allocate 2 PiB; ask for less at once\n",
+        ),
         (raising(KeyboardInterrupt()), 128 + signal.SIGINT, "interrupted; all is kept\n"),
         (raising(Interrupted(signal.SIGTERM)), 128 + signal.SIGTERM, "interrupted; all is kept\n"),
     ],
@@ -124,6 +131,36 @@ def test_arguments_and_overrides_are_told_apart():
 )
 def test_bad_arguments(argv, message, capsys):
     assert message in refused(lambda argv: execute(command(raising(AssertionError())), "do", argv), argv, capsys)
+
+
+def test_out_of_memory_is_one_line_wherever_it_happens(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "device_memory", lambda: 2**34)
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 140342230816 bytes.\nat 1")
+    assert execute(command(raising(error)), "do", ["--config=x"]) == 1
+    said = (
+        "error: out of memory: this command needs at least 130.70 GiB, and there are 16.00 GiB; lower its batch size\n"
+    )
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_reader_that_is_gone_ends_the_command_quietly():
+    """As in `diffenc config-keys | head -1`, with more output than a pipe holds."""
+    code = "from diffenc_jax.__main__ import execute; from tests.commands.test_commands import command\n"
+    code += "sys.exit(execute(command(lambda _: print('x' * 10**6)), 'do', ['--config=x']))"
+    argv = [sys.executable, "-c", f"import sys; {code}"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_states_the_default_of_every_option(name):
+    module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    parser = make_parser(module, name)
+    text = " ".join(parser.format_help().split())
+    valued = [a for a in parser._actions if a.option_strings and a.nargs != 0 and not a.required]
+    assert text.count("(default: ") >= len(valued)
+    assert all(action.help for action in parser._actions)
 
 
 def test_help_states_defaults(capsys):

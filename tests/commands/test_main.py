@@ -1,5 +1,6 @@
 """The launcher `python -m diffenc_jax.main`: bad input ends in one line on standard error, exit code 2."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from diffenc_jax.main import main
+from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.refusals import refused
 
@@ -21,12 +24,12 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
     ("argv", "message"),
     [
         ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-published,"),
+        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-published"),
         (["--config=cifar10:vdm-9"], "known: diffenc, diffenc-8-2, diffenc-8-2-published, diffenc-dct"),
-        ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed'; known: arm, name, seed"),
-        ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz'; known: train.accumulate"),
+        ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed', perhaps seed; the sections are"),
+        ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz', perhaps train.steps; "),
         ([f"{DIGITS}:vdm", "--config.model.encoder.width=8"], "unknown configuration key 'model.encoder.width'"),
-        ([DIGITS, "--config.train.steps=many"], "config.train.steps=many: invalid literal for int()"),
+        ([DIGITS, "--config.train.steps=many"], "train.steps must be a whole number, not 'many'"),
         ([DIGITS, "--config.train.steps.more=1"], "unknown configuration key 'train.steps.more'"),
         ([DIGITS, "--config.train.steps"], "--config.train.steps has no value"),
         ([DIGITS, "--config.loss.variance_ratio={1,2}"], "loss.variance_ratio must be a number or one of"),
@@ -65,19 +68,24 @@ def get_config(arm="vdm"):
 """
 
 
-def test_trains_evaluates_and_samples(tmp_path, capsys):
-    """All modes on one workdir, with the images and the number of checkpoints that they report."""
-    (tmp_path / "small.py").write_text(TINY)
-    np.savez(tmp_path / "images.npz", train=tiny.images(20), test=tiny.images(8))
-    flags = [f"--config={tmp_path}/small.py", f"--workdir={tmp_path}/run", "--config.train.steps=2"]
-    flags += [f"--config.data.source={tmp_path}/images.npz", "--config.eval.passes=1"]
+def write_small(folder):
+    """A small configuration and its images in `folder`; returns the arguments that choose them."""
+    (folder / "small.py").write_text(TINY)
+    np.savez(folder / "images.npz", train=tiny.images(20), test=tiny.images(8))
+    return ["--config=small.py", "--config.data.source=images.npz", "--config.train.steps=2", "--config.eval.passes=1"]
+
+
+def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
+    """All modes find the default workdir of the same keys, with the images and the checkpoints that they report."""
+    monkeypatch.chdir(tmp_path)
+    flags = [*write_small(tmp_path), "--config.train.learning_rate=2e-3"]
     assert main(flags) == 0
     said = capsys.readouterr().out
     for part in ("reconstruction", "latent", "diffusion", "total", "per-pixel histogram", "uniform, log2 17", "4.0875"):
         assert part in said
-    samples = f"{tmp_path}/run/samples/2-depth3-seed0"
-    assert f"samples: {samples}.png\nimages: {samples}.npz\n" in said
-    (path,) = (tmp_path / "run" / "eval").glob("*.json")
+    run = Path("runs/tiny-vdm-seed0-source-images.npz-lr2e-3")
+    assert f"samples: {run}/samples/2-depth3-seed0.png\nimages: {run}/samples/2-depth3-seed0.npz\n" in said
+    (path,) = (run / "eval").glob("*.json")
     total = json.loads(path.read_text())["bpd"]["total"]
 
     assert main([*flags, "--mode=sample"]) == 0
@@ -86,6 +94,67 @@ def test_trains_evaluates_and_samples(tmp_path, capsys):
     assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
     error = refused(main, [*flags, "--mode=eval", "--config.eval.checkpoints=1,2"], capsys)
     assert "no checkpoint of the steps [1]; it has [2]" in error
+    assert main([*flags, "--config.train.steps=3"]) == 0
+    assert "resuming from step 2" in capsys.readouterr().out
+    assert [place.name for place in Path("runs").glob("tiny*")] == [run.name]
+
+
+def existing_run(folder):
+    """Arguments for a workdir that holds a run of another configuration, and the file that tells this run."""
+    flags = [*write_small(folder), "--workdir=run"]
+    write_config(folder / "run", tiny.config("vdm", seed=3))
+    return flags, folder / "run" / "config.json"
+
+
+def test_another_run_is_kept_unless_it_is_to_be_moved(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags, kept = existing_run(tmp_path)
+    error = refused(main, flags, capsys)
+    assert "run holds a run of another configuration: data.source=images.npz (there digits);" in error
+    assert "seed=0 (there 3); give another --workdir, or --overwrite, which moves that run aside" in error
+    error = refused(main, [*flags, "--overwrite"], capsys)
+    assert "would move the run in run to run.1, and there is no terminal to ask on; add --yes" in error
+    error = refused(main, [*flags, "--overwrite", "--mode=eval"], capsys)
+    assert "--overwrite is for --mode=train; leave it out" in error
+    for answer in ("", "n\n", "what?\n"):
+        monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        assert main([*flags, "--overwrite"]) == 2
+        said = capsys.readouterr()
+        assert said.out == "Move the run in run to run.1 and train anew? [y/N] "
+        assert said.err.startswith("error: run stays as it is; give another --workdir, or leave out --overwrite")
+    # What cannot be trained moves nothing either.
+    assert "divide" in refused(main, [*flags, "--overwrite", "--yes", "--config.train.accumulate=3"], capsys)
+    assert json.loads(kept.read_text())["seed"] == 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("answer", ["y\n", "--yes"])
+def test_overwriting_moves_the_run_and_trains_anew(tmp_path, monkeypatch, capsys, answer):
+    monkeypatch.chdir(tmp_path)
+    flags, config = existing_run(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(Trainer, "run", stop)
+    with pytest.raises(ZeroDivisionError):
+        main([*flags, "--overwrite", *([answer] if answer == "--yes" else [])])
+    assert "run is moved to run.1\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run.1" / "config.json").read_text())["seed"] == 3
+    assert not config.exists()
+
+
+def stop(trainer, console):
+    raise ZeroDivisionError
+
+
+def test_without_a_run_there_is_nothing_to_move(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Trainer, "run", stop)
+    with pytest.raises(ZeroDivisionError):
+        main([*write_small(tmp_path), "--workdir=run", "--overwrite"])
+    assert "moved" not in capsys.readouterr().out
 
 
 CLUSTERS = f"""

@@ -44,7 +44,7 @@ REFUSED = {
     "log": ({"log.every_steps": 0}, "log.every_steps must be at least 1, not 0"),
     "checkpoint": ({"checkpoint.keep_every_steps": 0}, "checkpoint.keep_every_steps must be at least 1, not 0"),
     "failure": ({"checkpoint.on_failure": "cry"}, "checkpoint.on_failure must be one of go_on, stop, not 'cry'"),
-    "pixel levels": ({"data.pixel_levels": 1}, "data.pixel_levels must be a whole number in 2 .. 256, not 1"),
+    "pixel levels": ({"data.pixel_levels": 1}, "data.pixel_levels must lie in 2 .. 256, not 1"),
     "shards": ({"data.shuffle_shards": 0}, "data.shuffle_shards must be at least 1, not 0"),
     "devices": ({"mesh.fsdp": 0}, "mesh.fsdp must be at least 1, not 0"),
     "γ beyond": ({"model.schedule.gamma_max": 200.0}, "gamma_max must lie in -25 .. 25, the range in which"),
@@ -75,7 +75,10 @@ REFUSED = {
         "eval.checkpoints='last' must be newest, all, or steps such as",
     ),
     "tolerance": ({"ode.rtol": 0.0}, "ode.rtol must lie between 0 and 1, not 0.0"),
-    "fitting images": ({"fit.images": 0}, "fit.images must be at least 1, not 0"),
+    "fitting images": (
+        {"fit.images": 0},
+        "fit.images must be at least 1, or None for 64, or all training images if there are fewer, not 0",
+    ),
     "fitting grid": ({"fit.grid": 15}, "fit.grid must be at least 16, not 15"),
     "samples": ({"sample.num": 0}, "sample.num must be at least 1, not 0"),
     "sampler": ({"sample.sampler": "ddim"}, "sample.sampler must be one of ancestral, flow, not 'ddim'"),
@@ -98,7 +101,7 @@ REFUSED = {
         "sample.depth=3 must be loss.depth=4, since one ratio per step is learned",
     ),
     **{
-        f"{key}={value}": ({key: value}, f"{key} must be a whole number in 0 .. 2^32 - 1, not {value}")
+        f"{key}={value}": ({key: value}, f"{key} must lie in 0 .. 2^32 - 1, not {value}")
         for key in ("seed", "eval.seed", "fit.seed", "sample.seed")
         for value in (-1, 2**32)
     },

@@ -124,7 +124,7 @@ GREY = IMAGES[..., 0]
 FILES = {
     "it is cut short or too long: its header promises 360 bytes": gzip.compress(idx_bytes(GREY) + ZEROS),
     "it is cut short or too long: its header promises 360": idx_bytes(GREY) + b"1",
-    "promises 361 bytes of images, more than can be in": bytes([0, 0, 8, 3]) + struct.pack(">3I", 19, 19, 1) + bytes(9),
+    "promises 361 bytes of images, more than can be in": bytes([0, 0, 8, 3]) + struct.pack(">3I", 19, 1, 19) + bytes(9),
     "promises 79228162458924105385300197375 bytes": bytes([0, 0, 8, 3]) + b"\xff" * 12 + bytes(9),
     "more than can be in": gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**20, 64, 64) + bytes(99)),
     "it is cut short": bytes([0, 0, 8, 3, 0, 0]),
@@ -314,7 +314,7 @@ def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
 
 def test_a_single_picture_is_held_out(tmp_path):
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
-    assert refusal(tmp_path) == f"{tmp_path} (train): there are no images"
+    assert refusal(tmp_path) == f"{tmp_path} (train): there are no images; give at least two"
 
 
 def test_links_within_the_folder_are_followed(tmp_path):

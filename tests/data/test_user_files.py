@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import load_dataset
+from diffenc_jax.data import checks
+from diffenc_jax.data.dataset import image_shape, load_dataset
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (30, 6, 5, 3)).astype(np.uint8)
 GREY = IMAGES[..., :1]
@@ -80,6 +82,39 @@ def test_pictures(tmp_path, images, channels):
     np.testing.assert_array_equal(dataset.splits["train"], images[:20])
 
 
+def test_arrays_whose_last_axis_may_be_the_width():
+    for shape in ((6000, 5, 3), (50, 3, 3), (4, 30, 1), (20, 3, 4, 4), (20, 3, 40, 3)):
+        checks.are_images(Path("a.npy"), shape, np.dtype(np.uint8))
+
+
+def checkerboard(height, width):
+    """Grey picture of squares of one pixel, black and white."""
+    return (np.indices((height, width)).sum(axis=0) % 2 * 255).astype(np.uint8)
+
+
+def test_pictures_of_several_sizes_are_cropped_and_resized(tmp_path):
+    """The largest square in the middle is kept, and what is finer than the new pixels is averaged, not sampled."""
+    for i, (height, width) in enumerate([(16, 16), (16, 40), (30, 16)] * 4):
+        picture = np.full((height, width), 255, np.uint8)
+        top, left = (height - 16) // 2, (width - 16) // 2
+        picture[top : top + 16, left : left + 16] = checkerboard(16, 16)
+        Image.fromarray(picture).save(tmp_path / f"{i:02}.png")
+    dataset = load_dataset(DataConfig(str(tmp_path), resize=4), "train", "test")
+    assert dataset.fingerprint("train")["version"] == "local, resized to 4x4"
+    for images in dataset.splits.values():
+        assert np.abs(images.astype(int) - 127.5).max() <= 1
+    assert image_shape(DataConfig(str(tmp_path), resize=8)) == (8, 8, 1)
+
+
+def test_only_folders_of_pictures_are_resized(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES)
+    for source, message in ((tmp_path / "a.npy", "is no folder of pictures"), ("digits", "is for folders of pictures")):
+        with pytest.raises(InputError, match=message):
+            load_dataset(DataConfig(str(source), resize=4), "train")
+    with pytest.raises(InputError, match=r"data.resize must lie in 1 .. 4096"):
+        DataConfig("a", resize=0)
+
+
 def test_fingerprint_is_of_the_images():
     dataset = load_dataset(DataConfig("digits", pixel_levels=17), "test")
     import hashlib
@@ -106,6 +141,11 @@ def wrong_files(folder):
     yield folder / "float.npy", "must hold uint8, values 0 .. 255; this is float64"
     np.save(folder / "flat.npy", IMAGES.reshape(30, -1))
     yield folder / "flat.npy", r"must hold images \[N, H, W, C\] or \[N, H, W\]; this is \[30, 90\]"
+    one = np.zeros((32, 24, 3), np.uint8)
+    np.save(folder / "one.npy", one)
+    yield folder / "one.npy", r"this is \[32, 24, 3\], like one image \[H, W, C\]: put all images into one array"
+    np.savez(folder / "channels.npz", IMAGES.repeat(2, axis=2).transpose(0, 3, 1, 2))
+    yield folder / "channels.npz", r"\[30, 3, 6, 10\], like \[N, C, H, W\]: save array.transpose\(0, 2, 3, 1\)"
     np.save(folder / "none.npy", IMAGES[:0])
     yield folder / "none.npy", r"holds no images: its shape is \[0, 6, 5, 3\]"
     np.savez(folder / "three.npz", a=IMAGES, b=IMAGES, c=IMAGES)
@@ -128,7 +168,11 @@ def wrong_files(folder):
     (folder / "mixed").mkdir()
     Image.fromarray(IMAGES[0]).save(folder / "mixed" / "a.png")
     Image.fromarray(IMAGES[0][:3]).save(folder / "mixed" / "b.png")
-    yield folder / "mixed", r"b.png is \(3, 5, 3\), but the first picture is \(6, 5, 3\)"
+    yield folder / "mixed", r"b.png is \(3, 5, 3\), but the first picture is \(6, 5, 3\); give --config.data.resize=32"
+    (folder / "colours").mkdir()
+    Image.fromarray(IMAGES[0]).save(folder / "colours" / "a.png")
+    Image.fromarray(GREY[0, ..., 0]).save(folder / "colours" / "b.png")
+    yield folder / "colours", r"b.png is \(6, 5, 1\), .* \(6, 5, 3\); save all as grey or all as RGB"
     (folder / "broken").mkdir()
     (folder / "broken" / "a.png").write_bytes((folder / "mixed" / "a.png").read_bytes()[:60])
     yield folder / "broken", "a.png cannot be read as a picture"

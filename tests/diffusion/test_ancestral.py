@@ -20,11 +20,16 @@ def steps(depth, ratio=1.0):
 
 def sampled_variance(process, depth):
     """Variance of z_0 / α_0: a step is linear in (z_t, ε), so unit inputs give its two coefficients."""
-    path, variance = steps(depth), 1.0
-    for i in reversed(range(depth)):
-        z, eps = jnp.asarray([[1.0], [0.0]]), jnp.asarray([[0.0], [1.0]])
-        a, b = ancestral_step(process, z, path.step(i, 2), eps)[:, 0]
-        variance = float(a**2 * variance + b**2)
+    z, eps = jnp.asarray([[1.0], [0.0]]), jnp.asarray([[0.0], [1.0]])
+
+    @jax.jit
+    @jax.vmap
+    def coefficients(i):
+        return ancestral_step(process, z, steps(depth).step(i, 2), eps)[:, 0]
+
+    variance = 1.0
+    for a, b in np.asarray(coefficients(jnp.arange(depth)))[::-1]:
+        variance = a**2 * variance + b**2
     return variance / float(jax.nn.sigmoid(-schedule(jnp.zeros(()))))
 
 

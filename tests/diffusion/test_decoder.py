@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from diffenc_jax.diffusion import decoder
 
+log_likelihood = jax.jit(decoder.log_likelihood, static_argnums=3)
+
 
 def full_sum(u, pixels, gamma_0, levels):
     """-½ (u - x_k)² e^(-γ_0), normalised over all k, at k = pixels; numpy, float64."""
@@ -28,7 +30,7 @@ def test_window_and_fallback_equal_the_full_sum(levels, scale, seed):
     pixels = rng.randint(0, levels, (2, 30)).astype(np.uint8)
     u = 2 * (pixels + 0.5) / levels - 1 + np.exp(gamma_0 / 2) * rng.normal(size=pixels.shape)
     with jax.enable_x64(True):
-        got = decoder.log_likelihood(jnp.asarray(u), jnp.asarray(pixels), jnp.asarray(gamma_0), levels)
+        got = log_likelihood(jnp.asarray(u), jnp.asarray(pixels), jnp.asarray(gamma_0), levels)
     np.testing.assert_allclose(got, full_sum(u, pixels, gamma_0, levels), rtol=1e-9, atol=1e-12)
 
 
@@ -40,9 +42,9 @@ def test_gradients_do_not_see_the_window(x64, scale):
     u = 2 * (pixels + 0.5) / 256 - 1 + np.exp(gamma_0 / 2) * rng.normal(size=pixels.shape)
 
     def loss(u, gamma_0):
-        return decoder.log_likelihood(u, jnp.asarray(pixels), gamma_0, 256)[0]
+        return log_likelihood(u, jnp.asarray(pixels), gamma_0, 256)[0]
 
-    du, dgamma = jax.grad(loss, (0, 1))(jnp.asarray(u), jnp.asarray(gamma_0))
+    du, dgamma = jax.jit(jax.grad(loss, (0, 1)))(jnp.asarray(u), jnp.asarray(gamma_0))
     step = 1e-6
     one = np.zeros_like(u)
     one[0, 3] = step

@@ -1,6 +1,7 @@
 """Finite depth: the table of closed forms for Gaussian data, and what must hold for any data."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -208,7 +209,7 @@ def test_marginals_of_the_path(seed, kind):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=6), st.floats(0.01, 10.0))
+@given(st.lists(st.floats(0.0, 1e6), min_size=4, max_size=4), st.floats(0.01, 10.0))
 def test_the_best_ratio_never_does_worse(errors, other):
     with jax.enable_x64(True):
         u = jnp.asarray(errors)
@@ -243,5 +244,5 @@ def test_short_steps_keep_their_digits_in_float32():
             arrays = [jnp.asarray(a, dtype) for a in (x, eps, v_hat)]
             encoder = Trainable(lambda x, gamma: 0.5 * jnp.sin(2 * x))
             process = process_of(encoder, lambda z, g, v=arrays[2]: v)
-            results.append(diffusion_loss(process, at, arrays[0], arrays[1]))
+            results.append(jax.jit(partial(diffusion_loss, process))(at, arrays[0], arrays[1]))
     np.testing.assert_allclose(results[0], results[1], rtol=1e-4)

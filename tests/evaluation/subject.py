@@ -2,8 +2,6 @@
 
 import functools
 
-import jax
-
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.mesh import make_mesh
@@ -14,14 +12,14 @@ SPLITS = {"train": tiny.images(20), "test": tiny.images(13, seed=1)}
 SHAPE = (4, 4, 1)
 
 
-def experiment(arm="diffenc", **changes):
+def experiment(arm="diffenc", small=True, **changes):
     """The experiment of `tiny.config` with these changes."""
-    config = tiny.config(arm, **changes)
+    config = tiny.config(arm, small, **changes)
     dataset = Dataset("tiny", "1", tiny.LEVELS, SPLITS)
     return Experiment(config, dataset, make_mesh(), build(config, ImageSpec(SHAPE, tiny.LEVELS)))
 
 
 @functools.cache
-def parameters(arm="diffenc", scale=0.05):
+def parameters(arm="diffenc", scale=0.05, small=True):
     """Parameters of the arm's model, away from zero."""
-    return tiny.away_from_zero(jax.jit(experiment(arm).model.init)(jax.random.key(0)), scale)
+    return tiny.away_from_zero(tiny.initial(experiment(arm, small).model), scale)

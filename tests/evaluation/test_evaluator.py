@@ -117,7 +117,7 @@ def test_an_interrupted_evaluation_resumes(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_to_is_refused_before_evaluation(tmp_path):
     (tmp_path / "eval").touch()
     called = []
-    with pytest.raises(InputError, match=r"eval cannot be written to: File exists; give another --workdir"):
+    with pytest.raises(InputError, match=r"eval cannot be written to: File exists; make it a folder"):
         evaluator(tmp_path).record(parameters(), 1, tmp_path, on_batch=lambda: called.append(None))
     assert not called
 

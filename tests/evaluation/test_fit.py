@@ -10,7 +10,15 @@ import pytest
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.evaluation.fit import Fit, check_fit, errors_to_all, fit_images, squared_error, steps_for
+from diffenc_jax.evaluation.fit import (
+    Fit,
+    check_fit,
+    errors_to_all,
+    fit_description,
+    fit_images,
+    squared_error,
+    steps_for,
+)
 from tests import tiny
 from tests.evaluation.subject import SPLITS, experiment, parameters
 
@@ -101,6 +109,13 @@ def test_costs_by_ratio_are_in_order(fit):
 def test_more_images_than_there_are_is_refused():
     with pytest.raises(InputError, match=r"fit.images=21 exceeds the 20 training images"):
         check_fit(experiment(fit__images=21))
+
+
+@pytest.mark.parametrize(("images", "used"), [(None, 20), (6, 6)])
+def test_a_fit_takes_all_images_of_a_small_set_unless_told(images, used):
+    subject = experiment(fit__images=images)
+    assert len(fit_images(subject)) == used
+    assert fit_description(subject)["images"] == used
 
 
 def test_the_images_of_a_fit_are_drawn_by_its_seed():

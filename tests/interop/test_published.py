@@ -115,7 +115,7 @@ def test_a_vdm_of_google_research(tmp_path):
     assert abs(h([0.0])[0] + 13.3) > 0.1
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small():
     """A tiny DiffEnc's configuration, and random published parameters of it."""
     config = tiny.config(model__schedule__kind="learned_linear")

@@ -49,10 +49,10 @@ def test_batches_that_do_not_divide_over_the_devices_are_refused():
     mesh = meshes.make_mesh()
     meshes.check_batch(mesh, 6, "train.batch_size", 3)
     with pytest.raises(
-        InputError, match=r"train.batch_size=7 does not divide .* in 3 parts each; take a multiple of 3"
+        InputError, match=r"train.batch_size=7 does not divide into train.accumulate=3 parts; take a multiple of 3"
     ):
         meshes.check_batch(mesh, 7, "train.batch_size", 3)
-    with pytest.raises(InputError, match=r"mesh.fsdp=2 does not divide the 1 devices"):
+    with pytest.raises(InputError, match=r"mesh.fsdp=2 does not divide the number of devices; take a divisor of 1"):
         meshes.make_mesh(2, jax.devices()[:1])
 
 

@@ -65,7 +65,9 @@ def test_damaged_arrays_are_recognised(tmp_path):
 
 def test_folders_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/eval cannot be written to: Not a directory; make it writable$"):
-        files.check_writable(tmp_path / "file" / "eval", files.MAKE_WRITABLE)
+    with pytest.raises(
+        InputError, match=r"file/eval cannot be written to: Not a directory; make it a folder that can be written to$"
+    ):
+        files.check_writable(tmp_path / "file" / "eval")
     files.check_writable(tmp_path / "new" / "eval")
     assert list((tmp_path / "new" / "eval").iterdir()) == []

@@ -1,9 +1,11 @@
 """A workdir belongs to one configuration, and to one training process at a time."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,9 @@ from diffenc_jax.runs.workdir import (
     find_workdirs,
     holds_run,
     saved_steps,
+    set_aside,
     stored_config,
+    trained_workdir,
     write_config,
 )
 from tests import tiny
@@ -29,7 +33,42 @@ def changed(**changes):
 
 
 def test_the_default_names_configuration_arm_and_seed():
-    assert str(default_workdir(changed(seed=3))) == "runs/tiny-vdm-seed3"
+    assert str(default_workdir(changed(seed=3), CONFIG)) == "runs/tiny-vdm-seed3"
+
+
+@pytest.mark.parametrize(
+    ("changes", "suffix"),
+    [
+        ({}, ""),
+        ({"train__steps": 99, "eval__passes": 3}, ""),
+        ({"train__learning_rate": 1e-4}, "-lr1e-4"),
+        ({"train__learning_rate": 2e6, "train__batch_size": 100000}, "-batch100000-lr2e6"),
+        ({"train__learning_rate": 0.25, "train__batch_size": 64, "loss__depth": 50}, "-depth50-batch64-lr0.25"),
+        ({"model__score__width": 64, "train__b1": 0.5}, "-score_width64-b1-0.5"),
+        ({"model__dtype": "bfloat16", "data__source": "faces"}, "-source-faces-dtype-bfloat16"),
+        ({"train__ends_every": 1, "train__time_sampling": "importance"}, "-ends_every1-time_sampling-importance"),
+    ],
+)
+def test_the_default_names_what_differs_from_the_configuration(changes, suffix):
+    assert str(default_workdir(changed(**changes), CONFIG)) == f"runs/tiny-vdm-seed0{suffix}"
+
+
+def test_many_or_long_changes_become_a_digest_of_their_values():
+    many = dict(train__learning_rate=1e-4, train__b1=0.5, train__b2=0.5, train__epsilon=1e-7)
+    several = [many, {**many, "train__b1": 0.6}, {"data__source": "/a/b"}, {"data__source": "/b/b"}]
+    names = {default_workdir(changed(**changes), CONFIG).name for changes in several}
+    assert len(names) == len(several)
+    assert all(re.fullmatch(r"tiny-vdm-seed0-[0-9a-f]{6}", name) for name in names)
+    assert default_workdir(changed(**many), CONFIG).name in names
+
+
+def test_a_run_that_was_trained_with_the_plain_loss_is_found_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = changed(loss__depth=5, train__b1=0.5)
+    assert str(trained_workdir(other, CONFIG)) == "runs/tiny-vdm-seed0-depth5-b1-0.5"
+    for name in ("tiny-vdm-seed0-b1-0.5", "tiny-vdm-seed0-depth5-b1-0.5"):  # the run with that loss goes first
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        assert trained_workdir(other, CONFIG).name == name
 
 
 def test_the_stored_configuration_leaves_the_computation_to_the_machine(tmp_path):
@@ -93,6 +132,26 @@ def test_workdirs_without_a_configuration(tmp_path):
         check_workdir(tmp_path, CONFIG, must_exist=False)
 
 
+def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
+    for number in range(3):
+        with claimed(tmp_path / "run", changed(seed=number)):
+            pass
+        assert set_aside(tmp_path / "run") == tmp_path / f"run.{number + 1}"
+        assert not holds_run(tmp_path / "run")
+    assert set_aside(tmp_path / "run") is None
+    assert [stored_config(tmp_path / f"run.{number + 1}").seed for number in range(3)] == [0, 1, 2]
+
+
+def test_the_current_folder_is_not_moved(tmp_path, monkeypatch):
+    write_config(tmp_path, CONFIG)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    for workdir in (tmp_path, Path("..")):
+        with pytest.raises(InputError, match="contains the current folder and cannot be moved aside; start from"):
+            set_aside(workdir)
+    assert holds_run(tmp_path)
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -111,6 +170,8 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
         before = (tmp_path / "config.json").stat().st_mtime_ns
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
             claimed(tmp_path, CONFIG).__enter__()
+        with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
+            set_aside(tmp_path)
         assert (tmp_path / "config.json").stat().st_mtime_ns == before
         first.send_signal(signal.SIGKILL)
     with claimed(tmp_path, changed(train__steps=3)):
@@ -121,10 +182,9 @@ def test_a_read_only_disk_is_reported_before_anything_is_computed(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path], capture_output=True).returncode:
         pytest.skip("a tmpfs cannot be mounted here")
     try:
-        for act in (lambda: claimed(tmp_path / "run", CONFIG).__enter__(), lambda: check_writable(tmp_path / "eval")):
-            with pytest.raises(
-                InputError, match=r"cannot be written to: Read-only file system; give another --workdir$"
-            ):
-                act()
+        with pytest.raises(InputError, match=r"cannot be written to: Read-only file system; give another --workdir$"):
+            claimed(tmp_path / "run", CONFIG).__enter__()
+        with pytest.raises(InputError, match=r"cannot be written to: Read-only file system; make it a folder that can"):
+            check_writable(tmp_path / "eval")
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)

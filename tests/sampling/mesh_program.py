@@ -23,14 +23,14 @@ FSDP = 2
 
 
 def main(folder, drawings):
-    params = parameters()
+    params = parameters(small=False)
     for drawing in drawings:
         sampler, num, batch_size = drawing.split("-")
         changes = {"sample__num": int(num), "sample__batch_size": int(batch_size), "sample__sampler": sampler}
         if sampler == "ancestral":
             changes["sample__reconstruct"] = (0.5,)
         fsdp = FSDP if jax.device_count() > 1 else 1
-        subject = experiment(sample__output="softmax", mesh__fsdp=fsdp, **changes)
+        subject = experiment(small=False, sample__output="softmax", mesh__fsdp=fsdp, **changes)
         sharded = jax.device_put(params, state_shardings(subject.mesh, jax.eval_shape(lambda: params)))
         write_config(folder / drawing, subject.config)
         Sampling(subject).write(sharded, 1, folder / drawing, lambda share: None)

@@ -5,13 +5,13 @@ from diffenc_jax.sampling.samplers import make_sampler
 from tests.evaluation import subject
 
 
-def experiment(**changes):
-    return subject.experiment("vdm", **changes)
+def experiment(small=True, **changes):
+    return subject.experiment("vdm", small, **changes)
 
 
-def parameters():
+def parameters(small=True):
     """Close to the initialisation: samples of a random network follow its rounding, not their noise."""
-    return subject.parameters("vdm", scale=0.01)
+    return subject.parameters("vdm", scale=0.01, small=small)
 
 
 def drawer(**changes):

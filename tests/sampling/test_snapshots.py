@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.decoder import in_bins
@@ -16,12 +17,16 @@ from tests.evaluation import subject
 
 
 def test_samples_are_the_first_of_the_sampler():
-    parts, experiment, params = [], subject.experiment("vdm", log__samples=3), subject.parameters("vdm", 0.01)
+    parts, experiment, params = (
+        [],
+        subject.experiment("vdm", log__samples=3, sample__batch_size=2),
+        subject.parameters("vdm", 0.01),
+    )
     sampling = Sampling(experiment)
     pictures = Snapshots(experiment, sampling)(params, parts.append)
     assert pictures.keys() == {"samples"}  # the encoder changes nothing
     np.testing.assert_array_equal(pictures["samples"][..., 0], grid(sampling.images(params, 3), tiny.LEVELS))
-    assert sum(parts) == 1.0
+    assert sum(parts) == pytest.approx(1.0)
 
 
 def test_a_row_per_image_and_a_column_per_gamma():

@@ -20,9 +20,8 @@ from tests import tiny
 
 def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
     """A workdir with one checkpoint for images of `shape`, whose parameters are away from zero; returns `folder`."""
-    config = tiny.config(arm, data__source=str(source), **changes)
-    model = build(config, ImageSpec(shape, tiny.LEVELS))
-    params = tiny.away_from_zero(jax.jit(model.init)(jax.random.key(config.seed)))
+    config = tiny.config(arm, small=True, data__source=str(source), **changes)
+    params = tiny.away_from_zero(tiny.initial(build(config, ImageSpec(shape, tiny.LEVELS)), config.seed))
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, config)
     with Checkpoints(folder, keep_every_steps=1) as checkpoints:

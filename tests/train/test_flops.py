@@ -17,8 +17,8 @@ SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 
 def test_parameters_are_those_of_an_initialised_model():
-    config = tiny.config("diffenc", loss__depth=5, loss__variance_ratio="learned", sample__depth=5)
-    params = jax.jit(build(config, SPEC).init)(jax.random.key(0))
+    config = tiny.config("diffenc", small=True, loss__depth=5, loss__variance_ratio="learned", sample__depth=5)
+    params = tiny.initial(build(config, SPEC))
     sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in params.items()}
     counts = count(config, SPEC)
     assert counts.params == sizes
@@ -54,7 +54,7 @@ def test_every_layer_counts_alike_however_it_is_computed():
 
 def test_flops_are_proportional_to_the_batch():
     """All but those of the optimizer, a few per parameter."""
-    small, large = (count(tiny.config("vdm", train__batch_size=size), SPEC) for size in (64, 128))
+    small, large = (count(tiny.config("vdm", small=True, train__batch_size=size), SPEC) for size in (128, 256))
     assert large.flops_per_step == pytest.approx(2 * small.flops_per_step, rel=0.01)
     rest = 2 * small.flops_per_step - large.flops_per_step
     assert 5 * small.total_params < rest < 40 * small.total_params
@@ -95,6 +95,7 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
         assert f"{abs(100 * (share - 1)):.0f}" in shares(text, what.replace(" ", r"\s"))
 
 
+@pytest.mark.slow
 def test_the_swirls_longer_vdm_costs_what_diffenc_does():
     theirs, ours = (load_run_config(f"synthetic:{arm}") for arm in ("diffenc", "vdm-flops"))
     flops = [installed(config).flops_per_step for config in (theirs, ours)]

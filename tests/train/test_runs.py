@@ -119,7 +119,7 @@ def test_pictures_that_cannot_be_drawn_do_not_end_a_run(images, tmp_path, capsys
 
     _, record = train(config(images), tmp_path / "run", draw)
     assert record["step"] == 8
-    assert "TensorBoard has no pictures of this step: the solver gave up" in capsys.readouterr().out
+    assert "TensorBoard has no pictures of step 8: the solver gave up" in capsys.readouterr().out
     assert ("eval/test_total", 8) in shown(tmp_path / "run")
 
 
@@ -196,11 +196,11 @@ def test_a_run_that_is_no_longer_finite_stops_and_keeps_finite_parameters(images
     ("changes", "message"),
     [
         ({"data__source": "nowhere"}, "neither a known data set"),
-        ({"train__accumulate": 3}, r"train.batch_size=8 does not divide over 1 devices in 3 parts each"),
+        ({"train__accumulate": 3}, r"train.batch_size=8 does not divide into train.accumulate=3 parts"),
         ({"eval__split": "validation"}, "no split 'validation'"),
         ({"loss__depth": 10_000_000}, "loss.depth=10000000 steps between"),
         ({"loss__depth": 4, "loss__times": "optimal", "fit__images": 21}, "exceeds the 20 training images"),
-        ({"mesh__fsdp": 3}, "mesh.fsdp=3 does not divide the 1 devices"),
+        ({"mesh__fsdp": 3}, "mesh.fsdp=3 does not divide the number of devices; take a divisor of 1"),
         ({"data__pixel_levels": 16}, "data.pixel_levels=16 allows 0 .. 15"),
         (
             {"train__time_sampling": "importance", "model__schedule__kind": "monotone"},

@@ -1,6 +1,5 @@
 """A training step compiled for devices that need not be present: its memory, FLOPs, bytes and time to compile."""
 
-import re
 import time
 from typing import NamedTuple
 
@@ -11,32 +10,11 @@ from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, first_line
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.model.build import alike_layers, with_alike_layers
+from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
 from diffenc_jax.train.step import Program
 
 # Option of XLA that leaves out its search for the fastest kernels.
 QUICK = {"exec_time_optimization_effort": -1.0}
-# The TPU compiler's messages about a program that does not fit, and the memory that it needs.
-OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
-NEEDED = re.compile(r"(?:temporaries \(|Used )([0-9.]+)([KMGT]?)")
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-class Memory(NamedTuple):
-    """Bytes per device: `state`, which includes the batch, and `temporaries`."""
-
-    state: int
-    temporaries: int
-
-    @property
-    def total(self) -> int:
-        return self.state + self.temporaries
-
-    @classmethod
-    def of(cls, compiled: jax.stages.Compiled) -> "Memory":
-        """Memory of a compiled step. The donated state is aliased and counted once, among the arguments."""
-        analysis = compiled.memory_analysis()
-        state = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-        return cls(state, analysis.temp_size_in_bytes)
 
 
 class Work(NamedTuple):
@@ -103,8 +81,7 @@ class Compiler:
         try:
             compiled = program.step.lower(program.state, program.pixels).compile(self._options)
         except jax.errors.JaxRuntimeError as error:
-            if OUT_OF_MEMORY not in str(error):
+            if not is_out_of_memory(error):
                 raise InputError(f"the compiler failed: {first_line(error)}") from error
-            found = NEEDED.search(str(error))
-            raise DoesNotFit(int(float(found[1]) * UNITS[found[2]]) if found else None) from error
+            raise DoesNotFit(needed_bytes(error)) from error
         return compiled, time.perf_counter() - start

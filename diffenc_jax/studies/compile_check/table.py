@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from diffenc_jax.display.numbers import format_bytes
+
 
 def step_lines(found: dict[str, Any]) -> list[str]:
     """Lines that describe the result of `measure_step`."""
@@ -10,9 +12,9 @@ def step_lines(found: dict[str, Any]) -> list[str]:
         f"{found['config']}, {found['arm']}: batch {found['batch_size']}, {found['dtype']}, {found['topology']} "
         f"({found['chips']} chips{hosts})"
     )
-    chip = _gigabytes(found["memory_of_chip"])
+    chip = format_bytes(found["memory_of_chip"])
     if not found["fits"]:
-        needed = "" if found["memory"] is None else f", {_gigabytes(found['memory'])} are needed"
+        needed = "" if found["memory"] is None else f", {format_bytes(found['memory'])} are needed"
         return [
             title,
             f"memory: does not fit the {chip} of a chip{needed}; take more chips, a smaller batch, "
@@ -23,13 +25,9 @@ def step_lines(found: dict[str, Any]) -> list[str]:
     bound = "FLOPs" if flops > moved else "memory"
     return [
         title,
-        f"memory: {_gigabytes(found['memory'])} per chip (state and batch {_gigabytes(state)}, temporaries "
-        f"{_gigabytes(temporaries)}); fits the {chip} of a chip",
+        f"memory: {format_bytes(found['memory'])} per chip (state and batch {format_bytes(state)}, temporaries "
+        f"{format_bytes(temporaries)}); fits the {chip} of a chip",
         f"work: {found['flops'] / 1e12:.4g} TFLOP and {found['bytes'] / 1e9:.4g} GB per chip and step",
         f"time: {1e3 * flops:.3g} ms by FLOPs, {1e3 * moved:.3g} ms by bytes at the chip's peak; bound by {bound}",
         f"compiled in {found['compile_seconds']:.0f} s, for the counts {found['compile_seconds_of_counts']:.0f} s",
     ]
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"

@@ -25,6 +25,8 @@ def measure_depths(
 ) -> dict[tuple[Any, str], Evaluation]:
     """Evaluations by depth and choice of steps, under common noise; finished ones in the workdir are used again.
 
+    Raises InputError if a depth is too large.
+
     Args:
       run: opened with its training images, on which times and ratios are fitted.
       depths: increasing.
@@ -36,6 +38,7 @@ def measure_depths(
     Returns:
       The evaluation of `INFINITE` first, then by (depth, name of a choice in `CHOICES`).
     """
+    run.model.check_depth("--depths", max(depths))
     fit = Fit(Evaluator(run).experiment, run.params)
 
     def evaluator(depth, times, ratio, passes):

@@ -12,6 +12,7 @@ from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
 FILE = "experiment.json"
+OTHER_ROOT = "give another --root"
 # Arguments of python that start a training run, and the measurement of a training step.
 MAIN, COSTS = ("-m", "diffenc_jax.main"), ("-m", "diffenc_jax", "costs")
 # Keys that the grid sets itself, and the options to give instead.
@@ -95,7 +96,7 @@ class Grid:
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
             require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
         for arm, seed in self.runs():
-            check_workdir(workdir_of(root, arm, seed), self.final_config(arm, seed), must_exist=False)
+            check_workdir(workdir_of(root, arm, seed), self.final_config(arm, seed), False, OTHER_ROOT)
 
     def note_in(self, root: Path) -> None:
         """Write the grid to `root`, merged with the arms and seeds of a grid that is noted there.
@@ -105,7 +106,7 @@ class Grid:
         """
         known = read_grid(root)
         merged = self if known is None else self._merged(known, root)
-        with writing(root, "give another --root"):
+        with writing(root, OTHER_ROOT):
             write_json(root / FILE, asdict(merged))
 
     def _training_flags(self, arm: str, seed: int) -> list[str]:
@@ -119,7 +120,7 @@ class Grid:
             ours, theirs = getattr(self, key), getattr(known, key)
             require(
                 ours == theirs,
-                f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; give another --root",
+                f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; {OTHER_ROOT}",
             )
         arms = tuple(dict.fromkeys((*known.arms, *self.arms)))
         return replace(self, arms=arms, seeds=tuple(sorted({*known.seeds, *self.seeds})))

@@ -87,8 +87,8 @@ def test_only_an_encoder_that_drifts_has_a_residual(gaussian):
 @pytest.fixture(scope="module")
 def trained():
     """A model with no parameter at zero, and its parameters."""
-    model = build(tiny.config("diffenc"), ImageSpec(SHAPE, tiny.LEVELS))
-    return model, tiny.away_from_zero(jax.jit(model.init)(jax.random.key(0)))
+    model = build(tiny.config("diffenc", small=True), ImageSpec(SHAPE, tiny.LEVELS))
+    return model, tiny.away_from_zero(tiny.initial(model))
 
 
 @pytest.fixture(scope="module")

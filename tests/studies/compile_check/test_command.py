@@ -131,7 +131,7 @@ def test_bad_input_is_refused(options, message, capsys, monkeypatch):
     ("option", "message"),
     [
         ("--batch=6", "train.batch_size=6 does not divide over 4 devices; take a multiple of 4"),
-        ("--config.mesh.fsdp=3", "mesh.fsdp=3 does not divide the 4 devices"),
+        ("--config.mesh.fsdp=3", "mesh.fsdp=3 does not divide the number of devices; take a divisor of 4"),
         ("--config.model.remat=all", "unknown model.remat 'all'; known: block, none, products"),
         ("--config.data.source=nowhere", "data.source='nowhere' is neither a known data set"),
     ],

@@ -23,7 +23,7 @@ def costs(tmp_path_factory):
     """Costs of one model at two batch sizes: (configuration, costs)."""
     path = tmp_path_factory.mktemp("images") / "images.npz"
     np.savez(path, train=tiny.images(20), test=tiny.images(13, seed=1))
-    configs = [tiny.config("vdm", data__source=str(path), train__batch_size=size) for size in (8, 32)]
+    configs = [tiny.config("vdm", small=True, data__source=str(path), train__batch_size=size) for size in (8, 32)]
     return [(config, measure_costs(config, timed_steps=4)) for config in configs]
 
 

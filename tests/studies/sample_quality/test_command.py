@@ -227,4 +227,6 @@ def test_files_that_are_no_archive_and_folders_that_are_no_run_are_refused(home,
     (tmp_path / "samples.npz").write_text("no archive")
     assert "cannot be read as a .npz archive" in refused([tmp_path / "samples.npz", f"--workdir={home}"], capsys)
     assert "none.npz is not a file; give a .npz" in refused([tmp_path / "none.npz", f"--workdir={home}"], capsys)
-    assert "holds no run" in refused([tmp_path / "samples.npz"], capsys)
+    assert "samples.npz is not in samples/ of a workdir; give its run's --workdir" in refused(
+        [tmp_path / "samples.npz"], capsys
+    )

@@ -1,0 +1,66 @@
+"""`diffenc config-keys`: every key with its default, limits, choices and meaning, in 80 columns."""
+
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.config import Config
+from diffenc_jax.config.keys import REQUIRED, keys_of, sections_of
+from diffenc_jax.config.sections import NetworkConfig
+from diffenc_jax.evaluation.estimators import ESTIMATORS
+from diffenc_jax.model.registry import network_keys, networks
+from tests.refusals import refused
+
+
+def listed(capsys, *section):
+    """(head, text) of each key that the command lists, with the text's lines joined."""
+    assert main(["config-keys", *section]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    keys = []
+    for line in lines:
+        if line.startswith("      "):
+            keys[-1][1] += f"{line.strip()} "
+        elif line.startswith("  "):
+            keys.append([line.strip(), ""])
+    return keys
+
+
+def sections(section=Config):
+    yield section
+    for nested in sections_of(section).values():
+        yield from sections(nested) if nested is not NetworkConfig else ()
+
+
+def test_lists_every_key_with_its_default_and_its_meaning(capsys):
+    keys = dict(listed(capsys))
+    heads = {head.split("  (")[0]: text for head, text in keys.items()}
+    for section in sections():
+        for name, key in keys_of(section).items():
+            path = f"{section.section}.{name}".removeprefix(".")
+            text = heads[path if key.default is REQUIRED else f"{path} = {key.default!r}"]
+            for part in (key.doc, key.none, *key.choices, key.limits.words if key.limits.words != "be finite" else ""):
+                assert part in text
+
+
+@pytest.mark.parametrize("section", ["model.score", "model.encoder"])
+def test_lists_the_options_of_every_kind_of_network(section, capsys):
+    heads = [head for head, _ in listed(capsys, section)]
+    for kind, network in networks(section).items():
+        for name, key in network_keys(network).items() if network else ():
+            assert key.doc.endswith(".")
+            assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(kind {kind})") for head in heads)
+
+
+def test_a_section_and_a_key(capsys):
+    assert [head.split(" ")[0] for head, _ in listed(capsys, "fit")] == ["fit.images", "fit.grid", "fit.seed"]
+    ((head, text),) = listed(capsys, "eval.estimator")
+    assert head == "eval.estimator = 'bound'"
+    assert ", ".join(sorted(ESTIMATORS)) in text
+    ((head, text),) = listed(capsys, "train.steps")
+    assert head == "train.steps = 8000000  (steps)"
+    assert "A whole number; must be at least 1." in text
+
+
+def test_an_unknown_key_names_the_nearest(capsys):
+    error = refused(main, ["config-keys", "train.stepz"], capsys)
+    assert "unknown configuration key 'train.stepz', perhaps train.steps; train has the keys accumulate" in error

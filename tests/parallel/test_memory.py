@@ -1,0 +1,74 @@
+"""Programs that need more memory than there is end in one line: what is needed, what there is, and what to lower."""
+
+import types
+
+import jax
+import pytest
+
+from diffenc_jax.core.errors import RunError
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.parallel import memory
+from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.train.step import Program
+from tests import tiny
+
+ADVICE = "lower train.batch_size=8, raise train.accumulate=1, or take model.remat=block"
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """A training step on a device of 16 GiB."""
+    monkeypatch.setattr(memory, "device_memory", lambda: 2**34)
+    config = tiny.config("vdm")
+    return Program(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config, make_mesh())
+
+
+@pytest.mark.parametrize(
+    ("said", "needs"),
+    [
+        ("Out of memory allocating 140342230816 bytes.", "at least 130.70 GiB"),
+        ("Out of memory while trying to allocate 53.41GiB.\nBufferAssignment OOM", "at least 53.41 GiB"),
+        ("Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", "at least 20.50 GiB"),
+        ("Failed to allocate request for 1.5TiB on device", "more memory than there is"),
+    ],
+)
+def test_an_error_of_the_compiler_or_of_a_call(program, monkeypatch, said, needs):
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {said}")
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
+    for act in (program.compiled, lambda: call_within(program, fail)):
+        with pytest.raises(RunError) as caught:
+            act()
+        message = f"out of memory: a training step needs {needs}, and there are 16.00 GiB; {ADVICE}"
+        assert str(caught.value) == message
+
+
+def call_within(program, call):
+    with program.within_memory():
+        call()
+
+
+def test_a_compiled_step_that_cannot_fit_is_not_run(program, monkeypatch):
+    sizes = dict(argument_size_in_bytes=2**33, output_size_in_bytes=2**33, alias_size_in_bytes=2**33)
+    compiled = types.SimpleNamespace(
+        memory_analysis=lambda: types.SimpleNamespace(**sizes, temp_size_in_bytes=temporaries)
+    )
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda _: compiled)
+    temporaries = 2**33
+    assert program.compiled() is compiled
+    temporaries += 2**30
+    with pytest.raises(RunError, match=r"a training step needs at least 17.00 GiB, and there are 16.00 GiB; lower"):
+        program.compiled()
+
+
+def test_other_errors_stay_as_they_are(program):
+    def fail():
+        raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: a bug"):
+        call_within(program, fail)
+
+
+def test_the_memory_of_this_machine():
+    assert 2**28 < memory.device_memory() < 2**50
