@@ -61,8 +61,8 @@ def doubles(jaxpr):
     [
         ("diffenc", True),
         pytest.param("diffenc", False, marks=pytest.mark.slow),
-        ("vdm", False),
-        ("nontrainable", False),
+        pytest.param("vdm", False, marks=pytest.mark.slow),
+        pytest.param("nontrainable", False, marks=pytest.mark.slow),
     ],
 )
 def test_programs_stay_in_float32(x64, arm, small):

@@ -191,6 +191,7 @@ def test_clusters_that_do_not_exist():
         assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_over_the_devices(tmp_path):
     """The program as a user starts it."""
     flags = [DIGITS, f"--workdir={tmp_path}/run", "--config.train.batch_size=12"]

@@ -34,7 +34,9 @@ def terms_of(model):
     return terms
 
 
-@pytest.mark.parametrize(("arm", "small"), [("diffenc", False), ("nontrainable", True), ("vdm", True)])
+@pytest.mark.parametrize(
+    ("arm", "small"), [pytest.param("diffenc", False, marks=pytest.mark.slow), ("nontrainable", True), ("vdm", True)]
+)
 def test_an_image_counts_for_itself(arm, small):
     """The bound of a batch is that of its images one by one."""
     model, params, pixels, noise = estimate(arm, small=small)

@@ -114,6 +114,7 @@ def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, c
         train_spoilt(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_damage_costs_a_run_the_steps_since_the_last_intact_checkpoint(unbroken, images, tmp_path, capsys):
     """And nothing else: it ends as an undamaged run."""
     workdir = tmp_path / "run"

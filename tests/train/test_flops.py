@@ -104,13 +104,12 @@ def test_the_swirls_longer_vdm_costs_what_diffenc_does():
     assert shares(shipped.load("synthetic").__doc__, "steps") == [f"{100 * more:.0f}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"train.batch_size": 16, "model.score.layers": 1, "train.ends_every": 1, "train.steps": 300},
-        pytest.param(
-            {"train.accumulate": 2, "loss.depth": 10, "model.score.layers": 1, "seed": 3}, marks=pytest.mark.slow
-        ),
+        {"train.accumulate": 2, "loss.depth": 10, "model.score.layers": 1, "seed": 3},
     ],
 )
 def test_the_flops_match_under_every_override(changes):

@@ -20,6 +20,7 @@ def stepped(parts, scan):
     return jax.jit(step)(jax.jit(step.init)(), jnp.asarray(tiny.images(8)))
 
 
+@pytest.mark.slow
 def test_parts_make_the_step_of_the_whole_batch():
     (whole, report), (parts, other) = stepped(1, False), stepped(4, True)
     for name, value in report.meter.scalars().items():

@@ -18,6 +18,7 @@ def compiler(arm="vdm", **changes):
     return Compiler(tiny.config(arm, **(SMALL | changes)), SHAPE, make_mesh(), "cpu", quick=False)
 
 
+@pytest.mark.slow
 def test_memory_is_the_donated_state_and_temporaries():
     config = tiny.config("vdm", **SMALL)
     memory, seconds = compiler().memory()

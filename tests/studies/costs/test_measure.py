@@ -38,6 +38,7 @@ def test_memory_is_the_state_and_temporaries_that_grow_with_the_batch(costs):
     assert 1.5 < large / small < 4.5
 
 
+@pytest.mark.slow
 def test_costs_say_what_was_measured(costs):
     for config, cost in costs:
         counts = count(config, SPEC)

@@ -99,6 +99,7 @@ def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
     assert json.loads((tmp_path / "significance.json").read_text())["arms"]["vdm"]["n"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path, capsys, monkeypatch):
     (tmp_path / "diffenc-seed1").write_text("in the way")
     monkeypatch.setattr(grid.Grid, "check", lambda self, root: None)

@@ -77,6 +77,7 @@ def test_a_workdir_of_another_configuration_is_refused(tmp_path):
         make().check(tmp_path)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_reference_of_an_arm_with_its_flops(tmp_path):
     overrides = ("train.steps=100", "model.score.layers=1", "train.batch_size=8")
     grid = make(arms=("vdm", "vdm-flops"), overrides=overrides)

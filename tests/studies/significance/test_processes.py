@@ -91,7 +91,7 @@ def test_no_second_process_beside_one_whose_parent_was_killed(job):
         program = "import fcntl, time; fcntl.flock(1, fcntl.LOCK_EX); print('up', flush=True); time.sleep(60)"
         orphan = subprocess.Popen([sys.executable, "-c", program], stdout=log)
     try:
-        while not held.log.read_text():
+        while not held.log.read_text().endswith("\n"):
             time.sleep(0.01)
         with pytest.raises(InputError, match=r"held is being run by another process, which writes .*; wait for it"):
             run_jobs([job("held", "print('never')")], ALONE, lambda _: None)
