@@ -20,7 +20,7 @@ Advance = Callable[..., None]
 
 # Seconds between two lines of a log: a tenth of the time so far, within these limits.
 SHORTEST, LONGEST = 30.0, 600.0
-# A rate is measured over the last WINDOW seconds, with at least SAMPLE seconds between two of its samples.
+# The rate of steps is measured over the last WINDOW seconds, with at least SAMPLE seconds between two of its samples.
 WINDOW, SAMPLE = 60.0, 0.1
 # Columns of a bar from left to right, and those that a narrow terminal gives up, the least useful first.
 COLUMNS = ("name", "count", "bar", "values", "rate", "time")
@@ -34,7 +34,8 @@ class Bar:
     Attributes:
       name: what is done; '' if that is clear.
       total: amount of work; None if it is not known.
-      in_steps: whether the amounts are shown as 'step 3/10', not as '30 %'.
+      in_steps: whether the work consists of equal steps: amounts are shown as 'step 3/10', and the time left follows
+        the rate of the last minute. Amounts of other work are shown as '30 %', and its rate is that of the whole time.
       done: amount of work that is done.
       values: results so far, such as the loss.
       rate: speed, such as images per second.
@@ -72,7 +73,7 @@ class Bar:
         elif now - self._marks[-1][0] >= SAMPLE:
             self._marks.append((now, done))
         while len(self._marks) > 2 and now - self._marks[1][0] > WINDOW:
-            self._marks.popleft()
+            del self._marks[0 if self.in_steps else 1]
         then, before = self._marks[0]
         if done > before:
             self.seconds_per_unit = (now - then) / (done - before)
@@ -109,7 +110,7 @@ class Bar:
         return {"name": self.name, "count": count, "values": self.values, "rate": self.rate, "time": self._time()}
 
     def left(self) -> float | None:
-        """Seconds until all is done, at the rate of the last minute; None as long as no rate is known."""
+        """Seconds until all is done; None as long as no rate is known."""
         if self.total is None or self.seconds_per_unit is None:
             return None
         return self.seconds_per_unit * (self.total - self.done) - (self.clock() - self._marks[-1][0])

@@ -263,6 +263,16 @@ def test_a_log_of_other_work(clock):
     ]
 
 
+def test_the_time_left_of_uneven_work_is_by_the_whole_time(clock):
+    """Two parts in three minutes at first, then none in ten: the rate of the last minute would be that of a pause."""
+    display = Display(log(), clock=clock)
+    with display.task("study", 10) as advance:
+        for seconds in (30.0, 60.0, 60.0, 600.0):
+            clock.now += seconds
+            advance()
+        assert frame(display, 80)[0].endswith("left 0:24:00")  # 720 seconds for three parts, six more
+
+
 def test_short_work_is_one_line_of_a_log():
     console = log()
     with watching(console, "sampling", 2) as advance:

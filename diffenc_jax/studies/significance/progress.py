@@ -12,18 +12,6 @@ from diffenc_jax.studies.significance.processes import Job
 READ_SECONDS = 1.0
 
 
-class _AllJobs(Bar):
-    """A bar for a list of jobs, whose rate is that of the whole time, since their work is not even."""
-
-    def __init__(self, count: int, done: float, clock: Clock):
-        super().__init__("", count, done=done, clock=clock)
-        self._first = done
-
-    def left(self) -> float | None:
-        so_far = self.done - self._first
-        return (self.clock() - self.begun) / so_far * (self.total - self.done) if so_far > 0 else None
-
-
 class JobsProgress(Display):
     """A bar for a list of jobs, and one per running job."""
 
@@ -31,7 +19,7 @@ class JobsProgress(Display):
         """Bars for `count` jobs on `console`, which disappear in the end."""
         super().__init__(console, transient=True, clock=clock)
         self._count, self._next_read = count, clock()
-        self._all: _AllJobs | None = None
+        self._all: Bar | None = None
         self._bars: dict[str, Bar] = {}
 
     def show(self, running: Sequence[Job], ended: int) -> None:
@@ -43,14 +31,23 @@ class JobsProgress(Display):
         self._bars = {job.name: self._bars.get(job.name) or self._begin(job) for job in running}
         for job in running:
             _read(job, self._bars[job.name])
-        done = ended + sum(bar.done / bar.total for bar in self._bars.values() if bar.total)
-        self._all = self._all or _AllJobs(self._count, done, self._clock)
+        # An evaluation counts as a step, so that no job is done before it ends.
+        done = ended + sum(bar.done / (bar.total + 1) for bar in self._bars.values() if bar.total)
+        self._all = self._all or self._begin_all(done)
         self._all.name = f"{ended} of {self._count} done"
         self._all.advance(done)
+        evaluating = sum(bar.done == bar.total for bar in self._bars.values())
+        self._all.set_doing("evaluating" if ended + evaluating == self._count else "")
         self.bars[:] = [self._all] * (self._count > 1) + list(self._bars.values())
         for bar in self.bars:
             if bar.is_due():
                 self.say(bar)
+
+    def _begin_all(self, done: float) -> Bar:
+        """The bar of all jobs, of which `done` are done."""
+        bar = Bar("", self._count, done=done, clock=self._clock)
+        bar.restart()  # the time until the first step of a job is a part of its work
+        return bar
 
     def _begin(self, job: Job) -> Bar:
         done = 0 if job.workdir is None else newest_metrics(job.workdir)[0]

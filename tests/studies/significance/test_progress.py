@@ -56,7 +56,7 @@ def test_each_running_job_has_a_bar(job, clock):
     write(a, {"step": 40, "bpd": 2.5}, {"step": 40, "test_total": 2.0})
     progress.show([a, b], 0)
     assert frame(progress) == [
-        ["0 of 4 done", "10 %", "left 0:07:30"],
+        ["0 of 4 done", "9 %", "left 0:07:35"],
         ["vdm, seed 0", "step 40/100", "2.5000 bits/dim", "left 0:01:00"],
         ["diffenc, seed 0", "step 0/100", "starting 50 s"],
     ]
@@ -67,6 +67,17 @@ def test_each_running_job_has_a_bar(job, clock):
     assert frame(progress)[1][-1] == "evaluating 5 s"
     progress.show([b], 1)
     assert [line[0] for line in frame(progress)] == ["1 of 4 done", "diffenc, seed 0"]
+
+
+def test_jobs_that_are_evaluated_are_not_done(job, clock):
+    progress, a = JobsProgress(terminal(), 2, clock), job("a")
+    write(a, {"step": 100, "bpd": 2.0})
+    progress.show([a], 1)
+    clock.now = 3.0
+    assert frame(progress) == [
+        ["1 of 2 done", "99 %", "evaluating 3 s"],
+        ["a", "step 100/100", "2.0000 bits/dim", "evaluating 3 s"],
+    ]
 
 
 def test_a_resumed_run_begins_where_it_was(job, clock):
@@ -99,8 +110,8 @@ def test_a_log_has_lines_at_intervals(job, clock):
         write(a, {"step": second, "bpd": 1.5})
         progress.show([a], 0)
     assert console.file.getvalue().splitlines() == [
-        "0 of 2 done  15 %  left 0:02:50",
+        "0 of 2 done  14 %  left 0:02:52",
         "a  step 30/100  1.5000 bits/dim  left 0:01:10",
-        "0 of 2 done  30 %  left 0:02:20",
+        "0 of 2 done  29 %  left 0:02:22",
         "a  step 60/100  1.5000 bits/dim  left 40 s",
     ]
