@@ -22,7 +22,7 @@ from diffenc_jax.studies.sample_quality import table as sample_quality
 
 # The largest number of lines that remain distinguishable in one panel.
 MAX_LINES = 7
-# Content of the encoder's figures, by the end of their names.
+# Content of the encoder's figures, by the end of their names, in the order of the page.
 ENCODER_FIGURES = {
     "x_t": "the encoded images x_t at several noise levels",
     "difference": "the encoder's changes, x_t - x, at several noise levels",
@@ -181,10 +181,11 @@ def encoder_section(collection: Collection) -> Section | None:
         return None
 
     def pictures(run: Run) -> Iterator[Picture | Text]:
-        for path in list_paths(run.workdir / encoder.FOLDER, "*.png"):
-            if match := re.fullmatch(rf"(.+)-(\d+)-({'|'.join(ENCODER_FIGURES)})", path.stem):
-                title, what = f"{run.title} on {_data(run, match[1], match[2])}", ENCODER_FIGURES[match[3]]
-                yield _picture(path, f"Encoder of {title}: {what}", f"{title}: {what}.")
+        for name, what in ENCODER_FIGURES.items():
+            for path in list_paths(run.workdir / encoder.FOLDER, f"*-{name}.png"):
+                if match := re.fullmatch(rf"(.+)-(\d+)-{name}", path.stem):
+                    title = f"{run.title} on {_data(run, match[1], match[2])}"
+                    yield _picture(path, f"Encoder of {title}: {what}", f"{title}: {what}.")
 
     line = lambda run: command_line("encoder-study", run.workdir)  # noqa: E731
     blocks = _gallery(collection, runs, pictures, "figures of the encoder", line)

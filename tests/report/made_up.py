@@ -43,16 +43,42 @@ def write_metrics(place, seed):
 
 
 def write_studies(place):
-    """Write what loss-by-time, depth-study, sample and encoder-study leave."""
+    """Write what loss-by-time, depth-study, sample, sample-quality and encoder-study leave."""
     write_rows(place / by_time.FOLDER / "test-1500.csv", by_time_rows())
     write_rows(place / depth.FOLDER / "test-1500.csv", depth_rows())
     picture(place / "samples" / "1500-depth250-seed0.png")
     picture(place / "samples" / "500-depth250-seed0.png")
     picture(place / "samples" / "1500-depth250-seed0-from-0.5.png")
+    picture(place / "samples" / "1500-depth250-seed0-path.gif")
+    picture(place / "samples" / "1500-depth250-seed0-quality.png")
+    (place / "samples" / "1500-depth250-seed0-quality.json").write_text(json.dumps(quality()))
     for name in ENCODER:
         picture(place / "encoder_study" / f"test-1500-{name}.png")
     bounds = {"encoders": other_encoders()}
     (place / "encoder_study" / "test-1500-off.json").write_text(json.dumps(bounds))
+
+
+def quality():
+    """A record of sample-quality."""
+    pair = {"samples": 37.4, "unseen": 16.4, "train": 16.2}
+    test = {"statistic": -20.7, "p_two_sided": 1.7e-95}
+    overlap = {"density": 0.111, "coverage": 0.195}
+    space = {"dims": 32, "frechet": 425.8, "frechet_train": 50.7, "p_farther": 0.01}
+    space |= {"overlap": overlap, "overlap_train": overlap}
+    shares = {"shares": [0.05, 0.15] * 5, "shares_unseen": [0.1] * 10, "p_shares": 7.3e-12}
+    confidence = {"accuracy": 0.993, "confidence": 0.49, "confidence_unseen": 0.98, "confident": test}
+    differences = {name: dict.fromkeys(("means", "deviations", "histograms"), value) for name, value in pair.items()}
+    correlations = {name: {"vertical": {"value": 0.35, "error": 0.007}} for name in pair}
+    quantiles = {name: {"0.05": value / 2, "0.5": value} for name, value in pair.items()}
+    return {
+        "samples": {"count": 297},
+        "dataset": [{"name": "digits", "num_examples": 1500}, {"name": "digits", "num_examples": 297}],
+        "neighbours": {"distance": quantiles, "near": pair, "copies": pair, "copying": test},
+        "pixels": {"differences": differences, "correlations": correlations},
+        "principal_components": space,
+        "classes": shares | confidence | {"logits": space},
+        "fid": {"off": "it needs torch-fidelity"},
+    }
 
 
 def other_encoders():

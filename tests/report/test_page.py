@@ -169,8 +169,11 @@ def test_the_depth_studys_table_is_the_commands(page):
 def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
     captions = [attributes["alt"] for attributes in page.all("img")]
     drawn = [alt for alt in captions if "step 1500 (depth250, seed0" in alt]
-    assert [alt.startswith("A grid of images drawn from ") for alt in drawn] == [True, False] * 3
-    assert all("drawn again from each" in alt for alt in drawn[1::2])
+    kinds = ["A grid of images drawn from ", "images drawn again from each", "A film of images", "Distances to"]
+    assert len(drawn) == 3 * len(kinds)
+    for alts in zip(*[iter(drawn)] * len(kinds), strict=True):
+        assert alts[0].startswith(kinds[0])
+        assert all(sum(kind in alt for alt in alts) == 1 for kind in kinds)
     assert not any("step 500 (" in alt for alt in captions)
     for arm in ARMS:
         head = f"Encoder of {arm}, seed 0 on digits (test), step 1500: "
