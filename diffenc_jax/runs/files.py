@@ -1,8 +1,10 @@
 """Files of a workdir: written completely or not at all, read with one-line errors, and listed."""
 
+import hashlib
 import io
 import itertools
 import json
+import secrets
 import tempfile
 import zipfile
 import zlib
@@ -28,9 +30,11 @@ _NPZ_ERRORS = (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.B
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """File to write to, which appears at `path` when the block ends without an error."""
-    temporary = path.with_name(path.name + ".tmp")
+    # A name that nobody can foresee, created exclusively: a link that was put there could lead out of the folder.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    file = temporary.open("xb")
     try:
-        with temporary.open("wb") as file:
+        with file:
             yield file
         temporary.replace(path)
     except BaseException:
@@ -49,10 +53,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def write_arrays(path: Path, **arrays: Any) -> None:
-    """Write an .npz file atomically."""
+def write_arrays(path: Path, **arrays: Any) -> str:
+    """Write an .npz file atomically, and return its SHA-256 digest."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
     with atomic_write(path) as file:
-        np.savez(file, **arrays)
+        file.write(content.getbuffer())
+    return sha256_of(content.getbuffer())
+
+
+def sha256_of(content: bytes | memoryview) -> str:
+    """SHA-256 digest of a content, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def free_path(path: Path) -> Path:

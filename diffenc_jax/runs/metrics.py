@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import read_text, write_text
+from diffenc_jax.runs.files import read_if_present, write_text
 
 METRICS_FILE = "metrics.jsonl"
 TOTAL = "_total"  # ending of the name of a split's bits/dim
 TAIL = 2**14  # bytes that hold the newest rows
+LARGEST = float(np.finfo(np.float32).max)  # of finite metrics, which are computed in float32
 Row = dict[str, float]
 
 
@@ -22,8 +25,7 @@ def read_metrics(workdir: Path) -> list[Row]:
 
 def read_metrics_and_lost(workdir: Path) -> tuple[list[Row], int]:
     """`read_metrics`, and the number of lines that are unreadable, such as one that a crash cut short."""
-    path = workdir / METRICS_FILE
-    return _parse(read_text(path) if path.exists() else "")
+    return _parse(read_if_present(workdir / METRICS_FILE).decode(errors="replace"))
 
 
 def newest_metrics(workdir: Path) -> tuple[int, float | None]:
@@ -49,13 +51,16 @@ def _parse(text: str) -> tuple[list[Row], int]:
 
 
 def _parse_row(line: str) -> Row | None:
+    """A row; None for a line that no run has written."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or not all(isinstance(value, int | float) for value in row.values()):
         return None
-    return row if math.isfinite(row.get("step", math.nan)) and len(row) > 1 else None
+    step, sizes = row.get("step"), [abs(value) for value in row.values()]
+    is_written = type(step) is int and 0 <= step < 2**31 and not any(LARGEST < size < math.inf for size in sizes)
+    return row if is_written and len(row) > 1 else None
 
 
 def evaluated_bpd(workdir: Path) -> dict[int, float]:

@@ -11,7 +11,16 @@ import numpy as np
 
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import list_paths, read_arrays, read_bytes, read_json, write_arrays, write_json
+from diffenc_jax.runs.files import (
+    list_paths,
+    read_arrays,
+    read_bytes,
+    read_if_present,
+    read_json,
+    sha256_of,
+    write_arrays,
+    write_json,
+)
 
 EVAL_FOLDER = "eval"
 # Entries that determine the values of an evaluation.
@@ -36,6 +45,7 @@ REQUIRED = {
     "bpd.total": float,
     "software": dict,
     "device": str,
+    "values_sha256": str,
 }
 # Largest difference by rounding between the mean of the values and the record's total.
 TOLERANCE = 1e-6
@@ -67,21 +77,22 @@ def record_paths(workdir: Path, split: str = "*", step: int | str = "*", folder:
 
 
 def find_record(path: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record at `path` if it is complete and has the identity of `description`; every host must call this."""
-    complete = hosts.is_first() and path.exists() and path.with_suffix(".npz").exists()
-    content = hosts.broadcast(read_bytes(path) if complete else b"")
+    """The record at `path` if it has its values and the identity of `description`; every host must call this."""
+    content, values = (read_if_present(p) if hosts.is_first() else b"" for p in (path, path.with_suffix(".npz")))
     try:
         record = json.loads(content)
-        return record if _digest(record) == _digest(description) else None
-    except (ValueError, AttributeError):  # no record, a damaged one, or another JSON value
-        return None
+        found = record["values_sha256"] == sha256_of(values) and _digest(record) == _digest(description)
+    except (ValueError, AttributeError, KeyError, TypeError):  # no record, a damaged one, or another JSON value
+        found = False
+    content = hosts.broadcast(content if found else b"")
+    return json.loads(content) if content else None
 
 
 def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a record and the arrays beside it, on the first host."""
+    """Write the arrays beside a record, and the record with their digest, on the first host."""
     if hosts.is_first():
-        write_arrays(path.with_suffix(".npz"), **arrays)
-        write_json(path, record)
+        digest = write_arrays(path.with_suffix(".npz"), **arrays)
+        write_json(path, {**record, "values_sha256": digest})
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -113,6 +124,11 @@ def with_values(path: Path, record: dict[str, Any]) -> Evaluation:
     require(
         np.isclose(bits.mean(), total, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True),
         f"{path} says {total:.6f} bits/dim, but its .npz {bits.mean():.6f}; they are of two evaluations",
+    )
+    values = path.with_suffix(".npz")
+    require(
+        record["values_sha256"] == sha256_of(read_bytes(values)),
+        f"{values} was changed after {path} was written; evaluate again",
     )
     return Evaluation(path, record, bits)
 

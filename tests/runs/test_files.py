@@ -26,6 +26,21 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
+    """Not even one that foresees the temporary name."""
+    outside, place = tmp_path / "outside", tmp_path / "run"
+    outside.write_text("mine")
+    place.mkdir()
+    (place / "config.json.tmp").symlink_to(outside)
+    files.write_json(place / "config.json", 3)
+    monkeypatch.setattr(files.secrets, "token_hex", lambda number: "0")
+    (place / "config.json.0.tmp").symlink_to(outside)
+    with pytest.raises(FileExistsError):
+        files.write_json(place / "config.json", 4)
+    assert outside.read_text() == "mine"
+    assert files.read_json(place / "config.json") == 3
+
+
 def test_a_figure_is_saved_as_pixels_and_as_vectors(tmp_path):
     from matplotlib.figure import Figure
 

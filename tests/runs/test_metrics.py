@@ -52,6 +52,40 @@ def test_the_newest_metrics_are_found_at_the_end_of_a_long_file(tmp_path):
     assert newest_metrics(tmp_path) == (last + 1, last / 4)
 
 
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\x00\xff\xfe",
+        b"[1, 2]",
+        b"3",
+        b'{"bpd": 1.0}',
+        b'{"step": "4", "bpd": 1.0}',
+        b'{"step": 4.5, "bpd": 1.0}',
+        b'{"step": -1, "bpd": 1.0}',
+        b'{"step": true, "bpd": 1.0}',
+        b'{"step": 1e308, "bpd": 1.0}',
+        b'{"step": 4, "bpd": 1e308}',
+        b'{"step": 4, "bpd": null}',
+        b'{"step": 4, "bpd": 1%s}' % (b"0" * 400),
+        b'{"step": 1%s, "bpd": 1.0}' % (b"0" * 400),
+        b'{"step": 1%s, "bpd": 1.0}' % (b"0" * 5000),
+        b"[" * 5000,
+    ],
+)
+def test_junk_is_passed_over_and_dropped_when_a_run_goes_on(tmp_path, junk):
+    row, path = b'{"step": 2, "bpd": 1.5}', tmp_path / METRICS_FILE
+    path.write_bytes(b"\n".join([junk, row, junk, b""]))
+    assert read_metrics_and_lost(tmp_path) == ([{"step": 2, "bpd": 1.5}], 2)
+    assert newest_metrics(tmp_path) == (2, 1.5)
+    MetricsFile(tmp_path, 5)
+    assert path.read_bytes() == row + b"\n"
+
+
+def test_values_that_are_not_finite_are_kept(tmp_path):
+    (tmp_path / METRICS_FILE).write_text('{"step": 2, "bpd": Infinity}\n')
+    assert read_metrics(tmp_path) == [{"step": 2, "bpd": float("inf")}]
+
+
 def test_what_cannot_be_written_is_written_later(tmp_path):
     folder = tmp_path / "run"
     metrics = MetricsFile(folder, 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs import records
 from diffenc_jax.runs.records import find_record, read_evaluation, read_record, record_path, record_paths, write_record
 
 NATS = np.random.default_rng(0).normal(5.0, 1.0, (4, 30))
@@ -74,6 +75,24 @@ def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path
     path.write_text(whole)
     path.with_suffix(".npz").unlink()
     assert find_record(path, DESCRIPTION) is None
+
+
+def test_values_of_another_evaluation_are_refused_and_evaluated_anew(tmp_path, monkeypatch):
+    """As a disk leaves them that is full when the record is to be written: their mean may be the same."""
+    path = write(tmp_path)
+
+    def fill_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_json", fill_disk)
+        with pytest.raises(OSError, match="No space left"):
+            write(tmp_path, terms={name: nats[:, ::-1] for name, nats in TERMS.items()})
+    with pytest.raises(InputError, match=r"\.npz was changed after .*\.json was written; evaluate again"):
+        read_evaluation(path)
+    assert find_record(path, DESCRIPTION) is None
+    write(tmp_path)
+    assert find_record(path, DESCRIPTION) is not None
 
 
 def replace_in(path, key, value):

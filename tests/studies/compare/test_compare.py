@@ -10,7 +10,7 @@ import pytest
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.data.fingerprints import known_as
-from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.records import read_evaluation, write_record
 from diffenc_jax.studies.compare.measure import compare, different_images
 from tests import refusals
 from tests.runs.test_records import replace_in
@@ -50,8 +50,8 @@ def write(tmp_path, monkeypatch):
             "software": {"jax": "0.10.2", "numpy": "2.4.6"},
             "device": "1 x cpu",
         }
-        path.write_text(json.dumps(record | changes))
-        np.savez(path.with_suffix(".npz"), latent=0.1 * NATS * bits, diffusion=0.9 * NATS * bits, other=np.zeros(2))
+        arrays = {"latent": 0.1 * NATS * bits, "diffusion": 0.9 * NATS * bits, "other": np.zeros(2)}
+        write_record(path, record | changes, arrays)
         return path
 
     return write

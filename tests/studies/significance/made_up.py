@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.config import load_config
-from diffenc_jax.runs.files import write_arrays, write_json
-from diffenc_jax.runs.records import record_path, record_paths
+from diffenc_jax.runs.files import write_json
+from diffenc_jax.runs.records import record_path, record_paths, write_record
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.studies.significance.grid import workdir_of
 
@@ -72,8 +72,7 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, **changes):
     }
     path = record_path(place, record, "continuous")
     path.parent.mkdir(exist_ok=True)
-    write_arrays(path.with_suffix(".npz"), latent=0.1 * NATS * bits, diffusion=0.9 * NATS * bits)
-    write_json(path, record | changes)
+    write_record(path, record | changes, {"latent": 0.1 * NATS * bits, "diffusion": 0.9 * NATS * bits})
     _write_metrics(place, bits.mean(), config.train.steps)
     return place
 
