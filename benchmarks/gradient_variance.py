@@ -91,4 +91,4 @@ def squared_deviations(trained: Trained, batches: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    records.run_script(huge_pages=True)
+    records.run_script(computes=True)

@@ -122,4 +122,4 @@ def sampling(experiment: Experiment, params: Params) -> Task:
 
 
 if __name__ == "__main__":
-    records.run_script(huge_pages=True)
+    records.run_script(computes=True)

@@ -116,4 +116,4 @@ PARTS = {
 
 
 if __name__ == "__main__":
-    records.run_script(huge_pages=True)
+    records.run_script(computes=True)

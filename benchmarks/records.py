@@ -18,9 +18,9 @@ from diffenc_jax.core.errors import InputError
 COMPARED = ("_seconds", "_bytes", "_per_second", "_per_step", "_share")
 
 
-def run_script(huge_pages: bool = False) -> NoReturn:
+def run_script(computes: bool = False) -> NoReturn:
     """Run the script that was started as a command, see `diffenc_jax.__main__`, and exit."""
-    sys.exit(execute(sys.modules["__main__"], f"python {sys.argv[0]}", sys.argv[1:], huge_pages))
+    sys.exit(execute(sys.modules["__main__"], f"python {sys.argv[0]}", sys.argv[1:], computes))
 
 
 def add_record_arguments(parser: argparse.ArgumentParser) -> None:

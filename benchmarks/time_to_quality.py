@@ -111,4 +111,4 @@ def reached(found: dict[str, list[float]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    records.run_script(huge_pages=True)
+    records.run_script(computes=True)

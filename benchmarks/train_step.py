@@ -111,4 +111,4 @@ def matmul_flops_per_second(dtype: str) -> float:
 
 
 if __name__ == "__main__":
-    records.run_script(huge_pages=True)  # as in training
+    records.run_script(computes=True)  # as in training

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import diffenc_jax
 from diffenc_jax.commands.arguments import make_parser, parse
+from diffenc_jax.core import output
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 
 
@@ -31,7 +32,7 @@ class Command(NamedTuple):
     Attributes:
       module: its name in `diffenc_jax.commands`.
       summary: one line for the list of commands.
-      computes: whether this process trains or evaluates networks, and so takes its memory in huge pages.
+      computes: whether this process trains or evaluates networks, see `execute`.
     """
 
     module: str
@@ -72,28 +73,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"unknown command {name!r}; known: {', '.join(COMMANDS)}", 2)
     name, *rest = words
     module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
-    return execute(module, f"diffenc {name}", rest, huge_pages=argv is None and COMMANDS[name].computes)
+    return execute(module, f"diffenc {name}", rest, computes=argv is None and COMMANDS[name].computes)
 
 
-def execute(command: ModuleType, prog: str, argv: Sequence[str], huge_pages: bool = False) -> int:
+def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool = False) -> int:
     """Run one command; returns its exit code.
 
     Args:
       command: module of the command.
       prog: how the user calls it.
       argv: its arguments.
-      huge_pages: restart this process with huge pages where that makes computing faster, see `core.process`.
+      computes: whether this process is that of a long computation. It restarts with huge pages where that makes
+        computing faster, see `core.process`, and goes on when its output cannot be written.
     """
+    output.escape_what_has_no_code()
     try:
         arguments = parse(make_parser(command, prog), argv)
     except InputError as error:
         return _fail(str(error), 2)
     except SystemExit:  # --help
         return 0
-    if huge_pages:
+    if computes:
         from diffenc_jax.core import process
 
         process.prepare()
+        output.go_on_without_output()
     _silence_libraries()
     try:
         code = command.run(arguments) or 0

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the launcher with the arguments `argv`, by default those of this process; returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    return execute(sys.modules[__name__], "python -m diffenc_jax.main", words, huge_pages=argv is None)
+    return execute(sys.modules[__name__], "python -m diffenc_jax.main", words, computes=argv is None)
 
 
 if __name__ == "__main__":

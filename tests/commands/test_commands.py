@@ -1,6 +1,7 @@
 """The table of commands: listing, help, version, and exit codes."""
 
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -151,6 +152,40 @@ def test_a_reader_that_is_gone_ends_the_command_quietly():
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
+
+
+PRINTS = """
+import sys
+from pathlib import Path
+from diffenc_jax.__main__ import execute
+from tests.commands.test_commands import command
+
+def run(_):
+    for _ in range(1000):
+        print("±" * 1000)
+    print("an error", file=sys.stderr)
+    Path(sys.argv[1]).write_text("done")
+
+sys.exit(execute(command(run), "do", ["--config=x"], computes=True))
+"""
+
+
+@pytest.mark.parametrize("output", ["closed pipe", "/dev/full", "ascii"])
+def test_a_computation_goes_on_whatever_becomes_of_its_output(tmp_path, output):
+    argv, done = [sys.executable, "-c", PRINTS, str(tmp_path / "done")], tmp_path / "done"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii" if output == "ascii" else "utf-8"}
+    if output == "ascii":
+        printed = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, timeout=60)
+        assert (printed.returncode, printed.stderr) == (0, b"an error\n")
+        assert printed.stdout == (rb"\xb1" * 1000 + b"\n") * 1000
+    elif output == "/dev/full":
+        with open(output, "w") as full:
+            assert subprocess.run(argv, cwd=ROOT, env=environment, stdout=full, stderr=full, timeout=60).returncode == 0
+    else:
+        with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
+            process.stdout.close()
+            assert process.wait(60) == 0
+    assert done.read_text() == "done"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

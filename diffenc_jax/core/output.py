@@ -1,0 +1,51 @@
+"""Standard output and error of a program that goes on when they cannot be written to."""
+
+import os
+import sys
+from typing import Any, TextIO
+
+
+class TolerantStream:
+    """A text stream that drops what cannot be written, because its disk is full or its reader, such as `head`, is gone.
+
+    After the first failure nothing more is written.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write or drop `text`; returns its length."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write or drop what is buffered."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Lead the stream, which Python flushes once more at the end of the program, nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+def go_on_without_output() -> None:
+    """Make standard output and error tolerant; call it before anything is printed."""
+    sys.stdout, sys.stderr = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
+
+
+def escape_what_has_no_code() -> None:
+    """Print characters that the terminal's encoding lacks, such as ± in ASCII, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
