@@ -101,9 +101,9 @@ class Evaluator:
             return known
         with PartialEvaluation(self._shape, path) as evaluation:
             results, arrays = self._complete(evaluation, params, tables, on_batch)
-            write_record(path, description | results, arrays)
+            record = write_record(path, description | results, arrays)
             evaluation.finish()
-        return description | results
+        return record
 
     def path(self, step: int, workdir: Path) -> Path:
         """The path of the record that `record` writes."""

@@ -88,11 +88,17 @@ def find_record(path: Path, description: Mapping[str, Any]) -> dict[str, Any] | 
     return json.loads(content) if content else None
 
 
-def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the arrays beside a record, and the record with their digest, on the first host."""
+def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Write the arrays beside a record, and the record with their digest, on the first host; every host must call this.
+
+    Returns:
+      The record as it is written.
+    """
+    digest = write_arrays(path.with_suffix(".npz"), **arrays) if hosts.is_first() else ""
+    written = {**record, "values_sha256": hosts.broadcast(digest.encode()).decode()}
     if hosts.is_first():
-        digest = write_arrays(path.with_suffix(".npz"), **arrays)
-        write_json(path, {**record, "values_sha256": digest})
+        write_json(path, written)
+    return written
 
 
 def read_record(path: Path) -> dict[str, Any]:

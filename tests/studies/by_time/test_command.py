@@ -1,7 +1,6 @@
 """The command on tiny runs: its table is what is measured, its line follows from the table."""
 
 import csv
-import json
 import re
 import shutil
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from PIL import Image
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.figures import arm_style
+from diffenc_jax.runs.records import write_record
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.studies.by_time.figure import shortest_names
 from diffenc_jax.studies.by_time.measure import LossByTime, measure_loss_by_time
@@ -57,7 +57,7 @@ def test_the_command(home, capsys):
     for passes, diffusion in ((8, 1.23456), (4, 9.0)):
         record = RECORD | {"bpd": {"total": 2.0, "diffusion": diffusion}}
         record["estimator"] = record["estimator"] | {"passes": passes}
-        (workdir / "eval" / f"test-1-continuous-{passes}.json").write_text(json.dumps(record))
+        write_record(workdir / "eval" / f"test-1-continuous-{passes}.json", record, {})
     assert main(["loss-by-time", str(workdir), *OPTIONS]) == 0
     printed = capsys.readouterr().out
     table, figure = (workdir / "loss_by_time" / f"test-1.{kind}" for kind in ("csv", "png"))
