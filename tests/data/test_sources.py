@@ -89,6 +89,7 @@ def cifar_archive(tmp_path, monkeypatch):
     return tmp_path, images, rows["test_batch.bin"][:, 0]
 
 
+@pytest.mark.slow
 def test_cifar10_through_the_real_preparation(cifar_archive):
     folder, test_images, classes = cifar_archive
     dataset = load_dataset(DataConfig("cifar10", dir=str(folder)), "train", "test")

@@ -17,6 +17,7 @@ def spoiled(tmp_path, **changes):
     return str(tmp_path / "spoiled.npz")
 
 
+@pytest.mark.slow
 def test_agreement_exits_with_0_and_a_difference_with_1(tmp_path, capsys):
     assert parity.main([str(VDM)]) == 0
     said = capsys.readouterr().out

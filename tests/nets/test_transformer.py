@@ -77,6 +77,7 @@ def test_one_patch_attends_to_itself(x):
     assert float(jnp.abs(out).max()) > 0.1
 
 
+@pytest.mark.slow
 def test_skip_connections_are_in_reverse_order(x):
     """Blocks that the output depends on if a joined block takes its skip alone, or its input alone."""
     net = NET.clone(layers=5, skip_connections=True, fourier_bins=(4.0,))

@@ -30,6 +30,7 @@ def terms(params, draw):
     return bound_at(MODEL.bind(params), draw.pixels, MODEL.place(params, draw.noise.t), draw.noise)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_bound_and_of_the_square(params):
     draw = random_draw((8, *SHAPE))
     outputs, grads = gradient(MODEL, params, draw)

@@ -10,6 +10,7 @@ from tests.refusals import refused
 DIGITS = "--config=configs/digits.py:vdm"
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     path = tmp_path / "costs" / "vdm.json"
     changes = ("--config.model.score.layers=1", "--config.train.batch_size=8")
