@@ -112,7 +112,7 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool 
     except RunError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:  # the output's reader, such as `head`, is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.lead_nowhere(sys.stdout)
         return 128 + signal.SIGPIPE
     except OSError as error:  # such as a full disk
         if error.filename is None:

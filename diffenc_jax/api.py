@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from diffenc_jax.config import Config
+from diffenc_jax.config import Config, load_config
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.diffusion import losses
@@ -55,7 +55,7 @@ class Run:
           config: name or path of a configuration with its arm, such as "digits:vdm", or the configuration itself.
           changes: other values by key, such as {"train.batch_size": 64}.
         """
-        plain = load_run_config(config) if isinstance(config, str) else config
+        plain = load_config(config) if isinstance(config, str) else config
         changed = load_run_config(config, changes=changes) if isinstance(config, str) else plain.replace(changes or {})
         self.experiment = Experiment.load(changed)
         self._workdir = default_workdir(changed, plain)

@@ -22,7 +22,7 @@ class TolerantStream:
         try:
             return self._stream.write(text)
         except OSError:
-            self._drop()
+            lead_nowhere(self._stream)
             return len(text)
 
     def flush(self) -> None:
@@ -30,13 +30,14 @@ class TolerantStream:
         try:
             self._stream.flush()
         except OSError:
-            self._drop()
+            lead_nowhere(self._stream)
 
-    def _drop(self) -> None:
-        """Lead the stream, which Python flushes once more at the end of the program, nowhere."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+
+def lead_nowhere(stream: TextIO) -> None:
+    """Drop what a stream holds that cannot be written: Python flushes it once more at the end of the program."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def go_on_without_output() -> None:

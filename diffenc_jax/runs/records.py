@@ -1,6 +1,5 @@
 """Records of evaluations: their names, their required entries, and the values [passes, images] beside them."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -125,33 +124,39 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def with_values(path: Path, record: dict[str, Any]) -> Evaluation:
     """The `record` at `path` with its values; raises InputError if they are missing or of another evaluation."""
-    bits = _nats(path, record) / (record["dataset"]["dims"] * math.log(2))
+    arrays, digest = _arrays_and_digest(path)
+    bits = _nats(path, record, arrays) / (record["dataset"]["dims"] * math.log(2))
     total = record["bpd"]["total"]
     require(
         np.isclose(bits.mean(), total, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True),
         f"{path} says {total:.6f} bits/dim, but its .npz {bits.mean():.6f}; they are of two evaluations",
     )
-    values = path.with_suffix(".npz")
     require(
-        record["values_sha256"] == sha256_of(read_bytes(values)),
-        f"{values} was changed after {path} was written; evaluate again",
+        record["values_sha256"] == digest,
+        f"{path.with_suffix('.npz')} was changed after {path} was written; evaluate again",
     )
     return Evaluation(path, record, bits)
 
 
 def read_values(path: Path) -> dict[str, np.ndarray]:
     """Arrays beside the record at `path`; raises InputError if they are missing or damaged."""
+    return _arrays_and_digest(path)[0]
+
+
+def _arrays_and_digest(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """`read_values`, and the SHA-256 digest of their file."""
     values = path.with_suffix(".npz")
     require(values.exists(), f"{values} is missing: it holds the values of {path}; keep both together")
-    arrays = read_arrays(read_bytes(values))
+    content = read_bytes(values)
+    arrays = read_arrays(content)
     if arrays is None:
         raise InputError(f"{values} cannot be read as .npz; evaluate again")
-    return arrays
+    return arrays, sha256_of(content)
 
 
-def _nats(path: Path, record: dict[str, Any]) -> np.ndarray:
-    """[passes, images], the sum of the record's terms."""
-    arrays, shape = read_values(path), (record["estimator"]["passes"], record["dataset"]["num_examples"])
+def _nats(path: Path, record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """[passes, images], the sum of the record's terms in `arrays`."""
+    shape = record["estimator"]["passes"], record["dataset"]["num_examples"]
     total = np.zeros(shape)
     for term in record["bpd"].keys() - {"total"}:
         require(term in arrays, f"{path.with_suffix('.npz')} lacks the term {term} of {path}")
@@ -176,4 +181,4 @@ def _entry(record: Any, key: str) -> Any:
 def _digest(record: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits of the entries `IDENTITY`."""
     text = json.dumps({key: record.get(key) for key in IDENTITY}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return sha256_of(text.encode())[:12]

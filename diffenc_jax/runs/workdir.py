@@ -1,6 +1,5 @@
 """A workdir: its name, its configuration, the steps of its checkpoints, and the lock that one process holds."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import OTHER_WORKDIR, free_path, list_paths, read_json, write_json, writing
+from diffenc_jax.runs.files import OTHER_WORKDIR, free_path, list_paths, read_json, sha256_of, write_json, writing
 
 CONFIG_FILE, LOCK_FILE, CHECKPOINTS = "config.json", ".lock", "checkpoints"
 # Keys that have short names in default workdirs, and keys that are in the name of every workdir.
@@ -65,7 +64,7 @@ def _suffix(changes: Mapping[str, Any]) -> list[str]:
     text = "-".join(parts)
     if len(parts) <= MOST_PARTS and len(text) <= LONGEST and re.fullmatch(r"[\w.+-]*", text):
         return parts
-    return [hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:6]]
+    return [sha256_of(json.dumps(changes).encode())[:6]]
 
 
 def _part(name: str, value: Any) -> str:
