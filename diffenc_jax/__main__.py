@@ -148,12 +148,13 @@ def _fail(message: str, code: int) -> int:
 
 
 def _silence_libraries() -> None:
-    """Silence the logs of TensorFlow and absl; whatever matters to the user is printed by the commands."""
+    """Silence the logs of TensorFlow, absl and TensorStore; whatever matters to the user is printed by the commands."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     from absl import logging
 
     logging.set_verbosity(logging.FATAL)
+    output.drop_late_answers()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from diffenc_jax.config import Config, load_config
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.diffusion import losses
@@ -155,7 +156,7 @@ class Run:
           RunError: the loss is not finite, or a checkpoint cannot be saved.
           Interrupted: a signal arrived; the state is saved.
         """
-        path, console = self._workdir if workdir is None else Path(workdir), console or Console()
+        path, console = self._workdir if workdir is None else as_path(str(workdir)), console or Console()
         snapshots = Snapshots(self.experiment, self.sampling if self.config.log.samples else None)
         trainer = Trainer(self.experiment, path, snapshots)
         if overwrite and (aside := set_aside(path)):
@@ -236,7 +237,7 @@ def open(
       InputError: there is no such run, or it was trained by another configuration.
       RunError: all checkpoints are damaged.
     """
-    workdir = Path(workdir)
+    workdir = as_path(str(workdir))
     config = (stored_config(workdir) if config is None else config).replace(changes or {})
     if needs_training_images is None:
         needs_training_images = estimators.needs_training_images(config) or samplers.needs_training_images(config)

@@ -39,3 +39,25 @@ def x64():
     """Double precision for the test that asks for it."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def _server():
+    from tests.bucket import Bucket
+
+    with Bucket() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def bucket(_server, request):
+    """A bucket without faults, for this process and those that it starts; `bucket.folder` is an empty folder in it."""
+    from diffenc_jax.core.buckets import as_path
+    from tests.bucket import NAME, Faults
+
+    _server.faults = Faults()
+    _server.folder = as_path(f"gs://{NAME}/{request.node.name.replace('[', '-').rstrip(']')}")
+    yield _server
+    _server.faults = Faults()

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -80,11 +80,14 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def folder(text: str) -> Path:
-    """Argument type: a folder, which need not exist."""
+def place(text: str) -> Path:
+    """Argument type: a file or a folder, on disk or gs://BUCKET/..., which need not exist."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty; name a folder")
-    return Path(text)
+        raise argparse.ArgumentTypeError("it is empty; name a file or a folder")
+    try:
+        return as_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def positive(text: str) -> int:
@@ -132,7 +135,7 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     """Add --workdir, the folder of a run."""
     parser.add_argument(
         "--workdir",
-        type=folder,
+        type=place,
         metavar="DIR",
         help="folder of the run (default: runs/NAME-ARM-seed<seed>, followed by the keys that differ from NAME:ARM)",
     )
@@ -159,15 +162,14 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 def writable_file(flag: str, name: str | None) -> Path | None:
     """The file `name` that --`flag` gives, its folder created; None without a name. Raises InputError."""
+    from diffenc_jax.runs.files import check_writable
+    from diffenc_jax.runs.storage import is_folder
+
     if name is None:
         return None
-    path = Path(name)
-    require(not path.is_dir(), f"--{flag}={name} is a folder; name a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise InputError(f"--{flag}={name} cannot be written: {error.strerror}; name another file") from error
+    path = as_path(name)
+    require(not is_folder(path), f"--{flag}={name} is a folder; name a file")
+    check_writable(path.parent, f"name another file by --{flag}")
     return path
 
 

@@ -8,39 +8,39 @@ different estimators unless --across-estimators is given.
 """
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
+
+from diffenc_jax.commands.arguments import place, writable_file
 
 EXAMPLE = "diffenc compare runs/digits-*/eval/test-1500-*.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD", help="record of an evaluation: eval/*.json")
+    parser.add_argument("records", nargs="+", type=place, metavar="RECORD", help="record of an evaluation: eval/*.json")
     parser.add_argument(
-        "--reference", type=Path, metavar="RECORD", help="the record to compare with (default: the first)"
+        "--reference", type=place, metavar="RECORD", help="the record to compare with (default: the first)"
     )
     parser.add_argument("--across-estimators", action="store_true", help="compare records of different estimators")
     parser.add_argument("--json", metavar="FILE", help="file for the table, unrounded")
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.commands.arguments import writable_file
     from diffenc_jax.core.errors import require
     from diffenc_jax.display.terminal import print_table
     from diffenc_jax.runs.files import write_json
     from diffenc_jax.runs.records import read_evaluation
+    from diffenc_jax.runs.storage import identity
     from diffenc_jax.studies.compare.measure import check_comparable, compare
     from diffenc_jax.studies.compare.table import comparison_json, comparison_table, notes
 
-    places = [path.resolve() for path in arguments.records]
-    for path, place in zip(arguments.records, places, strict=True):
-        require(places.count(place) == 1, f"{path} is given twice; give every record once")
+    places = [identity(path) for path in arguments.records]
+    for path in arguments.records:
+        require(places.count(identity(path)) == 1, f"{path} is given twice; give every record once")
     output = writable_file("json", arguments.json)
-    require(
-        output is None or output.resolve() not in places, f"--json={output} would replace a record; name another file"
-    )
+    is_free = output is None or identity(output) not in places
+    require(is_free, f"--json={output} would replace a record; name another file")
     reference = arguments.reference or arguments.records[0]
-    require(reference.resolve() in places, f"--reference={reference} is not among the records; give it there too")
-    paths = sorted(arguments.records, key=lambda path: path.resolve() != reference.resolve())  # the reference first
+    require(identity(reference) in places, f"--reference={reference} is not among the records; give it there too")
+    paths = sorted(arguments.records, key=lambda path: identity(path) != identity(reference))  # the reference first
     evaluations = [read_evaluation(path) for path in paths]
     check_comparable(evaluations, arguments.across_estimators)
     rows = compare(evaluations)

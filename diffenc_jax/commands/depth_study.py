@@ -8,16 +8,15 @@ infinite depth, paired by image, and a figure (.png, .pdf). An interrupted study
 """
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from diffenc_jax.commands.arguments import positive, watched
+from diffenc_jax.commands.arguments import place, positive, watched
 
 EXAMPLE = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
 ON_INTERRUPT = "finished records are kept; the same command continues from there"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
     parser.add_argument("--depths", type=_depths, default="5,10,20,50,100,250,1000", help="numbers of steps")
     parser.add_argument("--passes", type=positive, default=64, help="passes over the images at each depth")
 

@@ -16,9 +16,8 @@ WORKDIR/encoder_study, each name after '<split>-<step>':
 """
 
 import argparse
-from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_split, positive, watched
+from diffenc_jax.commands.arguments import add_split, place, positive, watched
 
 EXAMPLE = "diffenc encoder-study runs/digits-diffenc-seed0"
 ON_INTERRUPT = "written files are kept; the same command draws again and continues its evaluations"
@@ -27,7 +26,7 @@ POINTS = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
     add_split(parser)
     parser.add_argument("--images", type=positive, default=8, help="number of images that are drawn")
     parser.add_argument("--gammas", type=_two_or_more, default=41, help="number of noise levels")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.commands.arguments import add_config, add_workdir, load_arguments_config, positive, watched, workdir_of
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, first_line, require
 
 if TYPE_CHECKING:
@@ -111,10 +112,12 @@ def _set_compilation_cache(folder: str | None, workdir: Path) -> None:
     """Keep compiled programs in `folder`, unless JAX's own setting names another."""
     import jax
 
+    from diffenc_jax.runs.storage import identity
+
     if folder == "none" or jax.config.jax_compilation_cache_dir is not None:
         return
-    path = Path(folder) if folder else workdir.parent / "compilation_cache"
-    jax.config.update("jax_compilation_cache_dir", str(path.absolute()))
+    path = as_path(folder) if folder else workdir.parent / "compilation_cache"
+    jax.config.update("jax_compilation_cache_dir", str(identity(path)))
 
 
 def _address(text: str) -> str:

@@ -8,16 +8,15 @@ into one figure, '<split>-<step>-compared' in the folder of the first.
 """
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_split, positive, watched
+from diffenc_jax.commands.arguments import add_split, place, positive, watched
 
 EXAMPLE = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 ON_INTERRUPT = "finished tables are kept; the same command starts again"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("workdirs", type=Path, nargs="+", metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("workdirs", type=place, nargs="+", metavar="WORKDIR", help="folder of a trained run")
     add_split(parser)
     parser.add_argument("--cells", type=positive, default=50, help="number of equal parts of t")
     parser.add_argument("--draws", type=positive, default=4, help="draws of time and noise per image and cell")

@@ -12,31 +12,33 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import positive_number
+from diffenc_jax.commands.arguments import place, positive_number
 
 EXAMPLE = "diffenc report runs/digits-seeds --out=digits.html"
 ON_INTERRUPT = "nothing is written"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("places", type=Path, nargs="+", metavar="WORKDIR", help="workdir of a run, or root of a study")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="file for the page")
+    parser.add_argument("places", type=place, nargs="+", metavar="WORKDIR", help="workdir of a run, or root of a study")
+    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="file for the page")
     parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first)")
     parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
 
 
 def run(arguments: Namespace) -> None:
+    from diffenc_jax.core.buckets import is_remote
     from diffenc_jax.core.errors import InputError, require
     from diffenc_jax.report.collect import collect
     from diffenc_jax.report.html import render
     from diffenc_jax.report.page import make_page
     from diffenc_jax.runs.files import keep_earlier, write_text
+    from diffenc_jax.runs.storage import is_folder
 
     places, out = arguments.places, arguments.out
-    require(not out.is_dir(), f"--out={out} is a folder; name a file")
-    require(out.parent.is_dir(), f"--out={out} cannot be written: there is no folder {out.parent}")
-    for place in places:
-        require(place.is_dir(), f"{place} is not a folder; give the workdir of a run, or the root of a study")
+    require(not is_folder(out), f"--out={out} is a folder; name a file")
+    require(is_remote(out) or out.parent.is_dir(), f"--out={out} cannot be written: there is no folder {out.parent}")
+    for path in places:
+        require(is_folder(path), f"{path} is not a folder; give the workdir of a run, or the root of a study")
     collection = collect(places)
     text = render(make_page(collection, places, out, arguments.reference, arguments.difference))
     try:

@@ -7,17 +7,18 @@ distances from test images. Nothing is downloaded. Prints a table, and writes it
 a figure of samples beside their nearest training images to SAMPLES-quality.png and .pdf.
 """
 
-import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+from diffenc_jax.commands.arguments import place
 
 EXAMPLE = "diffenc sample-quality runs/digits-diffenc-seed0/samples/1500-ancestral1000.npz"
 ON_INTERRUPT = "nothing was written; the same command starts again"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("samples", type=Path, metavar="SAMPLES", help="a .npz file in samples/ of a workdir")
-    parser.add_argument("--workdir", type=Path, help="folder of the run (default: parent of the samples' folder)")
+    parser.add_argument("samples", type=place, metavar="SAMPLES", help="a .npz file in samples/ of a workdir")
+    parser.add_argument("--workdir", type=place, help="folder of the run (default: parent of the samples' folder)")
     parser.add_argument("--fid-weights", type=Path, metavar="FILE", help="weights of torch-fidelity's Inception")
 
 
@@ -25,13 +26,14 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
     from diffenc_jax.data.dataset import load_dataset
     from diffenc_jax.display.terminal import print_table
-    from diffenc_jax.runs.files import save_figure, write_json
+    from diffenc_jax.runs.files import check_writable, save_figure, write_json
+    from diffenc_jax.runs.storage import exists, identity, is_folder, local_copy
     from diffenc_jax.runs.workdir import holds_run, stored_config
     from diffenc_jax.studies.sample_quality import fid, figure, measure, table
 
     path, weights = arguments.samples, arguments.fid_weights
-    require(path.is_file(), f"{path} is not a file; give a .npz file in samples/ of a workdir")
-    workdir = arguments.workdir or path.absolute().parent.parent
+    require(exists(path) and not is_folder(path), f"{path} is not a file; give a .npz file in samples/ of a workdir")
+    workdir = arguments.workdir or identity(path).parent.parent
     require(
         arguments.workdir or holds_run(workdir), f"{path} is not in samples/ of a workdir; give its run's --workdir"
     )
@@ -40,11 +42,12 @@ def run(arguments: Namespace) -> None:
     if weights is not None:
         fid.check_weights(weights)
     dataset = load_dataset(data, "train", "test")
-    samples = measure.read_samples(path, dataset)
+    with local_copy(path) as copy:
+        samples = measure.read_samples(copy, dataset)
     tests, channels = len(dataset.splits["test"]), dataset.shape[2]
     require(tests >= measure.FEWEST, f"{dataset.name} has {tests} test images, too few to compare samples with")
     require(weights is None or channels in (1, 3), f"FID needs grey or RGB images, these have {channels} channels")
-    require(os.access(path.parent, os.W_OK), f"{path.parent} cannot be written to; copy {path.name} elsewhere")
+    check_writable(path.parent, f"copy {path.name} elsewhere")
     measured = measure.measure_quality(samples, dataset, data, weights)
     picture = path.with_name(f"{path.stem}-quality")
     record = picture.with_name(f"{picture.name}.json")

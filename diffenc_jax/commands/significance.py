@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_config, positive, positive_number
+from diffenc_jax.commands.arguments import add_config, place, positive, positive_number
 
 EXAMPLE = """\
 diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 --root=runs/digits-seeds
@@ -24,7 +24,7 @@ NEEDED = ("config", "arms", "seeds")
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=["report"], help="summarize the existing runs and train none")
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder of the workdirs")
+    parser.add_argument("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
     parser.add_argument("--arms", type=_arms, metavar="ARM,...", help="arms of the configuration")
     parser.add_argument("--seeds", type=_seeds, metavar="SEED,...", help="training seeds, such as 0-4 or 0,2,7")

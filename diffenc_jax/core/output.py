@@ -45,6 +45,16 @@ def go_on_without_output() -> None:
     sys.stdout, sys.stderr = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
 
 
+def drop_late_answers() -> None:
+    """Drop the tracebacks of TensorStore's answers to a save that has failed and been given up before they came."""
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = hook
+
+
 def escape_what_has_no_code() -> None:
     """Print characters that the terminal's encoding lacks, such as ± in ASCII, as escapes."""
     for stream in (sys.stdout, sys.stderr):

@@ -11,6 +11,7 @@ from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.display.numbers import UNKNOWN, format_record, with_errors
 from diffenc_jax.runs.metrics import METRICS_FILE, Row, read_metrics_and_lost
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
+from diffenc_jax.runs.storage import identity
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
 from diffenc_jax.studies.by_time.figure import shortest_names
 from diffenc_jax.studies.compare.describe import describe_images
@@ -126,8 +127,9 @@ def collect(places: Sequence[Path]) -> Collection:
     workdirs = [workdir for place in places for workdir in _workdirs(place)]
     seen: set[Path] = set()
     for workdir in workdirs:
-        require(workdir.resolve() not in seen, f"{workdir} is given twice; give every run once")
-        seen.add(workdir.resolve())
+        place = identity(workdir)
+        require(place not in seen, f"{workdir} is given twice; give every run once")
+        seen.add(place)
     runs = []
     for workdir in workdirs:
         notes: list[str] = []

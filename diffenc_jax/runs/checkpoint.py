@@ -19,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from diffenc_jax.core.errors import InputError, RunError, first_line
 from diffenc_jax.parallel import hosts
+from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import free_path
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, hash_arrays, seal, unseal, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
@@ -42,13 +43,26 @@ class Checkpoints:
 
     The EMA is an item of its own, so that evaluation reads nothing else. Hashes of all arrays are saved with them,
     because Orbax restores flipped bytes without an error.
+
+    Attributes:
+      complete: the newest step that is known to be saved completely, or None.
     """
 
     def __init__(self, workdir: Path, keep_every_steps: int | None = None):
         """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given."""
-        self._workdir, self._keep_every_steps = workdir.absolute(), keep_every_steps
+        self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
         self._folder, self._saving = self._workdir / CHECKPOINTS, None
-        self._manager = self._open()
+        self._opened: ocp.CheckpointManager | None = None
+        self.complete: int | None = None
+        try:
+            self.complete = self._manager.latest_step()
+        except Exception as error:  # of any library, if a bucket does not answer
+            raise InputError(f"{self._folder} cannot be opened: {_reason(error)}") from error
+
+    @property
+    def _manager(self) -> ocp.CheckpointManager:
+        self._opened = self._opened or self._open()
+        return self._opened
 
     def _open(self) -> ocp.CheckpointManager:
         every, writes = self._keep_every_steps, self._keep_every_steps is not None
@@ -68,14 +82,15 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         try:
-            self._manager.close()
+            if self._opened is not None:
+                self._opened.close()
         except Exception:  # an error of the last save, which `wait` reports
             if kind is None:
                 raise
 
     def latest_step(self) -> int | None:
         """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
-        return self._manager.latest_step()
+        return self.complete if self._opened is None else self._opened.latest_step()
 
     def steps(self) -> list[int]:
         """All steps that were saved completely, increasing."""
@@ -84,11 +99,15 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Start to save `state` as `step`, unless that step is saved already. Every host must call this.
 
-        Raises SaveFailed if this save or the one before failed; earlier checkpoints are kept.
+        Raises SaveFailed if this save failed, or if the one before did, although this one has begun; earlier
+        checkpoints are kept.
         """
-        self.wait()
-        if step != self.latest_step():
-            self._save(step, state=state.replace(ema=None), ema=state.ema)
+        try:
+            self.wait()
+        finally:
+            self._or_save_failed(lambda: self._manager)  # after a failure it is opened again, and finds what is saved
+            if step != self.latest_step():
+                self._save(step, state=state.replace(ema=None), ema=state.ema)
 
     def save_ema(self, step: int, ema: Any) -> None:
         """Save averaged parameters alone, for evaluation and sampling; raises SaveFailed if they are not on disk."""
@@ -102,17 +121,20 @@ class Checkpoints:
         self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
 
     def wait(self) -> None:
-        """Wait until the last save is on disk; raises SaveFailed if it could not be written."""
-        self._or_save_failed(self._manager.wait_until_finished)
+        """Wait until the last save is complete; raises SaveFailed if it could not be written."""
+        if self._opened is not None:
+            self._or_save_failed(self._opened.wait_until_finished)
+            self.complete = self._opened.latest_step()
 
     def _or_save_failed(self, act: Callable[[], Any]) -> None:
         try:
             act()
         except Exception as error:  # the disk and the libraries raise anything
             # After a failure Orbax forgets older checkpoints and leaves the partial one; a new manager does neither.
-            with contextlib.suppress(Exception):
-                self._manager.close()
-            self._manager = self._open()
+            if self._opened is not None:
+                with contextlib.suppress(Exception):
+                    self._opened.close()
+                self._opened = None
             raise SaveFailed(f"the checkpoint of step {self._saving} could not be saved: {_reason(error)}") from error
 
     def holds_ema_alone(self, step: int) -> bool:
@@ -184,8 +206,9 @@ class Checkpoints:
         for step, message in damaged.items() if hosts.is_first() else ():
             if writes:
                 place = free_path(self._workdir / DAMAGED_FOLDER / str(step))
-                place.parent.mkdir(exist_ok=True)
-                message += f", moved to {(self._folder / str(step)).rename(place)}"
+                storage.make_folder(place.parent)
+                storage.move(self._folder / str(step), place)
+                message += f", moved to {place}"
             print(message + ending, file=sys.stderr, flush=True)
         if damaged and writes:
             hosts.broadcast(b"")  # the other hosts wait until the folders have moved

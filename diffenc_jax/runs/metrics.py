@@ -1,19 +1,29 @@
-"""Metrics of a run: metrics.jsonl, one object {"step": .., name: value, ..} per line."""
+"""Metrics of a run: metrics.jsonl, one object {"step": .., name: value, ..} per line.
 
+An object of a bucket can only be replaced. In a bucket the rows are therefore divided into files of limited size,
+metrics.jsonl, metrics.1.jsonl, ..., of which the last one is replaced now and then.
+"""
+
+import itertools
 import json
 import math
-import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import read_if_present, write_text
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import read_if_present
 
 METRICS_FILE = "metrics.jsonl"
+METRICS_BYTES = 2**30  # no file of metrics is larger
 TOTAL = "_total"  # ending of the name of a split's bits/dim
 TAIL = 2**14  # bytes that hold the newest rows
+ROWS_PER_OBJECT, SECONDS_PER_OBJECT = 1000, 30.0  # in a bucket: rows of a file, and seconds between two writes
 LARGEST = float(np.finfo(np.float32).max)  # of finite metrics, which are computed in float32
 Row = dict[str, float]
 
@@ -25,22 +35,38 @@ def read_metrics(workdir: Path) -> list[Row]:
 
 def read_metrics_and_lost(workdir: Path) -> tuple[list[Row], int]:
     """`read_metrics`, and the number of lines that are unreadable, such as one that a crash cut short."""
-    return _parse(read_if_present(workdir / METRICS_FILE).decode(errors="replace"))
+    return _parse("\n".join(content.decode(errors="replace") for _, content in _parts(workdir)))
 
 
 def newest_metrics(workdir: Path) -> tuple[int, float | None]:
-    """The newest step in a workdir's metrics and the newest training bits/dim, from the end of the file.
+    """The newest step in a workdir's metrics and the newest training bits/dim, from the end of the last file.
 
     (0, None) without rows, or if the file cannot be read.
     """
     try:
-        with (workdir / METRICS_FILE).open("rb") as file:
-            file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            rows, _ = _parse(file.read().decode(errors="replace"))
+        content = b""
+        for path in _names(workdir):
+            content = storage.tail(path, TAIL) or content
+            if not is_remote(workdir) or not content:
+                break
     except OSError:
-        rows = []
+        content = b""
+    rows, _ = _parse(content.decode(errors="replace"))
     bits = [row["bpd"] for row in rows if "bpd" in row]
     return int(rows[-1]["step"]) if rows else 0, bits[-1] if bits else None
+
+
+def _names(workdir: Path) -> Iterator[Path]:
+    """Paths of the files of metrics that a workdir may hold, without end."""
+    yield workdir / METRICS_FILE
+    for number in itertools.count(1):
+        yield workdir / f"metrics.{number}.jsonl"
+
+
+def _parts(workdir: Path) -> list[tuple[Path, bytes]]:
+    """The files of metrics and their contents. They are found by their names, as a listing may be out of date."""
+    parts = ((path, read_if_present(path, METRICS_BYTES)) for path in _names(workdir))
+    return list(itertools.takewhile(lambda part: part[1], parts))
 
 
 def _parse(text: str) -> tuple[list[Row], int]:
@@ -70,39 +96,69 @@ def evaluated_bpd(workdir: Path) -> dict[int, float]:
 
 
 class MetricsFile:
-    """Append-only writer of metrics.jsonl, which only the first host writes.
+    """Writer of a run's metrics, on the first host alone.
 
     A resumed run repeats the steps after its last checkpoint. Rows beyond its first step are therefore dropped when
-    the file is opened, and rows that are in the file already are not appended again.
+    the file is opened, and rows that are in the file already are not written again.
     """
 
     def __init__(self, workdir: Path, start: int):
         """Open the metrics of a run that continues from step `start`."""
-        self._path = workdir / METRICS_FILE
+        self._workdir, self._remote = workdir, is_remote(workdir)
         rows = [row for row in read_metrics(workdir) if row["step"] <= start]
         self._written = set(map(_key, rows))
-        self._pending: list[str] = []
-        if hosts.is_first() and self._path.exists():
-            write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+        # The lines that `flush` writes: those to append on disk, or those of the last file in a bucket.
+        self._lines: list[str] = []
+        self._number, self._is_written, self._next_write = 0, True, time.monotonic()
+        if hosts.is_first():
+            self._rewrite([json.dumps(row) + "\n" for row in rows])
 
     def is_new(self, step: int, values: Row) -> bool:
-        """Whether this host is to append these values of `step`."""
+        """Whether this host is to write these values of `step`."""
         return hosts.is_first() and _key({"step": step, **values}) not in self._written
 
     def append(self, step: int, values: Row) -> None:
-        """Append a row if it is new. Raises OSError if it cannot be written; the next call then writes it as well."""
+        """Append a row if it is new: to a file on disk at once, in a bucket within `SECONDS_PER_OBJECT` or by `flush`.
+
+        Raises OSError if it cannot be written; the next call then writes it as well.
+        """
         if not self.is_new(step, values):
             return
-        self._pending.append(json.dumps({"step": step, **values}) + "\n")
-        size = self._path.stat().st_size if self._path.exists() else 0
-        try:
-            with self._path.open("a") as file:
-                file.writelines(self._pending)
-        except OSError:  # remove a part that was written
-            if self._path.exists():
-                os.truncate(self._path, size)
-            raise
-        self._pending.clear()
+        self._lines.append(json.dumps({"step": step, **values}) + "\n")
+        self._is_written = False
+        if not self._remote or time.monotonic() >= self._next_write:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that are not written yet; raises OSError as `append` does."""
+        if self._is_written:
+            return
+        if self._remote:
+            self._next_write = time.monotonic() + SECONDS_PER_OBJECT
+            while len(self._lines) > ROWS_PER_OBJECT:
+                storage.write(self._name(self._number), "".join(self._lines[:ROWS_PER_OBJECT]).encode())
+                self._number, self._lines = self._number + 1, self._lines[ROWS_PER_OBJECT:]
+            storage.write(self._name(self._number), "".join(self._lines).encode())
+        else:
+            storage.append(self._name(0), "".join(self._lines).encode())
+            self._lines.clear()
+        self._is_written = True
+
+    def _rewrite(self, lines: list[str]) -> None:
+        """Make the files hold `lines`, which are those that they hold without some."""
+        size = ROWS_PER_OBJECT if self._remote else max(len(lines), 1)
+        wanted = ["".join(lines[at : at + size]).encode() for at in range(0, len(lines), size)]
+        for number, (path, content) in reversed(list(enumerate(_parts(self._workdir)))):
+            if number >= len(wanted):
+                storage.delete(path)
+            elif content != wanted[number]:
+                storage.write(path, wanted[number])
+        if self._remote and wanted:
+            self._number = len(wanted) - 1
+            self._lines = lines[self._number * size :]
+
+    def _name(self, number: int) -> Path:
+        return next(itertools.islice(_names(self._workdir), number, None))
 
 
 def _key(row: dict[str, Any]) -> tuple[float, str]:

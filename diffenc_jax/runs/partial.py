@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.parallel import hosts
+from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 
 SAVE_SECONDS = 30.0
@@ -72,7 +73,7 @@ class PartialEvaluation:
     def finish(self) -> None:
         """Delete the file, after the record has been written."""
         if self._path is not None and hosts.is_first():
-            self._path.unlink(missing_ok=True)
+            storage.delete(self._path)
 
     def _save(self) -> None:
         self._saved = time.perf_counter()

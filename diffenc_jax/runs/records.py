@@ -11,6 +11,7 @@ import numpy as np
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs.files import (
+    exists,
     list_paths,
     read_arrays,
     read_bytes,
@@ -146,7 +147,7 @@ def read_values(path: Path) -> dict[str, np.ndarray]:
 def _arrays_and_digest(path: Path) -> tuple[dict[str, np.ndarray], str]:
     """`read_values`, and the SHA-256 digest of their file."""
     values = path.with_suffix(".npz")
-    require(values.exists(), f"{values} is missing: it holds the values of {path}; keep both together")
+    require(exists(values), f"{values} is missing: it holds the values of {path}; keep both together")
     content = read_bytes(values)
     arrays = read_arrays(content)
     if arrays is None:

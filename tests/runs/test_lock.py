@@ -1,0 +1,110 @@
+"""One process at a time holds a workdir, on disk and in a bucket, where a silent holder is replaced."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.runs import lock, storage
+from diffenc_jax.runs.lock import LOCK, locked
+from tests.bucket import Faults
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "GONE_SECONDS", 1.5)
+
+
+def holder_elsewhere(workdir, number=1, **changes):
+    """A lock that a process of another machine has left."""
+    note = {"holder": "x", "host": "vm-7", "process": 12, "scope": "another boot", "beats": 3, "released": False}
+    assert storage.create(workdir / LOCK / str(number), json.dumps(note | changes).encode())
+
+
+def test_a_second_process_is_refused_until_the_lock_is_released(bucket, quick):
+    with locked(bucket.folder) as claim:
+        message = r"another process trains in gs://.* \(process \d+ on .*\); wait for it"
+        with pytest.raises(InputError, match=message), locked(bucket.folder):
+            pass
+        claim.check()
+    with locked(bucket.folder) as claim:
+        claim.check()
+
+
+def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick):
+    holder_elsewhere(bucket.folder)
+    with locked(bucket.folder) as claim:
+        claim.check()
+        holder_elsewhere(bucket.folder, number=3)
+        with pytest.raises(RunError, match=r"another process trains in .*: this one was silent for more than 2 s"):
+            claim.check()
+    assert json.loads(storage.read(bucket.folder / LOCK / "2"))["released"] is False
+
+
+def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, quick):
+    holder_elsewhere(bucket.folder)
+    place, ended = bucket.folder / LOCK / "1", threading.Event()
+
+    def live():
+        note = json.loads(storage.read(place))
+        while not ended.wait(0.3):
+            note["beats"] += 1
+            storage.write(place, json.dumps(note).encode())
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        with pytest.raises(InputError, match=r"\(process 12 on vm-7\)"), locked(bucket.folder):
+            pass
+    finally:
+        ended.set()
+        thread.join()
+
+
+HOLDER = """
+import os, sys
+from diffenc_jax.core.buckets import as_path
+from diffenc_jax.runs.lock import locked
+with locked(as_path(sys.argv[1])):
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_process_of_this_machine_is_replaced_at_once(bucket):
+    assert subprocess.run([sys.executable, "-c", HOLDER, str(bucket.folder)]).returncode == -9
+    with locked(bucket.folder) as claim:
+        claim.check()
+
+
+def test_one_of_many_gets_the_lock_although_requests_fail(bucket, quick, monkeypatch):
+    monkeypatch.setattr(lock, "GONE_SECONDS", 60.0)
+    bucket.faults = Faults(share=0.05, stale=2.0)
+    got, refused, everyone = [], [], threading.Barrier(4)
+
+    def claim():
+        try:
+            with locked(bucket.folder) as held:
+                everyone.wait(60)
+                held.check()
+                got.append(held)
+        except InputError as error:
+            refused.append(str(error))
+            everyone.wait(60)
+
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(got), len(refused)) == (1, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"beats": []}'])
+def test_a_damaged_lock_is_one_of_a_silent_holder(bucket, quick, content):
+    storage.create(bucket.folder / LOCK / "1", content)
+    with locked(bucket.folder) as claim:
+        claim.check()

@@ -1,0 +1,125 @@
+"""Files on disk and objects in a bucket behave alike, whatever happens to a bucket's requests."""
+
+import os
+import threading
+
+import pytest
+
+from diffenc_jax.core.buckets import as_path
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs import files, storage
+from tests.bucket import Faults
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def folder(request, tmp_path):
+    """A folder that does not exist yet."""
+    return tmp_path / "run" if request.param == "disk" else request.getfixturevalue("bucket").folder
+
+
+def test_what_is_written_is_read_listed_moved_and_deleted(folder):
+    assert not storage.exists(folder)
+    assert storage.glob(folder, "*") == []
+    for name in ("a/config.json", "a/deep/x.json", "b/config.json", "b.json"):
+        storage.make_folder((folder / name).parent)
+        storage.write(folder / name, name.encode())
+    storage.write(folder / "b.json", b"new")
+    assert storage.read(folder / "b.json") == b"new"
+    assert storage.tail(folder / "a/deep/x.json", 6) == b"x.json"
+    assert storage.tail(folder / "none", 6) == b""
+    assert storage.is_folder(folder / "a")
+    assert not storage.is_folder(folder / "b.json")
+    assert storage.glob(folder, "*/config.json") == [folder / "a/config.json", folder / "b/config.json"]
+    assert storage.glob(folder, "*.json") == [folder / "b.json"]
+    storage.move(folder / "a", folder / "c")
+    assert not storage.exists(folder / "a")
+    assert storage.read(folder / "c/deep/x.json") == b"a/deep/x.json"
+    storage.delete(folder / "c")
+    storage.delete(folder / "none")
+    assert storage.glob(folder, "*") == [folder / "b", folder / "b.json"]
+
+
+def test_a_missing_file_is_not_found_and_large_ones_are_refused(folder):
+    with pytest.raises(FileNotFoundError) as caught:
+        storage.read(folder / "x")
+    assert caught.value.filename == str(folder / "x")
+    files.check_writable(folder)
+    assert storage.glob(folder, "*") == []
+    files.write_text(folder / "x", "12345")
+    with pytest.raises(InputError, match=r"x cannot be read: it has 5 bytes, of which at most 4 are read$"):
+        files.read_bytes(folder / "x", most=4)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path, why in {
+        tmp_path / "pipe": "it is not a regular file",
+        tmp_path: "Is a directory",
+        tmp_path / "loop": "Too many levels of symbolic links",
+        as_path("/dev/zero"): "it is not a regular file",
+    }.items():
+        with pytest.raises(InputError, match=rf"cannot be read: {why}$"):
+            files.read_bytes(path)
+
+
+def test_one_of_many_creates_an_object(bucket):
+    made = []
+
+    def create(number):
+        if storage.create(bucket.folder / "x", str(number).encode()):
+            made.append(number)
+
+    threads = [threading.Thread(target=create, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert storage.read(bucket.folder / "x") == str(made[0]).encode()
+
+
+def test_nothing_is_lost_when_requests_fail(bucket):
+    for kind in (429, 500, 503, "cut", "lost", "short", "slow"):
+        bucket.faults = Faults(share=0.08, kinds=(kind,))
+        path = bucket.folder / str(kind)
+        for number in range(3):
+            content = bytes([number]) * 5000
+            storage.write(path / str(number), content)
+            assert storage.read(path / str(number)) == content
+            assert storage.create(path / f"{number}.new", content)
+            assert len(storage.glob(path, "*")) == 2 * number + 2
+    assert not storage.create(path / "0.new", b"another's")
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (403, "no permission in this bucket; its owner can grant the role Storage Object User"),
+        (400, "the bucket cannot be reached: a fault, 400"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(bucket, fault, why):
+    bucket.faults = Faults(share=1.0, kinds=(fault,))
+    path = bucket.folder / "config.json"
+    with pytest.raises(InputError) as caught:
+        files.check_writable(bucket.folder)
+    assert str(caught.value) == f"{bucket.folder} cannot be written to: {why}; make it a folder that can be written to"
+    for act in (files.read_json, files.exists, lambda path: files.list_paths(path.parent, "*")):
+        with pytest.raises(InputError, match=rf"cannot be read: {why}$"):
+            act(path)
+
+
+def test_a_missing_bucket_is_named(bucket):
+    folder = as_path("gs://none-of-this-name/run")
+    assert not files.exists(folder / "config.json")
+    with pytest.raises(InputError, match=r"none-of-this-name/run cannot be written to: there is no such bucket; make"):
+        files.check_writable(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/run", "gs://", "gs://bucket", "gs://bucket/", "gs:/bucket/run", "http://x/y"]
+)
+def test_other_places_are_refused(text):
+    with pytest.raises(InputError, match=r"cannot be opened; give a local folder, or gs://BUCKET/FOLDER on Google"):
+        as_path(text)
