@@ -96,7 +96,10 @@ def test_what_was_unclear(argv, message, capsys):
         ([*TRAIN, KEYS("data.source=text.md")], "text.md is not a .npy, .npz or IDX file of images"),
         ([*TRAIN, KEYS("data.source=")], "data.source='' is neither a known data set (digits,"),
         ([*TRAIN, KEYS("data.source=sixty.npz"), KEYS("data.resize=8")], "data.resize=8 is for one; resize its arrays"),
-        ([*TRAIN, KEYS("data.resize=8")], "data.resize=8 is for folders of pictures, and digits is none"),
+        (
+            [*TRAIN, KEYS("data.resize=8")],
+            "data.resize=8 is for folders of pictures and for tensorflow-datasets, and digits is neither",
+        ),
         (
             [*TRAIN, KEYS("data.source=sixty.npz"), KEYS("fit.images=55")],
             "exceeds the 54 training images; take at most",
