@@ -133,6 +133,10 @@ def test_what_was_unclear(argv, message, capsys):
             ["eval", "--config=digits", KEYS("train.b1=0.5")],
             "runs/digits-diffenc-seed0-b1-0.5 holds no run (no config.jso",
         ),
+        ([*TRAIN, "--profile=10"], "'10' is not FIRST:LAST, two steps counted from 1, such as 10:15"),
+        ([*TRAIN, "--profile=15:10"], "'15:10' is not FIRST:LAST"),
+        ([*TRAIN, "--profile=0:5"], "'0:5' is not FIRST:LAST"),
+        ([*TRAIN, "--profile=1499:1501"], "--profile=1499:1501 is outside the run, which ends at step 1500"),
         (["eval", "--config=digits", "--overwrite"], "unrecognized arguments: --overwrite"),
         (
             ["sample", "--config=digits", KEYS("sample.reconstruct=2")],
