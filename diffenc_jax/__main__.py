@@ -12,6 +12,7 @@ Exit codes: 0 success, 1 a failed run, 2 bad input, 128 + n after signal n.
 """
 
 import importlib
+import logging
 import os
 import shlex
 import signal
@@ -149,12 +150,13 @@ def _fail(message: str, code: int) -> int:
 
 
 def _silence_libraries() -> None:
-    """Silence the logs of TensorFlow and absl; whatever matters to the user is printed by the commands."""
+    """Silence the logs of TensorFlow, absl and gcsfs; whatever matters to the user is printed by the commands."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    from absl import logging
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs the traceback of every failed request
+    import absl.logging
 
-    logging.set_verbosity(logging.FATAL)
+    absl.logging.set_verbosity(absl.logging.FATAL)
 
 
 if __name__ == "__main__":

@@ -117,11 +117,15 @@ def _reading(folder: str) -> Iterator[None]:
 
 
 def _unreadable(folder: str, error: Exception) -> InputError:
-    reason = (getattr(error, "strerror", None) or first_line(error))[:LONGEST]
+    said = error
+    while not isinstance(said, OSError) and (said.__cause__ or said.__context__) is not None:
+        said = said.__cause__ or said.__context__  # libraries wrap the errors of networks and disks
+    said = said if isinstance(said, OSError) else error
+    reason = (getattr(said, "strerror", None) or first_line(said))[:LONGEST]
     advice = "check its permissions, or prepare the data set anew"
     if is_bucket(folder):
         advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
-    return InputError(f"{folder} cannot be read ({type(error).__name__}: {reason}); {advice}")
+    return InputError(f"{folder} cannot be read ({type(said).__name__}: {reason}); {advice}")
 
 
 def _unknown(name: str, error: Exception) -> str:

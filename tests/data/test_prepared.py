@@ -144,6 +144,20 @@ def test_credentials_of_googles_machines_stay_on_and_its_bucket_is_not_asked(tmp
     assert "NO_GCE_CHECK" not in os.environ
 
 
+def test_the_reason_is_that_of_the_network(monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def fails(*_, **__):
+        try:
+            raise ConnectionRefusedError(111, "Connection refused")
+        except OSError as error:
+            raise TypeError("missing 1 required positional argument") from error
+
+    monkeypatch.setattr(tfds, "builder", fails)
+    with pytest.raises(InputError, match=r"cannot be read \(ConnectionRefusedError: Connection refused\)"):
+        load_dataset(DataConfig("cifar10", dir="gs://bucket/tfds"), "train")
+
+
 @pytest.fixture(scope="module")
 def bucket():
     """Environment of a process that reads gs://bucket, which a server on this machine holds in memory."""
