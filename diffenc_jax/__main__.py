@@ -52,6 +52,7 @@ COMMANDS = {
     "significance": Command("significance", "arms by seeds: trains them and tests their differences"),
     "report": Command("report", "runs as one page of HTML"),
     "costs": Command("costs", "parameters, FLOPs, memory and time of a training step", computes=True),
+    "profile-summary": Command("profile_summary", "where the time of the profiled training steps goes"),
     "compile-check": Command("compile_check", "memory and work of a training step on a TPU slice, without a TPU"),
     "config-keys": Command("config_keys", "all keys of a configuration, with defaults and meanings"),
     "import-checkpoint": Command("import_checkpoint", "turn a published checkpoint into a workdir"),

@@ -27,6 +27,7 @@ from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.sampling.snapshots import Snapshots
 from diffenc_jax.train.flops import load_run_config
 from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train.profiler import Steps
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program
 
@@ -144,12 +145,16 @@ class Run:
         return sampling.images(params, num)
 
     def fit(
-        self, workdir: str | Path | None = None, console: Console | None = None, overwrite: bool = False
+        self,
+        workdir: str | Path | None = None,
+        console: Console | None = None,
+        overwrite: bool = False,
+        profiled: Steps | None = None,
     ) -> tuple[TrainState, Record]:
         """Train to the last step in `workdir`, by default that of `diffenc train` with the same changes, and evaluate.
 
         A run that the workdir holds is resumed, or with `overwrite` moved to WORKDIR.1, .2, .... Returns the last
-        state and the record of its evaluation.
+        state and the record of its evaluation. The steps `profiled` are traced, as by `diffenc train --profile`.
 
         Raises:
           InputError: the workdir belongs to another run.
@@ -158,7 +163,7 @@ class Run:
         """
         path, console = self._workdir if workdir is None else as_path(str(workdir)), console or Console()
         snapshots = Snapshots(self.experiment, self.sampling if self.config.log.samples else None)
-        trainer = Trainer(self.experiment, path, snapshots)
+        trainer = Trainer(self.experiment, path, snapshots, profiled)
         if overwrite and (aside := set_aside(path)):
             console.print(f"{path} is moved to {aside}", highlight=False, soft_wrap=True)
         return trainer.run(console)

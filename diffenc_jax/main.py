@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int | None:
-    require(arguments.mode == "train" or not arguments.overwrite, "--overwrite is for --mode=train; leave it out")
+    for flag in ("overwrite", "profile"):
+        given = bool(getattr(arguments, flag))
+        require(arguments.mode == "train" or not given, f"--{flag} is for --mode=train; leave it out")
     return MODES[arguments.mode].run(arguments)
 
 

@@ -86,7 +86,7 @@ def _describe(path: str, definition: "Key", default: Any, note: str = "") -> str
     limits = "" if definition.limits is FINITE else f"; must {definition.limits.words}"
     none = f"; None: {definition.none}" if definition.none else ""
     text = f"{definition.doc} {value[0].upper()}{value[1:]}{limits}{none}."
-    text = textwrap.indent(textwrap.fill(text, WIDTH - 6), " " * 6)
+    text = textwrap.indent(textwrap.fill(text, WIDTH - 6, break_on_hyphens=False), " " * 6)
     return f"  {head}{f'  ({notes})' if notes else ''}\n{text}"
 
 

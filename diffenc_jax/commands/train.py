@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train anew: move a run in the workdir to DIR.1, .2, ...; asks first",
     )
+    parser.add_argument(
+        "--profile",
+        type=_steps,
+        metavar="FIRST:LAST",
+        help="trace these steps, counted from 1, into WORKDIR/plugins/profile, for TensorBoard and profile-summary",
+    )
     parser.add_argument("--yes", action="store_true", help="let --overwrite move the run without asking")
 
 
@@ -35,22 +41,34 @@ def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.api import Run
     from diffenc_jax.display.terminal import print_table
     from diffenc_jax.train.loop import check_trainable
+    from diffenc_jax.train.profiler import Steps
 
     start = time.perf_counter()
     job = start_job(arguments)
+    profiled = None if arguments.profile is None else Steps(*arguments.profile)
+    if profiled is not None:
+        profiled.check(job.config.train.steps)
     if not arguments.overwrite:
-        check_trainable(job.workdir, job.config)  # before the images are loaded and perhaps downloaded
+        check_trainable(job.workdir, job.config, profiled)  # before the images are loaded and perhaps downloaded
     elif not arguments.yes:
         _ask_to_overwrite(job.workdir)
     run = Run(job.config)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
-    state, record = run.fit(job.workdir, job.console, arguments.overwrite)
+    state, record = run.fit(job.workdir, job.console, arguments.overwrite, profiled)
     files = job.write_samples(sampling, state.ema, record["step"])
     print_table(closing_table(record, run.experiment.dataset), job.console)
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")
     job.print_files(files)
     arguments.wrote_to = job.folders
+
+
+def _steps(text: str) -> tuple[int, int]:
+    """Argument type: two numbers of steps, such as 10:15."""
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST:LAST, two steps counted from 1, such as 10:15")
+    return int(first), int(last)
 
 
 def _ask_to_overwrite(workdir: Path) -> None:

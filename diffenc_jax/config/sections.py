@@ -171,18 +171,23 @@ class DataConfig(Section, section="data"):
 
     source: str = key(
         REQUIRED,
-        "A data set's name, or a path: an .npy, .npz or IDX file, or a folder of pictures or of pickled batches.",
+        "A data set's name; tfds:NAME[/CONFIG][:VERSION] for one of tensorflow-datasets; or a path: an .npy, .npz or "
+        "IDX file, or a folder of pictures or of pickled batches.",
         registry="data.sources:SOURCES",
     )
     resize: int | None = key(
         None,
-        "Side of the squares that pictures of a folder are cropped to, at their centres, and resized to with "
-        "anti-aliasing.",
+        "Side of the squares that pictures of a folder or of tensorflow-datasets are cropped to, at their centres, and "
+        "resized to with anti-aliasing.",
         unit="pixels",
         none="pictures as they are, all of one size",
         limits=SIDES,
     )
-    dir: str | None = key(None, "Folder in which named data sets are kept.", none="the default of each source")
+    dir: str | None = key(
+        None,
+        "Folder in which data sets of tensorflow-datasets are kept, or gs://BUCKET/FOLDER, from which they are read.",
+        none="TFDS_DATA_DIR of the environment, or else ~/tensorflow_datasets",
+    )
     pixel_levels: int = key(256, "Number of values that a pixel can take.", limits=PIXEL_LEVELS)
     shuffle_shards: int = count(
         32,

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import require
-from diffenc_jax.data import checks, fingerprints, sources, user_files
+from diffenc_jax.data import checks, fingerprints, prepared, sources, user_files
 from diffenc_jax.data.images import LocalPart, read_rows
 
 TRAIN = "train"
@@ -92,31 +92,39 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
 
     Raises InputError if the name is unknown, or if no images can be read at the path.
     """
-    if data.source in sources.SOURCES:
-        return _named(data).shape
-    return user_files.open_path(_path(data), data.resize).splits[TRAIN]().shape[1:]
+    named = _named(data)
+    if named is None:
+        return user_files.open_path(_path(data), data.resize).splits[TRAIN]().shape[1:]
+    if named.shape is None or data.resize is not None:
+        return prepared.image_shape(named.tfds, data)
+    return named.shape
 
 
 def _source(data: DataConfig) -> user_files.Source:
-    if data.source in sources.SOURCES:
-        return _named(data).open(Path(data.dir).expanduser() if data.dir else None)
-    return user_files.open_path(_path(data), data.resize)
+    named = _named(data)
+    return user_files.open_path(_path(data), data.resize) if named is None else named.open(data)
 
 
-def _named(data: DataConfig) -> sources.NamedSource:
-    require(data.resize is None, f"data.resize={data.resize} is for folders of pictures, and {data.source} is none")
-    return sources.SOURCES[data.source]
+def _named(data: DataConfig) -> sources.NamedSource | None:
+    named = sources.named_source(data.source)
+    require(
+        named is None or data.resize is None or bool(named.tfds),
+        f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets, and {data.source} is "
+        "neither; leave it out",
+    )
+    return named
 
 
 def _path(data: DataConfig) -> Path:
     known = ", ".join(sources.SOURCES)
+    named = f"data.source={data.source[:99]!r}"
+    require("://" not in data.source, f"{named} is not a local path; copy it first, as by `gcloud storage cp -r`")
     try:
         path = Path(data.source).expanduser()
         exists = bool(data.source) and path.exists()
     except (OSError, RuntimeError):  # unknown user's home; a name that is too long; a folder without permission
         exists = False
-    named = f"data.source={data.source[:99]!r}"
-    require(exists, f"{named} is neither a known data set ({known}) nor a path that can be read")
+    require(exists, f"{named} is neither a known data set ({known}, or tfds:NAME) nor a path that can be read")
     return path
 
 

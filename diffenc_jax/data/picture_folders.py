@@ -5,11 +5,15 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import DecodedOnDemand, Images, hold_out
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more, some of which start programs
@@ -70,12 +74,17 @@ def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...]
             if opened.has_transparency_data and opened.convert("RGBA").getchannel("A").getextrema()[0] < 255:
                 raise ValueError("it is transparent in places; put it onto a background")
             picture = opened.convert(mode)
-            if resize is not None:
-                side = min(picture.size)
-                left, top = ((length - side) // 2 for length in picture.size)
-                square = picture.crop((left, top, left + side, top + side))
-                picture = square.resize((resize, resize), Image.Resampling.LANCZOS)
-            return np.asarray(picture).reshape(found)
+            return np.asarray(picture if resize is None else square(picture, resize)).reshape(found)
+
+
+def square(picture: "Image.Image", side: int) -> "Image.Image":
+    """The largest square at a picture's centre, resized to `side` by Lanczos' filter."""
+    from PIL import Image
+
+    shorter = min(picture.size)
+    left, top = ((length - shorter) // 2 for length in picture.size)
+    cropped = picture.crop((left, top, left + shorter, top + shorter))
+    return cropped.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def _mode(opened) -> str:

@@ -87,20 +87,23 @@ def bound_at(
       endpoint_pixels: uint8 [E, ...], the images whose end points are evaluated, where E divides B; None for all.
     """
     x = process.pixel_values(pixels)
-    encoding, x_0, x_1 = _encode(process, place, x, endpoint_pixels)
-    estimate = process.estimate(encoding.x_t, place.gamma_t, noise.eps_t)
-    gamma_0, gamma_1 = process.endpoints
-    slope_error = None
-    if estimate.slope is not None:
-        slope = jax.lax.stop_gradient(place.slope(process.encoder, x, encoding))
-        slope_error = sum_dims(jnp.square(slope - estimate.slope))
-    endpoint_pixels = pixels if endpoint_pixels is None else endpoint_pixels
-    return Terms(
-        reconstruction(x_0, endpoint_pixels, gamma_0, process.pixel_levels, noise.eps_0),
-        latent(x_1, gamma_1),
-        place.loss(process.errors(place, estimate, encoding.drift)),
-        slope_error,
-    )
+    with jax.named_scope("encoder"):
+        encoding, x_0, x_1 = _encode(process, place, x, endpoint_pixels)
+    with jax.named_scope("score_network"):
+        estimate = process.estimate(encoding.x_t, place.gamma_t, noise.eps_t)
+    with jax.named_scope("losses"):
+        gamma_0, gamma_1 = process.endpoints
+        slope_error = None
+        if estimate.slope is not None:
+            slope = jax.lax.stop_gradient(place.slope(process.encoder, x, encoding))
+            slope_error = sum_dims(jnp.square(slope - estimate.slope))
+        endpoint_pixels = pixels if endpoint_pixels is None else endpoint_pixels
+        return Terms(
+            reconstruction(x_0, endpoint_pixels, gamma_0, process.pixel_levels, noise.eps_0),
+            latent(x_1, gamma_1),
+            place.loss(process.errors(place, estimate, encoding.drift)),
+            slope_error,
+        )
 
 
 def errors_at(process: Process, place: Place, x: Images, eps: Images) -> Errors:

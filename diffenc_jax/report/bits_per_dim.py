@@ -7,7 +7,7 @@ from typing import Any
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import TRAIN, load_dataset
-from diffenc_jax.data.sources import SOURCES
+from diffenc_jax.data.sources import named_source
 from diffenc_jax.display.document import Items, Section, Table, Text
 from diffenc_jax.report.collect import Collection, Evaluations, Record, Run, bits_and_errors
 from diffenc_jax.report.command_lines import not_made_yet, run_line
@@ -83,7 +83,8 @@ def _trivial_models(run: Run) -> Section:
 def _histogram(run: Run) -> float:
     """Bits/dim of the per-pixel histogram; raises InputError unless the evaluated images are available."""
     data, split = run.config.data, run.config.eval.split
-    if data.source in SOURCES and SOURCES[data.source].prepared:
+    named = named_source(data.source)
+    if named is not None and named.tfds:
         raise InputError(f"{data.source} is not loaded for a page; training prints the histogram's bits/dim at its end")
     dataset = load_dataset(data, *dict.fromkeys((TRAIN, split)))
     for record in run.newest:

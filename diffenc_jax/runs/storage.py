@@ -207,7 +207,7 @@ def is_in_bucket(path: Path) -> bool:
 
 
 def copy_folder(source: Path, target: Path) -> list[Path]:
-    """Copy the files of a folder on disk into a folder, which may be in a bucket; returns the copied ones of `source`."""
+    """Copy the files of a folder on disk into a folder, which may be in a bucket; returns those of `source`."""
     make_folder(target)
     paths = glob(source, "*")
     for path in paths:

@@ -32,6 +32,7 @@ from diffenc_jax.runs.lock import Claim
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.meter import Meter
+from diffenc_jax.train.profiler import Profiler, Steps, annotation
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program, StepReport
 from diffenc_jax.train.writer import TensorBoardWriter
@@ -59,33 +60,41 @@ class Trainer:
       batches: step counted from 0 -> uint8 [B, H, W, C] on the devices.
       evaluator: evaluates the averaged parameters during and after training.
       draw_pictures: draws pictures of the averaged parameters at each evaluation, if given.
+      profiled: the steps to trace, if given.
     """
 
-    def __init__(self, experiment: Experiment, workdir: Path, draw_pictures: DrawPictures | None = None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: Path,
+        draw_pictures: DrawPictures | None = None,
+        profiled: Steps | None = None,
+    ):
         """Raises InputError if the experiment cannot be trained or evaluated."""
         config, mesh = experiment.config, experiment.mesh
         self.experiment, self.workdir = experiment, workdir
         self.program = Program(experiment.model, config, mesh)
         self.batches = Batches(experiment.dataset.splits["train"], config, mesh)
         self.evaluator = Evaluator(experiment)
-        self.draw_pictures = draw_pictures
+        self.draw_pictures, self.profiled = draw_pictures, profiled
 
     def run(self, console: Console) -> tuple[TrainState, Record]:
         """Train to the last step; returns the state and the record of its evaluation.
 
         Raises:
-          InputError: the workdir holds a run of another configuration or no state to resume from, or another process
-            trains in it.
+          InputError: the workdir holds a run of another configuration or no state to resume from, another process
+            trains in it, or the run does not make the steps to trace.
           RunError: the loss or its gradient is not finite, or a save failed; earlier checkpoints are kept.
           Interrupted: a signal arrived; the state is saved.
         """
         config, workdir = self.experiment.config, self.workdir
-        check_trainable(workdir, config)
+        check_trainable(workdir, config, self.profiled)
         with (
             claimed(workdir, config) as claim,
             shutdown_of_run() as shutdown,
             Checkpoints(workdir, config.checkpoint.keep_every_steps) as checkpoints,
             RunProgress(console, config.train.steps, config.train.batch_size, config.eval.every_steps) as progress,
+            Profiler(self.profiled, workdir) as profiler,
         ):
             progress.print_line(self._title())
             start, state = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state)) or (0, None)
@@ -94,7 +103,7 @@ class Trainer:
                 progress.print_line(f"resuming from step {start} of {workdir}")
             with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
                 metrics = MetricsFile(workdir, start)
-                session = _Session(self, claim, checkpoints, shutdown, progress, metrics, tensorboard)
+                session = _Session(self, claim, checkpoints, shutdown, progress, metrics, tensorboard, profiler)
                 try:
                     with self.program.within_memory():
                         return session.run(state, start)
@@ -112,8 +121,11 @@ class Trainer:
         )
 
 
-def check_trainable(workdir: Path, config: Config) -> None:
-    """Raises InputError if `workdir` holds a run of another configuration, or only parameters to evaluate."""
+def check_trainable(workdir: Path, config: Config, profiled: Steps | None = None) -> None:
+    """Raises InputError if `workdir` holds a run of another configuration, or only parameters to evaluate.
+
+    Raises it too if training in `workdir` does not make the steps `profiled`.
+    """
     advice = f"{OTHER_WORKDIR}, or --overwrite, which moves that run aside"
     check_workdir(workdir, config, False, advice)
     with Checkpoints(workdir) as checkpoints:
@@ -122,6 +134,8 @@ def check_trainable(workdir: Path, config: Config) -> None:
             step is None or not checkpoints.holds_ema_alone(step),
             f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it; {advice}",
         )
+    if profiled is not None:
+        profiled.check(config.train.steps, step or 0)
 
 
 @dataclass
@@ -135,6 +149,7 @@ class _Session:
     progress: RunProgress
     metrics: MetricsFile
     tensorboard: TensorBoardWriter
+    profiler: Profiler
     unread: deque[tuple[int, StepReport]] = field(default_factory=deque)
     consecutive_skipped: int = 0
     failed_saves: int = 0
@@ -150,15 +165,22 @@ class _Session:
             with self.progress.compiling():
                 state = trainer.program.init() if state is None else state
                 train_step = trainer.program.compiled()
+                self.profiler.compiled(train_step)
         for done in range(start, steps):
             if done and done % config.eval.every_steps == 0:
                 self.evaluate(done, state)
-            state, report = train_step(state, trainer.batches(done))
             step = done + 1
+            if self.profiler.starts_before(step):
+                self.read_reports()
+                self.profiler.start()
+            with annotation(step):
+                state, report = train_step(state, trainer.batches(done))
             self.unread.append((step, report))
             self.read_reports(keep=IN_FLIGHT)
             if done == start:
                 self.read_reports()  # so that its time is not that of later steps
+            if self.profiler.ends_after(step):
+                self.save_profile()
             if self.shutdown.requested():
                 self.save_and_stop(step, state)
             if step == steps or step % config.checkpoint.every_steps == 0:
@@ -201,6 +223,12 @@ class _Session:
             if is_logged:
                 self.log(step, report.meter, scalars())
             self.progress.advance(step, scalars, is_logged)
+
+    def save_profile(self) -> None:
+        """Wait for the traced steps, and write their trace."""
+        self.read_reports()
+        with self.handling_failed_writes():
+            self.progress.print_line(f"profile: {self.profiler.save()}")
 
     def skip_or_stop(self, step: int) -> None:
         """Report a step that is not finite. Raises RunError if it ends the run."""

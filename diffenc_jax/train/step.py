@@ -47,6 +47,8 @@ class StepFunction:
     All randomness comes from (config.seed, name of the stream, number of the step).
     """
 
+    __name__ = "train_step"  # of the compiled program, in profiles
+
     def __init__(self, model: Model, config: Config, num_devices: int = 1):
         """Raises InputError if `model` cannot be trained as `config.train` says.
 
@@ -103,14 +105,17 @@ class StepFunction:
         `train.on_nonfinite` = 'skip' it changes nothing else but the number of the step.
         """
         train = self.config.train
-        draw = self.draw(state.step, pixels, state.losses)
+        with jax.named_scope("noise"):
+            draw = self.draw(state.step, pixels, state.losses)
         if train.accumulate == 1:
             outputs, grads = gradient(self.model, state.params, draw)
         else:
             parts = draw.split(train.accumulate, self.num_devices)
             outputs, grads = accumulated_gradient(self.model, state.params, parts)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            ema = optax.incremental_update(params, state.ema, 1.0 - train.ema_decay)
         grad_norm = global_norm(grads)
         finite = jnp.isfinite(outputs.objective) & jnp.isfinite(grad_norm)
         metrics = Meter.of_step(outputs, self.model.spec.dims, grad_norm)
@@ -118,7 +123,7 @@ class StepFunction:
         stepped = TrainState(
             step=state.step + 1,
             params=params,
-            ema=optax.incremental_update(params, state.ema, 1.0 - train.ema_decay),
+            ema=ema,
             opt_state=opt_state,
             meter=meter,
             losses=None if state.losses is None else state.losses.plus(outputs.t, outputs.terms.diffusion),

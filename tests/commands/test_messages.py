@@ -96,7 +96,10 @@ def test_what_was_unclear(argv, message, capsys):
         ([*TRAIN, KEYS("data.source=text.md")], "text.md is not a .npy, .npz or IDX file of images"),
         ([*TRAIN, KEYS("data.source=")], "data.source='' is neither a known data set (digits,"),
         ([*TRAIN, KEYS("data.source=sixty.npz"), KEYS("data.resize=8")], "data.resize=8 is for one; resize its arrays"),
-        ([*TRAIN, KEYS("data.resize=8")], "data.resize=8 is for folders of pictures, and digits is none"),
+        (
+            [*TRAIN, KEYS("data.resize=8")],
+            "data.resize=8 is for folders of pictures and for tensorflow-datasets, and digits is neither",
+        ),
         (
             [*TRAIN, KEYS("data.source=sixty.npz"), KEYS("fit.images=55")],
             "exceeds the 54 training images; take at most",
@@ -130,6 +133,10 @@ def test_what_was_unclear(argv, message, capsys):
             ["eval", "--config=digits", KEYS("train.b1=0.5")],
             "runs/digits-diffenc-seed0-b1-0.5 holds no run (no config.jso",
         ),
+        ([*TRAIN, "--profile=10"], "'10' is not FIRST:LAST, two steps counted from 1, such as 10:15"),
+        ([*TRAIN, "--profile=15:10"], "'15:10' is not FIRST:LAST"),
+        ([*TRAIN, "--profile=0:5"], "'0:5' is not FIRST:LAST"),
+        ([*TRAIN, "--profile=1499:1501"], "--profile=1499:1501 is outside the run, which ends at step 1500"),
         (["eval", "--config=digits", "--overwrite"], "unrecognized arguments: --overwrite"),
         (
             ["sample", "--config=digits", KEYS("sample.reconstruct=2")],

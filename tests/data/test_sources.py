@@ -1,9 +1,4 @@
-"""Named data sets; CIFAR-10 through tensorflow-datasets' real preparation, on a generated archive."""
-
-import hashlib
-import io
-import tarfile
-from functools import partial
+"""Named data sets."""
 
 import numpy as np
 import pytest
@@ -38,16 +33,12 @@ def test_labels_are_in_the_order_of_the_images():
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_shapes_are_known_before_the_images_are_there(name, monkeypatch):
+def test_shapes_are_known_before_the_images_are_there(name):
     config = DataConfig(name)
-    if not isinstance(SOURCES[name].open, partial):  # made here, not prepared by tensorflow-datasets
+    if not SOURCES[name].tfds:  # made here, not prepared by tensorflow-datasets
         assert load_dataset(config, "test").shape == image_shape(config)
         return
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    import tensorflow_datasets as tfds
-
-    (theirs, *_) = SOURCES[name].open.args
-    assert tfds.builder(theirs).info.features["image"].shape == image_shape(config)
+    assert image_shape(DataConfig(f"tfds:{SOURCES[name].tfds}")) == image_shape(config)
 
 
 def test_shapes_of_images_at_a_path(tmp_path):
@@ -60,61 +51,7 @@ def test_an_unknown_name_lists_the_known_ones():
         load_dataset(DataConfig("cifar", pixel_levels=17), "train")
 
 
-@pytest.fixture
-def cifar_archive(tmp_path, monkeypatch):
-    """An archive in CIFAR-10's format, put by hand where the message says; its checksum made known."""
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download.checksums import UrlInfo
-
-    rng = np.random.RandomState(0)
-    counts = {f"data_batch_{i}.bin": 4 for i in range(1, 6)} | {"test_batch.bin": 6}
-    rows = {
-        n: np.concatenate([rng.randint(0, 10, (c, 1)), rng.randint(0, 256, (c, 3072))], 1) for n, c in counts.items()
-    }
-    files = {name: value.astype(np.uint8).tobytes() for name, value in rows.items()}
-    files["batches.meta.txt"] = b"airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n"
-    archive = tmp_path / "downloads" / "manual" / "cifar-10-binary.tar.gz"
-    archive.parent.mkdir(parents=True)
-    with tarfile.open(archive, "w:gz") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    url_infos = tfds.builder("cifar10", data_dir=tmp_path).url_infos
-    known = UrlInfo(archive.stat().st_size, hashlib.sha256(archive.read_bytes()).hexdigest(), archive.name)
-    for url in list(url_infos):
-        monkeypatch.setitem(url_infos, url, known)
-    images = rows["test_batch.bin"][:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
-    return tmp_path, images, rows["test_batch.bin"][:, 0]
-
-
-@pytest.mark.slow
-def test_cifar10_through_the_real_preparation(cifar_archive):
-    folder, test_images, classes = cifar_archive
-    dataset = load_dataset(DataConfig("cifar10", dir=str(folder)), "train", "test")
-    assert dataset.splits["train"].shape == (20, 32, 32, 3)
-    config = DataConfig("cifar10", dir=str(folder))
-    found = zip(dataset.splits["test"], load_labels(config, "test"), strict=True)
-    known = zip(test_images, classes, strict=True)
-    assert {(i.tobytes(), int(c)) for i, c in found} == {(i.tobytes(), int(c)) for i, c in known}
-    half = load_dataset(config, "train", part=lambda count: np.arange(6, 16)).splits["train"]
-    np.testing.assert_array_equal(half.local, dataset.splits["train"][6:16])
-    again = load_dataset(DataConfig("cifar10", dir=str(folder)), "test")
-    assert again.sha256("test") == dataset.sha256("test")
-
-
-@pytest.mark.parametrize(
-    ("name", "archive"), [("cifar10", "cifar-10-binary.tar.gz"), ("imagenet32", "Imagenet32_val_npz.zip")]
-)
-def test_what_cannot_be_downloaded_says_where_to_put_it(tmp_path, monkeypatch, name, archive):
-    def unresolved(*_):
-        raise OSError("no network")
-
-    monkeypatch.setattr("socket.getaddrinfo", unresolved)
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(InputError, match="cannot be downloaded") as caught:
-        SOURCES[name].open(tmp_path)
-    assert archive in str(caught.value)
-    assert str(tmp_path / "downloads" / "manual") in str(caught.value)
+@pytest.mark.parametrize("path", ["gs://bucket/images.npz", "s3://bucket/pictures"])
+def test_images_of_ones_own_are_copied_from_a_bucket_first(path):
+    with pytest.raises(InputError, match="is not a local path; copy it first"):
+        load_dataset(DataConfig(path), "train")

@@ -1,0 +1,262 @@
+"""Data sets of tensorflow-datasets, in a local folder or a bucket.
+
+Images must have one size, or be resized. The splits are 'train' and 'test'; where there is no test split, the
+validation split is 'test', and the version says so.
+"""
+
+import difflib
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.buckets import is_remote, prepare
+from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.data import downloads
+from diffenc_jax.data.picture_folders import square
+from diffenc_jax.data.user_files import Source
+
+PREFIX = "tfds:"
+AXES = ("height", "width", "number of channels")
+BATCH = 1024  # images that are decoded together
+CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
+LONGEST = 200  # characters of a library's message
+
+
+def open_prepared(name: str, data: DataConfig) -> Source:
+    """The data set `name` of tensorflow-datasets, which is prepared on first use; only requested images are decoded.
+
+    Raises InputError unless it has images of 8 bits in training and test splits, and is or can be prepared.
+
+    Args:
+      name: NAME, NAME/CONFIG or NAME:VERSION in tensorflow-datasets.
+      data: its `dir` and `resize` are used.
+    """
+    builder = _builder(name, data)
+    image = _image_feature(name, builder)
+    image_shape(name, data, builder)
+    folder = _folder(data)
+    with _reading(folder):
+        is_prepared = builder.is_prepared()
+    if not is_prepared:
+        downloads.prepare(name, builder, folder)
+    theirs = _splits(name, builder)
+    files = _InBucket(builder) if is_remote(str(builder.data_dir)) else _Local(builder)
+    read = partial(_Prepared, files)
+    images = {ours: partial(read, split, image, data.resize) for ours, split in theirs.items()}
+    label = _label_feature(builder)
+    labels = {ours: lambda split=split: read(split, label)[:] for ours, split in theirs.items()} if label else {}
+    config = builder.builder_config
+    version = [str(builder.version)]
+    version += ["validation as test"] if theirs["test"] == "validation" else []
+    version += [f"resized to {data.resize}x{data.resize}"] if data.resize else []
+    return Source(f"{builder.name}/{config.name}" if config else builder.name, ", ".join(version), images, labels)
+
+
+def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, int, int]:
+    """(height, width, channels) of a data set's images, which need not be prepared; raises InputError if they vary."""
+    builder = builder or _builder(name, data)
+    feature = _image_feature(name, builder)
+    shape = builder.info.features[feature].shape
+    varying = " and ".join(axis for axis, size in zip(AXES, shape, strict=True) if size is None)
+    if data.resize is not None:
+        what = f"{shape[2] or 'a varying number of'} channels"
+        require(shape[2] in (1, 3), f"{PREFIX}{name}: images of {what} cannot be resized; leave out data.resize")
+        return data.resize, data.resize, shape[2]
+    require(
+        not varying, f"{PREFIX}{name}: the {varying} of its images may vary; resize them, as by --config.data.resize=32"
+    )
+    return shape
+
+
+def _folder(data: DataConfig) -> str:
+    """Folder or bucket of prepared data sets; by default that of tensorflow-datasets, which TFDS_DATA_DIR sets."""
+    import tensorflow_datasets as tfds
+
+    folder = data.dir or tfds.core.constants.DATA_DIR
+    if is_remote(folder):
+        prepare()
+        return folder.rstrip("/")
+    require("://" not in folder, f"data.dir={folder} is neither a folder nor gs://BUCKET/FOLDER; give one of these")
+    return str(Path(folder).expanduser())
+
+
+def _builder(name: str, data: DataConfig) -> Any:
+    """The builder of `name`, with what is prepared in the folder of data sets; raises InputError."""
+    import tensorflow_datasets as tfds
+
+    require("=" not in name, f"{PREFIX}{name}: options of a builder are not supported; give NAME/CONFIG:VERSION")
+    require(not re.match(r"\w+:\w*[A-Za-z_]", name), f"{PREFIX}{name}: data sets of other namespaces are not supported")
+    folder = _folder(data)
+    try:
+        return tfds.builder(name, data_dir=folder)
+    except ImportError as error:
+        raise InputError(f"{PREFIX}{name}: {first_line(error)}; install that package") from error
+    except Exception as error:  # an unknown name, configuration or version; a bucket that cannot be read
+        if isinstance(error, ValueError | AssertionError):
+            raise InputError(_unknown(name, error)) from error
+        raise _unreadable(folder, error) from error
+
+
+@contextmanager
+def _reading(folder: str) -> Iterator[None]:
+    """Turn any error into an InputError that data sets in `folder` cannot be read; libraries raise anything."""
+    try:
+        yield
+    except Exception as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: str, error: Exception) -> InputError:
+    said = error
+    while not isinstance(said, OSError) and (said.__cause__ or said.__context__) is not None:
+        said = said.__cause__ or said.__context__  # libraries wrap the errors of networks and disks
+    said = said if isinstance(said, OSError) else error
+    reason = (getattr(said, "strerror", None) or first_line(said))[:LONGEST]
+    advice = "check its permissions, or prepare the data set anew"
+    if is_remote(folder):
+        advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
+    return InputError(f"{folder} cannot be read ({type(said).__name__}: {reason}); {advice}")
+
+
+def _unknown(name: str, error: Exception) -> str:
+    """Message that tensorflow-datasets has no data set, configuration or version of this name, with near matches."""
+    import tensorflow_datasets as tfds
+
+    base, _, rest = name.partition("/")
+    base, config = base.partition(":")[0], rest.partition(":")[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    what = f"{PREFIX}{name[:99]}"
+    if base not in known:
+        near = difflib.get_close_matches(base.lower().replace("-", "_"), known, n=4)
+        similar = f"similar: {', '.join(near)}; " if near else ""
+        return f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION); {similar}all: {CATALOGUE}"
+    configs = list(tfds.builder_cls(base).builder_configs)
+    if config and config not in configs:
+        near = difflib.get_close_matches(config, configs, n=4, cutoff=0) or ["none"]
+        return f"{what}: {base} has no configuration {config!r}; it has {', '.join(near)}{', ...' * (len(configs) > 4)}"
+    reason = first_line(error).rpartition('}": ')[2]  # such as an unknown version
+    return f"{what}: {reason[:LONGEST]}"
+
+
+def _image_feature(name: str, builder: Any) -> str:
+    """Name of the feature that holds the images; raises InputError unless there is one of uint8."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    known = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    found = [key for key, feature in known.items() if isinstance(feature, tfds.features.Image)]
+    held = f"its features: {', '.join(known)[:LONGEST] or 'none'}"
+    require(bool(found), f"{PREFIX}{name} holds no images ({held}); name a data set of images")
+    image = "image" if "image" in found else found[0]
+    require(image == "image" or len(found) == 1, f"{PREFIX}{name} holds several images per example ({held})")
+    dtype = np.dtype(known[image].np_dtype)
+    require(dtype == np.uint8, f"{PREFIX}{name}: its images are {dtype}; name a data set of uint8 images")
+    return image
+
+
+def _label_feature(builder: Any) -> str | None:
+    """Name of the feature that holds one class per image; None without one."""
+    import tensorflow_datasets as tfds
+
+    classes = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    return "label" if "label" in classes else next(iter(classes), None)
+
+
+def _splits(name: str, builder: Any) -> dict[str, str]:
+    """The data set's split by the name that it has here."""
+    theirs = list(builder.info.splits)
+    test = "test" if "test" in theirs else "validation"
+    held = f"its splits: {', '.join(theirs) or 'none'}"
+    complete = "train" in theirs and test in theirs
+    require(complete, f"{PREFIX}{name} must have the splits 'train' and 'test' or 'validation' ({held})")
+    return {split: split for split in ("train", "validation", "test") if split in theirs} | {"test": test}
+
+
+class _Local:
+    """A prepared data set in a local folder."""
+
+    def __init__(self, builder: Any):
+        self.builder = builder
+
+    def holding(self, instruction: Any) -> Any:
+        """A builder that can read the examples of `instruction`."""
+        return self.builder
+
+
+class _InBucket:
+    """A prepared data set in a bucket. Its files are copied to a temporary folder when they are needed.
+
+    tensorflow-datasets reads examples by TensorFlow, whose own access to buckets has its own credentials and settings;
+    copies by `etils.epath` have those of all other files of a run.
+    """
+
+    def __init__(self, builder: Any):
+        self.builder = builder
+        self._folder = tempfile.TemporaryDirectory(prefix="diffenc-data-")
+        self._copied: set[str] = set()
+
+    def holding(self, instruction: Any) -> Any:
+        """A builder that can read the examples of `instruction`."""
+        import tensorflow_datasets as tfds
+
+        examples = {Path(file).name for split in self.builder.info.splits.values() for file in split.filenames}
+        needed = {Path(file.filename).name for file in self.builder.info.splits[instruction].file_instructions}
+        for path in self.builder.data_path.iterdir():
+            if path.name not in self._copied and (path.name in needed or path.name not in examples):
+                path.copy(Path(self._folder.name, path.name))
+                self._copied.add(path.name)
+        return tfds.builder_from_directory(self._folder.name)
+
+
+class _Prepared:
+    """Images or labels of a prepared split in a fixed order, read as `data.images.Images`."""
+
+    def __init__(self, files: _Local | _InBucket, split: str, feature: str, resize: int | None = None):
+        info = files.builder.info
+        self._files, self._split, self._feature, self._resize = files, split, feature, resize
+        self._dtype = info.features[feature].np_dtype
+        shape = info.features[feature].shape
+        self.shape = (info.splits[split].num_examples, *(shape if resize is None else (resize, resize, shape[-1])))
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(self.shape[0])
+        found = np.empty((stop - start, *self.shape[1:]), self._dtype)
+        with _reading(str(self._files.builder.data_dir)):
+            at = 0
+            for part in self._batches(start, stop):
+                found[at : at + len(part)] = part
+                at += len(part)
+        return found
+
+    def _batches(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Examples `start` .. `stop` - 1 in parts."""
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        tf.config.set_visible_devices([], "GPU")
+        split = tfds.core.ReadInstruction(self._split, from_=start, to=stop, unit="abs")
+        examples = self._files.holding(split).as_dataset(
+            split=split,
+            shuffle_files=False,
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+            decoders=tfds.decode.PartialDecoding({self._feature: True}),
+        )
+        values = examples.map(lambda example: example[self._feature])
+        if self._resize is None:
+            return iter(tfds.as_numpy(values.batch(BATCH)))
+        return (_resized(image, self._resize)[None] for image in tfds.as_numpy(values))
+
+
+def _resized(image: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [side, side, C] of an image [H, W, 1 or 3], as pictures of a folder are resized."""
+    from PIL import Image
+
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    return np.asarray(square(picture, side)).reshape(side, side, image.shape[-1])

@@ -1,0 +1,1 @@
+"""Profile of training steps: where the time of a step goes."""

@@ -1,0 +1,97 @@
+"""Traces of training steps by `jax.profiler`, for XProf, TensorBoard's profile plugin and `diffenc profile-summary`."""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from diffenc_jax.core.errors import first_line, require
+from diffenc_jax.parallel import hosts
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import list_paths
+
+# Below a workdir; XProf looks for runs of this folder. A run is a folder named by its time.
+PLUGIN = Path("plugins", "profile")
+# In the folder of a run: the traced steps, and the scope of each operation of the compiled step by its name.
+SCOPES_FILE = "scopes.json"
+# Name of the annotation of a step, with its number.
+STEP = "train"
+_INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?\bop_name="([^"]*)"', re.MULTILINE)
+
+
+class Steps(NamedTuple):
+    """The steps `first` .. `last` of a run, counted from 1."""
+
+    first: int
+    last: int
+
+    def check(self, steps: int, done: int = 0) -> None:
+        """Raise InputError unless a run of `steps` steps, of which `done` are done, still makes these steps."""
+        flag = f"--profile={self.first}:{self.last}"
+        require(self.last <= steps, f"{flag} is outside the run, which ends at step {steps}; give steps up to {steps}")
+        made = f"the run has made {done} of its {steps} steps"
+        require(self.first > done, f"{flag}: {made}; give later steps, or another --workdir")
+
+
+class Profiler:
+    """Trace of some steps of a training, with the scopes that `jax.named_scope` gives its operations.
+
+    Use it as a context manager: a trace that is not finished at its end is discarded. The first host traces its own
+    devices, the others none.
+    """
+
+    def __init__(self, steps: Steps | None, workdir: Path):
+        """Trace `steps`, none if None, into the folder PLUGIN of `workdir`."""
+        self._steps, self._workdir = steps if hosts.is_first() else None, workdir
+        self._temporary: tempfile.TemporaryDirectory | None = None
+        self._scopes: dict[str, str] = {}
+
+    def __enter__(self) -> "Profiler":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._temporary is not None:
+            jax.profiler.stop_trace()
+            self._temporary.cleanup()
+
+    def compiled(self, step: jax.stages.Compiled) -> None:
+        """Note the scopes of the operations of a compiled step."""
+        if self._steps is not None:
+            self._scopes = dict(_INSTRUCTION.findall(step.as_text()))
+
+    def starts_before(self, step: int) -> bool:
+        """Whether `start` is to be called before `step`, with all earlier steps waited for."""
+        return self._steps is not None and step == self._steps.first
+
+    def ends_after(self, step: int) -> bool:
+        """Whether `save` is to be called after `step`, which is waited for."""
+        return self._temporary is not None and step == self._steps.last
+
+    def start(self) -> None:
+        """Start the trace."""
+        self._temporary = tempfile.TemporaryDirectory(prefix="diffenc-profile-")
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # every call of a function would be traced, which slows the host down
+        jax.profiler.start_trace(self._temporary.name, profiler_options=options)
+
+    def save(self) -> Path:
+        """End the trace and write it to the workdir; returns its folder. Raises OSError."""
+        temporary, self._temporary = self._temporary, None
+        with temporary as folder:
+            try:
+                jax.profiler.stop_trace()
+            except RuntimeError as error:  # such as a full disk
+                raise OSError(None, f"the profile cannot be written: {first_line(error)}") from error
+            (run,) = list_paths(Path(folder), f"{PLUGIN}/*")
+            (run / SCOPES_FILE).write_text(json.dumps({"steps": self._steps, "scopes": self._scopes}))
+            place = self._workdir / PLUGIN / run.name
+            storage.copy_folder(run, place)
+        return place
+
+
+def annotation(step: int) -> jax.profiler.StepTraceAnnotation:
+    """Context of a step, counted from 1, by which a trace tells the steps apart."""
+    return jax.profiler.StepTraceAnnotation(STEP, step_num=step)
