@@ -24,6 +24,7 @@ from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.parallel.mesh import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
+from diffenc_jax.runs.environments import note_environment
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.metrics import MetricsFile
@@ -35,6 +36,7 @@ from diffenc_jax.train.writer import TensorBoardWriter
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
 MAX_SKIPPED = 100
+NO_LONGER_EXACT = "results are no longer bit for bit those of an uninterrupted run"
 
 Record = dict[str, Any]
 # (parameters, function to call with the share of each finished part) -> pictures by name, uint8 [h, w, 1 or 3]. Every
@@ -86,6 +88,8 @@ class Trainer:
             if start:
                 progress.resume(start)
                 progress.print_line(f"resuming from step {start} of {workdir}")
+            if changes := note_environment(workdir, config, start):
+                progress.print_line(f"resuming {changes}; {NO_LONGER_EXACT}")
             with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
                 session = _Session(self, checkpoints, shutdown, progress, MetricsFile(workdir, start), tensorboard)
                 try:
