@@ -1,10 +1,11 @@
 # make demo: install, train a DiffEnc on 8x8 digits, evaluate it and draw samples.
 # make test: install and run the tests. make lint: style and types alone.
 # make fuzz: search for files that break the readers, one minute per reader.
+# make lock: pin the requirements of pyproject.toml in requirements/.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak fuzz lint format clean
+.PHONY: demo test test-slow soak fuzz lint format lock clean
 
 # Three fifths of the configured steps reach 1.95 bits/dim. `diffenc train --config=digits` continues the run.
 DEMO_STEPS = 900
@@ -39,6 +40,19 @@ format: .venv/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Each file pins everything that an installation needs, for every Python version and platform, at the versions that
+# lock.txt pins. Pinned versions stay where they satisfy pyproject.toml; LOCK=--upgrade replaces them by the newest,
+# LOCK=--upgrade-package=jax those of one package.
+LOCK ?=
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version=3.11 --no-annotate \
+    --custom-compile-command="make lock" $(LOCK)
+lock: .venv/created
+	$(COMPILE) --output-file=requirements/lock.txt
+	for extra in tpu cuda test; do \
+	    $(COMPILE) --extra=$$extra --constraints=requirements/lock.txt \
+	        --output-file=requirements/lock-$$extra.txt || exit 1; \
+	done
+
 # uv installs about five times as fast as pip, which serves where uv cannot be installed.
 INSTALL = if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=.venv $(BIN)/uv pip install $(1); else $(BIN)/pip install $(1); fi
 
@@ -49,23 +63,22 @@ INSTALL = if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=.venv $(BIN)/uv pip install $(1)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv || echo "uv cannot be installed; pip takes a few minutes"
 	touch $@
 
-.venv/installed: .venv/created pyproject.toml setup.py
-	$(call INSTALL,-e .)
+.venv/installed: .venv/created pyproject.toml setup.py requirements/lock.txt
+	$(call INSTALL,-r requirements/lock.txt -e .)
 	touch $@
 
-.venv/installed-test: .venv/created pyproject.toml setup.py
-	$(call INSTALL,-e '.[test]')
+.venv/installed-test: .venv/created pyproject.toml setup.py requirements/lock-test.txt
+	$(call INSTALL,-r requirements/lock-test.txt -e '.[test]')
 	touch .venv/installed $@
 
 .venv/installed-fuzz: .venv/installed
-	$(call INSTALL,-e '.[fuzz]')
+	$(call INSTALL,-r requirements/lock.txt -e '.[fuzz]')
 	touch $@
 
 # The TPU compiler, for tests, is kept apart: wherever JAX finds it, it searches for a TPU at every start.
-.venv/tpu: .venv/installed-test
+.venv/tpu: .venv/installed-test requirements/lock-tpu.txt
 ifeq ($(shell uname -sm),Linux x86_64)
-	$(call INSTALL,--no-deps --target=$@ --upgrade "$$($(BIN)/python -c \
-	    'from importlib.metadata import requires; print(*[r.split(";")[0] for r in requires("jax") if "libtpu" in r])')")
+	$(call INSTALL,--no-deps --target=$@ --upgrade --constraint=requirements/lock-tpu.txt libtpu)
 endif
 
 clean:

@@ -21,11 +21,11 @@ jaxtyping.install_import_hook("diffenc_jax.diffusion", "beartype.beartype")
 import jax
 import pytest
 
-# Most of the tests' time is compilation, so this process compiles without optimization, and without the emitters of
-# fusions that go through MLIR, which take half of it. JAX and `core.process` read the flags here, once; processes that
-# tests start compile as for users.
+from tests.xla_flags import QUICKLY_COMPILED
+
+# JAX and `core.process` read the flags here, once; processes that tests start compile as for users.
 _flags = os.environ.get("XLA_FLAGS")
-os.environ["XLA_FLAGS"] = f"{_flags or ''} --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{_flags or ''} {QUICKLY_COMPILED}"
 jax.devices()
 import diffenc_jax.core.process  # noqa: F401
 

@@ -3,16 +3,18 @@
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
-from diffenc_jax.display.document import Code, Section, Table, Text
+from diffenc_jax.core import versions
+from diffenc_jax.display.document import Code, Items, Section, Table, Text
 from diffenc_jax.display.numbers import UNKNOWN
 from diffenc_jax.report.collect import Collection, Run
 from diffenc_jax.report.command_lines import command_line, config_flags, run_line, significance_line
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.runs.history import noted_commands
+from diffenc_jax.runs.workdir import stored_environments
 from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import table as encoder
@@ -22,6 +24,8 @@ from diffenc_jax.studies.significance.finished import deviations
 def provenance_section(collection: Collection) -> Section:
     """Runs, images and software."""
     blocks = [_runs(collection)]
+    if changes := _changes_in_training(collection):
+        blocks.append(Items(changes))
     records = [record.record for run in collection.runs for record in run.newest]
     if records:
         blocks += [_data(records), _software(collection)]
@@ -39,6 +43,12 @@ def _runs(collection: Collection) -> Table:
         steps = f"{run.step:,} of {run.config.train.steps:,}"
         rows.append([run.title, steps, ", ".join(seeds) or UNKNOWN, ", ".join(hashes), str(run.workdir)])
     return Table(["run", "step", "evaluation's seed", "configuration's hash", "workdir"], rows, "Runs")
+
+
+def _changes_in_training(collection: Collection) -> list[str]:
+    """'vdm, seed 0, went on under other versions: jax 0.10.2 -> 0.12.0.' per change of a run's software or devices."""
+    pairs = [(run, *pair) for run in collection.runs for pair in pairwise(stored_environments(run.workdir))]
+    return [f"{run.title}, went on {versions.changes(before, after)}." for run, before, after in pairs]
 
 
 def _data(records: Sequence[dict[str, Any]]) -> Table:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.versions import Environment, is_environment
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import (
@@ -28,6 +29,8 @@ from diffenc_jax.runs.files import (
 from diffenc_jax.runs.lock import LOCK, Claim, locked
 
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
+# Entry of config.json beside the configuration: the environments of the run, in their order.
+ENVIRONMENTS = "environments"
 # Keys that have short names in default workdirs, and keys that are in the name of every workdir.
 SHORT = {"train.learning_rate": "lr", "train.batch_size": "batch"}
 NAMED = ("name", "arm", "seed")
@@ -146,18 +149,35 @@ def stored_config(workdir: Path) -> Config:
     """
     path = workdir / CONFIG_FILE
     require(exists(path), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give the folder of a run")
-    stored = read_json(path)
-    require(isinstance(stored, dict), f"{path} is not a configuration")
+    stored, _ = _read_config(path)
     try:
         return Config.parse(stored).replace({"model.scan": None, "model.remat": None})
     except InputError as error:
         raise InputError(f"{path} is not a configuration of this program: {error}") from error
 
 
-def write_config(workdir: Path, config: Config) -> None:
+def stored_environments(workdir: Path) -> list[Environment]:
+    """Environments that the run in `workdir` was trained in, in their order; empty without a run.
+
+    Raises InputError as `stored_config` does.
+    """
+    return _read_config(workdir / CONFIG_FILE)[1] if holds_run(workdir) else []
+
+
+def _read_config(path: Path) -> tuple[dict[str, Any], list[Environment]]:
+    """The unchecked configuration in a config.json, and the environments beside it. Raises InputError."""
+    stored = read_json(path)
+    require(isinstance(stored, dict), f"{path} is not a configuration")
+    environments = stored.pop(ENVIRONMENTS, [])
+    is_valid = isinstance(environments, list) and all(is_environment(each) for each in environments)
+    require(is_valid, f"{path}: {ENVIRONMENTS!r} is not a list of devices and software; set it to []")
+    return stored, environments
+
+
+def write_config(workdir: Path, config: Config, environments: Sequence[Environment] = ()) -> None:
     """Store the configuration of the run in `workdir`; raises InputError if it cannot be written."""
     with writing(workdir):
-        write_json(workdir / CONFIG_FILE, config.to_dict())
+        write_json(workdir / CONFIG_FILE, config.to_dict() | {ENVIRONMENTS: list(environments)})
 
 
 @contextmanager
@@ -172,5 +192,5 @@ def claimed(workdir: Path, config: Config) -> Iterator[Claim]:
     with ExitStack() as stack:
         with writing(workdir):
             claim = stack.enter_context(locked(workdir))
-        write_config(workdir, config)
+        write_config(workdir, config, stored_environments(workdir))
         yield claim

@@ -26,6 +26,7 @@ from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.parallel.mesh import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
+from diffenc_jax.runs.environments import note_environment
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.lock import Claim
@@ -42,6 +43,7 @@ MAX_SKIPPED = 100
 # In a bucket, where requests fail now and then: attempts to save the last state, seconds between them, and failed saves
 # in a row after which the run goes on.
 ATTEMPTS, RETRY_SECONDS, FORGIVEN = 3, 10.0, 3
+NO_LONGER_EXACT = "results are no longer bit for bit those of an uninterrupted run"
 
 Record = dict[str, Any]
 # (parameters, function to call with the share of each finished part) -> pictures by name, uint8 [h, w, 1 or 3]. Every
@@ -101,6 +103,8 @@ class Trainer:
             if start:
                 progress.resume(start)
                 progress.print_line(f"resuming from step {start} of {workdir}")
+            if changes := note_environment(workdir, config, start):
+                progress.print_line(f"resuming {changes}; {NO_LONGER_EXACT}")
             with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
                 metrics = MetricsFile(workdir, start)
                 session = _Session(self, claim, checkpoints, shutdown, progress, metrics, tensorboard, profiler)

@@ -326,6 +326,14 @@ def test_what_is_not_there_yet_has_its_command(tmp_path):
     assert not page.all("img")
 
 
+def test_other_versions_amid_a_training_are_told(tmp_path):
+    before, after = ({"device": "1 x cpu", "software": {"jax": version}} for version in ("0.10.2", "0.12.0"))
+    for name, environments in (("one", [before]), ("two", [before, after])):
+        write_config(tmp_path / name, load_config("digits:vdm"), environments)
+    page = made_up.write_page(tmp_path / "page.html", tmp_path / "one", tmp_path / "two")
+    assert page.text.count("vdm, seed 0, went on under other versions: jax 0.10.2 -> 0.12.0.") == 1
+
+
 def test_runs_of_one_arm_and_seed_are_shown_without_statistics(tmp_path):
     one = runs.write(None, "vdm", 0, place=tmp_path / "one")
     other = runs.write(None, "vdm", 0, place=tmp_path / "other", overrides=("train.batch_size=32",))

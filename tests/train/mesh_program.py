@@ -10,12 +10,10 @@ import os
 import signal
 import sys
 
+from tests.xla_flags import QUICKLY_COMPILED
+
 GIVEN = json.loads(sys.argv[1])
-# Compilation, not arithmetic, is what the time goes into.
-os.environ["XLA_FLAGS"] = (
-    f"--xla_force_host_platform_device_count={GIVEN['devices']} --xla_backend_optimization_level=0 "
-    "--xla_cpu_use_fusion_emitters=false"
-)
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={GIVEN['devices']} {QUICKLY_COMPILED}"
 # Threads of XLA. One that waits in a collective for another host runs nothing else; with too few, all wait for ever.
 os.environ["NPROC"] = "16"
 os.environ["JAX_PLATFORMS"] = "cpu"

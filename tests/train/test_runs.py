@@ -10,10 +10,12 @@ import jax
 import numpy as np
 import pytest
 
+from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.trained import open_trained
+from diffenc_jax.runs.workdir import stored_environments
 from tests import tiny
 from tests.logs import logged
 from tests.tensorboard import shown
@@ -54,7 +56,9 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     assert (record["step"], record["seed"], record["arm"]) == (8, 0, "diffenc")
     assert [row["step"] for row in logged(unbroken)] == [3, 6, 8]
     assert logged(unbroken)[-1]["test_total"] == pytest.approx(sum(bits.values()))
-    assert json.loads((unbroken / "config.json").read_text())["train"]["steps"] == 8
+    stored = json.loads((unbroken / "config.json").read_text())
+    assert stored["train"]["steps"] == 8
+    assert stored["environments"] == [{name: record[name] for name in ("device", "software")}]
 
 
 def test_tensorboard_shows_what_is_logged(unbroken):
@@ -72,6 +76,7 @@ def test_tensorboard_shows_what_is_logged(unbroken):
     found = {point: value for point, value in values.items() if isinstance(value, float)}
     assert found == pytest.approx(expected, rel=1e-6)
     stored = json.loads((unbroken / "config.json").read_text())
+    del stored["environments"]
     assert json.loads("".join(values["configuration", 0].splitlines()[1:-1])) == stored
 
 
@@ -87,6 +92,20 @@ def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
         for folder in (tmp_path / "run", unbroken)
     )
     assert resumed == whole
+
+
+def test_a_run_that_goes_on_under_other_versions_says_so(images, tmp_path, capsys, monkeypatch):
+    workdir, here = tmp_path / "run", versions.environment()
+    train(config(images, train__steps=2), workdir)
+    newer = here["software"] | {"jax": "99.1", "libtpu": "3.0"}
+    monkeypatch.setattr(versions, "software", lambda: newer)
+    train(config(images, train__steps=4), workdir)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "other versions" in line]
+    assert lines == [
+        f"resuming under other versions: jax {jax.__version__} -> 99.1, libtpu none -> 3.0; "
+        "results are no longer bit for bit those of an uninterrupted run"
+    ]
+    assert stored_environments(workdir) == [here, here | {"software": newer}]
 
 
 def test_a_signal_stops_the_drawing_of_pictures(images, tmp_path):

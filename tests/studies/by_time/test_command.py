@@ -48,7 +48,7 @@ def rgb(arm):
 
 def colours(path):
     with Image.open(path) as picture:
-        return set(picture.convert("RGB").get_flattened_data())
+        return set(map(tuple, np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()))
 
 
 def test_the_command(home, capsys):
