@@ -85,8 +85,12 @@ status() {
   fi
 }
 
+# Whether the run is active. A program that is just being replaced by another has no name for a moment, so a second look
+# decides.
+alive() { is_run || { sleep 0.2 && is_run; }; }
+
 # After a reboot of the host the stored number may belong to another process.
-alive() {
+is_run() {
   [[ -s $state/pid ]] && grep -qa diffenc_jax.main "/proc/$(<"$state/pid")/cmdline" 2>/dev/null
 }
 

@@ -75,15 +75,15 @@ class Place:
         text = self.record.read_text() if self.record.exists() else ""
         return [call.split("\0")[:-1] for call in text.split("\036\0")[:-1]]
 
-    def run(self, script, *args, cwd=None, typed="", **environment):
+    def run(self, script, *args, cwd=None, typed="", timeout=60, program="bash", **environment):
         return subprocess.run(
-            ["bash", script, *args],
+            [program, script, *args],
             cwd=cwd or self.folder,
             env=self.environment | environment,
             input=typed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
         )
 
 
