@@ -76,13 +76,50 @@ need_program() {
   dry_run || command -v "$1" >/dev/null || fail "$1 is not found on PATH; $2"
 }
 
+# has_flag NAME: whether the arguments after -- include this flag.
+has_flag() {
+  local word
+  for word in "${rest[@]}"; do
+    if [[ $word == "--$1" || $word == "--$1="* ]]; then return; fi
+  done
+  return 1
+}
+
 # need_flag NAME EXAMPLE: the arguments after -- must include this flag.
 need_flag() {
-  local flag
-  for flag in "${rest[@]}"; do
-    if [[ $flag == "--$1" || $flag == "--$1="* ]]; then return; fi
+  has_flag "$1" || fail "--$1 is missing after --; give -- --$1=$2"
+}
+
+# flag NAME: print the last value of a flag after --.
+flag() {
+  local number value=
+  for ((number = 0; number < ${#rest[@]}; number++)); do
+    case ${rest[number]} in
+      "--$1="*) value=${rest[number]#*=} ;;
+      "--$1") value=${rest[number + 1]:-} ;;
+    esac
   done
-  fail "--$1 is missing after --; give -- --$1=$2"
+  printf '%s\n' "$value"
+}
+
+# default_workdir: with --bucket=B and no --workdir after --, add --workdir=gs://B/NAME.
+default_workdir() {
+  local bucket=${given[bucket]:-}
+  if [[ -z $bucket ]]; then return; fi
+  [[ $bucket =~ ^[a-z0-9][-_.a-z0-9]*$ ]] ||
+    fail "--bucket=$(quoted "$bucket") is not the name of a bucket; leave out gs:// and folders"
+  if has_flag workdir; then fail "give either --bucket or --workdir"; fi
+  rest+=(--workdir="gs://$bucket/${given[name]}")
+}
+
+# split NAME: fill the caller's array `words` with the words of an option, which are split at spaces, except in quotes.
+# shellcheck disable=SC2034
+split() {
+  local text=${given[$1]:-} lines
+  words=()
+  if [[ ! $text =~ [^[:space:]] ]]; then return; fi
+  lines=$(xargs printf '%s\n' <<<"$text" 2>/dev/null) || fail "--$1=$(quoted "$text") has a quote that is not closed"
+  mapfile -t words <<<"$lines"
 }
 
 dry_run() { [[ -n ${given[dry-run]:-} ]]; }
@@ -106,11 +143,16 @@ need_name() {
     fail "--$1=$(quoted "${given[$1]}") must be at most 40 lower-case letters, digits and -, and begin with a letter"
 }
 
-# confirm WHAT: continue only if the user types yes or gave --yes.
+# confirm WHAT: continue only if the user types yes or gave --yes. WHAT is shown in any case.
 confirm() {
   local answer=
-  if dry_run || [[ -n ${given[yes]:-} ]]; then return; fi
-  printf '%s Type yes to continue: ' "$*" >&2
-  read -r answer || true
-  [[ $answer == yes ]] || fail "not confirmed; nothing was done"
+  if dry_run; then
+    echo "# $*"
+  elif [[ -n ${given[yes]:-} ]]; then
+    say "$*"
+  else
+    printf '%s Type yes to continue: ' "$*" >&2
+    read -r answer || true
+    [[ $answer == yes ]] || fail "not confirmed; nothing was done; type yes, or give --yes"
+  fi
 }

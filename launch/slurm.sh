@@ -7,8 +7,12 @@
 #
 # Options: --time=24:00:00 --cpus=4 (per process) --name=diffenc --partition=P --account=A, and --dry-run, which prints
 # the commands and runs none. Further settings of the cluster go into the variables of sbatch, such as SBATCH_QOS.
-# Submit from a folder that the nodes share, where python has 'diffenc_jax[cuda]' and relative paths in --config are
-# valid. The output of a job is in slurm-<job>.out.
+# Submit from a folder that the nodes share, where relative paths in --config are valid and python has this package,
+# with the versions that requirements/lock-cuda.txt pins:
+#
+#   pip install -r requirements/lock-cuda.txt && pip install --no-deps .
+#
+# The output of a job is in slurm-<job>.out.
 #
 # run starts one process per GPU, --gpus of them on each node. array writes the output of `diffenc significance --plan`
 # to ROOT/jobs.txt, runs each line as a task, --parallel of them at a time, and makes the report in a job after them.

@@ -1,25 +1,36 @@
 #!/usr/bin/env bash
 # A run on the hosts of a Cloud TPU slice.
 #
-#   launch/tpu.sh create --name=N --zone=Z --type=v5litepod-16 --runtime=v2-alpha-tpuv5-lite [--spot] [--queued]
-#   launch/tpu.sh setup  --name=N --zone=Z [--bucket=B]     install this package on all hosts; mount B at /mnt/runs
-#   launch/tpu.sh run    --name=N --zone=Z -- --config=configs/cifar10.py --workdir=/mnt/runs/cifar10 [more flags]
+#   launch/tpu.sh create --name=N --zone=Z --type=v5litepod-16 --runtime=v2-alpha-tpuv5-lite [--spot] [--queued] [--yes]
+#   launch/tpu.sh setup  --name=N --zone=Z [--mount=B]      install this package on all hosts
+#   launch/tpu.sh run    --name=N --zone=Z -- --config=configs/cifar10.py --workdir=gs://B/cifar10 [more flags]
 #   launch/tpu.sh tail   --name=N --zone=Z [--worker=0]     output of a host; Ctrl-C does not stop the run
+#   launch/tpu.sh logs   --name=N --zone=Z [--to=logs/N]    fetch the output of all hosts into a folder, one file each
 #   launch/tpu.sh stop   --name=N --zone=Z                  the run saves and ends; the same run command resumes it
 #   launch/tpu.sh delete --name=N --zone=Z [--queued] [--yes]
-#   launch/tpu.sh watch  --name=N --zone=Z --type=T --runtime=R [--spot] [--bucket=B] [--every=60] [--restarts=10] [--yes]
+#   launch/tpu.sh watch  --name=N --zone=Z --type=T --runtime=R [--spot] [--mount=B] [--every=60] [--restarts=10] [--yes]
 #                        -- --config=... --workdir=...
 #
-# All actions accept --project=P and --dry-run, which prints the commands and runs none. --queued is for a slice that a
-# queued resource of the same name provides. run starts python -m diffenc_jax.main --distributed with the flags after
-# --, one process per host, which outlives the connection.
+# All actions accept --project=P, --gcloud="FLAGS" and --dry-run, which prints the commands and runs none. --queued is
+# for a slice that a queued resource of the same name provides. run starts python -m diffenc_jax.main --distributed with
+# the flags after --, one process per host, which outlives the connection.
 #
-# The workdir must be a folder that all hosts share and that outlives the slice: the mounted bucket, or a shared disk.
-# It cannot be a gs:// address. Give the bucket a hierarchical namespace, which renames folders atomically.
+# --gcloud adds flags to the commands of gcloud, such as --gcloud="--internal-ips --network=n" for create and
+# --gcloud=--internal-ip for setup and run. It is split at spaces, except in quotes; nothing is expanded. For watch, the
+# flags of --gcloud are those of the request, and --gcloud-ssh="FLAGS" are those of the connections.
+#
+# The workdir is an address in a bucket, gs://B/RUN. --bucket=B in place of --workdir means gs://B/N. The service
+# account of the hosts must be allowed to write there. --mount=B mounts the bucket at /mnt/runs on all hosts, with
+# gcsfuse; then a workdir can be /mnt/runs/RUN. A mount has drawbacks, see docs/clusters.md.
+#
+# Hosts install the versions that requirements/lock-tpu.txt pins.
 #
 # watch requests a queued slice, sets it up and starts the run. After a preemption it deletes the slice, requests it
-# again and resumes the run. It ends when the run ends. After other failures it restarts the run at most --restarts
-# times.
+# again and resumes the run, with the code and the versions of its own start. It ends when the run ends. After other
+# failures it restarts the run at most --restarts times.
+#
+# The Cloud TPU API, to which these commands belong, is no longer developed: by its documentation in 2026 it receives
+# bug fixes and security updates only, and has no TPU7x. Google recommends GKE (launch/gke.sh) or Compute Engine.
 
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,33 +38,44 @@ here=$(cd "$(dirname "$0")" && pwd)
 source "$here/common.sh"
 
 HOST=diffenc_jax/launch/tpu_host.sh # its path after setup, relative to the home folder
+SHARED=/mnt/runs                    # where hosts mount a bucket
+
+archive=ARCHIVE # file with the package
+gcloud_flags=() # of the commands that create or delete
+ssh_flags=()    # of the commands that connect to hosts
 
 main() {
-  local action=${1:-}
+  local action=${1:-} common="name= zone= project= gcloud="
   case $action in
-    create) shift && parse "name= zone= project= type= runtime= spot queued" "$@" ;;
-    setup) shift && parse "name= zone= project= bucket=" "$@" ;;
-    run | stop) shift && parse "name= zone= project=" "$@" ;;
+    create) shift && parse "$common type= runtime= spot queued yes" "$@" ;;
+    setup) shift && parse "$common mount=" "$@" ;;
+    run) shift && parse "$common bucket=" "$@" ;;
+    stop) shift && parse "$common" "$@" ;;
     tail)
       given[worker]=0
-      shift && parse "name= zone= project= worker=" "$@"
+      shift && parse "$common worker=" "$@"
       ;;
-    delete) shift && parse "name= zone= project= queued yes" "$@" ;;
+    logs) shift && parse "$common to=" "$@" ;;
+    delete) shift && parse "$common queued yes" "$@" ;;
     watch)
       given=([every]=60 [restarts]=10)
-      shift && parse "name= zone= project= type= runtime= spot bucket= every= restarts= yes" "$@"
+      shift && parse "$common gcloud-ssh= type= runtime= spot bucket= mount= every= restarts= yes" "$@"
       ;;
     --help)
       usage
       exit
       ;;
-    *) fail "unknown action $(quoted "$action"); known: create, setup, run, tail, stop, delete, watch; see $0 --help" ;;
+    *)
+      fail "unknown action $(quoted "$action"); known: create, setup, run, tail, logs, stop, delete, watch;" \
+        "see $0 --help"
+      ;;
   esac
   need_name name
   need zone
   name=${given[name]}
   where=(--zone="${given[zone]}" ${given[project]:+--project="${given[project]}"})
   check "$action"
+  add_flags "$action"
   need_program gcloud "install the Google Cloud CLI"
   "do_$action"
 }
@@ -64,47 +86,113 @@ check() {
   case $1 in
     run | watch)
       need_flag config configs/cifar10.py
-      need_flag workdir /mnt/runs/cifar10
+      default_workdir
+      need_flag workdir gs://BUCKET/cifar10
       ;;
     *) ((${#rest[@]} == 0)) || fail "$1 takes nothing after --" ;;
   esac
-  if [[ $1 == watch ]]; then need_number every restarts; fi
+  if [[ $1 == watch ]]; then
+    need_number every restarts
+    need_lasting_workdir
+  fi
+}
+
+# A preemption deletes the disks of the hosts.
+need_lasting_workdir() {
+  local workdir
+  workdir=$(flag workdir)
+  case $workdir in
+    gs://*) ;;
+    "$SHARED"/*)
+      [[ -n ${given[mount]:-} ]] || fail "--workdir=$workdir is where a bucket is mounted; give --mount=BUCKET," \
+        "or --workdir=gs://BUCKET/..."
+      ;;
+    /*) ;; # a shared disk
+    *) fail "--workdir=$workdir is on the hosts, whose disks a preemption deletes; give --workdir=gs://BUCKET/..." ;;
+  esac
+}
+
+# add_flags ACTION: split the flags for gcloud.
+add_flags() {
+  local -a words=()
+  split gcloud
+  case $1 in
+    create | delete | watch) gcloud_flags=("${words[@]}") ;;
+    *) ssh_flags=("${words[@]}") ;;
+  esac
+  if [[ $1 == watch ]]; then
+    split gcloud-ssh
+    ssh_flags=("${words[@]}")
+  fi
 }
 
 do_create() {
+  confirm "$(cost)"
   if [[ -n ${given[queued]:-} ]]; then
     queue
   else
     run gcloud compute tpus tpu-vm create "$name" "${where[@]}" --accelerator-type="${given[type]}" \
-      --version="${given[runtime]}" ${given[spot]:+--spot}
+      --version="${given[runtime]}" ${given[spot]:+--spot} "${gcloud_flags[@]}"
   fi
 }
 
 queue() {
   run gcloud compute tpus queued-resources create "$name" --node-id="$name" "${where[@]}" \
-    --accelerator-type="${given[type]}" --runtime-version="${given[runtime]}" ${given[spot]:+--spot}
+    --accelerator-type="${given[type]}" --runtime-version="${given[runtime]}" ${given[spot]:+--spot} \
+    "${gcloud_flags[@]}"
+}
+
+# cost: print what is requested, and for how long it costs money.
+cost() {
+  local type=${given[type]} chips="an unknown number of" spot="not spot"
+  if [[ $type =~ ^(v5litepod|v6e)-([0-9]+)$ ]]; then
+    chips=${BASH_REMATCH[2]}
+  elif [[ $type =~ ^(v2|v3|v4|v5p)-([0-9]+)$ ]]; then # these count cores
+    chips=$((BASH_REMATCH[2] / 2))
+  fi
+  if [[ -n ${given[spot]:-} ]]; then spot="spot"; fi
+  echo "$name: $chips TPU chips ($type, $spot) in ${given[zone]}, which cost money from their creation until" \
+    "launch/tpu.sh delete."
 }
 
 do_setup() {
-  local archive=ARCHIVE code=0
-  if ! dry_run; then archive=$(mktemp -t diffenc_jax.XXXXXX); fi
-  run tar -czf "$archive" -C "$here/.." configs diffenc_jax launch pyproject.toml setup.py README.md LICENSE &&
-    run gcloud compute tpus tpu-vm scp "$archive" "$name:diffenc_jax.tar.gz" "${where[@]}" --worker=all &&
-    on all "mkdir -p diffenc_jax && tar -xzf diffenc_jax.tar.gz -C diffenc_jax && $(host setup "${given[bucket]:-}")" ||
-    code=$?
-  if ! dry_run; then rm "$archive"; fi
-  return "$code"
+  pack
+  install
+}
+
+# pack: pack what the hosts need into `archive`, which is deleted when this script ends.
+pack() {
+  if ! dry_run; then
+    archive=$(mktemp -t diffenc_jax.XXXXXX)
+    trap 'rm -f "$archive"' EXIT
+  fi
+  run tar -czf "$archive" -C "$here/.." --exclude=__pycache__ \
+    configs diffenc_jax launch requirements pyproject.toml setup.py README.md LICENSE
+}
+
+install() {
+  run gcloud compute tpus tpu-vm scp "$archive" "$name:diffenc_jax.tar.gz" "${where[@]}" "${ssh_flags[@]}" \
+    --worker=all &&
+    on all "mkdir -p diffenc_jax && tar -xzf diffenc_jax.tar.gz -C diffenc_jax && $(host setup "${given[mount]:-}")"
 }
 
 do_run() { on all "$(host start "${rest[@]}")"; }
 
 do_tail() { on "${given[worker]}" "$(host tail)"; }
 
+do_logs() {
+  local folder=${given[to]:-logs/$name}
+  run mkdir -p "$folder"
+  run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" "${ssh_flags[@]}" --worker=all \
+    --output-directory="$folder" --command="$(host log)"
+  dry_run || echo "the output of each host is in $folder"
+}
+
 do_stop() { on all "$(host stop)"; }
 
 # on WORKER COMMAND: run a shell command on a host; WORKER may be all.
 on() {
-  run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker="$1" --command="$2"
+  run gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" "${ssh_flags[@]}" --worker="$1" --command="$2"
 }
 
 host() { quoted bash "$HOST" "$@"; }
@@ -112,13 +200,14 @@ host() { quoted bash "$HOST" "$@"; }
 do_delete() {
   confirm "This deletes $name and its disks, with all files that are on no bucket."
   if [[ -n ${given[queued]:-} ]]; then
-    delete_queued
+    delete_queued "${gcloud_flags[@]}"
   else
-    run gcloud compute tpus tpu-vm delete "$name" "${where[@]}" --quiet
+    run gcloud compute tpus tpu-vm delete "$name" "${where[@]}" --quiet "${gcloud_flags[@]}"
   fi
 }
 
-delete_queued() { run gcloud compute tpus queued-resources delete "$name" "${where[@]}" --force --quiet; }
+# delete_queued FLAGS: delete the slice and its request.
+delete_queued() { run gcloud compute tpus queued-resources delete "$name" "${where[@]}" --force --quiet "$@"; }
 
 requeue() { delete_queued && queue; }
 
@@ -126,16 +215,18 @@ state() { run gcloud compute tpus queued-resources describe "$name" "${where[@]}
 
 status() { on 0 "test ! -e $HOST && echo none || $(host status "${rest[@]}")"; }
 
-begin() { do_setup && do_stop && do_run; }
+begin() { install && do_stop && do_run; }
 
 do_watch() {
-  confirm "Whenever $name is preempted, this deletes it and creates it again."
+  confirm "$(cost) Whenever it is preempted, this deletes it and creates it again."
+  pack
   if dry_run; then
     show_round
     return
   fi
   restarts=0
   until one_round; do sleep "${given[every]}"; done
+  say "$name still costs money; launch/tpu.sh delete --queued ends that"
 }
 
 show_round() {
@@ -171,16 +262,21 @@ look_after_run() {
       ;;
     other) fail "another run is active there; stop it first" ;;
     "ended 2") fail "the run refused its input; see $0 tail" ;;
+    "ended 143") begin_anew "$status" ;; # it has saved: the host is about to be preempted or maintained
     ended*)
       ((restarts < given[restarts])) || fail "the run has failed after $restarts restarts; see $0 tail"
       restarts=$((restarts + 1))
-      ;;&
-    *)
-      say "  run: $status; starting it"
-      begin || say "  it could not be started; trying again"
+      begin_anew "$status"
       ;;
+    *) begin_anew "$status" ;;
   esac
   return 1
+}
+
+# begin_anew STATUS: set the hosts up and start the run there.
+begin_anew() {
+  say "  run: $1; starting it"
+  begin || say "  it could not be started; trying again"
 }
 
 main "$@"

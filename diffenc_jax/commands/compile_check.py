@@ -1,9 +1,10 @@
-"""Compile a training step for a TPU slice, on a machine without a TPU, and print what it needs.
+"""Compile a training step for TPU slices, on a machine without a TPU, and print what it needs.
 
-Compiles the step of a configuration with the real TPU compiler, for one or several hosts, and prints the memory per
-chip and whether it suffices, FLOPs and bytes per chip and step, the time that each takes at the chip's published peak,
-and the time to compile. Needs pip install 'diffenc_jax[tpu]'; no images are needed. Exits with 1 if a chip's memory
-does not suffice.
+Compiles the step of a configuration with the real TPU compiler, for one or several hosts or slices, and prints the
+memory per chip and whether it suffices, FLOPs and bytes per chip and step, the time that each takes at the chip's
+published peak, and the time to compile. A chip of tpu7x is two devices for JAX, and the numbers are those of one.
+Between slices only the data axis of the mesh runs. Needs pip install 'diffenc_jax[tpu]'; no images are needed. Exits
+with 1 if a chip's memory does not suffice.
 """
 
 import os
@@ -16,7 +17,10 @@ EXAMPLE = "diffenc compile-check --config=cifar10:diffenc --topology=v5e:2x2 --q
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument("--topology", required=True, help="slice to compile for: v5e:2x2, v5p:2x2x1, v6e:4x4, ...")
+    parser.add_argument(
+        "--topology", required=True, help="slice to compile for: v5e:2x2, v5p:2x2x1, v6e:4x4, tpu7x:2x2x1, ..."
+    )
+    parser.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such slices")
     parser.add_argument("--batch", type=positive, help="short for --config.train.batch_size")
     parser.add_argument("--quick", action="store_true", help="no search for the fastest kernels: compiles much faster")
     parser.add_argument("--json", metavar="FILE", help="file for the numbers, unrounded")
@@ -33,7 +37,7 @@ def run(arguments: Namespace) -> int:
         arguments.overrides.append(f"train.batch_size={arguments.batch}")
     config = load_arguments_config(arguments)
     path = writable_file("json", arguments.json)
-    found = measure_step(config, arguments.topology, arguments.quick)
+    found = measure_step(config, arguments.topology, arguments.slices, arguments.quick)
     if path is not None:
         write_json(path, found)
     print(*step_lines(found), sep="\n")

@@ -60,7 +60,12 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of compiled programs for later starts, or none (default: compilation_cache beside the workdir)",
     )
     group = parser.add_argument_group("several hosts")
-    group.add_argument("--distributed", action="store_true", help="join the other hosts of a TPU slice or SLURM job")
+    group.add_argument(
+        "--distributed",
+        action=argparse.BooleanOptionalAction,
+        help="join the other hosts of a TPU slice or SLURM job, or run in this process alone (default: refuse to start "
+        "if there are others)",
+    )
     group.add_argument("--coordinator", type=_address, metavar="HOST:PORT", help="elsewhere: address of process 0")
     group.add_argument("--processes", type=positive, metavar="N", help="number of processes")
     group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
@@ -73,6 +78,7 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
       trained: whether the run is trained already.
     """
     from diffenc_jax.config import load_config
+    from diffenc_jax.parallel import cluster
 
     for name in ("processes", "process"):
         given = getattr(arguments, name) is not None
@@ -80,6 +86,8 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
     if arguments.distributed or arguments.coordinator:
         load_config(arguments.config, arguments.overrides)  # bad input is refused before waiting for the other hosts
         _join_cluster(arguments)
+    elif arguments.distributed is None:
+        cluster.require_alone()
     config = load_arguments_config(arguments)
     workdir = workdir_of(arguments, config, trained)
     _set_compilation_cache(arguments.compilation_cache, workdir)
@@ -87,6 +95,7 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
     from diffenc_jax.display.terminal import make_console
     from diffenc_jax.parallel import hosts
 
+    cluster.require_connected()
     return Job(config, workdir, make_console(quiet=not hosts.is_first()))
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from diffenc_jax.core.errors import require
@@ -23,15 +24,35 @@ MIN_SHARDED_SIZE = 2**12
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Mesh of all devices, or of `devices`; each group of `fsdp` devices shares one copy of the parameters.
 
-    Raises InputError if `fsdp` does not divide the number of devices.
+    Between TPU slices, which are joined by the network of the data centre, only the data axis runs: the devices of a
+    group are of one slice.
+
+    Raises InputError if `fsdp` does not divide the number of devices, or that of a slice.
     """
-    count = jax.device_count() if devices is None else len(devices)
+    devices = jax.devices() if devices is None else list(devices)
+    count, slices = len(devices), num_slices(devices)
     require(
         fsdp >= 1 and count % fsdp == 0,
         f"mesh.fsdp={fsdp} does not divide the number of devices; take a divisor of {count}",
     )
     types = (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=types, devices=devices)
+    if slices == 1:
+        return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=types, devices=devices)
+    each = count // slices
+    require(
+        each % fsdp == 0,
+        f"mesh.fsdp={fsdp} would span the {slices} slices, of {each} devices each; take a divisor of {each}",
+    )
+    shape = (each // fsdp, fsdp)
+    grid = mesh_utils.create_hybrid_device_mesh(shape, (slices, 1), devices, allow_split_physical_axes=True)
+    return Mesh(grid, ("data", "fsdp"), axis_types=types)
+
+
+def num_slices(devices: Sequence[jax.Device]) -> int:
+    """Number of TPU slices to which `devices` belong; 1 for devices of other kinds."""
+    if devices[0].platform != "tpu":
+        return 1
+    return len({getattr(device, "slice_index", 0) for device in devices})
 
 
 def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:

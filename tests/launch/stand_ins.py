@@ -9,25 +9,27 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted(LAUNCH.glob("*.sh"))
 HOSTILE = "--config.name=a b;$(touch pwned) 'c' \"d\" & \\e `f` ${HOME} *"
-CONFIG, WORKDIR = "--config=configs/digits.py", "--workdir=/mnt/runs/digits"
+CONFIG, WORKDIR = "--config=configs/digits.py", "--workdir=gs://bucket/digits"
 FLAGS = [CONFIG, WORKDIR, HOSTILE]
 
 SLICE = ["--name=slice", "--zone=z"]
 KIND = ["--type=v5litepod-16", "--runtime=v2-alpha"]
 TPU = {
-    "create": [*SLICE, *KIND],
+    "create": [*SLICE, *KIND, "--yes"],
     "setup": SLICE,
     "run": [*SLICE, "--", *FLAGS],
     "tail": SLICE,
+    "logs": SLICE,
     "stop": SLICE,
     "delete": SLICE,
     "watch": [*SLICE, *KIND, "--", *FLAGS],
 }
 POOL = ["--image=i", "--accelerator=a", "--topology=4x4", "--hosts=4", "--chips=8", "--claim=c"]
 GKE = {
-    "run": ["--name=set", *POOL, "--", *FLAGS],
+    "run": ["--name=set", "--yes", *POOL, "--", *FLAGS],
     "status": ["--name=set"],
     "tail": ["--name=set"],
+    "logs": ["--name=set"],
     "stop": ["--name=set"],
     "delete": ["--name=set"],
 }
@@ -73,15 +75,15 @@ class Place:
         text = self.record.read_text() if self.record.exists() else ""
         return [call.split("\0")[:-1] for call in text.split("\036\0")[:-1]]
 
-    def run(self, script, *args, cwd=None, typed="", **environment):
+    def run(self, script, *args, cwd=None, typed="", timeout=60, program="bash", **environment):
         return subprocess.run(
-            ["bash", script, *args],
+            [program, script, *args],
             cwd=cwd or self.folder,
             env=self.environment | environment,
             input=typed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
         )
 
 

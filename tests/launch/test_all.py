@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.stand_ins import ACTIONS, LAUNCH, PROGRAM, ROOT, SCRIPTS, SLICE, TPU, assert_refused
+from tests.launch.stand_ins import (
+    ACTIONS,
+    CONFIG,
+    GKE,
+    KIND,
+    LAUNCH,
+    POOL,
+    PROGRAM,
+    ROOT,
+    SCRIPTS,
+    SLICE,
+    TPU,
+    assert_refused,
+)
 
 
 def test_shellcheck_finds_nothing():
@@ -54,7 +67,7 @@ def test_a_dry_run_prints_what_is_then_run(cloud):
         printed = cloud.run(LAUNCH / script, action, "--dry-run", *options).stdout
         cloud.record.unlink(missing_ok=True)
         assert cloud.run(LAUNCH / script, action, *options).returncode == 0
-        assert [shlex.split(line) for line in printed.splitlines()] == cloud.calls()
+        assert [shlex.split(line) for line in printed.splitlines() if line[0] != "#"] == cloud.calls()
 
 
 @pytest.mark.parametrize(("script", "action", "options"), ACTIONS)
@@ -68,7 +81,7 @@ def test_without_its_program_a_launcher_says_which(place, script, action, option
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("tpu.sh", "unknown action ''; known: create, setup, run, tail, stop, delete, watch"),
+        ("tpu.sh", "unknown action ''; known: create, setup, run, tail, logs, stop, delete, watch"),
         ("tpu.sh fly", "unknown action fly; known: create"),
         ("tpu.sh setup --zone=z", "--name is missing"),
         ("tpu.sh setup --name=n", "--zone is missing"),
@@ -76,7 +89,7 @@ def test_without_its_program_a_launcher_says_which(place, script, action, option
         ("tpu.sh setup --name=n --zone", "--zone has no value; give --zone=VALUE"),
         (
             "tpu.sh setup --name=n --zone=z --spot",
-            "unknown argument --spot; known: --name= --zone= --project= --bucket=",
+            "unknown argument --spot; known: --name= --zone= --project= --gcloud= --mount=",
         ),
         ("tpu.sh setup --name=n --zone=z again", "unknown argument again"),
         ("tpu.sh setup --name=n --zone=z -- --config=c", "setup takes nothing after --"),
@@ -84,12 +97,26 @@ def test_without_its_program_a_launcher_says_which(place, script, action, option
         ("tpu.sh setup '--name=n;rm -r x' --zone=z", r"--name=n\;rm\ -r\ x must be at most 40 lower-case letters"),
         ("tpu.sh create --name=n --zone=z --type=t", "--runtime is missing"),
         ("tpu.sh run --name=n --zone=z", "--config is missing after --; give -- --config=configs/cifar10.py"),
-        ("tpu.sh run --name=n --zone=z -- --config=c", "--workdir is missing after --; give -- --workdir=/mnt/runs/"),
+        ("tpu.sh run --name=n --zone=z -- --config=c", "--workdir is missing after --; give -- --workdir=gs://BUCKET/"),
+        ("tpu.sh run --name=n --zone=z --bucket=gs://b -- --config=c", "--bucket=gs://b is not the name of a bucket"),
+        (
+            "tpu.sh run --name=n --zone=z --bucket=b -- --config=c --workdir gs://c/d",
+            "give either --bucket or --workdir",
+        ),
+        (
+            "tpu.sh watch --name=n --zone=z --type=t --runtime=r -- --config=c --workdir=runs/a",
+            "--workdir=runs/a is on the hosts, whose disks a preemption deletes; give --workdir=gs://BUCKET/",
+        ),
+        (
+            "tpu.sh watch --name=n --zone=z --type=t --runtime=r -- --config=c --workdir /mnt/runs/a",
+            "--workdir=/mnt/runs/a is where a bucket is mounted; give --mount=BUCKET",
+        ),
+        ("tpu.sh stop --name=n --zone=z '--gcloud=--a \"b'", r"--gcloud=--a\ \"b has a quote that is not closed"),
         (
             "tpu.sh watch --name=n --zone=z --type=t --runtime=r --every=0 -- --config=c --workdir=w",
             "--every=0 is not a whole number",
         ),
-        ("gke.sh fly", "unknown action fly; known: run, status, tail, stop, delete"),
+        ("gke.sh fly", "unknown action fly; known: run, status, tail, logs, stop, delete"),
         ("gke.sh tail", "--name is missing"),
         ("gke.sh tail --name=N", "--name=N must be at most 40 lower-case letters"),
         ("gke.sh run --name=n", "--image is missing"),
@@ -97,7 +124,11 @@ def test_without_its_program_a_launcher_says_which(place, script, action, option
             "gke.sh run --name=n --image=i --accelerator=a --topology=t --hosts=x --chips=4 --claim=c",
             "--hosts=x is not a whole number",
         ),
-        ("gke.sh run --name=n --image=i --accelerator=a --topology=t --hosts=4 --chips=4", "--claim is missing"),
+        ("gke.sh run --name=n --image=i --accelerator=a --topology=t --hosts=4", "--chips is missing"),
+        (
+            "gke.sh run --name=n --image=i --accelerator=a --topology=t --hosts=4 --chips=4 -- --config=c --workdir=/r",
+            "--workdir=/r is in a pod, whose files are lost with it; give gs://BUCKET/..., or --claim",
+        ),
         ("slurm.sh fly", "unknown action fly; known: run, array"),
         ("slurm.sh run", "--config is missing after --"),
         ("slurm.sh run --gpus=none -- --config=c", "--gpus=none is not a whole number above zero"),
@@ -117,13 +148,16 @@ def test_bad_input(cloud, command, message):
 @pytest.mark.parametrize(
     ("script", "action", "options"),
     [
+        ("tpu.sh", "create", [*SLICE, *KIND]),
+        ("tpu.sh", "create", [*SLICE, *KIND, "--queued"]),
         ("tpu.sh", "delete", SLICE),
         ("tpu.sh", "delete", [*SLICE, "--queued"]),
         ("tpu.sh", "watch", TPU["watch"]),
+        ("gke.sh", "run", [option for option in GKE["run"] if option != "--yes"]),
         ("gke.sh", "delete", ["--name=set"]),
     ],
 )
-def test_nothing_is_deleted_unless_yes_is_typed(cloud, script, action, options, typed):
+def test_nothing_is_created_or_deleted_unless_yes_is_typed(cloud, script, action, options, typed):
     done = cloud.run(LAUNCH / script, action, *options, typed=typed)
     assert done.returncode == 2
     assert "not confirmed; nothing was done" in done.stderr
@@ -142,3 +176,39 @@ def test_a_confirmed_deletion_happens(cloud, script, options, call):
     assert cloud.run(LAUNCH / script, "delete", *options, typed="yes\n").returncode == 0
     assert cloud.run(LAUNCH / script, "delete", "--yes", *options).returncode == 0
     assert cloud.calls() == [call.split()] * 2
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "said"),
+    [
+        ("tpu.sh", ["--type=v5litepod-16"], "slice: 16 TPU chips (v5litepod-16, not spot) in z, which cost money from"),
+        ("tpu.sh", ["--type=v6e-8", "--spot"], "slice: 8 TPU chips (v6e-8, spot) in z"),
+        ("tpu.sh", ["--type=v5p-128", "--queued"], "slice: 64 TPU chips (v5p-128, not spot) in z"),
+        ("tpu.sh", ["--type=v4-8"], "slice: 4 TPU chips (v4-8, not spot) in z"),
+        ("tpu.sh", ["--type=v9-8"], "slice: an unknown number of TPU chips (v9-8, not spot) in z"),
+        ("gke.sh", [], "set: 32 TPU chips on 4 hosts (a 4x4, not spot), which cost money from"),
+        ("gke.sh", ["--slices=2", "--spot"], "set: 64 TPU chips on 8 hosts (a 4x4, spot), which cost money from"),
+    ],
+)
+def test_what_is_created_and_costs_money_is_said_first(cloud, script, options, said):
+    action, base = ("create", [*SLICE, "--runtime=r"]) if script == "tpu.sh" else ("run", GKE["run"])
+    base = [option for option in base if option != "--yes"]
+    command = [LAUNCH / script, action, *options, *base]
+    asked = cloud.run(*command, typed="yes\n")
+    assert asked.returncode == 0
+    assert asked.stderr.startswith(said)
+    assert asked.stderr.endswith(" Type yes to continue: ")
+    agreed = cloud.run(LAUNCH / script, action, "--yes", *options, *base)
+    assert asked.stderr == agreed.stderr.strip() + " Type yes to continue: "
+    assert cloud.run(LAUNCH / script, action, "--dry-run", *options, *base).stdout.startswith(f"# {said}")
+
+
+@pytest.mark.parametrize("script", ["tpu.sh", "gke.sh"])
+def test_a_bucket_holds_the_workdir(cloud, script):
+    """--bucket=B is short for --workdir=gs://B/NAME."""
+    action, options = ("run", SLICE) if script == "tpu.sh" else ("run", ["--name=set", *POOL[:-1]])
+    name = "slice" if script == "tpu.sh" else "set"
+    done = cloud.run(LAUNCH / script, action, "--dry-run", "--bucket=b.c-d_1", *options, "--", CONFIG)
+    assert done.returncode == 0, done.stderr
+    assert f"--workdir=gs://b.c-d_1/{name}" in done.stdout
+    assert "/mnt/runs" not in done.stdout

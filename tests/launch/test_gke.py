@@ -12,8 +12,8 @@ def manifest_of(cloud, *options):
     """The JobSet that kubectl receives."""
     path = cloud.folder / "manifest"
     cloud.stand_in("kubectl", f"cat >{shlex.quote(str(path))}")
-    done = cloud.run(LAUNCH / "gke.sh", "run", *options)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = cloud.run(LAUNCH / "gke.sh", "run", "--yes", *options)
+    assert done.returncode == 0, done.stderr
     return yaml.safe_load(path.read_text())
 
 
@@ -36,12 +36,26 @@ def test_a_jobset_has_one_pod_per_host(cloud):
     assert container["resources"]["limits"] == {"google.com/tpu": 8}
     assert container["volumeMounts"] == [{"name": "runs", "mountPath": "/mnt/runs"}]
     assert pod["volumes"] == [{"name": "runs", "persistentVolumeClaim": {"claimName": "c"}}]
+    assert pod["securityContext"] == {"fsGroup": 1000}  # the user of the image may write to the volume
+    assert "serviceAccountName" not in pod
+    assert slices["replicas"] == 1
 
 
 def test_without_spot_any_node_is_allowed(cloud):
     pod = manifest_of(cloud, *GKE["run"])["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     assert "cloud.google.com/gke-spot" not in pod["nodeSelector"]
     assert "tolerations" not in pod
+
+
+def test_a_run_in_a_bucket_needs_no_volume(cloud):
+    options = ["--name=set", *POOL[:-1], "--service-account=a: b", "--slices=3"]
+    manifest = manifest_of(cloud, *options, "--", CONFIG, WORKDIR)
+    (slices,) = manifest["spec"]["replicatedJobs"]
+    assert slices["replicas"] == 3
+    pod = slices["template"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "a: b"
+    assert {"volumes", "securityContext"} & set(pod) == set()
+    assert "volumeMounts" not in pod["containers"][0]
 
 
 def test_a_pods_command_is_what_was_given(cloud):
@@ -60,10 +74,20 @@ def test_a_jobset_is_inspected_and_stopped(cloud):
     for action in ("status", "tail", "stop"):
         assert cloud.run(LAUNCH / "gke.sh", action, "--name=set", "--namespace=n s").returncode == 0
     where, label = "--namespace=n s", "jobset.sigs.k8s.io/jobset-name=set"
-    first = f"--selector={label},batch.kubernetes.io/job-completion-index=0"
+    first = f"--selector={label},jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0"
     assert cloud.calls() == [
         ["kubectl", "get", "jobset", "set", where],
         ["kubectl", "get", "pods", where, f"--selector={label}", "--output=wide"],
         ["kubectl", "logs", where, first, "--tail=50", "--follow"],
         ["kubectl", "patch", "jobset", "set", where, "--type=merge", '--patch={"spec":{"suspend":true}}'],
     ]
+
+
+def test_the_output_of_all_hosts_is_fetched(cloud):
+    cloud.stand_in("kubectl", 'if [[ $1 == get ]]; then printf "pod/a-0\\npod/a-1\\n"; else echo "output of $2"; fi')
+    done = cloud.run(LAUNCH / "gke.sh", "logs", "--name=set", "--to=fetched here")
+    assert (done.returncode, done.stdout) == (0, "the output of each host is in fetched here\n")
+    files = {path.name: path.read_text() for path in (cloud.folder / "fetched here").iterdir()}
+    assert files == {"a-0.log": "output of pod/a-0\n", "a-1.log": "output of pod/a-1\n"}
+    assert cloud.run(LAUNCH / "gke.sh", "logs", "--name=set").returncode == 0
+    assert len(list((cloud.folder / "logs" / "set").iterdir())) == 2

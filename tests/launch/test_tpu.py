@@ -1,13 +1,18 @@
 """The launcher of Cloud TPU slices."""
 
 import shlex
+import shutil
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.launch.stand_ins import CONFIG, FLAGS, KIND, LAUNCH, SLICE, TPU, assert_refused
+
+# What gcsfuse would keep of a bucket that other hosts change.
+CACHES = ("stat-cache-max-size-mb", "type-cache-max-size-mb", "kernel-list-cache-ttl-secs")
 
 ANSWERS = """
 answer() {
@@ -24,8 +29,8 @@ if [[ "$*" == *"tpu_host.sh status "* ]]; then answer "$STATUSES"; fi
 
 def test_a_slice_is_made(cloud):
     options = ["--name=slice", "--zone=a b", "--project=p;q", "--type=$(t)", "--runtime=r'"]
-    assert cloud.run(LAUNCH / "tpu.sh", "create", *options, "--spot").returncode == 0
-    assert cloud.run(LAUNCH / "tpu.sh", "create", *options, "--queued").returncode == 0
+    assert cloud.run(LAUNCH / "tpu.sh", "create", "--yes", *options, "--spot").returncode == 0
+    assert cloud.run(LAUNCH / "tpu.sh", "create", "--yes", *options, "--queued").returncode == 0
     where, kind = ["--zone=a b", "--project=p;q"], ["--accelerator-type=$(t)"]
     made = ["gcloud", "compute", "tpus", "tpu-vm", "create", "slice", *where, *kind, "--version=r'", "--spot"]
     asked = ["gcloud", "compute", "tpus", "queued-resources", "create", "slice", "--node-id=slice", *where, *kind]
@@ -37,27 +42,72 @@ def ssh(worker, command):
     return ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "slice", *where]
 
 
-def test_setup_takes_the_package_to_all_hosts(cloud):
-    archive = cloud.folder / "archive"
-    cloud.stand_in("gcloud", f'if [[ $4 == scp ]]; then cp "$5" {shlex.quote(str(archive))}; fi')
-    assert cloud.run(LAUNCH / "tpu.sh", "setup", *SLICE, "--bucket=b; c").returncode == 0
+@pytest.fixture
+def checkout(cloud):
+    """A checkout with a small package and pinned requirements."""
+    folder = cloud.folder / "checkout"
+    shutil.copytree(LAUNCH, folder / "launch")
+    for name in ("configs/cifar10.py", "diffenc_jax/main.py", "requirements/lock-tpu.txt"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(name)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_flags_for_gcloud_are_passed_on_as_words(cloud, checkout):
+    flags = """--gcloud=  --internal-ips  --labels='a=b c' * $(touch pwned)\t"--d=e  f"  """
+    words = ["--internal-ips", "--labels=a=b c", "*", "$(touch", "pwned)", "--d=e  f"]
+    given = {"create": ["--yes", *KIND], "delete": ["--yes"], "run": ["--", *FLAGS], "setup": []}
+    for action, options in given.items():
+        cloud.record.unlink(missing_ok=True)
+        assert cloud.run(checkout / "launch" / "tpu.sh", action, *SLICE, flags, *options).returncode == 0
+        calls = [call for call in cloud.calls() if call[0] == "gcloud"]
+        assert calls
+        for call in calls:
+            at = call.index("--internal-ips")
+            assert call[at : at + len(words)] == words
+    assert not (cloud.folder / "pwned").exists()
+    assert cloud.run(LAUNCH / "tpu.sh", "stop", *SLICE, "--gcloud= ").returncode == 0
+    assert cloud.calls()[-1] == ssh("all", "bash diffenc_jax/launch/tpu_host.sh stop")
+
+
+def keep_archives(cloud, folder):
+    """Make gcloud copy each archive that is sent to the hosts into the folder."""
+    folder.mkdir()
+    keep = f'number=$(ls {shlex.quote(str(folder))} | wc -l)\ncp "$5" {shlex.quote(str(folder))}/$number'
+    cloud.stand_in("gcloud", f"if [[ $4 == scp ]]; then {keep}; fi\n{ANSWERS}")
+
+
+def unpacked(archive):
+    """The content of each file of an archive."""
+    with tarfile.open(archive) as files:
+        members = [member for member in files if member.isfile()]
+        return {member.name: files.extractfile(member).read().decode() for member in members}
+
+
+def test_setup_takes_the_package_to_all_hosts(cloud, checkout):
+    keep_archives(cloud, cloud.folder / "archives")
+    done = cloud.run(checkout / "launch" / "tpu.sh", "setup", *SLICE, "--mount=b; c", STATES="", STATUSES="")
+    assert done.returncode == 0, done.stderr
     copy, install = cloud.calls()
     sent, target, *where = copy[5:]
     assert (target, where) == ("slice:diffenc_jax.tar.gz", ["--zone=z", "--worker=all"])
     assert not Path(sent).exists()
     unpack = "mkdir -p diffenc_jax && tar -xzf diffenc_jax.tar.gz -C diffenc_jax && "
     assert install == ssh("all", unpack + r"bash diffenc_jax/launch/tpu_host.sh setup b\;\ c")
-    names = subprocess.run(["tar", "-tzf", archive], capture_output=True, text=True, check=True).stdout.splitlines()
-    wanted = {"configs/cifar10.py", "diffenc_jax/main.py", "launch/tpu_host.sh"}
-    wanted |= {"pyproject.toml", "setup.py", "README.md"}
-    assert wanted <= set(names)
+    files = unpacked(cloud.folder / "archives" / "0")
+    assert files.pop("launch/tpu_host.sh") == (LAUNCH / "tpu_host.sh").read_text()
+    files = {name: text for name, text in files.items() if not name.startswith("launch/")}
+    wanted = {"configs/cifar10.py", "diffenc_jax/main.py", "requirements/lock-tpu.txt"}
+    assert files == {name: name for name in wanted | {"pyproject.toml", "setup.py", "README.md", "LICENSE"}}
 
 
-def test_setup_that_fails_leaves_nothing_here_and_says_so(cloud):
+def test_setup_that_fails_leaves_nothing_here_and_says_so(cloud, checkout):
     cloud.stand_in("gcloud", "exit 3")
     scratch = cloud.folder / "scratch"
     scratch.mkdir()
-    assert cloud.run(LAUNCH / "tpu.sh", "setup", *SLICE, TMPDIR=str(scratch)).returncode == 3
+    assert cloud.run(checkout / "launch" / "tpu.sh", "setup", *SLICE, TMPDIR=str(scratch)).returncode == 3
     assert list(scratch.iterdir()) == []
 
 
@@ -66,6 +116,17 @@ def test_tail_and_stop(cloud):
         assert cloud.run(LAUNCH / "tpu.sh", action, *SLICE, *options).returncode == 0
     host = "bash diffenc_jax/launch/tpu_host.sh"
     assert cloud.calls() == [ssh("0", f"{host} tail"), ssh("2", f"{host} tail"), ssh("all", f"{host} stop")]
+
+
+def test_the_output_of_all_hosts_is_fetched(cloud):
+    done = cloud.run(LAUNCH / "tpu.sh", "logs", *SLICE, "--to=fetched here")
+    assert (done.returncode, done.stdout) == (0, "the output of each host is in fetched here\n")
+    assert (cloud.folder / "fetched here").is_dir()
+    wanted = ssh("all", "bash diffenc_jax/launch/tpu_host.sh log")
+    wanted.insert(-1, "--output-directory=fetched here")
+    assert cloud.calls() == [wanted]
+    assert cloud.run(LAUNCH / "tpu.sh", "logs", *SLICE).returncode == 0
+    assert (cloud.folder / "logs" / "slice").is_dir()
 
 
 @pytest.fixture
@@ -104,6 +165,7 @@ def test_a_hosts_run_is_watched_and_stopped(host):
         return on_host(host, shlex.join(["bash", "diffenc_jax/launch/tpu_host.sh", *words])).stdout
 
     assert do("status", *FLAGS) == "none\n"
+    assert do("log") == ""
     do("stop")  # nothing
     do("start", *FLAGS)
     assert do("status", *FLAGS) == "running\n"
@@ -111,6 +173,7 @@ def test_a_hosts_run_is_watched_and_stopped(host):
     log = host.folder / "diffenc_jax" / ".run" / "log"
     while not log.exists() or "hello" not in log.read_text():
         time.sleep(0.05)
+    assert do("log") == "hello\n"
     do("stop")
     while do("status", *FLAGS) == "none\n":  # until the exit code is written
         time.sleep(0.05)
@@ -126,21 +189,26 @@ def test_setup_on_a_host(host):
     script = host.folder / "diffenc_jax" / "launch" / "tpu_host.sh"
     assert host.run(script, "setup", "").returncode == 0
     home = script.parent.parent
-    installed = ["uv", "pip", "install", "--quiet", "--python", f"{home}/.venv/bin/python", f"{home}[tpu]"]
-    assert [call[0] for call in host.calls()] == ["uv", "uv"]
-    assert host.calls()[1] == installed
+    install = ["uv", "pip", "install", "--quiet", "--python", f"{home}/.venv/bin/python"]
+    create, pinned, package = host.calls()
+    assert create[:2] == ["uv", "venv"]
+    assert pinned == [*install, "--requirements", f"{home}/requirements/lock-tpu.txt"]
+    assert package == [*install, "--no-deps", str(home)]
     assert host.run(script, "setup", "b c").returncode == 0
-    assert host.calls()[-1] == ["gcsfuse", "--implicit-dirs", "--rename-dir-limit=100000", "b c", "/mnt/runs"]
+    mount, *options, bucket, folder = host.calls()[-1]
+    assert (mount, bucket, folder) == ("gcsfuse", "b c", "/mnt/runs")
+    assert {"--implicit-dirs", "--rename-dir-limit=100000", "--metadata-cache-ttl-secs=0"} <= set(options)
+    assert {f"--{cache}=0" for cache in CACHES} <= set(options)
 
 
-def watch(cloud, states, statuses, *options):
+def watch(cloud, checkout, states, statuses, *options):
     """The result of watch, and its actions, for given answers to its queries."""
     for name, lines in (("STATES", states), ("STATUSES", statuses)):
         (cloud.folder / name).write_text("".join(line + "\n" for line in lines))
         cloud.environment[name] = str(cloud.folder / name)
-    cloud.stand_in("gcloud", ANSWERS)
-    cloud.stand_in("sleep")
-    done = cloud.run(LAUNCH / "tpu.sh", "watch", *SLICE, *KIND, "--spot", "--yes", *options, "--", *FLAGS)
+    keep_archives(cloud, cloud.folder / "archives")
+    cloud.stand_in("sleep", f"echo changed >{shlex.quote(str(checkout / 'requirements' / 'lock-tpu.txt'))}")
+    done = cloud.run(checkout / "launch" / "tpu.sh", "watch", *SLICE, *KIND, "--spot", "--yes", *options, "--", *FLAGS)
     sent = subprocess.run(
         ["bash", "-c", 'printf "%q " "$@"', "-", *FLAGS], capture_output=True, text=True
     ).stdout.strip()
@@ -149,19 +217,49 @@ def watch(cloud, states, statuses, *options):
     return done, [verb for verb in verbs if verb != "describe"]
 
 
-def test_watch_resumes_after_a_preemption(cloud):
+def test_watch_resumes_after_a_preemption(cloud, checkout):
     states = ["ABSENT", "PROVISIONING", "ACTIVE", "ACTIVE", "ACTIVE", "SUSPENDING", "SUSPENDED", "ACTIVE", "ACTIVE"]
-    done, did = watch(cloud, states, ["none", "running", "unreachable", "none", "ended 0"])
+    done, did = watch(cloud, checkout, states, ["none", "running", "unreachable", "none", "ended 0"])
     assert done.returncode == 0, done.stderr
     start = next(verb for verb in did if verb.startswith("start"))
     assert shlex.split(start) == ["start", *FLAGS]
     begin = ["status", "scp", "setup ''", "stop", start]
     assert did == ["create", *begin, "status", "status", "delete", "create", *begin, "status"]
     assert [call for call in cloud.calls() if call[0] == "sleep"] == [["sleep", "60"]] * 8
+    assert done.stderr.endswith("slice still costs money; launch/tpu.sh delete --queued ends that\n")
 
 
-def test_watch_requests_the_same_slice_again(cloud):
-    watch(cloud, ["ABSENT", "SUSPENDED", "FAILED"], [])
+def test_watch_sets_every_slice_up_alike(cloud, checkout):
+    """The versions and the code of its own start, although the checkout has changed."""
+    watch(cloud, checkout, ["ACTIVE", "SUSPENDED", "ACTIVE", "ACTIVE"], ["none", "none", "ended 0"])
+    first, second = (unpacked(cloud.folder / "archives" / name) for name in "01")
+    assert first == second
+    assert first["requirements/lock-tpu.txt"] == "requirements/lock-tpu.txt"
+    assert (checkout / "requirements" / "lock-tpu.txt").read_text() == "changed\n"
+
+
+def test_a_run_that_saved_and_ended_starts_again_without_limit(cloud, checkout):
+    done, did = watch(cloud, checkout, ["ACTIVE"] * 4, ["ended 143"] * 3 + ["ended 0"], "--restarts=1")
+    assert done.returncode == 0, done.stderr
+    assert sum(verb.startswith("start ") for verb in did) == 3
+
+
+def test_watch_passes_flags_to_requests_and_to_connections(cloud, checkout):
+    watch(
+        cloud,
+        checkout,
+        ["ABSENT", "ACTIVE", "FAILED"],
+        ["none"],
+        "--gcloud=--internal-ips",
+        "--gcloud-ssh=--internal-ip",
+    )
+    for call in (call for call in cloud.calls() if call[0] == "gcloud" and "describe" not in call):
+        connects = call[4] in ("ssh", "scp")
+        assert ("--internal-ip" in call, "--internal-ips" in call) == (connects, not connects)
+
+
+def test_watch_requests_the_same_slice_again(cloud, checkout):
+    watch(cloud, checkout, ["ABSENT", "SUSPENDED", "FAILED"], [])
     first, second = (call for call in cloud.calls() if "create" in call)
     asked = ["queued-resources", "create", "slice", "--node-id=slice", "--zone=z", "--accelerator-type=v5litepod-16"]
     assert first == second == ["gcloud", "compute", "tpus", *asked, "--runtime-version=v2-alpha", "--spot"]
@@ -176,8 +274,8 @@ def test_watch_requests_the_same_slice_again(cloud):
         (["ACTIVE"] * 3, ["ended 1", "running", "ended 1"], "error: the run has failed after 1 restarts", 1),
     ],
 )
-def test_watch_gives_up(cloud, states, statuses, message, starts):
-    done, did = watch(cloud, states, statuses, "--restarts=1")
+def test_watch_gives_up(cloud, checkout, states, statuses, message, starts):
+    done, did = watch(cloud, checkout, states, statuses, "--restarts=1")
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert sum(verb.startswith("start ") for verb in did) == starts

@@ -1,1 +1,1 @@
-"""Memory and work of a training step on a TPU slice, by the real TPU compiler on a machine without a TPU."""
+"""Memory and work of a training step on TPU slices, by the real TPU compiler on a machine without a TPU."""

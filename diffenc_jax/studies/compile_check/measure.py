@@ -8,15 +8,15 @@ from diffenc_jax.core.versions import software
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.studies.compile_check.compiled import Compiler, DoesNotFit
-from diffenc_jax.studies.compile_check.tpu import describe_slice
+from diffenc_jax.studies.compile_check.tpu import describe_slices
 
 
-def measure_step(config: Config, topology: str, quick: bool) -> dict[str, Any]:
-    """Requirements of a step of `config` on the slice `topology`: JSON values, bytes and FLOPs per chip.
+def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dict[str, Any]:
+    """Requirements of a step of `config` on `slices` slices `topology`: JSON values, bytes and FLOPs per device.
 
     Raises InputError if there is no such slice, or `config` cannot be trained on it.
     """
-    target = describe_slice(topology)
+    target = describe_slices(topology, slices)
     mesh = make_mesh(config.mesh.fsdp, target.devices)
     compiler = Compiler(config, image_shape(config.data), mesh, "tpu", quick)
     about = {
@@ -25,12 +25,14 @@ def measure_step(config: Config, topology: str, quick: bool) -> dict[str, Any]:
         "config_hash": config.hash,
         "dtype": config.model.dtype,
         "topology": topology,
-        "chips": len(target.devices),
+        "slices": slices,
+        "chips": target.chips,
+        "devices_per_chip": target.chip.devices,
         "hosts": target.hosts,
         "mesh": dict(mesh.shape),
         "batch_size": config.train.batch_size,
         "quick": quick,
-        "memory_of_chip": target.chip.memory,
+        "memory_of_device": target.chip.memory,
         "software": software() | {"libtpu": version("libtpu")},
     }
     try:

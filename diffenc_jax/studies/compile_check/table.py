@@ -1,4 +1,4 @@
-"""Requirements of a training step on a TPU slice as text."""
+"""Requirements of a training step on TPU slices as text."""
 
 from typing import Any
 
@@ -8,16 +8,18 @@ from diffenc_jax.display.numbers import format_bytes
 def step_lines(found: dict[str, Any]) -> list[str]:
     """Lines that describe the result of `measure_step`."""
     hosts = f" on {found['hosts']} hosts" if found["hosts"] > 1 else ""
+    slices = f"{found['slices']} slices " if found["slices"] > 1 else ""
     title = (
-        f"{found['config']}, {found['arm']}: batch {found['batch_size']}, {found['dtype']}, {found['topology']} "
-        f"({found['chips']} chips{hosts})"
+        f"{found['config']}, {found['arm']}: batch {found['batch_size']}, {found['dtype']}, "
+        f"{slices}{found['topology']} ({found['chips']} chips{hosts})"
     )
-    chip = format_bytes(found["memory_of_chip"])
+    device = "chip" if found["devices_per_chip"] == 1 else "half chip"
+    memory = format_bytes(found["memory_of_device"])
     if not found["fits"]:
         needed = "" if found["memory"] is None else f", {format_bytes(found['memory'])} are needed"
         return [
             title,
-            f"memory: does not fit the {chip} of a chip{needed}; take more chips, a smaller batch, "
+            f"memory: does not fit the {memory} of a {device}{needed}; take more chips, a smaller batch, "
             "--config.train.accumulate=2, --config.model.remat=block or --config.mesh.fsdp",
         ]
     state, temporaries = found["memory_of_state"], found["memory_of_temporaries"]
@@ -25,9 +27,9 @@ def step_lines(found: dict[str, Any]) -> list[str]:
     bound = "FLOPs" if flops > moved else "memory"
     return [
         title,
-        f"memory: {format_bytes(found['memory'])} per chip (state and batch {format_bytes(state)}, temporaries "
-        f"{format_bytes(temporaries)}); fits the {chip} of a chip",
-        f"work: {found['flops'] / 1e12:.4g} TFLOP and {found['bytes'] / 1e9:.4g} GB per chip and step",
-        f"time: {1e3 * flops:.3g} ms by FLOPs, {1e3 * moved:.3g} ms by bytes at the chip's peak; bound by {bound}",
+        f"memory: {format_bytes(found['memory'])} per {device} (state and batch {format_bytes(state)}, temporaries "
+        f"{format_bytes(temporaries)}); fits the {memory} of a {device}",
+        f"work: {found['flops'] / 1e12:.4g} TFLOP and {found['bytes'] / 1e9:.4g} GB per {device} and step",
+        f"time: {1e3 * flops:.3g} ms by FLOPs, {1e3 * moved:.3g} ms by bytes at the {device}'s peak; bound by {bound}",
         f"compiled in {found['compile_seconds']:.0f} s, for the counts {found['compile_seconds_of_counts']:.0f} s",
     ]

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -30,12 +30,15 @@ EDGE = 4  # larger blocks consist of cubes with this edge
 class Chip(NamedTuple):
     """One kind of chip, as published by Google.
 
+    JAX shows a chip as one device or, for tpu7x, as two, which have half of its memory, FLOPs and bandwidth each.
+
     Attributes:
-      memory: bytes of memory that the compiler leaves to a program.
-      flops: FLOPs per second in bfloat16.
-      bandwidth: bytes per second of its memory.
+      memory: bytes of memory that the compiler leaves to a program, per device.
+      flops: FLOPs per second in bfloat16, per device.
+      bandwidth: bytes per second of the memory, per device.
       dimensions: number of dimensions of a slice.
       most: largest number of chips in one slice.
+      devices: number of devices of a chip.
     """
 
     memory: int
@@ -43,6 +46,7 @@ class Chip(NamedTuple):
     bandwidth: float
     dimensions: int
     most: int
+    devices: int = 1
 
 
 CHIPS = {
@@ -50,11 +54,13 @@ CHIPS = {
     "v5e": Chip(int(15.75 * GIB), 197e12, 0.819e12, 2, 256),
     "v5p": Chip(int(95.74 * GIB), 459e12, 2.765e12, 3, 6144),
     "v6e": Chip(int(31.25 * GIB), 918e12, 1.640e12, 2, 256),
+    "tpu7x": Chip(int(94.75 * GIB), 2307e12 / 2, 7.38e12 / 2, 3, 9216, devices=2),
 }
+OTHER_NAMES = {"v7x": "tpu7x"}
 
 
-class Slice(NamedTuple):
-    """A slice: its kind of chip, and a device per chip, for which programs can be compiled but not run."""
+class Slices(NamedTuple):
+    """One slice or several: the kind of chip, and devices for which programs can be compiled but not run."""
 
     chip: Chip
     devices: Sequence[jax.Device]
@@ -63,9 +69,13 @@ class Slice(NamedTuple):
     def hosts(self) -> int:
         return len({device.process_index for device in self.devices})
 
+    @property
+    def chips(self) -> int:
+        return len(self.devices) // self.chip.devices
 
-def describe_slice(topology: str) -> Slice:
-    """The slice with a name such as v5e:4x4; raises InputError if there is none, or no compiler for it."""
+
+def describe_slices(topology: str, count: int = 1) -> Slices:
+    """`count` slices with a name such as v5e:4x4; raises InputError if there is none, or no compiler for it."""
     kind, shape = parse_topology(topology)
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("the TPU compiler is not installed; run pip install 'diffenc_jax[tpu]'")
@@ -73,21 +83,25 @@ def describe_slice(topology: str) -> Slice:
         os.environ.setdefault(name, value)
     from jax.experimental import topologies
 
-    options = {}
+    options: dict[str, Any] = {}
     if kind == "v4":  # the two cores of a chip are one device, as JAX shows them on a TPU
         options["chip_config_name"] = "megacore"
     if shape == (1, 1):
         options["chips_per_host_bounds"] = (1, 1, 1)
+    if count > 1:
+        options["num_slices"] = count
+    name = f"{kind}:{'x'.join(map(str, shape))}"
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except Exception as error:
         raise InputError(f"the TPU compiler does not know {topology}: {first_line(error)}") from error
-    return Slice(CHIPS[kind], found.devices)
+    return Slices(CHIPS[kind], found.devices)
 
 
 def parse_topology(topology: str) -> tuple[str, tuple[int, ...]]:
     """'v5e:4x4' -> ('v5e', (4, 4)); raises InputError if there is no such slice."""
     kind, _, text = topology.partition(":")
+    kind = OTHER_NAMES.get(kind, kind)
     chip = lookup("kind of TPU", kind, CHIPS)
     shape = tuple(map(int, text.split("x"))) if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text) else ()
     listed = FLAT if chip.dimensions == 2 else SMALL_BLOCKS

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from diffenc_jax.parallel.cluster import ONE_PROCESS, tpu_chips
+
 
 class Share(NamedTuple):
     """Devices of one of several processes.
@@ -28,7 +30,7 @@ def shares(parallel: int) -> list[Share]:
         # JAX preallocates three quarters of a GPU's memory, which leaves no room for a second process.
         common = {} if parallel <= len(gpus) else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         return [Share({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], **common}, None) for i in range(parallel)]
-    if chips := len([*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]):
+    if chips := tpu_chips():
         return [Share(_tpu(i % chips), None) for i in range(parallel)]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return [Share({}, _part(cores, i, parallel)) for i in range(parallel)]
@@ -47,7 +49,7 @@ def _tpu(chip: int) -> dict[str, str]:
     port = str(8476 + chip)
     return {
         "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1",
-        "TPU_PROCESS_BOUNDS": "1,1,1",
+        "TPU_PROCESS_BOUNDS": ONE_PROCESS,
         "TPU_VISIBLE_DEVICES": str(chip),
         "TPU_MESH_CONTROLLER_ADDRESS": f"localhost:{port}",
         "TPU_MESH_CONTROLLER_PORT": port,

@@ -83,10 +83,27 @@ def test_more_hosts_share_the_work_and_the_state(found):
 
 
 @pytest.mark.slow
+def test_a_step_on_two_slices(found):
+    wrote, printed = found("v5e:2x2", "--slices=2", "--config.model.score.layers=1", "--config.mesh.fsdp=4")
+    assert printed[0] == "digits, vdm: batch 256, float32, 2 slices v5e:2x2 (8 chips on 2 hosts)"
+    assert (wrote["slices"], wrote["chips"], wrote["mesh"]) == (2, 8, {"data": 2, "fsdp": 4})
+    assert wrote["fits"]
+    assert wrote["flops"] > 0
+
+
+@pytest.mark.slow
+def test_a_chip_of_two_devices(found):
+    wrote, printed = found("tpu7x:2x2x1", "--config.model.score.layers=1")
+    assert (wrote["chips"], wrote["devices_per_chip"], wrote["mesh"]) == (4, 2, {"data": 8, "fsdp": 1})
+    assert printed[1].endswith("fits the 94.75 GiB of a half chip")
+    assert "per half chip and step" in printed[2]
+
+
+@pytest.mark.slow
 def test_a_step_that_does_not_fit(found):
     wrote, printed = found("v5e:1x1", "--batch=8388608")
     assert not wrote["fits"]
-    assert wrote["memory"] > wrote["memory_of_chip"]
+    assert wrote["memory"] > wrote["memory_of_device"]
     assert printed == step_lines(wrote)
     assert printed[1].startswith("memory: does not fit the 15.75 GiB of a chip, ")
 
@@ -97,9 +114,11 @@ BASE = {
     "batch_size": 8,
     "dtype": "bfloat16",
     "topology": "v5e:2x2",
+    "slices": 1,
     "chips": 4,
+    "devices_per_chip": 1,
     "hosts": 1,
-    "memory_of_chip": 2**34,
+    "memory_of_device": 2**34,
 }
 
 
@@ -115,6 +134,7 @@ def test_a_step_that_does_not_fit_says_what_helps(memory, needed):
     [
         ([], "the following arguments are required: --topology"),
         (["--topology=v5e:3x3"], "there is no slice 'v5e:3x3'; v5e:SHAPE has the shapes 1x1, 2x2"),
+        (["--topology=v5e:2x2", "--slices=0"], "is not a whole number above zero"),
         (["--topology=v5e:2x2", "--batch=0"], "is not a whole number above zero"),
         (["--topology=v5e:2x2", "--json=tests"], "--json=tests is a folder; name a file"),
         (["--topology=v5e:2x2", "--workdir=runs/a"], "unrecognized arguments: --workdir=runs/a"),
@@ -132,12 +152,13 @@ def test_bad_input_is_refused(options, message, capsys, monkeypatch):
     [
         ("--batch=6", "train.batch_size=6 does not divide over 4 devices; take a multiple of 4"),
         ("--config.mesh.fsdp=3", "mesh.fsdp=3 does not divide the number of devices; take a divisor of 4"),
+        ("--slices=2 --config.mesh.fsdp=8", "mesh.fsdp=8 would span the 2 slices, of 4 devices each; take a"),
         ("--config.model.remat=all", "unknown model.remat 'all'; known: block, none, products"),
         ("--config.data.source=nowhere", "data.source='nowhere' is neither a known data set"),
     ],
 )
 def test_a_step_that_cannot_be_trained_there_is_refused(option, message):
-    done = run("--topology=v5e:2x2", option)
+    done = run("--topology=v5e:2x2", *option.split())
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

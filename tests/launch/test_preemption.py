@@ -1,0 +1,120 @@
+"""A run on a slice that is preempted ten times, without notice, ends like an uninterrupted run."""
+
+import shlex
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from tests.launch.stand_ins import ROOT, SLICE
+from tests.train.running import assert_same_run, save_images
+
+PREEMPTIONS = 10
+CONFIG = """
+from diffenc_jax.config.recipe import with_changes
+from tests import tiny
+
+CHANGES = {"data.source": SOURCE, "train.steps": 120, "checkpoint.every_steps": 4, "eval.every_steps": 1000}
+
+def get_config(arm="vdm"):
+    return with_changes(tiny.config_dict(arm, small=True), CHANGES)
+"""
+
+# A cloud with one host, whose home folder is its disk.
+GCLOUD = r"""
+case " $* " in
+  *" describe "*)
+    if [[ ! -e $CLOUD/exists ]]; then exit 1; fi
+    if [[ -e $CLOUD/preempted ]]; then echo SUSPENDED; else echo ACTIVE; fi
+    ;;
+  *" create "*) mkdir "$CLOUD/home" && touch "$CLOUD/exists" ;;
+  *" delete "*)
+    cat "$CLOUD/home/diffenc_jax/.run/log" >>"$CLOUD/logs"
+    rm -r "$CLOUD/home" "$CLOUD/exists" "$CLOUD/preempted"
+    ;;
+  *" scp "*) [[ ! -e $CLOUD/preempted ]] && cp "$5" "$CLOUD/home/diffenc_jax.tar.gz" ;;
+  *" ssh "*)
+    if [[ -e $CLOUD/preempted ]]; then exit 255; fi
+    cd "$CLOUD/home"
+    HOME=$CLOUD/home exec bash -c "${!##--command=}"
+    ;;
+esac
+"""
+
+# uv installs the stand-in for the host's python, and notes the pinned requirements.
+UV = r"""
+case "$*" in
+  venv*) mkdir -p "${!#}/bin" && cp "$CLOUD/python" "${!#}/bin/python" ;;
+  *--requirements*) cat "${!#}" >>"$CLOUD/pinned" ;;
+esac
+"""
+
+# The run on a slice of one host, which JAX recognizes as a job of one process. Once the run has saved a checkpoint, the
+# machine is gone.
+PYTHON = r"""#!/usr/bin/env bash
+export SLURM_JOB_ID=$RANDOM SLURM_STEP_NODELIST=localhost SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0
+newest() {
+  local path step newest=0
+  for path in "$RUN"/checkpoints/*; do
+    step=${path##*/}
+    if [[ $step =~ ^[0-9]+$ ]] && ((step > newest)); then newest=$step; fi
+  done
+  echo "$newest"
+}
+before=$(newest)
+number=$(find "$CLOUD" -name 'preemption*' | wc -l)
+"$REAL" "$@" &
+if ((number < PREEMPTIONS)); then
+  while kill -0 $! && (($(newest) == before)); do /bin/sleep 0.02; done
+  if kill -0 $!; then
+    touch "$CLOUD/preempted" "$CLOUD/preemption$number"
+    kill -KILL $PPID $! # and the script that would note the exit code
+  fi
+fi
+wait $!
+"""
+
+
+@pytest.fixture
+def cloud_of_one_host(place):
+    """The folder of the cloud, and the launcher of a checkout with pinned requirements."""
+    folder, checkout = place.folder / "cloud", place.folder / "checkout"
+    folder.mkdir()
+    (folder / "python").write_text(PYTHON)
+    (folder / "python").chmod(0o755)
+    for name, does in (("gcloud", GCLOUD), ("uv", UV), ("sleep", "exec /bin/sleep 0.4")):
+        place.stand_in(name, does)
+    for name in ("launch", "configs", "diffenc_jax"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    (checkout / "requirements").mkdir()
+    (checkout / "requirements" / "lock-tpu.txt").write_text("jax==1\n")
+    place.environment |= {"CLOUD": str(folder), "REAL": sys.executable, "PREEMPTIONS": str(PREEMPTIONS)}
+    return folder, checkout / "launch" / "tpu.sh"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_preempted_ten_times_ends_bit_for_bit_like_another(place, cloud_of_one_host):
+    cloud, launcher = cloud_of_one_host
+    config, broken, whole = place.folder / "small.py", place.folder / "broken", place.folder / "whole"
+    config.write_text(CONFIG.replace("SOURCE", repr(save_images(place.folder))))
+    kind = ["--type=v5litepod-4", "--runtime=r", "--spot", "--yes", "--every=1", "--restarts=1"]
+    flags = [f"--config={config}", f"--workdir={broken}"]
+    done = place.run(launcher, "watch", *SLICE, *kind, "--", *flags, RUN=str(broken), timeout=900)
+    said = f"{done.stderr}\n{(cloud / 'logs').read_text()}"
+    assert done.returncode == 0, said
+    assert done.stderr.count(": SUSPENDED\n") == PREEMPTIONS, said
+    assert (cloud / "pinned").read_text() == "jax==1\n" * (PREEMPTIONS + 1), said
+    starts = [shlex.split(call[-1]) for call in place.calls() if "tpu_host.sh start" in call[-1]]
+    assert starts == [starts[0]] * (PREEMPTIONS + 1)
+
+    alone = place.run("-m", "diffenc_jax.main", flags[0], f"--workdir={whole}", program=sys.executable, timeout=300)
+    assert alone.returncode == 0, alone.stderr
+    assert_same_run(broken, whole)
+    (ours,), (theirs,) = (list((workdir / "eval").glob("*.npz")) for workdir in (broken, whole))
+    with np.load(ours) as a, np.load(theirs) as b:
+        assert set(a) == set(b)
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
