@@ -244,8 +244,8 @@ class _Session:
         if self.consecutive_skipped == 1:
             self.progress.print_line(f"{message}; it is skipped")
 
-    def kept(self) -> str:
-        last = self.checkpoints.complete
+    def kept(self, save_failed: bool = False) -> str:
+        last = self.checkpoints.complete if save_failed else self.checkpoints.latest_step()
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
     def log(self, step: int, meter: Meter, scalars: dict[str, float]) -> None:
@@ -267,12 +267,12 @@ class _Session:
         try:
             yield
         except (SaveFailed, InputError, OSError) as error:
-            message = str(error)
+            message, kept = str(error), self.kept(isinstance(error, SaveFailed))
             if isinstance(error, OSError):
                 message = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
             if final or (self.config.checkpoint.on_failure == "stop" and not forgiven):
-                raise RunError(f"{message}; {self.kept()}") from error
-            self.progress.print_line(f"{message}; {self.kept()}, and the run goes on")
+                raise RunError(f"{message}; {kept}") from error
+            self.progress.print_line(f"{message}; {kept}, and the run goes on")
 
     def evaluate(self, step: int, state: TrainState) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
