@@ -1,9 +1,10 @@
 """Metrics that a run has logged."""
 
-import json
+from diffenc_jax.runs.metrics import read_metrics_and_lost
 
 
 def logged(workdir):
-    """Rows of metrics.jsonl without the values that depend on the clock."""
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    """Rows of the metrics without the values that depend on the clock."""
+    rows, lost = read_metrics_and_lost(workdir)
+    assert not lost
     return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]

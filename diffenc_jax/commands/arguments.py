@@ -162,14 +162,16 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 def writable_file(flag: str, name: str | None) -> Path | None:
     """The file `name` that --`flag` gives, its folder created; None without a name. Raises InputError."""
-    from diffenc_jax.runs.files import check_writable
-    from diffenc_jax.runs.storage import is_folder
+    from diffenc_jax.runs.storage import is_folder, try_to_write
 
     if name is None:
         return None
     path = as_path(name)
     require(not is_folder(path), f"--{flag}={name} is a folder; name a file")
-    check_writable(path.parent, f"name another file by --{flag}")
+    try:
+        try_to_write(path.parent)
+    except OSError as error:
+        raise InputError(f"--{flag}={name} cannot be written: {error.strerror}; name another file") from error
     return path
 
 

@@ -7,13 +7,13 @@ summed over threads and devices. The newest profile in the workdir is read.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import folder, positive
+from diffenc_jax.commands.arguments import place, positive
 
 EXAMPLE = "diffenc profile-summary runs/digits-diffenc-seed0"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("workdir", type=folder, metavar="WORKDIR", help="folder of the run")
+    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of the run")
     parser.add_argument("--top", type=positive, default=10, metavar="N", help="number of operations")
 
 

@@ -46,10 +46,12 @@ def go_on_without_output() -> None:
 
 
 def drop_late_answers() -> None:
-    """Drop the tracebacks of TensorStore's answers to a save that has failed and been given up before they came."""
+    """Drop the tracebacks of reads and writes that Orbax had begun when another one failed, and given up."""
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        code = getattr(unraisable.object, "cr_code", None)
+        of_orbax = code is not None and "orbax" in code.co_filename
+        if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = hook

@@ -4,7 +4,6 @@ import hashlib
 import io
 import itertools
 import json
-import secrets
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,7 +99,7 @@ def read_bytes(path: Path, advice: str = "", most: int = storage.MOST) -> bytes:
 
 def read_if_present(path: Path, most: int = storage.MOST) -> bytes:
     """Content of a file, empty if there is none; raises InputError as `read_bytes` does."""
-    with _reading(path), suppress(FileNotFoundError):
+    with _reading(path), suppress(FileNotFoundError, NotADirectoryError):
         return storage.read(path, most)
     return b""
 
@@ -150,10 +149,8 @@ def list_paths(folder: Path, pattern: str) -> list[Path]:
 
 def check_writable(folder: Path, advice: str = MAKE_WRITABLE) -> None:
     """Create `folder` if necessary; raise InputError with `advice` if nothing can be written to it."""
-    trial = folder / f".{secrets.token_hex(4)}.trial"
     with writing(folder, advice):
-        storage.write(trial, b"")
-        storage.delete(trial)
+        storage.try_to_write(folder)
 
 
 @contextmanager

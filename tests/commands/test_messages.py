@@ -122,7 +122,7 @@ def test_what_was_unclear(argv, message, capsys):
             "--config.arm would change the arm's name alone; choose an arm by --config=digits:ARM",
         ),
         ([*TRAIN, KEYS("name=a/b")], "are parts of a folder's name; take words without '/'"),
-        (["train", "--config=digits", "--workdir="], "argument --workdir: it is empty; name a folder"),
+        (["train", "--config=digits", "--workdir="], "argument --workdir: it is empty; name a file or a folder"),
         (["train", "--config=digits", "--workdir=text.md"], "text.md is not a folder; name a folder"),
         (
             ["train", "--config=digits", "--workdir=text.md/run"],

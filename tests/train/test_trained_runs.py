@@ -6,8 +6,9 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.estimators import needs_training_images
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.runs.lock import LOCK
 from diffenc_jax.runs.trained import open_trained
-from diffenc_jax.runs.workdir import LOCK_FILE, claimed
+from diffenc_jax.runs.workdir import claimed
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.train.running import save_images, train
@@ -87,7 +88,7 @@ def test_a_workdir_without_a_checkpoint(images, tmp_path):
         pass
     with pytest.raises(InputError, match="holds no checkpoint yet"):
         open_trained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", LOCK_FILE}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", LOCK}
 
 
 def test_another_configuration_is_refused_and_named(workdir, images):

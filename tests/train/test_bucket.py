@@ -1,0 +1,170 @@
+"""Runs in a bucket whose requests fail: killed amid saves, continued elsewhere, claimed twice, and read by commands."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.core.buckets import as_path, file_system
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import read_json
+from diffenc_jax.train import loop
+from diffenc_jax.train.loop import Trainer
+from tests import tiny
+from tests.bucket import Faults
+from tests.tensorboard import shown
+from tests.train.running import assert_same_run, before_each_step, save_images, train
+
+STEPS, SAVE_EVERY = 40, 4
+TRAIN = """
+import sys
+from rich.console import Console
+from diffenc_jax.core.buckets import as_path
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import read_json
+from diffenc_jax.train.loop import Trainer
+from tests.train.test_bucket import config
+Trainer(Experiment.load(config(sys.argv[1])), as_path(sys.argv[2])).run(Console())
+"""
+FLAKY = dict(share=0.02, stale=1.0)
+pytestmark = pytest.mark.slow
+
+
+def config(images, **changes):
+    settings = {"eval__passes": 1, "log__every_steps": 2, "checkpoint__every_steps": SAVE_EVERY, "train__steps": STEPS}
+    return tiny.config("vdm", small=True, data__source=images, **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return save_images(tmp_path_factory.mktemp("images"), num_test=8)
+
+
+@pytest.fixture(scope="module")
+def unbroken(images, tmp_path_factory):
+    """The same run on a disk, in a process of its own as well."""
+    workdir = tmp_path_factory.mktemp("disk") / "run"
+    assert start(images, workdir).wait() == 0
+    return workdir
+
+
+def start(images, workdir, devices=1):
+    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.Popen([sys.executable, "-c", TRAIN, images, str(workdir)], env=env)
+
+
+def kill_amid_a_save(process, workdir, earlier):
+    """Kill a process once it saves a step beyond `earlier`; returns the step."""
+    while True:
+        assert process.poll() is None
+        begun = [int(path.name) for path in storage.glob(workdir / "checkpoints", "*") if path.name.isdecimal()]
+        if any(step > earlier for step in begun):
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return max(begun)
+        time.sleep(0.01)
+
+
+def test_a_run_killed_amid_saves_goes_on_bit_for_bit(images, unbroken, bucket):
+    bucket.faults = Faults(**FLAKY)
+    step = 0
+    for _ in range(2):
+        step = kill_amid_a_save(start(images, bucket.folder), bucket.folder, step)
+    assert start(images, bucket.folder).wait() == 0
+    assert sum(bucket.faults.failed.values()) > 10
+    bucket.faults = Faults()
+    assert_same_run(bucket.folder, unbroken)
+
+
+def test_it_goes_on_on_another_number_of_devices(images, unbroken, bucket):
+    """The result is the same up to float32's order of summation."""
+    kill_amid_a_save(start(images, bucket.folder, devices=4), bucket.folder, SAVE_EVERY)
+    assert start(images, bucket.folder, devices=2).wait() == 0
+    totals = [read_json(storage.glob(w / "eval", "*.json")[0])["bpd"]["total"] for w in (bucket.folder, unbroken)]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-3)
+
+
+def test_two_processes_that_claim_one_workdir_do_not_disturb_each_other(images, unbroken, bucket, capfd):
+    """The second one is refused, or finds the run finished if that takes less than a sign of life."""
+    processes = [start(images, bucket.folder) for _ in range(2)]
+    codes = sorted(process.wait() for process in processes)
+    assert codes == [0, 0] or (codes == [0, 1] and "InputError: another process trains in" in capfd.readouterr().err)
+    assert_same_run(bucket.folder, unbroken)
+
+
+@pytest.fixture(scope="module")
+def trained(images, unbroken, _server):
+    """A finished run in the bucket."""
+    workdir = as_path("gs://bucket/runs/vdm-seed0")
+    train(config(images), workdir)
+    return workdir
+
+
+def test_tensorboard_shows_the_run(trained, tmp_path):
+    """Its files are copied when they are closed, and hold the points of the run once."""
+    for path in storage.glob(trained, "events.*"):
+        (tmp_path / path.name).write_bytes(storage.read(path))
+    found = shown(tmp_path)
+    assert {("train/bpd", step) for step in range(2, STEPS + 1, 2)} <= found.keys()
+
+
+def test_commands_read_a_run_in_a_bucket(trained, tmp_path, capsys):
+    workdir, (record,) = str(trained), storage.glob(trained / "eval", "*.json")
+    page = tmp_path / "page.html"
+    for words in (
+        ["report", workdir, f"--out={page}"],
+        ["compare", str(record), f"--json={workdir}/compared.json"],
+        ["loss-by-time", workdir, "--cells=2", "--draws=1"],
+        ["report", workdir, f"--out={trained.parent}/page.html"],
+    ):
+        assert main(words) == 0, capsys.readouterr().err
+    assert b"oss by " in storage.read(trained.parent / "page.html")
+    assert storage.exists(trained / "compared.json")
+
+
+def test_damaged_checkpoints_are_set_aside(images, bucket, trained, capfd):
+    workdir = bucket.folder
+    for source in bucket_objects(trained):
+        storage.write(workdir / source.relative_to(trained), storage.read(source))
+    (data, *_) = [path for path in bucket_objects(workdir) if f"checkpoints/{STEPS}/state/d/" in str(path)]
+    storage.write(data, storage.read(data)[:100])
+    train(config(images), workdir)
+    assert f"moved to {workdir}/damaged/{STEPS}; continuing with that of step" in capfd.readouterr().err
+    assert storage.exists(workdir / "damaged" / str(STEPS) / "commit_success.txt")
+    assert_same_run(workdir, trained)
+
+
+def bucket_objects(folder):
+    return [as_path(f"gs://{name}") for name in file_system().find(str(folder))]
+
+
+@pytest.mark.parametrize(("fault", "why"), [(403, "no permission in this bucket"), (404, "there is no such bucket")])
+def test_a_bucket_that_cannot_be_used_is_one_line(images, bucket, fault, why):
+    bucket.faults = Faults(share=1.0, kinds=(fault,))
+    with pytest.raises(InputError, match=why) as caught:
+        train(config(images), bucket.folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bucket_that_becomes_read_only_ends_the_run_with_what_is_saved(images, bucket, monkeypatch):
+    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.1)
+
+    def refuse(step):
+        if step == STEPS // 2:
+            bucket.faults = Faults(share=1.0, kinds=(403,), only="^(POST|PUT|DELETE)")
+
+    trainer = Trainer(Experiment.load(config(images)), bucket.folder)
+    before_each_step(trainer, refuse)
+    with pytest.raises(RunError, match=r"could not be saved: .*; the checkpoint of step \d+ is kept$"):
+        trainer.run(Console())
+    bucket.faults = Faults()
+    with Checkpoints(bucket.folder) as checkpoints:
+        assert checkpoints.latest_step() >= SAVE_EVERY
