@@ -16,6 +16,8 @@ from diffenc_jax.core.errors import first_line
 if TYPE_CHECKING:
     import jax
 
+LONGEST = 256
+
 
 def is_first() -> bool:
     """Whether this host is the one that writes files and reports to the user."""
@@ -60,6 +62,19 @@ def elementwise_max(values: np.ndarray) -> np.ndarray:
     if jax.process_count() == 1:
         return values
     return multihost_utils.process_allgather(values).max(axis=0)
+
+
+def gather_text(text: str) -> list[str]:
+    """The texts of all hosts, of at most `LONGEST` bytes each, in the order of the hosts."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return [text]
+    padded = np.zeros(LONGEST, np.uint8)
+    content = text.encode()[:LONGEST]
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    return [bytes(row).rstrip(b"\0").decode() for row in multihost_utils.process_allgather(padded)]
 
 
 def all_gather(array: "jax.Array") -> np.ndarray:

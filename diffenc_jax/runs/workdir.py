@@ -1,7 +1,11 @@
 """A workdir: its name, its configuration, and the steps of its checkpoints."""
 
 import json
+import os
 import re
+import secrets
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +35,7 @@ from diffenc_jax.runs.lock import LOCK, Claim, locked
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
 # Entry of config.json beside the configuration: the environments of the run, in their order.
 ENVIRONMENTS = "environments"
+SEEN_SECONDS = 20.0  # within which all hosts must see what one of them writes
 # Keys that have short names in default workdirs, and keys that are in the name of every workdir.
 SHORT = {"train.learning_rate": "lr", "train.batch_size": "batch"}
 NAMED = ("name", "arm", "seed")
@@ -182,15 +187,37 @@ def write_config(workdir: Path, config: Config, environments: Sequence[Environme
 
 @contextmanager
 def claimed(workdir: Path, config: Config) -> Iterator[Claim]:
-    """Store the configuration and hold the workdir's lock, both on the first host.
+    """Store the configuration and hold the workdir's lock, both on the first host. Every host must call this.
 
-    Raises InputError if another process holds the lock, or if the workdir cannot be written to.
+    Raises InputError if another process holds the lock, if the workdir cannot be written to, or if a host sees another
+    folder by the same name.
     """
-    if not hosts.is_first():
-        yield Claim()
-        return
     with ExitStack() as stack:
-        with writing(workdir):
-            claim = stack.enter_context(locked(workdir))
-        write_config(workdir, config, stored_environments(workdir))
+        claim = Claim()
+        if hosts.is_first():
+            with writing(workdir):
+                claim = stack.enter_context(locked(workdir))
+            write_config(workdir, config, stored_environments(workdir))
+        _check_seen_by_all(workdir)
         yield claim
+
+
+def _check_seen_by_all(workdir: Path) -> None:
+    """Raise InputError unless all hosts see what the first one writes to `workdir`. Every host must call this."""
+    names = hosts.gather_text(f"{socket.gethostname()}, process {os.getpid()}")
+    if len(names) == 1:
+        return
+    token = workdir / hosts.broadcast(f".seen-{secrets.token_hex(8)}".encode()).decode()
+    if hosts.is_first():
+        storage.write(token, b"")
+    hosts.broadcast(b"")  # it is written
+    patience = time.monotonic() + SEEN_SECONDS
+    while not (is_seen := exists(token)) and time.monotonic() < patience:
+        time.sleep(0.5)  # a network file system may show it late
+    blind = [name for name, seen in zip(names, hosts.gather_text(str(is_seen)), strict=True) if seen != str(True)]
+    if hosts.is_first():
+        storage.delete(token)
+    require(
+        not blind,
+        f"{workdir} is another folder on {'; '.join(blind)} than on {names[0]}; give a shared folder, or gs://B/RUN",
+    )

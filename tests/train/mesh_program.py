@@ -2,7 +2,8 @@
 
 Keys: devices, of each process; fsdp; encoder, a kind of `tiny.ENCODERS`; folder, which holds the images and the run,
 and in which result.npz is written: the parameters, the nats per image, and the share of the parameters that a device
-holds. With several processes: process, processes and port. die_after: the step after which the process kills itself.
+holds. workdir: of the run, if it is not in `folder`. With several processes: process, processes and port. die_after:
+the step after which the process kills itself.
 """
 
 import json
@@ -24,8 +25,10 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.parallel import hosts
+from diffenc_jax.runs import storage
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.sampling.snapshots import Snapshots
@@ -34,12 +37,13 @@ from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
 
 SAVE_EVERY = 2
+WORKDIR = as_path(GIVEN.get("workdir", f"{GIVEN['folder']}/run"))
 
 
 def die(step):
     """Kill the process before the step after `die_after`, once the last checkpoint is saved."""
     if step == GIVEN["die_after"] + 1:
-        wait_for_checkpoint(Path(GIVEN["folder"]) / "run", GIVEN["die_after"] // SAVE_EVERY * SAVE_EVERY)
+        wait_for_checkpoint(WORKDIR, GIVEN["die_after"] // SAVE_EVERY * SAVE_EVERY)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -53,7 +57,7 @@ def main(folder):
         checkpoint__every_steps=SAVE_EVERY,
     )
     experiment = Experiment.load(config)
-    trainer = Trainer(experiment, folder / "run", Snapshots(experiment, Sampling(experiment)))
+    trainer = Trainer(experiment, WORKDIR, Snapshots(experiment, Sampling(experiment)))
     if "die_after" in GIVEN:
         before_each_step(trainer, die)
     state, record = trainer.run(Console(quiet=True))
@@ -64,8 +68,8 @@ def main(folder):
 def save(state, record, folder):
     leaves = jax.tree.leaves(state.params)
     held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
-    (path,) = (folder / "run" / "eval").glob("test-8-continuous-*.npz")
-    with np.load(path) as values:
+    (path,) = storage.glob(WORKDIR / "eval", "test-8-continuous-*.npz")
+    with storage.local_copy(path) as copy, np.load(copy) as values:
         nats = np.stack([values[name] for name in TERMS])
     flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
     np.savez(folder / "result.npz", params=flat, nats=nats, held=held, bpd=record["bpd"]["total"])

@@ -1,6 +1,7 @@
 """One program on one device and on eight, on one host and on two, with and without sharded parameters."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -24,15 +25,18 @@ def start(folder, **given):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+def start_hosts(*folders, **given):
+    """Processes of one run, each with a folder of its own."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    common = dict(processes=len(folders), port=port, **given)
+    return [start(folder, process=index, **common) for index, folder in enumerate(folders)]
+
+
 def run(folder, hosts=1, **given):
     """Runs the program on so many hosts, and returns their exit codes."""
-    if hosts == 1:
-        processes = [start(folder, **given)]
-    else:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        processes = [start(folder, processes=hosts, process=i, port=port, **given) for i in range(hosts)]
+    processes = [start(folder, **given)] if hosts == 1 else start_hosts(*[folder] * hosts, **given)
     outputs = [process.communicate(timeout=600)[0].decode() for process in processes]
     codes = [process.returncode for process in processes]
     assert set(codes) <= {0, -signal.SIGKILL}, outputs
@@ -115,3 +119,20 @@ def test_two_hosts_end_as_one(one, home):
     assert run(folder, hosts=2, devices=2, fsdp=1) == [0, 0]
     assert_same(one, result(folder))
     assert {("eval/samples", 8), ("eval/encoder", 8)} <= shown(folder / "run").keys()
+
+
+def test_two_hosts_train_in_a_bucket_as_one(one, home, bucket):
+    folder = home()
+    assert run(folder, hosts=2, devices=2, fsdp=2, workdir=str(bucket.folder)) == [0, 0]
+    assert_same(one, result(folder))
+
+
+def test_hosts_that_see_other_folders_are_refused(home):
+    """By the same name, as if a folder were not shared."""
+    processes = start_hosts(home(), home(), devices=1, fsdp=1)
+    for process in processes:
+        said = process.communicate(timeout=300)[0].decode()
+        assert process.returncode == 1
+        assert re.search(rf"InputError: .*/run is another folder on \S+, process {processes[1].pid} than on", said), (
+            said
+        )
