@@ -162,7 +162,8 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 def writable_file(flag: str, name: str | None) -> Path | None:
     """The file `name` that --`flag` gives, its folder created; None without a name. Raises InputError."""
-    from diffenc_jax.runs.storage import is_folder, try_to_write
+    from diffenc_jax.runs.files import is_folder
+    from diffenc_jax.runs.storage import try_to_write
 
     if name is None:
         return None

@@ -31,8 +31,7 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.report.collect import collect
     from diffenc_jax.report.html import render
     from diffenc_jax.report.page import make_page
-    from diffenc_jax.runs.files import keep_earlier, write_text
-    from diffenc_jax.runs.storage import is_folder
+    from diffenc_jax.runs.files import is_folder, keep_earlier, write_text
 
     places, out = arguments.places, arguments.out
     require(not is_folder(out), f"--out={out} is a folder; name a file")

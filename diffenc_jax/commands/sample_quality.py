@@ -26,8 +26,8 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
     from diffenc_jax.data.dataset import load_dataset
     from diffenc_jax.display.terminal import print_table
-    from diffenc_jax.runs.files import check_writable, save_figure, write_json
-    from diffenc_jax.runs.storage import exists, identity, is_folder, local_copy
+    from diffenc_jax.runs.files import check_writable, exists, is_folder, save_figure, write_json
+    from diffenc_jax.runs.storage import identity, local_copy
     from diffenc_jax.runs.workdir import holds_run, stored_config
     from diffenc_jax.studies.sample_quality import fid, figure, measure, table
 

@@ -110,6 +110,12 @@ def exists(path: Path) -> bool:
         return storage.exists(path)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; raises InputError if that cannot be found out."""
+    with _reading(path):
+        return storage.is_folder(path)
+
+
 def read_text(path: Path, advice: str = "") -> str:
     """Content of a text file; raises InputError as `read_bytes` does."""
     content = read_bytes(path, advice, TEXT_BYTES)

@@ -121,8 +121,9 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether there is a folder."""
     if is_remote(path):
-        with _bucket(path) as bucket:
-            return bucket.isdir(str(path))
+        with _bucket(path) as bucket, suppress(FileNotFoundError):
+            return bucket.info(str(path))["type"] == "directory"
+        return False
     return path.is_dir()
 
 

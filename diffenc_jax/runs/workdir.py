@@ -24,6 +24,7 @@ from diffenc_jax.runs.files import (
     OTHER_WORKDIR,
     exists,
     free_path,
+    is_folder,
     list_paths,
     read_json,
     sha256_of,
@@ -107,7 +108,7 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str =
       advice: end of the message: what to do about a workdir that cannot be used.
     """
     if not must_exist and not holds_run(workdir):
-        require(storage.is_folder(workdir) or not exists(workdir), f"{workdir} is not a folder; name a folder")
+        require(is_folder(workdir) or not exists(workdir), f"{workdir} is not a folder; name a folder")
         require(not exists(workdir / CHECKPOINTS), f"{workdir} holds checkpoints but no {CONFIG_FILE}; {advice}")
         return
     stored = stored_config(workdir)
