@@ -17,6 +17,7 @@ from orbax.checkpoint.checkpoint_managers import (
     PreservationPolicy,
 )
 
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, first_line
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
@@ -57,7 +58,8 @@ class Checkpoints:
         try:
             self.complete = self._manager.latest_step()
         except Exception as error:  # of any library, if a bucket does not answer
-            raise InputError(f"{self._folder} cannot be opened: {_reason(error)}") from error
+            why = storage.reason(error) if is_remote(workdir) else _reason(error)
+            raise InputError(f"{self._folder} cannot be opened: {why}") from error
 
     @property
     def _manager(self) -> ocp.CheckpointManager:

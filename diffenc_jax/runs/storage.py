@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 MOST = 2**40  # bytes that are read at most, unless a caller knows better
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
-NO_PERMISSION = "no permission in this bucket; its owner can grant the role Storage Object User"
+NO_PERMISSION = (
+    "no permission in this bucket; its owner can grant the roles Storage Object User and Storage Legacy Bucket Reader"
+)
 
 
 def read(path: Path, most: int = MOST) -> bytes:
@@ -247,16 +249,17 @@ def _bucket(path: Path, writes: bool = False) -> Iterator["GCSFileSystem"]:
     except OSError as error:
         if error.filename is not None:
             raise
-        raise OSError(error.errno or errno.EIO, _reason(error), str(path)) from error
+        raise OSError(error.errno or errno.EIO, reason(error), str(path)) from error
     except Exception as error:  # gcsfs lets errors of four libraries through
-        raise OSError(errno.EIO, _reason(error), str(path)) from error
+        raise OSError(errno.EIO, reason(error), str(path)) from error
 
 
-def _reason(error: Exception) -> str:
-    """One line for an error of gcsfs."""
+def reason(error: Exception) -> str:
+    """One line for an error of a library that opens a bucket."""
     said = first_line(error) or type(error).__name__
-    if getattr(error, "code", None) == 401 or type(error).__name__ in ("RefreshError", "DefaultCredentialsError"):
+    code = getattr(error, "code", None)
+    if code == 401 or type(error).__name__ in ("RefreshError", "DefaultCredentialsError"):
         return NO_CREDENTIALS
-    if said.startswith("Forbidden"):
+    if code == 403 or said.startswith("Forbidden"):
         return NO_PERMISSION
     return f"the bucket cannot be reached: {said[:200]}"

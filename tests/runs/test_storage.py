@@ -95,7 +95,10 @@ def test_nothing_is_lost_when_requests_fail(bucket):
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        (403, "no permission in this bucket; its owner can grant the role Storage Object User"),
+        (
+            403,
+            "no permission in this bucket; its owner can grant the roles Storage Object User and Storage Legacy Bucket Reader",
+        ),
         (400, "the bucket cannot be reached: a fault, 400"),
     ],
 )

@@ -154,6 +154,14 @@ def test_a_bucket_that_cannot_be_used_is_one_line(images, bucket, fault, why):
     assert "\n" not in str(caught.value)
 
 
+def test_a_bucket_whose_description_cannot_be_read_is_refused_before_anything_is_written(images, bucket):
+    """Orbax reads it when it deletes a checkpoint."""
+    bucket.faults = Faults(share=1.0, kinds=(403,), only=r"^GET /storage/v1/b/bucket(\?|$)")
+    with pytest.raises(InputError, match=r"checkpoints cannot be opened: no permission .* Legacy Bucket Reader$"):
+        train(config(images), bucket.folder)
+    assert storage.glob(bucket.folder, "*") == []
+
+
 def test_a_bucket_that_becomes_read_only_ends_the_run_with_what_is_saved(images, bucket, monkeypatch):
     monkeypatch.setattr(loop, "RETRY_SECONDS", 0.1)
 
