@@ -95,10 +95,8 @@ def test_nothing_is_lost_when_requests_fail(bucket):
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        (
-            403,
-            "no permission in this bucket; its owner can grant the roles Storage Object User and Storage Legacy Bucket Reader",
-        ),
+        (403, storage.NO_PERMISSION),
+        (401, storage.NO_CREDENTIALS),
         (400, "the bucket cannot be reached: a fault, 400"),
     ],
 )
