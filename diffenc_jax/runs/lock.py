@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,8 @@ def _read(place: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _now(workdir: Path):
-    """Time by the bucket's clock: those of several machines may differ."""
+def _now(workdir: Path) -> datetime:
+    """Time by the bucket's clock, since those of several machines may differ."""
     trial = workdir / LOCK / f"clock-{secrets.token_hex(4)}"
     storage.write(trial, b"")
     try:
