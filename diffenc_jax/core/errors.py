@@ -4,14 +4,24 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+# Exit code of a command whose run another process works on: that of sysexits.h for "try again later".
+IN_USE = 75
 
 
 class InputError(ValueError):
     """Wrong input from the user. The text is one line: what is wrong, then what to do."""
 
 
+class InUse(InputError):
+    """A place that another process works in."""
+
+
 class RunError(RuntimeError):
     """A run that cannot continue. The text is one line: why, and which results are kept."""
+
+
+class TakenOver(RunError):
+    """A run that another process continues, since this one was silent for too long."""
 
 
 class Interrupted(Exception):
