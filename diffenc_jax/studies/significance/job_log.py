@@ -20,7 +20,7 @@ class JobLog:
     """A file to which the processes of one job write.
 
     A second process of a job never starts beside the first, since the log is locked. On disk it stays locked as long as
-    a process of the job has it open, even if the parent of the first was killed. In a bucket it is locked by the parent.
+    a process of the job has it open, even if the parent of the first was killed.
 
     Attributes:
       file: the open file.
@@ -51,7 +51,7 @@ class JobLog:
 
 
 class BucketLog(JobLog):
-    """A log in a bucket: a file on this machine, of which a copy is written to the bucket."""
+    """A log in a bucket, locked by this process: a file on this machine, of which a copy is written to the bucket."""
 
     def __init__(self, path: Path):
         self._path, self._next_save = path, 0.0

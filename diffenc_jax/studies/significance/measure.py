@@ -24,7 +24,7 @@ def make_missing(grid: Grid, root: Path, parallel: int, console: Console) -> lis
       InputError: a process refuses its input.
       Interrupted: a signal came; all processes have saved and ended.
     """
-    runs = [job for job in (_run_job(grid, root, arm, seed) for arm, seed in grid.runs()) if not job.is_done()]
+    runs = [_run_job(grid, root, arm, seed) for arm, seed in missing_runs(grid, root)]
     with JobsProgress(console, len(runs)) as progress:
         progress.print_line(f"{len(runs)} of {len(grid.arms) * len(grid.seeds)} runs to be made")
         failures = run_jobs(runs, shares(parallel), progress.print_line, progress.show)
@@ -32,6 +32,11 @@ def make_missing(grid: Grid, root: Path, parallel: int, console: Console) -> lis
     costs = [job for job in (_cost_job(grid, root, arm) for arm in grid.arms) if not job.is_done()]
     with JobsProgress(console, len(costs)) as progress:
         return failures + run_jobs(costs, shares(1), progress.print_line, progress.show)
+
+
+def missing_runs(grid: Grid, root: Path) -> list[tuple[str, int]]:
+    """(arm, seed) of each run that is not finished."""
+    return [(arm, seed) for arm, seed in grid.runs() if not _run_job(grid, root, arm, seed).is_done()]
 
 
 def _run_job(grid: Grid, root: Path, arm: str, seed: int) -> Job:

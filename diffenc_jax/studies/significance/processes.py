@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse
 from diffenc_jax.parallel.shutdown import Shutdown
 from diffenc_jax.studies.significance.devices import Share
@@ -106,7 +107,7 @@ class _Jobs:
         self.ended, self.failures = 0, list[str]()
         self._count, self._shares, self._say = len(jobs), shares, say
         self._waiting = deque((job, 0.0) for job in jobs)  # with the time before which a job is not tried
-        self._put_off: set[str] = set()
+        self._told: set[str] = set()
 
     def is_left(self) -> bool:
         """Whether a job waits or runs."""
@@ -124,7 +125,12 @@ class _Jobs:
                         continue
                     self.running[number] = _Running(job, self._shares[number])
                 except InUse:
-                    self._try_later(job)
+                    self._try_later(job, "another process works on it")
+                    continue
+                except (InputError, OSError) as error:
+                    if not is_remote(job.log):
+                        raise
+                    self._try_later(job, f"put off, {getattr(error, 'strerror', None) or error}")
                     continue
                 self._say(f"{job.name}: begun, see {job.log}")
                 break
@@ -137,7 +143,7 @@ class _Jobs:
                 last = running.log.last_line()
                 running.log.close()
                 if code == IN_USE:
-                    self._try_later(running.job)
+                    self._try_later(running.job, "another process works on it")
                 elif code == BAD_INPUT:
                     raise InputError(f"{running.job.name}: {last.removeprefix('error: ')}")
                 else:
@@ -161,11 +167,12 @@ class _Jobs:
                 return job
         return None
 
-    def _try_later(self, job: Job) -> None:
+    def _try_later(self, job: Job, why: str) -> None:
         self._waiting.append((job, time.monotonic() + RETRY_SECONDS))
-        if job.name not in self._put_off:
-            self._put_off.add(job.name)
-            self._say(f"{job.name}: another process works on it")
+        line = f"{job.name}: {why}"
+        if line not in self._told:
+            self._told.add(line)
+            self._say(line)
 
     def _end(self, line: str) -> None:
         self.ended += 1
@@ -209,7 +216,7 @@ def run_jobs(
                 all_jobs.collect()
                 show([running.job for running in all_jobs.running.values()], all_jobs.ended)
                 time.sleep(POLL_SECONDS)
-        except (InputError, Interrupted):
+        except (InputError, Interrupted, OSError):
             all_jobs.stop()
             raise
     return all_jobs.failures
