@@ -115,8 +115,8 @@ def _about(beside: Mapping[str, Any]) -> str:
     differs = f" These runs differ from that in {changes}." if changes else ""
     return (
         f"{PAPER}: {beside['seeds']} seeds, {beside['steps']:,} steps.{differs} Differences are measured minus "
-        "published; intervals are 95 % t intervals (Welch-Satterthwaite) over the seeds of both or, where the published "
-        "standard error is not known (*), over ours only."
+        "published; intervals are 95 % t intervals (Welch-Satterthwaite) over the seeds of both or, where the "
+        "published standard error is not known (*), over ours only."
     )
 
 
