@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from diffenc_jax.studies.significance.grid import Grid
 
 EXAMPLE = """\
-diffenc reproduce
 diffenc reproduce cifar10-small --root=gs://BUCKET/small
 diffenc reproduce cifar10-large --root=gs://BUCKET/large --launch=tpu --flags='--zone=Z --type=T --runtime=R --spot'"""
 ON_INTERRUPT = "finished work is kept, the same command resumes"
