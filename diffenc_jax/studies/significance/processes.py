@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse
 from diffenc_jax.parallel.shutdown import Shutdown
 from diffenc_jax.studies.significance.devices import Share
-from diffenc_jax.studies.significance.job_log import open_log
+from diffenc_jax.studies.significance.job_log import JobLog, open_log
 
 POLL_SECONDS = 0.1
 # Time after which a job is tried again that another process works on.
@@ -50,11 +51,10 @@ class Job:
 class _Running:
     """A job in progress."""
 
-    def __init__(self, job: Job, share: Share):
-        """Start the first command; raises InUse if another process has the job's log open."""
-        self.job, self.start = job, time.perf_counter()
+    def __init__(self, job: Job, share: Share, log: JobLog):
+        """Start the first command."""
+        self.job, self.start, self.log = job, time.perf_counter(), log
         self._share, self._left = share, deque(job.commands)
-        self.log = open_log(job.log)
         self._process = self._next()
 
     def _next(self) -> subprocess.Popen:
@@ -120,20 +120,14 @@ class _Jobs:
                 continue
             while job := self._next_due():
                 try:
-                    if job.is_done():
-                        self._end(f"{job.name}: done by another process")
-                        continue
-                    self.running[number] = _Running(job, self._shares[number])
+                    if self._start(job, number):
+                        break
                 except InUse:
                     self._try_later(job, "another process works on it")
-                    continue
                 except (InputError, OSError) as error:
                     if not is_remote(job.log):
                         raise
                     self._try_later(job, f"put off, {getattr(error, 'strerror', None) or error}")
-                    continue
-                self._say(f"{job.name}: begun, see {job.log}")
-                break
 
     def collect(self) -> None:
         """Count the jobs that have ended; raises InputError if one has refused its input."""
@@ -158,6 +152,19 @@ class _Jobs:
             running.stop()
         for running in self.running.values():
             running.wait()
+
+    def _start(self, job: Job, number: int) -> bool:
+        """Start a job on a share; returns False if it is done. Raises InUse if another process has locked its log."""
+        if not job.is_done():
+            with ExitStack() as stack:
+                log = stack.enter_context(closing(open_log(job.log)))
+                if not job.is_done():  # nor was it done just before the log was locked
+                    self.running[number] = _Running(job, self._shares[number], log)
+                    stack.pop_all()
+                    self._say(f"{job.name}: begun, see {job.log}")
+                    return True
+        self._end(f"{job.name}: done by another process")
+        return False
 
     def _next_due(self) -> Job | None:
         """The first waiting job that may be tried, removed from those that wait."""

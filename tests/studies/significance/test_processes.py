@@ -148,3 +148,30 @@ def test_a_log_in_a_bucket_is_that_of_one_machine_after_the_other(bucket):
     (failure,) = run_jobs([Job("a", [["-c", "exit('no such data')"]], place)], ALONE, lambda _: None)
     assert failure == f"a: exit code 1: no such data (see {place})"
     assert storage.read(place) == b"first\nsecond\n\nno such data\n"
+
+
+MACHINE = """
+import sys
+from pathlib import Path
+from diffenc_jax.studies.significance import processes
+from diffenc_jax.studies.significance.devices import Share
+root, processes.RETRY_SECONDS = Path(sys.argv[1]), 0.05
+def job(name):
+    made = root / f"{name}.made"
+    command = ["-c", f"import pathlib, time; print('made'); time.sleep(0.05); pathlib.Path({str(made)!r}).touch()"]
+    return processes.Job(name, [command], root / f"{name}.log", is_done=made.exists)
+jobs = [job(f"job{number}") for number in range(12)]
+assert processes.run_jobs(jobs, [Share({}, None)], print) == []
+"""
+
+
+def test_processes_with_the_same_jobs_make_each_of_them_once(tmp_path):
+    machines = [
+        subprocess.Popen([sys.executable, "-c", MACHINE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [machine.communicate(timeout=60)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0]
+    assert [(tmp_path / f"job{number}.log").read_text() for number in range(12)] == ["made\n"] * 12
+    assert sum(output.count(": done in ") for output in outputs) == 12
+    assert all(output.count("(12 of 12)") == 1 for output in outputs)
