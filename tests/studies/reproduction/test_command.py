@@ -201,7 +201,7 @@ def test_two_machines_share_the_runs_and_one_dies(bucket, tmp_path):
         for machine in machines:
             stack.callback(kill_machine, machine)
         first = root / f"{comparison.arms[0]}-seed0"
-        while 10 not in saved_steps(first):
+        while 20 not in saved_steps(first):  # so that the checkpoint of step 10 is complete
             assert [machine.poll() for machine in machines] == [None, None]
             time.sleep(0.2)
         begun = "vdm-8-published, seed 0: begun" in (tmp_path / "a.txt").read_text()
