@@ -8,7 +8,7 @@ A command is a module of `diffenc_jax.commands` and an entry of `COMMANDS`. The 
     command line is then noted,
   ON_INTERRUPT, optional: what is kept after Ctrl-C, for the last line on standard error.
 
-Exit codes: 0 success, 1 a failed run, 2 bad input, 128 + n after signal n.
+Exit codes: 0 success, 1 a failed run, 2 bad input, 75 a run that another process works on, 128 + n after signal n.
 """
 
 import importlib
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import diffenc_jax
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output
-from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver
 
 
 class Command(NamedTuple):
@@ -50,6 +50,7 @@ COMMANDS = {
     "encoder-study": Command("encoder_study", "what a trained encoder does, and the bound without it", computes=True),
     "sample-quality": Command("sample_quality", "statistics of samples beside those of real images"),
     "significance": Command("significance", "arms by seeds: trains them and tests their differences"),
+    "reproduce": Command("reproduce", "the paper's comparisons: what they cost, and their runs"),
     "report": Command("report", "runs as one page of HTML"),
     "costs": Command("costs", "parameters, FLOPs, memory and time of a training step", computes=True),
     "profile-summary": Command("profile_summary", "where the time of the profiled training steps goes"),
@@ -108,6 +109,8 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool 
             for folder in arguments.wrote_to:
                 note_command(folder, shlex.join([*prog.split(), *argv]))
         return code
+    except (InUse, TakenOver) as error:
+        return _fail(str(error), IN_USE)
     except InputError as error:
         return _fail(str(error), 2)
     except RunError as error:

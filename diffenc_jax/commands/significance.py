@@ -5,14 +5,16 @@ process with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped
 its seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
 written: significance.md, unrounded numbers in significance.json, the values of the runs in values.csv, and figures.
 
+Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
+them, and if that one is gone, another one resumes the run.
+
 `diffenc significance report --root=DIR` summarizes the existing runs and names the missing ones.
 """
 
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from pathlib import Path
 
 from diffenc_jax.commands.arguments import add_config, place, positive, positive_number
+from diffenc_jax.commands.grids import make, note, print_failures, summarize
 
 EXAMPLE = """\
 diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 --root=runs/digits-seeds
@@ -37,39 +39,33 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     _check(arguments)
-    failures = []
-    if arguments.action is None:
-        import jax
+    if arguments.action:
+        summarize(arguments.root, arguments.reference, arguments.difference)
+        return 0
+    from diffenc_jax.studies.significance.grid import Grid
 
-        from diffenc_jax.display.terminal import make_console
-        from diffenc_jax.studies.significance.grid import Grid
-        from diffenc_jax.studies.significance.measure import make_missing
-
-        jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
-        grid = Grid(
-            config=arguments.config,
-            arms=arguments.arms,
-            seeds=arguments.seeds,
-            overrides=tuple(arguments.overrides),
-            passes=arguments.passes,
-            reference=arguments.reference or arguments.arms[0],
-        )
-        grid.check(arguments.root)
-        grid.note_in(arguments.root)
-        if arguments.plan:
-            print("\n".join(grid.plan(arguments.root)))
-            return 0
-        failures = make_missing(grid, arguments.root, arguments.parallel, make_console())
-        arguments.wrote_to = [arguments.root]
-    _summarize(arguments.root, arguments.reference, arguments.difference)
-    for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
-    return int(bool(failures))
+    grid = Grid(
+        config=arguments.config,
+        arms=arguments.arms,
+        seeds=arguments.seeds,
+        overrides=tuple(arguments.overrides),
+        passes=arguments.passes,
+        reference=arguments.reference or arguments.arms[0],
+    )
+    note(grid, arguments.root)
+    if arguments.plan:
+        print("\n".join(grid.plan(arguments.root)))
+        return 0
+    failures = make(grid, arguments.root, arguments.parallel)
+    arguments.wrote_to = [arguments.root]
+    summarize(arguments.root, arguments.reference, arguments.difference)
+    return print_failures(failures)
 
 
 def _check(arguments: Namespace) -> None:
-    from diffenc_jax.core.errors import require
+    from diffenc_jax.core.errors import require, require_printable
 
+    require_printable(arguments.reference or "")
     given = [f"--{name}" for name in (*NEEDED, "passes", "plan") if getattr(arguments, name)]
     given += ["--config.key=value"] * bool(arguments.overrides)
     if arguments.action:
@@ -78,21 +74,6 @@ def _check(arguments: Namespace) -> None:
         missing = [f"--{name}" for name in NEEDED if not getattr(arguments, name)]
         text = "give --config, --arms, --seeds and --root, or report and --root"
         require(not missing, f"{(missing or [''])[0]} is missing; {text}")
-
-
-def _summarize(root: Path, reference: str | None, difference: float) -> None:
-    from diffenc_jax.display.document import markdown
-    from diffenc_jax.display.terminal import make_console, print_document
-    from diffenc_jax.studies.significance.summary import write_summary
-
-    page, files = write_summary(root, reference, difference)
-    console = make_console()
-    if console.is_terminal:
-        print_document(page, console)
-    else:
-        print(markdown(page))
-    if files:
-        print(f"written to {root}: {', '.join(path.name for path in files)}")
 
 
 def _arms(text: str) -> tuple[str, ...]:

@@ -4,14 +4,24 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+# Exit code of a command whose run another process works on: that of sysexits.h for "try again later".
+IN_USE = 75
 
 
 class InputError(ValueError):
     """Wrong input from the user. The text is one line: what is wrong, then what to do."""
 
 
+class InUse(InputError):
+    """A place that another process works in."""
+
+
 class RunError(RuntimeError):
     """A run that cannot continue. The text is one line: why, and which results are kept."""
+
+
+class TakenOver(RunError):
+    """A run that another process continues, since this one was silent for too long."""
 
 
 class Interrupted(Exception):
@@ -32,6 +42,11 @@ def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
     if name not in registry:
         raise InputError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
     return registry[name]
+
+
+def require_printable(text: str) -> None:
+    """Raise InputError if `text` has control characters, such as an end of line, which a shell or terminal obeys."""
+    require(text.isprintable(), f"{text!r} has characters that cannot be printed; leave them out")
 
 
 def require(condition: bool, message: str) -> None:

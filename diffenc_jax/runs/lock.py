@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,21 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.core.errors import InUse, TakenOver
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import OTHER_WORKDIR
 
 LOCK = ".lock"
 # In a bucket: seconds between two signs of life, and of silence after which the holder counts as gone.
 BEAT_SECONDS, GONE_SECONDS = 10.0, 60.0
+TURN_SECONDS = 0.5  # between two attempts to take a lock that is held for seconds only
 
 
 class Claim:
     """A held lock. One on disk cannot be lost, since the system keeps it as long as the process lives."""
 
     def check(self) -> None:
-        """Raise RunError if another process has taken the workdir over; call it before anything is written."""
+        """Raise TakenOver if another process has taken the workdir over; call it before anything is written."""
 
 
 class BucketClaim(Claim):
@@ -51,7 +52,7 @@ class BucketClaim(Claim):
             self._lost = self._lost or storage.exists(_place(self._workdir, self._number + 1))
         if self._lost:
             self._ended.set()
-            raise RunError(
+            raise TakenOver(
                 f"another process trains in {self._workdir}: this one was silent for more than {GONE_SECONDS:.0f} s; "
                 "it ends, and the other one goes on from the last checkpoint"
             )
@@ -66,7 +67,7 @@ class BucketClaim(Claim):
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS) and not self._lost:
-            with suppress(OSError, RunError):
+            with suppress(OSError, TakenOver):
                 self.check()
                 self._note["beats"] += 1
                 self._write(self._note)
@@ -76,13 +77,16 @@ class BucketClaim(Claim):
 
 
 @contextmanager
-def locked(workdir: Path) -> Iterator[Claim]:
+def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
     """Hold the lock of `workdir`. A process that is killed holds it no longer, in a bucket after `GONE_SECONDS`.
 
-    Raises InputError if another process holds it, and OSError if the workdir cannot be written to.
+    In a bucket it takes time to find out whether the holder lives. Without `wait` one that was alive `GONE_SECONDS` ago
+    counts as alive.
+
+    Raises InUse if another process holds it, and OSError if the workdir cannot be written to.
     """
     if is_remote(workdir):
-        claim = _claim(workdir)
+        claim = _claim(workdir, wait)
         try:
             yield claim
         finally:
@@ -91,24 +95,47 @@ def locked(workdir: Path) -> Iterator[Claim]:
     try:
         lock = FileLock(workdir / LOCK).acquire(timeout=0)
     except Timeout as error:
-        raise InputError(f"another process trains in {workdir}; wait for it, or {OTHER_WORKDIR}") from error
+        raise InUse(f"another process trains in {workdir}; wait for it, or {OTHER_WORKDIR}") from error
     with lock:
         yield Claim()
 
 
-def _claim(workdir: Path) -> BucketClaim:
-    """Take the lock of a workdir in a bucket; raises InputError if another process holds it."""
+def check_free(workdir: Path) -> None:
+    """Raise InUse if another process holds the lock of `workdir`. Other errors are left to `locked`."""
+    with suppress(OSError):
+        if not is_remote(workdir):
+            if storage.exists(workdir / LOCK):
+                with locked(workdir):
+                    pass
+        elif number := _highest(workdir):
+            _wait_for_end(workdir, number)
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Hold the lock of `folder`, once no other process does; raises OSError if it cannot be written to."""
+    with ExitStack() as stack:
+        while True:
+            with suppress(InUse):
+                stack.enter_context(locked(folder))
+                break
+            time.sleep(TURN_SECONDS)
+        yield
+
+
+def _claim(workdir: Path, wait: bool) -> BucketClaim:
+    """Take the lock of a workdir in a bucket; raises InUse if another process holds it."""
     while True:
         number = _highest(workdir)
         if number:
-            _wait_for_end(workdir, number)
+            _wait_for_end(workdir, number, wait)
         note = {"holder": secrets.token_hex(8), **_this_process(), "beats": 0, "released": False}
         if storage.create(_place(workdir, number + 1), json.dumps(note).encode()):
             return BucketClaim(workdir, number + 1, note)
 
 
-def _wait_for_end(workdir: Path, number: int) -> None:
-    """Wait until the holder of the lock with this number is gone; raises InputError once it shows that it is not."""
+def _wait_for_end(workdir: Path, number: int, wait: bool = True) -> None:
+    """Wait until the holder of the lock with this number is gone; raises InUse once it shows that it is not."""
     place = _place(workdir, number)
     first = _read(place)
     while True:
@@ -116,9 +143,9 @@ def _wait_for_end(workdir: Path, number: int) -> None:
         age = (_now(workdir) - storage.changed(place)).total_seconds()
         if note.get("released") or _is_dead(note) or age > GONE_SECONDS:
             return
-        if note.get("beats") != first.get("beats"):
+        if not wait or note.get("beats") != first.get("beats"):
             where = f"process {note.get('process')} on {note.get('host')}"
-            raise InputError(f"another process trains in {workdir} ({where}); wait for it, or {OTHER_WORKDIR}")
+            raise InUse(f"another process trains in {workdir} ({where}); wait for it, or {OTHER_WORKDIR}")
         time.sleep(min(BEAT_SECONDS / 5, GONE_SECONDS - age + 1))
 
 

@@ -46,8 +46,9 @@ def newest_metrics(workdir: Path) -> tuple[int, float | None]:
     try:
         content = b""
         for path in _names(workdir):
-            content = storage.tail(path, TAIL) or content
-            if not is_remote(workdir) or not content:
+            part = storage.tail(path, TAIL)
+            content = part or content
+            if not is_remote(workdir) or not part:
                 break
     except OSError:
         content = b""

@@ -9,6 +9,7 @@ and p 1, however far the arms lie apart: runs with equal results are more likely
 rounded too far, than a certainty.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial, reduce
@@ -59,6 +60,17 @@ def welch_t(a: np.ndarray, b: np.ndarray) -> Outcome:
     lowest_df = _require_two(a.shape[-1], b.shape[-1]) - 1
     varies = (np.ptp(a, axis=-1) > _rounding(a)) | (np.ptp(b, axis=-1) > _rounding(b))
     return _t_outcome("Welch t", partial(scipy.stats.ttest_ind, a, b, equal_var=False), varies, lowest_df)
+
+
+def welch_t_of_means(a: tuple[float, float, int], b: tuple[float, float, int]) -> Outcome:
+    """Welch's test of two means (mean, standard error > 0, number of values); see `welch_t`."""
+    sides = ((mean, error * math.sqrt(n), n) for mean, error, n in (a, b))
+    stated = [number for side in sides for number in side]
+    test = partial(scipy.stats.ttest_ind_from_stats, *stated, equal_var=False)
+    result, less = test(), test(alternative="less").pvalue
+    variances = a[1] ** 2, b[1] ** 2
+    df = sum(variances) ** 2 / sum(e**2 / (n - 1) for e, n in zip(variances, (a[2], b[2]), strict=True))
+    return Outcome("Welch t", *map(float, (result.statistic, df, result.pvalue, less, 1 - less)))
 
 
 def paired_t(a: np.ndarray, b: np.ndarray) -> Outcome:

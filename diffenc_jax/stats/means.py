@@ -1,6 +1,7 @@
 """Means of a few values, such as one per training seed, and of many, such as one per image."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,20 @@ def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
     error = sd / math.sqrt(n)
     half = float(scipy.stats.t.isf((1 - level) / 2, n - 1)) * error
     return Mean(n, mean, sd, error, (mean - half, mean + half))
+
+
+def interval_of_sum(value: float, parts: Sequence[tuple[float, float]], level: float = 0.95) -> tuple[float, float]:
+    """t interval around `value`, a sum or difference of independent estimates.
+
+    With standard errors e_i, e² = Σ e_i², and by Welch and Satterthwaite there are e⁴/Σ(e_i⁴/ν_i) degrees of freedom.
+
+    Args:
+      parts: standard error e_i > 0 and degrees of freedom ν_i of each estimate.
+    """
+    variance = sum(error**2 for error, _ in parts)
+    df = variance**2 / sum(error**4 / df for error, df in parts)
+    half = float(scipy.stats.t.isf((1 - level) / 2, df)) * math.sqrt(variance)
+    return value - half, value + half
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffenc_jax import api
 from diffenc_jax.main import main
+from diffenc_jax.runs.lock import locked
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
@@ -18,6 +20,14 @@ from tests.refusals import refused
 
 ROOT = Path(__file__).parents[2]
 DIGITS = f"--config={ROOT}/configs/digits.py"
+
+
+def test_a_workdir_in_use_is_told_from_bad_input_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(api.Run, "__init__", lambda *_: pytest.fail("the run is loaded"))
+    with locked(tmp_path):
+        assert main([f"{DIGITS}:vdm", f"--workdir={tmp_path}"]) == 75
+    error = f"error: another process trains in {tmp_path}; wait for it, or give another --workdir\n"
+    assert capsys.readouterr().err == error
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.core.errors import InputError, InUse, RunError
 from diffenc_jax.runs import lock, storage
-from diffenc_jax.runs.lock import LOCK, locked
+from diffenc_jax.runs.lock import LOCK, check_free, in_turn, locked
 from tests.bucket import Faults
 
 
@@ -38,6 +39,47 @@ def test_a_second_process_is_refused_until_the_lock_is_released(bucket, patient)
         claim.check()
     with locked(bucket.folder) as claim:
         claim.check()
+
+
+def test_what_is_in_use_is_found_out_without_taking_it(bucket, quick, tmp_path):
+    for folder in (bucket.folder, tmp_path):
+        check_free(folder)
+        with locked(folder):
+            with pytest.raises(InUse, match=f"another process trains in {folder}"):
+                check_free(folder)
+            with pytest.raises(InUse), locked(folder, wait=False):
+                pass
+        check_free(folder)
+    assert [path.name for path in storage.glob(bucket.folder / LOCK, "*")] == ["1"]
+
+
+def test_without_waiting_a_holder_is_alive_until_it_was_silent_for_long(bucket, quick):
+    holder_elsewhere(bucket.folder)
+    with pytest.raises(InUse), locked(bucket.folder, wait=False):
+        pass
+    time.sleep(lock.GONE_SECONDS + 1)
+    with locked(bucket.folder, wait=False) as claim:
+        claim.check()
+
+
+def test_those_that_wait_their_turn_follow_each_other(bucket, quick, monkeypatch, tmp_path):
+    monkeypatch.setattr(lock, "TURN_SECONDS", 0.05)
+    for folder in (bucket.folder, tmp_path):
+        inside, most = [], []
+
+        def enter(folder=folder, inside=inside, most=most):
+            with in_turn(folder):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.2)
+                inside.pop()
+
+        threads = [threading.Thread(target=enter) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == [1, 1, 1]
 
 
 def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from diffenc_jax.runs import storage
 from diffenc_jax.runs.metrics import (
     METRICS_FILE,
     TAIL,
@@ -50,6 +51,14 @@ def test_the_newest_metrics_are_found_at_the_end_of_a_long_file(tmp_path):
     with path.open("a") as file:
         file.write(f'{{"step": {last + 1}, "test_total": 2.0}}\n{{"step": 7, "b')
     assert newest_metrics(tmp_path) == (last + 1, last / 4)
+
+
+def test_the_newest_metrics_of_a_bucket_are_in_the_last_file(bucket):
+    assert newest_metrics(bucket.folder) == (0, None)
+    storage.write(bucket.folder / METRICS_FILE, b'{"step": 3, "bpd": 2.0}\n')
+    assert newest_metrics(bucket.folder) == (3, 2.0)
+    storage.write(bucket.folder / "metrics.1.jsonl", b'{"step": 4, "bpd": 1.5}\n')
+    assert newest_metrics(bucket.folder) == (4, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffenc_jax.stats.hypotheses import holm, paired_t, sign_flip, welch_t
+from diffenc_jax.stats.hypotheses import holm, paired_t, sign_flip, welch_t, welch_t_of_means
 
 ALTERNATIVES = {"two-sided": "p_two_sided", "less": "p_one_sided_less", "greater": "p_one_sided_greater"}
 EXPERIMENTS = 10_000
@@ -67,6 +67,14 @@ def test_swapping_the_arms_swaps_the_sides(test):
     assert back.p_two_sided == pytest.approx(there.p_two_sided)
     assert back.p_one_sided_less == pytest.approx(there.p_one_sided_greater)
     assert (there.p_one_sided_less < 0.5) == (there.statistic < 0)
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES)
+def test_welchs_test_of_means_is_that_of_their_values(alternative):
+    sides = [(x.mean(), x.std(ddof=1) / math.sqrt(len(x)), len(x)) for x in (A, 2 * B[:4] + 0.5)]
+    got, expected = welch_t_of_means(*sides), welch_t(A, 2 * B[:4] + 0.5)
+    for name in ("statistic", "df", ALTERNATIVES[alternative]):
+        assert getattr(got, name) == pytest.approx(getattr(expected, name))
 
 
 def test_the_papers_own_figures():

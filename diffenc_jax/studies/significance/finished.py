@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.config import Config, flatten
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import InputError, require, require_printable
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.metrics import TOTAL, Row
 from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
@@ -69,6 +69,7 @@ def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
     """Workdirs and configurations by arm and seed; raises InputError if two have the same."""
     found: Expected = {}
     for workdir, config in runs:
+        require_printable(config.arm)
         key = config.arm, config.seed
         require(key not in found, f"{workdir} and {found.get(key, ('',))[0]} hold the same arm and seed; move one")
         found[key] = workdir, config

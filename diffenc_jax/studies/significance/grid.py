@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.config import Config, flatten, load_config
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import InputError, require, require_printable
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
@@ -34,6 +34,7 @@ class Grid:
       overrides: "key=value" for all arms.
       passes: passes over every image in the final evaluation; None: those of the configuration.
       reference: arm with which the others are compared.
+      reproduces: names of the published comparisons that the runs repeat; see `studies.reproduction`.
     """
 
     config: str
@@ -42,8 +43,11 @@ class Grid:
     overrides: tuple[str, ...]
     passes: int | None
     reference: str
+    reproduces: tuple[str, ...] = ()
 
     def __post_init__(self):
+        for text in (self.config, *self.arms, *self.overrides, self.reference):
+            require_printable(text)
         require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
         require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
 
@@ -60,14 +64,14 @@ class Grid:
 
     def run_commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
         """Arguments of python for each process that makes the run. Each process may be repeated."""
-        train = [*MAIN, *self._training_flags(arm, seed), f"--workdir={workdir_of(root, arm, seed)}"]
+        train = [*MAIN, *self.training_flags(root, arm, seed)]
         if self.passes is None:
             return [train]
         return [train, [*train, "--mode=eval", f"--config.eval.passes={self.passes}"]]
 
     def cost_command(self, root: Path, arm: str) -> list[str]:
         """Arguments of python for the measurement of a training step of `arm`."""
-        return [*COSTS, *self._training_flags(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
+        return [*COSTS, *self._flags(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
 
     def command(self, root: Path) -> str:
         """Shell command that makes the whole grid."""
@@ -76,6 +80,10 @@ class Grid:
         given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
         given += [f"--config.{override}" for override in self.overrides]
         return shlex.join(["diffenc", "significance", *given])
+
+    def training_flags(self, root: Path, arm: str, seed: int) -> list[str]:
+        """Flags of `diffenc_jax.main` for the training of a run."""
+        return [*self._flags(arm, seed), f"--workdir={workdir_of(root, arm, seed)}"]
 
     def plan(self, root: Path) -> list[str]:
         """Shell commands, a line per run and then a line per arm for the cost of its training step."""
@@ -109,7 +117,7 @@ class Grid:
         with writing(root, OTHER_ROOT):
             write_json(root / FILE, asdict(merged))
 
-    def _training_flags(self, arm: str, seed: int) -> list[str]:
+    def _flags(self, arm: str, seed: int) -> list[str]:
         return [f"--config={self.config}:{arm}", *(f"--config.{override}" for override in self._overrides(seed))]
 
     def _overrides(self, seed: int) -> tuple[str, ...]:
@@ -123,7 +131,8 @@ class Grid:
                 f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; {OTHER_ROOT}",
             )
         arms = tuple(dict.fromkeys((*known.arms, *self.arms)))
-        return replace(self, arms=arms, seeds=tuple(sorted({*known.seeds, *self.seeds})))
+        reproduces = tuple(dict.fromkeys((*known.reproduces, *self.reproduces)))
+        return replace(self, arms=arms, seeds=tuple(sorted({*known.seeds, *self.seeds})), reproduces=reproduces)
 
 
 def workdir_of(root: Path, arm: str, seed: int) -> Path:

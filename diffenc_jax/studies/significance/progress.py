@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.display.progress import Bar, Clock, Display
 from diffenc_jax.runs.metrics import newest_metrics
 from diffenc_jax.studies.significance.processes import Job
 
-READ_SECONDS = 1.0
+# Seconds between two readings of the metrics, on disk and in a bucket, where each reading is a request per run.
+READ_SECONDS, READ_SECONDS_REMOTE = 1.0, 15.0
 
 
 class JobsProgress(Display):
@@ -23,11 +25,12 @@ class JobsProgress(Display):
         self._bars: dict[str, Bar] = {}
 
     def show(self, running: Sequence[Job], ended: int) -> None:
-        """Show the `running` jobs and that `ended` jobs have ended; reads metrics once in `READ_SECONDS`."""
+        """Show the `running` jobs and that `ended` jobs have ended; reads metrics now and then."""
         now = self._clock()
         if now < self._next_read:
             return
-        self._next_read = now + READ_SECONDS
+        remote = any(job.workdir is not None and is_remote(job.workdir) for job in running)
+        self._next_read = now + (READ_SECONDS_REMOTE if remote else READ_SECONDS)
         self._bars = {job.name: self._bars.get(job.name) or self._begin(job) for job in running}
         for job in running:
             _read(job, self._bars[job.name])

@@ -10,7 +10,10 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.document import Section, Text, markdown
 from diffenc_jax.display.tables import csv_text
 from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
+from diffenc_jax.runs.lock import in_turn
 from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.studies.reproduction.beside import beside_published, section
+from diffenc_jax.studies.reproduction.comparisons import COMPARISONS
 from diffenc_jax.studies.significance.analysis import Findings, find
 from diffenc_jax.studies.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.studies.significance.finished import curves_over_seeds, find_runs, learning_metrics, read_costs
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 def write_summary(root: Path, reference: str | None, target: float) -> tuple[Section | Text, list[Path]]:
     """Write significance.md, significance.json, values.csv with a row per run, and the figures as .png and .pdf.
 
-    A summary of other content is kept in a new folder root/earlier.
+    A summary of other content is kept in a new folder root/earlier. Several machines may do so at once. If the runs
+    repeat a published comparison, the document sets them beside its figures.
 
     Args:
       root: folder of the runs' workdirs.
@@ -44,11 +48,15 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
     reference = reference or (grid.reference if grid else next(run.arm for run in [*runs, *missing]))
     found = find(runs, missing, reference, target)
     costs = read_costs(root, list(dict.fromkeys(run.arm for run in [*runs, *missing])))
-    page = document(found, costs, grid and grid.command(root))
+    names = [name for name in grid.reproduces if name in COMPARISONS] if grid else []
+    published = {name: beside_published(COMPARISONS[name], found.analysis, grid.overrides) for name in names}
+    sections = [section(beside) for beside in published.values()]
+    page = document(found, costs, grid and grid.command(root), sections)
     content = {
         "experiment": grid and asdict(grid),
         **found.analysis,
         "costs": costs,
+        "published": published,
         "missing": [run._asdict() for run in missing],
         "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")},
     }
@@ -60,11 +68,12 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
     }
     files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
     try:
-        keep_earlier(root, texts, files)
-        for name, content in texts.items():
-            write_text(root / name, content)
-        for name, figure in figures.items():
-            save_figure(figure, root / name)
+        with in_turn(root):
+            keep_earlier(root, texts, files)
+            for name, content in texts.items():
+                write_text(root / name, content)
+            for name, figure in figures.items():
+                save_figure(figure, root / name)
     except OSError as error:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}; make {root} writable") from error
     return page, [root / name for name in (*texts, *files)]

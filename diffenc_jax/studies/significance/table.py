@@ -14,11 +14,15 @@ MAIN_TEST = "paired t"
 Costs = dict[str, dict[str, Any]]
 
 
-def document(found: Findings, costs: Costs, command: str | None) -> Section:
-    """The whole document; it ends with `command`, which makes the runs, if that is known."""
+def document(found: Findings, costs: Costs, command: str | None, published: Sequence[Section] = ()) -> Section:
+    """The whole document; it ends with `command`, which makes the runs, if that is known.
+
+    Args:
+      published: sections on what the runs repeat.
+    """
     arms, seeds = {run.arm for run in found.runs}, sorted({run.seed for run in found.runs})
     count = f"{len(arms)} arm{'s' * (len(arms) > 1)}, seeds {', '.join(map(str, seeds))}"
-    blocks = [about(found.runs), *findings(found.analysis), arms_section(found.analysis, costs)]
+    blocks = [about(found.runs), *findings(found.analysis), *published, arms_section(found.analysis, costs)]
     blocks += [*missing_section(found), _origin(found.runs, command)]
     return Section(f"{found.runs[0].config.name}: {count}", blocks)
 

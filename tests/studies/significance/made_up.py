@@ -7,12 +7,13 @@ run, in place of diffenc_jax.main; with --json=FILE it writes costs, in place of
 import json
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from diffenc_jax.config import load_config
-from diffenc_jax.runs.files import write_json
+from diffenc_jax.core.buckets import as_path
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import write_json, write_text
 from diffenc_jax.runs.records import record_path, record_paths, write_record
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.studies.significance.grid import workdir_of
@@ -71,7 +72,7 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, **changes):
         "device": "1 x cpu",
     }
     path = record_path(place, record, "continuous")
-    path.parent.mkdir(exist_ok=True)
+    storage.make_folder(path.parent)
     write_record(path, record | changes, {"latent": 0.1 * NATS * bits, "diffusion": 0.9 * NATS * bits})
     _write_metrics(place, bits.mean(), config.train.steps)
     return place
@@ -86,7 +87,7 @@ def record_file(place):
 def _write_metrics(place, bpd, steps):
     rows = [{"step": step, "bpd": bpd + 100 / step} for step in range(50, steps + 1, 50)]
     rows += [{"step": step, "test_total": bpd + 50 / step} for step in range(500, steps + 1, 500)]
-    (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_text(place / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_all(root, arms=("vdm", "diffenc", "nontrainable"), seeds=range(5)):
@@ -108,13 +109,13 @@ COST = {
 def _stand_in(argv):
     given = dict(argument.removeprefix("--").split("=", 1) for argument in argv if "=" in argument)
     if "json" in given:
-        Path(given["json"]).parent.mkdir(parents=True, exist_ok=True)
-        write_json(Path(given["json"]), COST)
+        storage.make_folder(as_path(given["json"]).parent)
+        write_json(as_path(given["json"]), COST)
         return
     arm, seed = given["config"].partition(":")[2], int(given["config.seed"])
     bits = values(arm, seed, int(given.get("config.eval.passes", 8)))
     overrides = [f"{k.removeprefix('config.')}={v}" for k, v in given.items() if k.startswith("config.train.")]
-    write(None, arm, seed, bits, overrides, place=Path(given["workdir"]))
+    write(None, arm, seed, bits, overrides, place=as_path(given["workdir"]))
     print("made up")
 
 

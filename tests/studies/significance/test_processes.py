@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
-from diffenc_jax.core.errors import InputError, Interrupted
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse
+from diffenc_jax.runs import storage
+from diffenc_jax.studies.significance import processes
 from diffenc_jax.studies.significance.devices import Share
+from diffenc_jax.studies.significance.job_log import open_log
 from diffenc_jax.studies.significance.processes import Job, run_jobs
 
 ALONE = [Share({}, None)]
@@ -85,7 +89,7 @@ def test_a_signal_is_passed_on_and_waited_for(job, number):
     assert not jobs[1].log.exists()
 
 
-def test_no_second_process_beside_one_whose_parent_was_killed(job):
+def test_no_second_process_beside_one_whose_parent_was_killed(job, monkeypatch):
     held = job("held")
     with held.log.open("a") as log:
         program = "import fcntl, time; fcntl.flock(1, fcntl.LOCK_EX); print('up', flush=True); time.sleep(60)"
@@ -93,9 +97,81 @@ def test_no_second_process_beside_one_whose_parent_was_killed(job):
     try:
         while not held.log.read_text().endswith("\n"):
             time.sleep(0.01)
-        with pytest.raises(InputError, match=r"held is being run by another process, which writes .*; wait for it"):
-            run_jobs([job("held", "print('never')")], ALONE, lambda _: None)
+        monkeypatch.setattr(processes, "RETRY_SECONDS", 0.05)
+        said = []
+
+        def say(line):
+            said.append(line)
+            if line == "other: done in 0 s (1 of 2)":
+                assert held.log.read_text() == "up\n"
+                orphan.kill()
+
+        assert run_jobs([job("held", "print('after')"), job("other", "pass")], ALONE, say) == []
     finally:
         orphan.kill()
         orphan.wait()
-    assert held.log.read_text() == "up\n"
+    assert held.log.read_text() == "up\nafter\n"
+    assert said[0] == "held: another process works on it"
+
+
+def test_a_job_in_use_comes_back_after_the_others(job, monkeypatch):
+    monkeypatch.setattr(processes, "RETRY_SECONDS", 0.05)
+    there = job("b").log
+    program = f"import pathlib, sys; print('tried'); sys.exit(0 if pathlib.Path({str(there)!r}).exists() else {IN_USE})"
+    said = []
+    assert run_jobs([job("a", program, "print('then')"), job("b", "pass")], ALONE, said.append) == []
+    assert job("a").log.read_text().splitlines() == ["tried", "tried", "then"]
+    assert [line for line in said if "another" in line] == ["a: another process works on it"]
+    assert said[-1].startswith("a: done in ")
+
+
+def test_what_another_process_has_done_is_not_begun(job):
+    others = replace(job("a", "print('never')"), is_done=lambda: True)
+    said = []
+    assert run_jobs([others, job("b", "pass")], ALONE, said.append) == []
+    assert said[0] == "a: done by another process (1 of 2)"
+    assert not others.log.exists()
+
+
+def test_a_log_in_a_bucket_is_that_of_one_machine_after_the_other(bucket):
+    place = bucket.folder / "logs" / "a.log"
+    assert run_jobs([Job("a", [["-c", "print('first')"]], place)], ALONE, lambda _: None) == []
+    log = open_log(place)
+    with pytest.raises(InUse):
+        open_log(place)
+    log.file.write(b"second\n\n")
+    log.file.flush()
+    log.save()
+    assert storage.read(place) == b"first\nsecond\n\n"
+    assert log.last_line() == "second"
+    log.close()
+    (failure,) = run_jobs([Job("a", [["-c", "exit('no such data')"]], place)], ALONE, lambda _: None)
+    assert failure == f"a: exit code 1: no such data (see {place})"
+    assert storage.read(place) == b"first\nsecond\n\nno such data\n"
+
+
+MACHINE = """
+import sys
+from pathlib import Path
+from diffenc_jax.studies.significance import processes
+from diffenc_jax.studies.significance.devices import Share
+root, processes.RETRY_SECONDS = Path(sys.argv[1]), 0.05
+def job(name):
+    made = root / f"{name}.made"
+    command = ["-c", f"import pathlib, time; print('made'); time.sleep(0.05); pathlib.Path({str(made)!r}).touch()"]
+    return processes.Job(name, [command], root / f"{name}.log", is_done=made.exists)
+jobs = [job(f"job{number}") for number in range(12)]
+assert processes.run_jobs(jobs, [Share({}, None)], print) == []
+"""
+
+
+def test_processes_with_the_same_jobs_make_each_of_them_once(tmp_path):
+    machines = [
+        subprocess.Popen([sys.executable, "-c", MACHINE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [machine.communicate(timeout=60)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0]
+    assert [(tmp_path / f"job{number}.log").read_text() for number in range(12)] == ["made\n"] * 12
+    assert sum(output.count(": done in ") for output in outputs) == 12
+    assert all(output.count("(12 of 12)") == 1 for output in outputs)

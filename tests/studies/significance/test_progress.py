@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from diffenc_jax.runs import storage
 from diffenc_jax.studies.significance.processes import Job
 from diffenc_jax.studies.significance.progress import JobsProgress
 
@@ -91,6 +92,15 @@ def test_a_resumed_run_begins_where_it_was(job, clock):
         write(a, {"step": step, "bpd": 2.5})
         progress.show([a], 0)
     assert frame(progress) == [["a", "step 70/100", "2.5000 bits/dim", "left 30 s"]]
+
+
+def test_metrics_in_a_bucket_are_read_less_often(bucket, clock):
+    progress, a = JobsProgress(terminal(), 1, clock), Job("a", [], bucket.folder / "log", bucket.folder / "a", 100)
+    for now, step in ((0.0, 10), (14.0, 20), (15.0, 30)):
+        clock.now = now
+        storage.write(a.workdir / "metrics.jsonl", f'{{"step": {step}, "bpd": 3.5}}\n'.encode())
+        progress.show([a], 0)
+        assert frame(progress)[0][1] == f"step {30 if now == 15.0 else 10}/100"
 
 
 def test_a_job_that_trains_nothing_shows_its_time(tmp_path, clock):

@@ -1,0 +1,56 @@
+"""What commands do with a grid of arms and seeds: note it, make its runs, and print their summary."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffenc_jax.display.document import Section, Text
+    from diffenc_jax.studies.significance.grid import Grid
+
+
+def note(grid: "Grid", root: Path) -> None:
+    """Check a grid and note it in `root`; raises InputError."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
+    grid.check(root)
+    grid.note_in(root)
+
+
+def make(grid: "Grid", root: Path, parallel: int) -> list[str]:
+    """Make the missing runs of a grid; returns a line per failure."""
+    from diffenc_jax.display.terminal import make_console
+    from diffenc_jax.studies.significance.measure import make_missing
+
+    return make_missing(grid, root, parallel, make_console())
+
+
+def summarize(root: Path, reference: str | None, difference: float) -> None:
+    """Write and print the summary of the runs in `root`."""
+    from diffenc_jax.studies.significance.summary import write_summary
+
+    page, files = write_summary(root, reference, difference)
+    print_page(page)
+    if files:
+        print(f"written to {root}: {', '.join(path.name for path in files)}")
+
+
+def print_page(page: "Section | Text") -> None:
+    """Print a document, as markdown unless it is read on a terminal."""
+    from diffenc_jax.display.document import markdown
+    from diffenc_jax.display.terminal import make_console, print_document
+
+    console = make_console()
+    if console.is_terminal:
+        print_document(page, console)
+    else:
+        print(markdown(page))
+
+
+def print_failures(failures: Sequence[str]) -> int:
+    """Print a line per failed run, the last that the user sees; returns the exit code."""
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return int(bool(failures))
