@@ -17,7 +17,8 @@ from orbax.checkpoint.checkpoint_managers import (
     PreservationPolicy,
 )
 
-from diffenc_jax.core.errors import InputError, RunError, first_line
+from diffenc_jax.core.errors import InputError, RunError, reason
+from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import free_path
@@ -26,6 +27,7 @@ from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.workdir import CHECKPOINTS
 
 KEEP_LATEST = 2
+PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
 
@@ -51,7 +53,7 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep_every_steps: int | None = None):
         """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given."""
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
-        self._folder, self._saving = self._workdir / CHECKPOINTS, None
+        self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, None, False
         self._opened: ocp.CheckpointManager | None = None
         self.complete: int | None = None
         try:
@@ -85,8 +87,12 @@ class Checkpoints:
             if self._opened is not None:
                 self._opened.close()
         except Exception:  # an error of the last save, which `wait` reports
+            self._failed = True
             if kind is None:
                 raise
+        finally:
+            if self._failed:  # once more: threads of a failed save may go on after it
+                self._delete_partial()
 
     def latest_step(self) -> int | None:
         """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
@@ -135,7 +141,16 @@ class Checkpoints:
                 with contextlib.suppress(Exception):
                     self._opened.close()
                 self._opened = None
-            raise SaveFailed(f"the checkpoint of step {self._saving} could not be saved: {_reason(error)}") from error
+            self._failed = True
+            self._delete_partial()
+            what = f"the checkpoint of step {self._saving} could not be saved in {self._folder}"
+            raise SaveFailed(f"{what}: {_reason(error)}") from error
+
+    def _delete_partial(self) -> None:
+        """Delete what failed saves have left, which takes room on a full disk."""
+        with contextlib.suppress(OSError):
+            for path in storage.glob(self._folder, f"*{PARTIAL}*") if hosts.is_first() else ():
+                storage.delete(path)
 
     def holds_ema_alone(self, step: int) -> bool:
         """Whether `step` was saved by `save_ema`, so that training cannot resume from it; False if it is damaged."""
@@ -209,7 +224,7 @@ class Checkpoints:
                 storage.make_folder(place.parent)
                 storage.move(self._folder / str(step), place)
                 message += f", moved to {place}"
-            print(message + ending, file=sys.stderr, flush=True)
+            print(printable(message + ending), file=sys.stderr, flush=True)
         if damaged and writes:
             hosts.broadcast(b"")  # the other hosts wait until the folders have moved
             self._manager.reload()
@@ -244,6 +259,6 @@ class _Best(PreservationPolicy):
 
 
 def _reason(error: Exception) -> str:
-    """First line of an error, shortened: TensorStore's errors name many files."""
-    line = first_line(error) or type(error).__name__
+    """Why files cannot be read or written, shortened: TensorStore's errors name many files."""
+    line = reason(error)
     return line if len(line) <= 300 else f"{line[:150]} ... {line[-140:]}"

@@ -75,7 +75,7 @@ def test_records_of_other_things_are_noted(run, changes):
     change_record(run, **changes)
     (only,) = collect([run]).runs
     assert not only.records
-    assert "lacks an entry of a record, or holds another value" in only.notes[0]
+    assert "is not a complete record: it lacks " in only.notes[0]
 
 
 def test_runs_on_other_images_are_refused(tmp_path, capsys, run):

@@ -216,7 +216,7 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
     """The next save works as usual."""
     done = subprocess.run([sys.executable, "-c", FAILING, tmp_path], capture_output=True, text=True, check=True)
     failure, *steps = done.stdout.splitlines()
-    assert failure.startswith("the checkpoint of step 4 could not be saved: ")
+    assert failure.startswith("the checkpoint of step 4 could not be saved in ")
     assert "File too large" in failure
     assert steps == ["[2, 3]", "[3, 5]"]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["3", "5"]
