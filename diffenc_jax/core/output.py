@@ -1,5 +1,6 @@
 """Standard output and error of a program that goes on when they cannot be written to."""
 
+import inspect
 import os
 import sys
 from typing import Any, TextIO
@@ -46,10 +47,10 @@ def go_on_without_output() -> None:
 
 
 def drop_late_answers() -> None:
-    """Drop the tracebacks of TensorStore's answers to a save that has failed and been given up before they came."""
+    """Drop the tracebacks of TensorStore's answers to a save or a read that failed before they came."""
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        if str(unraisable.exc_value) != "Event loop is closed" and not inspect.iscoroutine(unraisable.object):
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = hook

@@ -182,7 +182,7 @@ def _is_cost(cost: dict[str, Any]) -> bool:
     """Whether a value from a JSON file has the entries of a cost that are shown."""
     numbers = [cost.get(key) for key in ("flops_per_step", "seconds_per_step", "memory_per_step")]
     return isinstance(cost.get("device"), str) and all(
-        isinstance(number, int | float) and 0 < number < math.inf for number in numbers
+        type(number) in (int, float) and 0 < number < math.inf for number in numbers
     )
 
 
