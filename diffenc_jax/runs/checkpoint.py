@@ -17,16 +17,17 @@ from orbax.checkpoint.checkpoint_managers import (
     PreservationPolicy,
 )
 
-from diffenc_jax.core.errors import InputError, RunError, reason
+from diffenc_jax.core.buckets import is_remote
+from diffenc_jax.core.errors import InputError, RunError, reason, require
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import free_path
+from diffenc_jax.runs import files, storage
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, hash_arrays, seal, unseal, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.workdir import CHECKPOINTS
 
 KEEP_LATEST = 2
+DATA, MOST = "d", 2**26  # the folders of the arrays' values, and bytes that no other file of a checkpoint exceeds
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
@@ -56,6 +57,7 @@ class Checkpoints:
         self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, None, False
         self._opened: ocp.CheckpointManager | None = None
         self.complete: int | None = None
+        _check_files(self._folder)
         try:
             self.complete = self._manager.latest_step()
         except Exception as error:  # of any library, if a bucket does not answer
@@ -220,7 +222,7 @@ class Checkpoints:
         writes = self._keep_every_steps is not None
         for step, message in damaged.items() if hosts.is_first() else ():
             if writes:
-                place = free_path(self._workdir / DAMAGED_FOLDER / str(step))
+                place = files.free_path(self._workdir / DAMAGED_FOLDER / str(step))
                 storage.make_folder(place.parent)
                 storage.move(self._folder / str(step), place)
                 message += f", moved to {place}"
@@ -256,6 +258,23 @@ class _Best(PreservationPolicy):
         found = evaluated_bpd(self._workdir)
         bits = [found.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
         return [np.isfinite(value) and value == min(bits) for value in bits]
+
+
+def _check_files(folder: Path) -> None:
+    """Raise InputError unless all that is in a folder of checkpoints on disk are folders and regular files.
+
+    Orbax and TensorStore open whatever they find. A pipe would block them, and what describes the arrays is read whole.
+    """
+    if is_remote(folder):
+        return
+    is_other = files.exists(folder) and not storage.is_folder(folder)
+    require(not is_other, f"{folder} is not a folder; move it away")
+    for path in storage.tree(folder):
+        size = storage.file_size(path)
+        if size is None:  # or it was deleted meanwhile, by the process that trains
+            require(not storage.exists(path), f"{path} is no regular file; move away the checkpoint that it is in")
+        elif path.parent.name != DATA:
+            require(size <= MOST, f"{path} has {size:,} bytes, too many; move away the checkpoint that it is in")
 
 
 def _reason(error: Exception) -> str:

@@ -128,6 +128,21 @@ def is_file(path: Path) -> bool:
     return path.is_file()
 
 
+def file_size(path: Path) -> int | None:
+    """Bytes of a regular file on disk; None if it is something else, or a link to something else."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def tree(folder: Path) -> Iterator[Path]:
+    """Paths of all that is in a folder on disk and in the folders below it, except for these."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in names)
+
+
 def is_folder(path: Path) -> bool:
     """Whether there is a folder."""
     if is_remote(path):
