@@ -120,14 +120,6 @@ def exists(path: Path) -> bool:
     return os.path.lexists(path)
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a regular file, or an object of a bucket."""
-    if is_remote(path):
-        with _bucket(path) as bucket:
-            return bucket.isfile(str(path))
-    return path.is_file()
-
-
 def file_size(path: Path) -> int | None:
     """Bytes of a regular file on disk; None if it is something else, or a link to something else."""
     try:

@@ -174,7 +174,7 @@ def known_points(workdir: Path) -> set[Point]:
 
     points = set()
     for path in list_paths(workdir, "events.out.tfevents.*"):
-        if not storage.is_file(path):
+        if not is_remote(path) and storage.file_size(path) is None:
             continue
         with storage.opened(path) as file, suppress(DecodeError):
             for content in _event_records(file):

@@ -21,7 +21,7 @@ def get_config(arm="vdm"):
 RECORDS = ("run/eval/a.json", "run/eval/b.json")
 COMMANDS = {
     "eval": ["eval", "--config=tiny.py", "--workdir=run", "--config.eval.seed=1"],
-    "sample": ["sample", "--config=tiny.py", "--workdir=run", "--config.sample.seed=1", "--config.sample.path=2"],
+    "sample": ["sample", "--config=tiny.py", "--workdir=run", "--config.sample.seed=1", "--config.sample.path=True"],
     "train": ["train", "--config=tiny.py", "--workdir=run", "--config.train.steps=12"],
     "loss-by-time": ["loss-by-time", "run", "--draws=2"],
     "depth-study": ["depth-study", "run", "--depths=2"],
@@ -74,7 +74,6 @@ def test_a_full_disk_is_one_line(trained, small_disk, monkeypatch, name, room):
         assert len(lines) == 1
         assert lines[0].startswith("error: ")
         assert "No space left on device (free some space)" in lines[0]
-        assert "/" in lines[0]
     else:
         assert room
         assert lines == []
