@@ -23,7 +23,8 @@ from typing import NamedTuple
 import diffenc_jax
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output
-from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, reason
+from diffenc_jax.core.text import printable
 
 
 class Command(NamedTuple):
@@ -121,7 +122,7 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool 
     except OSError as error:  # such as a full disk
         if error.filename is None:
             raise
-        return _fail(f"{error.filename}: {error.strerror}", 1)
+        return _fail(f"{error.filename}: {reason(error)}", 1)
     except MemoryError as error:
         return _fail(f"out of memory on this machine: {error}; ask for less at once", 1)
     except RuntimeError as error:
@@ -147,7 +148,7 @@ def _listing() -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return code
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -61,3 +62,27 @@ def bucket(_server, request):
     _server.folder = as_path(f"gs://{NAME}/{request.node.name.replace('[', '-').rstrip(']')}")
     yield _server
     _server.faults = Faults()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few megabytes, and a function that fills it or, called again, makes room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.name != "posix" or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk]).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    ballast = disk / "ballast"
+
+    def toggle():
+        if ballast.exists():
+            ballast.unlink()
+            return
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+
+    yield disk, toggle
+    subprocess.run(["umount", "-l", disk], check=True)

@@ -5,6 +5,7 @@ says. Each record is written to WORKDIR/eval, with the nats per image and term b
 """
 
 import argparse
+from contextlib import suppress
 
 from diffenc_jax.commands.arguments import watched
 from diffenc_jax.commands.jobs import add_job_arguments, start_job
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         for name, value in format_terms(record):
             job.print(f"  {name} {value}")
         for key, text in evaluator.estimator.diagnostic_formats.items():
-            if key in record:
+            # An entry that was changed by hand may not suit its format.
+            with suppress(KeyError, TypeError, ValueError, IndexError):
                 job.print(f"  {text.format(record[key])}")
     arguments.wrote_to = job.folders

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from diffenc_jax.commands.arguments import add_config, add_workdir, load_arguments_config, positive, watched, workdir_of
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,7 @@ class Job:
 
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def write_samples(self, sampling: "Sampling", params: Any, step: int) -> dict[str, Path]:
         """The files of samples by content; raises Interrupted after a signal, with all finished batches saved."""

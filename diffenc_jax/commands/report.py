@@ -27,7 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.buckets import is_remote
-    from diffenc_jax.core.errors import InputError, require
+    from diffenc_jax.core.errors import InputError, reason, require
+    from diffenc_jax.core.text import printable
     from diffenc_jax.report.collect import collect
     from diffenc_jax.report.html import render
     from diffenc_jax.report.page import make_page
@@ -44,9 +45,9 @@ def run(arguments: Namespace) -> None:
         kept = keep_earlier(out.parent, {out.name: text})
         write_text(out, text)
     except OSError as error:
-        raise InputError(f"--out={out} cannot be written: {error.strerror}; name another file") from error
+        raise InputError(f"--out={out} cannot be written: {reason(error)}; name another file") from error
     for note in collection.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     count = len(collection.runs)
     print(f"{count} run{'s' * (count > 1)} in {out} ({len(text.encode()) / 1e6:.1f} MB)")
     if kept is not None:

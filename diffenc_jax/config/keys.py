@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_ty
 from ml_collections import ConfigDict
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.text import has_controls
 
 REQUIRED = dataclasses.MISSING
 TYPE_NAMES = {
@@ -93,6 +94,7 @@ class Key:
 
     def _checked(self, path: str, value: Any) -> Any:
         require(self._has_type(value), f"{path} must be {self.expected}{self.or_none}, not {value!r}")
+        require(not has_controls(value), f"{path} must not have control characters, as {value!r} has")
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value
         allowed = FINITE.allow(value) and self.limits.allow(value)

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.text import CONTROLS
 
 if TYPE_CHECKING:
     from gcsfs import GCSFileSystem
@@ -29,8 +30,10 @@ def is_remote(path: Path | str) -> bool:
 def as_path(text: str) -> Path:
     """The path that a user names: a pathlib.Path, or an etils.epath.Path, which has the same methods, for gs://.
 
-    Raises InputError for another scheme, such as s3://, and for gs:// without a bucket and a folder.
+    Raises InputError for a path with control characters, for another scheme, such as s3://, and for gs:// without a
+    bucket and a folder.
     """
+    require(not CONTROLS.search(text), f"{text} has control characters in its name; rename it")
     scheme = re.match(r"([a-zA-Z][\w+.-]*):/", text)
     if scheme is None:
         return Path(text)

@@ -1,11 +1,14 @@
 """Errors that are shown to the user in one line, and helpers that raise them."""
 
+import errno
+import os
 from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
 # Exit code of a command whose run another process works on: that of sysexits.h for "try again later".
 IN_USE = 75
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's part of it
 
 
 class InputError(ValueError):
@@ -35,6 +38,14 @@ class Interrupted(Exception):
 def first_line(error: Exception) -> str:
     """First line of an error's text. What follows it in a library's error is for the library's developers."""
     return (str(error).splitlines() or [""])[0]
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read or written, in one line: 'No space left on device (free some space)'."""
+    full = [os.strerror(number) for number in FULL if os.strerror(number) in str(error)]
+    if full:  # an OSError, or an error of a library that quotes one
+        return f"{full[0]} (free some space)"
+    return getattr(error, "strerror", None) or first_line(error) or type(error).__name__
 
 
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:

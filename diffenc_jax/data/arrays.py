@@ -36,9 +36,9 @@ def npy_images(path: Path) -> np.ndarray:
     """
     with checks.reading(path, "a .npy array", ValueError):
         with checks.regular(path).open("rb") as file:
-            header = _header(file)
+            header = array_header(file)
         checks.are_images(path, header.shape, header.dtype)
-        _check_size(header, path.stat().st_size)
+        check_size(header, path.stat().st_size)
         return with_channels(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -68,7 +68,7 @@ def npz_headers(path: Path) -> dict[str, Header]:
         for entry in archive.namelist():
             if entry.endswith(".npy"):
                 with archive.open(entry) as file:
-                    found[entry.removesuffix(".npy")] = _header(file)
+                    found[entry.removesuffix(".npy")] = array_header(file)
         return found
 
 
@@ -77,10 +77,10 @@ def npz_array(path: Path, name: str) -> np.ndarray:
     with _archive(path) as archive:
         entry = archive.getinfo(name + ".npy")
         with archive.open(entry) as file:
-            header = _header(file)
+            header = array_header(file)
         if header.dtype != np.uint8:
             raise checks.refused(path, f"must hold uint8, values 0 .. 255; {name} is {str(header.dtype)[:40]}")
-        _check_size(header, entry.file_size)
+        check_size(header, entry.file_size)
         checks.fits_memory(path, header.shape)
         with archive.open(entry) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
@@ -96,7 +96,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _header(file: BinaryIO) -> Header:
+def array_header(file: BinaryIO) -> Header:
     """Header of the array file that begins here; raises ValueError."""
     head = io.BytesIO(file.read(LONGEST_HEADER))  # numpy would read as much as the header says, up to 4 GB
     version = np.lib.format.read_magic(head)
@@ -109,6 +109,7 @@ def _header(file: BinaryIO) -> Header:
     return Header(shape, dtype, head.tell() + math.prod(shape) * dtype.itemsize)
 
 
-def _check_size(header: Header, size: int) -> None:
+def check_size(header: Header, size: int) -> None:
+    """Raise ValueError unless the array file of this header has `size` bytes."""
     if header.size != size:
         raise ValueError(f"it has {size} bytes, but its header, of shape {list(header.shape)}, needs {header.size}")

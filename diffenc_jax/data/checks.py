@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.core.text import printable
 
 LONGEST = 200  # characters of a library's message
 WANTED = "must hold images [N, H, W, C] or [N, H, W]"
@@ -20,11 +21,6 @@ CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 def refused(what: Path | str, why: str) -> InputError:
     """InputError that the file `what` is refused because of `why`, which may quote the file."""
     return InputError(f"{printable(str(what))} {printable(why)}")
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from diffenc_jax.core.text import printable
 from diffenc_jax.data import checks
 
 LONG = 2**16
@@ -150,7 +151,7 @@ class _Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> type[_Inert]:
         if (module, name) not in NAMES:
-            named = checks.printable(f"{module[:60]}.{name[:60]}")
+            named = printable(f"{module[:60]}.{name[:60]}")
             raise pickle.UnpicklingError(f"it names {named}, which no image needs; it is not run")
         return NAMES[module, name]
 

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from diffenc_jax.core.text import printable
 from diffenc_jax.display.numbers import format_duration
 
 Clock = Callable[[], float]
@@ -155,7 +156,7 @@ class Display:
 
     def print_line(self, text: str) -> None:
         """Print a line, above the bars."""
-        self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def say(self, bar: Bar) -> None:
         """Print the line of a bar, unless it is drawn."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
+from diffenc_jax.core.text import printable, printable_lines
 from diffenc_jax.display.document import Code, Items, Section, Table, Text, numeric_columns
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _cells(table: Table, numbers_whole: bool) -> list[list[Pieces]]:
             return [text] if text else []
         return WORD.findall(text) if numeric[number] else _pieces(text)
 
-    rows = [[cell(number, str(value)) for number, value in enumerate(row)] for row in table.rows]
+    rows = [[cell(number, printable(str(value))) for number, value in enumerate(row)] for row in table.rows]
     return [[WORD.findall(head) for head in table.heads], *rows]
 
 
@@ -170,4 +171,4 @@ def _paragraph(text: str, width: int) -> str:
 
 
 def _print(console: "Console", text: str, style: str = "") -> None:
-    console.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(printable_lines(text), style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -195,7 +195,7 @@ def report_file(path: str) -> bool:
 
     Raises InputError if the file cannot be read or lacks an array.
     """
-    arrays = read_arrays(read_bytes(Path(path), ADVICE))
+    arrays = read_arrays(read_bytes(Path(path), ADVICE), packed=True)
     require(arrays is not None, f"{path} is no .npz archive, or a damaged one; {ADVICE}")
     try:
         errors = compare(arrays)

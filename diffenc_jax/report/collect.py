@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.display.numbers import UNKNOWN, format_record, with_errors
+from diffenc_jax.display.numbers import UNKNOWN, with_errors
 from diffenc_jax.runs.metrics import METRICS_FILE, Row, read_metrics_and_lost
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
 from diffenc_jax.runs.storage import identity
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
 from diffenc_jax.studies.by_time.figure import shortest_names
-from diffenc_jax.studies.compare.describe import describe_images
 from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.studies.significance.grid import Grid, read_grid
 
@@ -169,7 +168,6 @@ def _read_records(workdir: Path, notes: list[str]) -> list[Record]:
     for path in record_paths(workdir):
         try:
             record = read_record(path)
-            _check_shown(path, record)
         except InputError as error:
             notes.append(str(error))
             continue
@@ -180,15 +178,6 @@ def _read_records(workdir: Path, notes: list[str]) -> list[Record]:
             evaluation = None
         records.append(Record(path, record, evaluation))
     return sorted(records, key=lambda record: (record.step, record.path.name))
-
-
-def _check_shown(path: Path, record: dict[str, Any]) -> None:
-    """Raise InputError unless the record has all entries that a page shows."""
-    try:
-        _ = format_record(record), describe_images(record["dataset"]), record["config_hash"]
-        _ = f"{record['params']:,}", f"{record['seconds']:.0f}", [bits_and_errors(record, n) for n in record["bpd"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} lacks an entry of a record, or holds another value; evaluate again") from error
 
 
 def bits_and_errors(record: dict[str, Any], name: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ from diffenc_jax.runs.files import read_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PICTURE_BYTES, PIXELS = 2**26, 2**25  # no picture of a run is larger
 # CSS pixels per inch at which a figure is shown.
 SHOWN = 130
 
@@ -45,14 +47,16 @@ def embed_file(path: Path, alt: str, caption: str, pixels: bool) -> Picture:
     """Picture of a .png or .gif file, in the size that the file states; raises InputError if it cannot be read."""
     from PIL import Image
 
-    data = read_bytes(path)
+    data = read_bytes(path, most=PICTURE_BYTES)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "GIF"]) as image:
+            if math.prod(image.size) > PIXELS:
+                raise ValueError(f"it has {math.prod(image.size):,} pixels, of which at most {PIXELS:,} are shown")
             image.load()
             kind = str(image.format).lower()
             dpi = image.info.get("dpi", (SHOWN, SHOWN))
             width, height = (round(n * SHOWN / d) if d > 1 else n for n, d in zip(image.size, dpi, strict=True))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises errors of many kinds
         raise InputError(f"{path} is not a readable picture: {first_line(error)}") from error
     return Picture(_data_uri(data, kind), alt, caption, width, height, pixels)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from diffenc_jax.core.text import printable_lines
 from diffenc_jax.display.document import Section, numeric_columns
 
 
@@ -47,7 +48,7 @@ class _Headed(NamedTuple):
 
 
 def render(page: Page) -> str:
-    """HTML of a page. Bytes in the names of files that are not Unicode become question marks."""
+    """HTML of a page. Control characters, and bytes in names of files that are not Unicode, are shown escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -62,7 +63,7 @@ def render(page: Page) -> str:
     sections = [_headed(section, 2, taken) for section in page.sections]
     css = (files("diffenc_jax.report") / "page.css").read_text()
     text = environment.get_template("page.html").render(page=page, sections=sections, css=css)
-    return text.encode("utf-8", "replace").decode()
+    return printable_lines(text)
 
 
 def _kind(block: Any) -> str:

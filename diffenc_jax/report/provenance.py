@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.core import versions
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.document import Code, Items, Section, Table, Text
 from diffenc_jax.display.numbers import UNKNOWN
 from diffenc_jax.report.collect import Collection, Run
@@ -81,12 +82,13 @@ def _software(collection: Collection) -> Table:
 
 def commands_section(collection: Collection, places: Sequence[Path], out: Path) -> Section:
     """The commands that made everything on the page, in their order, as they are noted in the workdirs."""
-    root = [] if collection.root is None else noted_commands(collection.root)
-    commands, notes = {}, []
+    commands: dict[str, list[str]] = {}
+    notes: list[str] = []
+    root = [] if collection.root is None else _noted(collection.root, notes)
     if collection.grid is not None:
         commands["All runs, their evaluations and their comparison:"] = root or [significance_line(collection)]
     made_by_grid = {line for run in collection.runs for line in _grid_lines(collection, run)}
-    noted = {run.workdir: noted_commands(run.workdir) for run in collection.runs}
+    noted = {run.workdir: _noted(run.workdir, notes) for run in collection.runs}
     # The first commands of all workdirs precede the second ones, which may read several workdirs.
     in_turn = dict.fromkeys(line for turn in zip_longest(*noted.values()) for line in turn if line is not None)
     commands["As they were run:"] = lines = [line for line in in_turn if line not in made_by_grid]
@@ -97,13 +99,22 @@ def commands_section(collection: Collection, places: Sequence[Path], out: Path) 
             "The runs, each with training, evaluation and samples:": [run_line("train", run) for run in without],
             "Evaluations that deviate from the configurations of the runs:": [run_line("eval", *p) for p in deviating],
         }
-        notes = [_incomplete(run, different) for run in without if (different := config_flags(run)[1])]
+        notes += [_incomplete(run, different) for run in without if (different := config_flags(run)[1])]
     commands |= {
         "Further studies:": [] if lines else _studies(collection),
         "This page:": [command_line("report", *places, f"--out={out}")],
     }
     blocks = [b for text, lines in commands.items() if lines for b in (Text(text), Code("\n".join(lines)))]
     return Section("Commands that reproduce this page", [*blocks, *map(Text, notes)])
+
+
+def _noted(folder: Path, notes: list[str]) -> list[str]:
+    """The commands that are noted in a folder; a note if they cannot be read."""
+    try:
+        return noted_commands(folder)
+    except InputError as error:
+        notes.append(str(error))
+        return []
 
 
 def _grid_lines(collection: Collection, run: Run) -> list[str]:

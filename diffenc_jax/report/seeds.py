@@ -88,10 +88,7 @@ def costs_section(collection: Collection, found: Findings | InputError) -> Secti
         known |= read_costs(collection.root, list(first))
     blocks: list[Any] = []
     if not isinstance(found, InputError):
-        try:
-            blocks = list(significance.arms_section(found.analysis, known).blocks)
-        except (KeyError, TypeError, ValueError) as error:
-            known, blocks = {}, [Text(f"The measured costs cannot be read ({error}).")]
+        blocks = list(significance.arms_section(found.analysis, known).blocks)
     without = [run for arm, run in first.items() if arm not in known]
     files = [cost_file(collection.root or run.workdir, run.config.arm) for run in without]
     pairs = zip(without, files, strict=True)

@@ -170,7 +170,7 @@ def _quality(path: Path, title: str) -> Table | Text:
         return sample_quality.quality_table(read_json(path))._replace(caption=f"Quality of samples of {title}")
     except InputError as error:
         return Text(str(error))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return Text(f"{path} is not a record of `diffenc sample-quality`; run it again")
 
 

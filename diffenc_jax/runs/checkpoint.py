@@ -18,15 +18,17 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import InputError, RunError, first_line
+from diffenc_jax.core.errors import InputError, RunError, reason, require
+from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import free_path
+from diffenc_jax.runs import files, storage
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, hash_arrays, seal, unseal, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.workdir import CHECKPOINTS
 
 KEEP_LATEST = 2
+DATA, MOST = "d", 2**26  # the folders of the arrays' values, and bytes that no other file of a checkpoint exceeds
+PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
 
@@ -52,9 +54,10 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep_every_steps: int | None = None):
         """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given."""
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
-        self._folder, self._saving = self._workdir / CHECKPOINTS, None
+        self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, None, False
         self._opened: ocp.CheckpointManager | None = None
         self.complete: int | None = None
+        _check_files(self._folder)
         try:
             self.complete = self._manager.latest_step()
         except Exception as error:  # of any library, if a bucket does not answer
@@ -87,8 +90,12 @@ class Checkpoints:
             if self._opened is not None:
                 self._opened.close()
         except Exception:  # an error of the last save, which `wait` reports
+            self._failed = True
             if kind is None:
                 raise
+        finally:
+            if self._failed:  # once more: threads of a failed save may go on after it
+                self._delete_partial()
 
     def latest_step(self) -> int | None:
         """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
@@ -137,7 +144,16 @@ class Checkpoints:
                 with contextlib.suppress(Exception):
                     self._opened.close()
                 self._opened = None
-            raise SaveFailed(f"the checkpoint of step {self._saving} could not be saved: {_reason(error)}") from error
+            self._failed = True
+            self._delete_partial()
+            what = f"the checkpoint of step {self._saving} could not be saved in {self._folder}"
+            raise SaveFailed(f"{what}: {_reason(error)}") from error
+
+    def _delete_partial(self) -> None:
+        """Delete what failed saves have left, which takes room on a full disk."""
+        with contextlib.suppress(OSError):
+            for path in storage.glob(self._folder, f"*{PARTIAL}*") if hosts.is_first() else ():
+                storage.delete(path)
 
     def holds_ema_alone(self, step: int) -> bool:
         """Whether `step` was saved by `save_ema`, so that training cannot resume from it; False if it is damaged."""
@@ -207,11 +223,11 @@ class Checkpoints:
         writes = self._keep_every_steps is not None
         for step, message in damaged.items() if hosts.is_first() else ():
             if writes:
-                place = free_path(self._workdir / DAMAGED_FOLDER / str(step))
+                place = files.free_path(self._workdir / DAMAGED_FOLDER / str(step))
                 storage.make_folder(place.parent)
                 storage.move(self._folder / str(step), place)
                 message += f", moved to {place}"
-            print(message + ending, file=sys.stderr, flush=True)
+            print(printable(message + ending), file=sys.stderr, flush=True)
         if damaged and writes:
             hosts.broadcast(b"")  # the other hosts wait until the folders have moved
             self._manager.reload()
@@ -245,7 +261,24 @@ class _Best(PreservationPolicy):
         return [np.isfinite(value) and value == min(bits) for value in bits]
 
 
+def _check_files(folder: Path) -> None:
+    """Raise InputError unless all that is in a folder of checkpoints on disk are folders and regular files.
+
+    Orbax and TensorStore open whatever they find. A pipe would block them, and what describes the arrays is read whole.
+    """
+    if is_remote(folder):
+        return
+    is_other = files.exists(folder) and not storage.is_folder(folder)
+    require(not is_other, f"{folder} is not a folder; move it away")
+    for path in storage.tree(folder):
+        size = storage.file_size(path)
+        if size is None:  # or it was deleted meanwhile, by the process that trains
+            require(not storage.exists(path), f"{path} is no regular file; move away the checkpoint that it is in")
+        elif path.parent.name != DATA:
+            require(size <= MOST, f"{path} has {size:,} bytes, too many; move away the checkpoint that it is in")
+
+
 def _reason(error: Exception) -> str:
-    """First line of an error, shortened: TensorStore's errors name many files."""
-    line = first_line(error) or type(error).__name__
+    """Why files cannot be read or written, shortened: TensorStore's errors name many files."""
+    line = reason(error)
     return line if len(line) <= 300 else f"{line[:150]} ... {line[-140:]}"

@@ -5,15 +5,16 @@ import io
 import itertools
 import json
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import InputError, reason, require
+from diffenc_jax.core.text import CONTROLS, has_controls
+from diffenc_jax.data.arrays import array_header, check_size
 from diffenc_jax.data.checks import machine_memory
 from diffenc_jax.display.figures import figure_bytes
 from diffenc_jax.runs import storage
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
 # Advice for folders that cannot be written to.
 OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it a folder that can be written to"
-TEXT_BYTES = 2**26  # a configuration, a record or a table is never larger
-# Errors of reading a damaged .npz file. RuntimeError: encrypted; TypeError: a .npy file; MemoryError: a huge shape.
-_NPZ_ERRORS = (OSError, ValueError, EOFError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+TEXT_BYTES = 2**24  # a configuration, a record or a table is never larger
+LARGEST = 2**63  # of integers in JSON files
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,6 +52,12 @@ def sha256_of(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def digest_of(file: BinaryIO) -> str:
+    """SHA-256 digest of an open file, in hexadecimal digits."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def free_path(path: Path) -> Path:
     """`path`, or the first of PATH.1, PATH.2, ... that is free if something is there."""
     numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
@@ -68,7 +74,7 @@ def keep_earlier(folder: Path, texts: Mapping[str, str], others: Iterable[str] =
     Returns:
       The new folder; None if nothing was moved.
     """
-    if all(read_if_present(folder / name) in (b"", text.encode()) for name, text in texts.items()):
+    if all(_holds_at_most(folder / name, text.encode()) for name, text in texts.items()):
         return None
     place = free_path(folder / "earlier")
     storage.make_folder(place)
@@ -76,6 +82,12 @@ def keep_earlier(folder: Path, texts: Mapping[str, str], others: Iterable[str] =
         if storage.exists(folder / name):
             storage.move(folder / name, place / name)
     return place
+
+
+def _holds_at_most(path: Path, content: bytes) -> bool:
+    """Whether a file has this content, or none."""
+    with opened_if_present(path) as file:
+        return file.read(len(content) + 1) in (b"", content)
 
 
 def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> None:
@@ -95,6 +107,24 @@ def read_bytes(path: Path, advice: str = "", most: int = storage.MOST) -> bytes:
     """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read or is larger."""
     with _reading(path, advice):
         return storage.read(path, most)
+
+
+@contextmanager
+def opened(path: Path, advice: str = "", most: int = storage.MOST) -> Iterator[BinaryIO]:
+    """A file to read from; raises InputError as `read_bytes` does."""
+    with _reading(path, advice), storage.opened(path, most) as file:
+        yield file
+
+
+@contextmanager
+def opened_if_present(path: Path, advice: str = "", most: int = storage.MOST) -> Iterator[BinaryIO]:
+    """`opened`, an empty file if there is none."""
+    with _reading(path, advice), ExitStack() as stack:
+        try:
+            file = stack.enter_context(storage.opened(path, most))
+        except FileNotFoundError:
+            file = io.BytesIO()
+        yield file
 
 
 def read_if_present(path: Path, most: int = storage.MOST) -> bytes:
@@ -129,28 +159,70 @@ def read_json(path: Path, advice: str = "") -> Any:
     """Value of a JSON file; raises InputError as `read_bytes` does."""
     content = read_bytes(path, advice, TEXT_BYTES)
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except ValueError as error:
         raise InputError(_with_advice(f"{path} is not JSON ({error})", advice)) from error
 
 
-def read_arrays(content: bytes) -> dict[str, np.ndarray] | None:
-    """Arrays by name of an .npz file with this content; None if it is damaged or does not fit in memory."""
+def parse_json(content: bytes | str) -> Any:
+    """Value of a JSON text; raises ValueError, also for huge integers, control characters and too deep nesting."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size, memory = sum(entry.file_size for entry in archive.infolist()), machine_memory()
-        if memory is not None and size > memory:
-            return None
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except _NPZ_ERRORS:
+        value = json.loads(content, parse_int=_parse_int)
+        hostile = has_controls(value)
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
+    if hostile:
+        raise ValueError("a text in it holds control characters")
+    return value
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > len(str(LARGEST)) or abs(int(digits)) >= LARGEST:
+        raise ValueError("it holds an integer of more than 64 bits")
+    return int(digits)
+
+
+def is_archive(file: BinaryIO) -> bool:
+    """Whether an open file is a whole .npz file, as far as its end says."""
+    file.seek(0)
+    return zipfile.is_zipfile(file)
+
+
+def read_arrays(content: bytes | BinaryIO, packed: bool = False) -> dict[str, np.ndarray] | None:
+    """Arrays by name of an .npz file; None if it is damaged, or larger than a file of its size can be.
+
+    Args:
+      content: the content of the file, or the open file.
+      packed: whether the arrays may be compressed. They must then fit in memory.
+    """
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    most = machine_memory() if packed else file.seek(0, io.SEEK_END)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if most is not None and size > most:
+                return None
+            return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in archive.infolist()}
+    except Exception:  # noqa: BLE001  zipfile and numpy raise errors of many kinds
         return None
 
 
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """Array of an entry of an .npz file. The size that it states is compared first: numpy would allocate it."""
+    with archive.open(entry) as file:
+        check_size(array_header(file), entry.file_size)
+    with archive.open(entry) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def list_paths(folder: Path, pattern: str) -> list[Path]:
-    """`storage.glob`; raises InputError if the folder cannot be listed."""
+    """`storage.glob`; raises InputError if the folder cannot be listed, or a name in it holds control characters."""
     with _reading(folder):
-        return storage.glob(folder, pattern)
+        paths = storage.glob(folder, pattern)
+    for path in paths:
+        hostile = CONTROLS.search(str(path.relative_to(folder)))
+        require(hostile is None, f"{path} has a name with control characters; rename or delete it")
+    return paths
 
 
 def check_writable(folder: Path, advice: str = MAKE_WRITABLE) -> None:
@@ -166,7 +238,7 @@ def writing(folder: Path, advice: str = OTHER_WORKDIR) -> Iterator[None]:
         storage.make_folder(folder)
         yield
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to: {error.strerror}; {advice}") from error
+        raise InputError(f"{folder} cannot be written to: {reason(error)}; {advice}") from error
 
 
 @contextmanager
@@ -175,7 +247,7 @@ def _reading(path: Path, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(_with_advice(f"{path} cannot be read: {error.strerror}", advice)) from error
+        raise InputError(_with_advice(f"{path} cannot be read: {reason(error)}", advice)) from error
 
 
 def _with_advice(message: str, advice: str) -> str:

@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
-from diffenc_jax.runs.files import read_if_present, write_text
+from diffenc_jax.core.text import printable
+from diffenc_jax.runs.files import TEXT_BYTES, read_if_present, write_text
 
 FILE = "commands.txt"
 
 
 def note_command(folder: Path, line: str) -> None:
     """Add a shell command to those of `folder`, unless it is there already."""
-    lines = noted_commands(folder)
+    line, lines = printable(line), noted_commands(folder)
     if line not in lines:
         write_text(folder / FILE, "\n".join([*lines, line]) + "\n")
 
 
 def noted_commands(folder: Path) -> list[str]:
     """The shell commands that wrote into `folder`, in the order in which they first succeeded."""
-    return read_if_present(folder / FILE).decode(errors="replace").splitlines()
+    text = read_if_present(folder / FILE, TEXT_BYTES).decode(errors="replace")
+    return [printable(line) for line in text.splitlines()]

@@ -4,23 +4,24 @@ An object of a bucket can only be replaced. In a bucket the rows are therefore d
 metrics.jsonl, metrics.1.jsonl, ..., of which the last one is replaced now and then.
 """
 
+import hashlib
 import itertools
 import json
 import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import read_if_present
+from diffenc_jax.runs.files import opened_if_present, parse_json, sha256_of
 
 METRICS_FILE = "metrics.jsonl"
-METRICS_BYTES = 2**30  # no file of metrics is larger
+METRICS_BYTES, ROW_BYTES = 2**32, 2**14  # no file of metrics, and no row, is larger
 TOTAL = "_total"  # ending of the name of a split's bits/dim
 TAIL = 2**14  # bytes that hold the newest rows
 ROWS_PER_OBJECT, SECONDS_PER_OBJECT = 1000, 30.0  # in a bucket: rows of a file, and seconds between two writes
@@ -35,7 +36,8 @@ def read_metrics(workdir: Path) -> list[Row]:
 
 def read_metrics_and_lost(workdir: Path) -> tuple[list[Row], int]:
     """`read_metrics`, and the number of lines that are unreadable, such as one that a crash cut short."""
-    return _parse("\n".join(content.decode(errors="replace") for _, content in _parts(workdir)))
+    parts = _read_parts(workdir)
+    return [row for part in parts for row in part.rows], sum(part.lost for part in parts)
 
 
 def newest_metrics(workdir: Path) -> tuple[int, float | None]:
@@ -52,7 +54,7 @@ def newest_metrics(workdir: Path) -> tuple[int, float | None]:
                 break
     except OSError:
         content = b""
-    rows, _ = _parse(content.decode(errors="replace"))
+    rows = [row for line in content.splitlines() if (row := _parse_row(line)) is not None]
     bits = [row["bpd"] for row in rows if "bpd" in row]
     return int(rows[-1]["step"]) if rows else 0, bits[-1] if bits else None
 
@@ -64,24 +66,40 @@ def _names(workdir: Path) -> Iterator[Path]:
         yield workdir / f"metrics.{number}.jsonl"
 
 
-def _parts(workdir: Path) -> list[tuple[Path, bytes]]:
-    """The files of metrics and their contents. They are found by their names, as a listing may be out of date."""
-    parts = ((path, read_if_present(path, METRICS_BYTES)) for path in _names(workdir))
-    return list(itertools.takewhile(lambda part: part[1], parts))
+class _Part(NamedTuple):
+    """A file of metrics: its rows, the number of its other lines, and the SHA-256 digest of its content."""
+
+    path: Path
+    rows: list[Row]
+    lost: int
+    digest: str
 
 
-def _parse(text: str) -> tuple[list[Row], int]:
-    """Rows of a text, and the number of its lines that are unreadable."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    rows = [row for line in lines if (row := _parse_row(line)) is not None]
-    return rows, len(lines) - len(rows)
+def _read_parts(workdir: Path) -> list[_Part]:
+    """The files of metrics. They are found by their names, as a listing may be out of date."""
+    return list(itertools.takewhile(lambda part: part.rows or part.lost, map(_read_part, _names(workdir))))
 
 
-def _parse_row(line: str) -> Row | None:
+def _read_part(path: Path) -> _Part:
+    rows, lost, digest = [], 0, hashlib.sha256()
+    with opened_if_present(path, "delete it, which loses the curves alone", METRICS_BYTES) as file:
+        is_begun = False  # whether `line` goes on with a line that is longer than a row
+        while line := file.readline(ROW_BYTES):
+            digest.update(line)
+            row = None if is_begun else _parse_row(line)
+            if row is not None:
+                rows.append(row)
+            elif not is_begun and line.strip():
+                lost += 1
+            is_begun = not line.endswith(b"\n")
+    return _Part(path, rows, lost, digest.hexdigest())
+
+
+def _parse_row(line: bytes) -> Row | None:
     """A row; None for a line that no run has written."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line)
+    except ValueError:
         return None
     if not isinstance(row, dict) or not all(isinstance(value, int | float) for value in row.values()):
         return None
@@ -106,13 +124,14 @@ class MetricsFile:
     def __init__(self, workdir: Path, start: int):
         """Open the metrics of a run that continues from step `start`."""
         self._workdir, self._remote = workdir, is_remote(workdir)
-        rows = [row for row in read_metrics(workdir) if row["step"] <= start]
+        parts = _read_parts(workdir)
+        rows = [row for part in parts for row in part.rows if row["step"] <= start]
         self._written = set(map(_key, rows))
         # The lines that `flush` writes: those to append on disk, or those of the last file in a bucket.
         self._lines: list[str] = []
         self._number, self._is_written, self._next_write = 0, True, time.monotonic()
         if hosts.is_first():
-            self._rewrite([json.dumps(row) + "\n" for row in rows])
+            self._rewrite(parts, [json.dumps(row) + "\n" for row in rows])
 
     def is_new(self, step: int, values: Row) -> bool:
         """Whether this host is to write these values of `step`."""
@@ -145,15 +164,15 @@ class MetricsFile:
             self._lines.clear()
         self._is_written = True
 
-    def _rewrite(self, lines: list[str]) -> None:
-        """Make the files hold `lines`, which are those that they hold without some."""
+    def _rewrite(self, parts: list[_Part], lines: list[str]) -> None:
+        """Make the files, which are `parts`, hold `lines`: those that they hold without some."""
         size = ROWS_PER_OBJECT if self._remote else max(len(lines), 1)
         wanted = ["".join(lines[at : at + size]).encode() for at in range(0, len(lines), size)]
-        for number, (path, content) in reversed(list(enumerate(_parts(self._workdir)))):
+        for number, part in reversed(list(enumerate(parts))):
             if number >= len(wanted):
-                storage.delete(path)
-            elif content != wanted[number]:
-                storage.write(path, wanted[number])
+                storage.delete(part.path)
+            elif part.digest != sha256_of(wanted[number]):
+                storage.write(part.path, wanted[number])
         if self._remote and wanted:
             self._number = len(wanted) - 1
             self._lines = lines[self._number * size :]

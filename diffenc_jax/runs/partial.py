@@ -1,19 +1,23 @@
 """An unfinished evaluation: its values so far, kept on disk so that an interrupted evaluation can be resumed."""
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
+from diffenc_jax.runs.files import check_writable, is_archive, opened_if_present, read_arrays, write_arrays
+from diffenc_jax.runs.records import most_bytes
 
 SAVE_SECONDS = 30.0
-TABLE = "table."
+TABLE, DIGEST = "table.", "sha256"
 
 
 class PartialEvaluation:
@@ -41,8 +45,8 @@ class PartialEvaluation:
             return self
         if hosts.is_first():
             check_writable(self._path.parent)
-        arrays = read_arrays(hosts.broadcast(read_if_present(self._path) if hosts.is_first() else b""))
-        if arrays is None or "seconds" not in arrays:
+        arrays = read_arrays(hosts.broadcast(self._content() if hosts.is_first() else b""))
+        if arrays is None or str(arrays.pop(DIGEST, "")) != _digest(arrays):
             return self
         self.seconds = float(arrays.pop("seconds"))
         self._tables = {key.removeprefix(TABLE): a for key, a in arrays.items() if key.startswith(TABLE)}
@@ -50,8 +54,13 @@ class PartialEvaluation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is None:
+            return
+        try:
             self._save()
+        except OSError:
+            if not issubclass(kind, OSError):  # the disk that is full is known already
+                raise
 
     def tables(self, make: Callable[[], dict[str, jax.Array]]) -> dict[str, jax.Array]:
         """The tables that the values so far were computed with, or those that `make` returns."""
@@ -68,16 +77,36 @@ class PartialEvaluation:
         for name, value in values.items():
             self.values.setdefault(name, np.full(self._shape, np.nan))[number, rows] = value
         if time.perf_counter() - self._saved > SAVE_SECONDS:
-            self._save()
+            # On a disk that is full the record could not be written either; a bucket may answer again until then.
+            with suppress(OSError if is_remote(self._path or "") else ()):
+                self._save()
 
     def finish(self) -> None:
         """Delete the file, after the record has been written."""
         if self._path is not None and hosts.is_first():
             storage.delete(self._path)
 
+    def _content(self) -> bytes:
+        """Content of the file, empty if there is none or it is no archive."""
+        with opened_if_present(self._path, "delete it", most_bytes(*self._shape)) as file:
+            whole = is_archive(file)
+            file.seek(0)
+            return file.read() if whole else b""
+
     def _save(self) -> None:
         self._saved = time.perf_counter()
         if self._path is None or not self.values or not hosts.is_first():
             return
         tables = {TABLE + name: table for name, table in (self._tables or {}).items()}
-        write_arrays(self._path, seconds=self.seconds + self._saved - self._started, **self.values, **tables)
+        seconds = np.asarray(self.seconds + self._saved - self._started)
+        arrays = {"seconds": seconds, **self.values, **tables}
+        write_arrays(self._path, **arrays, **{DIGEST: _digest(arrays)})
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 digest of arrays with their names, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Records of evaluations: their names, their required entries, and the values [passes, images] beside them."""
+"""Records of evaluations: their names, and the values [passes, images] beside them."""
 
 import json
 import math
@@ -11,45 +11,28 @@ import numpy as np
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs.files import (
+    TEXT_BYTES,
+    digest_of,
     exists,
+    is_archive,
     list_paths,
+    opened,
+    opened_if_present,
+    parse_json,
     read_arrays,
-    read_bytes,
     read_if_present,
     read_json,
     sha256_of,
     write_arrays,
     write_json,
 )
+from diffenc_jax.runs.record_entries import ADVICE, check_record
 
 EVAL_FOLDER = "eval"
 # Entries that determine the values of an evaluation.
 IDENTITY = ("step", "config_hash", "dataset", "estimator")
-# Entries that `read_record` requires, and their types.
-REQUIRED = {
-    "step": int,
-    "seed": int,
-    "arm": str,
-    "dataset.name": str,
-    "dataset.version": str,
-    "dataset.split": str,
-    "dataset.num_examples": int,
-    "dataset.dims": int,
-    "dataset.sha256": str,
-    "dataset.sha256_any_order": str,
-    "dataset.known_as": dict | None,
-    "estimator.kind": str,
-    "estimator.passes": int,
-    "estimator.replicates": int | None,
-    "estimator.seed": int,
-    "bpd.total": float,
-    "software": dict,
-    "device": str,
-    "values_sha256": str,
-}
 # Largest difference by rounding between the mean of the values and the record's total.
 TOLERANCE = 1e-6
-ADVICE = "give a record such as eval/*.json"
 
 
 class Evaluation(NamedTuple):
@@ -78,14 +61,21 @@ def record_paths(workdir: Path, split: str = "*", step: int | str = "*", folder:
 
 def find_record(path: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record at `path` if it has its values and the identity of `description`; every host must call this."""
-    content, values = (read_if_present(p) if hosts.is_first() else b"" for p in (path, path.with_suffix(".npz")))
-    try:
-        record = json.loads(content)
-        found = record["values_sha256"] == sha256_of(values) and _digest(record) == _digest(description)
-    except (ValueError, AttributeError, KeyError, TypeError):  # no record, a damaged one, or another JSON value
-        found = False
-    content = hosts.broadcast(content if found else b"")
+    content = hosts.broadcast(_content_of(path, description) if hosts.is_first() else b"")
     return json.loads(content) if content else None
+
+
+def _content_of(path: Path, description: Mapping[str, Any]) -> bytes:
+    """`find_record` as the content of its file; empty without that record. Raises InputError for what is no file."""
+    content = read_if_present(path, TEXT_BYTES)
+    try:
+        record = parse_json(content)
+        if _digest(record) != _digest(description):
+            return b""
+        check_record(path, record)
+    except (ValueError, AttributeError):  # no record, a damaged one, or another JSON value
+        return b""
+    return content if record["values_sha256"] == _digest_of_values(path, record) else b""
 
 
 def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -104,17 +94,7 @@ def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.
 def read_record(path: Path) -> dict[str, Any]:
     """The record at `path`; raises InputError if there is no complete record."""
     record = read_json(path, ADVICE)
-    for key, kind in REQUIRED.items():
-        require(isinstance(_entry(record, key), kind), f"{path} is not a complete record: it lacks {key}; {ADVICE}")
-    passes, replicates = record["estimator"]["passes"], record["estimator"]["replicates"]
-    require(
-        min(passes, record["dataset"]["num_examples"], record["dataset"]["dims"]) >= 1,
-        f"{path} evaluates nothing: passes, num_examples and dims must be at least 1",
-    )
-    require(
-        replicates is None or (replicates >= 2 and passes % replicates == 0),
-        f"{path} says {replicates} replicates of {passes} passes; they must be a divisor above 1",
-    )
+    check_record(path, record)
     return record
 
 
@@ -125,7 +105,7 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def with_values(path: Path, record: dict[str, Any]) -> Evaluation:
     """The `record` at `path` with its values; raises InputError if they are missing or of another evaluation."""
-    arrays, digest = _arrays_and_digest(path)
+    arrays, digest = _arrays_and_digest(path, record)
     bits = _nats(path, record, arrays) / (record["dataset"]["dims"] * math.log(2))
     total = record["bpd"]["total"]
     require(
@@ -141,42 +121,45 @@ def with_values(path: Path, record: dict[str, Any]) -> Evaluation:
 
 def read_values(path: Path) -> dict[str, np.ndarray]:
     """Arrays beside the record at `path`; raises InputError if they are missing or damaged."""
-    return _arrays_and_digest(path)[0]
+    return _arrays_and_digest(path, read_record(path))[0]
 
 
-def _arrays_and_digest(path: Path) -> tuple[dict[str, np.ndarray], str]:
+def _arrays_and_digest(path: Path, record: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], str]:
     """`read_values`, and the SHA-256 digest of their file."""
     values = path.with_suffix(".npz")
     require(exists(values), f"{values} is missing: it holds the values of {path}; keep both together")
-    content = read_bytes(values)
-    arrays = read_arrays(content)
-    if arrays is None:
-        raise InputError(f"{values} cannot be read as .npz; evaluate again")
-    return arrays, sha256_of(content)
+    with opened(values, "evaluate again", most_bytes(*_shape(record))) as file:
+        arrays = read_arrays(file)
+        if arrays is None:
+            raise InputError(f"{values} cannot be read as .npz; evaluate again")
+        return arrays, digest_of(file)
+
+
+def _digest_of_values(path: Path, record: Mapping[str, Any]) -> str | None:
+    """The digest of the file of values beside the record at `path`; None if there is none, or no archive."""
+    with opened_if_present(path.with_suffix(".npz"), "delete it", most_bytes(*_shape(record))) as file:
+        return digest_of(file) if is_archive(file) else None
+
+
+def most_bytes(passes: int, images: int) -> int:
+    """Bytes that the file of an evaluation's values, and of the tables behind them, never exceeds."""
+    return 2**30 + 2**8 * passes * images
+
+
+def _shape(record: Mapping[str, Any]) -> tuple[int, int]:
+    return record["estimator"]["passes"], record["dataset"]["num_examples"]
 
 
 def _nats(path: Path, record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """[passes, images], the sum of the record's terms in `arrays`."""
-    shape = record["estimator"]["passes"], record["dataset"]["num_examples"]
-    total = np.zeros(shape)
-    for term in record["bpd"].keys() - {"total"}:
-        require(term in arrays, f"{path.with_suffix('.npz')} lacks the term {term} of {path}")
+    shape, values = _shape(record), path.with_suffix(".npz")
+    terms = sorted(record["bpd"].keys() - {"total"})
+    for term in terms:
+        require(term in arrays, f"{values} lacks the term {term} of {path}")
         nats = arrays[term]
-        require(
-            nats.shape == shape,
-            f"{path.with_suffix('.npz')}: {term} is {list(nats.shape)}, but {path} says {list(shape)}",
-        )
-        total += nats
-    return total
-
-
-def _entry(record: Any, key: str) -> Any:
-    """Value at a dotted key; Ellipsis, which is no JSON value, if there is none."""
-    for part in key.split("."):
-        if not isinstance(record, dict) or part not in record:
-            return ...
-        record = record[part]
-    return record
+        require(nats.dtype == np.float64, f"{values}: {term} is {nats.dtype}, not float64; evaluate again")
+        require(nats.shape == shape, f"{values}: {term} is {list(nats.shape)}, but {path} says {list(shape)}")
+    return np.sum([arrays[term] for term in terms], axis=0)
 
 
 def _digest(record: Mapping[str, Any]) -> str:

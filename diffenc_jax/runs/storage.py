@@ -5,6 +5,7 @@ its `filename`. In a bucket there are no folders: they exist as long as somethin
 """
 
 import errno
+import io
 import itertools
 import os
 import secrets
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from diffenc_jax.core.buckets import file_system, is_remote
 from diffenc_jax.core.errors import first_line
@@ -33,19 +34,27 @@ NO_PERMISSION = (
 
 def read(path: Path, most: int = MOST) -> bytes:
     """Content of a regular file of at most `most` bytes; raises OSError for anything else."""
+    with opened(path, most) as file:
+        return file.read()
+
+
+@contextmanager
+def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
+    """A regular file of at most `most` bytes, to read from; raises OSError for anything else."""
     if is_remote(path):
         with _bucket(path) as bucket:
             content = bucket.cat_file(str(path))
         _check_size(path, len(content), most)
-        return content
+        yield io.BytesIO(content)
+        return
     # A pipe without a writer would block, and a device might never end.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
+    with os.fdopen(handle, "rb") as file, _naming(path):
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         _check_size(path, status.st_size, most)
-        return file.read(status.st_size)
+        yield file
 
 
 def tail(path: Path, most: int) -> bytes:
@@ -54,7 +63,7 @@ def tail(path: Path, most: int) -> bytes:
         if is_remote(path):
             with _bucket(path) as bucket:
                 return bucket.cat_file(str(path))[-most:]
-        with path.open("rb") as file:
+        with opened(path) as file:
             file.seek(-min(most, file.seek(0, os.SEEK_END)), os.SEEK_END)
             return file.read()
     except FileNotFoundError:
@@ -69,15 +78,16 @@ def write(path: Path, content: bytes | memoryview) -> None:
         return
     # A name that nobody can foresee, created exclusively: a link that was put there could lead out of the folder.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    file = temporary.open("xb")
-    try:
-        with file:
-            file.write(content)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    with _naming(path):
+        file = temporary.open("xb")
+        try:
+            with file:
+                file.write(content)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 def try_to_write(folder: Path) -> None:
@@ -90,11 +100,11 @@ def try_to_write(folder: Path) -> None:
 
 def append(path: Path, content: bytes) -> None:
     """Append to a file on disk, completely or not at all."""
-    with path.open("ab") as file:
-        size = file.tell()
+    with _naming(path), path.open("ab", buffering=0) as file:  # a buffer would be written after the file is cut
+        size, left = file.tell(), memoryview(content)
         try:
-            file.write(content)
-            file.flush()
+            while left:
+                left = left[file.write(left) :]
         except OSError:
             with suppress(OSError):
                 os.truncate(path, size)
@@ -113,11 +123,26 @@ def create(path: Path, content: bytes) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file or a folder."""
+    """Whether there is a file, a folder, or a link that leads nowhere."""
     if is_remote(path):
         with _bucket(path) as bucket:
             return bucket.exists(str(path))
-    return path.exists()
+    return os.path.lexists(path)
+
+
+def file_size(path: Path) -> int | None:
+    """Bytes of a regular file on disk; None if it is something else, or a link to something else."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def tree(folder: Path) -> Iterator[Path]:
+    """Paths of all that is in a folder on disk and in the folders below it, except for these."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in names)
 
 
 def is_folder(path: Path) -> bool:
@@ -228,12 +253,23 @@ def copy_folder(source: Path, target: Path) -> list[Path]:
 
 def identity(path: Path) -> Path:
     """The path that all names of a file or folder have in common: links are followed."""
-    return path if is_remote(path) else path.resolve()
+    return path if is_remote(path) else Path(os.path.realpath(path))
 
 
 def _check_size(path: Path, size: int, most: int) -> None:
     if size > most:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes, of which at most {most:,} are read", str(path))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Give `path` as `filename` to the OSErrors of the block: those of reading and writing have none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def holds_run(workdir: Path) -> bool:
 
 def find_workdirs(root: Path) -> list[Path]:
     """Sorted folders in `root` that hold a run; empty if there is no folder `root`."""
-    return [path.parent for path in list_paths(root, f"*/{CONFIG_FILE}")]
+    return [folder for folder in list_paths(root, "*") if holds_run(folder)]
 
 
 def saved_steps(workdir: Path) -> list[int]:

@@ -57,7 +57,7 @@ class Sampling:
         spec, is_first = self._experiment.model.spec, hosts.is_first()
         path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
         files = {"samples": path.with_suffix(".png"), "images": path}
-        with ImageStore(path, self._describe(step, workdir)) as store:
+        with ImageStore(path, self._describe(step, workdir), spec.shape) as store:
             on_part(self._num_batches(config.num) - self._num_batches(max(config.num - store.count, 0)))
             while store.count < config.num:
                 images = drawer.images(store.count, self._batch_size(config.num), on_part)

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
+from diffenc_jax.runs.files import check_writable, opened_if_present, read_arrays, write_arrays
 
 
 class ImageStore:
@@ -18,10 +18,10 @@ class ImageStore:
     all images are in the file. If an exception ends it, they are in a file beside it, named "*.unfinished.npz".
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]):
-        """`settings`: everything that the images depend on except for their numbers."""
+    def __init__(self, path: Path, settings: dict[str, Any], shape: tuple[int, ...]):
+        """`settings`: everything that the images depend on except for their numbers; `shape`: that of an image."""
         self._path, self._unfinished = path, path.with_suffix(".unfinished.npz")
-        self._settings = json.dumps(settings, sort_keys=True)
+        self._settings, self._shape = json.dumps(settings, sort_keys=True), shape
         self._parts: list[np.ndarray] = []
         self._changed = False
         self.count = 0
@@ -30,7 +30,8 @@ class ImageStore:
         """Read the existing images; raises InputError if the folder cannot be written to."""
         if hosts.is_first():
             check_writable(self._path.parent)
-        found = [images for path in (self._path, self._unfinished) if (images := self._read(path)) is not None]
+        paths = (self._path, self._unfinished) if hosts.is_first() else ()
+        found = [images for path in paths if (images := self._read(path)) is not None]
         self._parts = sorted(found, key=len)[-1:]
         self.count = int(hosts.broadcast(str(sum(map(len, self._parts))).encode()))
         return self
@@ -56,7 +57,9 @@ class ImageStore:
         self._changed = True
 
     def _read(self, path: Path) -> np.ndarray | None:
-        arrays = read_arrays(read_if_present(path)) if hosts.is_first() else None
+        with opened_if_present(path, "delete it") as file:
+            arrays = read_arrays(file)
         if arrays is None or str(arrays.get("settings")) != self._settings:
             return None
-        return arrays["images"]
+        images = arrays.get("images", np.empty(0))
+        return images if images.dtype == np.uint8 and images.shape[1:] == self._shape else None

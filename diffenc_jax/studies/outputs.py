@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from diffenc_jax.runs.trained import Trained
 
 ADVICE = "run the study again"
+LARGEST = 1e30  # of the numbers in a table, which are drawn
 Rows = list[dict[str, Any]]
 
 
@@ -42,6 +43,8 @@ def read_rows(path: Path, columns: Mapping[str, Callable[[str], Any]]) -> Rows:
     text = read_text(path, ADVICE)
     try:
         rows = [{name: kind(row[name]) for name, kind in columns.items()} for row in csv_rows(text)]
+        numbers = [value for row in rows for value in row.values() if isinstance(value, int | float)]
+        require(all(abs(number) <= LARGEST for number in numbers), "a number is not finite")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} cannot be read as a table of this study; {ADVICE}") from error
     require(bool(rows), f"{path} holds no rows; {ADVICE}")

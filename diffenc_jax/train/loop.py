@@ -16,7 +16,7 @@ from rich.console import Console
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import InputError, Interrupted, RunError, require
+from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require
 from diffenc_jax.display.numbers import format_record
 from diffenc_jax.display.progress import RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -269,7 +269,7 @@ class _Session:
         except (SaveFailed, InputError, OSError) as error:
             message, kept = str(error), self.kept(isinstance(error, SaveFailed))
             if isinstance(error, OSError):
-                message = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+                message = ": ".join(str(part) for part in (error.filename, reason(error)) if part)
             if final or (self.config.checkpoint.on_failure == "stop" and not forgiven):
                 raise RunError(f"{message}; {kept}") from error
             self.progress.print_line(f"{message}; {kept}, and the run goes on")

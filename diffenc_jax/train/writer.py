@@ -4,17 +4,19 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.config import flatten
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import first_line
+from diffenc_jax.core.errors import reason
+from diffenc_jax.core.text import printable
 from diffenc_jax.model import Params
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import list_paths
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from clu.metric_writers import MetricWriter
 
 FILE_SECONDS = 300.0
+EVENT_BYTES = 2**27  # no event is larger
 HPARAMS = "_hparams_/session_start_info"  # the name under which CLU writes hyperparameters
 Point = tuple[str, int]  # name and step
 
@@ -52,6 +55,7 @@ class TensorBoardWriter:
         self._learning_rate = learning_rate(config.train)
         self._thread = ThreadPoolExecutor(1)
         self._file: MetricWriter | None = None
+        self._said = ""  # the last warning
         self._known: set[Point] | None = None
         self._opened, self._in_bucket = time.monotonic(), storage.is_in_bucket(workdir)
         self._spool = tempfile.TemporaryDirectory() if is_remote(workdir) else None  # files are made here and copied
@@ -98,7 +102,10 @@ class TensorBoardWriter:
                 action()
             except Exception as error:  # noqa: BLE001  TensorFlow's errors have no common class
                 self._file = None
-                print(f"warning: TensorBoard's files are incomplete: {first_line(error)[:200]}", file=sys.stderr)
+                said = printable(reason(error)[:200])
+                if said != self._said:
+                    print(f"warning: TensorBoard's files are incomplete: {said}", file=sys.stderr)
+                self._said = said
 
         self._thread.submit(attempt)
 
@@ -162,11 +169,28 @@ def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:
 
 def known_points(workdir: Path) -> set[Point]:
     """The points that TensorBoard's files in `workdir` hold."""
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
 
     points = set()
     for path in list_paths(workdir, "events.out.tfevents.*"):
-        with storage.local_copy(path) as copy:
-            for event in EventFileLoader(str(copy)).Load():
+        if not is_remote(path) and storage.file_size(path) is None:
+            continue
+        with storage.opened(path) as file, suppress(DecodeError):
+            for content in _event_records(file):
+                event = Event.FromString(content)
                 points |= {(value.tag, event.step) for value in event.summary.value}
     return points
+
+
+def _event_records(file: BinaryIO) -> Iterator[bytes]:
+    """The records of a file of events, up to the first one that is cut short or longer than any event.
+
+    TensorFlow's reader believes the length that a damaged record states, and can end the process.
+    """
+    while len(head := file.read(12)) == 12:  # 8 bytes of length, and a checksum of them
+        size = int.from_bytes(head[:8], "little")
+        content = file.read(size) if size <= EVENT_BYTES else b""
+        if not content or len(content) < size or len(file.read(4)) < 4:
+            return
+        yield content

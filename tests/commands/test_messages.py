@@ -151,7 +151,7 @@ def test_what_was_unclear(argv, message, capsys):
         ),
         (
             ["compare", "list.json"],
-            "list.json is not a complete record: it lacks step; give a record such as eval/*.json",
+            "list.json is not a complete record: it lacks step, or has another kind of value there; give a record such",
         ),
         (["compare", "list.json", "--json=folder"], "--json=folder is a folder; name a file"),
         (["sample-quality", "sixty.npz"], "sixty.npz is not in samples/ of a workdir; give its run's --workdir"),

@@ -391,6 +391,6 @@ def test_a_closed_folder_among_pictures_is_not_passed_over():
             assert refusal(Path(top)) == f"{top} cannot be read as a folder of pictures: Permission denied"
 
 
-@pytest.mark.parametrize("source", ["~nobody-of-that-name/a", "a" * 5000, "a\0b", "/dev/null"])
+@pytest.mark.parametrize("source", ["~nobody-of-that-name/a", "a" * 5000, "/dev/null"])
 def test_sources_that_are_no_paths(source):
     assert "nor a path that can be read" in refusal(source) or "is no regular file" in refusal(source)

@@ -168,3 +168,13 @@ def test_a_document_within_a_narrow_terminal():
         "",
         "diffenc compare a.json b.json",
     ]
+
+
+def test_control_characters_are_escaped():
+    """Also a newline in a cell, which would make two rows of one."""
+    hostile = "a\x1b[2J\u202e"
+    blocks = [Text(hostile), Items([hostile]), Table(["", "b"], [[f"{hostile}\nb", hostile]], hostile), Code(hostile)]
+    lines = printed(Section(hostile, blocks), 200)
+    assert all(line.isprintable() for line in lines)
+    assert sum("a\\x1b[2J\\u202e" in line for line in lines) == 6
+    assert sum("\\nb" in line for line in lines) == 1

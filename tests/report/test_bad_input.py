@@ -1,11 +1,14 @@
 """Bad workdirs and arguments: one line, or a note in the page; and hostile names."""
 
 import json
+import os
 import shutil
 
 import pytest
+from PIL import Image
 
 from diffenc_jax.__main__ import main
+from diffenc_jax.core.text import CONTROLS
 from diffenc_jax.display.document import Code
 from diffenc_jax.report.collect import collect
 from diffenc_jax.report.seeds import costs_section, find_over_seeds
@@ -75,7 +78,7 @@ def test_records_of_other_things_are_noted(run, changes):
     change_record(run, **changes)
     (only,) = collect([run]).runs
     assert not only.records
-    assert "lacks an entry of a record, or holds another value" in only.notes[0]
+    assert "is not a complete record: it lacks " in only.notes[0]
 
 
 def test_runs_on_other_images_are_refused(tmp_path, capsys, run):
@@ -158,3 +161,71 @@ def test_a_configurations_name_is_no_path_to_a_program(tmp_path, run, monkeypatc
     (run / "config.json").write_text(json.dumps(config | {"name": name}))
     page = made_up.write_page(tmp_path / "page.html", run)
     assert "is not installed here" in page.text
+
+
+def plant(path, kind):
+    """Something that is no file in place of a file, or a file of eight gigabytes."""
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "huge":
+        path.touch()
+        os.truncate(path, 2**33)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else path.name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "folder", "huge"])
+def test_what_is_no_file_is_noted(tmp_path, capsys, run, kind):
+    """The page has all the rest."""
+    made_up.write_studies(run)
+    names = ["metrics.jsonl", "loss_by_time/test-1500.csv", "depth_study/test-1500.csv", "commands.txt"]
+    names += ["samples/1500-depth250-seed0.png", "encoder_study/test-1500-off.json", "eval/test-1500-other.json"]
+    for name in names:
+        plant(run / name, kind)
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "other.json cannot be read: " in capsys.readouterr().err
+    for name in names:
+        assert f"{run / name} cannot be read: " in page.text
+    plant(run / "config.json", kind)
+    assert f"{run / 'config.json'} cannot be read: " in refused(capsys, run, f"--out={tmp_path / 'page.html'}")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "huge", "loop"])
+def test_a_page_that_is_no_file_is_refused_or_kept(tmp_path, capsys, run, kind):
+    out = tmp_path / "page.html"
+    plant(out, kind)
+    if kind == "huge":
+        assert main(["report", str(run), f"--out={out}"]) == 0
+        assert (tmp_path / "earlier" / "page.html").stat().st_size == 2**33
+    else:
+        assert str(out) in refused(capsys, run, f"--out={out}")
+
+
+def test_a_picture_of_too_many_pixels_is_not_loaded(tmp_path, run):
+    made_up.write_studies(run)
+    Image.new("L", (2**13, 2**13)).save(run / "samples" / "1500-depth250-seed0.png")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "is not a readable picture: it has 67,108,864 pixels, of which at most 33,554,432 are shown" in page.text
+
+
+def test_control_characters_are_refused_or_escaped(tmp_path, capsys, run):
+    """In names of files, in a record, in a configuration, in commands and in arguments."""
+    out = f"--out={tmp_path / 'page.html'}"
+    with (run / "commands.txt").open("a") as file:
+        file.write("diffenc \x1b[2J\u202e\n")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert any("diffenc \\x1b[2J\\u202e" in line for line in page.code)
+    assert not CONTROLS.search((tmp_path / "page.html").read_text().replace("\n", ""))
+    change_record(run, device="\x1b[2J")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "a text in it holds control characters" in page.text
+    assert "a text in it holds control characters" in capsys.readouterr().err
+    made_up.picture(run / "samples" / "1500-\x1b[2J.png")
+    assert "1500-\\x1b[2J.png has a name with control characters" in refused(capsys, run, out)
+    assert "has control characters in its name" in refused(capsys, f"{run}\x1b", out)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"arm": "a\nb"}))
+    assert "a text in it holds control characters" in refused(capsys, run, out)

@@ -1,5 +1,6 @@
 """A checkpoint restores what was saved, whatever happens to its files; the last intact one is kept."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -216,8 +217,42 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
     """The next save works as usual."""
     done = subprocess.run([sys.executable, "-c", FAILING, tmp_path], capture_output=True, text=True, check=True)
     failure, *steps = done.stdout.splitlines()
-    assert failure.startswith("the checkpoint of step 4 could not be saved: ")
+    assert failure.startswith("the checkpoint of step 4 could not be saved in ")
     assert "File too large" in failure
     assert steps == ["[2, 3]", "[3, 5]"]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["3", "5"]
     assert_same(newest(tmp_path)[1], state(5))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "loop", "file"])
+def test_what_is_no_folder_of_checkpoints_is_refused(tmp_path, kind):
+    """Before anything is trained: it would be trained anew."""
+    place = tmp_path / "checkpoints"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "loop":
+        place.symlink_to("checkpoints")
+    else:
+        place.write_text("x")
+    for writes in (None, 1000):
+        with pytest.raises(InputError, match=r"checkpoints is not a folder; move it away$"):
+            Checkpoints(tmp_path, writes)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "loop", "device", "huge"])
+def test_what_is_no_file_of_a_checkpoint_is_named(saved, tmp_path, kind):
+    """None is opened, and none is followed: a pipe would block."""
+    shutil.copytree(saved, tmp_path / "run")
+    place = tmp_path / "run" / "checkpoints" / "2" / "ema" / "_METADATA"
+    place.unlink()
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "huge":
+        place.touch()
+        os.truncate(place, 2**33)
+    else:
+        place.symlink_to("/dev/zero" if kind == "device" else place.name)
+    with pytest.raises(
+        InputError, match=f"{place} (is no regular file|has 8,589,934,592 bytes).* move away the checkpoint"
+    ):
+        Checkpoints(tmp_path / "run")

@@ -120,3 +120,19 @@ def test_unreadable_lines_are_counted(tmp_path):
     rows, unreadable = read_metrics_and_lost(tmp_path)
     assert [row["step"] for row in rows] == [1, 4]
     assert unreadable == 8
+
+
+def test_a_line_without_an_end_is_one_lost_line(tmp_path):
+    """Whatever its length; it is read in parts."""
+    path = tmp_path / METRICS_FILE
+    path.write_bytes(b'{"step": 1, "bpd": 2.0}\n' + bytes(2**20))
+    assert read_metrics_and_lost(tmp_path) == ([{"step": 1, "bpd": 2.0}], 1)
+    path.write_bytes(bytes(2**20) + b'{"step": 1, "bpd": 2.0}\n{"step": 2, "bpd": 2.0}\n')
+    assert read_metrics_and_lost(tmp_path) == ([{"step": 2, "bpd": 2.0}], 1)
+    MetricsFile(tmp_path, 5)
+    assert path.read_text() == '{"step": 2, "bpd": 2.0}\n'
+
+
+def test_names_with_control_characters_are_lost_lines(tmp_path):
+    (tmp_path / METRICS_FILE).write_text('{"step": 1, "\\u001b[2J_total": 2.0}\n')
+    assert read_metrics_and_lost(tmp_path) == ([], 1)

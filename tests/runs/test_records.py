@@ -1,13 +1,18 @@
 """Records: a name per identity, found again by it, and refused where something is missing or does not belong."""
 
 import json
+import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.display.numbers import format_record, format_terms
 from diffenc_jax.runs import records
 from diffenc_jax.runs.records import find_record, read_evaluation, read_record, record_path, record_paths, write_record
+from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
+from diffenc_jax.train.writer import with_errors
 
 NATS = np.random.default_rng(0).normal(5.0, 1.0, (4, 30))
 DATASET = {
@@ -27,13 +32,20 @@ DESCRIPTION = {
     "estimator": {"kind": "bound", "depth": None, "passes": 4, "replicates": 2, "seed": 0, "times": (0.0, 1.0)},
 }
 TERMS = {"diffusion": NATS, "latent": 0.1 * NATS}
+ERRORS = {"noise": 0.1, "images": None, "total": 0.2}
 
 
 def write(workdir, description=DESCRIPTION, terms=TERMS):
     bits = {name: float(nats.mean() / (16 * np.log(2))) for name, nats in terms.items()}
     path = record_path(workdir, description, "continuous")
     path.parent.mkdir(exist_ok=True)
-    write_record(path, description | {"bpd": {"total": sum(bits.values()), **bits}}, {**terms, "t": NATS})
+    results = {
+        "bpd": {"total": sum(bits.values()), **bits},
+        "standard_error": {**ERRORS, "terms": dict.fromkeys(terms, ERRORS)},
+        "params": 1234,
+        "seconds": 1.5,
+    }
+    write_record(path, description | results, {**terms, "t": NATS})
     return path
 
 
@@ -118,7 +130,7 @@ def replace_in(path, key, value):
         ("estimator.replicates", 3, "says 3 replicates of 4 passes"),
         ("estimator.passes", 8, r"is \[4, 30\], but"),
         ("bpd.total", 1.5, r"says 1.500000 bits/dim, but its .npz 0.50"),
-        ("bpd.prior", 0.0, "lacks the term prior of"),
+        ("bpd.prior", 0.0, "it lacks standard_error.terms.prior.noise"),
     ],
 )
 def test_incomplete_records_are_named(tmp_path, key, value, reason):
@@ -142,3 +154,58 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     values.unlink()
     with pytest.raises(InputError, match=f"{values} is missing"):
         read_evaluation(path)
+
+
+def keys_of(record, path=""):
+    """Dotted keys of the entries of a record, those of objects among them."""
+    for name, value in record.items():
+        yield f"{path}{name}"
+        if isinstance(value, dict):
+            yield from keys_of(value, f"{path}{name}.")
+
+
+def test_every_entry_of_another_kind_is_refused_or_harmless(tmp_path):
+    """A record that is not refused can be shown and compared."""
+    path = write(tmp_path)
+    text = path.read_text()
+    harmless = set()
+    for key in keys_of(json.loads(text)):
+        for value in (None, True, "x", -1, 1e308, float("nan"), [], ["x"], {}, {"a": {"b": [1]}}, ...):
+            path.write_text(text)
+            replace_in(path, key, value)
+            evaluation = None
+            with suppress(InputError):
+                evaluation = read_evaluation(path)
+            record = find_record(path, DESCRIPTION)
+            assert record is None or with_errors(record)
+            if evaluation is None:
+                continue
+            harmless.add(key)
+            assert format_record(evaluation.record)
+            assert len(format_terms(evaluation.record)) == 2
+            assert comparison_lines(evaluation)
+    # Entries that are only shown, or that are free.
+    assert {"device", "arm", "estimator.depth"} <= harmless
+    assert not {"step", "bpd", "estimator", "dataset.num_examples", "standard_error.terms", "values_sha256"} & harmless
+
+
+def comparison_lines(evaluation):
+    dataset, estimator = evaluation.record["dataset"], evaluation.record["estimator"]
+    return describe_images(dataset) and describe_estimator(estimator)
+
+
+@pytest.mark.parametrize("values", [NATS.astype(np.float32), NATS.astype(str), NATS.astype(complex), NATS[0]])
+def test_values_of_another_kind_are_refused(tmp_path, values):
+    path = write(tmp_path)
+    record = json.loads(path.read_text())
+    write_record(path, record, {"diffusion": values, "latent": NATS})
+    with pytest.raises(InputError, match=r"\.npz: diffusion is "):
+        read_evaluation(path)
+
+
+def test_a_file_of_values_that_is_too_large_is_not_read(tmp_path):
+    path = write(tmp_path)
+    os.truncate(path.with_suffix(".npz"), 2**32)
+    for read in (read_evaluation, lambda path: find_record(path, DESCRIPTION)):
+        with pytest.raises(InputError, match=r"\.npz cannot be read: it has 4,294,967,296 bytes, of which at most"):
+            read(path)

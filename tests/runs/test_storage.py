@@ -61,6 +61,8 @@ def test_only_regular_files_are_read(tmp_path):
     }.items():
         with pytest.raises(InputError, match=rf"cannot be read: {why}$"):
             files.read_bytes(path)
+        with pytest.raises(OSError, match=why):
+            storage.tail(path, 10)
 
 
 def test_one_of_many_creates_an_object(bucket):
@@ -124,3 +126,33 @@ def test_a_missing_bucket_is_named(bucket):
 def test_other_places_are_refused(text):
     with pytest.raises(InputError, match=r"cannot be opened; give a local folder, or gs://BUCKET/FOLDER on Google"):
         as_path(text)
+
+
+def test_a_write_to_a_full_disk_names_its_file_and_leaves_what_was_there(small_disk):
+    """Also where a part of it fits."""
+    disk, fill = small_disk
+    storage.write(disk / "a", b"old")
+    fill()
+    with (disk / "ballast").open("r+b") as file:
+        file.truncate((disk / "ballast").stat().st_size - 8192)
+    for act in (storage.write, storage.append):
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            act(disk / "a", bytes(10**5))
+        assert caught.value.filename == str(disk / "a")
+        with pytest.raises(InputError) as refused, files.writing(disk):
+            act(disk / "a", bytes(10**5))
+        assert str(refused.value).startswith(f"{disk} cannot be written to: No space left on device (free some space)")
+        assert storage.read(disk / "a") == b"old"
+    assert sorted(path.name for path in disk.iterdir()) == ["a", "ballast"]
+    fill()
+    storage.append(disk / "a", bytes(10**5))
+    assert storage.read(disk / "a") == b"old" + bytes(10**5)
+
+
+def test_links_that_lead_nowhere_exist(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "away").symlink_to(tmp_path / "none")
+    assert storage.exists(tmp_path / "loop")
+    assert storage.exists(tmp_path / "away")
+    assert storage.identity(tmp_path / "loop") == tmp_path.resolve() / "loop"
+    assert files.free_path(tmp_path / "away") == tmp_path / "away.1"

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.core.errors import InputError, Interrupted
+from diffenc_jax.runs.files import write_arrays
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.sampling.store import ImageStore
@@ -95,12 +96,24 @@ def test_interrupted_sampling_resumes(workdir):
 def test_images_of_other_settings_are_replaced(tmp_path):
     path, drawn = tmp_path / "drawn.npz", tiny.images(3)
     for settings, known in (({"rtol": 1e-4}, 0), ({"rtol": 1e-4}, 3), ({"rtol": 1e-5}, 0)):
-        with ImageStore(path, settings) as store:
+        with ImageStore(path, settings, (4, 4, 1)) as store:
             assert store.count == known
             store.add(drawn)
         assert len(images(path)) == known + 3
     path.write_bytes(path.read_bytes()[:-40])
-    with ImageStore(path, {"rtol": 1e-5}) as store:
+    with ImageStore(path, {"rtol": 1e-5}, (4, 4, 1)) as store:
         assert store.count == 0
         store.add(drawn)
     np.testing.assert_array_equal(images(path), drawn)
+
+
+@pytest.mark.parametrize(
+    "found", [{}, {"images": np.zeros((3, 4, 4, 1))}, {"images": tiny.images(3)[..., 0]}, {"images": np.asarray("x")}]
+)
+def test_arrays_that_are_no_images_are_replaced(tmp_path, found):
+    path = tmp_path / "drawn.npz"
+    write_arrays(path, settings="{}", **found)
+    with ImageStore(path, {}, (4, 4, 1)) as store:
+        assert store.count == 0
+        store.add(tiny.images(2))
+    np.testing.assert_array_equal(images(path), tiny.images(2))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.writer import TensorBoardWriter
+from diffenc_jax.train.writer import TensorBoardWriter, known_points
 from tests import tiny
 from tests.tensorboard import shown
 
@@ -115,6 +115,25 @@ def test_a_failure_is_a_warning_and_the_next_point_is_written(tmp_path, monkeypa
         for step in (1, 2, 3):
             tensorboard.write_training(step, {"bpd": 1.0})
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
-    assert warnings == ["warning: TensorBoard's files are incomplete: No space left on device"]
+    assert warnings == ["warning: TensorBoard's files are incomplete: No space left on device (free some space)"]
     points = {(name, step) for name in ("train/bpd", "train/learning_rate") for step in (1, 3)}
     assert shown(tmp_path).keys() == ABOUT | points
+
+
+@pytest.mark.parametrize("length", [2**40, 2**63, 10**6])
+def test_a_damaged_file_of_events_is_read_up_to_its_damage(tmp_path, length):
+    """Even if a record states a length that no memory holds, with the right checksum."""
+    with writer(tmp_path) as tensorboard:
+        tensorboard.write_training(1, {"bpd": 1.0})
+    (path,) = tmp_path.glob("events*")
+    known = known_points(tmp_path)
+    assert ("train/bpd", 1) in known
+    with path.open("ab") as file:
+        file.write(length.to_bytes(8, "little") + bytes(100))
+    assert known_points(tmp_path) == known
+    with path.open("ab") as file:
+        file.write((3).to_bytes(8, "little") + bytes(100))
+    os.mkfifo(tmp_path / "events.out.tfevents.2")
+    (tmp_path / "events.out.tfevents.3").symlink_to("/dev/zero")
+    (tmp_path / "events.out.tfevents.4").write_bytes((4).to_bytes(8, "little") + bytes(4) + b"\xff" * 4 + bytes(4))
+    assert known_points(tmp_path) == known

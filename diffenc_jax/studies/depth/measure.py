@@ -9,7 +9,7 @@ from typing import Any
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.fit import Fit
-from diffenc_jax.runs.files import read_if_present
+from diffenc_jax.runs.files import exists
 from diffenc_jax.runs.records import Evaluation, with_values
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.depth.table import CHOICES, FOLDER, INFINITE
@@ -48,7 +48,7 @@ def measure_depths(
     evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * passes)}
     for depth, (name, choice) in product(depths, CHOICES.items()):
         evaluators[depth, name] = evaluator(depth, *choice, min(2 * depth, passes))
-    missing = [one for one in evaluators.values() if not read_if_present(one.path(run.step, run.workdir))]
+    missing = [one for one in evaluators.values() if not exists(one.path(run.step, run.workdir))]
     found = {}
     with watch("depth study", sum(one.num_batches() for one in missing)) as on_batch:
         for key, one in evaluators.items():

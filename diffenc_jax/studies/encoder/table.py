@@ -55,7 +55,7 @@ def read_bounds(path: Path) -> dict[str, Any]:
         bounds = content["encoders"]
         bounds_table(bounds)
         meanings(bounds)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as bounds with other encoders; {ADVICE}") from error
     return bounds
 

@@ -1,5 +1,6 @@
 """Finished runs of a grid with their evaluations, and the states of the missing runs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,6 +154,8 @@ def _check_runs(runs: Sequence[FinishedRun]) -> None:
             f"{first.workdir} and {run.workdir} have the same arm and differ in {', '.join(different)}; "
             "move one of them to another folder",
         )
+    terms = {tuple(sorted(run.evaluation.record["bpd"])) for run in runs}
+    require(len(terms) == 1, "the records of the runs have different terms of bpd; evaluate all in the same way")
     passes = {run.evaluation.record["estimator"]["passes"] for run in runs}
     require(len(passes) == 1, f"the runs are evaluated with {sorted(passes)} passes; evaluate all with the same number")
 
@@ -173,7 +176,15 @@ def changed_keys(reference: Config, config: Config) -> dict[str, Any]:
 def read_costs(root: Path, arms: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Measured costs of a training step by arm, without arms that are not measured; see `studies.costs`."""
     found = {arm: _json(cost_file(root, arm)) for arm in arms}
-    return {arm: cost for arm, cost in found.items() if cost}
+    return {arm: cost for arm, cost in found.items() if _is_cost(cost)}
+
+
+def _is_cost(cost: dict[str, Any]) -> bool:
+    """Whether a value from a JSON file has the entries of a cost that are shown."""
+    numbers = [cost.get(key) for key in ("flops_per_step", "seconds_per_step", "memory_per_step")]
+    return isinstance(cost.get("device"), str) and all(
+        type(number) in (int, float) and 0 < number < math.inf for number in numbers
+    )
 
 
 def learning_metrics(split: str) -> dict[str, str]:

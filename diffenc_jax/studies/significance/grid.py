@@ -152,9 +152,21 @@ def read_grid(root: Path) -> Grid | None:
         return None
     try:
         noted = read_json(path)
-        return Grid(**{key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()})
+        grid = Grid(**{key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()})
+        require(_is_grid(grid), "it is not a grid of arms and seeds")
+        return grid
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read: {error}; delete it, the runs beside it are still found") from error
+
+
+def _is_grid(grid: Grid) -> bool:
+    """Whether the fields of a grid from a JSON file have their types."""
+    numbers = [*grid.seeds, grid.passes or 0]
+    return (
+        all(isinstance(value, tuple) for value in (grid.arms, grid.seeds, grid.overrides))
+        and all(isinstance(text, str) for text in (grid.config, grid.reference, *grid.arms, *grid.overrides))
+        and all(type(number) is int and 0 <= number < 2**32 for number in numbers)
+    )
 
 
 def _text(value: Any) -> str:

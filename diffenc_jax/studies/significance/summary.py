@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import InputError, reason
 from diffenc_jax.display.document import Section, Text, markdown
 from diffenc_jax.display.tables import csv_text
 from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
@@ -75,7 +75,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
             for name, figure in figures.items():
                 save_figure(figure, root / name)
     except OSError as error:
-        raise InputError(f"{error.filename} cannot be written: {error.strerror}; make {root} writable") from error
+        raise InputError(f"{error.filename} cannot be written: {reason(error)}; make {root} writable") from error
     return page, [root / name for name in (*texts, *files)]
 
 

@@ -28,6 +28,7 @@ DATASET = {
     "sha256_any_order": "b" * 64,
     "known_as": None,
 }
+ERRORS = dict.fromkeys(("noise", "images", "total"))
 HARD = np.random.RandomState(0).normal(size=IMAGES)  # how hard the images are, to any model
 
 
@@ -47,6 +48,9 @@ def write(tmp_path, monkeypatch):
             "dataset": DATASET | {"num_examples": bits.shape[1]} | dict(dataset),
             "estimator": ESTIMATOR | passes | dict(estimator),
             "bpd": {"total": float(bits.mean()), "latent": float(bits.mean() / 10), "diffusion": 0.9 * bits.mean()},
+            "standard_error": {**ERRORS, "terms": {"latent": ERRORS, "diffusion": ERRORS}},
+            "params": 1234,
+            "seconds": 1.5,
             "software": {"jax": "0.10.2", "numpy": "2.4.6"},
             "device": "1 x cpu",
         }
@@ -291,7 +295,7 @@ def test_json_holds_the_table_unrounded(write, capsys, tmp_path):
         ("estimator.replicates", 3, "says 3 replicates of 4 passes"),
         ("estimator.passes", 8, "is [4, 30], but"),
         ("bpd.total", 1.5, "says 1.500000 bits/dim, but its .npz 2.446"),
-        ("bpd.prior", 0.0, "lacks the term prior of"),
+        ("bpd.prior", 0.0, "it lacks standard_error.terms.prior.noise"),
     ],
 )
 def test_records_that_are_none_are_named(write, capsys, key, value, reason):

@@ -149,3 +149,13 @@ def test_costs_that_are_there(tmp_path):
     (tmp_path / "costs" / "vdm.json").write_text(json.dumps(made_up.COST))
     (tmp_path / "costs" / "diffenc.json").write_text("{")
     assert read_costs(tmp_path, ["vdm", "diffenc", "nontrainable"]) == {"vdm": made_up.COST}
+
+
+@pytest.mark.parametrize("value", [None, "x", [1.0], {}, True, float("nan"), float("inf"), -1.0])
+@pytest.mark.parametrize("key", ["flops_per_step", "seconds_per_step", "memory_per_step", "device"])
+def test_costs_of_another_kind_are_none(tmp_path, key, value):
+    (tmp_path / "costs").mkdir()
+    if key == "device" and value == "x":
+        value = 3
+    (tmp_path / "costs" / "vdm.json").write_text(json.dumps(made_up.COST | {key: value}))
+    assert read_costs(tmp_path, ["vdm"]) == {}

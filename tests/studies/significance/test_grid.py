@@ -1,5 +1,6 @@
 """A grid as commands, refusals before anything runs, and the note in the root."""
 
+import contextlib
 import json
 
 import pytest
@@ -116,3 +117,17 @@ def test_a_root_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written to: .*; give another --root"):
         make().note_in(tmp_path / "file")
+
+
+@pytest.mark.parametrize("key", ["config", "arms", "seeds", "overrides", "passes", "reference"])
+@pytest.mark.parametrize("value", [3, "vdm", [[1]], {"a": 1}, [-1], [2**40], [True, None], "\x1b[2J", ["\n"], 0.5])
+def test_fields_of_another_kind_are_named_or_harmless(tmp_path, key, value):
+    make().note_in(tmp_path)
+    noted = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps(noted | {key: value}))
+    grid = None
+    with contextlib.suppress(InputError):
+        grid = read_grid(tmp_path)
+    if grid is not None:
+        assert all(line.isprintable() for line in (grid.command(tmp_path), *grid.plan(tmp_path)))
+        assert len(list(grid.runs())) == len(grid.arms) * len(grid.seeds)

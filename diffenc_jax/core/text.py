@@ -1,0 +1,35 @@
+"""Control characters in names and messages, which must not reach a terminal or a page.
+
+A newline makes two lines of one, an escape sequence moves the cursor or hides text, and marks of the direction of
+writing change the order in which a text is shown.
+"""
+
+import re
+from typing import Any
+
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Halves of characters, as Python holds bytes of a file's name that are not Unicode.
+_ESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with control characters escaped."""
+    return _ESCAPED.sub(_escape, text)
+
+
+def printable_lines(text: str) -> str:
+    """`text` with control characters escaped, except for the ends of its lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def has_controls(value: Any) -> bool:
+    """Whether a text, or any text in a value from a JSON file, holds control characters or halves of characters."""
+    if isinstance(value, str):
+        return _ESCAPED.search(value) is not None
+    if isinstance(value, dict):
+        return any(has_controls(part) for item in value.items() for part in item)
+    return isinstance(value, list) and any(map(has_controls, value))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape", "surrogatepass").decode()

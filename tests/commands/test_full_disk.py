@@ -1,0 +1,85 @@
+"""Commands on a full disk: one line that names a file, nothing half written, and what was there stays."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests import tiny
+from tests.train.running import save_images, train
+
+CONFIG = """
+from tests import tiny
+
+def get_config(arm="vdm"):
+    config = tiny.config_dict(arm, small=True)
+    config.data.source = {source!r}
+    config.eval.passes = 2
+    return config
+"""
+RECORDS = ("run/eval/a.json", "run/eval/b.json")
+COMMANDS = {
+    "eval": ["eval", "--config=tiny.py", "--workdir=run", "--config.eval.seed=1"],
+    "sample": ["sample", "--config=tiny.py", "--workdir=run", "--config.sample.seed=1", "--config.sample.path=True"],
+    "train": ["train", "--config=tiny.py", "--workdir=run", "--config.train.steps=12"],
+    "loss-by-time": ["loss-by-time", "run", "--draws=2"],
+    "depth-study": ["depth-study", "run", "--depths=2"],
+    "report": ["report", "run", "--out=page.html"],
+    "compare": ["compare", *RECORDS, "--json=table.json"],
+    "significance": ["significance", "report", "--root=."],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a configuration and a run of it."""
+    folder = tmp_path_factory.mktemp("trained")
+    source = save_images(folder)
+    (folder / "tiny.py").write_text(CONFIG.format(source=source))
+    train(tiny.config("vdm", small=True, data__source=source, eval__passes=2), folder / "run")
+    (record,) = (folder / "run" / "eval").glob("*.json")
+    for path in RECORDS:
+        shutil.copy(record, folder / path)
+        shutil.copy(record.with_suffix(".npz"), (folder / path).with_suffix(".npz"))
+    return folder
+
+
+def run(command, folder):
+    argv = [sys.executable, "-m", "diffenc_jax", *command]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "ballast"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [0, 20_000])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_is_one_line(trained, small_disk, monkeypatch, name, room):
+    """The same command completes once there is space."""
+    disk, toggle = small_disk
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    folder = disk / "work"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("images.npz"))
+    before = contents(folder)
+    toggle()
+    with (disk / "ballast").open("r+b") as file:
+        file.truncate((disk / "ballast").stat().st_size - room)
+    failed = run(COMMANDS[name], folder)
+    lines = [line for line in failed.stderr.splitlines() if not line.startswith("warning: TensorBoard")]
+    if failed.returncode:
+        assert failed.returncode in (1, 2)
+        assert len(lines) == 1
+        assert lines[0].startswith("error: ")
+        assert "No space left on device (free some space)" in lines[0]
+    else:
+        assert room
+        assert lines == []
+    assert not [path for path in folder.rglob("*") if "tmp" in path.name]
+    after = contents(folder)
+    grown = ("metrics.jsonl", "config.json", "commands.txt")
+    assert [path for path in before if path.name not in grown and after.get(path) != before[path]] == []
+    toggle()
+    assert run(COMMANDS[name], folder).returncode == 0
