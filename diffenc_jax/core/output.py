@@ -1,5 +1,6 @@
 """Standard output and error of a program that goes on when they cannot be written to."""
 
+import logging
 import os
 import sys
 from typing import Any, TextIO
@@ -55,6 +56,7 @@ def drop_late_answers() -> None:
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = hook
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it logs those of answers that nobody waits for
 
 
 def escape_what_has_no_code() -> None:

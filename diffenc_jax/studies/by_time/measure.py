@@ -95,7 +95,7 @@ def recorded_diffusion(run: Trained) -> float | None:
             record = read_record(path)
         except InputError:
             continue
-        if record["estimator"]["kind"] == "continuous":
+        if record["estimator"]["kind"] == "continuous" and "diffusion" in record["bpd"]:
             found.append((record["estimator"]["passes"], record["bpd"]["diffusion"]))
     return max(found, default=(0, None))[1]
 

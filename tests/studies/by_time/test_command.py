@@ -55,7 +55,9 @@ def test_the_command(home, capsys):
     workdir = home / "vdm"
     (workdir / "eval").mkdir()
     for passes, diffusion in ((8, 1.23456), (4, 9.0)):
-        record = RECORD | {"bpd": {"total": 2.0, "diffusion": diffusion}}
+        errors = dict.fromkeys(("noise", "images", "total"))
+        record = RECORD | {"bpd": {"total": 2.0, "diffusion": diffusion}, "params": 1234, "seconds": 1.5}
+        record |= {"config_hash": "0" * 12, "standard_error": {**errors, "terms": {"diffusion": errors}}}
         record["estimator"] = record["estimator"] | {"passes": passes}
         write_record(workdir / "eval" / f"test-1-continuous-{passes}.json", record, {})
     assert main(["loss-by-time", str(workdir), *OPTIONS]) == 0
