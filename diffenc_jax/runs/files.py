@@ -123,14 +123,14 @@ def opened_if_present(path: Path, advice: str = "", most: int = storage.MOST) ->
     with _reading(path, advice), ExitStack() as stack:
         try:
             file = stack.enter_context(storage.opened(path, most))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             file = io.BytesIO()
         yield file
 
 
 def read_if_present(path: Path, most: int = storage.MOST) -> bytes:
     """Content of a file, empty if there is none; raises InputError as `read_bytes` does."""
-    with _reading(path), suppress(FileNotFoundError):
+    with _reading(path), suppress(FileNotFoundError, NotADirectoryError):
         return storage.read(path, most)
     return b""
 
