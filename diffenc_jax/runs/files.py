@@ -122,7 +122,7 @@ def opened_if_present(path: Path, advice: str = "", most: int = storage.MOST) ->
     with _reading(path, advice), ExitStack() as stack:
         try:
             file = stack.enter_context(storage.opened(path, most))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             file = io.BytesIO()
         yield file
 
