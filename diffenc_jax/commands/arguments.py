@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 from diffenc_jax.core.buckets import as_path
-from diffenc_jax.core.errors import InputError, require, require_printable
+from diffenc_jax.core.errors import InputError, require
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +85,6 @@ def place(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty; name a file or a folder")
     try:
-        require_printable(text)
         return as_path(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

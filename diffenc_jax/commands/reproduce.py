@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from diffenc_jax.commands.arguments import OVERRIDE, place, positive, positive_number
 from diffenc_jax.commands.grids import make, note, print_failures, print_page, summarize
-from diffenc_jax.core.errors import InputError, lookup, require, require_printable
+from diffenc_jax.core.errors import InputError, lookup, require
+from diffenc_jax.core.text import require_printable
 from diffenc_jax.studies.reproduction.launchers import LAUNCHERS, launch_line
 
 if TYPE_CHECKING:

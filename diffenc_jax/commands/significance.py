@@ -63,7 +63,8 @@ def run(arguments: Namespace) -> int:
 
 
 def _check(arguments: Namespace) -> None:
-    from diffenc_jax.core.errors import require, require_printable
+    from diffenc_jax.core.errors import require
+    from diffenc_jax.core.text import require_printable
 
     require_printable(arguments.reference or "")
     given = [f"--{name}" for name in (*NEEDED, "passes", "plan") if getattr(arguments, name)]

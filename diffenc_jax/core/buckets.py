@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.text import CONTROLS
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.text import require_printable
 
 if TYPE_CHECKING:
     from gcsfs import GCSFileSystem
@@ -33,7 +33,7 @@ def as_path(text: str) -> Path:
     Raises InputError for a path with control characters, for another scheme, such as s3://, and for gs:// without a
     bucket and a folder.
     """
-    require(not CONTROLS.search(text), f"{text} has control characters in its name; rename it")
+    require_printable(text)
     scheme = re.match(r"([a-zA-Z][\w+.-]*):/", text)
     if scheme is None:
         return Path(text)

@@ -55,11 +55,6 @@ def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
     return registry[name]
 
 
-def require_printable(text: str) -> None:
-    """Raise InputError if `text` has control characters, such as an end of line, which a shell or terminal obeys."""
-    require(text.isprintable(), f"{text!r} has characters that cannot be printed; leave them out")
-
-
 def require(condition: bool, message: str) -> None:
     """Raise InputError(message) unless `condition` holds."""
     if not condition:

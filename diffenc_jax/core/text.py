@@ -7,6 +7,8 @@ writing change the order in which a text is shown.
 import re
 from typing import Any
 
+from diffenc_jax.core.errors import require
+
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Halves of characters, as Python holds bytes of a file's name that are not Unicode.
 _ESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
@@ -29,6 +31,11 @@ def has_controls(value: Any) -> bool:
     if isinstance(value, dict):
         return any(has_controls(part) for item in value.items() for part in item)
     return isinstance(value, list) and any(map(has_controls, value))
+
+
+def require_printable(text: str) -> None:
+    """Raise InputError if `text` has control characters, such as an end of line, which a shell or terminal obeys."""
+    require(not has_controls(text), f"{text!r} has control characters; leave them out")
 
 
 def _escape(match: re.Match[str]) -> str:

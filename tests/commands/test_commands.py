@@ -87,7 +87,11 @@ def raising(error):
         (lambda arguments: 1, 1, ""),
         (raising(InputError("x is wrong")), 2, "error: x is wrong\n"),
         (raising(RunError("x has failed")), 1, "error: x has failed\n"),
-        (raising(OSError(28, "No space left on device", "/x")), 1, "error: /x: No space left on device\n"),
+        (
+            raising(OSError(28, "No space left on device", "/x")),
+            1,
+            "error: /x: No space left on device (free some space)\n",
+        ),
         (
             raising(MemoryError("Unable to allocate 2 PiB")),
             1,

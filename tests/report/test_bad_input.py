@@ -225,7 +225,7 @@ def test_control_characters_are_refused_or_escaped(tmp_path, capsys, run):
     assert "a text in it holds control characters" in capsys.readouterr().err
     made_up.picture(run / "samples" / "1500-\x1b[2J.png")
     assert "1500-\\x1b[2J.png has a name with control characters" in refused(capsys, run, out)
-    assert "has control characters in its name" in refused(capsys, f"{run}\x1b", out)
+    assert "has control characters; leave them out" in refused(capsys, f"{run}\x1b", out)
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"arm": "a\nb"}))
     assert "a text in it holds control characters" in refused(capsys, run, out)

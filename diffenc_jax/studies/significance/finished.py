@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.config import Config, flatten
-from diffenc_jax.core.errors import InputError, require, require_printable
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.text import require_printable
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.metrics import TOTAL, Row
 from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.config import Config, flatten, load_config
-from diffenc_jax.core.errors import InputError, require, require_printable
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.text import require_printable
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
