@@ -20,6 +20,8 @@ from tests.refusals import refused
 
 ROOT = Path(__file__).parents[2]
 
+FULL = "No space left on device"
+
 
 def test_listing_names_every_command_once(capsys):
     for argv in ([], ["--help"], ["-h"]):
