@@ -49,6 +49,9 @@ def as_path(text: str) -> Path:
 def prepare() -> None:
     """Make etils.epath, and all libraries that open gs:// through it, use the same file system as `file_system`."""
     os.environ.setdefault("EPATH_USE_TF", "false")
+    from etils.epath import gpath
+
+    gpath._is_tf_installed.cache_clear()  # the answer is kept since the first path, local ones included, was opened
     # TensorStore's requests: as long as gcsfs's.
     os.environ.setdefault("TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS", str(CONNECT_SECONDS))
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(SILENCE_SECONDS))

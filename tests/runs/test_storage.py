@@ -1,6 +1,8 @@
 """Files on disk and objects in a bucket behave alike, whatever happens to a bucket's requests."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -156,3 +158,22 @@ def test_links_that_lead_nowhere_exist(tmp_path):
     assert storage.exists(tmp_path / "away")
     assert storage.identity(tmp_path / "loop") == tmp_path.resolve() / "loop"
     assert files.free_path(tmp_path / "away") == tmp_path / "away.1"
+
+
+IN_ONE_PROCESS = """
+import sys
+from etils import epath
+assert epath.Path(sys.argv[1]).exists()
+from diffenc_jax.core.buckets import as_path
+from diffenc_jax.runs import storage
+folder = as_path(sys.argv[2])
+storage.write(folder / "x", b"1")
+assert epath.Path(str(folder / "x")).read_bytes() == b"1"
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_a_bucket_is_opened_by_gcsfs_although_a_local_path_was_opened_first(bucket, tmp_path):
+    """As in a notebook that trains in a local workdir and then in a bucket."""
+    command = [sys.executable, "-c", IN_ONE_PROCESS, tmp_path, str(bucket.folder)]
+    subprocess.run(command, check=True)

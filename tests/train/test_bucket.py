@@ -97,7 +97,7 @@ def test_two_processes_that_claim_one_workdir_do_not_disturb_each_other(images, 
     """The second one is refused, or finds the run finished if that takes less than a sign of life."""
     processes = [start(images, bucket.folder) for _ in range(2)]
     codes = sorted(process.wait() for process in processes)
-    assert codes == [0, 0] or (codes == [0, 1] and "InputError: another process trains in" in capfd.readouterr().err)
+    assert codes == [0, 0] or (codes == [0, 1] and "InUse: another process trains in" in capfd.readouterr().err)
     assert_same_run(bucket.folder, unbroken)
 
 
@@ -171,7 +171,7 @@ def test_a_bucket_that_becomes_read_only_ends_the_run_with_what_is_saved(images,
 
     trainer = Trainer(Experiment.load(config(images)), bucket.folder)
     before_each_step(trainer, refuse)
-    with pytest.raises(RunError, match=r"could not be saved: .*; the checkpoint of step \d+ is kept$"):
+    with pytest.raises(RunError, match=r"could not be saved in .*; the checkpoint of step \d+ is kept$"):
         trainer.run(Console())
     bucket.faults = Faults()
     with Checkpoints(bucket.folder) as checkpoints:

@@ -99,7 +99,9 @@ def test_a_profile_that_cannot_be_written_does_not_end_the_run(profiled, tmp_pat
     monkeypatch.setattr(profiler.storage, "copy_folder", full)
     settings, workdir = profiled
     train_profiled(settings, tmp_path / "run")
-    assert re.search(r"profile: No space left on device; .*, and the run goes on", capsys.readouterr().out)
+    assert re.search(
+        r"profile: No space left on device \(free some space\); .*, and the run goes on", capsys.readouterr().out
+    )
     assert_same_run(tmp_path / "run", workdir)
 
 
