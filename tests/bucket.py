@@ -34,7 +34,7 @@ HOPS = (
 
 @dataclass
 class Faults:
-    """What the proxy does to requests.
+    """Faults of requests that the proxy makes.
 
     Attributes:
       share: of the requests, how many fail; each time in one of the ways of `kinds`.

@@ -1,4 +1,4 @@
-"""What commands do with a grid of arms and seeds: note it, make its runs, and print their summary."""
+"""Steps that commands share for a grid of arms and seeds: note it, make its runs, and print their summary."""
 
 import sys
 from collections.abc import Sequence

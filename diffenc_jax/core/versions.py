@@ -15,7 +15,7 @@ NOT_INSTALLED = "none"
 
 
 class Environment(TypedDict):
-    """What a run's rounding depends on besides its configuration."""
+    """Devices and software, on which a run's rounding depends besides its configuration."""
 
     device: str
     software: dict[str, str]

@@ -61,7 +61,7 @@ class Checkpoints:
         try:
             self.complete = self._manager.latest_step()
         except Exception as error:  # of any library, if a bucket does not answer
-            why = storage.reason(error) if is_remote(workdir) else _reason(error)
+            why = storage.bucket_reason(error) if is_remote(workdir) else _reason(error)
             raise InputError(f"{self._folder} cannot be opened: {why}") from error
 
     @property

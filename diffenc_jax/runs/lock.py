@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InUse, TakenOver
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import OTHER_WORKDIR
+from diffenc_jax.runs.files import OTHER_WORKDIR, parse_json
 
 LOCK = ".lock"
 # In a bucket: seconds between two signs of life, and of silence after which the holder counts as gone.
@@ -165,7 +165,7 @@ def _place(workdir: Path, number: int) -> Path:
 def _read(place: Path) -> dict[str, Any]:
     """The note of a holder; empty if it is none."""
     try:
-        note = json.loads(storage.read(place))
+        note = parse_json(storage.read(place))
     except ValueError:
         return {}
     return note if isinstance(note, dict) else {}
@@ -182,7 +182,7 @@ def _now(workdir: Path) -> datetime:
 
 
 def _this_process() -> dict[str, Any]:
-    """What identifies this process: its host, and on Linux the boot and the namespace that its number belongs to."""
+    """Identity of this process: its host, and on Linux the boot and the namespace that its number belongs to."""
     return {"host": socket.gethostname(), "process": os.getpid(), "scope": _scope(), "begun": _begun(os.getpid())}
 
 

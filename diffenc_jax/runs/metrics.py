@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import opened_if_present, parse_json, sha256_of
 
 METRICS_FILE = "metrics.jsonl"
+_NAME = re.compile(r"metrics(?:\.(\d+))?\.jsonl")  # of a file of metrics, with its number from 1 on
 METRICS_BYTES, ROW_BYTES = 2**32, 2**14  # no file of metrics, and no row, is larger
 TOTAL = "_total"  # ending of the name of a split's bits/dim
 TAIL = 2**14  # bytes that hold the newest rows
@@ -46,12 +48,9 @@ def newest_metrics(workdir: Path) -> tuple[int, float | None]:
     (0, None) without rows, or if the file cannot be read.
     """
     try:
-        content = b""
-        for path in _names(workdir):
-            part = storage.tail(path, TAIL)
-            content = part or content
-            if not is_remote(workdir) or not part:
-                break
+        numbers = [_NAME.fullmatch(path.name) for path in storage.glob(workdir, "metrics*.jsonl")]
+        last = max((int(match[1] or 0) for match in numbers if match), default=0)
+        content = storage.tail(next(itertools.islice(_names(workdir), last, None)), TAIL)
     except OSError:
         content = b""
     rows = [row for line in content.splitlines() if (row := _parse_row(line)) is not None]

@@ -285,12 +285,12 @@ def _bucket(path: Path, writes: bool = False) -> Iterator["GCSFileSystem"]:
     except OSError as error:
         if error.filename is not None:
             raise
-        raise OSError(error.errno or errno.EIO, reason(error), str(path)) from error
+        raise OSError(error.errno or errno.EIO, bucket_reason(error), str(path)) from error
     except Exception as error:  # gcsfs lets errors of four libraries through
-        raise OSError(errno.EIO, reason(error), str(path)) from error
+        raise OSError(errno.EIO, bucket_reason(error), str(path)) from error
 
 
-def reason(error: Exception) -> str:
+def bucket_reason(error: Exception) -> str:
     """One line for an error of a library that opens a bucket."""
     said = first_line(error) or type(error).__name__
     code = getattr(error, "code", None)

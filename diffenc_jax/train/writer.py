@@ -123,7 +123,9 @@ class TensorBoardWriter:
         if self._file is None:
             from clu import metric_writers  # imports TensorFlow, which takes seconds
 
-            is_first, self._known = self._known is None, self._known or known_points(self._workdir)
+            is_first = self._known is None
+            if is_first:
+                self._known = known_points(self._workdir)
             self._file = metric_writers.SummaryWriter(self._spool.name if self._spool else str(self._workdir))
             self._opened = time.monotonic()
             if is_first:

@@ -58,7 +58,7 @@ def contents(folder):
 @pytest.mark.parametrize("room", [0, 20_000])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk_is_one_line(trained, small_disk, monkeypatch, name, room):
-    """The same command completes once there is space."""
+    """A command that failed completes once there is space."""
     disk, toggle = small_disk
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     folder = disk / "work"

@@ -51,7 +51,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken(images, tmp_path_factory):
-    """The same run on a disk, in a process of its own as well."""
+    """Workdir of the run on a disk, trained in a process of its own as well."""
     workdir = tmp_path_factory.mktemp("disk") / "run"
     assert start(images, workdir).wait() == 0
     return workdir
