@@ -81,7 +81,7 @@ def test_programs_stay_in_float32(x64, arm, small):
     estimator = make_estimator(run)
     loss = dataclasses.replace(model.loss, depth=model.loss.depth or 3)
     steps = jax.eval_shape(partial(model.steps, loss=loss), state.params)
-    tables = steps._asdict() | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}
+    tables = steps.to_arrays() | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}
     estimate = lambda params, tables: estimator.estimate(params, tables, pixels, jnp.arange(8), 1)  # noqa: E731
     program, values = jax.make_jaxpr(estimate, return_shape=True)(state.params, tables)
     assert not doubles(program.jaxpr)

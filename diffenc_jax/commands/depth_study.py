@@ -1,13 +1,14 @@
 """Measure bits/dim of a trained run by number of steps, with uniform and with fitted times and variance ratios.
 
-Evaluates the newest checkpoint at infinite depth and at every given depth: with times uniform in t and ratio 1, with
-the best variance ratio per step and pixel, with the best times, and with both (arXiv 2310.19789, section 3.3). Times
-and ratios are fitted on training images. All evaluations are of the split that the run evaluates on, with noise of one
+Evaluates the newest checkpoint at infinite depth and at every given depth, by variance ratio of the steps: 1, the best
+one per step and pixel (arXiv 2310.19789, section 3.3), the best function of the pixel's estimate, and that of the error
+head for a run that has one; each with times uniform in t and with the best times (+times). Times and ratios are fitted
+on training images. All evaluations are of the split that the run evaluates on, with noise of one
 seed. Writes to WORKDIR/depth_study a record per evaluation, a table with the standard errors of the differences to
 infinite depth, paired by image, and a figure (.png, .pdf). An interrupted study is resumed.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from diffenc_jax.commands.arguments import place, positive, watched
 
@@ -18,6 +19,14 @@ ON_INTERRUPT = "finished records are kept; the same command continues from there
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
     parser.add_argument("--depths", type=_depths, default="5,10,20,50,100,250,1000", help="numbers of steps")
+    parser.add_argument(
+        "--choices",
+        type=_choices,
+        metavar="CHOICE,...",
+        help="steps to compare with infinite depth and with choice 1: values of loss.variance_ratio, with +times for "
+        "the best times (default: 1, optimal_pixel, optimal_estimate, and learned_error for a run with an error "
+        "head, each without and with +times)",
+    )
     parser.add_argument("--passes", type=positive, default=64, help="passes over the images at each depth")
 
 
@@ -25,8 +34,19 @@ def _depths(text: str) -> list[int]:
     return sorted({positive(part) for part in text.split(",")})
 
 
+def _choices(text: str) -> list[str]:
+    from diffenc_jax.studies.depth.table import CHOICES
+
+    names = [part.strip() for part in text.split(",")]
+    unknown = [name for name in names if name not in CHOICES]
+    if unknown:
+        raise ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(CHOICES)}")
+    return names
+
+
 def run(arguments: Namespace) -> None:
     from diffenc_jax.display.terminal import make_console, print_table
+    from diffenc_jax.model.model import ERROR
     from diffenc_jax.runs.files import save_figure
     from diffenc_jax.runs.trained import open_trained
     from diffenc_jax.runs.workdir import stored_config
@@ -40,6 +60,7 @@ def run(arguments: Namespace) -> None:
     found = measure.measure_depths(
         trained,
         arguments.depths,
+        arguments.choices or table.studied(ERROR in trained.model.score.extra_heads),
         arguments.passes,
         on_record=lambda line: console.print(line, highlight=False, soft_wrap=True),
         watch=lambda text, total: watched(console, text, total),

@@ -43,6 +43,11 @@ class Config(Section):
 
     def check(self) -> None:
         sample, loss = self.sample, self.loss
+        require(
+            loss.variance_ratio != sections.LEARNED_ERROR or self.model.error_head,
+            f"loss.variance_ratio={sections.LEARNED_ERROR} is the ratio of the score network's error head; train with "
+            f"--config.model.error_head=True, or take {sections.OPTIMAL_ESTIMATE}, which is fitted to any trained run",
+        )
         if sample.sampler == sections.ANCESTRAL:
             require(
                 loss.variance_ratio != sections.LEARNED or sample.depth == loss.depth,

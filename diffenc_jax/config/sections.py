@@ -11,6 +11,9 @@ from diffenc_jax.core.errors import require
 LEARNED = "learned"
 # Names of fitted tables of variance ratios, and the image axes (height, width, channel) that share one ratio per step.
 OPTIMAL: dict[str, tuple[int, ...]] = {"optimal": (0, 1, 2), "optimal_channel": (0, 1), "optimal_pixel": ()}
+# The fitted ratio that depends on the pixel's estimate, and the ratio of the score network's error head.
+OPTIMAL_ESTIMATE, LEARNED_ERROR = "optimal_estimate", "learned_error"
+FITTED_RATIOS = (*OPTIMAL, OPTIMAL_ESTIMATE)
 IMPORTANCE_WEIGHTED = "importance_weighted"
 NEWEST, ALL = "newest", "all"
 ANCESTRAL, FLOW = "ancestral", "flow"
@@ -95,6 +98,11 @@ class ModelConfig(Section, section="model"):
         "Whether the score network has a second head, for dx_t/dγ. With a trainable encoder the probability-flow "
         "likelihood and the flow sampler need it.",
     )
+    error_head: bool = key(
+        False,
+        "Whether the score network has a second head, for its own squared error at z_t, which gives variance ratios at "
+        "every depth: loss.variance_ratio=learned_error.",
+    )
     dtype: str = key("float32", "Floating-point type of the networks' blocks.", registry="model.registry:DTYPES")
     scan: bool | None = key(
         None,
@@ -123,9 +131,10 @@ class LossConfig(Section, section="loss"):
         1.0,
         "w = σ_Q² / σ_P² of each step. 'learned' trains one ratio per step. 'optimal' fits one ratio per step on "
         "training images after training, 'optimal_channel' one per step and channel, 'optimal_pixel' one per step, "
-        "pixel and channel; training itself then uses 1. Infinite depth requires 1.",
+        "pixel and channel, 'optimal_estimate' a function per step of the pixel's estimate x̂; training itself then "
+        "uses 1. 'learned_error' is the ratio of model.error_head, at every pixel and z_t. Infinite depth requires 1.",
         limits=POSITIVE,
-        choices=(LEARNED, *OPTIMAL),
+        choices=(LEARNED, LEARNED_ERROR, *FITTED_RATIOS),
     )
     times: str = key(
         "uniform",
@@ -139,7 +148,8 @@ class LossConfig(Section, section="loss"):
         require(
             self.variance_ratio == 1,
             f"loss.variance_ratio={self.variance_ratio} needs a finite loss.depth: at infinite depth the ratio must be "
-            "1, since with any other w the bound diverges as (depth · dimensions / 2) (w - 1 - ln w)",
+            "1, which every best ratio tends to as steps get short; with any other w the bound diverges as "
+            "(depth · dimensions / 2) (w - 1 - ln w)",
         )
         require(self.times == "uniform", "loss.times=optimal needs a finite loss.depth: infinite depth has no steps")
 
@@ -162,7 +172,12 @@ class LossConfig(Section, section="loss"):
     @property
     def is_fitted(self) -> bool:
         """Whether ratios or times are fitted on training images after training."""
-        return self.variance_ratio in OPTIMAL or self.times == "optimal"
+        return self.is_ratio_fitted or self.times == "optimal"
+
+    @property
+    def is_ratio_fitted(self) -> bool:
+        """Whether the ratio is fitted on training images after training."""
+        return self.variance_ratio in FITTED_RATIOS
 
 
 @dataclass(frozen=True)

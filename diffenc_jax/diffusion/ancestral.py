@@ -14,10 +14,10 @@ from diffenc_jax.diffusion.steps import Step, Steps, reverse
 
 def ancestral_step(process: Process, z_t: Images, step: Step, eps: Images) -> Images:
     """z_s = μ_P + σ_P ε ~ p(z_s | z_t), with σ_P² = σ_Q² / w (steps.py)."""
-    x_hat = process.predict_image(z_t, step.gamma_t)
+    estimate = process.estimate(z_t, step.gamma_t)
     k = jnp.asarray(step.drift_factor(process.encoder, process.extrapolation))
-    mean, variance = reverse(z_t, x_hat, step.gamma_s, step.gamma_t, k)
-    return mean + jnp.sqrt(align(variance, z_t) / align(step.ratio, z_t)) * eps
+    mean, variance = reverse(z_t, estimate.x_hat, step.gamma_s, step.gamma_t, k)
+    return mean + jnp.sqrt(align(variance, z_t) / step.weight(estimate)) * eps
 
 
 def ancestral(

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Int
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
-from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 from diffenc_jax.diffusion.process import Process
 
 # (z [B, ...], γ [B]) -> dz/dγ.
@@ -73,13 +73,12 @@ def flow_of(process: Process) -> Flow:
     """
 
     def flow(z, gamma):
-        v_hat, slope = process.predict(z, gamma)
-        x_hat = image_from_velocity(z, v_hat, gamma)
-        slope = process.encoder.slope_estimate(x_hat) if slope is None else slope
+        estimate = process.estimate(z, gamma)
+        slope = process.encoder.slope_estimate(estimate.x_hat) if estimate.slope is None else estimate.slope
         if slope is None:
             raise InputError("the slope of this encoder is unknown; a flow needs a derivative head")
         a, s = align(alpha(gamma), z), align(sigma(gamma), z)
-        return 0.5 * a * s * (v_hat + s * (slope - float(process.encoder.drifts) * x_hat))
+        return 0.5 * a * s * (estimate.v + s * (slope - float(process.encoder.drifts) * estimate.x_hat))
 
     return flow
 

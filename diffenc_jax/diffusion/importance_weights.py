@@ -20,6 +20,7 @@ about like K^(-w_i) instead of 1/√K, arbitrarily slowly as w_i -> 0.
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,18 +36,33 @@ from diffenc_jax.diffusion.steps import Steps
 HEAVY_TAILED = 0.5
 
 
+class PathWeight(NamedTuple):
+    """The weight of one path per image.
+
+    Attributes:
+      log_weight: ln w, nats per example [B].
+      end: z_0 / α_0 [B, ...].
+      smallest_ratio: [B] the smallest variance ratio of a dimension in a step of the path.
+    """
+
+    log_weight: PerExample
+    end: Images
+    smallest_ratio: PerExample
+
+
 def log_weight(
     process: Process, steps: Steps, pixels: Pixels, eps_1: Images, draw: Callable[[Array], Images]
-) -> PerExample:
-    """ln w of one path per image, uint8 [B, ...], nats per example [B]; for its noise see `log_path_weight`."""
-    total, u = log_path_weight(process, steps, process.pixel_values(pixels), eps_1, draw)
-    return total + decoder.log_likelihood(u, pixels, steps.gamma[0], process.pixel_levels)
+) -> PathWeight:
+    """The weight of one path per image, uint8 [B, ...]; for its noise see `log_path_weight`."""
+    path = log_path_weight(process, steps, process.pixel_values(pixels), eps_1, draw)
+    reconstruction = decoder.log_likelihood(path.end, pixels, steps.gamma[0], process.pixel_levels)
+    return path._replace(log_weight=path.log_weight + reconstruction)
 
 
 def log_path_weight(
     process: Process, steps: Steps, x: Images, eps_1: Images, draw: Callable[[Array], Images]
-) -> tuple[PerExample, Images]:
-    """ln w without ln p(x | z_0), nats per example [B], and the path's end z_0 / α_0 [B, ...].
+) -> PathWeight:
+    """The weight without ln p(x | z_0).
 
     Written in the noise ε_t of z_t = α_t x_t + σ_t ε_t, the path from ε_1 to ε_0 does not depend on x: with
     ξ ~ N(0, I) and c = 1 - e^(γ_s - γ_t) a step of q(z_s | z_t, x) (steps.py) is
@@ -68,17 +84,20 @@ def log_path_weight(
     start = 0.5 * sum_dims(jnp.square(eps_1) - jnp.square(z_1) - align(jax.nn.softplus(-gamma_1), x))
 
     def body(k, state):
-        eps_t, total = state
+        eps_t, total, smallest = state
         step, xi = steps.step(steps.depth - 1 - k, len(x)), draw(k)
-        delta = step.deviation(losses.errors_at(process, step, x, eps_t))
-        w = jnp.broadcast_to(align(step.ratio, x), x.shape)
+        errors = losses.errors_at(process, step, x, eps_t)
+        delta, w = step.deviation(errors), jnp.broadcast_to(step.weight(errors.estimate), x.shape)
         # ξ² - w (ξ + δ)² without the difference of two squares
         total += 0.5 * sum_dims(jnp.log(w) + (1.0 - w) * jnp.square(xi) - w * delta * (2.0 * xi + delta))
+        smallest = jnp.minimum(smallest, jnp.min(w, axis=tuple(range(1, x.ndim))))
         kept = align(jnp.exp(0.5 * (step.gamma_s - step.gamma_t)), x)
-        return kept * eps_t + jnp.sqrt(1.0 - jnp.square(kept)) * xi, total
+        return kept * eps_t + jnp.sqrt(1.0 - jnp.square(kept)) * xi, total, smallest
 
-    eps_0, total = jax.lax.fori_loop(0, steps.depth, body, (eps_1, start))
-    return total, process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * eps_0
+    first = eps_1, start, jnp.full_like(start, jnp.inf)
+    eps_0, total, smallest = jax.lax.fori_loop(0, steps.depth, body, first)
+    end = process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * eps_0
+    return PathWeight(total, end, smallest)
 
 
 def importance_bound(log_weights: Float[Array, "k b"]) -> PerExample:

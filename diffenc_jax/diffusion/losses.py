@@ -10,13 +10,15 @@ from diffenc_jax.core.streams import gaussian, uniform
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoding
-from diffenc_jax.diffusion.gaussian import sum_dims
+from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Errors, Place, Steps
 from diffenc_jax.diffusion.times import antithetic
 
 # Names of the terms that add up to the bound.
 TERMS = ("reconstruction", "latent", "diffusion")
+# Names of the losses of additional heads, which are no part of the bound.
+HEAD_LOSSES = ("slope_error", "error_score")
 
 
 class Noise(NamedTuple):
@@ -39,12 +41,22 @@ class Terms(NamedTuple):
     Attributes:
       slope_error: ‖(dx_t/dγ) / σ_t² - ŝ‖² [B], the loss of the derivative head, not a part of the bound. Its minimum
         is ŝ = E[(dx_t/dγ) / σ_t² | z_t]; no gradient goes through the target. None without a derivative head.
+      error_score: ½ Σ [ln V + e²/V] [B] with e = v_t - v̂ + σ_t (drift + k x̂), the loss of the error head, not a part
+        of the bound: -ln N(e; 0, V) up to a constant. Its minimum is V = E[e² | z_t]; no gradient goes through e. None
+        without an error head.
     """
 
     reconstruction: Float[Array, "*e"]
     latent: Float[Array, "*e"]
     diffusion: AnyShape
     slope_error: AnyShape | None = None
+    error_score: AnyShape | None = None
+
+    @property
+    def head_losses(self) -> dict[str, AnyShape]:
+        """The losses of the heads that there are, by name."""
+        losses = {name: getattr(self, name) for name in HEAD_LOSSES}
+        return {name: loss for name, loss in losses.items() if loss is not None}
 
     @property
     def total(self) -> AnyShape:
@@ -53,8 +65,8 @@ class Terms(NamedTuple):
 
     def weighted(self, weight: AnyShape) -> "Terms":
         """The terms with what depends on the time multiplied by `weight`, for times that are not uniform."""
-        slope_error = None if self.slope_error is None else weight * self.slope_error
-        return self._replace(diffusion=weight * self.diffusion, slope_error=slope_error)
+        heads = {name: weight * loss for name, loss in self.head_losses.items()}
+        return self._replace(diffusion=weight * self.diffusion, **heads)
 
     def means(self) -> "Terms":
         """The mean [] of each term."""
@@ -90,9 +102,11 @@ def bound_at(
     with jax.named_scope("encoder"):
         encoding, x_0, x_1 = _encode(process, place, x, endpoint_pixels)
     with jax.named_scope("score_network"):
-        estimate = process.estimate(encoding.x_t, place.gamma_t, noise.eps_t)
+        z_t, v = diffuse(encoding.x_t, place.gamma_t, noise.eps_t)
+        estimate = process.estimate(z_t, place.gamma_t)
     with jax.named_scope("losses"):
         gamma_0, gamma_1 = process.endpoints
+        errors = process.errors(place, estimate, v, encoding.drift)
         slope_error = None
         if estimate.slope is not None:
             slope = jax.lax.stop_gradient(place.slope(process.encoder, x, encoding))
@@ -101,15 +115,17 @@ def bound_at(
         return Terms(
             reconstruction(x_0, endpoint_pixels, gamma_0, process.pixel_levels, noise.eps_0),
             latent(x_1, gamma_1),
-            place.loss(process.errors(place, estimate, encoding.drift)),
+            place.loss(errors),
             slope_error,
+            None if estimate.log_error is None else error_score(errors),
         )
 
 
 def errors_at(process: Process, place: Place, x: Images, eps: Images) -> Errors:
     """The model's two errors at `place` for images x and noise ε; `place.loss` makes the diffusion loss of them."""
     encoding = place.encode(process.encoder, x)
-    return process.errors(place, process.estimate(encoding.x_t, place.gamma_t, eps), encoding.drift)
+    z_t, v = diffuse(encoding.x_t, place.gamma_t, eps)
+    return process.errors(place, process.estimate(z_t, place.gamma_t), v, encoding.drift)
 
 
 def _encode(process, place, x, endpoint_pixels):
@@ -142,6 +158,13 @@ def _encode(process, place, x, endpoint_pixels):
 def reconstruction(x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int, eps: Images) -> PerExample:
     """-log p(pixels | z_0), nats per example [B], with z_0 / α_0 = x_0 + e^(γ_0/2) ε."""
     return -decoder.log_likelihood(x_0 + jnp.exp(0.5 * gamma_0) * eps, pixels, gamma_0, pixel_levels)
+
+
+def error_score(errors: Errors) -> PerExample:
+    """½ Σ [ln V + e²/V], nats per example [B] without the constant; see `Terms.error_score`."""
+    square = jax.lax.stop_gradient(jnp.square(errors.velocity + errors.drift))
+    log_error = errors.estimate.log_error
+    return 0.5 * sum_dims(log_error + square * jnp.exp(-log_error))
 
 
 def latent(x_1: Images, gamma_1: Scalar) -> PerExample:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,34 +10,10 @@ import numpy as np
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoder
-from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity, sigma
+from diffenc_jax.diffusion.estimates import Estimate, Prediction
+from diffenc_jax.diffusion.gaussian import align, image_from_velocity, sigma
+from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Errors, Extrapolation, Instant, Place, Steps, linear
-
-
-class Prediction(NamedTuple):
-    """Output of a score network at z_t, [B, ...] each.
-
-    Attributes:
-      v: v̂, an estimate of v_t = α_t ε - σ_t x_t.
-      slope: ŝ, an estimate of (dx_t/dγ) / σ_t²; None without a derivative head.
-    """
-
-    v: Images
-    slope: Images | None = None
-
-
-class Estimate(NamedTuple):
-    """A model's estimates at z_t = α_t x_t + σ_t ε, [B, ...] each.
-
-    Attributes:
-      velocity_error: v_t - v̂.
-      x_hat: x̂, an estimate of x_t.
-      slope: ŝ, an estimate of (dx_t/dγ) / σ_t²; None without a derivative head.
-    """
-
-    velocity_error: Images
-    x_hat: Images
-    slope: Images | None
 
 
 @dataclass(frozen=True)
@@ -75,23 +50,23 @@ class Process:
     def uniform_steps(self, depth: int, ratio: float = 1.0) -> Steps:
         """`depth` steps of equal length in t with one variance ratio."""
         gamma = self.gamma(jnp.asarray(np.arange(depth + 1) / depth))
-        return Steps(gamma, jnp.full(depth, ratio, gamma.dtype))
+        return Steps(gamma, Table(jnp.full(depth, ratio, gamma.dtype)))
 
     def pixel_values(self, pixels: Pixels) -> Images:
         """x, the centres of the pixels' bins in [-1, 1]."""
         return decoder.pixel_values(pixels, self.pixel_levels)
 
+    def estimate(self, z_t: Images, gamma_t: PerExample) -> Estimate:
+        """The model's estimates at z_t, by one call of the score network."""
+        prediction = self.predict(z_t, gamma_t)
+        return Estimate(image_from_velocity(z_t, prediction.v, gamma_t), *prediction)
+
     def predict_image(self, z_t: Images, gamma_t: PerExample) -> Images:
         """x̂, the model's estimate of x_t."""
-        return image_from_velocity(z_t, self.predict(z_t, gamma_t).v, gamma_t)
+        return self.estimate(z_t, gamma_t).x_hat
 
-    def estimate(self, x_t: Images, gamma_t: PerExample, eps: Images) -> Estimate:
-        """The model's estimates at z_t = α_t x_t + σ_t ε, by one call of the score network."""
-        z_t, v = diffuse(x_t, gamma_t, eps)
-        prediction = self.predict(z_t, gamma_t)
-        return Estimate(v - prediction.v, image_from_velocity(z_t, prediction.v, gamma_t), prediction.slope)
-
-    def errors(self, place: Place, estimate: Estimate, drift: Images) -> Errors:
-        """The errors of an estimate at `place`, where the encoder has this drift (`Encoding.drift`)."""
+    def errors(self, place: Place, estimate: Estimate, v: Images, drift: Images) -> Errors:
+        """The errors of an estimate at `place`, where v_t = `v` and the encoder has this drift (`Encoding.drift`)."""
         k = align(jnp.asarray(place.drift_factor(self.encoder, self.extrapolation)), drift)
-        return Errors(estimate.velocity_error, align(sigma(place.gamma_t), drift) * (drift + k * estimate.x_hat))
+        missed = align(sigma(place.gamma_t), drift) * (drift + k * estimate.x_hat)
+        return Errors(v - estimate.v, missed, estimate)

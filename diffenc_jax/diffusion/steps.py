@@ -6,10 +6,10 @@ From t to s < t the path and the model are, with c = 1 - e^(γ_s - γ_t),
   p(z_s | z_t)    = N(μ_P, σ_P² I),  μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s b x̂,                      σ_P² = σ_Q² / w.
 
 b = c (1 + k σ_t²). The drift factor k makes up for the encoder's drift between t and s: 0 for an encoder that does not
-drift, otherwise one of `EXTRAPOLATIONS`, which tend to 1 as s -> t. The variance ratio w is a free weight.
+drift, otherwise one of `EXTRAPOLATIONS`, which tend to 1 as s -> t. The variance ratio w is a free weight (ratios.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,7 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
+from diffenc_jax.diffusion.estimates import Estimate
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma, sum_dims
+from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
 
 # (γ_s, γ_t) -> k.
 Extrapolation = Callable[[AnyShape, AnyShape], AnyShape]
@@ -32,10 +34,12 @@ class Errors(NamedTuple):
     Attributes:
       velocity: v_t - v̂.
       drift: σ_t (drift + k x̂), the part of the encoder's drift that the generative mean misses.
+      estimate: the estimate that has these errors.
     """
 
     velocity: Images
     drift: Images
+    estimate: Estimate
 
 
 class Instant(NamedTuple):
@@ -78,13 +82,13 @@ class Step(NamedTuple):
 
     Attributes:
       gamma_s, gamma_t: [B].
-      ratio: w, [B], or [B, ...] with the images' axes, of length 1 where all entries share one.
+      ratio: the variance ratio, with one row per example.
       depth: [] number of steps, all equally likely to be drawn.
     """
 
     gamma_s: PerExample
     gamma_t: PerExample
-    ratio: Float[Array, "b ..."]
+    ratio: Ratio
     depth: Scalar
 
     def encode(self, encoder: Encoder, x: Images) -> Encoding:
@@ -119,8 +123,11 @@ class Step(NamedTuple):
         u = (μ_Q - μ_P)² / σ_Q².
         """
         u = jnp.square(self.deviation(errors))
-        w = jnp.broadcast_to(align(self.ratio, u), u.shape)
-        return 0.5 * self.depth * sum_dims(w - 1.0 - jnp.log(w) + w * u)
+        return self.depth * sum_dims(cost(jnp.broadcast_to(self.weight(errors.estimate), u.shape), u))
+
+    def weight(self, estimate: Estimate) -> Float[Array, "..."]:
+        """w at the z_t of `estimate`, [B, ...] with axes of length 1 where entries share one ratio."""
+        return self.ratio(self.gamma_s, self.gamma_t, estimate)
 
     def joined(self, join: Join, gamma_0: Float[Array, " e"], gamma_1: Float[Array, " e"]) -> "Step":
         """The places of a batch together with both end points of some images, as the ends of steps of length 1 in γ."""
@@ -137,26 +144,39 @@ class Steps(NamedTuple):
 
     Attributes:
       gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise.
-      ratio: w of the step between γ[i + 1] and γ[i], [T], or [T, ...] with the images' axes, of length 1 where shared.
+      ratio: the variance ratio, whose row i is that of the step between γ[i + 1] and γ[i].
     """
 
     gamma: Float[Array, " n"]
-    ratio: Float[Array, "m ..."]
+    ratio: Ratio
 
     @property
     def depth(self) -> int:
         """T."""
-        return self.ratio.shape[0]
+        return self.gamma.shape[0] - 1
+
+    def to_arrays(self) -> dict[str, Array]:
+        """The arrays by name: 'gamma', and those of the ratio."""
+        return {"gamma": self.gamma, **self.ratio._asdict()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> "Steps":
+        """The steps of which these are the `to_arrays`, among other arrays."""
+        kind = next(kind for kind in RATIOS if set(kind._fields) <= arrays.keys())
+        return cls(arrays["gamma"], kind(*(arrays[name] for name in kind._fields)))
 
     def at(self, t: PerExample) -> Step:
         """The steps that hold times t [B] in [0, 1) when every step takes 1/T of the time."""
         i = jnp.clip(jnp.floor(t * self.depth).astype(jnp.int32), 0, self.depth - 1)
-        return Step(self.gamma[i], self.gamma[i + 1], self.ratio[i], self._depth())
+        return Step(self.gamma[i], self.gamma[i + 1], self._rows(i), self._depth())
 
     def step(self, i: int | Int[Array, ""], batch_size: int) -> Step:
         """The step between γ[i + 1] and γ[i], for each of `batch_size` examples."""
         gamma_s, gamma_t = (jnp.full(batch_size, self.gamma[j]) for j in (i, i + 1))
-        return Step(gamma_s, gamma_t, self.ratio[i][None], self._depth())
+        return Step(gamma_s, gamma_t, self._rows(jnp.asarray(i)[None]), self._depth())
+
+    def _rows(self, i: Int[Array, " b"]) -> Ratio:
+        return jax.tree.map(lambda table: table[i], self.ratio)
 
     def _depth(self) -> Array:
         return jnp.asarray(self.depth, self.gamma.dtype)
@@ -173,21 +193,6 @@ def exponential(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
 
 
 EXTRAPOLATIONS: dict[str, Extrapolation] = {"linear": linear, "exponential": exponential}
-
-
-def best_ratio(u: Float[Array, "*d"]) -> Float[Array, "*d"]:
-    """w* = 1 / (1 + u), at which a step is cheapest (arXiv 2310.19789, section 3.3).
-
-    A step costs ½ [w - 1 - ln w + w u] nats per dimension, with u = E (μ_Q - μ_P)² / σ_Q² (`Step.deviation`); at w = 1
-    that is ½ u. The bound holds only for a w that does not depend on the images it is reported on: u is averaged over
-    training images, and w* is frozen.
-    """
-    return 1.0 / (1.0 + u)
-
-
-def best_cost(u: Float[Array, "*d"]) -> Float[Array, "*d"]:
-    """½ ln(1 + u), the cost at w* in nats per dimension."""
-    return 0.5 * jnp.log1p(u)
 
 
 def reverse(

@@ -93,8 +93,8 @@ class Bound(Estimator):
         return description
 
     def tables(self, params: Params) -> Tables:
-        """'gamma' and 'ratio' of the steps at finite depth, and the 'mass' of importance-sampled times by cell."""
-        tables = {} if self.loss.depth is None else self._steps(params)._asdict()
+        """The steps' arrays at finite depth, and the 'mass' of importance-sampled times by cell."""
+        tables = {} if self.loss.depth is None else self._steps(params).to_arrays()
         mass = best_density(self._mean_squares(params, tables)) if self._importance else np.ones(1)
         return tables | {"mass": jnp.asarray(mass, jnp.float32)}
 
@@ -118,7 +118,7 @@ class Bound(Estimator):
         if self.loss.depth is None:
             place = self._compiled.instant(params, noise.t)
         else:
-            place = self._compiled.step(Steps(tables["gamma"], tables["ratio"]), noise.t)
+            place = self._compiled.step(Steps.from_arrays(tables), noise.t)
         return self._compiled.terms(params, pixels, noise, weight, place)
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:

@@ -1,28 +1,31 @@
 """Steps fitted on training images after training, then frozen: the best times and the best ratios of variances.
 
-Both follow from the error u = (μ_Q - μ_P)² / σ_Q² of a step, averaged over training images. A step costs ½ Σ u nats
-at ratio 1 and ½ Σ ln(1 + u) nats at the best ratio (`steps.best_ratio`).
+Both follow from the error u = (μ_Q - μ_P)² / σ_Q² of a step on training images. A step costs ½ Σ u nats at ratio 1 and
+½ Σ ln(1 + u) nats at the best ratio (diffusion/ratios.py).
 """
 
 import dataclasses
-from functools import cached_property, partial
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config.sections import FIT_IMAGES, OPTIMAL, LossConfig
+from diffenc_jax.config.sections import FIT_IMAGES, LEARNED_ERROR, OPTIMAL, OPTIMAL_ESTIMATE, LossConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.data import fingerprints
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import quotient_weight
-from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.diffusion.steps import Step, Steps, best_cost, best_ratio
+from diffenc_jax.diffusion.ratios import ByErrorHead, Table, best_cost, cost
+from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
+from diffenc_jax.evaluation.fit_ratios import StepErrors, fit_by_estimate, fit_table
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
@@ -31,6 +34,10 @@ from diffenc_jax.runs.experiment import Experiment
 # The best times are points of the grid if that leaves each step this many intervals on average.
 INTERVALS_PER_STEP = 8
 FIT_SPLIT = "train"
+# Name of ratio 1 among the costs of steps, whose other names are values of `loss.variance_ratio`.
+FIXED = "1"
+# Bins of x̂ for the costs of steps with a ratio that depends on x̂.
+TIME_BINS = 48
 
 
 def check_fit(experiment: Experiment) -> None:
@@ -78,7 +85,7 @@ class Fit:
         self._model, self._config = experiment.model, experiment.config.fit
         self._num_images = num_fit_images(experiment)
         self._order = _shuffled(experiment)
-        self._best_times: dict[tuple[str | float, int], np.ndarray] = {}
+        self._best_times: dict[tuple[str, int], np.ndarray] = {}
         # The ends of the steps are arguments, so that the networks are compiled once for all depths.
         self._squared_error = jax.jit(lambda params, *places: squared_error(self._model.bind(params), *places))
 
@@ -88,8 +95,9 @@ class Fit:
         if loss.times == "optimal":
             steps = steps._replace(gamma=jnp.asarray(self._best_gamma(loss), steps.gamma.dtype))
         if loss.variance_ratio in OPTIMAL:
-            error = jnp.asarray(self._mean_error(steps.gamma, loss), steps.gamma.dtype)
-            steps = steps._replace(ratio=best_ratio(error))
+            steps = steps._replace(ratio=fit_table(self.step_errors(steps.gamma), OPTIMAL[loss.variance_ratio]))
+        elif loss.variance_ratio == OPTIMAL_ESTIMATE:
+            steps = steps._replace(ratio=fit_by_estimate(self.step_errors(steps.gamma)))
         return steps
 
     @cached_property
@@ -99,10 +107,9 @@ class Fit:
         return np.linspace(*(float(gamma(jnp.float32(t))) for t in (0.0, 1.0)), self._config.grid + 1)
 
     @cached_property
-    def costs(self) -> dict[str | float, np.ndarray]:
-        """[grid + 1, grid + 1] nats of the step from t (column) to s (row), by `variance_ratio`."""
+    def costs(self) -> dict[str, np.ndarray]:
+        """[grid + 1, grid + 1] nats of the step from t (column) to s (row), by `loss.variance_ratio` or `FIXED`."""
         n = self._config.grid + 1
-        costs = {ratio: np.full((n, n), np.inf) for ratio in (1.0, *OPTIMAL)}
         gammas = jnp.asarray(self.grid, jnp.float32)
         x = self._pixel_values(np.arange(self._num_images))
 
@@ -111,19 +118,16 @@ class Fit:
             return self._model.bind(params).encoder.mean(x, jnp.full(len(x), gamma))
 
         @jax.jit
-        def errors(params, means, t, eps):
-            return errors_to_all(self._model.bind(params), gammas, means, t, eps)
+        def costs_from(params, means, t, eps):
+            return costs_to_all(self._model.bind(params), gammas, means, t, eps)
 
         means = jnp.stack([encode(self._params, x, gamma) for gamma in gammas])
         # One noise per image for all times: the costs are smooth in t, and the choice of times cannot exploit chance.
         eps = gaussian(stream(self._config.seed, "fit times"), x.shape)
-        for t in range(1, n):
-            u = hosts.all_gather(errors(self._params, means, t, eps)).astype(np.float64)
-            u[t:] = 0.0  # not steps: s must be below t
-            costs[1.0][:t, t] = 0.5 * u.sum(axis=(1, 2, 3))[:t]
-            for ratio, axes in OPTIMAL.items():
-                cost = best_cost(jnp.asarray(np.broadcast_to(_mean(u, axes), u.shape), jnp.float32))
-                costs[ratio][:t, t] = np.asarray(cost, np.float64).sum(axis=(1, 2, 3))[:t]
+        columns = [jax.tree.map(hosts.all_gather, costs_from(self._params, means, t, eps)) for t in range(n)]
+        costs = {name: np.stack([column[name] for column in columns], axis=1, dtype=np.float64) for name in columns[0]}
+        for table in costs.values():
+            table[np.tril_indices(n)] = np.inf  # not steps: s must be below t
         return costs
 
     def _best_gamma(self, loss: LossConfig) -> np.ndarray:
@@ -134,28 +138,32 @@ class Fit:
         """
         from scipy.interpolate import PchipInterpolator  # a third of a second that training does not need
 
-        ratio = loss.variance_ratio if loss.variance_ratio in OPTIMAL else 1.0
+        ratio = str(loss.variance_ratio) if loss.variance_ratio in self.costs else FIXED
         depth = min(loss.depth, self._config.grid // INTERVALS_PER_STEP)
         if (ratio, depth) not in self._best_times:
             self._best_times[ratio, depth] = self.grid[best_times(self.costs[ratio], depth)]
         gamma = self._best_times[ratio, depth]
         return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(loss.depth + 1) / loss.depth)
 
-    def _mean_error(self, gamma: jax.Array, loss: LossConfig) -> np.ndarray:
-        """[T, ...] u of each step between `gamma` [T + 1], averaged over training images and the shared axes."""
-        size, depth, gamma = self._num_images, loss.depth, hosts.all_gather(gamma)
-        pairs = max(size * self._config.grid // depth, 1)  # of an image and a noise, per step
-        total = jnp.zeros((depth, *self._model.spec.shape), jnp.float32)
+    def step_errors(self, gamma: jax.Array) -> Iterator[StepErrors]:
+        """The errors of each step between `gamma` [T + 1], for images · grid / T pairs of an image and a noise."""
+        gamma = hosts.all_gather(gamma)
+        size, depth = self._num_images, len(gamma) - 1
+        pairs = max(size * self._config.grid // depth, 1)  # per step
         key = stream(self._config.seed, "fit ratio")
+        waiting: list[tuple[np.ndarray, ...]] = []
         for start in range(0, depth * pairs, size):
             pair = np.arange(start, start + size)
-            # The last batch is filled up with pairs that do not count.
-            step, counts = np.minimum(pair // pairs, depth - 1), np.float32(pair < depth * pairs)
+            step = np.minimum(pair // pairs, depth - 1)  # the last batch is filled up with pairs that do not count
             x = self._pixel_values(pair)
             eps = gaussian(jax.random.fold_in(key, start), x.shape)
-            error = self._squared_error(self._params, x, gamma[step], gamma[step + 1], eps)
-            total = _add_to_steps(total, step, counts, error)
-        return _mean(hosts.all_gather(total).astype(np.float64) / pairs, OPTIMAL[loss.variance_ratio])
+            found = map(hosts.all_gather, self._squared_error(self._params, x, gamma[step], gamma[step + 1], eps))
+            counted = min(size, depth * pairs - start)
+            waiting.append(tuple(np.asarray(array, np.float64)[:counted] for array in found))
+            while sum(len(u) for u, _ in waiting) >= pairs:
+                u, x_hat = (np.concatenate(arrays) for arrays in zip(*waiting, strict=True))
+                yield StepErrors(u[:pairs], x_hat[:pairs])
+                waiting = [(u[pairs:], x_hat[pairs:])]
 
     def _pixel_values(self, numbers: np.ndarray) -> jax.Array:
         """x [B, H, W, C] of the training images with these numbers in the drawn order, which repeats."""
@@ -164,46 +172,59 @@ class Fit:
         return decoder.pixel_values(pixels, self._model.spec.pixel_levels)
 
 
-def squared_error(process: Process, x: jax.Array, gamma_s: jax.Array, gamma_t: jax.Array, eps: jax.Array) -> jax.Array:
-    """u = (μ_Q - μ_P)² / σ_Q² [B, H, W, C] of the steps from γ_t [B] to γ_s [B]."""
+def squared_error(
+    process: Process, x: jax.Array, gamma_s: jax.Array, gamma_t: jax.Array, eps: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """u = (μ_Q - μ_P)² / σ_Q² of the steps from γ_t [B] to γ_s [B], and x̂ at z_t, [B, H, W, C] each."""
     place = _step(gamma_s, gamma_t)
-    return jnp.square(place.deviation(errors_at(process, place, x, eps)))
+    errors = errors_at(process, place, x, eps)
+    return jnp.square(place.deviation(errors)), errors.estimate.x_hat
 
 
-def errors_to_all(process: Process, gammas: jax.Array, means: jax.Array, t: jax.Array, eps: jax.Array) -> jax.Array:
-    """u [N, H, W, C] of the steps from gammas[t] to each of `gammas` [N] below it, averaged over images.
+def costs_to_all(
+    process: Process, gammas: jax.Array, means: jax.Array, t: jax.Array, eps: jax.Array
+) -> dict[str, jax.Array]:
+    """Nats per example [N] of the steps from gammas[t] to each of `gammas` [N], by the names of `Fit.costs`.
 
-    `means` [N, B, H, W, C] are the encoded images at all `gammas`, so that the score network is called once for all
-    steps from t, and the encoder not at all.
+    Steps to s >= t have no meaning. `means` [N, B, H, W, C] are the encoded images at all `gammas`, so that the score
+    network is called once for all steps from t, and the encoder not at all.
     """
     gamma_t = jnp.full(eps.shape[:1], gammas[t])
-    estimate = process.estimate(means[t], gamma_t, eps)
+    z_t, v = diffuse(means[t], gamma_t, eps)
+    estimate = process.estimate(z_t, gamma_t)
+    bins = _bins_of(estimate.x_hat, jnp.square(v - estimate.v))
 
-    def mean_error(gamma_s, x_s):
+    def costs(gamma_s, x_s):
         place = _step(jnp.full_like(gamma_t, gamma_s), gamma_t)
         quotient = (means[t] - x_s) / align(quotient_weight(place.gamma_s, gamma_t), x_s)
-        return jnp.mean(jnp.square(place.deviation(process.errors(place, estimate, quotient))), axis=0)
+        u = jnp.square(place.deviation(process.errors(place, estimate, v, quotient)))
+        dims, mean = u[0].size, jnp.mean(u, axis=0)
+        shared = {name: jnp.mean(mean, axis=axes) for name, axes in OPTIMAL.items()}
+        found = {name: dims * jnp.mean(best_cost(u)) for name, u in shared.items()} | {FIXED: 0.5 * jnp.sum(mean)}
+        count, total = (jax.ops.segment_sum(a.ravel(), bins, TIME_BINS) for a in (jnp.ones_like(u), u))
+        found[OPTIMAL_ESTIMATE] = jnp.sum(count * best_cost(total / jnp.maximum(count, 1.0))) / len(u)
+        if estimate.log_error is not None:
+            w = ByErrorHead()(place.gamma_s, gamma_t, estimate)
+            found[LEARNED_ERROR] = jnp.mean(sum_dims(cost(w, u)))
+        return found
 
-    return jax.lax.map(lambda s: mean_error(*s), (gammas, means))
+    return jax.lax.map(lambda s: costs(*s), (gammas, means))
+
+
+def _bins_of(x_hat: jax.Array, square: jax.Array) -> jax.Array:
+    """Number of the bin of each entry of x̂, flat; the bins hold equal shares of the sum of √square."""
+    order = jnp.argsort(x_hat.ravel())
+    share = jnp.cumsum(jnp.sqrt(square.ravel()[order]))
+    number = jnp.minimum((share / share[-1] * TIME_BINS).astype(jnp.int32), TIME_BINS - 1)
+    return jnp.zeros_like(number).at[order].set(number)
 
 
 def _step(gamma_s: jax.Array, gamma_t: jax.Array) -> Step:
     """The steps from γ_t to γ_s; their errors depend on neither ratio nor depth."""
     one = jnp.float32(1.0)
-    return Step(gamma_s, gamma_t, ratio=one[None], depth=one)
-
-
-@partial(jax.jit, donate_argnums=0)
-def _add_to_steps(total: jax.Array, step: jax.Array, counts: jax.Array, error: jax.Array) -> jax.Array:
-    """`total` [T, ...] plus each error [B, ...], multiplied by its count [B], at its step [B]."""
-    return total.at[step].add(align(counts, error) * error)
+    return Step(gamma_s, gamma_t, ratio=Table(one[None]), depth=one)
 
 
 def _shuffled(experiment: Experiment) -> np.ndarray:
     """The numbers of all training images in an order drawn by `fit.seed`."""
     return np.random.default_rng(experiment.config.fit.seed).permutation(len(experiment.dataset.splits[FIT_SPLIT]))
-
-
-def _mean(u: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """[T, H, W, C] averaged over axes of the image, which are kept."""
-    return u.mean(axis=tuple(axis + 1 for axis in axes), keepdims=True)

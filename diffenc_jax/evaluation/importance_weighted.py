@@ -67,18 +67,18 @@ class ImportanceWeighted(Estimator):
         return description
 
     def tables(self, params: Params) -> Tables:
-        """'gamma' and 'ratio' of the steps."""
-        return steps_for(self.experiment, params, self._loss)._asdict()
+        """The steps' arrays, by name."""
+        return steps_for(self.experiment, params, self._loss).to_arrays()
 
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
-        return self._estimate(params, Steps(tables["gamma"], tables["ratio"]), pixels, indices, np.int32(number))
+        return self._estimate(params, Steps.from_arrays(tables), pixels, indices, np.int32(number))
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K.
 
-        'smallest_ratio' is the smallest variance ratio, present if it is at most `HEAVY_TAILED`.
+        'smallest_ratio' is the smallest variance ratio on the paths, present if it is at most `HEAVY_TAILED`.
         """
-        smallest = float(np.min(tables["ratio"]))
+        smallest = float(values["smallest_ratio"].min())
         return {
             "one_draw": float(values["one_draw"].mean() / (self.experiment.model.spec.dims * np.log(2))),
             "effective_draws": float(values["effective_draws"].mean()),
@@ -93,11 +93,13 @@ def _estimate(experiment, params, steps, pixels, indices, number):
     def path(k):
         path_keys = jax.vmap(partial(jax.random.fold_in, data=k))(keys)
         draw = partial(gaussian_each, path_keys, shape=experiment.model.spec.shape)
-        return log_weight(process, steps, pixels, draw(steps.depth), draw)
+        weight = log_weight(process, steps, pixels, draw(steps.depth), draw)
+        return weight.log_weight, weight.smallest_ratio
 
-    log_weights = jax.lax.map(path, jnp.arange(settings.num_draws))
+    log_weights, smallest = jax.lax.map(path, jnp.arange(settings.num_draws))
     return {
         "importance_weighted": importance_bound(log_weights),
         "one_draw": -log_weights.mean(axis=0),
         "effective_draws": effective_draws(log_weights),
+        "smallest_ratio": smallest.min(axis=0),
     }

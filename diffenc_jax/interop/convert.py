@@ -67,8 +67,9 @@ def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Par
     learned = "take another loss.variance_ratio than 'learned'"
     require("ratio" not in shapes, f"{path} holds no ratio of variances, which no published model learns; {learned}")
     require(
-        not model.has_derivative_head,
-        f"{path} holds no derivative head, which no published model has; take --config.model.derivative_head=False",
+        not model.score.extra_heads,
+        f"{path} holds no additional head, which no published model has; take --config.model.derivative_head=False "
+        "and --config.model.error_head=False",
     )
     places = names.places(shapes, dialect)
     if problems := list(_misfits(arrays, places)):

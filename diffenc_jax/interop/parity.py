@@ -27,6 +27,7 @@ from diffenc_jax.core.errors import InputError, first_line, lookup, require
 from diffenc_jax.diffusion.ancestral import ancestral_step
 from diffenc_jax.diffusion.encoders import Encoding, Trainable
 from diffenc_jax.diffusion.losses import Noise, bound_at
+from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.interop import names
 from diffenc_jax.model import ImageSpec, Model, build
@@ -173,7 +174,7 @@ def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> Ite
         yield _error("x_t", jax.jit(encoder.mean)(x, gamma), arrays["x_t"], LIMIT)
     i, depth = int(arrays["step_i"]), int(arrays["step_T"])
     gamma_t, gamma_s = (process.gamma(jnp.full(len(gamma), 1 - j / depth)) for j in (i, i + 1))
-    step = Step(gamma_s, gamma_t, ratio=jnp.ones_like(gamma_t), depth=jnp.asarray(float(depth)))
+    step = Step(gamma_s, gamma_t, Table(jnp.ones_like(gamma_t)), depth=jnp.asarray(float(depth)))
     z_s = jax.jit(partial(ancestral_step, process))(z, step, jnp.asarray(arrays["step_eps"]))
     yield _error("z_out", z_s, arrays["z_out"], LIMIT)
 

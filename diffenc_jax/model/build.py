@@ -10,7 +10,7 @@ from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.diffusion.steps import EXTRAPOLATIONS
-from diffenc_jax.model.model import ImageSpec, Model
+from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
 from diffenc_jax.model.registry import SCORE_NETWORKS, build_encoder, build_score, compute_options
 
 
@@ -32,10 +32,12 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         not section.derivative_head or encoder_kind.slope_estimate is Encoder.slope_estimate,
         "model.derivative_head=True is only for encoders with a network: for the others dx_t/dγ follows from x_t",
     )
+    chosen = {DERIVATIVE: section.derivative_head, ERROR: section.error_head}
+    heads = tuple(name for name, wanted in chosen.items() if wanted)
     model = Model(
         spec=spec,
         schedule=schedule,
-        score=build_score(section.score, spec.shape, derivative_head=section.derivative_head, **attributes),
+        score=build_score(section.score, spec.shape, extra_heads=heads, **attributes),
         encoder_kind=encoder_kind,
         encoder_net=encoder_net,
         gamma_range=gamma_range,

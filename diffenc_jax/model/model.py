@@ -11,17 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from diffenc_jax.config.sections import LEARNED, OPTIMAL, LossConfig
+from diffenc_jax.config.sections import LEARNED, LEARNED_ERROR, LossConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
 from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.estimates import Prediction
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import Noise
-from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.diffusion.ratios import ByErrorHead, Table
 from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Place, Steps
 from diffenc_jax.model.registry import with_dtype
 
 Params = Any
+# Additional heads of a score network, and the losses that they are trained on.
+DERIVATIVE, ERROR = "derivative", "error"
+HEAD_LOSS = {DERIVATIVE: "slope_error", ERROR: "error_score"}
+# Limit of |ln V| of the error head, so that a ratio is neither 0 nor infinite.
+LARGEST_LOG_ERROR = 30.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,18 @@ class Model:
     @property
     def has_derivative_head(self) -> bool:
         """Whether the score network has a second head that estimates (dx_t/dγ) / σ_t²."""
-        return self.score.derivative_head
+        return DERIVATIVE in self.score.extra_heads
+
+    @property
+    def head_losses(self) -> tuple[str, ...]:
+        """Names of the losses of the score network's heads, in `Terms.head_losses`."""
+        return tuple(HEAD_LOSS[name] for name in self.score.extra_heads)
+
+    @property
+    def separate_losses(self) -> tuple[str, ...]:
+        """The `head_losses` that are minimised beside the bound: all but those of a head that the bound trains."""
+        by_bound = HEAD_LOSS[ERROR] if self.loss.variance_ratio == LEARNED_ERROR else None
+        return tuple(name for name in self.head_losses if name != by_bound)
 
     @property
     def unrolls_layers(self) -> bool:
@@ -115,12 +133,12 @@ class Model:
         """`loss.depth` steps of equal length in t. A ratio that is to be fitted is 1."""
         if loss.depth is None:
             raise ValueError("infinite depth has no steps")
-        steps = self.bind(params).uniform_steps(loss.depth)
+        process = self.bind(params)
         if loss.variance_ratio == LEARNED:
-            return steps._replace(ratio=jnp.exp(params["ratio"]["log"]))
-        if loss.variance_ratio in OPTIMAL:
-            return steps
-        return steps._replace(ratio=jnp.full_like(steps.ratio, float(loss.variance_ratio)))
+            return process.uniform_steps(loss.depth)._replace(ratio=Table(jnp.exp(params["ratio"]["log"])))
+        if loss.variance_ratio == LEARNED_ERROR:
+            return process.uniform_steps(loss.depth)._replace(ratio=ByErrorHead())
+        return process.uniform_steps(loss.depth, 1.0 if loss.is_ratio_fitted else float(loss.variance_ratio))
 
     def draw_noise(self, key: jax.Array, t: jax.Array, num_endpoints: int | None = None) -> Noise:
         """Gaussian noise for times [B], with the end points of `num_endpoints` images; None: of all images."""
@@ -158,16 +176,22 @@ class Model:
         return make(self._network(self.encoder_net, params["encoder"], dropout_key))
 
     def _predict(self, params: Params, dropout_key: jax.Array | None) -> Callable[..., Prediction]:
-        """(z_t, γ [B]) -> the prediction: the network's output on top of z_t, converted to v̂."""
+        """(z_t, γ [B]) -> the prediction: the network's output on top of z_t, converted to v̂.
+
+        The error head's output is bounded, ln V = L tanh(output / L) with L = `LARGEST_LOG_ERROR`.
+        """
         network = self._network(self.score, params["score"], dropout_key)
         to_velocity = PREDICTIONS[self.prediction]
 
         def predict(z_t, gamma):
-            if self.has_derivative_head:
-                output, slope = network(z_t, gamma, with_slope=True)
+            if self.score.extra_heads:
+                output, heads = network(z_t, gamma, with_heads=True)
             else:
-                output, slope = network(z_t, gamma), None
-            return Prediction(to_velocity(z_t, z_t + output, gamma), slope)
+                output, heads = network(z_t, gamma), {}
+            log_error = heads.get(ERROR)
+            if log_error is not None:
+                log_error = LARGEST_LOG_ERROR * jnp.tanh(log_error / LARGEST_LOG_ERROR)
+            return Prediction(to_velocity(z_t, z_t + output, gamma), heads.get(DERIVATIVE), log_error)
 
         return predict
 

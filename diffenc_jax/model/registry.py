@@ -4,8 +4,9 @@ A network is a linen module (images [B, H, W, C], time [B], dropout key) -> [B, 
 without default are the keys of its section of the configuration. Its attributes with default, such as `dtype`, are set
 by `build`, if it has them. `check(path, shape)` raises InputError for keys that do not fit the images.
 
-A score network also has the attributes `derivative_head`, `scan` and `repeated`, the name of the key that counts its
-alike layers or None. It takes `with_slope=True` to return the output of the derivative head as well.
+A score network also has the attributes `extra_heads`, names of its additional heads (`nets.blocks.Head`), `scan`, and
+`repeated`, the name of the key that counts its alike layers or None. It takes `with_heads=True` to return the outputs
+of the heads, by name, as well.
 
 To add a network or an encoder, write a class and list it here; the contract tests cover every entry.
 """

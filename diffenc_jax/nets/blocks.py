@@ -128,8 +128,8 @@ class Chain(nn.Module):
         return h, outputs
 
 
-class DerivativeHead(nn.Module):
-    """A second head on a network's last features: two blocks and an output layer.
+class Head(nn.Module):
+    """An additional head on a network's last features: two blocks and an output layer.
 
     It estimates another quantity than the network's output and learns by a loss of its own. Its inputs carry no
     gradient back, so what the network learns does not depend on it.
@@ -150,7 +150,7 @@ class DerivativeHead(nn.Module):
     def __call__(self, h, cond, hidden_shape, dropout_key):
         """The image for features h, [B, ..., C], and cond, [B, D]; dropout is applied to arrays of `hidden_shape`."""
         h, cond = jax.lax.stop_gradient((h, cond))
-        # The network's blocks split the same key.
+        # The network's blocks split the same key, and other heads use the same masks.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
         for i, drop in enumerate(split_dropout(key, self.dropout, [hidden_shape] * 2, self.scan)):
             h = self.make(name=f"block_{i}")(h, cond, drop)

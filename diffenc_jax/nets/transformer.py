@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.nets.blocks import Chain, DerivativeHead, check_options
+from diffenc_jax.nets.blocks import Chain, Head, check_options
 from diffenc_jax.nets.dropout import dropout, split_dropout
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
 from diffenc_jax.nets.norms import EPSILON
@@ -36,7 +36,7 @@ class Transformer(nn.Module):
         are always float32.
       scan: whether the blocks are scanned; see `Chain`.
       remat: a name of `REMAT`.
-      derivative_head: whether there is a `DerivativeHead`.
+      extra_heads: names of the additional heads on the last features; see `Head`.
     """
 
     patch: int
@@ -50,7 +50,7 @@ class Transformer(nn.Module):
     dtype: Any = jnp.float32
     scan: bool = False
     remat: str = "none"
-    derivative_head: bool = False
+    extra_heads: tuple[str, ...] = ()
 
     repeated = "layers"  # the number of alike layers
 
@@ -68,9 +68,9 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_slope: bool = False
-    ) -> jax.Array | tuple[jax.Array, jax.Array]:
-        """The output; if `with_slope`, the pair of it and the derivative head's, which is not computed otherwise."""
+        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_heads: bool = False
+    ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
+        """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
         cond = TimeEmbedding(self.width, name="time")(time)
         patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
         batch, tokens, _ = patches.shape
@@ -89,10 +89,13 @@ class Transformer(nn.Module):
 
         output = partial(tokens_to_image, shape=x.shape, patch=self.patch)
         out = output(h, cond)
-        if not (with_slope or (self.derivative_head and self.is_initializing())):
+        if not (with_heads or self.is_initializing()):
             return out
-        slope = DerivativeHead(block, output, self.dropout, self.scan, name="derivative")(h, cond, hidden, dropout_key)
-        return (out, slope) if with_slope else out
+        heads = {
+            name: Head(block, output, self.dropout, self.scan, name=name)(h, cond, hidden, dropout_key)
+            for name in self.extra_heads
+        }
+        return (out, heads) if with_heads else out
 
 
 class TransformerBlock(nn.Module):

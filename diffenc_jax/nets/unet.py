@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
-from diffenc_jax.nets.blocks import REMAT, Chain, DerivativeHead, ResnetBlock, check_options
+from diffenc_jax.nets.blocks import REMAT, Chain, Head, ResnetBlock, check_options
 from diffenc_jax.nets.conv import Conv, ImageConv, multiply
 from diffenc_jax.nets.dropout import split_dropout
 from diffenc_jax.nets.embeddings import TimeEmbedding, fourier_features
@@ -31,7 +31,7 @@ class UNet(nn.Module):
       dtype: dtype of the blocks. Time, Fourier features, the norms' statistics and the output are always float32.
       scan: whether the unpooled chains are scanned; see `Chain`.
       remat: a name of `REMAT`.
-      derivative_head: whether there is a `DerivativeHead`.
+      extra_heads: names of the additional heads on the last features; see `Head`.
     """
 
     width: int
@@ -46,7 +46,7 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
     scan: bool = False
     remat: str = "none"
-    derivative_head: bool = False
+    extra_heads: tuple[str, ...] = ()
 
     repeated = "layers"  # the number of alike layers
 
@@ -75,20 +75,23 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_slope: bool = False
-    ) -> jax.Array | tuple[jax.Array, jax.Array]:
-        """The output; if `with_slope`, the pair of it and the derivative head's, which is not computed otherwise."""
+        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_heads: bool = False
+    ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
+        """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
         cond = TimeEmbedding(self.width, name="time")(time)
         h = fourier_features(x, self.fourier_bins, self.pixel_levels)
         h = Conv(self.width, self.dtype, name="conv_in")(h)
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         output = lambda h, _: to_image(h, self.out_groups, x.shape[-1])  # noqa: E731
         out = output(h, cond)
-        if not (with_slope or (self.derivative_head and self.is_initializing())):
+        if not (with_heads or self.is_initializing()):
             return out
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, True)
-        slope = DerivativeHead(block, output, self.dropout, self.scan, name="derivative")(h, cond, h.shape, dropout_key)
-        return (out, slope) if with_slope else out
+        heads = {
+            name: Head(block, output, self.dropout, self.scan, name=name)(h, cond, h.shape, dropout_key)
+            for name in self.extra_heads
+        }
+        return (out, heads) if with_heads else out
 
     def _middle(self, h, cond, drops):
         recompute = self.remat == "none"

@@ -135,7 +135,7 @@ def depth_section(collection: Collection) -> Section:
         name, last = f"{collection.names[workdir]} on {data}", rows[-1]
         alt = (
             f"Bits/dim of {name} above infinite depth ({rows[0]['bpd']:.4f}) against the number of steps, a line each "
-            f"for {', '.join(depth.CHOICES)}; at {last['depth']} steps {last['excess']:.4f} remain with both."
+            f"per variance ratio and times; at {last['depth']} steps {last['excess']:.4f} remain with {last['choice']}."
         )
         caption = f"{name}: the cost of a finite depth; bars: ± 2 standard errors, paired by image."
         blocks += [embed_figure(draw_excess(rows, name), alt, caption), depth.depth_table(rows, name)]

@@ -17,8 +17,7 @@ class StepOutputs(NamedTuple):
     """Values computed on the way to a gradient.
 
     Attributes:
-      objective: [] the minimised value: bits/dim, plus the mean squared slope error per dimension if the model has a
-        derivative head.
+      objective: [] the minimised value: bits/dim, plus the losses of additional heads in nats per dimension.
       terms: the bound in nats per example, [B] or, for the two end-point terms, [E].
       t: [B] the times, in the order of `terms`.
       weight: [B] the weight of each diffusion term and slope error.
@@ -46,8 +45,8 @@ def gradient(model: Model, params: Params, draw: Draw) -> tuple[StepOutputs, Par
         terms = bound_at(process, draw.pixels, place, draw.noise, draw.endpoint_pixels)
         means = terms.weighted(draw.weight).means()
         objective = means.total / (model.spec.dims * math.log(2))
-        if means.slope_error is not None:
-            objective += means.slope_error / model.spec.dims
+        for name in model.separate_losses:
+            objective += means.head_losses[name] / model.spec.dims
         return objective, StepOutputs(objective, terms, draw.noise.t, draw.weight)
 
     if learns_interior(model):

@@ -1,6 +1,7 @@
 """Training metrics: sums kept on the device since the last log, divided once."""
 
 import math
+from collections.abc import Sequence
 
 import flax
 import jax
@@ -20,7 +21,7 @@ class Meter:
     Attributes:
       steps: [] number of steps.
       terms: [3] batch means of the terms, bits/dim.
-      slope_error: [] batch means of the squared slope error per dimension; None without a derivative head.
+      heads: [] batch means of the losses of additional heads per dimension, by name; see `Terms.head_losses`.
       quarter: [4] weighted sum of the examples' diffusion terms per quarter of t, bits/dim.
       quarter_examples: [4] sum of the examples' weights per quarter of t.
       grad_norm: [] global norm of the gradient.
@@ -28,16 +29,17 @@ class Meter:
 
     steps: jax.Array
     terms: jax.Array
-    slope_error: jax.Array | None
+    heads: dict[str, jax.Array]
     quarter: jax.Array
     quarter_examples: jax.Array
     grad_norm: jax.Array
 
     @classmethod
-    def empty(cls, has_derivative_head: bool = False) -> "Meter":
+    def empty(cls, heads: Sequence[str] = ()) -> "Meter":
+        """No steps, of a model with the head losses `heads`."""
         zeros = lambda *shape: jnp.zeros(shape, jnp.float32)  # noqa: E731
-        slope_error = zeros() if has_derivative_head else None
-        return cls(zeros(), zeros(len(TERMS)), slope_error, zeros(QUARTERS), zeros(QUARTERS), zeros())
+        losses = {name: zeros() for name in heads}
+        return cls(zeros(), zeros(len(TERMS)), losses, zeros(QUARTERS), zeros(QUARTERS), zeros())
 
     @classmethod
     def of_step(cls, outputs: StepOutputs, dims: int, grad_norm: jax.Array) -> "Meter":
@@ -48,7 +50,7 @@ class Meter:
         return cls(
             steps=jnp.ones((), jnp.float32),
             terms=jnp.stack([getattr(bits, name).mean() for name in TERMS]),
-            slope_error=None if nats.slope_error is None else nats.slope_error.mean() / dims,
+            heads={name: loss.mean() / dims for name, loss in nats.head_losses.items()},
             quarter=jnp.sum(jnp.where(in_quarter, bits.diffusion, 0.0), axis=1),
             quarter_examples=jnp.sum(jnp.where(in_quarter, outputs.weight, 0.0), axis=1),
             grad_norm=grad_norm,
@@ -61,18 +63,17 @@ class Meter:
     def scalars(self) -> dict[str, float]:
         """Averages by the names that they have in metrics.jsonl; empty without steps.
 
-        'bpd', its terms and 'diffusion_quarter_1' ... '_4' are in bits/dim, 'slope_error' is a mean square.
+        'bpd', its terms and 'diffusion_quarter_1' ... '_4' are in bits/dim, the losses of heads per dimension.
         """
         if not self.steps:
             return {}
         steps = float(self.steps)
         terms = np.asarray(self.terms, np.float64) / steps
         quarters = np.asarray(self.quarter, np.float64) / np.maximum(self.quarter_examples, 1e-9)
-        slope_error = {} if self.slope_error is None else {"slope_error": float(self.slope_error) / steps}
         return {
             "bpd": float(terms.sum()),
             **dict(zip(TERMS, terms.tolist(), strict=True)),
-            **slope_error,
+            **{name: float(loss) / steps for name, loss in self.heads.items()},
             **{f"diffusion_quarter_{i + 1}": value for i, value in enumerate(quarters.tolist())},
             "grad_norm": float(self.grad_norm) / steps,
         }

@@ -76,7 +76,7 @@ class StepFunction:
             params=params,
             ema=jax.tree.map(jnp.copy, params),
             opt_state=self.optimizer.init(params),
-            meter=Meter.empty(self.model.has_derivative_head),
+            meter=Meter.empty(self.model.head_losses),
             losses=LossByTime.empty() if self.config.train.time_sampling == "importance" else None,
         )
 
@@ -100,8 +100,8 @@ class StepFunction:
     def __call__(self, state: TrainState, pixels: jax.Array) -> tuple[TrainState, StepReport]:
         """One step on a global batch uint8 [B, H, W, C], which minimises bits/dim.
 
-        A derivative head's mean squared error is minimised too, by the head's own parameters: no other parameter has
-        a gradient of it. A step whose loss or gradient is not finite is left out of the metrics. With
+        The losses of additional heads are minimised too, by the heads' own parameters: no other parameter has a
+        gradient of them. A step whose loss or gradient is not finite is left out of the metrics. With
         `train.on_nonfinite` = 'skip' it changes nothing else but the number of the step.
         """
         train = self.config.train

@@ -81,7 +81,11 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
         (DIGITS, ("train.steps=many",), "train.steps must be a whole number, not 'many'"),
         (DIGITS, ("train.steps",), "train.steps must be a whole number, not ''"),
         (DIGITS, ("train.steps=0",), "train.steps must be at least 1, not 0"),
-        (DIGITS, ("loss.variance_ratio={1,2}",), "loss.variance_ratio must be a number or one of learned, optimal"),
+        (
+            DIGITS,
+            ("loss.variance_ratio={1,2}",),
+            "loss.variance_ratio must be a number or one of learned, learned_error",
+        ),
         (DIGITS, ("loss.variance_ratio=b'learned'",), "not b'learned'"),
         (DIGITS, ("loss.variance_ratio=1j",), "not 1j"),
         (DIGITS, ("loss={'depth':{2:3}}",), "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),

@@ -54,13 +54,14 @@ REFUSED = {
     "depth": ({"loss.depth": 0}, "loss.depth must be at least 1, or None for infinite depth, not 0"),
     "times": ({"loss.times": "late"}, "loss.times must be one of optimal, uniform, not 'late'"),
     "times at infinite depth": ({"loss.times": "optimal"}, "loss.times=optimal needs a finite loss.depth"),
-    "ratio at infinite depth": ({"loss.variance_ratio": 0.9}, "at infinite depth the ratio must be 1, since"),
+    "ratio at infinite depth": ({"loss.variance_ratio": 0.9}, "at infinite depth the ratio must be 1, which"),
     "learned at infinite depth": ({"loss.variance_ratio": "learned"}, "variance_ratio=learned needs a finite loss.dep"),
     "fitted at infinite depth": ({"loss.variance_ratio": "optimal_pixel"}, "=optimal_pixel needs a finite loss.depth"),
     "ratio": ({"loss.depth": 5, "loss.variance_ratio": 0.0}, "loss.variance_ratio must be positive, not 0.0"),
     "unknown ratio": (
         {"loss.depth": 5, "loss.variance_ratio": "best"},
-        "loss.variance_ratio must be a number or one of learned, optimal, optimal_channel, optimal_pixel, not 'best'",
+        "loss.variance_ratio must be a number or one of learned, learned_error, optimal, optimal_channel, "
+        "optimal_pixel, optimal_estimate, not 'best'",
     ),
     "truth value as ratio": ({"loss.depth": 5, "loss.variance_ratio": True}, "loss.variance_ratio must be a number or"),
     "evaluation": ({"eval.every_steps": 0}, "eval.every_steps must be at least 1, not 0"),
@@ -106,7 +107,7 @@ REFUSED = {
         for value in (-1, 2**32)
     },
     "beyond the largest float": ({"train.steps": 10**400}, "train.steps must be at least 1, not 1000"),
-    "set": ({"loss.variance_ratio": {1, 2}}, "loss.variance_ratio must be a number or one of learned, optimal"),
+    "set": ({"loss.variance_ratio": {1, 2}}, "loss.variance_ratio must be a number or one of learned, learned_error"),
     "set as option": ({"model.score.width": {1, 2}}, "model.score.width must be a number, text, truth value, None or"),
     "nested bytes": ({"model.score.fourier_bins": (1, (2, b"3"))}, "model.score.fourier_bins must be a number, text"),
     "number as key": ({"loss": {1: 2}}, "unknown configuration keys [1] in loss; known: depth"),

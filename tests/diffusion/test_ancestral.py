@@ -8,14 +8,15 @@ import pytest
 from diffenc_jax.diffusion.ancestral import ancestral, ancestral_step
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.losses import errors_at
-from diffenc_jax.diffusion.steps import Steps, best_ratio, exponential, linear
+from diffenc_jax.diffusion.ratios import Table, best_ratio
+from diffenc_jax.diffusion.steps import Steps, exponential, linear
 from tests.diffusion.test_losses import exact_velocity, process_of, schedule
 
 IDENTITY = process_of(Identity(), exact_velocity(jnp.ones_like))
 
 
 def steps(depth, ratio=1.0):
-    return Steps(schedule(jnp.arange(depth + 1) / depth), jnp.full(depth, ratio))
+    return Steps(schedule(jnp.arange(depth + 1) / depth), Table(jnp.full(depth, ratio)))
 
 
 def sampled_variance(process, depth):
@@ -66,7 +67,7 @@ def test_the_best_ratio_makes_few_steps_sample_the_data(x64):
         at = path.step(i, 4)
         signs = jnp.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
         u = jnp.square(at.deviation(errors_at(IDENTITY, at, signs[:, :1], signs[:, 1:]))).mean()
-        at = at._replace(ratio=jnp.full(4, best_ratio(u)))
+        at = at._replace(ratio=Table(jnp.full(4, best_ratio(u))))
         z, eps = jnp.asarray([[1.0], [0.0], [0.0], [0.0]]), jnp.asarray([[0.0], [1.0], [0.0], [0.0]])
         a, b = ancestral_step(IDENTITY, z, at, eps)[:2, 0]
         variance = float(a**2 * variance + b**2)
@@ -77,7 +78,7 @@ def test_the_loop_is_its_steps(x64):
     """The whole of it, and in two parts by one program."""
     path = steps(4, 0.8)
     noise = jnp.asarray(np.random.RandomState(0).normal(size=(4, 3, 2)))
-    path = path._replace(ratio=jnp.linspace(0.5, 1.0, 4)[:, None] * jnp.asarray([1.0, 0.5]))
+    path = path._replace(ratio=Table(jnp.linspace(0.5, 1.0, 4)[:, None] * jnp.asarray([1.0, 0.5])))
     z = z_1 = jnp.ones((3, 2))
     for k, i in enumerate(reversed(range(4))):
         z = ancestral_step(IDENTITY, z, path.at(jnp.full(3, (i + 0.5) / 4)), noise[k])

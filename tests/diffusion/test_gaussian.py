@@ -7,6 +7,7 @@ import pytest
 
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import PREDICTIONS, align, alpha, diffuse, image_from_velocity, sigma
+from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
 from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, diffusion_loss, process_of, schedule
 
@@ -69,7 +70,7 @@ def test_at_finite_depth_too(x64):
     """½ T (e^(γ_t - γ_s) - 1) ‖ε - ε̂‖² for the identity with ratio 1 (arXiv 2107.00630, equation 14)."""
     t, x, eps, error = draws()
     depth, gamma_t = 50, schedule(t)
-    at = Step(schedule(t - 1 / depth), gamma_t, jnp.ones(len(t)), jnp.asarray(float(depth)))
+    at = Step(schedule(t - 1 / depth), gamma_t, Table(jnp.ones(len(t))), jnp.asarray(float(depth)))
     loss = diffusion_loss(process_of(Identity(), lambda z, g: PREDICTIONS["eps"](z, eps + error, g)), at, x, eps)
     expected = 0.5 * depth * jnp.expm1(gamma_t - at.gamma_s) * jnp.sum(error**2, axis=(1, 2))
     np.testing.assert_allclose(loss, expected, rtol=1e-8)

@@ -12,6 +12,7 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_path_weight, log_weight
+from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps, exponential, linear, reverse
 from tests.diffusion.test_losses import diffusion_loss, exact_velocity, process_of
 
@@ -37,7 +38,7 @@ CASES = {
 
 
 def steps(ratio):
-    return Steps(jnp.linspace(GAMMA_0, GAMMA_1, DEPTH + 1), jnp.full(DEPTH, ratio))
+    return Steps(jnp.linspace(GAMMA_0, GAMMA_1, DEPTH + 1), Table(jnp.full(DEPTH, ratio)))
 
 
 def log_weights(case, ratio, x, draws, seed=0):
@@ -49,7 +50,7 @@ def log_weights(case, ratio, x, draws, seed=0):
         return -0.5 * jnp.sum((xs - u) ** 2 * math.exp(-GAMMA_0) + math.log(2 * math.pi) + GAMMA_0, axis=1)
 
     def log_weights():
-        total, u = log_path_weight(CASES[case], steps(ratio), xs, noise[0], lambda k: noise[k + 1])
+        total, u, _ = log_path_weight(CASES[case], steps(ratio), xs, noise[0], lambda k: noise[k + 1])
         return total + gaussian_decoder(u)
 
     return np.asarray(jax.jit(log_weights)())
@@ -83,9 +84,9 @@ def test_weights_average_to_the_likelihood(x64, case, ratio):
 @pytest.mark.parametrize("ratio", [0.2, 0.5, 0.9])
 def test_the_tail_of_the_weights_follows_from_the_ratio(x64, ratio):
     """The noise ξ of a step adds ½ (1 - w) ξ² to ln w: P(weight > y) ~ y^(-1 / (1 - w)), since P(ξ > a) ~ e^(-a²/2)."""
-    one, xi = Steps(jnp.asarray([GAMMA_0, GAMMA_1]), jnp.full(1, ratio)), jnp.asarray([[-9.0], [0.0], [9.0]])
+    one, xi = Steps(jnp.asarray([GAMMA_0, GAMMA_1]), Table(jnp.full(1, ratio))), jnp.asarray([[-9.0], [0.0], [9.0]])
     x, eps_1 = jnp.full((3, 1), 0.3), jnp.full((3, 1), 0.7)
-    low, middle, high = log_path_weight(CASES["identity"], one, x, eps_1, lambda k: xi)[0]
+    low, middle, high = log_path_weight(CASES["identity"], one, x, eps_1, lambda k: xi).log_weight
     assert float((low + high) / 2 - middle) == pytest.approx(0.5 * (1 - ratio) * 9.0**2)
 
 
@@ -132,11 +133,11 @@ def test_images_with_the_pixel_decoder_keep_their_digits_in_float32():
             noise = jnp.asarray(np.random.RandomState(0).normal(size=(9, 2, 2)), dtype)
             gamma = jnp.linspace(-8.0, 5.0, 9, dtype=dtype)
             process = process_of(Identity(), exact_velocity(jnp.ones_like), pixel_levels=17)
-            path = Steps(gamma, jnp.ones(8, dtype))
+            path = Steps(gamma, Table(jnp.ones(8, dtype)))
             draw = jax.jit(
                 lambda n, process=process, path=path: log_weight(process, path, pixels, n[0], lambda k: n[k + 1])
             )
-            found.append(np.asarray(draw(noise)))
+            found.append(np.asarray(draw(noise).log_weight))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 

@@ -12,6 +12,7 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
 from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.diffusion.steps import Step, linear
 
@@ -145,7 +146,7 @@ def test_end_points_of_some_images_average_to_those_of_all(x64, encoder, finite)
     pixels = jnp.asarray(rng.randint(0, 256, (6, 2, 3)).astype(np.uint8))
     t, (eps_0, eps_t) = jnp.asarray(rng.uniform(size=6)), jnp.asarray(rng.normal(size=(2, 6, 2, 3)))
     process = process_of(encoder, exact_velocity(jax.nn.sigmoid))
-    place = Step(schedule(0.8 * t), schedule(t), jnp.ones(6), jnp.asarray(5.0)) if finite else process.instant(t)
+    place = Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0)) if finite else process.instant(t)
     common = process, pixels, place
     bound = jax.jit(lambda eps_0, *endpoints: losses.bound_at(*common, losses.Noise(t, eps_0, eps_t), *endpoints))
     whole = bound(eps_0)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma
-from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Step, best_cost, best_ratio, exponential, linear, reverse
+from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
+from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Step, exponential, linear, reverse
 from tests.diffusion.test_losses import diffusion_loss, exact_velocity, expected_diffusion, process_of
 
 
@@ -88,7 +89,7 @@ def test_gaussian_data_costs_what_theory_says(x64, case, depth, ratio, nats):
     steps = uniform_steps(depth)
     w = best_ratio(mean_errors(case, steps)) if ratio == "best" else jnp.full(depth, ratio)
     digits = 4 if ratio == 0.9 else 5  # as the table gives them
-    assert float(expected(case, steps._replace(ratio=w))) == pytest.approx(nats, abs=0.6 * 10**-digits)
+    assert float(expected(case, steps._replace(ratio=Table(w)))) == pytest.approx(nats, abs=0.6 * 10**-digits)
 
 
 @pytest.mark.parametrize(("case", "depth", "nats"), [("identity", 100, 7.24379), ("linear", 10, 19.03262)])
@@ -124,7 +125,7 @@ def test_a_constant_ratio_diverges_as_predicted(x64):
         costs = []
         for depth in (1000, 2000):
             steps = uniform_steps(depth)
-            costs.append(float(expected("identity", steps._replace(ratio=jnp.full(depth, w)))))
+            costs.append(float(expected("identity", steps._replace(ratio=Table(jnp.full(depth, w))))))
         # What is left of the difference is w times the error of a finite depth, of order 1/T.
         assert costs[1] - costs[0] == pytest.approx(500 * (w - 1 - math.log(w)), abs=0.05)
 
@@ -154,7 +155,7 @@ def draw(seed, batch=3, dims=4):
     rng = np.random.RandomState(seed)
     gamma_s, gamma_t = np.sort(rng.uniform(-13.3, 5.0, (2, batch)), axis=0)
     ratio = rng.uniform(0.2, 3.0, (batch, dims))
-    at = Step(*map(jnp.asarray, (gamma_s - 1e-3, gamma_t, ratio, 7.0)))
+    at = Step(jnp.asarray(gamma_s - 1e-3), jnp.asarray(gamma_t), Table(jnp.asarray(ratio)), jnp.asarray(7.0))
     return at, *map(jnp.asarray, (rng.uniform(-1, 1, (batch, dims)), *rng.normal(size=(2, batch, dims))))
 
 
@@ -171,7 +172,7 @@ def test_the_loss_is_the_divergence_between_the_two_gaussians(seed, kind):
         k = extrapolation(at.gamma_s, at.gamma_t) * encoder.drifts
         mean_q, variance_q = posterior(z_t, x_s, x_t, at.gamma_s, at.gamma_t)
         mean_p, variance_p = reverse(z_t, x_hat, at.gamma_s, at.gamma_t, k)
-        variance_q, variance_p = align(variance_q, x), align(variance_p, x) / at.ratio
+        variance_q, variance_p = align(variance_q, x), align(variance_p, x) / at.ratio.ratio
         fraction = variance_q / variance_p
         divergence = 0.5 * (fraction - 1 - jnp.log(fraction) + (mean_q - mean_p) ** 2 / variance_p).sum(axis=1)
         got = diffusion_loss(process_of(encoder, lambda z, g: v_hat, extrapolation), at, x, eps)
@@ -188,7 +189,7 @@ def test_ratio_one_is_the_plain_loss(seed):
         distance = jnp.sum((x - image_from_velocity(z_t, v_hat, at.gamma_t)) ** 2, axis=1)
         plain = 0.5 * at.depth * (jnp.exp(-at.gamma_s) - jnp.exp(-at.gamma_t)) * distance
         process = process_of(Identity(), lambda z, g: v_hat)
-        got = diffusion_loss(process, at._replace(ratio=jnp.ones(3)), x, eps)
+        got = diffusion_loss(process, at._replace(ratio=Table(jnp.ones(3))), x, eps)
         np.testing.assert_allclose(got, plain, rtol=1e-9)
 
 
@@ -240,7 +241,7 @@ def test_short_steps_keep_their_digits_in_float32():
         with jax.enable_x64(x64):
             dtype = jnp.float64 if x64 else jnp.float32
             g = jnp.asarray(np.asarray(gamma_t), dtype)
-            at = Step(g - dtype(2.0**-9), g, jnp.ones(50, dtype), dtype(1.0))
+            at = Step(g - dtype(2.0**-9), g, Table(jnp.ones(50, dtype)), dtype(1.0))
             arrays = [jnp.asarray(a, dtype) for a in (x, eps, v_hat)]
             encoder = Trainable(lambda x, gamma: 0.5 * jnp.sin(2 * x))
             process = process_of(encoder, lambda z, g, v=arrays[2]: v)

@@ -13,7 +13,7 @@ from diffenc_jax.diffusion import decoder
 from diffenc_jax.evaluation.fit import (
     Fit,
     check_fit,
-    errors_to_all,
+    costs_to_all,
     fit_description,
     fit_images,
     squared_error,
@@ -36,7 +36,7 @@ def fit():
 def step_errors(x, gamma_s, gamma_t, eps):
     """u [B, H, W, C] of the step between two γ."""
     gammas = (jnp.full(len(x), gamma) for gamma in (gamma_s, gamma_t))
-    return squared_error(experiment().model.bind(parameters()), x, *gammas, eps)
+    return squared_error(experiment().model.bind(parameters()), x, *gammas, eps)[0]
 
 
 def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
@@ -47,16 +47,18 @@ def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
     encode = jax.jit(lambda gamma: process.encoder.mean(x, jnp.full(len(x), gamma)))
     means = jnp.stack([encode(gamma) for gamma in gammas])
     for t in (2, 5):
-        got = jax.jit(lambda t: errors_to_all(process, gammas, means, t, eps))(t)
+        got = jax.jit(lambda t: costs_to_all(process, gammas, means, t, eps))(t)
         for s in range(t):
-            expected = step_errors(x, gammas[s], gammas[t], eps).mean(axis=0)
-            np.testing.assert_allclose(got[s], expected, rtol=2e-3)
+            u = np.asarray(step_errors(x, gammas[s], gammas[t], eps).mean(axis=0))
+            np.testing.assert_allclose(got["1"][s], 0.5 * u.sum(), rtol=2e-3)
+            np.testing.assert_allclose(got["optimal_pixel"][s], 0.5 * np.log1p(u).sum(), rtol=2e-3)
+            np.testing.assert_allclose(got["optimal"][s], 0.5 * u.size * np.log1p(u.mean()), rtol=2e-3)
 
 
 def test_a_shared_ratio_is_the_best_for_the_mean_error(fit):
     """w* = 1/(1 + u): the tables by step, channel and pixel come from the same errors."""
     by_pixel, by_channel, by_step = (
-        1 / np.asarray(fit.steps(loss(4, kind)).ratio, np.float64) - 1
+        1 / np.asarray(fit.steps(loss(4, kind)).ratio.ratio, np.float64) - 1
         for kind in ("optimal_pixel", "optimal_channel", "optimal")
     )
     assert by_pixel.shape == (4, 4, 4, 1)
@@ -70,17 +72,17 @@ def test_the_table_is_the_average_over_the_training_images(fit):
     eps = jax.random.normal(jax.random.key(7), x.shape)
     for i in range(3):
         each = np.asarray(step_errors(x, *steps.gamma[i : i + 2], eps), np.float64).mean(axis=(1, 2, 3))
-        fitted_u = 1 / float(steps.ratio[i].squeeze()) - 1
+        fitted_u = 1 / float(steps.ratio.ratio[i].squeeze()) - 1
         pairs = 8 * 16 // 3
         assert abs(fitted_u - each.mean()) < 5 * each.std() * np.sqrt(1 / pairs + 1 / len(each))
 
 
-@pytest.mark.parametrize("ratio", [1.0, "optimal_pixel"])
+@pytest.mark.parametrize("ratio", [1.0, "optimal_pixel", "optimal_estimate"])
 def test_best_times_cost_no_more_than_others(fit, ratio):
     """By the table that they are chosen from; with it, the end points stay where they are."""
     depth = 2
     gamma = np.asarray(fit.steps(loss(depth, ratio, "optimal")).gamma, np.float64)
-    costs, grid = fit.costs[ratio], fit.grid
+    costs, grid = fit.costs["1" if ratio == 1.0 else ratio], fit.grid
     assert gamma[0] == pytest.approx(grid[0])
     assert gamma[-1] == pytest.approx(grid[-1])
     middle = int(np.abs(grid - gamma[1]).argmin())
@@ -100,10 +102,10 @@ def test_costs_by_ratio_are_in_order(fit):
     """One ratio per pixel costs no more than one per channel, per step, or none; all are finite above the diagonal."""
     costs = fit.costs
     above = np.triu_indices(len(fit.grid), 1)
-    order = [costs[kind][above] for kind in ("optimal_pixel", "optimal_channel", "optimal", 1.0)]
+    order = [costs[kind][above] for kind in ("optimal_pixel", "optimal_channel", "optimal", "1")]
     for less, more in itertools.pairwise(order):
         assert np.all(less <= more * (1 + 1e-6))
-    assert np.all(np.isinf(costs[1.0][np.tril_indices(len(fit.grid))]))
+    assert np.all(np.isinf(costs["1"][np.tril_indices(len(fit.grid))]))
 
 
 def test_more_images_than_there_are_is_refused():
@@ -131,4 +133,4 @@ def test_a_learned_ratio_is_one_per_step():
     subject = experiment(loss__depth=3, loss__variance_ratio="learned", sample__depth=3)
     params = parameters() | {"ratio": {"log": jnp.log(jnp.asarray([0.5, 1.0, 2.0]))}}
     steps = steps_for(subject, params, subject.config.loss)
-    np.testing.assert_allclose(steps.ratio.squeeze(), [0.5, 1.0, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(steps.ratio.ratio.squeeze(), [0.5, 1.0, 2.0], rtol=1e-6)

@@ -11,6 +11,7 @@ import pytest
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.ancestral import ancestral_step
 from diffenc_jax.diffusion.encoders import NonTrainable
+from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.interop import names, parity
 
@@ -86,7 +87,7 @@ def test_ancestral_step(reference):
     arrays, process = reference.arrays, reference.model.bind(reference.params)
     i, depth, batch = int(arrays["step_i"]), int(arrays["step_T"]), len(arrays["t"])
     gamma_t, gamma_s = (process.gamma(jnp.full(batch, 1 - j / depth)) for j in (i, i + 1))
-    step = Step(gamma_s, gamma_t, ratio=jnp.ones(batch), depth=jnp.asarray(float(depth)))
+    step = Step(gamma_s, gamma_t, ratio=Table(jnp.ones(batch)), depth=jnp.asarray(float(depth)))
     z_s = jax.jit(partial(ancestral_step, process))(arrays["z_in"], step, arrays["step_eps"])
     assert relative_error(z_s, arrays["z_out"]) < 1e-5
 

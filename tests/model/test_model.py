@@ -87,7 +87,7 @@ def test_the_flow_by_hand(arm, head):
     process = model.bind(tiny.away_from_zero(params))
     z, gamma = noise.eps_t, model.bind(params).gamma(noise.t)
     alpha, sigma = (np.sqrt(jax.nn.sigmoid(sign * gamma))[:, None, None, None] for sign in (-1, 1))
-    v_hat, slope_hat = jax.jit(process.predict)(z, gamma)
+    v_hat, slope_hat, _ = jax.jit(process.predict)(z, gamma)
     x_hat = alpha * z - sigma * v_hat
     bracket = {
         "vdm": lambda: v_hat,

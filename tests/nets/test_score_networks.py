@@ -92,47 +92,56 @@ def test_dropout_needs_a_key_and_depends_on_it(net):
     assert not np.allclose(outputs[1], outputs[3])
 
 
-def output_and_slope(net, key=None):
-    return lambda params, x=X: net.apply(params, x, TIME, key, with_slope=True)
+HEADS = ("derivative", "error")
+
+
+def output_and_heads(net, key=None):
+    """The output and the outputs of both heads, [3, B, H, W, C]."""
+
+    def stacked(params, x=X):
+        output, heads = net.apply(params, x, TIME, key, with_heads=True)
+        return jnp.stack([output, *(heads[name] for name in HEADS)])
+
+    return stacked
 
 
 @networks
-def test_outputs_are_zero_at_initialisation_and_a_derivative_head_leaves_the_other_parameters(net):
-    with_head = net.clone(derivative_head=True)
+def test_outputs_are_zero_at_initialisation_and_heads_leave_the_other_parameters(net):
+    with_head = net.clone(extra_heads=HEADS)
 
     @jax.jit
     def start():
         both = with_head.init(KEY, X, TIME)
-        return net.init(KEY, X, TIME)["params"], both["params"], output_and_slope(with_head)(both)
+        return net.init(KEY, X, TIME)["params"], both["params"], output_and_heads(with_head)(both)
 
     params, both, outputs = start()
     assert not any(np.any(out) for out in outputs)
-    assert both.pop("derivative")
+    assert all(both.pop(name) for name in HEADS)
     jax.tree.map(np.testing.assert_array_equal, both, params)
 
 
 @pytest.mark.slow
 @networks
-def test_a_derivative_head_leaves_the_output_and_its_gradient(net):
-    with_head = net.clone(derivative_head=True)
+def test_heads_leave_the_output_and_its_gradient(net):
+    with_head = net.clone(extra_heads=HEADS)
     params = tiny.parameters(with_head, X, TIME)
-    alone = {"params": {name: part for name, part in params["params"].items() if name != "derivative"}}
+    alone = {"params": {name: part for name, part in params["params"].items() if name not in HEADS}}
 
     def loss(params, x):
-        out, slope = output_and_slope(with_head, KEY)(params, x)
-        return jnp.sum(jnp.sin(out)) + jnp.sum(jnp.sin(slope)), (out, slope)
+        out, *heads = output_and_heads(with_head, KEY)(params, x)
+        return jnp.sum(jnp.sin(out)) + sum(jnp.sum(jnp.sin(head)) for head in heads), (out, heads)
 
-    def loss_alone(params, x):  # without `with_slope`, also the head's parameters are not needed
+    def loss_alone(params, x):  # without `with_heads`, also the heads' parameters are not needed
         out = with_head.apply(params, x, TIME, KEY)
         return jnp.sum(jnp.sin(out)), out
 
     gradients = (jax.jit(jax.grad(f, argnums=(0, 1), has_aux=True)) for f in (loss, loss_alone))
-    ((by_params, by_x), (out, slope)), ((expected_by_params, expected_by_x), expected) = (
+    ((by_params, by_x), (out, heads)), ((expected_by_params, expected_by_x), expected) = (
         gradient(p, X) for gradient, p in zip(gradients, (params, alone), strict=True)
     )
-    by_head = by_params["params"].pop("derivative")
+    by_head = [by_params["params"].pop(name) for name in HEADS]
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(by_x, expected_by_x, rtol=1e-4, atol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_params, expected_by_params)
-    assert float(jnp.abs(slope - out).max()) > 0.1
+    assert all(float(jnp.abs(head - out).max()) > 0.1 for head in heads)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(by_head))

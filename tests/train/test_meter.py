@@ -14,7 +14,7 @@ def test_meter_averages_its_steps():
     nats, errors = rng.normal(size=(3, 3, 8)).astype(np.float32), rng.uniform(size=(3, 8)).astype(np.float32)
     times, weights = rng.uniform(size=(3, 8)), rng.uniform(0.5, 2, size=(3, 8)).astype(np.float32)
     norms = rng.uniform(size=3)
-    meter = Meter.empty(has_derivative_head=True)
+    meter = Meter.empty(["slope_error"])
     for k in range(3):
         terms = Terms(*map(jnp.asarray, nats[k]), jnp.asarray(errors[k]))
         outputs = StepOutputs(jnp.zeros(()), terms, jnp.asarray(times[k]), jnp.asarray(weights[k]))

@@ -6,7 +6,9 @@ import numpy as np
 
 from diffenc_jax.display.figures import (
     BLACK,
+    BLUE,
     COLUMN,
+    GREEN,
     ORANGE,
     SKY,
     VERMILLION,
@@ -22,15 +24,20 @@ from diffenc_jax.studies.outputs import Rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOOKS = ((BLACK, "o", "-"), (ORANGE, "s", "--"), (SKY, "^", "-."), (VERMILLION, "D", ":"))
-# Colour, marker and line of each choice of steps, which are no arms.
+LOOKS = ((BLACK, "o"), (ORANGE, "s"), (SKY, "^"), (GREEN, "v"), (VERMILLION, "D"), (BLUE, "P"))
+RATIOS = tuple(dict.fromkeys(choice.ratio for choice in CHOICES.values()))
+# Colour and marker of each ratio, and the line of each kind of times; choices of steps are no arms.
 STYLES = {
-    name: {"color": colour, "marker": marker, "linestyle": line}
-    for name, (colour, marker, line) in zip(CHOICES, LOOKS, strict=True)
+    name: {
+        "color": LOOKS[RATIOS.index(choice.ratio)][0],
+        "marker": LOOKS[RATIOS.index(choice.ratio)][1],
+        "linestyle": "--" if choice.times == "uniform" else "-",
+    }
+    for name, choice in CHOICES.items()
 }
 MEANINGS = (
-    r"times of the steps and ratio $\sigma_Q^2/\sigma_P^2$ of the variance of the path to the model's in a step; "
-    "bars: ± 2 standard errors over images and noise, paired by image with infinite depth"
+    r"ratio $\sigma_Q^2/\sigma_P^2$ of the variance of the path to the model's in a step, with uniform times or with "
+    "the best (+times); bars: ± 2 standard errors over images and noise, paired by image with infinite depth"
 )
 
 
@@ -38,8 +45,8 @@ MEANINGS = (
 def draw_excess(rows: Rows, title: str) -> "Figure":
     """Excess over infinite depth against depth, a line per choice of steps, with bars of two standard errors."""
     figure, axes = new_figure(COLUMN, 3.6, literal(title))
-    for name, look in STYLES.items():
-        chosen = [row for row in rows if row["choice"] == name]
+    for name in dict.fromkeys(row["choice"] for row in rows if row["choice"]):
+        chosen, look = [row for row in rows if row["choice"] == name], STYLES[name]
         columns = ([row[key] for row in chosen] for key in ("depth", "excess", "excess_se"))
         depth, excess, error = (np.array(column, float) for column in columns)  # an unknown error is NaN and has no bar
         axes.errorbar(depth, excess, 2 * error, label=name, **look)

@@ -6,30 +6,35 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+from diffenc_jax.config.sections import LEARNED_ERROR
+from diffenc_jax.core.errors import require
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.fit import Fit
+from diffenc_jax.model.model import ERROR
 from diffenc_jax.runs.files import exists
 from diffenc_jax.runs.records import Evaluation, with_values
 from diffenc_jax.runs.trained import Trained
-from diffenc_jax.studies.depth.table import CHOICES, FOLDER, INFINITE
+from diffenc_jax.studies.depth.table import CHOICES, FOLDER, INFINITE, PLAIN
 from diffenc_jax.studies.sweep import UNWATCHED, Watch
 
 
 def measure_depths(
     run: Trained,
     depths: Sequence[int],
+    choices: Sequence[str],
     passes: int,
     on_record: Callable[[str], None] = lambda text: None,
     watch: Watch = UNWATCHED,
 ) -> dict[tuple[Any, str], Evaluation]:
     """Evaluations by depth and choice of steps, under common noise; finished ones in the workdir are used again.
 
-    Raises InputError if a depth is too large.
+    Raises InputError if a depth is too large, or the run has no error head and a choice needs one.
 
     Args:
       run: opened with its training images, on which times and ratios are fitted.
       depths: increasing.
+      choices: names in `CHOICES`; `PLAIN` is always among them.
       passes: upper limit of the passes over the images; a depth T takes at most 2 T. Infinite depth, from which
         everything else is measured, takes four times as many.
       on_record: called with one line per evaluation.
@@ -39,6 +44,12 @@ def measure_depths(
       The evaluation of `INFINITE` first, then by (depth, name of a choice in `CHOICES`).
     """
     run.model.check_depth("--depths", max(depths))
+    for name in choices:
+        require(
+            CHOICES[name].ratio != LEARNED_ERROR or ERROR in run.model.score.extra_heads,
+            f"--choices={name} is the ratio of an error head, and {run.workdir} has none; train with "
+            "--config.model.error_head=True, or take optimal_estimate",
+        )
     fit = Fit(Evaluator(run).experiment, run.params)
 
     def evaluator(depth, times, ratio, passes):
@@ -46,8 +57,8 @@ def measure_depths(
         return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
 
     evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * passes)}
-    for depth, (name, choice) in product(depths, CHOICES.items()):
-        evaluators[depth, name] = evaluator(depth, *choice, min(2 * depth, passes))
+    for depth, name in product(depths, dict.fromkeys((PLAIN, *choices))):
+        evaluators[depth, name] = evaluator(depth, *CHOICES[name], min(2 * depth, passes))
     missing = [one for one in evaluators.values() if not exists(one.path(run.step, run.workdir))]
     found = {}
     with watch("depth study", sum(one.num_batches() for one in missing)) as on_batch:

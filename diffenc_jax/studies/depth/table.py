@@ -7,8 +7,9 @@ the same depth).
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from diffenc_jax.config.sections import FITTED_RATIOS, LEARNED_ERROR, OPTIMAL_ESTIMATE
 from diffenc_jax.core.errors import require
 from diffenc_jax.display.document import Table
 from diffenc_jax.display.numbers import format_number
@@ -17,15 +18,37 @@ from diffenc_jax.stats.uncertainty import difference
 from diffenc_jax.studies.outputs import ADVICE, Rows, read_rows
 
 FOLDER = "depth_study"
-UNIFORM, BOTH = "uniform times, ratio 1", "both"
-# What is varied at each depth: (times, variance ratio).
+PLAIN = "1"  # the choice of which the others keep a part: uniform times and ratio 1
+TIMES = "+times"
+CAPTION = (
+    "bits/dim above infinite depth ± standard error (part of the excess that is kept), by variance ratio and with the "
+    f"best times ({TIMES})"
+)
+
+
+class Choice(NamedTuple):
+    """Steps of a given number: values of `loss.times` and `loss.variance_ratio`."""
+
+    times: str
+    ratio: float | str
+
+
+# Choices by name: '1', '1+times', 'optimal_pixel', 'optimal_pixel+times', ...
 CHOICES = {
-    UNIFORM: ("uniform", 1.0),
-    "best ratio": ("uniform", "optimal_pixel"),
-    "best times": ("optimal", 1.0),
-    BOTH: ("optimal", "optimal_pixel"),
+    f"{name}{ending}": Choice(times, ratio)
+    for name, ratio in {PLAIN: 1.0, **{name: name for name in (*FITTED_RATIOS, LEARNED_ERROR)}}.items()
+    for ending, times in {"": "uniform", TIMES: "optimal"}.items()
 }
-CAPTION = "bits/dim above infinite depth ± standard error (part of the excess that is kept)"
+# The ratios of the choices that are studied unless others are asked for; the last one if the run has an error head.
+STUDIED = (PLAIN, "optimal_pixel", OPTIMAL_ESTIMATE, LEARNED_ERROR)
+
+
+def studied(has_error_head: bool) -> list[str]:
+    """Names of the choices that are studied unless others are asked for."""
+    ratios = STUDIED if has_error_head else STUDIED[:-1]
+    return [f"{ratio}{ending}" for ratio in ratios for ending in ("", TIMES)]
+
+
 # The depth of the summary line, where it is among those studied.
 REFERENCE_DEPTH = 50
 # Depth and choice of the first row.
@@ -45,7 +68,7 @@ def tabulate(evaluations: Mapping[tuple[Any, str], Evaluation]) -> Rows:
     for (depth, choice), (mean, error) in excess.items():
         row = {"depth": depth, "choice": choice, "bpd": float(evaluations[depth, choice].bits.mean()), "excess": mean}
         row["excess_se"] = error.total if choice else None
-        row["kept"] = mean / excess[depth, UNIFORM].mean if choice else None
+        row["kept"] = mean / excess[depth, PLAIN].mean if choice else None
         rows.append(row)
     return rows
 
@@ -57,7 +80,9 @@ def read_table(path: Path) -> Rows:
     columns = {"depth": depth, "choice": str, "bpd": float, "excess": float, "excess_se": known, "kept": known}
     rows = read_rows(path, columns)
     by_depth = rows_by_depth(rows)
-    complete = by_depth and all(list(choices) == list(CHOICES) for choices in by_depth.values())
+    found = [list(choices) for choices in by_depth.values()]
+    complete = found and all(choices == found[0] for choices in found) and found[0][0] == PLAIN
+    complete = complete and all(choice in CHOICES for choice in found[0])
     require(rows[0]["depth"] == "infinite" and complete, f"{path} lacks a depth or a choice of steps; {ADVICE}")
     return rows
 
@@ -73,7 +98,8 @@ def rows_by_depth(rows: Rows) -> dict[int, dict[str, dict[str, Any]]]:
 def depth_table(rows: Rows, subject: str) -> Table:
     """A line per depth with a column per choice; the caption names the subject and has the bits/dim that all exceed."""
     lines = [[depth, *map(_cell, choices.values())] for depth, choices in rows_by_depth(rows).items()]
-    return Table(["depth", *CHOICES], lines, f"{subject}: {CAPTION}; infinite depth: {rows[0]['bpd']:.4f}")
+    choices = next(iter(rows_by_depth(rows).values()))
+    return Table(["depth", *choices], lines, f"{subject}: {CAPTION}; infinite depth: {rows[0]['bpd']:.4f}")
 
 
 def _cell(row: dict[str, Any]) -> str:
@@ -81,7 +107,7 @@ def _cell(row: dict[str, Any]) -> str:
 
 
 def summary_line(rows: Rows) -> str:
-    """'excess kept at T=50: 0.31': with fitted times and ratios, at `REFERENCE_DEPTH` or else the largest depth."""
+    """'excess kept at T=50: 0.31': with the last choice, at `REFERENCE_DEPTH` or else the largest depth."""
     by_depth = rows_by_depth(rows)
     depth = REFERENCE_DEPTH if REFERENCE_DEPTH in by_depth else max(by_depth)
-    return f"excess kept at T={depth}: {by_depth[depth][BOTH]['kept']:.2f}"
+    return f"excess kept at T={depth}: {list(by_depth[depth].values())[-1]['kept']:.2f}"

@@ -13,12 +13,13 @@ from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.runs.records import Evaluation, read_evaluation
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import stored_config
-from diffenc_jax.studies.depth.table import BOTH, CHOICES, INFINITE, UNIFORM, depth_table, read_table, tabulate
+from diffenc_jax.studies.depth.table import CHOICES, INFINITE, PLAIN, depth_table, read_table, studied, tabulate
 from diffenc_jax.studies.outputs import write_rows
 from tests import refusals
 from tests.studies.runs import write_images, write_run
 
-BPD = (3.0, 2.5, 2.4, 2.25)  # by choice
+BPD = dict(zip(studied(False), (3.0, 2.5, 2.4, 2.25, 2.3, 2.125), strict=True))  # by choice
+LAST = list(BPD)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def studied(workdir):
+def records(workdir):
     """Records and their paths, by depth and choice of steps."""
     assert main(["depth-study", str(workdir), "--depths=50,3", "--passes=4"]) == 0
     found = {}
@@ -39,38 +40,38 @@ def studied(workdir):
     return found
 
 
-def test_the_command(workdir, studied, capsys):
-    assert set(studied) == {(None, "uniform", 1.0)} | {(d, *choice) for d in (3, 50) for choice in CHOICES.values()}
+def test_the_command(workdir, records, capsys):
+    assert set(records) == {(None, "uniform", 1.0)} | {(d, *CHOICES[choice]) for d in (3, 50) for choice in BPD}
     folder = workdir / "depth_study"
     with (folder / "test-1.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["depth"], row["choice"]) for row in rows] == [
         ("infinite", ""),
-        *((str(depth), choice) for depth in (3, 50) for choice in CHOICES),
+        *((str(depth), choice) for depth in (3, 50) for choice in BPD),
     ]
-    infinite, path = studied[None, "uniform", 1.0]
+    infinite, path = records[None, "uniform", 1.0]
     infinite, by_image = infinite["bpd"]["total"], read_evaluation(path).bits.mean(axis=0)
     for depth in (3, 50):
-        plain, both = (studied[depth, *CHOICES[choice]][0]["bpd"]["total"] for choice in (UNIFORM, BOTH))
-        kept = next(float(r["kept"]) for r in rows if (r["depth"], r["choice"]) == (str(depth), BOTH))
-        assert kept == pytest.approx((both - infinite) / (plain - infinite))
-        for choice in CHOICES:
+        plain, last = (records[depth, *CHOICES[choice]][0]["bpd"]["total"] for choice in (PLAIN, LAST))
+        kept = next(float(r["kept"]) for r in rows if (r["depth"], r["choice"]) == (str(depth), LAST))
+        assert kept == pytest.approx((last - infinite) / (plain - infinite))
+        for choice in BPD:
             row = next(row for row in rows if (row["depth"], row["choice"]) == (str(depth), choice))
-            excess = read_evaluation(studied[depth, *CHOICES[choice]][1]).bits.mean(axis=0) - by_image
+            excess = read_evaluation(records[depth, *CHOICES[choice]][1]).bits.mean(axis=0) - by_image
             assert float(row["excess"]) == pytest.approx(excess.mean())
             assert float(row["excess_se"]) >= 0.999 * excess.std(ddof=1) / np.sqrt(13)
     with Image.open(folder / "test-1.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
     assert (folder / "test-1.pdf").read_bytes().startswith(b"%PDF")
 
-    times = {path: path.stat().st_mtime_ns for _, path in studied.values()}
+    times = {path: path.stat().st_mtime_ns for _, path in records.values()}
     assert main(["depth-study", str(workdir), "--depths=50,3", "--passes=4"]) == 0
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert capsys.readouterr().out.splitlines()[-1] == f"excess kept at T=50: {kept:.2f}"
 
 
-def test_a_record_holds_its_steps(studied):
-    record, path = studied[3, "optimal", "optimal_pixel"]
+def test_a_record_holds_its_steps(records):
+    record, path = records[3, "optimal", "optimal_pixel"]
     estimator = record["estimator"]
     assert (estimator["kind"], estimator["passes"]) == ("discrete", 4)
     assert estimator["fit"]["split"] == "train"
@@ -84,20 +85,20 @@ def test_a_record_holds_its_steps(studied):
     assert record["bpd"]["diffusion"] == pytest.approx(bits)
 
 
-def test_sampling_uses_the_steps_of_the_study(workdir, studied):
+def test_sampling_uses_the_steps_of_the_study(workdir, records):
     changes = {"loss.depth": 3, "loss.variance_ratio": "optimal_pixel", "loss.times": "optimal"}
     run = open_trained(workdir, stored_config(workdir).replace(changes), needs_training_images=True)
     steps = steps_for(run, run.params, run.config.loss)
-    with np.load(studied[3, "optimal", "optimal_pixel"][1].with_suffix(".npz")) as values:
+    with np.load(records[3, "optimal", "optimal_pixel"][1].with_suffix(".npz")) as values:
         np.testing.assert_allclose(steps.gamma, values["gamma"], rtol=1e-6)
-        np.testing.assert_allclose(steps.ratio, values["ratio"], rtol=1e-4)
+        np.testing.assert_allclose(steps.ratio.ratio, values["ratio"], rtol=1e-4)
 
 
 @pytest.fixture
 def rows():
     """The table of made-up values at depth 10: two passes at infinite depth, and one at finite depth."""
     infinite = evaluation([[1.9, 1.9, 2.2], [1.9, 1.9, 2.2]], 2)
-    found = {(10, choice): evaluation([[bpd, bpd, bpd]], None) for choice, bpd in zip(CHOICES, BPD, strict=True)}
+    found = {(10, choice): evaluation([[bpd, bpd, bpd]], None) for choice, bpd in BPD.items()}
     return tabulate({INFINITE: infinite} | found)
 
 
@@ -107,22 +108,22 @@ def evaluation(bits, replicates):
 
 def test_kept_is_the_part_of_the_plain_excess(rows):
     by_choice = {row["choice"]: row for row in rows}
-    assert by_choice[BOTH]["kept"] == pytest.approx(0.25)
-    assert by_choice[UNIFORM]["kept"] == pytest.approx(1.0)
-    assert by_choice["best times"]["excess"] == pytest.approx(0.4)
+    assert by_choice["optimal_pixel+times"]["kept"] == pytest.approx(0.25)
+    assert by_choice[PLAIN]["kept"] == pytest.approx(1.0)
+    assert by_choice["optimal_pixel"]["excess"] == pytest.approx(0.4)
 
 
 def test_errors_are_paired_by_image(rows):
     """The differences by image are 0.1, 0.1 and -0.2 around their mean, with a variance of 0.03."""
     assert rows[0]["excess_se"] is None
-    assert [row["excess_se"] for row in rows[1:]] == pytest.approx([0.1] * 4)
+    assert [row["excess_se"] for row in rows[1:]] == pytest.approx([0.1] * 6)
     cells = depth_table(rows, "vdm on digits (test), step 1500").rows[0]
-    assert cells[1:] == [f"{bpd - 2:.4f} ± 0.1000 ({bpd - 2:.2f})" for bpd in BPD]
+    assert cells[1:] == [f"{bpd - 2:.4f} ± 0.1000 ({bpd - 2:.2f})" for bpd in BPD.values()]
 
 
 def test_a_single_image_has_no_error():
     one = evaluation([[2.0]], None)
-    rows = tabulate({INFINITE: one} | {(10, choice): evaluation([[3.0]], None) for choice in CHOICES})
+    rows = tabulate({INFINITE: one} | {(10, choice): evaluation([[3.0]], None) for choice in BPD})
     assert {row["excess_se"] for row in rows} == {None}
     assert "1.0000 ± – (1.00)" in depth_table(rows, "vdm").rows[0]
 
@@ -132,7 +133,7 @@ def test_a_table_is_read_as_it_was_written(rows, tmp_path):
     assert read_table(tmp_path / "test-1.csv") == rows
 
 
-@pytest.mark.parametrize("kept", [slice(0, 0), slice(0, 1), slice(1, 5), slice(0, 4)])
+@pytest.mark.parametrize("kept", [slice(0, 0), slice(0, 1), slice(1, 7), slice(2, 7)])
 def test_a_table_that_lacks_rows_is_refused(rows, kept, tmp_path):
     path = tmp_path / "test-1.csv"
     write_rows(path, rows)
@@ -150,6 +151,8 @@ def test_a_table_that_lacks_rows_is_refused(rows, kept, tmp_path):
         ("--depths=", "is not a whole number above zero"),
         ("--passes=-1", "is not a whole number above zero"),
         ("--passes=1", "holds no run"),
+        ("--choices=best", "'best' is not one of 1, 1+times, optimal, optimal+times,"),
+        ("--choices=1,", "'' is not one of 1, 1+times"),
     ],
 )
 def test_bad_input_is_refused(tmp_path, option, message, capsys):

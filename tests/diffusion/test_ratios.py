@@ -1,0 +1,177 @@
+"""Variance ratios that depend on z_t: in a world of 16 images, every use of a ratio belongs to one distribution."""
+
+from dataclasses import replace
+from functools import cache
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.encoders import Identity, NonTrainable
+from diffenc_jax.diffusion.estimates import Prediction
+from diffenc_jax.diffusion.gaussian import alpha, velocity_from_image
+from diffenc_jax.diffusion.importance_weights import log_weight
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.diffusion.ratios import ByErrorHead, ByEstimate, Table, interpolate
+from diffenc_jax.diffusion.steps import Steps, reverse
+from tests.diffusion.test_losses import exact_velocity, process_of
+
+LEVELS, DEPTH, GAMMA_0, GAMMA_1 = 4, 3, -2.0, 3.0
+IMAGES = np.asarray(list(product(range(LEVELS), repeat=2)), np.uint8)
+GRID = np.linspace(-8.0, 8.0, 121)
+DRAWS = 50_000
+
+
+def predict(z, gamma):
+    """A network that knows little, with an error head that depends on both pixels."""
+    turned = jnp.stack([z[:, 0] + 0.3 * z[:, 1], z[:, 1] - 0.2 * z[:, 0]], axis=1)
+    return Prediction(
+        velocity_from_image(z, 0.6 * jnp.tanh(turned), gamma), log_error=0.5 * jnp.cos(2.0 * turned) - 2.2
+    )
+
+
+def gamma(t):
+    return GAMMA_0 + (GAMMA_1 - GAMMA_0) * t
+
+
+PROCESSES = {
+    "identity": Process(Identity(), predict, gamma, pixel_levels=LEVELS),
+    "nontrainable": Process(NonTrainable(), predict, gamma, pixel_levels=LEVELS),
+}
+
+
+def ratios():
+    """One of each kind. They stay above 1/2, below which the weights of paths have no variance."""
+    rows = np.asarray([0.8, 1.0, 1.2])[:, None]
+    knots, error = np.asarray([-1.0, -0.2, 0.1, 0.9]) * np.ones_like(rows), np.asarray([0.05, 0.7, 0.1, 0.5]) * rows
+    return {
+        "table": Table(jnp.asarray([[0.9, 0.6], [0.7, 1.2], [0.55, 0.8]])),
+        "estimate": ByEstimate(jnp.asarray(knots), jnp.asarray(error), jnp.asarray([[1.0, 0.5]] * DEPTH)),
+        "error_head": ByErrorHead(),
+    }
+
+
+@pytest.fixture(params=[("identity", "table"), ("identity", "error_head"), ("nontrainable", "estimate")], ids="-".join)
+def world(request, x64):
+    """A process, its steps, and the probability of each image [16] by quadrature over the whole path."""
+    return world_of(*request.param)
+
+
+@cache
+def world_of(process, ratio):
+    steps = Steps(jnp.linspace(GAMMA_0, GAMMA_1, DEPTH + 1), ratios()[ratio])
+    return PROCESSES[process], steps, probabilities(PROCESSES[process], steps)
+
+
+def probabilities(process, steps):
+    """p(x) = ∫ p(z_1) Π p(z_s | z_t) p(x | z_0): densities on a grid of both pixels, one step after another."""
+    width = GRID[1] - GRID[0]
+    z = jnp.asarray(np.stack(np.meshgrid(GRID, GRID, indexing="ij"), axis=-1).reshape(-1, 2))
+    density = jnp.exp(-0.5 * jnp.sum(z**2, axis=1)) / (2 * jnp.pi)
+
+    @jax.jit
+    def kernels(i):
+        """The density [grid, 2, grid] of each pixel of z_s, given z_t on the grid."""
+        step = steps.step(i, len(z))
+        estimate = process.estimate(z, step.gamma_t)
+        k = jnp.asarray(step.drift_factor(process.encoder, process.extrapolation))
+        mean, variance = reverse(z, estimate.x_hat, step.gamma_s, step.gamma_t, k)
+        variance = jnp.broadcast_to(variance[:, None] / step.weight(estimate), z.shape)[..., None]
+        return jnp.exp(-0.5 * (GRID - mean[..., None]) ** 2 / variance) / jnp.sqrt(2 * jnp.pi * variance)
+
+    for i in reversed(range(DEPTH)):
+        first, second = jnp.moveaxis(kernels(i), 1, 0)
+        density = ((density[:, None] * first).T @ second).reshape(-1) * width**2
+    return np.asarray([jnp.sum(density * pixel_probability(z, image)) * width**2 for image in IMAGES])
+
+
+def pixel_probability(z_0, image):
+    """p(image | z_0) [B]."""
+    gamma_0 = jnp.asarray(GAMMA_0)
+    pixels = jnp.broadcast_to(jnp.asarray(image), z_0.shape)
+    return jnp.exp(decoder.log_likelihood(z_0 / alpha(gamma_0), pixels, gamma_0, LEVELS))
+
+
+def test_probabilities_sum_to_one_and_lie_above_the_bound(world):
+    process, steps, probability = world
+    assert probability.sum() == pytest.approx(1.0, abs=1e-6)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(24)
+    eps = jnp.asarray(np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2))
+    weights = np.outer(weights, weights).ravel() / (2 * np.pi)
+
+    @jax.jit
+    def bound(image):
+        """The bound of one image: expectations over the noise of z_t by quadrature, and the sum over steps."""
+        pixels = jnp.broadcast_to(image, eps.shape)
+        places = [steps.step(i, len(eps)) for i in range(DEPTH)]
+        noise = losses.Noise(jnp.zeros(len(eps)), eps, eps)
+        terms = [losses.bound_at(process, pixels, place._replace(depth=1.0), noise) for place in places]
+        total = terms[0].reconstruction + terms[0].latent + sum(term.diffusion for term in terms)
+        return jnp.sum(weights * total)
+
+    gaps = np.asarray([float(bound(jnp.asarray(image))) for image in IMAGES]) + np.log(probability)
+    assert np.all(gaps > 0)
+
+
+def test_paths_weigh_what_the_model_says(world):
+    """E w = p(x) (importance_weights.py)."""
+    process, steps, probability = world
+    noise = jnp.asarray(np.random.RandomState(0).normal(size=(DEPTH + 1, DRAWS, 2)))
+    for number in (5, 10):  # grey ones, whose weights vary least
+        pixels = jnp.broadcast_to(jnp.asarray(IMAGES[number]), (DRAWS, 2))
+        path = jax.jit(lambda pixels: log_weight(process, steps, pixels, noise[0], lambda k: noise[k + 1]))(pixels)
+        weights = np.exp(np.asarray(path.log_weight))
+        assert abs(weights.mean() - probability[number]) < 4 * weights.std() / np.sqrt(DRAWS)
+
+
+def test_samples_have_the_probabilities(world):
+    process, steps, probability = world
+    noise = jnp.asarray(np.random.RandomState(1).normal(size=(DEPTH + 1, DRAWS, 2)))
+    z_0 = jax.jit(lambda: ancestral(process, steps, noise[0], lambda k: noise[k + 1]))()
+    for image, expected in zip(IMAGES, probability, strict=True):
+        found = np.asarray(pixel_probability(z_0, image))
+        assert abs(found.mean() - expected) < 4.5 * found.std() / np.sqrt(DRAWS)
+
+
+@pytest.mark.parametrize("values", [(0.5, 2.0, 1.0, 1.0), (3.0, 3.0, 0.0, 7.0)])
+def test_ramps_interpolate(values):
+    knots = np.asarray([-0.9, -0.2, 0.4, 0.4], np.float32)  # with values that agree where knots do
+    values = np.asarray(values, np.float32)
+    values[3] = values[2]
+    x = jnp.linspace(-2.0, 2.0, 40).reshape(2, 20)
+    rows = [jnp.asarray([knots, knots + 1]), jnp.asarray([values, 2 * values])]
+    expected = [np.interp(x[0], knots[:3], values[:3]), 2 * np.interp(x[1], knots[:3] + 1, values[:3])]
+    np.testing.assert_allclose(interpolate(x, *rows), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(interpolate(x, *(row[:1] for row in rows))[0], expected[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["table", "estimate", "error_head"])
+def test_steps_are_rebuilt_from_their_arrays(kind):
+    steps = Steps(jnp.linspace(GAMMA_0, GAMMA_1, DEPTH + 1), ratios()[kind])
+    again = Steps.from_arrays(steps.to_arrays() | {"mass": jnp.ones(1)})
+    assert type(again.ratio) is type(steps.ratio)
+    jax.tree.map(np.testing.assert_array_equal, again, steps)
+
+
+@pytest.mark.parametrize("depth", [10, 100])
+def test_an_error_head_that_knows_the_variance_makes_every_depth_as_good_as_infinite(x64, depth):
+    """Data N(0, 1): V = E[e² | z] = 1 at every z, and the bound's diffusion term is 6.64664 nats at every depth."""
+    exact = exact_velocity(jnp.ones_like)
+    process = process_of(Identity(), exact)
+    process = replace(process, predict=lambda z, g: Prediction(exact(z, g), log_error=jnp.zeros_like(z)))
+    steps = process.uniform_steps(depth)._replace(ratio=ByErrorHead())
+    signs = jnp.asarray([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])  # their mean is that over N(0, I)
+    x, eps = (jnp.tile(signs[:, i], depth)[:, None] for i in (0, 1))
+    at = steps.at(jnp.repeat((jnp.arange(depth) + 0.5) / depth, 4))
+    errors = losses.errors_at(process, at, x, eps)
+    assert float(at.loss(errors).mean()) == pytest.approx(6.64664, abs=1e-5)
+
+    def score(log_error):
+        estimate = errors.estimate._replace(log_error=jnp.full_like(x, log_error))
+        return losses.error_score(errors._replace(estimate=estimate)).mean()
+
+    assert float(jax.grad(score)(0.0)) == pytest.approx(0.0, abs=1e-6)

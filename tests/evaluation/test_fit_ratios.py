@@ -1,0 +1,93 @@
+"""Fitted variance ratios that depend on x̂, against known errors and against one ratio per pixel."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.diffusion.estimates import Estimate
+from diffenc_jax.diffusion.ratios import cost
+from diffenc_jax.evaluation.fit import Fit
+from diffenc_jax.evaluation.fit_ratios import StepErrors, fit_by_estimate, fit_table, mean_by_bin
+from tests.evaluation.subject import experiment, parameters
+
+SHAPE = (4, 4, 1)
+PIXELS = np.linspace(0.2, 3.0, 16).reshape(SHAPE)
+
+
+def by_estimate(x_hat):
+    """A mean error that spans three orders of magnitude, most of it far from where most pixels are."""
+    return 2e-3 + 2.0 * (x_hat + 1.0) ** 2
+
+
+def drawn(mean_error, seed, pairs=400, steps=2):
+    """Errors u = mean_error(x̂) ξ², with most x̂ near -1."""
+    rng = np.random.RandomState(seed)
+    x_hat = -1.0 + 2.0 * rng.beta(0.3, 2.0, (steps, pairs, *SHAPE))
+    return [StepErrors(mean_error(x) * rng.normal(size=x.shape) ** 2, x) for x in x_hat]
+
+
+def ratio_at(ratio, step, x_hat):
+    """w [P, H, W, C] of one step."""
+    rows = type(ratio)(*(table[step][None] for table in ratio))
+    x_hat = jnp.asarray(x_hat, jnp.float32)
+    return rows(jnp.zeros(1), jnp.zeros(1), Estimate(x_hat, x_hat))
+
+
+def mean_cost(ratio, steps):
+    return sum(
+        float(cost(jnp.broadcast_to(ratio_at(ratio, i, errors.x_hat), errors.u.shape), jnp.asarray(errors.u)).mean())
+        for i, errors in enumerate(steps)
+    )
+
+
+@pytest.mark.parametrize(
+    "mean_error",
+    [by_estimate, lambda x: 0.3 * PIXELS * by_estimate(x), lambda x: PIXELS + 0.0 * x],
+    ids=["estimate", "both", "pixel"],
+)
+def test_the_fit_costs_little_more_than_the_best_ratio(x64, mean_error):
+    """On unseen errors, next to w = 1 / (1 + E u), with one ratio per pixel far above where x̂ matters."""
+    fitted, unseen = drawn(mean_error, 0), drawn(mean_error, 1)
+    best = sum(float(np.mean(0.5 * np.log1p(mean_error(errors.x_hat)))) for errors in unseen)
+    noise = (
+        np.mean([cost(jnp.asarray(1 / (1 + mean_error(e.x_hat))), jnp.asarray(e.u)).mean() for e in unseen]) * 2 - best
+    )
+    got = mean_cost(fit_by_estimate(fitted), unseen) - noise
+    assert best * 0.999 < got < best * 1.03
+    if mean_error is by_estimate:
+        assert mean_cost(fit_table(fitted, ()), unseen) - noise > 1.3 * best
+
+
+def test_bins_hold_equal_shares_and_keep_the_means(x64):
+    rng = np.random.RandomState(3)
+    x, u = rng.normal(size=5000), rng.gamma(0.5, size=5000)
+    knots, error = mean_by_bin(x, u, 24)
+    assert np.all(np.diff(knots) > 0)
+    edges = 0.5 * (knots[1:] + knots[:-1])
+    share = np.add.reduceat(np.sqrt(u[np.argsort(x)]), [0, *np.searchsorted(np.sort(x), edges)]) / np.sqrt(u).sum()
+    assert np.all(np.abs(share * 24 - 1) < 0.5)
+    assert error.mean() == pytest.approx(u.mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("u", [np.zeros(5), np.asarray([0.0, 0.0, 0.0, 0.0, 9.0])], ids=["exact", "one error"])
+def test_few_or_exact_samples_leave_a_ratio(u):
+    errors = StepErrors(
+        u[:, None, None, None] * np.ones(SHAPE), np.linspace(-1, 1, 5)[:, None, None, None] * np.ones(SHAPE)
+    )
+    w = np.asarray(ratio_at(fit_by_estimate([errors]), 0, errors.x_hat))
+    assert np.all((w > 0) & (w <= 1))
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return Fit(experiment(), parameters())
+
+
+@pytest.mark.parametrize("depth", [3, 40])
+def test_on_training_images_it_costs_no_more_than_a_ratio_per_pixel(fit, depth):
+    """Of the same model, steps, images and noise."""
+    ratios = [fit.steps(LossConfig(depth, "linear", kind)) for kind in ("optimal_estimate", "optimal_pixel")]
+    errors = list(fit.step_errors(ratios[0].gamma))
+    ours, per_pixel = (mean_cost(steps.ratio, errors) for steps in ratios)
+    assert ours <= per_pixel * (1 + 1e-6)

@@ -1,0 +1,138 @@
+"""The error head learns the model's squared error at z_t, and changes nothing else."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffenc_jax.diffusion.losses import TERMS, bound_at, errors_at
+from diffenc_jax.diffusion.ratios import Table
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.draws import Draw
+from diffenc_jax.train.gradients import gradient
+from diffenc_jax.train.step import StepFunction
+from tests import tiny
+
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+KEY = jax.random.key(3)
+HEAD = "error"
+FINITE = {"loss__depth": 5, "sample__depth": 5}
+
+
+def built(head, **changes):
+    return build(tiny.config(model__error_head=head, **changes), SPEC)
+
+
+def split(params):
+    """All parameters but the head's, and the head's."""
+    rest = {name: part for name, part in params["score"].items() if name != HEAD}
+    return params | {"score": rest}, params["score"][HEAD]
+
+
+def join(rest, head):
+    return rest | {"score": rest["score"] | {HEAD: head}}
+
+
+def stack(terms):
+    return np.stack([getattr(terms, name) for name in TERMS])
+
+
+def assert_close(ours, theirs, part=1e-5):
+    """Trees of gradients agree, but for `part` of their size."""
+    size = float(optax.global_norm(theirs))
+    assert size > 1e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=part * size), ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def example():
+    """A model with the head, parameters away from zero, and a batch."""
+    model = built(True)
+    params = tiny.away_from_zero(jax.jit(model.init)(KEY), scale=0.1)
+    noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
+    return params, Draw(jnp.asarray(tiny.images(6)), noise, jnp.ones(6), KEY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, FINITE], ids=["infinite depth", "ratio 1"])
+def test_bound_and_gradients_are_those_without_it(example, changes):
+    """Under dropout. The head's gradient is that of -ln N(e; 0, V) alone, with a fixed e."""
+    params, draw = example
+    model, (rest, head) = built(True, **changes), split(params)
+    outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(params)
+    plain_outputs, plain_grads = jax.jit(lambda rest: gradient(built(False, **changes), rest, draw))(rest)
+    np.testing.assert_allclose(stack(outputs.terms), stack(plain_outputs.terms), rtol=1e-6)
+    rest_grads, head_grads = split(grads)
+    assert_close(rest_grads, plain_grads)
+
+    def by_hand(head):
+        """By the density of a normal distribution."""
+        process, place = model.bind(join(rest, head), draw.dropout_key), model.place(rest, draw.noise.t)
+        errors = errors_at(process, place, process.pixel_values(draw.pixels), draw.noise.eps_t)
+        e = jax.lax.stop_gradient(errors.velocity + errors.drift)
+        log_density = jax.scipy.stats.norm.logpdf(e, scale=jnp.exp(0.5 * errors.estimate.log_error))
+        score = -(log_density + 0.5 * math.log(2 * math.pi)).sum(axis=(1, 2, 3))
+        return score.mean() / SPEC.dims, score
+
+    expected, score = jax.jit(jax.grad(by_hand, has_aux=True))(head)
+    np.testing.assert_allclose(outputs.terms.error_score, score, rtol=1e-4, atol=1e-4)
+    assert_close(head_grads, expected, 1e-4)
+
+
+@pytest.mark.slow
+def test_with_its_own_ratio_the_bound_alone_trains_it(example):
+    """The other parameters have the gradient of the bound at fixed ratios, so that none goes through the head."""
+    params, draw = example
+    model, (rest, head) = built(True, loss__variance_ratio="learned_error", **FINITE), split(params)
+
+    def bound(rest, head):
+        process, place = model.bind(join(rest, head), draw.dropout_key), model.place(rest, draw.noise.t)
+        return bound_at(process, draw.pixels, place, draw.noise).means().total / (SPEC.dims * math.log(2))
+
+    def at_fixed_ratios(rest, w):
+        """By hand, with w [B, H, W, C] in place of the head's."""
+        process, place = model.bind(join(rest, head), draw.dropout_key), model.place(rest, draw.noise.t)
+        fixed = place._replace(ratio=Table(w))
+        return bound_at(process, draw.pixels, fixed, draw.noise).means().total / (SPEC.dims * math.log(2))
+
+    @jax.jit
+    def ratios():
+        process, place = model.bind(params, draw.dropout_key), model.place(rest, draw.noise.t)
+        errors = errors_at(process, place, process.pixel_values(draw.pixels), draw.noise.eps_t)
+        return place.weight(errors.estimate)
+
+    outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(params)
+    rest_grads, head_grads = split(grads)
+    assert float(outputs.objective) == pytest.approx(float(jax.jit(bound)(rest, head)), rel=1e-5)
+    assert_close(head_grads, jax.jit(jax.grad(bound, argnums=1))(rest, head), 1e-4)
+    expected = jax.jit(jax.grad(at_fixed_ratios))(rest, ratios())
+    assert_close(rest_grads, expected, 1e-4)
+
+
+@pytest.mark.slow
+def test_training_at_infinite_depth_lowers_the_bound_at_every_depth():
+    """From a head that expects an error e⁴ times too large. All other parameters are fixed."""
+    config = tiny.config(model__error_head=True, log__every_steps=1)
+    fixed = lambda params: jax.tree_util.tree_map_with_path(lambda path, _: HEAD not in str(path), params)  # noqa: E731
+    step = StepFunction(build(config, SPEC), config)
+    step.optimizer = optax.chain(optax.adam(3e-2), optax.masked(optax.set_to_zero(), fixed))
+    state, jitted, logged = jax.jit(step.init)(), jax.jit(step), []
+    state.params["score"][HEAD]["conv_out"]["bias"] += 4.0
+    noise = step.model.draw_noise(jax.random.key(5), (jnp.arange(60) + 0.5) / 60)
+    pixels = jnp.tile(jnp.asarray(tiny.images(6)), (10, 1, 1, 1))
+    models = [built(True, loss__variance_ratio="learned_error", loss__depth=depth) for depth in (3, 30)]
+
+    @jax.jit
+    def diffusion(params):
+        terms = (bound_at(model.bind(params), pixels, model.place(params, noise.t), noise) for model in models)
+        return jnp.stack([part.diffusion.mean() for part in terms])
+
+    before = np.asarray(diffusion(state.params))
+    for _ in range(60):
+        state, report = jitted(state, jnp.asarray(tiny.images(6)))
+        logged.append(report.meter.scalars()["error_score"])
+    assert np.mean(logged[-10:]) < np.mean(logged[:3]) - 0.2
+    assert np.all(np.asarray(diffusion(state.params)) < before)
