@@ -1,7 +1,7 @@
 """The law of encoders, without the losses: informations by determinants, and entropies by quadrature.
 
-The latent is u = z / α = x_t + n, with noise n of variance e^γ that is a Brownian motion in e^γ: from s to t > s it gains
-an independent part of variance e^(γ_t) - e^(γ_s), while x_t moves by x_t - x_s.
+The latent is u = z / α = x_t + n, with noise n of variance e^γ that is a Brownian motion in e^γ: from s to t > s it
+gains an independent part of variance e^(γ_t) - e^(γ_s).
 """
 
 from collections.abc import Callable

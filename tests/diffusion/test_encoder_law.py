@@ -1,4 +1,4 @@
-"""The law of docs/encoder-law.md: the bound is the entropy, end terms, what the encoder loses, and the model's errors."""
+"""The laws of docs/encoder-law.md: the bound is the entropy, end terms, the encoder's price and the model's errors."""
 
 from functools import partial
 
@@ -287,3 +287,11 @@ def test_discrete_data_at_finite_depth(x64, name, depth):
         lost, misfit = lost + parts[0], misfit + parts[1]
     assert bound == pytest.approx(end_terms(path) + lost + misfit, rel=1e-6)
     assert (lost < 1e-9) == (name in ("identity", "shift"))
+
+
+def test_the_covariance_bounds_the_price_of_a_linear_encoder(x64):
+    """Gaussian data of the same variance have the largest gap."""
+    shrink = lambda gamma: (1 / (1 + np.exp(gamma)))[:, None, None] * np.eye(1)  # noqa: E731
+    variance = PRIOR @ np.square(CENTRES - PRIOR @ CENTRES)
+    largest = LinearPath(shrink, np.array([[variance]])).gap(*ENDS)
+    assert 0.1 * largest < discrete_path(NonTrainable()).gap(*ENDS) < largest
