@@ -1,8 +1,9 @@
-"""Measure what the encoder of a trained run does to images, and the bound with other encoders in its place.
+"""Measure what the encoder of a trained run does to images, the bound with other encoders, and the price of its drift.
 
 Evaluates every image of a split at --gammas noise levels from the data to the noise, with the EMA parameters of the
-newest checkpoint, and evaluates the bound with the trained encoder and with others in its place. Writes to
-WORKDIR/encoder_study, each name after '<split>-<step>':
+newest checkpoint. Then it evaluates the bound with the trained encoder and with others in its place, and measures the
+price of the encoder's drift at infinite depth and what its end terms win back. Writes to WORKDIR/encoder_study, each
+name after '<split>-<step>':
 
   .csv         a row per γ: the root mean square of x_t - x, of dx_t/dγ and of dx_t/dλ - σ_t² x̂, and the means of the
                amounts added to and removed from x, all per dimension, with standard errors over images (_se)
@@ -13,11 +14,27 @@ WORKDIR/encoder_study, each name after '<split>-<step>':
   -curves      (.png, .pdf) the table
   -off.json    the bound with each encoder by term, and its difference to the trained one, paired by image under common
                noise; the records that it comes from lie beside it
+  -price       (.csv, .png, .pdf) the price of the drift by γ, an upper bound by each of three predictors of dx_t/dγ
+  -price.json  the same in all, and the terms at the ends of the path
+
+A run without a derivative head gets one, trained on the frozen run and kept as head-<step>-....npz.
 """
 
 import argparse
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diffenc_jax.commands.arguments import add_split, place, positive, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import numpy as np
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+    from diffenc_jax.runs.trained import Trained
 
 EXAMPLE = "diffenc encoder-study runs/digits-diffenc-seed0"
 ON_INTERRUPT = "written files are kept; the same command draws again and continues its evaluations"
@@ -31,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=positive, default=8, help="number of images that are drawn")
     parser.add_argument("--gammas", type=_two_or_more, default=41, help="number of noise levels")
     parser.add_argument("--passes", type=positive, default=8, help="passes over the images for each bound")
+    parser.add_argument(
+        "--head-steps",
+        type=_count,
+        default=1000,
+        help="training steps of the derivative head of a run that has none; 0 trains none",
+    )
 
 
 def _two_or_more(text: str) -> int:
@@ -39,30 +62,99 @@ def _two_or_more(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
 def run(arguments: argparse.Namespace) -> None:
-    from diffenc_jax.display.terminal import make_console, print_table
-    from diffenc_jax.runs.files import MAKE_WRITABLE, save_figure, write_json, writing
-    from diffenc_jax.studies.encoder import figure, measure, replaced, table
-    from diffenc_jax.studies.outputs import run_title, table_path, write_rows
+    from diffenc_jax.display.terminal import make_console
+    from diffenc_jax.studies.encoder import measure, table
+    from diffenc_jax.studies.outputs import table_path
 
     trained = measure.open_run(arguments.workdir, arguments.passes, arguments.split)
-    path, console = table_path(trained, table.FOLDER), make_console()
-    keep = max(arguments.images, POINTS) if trained.model.spec.shape == (1, 1, 2) else arguments.images
-    with watched(console, "images by γ", total=1.0) as on_part:
-        effects = measure.measure_by_gamma(trained, arguments.gammas, keep, on_part=on_part)
-    rows = table.tabulate(effects)
-    write_rows(path, rows)
-    with writing(path.parent, MAKE_WRITABLE):
-        for name, drawn in figure.draw_figures(effects, rows, run_title(trained)).items():
-            save_figure(drawn, path.with_name(f"{path.stem}-{name}"))
-    figures = path.with_name(f"{path.stem}-*.png")
-    print(f"{table.describe_extremes(rows)}\ntable: {path}\nfigures: {figures}, .pdf", flush=True)
-    bounds = replaced.measure_bounds(trained, lambda text, total: watched(console, text, total))
-    about = {"step": trained.step, "seed": trained.config.seed, "arm": trained.config.arm}
-    about["dataset"] = trained.dataset.fingerprint(trained.config.eval.split)
-    file = path.with_name(f"{path.stem}-off.json")
-    with writing(path.parent, MAKE_WRITABLE):
-        write_json(file, about | {"encoders": bounds})
-    print_table(table.bounds_table(bounds), console)
-    print("\n".join([*table.meanings(bounds), f"bounds: {file}"]))
+    study = _Study(trained, table_path(trained, table.FOLDER), make_console())
+    gamma = _effects(study, arguments.gammas, arguments.images)
+    bounds = _bounds(study)
+    _price(study, gamma, bounds, arguments.head_steps)
     arguments.wrote_to = [trained.workdir]
+
+
+class _Study(NamedTuple):
+    """The run, the path of the table of effects, beside which all files lie, and where progress is shown."""
+
+    run: "Trained"
+    path: "Path"
+    console: "Console"
+
+    def file(self, ending: str) -> "Path":
+        """The path of the file '<split>-<step><ending>'."""
+        return self.path.with_name(self.path.stem + ending)
+
+    def watch(self, text: str, total: float) -> "AbstractContextManager[Callable[..., None]]":
+        """Progress of a part of the study."""
+        return watched(self.console, text, total)
+
+    def write(self, ending: str, content: dict[str, Any]) -> "Path":
+        """Write a JSON file that also says which run and data it is about; returns its path."""
+        from diffenc_jax.runs.files import MAKE_WRITABLE, write_json, writing
+
+        file, config = self.file(ending), self.run.config
+        about = {"step": self.run.step, "seed": config.seed, "arm": config.arm}
+        about["dataset"] = self.run.dataset.fingerprint(config.eval.split)
+        with writing(file.parent, MAKE_WRITABLE):
+            write_json(file, about | content)
+        return file
+
+    def draw(self, ending: str, drawn: "Figure") -> None:
+        """Write a figure as .png and .pdf."""
+        from diffenc_jax.runs.files import MAKE_WRITABLE, save_figure, writing
+
+        with writing(self.path.parent, MAKE_WRITABLE):
+            save_figure(drawn, self.file(ending))
+
+
+def _effects(study: _Study, gammas: int, images: int) -> "np.ndarray":
+    """Measure, write and draw the effects by γ; returns the γ."""
+    from diffenc_jax.studies.encoder import figure, measure, table
+    from diffenc_jax.studies.outputs import run_title, write_rows
+
+    keep = max(images, POINTS) if study.run.model.spec.shape == (1, 1, 2) else images
+    with study.watch("images by γ", 1.0) as on_part:
+        effects = measure.measure_by_gamma(study.run, gammas, keep, on_part=on_part)
+    rows = table.tabulate(effects)
+    write_rows(study.path, rows)
+    for name, drawn in figure.draw_figures(effects, rows, run_title(study.run)).items():
+        study.draw(f"-{name}", drawn)
+    print(f"{table.describe_extremes(rows)}\ntable: {study.path}\nfigures: {study.file('-*.png')}, .pdf", flush=True)
+    return effects.gamma
+
+
+def _bounds(study: _Study) -> dict[str, Any]:
+    """Measure, write and print the bounds by encoder."""
+    from diffenc_jax.display.terminal import print_table
+    from diffenc_jax.studies.encoder import replaced, table
+
+    bounds = replaced.measure_bounds(study.run, study.watch)
+    file = study.write("-off.json", {"encoders": bounds})
+    print_table(table.bounds_table(bounds), study.console)
+    print("\n".join([*table.meanings(bounds), f"bounds: {file}"]), flush=True)
+    return bounds
+
+
+def _price(study: _Study, gamma: "np.ndarray", bounds: dict[str, Any], head_steps: int) -> None:
+    """Measure, write, draw and print the price of the drift and what the ends of the path win back."""
+    from diffenc_jax.display.terminal import print_table
+    from diffenc_jax.studies.encoder import balance, ends, figure, head, predictors
+    from diffenc_jax.studies.outputs import run_title, write_rows
+
+    run, dims = head.with_head(study.run, head_steps, study.watch), study.run.model.spec.dims
+    with study.watch("price by γ", 1.0) as on_part:
+        rates = predictors.measure_rates(run, gamma, on_part)
+    rows = balance.tabulate_price(gamma, rates, dims)
+    write_rows(study.file("-price.csv"), rows)
+    study.draw("-price", figure.draw_price(rows, run_title(run)))
+    found = balance.totals(gamma, rates, ends.measure_ends(study.run, bounds), dims)
+    file = study.write("-price.json", found)
+    print_table(balance.price_table(found), study.console)
+    print_table(balance.ends_table(found), study.console)
+    print(f"price: {file}\n{balance.summary(found)}")

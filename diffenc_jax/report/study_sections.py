@@ -16,6 +16,7 @@ from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.by_time.figure import Curve, draw_curves
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.depth.figure import draw_excess
+from diffenc_jax.studies.encoder import balance
 from diffenc_jax.studies.encoder import table as encoder
 from diffenc_jax.studies.outputs import data_title
 from diffenc_jax.studies.sample_quality import table as sample_quality
@@ -29,6 +30,7 @@ ENCODER_FIGURES = {
     "derivative": "the derivative of x_t in γ, at several noise levels",
     "curves": "the size of x_t - x and of the derivative, by noise level",
     "mean": "the encoder's changes on average",
+    "price": "the price of the encoder's drift, by noise level",
 }
 # Description and caption of pictures of samples, by a part of their names; all others are grids of samples.
 SAMPLE_FIGURES = {
@@ -189,7 +191,7 @@ def encoder_section(collection: Collection) -> Section | None:
 
     line = lambda run: command_line("encoder-study", run.workdir)  # noqa: E731
     blocks = _gallery(collection, runs, pictures, "figures of the encoder", line)
-    return Section("Encoder", [*blocks, *(block for run in runs for block in _other_encoders(run))])
+    return Section("Encoder", [*blocks, *(block for run in runs for block in (*_other_encoders(run), *_price(run)))])
 
 
 def _other_encoders(run: Run) -> list[Any]:
@@ -203,6 +205,20 @@ def _other_encoders(run: Run) -> list[Any]:
         return [Text(str(error))]
     caption = f"{run.title}, with other encoders in place of its own: {encoder.CAPTION}"
     return [encoder.bounds_table(bounds)._replace(caption=caption), Items(encoder.meanings(bounds))]
+
+
+def _price(run: Run) -> list[Any]:
+    """The price of the drift of a run's encoder and what its end terms win, if the encoder study has measured them."""
+    file = _newest_file(run, encoder.FOLDER, "-price.json")
+    if file is None:
+        return []
+    try:
+        found = balance.read_balance(file.path)
+    except InputError as error:
+        return [Text(str(error))]
+    tables = [balance.price_table(found), balance.ends_table(found)]
+    named = [table._replace(caption=f"{run.title}: {table.caption}") for table in tables]
+    return [*named, Text(f"{run.title}: {balance.summary(found)}.")]
 
 
 def _picture(path: Path, alt: str, caption: str, pixels: bool = False) -> Picture | Text:

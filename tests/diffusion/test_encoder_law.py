@@ -11,7 +11,8 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Trainable, Unbounded
 from diffenc_jax.diffusion.gaussian import align, alpha, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
-from diffenc_jax.diffusion.steps import Instant, Step, Steps, best_cost, best_ratio, exponential, linear
+from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
+from diffenc_jax.diffusion.steps import Instant, Step, Steps, exponential, linear
 from tests.diffusion.law import EPS, EPS_WEIGHTS, DiscretePath, LinearPath, gauss_legendre
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
@@ -96,13 +97,13 @@ def _best_costs(encoder, extrapolation, place, model, x, eps):
     if isinstance(rows, Instant):
         return [mean(rows.loss(errors))]
     u = mean(jnp.square(rows.deviation(errors)))
-    best = rows._replace(ratio=repeat(best_ratio(u)))
+    best = rows._replace(ratio=Table(repeat(best_ratio(u))))
     return mean(rows.loss(errors)), mean(best.loss(errors)), best_cost(u).sum(axis=1)
 
 
 def step_costs(encoder, extrapolation, gamma_s, gamma_t, path):
     """`best_costs` of steps [T]."""
-    place = Step(jnp.asarray(gamma_s), jnp.asarray(gamma_t), jnp.ones(len(gamma_s)), jnp.ones(()))
+    place = Step(jnp.asarray(gamma_s), jnp.asarray(gamma_t), Table(jnp.ones(len(gamma_s))), jnp.ones(()))
     drift_factor = np.asarray(place.drift_factor(encoder, extrapolation))
     b = -np.expm1(gamma_s - gamma_t) * (1 + drift_factor / (1 + np.exp(-gamma_t)))
     wanted = path.matrix(gamma_s) - np.exp(gamma_s - gamma_t)[:, None, None] * path.matrix(gamma_t)
@@ -273,7 +274,7 @@ def test_discrete_data_at_finite_depth(x64, name, depth):
     path = discrete_path(encoder)
     ratio = np.random.RandomState(depth).uniform(0.3, 2.0, depth)
     gamma = np.linspace(*ENDS, depth + 1)
-    steps = Steps(jnp.asarray(gamma), jnp.asarray(ratio))
+    steps = Steps(jnp.asarray(gamma), Table(jnp.asarray(ratio)))
     place = steps.at((jnp.arange(depth) + 0.5) / depth)
     predict = lambda z, gamma: Prediction(velocity_from_image(z, error(z), gamma))  # noqa: E731
     bound = float(discrete_bound(encoder, extrapolation, predict, place).mean())

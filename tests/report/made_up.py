@@ -15,7 +15,7 @@ from tests.studies.significance import made_up
 
 ARMS = ("vdm", "diffenc", "nontrainable")
 CELLS = 8
-ENCODER = ("curves", "difference", "x_t")
+ENCODER = ("curves", "difference", "price", "x_t")
 
 
 def write_root(root, arms, seeds=(0, 1)):
@@ -56,6 +56,7 @@ def write_studies(place):
         picture(place / "encoder_study" / f"test-1500-{name}.png")
     bounds = {"encoders": other_encoders()}
     (place / "encoder_study" / "test-1500-off.json").write_text(json.dumps(bounds))
+    (place / "encoder_study" / "test-1500-price.json").write_text(json.dumps(price()))
 
 
 def quality():
@@ -87,6 +88,18 @@ def other_encoders():
     pairs = {term: {"mean": value / 100, "standard_error": {"total": value / 1000}} for term, value in terms.items()}
     others = {"identity": {"meaning": "x_t = x", "bpd": terms, "difference": pairs}}
     return {"trained": {"meaning": "the bound that was trained", "bpd": terms}} | others
+
+
+def price():
+    """The price of an encoder's drift, as encoder-study measures it."""
+    total = lambda value: {"mean": value, "standard_error": value / 10}  # noqa: E731
+    ends = {"reconstruction": total(0.0123), "latent": total(0.0031), "fitted": total(0.0012)}
+    prices = {"head": 0.0011, "linear": 0.0013, "constant": 0.0027}
+    return {
+        "price": {name: total(value) for name, value in prices.items()},
+        "ends": {"trained": ends, "identity": ends},
+        "won": total(0.0009),
+    }
 
 
 def by_time_rows():

@@ -104,6 +104,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     (run / "samples" / "1500-depth250-seed0.png").write_bytes(b"\x89PNG\r\n\x1a\n none")
     (run / "encoder_study" / "test-1500-x_t.png").write_bytes(b"")
     (run / "encoder_study" / "test-1500-off.json").write_text('{"encoders": {"trained": {"bpd": []}}}')
+    (run / "encoder_study" / "test-1500-price.json").write_text('{"price": {}}')
     (run / "loss_by_time" / "test-1500.csv").write_text("t,gamma\n0.1,x\n")
     (run / "depth_study" / "test-1500.csv").write_text("depth\n")
     page = made_up.write_page(tmp_path / "page.html", run)
@@ -115,6 +116,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
         "seed0.png is not a readable picture",
         "x_t.png is not a readable picture",
         "-off.json cannot be read as bounds",
+        "-price.json cannot be read as the price",
     ):
         assert name in page.text
     for name in ("loss_by_time/test-1500.csv", "depth_study/test"):

@@ -31,6 +31,7 @@ from diffenc_jax.runs.workdir import stored_config, write_config
 from diffenc_jax.studies.compare.measure import compare
 from diffenc_jax.studies.compare.table import comparison_table
 from diffenc_jax.studies.depth import table as depth
+from diffenc_jax.studies.encoder import balance
 from diffenc_jax.studies.encoder import table as encoder
 from diffenc_jax.studies.significance.summary import write_summary
 from tests.report import made_up
@@ -191,6 +192,14 @@ def test_bounds_with_other_encoders_are_those_of_the_study(page):
         "total": "+0.0177 ± 0.0018",
     }
     assert "identity: x_t = x" in page.text
+
+
+def test_the_price_of_the_drift_is_that_of_the_study(page):
+    table = cells(page, f"diffenc, seed 0: {balance.PRICE_CAPTION}")
+    assert table["derivative head"] == {"price": "0.00110 ± 0.00011", "remark": "the lowest bound"}
+    assert table["linear predictor"]["price"] == "0.00130 ± 0.00013"
+    assert cells(page, f"diffenc, seed 0: {balance.ENDS_CAPTION}")["identity"]["latent"] == "0.00310 ± 0.00031"
+    assert "at most 0.00110 ± 0.00011 bits/dim (derivative head); Gaussian fit: 0.00130; end terms win" in page.text
 
 
 def test_keys_that_differ_from_the_published_recipe_are_marked(page):

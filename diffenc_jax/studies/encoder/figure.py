@@ -18,6 +18,7 @@ from diffenc_jax.display.figures import (
     new_figure,
     style,
 )
+from diffenc_jax.studies.encoder.balance import PREDICTORS
 from diffenc_jax.studies.outputs import Rows
 
 if TYPE_CHECKING:
@@ -175,6 +176,25 @@ def _curves(effects: "ByGamma", rows: Rows, title: str) -> "Figure":
         axes.legend()
     figure.align_ylabels(all_axes)
     amounts.set_xlabel(GAMMA)
+    return figure
+
+
+@style()
+def draw_price(rows: Rows, title: str) -> "Figure":
+    """The price of the drift against γ by predictor, the table of `balance.tabulate_price`."""
+    note = (
+        f"Price at most ½ $e^{{-\\gamma}}$ E ‖{SLOPE} - prediction from $z_\\gamma$‖², for each predictor. "
+        "Bands: ± 2 standard errors over images."
+    )
+    figure, axes = new_figure(COLUMN, 3.0, f"{literal(title)}\nprice of the drift", note)
+    looks = zip((BLUE, VERMILLION, GREEN), ("-", "-.", "--"), strict=True)
+    names = [name for name in PREDICTORS if name in rows[0]]
+    for name, (colour, line) in zip(names, looks, strict=False):
+        add_band(axes, rows, name, PREDICTORS[name], color=colour, linestyle=line)
+    axes.set(xlabel=GAMMA, ylabel=r"bits/dim per unit of $\gamma$")
+    axes.set_ylim(0, limits([0, *(value for line in axes.lines for value in line.get_ydata())])[1])
+    axes.grid()
+    axes.legend()
     return figure
 
 

@@ -13,7 +13,6 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each, stream
 from diffenc_jax.diffusion.decoder import pixel_values
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
-from diffenc_jax.evaluation.estimators import needs_training_images
 from diffenc_jax.model import Model, Params
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import stored_config
@@ -53,13 +52,13 @@ class ByGamma(NamedTuple):
 
 
 def open_run(workdir: Path, passes: int, split: str | None) -> Trained:
-    """The run, with uniform times in the bound, so that its noise is common to all encoders.
+    """The run and its training images, with uniform times in the bound, so that its noise is common to all encoders.
 
     Raises InputError if there is no such run or split, the split is one image, or the encoder is the identity.
     """
     changes = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1, "eval.passes": passes}
     config = stored_config(workdir).replace(changes)
-    run = open_trained(workdir, config, needs_training_images(config), split)
+    run = open_trained(workdir, config, needs_training_images=True, split=split)
     require(
         run.model.encoder_kind.drifts,
         f"{workdir} is a run of {config.arm}, whose encoder changes nothing (x_t = x); give a run with another encoder",

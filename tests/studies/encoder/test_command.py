@@ -13,13 +13,15 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.workdir import stored_config, write_config
 from diffenc_jax.studies.encoder import figure, replaced
+from diffenc_jax.studies.encoder.balance import read_balance
 from diffenc_jax.studies.encoder.replaced import REPLACEMENTS
 from diffenc_jax.studies.encoder.table import read_bounds
 from tests import refusals, tiny
 from tests.studies.runs import write_images, write_run
 
 ARGUMENTS = ["--gammas=3", "--images=4", "--passes=2"]
-FIGURES = ("x_t", "difference", "derivative", "mean", "curves")
+FIGURES = ("x_t", "difference", "derivative", "mean", "curves", "price")
+NUMBER = r"-?\d\.\d{5}"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def copy(home, name):
 
 
 def test_the_command(home, capsys, monkeypatch):
-    monkeypatch.setattr(replaced, "REPLACEMENTS", {name: REPLACEMENTS[name] for name in ("nontrainable", "vdm")})
+    monkeypatch.setattr(replaced, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
     workdir = home / "nontrainable"
     assert main(["encoder-study", str(workdir), *ARGUMENTS]) == 0
     printed = capsys.readouterr().out
@@ -61,16 +63,45 @@ def test_the_command(home, capsys, monkeypatch):
 
     about = json.loads((folder / "test-1-off.json").read_text())
     assert (about["step"], about["arm"], about["dataset"]["num_examples"]) == (1, "nontrainable", 13)
-    assert list(about["encoders"]) == ["trained", "vdm"]
+    assert list(about["encoders"]) == ["trained", "identity"]
     assert read_bounds(folder / "test-1-off.json") == about["encoders"]
-    difference = about["encoders"]["vdm"]["difference"]["total"]
+    difference = about["encoders"]["identity"]["difference"]["total"]
     shown = f"{difference['mean']:+.4f} ± {difference['standard_error']['total']:.4f}"
-    assert re.search(rf"vdm .*{re.escape(shown)}", printed)
+    assert re.search(rf"identity .*{re.escape(shown)}", printed)
     assert re.search(rf"trained .*{about['encoders']['trained']['bpd']['diffusion']:.4f}", printed)
+
+    found = read_balance(folder / "test-1-price.json")
+    assert (found["arm"], found["dataset"]["num_examples"]) == ("nontrainable", 13)
+    with (folder / "test-1-price.csv").open() as file:
+        rates = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert [row["gamma"] for row in rates] == [row["gamma"] for row in rows]
+    for name in ("score", "linear", "constant"):
+        area = np.trapezoid([row[name] for row in rates], gamma)
+        assert found["price"][name]["mean"] == pytest.approx(area)
+    assert found["ends"]["trained"]["latent"]["mean"] == pytest.approx(about["encoders"]["trained"]["bpd"]["latent"])
+    price, linear = (rf"{NUMBER} ± {NUMBER} bits/dim \((?:score network|linear predictor)\)", NUMBER)
+    last = rf"price of the drift: at most {price}; Gaussian fit: {linear}; end terms win back {NUMBER} ± {NUMBER}"
+    assert re.fullmatch(last, printed.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_head_is_trained_for_a_run_without_one(home, monkeypatch, capsys):
+    """The same command finds it again, and measures the same."""
+    monkeypatch.setattr(replaced, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
+    monkeypatch.setattr(figure, "draw_figures", lambda *_: {})
+    workdir = write_run(home / "diffenc", home / "images.npz", "diffenc")
+    command = ["encoder-study", str(workdir), "--gammas=2", "--passes=1", "--head-steps=2"]
+    found = []
+    for is_first in (True, False):
+        assert main(command) == 0
+        assert ("derivative head" in capsys.readouterr().out.splitlines()) == is_first
+        found.append(read_balance(workdir / "encoder_study" / "test-1-price.json"))
+    assert list(found[0]["price"]) == ["head", "linear", "constant"]
+    assert found[0] == found[1]
 
 
 def test_many_points_are_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(replaced, "REPLACEMENTS", {})
+    monkeypatch.setattr(replaced, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
     drawn = []
     monkeypatch.setattr(figure, "draw_figures", lambda effects, *_: drawn.append(len(effects.x)) or {})
     images = write_images(tmp_path / "points.npz", count=250, shape=(1, 1, 2))
@@ -109,6 +140,13 @@ def test_other_files_are_no_bounds(tmp_path, text):
         read_bounds(tmp_path / "test-1-off.json")
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", '{"price": {"head": {"mean": "x"}}, "ends": {}, "won": {}}'])
+def test_other_files_are_no_prices(tmp_path, text):
+    (tmp_path / "test-1-price.json").write_text(text)
+    with pytest.raises(InputError, match="run the study again"):
+        read_balance(tmp_path / "test-1-price.json")
+
+
 @pytest.mark.parametrize(
     ("run", "argument", "message"),
     [
@@ -117,6 +155,7 @@ def test_other_files_are_no_bounds(tmp_path, text):
         ("nontrainable", "--gammas=1", "leaves out an end of the path; take at least 2"),
         ("nontrainable", "--gammas=ten", "is not a whole number above zero"),
         ("nontrainable", "--images=0", "is not a whole number above zero"),
+        ("nontrainable", "--head-steps=-1", "is not a whole number above zero"),
         ("nontrainable", "--passes=-1", "is not a whole number above zero"),
     ],
 )

@@ -5,7 +5,8 @@ import pytest
 from matplotlib import colormaps
 
 from diffenc_jax.diffusion.encoders import NonTrainable
-from diffenc_jax.studies.encoder.figure import draw_figures
+from diffenc_jax.studies.encoder.balance import tabulate_price
+from diffenc_jax.studies.encoder.figure import draw_figures, draw_price
 from diffenc_jax.studies.encoder.measure import measure_by_gamma
 from diffenc_jax.studies.encoder.table import tabulate
 from tests import tiny
@@ -133,6 +134,17 @@ def test_an_encoder_that_moves_nothing_is_drawn_at_different_gammas():
     shown = places(effects, draw_figures(still, tabulate(still), "arm on data")["x_t"])
     assert len(set(shown)) == len(shown) > 1
     assert shown[-1] == 40
+
+
+def test_the_price_has_a_line_per_predictor():
+    gamma = np.linspace(*GAMMA_ENDS, 4)
+    rates = {name: np.outer([factor, 2 * factor], gamma**2) for name, factor in (("head", 1), ("linear", 2))}
+    rows = tabulate_price(gamma, rates, dims=16)
+    drawn = draw_price(rows, "arm on data")
+    lines = {line.get_label(): line.get_ydata() for line in drawn.axes[0].lines}
+    assert set(lines) == {"derivative head", "linear predictor"}
+    np.testing.assert_allclose(lines["linear predictor"], 3 * gamma**2 / (16 * np.log(2)))
+    assert_uncropped(drawn)
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 1), (4, 4, 3), (1, 1, 2)])

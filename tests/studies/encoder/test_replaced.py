@@ -29,7 +29,7 @@ class Affine(nn.Module):
     """A network that compiles fast, affine in x and time, with parameters of about `scale`."""
 
     scale: float
-    derivative_head: bool = False
+    extra_heads: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None):
