@@ -75,7 +75,7 @@ def flow_of(process: Process) -> Flow:
     def flow(z, gamma):
         v_hat, slope = process.predict(z, gamma)
         x_hat = image_from_velocity(z, v_hat, gamma)
-        slope = process.encoder.slope_estimate(x_hat) if slope is None else slope
+        slope = process.encoder.slope_estimate(x_hat, gamma) if slope is None else slope
         if slope is None:
             raise InputError("the slope of this encoder is unknown; a flow needs a derivative head")
         a, s = align(alpha(gamma), z), align(sigma(gamma), z)
