@@ -12,7 +12,7 @@ PUBLISHED = {name: [f"{arm}-published" for arm in COMPARED] for name in ("cifar1
 PUBLISHED["mnist"] = ["diffenc-8-2-published", "nontrainable-8-published", "vdm-8-published"]
 PUBLISHED["cifar10"] += PUBLISHED["mnist"]
 # Arms of the digits for the question when an encoder helps; see docs/encoder.md.
-CONTROLS = ["shrinking", "vdm-schedule"]
+CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
 UNBOUNDED = ["diffenc-unbounded", "diffenc-residual"]
 OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
 EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]
