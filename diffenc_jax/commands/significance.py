@@ -5,6 +5,8 @@ process with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped
 its seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
 written: significance.md, unrounded numbers in significance.json, the values of the runs in values.csv, and figures.
 
+`--final=loss.variance_ratio=optimal_pixel` compares the same trained runs in another evaluation.
+
 Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
 them, and if that one is gone, another one resumes the run.
 
