@@ -13,6 +13,13 @@ Arms besides diffenc (the default), nontrainable and vdm:
   vdm-transformer        a transformer as score network: 0.73 M parameters to the U-Net's 0.28 M, a third of its FLOPs
   diffenc-transformer    a transformer as encoder network: 179 thousand parameters to the U-Net's 120, about its FLOPs
   diffenc-dct            an encoder that is linear in the image: 14 thousand parameters
+  diffenc-unbounded      y = network(x, γ) instead of tanh(network(x, γ))
+  diffenc-residual       y = x + network(x, γ), so that training starts on the path of vdm
+  shrinking              x_t = (1 - σ_t²/2) x, half way from vdm to nontrainable
+  vdm-schedule           vdm with a learned noise schedule: it learns where its steps lie, as an encoder can
+  diffenc-schedule       diffenc with a learned noise schedule, and so diffenc-dct-schedule
+
+With -T<depth>, such as diffenc-T10, every arm is trained and evaluated with that many steps.
 """
 
 from diffenc_jax.config.recipe import (
@@ -35,7 +42,24 @@ OTHER_NETWORKS = {
     "diffenc-transformer": {"model.encoder": transformer_network(width=32)},
     "diffenc-dct": {"model.encoder": dct_network(width=16)},
 }
-ALL_ARMS = ARMS | as_published(ARMS) | matched("vdm", ARMS["vdm"], "diffenc", layers=5) | OTHER_NETWORKS
+OTHER_PATHS = {
+    "diffenc-unbounded": {"model.encoder": encoder_network(layers=2, kind="unbounded", **SMALL | {"width": 16})},
+    "diffenc-residual": {"model.encoder": encoder_network(layers=2, kind="residual", **SMALL | {"width": 16})},
+    "shrinking": {"model.encoder": {"kind": "shrinking", "amount": 0.5}},
+}
+LEARNED_SCHEDULES = {
+    f"{arm}-schedule": changes | {"model.schedule.kind": "monotone"}
+    for arm, changes in (ARMS | OTHER_NETWORKS).items()
+    if arm in ("vdm", "diffenc", "diffenc-dct")
+}
+ALL_ARMS = (
+    ARMS
+    | as_published(ARMS)
+    | matched("vdm", ARMS["vdm"], "diffenc", layers=5)
+    | OTHER_NETWORKS
+    | OTHER_PATHS
+    | LEARNED_SCHEDULES
+)
 
 
 def get_config(arm="diffenc"):

@@ -11,11 +11,14 @@ MATCHED = [*COMPARED, "vdm-params", "vdm-flops"]
 PUBLISHED = {name: [f"{arm}-published" for arm in COMPARED] for name in ("cifar10", "digits", "imagenet32")}
 PUBLISHED["mnist"] = ["diffenc-8-2-published", "nontrainable-8-published", "vdm-8-published"]
 PUBLISHED["cifar10"] += PUBLISHED["mnist"]
+# Arms of the digits for the question when an encoder helps; see docs/encoder.md.
+CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
+UNBOUNDED = ["diffenc-unbounded", "diffenc-residual"]
 OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
 EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]
 ARMS = {
     "cifar10": [*MATCHED, *EIGHT_LAYERS, *OTHER_NETWORKS, *PUBLISHED["cifar10"]],
-    "digits": [*MATCHED, *OTHER_NETWORKS, *PUBLISHED["digits"]],
+    "digits": [*MATCHED, *OTHER_NETWORKS, *UNBOUNDED, *CONTROLS, *PUBLISHED["digits"]],
     "imagenet32": [*MATCHED, *PUBLISHED["imagenet32"]],
     "mnist": [*MATCHED, "diffenc-8-2", "nontrainable-8", "vdm-8", *PUBLISHED["mnist"]],
     **dict.fromkeys(("fashion_mnist", "imagenet64"), MATCHED),

@@ -55,17 +55,17 @@ def _network_blocks(path: str) -> Iterator[tuple[str, str]]:
     from diffenc_jax.config import flatten
     from diffenc_jax.config.keys import REQUIRED, Key
     from diffenc_jax.config.recipe import recipe
-    from diffenc_jax.model.registry import network_keys, networks
+    from diffenc_jax.model.registry import keys_of_kinds
 
-    kinds = networks(path)
+    kinds = keys_of_kinds(path)
     defaults = flatten(recipe("recipe", "diffenc").to_dict())
     kind = Key(
         "The kind decides about the other keys, which change with it.", type=str, choices=tuple(kinds), default=""
     )
     yield path, _heading(f"{path}: a network")
     yield f"{path}.kind", _describe(f"{path}.kind", kind, defaults[f"{path}.kind"])
-    for name, network in kinds.items():
-        for option, definition in network_keys(network).items() if network else ():
+    for name, options in kinds.items():
+        for option, definition in options.items():
             key = f"{path}.{option}"
             default = defaults[key] if name == defaults[f"{path}.kind"] else REQUIRED
             yield key, _describe(key, definition, default, f"kind {name}")

@@ -5,6 +5,8 @@ process with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped
 its seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
 written: significance.md, unrounded numbers in significance.json, the values of the runs in values.csv, and figures.
 
+`--final=loss.variance_ratio=optimal_pixel` compares the same trained runs in another evaluation.
+
 Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
 them, and if that one is gone, another one resumes the run.
 
@@ -32,6 +34,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=_seeds, metavar="SEED,...", help="training seeds, such as 0-4 or 0,2,7")
     parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first arm)")
     parser.add_argument("--passes", type=positive, help="passes of the final evaluation (default: eval.passes)")
+    parser.add_argument(
+        "--final",
+        type=_change,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of eval, fit, loss or ode for the final evaluation alone, such as "
+        "loss.variance_ratio=optimal_pixel; may be repeated",
+    )
     parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
     parser.add_argument("--parallel", type=positive, default=1, help="simultaneous runs, on this machine's devices")
     parser.add_argument("--plan", action="store_true", help="print the commands, one per line, and run none")
@@ -51,6 +62,7 @@ def run(arguments: Namespace) -> int:
         overrides=tuple(arguments.overrides),
         passes=arguments.passes,
         reference=arguments.reference or arguments.arms[0],
+        final=tuple(arguments.final),
     )
     note(grid, arguments.root)
     if arguments.plan:
@@ -67,7 +79,7 @@ def _check(arguments: Namespace) -> None:
     from diffenc_jax.core.text import require_printable
 
     require_printable(arguments.reference or "")
-    given = [f"--{name}" for name in (*NEEDED, "passes", "plan") if getattr(arguments, name)]
+    given = [f"--{name}" for name in (*NEEDED, "passes", "final", "plan") if getattr(arguments, name)]
     given += ["--config.key=value"] * bool(arguments.overrides)
     if arguments.action:
         require(not given, f"report does not read {(given or [''])[0]}: it takes the runs as they are")
@@ -82,6 +94,13 @@ def _arms(text: str) -> tuple[str, ...]:
     if "" in arms or len(set(arms)) < len(arms):
         raise ArgumentTypeError(f"{text!r} must name each arm once, separated by commas")
     return arms
+
+
+def _change(text: str) -> str:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as loss.variance_ratio=optimal_pixel")
+    return text
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -1,9 +1,11 @@
 """Loading a configuration by path or by installed name, with overrides."""
 
+import ast
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from absl import flags
@@ -56,6 +58,27 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> Config:
         f"name={parsed.name!r} and arm={parsed.arm!r} are parts of a folder's name; take words without '/'",
     )
     return parsed
+
+
+def read_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Values by key of changes such as 'loss.depth=10', for `Config.replace`; raises InputError for unknown keys."""
+    changes = {}
+    for key, value in (text.partition("=")[::2] for text in texts):
+        definition = find_key(Config, key)
+        if definition is None:
+            raise InputError(f"unknown configuration key {key!r}; see `diffenc config-keys`")
+        changes[key] = None if _is_none(key, value) else _read(value, is_text=set(definition.types) <= {str, NoneType})
+    return changes
+
+
+def _read(value: str, is_text: bool) -> Any:
+    """The number, truth value or tuple that `value` is written as, or else the text itself."""
+    if is_text:
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
 
 
 def installed_configs() -> list[str]:

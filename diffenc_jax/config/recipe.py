@@ -1,5 +1,6 @@
 """The recipe as an ml_collections ConfigDict, its deviations from the published one, and changes of configurations."""
 
+import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any, NamedTuple
@@ -9,12 +10,14 @@ from ml_collections.config_dict import placeholder
 
 from diffenc_jax.config.config import Config
 from diffenc_jax.config.keys import REQUIRED, Section, keys_of, sections_of
-from diffenc_jax.core.errors import lookup
+from diffenc_jax.core.errors import lookup, require
 
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
+# Suffix of an arm, before the depth T that it is trained with.
+DEPTH = "-T"
 
 
 class Deviation(NamedTuple):
@@ -159,8 +162,23 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 
 
 def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """Apply the changes of `arms[config.arm]` (see `with_changes`); raises InputError if there is no such arm."""
-    return with_changes(config, lookup("arm", config.arm, arms))
+    """Apply the changes of the arm `config.arm` (see `with_changes`).
+
+    '<arm>-T<depth>' is an arm with `loss.depth` set: 'diffenc-T10' is 'diffenc' trained with 10 steps. If the arm has
+    the FLOPs of another arm's training (`train.flops_of`), these are then the FLOPs of the other arm at this depth.
+
+    Raises InputError if there is no such arm, or the suffix gives no depth.
+    """
+    name, suffix, depth = config.arm.rpartition(DEPTH)
+    if config.arm in arms or not suffix:
+        return with_changes(config, lookup("arm", config.arm, arms))
+    is_depth = re.fullmatch("[1-9][0-9]*", depth) is not None and (name in arms or DEPTH not in name)
+    example = f"{name.partition(DEPTH)[0]}{DEPTH}10"
+    require(is_depth, f"arm {config.arm!r}: {DEPTH} must be followed by one depth in steps, such as {example}")
+    changes = dict(lookup("arm", name, arms))
+    if changes.get("train.flops_of"):
+        changes["train.flops_of"] += suffix + depth
+    return with_changes(config, {**changes, "loss.depth": int(depth)})
 
 
 def as_published(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from diffenc_jax.core.errors import require
 from diffenc_jax.diffusion.arrays import Images, PerExample
 from diffenc_jax.diffusion.gaussian import align
 
@@ -50,8 +51,8 @@ class Encoder:
         x_s, x_t = self.mean(x, gamma_s), self.mean(x, gamma_t)
         return Encoding(x_t, (x_t - x_s) / align(quotient_weight(gamma_s, gamma_t), x))
 
-    def slope_estimate(self, x_hat: Images) -> Images | None:
-        """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t], or None where x̂ does not determine it."""
+    def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images | None:
+        """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
         return None
 
 
@@ -70,26 +71,45 @@ class Identity(Encoder):
     def mean_and_quotient(self, x: Images, gamma_s: PerExample, gamma_t: PerExample) -> Encoding:
         return Encoding(x, jnp.zeros_like(x))
 
-    def slope_estimate(self, x_hat: Images) -> Images:
+    def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
         return jnp.zeros_like(x_hat)
 
 
 @dataclass(frozen=True)
-class NonTrainable(Encoder):
-    """x_t = α_t² x; dx_t/dγ = -σ_t² α_t² x, and x_t - x_s = -c σ_t² α_s² x."""
+class Shrinking(Encoder):
+    """x_t = (1 - a σ_t²) x; dx_t/dγ = -a σ_t² α_t² x, and x_t - x_s = -a c σ_t² α_s² x.
+
+    Attributes:
+      amount: a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.
+    """
+
+    amount: float
+
+    def __post_init__(self):
+        require(self.amount <= 1, f"an encoder's amount={self.amount} must be at most 1: beyond, x_t can vanish")
 
     def mean(self, x: Images, gamma: PerExample) -> Images:
-        return align(jax.nn.sigmoid(-gamma), x) * x
+        return align(self._share(gamma), x) * x
 
     def mean_and_slope(self, x: Images, gamma: PerExample) -> Encoding:
-        x_t = self.mean(x, gamma)
-        return Encoding(x_t, -x_t)
+        return Encoding(self.mean(x, gamma), -align(self.amount * jax.nn.sigmoid(-gamma), x) * x)
 
     def mean_and_quotient(self, x: Images, gamma_s: PerExample, gamma_t: PerExample) -> Encoding:
-        return Encoding(self.mean(x, gamma_t), -self.mean(x, gamma_s))
+        return Encoding(self.mean(x, gamma_t), -align(self.amount * jax.nn.sigmoid(-gamma_s), x) * x)
 
-    def slope_estimate(self, x_hat: Images) -> Images:
-        return -x_hat
+    def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+        return -align(self.amount * jax.nn.sigmoid(-gamma) / self._share(gamma), x_hat) * x_hat
+
+    def _share(self, gamma: PerExample) -> PerExample:
+        """1 - a σ_t², in a form that keeps its digits where a = 1."""
+        return (1 - self.amount) + self.amount * jax.nn.sigmoid(-gamma)
+
+
+@dataclass(frozen=True)
+class NonTrainable(Shrinking):
+    """x_t = α_t² x (arXiv 2310.19789): `Shrinking` with a = 1."""
+
+    amount: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -133,6 +153,13 @@ class Unbounded(Trainable):
 
     def output(self, x: Images, gamma: PerExample) -> Images:
         return self.network(x, gamma)
+
+
+class Residual(Unbounded):
+    """`Unbounded` with y = x + network(x, γ), so that x_t = x + σ_t² network(x, γ): VDM's path at initialisation."""
+
+    def output(self, x: Images, gamma: PerExample) -> Images:
+        return x + self.network(x, gamma)
 
 
 def quotient_weight(gamma_s: PerExample, gamma_t: PerExample) -> PerExample:

@@ -68,6 +68,12 @@ ARMS = {
     "diffenc-transformer": (SKY, "P", 5),
     "diffenc-dct": (BLACK, "X", 6),
     "vdm-transformer": (GREY, "*", 1),
+    "diffenc-unbounded": (GREY, "h", 2),
+    "diffenc-residual": (SKY, "h", 3),
+    "shrinking": (SKY, "p", 4),
+    "vdm-schedule": (VERMILLION, "*", 2),
+    "diffenc-schedule": (BLUE, "*", 3),
+    "diffenc-dct-schedule": (BLACK, "*", 4),
     "diffenc-8-2": (BLUE, "h", 5),
     "vdm-8": (VERMILLION, "p", 4),
     "nontrainable-8": (GREEN, ">", 3),
@@ -119,19 +125,23 @@ def figure_bytes(figure: "Figure", kind: str, dpi: float = DPI) -> bytes:
 def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
     """Colour, marker and line of an arm: the same in every figure.
 
-    '<arm>-published' looks like the arm, with grey markers; unknown arms have hollow ones.
+    '<arm>-published' looks like the arm, with grey markers. '<arm>-T<depth>' looks like the arm, with hollow markers
+    and a line of its depth. Unknown arms have hollow markers as well.
 
     Args:
       number: number of the run among the runs of the arm in the figure, which differ in their lines.
     """
-    known = arm.removesuffix("-published")
+    name, _, depth = arm.rpartition("-T")
+    at_depth = name in ARMS and depth.isdecimal()
+    known = name if at_depth else arm.removesuffix("-published")
     if known in ARMS:
         colour, marker, line = ARMS[known]
+        line += int(depth) if at_depth else 0
     else:
         digest = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16)
         digest, line = divmod(digest, len(LINES))
         colour, marker = COLOURS[digest % len(COLOURS)], MARKERS[digest // len(COLOURS) % len(MARKERS)]
-    face = colour if arm in ARMS else "lightgrey" if known in ARMS else "white"
+    face = colour if arm in ARMS else "lightgrey" if known in ARMS and not at_depth else "white"
     line = LINES[(line + number) % len(LINES)]
     return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line}
 

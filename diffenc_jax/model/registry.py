@@ -2,7 +2,8 @@
 
 A network is a linen module (images [B, H, W, C], time [B], dropout key) -> [B, H, W, C] in float32. Its attributes
 without default are the keys of its section of the configuration. Its attributes with default, such as `dtype`, are set
-by `build`, if it has them. `check(path, shape)` raises InputError for keys that do not fit the images.
+by `build`, if it has them. `check(path, shape)` raises InputError for keys that do not fit the images. Fields of an
+encoder without default, other than `network`, are keys of its section as well.
 
 A score network also has the attributes `extra_heads`, names of its additional heads (`nets.blocks.Head`), `scan`, and
 `repeated`, the name of the key that counts its alike layers or None. It takes `with_heads=True` to return the outputs
@@ -22,13 +23,14 @@ import jax.numpy as jnp
 from diffenc_jax.config.keys import Key
 from diffenc_jax.config.sections import ModelConfig, NetworkConfig
 from diffenc_jax.core.errors import lookup, require
-from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Trainable, Unbounded
+from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Residual, Shrinking, Trainable, Unbounded
 from diffenc_jax.nets.blocks import REMAT
 from diffenc_jax.nets.dct import FrequencyGains
 from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
 
 Network = TypeVar("Network", bound=nn.Module)
+NETWORK = "network"  # attribute of an encoder that has one
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -44,7 +46,10 @@ SCORE_NETWORKS: dict[str, Any] = {"unet": UNet, "transformer": Transformer}
 ENCODERS = {
     "identity": EncoderEntry(Identity),
     "nontrainable": EncoderEntry(NonTrainable),
+    "shrinking": EncoderEntry(Shrinking),
     "trainable": EncoderEntry(Trainable, UNet),
+    "unbounded": EncoderEntry(Unbounded, UNet),
+    "residual": EncoderEntry(Residual, UNet),
     "transformer": EncoderEntry(Trainable, Transformer),
     "dct": EncoderEntry(Unbounded, FrequencyGains),
 }
@@ -65,30 +70,49 @@ def compute_options(config: ModelConfig, platform: str) -> dict[str, Any]:
 def build_score(config: NetworkConfig, shape: tuple[int, int, int], **attributes: Any) -> nn.Module:
     """The network that `model.score` describes, for images of `shape`; raises InputError."""
     network = lookup("score network", config.kind, SCORE_NETWORKS)
-    return _build_network(network, config, "model.score", shape, attributes)
+    options = _options(config, "model.score", keys_of_kinds("model.score")[config.kind])
+    return _build_network(network, options, "model.score", shape, attributes)
 
 
 def build_encoder(
     config: NetworkConfig, shape: tuple[int, int, int], **attributes: Any
 ) -> tuple[type[Encoder], nn.Module | None]:
-    """The encoder that `model.encoder` describes and its network, for images of `shape`; raises InputError."""
-    encoder, network = lookup("encoder", config.kind, ENCODERS)
-    if network is None:
-        unread = ", ".join(sorted(config.options))
-        require(not unread, f"model.encoder.kind={config.kind} has no keys {unread}; choose an arm with this encoder")
+    """The encoder that `model.encoder` describes and its network, for images of `shape`; raises InputError.
+
+    The encoder's keys are set: its class takes the network alone, or nothing without one.
+    """
+    entry = lookup("encoder", config.kind, ENCODERS)
+    options = _options(config, "model.encoder", keys_of_kinds("model.encoder")[config.kind])
+    own = {name: options[name] for name in _keys(entry.encoder) if name != NETWORK}
+    encoder = _with_defaults(entry.encoder, own)
+    if entry.network is None:
+        encoder()  # raises InputError for values that it does not allow
         return encoder, None
-    return encoder, _build_network(network, config, "model.encoder", shape, attributes)
+    options = {name: value for name, value in options.items() if name not in own}
+    return encoder, _build_network(entry.network, options, "model.encoder", shape, attributes)
+
+
+def _with_defaults(encoder: type[Encoder], values: dict[str, Any]) -> type[Encoder]:
+    """The encoder with `values` as the defaults of its fields."""
+    if not values:
+        return encoder
+    fields = [(name, type(value), dataclasses.field(default=value)) for name, value in values.items()]
+    return dataclasses.make_dataclass(encoder.__name__, fields, bases=(encoder,), frozen=True)
+
+
+def _options(config: NetworkConfig, path: str, keys: dict[str, Key]) -> dict[str, Any]:
+    """The checked options of a section with these keys; raises InputError."""
+    unknown, missing = sorted(config.options.keys() - keys), sorted(keys.keys() - config.options)
+    kind = f"{path}.kind={config.kind}"
+    advice = f"it has {', '.join(keys)}, which belong together" if keys else "choose an arm with this encoder"
+    require(not unknown, f"{kind} has no keys {', '.join(unknown)}; {advice}")
+    require(not missing, f"{kind} needs the keys {', '.join(missing)} as well; choose an arm that has them")
+    return {name: definition.checked(f"{path}.{name}", config.options[name]) for name, definition in keys.items()}
 
 
 def _build_network(
-    network: type[Network], config: NetworkConfig, path: str, shape: tuple[int, int, int], attributes: dict[str, Any]
+    network: type[Network], options: dict[str, Any], path: str, shape: tuple[int, int, int], attributes: dict[str, Any]
 ) -> Network:
-    keys = network_keys(network)
-    unknown, missing = sorted(config.options.keys() - keys), sorted(keys.keys() - config.options)
-    kind = f"{path}.kind={config.kind}"
-    require(not unknown, f"{kind} has no keys {', '.join(unknown)}; it has {', '.join(keys)}, which belong together")
-    require(not missing, f"{kind} needs the keys {', '.join(missing)} as well; choose an arm that has them")
-    options = {name: definition.checked(f"{path}.{name}", config.options[name]) for name, definition in keys.items()}
     fields = {field.name for field in dataclasses.fields(network)}
     taken = {name: value for name, value in attributes.items() if name in fields}
     built = network(**options, **taken)
@@ -96,23 +120,32 @@ def _build_network(
     return built
 
 
-def networks(section: str) -> dict[str, type[nn.Module] | None]:
-    """Networks by kind of the section 'model.score' or 'model.encoder'; None for an encoder without one."""
+def keys_of_kinds(section: str) -> dict[str, dict[str, Key]]:
+    """Definitions of the keys of the section 'model.score' or 'model.encoder', by kind and name.
+
+    The keys of a part are its attributes without default, explained by its docstring. An encoder's own keys come
+    before those of its network.
+    """
     if section == "model.score":
-        return dict(SCORE_NETWORKS)
-    return {kind: entry.network for kind, entry in ENCODERS.items()}
+        return {kind: _keys(network) for kind, network in SCORE_NETWORKS.items()}
+    kinds = {}
+    for kind, (encoder, network) in ENCODERS.items():
+        own = {name: key for name, key in _keys(encoder).items() if name != NETWORK}
+        kinds[kind] = own | (_keys(network) if network else {})
+    return kinds
 
 
-def network_keys(network: type[nn.Module]) -> dict[str, Key]:
-    """Definitions of the keys of a network's section: its attributes without default, explained by its docstring."""
-    types, docs = get_type_hints(network), _attribute_docs(network)
-    names = [field.name for field in dataclasses.fields(network) if field.default is dataclasses.MISSING]
+def _keys(part: type) -> dict[str, Key]:
+    """Definitions of the keys of a network or an encoder."""
+    types, docs = get_type_hints(part), _attribute_docs(part)
+    fields = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+    names = [field.name for field in fields if field.default is dataclasses.MISSING]
     return {name: Key(docs.get(name, ""), None, type=types[name]) for name in names}
 
 
-def _attribute_docs(network: type[nn.Module]) -> dict[str, str]:
+def _attribute_docs(part: type) -> dict[str, str]:
     """Texts by name of the section 'Attributes:' of a docstring."""
-    _, _, attributes = (inspect.getdoc(network) or "").partition("Attributes:\n")
+    _, _, attributes = (inspect.getdoc(part) or "").partition("Attributes:\n")
     found = re.findall(r"^  (\w+(?:, \w+)*): (.*(?:\n    .*)*)", attributes, re.MULTILINE)
     return {
         name: " ".join(f"{text[0].upper()}{text[1:]}".split()) for names, text in found for name in names.split(", ")

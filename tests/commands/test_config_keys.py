@@ -7,7 +7,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.keys import REQUIRED, keys_of, sections_of
 from diffenc_jax.config.sections import NetworkConfig
 from diffenc_jax.evaluation.estimators import ESTIMATORS
-from diffenc_jax.model.registry import network_keys, networks
+from diffenc_jax.model.registry import keys_of_kinds
 from tests.refusals import refused
 
 
@@ -45,8 +45,8 @@ def test_lists_every_key_with_its_default_and_its_meaning(capsys):
 @pytest.mark.parametrize("section", ["model.score", "model.encoder"])
 def test_lists_the_options_of_every_kind_of_network(section, capsys):
     heads = [head for head, _ in listed(capsys, section)]
-    for kind, network in networks(section).items():
-        for name, key in network_keys(network).items() if network else ():
+    for kind, options in keys_of_kinds(section).items():
+        for name, key in options.items():
             assert key.doc.endswith(".")
             assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(kind {kind})") for head in heads)
 

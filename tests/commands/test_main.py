@@ -34,7 +34,7 @@ def test_a_workdir_in_use_is_told_from_bad_input_before_anything_is_loaded(tmp_p
     ("argv", "message"),
     [
         ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-published"),
+        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-dct-schedule"),
         (["--config=cifar10:vdm-9"], "known: diffenc, diffenc-8-2, diffenc-8-2-published, diffenc-dct"),
         ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed', perhaps seed; the sections are"),
         ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz', perhaps train.steps; "),

@@ -68,7 +68,7 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
 @pytest.mark.parametrize(
     ("spec", "overrides", "message"),
     [
-        (f"{DIGITS}:diffusion", (), "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-published"),
+        (f"{DIGITS}:diffusion", (), "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-dct-schedule"),
         ("cifar10:vdm-9", (), "unknown arm 'vdm-9'; known: diffenc, diffenc-8-2, diffenc-8-2-published, diffenc-dct"),
         (DIGITS, ("sed=1",), "unknown configuration key 'sed', perhaps seed; the sections are checkpoint, data, "),
         (
@@ -148,4 +148,4 @@ def test_every_shipped_configuration_is_valid(name):
     for arm in shipped.ARMS[name]:
         config = shipped.config(name, arm)
         assert (config.name, config.arm) == (name, arm)
-        assert (config.model.encoder.kind not in ("identity", "nontrainable")) == arm.startswith("diffenc")
+        assert (config.model.encoder.kind not in ("identity", "nontrainable", "shrinking")) == arm.startswith("diffenc")

@@ -3,7 +3,8 @@
 import pytest
 
 from diffenc_jax.config import Config, flatten, load_config
-from diffenc_jax.config.recipe import AS_PUBLISHED, DEVIATIONS, Deviation, recipe
+from diffenc_jax.config.recipe import AS_PUBLISHED, DEVIATIONS, Deviation, choose_arm, recipe
+from diffenc_jax.core.errors import InputError
 from tests import shipped
 
 
@@ -19,6 +20,47 @@ def test_a_published_arm_undoes_what_keys_can_undo_in_training(name, arm):
     plain = load_config(f"{name}:{arm.removesuffix('-published')}")
     assert load_config(f"{name}:{arm}") == plain.replace(AS_PUBLISHED | {"arm": arm})
     assert AS_PUBLISHED == {"train.ends_every": 1, "data.shuffle_shards": 1}
+
+
+@pytest.mark.parametrize("spec", ["digits:diffenc-dct", "cifar10:vdm-8-published", "synthetic:nontrainable"])
+def test_every_arm_can_be_trained_at_a_depth(spec):
+    arm = f"{spec.partition(':')[2]}-T50"
+    assert load_config(f"{spec}-T50") == load_config(spec).replace({"arm": arm, "loss.depth": 50})
+
+
+def test_at_a_depth_an_arm_has_the_flops_of_the_other_arm_at_this_depth():
+    plain = load_config("digits:vdm-flops").replace({"arm": "vdm-flops-T10", "loss.depth": 10})
+    assert plain.train.flops_of == "diffenc"
+    assert load_config("digits:vdm-flops-T10") == plain.replace({"train.flops_of": "diffenc-T10"})
+
+
+@pytest.mark.parametrize(
+    "arm", ["diffenc-T0", "diffenc-Tx", "diffenc-T", "diffenc-T010", "diffenc-T-5", "diffenc-T1e2"]
+)
+def test_a_suffix_without_a_depth_is_refused(arm):
+    with pytest.raises(InputError) as error:
+        load_config(f"digits:{arm}")
+    text = "-T must be followed by one depth in steps, such as diffenc-T10"
+    assert str(error.value) == f"--config=digits:{arm}: arm '{arm}': {text}"
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("diffenc-T10-T20", "-T must be followed by one depth in steps, such as diffenc-T10"),
+        ("diff-T10", "unknown arm 'diff'; known: diffenc, diffenc-dct"),
+        ("diffenc-T4294967296", "loss.depth=4294967296 is too large"),
+    ],
+)
+def test_other_suffixes_are_refused(arm, message):
+    with pytest.raises(InputError, match=message):
+        load_config(f"digits:{arm}")
+
+
+def test_an_arm_may_have_a_name_that_looks_like_a_suffix():
+    arms = {"vdm-Tiny": {"train.steps": 3}}
+    assert choose_arm(recipe("mine", "vdm-Tiny"), arms).train.steps == 3
+    assert choose_arm(recipe("mine", "vdm-Tiny-T7"), arms).loss.depth == 7
 
 
 def test_what_undoes_a_deviation_in_words():

@@ -5,14 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Shrinking
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.model.registry import ENCODERS
+
+# Values of the encoders' own keys.
+OPTIONS = {"shrinking": {"amount": 0.5}}
 
 
 def make(name):
     kind, network = ENCODERS[name]
-    return kind() if network is None else kind(lambda x, gamma: jnp.sin(2 * x + align(gamma, x)))
+    networks = [] if network is None else [lambda x, gamma: jnp.sin(2 * x + align(gamma, x))]
+    return kind(*networks, **OPTIONS.get(name, {}))
 
 
 @pytest.fixture
@@ -72,8 +77,24 @@ def test_an_encoder_may_define_its_mean_alone(x64, x):
     np.testing.assert_allclose(weight * quotient, x_t - encoder.mean(x, gamma - 2.0), atol=1e-12)
 
 
-@pytest.mark.parametrize("encoder", [Identity(), NonTrainable()])
+@pytest.mark.parametrize("encoder", [Identity(), Shrinking(0.5), Shrinking(-2.0), NonTrainable()])
 def test_an_encoder_without_network_knows_its_slope(x64, encoder, x):
     gamma = jnp.linspace(-8.0, 5.0, 7)
     x_t, slope = encoder.mean_and_slope(x, gamma)
-    np.testing.assert_allclose(encoder.slope_estimate(x_t), slope, atol=1e-12)
+    np.testing.assert_allclose(encoder.slope_estimate(x_t, gamma), slope, atol=1e-12)
+
+
+def test_shrinking_by_everything_is_the_non_trainable_encoder(x64, x):
+    gamma, gamma_s = jnp.linspace(-8.0, 5.0, 7), jnp.linspace(-9.0, 0.0, 7)
+    np.testing.assert_array_equal(Shrinking(1.0).mean(x, gamma), align(jax.nn.sigmoid(-gamma), x) * x)
+    for ours, theirs in (
+        (Shrinking(1.0).mean_and_slope(x, gamma), NonTrainable().mean_and_slope(x, gamma)),
+        (Shrinking(1.0).mean_and_quotient(x, gamma_s, gamma), NonTrainable().mean_and_quotient(x, gamma_s, gamma)),
+        (Shrinking(0.0).mean_and_slope(x, gamma), Identity().mean_and_slope(x, gamma)),
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_amount_that_turns_images_over_is_refused():
+    with pytest.raises(InputError, match=r"amount=1\.5 must be at most 1"):
+        Shrinking(1.5)

@@ -31,9 +31,15 @@ def test_shipped_arms_are_distinct_from_each_other_and_from_all_others():
 
 
 def test_arms_that_are_compared_have_their_own_colours():
-    names = [name for name in shipped.ARMS["digits"] if not name.endswith("-published")]
-    colours = [figures.arm_style(name)["color"] for name in names]
-    assert len(set(colours)) == len(colours)
+    for names in ([*shipped.MATCHED, *shipped.OTHER_NETWORKS], ["vdm", "shrinking", "nontrainable"]):
+        colours = [figures.arm_style(name)["color"] for name in names]
+        assert len(set(colours)) == len(colours)
+
+
+def test_an_arm_at_several_depths_differs_in_its_lines():
+    plain, *deep = (figures.arm_style(name) for name in ("vdm", "vdm-T5", "vdm-T10", "vdm-T20", "vdm-T50"))
+    assert len({str(style["linestyle"]) for style in deep}) == len(deep)
+    assert {look(style) for style in deep} == {(plain["color"], plain["marker"], "white")}
 
 
 def test_an_unknown_arm_looks_the_same_in_every_process():

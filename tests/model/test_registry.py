@@ -13,8 +13,8 @@ from diffenc_jax.model.registry import ENCODERS, SCORE_NETWORKS, build_encoder, 
 from tests import tiny
 
 SHAPE = (4, 6, 2)
-# (what builds it, its kind)
-NETWORKS = [(build_encoder, kind) for kind, entry in ENCODERS.items() if entry.network is not None]
+# One kind of encoder per network: (what builds it, its kind).
+NETWORKS = [(build_encoder, kind) for kind in tiny.ENCODERS]
 NETWORKS += [(build_score, kind) for kind in SCORE_NETWORKS]
 IDS = [f"{build.__name__}-{kind}" for build, kind in NETWORKS]
 SECTIONS = {build_encoder: tiny.ENCODERS, build_score: tiny.SCORE_NETWORKS}
@@ -38,7 +38,8 @@ def x():
 
 def test_every_network_is_covered():
     assert tiny.SCORE_NETWORKS.keys() == SCORE_NETWORKS.keys()
-    assert tiny.ENCODERS.keys() == {kind for kind, entry in ENCODERS.items() if entry.network is not None}
+    every = {entry.network for entry in ENCODERS.values()}
+    assert {ENCODERS[kind].network for kind in tiny.ENCODERS} == every - {None}
 
 
 # The U-Nets' start is slow to compile, and tests/nets/test_unet.py covers it too.
@@ -118,6 +119,28 @@ def test_refuses_in_one_line(kind, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build_encoder(section(build_encoder, kind, **changes), SHAPE)
     assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_has_the_values_of_its_own_keys():
+    given = NetworkConfig.parse({"kind": "shrinking", "amount": -0.5}, "model.encoder")
+    encoder, none = build_encoder(given, SHAPE)
+    assert (encoder(), none) == (encoder(amount=-0.5), None)
+    assert encoder.drifts
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "shrinking"}, "model.encoder.kind=shrinking needs the keys amount as well; choose an arm"),
+        ({"kind": "shrinking", "amount": "much"}, "model.encoder.amount must be a number, not 'much'"),
+        ({"kind": "shrinking", "amount": 2}, "amount=2.0 must be at most 1"),
+        ({"kind": "shrinking", "amount": 1.0, "width": 8}, "kind=shrinking has no keys width; it has amount, which"),
+        ({"kind": "nontrainable", "amount": 1.0}, "kind=nontrainable has no keys amount; choose an arm with this"),
+    ],
+)
+def test_refuses_wrong_keys_of_an_encoder(values, message):
+    with pytest.raises(InputError, match=message):
+        build_encoder(NetworkConfig.parse(values, "model.encoder"), SHAPE)
 
 
 def test_keys_are_the_attributes_without_default():

@@ -105,6 +105,17 @@ def test_the_swirls_longer_vdm_costs_what_diffenc_does():
 
 
 @pytest.mark.slow
+def test_the_flops_match_at_a_depth():
+    """Over a step the encoder runs twice, without its derivative."""
+    small = ("model.score.layers=1", "train.batch_size=16")
+    theirs, ours = (load_run_config(f"digits:{arm}", small) for arm in ("diffenc-T10", "vdm-flops-T10"))
+    flops = [installed(config).flops_per_step for config in (theirs, ours)]
+    assert ours.loss.depth == theirs.loss.depth == 10
+    assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
+    assert ours.train.steps != load_run_config("digits:vdm-flops", small).train.steps
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -41,7 +41,7 @@ def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> P
     """The rate [B] of the model's own estimate of the slope, at z_γ = α_t x_t + σ_t ε."""
     x_t, slope = process.encoder.mean_and_slope(x, gamma)
     estimate = process.estimate(diffuse(x_t, gamma, eps)[0], gamma)
-    predicted = process.encoder.slope_estimate(estimate.x_hat) if estimate.slope is None else estimate.slope
+    predicted = process.encoder.slope_estimate(estimate.x_hat, gamma) if estimate.slope is None else estimate.slope
     return slope_rate(gamma, slope - predicted)
 
 

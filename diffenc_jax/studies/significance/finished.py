@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.config import Config, flatten
+from diffenc_jax.config.sections import FIT_IMAGES
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
 from diffenc_jax.runs.files import read_json
@@ -57,13 +58,12 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
     expected = {key: found.get(key, (workdir_of(root, *key), None)) for key in keys}
     begun = [(workdir, config) for workdir, config in expected.values() if config is not None]
     if grid is None:
-        records = {workdir: _records_of_last_step(workdir, config) for workdir, config in begun}
+        records = {workdir: _records_of_last_step(workdir, config, config.eval.split) for workdir, config in begun}
         return finished_and_missing(
             expected,
             common_evaluations({workdir: [*map(read_evaluation, paths)] for workdir, paths in records.items()}),
         )
-    passes = {"eval.passes": grid.passes} if grid.passes else {}
-    wanted = {w: matching_record(w, config.replace({"eval.seed": config.seed, **passes})) for w, config in begun}
+    wanted = {workdir: matching_record(workdir, config, grid.final_config(config)) for workdir, config in begun}
     return finished_and_missing(expected, {w: read_evaluation(path) for w, path in wanted.items() if path})
 
 
@@ -106,15 +106,15 @@ def _state(workdir: Path, config: Config | None) -> str:
     return f"at step {last} of {wanted}" if last < wanted else "trained, but not evaluated like this"
 
 
-def matching_record(workdir: Path, config: Config) -> Path | None:
-    """The record of the last step that was evaluated with the settings of `config`, or None."""
-    paths = _records_of_last_step(workdir, config)
-    return next((path for path in paths if not deviations(_json(path).get("estimator"), config)), None)
+def matching_record(workdir: Path, trained: Config, final: Config) -> Path | None:
+    """The record of the last step of the run `trained` that was evaluated with the settings of `final`, or None."""
+    paths = _records_of_last_step(workdir, trained, final.eval.split)
+    return next((path for path in paths if not deviations(_json(path).get("estimator"), final)), None)
 
 
-def _records_of_last_step(workdir: Path, config: Config) -> list[Path]:
-    paths = record_paths(workdir, config.eval.split, config.train.steps)
-    return [path for path in paths if _json(path).get("config_hash") == config.hash]
+def _records_of_last_step(workdir: Path, trained: Config, split: str) -> list[Path]:
+    paths = record_paths(workdir, split, trained.train.steps)
+    return [path for path in paths if _json(path).get("config_hash") == trained.hash]
 
 
 def deviations(estimator: Any, config: Config) -> dict[str, Any]:
@@ -129,7 +129,17 @@ def deviations(estimator: Any, config: Config) -> dict[str, Any]:
         for key, value in sections[section].items():
             if estimator.get(key, value) != value:
                 changes[f"{section}.{key}"] = estimator[key]
-    return changes
+    return changes | _fit_deviations(estimator.get("fit"), config)
+
+
+def _fit_deviations(fit: Any, config: Config) -> dict[str, Any]:
+    """Keys of `config.fit` that must change for the fit to be that of a record; `fit.images` may be left open."""
+    if not isinstance(fit, dict):
+        return {}
+    wanted = config.fit.to_dict()
+    open_and_default = wanted["images"] is None and fit.get("images", FIT_IMAGES) <= FIT_IMAGES
+    wanted |= {"images": fit.get("images")} if open_and_default else {}
+    return {f"fit.{key}": fit[key] for key, value in wanted.items() if fit.get(key, value) != value}
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -145,7 +155,9 @@ def _check_runs(runs: Sequence[FinishedRun]) -> None:
     """Raise InputError unless the runs can be compared, and those of an arm differ only in their seeds."""
     if not runs:
         return
-    check_comparable([run.evaluation for run in runs], across_estimators=False)
+    # Arms that are trained with different losses, such as depths, are evaluated with them.
+    losses_differ = len({run.config.loss for run in runs}) > 1
+    check_comparable([run.evaluation for run in runs], across_estimators=losses_differ)
     first_of: dict[str, FinishedRun] = {}
     for run in runs:
         first = first_of.setdefault(run.arm, run)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.config import Config, flatten, load_config
+from diffenc_jax.config.load import read_changes
+from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
@@ -18,6 +20,8 @@ OTHER_ROOT = "give another --root"
 MAIN, COSTS = ("-m", "diffenc_jax.main"), ("-m", "diffenc_jax", "costs")
 # Keys that the grid sets itself, and the options to give instead.
 SET_HERE = {"seed": "--seeds", "eval.seed": "--seeds, which are the evaluations' seeds too", "arm": "--arms"}
+# Sections that a final evaluation may change.
+EVALUATED = ("eval", "fit", "loss", "ode")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Grid:
       passes: passes over every image in the final evaluation; None: those of the configuration.
       reference: arm with which the others are compared.
       reproduces: names of the published comparisons that the runs repeat; see `studies.reproduction`.
+      final: "key=value" for the final evaluation of all runs, of keys in the sections `EVALUATED`.
     """
 
     config: str
@@ -45,9 +50,10 @@ class Grid:
     passes: int | None
     reference: str
     reproduces: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for text in (self.config, *self.arms, *self.overrides, self.reference):
+        for text in (self.config, *self.arms, *self.overrides, *self.final, self.reference):
             require_printable(text)
         require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
         require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
@@ -56,19 +62,21 @@ class Grid:
         """(arm, seed), seed after seed, so that the runs that finish first can be compared."""
         return ((arm, seed) for seed in self.seeds for arm in self.arms)
 
-    def final_config(self, arm: str, seed: int) -> Config:
-        """The configuration of a run's final evaluation; raises InputError if the file or a key is wrong."""
+    def run_config(self, arm: str, seed: int) -> Config:
+        """The configuration of a run; raises InputError if the file or a key is wrong."""
         from diffenc_jax.train.flops import load_run_config  # imported here, since reports load no JAX
 
-        passes = () if self.passes is None else (f"eval.passes={self.passes}",)
-        return load_run_config(f"{self.config}:{arm}", (*self._overrides(seed), *passes))
+        return load_run_config(f"{self.config}:{arm}", self._overrides(seed))
+
+    def final_config(self, trained: Config) -> Config:
+        """The configuration of the final evaluation of the run `trained`; raises InputError if it is none."""
+        return trained.replace({"eval.seed": trained.seed, **read_changes(self._final())})
 
     def run_commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
         """Arguments of python for each process that makes the run. Each process may be repeated."""
         train = [*MAIN, *self.training_flags(root, arm, seed)]
-        if self.passes is None:
-            return [train]
-        return [train, [*train, "--mode=eval", f"--config.eval.passes={self.passes}"]]
+        changes = [f"--config.{change}" for change in self._final()]
+        return [train, [*train, "--mode=eval", *changes]] if changes else [train]
 
     def cost_command(self, root: Path, arm: str) -> list[str]:
         """Arguments of python for the measurement of a training step of `arm`."""
@@ -79,6 +87,7 @@ class Grid:
         seeds = ",".join(map(str, self.seeds))
         given = [f"--config={self.config}", f"--arms={','.join(self.arms)}", f"--seeds={seeds}", f"--root={root}"]
         given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
+        given += [f"--final={change}" for change in self.final]
         given += [f"--config.{override}" for override in self.overrides]
         return shlex.join(["diffenc", "significance", *given])
 
@@ -104,8 +113,17 @@ class Grid:
             differ = any(value != values[self.arms[0]] for value in values.values())
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
             require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
+        self._check_final()
         for arm, seed in self.runs():
-            check_workdir(workdir_of(root, arm, seed), self.final_config(arm, seed), False, OTHER_ROOT)
+            trained = self.run_config(arm, seed)
+            check_workdir(workdir_of(root, arm, seed), trained, False, OTHER_ROOT)
+            final = self.final_config(trained)
+            learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
+            require(
+                trained.loss == final.loss or not learned,
+                f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED}, but ratios are learned in "
+                "training alone; leave out --final=loss.KEY=VALUE",
+            )
 
     def note_in(self, root: Path) -> None:
         """Write the grid to `root`, merged with the arms and seeds of a grid that is noted there.
@@ -117,6 +135,21 @@ class Grid:
         merged = self if known is None else self._merged(known, root)
         with writing(root, OTHER_ROOT):
             write_json(root / FILE, asdict(merged))
+
+    def _check_final(self) -> None:
+        """Raise InputError if the final evaluation changes a key that is not its own."""
+        set_here = SET_HERE | {"eval.passes": "--passes"}
+        for key in (change.partition("=")[0] for change in self.final):
+            require(key not in set_here, f"--final={key} is set by the study; give {set_here.get(key)}")
+            require(
+                key.partition(".")[0] in EVALUATED,
+                f"--final={key} is no key of {', '.join(EVALUATED)}, which a trained run can be evaluated with; "
+                f"--config.{key} changes the runs",
+            )
+
+    def _final(self) -> tuple[str, ...]:
+        """Changes of a run's configuration for its final evaluation."""
+        return (*(() if self.passes is None else (f"eval.passes={self.passes}",)), *self.final)
 
     def _flags(self, arm: str, seed: int) -> list[str]:
         return [f"--config={self.config}:{arm}", *(f"--config.{override}" for override in self._overrides(seed))]
@@ -164,8 +197,10 @@ def _is_grid(grid: Grid) -> bool:
     """Whether the fields of a grid from a JSON file have their types."""
     numbers = [*grid.seeds, grid.passes or 0]
     return (
-        all(isinstance(value, tuple) for value in (grid.arms, grid.seeds, grid.overrides))
-        and all(isinstance(text, str) for text in (grid.config, grid.reference, *grid.arms, *grid.overrides))
+        all(isinstance(value, tuple) for value in (grid.arms, grid.seeds, grid.overrides, grid.final))
+        and all(
+            isinstance(text, str) for text in (grid.config, grid.reference, *grid.arms, *grid.overrides, *grid.final)
+        )
         and all(type(number) is int and 0 <= number < 2**32 for number in numbers)
     )
 

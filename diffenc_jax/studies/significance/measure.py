@@ -40,14 +40,15 @@ def missing_runs(grid: Grid, root: Path) -> list[tuple[str, int]]:
 
 
 def _run_job(grid: Grid, root: Path, arm: str, seed: int) -> Job:
-    workdir, config = workdir_of(root, arm, seed), grid.final_config(arm, seed)
+    workdir, config = workdir_of(root, arm, seed), grid.run_config(arm, seed)
+    final = grid.final_config(config)
     return Job(
         f"{arm}, seed {seed}",
         grid.run_commands(root, arm, seed),
         root / "logs" / f"{arm}-seed{seed}.log",
         workdir,
         config.train.steps,
-        is_done=lambda: matching_record(workdir, config) is not None,
+        is_done=lambda: matching_record(workdir, config, final) is not None,
     )
 
 

@@ -29,13 +29,22 @@ def document(found: Findings, costs: Costs, command: str | None, published: Sequ
 
 def about(runs: Sequence[FinishedRun]) -> Text:
     """Data and estimator of the values, and the meaning of ± and of the intervals."""
-    record = runs[0].evaluation.record
-    dataset = record["dataset"]
+    dataset = runs[0].evaluation.record["dataset"]
     return Text(
         f"Bits/dim of {dataset['num_examples']:,} images ({dataset['name']} {dataset['version']}, {dataset['split']}); "
-        f"{describe_estimator(record['estimator'])}. Averaged (EMA) parameters at the last step. ± is one standard "
+        f"{_estimators(runs)}. Averaged (EMA) parameters at the last step. ± is one standard "
         "error over seeds; intervals are 95 % t intervals over seeds, not corrected for their number."
     )
+
+
+def _estimators(runs: Sequence[FinishedRun]) -> str:
+    """The estimator of all runs, or 'discrete, depth 10, 8 passes (vdm-T10, diffenc-T10); ...' where arms differ."""
+    arms: dict[str, dict[str, None]] = {}
+    for run in runs:
+        arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
+    if len(arms) == 1:
+        return next(iter(arms))
+    return "; ".join(f"{estimator} ({', '.join(names)})" for estimator, names in arms.items())
 
 
 def findings(analysis: dict[str, Any]) -> list[Section | Text]:

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 from diffenc_jax.config import load_config
+from diffenc_jax.config.load import read_changes
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import write_json, write_text
@@ -21,6 +22,7 @@ from diffenc_jax.studies.significance.grid import workdir_of
 DIMS, IMAGES = 64, 40
 NATS = DIMS * math.log(2)  # one bit per dimension
 MEANS = {"vdm": 1.85, "diffenc": 1.83, "nontrainable": 1.90, "vdm-params": 1.84, "vdm-flops": 1.82}
+MEANS |= {"vdm-T10": 3.65, "diffenc-T10": 3.6, "diffenc-T50": 2.0}
 PASSES = 4
 
 
@@ -33,12 +35,17 @@ def values(arm, seed, passes=PASSES):
     return MEANS[arm] + images + of_seed + of_run + rng.normal(scale=0.05, size=(passes, IMAGES))
 
 
-def write(root, arm, seed, bits=None, overrides=(), place=None, **changes):
-    """Write a finished run with `bits` [passes, images] and `changes` of its record; returns its workdir."""
+def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **changes):
+    """Write a finished run with `bits` [passes, images] and `changes` of its record; returns its workdir.
+
+    `final` are "key=value" changes of the loss for its evaluation.
+    """
     bits = values(arm, seed) if bits is None else bits
     place = workdir_of(root, arm, seed) if place is None else place
     config = load_config(f"digits:{arm}", (f"seed={seed}", f"eval.seed={seed}", *overrides))
     write_config(place, config)
+    loss = config.replace(read_changes(final)).loss
+    at_depth = {} if loss.depth is None else {"extrapolation": loss.extrapolation, "times": loss.times}
     errors = {"noise": 0.01, "images": 0.02, "total": 0.03}
     record = {
         "step": config.train.steps,
@@ -56,13 +63,14 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, **changes):
             "known_as": None,
         },
         "estimator": {
-            "kind": "continuous",
-            "depth": None,
-            "variance_ratio": 1.0,
+            "kind": "continuous" if loss.depth is None else "discrete",
+            "depth": loss.depth,
+            "variance_ratio": loss.variance_ratio,
             "passes": len(bits),
             "replicates": 2 if len(bits) > 1 else None,
             "seed": seed,
             "time_sampling": "importance",
+            **at_depth,
         },
         "bpd": {"total": float(bits.mean()), "latent": float(bits.mean() / 10), "diffusion": float(0.9 * bits.mean())},
         "standard_error": {**errors, "terms": {"latent": errors, "diffusion": errors}},
@@ -71,7 +79,7 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, **changes):
         "software": {"numpy": "2"},
         "device": "1 x cpu",
     }
-    path = record_path(place, record, "continuous")
+    path = record_path(place, record, loss.name)
     storage.make_folder(path.parent)
     write_record(path, record | changes, {"latent": 0.1 * NATS * bits, "diffusion": 0.9 * NATS * bits})
     _write_metrics(place, bits.mean(), config.train.steps)
@@ -115,7 +123,8 @@ def _stand_in(argv):
     arm, seed = given["config"].partition(":")[2], int(given["config.seed"])
     bits = values(arm, seed, int(given.get("config.eval.passes", 8)))
     overrides = [f"{k.removeprefix('config.')}={v}" for k, v in given.items() if k.startswith("config.train.")]
-    write(None, arm, seed, bits, overrides, place=as_path(given["workdir"]))
+    final = [f"{k.removeprefix('config.')}={v}" for k, v in given.items() if k.startswith("config.loss.")]
+    write(None, arm, seed, bits, overrides, place=as_path(given["workdir"]), final=final)
     print("made up")
 
 

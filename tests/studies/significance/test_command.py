@@ -41,6 +41,8 @@ def made_up_runs(monkeypatch):
         (["--root=r", *GIVEN, "--arms=vdm,,x"], "'vdm,,x' must name each arm once, separated by commas"),
         (["--root=r", *GIVEN, "--parallel=0"], "'0' is not a whole number above zero"),
         (["--root=r", *GIVEN, "--difference=-1"], "'-1' is not a number above zero"),
+        (["--root=r", *GIVEN, "--final=loss.depth"], "'loss.depth' is not KEY=VALUE, such as loss.variance_ratio="),
+        (["report", "--root=r", "--final=loss.depth=3"], "report does not read --final"),
         (["--root=r", *GIVEN, "--config.train.steps"], "--config.train.steps has no value; give --config"),
         (["--root=r", *GIVEN, "--seed=3"], "unrecognized arguments: --seed=3"),
         (["--root=a\nb", *GIVEN], r"argument --root: 'a\nb' has control characters; leave them out"),
@@ -101,6 +103,19 @@ def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
     assert main(["significance", f"--root={tmp_path}", *GIVEN[:2], "--seeds=7", "--passes=4"]) == 0
     assert "2 of 2 runs to be made" in capsys.readouterr().out
     assert json.loads((tmp_path / "significance.json").read_text())["arms"]["vdm"]["n"] == 3
+
+
+@pytest.mark.slow
+def test_the_same_runs_are_compared_in_another_evaluation(made_up_runs, tmp_path, capsys):
+    arguments = [f"--root={tmp_path}", GIVEN[0], "--arms=vdm-T10,diffenc-T10", "--seeds=0-1", "--passes=4"]
+    fitted = [*arguments, "--final=loss.variance_ratio=optimal_pixel"]
+    for given, made, ratio in ((arguments, 4, None), (fitted, 4, "optimal_pixel"), (arguments, 0, None)):
+        assert main(["significance", *given]) == 0
+        assert f"{made} of 4 runs to be made" in capsys.readouterr().out
+        page = (tmp_path / "significance.md").read_text()
+        assert ("variance ratio optimal_pixel" in page) == (ratio is not None)
+        noted = json.loads((tmp_path / "experiment.json").read_text())
+        assert noted["final"] == ([f"loss.variance_ratio={ratio}"] if ratio else [])
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Finished runs, the state of the others, and runs that cannot be compared."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -19,6 +20,12 @@ from diffenc_jax.studies.significance.grid import Grid, workdir_of
 from tests.studies.significance import made_up
 
 GRID = Grid("configs/digits.py", ("vdm", "diffenc"), (0, 1), (), made_up.PASSES, "vdm")
+
+
+def matching(place, grid=GRID, arm="vdm"):
+    """The record of seed 0 that counts as the final evaluation."""
+    trained = grid.run_config(arm, 0)
+    return matching_record(place, trained, grid.final_config(trained))
 
 
 def found(root, grid=GRID):
@@ -62,14 +69,50 @@ def test_without_a_note_the_runs_that_are_there_make_the_grid(tmp_path):
 )
 def test_a_record_of_something_else_does_not_count(tmp_path, changes, why):
     place = made_up.write(tmp_path, "vdm", 0, **changes)
-    assert matching_record(place, GRID.final_config("vdm", 0)) is None, why
+    assert matching(place) is None, why
 
 
 def test_the_record_asked_for_counts(tmp_path):
     place = made_up.write(tmp_path, "vdm", 0)
-    assert matching_record(place, GRID.final_config("vdm", 0)) == made_up.record_file(place)
+    assert matching(place) == made_up.record_file(place)
     made_up.record_file(place).write_text("{")
-    assert matching_record(place, GRID.final_config("vdm", 0)) is None
+    assert matching(place) is None
+
+
+def test_a_final_evaluation_with_another_loss_counts_for_the_run(tmp_path):
+    """The run is that of its training; records with its own loss do not count, and the other way round."""
+    final = ("loss.variance_ratio=optimal_pixel",)
+    fitted = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10", final=final)
+    place = made_up.write(tmp_path, "vdm-T10", 0)
+    assert matching(place, fitted, "vdm-T10") is None
+    made_up.write(tmp_path, "vdm-T10", 0, final=final)
+    path = matching(place, fitted, "vdm-T10")
+    assert "optimal_pixel" in path.name
+    own = dataclasses.replace(fitted, final=())
+    assert matching(place, own, "vdm-T10") not in (None, path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [((), True), (("fit.images=64",), True), (("fit.images=32",), False), (("fit.seed=1",), False)],
+)
+def test_a_fit_counts_if_it_is_the_one_asked_for(tmp_path, changes, count):
+    final = ("loss.variance_ratio=optimal", *changes)
+    fitted = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10", final=final)
+    place = made_up.write(tmp_path, "vdm-T10", 0, final=final)
+    record = json.loads(made_up.record_file(place).read_text())
+    record["estimator"]["fit"] = {"split": "train", "sha256": "0", "images": 64, "grid": 480, "seed": 0}
+    made_up.record_file(place).write_text(json.dumps(record))
+    assert (matching(place, fitted, "vdm-T10") is not None) == count
+
+
+def test_arms_of_several_depths_are_compared(tmp_path):
+    arms = ("vdm-T10", "diffenc-T10", "diffenc-T50")
+    for arm in arms:
+        made_up.write(tmp_path, arm, 0)
+    runs, missing = find_runs(tmp_path, dataclasses.replace(GRID, arms=arms, seeds=(0,), reference="vdm-T10"))
+    assert [run.arm for run in runs] == list(arms)
+    assert not missing
 
 
 def test_a_run_whose_values_are_no_numbers_is_not_averaged(tmp_path):

@@ -35,12 +35,24 @@ def test_more_passes_are_another_process_in_the_same_line(tmp_path):
     assert evaluate == f"{train} --mode=eval --config.eval.passes=64"
 
 
+def test_the_final_evaluation_may_change_the_loss(tmp_path):
+    grid = make(arms=("vdm-T10",), reference="vdm-T10", passes=64, final=("loss.variance_ratio=optimal_pixel",))
+    train, evaluate = grid.plan(tmp_path)[0].split(" && ")
+    assert "variance_ratio" not in train
+    assert evaluate == f"{train} --mode=eval --config.eval.passes=64 --config.loss.variance_ratio=optimal_pixel"
+    trained = grid.run_config("vdm-T10", 0)
+    assert trained.loss.variance_ratio == 1.0
+    changes = {"eval.passes": 64, "loss.variance_ratio": "optimal_pixel"}
+    assert grid.final_config(trained) == trained.replace(changes)
+    assert "--final=loss.variance_ratio=optimal_pixel" in grid.command(tmp_path)
+
+
 def test_what_a_shell_would_take_apart_is_quoted(tmp_path):
     assert f"'--workdir={tmp_path}/my runs/vdm-seed0'" in make().plan(tmp_path / "my runs")[0]
 
 
 def test_a_seed_has_its_noise_in_common(tmp_path):
-    configs = {run: make().final_config(*run) for run in make().runs()}
+    configs = {run: make().final_config(make().run_config(*run)) for run in make().runs()}
     assert {run: (c.seed, c.eval.seed) for run, c in configs.items()} == {run: (run[1], run[1]) for run in configs}
 
 
@@ -51,7 +63,7 @@ def test_a_seed_has_its_noise_in_common(tmp_path):
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
         (
             {"arms": ("vdm", "vdn")},
-            "unknown arm 'vdn'; known: diffenc, diffenc-dct, diffenc-published, diffenc-transformer, nontrainable,",
+            "unknown arm 'vdn'; known: diffenc, diffenc-dct, diffenc-dct-schedule, ",
         ),
         ({"config": "configs/nothing.py"}, "configs/nothing.py:vdm is neither an installed configuration nor a file"),
         (
@@ -62,6 +74,20 @@ def test_a_seed_has_its_noise_in_common(tmp_path):
         ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
         ({"overrides": ("seed=3",)}, "--config.seed is set by the study; give --seeds"),
         ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
+        ({"final": ("eval.seed=3",)}, "--final=eval.seed is set by the study; give --seeds"),
+        ({"final": ("eval.passes=3",)}, "--final=eval.passes is set by the study; give --passes"),
+        ({"final": ("train.steps=3",)}, "--final=train.steps is no key of eval, fit, loss, ode"),
+        ({"final": ("model.encoder.width=3",)}, "--final=model.encoder.width is no key of eval, fit, loss, ode"),
+        ({"final": ("loss.depht=3",)}, "unknown configuration key 'loss.depht'"),
+        ({"final": ("loss.depth=few",)}, "loss.depth must be a whole number, or None for infinite depth, not 'few'"),
+        ({"final": ("loss.times=optimal",)}, "loss.times=optimal needs a finite loss.depth"),
+        (
+            {
+                "overrides": ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10"),
+                "final": ("loss.variance_ratio=optimal",),
+            },
+            "--final changes the loss of vdm where loss.variance_ratio=learned",
+        ),
     ],
 )
 def test_refused(tmp_path, changes, message):
@@ -84,15 +110,17 @@ def test_steps_are_those_of_the_reference_of_an_arm_with_its_flops(tmp_path):
     grid = make(arms=("vdm", "vdm-flops"), overrides=overrides)
     grid.check(tmp_path)
     matched = load_run_config("digits:vdm-flops", overrides).train.steps
-    assert [grid.final_config(arm, 0).train.steps for arm in grid.arms] == [100, matched]
+    assert [grid.run_config(arm, 0).train.steps for arm in grid.arms] == [100, matched]
     assert matched > 100
 
 
 def test_what_is_noted_is_read_and_added_to(tmp_path):
     make().note_in(tmp_path)
     assert read_grid(tmp_path) == make()
-    make(arms=("nontrainable", "vdm"), seeds=(3, 1), passes=8, reference="vdm").note_in(tmp_path)
-    assert read_grid(tmp_path) == make(arms=("vdm", "diffenc", "nontrainable"), seeds=(0, 1, 3), passes=8)
+    final = ("eval.split=train",)
+    make(arms=("nontrainable", "vdm"), seeds=(3, 1), passes=8, reference="vdm", final=final).note_in(tmp_path)
+    every = make(arms=("vdm", "diffenc", "nontrainable"), seeds=(0, 1, 3), passes=8, final=final)
+    assert read_grid(tmp_path) == every
 
 
 def test_another_experiment_is_not_mixed_in(tmp_path):
@@ -119,7 +147,7 @@ def test_a_root_that_cannot_be_written(tmp_path):
         make().note_in(tmp_path / "file")
 
 
-@pytest.mark.parametrize("key", ["config", "arms", "seeds", "overrides", "passes", "reference"])
+@pytest.mark.parametrize("key", ["config", "arms", "seeds", "overrides", "passes", "reference", "final"])
 @pytest.mark.parametrize("value", [3, "vdm", [[1]], {"a": 1}, [-1], [2**40], [True, None], "\x1b[2J", ["\n"], 0.5])
 def test_fields_of_another_kind_are_named_or_harmless(tmp_path, key, value):
     make().note_in(tmp_path)

@@ -175,3 +175,13 @@ def test_the_reference_may_be_missing(tmp_path):
         "nothing can be compared yet: the reference vdm has no finished run"
         in (tmp_path / "significance.md").read_text()
     )
+
+
+def test_arms_of_several_depths_name_their_estimators(tmp_path):
+    arms = ("vdm-T10", "diffenc-T10", "diffenc-T50")
+    made_up.write_all(tmp_path, arms, (0,))
+    Grid("digits", arms, (0,), (), made_up.PASSES, "vdm-T10").note_in(tmp_path)
+    page, _ = write_summary(tmp_path, None, 0.01)
+    how = "extrapolation linear, times uniform, 4 passes"
+    arms = f"discrete, depth 10, {how} (vdm-T10, diffenc-T10); discrete, depth 50, {how} (diffenc-T50)"
+    assert f"(digits 1, test); {arms}. Averaged" in markdown(page)
