@@ -12,6 +12,7 @@ from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimators import make_estimator
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.mesh import make_mesh
@@ -81,7 +82,7 @@ def test_programs_stay_in_float32(x64, arm, small):
     estimator = make_estimator(run)
     loss = dataclasses.replace(model.loss, depth=model.loss.depth or 3)
     steps = jax.eval_shape(partial(model.steps, loss=loss), state.params)
-    tables = steps.to_arrays() | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}
+    tables = jax.eval_shape(Steps.to_arrays, steps) | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}
     estimate = lambda params, tables: estimator.estimate(params, tables, pixels, jnp.arange(8), 1)  # noqa: E731
     program, values = jax.make_jaxpr(estimate, return_shape=True)(state.params, tables)
     assert not doubles(program.jaxpr)

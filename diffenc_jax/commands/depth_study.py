@@ -68,6 +68,7 @@ def run(arguments: Namespace) -> None:
     rows, picture = table.tabulate(found), path.with_suffix("")
     write_rows(path, rows)
     save_figure(figure.draw_excess(rows, run_title(trained)), picture)
-    print_table(table.depth_table(rows, run_title(trained)))
+    for part in table.depth_tables(rows, run_title(trained)):
+        print_table(part)
     print(f"table: {path}\nfigure: {picture}.png, .pdf\n{table.summary_line(rows)}")
     arguments.wrote_to = [trained.workdir]

@@ -113,10 +113,10 @@ def by_time_rows():
 
 
 def depth_rows():
-    """Rows of a depth study: an excess of 1 to 4 divided by the depth."""
+    """Rows of a depth study: an excess of 0.5 to 4 divided by the depth."""
     rows = [{"depth": "infinite", "choice": "", "bpd": 1.85, "excess": 0.0, "excess_se": None, "kept": None}]
     for number in (10, 50):
-        for choice, cost in zip(depth.CHOICES, (4.0, 3.0, 2.0, 1.0), strict=True):
+        for choice, cost in zip(depth.studied(False), (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
             excess = cost / number
             row = {"depth": number, "choice": choice, "bpd": 1.85 + excess, "excess": excess, "excess_se": excess / 20}
             rows.append(row | {"kept": cost / 4})

@@ -160,11 +160,11 @@ def test_bits_by_time_add_up(page):
 
 
 def test_the_depth_studys_table_is_the_commands(page):
-    expected = depth.depth_table(made_up.depth_rows(), "vdm, seed 0 on digits (test), step 1500")
-    table = page.tables[expected.caption]
-    assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
-    assert table[1][-1] == "0.1000 ± 0.0050 (0.25)"
-    assert expected.caption.endswith("; infinite depth: 1.8500")
+    for expected in depth.depth_tables(made_up.depth_rows(), "vdm, seed 0 on digits (test), step 1500"):
+        table = page.tables[expected.caption]
+        assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
+        assert expected.caption.endswith("; infinite depth: 1.8500")
+    assert table[1][-1] == "0.0500 ± 0.0025 (0.12)"
 
 
 def test_newest_samples_and_all_figures_of_encoders_that_encode(page):

@@ -6,7 +6,8 @@ import pytest
 from diffenc_jax.display.figures import arm_style, figure_bytes
 from diffenc_jax.studies.by_time.figure import Curve
 from diffenc_jax.studies.by_time.figure import draw_curves as draw_by_time
-from diffenc_jax.studies.depth.figure import STYLES, draw_excess
+from diffenc_jax.studies.depth.figure import draw_excess
+from diffenc_jax.studies.depth.table import studied
 from diffenc_jax.studies.sample_quality.figure import draw_neighbours
 from diffenc_jax.studies.sample_quality.neighbours import nearest
 from diffenc_jax.studies.significance.analysis import find
@@ -103,7 +104,7 @@ def test_the_depth_studys_excess_lies_within_the_axes_with_its_errors_as_bars(sc
     rows = [row | {"excess": scale * row["excess"]} for row in made_up.depth_rows()]
     (axes,) = draw_excess(rows, "diffenc on digits (test), step 1500").axes
     low, high = axes.get_ylim()
-    for number, choice in enumerate(STYLES):
+    for number, choice in enumerate(studied(False)):
         line, _, (bars,) = axes.containers[number].lines
         expected = [(row["depth"], row["excess"], row["excess_se"]) for row in rows if row["choice"] == choice]
         np.testing.assert_allclose(line.get_xydata(), [row[:2] for row in expected])

@@ -30,6 +30,7 @@ class Toy:
     schedule: nn.Module
     loss: ClassVar = SimpleNamespace(depth=None)
     unrolls_layers: ClassVar = False
+    separate_losses: ClassVar = ()
 
     def bind(self, params, dropout_key=None):
         def predict(z, gamma):

@@ -20,10 +20,7 @@ from diffenc_jax.studies.outputs import ADVICE, Rows, read_rows
 FOLDER = "depth_study"
 PLAIN = "1"  # the choice of which the others keep a part: uniform times and ratio 1
 TIMES = "+times"
-CAPTION = (
-    "bits/dim above infinite depth ± standard error (part of the excess that is kept), by variance ratio and with the "
-    f"best times ({TIMES})"
-)
+CAPTION = "bits/dim above infinite depth ± standard error (part of the excess that is kept), by variance ratio"
 
 
 class Choice(NamedTuple):
@@ -95,11 +92,19 @@ def rows_by_depth(rows: Rows) -> dict[int, dict[str, dict[str, Any]]]:
     return by_depth
 
 
-def depth_table(rows: Rows, subject: str) -> Table:
-    """A line per depth with a column per choice; the caption names the subject and has the bits/dim that all exceed."""
-    lines = [[depth, *map(_cell, choices.values())] for depth, choices in rows_by_depth(rows).items()]
-    choices = next(iter(rows_by_depth(rows).values()))
-    return Table(["depth", *choices], lines, f"{subject}: {CAPTION}; infinite depth: {rows[0]['bpd']:.4f}")
+def depth_tables(rows: Rows, subject: str) -> list[Table]:
+    """Tables for uniform times and for the best, where both were studied: a line per depth, a column per ratio.
+
+    The captions name the subject and have the bits/dim that all exceed.
+    """
+    tables, by_depth = [], rows_by_depth(rows)
+    for times, meaning in {"uniform": "uniform times", "optimal": "the best times"}.items():
+        names = [name for name in next(iter(by_depth.values())) if CHOICES[name].times == times]
+        lines = [[depth, *(_cell(choices[name]) for name in names)] for depth, choices in by_depth.items()]
+        caption = f"{subject}, {meaning}: {CAPTION}; infinite depth: {rows[0]['bpd']:.4f}"
+        if names:
+            tables.append(Table(["depth", *(name.removesuffix(TIMES) for name in names)], lines, caption))
+    return tables
 
 
 def _cell(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.runs.records import Evaluation, read_evaluation
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import stored_config
-from diffenc_jax.studies.depth.table import CHOICES, INFINITE, PLAIN, depth_table, read_table, studied, tabulate
+from diffenc_jax.studies.depth.table import CHOICES, INFINITE, PLAIN, depth_tables, read_table, studied, tabulate
 from diffenc_jax.studies.outputs import write_rows
 from tests import refusals
 from tests.studies.runs import write_images, write_run
@@ -117,15 +117,17 @@ def test_errors_are_paired_by_image(rows):
     """The differences by image are 0.1, 0.1 and -0.2 around their mean, with a variance of 0.03."""
     assert rows[0]["excess_se"] is None
     assert [row["excess_se"] for row in rows[1:]] == pytest.approx([0.1] * 6)
-    cells = depth_table(rows, "vdm on digits (test), step 1500").rows[0]
-    assert cells[1:] == [f"{bpd - 2:.4f} ± 0.1000 ({bpd - 2:.2f})" for bpd in BPD.values()]
+    uniform, best = depth_tables(rows, "vdm on digits (test), step 1500")
+    assert list(uniform.heads) == list(best.heads) == ["depth", "1", "optimal_pixel", "optimal_estimate"]
+    for table, bpds in ((uniform, list(BPD.values())[::2]), (best, list(BPD.values())[1::2])):
+        assert table.rows[0][1:] == [f"{bpd - 2:.4f} ± 0.1000 ({bpd - 2:.2f})" for bpd in bpds]
 
 
 def test_a_single_image_has_no_error():
     one = evaluation([[2.0]], None)
     rows = tabulate({INFINITE: one} | {(10, choice): evaluation([[3.0]], None) for choice in BPD})
     assert {row["excess_se"] for row in rows} == {None}
-    assert "1.0000 ± – (1.00)" in depth_table(rows, "vdm").rows[0]
+    assert "1.0000 ± – (1.00)" in depth_tables(rows, "vdm")[0].rows[0]
 
 
 def test_a_table_is_read_as_it_was_written(rows, tmp_path):
