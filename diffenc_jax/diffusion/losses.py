@@ -117,7 +117,7 @@ def bound_at(
             latent(x_1, gamma_1),
             place.loss(errors),
             slope_error,
-            None if estimate.log_error is None else error_score(errors),
+            None if estimate.log_error is None else error_score(errors, estimate.log_error),
         )
 
 
@@ -160,10 +160,9 @@ def reconstruction(x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: i
     return -decoder.log_likelihood(x_0 + jnp.exp(0.5 * gamma_0) * eps, pixels, gamma_0, pixel_levels)
 
 
-def error_score(errors: Errors) -> PerExample:
-    """½ Σ [ln V + e²/V], nats per example [B] without the constant; see `Terms.error_score`."""
+def error_score(errors: Errors, log_error: Images) -> PerExample:
+    """½ Σ [ln V + e²/V], nats per example [B] without the constant, from ln V [B, ...]; see `Terms.error_score`."""
     square = jax.lax.stop_gradient(jnp.square(errors.velocity + errors.drift))
-    log_error = errors.estimate.log_error
     return 0.5 * sum_dims(log_error + square * jnp.exp(-log_error))
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.arrays import Images, PerExample
 from diffenc_jax.diffusion.estimates import Estimate
 from diffenc_jax.diffusion.gaussian import align
@@ -57,10 +58,12 @@ class ByErrorHead(NamedTuple):
     """w = 1 / (1 + u) with u = (e^(γ_t - γ_s) - 1) α_t² V, where the network's error head estimates ln V.
 
     The error of the model at z_t is V whatever the step's length (for an encoder that drifts, in the limit of short
-    steps), so one head serves all depths and times. The ratio has no rows.
+    steps), so one head serves all depths and times. The ratio has no rows. It raises InputError if there is no head.
     """
 
     def __call__(self, gamma_s: PerExample, gamma_t: PerExample, estimate: Estimate) -> Float[Array, "..."]:
+        if estimate.log_error is None:
+            raise InputError("this ratio is that of an error head; `Process.predict` must return a `log_error`")
         scale = jnp.expm1(gamma_t - gamma_s) * jax.nn.sigmoid(-gamma_t)
         return best_ratio(align(scale, estimate.x_hat) * jnp.exp(estimate.log_error))
 

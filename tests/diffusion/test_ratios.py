@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
@@ -171,7 +172,13 @@ def test_an_error_head_that_knows_the_variance_makes_every_depth_as_good_as_infi
     assert float(at.loss(errors).mean()) == pytest.approx(6.64664, abs=1e-5)
 
     def score(log_error):
-        estimate = errors.estimate._replace(log_error=jnp.full_like(x, log_error))
-        return losses.error_score(errors._replace(estimate=estimate)).mean()
+        return losses.error_score(errors, jnp.full_like(x, log_error)).mean()
 
     assert float(jax.grad(score)(0.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_without_an_error_head_its_ratio_is_refused(x64):
+    process = process_of(Identity(), exact_velocity(jnp.ones_like))
+    steps = process.uniform_steps(4)._replace(ratio=ByErrorHead())
+    with pytest.raises(InputError, match="must return a `log_error`"):
+        losses.bound(process, jnp.zeros((2, 3), jnp.uint8), jax.random.key(0), steps)
