@@ -50,11 +50,12 @@ def draw_excess(rows: Rows, title: str) -> "Figure":
         columns = ([row[key] for row in chosen] for key in ("depth", "excess", "excess_se"))
         depth, excess, error = (np.array(column, float) for column in columns)  # an unknown error is NaN and has no bar
         axes.errorbar(depth, excess, 2 * error, label=name, **look)
-    excess = np.array([row["excess"] for row in rows if row["choice"]])
-    if (excess > 0).all():
-        axes.set(yscale="log", ylim=np.exp(limits(np.log(excess))))
+    excess, error = np.array([(row["excess"], row["excess_se"] or 0.0) for row in rows if row["choice"]]).T
+    ends = np.concatenate([excess - 2 * error, excess + 2 * error])
+    if (ends > 0).all():
+        axes.set(yscale="log", ylim=np.exp(limits(np.log(ends))))
     else:  # an excess within its error, which has no logarithm
-        axes.set_ylim(*limits(excess))
+        axes.set_ylim(*limits(ends))
     axes.set(xscale="log", xlabel="depth $T$ (steps)", ylabel="bits/dim above infinite depth")
     depths = sorted({row["depth"] for row in rows if row["choice"]})
     axes.set_xticks(depths, labels=[str(depth) for depth in depths])
