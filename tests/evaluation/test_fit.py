@@ -10,6 +10,12 @@ import pytest
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.encoders import NonTrainable
+from diffenc_jax.diffusion.estimates import Prediction
+from diffenc_jax.diffusion.losses import errors_at
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.diffusion.ratios import ByErrorHead
+from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import (
     Fit,
     check_fit,
@@ -53,6 +59,23 @@ def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
             np.testing.assert_allclose(got["1"][s], 0.5 * u.sum(), rtol=2e-3)
             np.testing.assert_allclose(got["optimal_pixel"][s], 0.5 * np.log1p(u).sum(), rtol=2e-3)
             np.testing.assert_allclose(got["optimal"][s], 0.5 * u.size * np.log1p(u.mean()), rtol=2e-3)
+
+
+def test_costs_with_an_error_head_are_the_losses_at_its_ratio():
+    """Of steps from one time, by the loss of each step."""
+
+    def predict(z, gamma):
+        return Prediction(jnp.sin(2.0 * z), log_error=jnp.cos(z) - 1.0)
+
+    process = Process(NonTrainable(), predict, lambda t: -6.0 + 11.0 * t)
+    gammas = jnp.linspace(-6.0, 5.0, 4)
+    x, eps = jnp.asarray(np.random.RandomState(0).normal(size=(2, 12, 4, 4, 1)), jnp.float32)
+    means = jnp.stack([process.encoder.mean(x, jnp.full(12, gamma)) for gamma in gammas])
+    got = jax.jit(lambda: costs_to_all(process, gammas, means, 3, eps))()["learned_error"]
+    steps = Steps(gammas, ByErrorHead())
+    for s in range(3):
+        step = steps.step(0, 12)._replace(gamma_s=jnp.full(12, gammas[s]), gamma_t=jnp.full(12, gammas[3]), depth=1.0)
+        assert float(got[s]) == pytest.approx(float(step.loss(errors_at(process, step, x, eps)).mean()), rel=1e-4)
 
 
 def test_a_shared_ratio_is_the_best_for_the_mean_error(fit):
@@ -105,6 +128,7 @@ def test_costs_by_ratio_are_in_order(fit):
     order = [costs[kind][above] for kind in ("optimal_pixel", "optimal_channel", "optimal", "1")]
     for less, more in itertools.pairwise(order):
         assert np.all(less <= more * (1 + 1e-6))
+    assert np.all(costs["optimal_estimate"][above] <= costs["optimal"][above] * (1 + 1e-5))
     assert np.all(np.isinf(costs["1"][np.tril_indices(len(fit.grid))]))
 
 
