@@ -3,9 +3,9 @@
 Evaluates the newest checkpoint at infinite depth and at every given depth, by variance ratio of the steps: 1, the best
 one per step and pixel (arXiv 2310.19789, section 3.3), the best function of the pixel's estimate, and that of the error
 head for a run that has one; each with times uniform in t and with the best times (+times). Times and ratios are fitted
-on training images. All evaluations are of the split that the run evaluates on, with noise of one
-seed. Writes to WORKDIR/depth_study a record per evaluation, a table with the standard errors of the differences to
-infinite depth, paired by image, and a figure (.png, .pdf). An interrupted study is resumed.
+on training images. All evaluations are of the split that the run evaluates on, with noise of one seed. Writes to
+WORKDIR/depth_study a record per evaluation, a table with the standard errors of the differences to infinite depth,
+paired by image, and a figure (.png, .pdf). An interrupted study is resumed.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -46,7 +46,6 @@ def _choices(text: str) -> list[str]:
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.display.terminal import make_console, print_table
-    from diffenc_jax.model.model import ERROR
     from diffenc_jax.runs.files import save_figure
     from diffenc_jax.runs.trained import open_trained
     from diffenc_jax.runs.workdir import stored_config
@@ -60,7 +59,7 @@ def run(arguments: Namespace) -> None:
     found = measure.measure_depths(
         trained,
         arguments.depths,
-        arguments.choices or table.studied(ERROR in trained.model.score.extra_heads),
+        arguments.choices or table.studied(trained.model.has_error_head),
         arguments.passes,
         on_record=lambda line: console.print(line, highlight=False, soft_wrap=True),
         watch=lambda text, total: watched(console, text, total),

@@ -1,4 +1,4 @@
-"""What a score network says at z_t, and what follows from it without knowing the image."""
+"""Outputs of a score network at z_t, and estimates that follow from them without the image."""
 
 from typing import NamedTuple
 

@@ -74,8 +74,7 @@ def flow_of(process: Process) -> Flow:
 
     def flow(z, gamma):
         estimate = process.estimate(z, gamma)
-        slope = estimate.slope
-        slope = process.encoder.slope_estimate(estimate.x_hat, gamma) if slope is None else slope
+        slope = process.slope(estimate, gamma)
         if slope is None:
             raise InputError("the slope of this encoder is unknown; a flow needs a derivative head")
         a, s = align(alpha(gamma), z), align(sigma(gamma), z)

@@ -61,6 +61,10 @@ class Process:
         prediction = self.predict(z_t, gamma_t)
         return Estimate(image_from_velocity(z_t, prediction.v, gamma_t), *prediction)
 
+    def slope(self, estimate: Estimate, gamma_t: PerExample) -> Images | None:
+        """ŝ, an estimate of (dx_t/dγ) / σ_t²: that of a derivative head, or the encoder's where x̂ determines it."""
+        return self.encoder.slope_estimate(estimate.x_hat, gamma_t) if estimate.slope is None else estimate.slope
+
     def predict_image(self, z_t: Images, gamma_t: PerExample) -> Images:
         """x̂, the model's estimate of x_t."""
         return self.estimate(z_t, gamma_t).x_hat

@@ -56,23 +56,26 @@ def fit_by_estimate(steps: Iterable[StepErrors]) -> ByEstimate:
     costs = dict.fromkeys(FORMS, 0.0)
     for errors in steps:
         half, other = (StepErrors(*(array[first::2] for array in errors)) for first in (0, 1))
-        for form in FORMS:
-            rows[form].append(_row(errors, form))
-            costs[form] += _mean_cost(_row(half, form), other) if len(other.u) else 0.0
+        for form, row in _rows(errors).items():
+            rows[form].append(row)
+        for form, row in _rows(half).items():
+            costs[form] += _mean_cost(row, other) if len(other.u) else 0.0
     best = min(costs, key=costs.__getitem__)
     return ByEstimate(*(jnp.asarray(np.stack(tables), jnp.float32) for tables in zip(*rows[best], strict=True)))
 
 
-def _row(errors: StepErrors, form: Form) -> ByEstimate:
-    """The row of one step, in numpy."""
-    knots, error = np.zeros(1), np.ones(1)
-    if form.bins > 1:
-        knots, error = mean_by_bin(errors.x_hat.ravel(), errors.u.ravel(), form.bins)
-    if not form.has_factor:
-        return ByEstimate(knots, error, np.ones((1, 1, 1)))
-    fitted = np.interp(errors.x_hat, knots, error).mean(axis=0)
-    factor = np.divide(errors.u.mean(axis=0), fitted, out=np.zeros_like(fitted), where=fitted > 0)
-    return ByEstimate(knots, error, factor)
+def _rows(errors: StepErrors) -> dict[Form, ByEstimate]:
+    """The row of one step in each form, in numpy."""
+    rows = {}
+    for bins in dict.fromkeys(form.bins for form in FORMS):
+        knots, error = np.zeros(1), np.ones(1)
+        if bins > 1:
+            knots, error = mean_by_bin(errors.x_hat.ravel(), errors.u.ravel(), bins)
+        fitted = np.interp(errors.x_hat, knots, error).mean(axis=0)
+        factor = np.divide(errors.u.mean(axis=0), fitted, out=np.zeros_like(fitted), where=fitted > 0)
+        for has_factor, table in ((False, np.ones((1, 1, 1))), (True, factor)):
+            rows[Form(bins, has_factor)] = ByEstimate(knots, error, table)
+    return {form: rows[form] for form in FORMS}
 
 
 def _mean_cost(row: ByEstimate, errors: StepErrors) -> float:

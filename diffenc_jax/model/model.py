@@ -79,6 +79,16 @@ class Model:
         return DERIVATIVE in self.score.extra_heads
 
     @property
+    def has_error_head(self) -> bool:
+        """Whether the score network has an additional head that estimates its own squared error."""
+        return ERROR in self.score.extra_heads
+
+    @property
+    def estimates_slope(self) -> bool:
+        """Whether (dx_t/dγ) / σ_t² given z_t is estimated: by a derivative head, or because x̂ determines it."""
+        return self.has_derivative_head or self.encoder_kind.slope_estimate is not Encoder.slope_estimate
+
+    @property
     def head_losses(self) -> tuple[str, ...]:
         """Names of the losses of the score network's heads, in `Terms.head_losses`."""
         return tuple(HEAD_LOSS[name] for name in self.score.extra_heads)
@@ -163,7 +173,7 @@ class Model:
         Without a derivative head the slope of an encoder network's x_t given z_t is not known.
         """
         require(
-            self.has_derivative_head or self.encoder_kind.slope_estimate is not Encoder.slope_estimate,
+            self.estimates_slope,
             "the score network of a trainable encoder determines no probability-flow ODE without a derivative head; "
             "train with --config.model.derivative_head=True, or evaluate the bound (eval.estimator=bound) and draw by "
             "steps (sample.sampler=ancestral)",

@@ -196,29 +196,34 @@ def encoder_section(collection: Collection) -> Section | None:
 
 def _other_encoders(run: Run) -> list[Any]:
     """The bound of a run with other encoders in place of its own, if the encoder study has evaluated it."""
-    file = _newest_file(run, encoder.FOLDER, "-off.json")
-    if file is None:
-        return []
-    try:
-        bounds = encoder.read_bounds(file.path)
-    except InputError as error:
-        return [Text(str(error))]
-    caption = f"{run.title}, with other encoders in place of its own: {encoder.CAPTION}"
-    return [encoder.bounds_table(bounds)._replace(caption=caption), Items(encoder.meanings(bounds))]
+
+    def blocks(path: Path) -> list[Any]:
+        bounds = encoder.read_bounds(path)
+        caption = f"{run.title}, with other encoders in place of its own: {encoder.CAPTION}"
+        return [encoder.bounds_table(bounds)._replace(caption=caption), Items(encoder.meanings(bounds))]
+
+    return _read_newest(run, "-off.json", blocks)
 
 
 def _price(run: Run) -> list[Any]:
     """The price of the drift of a run's encoder and what its end terms win, if the encoder study has measured them."""
-    file = _newest_file(run, encoder.FOLDER, "-price.json")
-    if file is None:
-        return []
+
+    def blocks(path: Path) -> list[Any]:
+        found = balance.read_balance(path)
+        tables = [balance.price_table(found), balance.ends_table(found)]
+        named = [table._replace(caption=f"{run.title}: {table.caption}") for table in tables]
+        return [*named, Text(f"{run.title}: {balance.summary(found)}.")]
+
+    return _read_newest(run, "-price.json", blocks)
+
+
+def _read_newest(run: Run, ending: str, blocks: Callable[[Path], list[Any]]) -> list[Any]:
+    """The blocks of the encoder study's newest file with this ending, or why it cannot be read; none without one."""
+    file = _newest_file(run, encoder.FOLDER, ending)
     try:
-        found = balance.read_balance(file.path)
+        return [] if file is None else blocks(file.path)
     except InputError as error:
         return [Text(str(error))]
-    tables = [balance.price_table(found), balance.ends_table(found)]
-    named = [table._replace(caption=f"{run.title}: {table.caption}") for table in tables]
-    return [*named, Text(f"{run.title}: {balance.summary(found)}.")]
 
 
 def _picture(path: Path, alt: str, caption: str, pixels: bool = False) -> Picture | Text:

@@ -20,7 +20,7 @@ class StepOutputs(NamedTuple):
       objective: [] the minimised value: bits/dim, plus the losses of additional heads in nats per dimension.
       terms: the bound in nats per example, [B] or, for the two end-point terms, [E].
       t: [B] the times, in the order of `terms`.
-      weight: [B] the weight of each diffusion term and slope error.
+      weight: [B] the weight of each diffusion term and loss of a head.
     """
 
     objective: jax.Array

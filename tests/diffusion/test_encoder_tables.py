@@ -173,7 +173,7 @@ def least_price_and_divergence(eigenvalues, gamma_1, depth):
 
 @pytest.mark.slow
 def test_end_terms(x64):
-    """What an encoder can win at the noise end at infinite depth, whose error at depth T is of order 1/T."""
+    """The gain that an encoder can have at the noise end at infinite depth, whose error at depth T is of order 1/T."""
     for row in table("End terms", "eigenvalues of the covariance"):
         eigenvalues, gamma_1 = numbers(row[0]), float(row[1])
         k, gamma = jnp.ones((1, len(eigenvalues))), jnp.full((1, len(eigenvalues)), gamma_1)

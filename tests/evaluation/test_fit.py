@@ -62,7 +62,7 @@ def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
 
 
 def test_costs_with_an_error_head_are_the_losses_at_its_ratio():
-    """Of steps from one time, by the loss of each step."""
+    """Costs of all steps from one time, against the loss of each step."""
 
     def predict(z, gamma):
         return Prediction(jnp.sin(2.0 * z), log_error=jnp.cos(z) - 1.0)

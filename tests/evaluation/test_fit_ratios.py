@@ -86,7 +86,7 @@ def fit():
 
 @pytest.mark.parametrize("depth", [3, 40])
 def test_on_training_images_it_costs_no_more_than_a_ratio_per_pixel(fit, depth):
-    """Of the same model, steps, images and noise."""
+    """Both ratios are fitted and evaluated with the same model, steps, images and noise."""
     ratios = [fit.steps(LossConfig(depth, "linear", kind)) for kind in ("optimal_estimate", "optimal_pixel")]
     errors = list(fit.step_errors(ratios[0].gamma))
     ours, per_pixel = (mean_cost(steps.ratio, errors) for steps in ratios)

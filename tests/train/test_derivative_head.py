@@ -1,5 +1,7 @@
 """The derivative head learns (dx_t/dγ) / σ_t², and changes nothing else."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,33 +10,15 @@ import pytest
 
 from diffenc_jax.diffusion.gaussian import diffuse
 from diffenc_jax.diffusion.losses import TERMS
-from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.draws import Draw
+from diffenc_jax.model import build
 from diffenc_jax.train.gradients import gradient
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
+from tests.train import heads
+from tests.train.heads import SPEC, built, join, split, stack
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
-KEY = jax.random.key(3)
 HEAD = "derivative"
-
-
-def built(head, **changes):
-    return build(tiny.config(model__derivative_head=head, **changes), SPEC)
-
-
-def split(params):
-    """All parameters but the head's, and the head's."""
-    rest = {name: part for name, part in params["score"].items() if name != HEAD}
-    return params | {"score": rest}, params["score"][HEAD]
-
-
-def join(rest, head):
-    return rest | {"score": rest["score"] | {HEAD: head}}
-
-
-def stack(terms):
-    return np.stack([getattr(terms, name) for name in TERMS])
+headed = partial(built, model__derivative_head=True)
 
 
 def squared_error(model, params, draw):
@@ -49,27 +33,25 @@ def squared_error(model, params, draw):
 @pytest.fixture(scope="module")
 def example():
     """A model with the head, parameters away from zero, and a batch."""
-    model = built(True)
-    params = tiny.away_from_zero(jax.jit(model.init)(KEY), scale=0.1)
-    noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
-    return model, params, Draw(jnp.asarray(tiny.images(6)), noise, jnp.ones(6), KEY)
+    model = headed()
+    return model, *heads.example(model)
 
 
 @pytest.mark.slow
 def test_bound_and_gradients_are_those_without_it(example):
     """Under dropout. The head's gradient is that of its squared error alone."""
     model, params, draw = example
-    rest, head = split(params)
+    rest, head = split(params, HEAD)
     outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(params)
-    plain_outputs, plain_grads = jax.jit(lambda params: gradient(built(False), params, draw))(rest)
+    plain_outputs, plain_grads = jax.jit(lambda params: gradient(built(), params, draw))(rest)
     assert plain_outputs.terms.slope_error is None
     np.testing.assert_allclose(stack(outputs.terms), stack(plain_outputs.terms), rtol=1e-6)
-    rest_grads, head_grads = split(grads)
+    rest_grads, head_grads = split(grads, HEAD)
     size = float(optax.global_norm(plain_grads))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * size), rest_grads, plain_grads)
 
     def by_hand(head):
-        error = squared_error(model, join(rest, head), draw)
+        error = squared_error(model, join(rest, HEAD, head), draw)
         return error.mean() / SPEC.dims, error
 
     expected, error = jax.jit(jax.grad(by_hand, has_aux=True))(head)
@@ -82,11 +64,11 @@ def test_bound_and_gradients_are_those_without_it(example):
 @pytest.mark.slow
 def test_at_finite_depth_its_target_is_the_slope_at_the_end_of_the_step(example):
     _, params, draw = example
-    model, plain = (built(head, loss__depth=5) for head in (True, False))
+    model, plain = headed(loss__depth=5), built(loss__depth=5)
 
     @jax.jit
     def outputs(params):
-        expected = gradient(plain, split(params)[0], draw)[0].terms
+        expected = gradient(plain, split(params, HEAD)[0], draw)[0].terms
         return gradient(model, params, draw)[0].terms, expected, squared_error(model, params, draw)
 
     terms, expected, error = outputs(params)

@@ -1,6 +1,7 @@
 """The error head learns the model's squared error at z_t, and changes nothing else."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,36 +9,18 @@ import numpy as np
 import optax
 import pytest
 
-from diffenc_jax.diffusion.losses import TERMS, bound_at, errors_at
+from diffenc_jax.diffusion.losses import bound_at, errors_at
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.draws import Draw
+from diffenc_jax.model import build
 from diffenc_jax.train.gradients import gradient
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
+from tests.train import heads
+from tests.train.heads import SPEC, built, join, split, stack
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
-KEY = jax.random.key(3)
 HEAD = "error"
+headed = partial(built, model__error_head=True)
 FINITE = {"loss__depth": 5, "sample__depth": 5}
-
-
-def built(head, **changes):
-    return build(tiny.config(model__error_head=head, **changes), SPEC)
-
-
-def split(params):
-    """All parameters but the head's, and the head's."""
-    rest = {name: part for name, part in params["score"].items() if name != HEAD}
-    return params | {"score": rest}, params["score"][HEAD]
-
-
-def join(rest, head):
-    return rest | {"score": rest["score"] | {HEAD: head}}
-
-
-def stack(terms):
-    return np.stack([getattr(terms, name) for name in TERMS])
 
 
 def assert_close(ours, theirs, part=1e-5):
@@ -49,11 +32,8 @@ def assert_close(ours, theirs, part=1e-5):
 
 @pytest.fixture(scope="module")
 def example():
-    """A model with the head, parameters away from zero, and a batch."""
-    model = built(True)
-    params = tiny.away_from_zero(jax.jit(model.init)(KEY), scale=0.1)
-    noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
-    return params, Draw(jnp.asarray(tiny.images(6)), noise, jnp.ones(6), KEY)
+    """Parameters away from zero, of a model with the head, and a batch."""
+    return heads.example(headed())
 
 
 @pytest.mark.slow
@@ -61,16 +41,16 @@ def example():
 def test_bound_and_gradients_are_those_without_it(example, changes):
     """Under dropout. The head's gradient is that of -ln N(e; 0, V) alone, with a fixed e."""
     params, draw = example
-    model, (rest, head) = built(True, **changes), split(params)
+    model, (rest, head) = headed(**changes), split(params, HEAD)
     outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(params)
-    plain_outputs, plain_grads = jax.jit(lambda rest: gradient(built(False, **changes), rest, draw))(rest)
+    plain_outputs, plain_grads = jax.jit(lambda rest: gradient(built(**changes), rest, draw))(rest)
     np.testing.assert_allclose(stack(outputs.terms), stack(plain_outputs.terms), rtol=1e-6)
-    rest_grads, head_grads = split(grads)
+    rest_grads, head_grads = split(grads, HEAD)
     assert_close(rest_grads, plain_grads)
 
     def by_hand(head):
         """By the density of a normal distribution."""
-        process, place = model.bind(join(rest, head), draw.dropout_key), model.place(rest, draw.noise.t)
+        process, place = model.bind(join(rest, HEAD, head), draw.dropout_key), model.place(rest, draw.noise.t)
         errors = errors_at(process, place, process.pixel_values(draw.pixels), draw.noise.eps_t)
         e = jax.lax.stop_gradient(errors.velocity + errors.drift)
         log_density = jax.scipy.stats.norm.logpdf(e, scale=jnp.exp(0.5 * errors.estimate.log_error))
@@ -86,15 +66,18 @@ def test_bound_and_gradients_are_those_without_it(example, changes):
 def test_with_its_own_ratio_the_bound_alone_trains_it(example):
     """The other parameters have the gradient of the bound at fixed ratios, so that none goes through the head."""
     params, draw = example
-    model, (rest, head) = built(True, loss__variance_ratio="learned_error", **FINITE), split(params)
+    model, (rest, head) = (
+        headed(loss__variance_ratio="learned_error", **FINITE),
+        split(params, HEAD),
+    )
 
     def bound(rest, head):
-        process, place = model.bind(join(rest, head), draw.dropout_key), model.place(rest, draw.noise.t)
+        process, place = model.bind(join(rest, HEAD, head), draw.dropout_key), model.place(rest, draw.noise.t)
         return bound_at(process, draw.pixels, place, draw.noise).means().total / (SPEC.dims * math.log(2))
 
     def at_fixed_ratios(rest, w):
         """By hand, with w [B, H, W, C] in place of the head's."""
-        process, place = model.bind(join(rest, head), draw.dropout_key), model.place(rest, draw.noise.t)
+        process, place = model.bind(join(rest, HEAD, head), draw.dropout_key), model.place(rest, draw.noise.t)
         fixed = place._replace(ratio=Table(w))
         return bound_at(process, draw.pixels, fixed, draw.noise).means().total / (SPEC.dims * math.log(2))
 
@@ -105,7 +88,7 @@ def test_with_its_own_ratio_the_bound_alone_trains_it(example):
         return place.weight(errors.estimate)
 
     outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(params)
-    rest_grads, head_grads = split(grads)
+    rest_grads, head_grads = split(grads, HEAD)
     assert float(outputs.objective) == pytest.approx(float(jax.jit(bound)(rest, head)), rel=1e-5)
     assert_close(head_grads, jax.jit(jax.grad(bound, argnums=1))(rest, head), 1e-4)
     expected = jax.jit(jax.grad(at_fixed_ratios))(rest, ratios())
@@ -123,7 +106,7 @@ def test_training_at_infinite_depth_lowers_the_bound_at_every_depth():
     state.params["score"][HEAD]["conv_out"]["bias"] += 4.0
     noise = step.model.draw_noise(jax.random.key(5), (jnp.arange(60) + 0.5) / 60)
     pixels = jnp.tile(jnp.asarray(tiny.images(6)), (10, 1, 1, 1))
-    models = [built(True, loss__variance_ratio="learned_error", loss__depth=depth) for depth in (3, 30)]
+    models = [headed(loss__variance_ratio="learned_error", loss__depth=depth) for depth in (3, 30)]
 
     @jax.jit
     def diffusion(params):

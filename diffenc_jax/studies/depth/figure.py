@@ -25,15 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOOKS = ((BLACK, "o"), (ORANGE, "s"), (SKY, "^"), (GREEN, "v"), (VERMILLION, "D"), (BLUE, "P"))
-RATIOS = tuple(dict.fromkeys(choice.ratio for choice in CHOICES.values()))
+RATIO_LOOKS = dict(zip(dict.fromkeys(choice.ratio for choice in CHOICES.values()), LOOKS, strict=True))
+LINES = {"uniform": "--", "optimal": "-"}
 # Colour and marker of each ratio, and the line of each kind of times; choices of steps are no arms.
 STYLES = {
-    name: {
-        "color": LOOKS[RATIOS.index(choice.ratio)][0],
-        "marker": LOOKS[RATIOS.index(choice.ratio)][1],
-        "linestyle": "--" if choice.times == "uniform" else "-",
-    }
-    for name, choice in CHOICES.items()
+    name: dict(zip(("color", "marker", "linestyle"), (*RATIO_LOOKS[ratio], LINES[times]), strict=True))
+    for name, (times, ratio) in CHOICES.items()
 }
 MEANINGS = (
     r"ratio $\sigma_Q^2/\sigma_P^2$ of the variance of the path to the model's in a step, with uniform times or with "

@@ -1,17 +1,13 @@
 """Bits/dim of a run at infinite depth and at several finite depths, with uniform and with fitted steps."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
 
-from diffenc_jax.config.sections import LEARNED_ERROR
-from diffenc_jax.core.errors import require
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.fit import Fit
-from diffenc_jax.model.model import ERROR
 from diffenc_jax.runs.files import exists
 from diffenc_jax.runs.records import Evaluation, with_values
 from diffenc_jax.runs.trained import Trained
@@ -44,16 +40,11 @@ def measure_depths(
       The evaluation of `INFINITE` first, then by (depth, name of a choice in `CHOICES`).
     """
     run.model.check_depth("--depths", max(depths))
-    for name in choices:
-        require(
-            CHOICES[name].ratio != LEARNED_ERROR or ERROR in run.model.score.extra_heads,
-            f"--choices={name} is the ratio of an error head, and {run.workdir} has none; train with "
-            "--config.model.error_head=True, or take optimal_estimate",
-        )
     fit = Fit(Evaluator(run).experiment, run.params)
 
     def evaluator(depth, times, ratio, passes):
-        loss = dataclasses.replace(run.model.loss, depth=depth, variance_ratio=ratio, times=times)
+        changes = {"loss.depth": depth, "loss.variance_ratio": ratio, "loss.times": times}
+        loss = run.config.replace(changes).loss
         return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
 
     evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * passes)}

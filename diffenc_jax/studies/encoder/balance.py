@@ -1,4 +1,4 @@
-"""What an encoder pays for its drift and wins at the ends of the path: the table by γ, the totals, and their text."""
+"""Balance of an encoder: the price of its drift and its gain at the ends of the path, as tables, totals and text."""
 
 import math
 from pathlib import Path

@@ -23,7 +23,7 @@ from diffenc_jax.parallel.mesh import check_batch, in_flight
 from diffenc_jax.runs.files import MAKE_WRITABLE, opened_if_present, read_arrays, sha256_of, write_arrays, writing
 from diffenc_jax.runs.hashes import array_shapes, hash_arrays
 from diffenc_jax.runs.trained import Trained
-from diffenc_jax.studies.encoder.price import estimates_slope, model_rate
+from diffenc_jax.studies.encoder.price import model_rate
 from diffenc_jax.studies.encoder.table import FOLDER
 from diffenc_jax.studies.sweep import UNWATCHED, Watch
 
@@ -41,7 +41,7 @@ def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
       steps: 0 trains no head and returns `run`.
       watch: context manager around the training, if there is any.
     """
-    if estimates_slope(run.model) or not steps:
+    if run.model.estimates_slope or not steps:
         return run
     score = run.model.score.clone(extra_heads=(*run.model.score.extra_heads, DERIVATIVE))
     model = dataclasses.replace(run.model, score=score)

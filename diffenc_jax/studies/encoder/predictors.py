@@ -5,7 +5,7 @@ import numpy as np
 from diffenc_jax.core.errors import require
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.encoder.linear import MOST_DIMS, measure_linear_rates
-from diffenc_jax.studies.encoder.price import estimates_slope, measure_model_rates
+from diffenc_jax.studies.encoder.price import measure_model_rates
 from diffenc_jax.studies.sweep import OnPart
 
 
@@ -19,11 +19,11 @@ def measure_rates(run: Trained, gamma: np.ndarray, on_part: OnPart = lambda part
     """
     dims, rates = run.model.spec.dims, {}
     require(
-        estimates_slope(run.model) or dims <= MOST_DIMS,
+        run.model.estimates_slope or dims <= MOST_DIMS,
         f"{run.workdir} has no derivative head, and images of {dims} dimensions, above {MOST_DIMS}, have no linear "
         "prediction; train a head with --head-steps",
     )
-    if estimates_slope(run.model):
+    if run.model.estimates_slope:
         name = "head" if run.model.has_derivative_head else "score"
         rates[name] = measure_model_rates(run, gamma, on_part=lambda part: on_part(part / 2))
     if dims <= MOST_DIMS:

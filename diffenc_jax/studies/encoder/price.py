@@ -19,17 +19,11 @@ import numpy as np
 
 from diffenc_jax.core.streams import gaussian_each, stream
 from diffenc_jax.diffusion.arrays import Images, PerExample
-from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Model, Params
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.sweep import OnPart, split_images, sweep
-
-
-def estimates_slope(model: Model) -> bool:
-    """Whether the model estimates the slope: by a derivative head, or because x̂ determines it."""
-    return model.has_derivative_head or model.encoder_kind.slope_estimate is not Encoder.slope_estimate
 
 
 def slope_rate(gamma: PerExample, error: Images) -> PerExample:
@@ -41,8 +35,7 @@ def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> P
     """The rate [B] of the model's own estimate of the slope, at z_γ = α_t x_t + σ_t ε."""
     x_t, slope = process.encoder.mean_and_slope(x, gamma)
     estimate = process.estimate(diffuse(x_t, gamma, eps)[0], gamma)
-    predicted = process.encoder.slope_estimate(estimate.x_hat, gamma) if estimate.slope is None else estimate.slope
-    return slope_rate(gamma, slope - predicted)
+    return slope_rate(gamma, slope - process.slope(estimate, gamma))
 
 
 def measure_model_rates(

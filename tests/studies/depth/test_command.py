@@ -70,6 +70,11 @@ def test_the_command(workdir, records, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"excess kept at T=50: {kept:.2f}"
 
 
+def test_the_ratio_of_a_missing_error_head_is_refused(workdir, capsys):
+    printed = refusals.refused(main, ["depth-study", workdir, "--depths=3", "--choices=learned_error"], capsys)
+    assert "loss.variance_ratio=learned_error is the ratio of the score network's error head; train with" in printed
+
+
 def test_a_record_holds_its_steps(records):
     record, path = records[3, "optimal", "optimal_pixel"]
     estimator = record["estimator"]

@@ -86,7 +86,7 @@ def test_the_command(home, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_a_head_is_trained_for_a_run_without_one(home, monkeypatch, capsys):
-    """The same command finds it again, and measures the same."""
+    """A repeated command finds the head again, and measures the same."""
     monkeypatch.setattr(replaced, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
     monkeypatch.setattr(figure, "draw_figures", lambda *_: {})
     workdir = write_run(home / "diffenc", home / "images.npz", "diffenc")

@@ -14,7 +14,6 @@ from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.encoder.head import with_head
 from diffenc_jax.studies.encoder.predictors import measure_rates
-from diffenc_jax.studies.encoder.price import estimates_slope
 from tests import tiny
 from tests.studies.encoder.test_replaced import Affine
 
@@ -113,6 +112,6 @@ def test_no_head_is_trained_where_none_is_needed(run, trained):
     watch = Watched()
     assert with_head(run, 0, watch) is run
     assert with_head(trained, 5, watch) is trained
-    assert estimates_slope(trained.model)
-    assert not estimates_slope(run.model)
+    assert trained.model.estimates_slope
+    assert not run.model.estimates_slope
     assert watch.steps == 0
