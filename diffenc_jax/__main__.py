@@ -45,6 +45,8 @@ COMMANDS = {
     "train": Command("train", "train a model, evaluate it and draw samples", computes=True),
     "eval": Command("evaluate", "evaluate checkpoints of a trained run", computes=True),
     "sample": Command("sample", "draw samples from a trained run", computes=True),
+    "compress": Command("compress", "images as a small file that holds them exactly", computes=True),
+    "decompress": Command("decompress", "the images of a compressed file", computes=True),
     "compare": Command("compare", "evaluations side by side, with errors of their differences"),
     "depth-study": Command("depth_study", "bits/dim by number of steps, and the best steps", computes=True),
     "loss-by-time": Command("loss_by_time", "the diffusion loss by noise level", computes=True),

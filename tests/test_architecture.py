@@ -17,8 +17,9 @@ FLOORS = [
     ["nets", "data"],
     ["model", "parallel"],
     ["runs"],
+    ["coding"],
     ["evaluation"],
-    ["train", "sampling", "interop"],
+    ["train", "sampling", "compression", "interop"],
     ["api"],
     ["studies"],
     ["report"],
@@ -59,6 +60,7 @@ def test_imports_run_downward(path):
 def test_a_library_is_imported_where_it_is_wrapped():
     assert importers("orbax") == ["runs/checkpoint.py"]
     assert importers("diffrax") == ["diffusion/flow.py"]
+    assert importers("constriction") == ["coding/stack.py"]
     assert [name for name in importers("flax") if name.startswith("diffusion/")] == ["diffusion/schedules.py"]
 
 

@@ -124,6 +124,24 @@ def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.set_defaults(overrides=[])
 
 
+def add_changes(parser: argparse.ArgumentParser, *read: str) -> None:
+    """Add --config.key=value, for the sections and keys `read` of a trained run's configuration."""
+    parser.add_argument_group("configuration", f"--config.key=value changes a key of the run's: {', '.join(read)}")
+    parser.set_defaults(overrides=[], read=read)
+
+
+def changed_config(arguments: argparse.Namespace) -> "Config":
+    """The configuration of the run in `arguments.workdir` with the changes; raises InputError for keys not read."""
+    from diffenc_jax.config.load import read_changes
+    from diffenc_jax.runs.workdir import stored_config
+
+    changes = read_changes(arguments.overrides)
+    for key in changes:
+        is_read = any(key == name or key.startswith(f"{name}.") for name in arguments.read)
+        require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(arguments.read)}")
+    return stored_config(arguments.workdir).replace(changes)
+
+
 def load_arguments_config(arguments: argparse.Namespace) -> "Config":
     """The configuration that --config and its overrides describe; raises InputError if there is none."""
     from diffenc_jax.train.flops import load_run_config

@@ -15,7 +15,7 @@ from diffenc_jax.core.errors import require
 # Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
 # values, and they are no part of its identity.
 FREE = (
-    *("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample"),
+    *("checkpoint", "compress", "eval", "fit", "log", "mesh", "ode", "sample"),
     *("data.dir", "model.scan", "model.remat", "train.flops_of", "train.on_nonfinite", "train.steps"),
 )
 
@@ -39,6 +39,7 @@ class Config(Section):
     ode: sections.OdeConfig
     fit: sections.FitConfig
     sample: sections.SampleConfig
+    compress: sections.CompressConfig
     mesh: sections.MeshConfig
 
     def check(self) -> None:

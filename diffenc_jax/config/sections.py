@@ -18,6 +18,7 @@ IMPORTANCE_WEIGHTED = "importance_weighted"
 NEWEST, ALL = "newest", "all"
 ANCESTRAL, FLOW = "ancestral", "flow"
 ARGMAX, SOFTMAX = "argmax", "softmax"
+ANCESTRAL_ORDER, BIT_SWAP = "ancestral", "bit_swap"
 FIT_IMAGES = 64
 TIME_SAMPLING = ("importance", "uniform")
 # A single step from γ = -25 to γ = 25 may cost e^(3 · 25) nats per dimension; float32 ends at e^88.
@@ -417,6 +418,32 @@ class SampleConfig(Section, section="sample"):
     def file_suffix(self) -> str:
         """End of file names, which tells samples of one sampler apart: '-seed0', '-softmax-seed0'."""
         return ("" if self.output == ARGMAX else f"-{self.output}") + f"-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class CompressConfig(Section, section="compress"):
+    """`compress`: lossless compression at the finite depth of `loss`, and the estimator code_length."""
+
+    order: str | None = key(
+        None,
+        "Order of the pops and pushes of a batch: 'ancestral' pops all latents first, 'bit_swap' one at a time, which "
+        "takes far fewer initial bits and an encoder that does not drift.",
+        none="bit_swap where the encoder allows it",
+        choices=(ANCESTRAL_ORDER, BIT_SWAP),
+    )
+    spacing: float = key(
+        0.25,
+        "Spacing of the lattices of latents, as a share of the standard deviation of a step. A finer one takes more "
+        "initial bits; a coarser one lengthens the code.",
+        limits=BETWEEN_0_AND_1,
+    )
+    batch_size: int = count(
+        64,
+        "Images per batch, each on a stack of its own, rounded up to a multiple of the number of devices. Each stack "
+        "takes initial bits.",
+        unit="images",
+    )
+    seed: int = seed("Seed of the latents of a compressed file.")
 
 
 @dataclass(frozen=True)

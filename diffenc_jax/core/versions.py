@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypedDict
 
-PACKAGES = ("diffenc_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy")
+PACKAGES = (
+    *("diffenc_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "scipy"),
+    "constriction",
+)
 # Compilers and libraries of accelerators, which are named where they are installed.
 OF_ACCELERATORS = ("libtpu", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
 NOT_INSTALLED = "none"

@@ -44,14 +44,29 @@ def npy_images(path: Path) -> np.ndarray:
 
 def npz_splits(path: Path) -> dict[str, Callable[[], np.ndarray]]:
     """Splits of a .npz file with the arrays 'train' and 'test', 'x_train' and 'x_test', or one array of images."""
-    names = [name for name, header in npz_headers(path).items() if len(header.shape) >= 3]
+    names = _names_of_images(path)
     for prefix in ("", "x_"):
         if prefix + "train" in names and prefix + "test" in names:
             return {split: partial(npz_images, path, prefix + split) for split in ("train", "test")}
     if len(names) == 1:
         return hold_out(npz_images(path, names[0]))
-    held = ", ".join(sorted(names)[:8]) or "none"
-    raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {held}")
+    raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {_listed(names)}")
+
+
+def npz_single(path: Path) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of a .npz file with one array of images."""
+    names = _names_of_images(path)
+    if len(names) != 1:
+        raise checks.refused(path, f"must hold one array of images; its images: {_listed(names)}")
+    return npz_images(path, names[0])
+
+
+def _names_of_images(path: Path) -> list[str]:
+    return [name for name, header in npz_headers(path).items() if len(header.shape) >= 3]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(sorted(names)[:8]) or "none"
 
 
 def npz_images(path: Path, name: str) -> np.ndarray:

@@ -29,11 +29,11 @@ def open_folder(path: Path, resize: int | None = None) -> dict[str, Callable[[],
     """
     parts = {split: path / split for split in ("train", "test")}
     if all(part.is_dir() for part in parts.values()):
-        return {split: partial(_pictures, checks.inside(part, path), resize) for split, part in parts.items()}
-    return hold_out(_pictures(path, resize))
+        return {split: partial(all_pictures, checks.inside(part, path), resize) for split, part in parts.items()}
+    return hold_out(all_pictures(path, resize))
 
 
-def _pictures(top: Path, resize: int | None) -> DecodedOnDemand:
+def all_pictures(top: Path, resize: int | None = None) -> DecodedOnDemand:
     """All pictures in `top` and its subfolders in the order of their paths."""
     paths = []
     with checks.reading(top, "a folder of pictures"):

@@ -29,6 +29,19 @@ class Source(NamedTuple):
     labels: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType({})
 
 
+def all_images(path: Path) -> Images:
+    """All images at `path`, in their order: of a folder of pictures, or of a file that holds one array of them.
+
+    Raises InputError, which names the file, if they cannot be read.
+    """
+    with checks.reading(path, "images"):
+        if path.is_dir():
+            return picture_folders.all_pictures(path)
+        if path.suffix == ".npz":
+            return arrays.npz_single(path)
+        return arrays.npy_images(path) if path.suffix == ".npy" else idx.idx_images(path)
+
+
 def open_path(path: Path, resize: int | None = None) -> Source:
     """Open the images at `path`; raises InputError, which names the file, if they cannot be read.
 

@@ -3,12 +3,13 @@
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import lookup
 from diffenc_jax.evaluation.bound import Bound
+from diffenc_jax.evaluation.code_length import CodeLength
 from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.evaluation.importance_weighted import ImportanceWeighted
 from diffenc_jax.evaluation.ode import Ode
 from diffenc_jax.runs.experiment import Experiment
 
-ESTIMATORS = {"bound": Bound, "importance_weighted": ImportanceWeighted, "ode": Ode}
+ESTIMATORS = {"bound": Bound, "code_length": CodeLength, "importance_weighted": ImportanceWeighted, "ode": Ode}
 
 
 def make_estimator(experiment: Experiment) -> Estimator:

@@ -1,0 +1,1 @@
+"""Bits-back coding: from images to bits on a stack and back."""

@@ -1,0 +1,140 @@
+"""A stack of bits onto which symbols are pushed, and from which they are popped: asymmetric numeral systems.
+
+Popping a symbol of probability p takes log2(1/p) bits off the stack, pushing it adds as many, and each undoes the other
+(arXiv 1311.2540). The arithmetic is that of `constriction`, with probabilities of 24 bits. Every symbol of an alphabet
+has at least the probability 2^-24, so that it can be coded.
+
+Bits-back coding pops before it pushes. So there are zeros below the stack, of which as many are taken as are needed;
+they are left when everything is decoded.
+"""
+
+import math
+
+import numpy as np
+from constriction import stream
+
+AnsCoder = stream.stack.AnsCoder
+Categorical, QuantizedGaussian, Uniform = stream.model.Categorical, stream.model.QuantizedGaussian, stream.model.Uniform
+
+# Standard deviations on either side of the mean that an alphabet covers: 1e-13 of the mass lies beyond. An alphabet is
+# no larger than 2^21, so that the smallest probabilities take a small part of the mass.
+REACH, LARGEST_REACH = 7.5, 2**20
+# Values that are coded with equal probabilities of 16 bits.
+HALF_WORD = 2**16
+# Zeros that are put below a stack at a time, in words.
+BLOCK = 256
+
+
+class OutOfReach(Exception):
+    """An integer is further from the mean than `Stack.pop_gaussian` ever gets."""
+
+
+class Stack:
+    """A stack of 32-bit words.
+
+    Integers are coded under normal distributions, rounded, with `mean` and `std` float64 [n].
+    """
+
+    def __init__(self, words: np.ndarray | None = None):
+        """A new stack, or the one of which `words` is what `words()` returned, if they do not end in 0."""
+        self._below = 0  # zeros that were put below, in words
+        self._untouched = 0  # those of them that were never popped
+        if words is None:
+            self._coder = AnsCoder(np.zeros(0, np.uint32), seal=True)
+            self._grow(BLOCK)
+        else:
+            self._coder = AnsCoder(words)
+
+    @property
+    def bits(self) -> float:
+        """Length of the stack in bits, fractions included; only differences mean something."""
+        words, state = self._coder.pos()
+        return 32 * (words - self._below) + math.log2(state)
+
+    @property
+    def initial_words(self) -> int:
+        """Zeros below the stack that were popped so far, in words."""
+        return self._below - self._untouched
+
+    @property
+    def is_initial(self) -> bool:
+        """Whether the stack holds nothing but zeros from below, as when everything is decoded."""
+        *below, top = self._coder.get_compressed()
+        return top == 1 and not any(below)
+
+    def words(self) -> np.ndarray:
+        """The stack with what was popped from below, uint32."""
+        return self._coder.get_compressed()[self._untouched :]
+
+    def pop_gaussian(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Integers [n] from N(mean, std²), none further from the mean than `REACH` times the largest std."""
+        centre = np.rint(mean)
+        return centre.astype(np.int64) + self._pop(_gaussian(std), mean - centre, std)
+
+    def push_gaussian(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+        """Undo `pop_gaussian`; raises OutOfReach if k [n] cannot be its result."""
+        centre = np.rint(mean)
+        offset = k - centre.astype(np.int64)
+        if np.abs(offset).max() > _reach(std):
+            raise OutOfReach
+        self._push(offset, _gaussian(std), mean - centre, std)
+
+    def push_any(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+        """Push integers k [n] wherever they lie, at most 2^32 from the mean.
+
+        The outermost symbols mean "so far out or further"; the distance beyond them follows in 32 bits.
+        """
+        centre, last = np.rint(mean), _reach(std)
+        offset = k - centre.astype(np.int64)
+        beyond = np.abs(offset) - last
+        self._push(np.stack(np.divmod(beyond[beyond >= 0], HALF_WORD)).ravel(), Uniform(HALF_WORD))
+        self._push(np.clip(offset, -last, last), _gaussian(std), mean - centre, std)
+
+    def pop_any(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Undo `push_any`."""
+        centre, last = np.rint(mean), _reach(std)
+        offset = self._pop(_gaussian(std), mean - centre, std)
+        outer = np.abs(offset) == last
+        high, low = self._pop(Uniform(HALF_WORD), 2 * int(outer.sum())).reshape(2, -1)
+        offset[outer] += np.sign(offset[outer]) * (high * HALF_WORD + low)
+        return centre.astype(np.int64) + offset
+
+    def push_categorical(self, symbols: np.ndarray, probabilities: np.ndarray) -> None:
+        """Push symbols [n] under probabilities [n, V]."""
+        self._push(symbols, Categorical(perfect=False), probabilities)
+
+    def pop_categorical(self, probabilities: np.ndarray) -> np.ndarray:
+        """Undo `push_categorical`."""
+        return self._pop(Categorical(perfect=False), probabilities)
+
+    def mask(self, pad: np.ndarray) -> None:
+        """Combine the top of the stack with half-words `pad`, uint16 [n], by exclusive or; a second call undoes it."""
+        top = self._pop(Uniform(HALF_WORD), len(pad))
+        self._push(top ^ pad, Uniform(HALF_WORD))
+
+    def _push(self, symbols: np.ndarray, *model) -> None:
+        self._coder.encode_reverse(symbols.astype(np.int32), *model)
+
+    def _pop(self, model, *parameters) -> np.ndarray:
+        """Symbols [n], from arrays of parameters [n, ...], or for the number n."""
+        count = parameters[0] if isinstance(parameters[0], int) else len(parameters[0])
+        if self._below and self._coder.pos()[0] < count + 2:  # no symbol takes a word
+            self._grow(max(count + 2, BLOCK))
+        symbols = self._coder.decode(model, *parameters)
+        self._untouched = min(self._untouched, self._coder.pos()[0])
+        return symbols.astype(np.int64)
+
+    def _grow(self, count: int) -> None:
+        """Put `count` words of zeros below the stack."""
+        self._coder = AnsCoder(np.concatenate([np.zeros(count, np.uint32), self._coder.get_compressed()]))
+        self._below += count
+        self._untouched += count
+
+
+def _reach(std: np.ndarray) -> int:
+    """The last symbol, on either side of the mean, of an alphabet for these standard deviations."""
+    return min(math.ceil(REACH * float(np.max(std))) + 1, LARGEST_REACH)
+
+
+def _gaussian(std: np.ndarray) -> QuantizedGaussian:
+    return QuantizedGaussian(-_reach(std), _reach(std))

@@ -1,0 +1,1 @@
+"""Lossless compression by trained runs: from images to a file and back."""
