@@ -6,23 +6,26 @@ estimates, on all images of the split that the run evaluates on. Its last rate i
 WORKDIR/rate_distortion, each name after '<split>-<step>':
 
   .csv     a row per step: rate, root mean squared error and PSNR, with standard errors over images and noise (_se)
-  (.png, .pdf) the curve
-  -images  (.png) the first images, and those shown for them at five rates
+           the curve (.png, .pdf)
+  -images  the first images, and those shown for them at five rates (.png)
 
---config.key=value changes how the run is evaluated, such as --config.loss.times=optimal and
---config.loss.variance_ratio=optimal_estimate, the best times and ratios, which are fitted on training images.
+--config.key=value changes how the run is evaluated: loss and fit, such as --config.loss.times=optimal for the best
+times, which are fitted on training images, and split, seed, dtype and batch_size of eval.
 """
 
 import argparse
 from typing import TYPE_CHECKING
 
 from diffenc_jax.commands.arguments import place, positive, watched
+from diffenc_jax.core.errors import require
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
 
 EXAMPLE = "diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 --config.loss.times=optimal"
 ON_INTERRUPT = "nothing is written; the same command starts again"
+# Sections and keys of the configuration that the command reads from --config.key=value.
+READ = ("loss", "fit", "mesh", "data.dir", "eval.batch_size", "eval.dtype", "eval.passes", "eval.seed", "eval.split")
 # Number of steps for a run at infinite depth.
 DEPTH = 100
 
@@ -72,6 +75,9 @@ def _config(arguments: argparse.Namespace) -> "Config":
     from diffenc_jax.runs.workdir import stored_config
 
     stored, changes = stored_config(arguments.workdir), read_changes(arguments.overrides)
+    for key in changes:
+        is_read = any(key == name or key.startswith(f"{name}.") for name in READ)
+        require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(READ)}")
     changes["loss.depth"] = arguments.depth or changes.get("loss.depth") or stored.loss.depth or DEPTH
     if arguments.passes:
         changes["eval.passes"] = arguments.passes

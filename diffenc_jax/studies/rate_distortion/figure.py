@@ -27,8 +27,8 @@ SYMBOLS = "images shown at $z_t$ after so many bits of the steps from noise to d
 def draw_curve(rows: Rows, arm: str, title: str, loss: LossConfig) -> "Figure":
     """RMSE and PSNR against the rate, with bands of two standard errors in both directions."""
     end = ending(rows)
-    steps = f"T = {loss.depth} steps, {loss.times} times, ratio {loss.variance_ratio}"
-    note = f"{OF_X_T if end else OF_X}; {literal(steps)}; {BANDS}"
+    ratio = loss.variance_ratio if isinstance(loss.variance_ratio, str) else f"{loss.variance_ratio:g}"
+    note = f"{OF_X_T if end else OF_X}; {loss.depth} steps, {loss.times} times, variance ratio {ratio}; {BANDS}"
     figure, panels = new_figure(COLUMN, 4.6, literal(title), note, nrows=2, sharex=True)
     look = arm_style(arm)
     for axes, (quantity, label) in zip(panels, LABELS.items(), strict=True):

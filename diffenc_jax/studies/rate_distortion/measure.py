@@ -1,6 +1,7 @@
 """Rate and distortion of every image of a split after each step from noise to data."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -10,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.core.streams import gaussian_each
+from diffenc_jax.diffusion import progressive
 from diffenc_jax.diffusion.gaussian import sum_dims
-from diffenc_jax.diffusion.progressive import ends, stage
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import image_keys
+from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.model import Model, Params
 from diffenc_jax.runs.trained import Trained
@@ -50,53 +52,69 @@ def measure_rate_distortion(run: Trained, keep: int, on_part: OnPart = lambda pa
     Args:
       keep: number of first images that are returned with the images shown for them.
     """
-    images, passes = split_images(run), run.config.eval.passes
-    steps = steps_for(run, run.params, run.config.loss)
-    depth, shape, keep = steps.depth, images.shape[1:], min(keep, len(images))
-    nats, square = np.empty((passes, len(images), depth + 2)), np.empty((passes, len(images), depth + 1))
-    shown = np.empty((depth + 1, keep, *shape), np.uint8)
-
-    def note(number, group, rows, pixels, error):
-        square[group, rows, number] = np.asarray(error)[: len(rows)]
-        kept = rows[rows < keep]
-        if group == 0 and len(kept):
-            shown[number, kept] = np.asarray(pixels)[: len(kept)]
-
-    points = [(steps, *point) for point in product(*(np.arange(n, dtype=np.int32) for n in (depth, passes)))]
-    for rows, (_, number, group), (cost, *found) in sweep(run, points, partial(_stage, run.model, _seed(run)), on_part):
-        nats[group, rows, 1 + number] = np.asarray(cost)[: len(rows)]
-        note(number, group, rows, *found)
-    points = [(np.int32(depth), np.int32(group)) for group in range(passes)]
-    at_ends = partial(_ends, run.model, _seed(run))
-    for rows, (number, group), (costs, *found) in sweep(run, points, at_ends, lambda part: None):
-        nats[group, rows, 0], nats[group, rows, -1] = np.asarray(costs)[:, : len(rows)]
-        note(number, group, rows, *found)
+    run, images, passes = in_eval_dtype(run), split_images(run), run.config.eval.passes
+    keep = min(keep, len(images))
+    with eval_precision(run.config.eval):
+        steps = steps_for(run, run.params, run.config.loss)
+        nats = np.empty((passes, len(images), steps.depth + 2))
+        square = np.empty((passes, len(images), steps.depth + 1))
+        shown = np.empty((steps.depth + 1, keep, *images.shape[1:]), np.uint8)
+        for rows, (number, group), parts, found in _measured(run, steps, on_part):
+            nats[group, rows[:, None], parts] = np.asarray(found.nats).T[: len(rows)]
+            square[group, rows, number] = np.asarray(found.square)[: len(rows)]
+            kept = rows[rows < keep]
+            if group == 0 and len(kept):
+                shown[number, kept] = np.asarray(found.pixels)[: len(kept)]
     gamma = np.asarray(steps.gamma, np.float64)[::-1]
     rate = np.cumsum(nats, axis=2) / (math.log(2) * run.model.spec.dims)
     estimates_x = run.model.bind(run.params).encoder.inverts
     return RateDistortion(gamma, rate, square, estimates_x, images[:keep], shown)
 
 
-def _seed(run: Trained) -> np.uint32:
-    return np.uint32(run.config.eval.seed)
+class _Shown(NamedTuple):
+    """What is shown for a batch after some of the steps.
+
+    Attributes:
+      nats: [C, B] of C parts of the code that are measured here.
+      pixels: uint8 [B, H, W, C] the image shown.
+      square: [B] its mean squared error on a scale of 0 .. 255.
+    """
+
+    nats: jax.Array
+    pixels: jax.Array
+    square: jax.Array
 
 
-def _stage(
-    model: Model, seed: np.uint32, params: Params, pixels, indices, valid, steps: Steps, number, group
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """After `number` of the steps: nats of the next step [B], the image shown, and its mean squared error [B]."""
+def _measured(
+    run: Trained, steps: Steps, on_part: OnPart
+) -> Iterator[tuple[np.ndarray, tuple[int, int], list[int], _Shown]]:
+    """Yield (rows, (number of steps received, pass), parts, values) for every batch, number and pass.
+
+    Part 0 of the code is the latent term, parts 1 .. T are the steps, and part T + 1 is the reconstruction term.
+    """
+    seed, passes = np.uint32(run.config.eval.seed), np.arange(run.config.eval.passes, dtype=np.int32)
+    points = [(steps, *place) for place in product(np.arange(steps.depth, dtype=np.int32), passes)]
+    for rows, (_, number, group), found in sweep(run, points, partial(_at_step, run.model, seed), on_part):
+        yield rows, (number, group), [1 + number], found
+    ends = [(np.int32(steps.depth), group) for group in passes]
+    for rows, place, found in sweep(run, ends, partial(_at_ends, run.model, seed), lambda part: None):
+        yield rows, place, [0, 1 + steps.depth], found
+
+
+def _at_step(model: Model, seed: np.uint32, params: Params, pixels, indices, valid, steps, number, group) -> _Shown:
+    """After `number` of the steps; the next step is the part of the code."""
     eps = gaussian_each(image_keys(seed, indices, group), number, pixels.shape[1:])
-    found = stage(model.bind(params), steps.step(steps.depth - 1 - number, len(pixels)), pixels, eps)
-    return found.cost, found.pixels, _square(model, found.pixels, pixels)
+    step = steps.step(steps.depth - 1 - number, len(pixels))
+    found = progressive.stage(model.bind(params), step, pixels, eps)
+    return _Shown(found.cost[None], found.pixels, _square(model, found.pixels, pixels))
 
 
-def _ends(
-    model: Model, seed: np.uint32, params: Params, pixels, indices, valid, number, group
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """After all steps: nats of the latent and the reconstruction term [2, B], the image shown, and its error [B]."""
+def _at_ends(model: Model, seed: np.uint32, params: Params, pixels, indices, valid, number, group) -> _Shown:
+    """After all steps, `number` of them; the parts of the code are the latent and the reconstruction term."""
     eps = gaussian_each(image_keys(seed, indices, group), number, pixels.shape[1:])
-    found = ends(model.bind(params), pixels, eps)
-    return jnp.stack([found.latent, found.reconstruction]), found.pixels, _square(model, found.pixels, pixels)
+    found = progressive.ends(model.bind(params), pixels, eps)
+    nats = jnp.stack([found.latent, found.reconstruction])
+    return _Shown(nats, found.pixels, _square(model, found.pixels, pixels))
 
 
 def _square(model: Model, shown: jax.Array, pixels: jax.Array) -> jax.Array:

@@ -128,7 +128,12 @@ def test_one_image_has_no_standard_error(home, capsys):
         ("vdm", "--config.loss.times=best", "loss.times must be"),
         ("vdm", "--config.eval.split=validation", "has no split 'validation'; it has "),
         ("vdm", "--config.eval.pases=3", "unknown configuration key 'eval.pases'"),
-        ("vdm", "--config.model.prediction=eps", "holds a run of another configuration"),
+        (
+            "vdm",
+            "--config.model.prediction=eps",
+            "--config.model.prediction is not read by this command; it",
+        ),
+        ("vdm", "--config.eval.estimator=ode", "--config.eval.estimator is not read by this command"),
         ("vdm", "--config.loss.depth", "--config.loss.depth has no value"),
     ],
 )
