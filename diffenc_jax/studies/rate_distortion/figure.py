@@ -20,7 +20,9 @@ LABELS = {"rmse": "RMSE (pixels 0 .. 255)", "psnr": "PSNR (dB)"}
 OF_X = "distortion of the image shown at $z_t$, the model's estimate of $x$"
 OF_X_T = r"distortion against $x$ of $\hat{x}(z_t)$, an estimate of the encoded image $x_t$, not of $x$"
 BANDS = "bands: ± 2 standard errors over images and noise"
-SYMBOLS = "images shown at $z_t$ after so many bits of the steps from noise to data; RMSE: of all images, 0 .. 255"
+# Below the pictures.
+SHOWN = "images shown at $z_t$ after so many bits of the steps from noise to data; RMSE: of all images, 0 .. 255"
+SHOWN_X_T = SHOWN.replace("images shown at $z_t$", r"$\hat{x}(z_t)$, an estimate of $x_t$,")
 
 
 @style()
@@ -48,8 +50,8 @@ def draw_curve(rows: Rows, arm: str, title: str, loss: LossConfig) -> "Figure":
 
 def write_shown(values: "RateDistortion", rows: Rows, levels: int, path: Path) -> None:
     """Write a picture of the first images, and of those shown for them at `even_rates`, the rate beside each row."""
-    versions = {"original": values.originals}
+    versions, end = {"original": values.originals}, ending(rows)
     for number in even_rates(rows):
         row = rows[number]
-        versions[f"{row['rate']:.2f} bits/dim\nRMSE {row[f'rmse{ending(rows)}']:.1f}"] = values.shown[number]
-    write_versions(versions, levels, SYMBOLS, path)
+        versions[f"{row['rate']:.2f} bits/dim\nRMSE {row[f'rmse{end}']:.1f}"] = values.shown[number]
+    write_versions(versions, levels, SHOWN_X_T if end else SHOWN, path)

@@ -69,9 +69,9 @@ def even_rates(rows: Rows) -> list[int]:
 
 def rates_table(rows: Rows, subject: str) -> Table:
     """The rows at `even_rates`, and the last two: z_0 and the pixels."""
-    end = ending(rows)
-    heads = ["steps", "γ", "bits/dim", f"RMSE{end and ' of x_t'}", f"PSNR{end and ' of x_t'} (dB)"]
-    lines = []
+    end, lines = ending(rows), []
+    of = " of x̂, for x_t" if end else ""
+    heads = ["steps", "γ", "bits/dim", f"RMSE{of}", f"PSNR{of} (dB)"]
     for number in dict.fromkeys([*even_rates(rows), len(rows) - 2, len(rows) - 1]):
         row = rows[number]
         gamma = "pixels" if row["gamma"] is None else f"{row['gamma']:.2f}"

@@ -75,7 +75,7 @@ def test_a_run_of_a_finite_depth_has_its_steps_and_says_what_it_shows(home, caps
     assert len(rows) == 4
     assert {"rmse_x_t", "psnr_x_t"} < set(rows[0])
     assert not {"rmse", "psnr"} & set(rows[0])
-    assert "RMSE of x_t" in capsys.readouterr().out
+    assert "RMSE of x̂, for x_t" in capsys.readouterr().out
 
 
 def made_up(**changes):
