@@ -49,6 +49,7 @@ COMMANDS = {
     "decompress": Command("decompress", "the images of a compressed file", computes=True),
     "compare": Command("compare", "evaluations side by side, with errors of their differences"),
     "depth-study": Command("depth_study", "bits/dim by number of steps, and the best steps", computes=True),
+    "rate-distortion": Command("rate_distortion", "error of the images by the bits received", computes=True),
     "loss-by-time": Command("loss_by_time", "the diffusion loss by noise level", computes=True),
     "encoder-study": Command("encoder_study", "what a trained encoder does, and the bound without it", computes=True),
     "sample-quality": Command("sample_quality", "statistics of samples beside those of real images"),

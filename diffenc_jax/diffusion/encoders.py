@@ -33,9 +33,11 @@ class Encoder:
 
     Attributes:
       drifts: whether x_t depends on γ, so that the generative mean has to follow it.
+      inverts: whether `image_estimate` estimates x; otherwise it returns an estimate of x_t.
     """
 
     drifts: ClassVar[bool] = True
+    inverts: ClassVar[bool] = False
 
     def mean(self, x: Images, gamma: PerExample) -> Images:
         """x_t [B, ...] of images x [B, ...] at γ [B]."""
@@ -55,12 +57,17 @@ class Encoder:
         """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
         return None
 
+    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+        """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B] for an encoder that `inverts`; otherwise x̂ itself."""
+        return x_hat
+
 
 @dataclass(frozen=True)
 class Identity(Encoder):
     """x_t = x: VDM (arXiv 2107.00630)."""
 
     drifts: ClassVar[bool] = False
+    inverts: ClassVar[bool] = True
 
     def mean(self, x: Images, gamma: PerExample) -> Images:
         return x
@@ -83,6 +90,7 @@ class Shrinking(Encoder):
       amount: a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.
     """
 
+    inverts: ClassVar[bool] = True
     amount: float
 
     def __post_init__(self):
@@ -99,6 +107,9 @@ class Shrinking(Encoder):
 
     def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
         return -align(self.amount * jax.nn.sigmoid(-gamma) / self._share(gamma), x_hat) * x_hat
+
+    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+        return x_hat / align(self._share(gamma), x_hat)
 
     def _share(self, gamma: PerExample) -> PerExample:
         """1 - a σ_t², in a form that keeps its digits where a = 1."""

@@ -4,13 +4,15 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from diffenc_jax.config import Config
+from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import lookup
 from diffenc_jax.data.pipeline import eval_batches
@@ -27,6 +29,21 @@ from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.stats.uncertainty import standard_errors
 
 OnBatch = Callable[[], None]
+AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
+
+
+def in_eval_dtype(experiment: AnyExperiment) -> AnyExperiment:
+    """The experiment with its model computing in `config.eval.dtype`; raises InputError if that is unknown."""
+    dtype = experiment.config.eval.dtype
+    if dtype is None:
+        return experiment
+    lookup("eval.dtype", dtype, DTYPES)
+    return dataclasses.replace(experiment, model=experiment.model.with_dtype(dtype))
+
+
+def eval_precision(settings: EvalConfig) -> AbstractContextManager[None]:
+    """A context in which accelerators round the factors of products as `eval.dtype` says."""
+    return jax.default_matmul_precision("highest" if settings.dtype == "float32" else None)
 
 
 class Evaluator:
@@ -52,10 +69,7 @@ class Evaluator:
           folder: subfolder of a workdir for the records.
           variant: short name of a variant of the model, part of a record's name and its 'estimator.encoder'.
         """
-        settings = experiment.config.eval
-        if settings.dtype is not None:
-            lookup("eval.dtype", settings.dtype, DTYPES)
-            experiment = dataclasses.replace(experiment, model=experiment.model.with_dtype(settings.dtype))
+        settings, experiment = experiment.config.eval, in_eval_dtype(experiment)
         self.experiment, self.estimator = experiment, make(experiment)
         self._folder, self._variant = folder, variant
         self._images = experiment.dataset.splits[settings.split]
@@ -121,7 +135,7 @@ class Evaluator:
         start = time.perf_counter()
         settings = self.experiment.config.eval
         with (
-            jax.default_matmul_precision("highest" if settings.dtype == "float32" else None),
+            eval_precision(settings),
             within_memory("an evaluation", f"lower eval.batch_size={settings.batch_size}"),
         ):
             found = evaluation.tables(tables or (lambda: self.estimator.tables(params)))

@@ -43,6 +43,7 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
         curves_section(collection),
         study_sections.loss_by_time_section(collection),
         study_sections.depth_section(collection),
+        study_sections.rate_section(collection),
         study_sections.samples_section(collection),
         study_sections.encoder_section(collection),
         costs_section(collection, found),

@@ -19,6 +19,7 @@ from diffenc_jax.runs.workdir import stored_environments
 from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import table as encoder
+from diffenc_jax.studies.rate_distortion import table as rate_distortion
 from diffenc_jax.studies.significance.finished import deviations
 
 
@@ -143,5 +144,9 @@ def _studies(collection: Collection) -> list[str]:
 
     timed = workdirs(by_time.FOLDER)
     lines = [command_line("loss-by-time", *timed)] if timed else []
-    lines += [command_line("depth-study", workdir) for workdir in workdirs(depth.FOLDER)]
-    return lines + [command_line("encoder-study", workdir) for workdir in workdirs(encoder.FOLDER)]
+    folders = {
+        "depth-study": depth.FOLDER,
+        "rate-distortion": rate_distortion.FOLDER,
+        "encoder-study": encoder.FOLDER,
+    }
+    return lines + [command_line(name, workdir) for name, folder in folders.items() for workdir in workdirs(folder)]

@@ -1,4 +1,4 @@
-"""Results of other commands in the workdirs: loss by time, depth study, samples, and the encoder study."""
+"""Results of other commands in the workdirs: loss by time, depth study, rates, samples, and the encoder study."""
 
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -19,6 +19,7 @@ from diffenc_jax.studies.depth.figure import draw_excess
 from diffenc_jax.studies.encoder import balance
 from diffenc_jax.studies.encoder import table as encoder
 from diffenc_jax.studies.outputs import data_title
+from diffenc_jax.studies.rate_distortion import table as rate_distortion
 from diffenc_jax.studies.sample_quality import table as sample_quality
 
 # The largest number of lines that remain distinguishable in one panel.
@@ -31,6 +32,11 @@ ENCODER_FIGURES = {
     "curves": "the size of x_t - x and of the derivative, by noise level",
     "mean": "the encoder's changes on average",
     "price": "the price of the encoder's drift, by noise level",
+}
+# Content of the pictures of rate and distortion, by the end of their names.
+RATE_FIGURES = {
+    "": "the error of the image shown, RMSE and PSNR, against the bits/dim that have been received",
+    "-images": "test images, and below them the images shown at five rates",
 }
 # Description and caption of pictures of samples, by a part of their names; all others are grids of samples.
 SAMPLE_FIGURES = {
@@ -144,6 +150,20 @@ def depth_section(collection: Collection) -> Section:
     without = _without(collection, found)
     blocks += not_made_yet("depth study", without, (command_line("depth-study", run.workdir) for run in without))
     return Section("Finite depth", blocks)
+
+
+def rate_section(collection: Collection) -> Section:
+    """Rate and distortion of the first run of each group."""
+
+    def pictures(run: Run) -> Iterator[Picture | Text]:
+        for ending, what in RATE_FIGURES.items():
+            if file := _newest_file(run, rate_distortion.FOLDER, f"{ending}.png"):
+                title = f"{run.title} on {file.data}"
+                yield _picture(file.path, f"Rate and distortion of {title}: {what}", f"{title}: {what}.")
+
+    line = lambda run: command_line("rate-distortion", run.workdir)  # noqa: E731
+    runs = list(collection.first_of_groups.values())
+    return Section("Rate and distortion", _gallery(collection, runs, pictures, "rate and distortion", line))
 
 
 def samples_section(collection: Collection) -> Section:

@@ -1,4 +1,4 @@
-"""A picture of images and their reconstructions from z_t, with one row per time t."""
+"""Pictures of images and what is made of them, with a row per version, such as reconstructions from z_t per time t."""
 
 from pathlib import Path
 
@@ -14,17 +14,24 @@ MARGIN, CAPTION, NOTE = 10, 110, 30  # pixels around the rows, to their left, an
 SYMBOLS = r"sampled anew from $z_t$, the noisy image at time $t$, with $\gamma=-\log\,\mathrm{SNR}$"
 
 
-@style()
 def write_reconstructions(originals: np.ndarray, rows: list[Reconstruction], levels: int, path: Path) -> None:
-    """Write the picture: uint8 `originals` [N, H, W, C] at the top or left, their reconstructions after them."""
-    points = originals.shape[1:] == POINT
-    panels, gap = {"original": originals}, ", " if points else "\n"
-    for row in rows:
-        panels[f"$t={row.t:g}${gap}$\\gamma={row.gamma:.2f}$"] = row.images
-    write_figure((_points if points else _strips)(panels, levels), path, DPI)
+    """Write the picture of uint8 `originals` [N, H, W, C] and their reconstructions."""
+    gap = ", " if originals.shape[1:] == POINT else "\n"
+    versions = {f"$t={row.t:g}${gap}$\\gamma={row.gamma:.2f}$": row.images for row in rows}
+    write_versions({"original": originals} | versions, levels, SYMBOLS, path)
 
 
-def _strips(rows: dict[str, np.ndarray], levels: int):
+@style()
+def write_versions(versions: dict[str, np.ndarray], levels: int, note: str, path: Path) -> None:
+    """Write a picture of uint8 [N, H, W, C] by caption, the originals first: rows of images, or panels of points.
+
+    `note`, below them, explains the captions.
+    """
+    draw = _points if next(iter(versions.values())).shape[1:] == POINT else _strips
+    write_figure(draw(versions, levels, note), path, DPI)
+
+
+def _strips(rows: dict[str, np.ndarray], levels: int, note: str):
     """Rows of images, one below the other."""
     from matplotlib.figure import Figure
 
@@ -36,12 +43,12 @@ def _strips(rows: dict[str, np.ndarray], levels: int):
         y = size[1] - (number + 1) * (height + MARGIN)
         add_picture(figure, strip, CAPTION, y)
         figure.text(MARGIN / size[0], (y + height / 2) / size[1], caption, va="center", fontsize=10)
-    figure.text(CAPTION / size[0], NOTE / 2 / size[1], SYMBOLS, va="center", fontsize=10)
+    figure.text(CAPTION / size[0], NOTE / 2 / size[1], note, va="center", fontsize=10)
     return figure
 
 
-def _points(panels: dict[str, np.ndarray], levels: int):
+def _points(panels: dict[str, np.ndarray], levels: int, note: str):
     """Panels of points side by side; the colour of a point shows the place of its original."""
-    colour = np.arctan2(*(panels["original"][:, 0, 0].astype(float) - levels / 2).T)
-    note = f"{SYMBOLS.replace('image', 'point')}; colour: the direction of the original from the centre"
+    colour = np.arctan2(*(next(iter(panels.values()))[:, 0, 0].astype(float) - levels / 2).T)
+    note = f"{note.replace('image', 'point')}; colour: the direction of the original from the centre"
     return draw_point_panels(panels, levels, 2.3 * len(panels), 2.9, note, c=colour, cmap="hsv")

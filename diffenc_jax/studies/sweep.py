@@ -27,7 +27,7 @@ def sweep(
 
     Args:
       run: gives the images, the parameters, the mesh and the batch size.
-      points: tuples of scalars with a dtype, the further arguments of `compute`.
+      points: tuples of the further arguments of `compute`: scalars with a dtype, or trees of arrays on the devices.
       compute: pure function (params, pixels [B, H, W, C], indices [B], valid [], *point) -> arrays. `indices` are
         positions in the split. Only the first `valid` images of a batch count.
 

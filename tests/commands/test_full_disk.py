@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ["train", "--config=tiny.py", "--workdir=run", "--config.train.steps=12"],
     "loss-by-time": ["loss-by-time", "run", "--draws=2"],
     "depth-study": ["depth-study", "run", "--depths=2"],
+    "rate-distortion": ["rate-distortion", "run", "--depth=2"],
     "report": ["report", "run", "--out=page.html"],
     "compare": ["compare", *RECORDS, "--json=table.json"],
     "significance": ["significance", "report", "--root=."],

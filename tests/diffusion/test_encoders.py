@@ -84,6 +84,13 @@ def test_an_encoder_without_network_knows_its_slope(x64, encoder, x):
     np.testing.assert_allclose(encoder.slope_estimate(x_t, gamma), slope, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_that_inverts_gives_back_the_image(x64, name, x):
+    encoder, gamma = make(name), jnp.linspace(-13.0, 5.0, 7)
+    x_t = encoder.mean(x, gamma)
+    np.testing.assert_allclose(encoder.image_estimate(x_t, gamma), x if encoder.inverts else x_t, atol=1e-12)
+
+
 def test_shrinking_by_everything_is_the_non_trainable_encoder(x64, x):
     gamma, gamma_s = jnp.linspace(-8.0, 5.0, 7), jnp.linspace(-9.0, 0.0, 7)
     np.testing.assert_array_equal(Shrinking(1.0).mean(x, gamma), align(jax.nn.sigmoid(-gamma), x) * x)

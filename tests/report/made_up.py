@@ -43,9 +43,11 @@ def write_metrics(place, seed):
 
 
 def write_studies(place):
-    """Write what loss-by-time, depth-study, sample, sample-quality and encoder-study leave."""
+    """Write what loss-by-time, depth-study, rate-distortion, sample, sample-quality and encoder-study leave."""
     write_rows(place / by_time.FOLDER / "test-1500.csv", by_time_rows())
     write_rows(place / depth.FOLDER / "test-1500.csv", depth_rows())
+    for name in ("test-500", "test-1500", "test-1500-images"):
+        picture(place / "rate_distortion" / f"{name}.png")
     picture(place / "samples" / "1500-depth250-seed0.png")
     picture(place / "samples" / "500-depth250-seed0.png")
     picture(place / "samples" / "1500-depth250-seed0-from-0.5.png")

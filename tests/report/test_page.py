@@ -25,7 +25,7 @@ from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.report.bits_per_dim import bits_section
 from diffenc_jax.report.collect import collect
 from diffenc_jax.report.seeds import find_over_seeds
-from diffenc_jax.report.study_sections import ENCODER_FIGURES
+from diffenc_jax.report.study_sections import ENCODER_FIGURES, RATE_FIGURES
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.workdir import stored_config, write_config
 from diffenc_jax.studies.compare.measure import compare
@@ -165,6 +165,12 @@ def test_the_depth_studys_table_is_the_commands(page):
         assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
         assert expected.caption.endswith("; infinite depth: 1.8500")
     assert table[1][-1] == "0.0500 ± 0.0025 (0.12)"
+
+
+def test_the_newest_pictures_of_rate_and_distortion(page):
+    captions = [attributes["alt"] for attributes in page.all("img") if attributes["alt"].startswith("Rate")]
+    heads = [f"Rate and distortion of {arm}, seed 0 on digits (test), step 1500: " for arm in ARMS]
+    assert sorted(captions) == sorted(head + what for head in heads for what in RATE_FIGURES.values())
 
 
 def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
@@ -323,6 +329,7 @@ def test_what_is_not_there_yet_has_its_command(tmp_path):
         f"diffenc eval {flags}",
         f"diffenc loss-by-time '{place}'",
         f"diffenc depth-study '{place}'",
+        f"diffenc rate-distortion '{place}'",
         f"diffenc sample {flags}",
         f"diffenc encoder-study '{place}'",
     ):

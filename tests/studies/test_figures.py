@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.display.figures import arm_style, figure_bytes
 from diffenc_jax.studies.by_time.figure import Curve
 from diffenc_jax.studies.by_time.figure import draw_curves as draw_by_time
 from diffenc_jax.studies.depth.figure import draw_excess
 from diffenc_jax.studies.depth.table import studied
+from diffenc_jax.studies.rate_distortion.figure import draw_curve
 from diffenc_jax.studies.sample_quality.figure import draw_neighbours
 from diffenc_jax.studies.sample_quality.neighbours import nearest
 from diffenc_jax.studies.significance.analysis import find
@@ -43,6 +45,20 @@ def samples(arm):
     return draw_neighbours(images, train, nearest(images, train), nearest(train[:20], train), tiny.LEVELS, arm)
 
 
+def rate_rows(end):
+    """Rows of rate and distortion over four steps, the last two of whose images are exact."""
+    rows = []
+    for number, rmse in enumerate([70.0, 30.0, 9.0, 2.0, 0.0, 0.0]):
+        row = {"rate": 0.5 * number, "rate_se": 0.02, f"rmse{end}": rmse, f"rmse{end}_se": rmse / 20}
+        psnr = (48.13 - 20 * np.log10(rmse), 0.4) if rmse else (None, None)
+        rows.append(row | dict(zip((f"psnr{end}", f"psnr{end}_se"), psnr, strict=True)))
+    return rows
+
+
+def curve(arm="vdm", title="vdm on digits (test), step 1500", end=""):
+    return draw_curve(rate_rows(end), arm, title, LossConfig(50, "linear", "optimal_estimate", "optimal"))
+
+
 def colours(figure):
     return {line.get_color() for axes in figure.axes for line in axes.lines}
 
@@ -58,6 +74,8 @@ def test_an_arm_looks_alike_in_all_figures_whatever_stands_beside_it(tmp_path):
                 assert (line.get_color(), line.get_marker()) == (look["color"], look["marker"])
         for figure in drawn.values() if name != "vdm" else [drawn["values"]]:
             assert (look["color"], look["marker"]) in {(x.get_color(), x.get_marker()) for x in figure.axes[0].lines}
+        for axes in curve(name).axes:
+            assert {(x.get_color(), x.get_marker()) for x in axes.lines} == {(look["color"], look["marker"])}
         assert {patch.get_edgecolor()[:3] for patch in samples(name).axes[0].patches} > {colour(look["color"])}
 
 
@@ -113,6 +131,22 @@ def test_the_depth_studys_excess_lies_within_the_axes_with_its_errors_as_bars(sc
         assert np.all((low < line.get_ydata()) & (line.get_ydata() < high))
 
 
+@pytest.mark.parametrize("end", ["", "_x_t"])
+def test_rate_and_distortion_lie_within_the_axes_with_their_errors_as_bands(end):
+    rmse, psnr = curve(end=end).axes
+    rows = rate_rows(end)
+    np.testing.assert_allclose(rmse.lines[0].get_xydata(), [(row["rate"], row[f"rmse{end}"]) for row in rows])
+    assert np.isfinite(psnr.lines[0].get_ydata()).tolist() == [True] * 4 + [False] * 2
+    for axes, quantity in ((rmse, "rmse"), (psnr, "psnr")):
+        upward, along = (next(path.vertices for path in band.get_paths()) for band in axes.collections)
+        row = rows[0]
+        value, error = row[f"{quantity}{end}"], row[f"{quantity}{end}_se"]
+        np.testing.assert_allclose(np.ptp(upward[upward[:, 0] == 0.0, 1]), 4 * error)
+        np.testing.assert_allclose(np.ptp(along[along[:, 1] == value, 0]), 4 * row["rate_se"])
+        low, high = axes.get_ylim()
+        assert low < upward[:, 1].min() < upward[:, 1].max() < high
+
+
 def test_an_unknown_error_has_no_bar():
     rows = [row | {"excess_se": None} for row in made_up.depth_rows()]
     figure_bytes(draw_excess(rows, "diffenc on digits (test), step 1500"), "png")
@@ -122,6 +156,7 @@ def test_nothing_is_cropped(tmp_path):
     for figure in (
         by_time(label=PATH),
         draw_excess(made_up.depth_rows(), PATH),
+        curve(PATH, PATH, "_x_t"),
         training([PATH, "diffenc", "a-rather-long-name-of-an-arm", *(f"arm {i}" for i in range(6))]),
         samples(PATH),
         *draw_analysis(analysed(tmp_path, range(2)), PATH).values(),

@@ -1,0 +1,56 @@
+"""Progressive coding: the image that a receiver can show after some of the steps (arXiv 2006.11239, section 4.3).
+
+The bound is the length of a code that sends z_1, then z_s given z_t step by step from the noise to the data, and last
+the pixels given z_0. A receiver of z_t has been sent the latent term and the steps above t, and can show an image.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
+from diffenc_jax.diffusion.losses import errors_at, latent
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.diffusion.steps import Step
+
+
+class Stage(NamedTuple):
+    """What is shown at z_t, and the cost of the step from there.
+
+    Attributes:
+      pixels: the pixels nearest to `Encoder.image_estimate` of x̂(z_t), uint8 [B, ...].
+      cost: KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), nats per example [B].
+    """
+
+    pixels: Pixels
+    cost: PerExample
+
+
+class Ends(NamedTuple):
+    """What is shown at z_0, and the costs at both ends of the path.
+
+    Attributes:
+      pixels: the most probable pixels given z_0, uint8 [B, ...].
+      latent, reconstruction: the terms of the bound at z_1 and z_0, nats per example [B].
+    """
+
+    pixels: Pixels
+    latent: PerExample
+    reconstruction: PerExample
+
+
+def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> Stage:
+    """The stage at z_t = α_t x_t + σ_t ε, of which `step` is the next step."""
+    errors = errors_at(process, step, process.pixel_values(pixels), eps)
+    shown = process.encoder.image_estimate(errors.estimate.x_hat, step.gamma_t)
+    return Stage(decoder.nearest_pixel(shown, process.pixel_levels), step.loss(errors) / step.depth)
+
+
+def ends(process: Process, pixels: Pixels, eps: Images) -> Ends:
+    """The ends of the path, with z_0 = α_0 x_0 + σ_0 ε."""
+    x, levels, (gamma_0, gamma_1) = process.pixel_values(pixels), process.pixel_levels, process.endpoints
+    x_0, x_1 = (process.encoder.mean(x, jnp.full(len(x), gamma)) for gamma in (gamma_0, gamma_1))
+    u = x_0 + jnp.exp(0.5 * gamma_0) * eps
+    reconstruction = -decoder.log_likelihood(u, pixels, gamma_0, levels)
+    return Ends(decoder.nearest_pixel(u, levels), latent(x_1, gamma_1), reconstruction)
