@@ -205,8 +205,9 @@ class _Batch:
     def _mask(self, i: int, path: Gaussians) -> None:
         """Combine as many bits as `path` takes from each stack, roughly, with random ones of its image and i."""
         for stack, seed, bits in zip(self._stacks, self._seeds, path.entropy(), strict=True):
-            words = np.random.PCG64(np.random.SeedSequence((*seed, i))).random_raw(math.ceil(bits / 64) + 1)
-            stack.mask(words.view(np.uint16))
+            count = math.ceil(bits / 16) + 1  # half-words
+            words = np.random.PCG64(np.random.SeedSequence((*seed, i))).random_raw(math.ceil(count / 4))
+            stack.mask(words.view(np.uint16)[:count])
 
     def _path(self, i: int) -> Gaussians:
         """The distribution from which z_i is popped."""

@@ -65,11 +65,10 @@ class Lattice:
         self.alpha, self.sigma = (1.0 / np.sqrt(1.0 + np.exp(sign * gamma)) for sign in (1.0, -1.0))
         self.c = -np.expm1(-np.diff(gamma))
         self.unit = spacing * self.sigma * np.sqrt(np.append(self.c, 1.0))
-        least = SPAN / self.unit.min() / LARGEST * spacing
+        least = f"{1.1 * SPAN / self.unit.min() / LARGEST * spacing:.2g}"
         require(
-            spacing >= least,
-            f"compress.spacing={spacing:g} makes lattices of more than 2^31 points at this depth; take {least:.1g} or "
-            "more",
+            SPAN / self.unit.min() <= LARGEST,
+            f"compress.spacing={spacing:g} makes lattices of more than 2^31 points at this depth; take {least} or more",
         )
 
     @property

@@ -128,7 +128,7 @@ class Stack:
         """Put `count` words of zeros below the stack."""
         self._coder = AnsCoder(np.concatenate([np.zeros(count, np.uint32), self._coder.get_compressed()]))
         self._below += count
-        self._untouched += count
+        self._untouched = min(self._untouched + count, self._coder.pos()[0])  # the topmost ones are in the state
 
 
 def _reach(std: np.ndarray) -> int:

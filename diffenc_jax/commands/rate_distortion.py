@@ -16,8 +16,7 @@ times, which are fitted on training images, and split, seed, dtype and batch_siz
 import argparse
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import place, positive, watched
-from diffenc_jax.core.errors import require
+from diffenc_jax.commands.arguments import add_changes, changed_config, place, positive, watched
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--passes", type=positive, metavar="P", help="passes over the images (default: eval.passes of the run)"
     )
-    parser.set_defaults(overrides=[])
+    add_changes(parser, *READ)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -71,14 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _config(arguments: argparse.Namespace) -> "Config":
     """The configuration of the run with the changes that are asked for, at a finite depth."""
-    from diffenc_jax.config.load import read_changes
-    from diffenc_jax.runs.workdir import stored_config
-
-    stored, changes = stored_config(arguments.workdir), read_changes(arguments.overrides)
-    for key in changes:
-        is_read = any(key == name or key.startswith(f"{name}.") for name in READ)
-        require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(READ)}")
-    changes["loss.depth"] = arguments.depth or changes.get("loss.depth") or stored.loss.depth or DEPTH
+    config = changed_config(arguments)
+    changes: dict[str, int] = {"loss.depth": arguments.depth or config.loss.depth or DEPTH}
     if arguments.passes:
         changes["eval.passes"] = arguments.passes
-    return stored.replace(changes)
+    return config.replace(changes)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,9 +17,10 @@ from diffenc_jax.coding.networks import CodingNetworks, check_coding, make_coder
 from diffenc_jax.coding.stack import OutOfReach, Stack
 from diffenc_jax.core.errors import RunError, require
 from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.runs.files import exists, opened, read_arrays, write_arrays
+from diffenc_jax.runs.files import check_writable, exists, opened, read_arrays, write_arrays
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import stored_config
 
@@ -59,14 +59,11 @@ class Codec:
           trained: with its training images if `loss` is fitted and no steps are given.
           steps: the steps of `loss`; by default they are made or fitted.
         """
-        config = trained.config
-        if config.eval.dtype is not None:
-            trained = dataclasses.replace(trained, model=trained.model.with_dtype(config.eval.dtype))
+        config, self._trained = trained.config, in_eval_dtype(trained)
         check_coding(trained)
-        self._trained = trained
         with self._computing():
-            self._steps = steps_for(trained, trained.params, config.loss) if steps is None else steps
-        self._networks = CodingNetworks(trained, trained.params, self._steps, config.compress.batch_size)
+            self._steps = steps_for(self._trained, trained.params, config.loss) if steps is None else steps
+        self._networks = CodingNetworks(self._trained, trained.params, self._steps, config.compress.batch_size)
         self._coder = make_coder(config.compress, self._networks, self._steps)
 
     def compress(self, images: np.ndarray, verify: bool = True, on_part: OnPart = UNWATCHED) -> Compressed:
@@ -80,6 +77,9 @@ class Codec:
           on_part: called after each part of the work with its share; the sum is N, or 2 N with `verify`.
         """
         self._check_images(images)
+        folder = self._trained.workdir / FOLDER
+        if self._trained.config.loss.is_fitted:
+            check_writable(folder)
         start, before = time.perf_counter(), self._networks.seconds
         stacks = [Stack() for _ in range(min(self._batch_size, len(images)))]
         lengths = []
@@ -93,7 +93,7 @@ class Codec:
         if verify:
             self.decompress(container, on_part)
         if self._trained.config.loss.is_fitted:
-            write_arrays(_steps_path(self._trained.workdir, header.steps), **self._steps.to_arrays())
+            write_arrays(folder / _steps_name(header.steps), **self._steps.to_arrays())
         return Compressed(
             pack(container),
             Lengths(*map(np.concatenate, zip(*lengths, strict=True))),
@@ -153,9 +153,8 @@ class Codec:
     @contextmanager
     def _computing(self) -> Iterator[None]:
         config = self._trained.config
-        precision = "highest" if config.eval.dtype == "float32" else None
         advice = f"lower compress.batch_size={config.compress.batch_size}"
-        with jax.default_matmul_precision(precision), within_memory("compression", advice):
+        with eval_precision(config.eval), within_memory("compression", advice):
             yield
 
 
@@ -185,7 +184,7 @@ def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Containe
 
 
 def _read_steps(workdir: Path, known: bytes, name: str) -> Steps:
-    path = _steps_path(workdir, known)
+    path = workdir / FOLDER / _steps_name(known)
     require(exists(path), f"{path} is missing: it holds the fitted steps of {name}; copy it there, or compress again")
     with opened(path, ADVICE) as file:
         arrays = read_arrays(file)
@@ -193,8 +192,8 @@ def _read_steps(workdir: Path, known: bytes, name: str) -> Steps:
     return Steps.from_arrays({key: jnp.asarray(array) for key, array in arrays.items()})
 
 
-def _steps_path(workdir: Path, known: bytes) -> Path:
-    return workdir / FOLDER / f"steps-{known.hex()[:12]}.npz"
+def _steps_name(known: bytes) -> str:
+    return f"steps-{known.hex()[:12]}.npz"
 
 
 def _scaled(on_part: OnPart, factor: float) -> OnPart:

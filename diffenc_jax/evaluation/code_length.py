@@ -88,7 +88,7 @@ class CodeLength(Estimator):
         count, batch_size = values["code_length"].shape[1], round_up(mesh, config.compress.batch_size)
         stacks = min(count, batch_size)
         header = blank_header(config, (count, *shape), batch_size)
-        initial = values["initial"].mean(axis=0)[:stacks].sum()
+        initial = values["initial"].mean(axis=0)[:stacks].sum() + 16 * LN2 * stacks  # half a word fills up each stack
         bits = (values["code_length"].mean(axis=0).sum() + initial) / LN2 + 8 * overhead_bytes(header, count, stacks)
         dims = self.experiment.model.spec.dims
         means = {name: float(values[name].mean() / (dims * LN2)) for name in ("path", "bound")}

@@ -9,7 +9,12 @@ from diffenc_jax.evaluation.importance_weighted import ImportanceWeighted
 from diffenc_jax.evaluation.ode import Ode
 from diffenc_jax.runs.experiment import Experiment
 
-ESTIMATORS = {"bound": Bound, "code_length": CodeLength, "importance_weighted": ImportanceWeighted, "ode": Ode}
+ESTIMATORS: dict[str, type[Estimator]] = {
+    "bound": Bound,
+    "code_length": CodeLength,
+    "importance_weighted": ImportanceWeighted,
+    "ode": Ode,
+}
 
 
 def make_estimator(experiment: Experiment) -> Estimator:

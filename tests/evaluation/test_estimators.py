@@ -45,7 +45,7 @@ def test_image_keys_depend_on_seed_image_and_group():
 
 
 def test_an_unknown_estimator_is_refused():
-    with pytest.raises(InputError, match=r"unknown eval\.estimator 'exact'; known: bound, importance_weighted, ode"):
+    with pytest.raises(InputError, match=r"unknown eval\.estimator 'exact'; known: bound, code_length, importance_weighted, ode"):
         make_estimator(experiment(eval__estimator="exact"))
 
 
@@ -58,6 +58,8 @@ def test_an_unknown_estimator_is_refused():
         ({"eval__estimator": "ode"}, False),
         ({"eval__estimator": "importance_weighted", "loss__depth": 4}, False),
         ({"eval__estimator": "importance_weighted", "loss__depth": 4, "loss__variance_ratio": "optimal"}, True),
+        ({"eval__estimator": "code_length", "loss__depth": 4}, False),
+        ({"eval__estimator": "code_length", "loss__depth": 4, "loss__times": "optimal"}, True),
     ],
 )
 def test_training_images_are_needed_for_fits_only(changes, needed):
