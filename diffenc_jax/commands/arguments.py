@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, require
@@ -130,16 +130,15 @@ def add_changes(parser: argparse.ArgumentParser, *read: str) -> None:
     parser.set_defaults(overrides=[], read=read)
 
 
-def changed_config(arguments: argparse.Namespace) -> "Config":
-    """The configuration of the run in `arguments.workdir` with the changes; raises InputError for keys not read."""
+def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The values by key that `add_changes` took; raises InputError for keys that the command does not read."""
     from diffenc_jax.config.load import read_changes
-    from diffenc_jax.runs.workdir import stored_config
 
     changes = read_changes(arguments.overrides)
     for key in changes:
         is_read = any(key == name or key.startswith(f"{name}.") for name in arguments.read)
         require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(arguments.read)}")
-    return stored_config(arguments.workdir).replace(changes)
+    return changes
 
 
 def load_arguments_config(arguments: argparse.Namespace) -> "Config":

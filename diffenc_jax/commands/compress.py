@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_changes, changed_config, place, watched, writable_file
+from diffenc_jax.commands.arguments import add_changes, changes_of, place, watched, writable_file
 
 if TYPE_CHECKING:
     from diffenc_jax.compression.codec import Compressed
@@ -38,8 +38,10 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.display.terminal import make_console
     from diffenc_jax.runs import storage
     from diffenc_jax.runs.trained import open_trained
+    from diffenc_jax.runs.workdir import stored_config
 
-    output, config, source = writable_file("output", arguments.output), changed_config(arguments), arguments.images
+    output, source = writable_file("output", arguments.output), arguments.images
+    config = stored_config(arguments.workdir).replace(changes_of(arguments))
     split = None if Path(source).exists() else source
     trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted, split=split)
     images = all_images(Path(source))[:] if split is None else trained.dataset.splits[split][:]

@@ -16,7 +16,7 @@ times, which are fitted on training images, and split, seed, dtype and batch_siz
 import argparse
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_changes, changed_config, place, positive, watched
+from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive, watched
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
@@ -70,8 +70,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _config(arguments: argparse.Namespace) -> "Config":
     """The configuration of the run with the changes that are asked for, at a finite depth."""
-    config = changed_config(arguments)
-    changes: dict[str, int] = {"loss.depth": arguments.depth or config.loss.depth or DEPTH}
+    from diffenc_jax.runs.workdir import stored_config
+
+    stored, changes = stored_config(arguments.workdir), changes_of(arguments)
+    changes["loss.depth"] = arguments.depth or changes.get("loss.depth") or stored.loss.depth or DEPTH
     if arguments.passes:
         changes["eval.passes"] = arguments.passes
-    return config.replace(changes)
+    return stored.replace(changes)

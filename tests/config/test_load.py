@@ -70,7 +70,7 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
     [
         (f"{DIGITS}:diffusion", (), "unknown arm 'diffusion'; known: diffenc, diffenc-dct, diffenc-dct-schedule"),
         ("cifar10:vdm-9", (), "unknown arm 'vdm-9'; known: diffenc, diffenc-8-2, diffenc-8-2-published, diffenc-dct"),
-        (DIGITS, ("sed=1",), "unknown configuration key 'sed', perhaps seed; the sections are checkpoint, data, "),
+        (DIGITS, ("sed=1",), "unknown configuration key 'sed', perhaps seed; the sections are checkpoint, compress, "),
         (
             DIGITS,
             ("train.stepz=1",),
@@ -99,8 +99,16 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
         (DIGITS, ("sample.reconstruct=(0.5,",), "sample.reconstruct must be a tuple, not '(0.5,'"),
         (DIGITS, ("train=5",), "train must be a section of keys, not '5'"),
         (DIGITS, ("eval.passes=3000000000",), "eval.passes=3000000000 is too large; take less than 2^31"),
-        (DIGITS, ("foo=1",), "key 'foo'; the sections are checkpoint, data, eval, fit, log, loss, mesh, model, ode,"),
-        (DIGITS, ("batch_size=1",), "'batch_size', perhaps eval.batch_size or sample.batch_size or train.batch_size;"),
+        (
+            DIGITS,
+            ("foo=1",),
+            "key 'foo'; the sections are checkpoint, compress, data, eval, fit, log, loss, mesh, ",
+        ),
+        (
+            DIGITS,
+            ("batch_size=1",),
+            "'batch_size', perhaps compress.batch_size or eval.batch_size or sample.batch_",
+        ),
         (DIGITS, ("train.learning_rte=1",), "'train.learning_rte', perhaps train.learning_rate; train has the keys"),
         (DIGITS, ("arm=vdm",), "would change the arm's name alone; choose an arm by --config="),
         (DIGITS, ("name=a/b",), "name='a/b' and arm='diffenc' are parts of a folder's name; take words without '/'"),
