@@ -57,13 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     with contextlib.suppress(ImportError):
         import pillow_jxl  # noqa: F401  registers the format
+    Image.init()
     for kind, options in FORMATS.items():
-        if options["format"] in Image.SAVE or (Image.init() and options["format"] in Image.SAVE):
+        if options["format"] in Image.SAVE:
             lines.append([f"{kind}, a file per image", *measured(list(images), options)])
             lines.append([f"{kind}, one picture of all", *measured([images.reshape(-1, *images.shape[2:])], options)])
-    rows = [
-        [line[0], f"{line[1]:.4f}", *("" if value is None else f"{value:.2f}" for value in line[2:])] for line in lines
-    ]
+    rows = [[name, f"{bits:.4f}", *("" if t is None else f"{t:.2f}" for t in times)] for name, bits, *times in lines]
     print_table(Table(["", "bits/dim", "seconds", "seconds back"], rows, f"{len(images)} images of {config.name}"))
 
 

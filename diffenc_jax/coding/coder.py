@@ -100,10 +100,14 @@ def order_for(order: str | None, drifts: bool) -> str:
 
 
 class Coder:
-    """Codes batches of up to B images, each on its own stack."""
+    """Codes batches of up to B images, each on its own stack.
+
+    Attributes:
+      lattice: that of the latents.
+    """
 
     def __init__(self, networks: Networks, lattice: Lattice, order: str):
-        self._networks, self._lattice, self._order = networks, lattice, order
+        self._networks, self.lattice, self._order = networks, lattice, order
         self._moves = moves(order, lattice.depth)
 
     def encode(
@@ -115,7 +119,7 @@ class Coder:
           seeds: [n] the seed of each image's noise.
           on_part: called after each part of the work with its share of the whole.
         """
-        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds)
+        batch = _Batch(self._networks, self.lattice, self._order, stacks, seeds)
         batch.pixels = pixels
         before = np.array([stack.bits for stack in stacks])
         costs = np.zeros((2, len(pixels)))
@@ -133,7 +137,7 @@ class Coder:
         self, stacks: Sequence[Stack], seeds: Sequence[Seed], on_part: OnPart = lambda share: None
     ) -> np.ndarray:
         """Undo `encode`: pop one image from each of n stacks, uint8 [n, H, W, C]."""
-        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds)
+        batch = _Batch(self._networks, self.lattice, self._order, stacks, seeds)
         for move in reversed(self._moves):
             if move.level is None:
                 batch.pop_pixels()

@@ -32,7 +32,7 @@ class Header:
       step: training step of the checkpoint.
       checkpoint: digest of its parameters.
       steps: digest of the steps' arrays.
-      outputs: digest of outputs of the networks.
+      outputs: digest of outputs of the networks, and of the lattice.
       platform: versions of `PLATFORM`, in their order.
     """
 

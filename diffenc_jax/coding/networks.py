@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.coding.coder import Coder, order_for
-from diffenc_jax.coding.header import digest
 from diffenc_jax.coding.lattice import Lattice
 from diffenc_jax.config.sections import CompressConfig
 from diffenc_jax.core.errors import require
@@ -45,12 +44,12 @@ class CodingNetworks:
         self._params, self._steps = params, steps
         self._encode, self._model = _programs(model)
 
-    def digest(self) -> bytes:
-        """Digest of the networks' outputs for one noise at both ends, which differs where they compute other bits."""
+    def probe(self) -> list[np.ndarray]:
+        """Outputs of the networks for certain noise and pixels, which differ where they are computed otherwise."""
         z = np.random.default_rng(0).normal(size=self.shape)
         pixels = np.random.default_rng(0).integers(self.pixel_levels, size=self.shape, dtype=np.uint8)
         last = self._steps.depth - 1
-        return digest([self.encode(last, pixels), *self.model(0, z), *self.model(last, z)])
+        return [self.encode(last, pixels), *self.model(0, z), *self.model(last, z)]
 
     def encode(self, i: int, pixels: np.ndarray) -> np.ndarray:
         (x_t,) = self._timed(lambda pixels: (self._encode(self._params, self._steps.gamma[i], pixels),), pixels)

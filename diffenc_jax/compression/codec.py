@@ -133,7 +133,7 @@ class Codec:
             step=self._trained.step,
             checkpoint=digest(self._trained.params),
             steps=digest(self._steps.to_arrays()),
-            outputs=self._networks.digest(),
+            outputs=digest([*self._networks.probe(), self._coder.lattice.unit]),
         )
 
     def _check_images(self, images: np.ndarray) -> None:
