@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,10 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
+
+# Options of the compiler by platform. Without this one it chooses a GPU's kernels by timing them, anew in each process,
+# and takes some that add in any order.
+COMPILER_OPTIONS: dict[str, dict[str, bool]] = {"gpu": {"xla_gpu_deterministic_ops": True}}
 
 
 def check_coding(experiment: Experiment) -> None:
@@ -42,7 +46,7 @@ class CodingNetworks:
         self.shape = (sharding.round_up(self._mesh, batch_size), *model.spec.shape)
         self.seconds = 0.0
         self._params, self._steps = params, steps
-        self._encode, self._model = _programs(model)
+        self._encode, self._model = _programs(model, self._mesh.devices.flat[0].platform)
 
     def probe(self) -> list[np.ndarray]:
         """Outputs of the networks for certain noise and pixels, which differ where they are computed otherwise."""
@@ -73,15 +77,16 @@ def make_coder(config: CompressConfig, networks: CodingNetworks, steps: Steps) -
 
 
 @lru_cache(maxsize=4)
-def _programs(model: Model) -> tuple[Callable, Callable]:
+def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     """The programs behind `CodingNetworks.encode` and `CodingNetworks.model`, compiled once for all steps."""
+    compiled = partial(jax.jit, compiler_options=COMPILER_OPTIONS.get(platform))
 
-    @jax.jit
+    @compiled
     def encode(params, gamma, pixels):
         process = model.bind(params)
         return process.encoder.mean(process.pixel_values(pixels), jnp.full(len(pixels), gamma))
 
-    @jax.jit
+    @compiled
     def model_at(params, steps, i, z_t):
         return model_step(model.bind(params), z_t, steps.step(i, len(z_t)))
 
