@@ -55,12 +55,12 @@ class Lengths(NamedTuple):
 
     Attributes:
       code: the growth of the stack.
-      path: the same by densities, -ln p(x, z) + ln q(z | x): the length of the code without a lattice.
-      bound: `path` with the mean of each term given the latent before it; both estimate the bound at this depth.
+      density: the same by densities, -ln p(x, z) + ln q(z | x): the length of the code without a lattice.
+      bound: `density` with the mean of each term given the latent before it; both estimate the bound at this depth.
     """
 
     code: np.ndarray
-    path: np.ndarray
+    density: np.ndarray
     bound: np.ndarray
 
 
@@ -180,7 +180,7 @@ class _Batch:
         self._mask(i, path)
 
     def push_model(self, i: int) -> np.ndarray:
-        """Push z_i, which is not needed any more; returns what it adds to `Lengths.path` and `Lengths.bound` [2, n]."""
+        """Push z_i, which is not needed any more; returns what it adds to `Lengths.density` and `.bound` [2, n]."""
         model, path = self._model(i), self._backward(i)
         points = self._points.pop(i)
         self._each(Stack.push_any, points, *model)

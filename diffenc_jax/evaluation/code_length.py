@@ -29,7 +29,7 @@ class CodeLength(Estimator):
     terms = ("code_length",)
     diagnostic_formats: ClassVar = {
         "gross": "all bits of a file of these images, initial bits and checksums included: {:.4f} bits/dim",
-        "path": "the code without a lattice, by densities of the same latents: {:.4f} bits/dim",
+        "density": "the same latents by densities, without a lattice: {:.4f} bits/dim",
         "bound": "the bound, with the same latents: {:.4f} bits/dim",
     }
 
@@ -80,10 +80,15 @@ class CodeLength(Estimator):
         if not np.array_equal(coder.decode([Stack(stack.words()) for stack in stacks], seeds), images):
             raise RunError("images are decoded to other ones: the networks do not compute the same bits twice")
         initial = np.array([32 * stack.initial_words for stack in stacks])
-        return {"code_length": lengths.code, "path": lengths.path, "bound": lengths.bound, "initial": LN2 * initial}
+        return {
+            "code_length": lengths.code,
+            "density": lengths.density,
+            "bound": lengths.bound,
+            "initial": LN2 * initial,
+        }
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
-        """Bits/dim: 'path' and 'bound' of the same latents, and 'gross', of a file of these images on average."""
+        """Bits/dim: 'density' and 'bound' of the same latents, and 'gross', that of a file of these images."""
         config, mesh, shape = self.experiment.config, self.experiment.mesh, self.experiment.model.spec.shape
         count, batch_size = values["code_length"].shape[1], round_up(mesh, config.compress.batch_size)
         stacks = min(count, batch_size)
@@ -91,5 +96,5 @@ class CodeLength(Estimator):
         initial = values["initial"].mean(axis=0)[:stacks].sum() + 16 * LN2 * stacks  # half a word fills up each stack
         bits = (values["code_length"].mean(axis=0).sum() + initial) / LN2 + 8 * overhead_bytes(header, count, stacks)
         dims = self.experiment.model.spec.dims
-        means = {name: float(values[name].mean() / (dims * LN2)) for name in ("path", "bound")}
+        means = {name: float(values[name].mean() / (dims * LN2)) for name in ("density", "bound")}
         return {"gross": float(bits / (count * dims)), **means}

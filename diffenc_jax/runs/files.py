@@ -39,7 +39,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
-def write_arrays(path: Path, **arrays: Any) -> str:
+def write_arrays(path: Path, /, **arrays: Any) -> str:
     """Write an .npz file atomically, and return its SHA-256 digest."""
     content = io.BytesIO()
     np.savez(content, **arrays)

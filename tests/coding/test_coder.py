@@ -74,7 +74,7 @@ def test_a_coarse_lattice_costs_what_theory_says(order):
         w = np.append(np.asarray(exact_steps().ratio.ratio, float), 1.0)
         r = 1 / (1 + spacing**2 * w / 12)
         expected = 0.5 * np.prod(SHAPE) * np.sum(r - 1 - np.log(r))
-        extra = lengths.code - lengths.path
+        extra = lengths.code - lengths.density
         assert abs(extra.mean() - expected) < 4 * extra.std() / np.sqrt(COUNT) + 0.1 * expected
 
 

@@ -19,7 +19,7 @@ def test_the_code_is_as_long_as_the_bound():
     plain = make(loss__depth=DEPTH, eval__passes=64)
     bound = evaluate(plain, pixels, plain.tables(PARAMS))
     expected = sum(bound[term] for term in plain.terms)
-    for name in ("code_length", "path", "bound"):
+    for name in ("code_length", "density", "bound"):
         noise = np.hypot(standard_errors(found[name], 8).noise, standard_errors(expected, 2).noise)
         assert abs(found[name].mean() - expected.mean()) < 4 * noise
 
