@@ -20,6 +20,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.parallel.memory import within_memory
+from diffenc_jax.parallel.mesh import round_up
 from diffenc_jax.runs.files import check_writable, exists, opened, read_arrays, write_arrays
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import stored_config
@@ -176,9 +177,11 @@ def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Containe
     shape = list(trained.model.spec.shape)
     require(header.shape[1:] == shape, f"{name} holds images {header.shape[1:]}, and those of {workdir} are {shape}")
     require(header.checkpoint == digest(trained.params), f"{name} was compressed by another run than {workdir}")
+    batch_size = round_up(trained.mesh, trained.config.compress.batch_size)
+    require(header.batch_size == batch_size, f"{name} was compressed on another number of devices; {ELSEWHERE}")
     codec = Codec(trained, _read_steps(workdir, header.steps, name) if trained.config.loss.is_fitted else None)
     ours = codec.header(tuple(header.shape))
-    same = ours.batch_size == header.batch_size and ours.steps == header.steps and ours.outputs == header.outputs
+    same = (ours.steps, ours.outputs) == (header.steps, header.outputs)
     require(same, f"{name}: this machine computes other last digits than the one that wrote it; {ELSEWHERE}")
     return codec, container
 

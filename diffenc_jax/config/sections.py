@@ -437,11 +437,12 @@ class CompressConfig(Section, section="compress"):
         "initial bits; a coarser one lengthens the code.",
         limits=BETWEEN_0_AND_1,
     )
-    batch_size: int = count(
+    batch_size: int = key(
         64,
         "Images per batch, each on a stack of its own, rounded up to a multiple of the number of devices. Each stack "
         "takes initial bits.",
         unit="images",
+        limits=Limits("lie in 1 .. 4096", lambda size: 1 <= size <= 4096),
     )
     seed: int = seed("Seed of the latents of a compressed file.")
 
