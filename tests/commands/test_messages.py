@@ -54,7 +54,7 @@ def files(tmp_path, monkeypatch):
         (["train", "--config=text.md"], "--config=text.md is no configuration, which is a file of Python (.py); give"),
         (
             [*TRAIN, KEYS("foo=1")],
-            "unknown configuration key 'foo'; the sections are checkpoint, data, eval, fit, log,",
+            "unknown configuration key 'foo'; the sections are checkpoint, compress, data, eval,",
         ),
         (
             [*TRAIN, KEYS("train.lerning_rate=1")],
