@@ -82,16 +82,29 @@ class Stack:
     def push_any(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
         """Push integers k [n] wherever they lie, at most 2^32 from the mean.
 
-        The outermost symbols mean "so far out or further"; the distance beyond them follows in 32 bits.
+        Those of similar widths have an alphabet in common: in a larger one than they need, the smallest probabilities
+        would take more of their mass.
         """
+        for part in reversed(_alike(std)):
+            self._push_alike(k[part], mean[part], std[part])
+
+    def pop_any(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Undo `push_any`."""
+        k = np.zeros(len(mean), np.int64)
+        for part in _alike(std):
+            k[part] = self._pop_alike(mean[part], std[part])
+        return k
+
+    def _push_alike(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+        """Push with one alphabet. Its outermost symbols mean "so far out or further"; 32 bits say how much further."""
         centre, last = np.rint(mean), _reach(std)
         offset = k - centre.astype(np.int64)
         beyond = np.abs(offset) - last
         self._push(np.stack(np.divmod(beyond[beyond >= 0], HALF_WORD)).ravel(), Uniform(HALF_WORD))
         self._push(np.clip(offset, -last, last), _gaussian(std), mean - centre, std)
 
-    def pop_any(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Undo `push_any`."""
+    def _pop_alike(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Undo `_push_alike`."""
         centre, last = np.rint(mean), _reach(std)
         offset = self._pop(_gaussian(std), mean - centre, std)
         outer = np.abs(offset) == last
@@ -129,6 +142,12 @@ class Stack:
         self._coder = AnsCoder(np.concatenate([np.zeros(count, np.uint32), self._coder.get_compressed()]))
         self._below += count
         self._untouched = min(self._untouched + count, self._coder.pos()[0])  # the topmost ones are in the state
+
+
+def _alike(std: np.ndarray) -> list[np.ndarray]:
+    """The indices of the widths between one power of two and the next, for each that occurs."""
+    _, exponents = np.frexp(std)
+    return [np.flatnonzero(exponents == exponent) for exponent in np.unique(exponents)]
 
 
 def _reach(std: np.ndarray) -> int:

@@ -62,6 +62,16 @@ def test_popped_and_pushed_bits_are_those_of_the_probability():
     assert stack.bits == pytest.approx(before, abs=0.2)
 
 
+def test_one_wide_distribution_makes_no_other_longer():
+    std = np.append(np.full(2000, 4.0), 2e4)
+    k = np.rint(std * np.random.RandomState(0).normal(size=2001)).astype(np.int64)
+    stack = Stack()
+    before = stack.bits
+    stack.push_any(k, np.zeros(2001), std)
+    cost = -np.log2(norm.cdf(k + 0.5, 0, std) - norm.cdf(k - 0.5, 0, std)).sum()
+    assert stack.bits - before == pytest.approx(cost, abs=0.1)
+
+
 def test_masked_zeros_give_draws_from_the_distribution():
     mean = np.tile(ODD, 4000)
     for width in WIDE:
