@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from diffenc_jax.coding.lattice import Gaussians, Lattice
-from diffenc_jax.coding.stack import Stack
+from diffenc_jax.coding.stack import PRECISION, Stack
 from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP
 from diffenc_jax.core.errors import RunError, require
 
@@ -207,9 +207,13 @@ class _Batch:
         self.pixels = np.stack(pixels).reshape(-1, *self._networks.shape[1:]).astype(np.uint8)
 
     def _mask(self, i: int, path: Gaussians) -> None:
-        """Combine as many bits as `path` takes from each stack, roughly, with random ones of its image and i."""
-        for stack, seed, bits in zip(self._stacks, self._seeds, path.entropy(), strict=True):
-            count = math.ceil(bits / 16) + 1  # half-words
+        """Combine the bits that `path` takes from each stack with random ones of its image and i.
+
+        The information of n draws is their entropy ± √(n/2) nats, and the last draw looks at PRECISION bits.
+        """
+        spare = PRECISION + 5 * math.sqrt(path.mean[0].size / 2) / math.log(2)
+        for stack, seed, bits in zip(self._stacks, self._seeds, path.entropy() + spare, strict=True):
+            count = math.ceil(bits / 16)  # half-words
             words = np.random.PCG64(np.random.SeedSequence((*seed, i))).random_raw(math.ceil(count / 4))
             stack.mask(words.view(np.uint16)[:count])
 

@@ -19,6 +19,8 @@ Categorical, QuantizedGaussian, Uniform = stream.model.Categorical, stream.model
 # Standard deviations on either side of the mean that an alphabet covers: 1e-13 of the mass lies beyond. An alphabet is
 # no larger than 2^21, so that the smallest probabilities take a small part of the mass.
 REACH, LARGEST_REACH = 7.5, 2**20
+# Bits of a probability. A pop looks at as many on top of the stack, however few it takes.
+PRECISION = 24
 # Values that are coded with equal probabilities of 16 bits.
 HALF_WORD = 2**16
 # Zeros that are put below a stack at a time, in words.
