@@ -78,6 +78,35 @@ def test_a_coarse_lattice_costs_what_theory_says(order):
         assert abs(extra.mean() - expected) < 4 * extra.std() / np.sqrt(COUNT) + 0.1 * expected
 
 
+class Watched:
+    """Networks that know nothing, x̂ = 0, and keep the latents that they see."""
+
+    shape, pixel_levels = (30, 8, 8, 1), LEVELS
+
+    def __init__(self):
+        self.seen = {}
+
+    def encode(self, i, pixels):
+        return (2.0 * pixels + 1.0) / LEVELS - 1.0
+
+    def model(self, i, z_t):
+        self.seen[i + 1] = z_t
+        return np.zeros_like(z_t), np.ones_like(z_t)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_latents_are_draws_from_the_path(order):
+    """Whatever was pushed before them: no draw shows the zeros below the stack, or a model that is wrong."""
+    networks = Watched()
+    pixels = np.random.RandomState(0).randint(0, LEVELS, networks.shape).astype(np.uint8)
+    Coder(networks, Lattice(GAMMA, 0.25), order).encode([Stack() for _ in pixels], pixels, NAMES[:30])
+    x, alpha2 = networks.encode(0, pixels), 1 / (1 + np.exp(GAMMA))
+    noise = [(z - np.sqrt(alpha2[i]) * x) / np.sqrt(1 - alpha2[i]) for i, z in networks.seen.items()]
+    assert np.abs(noise).max() < 5.5
+    assert abs(np.mean(noise)) < 0.05
+    assert np.std(noise) == pytest.approx(1.0, abs=0.03)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_images_come_back_and_nothing_else_is_left(order):
     pixels = images(23, 5)
