@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 # The tests that must cover the new part of each diff: their file, an expression that selects them, and their number.
 TESTS = {
     "dataset": ("tests/data/test_sources.py", "checkerboard", 2),
-    "encoder": ("tests/diffusion/test_encoders.py", "fading or encoder4", 5),
+    "encoder": ("tests/diffusion/test_encoders.py", "fading or encoder4", 6),
     "estimator": ("tests/evaluation", "antithetic", 2),
     "schedule": ("tests/diffusion/test_schedules.py", "cosine", 5),
     "score_network": ("tests/model/test_registry.py", "perceptron", 3),
