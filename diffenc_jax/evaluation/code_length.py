@@ -72,7 +72,9 @@ class CodeLength(Estimator):
 
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
         steps, images = Steps.from_arrays(tables), np.asarray(pixels)
-        networks = CodingNetworks(self.experiment, params, steps, len(images))
+        # Batches of one size, so that an image's code does not depend on how many others there are.
+        size = max(len(images), self.experiment.config.eval.batch_size)
+        networks = CodingNetworks(self.experiment, params, steps, size)
         coder = make_coder(self.experiment.config.compress, networks, steps)
         seeds = [(self.experiment.config.eval.seed, number, int(index)) for index in np.asarray(indices)]
         stacks = [Stack() for _ in images]
