@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy.special import log_softmax
 
 from diffenc_jax.coding.lattice import Gaussians, Lattice
 from diffenc_jax.coding.stack import PRECISION, Stack
@@ -51,7 +50,7 @@ class Networks(Protocol):
 
 
 class Lengths(NamedTuple):
-    """What images cost, in nats [n] each.
+    """Lengths of the codes of images, nats [n] each.
 
     Attributes:
       code: the growth of the stack.
@@ -241,6 +240,8 @@ class _Batch:
 
     def _log_probabilities(self) -> Iterator[np.ndarray]:
         """For each image log p(pixel | z_0), [H · W · C, V] (diffusion/decoder.py)."""
+        from scipy.special import log_softmax  # a sixth of a second that training does not need
+
         levels = self._networks.pixel_levels
         position = 0.5 * levels * (self._z(0) / self._lattice.alpha[0] + 1.0) - 0.5
         scale = 0.5 * levels * self._lattice.sigma[0] / self._lattice.alpha[0]
@@ -251,6 +252,8 @@ class _Batch:
         return self._points[i] * self._lattice.unit[i]
 
     def _x_t(self, i: int) -> np.ndarray:
+        """x_t at γ_i; with bit_swap the encoder does not drift, and one is that of all i."""
+        i = i if self._order == ANCESTRAL_ORDER else 0
         if i not in self._encoded:
             self._encoded[i] = self._real(self._networks.encode(i, self._filled(self.pixels)))
         return self._encoded[i]

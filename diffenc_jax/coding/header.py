@@ -23,7 +23,7 @@ LONGEST_TEXT = 200
 
 @dataclass(frozen=True)
 class Header:
-    """What decoding needs besides the checkpoint, and what it must find there.
+    """Header of a file: how its images were coded, and what decoding must find on its machine.
 
     Attributes:
       shape: [N, H, W, C] of the images.

@@ -133,9 +133,13 @@ class Codec:
             blank_header(self._trained.config, shape, self._batch_size),
             step=self._trained.step,
             checkpoint=digest(self._trained.params),
-            steps=digest(self._steps.to_arrays()),
-            outputs=digest([*self._networks.probe(), self._coder.lattice.unit]),
+            **self.digests(),
         )
+
+    def digests(self) -> dict[str, bytes]:
+        """`Header.steps` and `Header.outputs`."""
+        outputs = [*self._networks.probe(), self._coder.lattice.unit]
+        return {"steps": digest(self._steps.to_arrays()), "outputs": digest(outputs)}
 
     def _check_images(self, images: np.ndarray) -> None:
         spec = self._trained.model.spec
@@ -160,7 +164,7 @@ class Codec:
 
 
 def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Container]:
-    """What decompresses the file `name` of the run in `workdir`, and the parts of the file.
+    """Open the file `name` of the run in `workdir`: the codec that decompresses it, and its parts.
 
     Raises InputError if the file is damaged, or was written by another run or on another machine.
     """
@@ -180,8 +184,7 @@ def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Containe
     batch_size = round_up(trained.mesh, trained.config.compress.batch_size)
     require(header.batch_size == batch_size, f"{name} was compressed on another number of devices; {ELSEWHERE}")
     codec = Codec(trained, _read_steps(workdir, header.steps, name) if trained.config.loss.is_fitted else None)
-    ours = codec.header(tuple(header.shape))
-    same = (ours.steps, ours.outputs) == (header.steps, header.outputs)
+    same = codec.digests() == {"steps": header.steps, "outputs": header.outputs}
     require(same, f"{name}: this machine computes other last digits than the one that wrote it; {ELSEWHERE}")
     return codec, container
 

@@ -16,7 +16,7 @@ from diffenc_jax.diffusion.steps import Step
 
 
 class Stage(NamedTuple):
-    """What is shown at z_t, and the cost of the step from there.
+    """Image shown at z_t, and the cost of the step from there.
 
     Attributes:
       pixels: the pixels nearest to `Encoder.image_estimate` of x̂(z_t), uint8 [B, ...].
@@ -28,7 +28,7 @@ class Stage(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """What is shown at z_0, and the costs at both ends of the path.
+    """Image shown at z_0, and the costs at both ends of the path.
 
     Attributes:
       pixels: the most probable pixels given z_0, uint8 [B, ...].

@@ -11,11 +11,10 @@ from diffenc_jax.coding.container import overhead_bytes
 from diffenc_jax.coding.header import blank_header
 from diffenc_jax.coding.networks import CodingNetworks, check_coding, make_coder
 from diffenc_jax.coding.stack import Stack
-from diffenc_jax.config import Config
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimator import Estimator, Tables
-from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
+from diffenc_jax.evaluation.estimator import Tables
+from diffenc_jax.evaluation.whole_path import WholePath
 from diffenc_jax.model import Params
 from diffenc_jax.parallel.mesh import round_up
 from diffenc_jax.runs.experiment import Experiment
@@ -23,7 +22,7 @@ from diffenc_jax.runs.experiment import Experiment
 LN2 = math.log(2)
 
 
-class CodeLength(Estimator):
+class CodeLength(WholePath):
     """The growth of the stack of each image, coded on a stack of its own (coding/coder.py)."""
 
     terms = ("code_length",)
@@ -36,39 +35,21 @@ class CodeLength(Estimator):
     def __init__(self, experiment: Experiment):
         """Raises InputError if the configuration does not suit coding, the model, the data or the devices."""
         super().__init__(experiment)
-        self._loss = experiment.model.loss
         check_coding(experiment)
-        if self._loss.is_fitted:
-            check_fit(experiment)
-
-    @staticmethod
-    def needs_training_images(config: Config) -> bool:
-        return config.loss.is_fitted
 
     @property
     def name(self) -> str:
         return f"{self._loss.name}-code_length"
 
     def describe(self) -> dict[str, Any]:
-        loss, compress = self._loss, self.experiment.config.compress
-        description = {
+        compress = self.experiment.config.compress
+        return {
             "kind": "code_length",
-            "depth": loss.depth,
-            "variance_ratio": loss.variance_ratio,
-            "extrapolation": loss.extrapolation,
-            "times": loss.times,
+            **super().describe(),
             "order": order_for(compress.order, self.experiment.model.encoder_kind.drifts),
             "spacing": compress.spacing,
             "stacks": compress.batch_size,
-            **super().describe(),
         }
-        if loss.is_fitted:
-            description["fit"] = fit_description(self.experiment)
-        return description
-
-    def tables(self, params: Params) -> Tables:
-        """The steps' arrays, by name."""
-        return steps_for(self.experiment, params, self._loss).to_arrays()
 
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
         steps, images = Steps.from_arrays(tables), np.asarray(pixels)

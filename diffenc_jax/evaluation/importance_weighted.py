@@ -7,19 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config import Config
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.diffusion.importance_weights import HEAVY_TAILED, effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
-from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
+from diffenc_jax.evaluation.estimator import Tables, image_keys
+from diffenc_jax.evaluation.whole_path import WholePath
 from diffenc_jax.model import Params
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.experiment import Experiment
 
 
-class ImportanceWeighted(Estimator):
+class ImportanceWeighted(WholePath):
     """-ln(1/K Σ w) at the finite depth of `config.loss`; see `diffusion/importance_weights.py`."""
 
     terms = ("importance_weighted",)
@@ -33,42 +32,23 @@ class ImportanceWeighted(Estimator):
     def __init__(self, experiment: Experiment):
         """Raises InputError if the depth is infinite, or `config.fit` is needed and does not suit the data."""
         super().__init__(experiment)
-        self._loss = experiment.model.loss
         require(
             self._loss.depth is not None,
             "eval.estimator=importance_weighted needs a finite loss.depth, such as --config.loss.depth=100: "
             "it draws whole paths",
         )
-        if self._loss.is_fitted:
-            check_fit(experiment)
         self._estimate = jax.jit(partial(_estimate, experiment), out_shardings=replicated(experiment.mesh))
-
-    @staticmethod
-    def needs_training_images(config: Config) -> bool:
-        return config.loss.is_fitted
 
     @property
     def name(self) -> str:
         return f"{self._loss.name}-importance_weighted{self.experiment.config.eval.num_draws}"
 
     def describe(self) -> dict[str, Any]:
-        loss = self._loss
-        description = {
+        return {
             "kind": "importance_weighted",
             "num_draws": self.experiment.config.eval.num_draws,
-            "depth": loss.depth,
-            "variance_ratio": loss.variance_ratio,
-            "extrapolation": loss.extrapolation,
-            "times": loss.times,
             **super().describe(),
         }
-        if loss.is_fitted:
-            description["fit"] = fit_description(self.experiment)
-        return description
-
-    def tables(self, params: Params) -> Tables:
-        """The steps' arrays, by name."""
-        return steps_for(self.experiment, params, self._loss).to_arrays()
 
     def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
         return self._estimate(params, Steps.from_arrays(tables), pixels, indices, np.int32(number))

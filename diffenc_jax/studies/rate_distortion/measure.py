@@ -72,7 +72,7 @@ def measure_rate_distortion(run: Trained, keep: int, on_part: OnPart = lambda pa
 
 
 class _Shown(NamedTuple):
-    """What is shown for a batch after some of the steps.
+    """Images shown for a batch after some of the steps.
 
     Attributes:
       nats: [C, B] of C parts of the code that are measured here.
