@@ -27,7 +27,7 @@ soak: .venv/installed-test
 # Inputs that break a reader are kept in tests/fuzz/findings/.
 FUZZ_SECONDS ?= 60
 fuzz: .venv/installed-fuzz
-	for target in npy npz npz_member idx pickle msgpack overrides; do \
+	for target in npy npz npz_member idx pickle msgpack container overrides; do \
 	    $(BIN)/python tests/fuzz/fuzz_readers.py $$target --seconds=$(FUZZ_SECONDS) || exit 1; \
 	done
 

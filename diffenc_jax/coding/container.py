@@ -49,7 +49,11 @@ def pack(container: Container) -> bytes:
     header = pack_header(container.header)
     lengths = np.array([len(words) for words in container.stacks])
     arrays = [container.checksums, lengths, *container.stacks]
-    body = len(header).to_bytes(4, "little") + header + b"".join(array.astype(WORD).tobytes() for array in arrays)
+    return signed(len(header).to_bytes(4, "little") + header + b"".join(a.astype(WORD).tobytes() for a in arrays))
+
+
+def signed(body: bytes) -> bytes:
+    """A file with this content behind its digest."""
     return MAGIC + _digest(body) + body
 
 

@@ -185,7 +185,10 @@ def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Containe
     require(header.batch_size == batch_size, f"{name} was compressed on another number of devices; {ELSEWHERE}")
     codec = Codec(trained, _read_steps(workdir, header.steps, name) if trained.config.loss.is_fitted else None)
     same = codec.digests() == {"steps": header.steps, "outputs": header.outputs}
-    require(same, f"{name}: this machine computes other last digits than the one that wrote it; {ELSEWHERE}")
+    require(
+        same,
+        f"{name} was written by a machine, or a version of diffenc_jax, that computes other last digits; {ELSEWHERE}",
+    )
     return codec, container
 
 

@@ -179,7 +179,7 @@ class Checkpoints:
     def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
         try:
             hashes = unseal(self._read(step, **{HASHES: ocp.args.JsonRestore()})[HASHES])
-            self._check_fits(step, abstract["ema"], hashes)
+            self._check_fits(step, abstract, hashes)
             items = self._read(step, **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()})
             verify(items, hashes)
         except Damaged as error:
@@ -232,19 +232,21 @@ class Checkpoints:
             hosts.broadcast(b"")  # the other hosts wait until the folders have moved
             self._manager.reload()
 
-    def _check_fits(self, step: int, abstract: Any, hashes: Hashes) -> None:
-        """Raise InputError unless the EMA of `step` has the names and shapes of `abstract`.
+    def _check_fits(self, step: int, abstract: dict[str, Any], hashes: Hashes) -> None:
+        """Raise InputError unless the items of `step` have the names and shapes of `abstract`.
 
-        The configuration of a workdir does not change, but the images that it names may.
+        The configuration of a workdir does not change, but the images that it names may, and the software.
         """
-        theirs = {name.removeprefix("ema/"): tuple(a[1]) for name, a in hashes.items() if name.startswith("ema/")}
-        ours = array_shapes(abstract)
-        for name in sorted(ours.keys() | theirs.keys()):
-            if ours.get(name) != theirs.get(name):
-                raise InputError(
-                    f"{self._folder / str(step)} is of another model, perhaps of other images: {name} is "
-                    f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
-                )
+        for item, tree in sorted(abstract.items()):
+            theirs = {name: tuple(a[1]) for name, a in hashes.items() if name.startswith(f"{item}/")}
+            ours = array_shapes({item: tree})
+            for name in sorted(ours.keys() | theirs.keys()):
+                if ours.get(name) != theirs.get(name):
+                    other = "model, perhaps of other images" if item == "ema" else "version of diffenc_jax"
+                    raise InputError(
+                        f"{self._folder / str(step)} is of another {other}: {name.removeprefix(f'{item}/')} is "
+                        f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
+                    )
 
 
 class _Best(PreservationPolicy):

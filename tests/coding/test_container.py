@@ -6,10 +6,9 @@ import msgpack
 import numpy as np
 import pytest
 
-from diffenc_jax.coding.container import MAGIC, Container, checksums, overhead_bytes, pack, unpack
+from diffenc_jax.coding.container import MAGIC, Container, checksums, overhead_bytes, pack, signed, unpack
 from diffenc_jax.coding.header import DIGEST_BYTES, KEYS, blank_header, pack_header
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.runs.files import sha256_of
 from tests import tiny
 
 START = len(MAGIC) + DIGEST_BYTES
@@ -17,11 +16,6 @@ HEADER = blank_header(tiny.config("vdm"), (5, 4, 4, 1), 3)
 WORDS = [np.array([7, 2**32 - 1, 0, 9], np.uint32), np.array([1], np.uint32), np.array([5, 5], np.uint32)]
 CONTAINER = Container(HEADER, checksums(tiny.images(5)), WORDS)
 CONTENT = pack(CONTAINER)
-
-
-def signed(body):
-    """A file with this body whose digest is right."""
-    return MAGIC + bytes.fromhex(sha256_of(body))[:DIGEST_BYTES] + body
 
 
 def with_entry(number, value):

@@ -123,8 +123,8 @@ def test_files_of_another_platform_or_step_are_refused(home):
         ),
         ({"step": 7}, r"was compressed at step 7, of which .* has no checkpoint; it has \[1\]"),
         ({"batch_size": 2**30}, r"was compressed on another number of devices"),
-        ({"outputs": bytes(16)}, "this machine computes other last digits"),
-        ({"steps": bytes(16)}, "this machine computes other last digits"),
+        ({"outputs": bytes(16)}, "a machine, or a version of diffenc_jax, that computes other last digits"),
+        ({"steps": bytes(16)}, "a machine, or a version of diffenc_jax, that computes other last digits"),
         ({"shape": [3, 2, 8, 1]}, r"holds images \[2, 8, 1\], and those of .* are \[4, 4, 1\]"),
     ):
         header = dataclasses.replace(container.header, **change)

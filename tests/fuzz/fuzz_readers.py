@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 FINDINGS = ROOT / "tests" / "fuzz" / "findings"
 LONGEST = 4096  # bytes of an input
 STANDARD = ("gzip", "pickle", "zipfile")
-INSTRUMENTED = ("diffenc_jax.data", "diffenc_jax.interop", "diffenc_jax.config", "ml_collections")
+INSTRUMENTED = ("diffenc_jax.data", "diffenc_jax.interop", "diffenc_jax.config", "diffenc_jax.coding", "ml_collections")
 
 IMAGES = np.arange(2 * 3 * 2, dtype=np.uint8).reshape(2, 3, 2, 1) * 7
 ROWS = np.arange(3 * 12, dtype=np.uint8).reshape(3, 12)
@@ -83,6 +83,15 @@ def _msgpack(data: bytes, folder: Path) -> dict[str, Any]:
 
     (folder / "checkpoint").write_bytes(data)
     return flax_msgpack.read_checkpoint(folder / "checkpoint", ("step", "ema_params"))
+
+
+def _container(data: bytes, folder: Path) -> np.ndarray:
+    """Reads an input as a file of compressed images behind its digest, which a fuzzer would not hit."""
+    from diffenc_jax.coding.container import signed, unpack
+
+    found = unpack(signed(data), "input")
+    assert len(found.checksums) == found.header.shape[0]
+    return np.concatenate([found.checksums, *found.stacks])
 
 
 def _overrides(data: bytes, folder: Path) -> dict[str, Any]:
@@ -191,6 +200,17 @@ def _checkpoints() -> dict[str, Seed]:
     }
 
 
+def _compressed() -> dict[str, Seed]:
+    from diffenc_jax.coding.container import MAGIC, Container, pack
+    from diffenc_jax.coding.header import DIGEST_BYTES, blank_header
+    from diffenc_jax.config import load_config
+
+    header = blank_header(load_config("digits", ["loss.depth=10"]), (3, 8, 8, 1), 2)
+    numbers = np.array([1, 2**32 - 1, 0, 7, 0, 9, 5], np.uint32)
+    content = pack(Container(header, numbers[:3], [numbers[3:6], numbers[6:]]))
+    return {"two stacks": Seed(content[len(MAGIC) + DIGEST_BYTES :], numbers)}
+
+
 def _settings() -> dict[str, Seed]:
     changes = {
         "train.steps=3\ntrain.learning_rate=1e-3": {"train.steps": 3, "train.learning_rate": 1e-3},
@@ -228,6 +248,7 @@ TARGETS = {
     ),
     "pickle": Target(_batch, _batches, lambda: PICKLE_WORDS),
     "msgpack": Target(_msgpack, _checkpoints),
+    "container": Target(_container, _compressed),
     "overrides": Target(_overrides, _settings, _keys),
 }
 

@@ -84,6 +84,18 @@ def delete(path):
     path.unlink()
 
 
+def test_a_state_of_another_version_is_not_called_damaged(saved):
+    """The averages can still be evaluated."""
+    other = abstract().replace(opt_state=(abstract().step,))
+    with Checkpoints(saved, 1000) as checkpoints:
+        with pytest.raises(
+            InputError, match=r"2 is of another version of diffenc_jax: opt_state/1/score/bias is \(4,\)"
+        ):
+            checkpoints.newest(lambda step: checkpoints.restore(step, other))
+        assert checkpoints.steps() == [1, 2]
+        assert_same(checkpoints.restore_ema(2, abstract().ema), state(2).ema)
+
+
 @pytest.mark.parametrize("harm", [truncate, empty, flip, delete])
 def test_whatever_happens_to_a_file_nothing_wrong_is_restored(saved, tmp_path, capsys, harm):
     """Each file of the newest of two checkpoints in turn: either it is restored exactly, or the older one is."""
