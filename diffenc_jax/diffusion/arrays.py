@@ -9,5 +9,7 @@ Pixels = UInt8[Array, "b *d"]
 # One number per example, [B].
 PerExample = Float[Array, " b"]
 Scalar = Float[Array, ""]
+# What is known of each image of a batch, such as its label, as K numbers.
+Condition = Float[Array, "b k"]
 # Numbers of any shape, the same for all arguments of a function.
 AnyShape = Float[Array, "*b"]

@@ -83,6 +83,21 @@ def flow_of(process: Process) -> Flow:
     return flow
 
 
+def by_example(compute: Callable[..., Any], process: Process, *arrays: Images) -> Any:
+    """compute(process, *arrays), where `compute` follows the flow of each example of the arrays [B, ...] by itself.
+
+    A process with a condition is for its own batch, so each example then has the process of its own condition.
+    """
+    if process.condition is None:
+        return compute(process, *arrays)
+
+    def one(condition, *arrays):
+        found = compute(process.with_condition(condition[None]), *(array[None] for array in arrays))
+        return jax.tree.map(lambda array: array[0], found)
+
+    return jax.vmap(one)(process.condition, *arrays)
+
+
 def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, solver: Solver) -> Solution:
     """Solution of d state/dγ = rates(γ, state) between two γ, in either direction.
 

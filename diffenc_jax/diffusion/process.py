@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Condition, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.estimates import Estimate, Prediction
 from diffenc_jax.diffusion.gaussian import align, image_from_velocity, sigma
@@ -30,6 +30,9 @@ class Process:
       gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable; of any shape.
       extrapolation: the drift factor k of a step, for an encoder that drifts (`steps.EXTRAPOLATIONS`).
       pixel_levels: number V of values that a pixel can have.
+      condition: what encoder and score network are given of each image of a batch, such as its label; None for nothing.
+        A process with a condition is for this batch only.
+      rebind: condition -> the process with that condition; None for a process that takes none.
     """
 
     encoder: Encoder
@@ -37,6 +40,16 @@ class Process:
     gamma: Callable[[AnyShape], AnyShape]
     extrapolation: Extrapolation = linear
     pixel_levels: int = 256
+    condition: Condition | None = None
+    rebind: Callable[[Condition], "Process"] | None = None
+
+    def with_condition(self, condition: Condition | None) -> "Process":
+        """The process for a batch of this condition; itself for None."""
+        if condition is None:
+            return self
+        if self.rebind is None:
+            raise ValueError("this process takes no condition")
+        return self.rebind(condition)
 
     @property
     def endpoints(self) -> tuple[Scalar, Scalar]:

@@ -11,7 +11,8 @@ import numpy as np
 from diffenc_jax.config.sections import OdeConfig
 from diffenc_jax.core.errors import RunError, lookup
 from diffenc_jax.core.streams import signs, uniform
-from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, flow_of
+from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, by_example, flow_of
 from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, ode_likelihood
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
 from diffenc_jax.model import Params
@@ -54,8 +55,8 @@ class Ode(Estimator):
             **super().describe(),
         }
 
-    def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
-        return self._estimate(params, pixels, indices, np.int32(number))
+    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
+        return self._estimate(params, batch, indices, np.int32(number))
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """'evaluations' of the flow, mean and maximum; raises RunError if the solver gave up on an image."""
@@ -85,15 +86,20 @@ def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.maximum(uniform(key, shape), 2.0**-24)
 
 
-def _estimate(experiment, params, pixels, indices, number):
-    process, ode, spec = experiment.model.bind(params), experiment.config.ode, experiment.model.spec
+def _estimate(experiment, params, batch, indices, number):
+    model, ode, spec = experiment.model, experiment.config.ode, experiment.model.spec
+    process = model.bind(params, condition=model.condition(batch))
     keys = image_keys(experiment.config.eval.seed, indices, number)
 
     def draw(place, sampler):
         return jax.vmap(lambda key: sampler(jax.random.fold_in(key, place), spec.shape))(keys)
 
-    x, ends = process.pixel_values(pixels), process.endpoints
+    x, ends = process.pixel_values(batch.pixels), process.endpoints
     dequantise, divergence = DEQUANTISATIONS[ode.dequantisation], DIVERGENCES[ode.divergence]
     z_0, nats = dequantise(x, spec.pixel_levels, ends[0], draw(0, open_uniform))
-    path = ode_likelihood(flow_of(process), z_0, ends, draw(1, signs), divergence, solver_of(ode))
+
+    def likelihood(process, z_0, probe):
+        return ode_likelihood(flow_of(process), z_0, ends, probe, divergence, solver_of(ode))
+
+    path = by_example(likelihood, process, z_0, draw(1, signs))
     return path._asdict() | {"dequantisation": jnp.broadcast_to(nats, path.prior.shape)}

@@ -15,12 +15,14 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.errors import lookup
 from diffenc_jax.core.streams import gaussian_each
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import METHOD, carry, flow_of
+from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
+from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
 from diffenc_jax.evaluation.ode import check_solved, solver_of
-from diffenc_jax.model import Params
+from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.mesh import batched, replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -28,6 +30,22 @@ from diffenc_jax.runs.experiment import Experiment
 PARTS = 50
 # Numbers folded into an image's key: NOISE for z_1, PIXELS for the draw of its pixels, STEPS + k for step k.
 NOISE, PIXELS, STEPS = 0, 1, 2
+
+
+class Wanted(NamedTuple):
+    """Images that are to be drawn.
+
+    Attributes:
+      keys: [B] their random keys.
+      labels: int32 [B] their classes; None for a model without labels.
+    """
+
+    keys: jax.Array
+    labels: jax.Array | None = None
+
+    def bind(self, model: Model, params: Params) -> Process:
+        """The process that draws these images."""
+        return model.bind(params, condition=model.condition(Batch(None, self.labels)))
 
 
 class Stop(NamedTuple):
@@ -59,8 +77,8 @@ class Sampler(ABC):
         return None
 
     @abstractmethod
-    def walk(self, params: Params, prepared: Any, keys: jax.Array, z_1: jax.Array) -> Iterator[Stop]:
-        """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images with `keys` [B]."""
+    def walk(self, params: Params, prepared: Any, wanted: Wanted, z_1: jax.Array) -> Iterator[Stop]:
+        """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images that are `wanted`."""
 
 
 class Ancestral(Sampler):
@@ -76,8 +94,9 @@ class Ancestral(Sampler):
             check_fit(experiment)
 
         @partial(jax.jit, out_shardings=batched(experiment.mesh))
-        def advance(params, steps, keys, z, span):
-            return ancestral(model.bind(params), steps, z, step_noise(keys, model.spec.shape), *span)
+        def advance(params, steps, wanted, z, span):
+            noise = step_noise(wanted.keys, model.spec.shape)
+            return ancestral(wanted.bind(model, params), steps, z, noise, *span)
 
         self._advance = advance
 
@@ -103,11 +122,11 @@ class Ancestral(Sampler):
         """The steps, fitted if `config.loss` asks for it."""
         return steps_for(self._experiment, params, self._loss)
 
-    def walk(self, params: Params, prepared: Steps, keys: jax.Array, z_1: jax.Array, first: int = 0) -> Iterator[Stop]:
+    def walk(self, params: Params, prepared: Steps, wanted: Wanted, z_1: jax.Array, first: int = 0) -> Iterator[Stop]:
         """Stops on the path; with `first`, the path starts after that many steps, from z = `z_1`."""
         z = z_1
         for begin, end in pairwise(self.stops(first)):
-            z = self._advance(params, prepared, keys, z, (np.int32(begin), np.int32(end)))
+            z = self._advance(params, prepared, wanted, z, (np.int32(begin), np.int32(end)))
             yield Stop(jax.block_until_ready(z), (end - begin) / (self._loss.depth - first))
 
 
@@ -121,11 +140,11 @@ class Flow(Sampler):
         self._config = experiment.config.ode
 
         @partial(jax.jit, out_shardings=(batched(experiment.mesh), replicated(experiment.mesh)))
-        def solve(params, z_1):
+        def solve(params, wanted, z_1):
             """z_0 [B, ...], and the number [] of images that the solver gave up on."""
-            process = model.bind(params)
-            gamma_0, gamma_1 = process.endpoints
-            z_0 = carry(flow_of(process), z_1, (gamma_1, gamma_0), solver)
+            process = wanted.bind(model, params)
+            ends = process.endpoints[::-1]
+            z_0 = by_example(lambda process, z: carry(flow_of(process), z, ends, solver), process, z_1)
             return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum()
 
         self._solve = solve
@@ -137,9 +156,9 @@ class Flow(Sampler):
     def describe(self) -> dict[str, Any]:
         return {"kind": FLOW, "solver": METHOD, "rtol": self._config.rtol, "atol": self._config.atol}
 
-    def walk(self, params: Params, prepared: None, keys: jax.Array, z_1: jax.Array) -> Iterator[Stop]:
+    def walk(self, params: Params, prepared: None, wanted: Wanted, z_1: jax.Array) -> Iterator[Stop]:
         """One stop, z_0; raises RunError if the solver gave up."""
-        z_0, failures = self._solve(params, z_1)
+        z_0, failures = self._solve(params, wanted, z_1)
         check_solved(int(failures))
         yield Stop(z_0, 1.0)
 

@@ -8,6 +8,7 @@ import pytest
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.core.streams import gaussian, stream
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.flow import MAX_STEPS, Solver, flow_of
@@ -15,7 +16,7 @@ from diffenc_jax.diffusion.gaussian import alpha, sigma
 from diffenc_jax.diffusion.likelihood import DIVERGENCES, ode_likelihood
 from diffenc_jax.diffusion.steps import reverse
 from diffenc_jax.sampling import samplers
-from diffenc_jax.sampling.samplers import make_sampler, needs_training_images
+from diffenc_jax.sampling.samplers import Wanted, make_sampler, needs_training_images
 from tests import tiny
 from tests.evaluation import gaussian as exact
 from tests.evaluation.subject import experiment as experiment_of
@@ -95,7 +96,7 @@ def test_frames_of_the_path(drawer):
 def test_reconstructions(drawer, by_hand):
     """From the data end they are the originals, from amid the path the result of the remaining steps."""
     originals = tiny.images(4)
-    near, amid = (drawer.reconstruct(originals, t, lambda share: None) for t in (1e-3, 0.6))
+    near, amid = (drawer.reconstruct(Batch(originals), t, lambda share: None) for t in (1e-3, 0.6))
     np.testing.assert_array_equal(near.images, originals)
     low, high = subject.experiment().model.gamma_range
     assert (near.gamma, amid.gamma) == pytest.approx((low, low + (high - low) * 2 / 3), rel=1e-5)
@@ -118,7 +119,7 @@ def test_the_flow_of_gaussian_pixels():
     changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
     sampler = make_sampler(changed)
     z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *exact.SHAPE)), jnp.float32)
-    ((z_0, share),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), None, z_1)
+    ((z_0, share),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), Wanted(None), z_1)
     endpoints = changed.model.bind(exact.PARAMS).endpoints
     deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in endpoints]
     np.testing.assert_allclose(z_0, z_1 * deviations[0] / deviations[1], rtol=1e-3)
@@ -129,7 +130,7 @@ def test_the_flow_of_gaussian_pixels():
 def test_the_likelihood_takes_a_sample_of_the_flow_back_to_its_noise():
     changed, params = subject.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5), subject.parameters()
     z_1 = jnp.stack([noise("sample", i, 0) for i in range(2)])
-    ((z_0, _),) = make_sampler(changed).walk(params, None, None, z_1)
+    ((z_0, _),) = make_sampler(changed).walk(params, None, Wanted(None), z_1)
 
     @jax.jit
     def up(z):
@@ -147,7 +148,7 @@ def test_a_solver_that_gives_up_ends_the_run():
     sampler = make_sampler(exact.experiment(sample__sampler="flow"))
     z_1 = jnp.zeros((4, *exact.SHAPE)).at[:3].set(jnp.inf)
     with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
-        list(sampler.walk(exact.PARAMS, None, None, z_1))
+        list(sampler.walk(exact.PARAMS, None, Wanted(None), z_1))
 
 
 def test_a_model_without_a_flow_is_refused():

@@ -41,7 +41,10 @@ class FormulaModel(NamedTuple):
     spec: ImageSpec
     process: Process
 
-    def bind(self, params):
+    def condition(self, batch):
+        return None
+
+    def bind(self, params, condition=None):
         return self.process
 
 
