@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, UInt8
 
 from diffenc_jax.core.streams import gaussian, uniform
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.arrays import AnyShape, Condition, Images, PerExample, Pixels, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoding
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
@@ -94,7 +94,7 @@ def bound_at(
     place: Place,
     noise: Noise,
     endpoint_pixels: UInt8[Array, "e *d"] | None = None,
-    endpoint_condition: Condition | None = None,
+    endpoint_condition: Float[Array, "e k"] | None = None,
 ) -> Terms:
     """One unbiased estimate of the bound for each image, at given places on the path and with given noise.
 
