@@ -10,7 +10,9 @@ from diffenc_jax.studies.outputs import Rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTE = "confidence: probability of the predicted class; line: accuracy = confidence; bars: ± 2 standard errors"
+NOTE = (
+    "confidence: probability of the predicted class; line: accuracy = confidence; bars: ± 2 standard errors in 0 .. 1"
+)
 
 
 @style()
@@ -21,7 +23,8 @@ def draw_reliability(rows: Rows, title: str) -> "Figure":
     confidence, accuracy = (np.array([row[name] for row in filled]) for name in ("confidence", "accuracy"))
     error = 2 * np.array([row["accuracy_se"] or 0.0 for row in filled])
     above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    above.errorbar(confidence, accuracy, error, fmt="o-", color=BLUE)
+    reach = np.minimum(error, accuracy), np.minimum(error, 1 - accuracy)
+    above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE)
     above.set(ylabel="accuracy", ylim=(-0.03, 1.06))
     above.grid()
     ends = [(row["low"], row["high"]) for row in rows]

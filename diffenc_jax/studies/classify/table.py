@@ -77,7 +77,7 @@ def reliability_table(rows: Rows, subject: str) -> Table:
 
 
 def summary(found: dict[str, Any]) -> str:
-    """'accuracy 0.9731 ± 0.0094 of 297 images in 10 classes; -log p(label | x) 0.1 ± 0.02 nats (chance 2.3026); ...'."""
+    """'accuracy 0.9731 ± 0.0094 of 297 images in 10 classes; -log p(label | x) ...', the totals in one line."""
     values = (found[name] for name in ("accuracy", "log_score"))
     accuracy, score = (f"{value['mean']:.4f} ± {value['standard_error']:.4f}" for value in values)
     parts = [
