@@ -156,7 +156,7 @@ def _encode(process, place, x, endpoint_pixels, endpoint_condition):
         joined = joined.reshape(count, -1, *joined.shape[1:])
         return joined[:, :-2].reshape(x.shape), joined[:, -2], joined[:, -1]
 
-    place = place.joined(join, *(jnp.full(count, gamma) for gamma in endpoints))
+    place = place.joined(join, count, *endpoints)
     x_ends = process.pixel_values(endpoint_pixels)
     if condition is not None:
         process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))

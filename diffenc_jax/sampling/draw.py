@@ -12,7 +12,7 @@ from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.gaussian import alpha, diffuse
+from diffenc_jax.diffusion.gaussian import alpha, diffuse, rows
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import mesh as sharding
@@ -92,7 +92,7 @@ class Drawer:
         def frame(z, taken):
             gamma = steps.gamma[steps.depth - taken]
             found = self._programs.frame(self._params, wanted, z, gamma)
-            return Frame(float(gamma), *(np.asarray(a)[:count] for a in found))
+            return Frame(float(gamma.mean()), *(np.asarray(a)[:count] for a in found))
 
         z = self._programs.noise(wanted.keys)
         frames = [frame(z, 0)]
@@ -110,12 +110,12 @@ class Drawer:
         mesh, steps, count = self._experiment.mesh, self._prepared, len(images.pixels)
         rows = np.arange(sharding.round_up(mesh, count))
         goal = self._experiment.model.bind(self._params).gamma(jnp.float32(t))
-        at = int(jnp.argmin(jnp.abs(steps.gamma - goal)))
+        at = int(jnp.argmin(jnp.abs(steps.gamma - goal).reshape(steps.depth + 1, -1).mean(axis=1)))
         filled = sharding.to_devices(mesh, sharding.fetch(images, rows % count))
         wanted = Wanted(self._keys("reconstruct", rows), filled.labels)
         z = self._programs.diffuse(self._params, wanted, filled.pixels, steps.gamma[at])
         finished = self._finish(wanted, z, on_part, first=steps.depth - at)
-        return Reconstruction(t, float(steps.gamma[at]), finished[:count])
+        return Reconstruction(t, float(steps.gamma[at].mean()), finished[:count])
 
     def _finish(self, wanted: Wanted, z: jax.Array, on_part: OnPart, **options: int) -> np.ndarray:
         """The images at the end of the path from z."""
@@ -158,12 +158,12 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
 
 def _diffuse(process: Process, keys: jax.Array, images: jax.Array, gamma: jax.Array) -> jax.Array:
     """z [B, ...] of uint8 [B, H, W, C] at γ []."""
-    gamma = jnp.full(len(images), gamma)
+    gamma = rows(gamma, len(images))
     x_t = process.encoder.mean(process.pixel_values(images), gamma)
     return diffuse(x_t, gamma, first_noise(keys, x_t.shape[1:]))[0]
 
 
 def _frame(process: Process, z: jax.Array, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
     """z and x̂ [B, ...] at γ [], in bins."""
-    x_hat = process.predict_image(z, jnp.full(len(z), gamma))
+    x_hat = process.predict_image(z, rows(gamma, len(z)))
     return decoder.in_bins(z, process.pixel_levels), decoder.in_bins(x_hat, process.pixel_levels)
