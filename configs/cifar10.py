@@ -20,6 +20,7 @@ Other arms:
   diffenc-dct                     an encoder that is linear in the image: 0.8 M parameters and very few FLOPs
   diffenc-image                   x̂ estimates the image, and the encoder gives its drift (NFDM's prediction,
                                   arXiv 2404.12940)
+  diffenc-affine                  mean and scale of z_t given the image, both learned (NFDM, arXiv 2404.12940)
   vdm-polynomial                  a learned noise schedule per pixel and channel (MuLAN without its latent code,
                                   arXiv 2312.13236)
 
@@ -31,6 +32,7 @@ Data: tensorflow-datasets downloads cifar10 on first use; --config.data.dir name
 
 from diffenc_jax.config.recipe import (
     ARMS,
+    affine_process,
     as_published,
     choose_arm,
     dct_network,
@@ -61,6 +63,7 @@ ALL_ARMS = {
     **as_published(ARMS | EIGHT_LAYER_ARMS),
     **OTHER_NETWORKS,
     "diffenc-image": {"model.target": "image"},
+    "diffenc-affine": affine_process(encoder_network(kind="affine")),
     "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
 }
 

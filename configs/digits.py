@@ -16,6 +16,7 @@ Arms besides diffenc (the default), nontrainable and vdm:
   diffenc-unbounded      y = network(x, γ) instead of tanh(network(x, γ))
   diffenc-residual       y = x + network(x, γ), so that training starts on the path of vdm
   diffenc-image          x̂ estimates the image, and the encoder gives its drift (NFDM's prediction, arXiv 2404.12940)
+  diffenc-affine         mean and scale of z_t given the image, both learned (NFDM, arXiv 2404.12940)
   vdm-polynomial         a learned noise schedule per pixel (MuLAN without its latent code, arXiv 2312.13236)
   shrinking              x_t = (1 - σ_t²/2) x, half way from vdm to nontrainable
   vdm-schedule           vdm with a learned noise schedule: it learns where its steps lie, as an encoder can
@@ -26,6 +27,7 @@ With -T<depth>, such as diffenc-T10, every arm is trained and evaluated with tha
 
 from diffenc_jax.config.recipe import (
     ARMS,
+    affine_process,
     as_published,
     choose_arm,
     dct_network,
@@ -49,6 +51,7 @@ OTHER_PATHS = {
     "diffenc-residual": {"model.encoder": encoder_network(layers=2, kind="residual", **SMALL | {"width": 16})},
     "shrinking": {"model.encoder": {"kind": "shrinking", "amount": 0.5}},
     "diffenc-image": {"model.target": "image"},
+    "diffenc-affine": affine_process(encoder_network(layers=2, kind="affine", **SMALL | {"width": 16})),
     "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
 }
 LEARNED_SCHEDULES = {

@@ -30,6 +30,10 @@ def check_coding(experiment: Experiment) -> None:
         not experiment.model.labels,
         "a code of a model with model.labels=True would have to send the labels as well; take a run without labels",
     )
+    require(
+        not experiment.model.encoder_kind.scales,
+        f"there is no code for model.encoder.kind={config.model.encoder.kind}, which scales the noise; take another",
+    )
     require(config.loss.depth is not None, "a code needs a finite depth, such as --config.loss.depth=50")
     require(jax.process_count() == 1, "coding runs on one host; start it without the others")
     order_for(config.compress.order, experiment.model.encoder_kind.drifts)

@@ -131,6 +131,11 @@ def dct_network(**changes: Any) -> ConfigDict:
     return ConfigDict({"kind": "dct", "width": 32, **changes})
 
 
+def affine_process(encoder: ConfigDict, reach: float = 0.25) -> dict[str, Any]:
+    """Changes of an arm whose encoder scales the noise as well, by up to e^±reach; see diffusion/affine.py."""
+    return {"model.encoder": ConfigDict({**encoder, "reach": reach}), "model.target": "image"}
+
+
 def recipe(name: str, arm: str) -> ConfigDict:
     """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for `DEVIATIONS`."""
     config = _defaults(Config)

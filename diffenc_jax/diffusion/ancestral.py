@@ -16,7 +16,7 @@ from diffenc_jax.diffusion.steps import Step, Steps
 def model_step(process: Process, z_t: Images, step: Step) -> tuple[Images, Images]:
     """μ_P and σ_P of p(z_s | z_t), [B, ...] each, with σ_P² = σ_Q² / w (steps.py)."""
     estimate = process.estimate(z_t, step.gamma_t)
-    variance = align(step.variance, z_t) / step.weight(estimate)
+    variance = align(step.variance(process.encoder), z_t) / step.weight(estimate)
     return mean(z_t, process.assumed(estimate, step), step), jnp.broadcast_to(jnp.sqrt(variance), z_t.shape)
 
 

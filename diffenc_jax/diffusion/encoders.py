@@ -18,11 +18,46 @@ from diffenc_jax.diffusion.gaussian import align
 Network = Callable[[Images, Gammas], Images]
 
 
+class Encoded(NamedTuple):
+    """The place of z_t = α_t x_t + σ_t e^ρ ε, [B, ...] each.
+
+    Attributes:
+      x_t: the encoded images.
+      log_std: ρ; None for an encoder that leaves the noise as it is, ρ = 0.
+    """
+
+    x_t: Images
+    log_std: Images | None = None
+
+    def noise(self, eps: Images) -> Images:
+        """e^ρ ε."""
+        return eps if self.log_std is None else jnp.exp(self.log_std) * eps
+
+
+class Scale(NamedTuple):
+    """ρ and the lag ℓ of the noise (affine.py), [B, ...] each."""
+
+    log_std: Images
+    lag: Images
+
+
 class Encoding(NamedTuple):
-    """x_t and its drift, (dx_t/dγ) / σ_t² or (x_t - x_s) / (c σ_t²), both [B, ...]."""
+    """An encoding and how it changes, [B, ...] each.
+
+    Attributes:
+      x_t: the encoded images.
+      drift: (dx_t/dγ) / σ_t² or (x_t - x_s) / (c σ_t²).
+      scale: of the noise; None for an encoder that leaves the noise as it is.
+    """
 
     x_t: Images
     drift: Images
+    scale: Scale | None = None
+
+    @property
+    def encoded(self) -> Encoded:
+        """The encoding without its changes."""
+        return Encoded(self.x_t, None if self.scale is None else self.scale.log_std)
 
 
 class Encoder:
@@ -33,13 +68,25 @@ class Encoder:
 
     Attributes:
       drifts: whether x_t depends on γ, so that the generative mean has to follow it.
+      scales: whether it scales the noise of z_t by e^ρ; see affine.py.
+      outputs: number of images that its network returns, one behind the other along the channels.
     """
 
     drifts: ClassVar[bool] = True
+    scales: ClassVar[bool] = False
+    outputs: ClassVar[int] = 1
 
     def mean(self, x: Images, gamma: Gammas) -> Images:
         """x_t [B, ...] of images x [B, ...] at γ [B]."""
         raise NotImplementedError
+
+    def encode(self, x: Images, gamma: Gammas) -> Encoded:
+        """x_t, and ρ if the encoder scales the noise."""
+        return Encoded(self.mean(x, gamma))
+
+    def variance_share(self, gamma_s: Gammas, gamma_t: Gammas) -> Gammas | None:
+        """σ_Q² of a step as a share of σ_s² c, for an encoder that scales the noise (affine.py)."""
+        return None
 
     def mean_and_slope(self, x: Images, gamma: Gammas) -> Encoding:
         """x_t and (dx_t/dγ) / σ_t²."""
@@ -48,8 +95,11 @@ class Encoder:
 
     def mean_and_quotient(self, x: Images, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
         """x_t and (x_t - x_s) / (c σ_t²)."""
-        x_s, x_t = self.mean(x, gamma_s), self.mean(x, gamma_t)
-        return Encoding(x_t, (x_t - x_s) / align(quotient_weight(gamma_s, gamma_t), x))
+        return self.between(self.encode(x, gamma_s), self.encode(x, gamma_t), gamma_s, gamma_t)
+
+    def between(self, at_s: Encoded, at_t: Encoded, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
+        """What `mean_and_quotient` returns, from both ends of the step."""
+        return Encoding(at_t.x_t, (at_t.x_t - at_s.x_t) / align(quotient_weight(gamma_s, gamma_t), at_t.x_t))
 
     def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images | None:
         """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""

@@ -69,8 +69,9 @@ def flow_of(process: Process) -> Flow:
 
       u = ½ α σ E[v_t | z] + α σ² E[slope | z] = ½ α σ (E[v_t + σ slope | z] + σ E[slope | z]).
 
-    ŝ comes from the derivative head, or follows from x̂ where that determines it. The flow raises InputError if the
-    process estimates no slope.
+    ŝ comes from the derivative head, or follows from x̂ where that determines it. An encoder that scales the noise adds
+    dρ/dγ (z - α x̂_t), with dρ/dγ = -½ (e^(-2 ρ) - 1) - ℓ of the assumed encoding (affine.py). The flow raises
+    InputError if the process estimates no slope.
     """
 
     def flow(z, gamma):
@@ -78,8 +79,10 @@ def flow_of(process: Process) -> Flow:
         slope = process.slope(estimate, gamma)
         if slope is None:
             raise InputError("the slope of this encoder is unknown; a flow needs a derivative head")
-        a, s = align(alpha(gamma), z), align(sigma(gamma), z)
-        return 0.5 * a * s * (estimate.v + s * (slope - process.correction(estimate, gamma)))
+        a, s, assumed = align(alpha(gamma), z), align(sigma(gamma), z), process.assumed_at(estimate, gamma)
+        u = 0.5 * a * s * (estimate.v + s * (slope - assumed.correction))
+        x_t, _, scale = assumed.encoding
+        return u if scale is None else u - (0.5 * jnp.expm1(-2.0 * scale.log_std) + scale.lag) * (z - a * x_t)
 
     return flow
 

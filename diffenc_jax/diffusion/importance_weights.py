@@ -64,8 +64,8 @@ def log_path_weight(
 ) -> PathWeight:
     """The weight without ln p(x | z_0).
 
-    Written in the noise ε_t of z_t = α_t x_t + σ_t ε_t, the path from ε_1 to ε_0 does not depend on x: with
-    ξ ~ N(0, I) and c = 1 - e^(γ_s - γ_t) a step of q(z_s | z_t, x) (steps.py) is
+    Written in the noise ε_t of z_t = α_t x_t + σ_t ε_t, the path from ε_1 to ε_0 does not depend on x, unless the
+    encoder scales the noise: with ξ ~ N(0, I) and c = 1 - e^(γ_s - γ_t) a step of q(z_s | z_t, x) (steps.py) is
 
       ε_s = √(1 - c) ε_t + √c ξ,
 
@@ -79,25 +79,37 @@ def log_path_weight(
       draw: ξ [B, ...] of the k-th step, k = 0 .. T - 1, counted from γ_1.
     """
     gamma_0, gamma_1 = (rows(steps.gamma[i], len(x)) for i in (0, -1))
-    z_1, _ = diffuse(process.encoder.mean(x, gamma_1), gamma_1, eps_1)
+    first = process.encoder.encode(x, gamma_1)
+    z_1, _ = diffuse(first.x_t, gamma_1, first.noise(eps_1))
     # ln N(z_1; 0, I) - ln q(z_1 | x), where ln σ_1² = -softplus(-γ_1)
-    start = 0.5 * sum_dims(jnp.square(eps_1) - jnp.square(z_1) - align(jax.nn.softplus(-gamma_1), x))
+    start = jnp.square(eps_1) - jnp.square(z_1) - align(jax.nn.softplus(-gamma_1), x)
+    start = 0.5 * sum_dims(start if first.log_std is None else start + 2.0 * first.log_std)
 
     def body(k, state):
-        eps_t, total, smallest = state
+        noise, total, smallest = state
         step, xi = steps.step(steps.depth - 1 - k, len(x)), draw(k)
-        errors = losses.errors_at(process, step, x, eps_t)
+        encoding = step.encode(process.encoder, x)
+        errors = losses.errors_of(process, step, encoding, noise)
         delta, w = step.deviation(errors), jnp.broadcast_to(step.weight(errors.estimate), x.shape)
         # ξ² - w (ξ + δ)² without the difference of two squares
         total += 0.5 * sum_dims(jnp.log(w) + (1.0 - w) * jnp.square(xi) - w * delta * (2.0 * xi + delta))
         smallest = jnp.minimum(smallest, jnp.min(w, axis=tuple(range(1, x.ndim))))
-        kept = align(jnp.exp(0.5 * (step.gamma_s - step.gamma_t)), x)
-        return kept * eps_t + jnp.sqrt(1.0 - jnp.square(kept)) * xi, total, smallest
+        return _next_noise(process.encoder, step, encoding, noise, xi), total, smallest
 
-    first = eps_1, start, jnp.full_like(start, jnp.inf)
-    eps_0, total, smallest = jax.lax.fori_loop(0, steps.depth, body, first)
-    end = process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * eps_0
+    state = first.noise(eps_1), start, jnp.full_like(start, jnp.inf)
+    noise, total, smallest = jax.lax.fori_loop(0, steps.depth, body, state)
+    end = process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * noise
     return PathWeight(total, end, smallest)
+
+
+def _next_noise(encoder, step, encoding, noise, xi):
+    """The noise of z_s from that of z_t; for an encoder that scales it, √(1 - c) λ noise + σ_Q/σ_s ξ (affine.py)."""
+    kept = align(jnp.exp(0.5 * (step.gamma_s - step.gamma_t)), xi)
+    if encoding.scale is None:
+        return kept * noise + jnp.sqrt(1.0 - jnp.square(kept)) * xi
+    factor = 1.0 + encoding.scale.lag * align(jnp.expm1(step.gamma_t - step.gamma_s), xi)
+    new = step.variance(encoder) / jax.nn.sigmoid(step.gamma_s)
+    return kept * factor * noise + align(jnp.sqrt(new), xi) * xi
 
 
 def importance_bound(log_weights: Float[Array, "k b"]) -> PerExample:

@@ -106,21 +106,21 @@ def bound_at(
     """
     x = process.pixel_values(pixels)
     with jax.named_scope("encoder"):
-        encoding, x_0, x_1 = _encode(process, place, x, endpoint_pixels, endpoint_condition)
+        encoding, data_end, noise_end = _encode(process, place, x, endpoint_pixels, endpoint_condition)
     with jax.named_scope("score_network"):
-        z_t, v = diffuse(encoding.x_t, place.gamma_t, noise.eps_t)
+        z_t, v = diffuse(encoding.x_t, place.gamma_t, encoding.encoded.noise(noise.eps_t))
         estimate = process.estimate(z_t, place.gamma_t)
     with jax.named_scope("losses"):
         gamma_0, gamma_1 = process.endpoints
-        errors = process.errors(place, estimate, v, encoding.drift)
+        errors = process.errors(place, estimate, v, encoding)
         slope_error = None
         if estimate.slope is not None:
             slope = jax.lax.stop_gradient(place.slope(process.encoder, x, encoding))
             slope_error = sum_dims(jnp.square(slope - estimate.slope))
         endpoint_pixels = pixels if endpoint_pixels is None else endpoint_pixels
         return Terms(
-            reconstruction(x_0, endpoint_pixels, gamma_0, process.pixel_levels, noise.eps_0),
-            latent(x_1, gamma_1),
+            reconstruction(data_end.x_t, endpoint_pixels, gamma_0, process.pixel_levels, data_end.noise(noise.eps_0)),
+            latent(noise_end.x_t, gamma_1, noise_end.log_std),
             place.loss(errors),
             slope_error,
             None if estimate.log_error is None else error_score(errors, estimate.log_error),
@@ -130,21 +130,27 @@ def bound_at(
 def errors_at(process: Process, place: Place, x: Images, eps: Images) -> Errors:
     """The model's two errors at `place` for images x and noise ε; `place.loss` makes the diffusion loss of them."""
     encoding = place.encode(process.encoder, x)
-    z_t, v = diffuse(encoding.x_t, place.gamma_t, eps)
-    return process.errors(place, process.estimate(z_t, place.gamma_t), v, encoding.drift)
+    return errors_of(process, place, encoding, encoding.encoded.noise(eps))
+
+
+def errors_of(process: Process, place: Place, encoding: Encoding, noise: Images) -> Errors:
+    """The model's two errors at z_t = α_t x_t + σ_t noise."""
+    z_t, v = diffuse(encoding.x_t, place.gamma_t, noise)
+    return process.errors(place, process.estimate(z_t, place.gamma_t), v, encoding)
 
 
 def _encode(process, place, x, endpoint_pixels, endpoint_condition):
-    """x_t and its drift [B, ...], and x_0 and x_1 [E, ...] of the images whose end points are evaluated.
+    """The encoding [B, ...], and both ends [E, ...] of the path of the images whose end points are evaluated.
 
     For fewer images than all, one call of the encoder serves all places, so that it is compiled once. Its batch is
-    B/E rows of x, then x_0 and x_1 of one image, and so on: a batch that is divided over devices in blocks stays so.
+    B/E rows of x, then both ends of one image, and so on: a batch that is divided over devices in blocks stays so.
     """
     condition, endpoints = process.condition, process.endpoints
     if endpoint_pixels is None:
         twice = process.with_condition(None if condition is None else jnp.concatenate([condition, condition]))
-        x_0, x_1 = jnp.split(twice.encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(endpoints), len(x))), 2)
-        return place.encode(process.encoder, x), x_0, x_1
+        ends = twice.encoder.encode(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(endpoints), len(x)))
+        halves = (jax.tree.map(lambda rows: jnp.split(rows, 2)[i], ends) for i in (0, 1))  # noqa: B023
+        return place.encode(process.encoder, x), *halves
     count = len(endpoint_pixels)
 
     def join(rows, at_0, at_1):
@@ -153,20 +159,21 @@ def _encode(process, place, x, endpoint_pixels, endpoint_condition):
         return joined.reshape(-1, *joined.shape[2:])
 
     def part(joined):
-        joined = joined.reshape(count, -1, *joined.shape[1:])
-        return joined[:, :-2].reshape(x.shape), joined[:, -2], joined[:, -1]
+        return joined.reshape(count, -1, *joined.shape[1:])
 
     place = place.joined(join, count, *endpoints)
     x_ends = process.pixel_values(endpoint_pixels)
     if condition is not None:
         process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))
-    (x_t, x_0, x_1), (drift, *_) = map(part, place.encode(process.encoder, join(x, x_ends, x_ends)))
-    return Encoding(x_t, drift), x_0, x_1
+    found = jax.tree.map(part, place.encode(process.encoder, join(x, x_ends, x_ends)))
+    encoding = jax.tree.map(lambda rows: rows[:, :-2].reshape(x.shape), found)
+    data_end, noise_end = (jax.tree.map(lambda rows: rows[:, i], found.encoded) for i in (-2, -1))  # noqa: B023
+    return encoding, data_end, noise_end
 
 
-def reconstruction(x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int, eps: Images) -> PerExample:
-    """-log p(pixels | z_0), nats per example [B], with z_0 / α_0 = x_0 + e^(γ_0/2) ε."""
-    return -decoder.log_likelihood(x_0 + jnp.exp(0.5 * gamma_0) * eps, pixels, gamma_0, pixel_levels)
+def reconstruction(x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int, noise: Images) -> PerExample:
+    """-log p(pixels | z_0), nats per example [B], with z_0 / α_0 = x_0 + e^(γ_0/2) noise."""
+    return -decoder.log_likelihood(x_0 + jnp.exp(0.5 * gamma_0) * noise, pixels, gamma_0, pixel_levels)
 
 
 def error_score(errors: Errors, log_error: Images) -> PerExample:
@@ -175,11 +182,14 @@ def error_score(errors: Errors, log_error: Images) -> PerExample:
     return 0.5 * sum_dims(log_error + square * jnp.exp(-log_error))
 
 
-def latent(x_1: Images, gamma_1: Scalar) -> PerExample:
-    """KL(q(z_1 | x) ‖ N(0, I)) = ½ Σ [α_1² x_1² + σ_1² - ln σ_1² - 1], nats per example [B].
+def latent(x_1: Images, gamma_1: Scalar, log_std: Images | None = None) -> PerExample:
+    """KL(q(z_1 | x) ‖ N(0, I)) = ½ Σ [α_1² x_1² + σ² - ln σ² - 1], nats per example [B], with σ = σ_1 e^ρ.
 
-    It is summed as ½ Σ [α_1² x_1² - α_1² + softplus(-γ_1)], since σ² - 1 = -α² and -ln σ² = softplus(-γ): the first
-    form loses its digits where α_1² is small.
+    It is summed as ½ Σ [α_1² x_1² - α_1² + softplus(-γ_1)], since σ_1² - 1 = -α_1² and -ln σ_1² = softplus(-γ_1), and
+    ½ Σ [σ_1² (e^(2 ρ) - 1) - 2 ρ]: the first form loses its digits where α_1² is small.
     """
     alpha2 = jax.nn.sigmoid(-gamma_1)
-    return 0.5 * sum_dims(alpha2 * jnp.square(x_1) - alpha2 + jax.nn.softplus(-gamma_1))
+    terms = alpha2 * jnp.square(x_1) - alpha2 + jax.nn.softplus(-gamma_1)
+    if log_std is not None:
+        terms += jax.nn.sigmoid(gamma_1) * jnp.expm1(2.0 * log_std) - 2.0 * log_std
+    return 0.5 * sum_dims(terms)

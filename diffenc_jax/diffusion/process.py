@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Pixels, Scalar
-from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.estimates import Estimate, Prediction
-from diffenc_jax.diffusion.gaussian import align, image_from_velocity, sigma
+from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import Assumed, Assumption, linear
 from diffenc_jax.diffusion.steps import Errors, Instant, Place, Steps
@@ -82,9 +82,9 @@ class Process:
         """What the generative model assumes at `place`, given its estimate there."""
         return self.assumption(estimate.x_hat, place, self.encoder)
 
-    def correction(self, estimate: Estimate, gamma_t: Gammas) -> Images:
-        """The assumed correction f at γ_t and infinite depth."""
-        return self.assumed(estimate, Instant(gamma_t, jnp.ones_like(gamma_t))).correction
+    def assumed_at(self, estimate: Estimate, gamma_t: Gammas) -> Assumed:
+        """What the generative model assumes at γ_t and infinite depth."""
+        return self.assumed(estimate, Instant(gamma_t, jnp.ones_like(gamma_t)))
 
     def slope(self, estimate: Estimate, gamma_t: Gammas) -> Images | None:
         """ŝ, an estimate of (dx_t/dγ) / σ_t²: that of a derivative head, or the one that x̂ determines, if it does."""
@@ -100,7 +100,15 @@ class Process:
         """x̂, the model's estimate of x_t, or of x (reverse.py)."""
         return self.estimate(z_t, gamma_t).x_hat
 
-    def errors(self, place: Place, estimate: Estimate, v: Images, drift: Images) -> Errors:
-        """The errors of an estimate at `place`, where v_t = `v` and the encoder has this drift (`Encoding.drift`)."""
-        missed = align(sigma(place.gamma_t), drift) * (drift + self.assumed(estimate, place).correction)
-        return Errors(v - estimate.v, missed, estimate)
+    def errors(self, place: Place, estimate: Estimate, v: Images, encoding: Encoding) -> Errors:
+        """The errors of an estimate at a `place` on the path, where v_t is `v`, for the encoding there."""
+        assumed, s = self.assumed(estimate, place), align(sigma(place.gamma_t), v)
+        velocity = v - estimate.v
+        missed = s * (encoding.drift + assumed.correction)
+        if encoding.scale is not None and assumed.encoding.scale is not None:
+            offset = 0.0 if assumed.offset is None else assumed.offset
+            lag, noise = assumed.encoding.scale.lag, (v + s * encoding.x_t) / align(alpha(place.gamma_t), v)
+            missed -= lag * (velocity + s * offset)
+            missed += (lag - encoding.scale.lag) * noise / align(alpha(place.gamma_t), v)
+            missed = place.relative(self.encoder, velocity + missed) - velocity
+        return Errors(velocity, missed, estimate)

@@ -52,7 +52,7 @@ def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> Stage:
 def ends(process: Process, pixels: Pixels, eps: Images) -> Ends:
     """The ends of the path, with z_0 = α_0 x_0 + σ_0 ε."""
     x, levels, (gamma_0, gamma_1) = process.pixel_values(pixels), process.pixel_levels, process.endpoints
-    x_0, x_1 = (process.encoder.mean(x, jnp.full(len(x), gamma)) for gamma in (gamma_0, gamma_1))
-    u = x_0 + jnp.exp(0.5 * gamma_0) * eps
+    start, end = (process.encoder.encode(x, jnp.full(len(x), gamma)) for gamma in (gamma_0, gamma_1))
+    u = start.x_t + jnp.exp(0.5 * gamma_0) * start.noise(eps)
     reconstruction = -decoder.log_likelihood(u, pixels, gamma_0, levels)
-    return Ends(decoder.nearest_pixel(u, levels), latent(x_1, gamma_1), reconstruction)
+    return Ends(decoder.nearest_pixel(u, levels), latent(end.x_t, gamma_1, end.log_std), reconstruction)

@@ -5,7 +5,8 @@ x̂ alone: an assumed x̂_t with an assumed drift,
 
   μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s c [x̂_t - σ_t² drift],   c = 1 - e^(γ_s - γ_t),
 
-so that the diffusion loss compares both with the encoder's own x_t and drift. There are two ways to assume them:
+so that the diffusion loss compares both with the encoder's own x_t and drift. An encoder that scales the noise adds
+c ℓ (α_s/α_t) (z_t - α_t x̂_t), with the lag ℓ of the assumed encoding (affine.py). There are two ways to assume it:
 
   `Extrapolated`    x̂ estimates x_t, and the drift is -k x̂, as published (arXiv 2310.19789)
   `ThroughEncoder`  x̂ estimates the image x, and the encoder gives its x̂_t and drift (arXiv 2404.12940)
@@ -70,6 +71,8 @@ class Extrapolated(Assumption):
     factor: Callable[[AnyShape, AnyShape], AnyShape]
 
     def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
+        if encoder.scales:
+            raise ValueError("an encoder that scales the noise needs the assumption ThroughEncoder()")
         k = align(jnp.asarray(place.drift_factor(self.factor) * encoder.drifts), x_hat)
         return Assumed(Encoding(x_hat, -k * x_hat))
 
@@ -115,7 +118,10 @@ EXTRAPOLATIONS = {"linear": linear, "exponential": exponential}
 
 def mean(z_t: Images, assumed: Assumed, step: Step) -> Images:
     """μ_P [B, ...] of p(z_s | z_t)."""
-    x_t, drift = assumed.encoding
+    x_t, drift, scale = assumed.encoding
     c, shrink = -jnp.expm1(step.gamma_s - step.gamma_t), alpha(step.gamma_s) / alpha(step.gamma_t)
     moved = x_t - align(jnp.square(sigma(step.gamma_t)), z_t) * drift
+    if scale is not None:
+        factor = 1.0 + scale.lag * align(jnp.expm1(step.gamma_t - step.gamma_s), z_t)
+        z_t, moved = factor * z_t, moved - scale.lag * x_t
     return align(shrink * (1.0 - c), z_t) * z_t + align(alpha(step.gamma_s) * c, z_t) * moved

@@ -60,6 +60,10 @@ class Instant(NamedTuple):
         """The factor in the limit of short steps."""
         return 1.0
 
+    def relative(self, encoder: Encoder, error: Images) -> Images:
+        """An error of the mean relative to the deviation that the encoder leaves; the same for short steps."""
+        return error
+
     def loss(self, errors: Errors) -> PerExample:
         """The diffusion loss, nats per example [B]; its mean over t ~ U(0, 1) is the bound's diffusion term.
 
@@ -92,10 +96,11 @@ class Step(NamedTuple):
     ratio: Ratio
     depth: Scalar
 
-    @property
-    def variance(self) -> Gammas:
+    def variance(self, encoder: Encoder) -> Gammas:
         """σ_Q² [B], or [B, ...]."""
-        return jax.nn.sigmoid(self.gamma_s) * -jnp.expm1(self.gamma_s - self.gamma_t)
+        share = encoder.variance_share(self.gamma_s, self.gamma_t)
+        variance = jax.nn.sigmoid(self.gamma_s) * -jnp.expm1(self.gamma_s - self.gamma_t)
+        return variance if share is None else variance * share
 
     def encode(self, encoder: Encoder, x: Images) -> Encoding:
         """x_t and the quotient."""
@@ -108,6 +113,11 @@ class Step(NamedTuple):
     def drift_factor(self, factor: DriftFactor) -> Gammas:
         """The factor of each step."""
         return factor(self.gamma_s, self.gamma_t)
+
+    def relative(self, encoder: Encoder, error: Images) -> Images:
+        """An error of the mean relative to the deviation that the encoder leaves (`Encoder.variance_share`)."""
+        share = encoder.variance_share(self.gamma_s, self.gamma_t)
+        return error if share is None else error / jnp.sqrt(align(share, error))
 
     def deviation(self, errors: Errors) -> Images:
         """(μ_Q - μ_P) / σ_Q at z_t = α_t x_t + σ_t ε, for each dimension.

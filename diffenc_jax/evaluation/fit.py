@@ -19,8 +19,8 @@ from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.data import fingerprints
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.encoders import quotient_weight
-from diffenc_jax.diffusion.gaussian import align, diffuse, rows, sum_dims
+from diffenc_jax.diffusion.encoders import Encoded
+from diffenc_jax.diffusion.gaussian import diffuse, rows, sum_dims
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table, best_cost, cost
@@ -124,16 +124,17 @@ class Fit:
         @jax.jit
         def encode(params, batch, gamma):
             x = batch.pixels
-            return self._bound(params, batch).encoder.mean(x, rows(gamma, len(x)))
+            return self._bound(params, batch).encoder.encode(x, rows(gamma, len(x)))
 
         @jax.jit
-        def costs_from(params, batch, means, t, eps):
-            return costs_to_all(self._bound(params, batch), gammas, means, t, eps)
+        def costs_from(params, batch, encoded, t, eps):
+            return costs_to_all(self._bound(params, batch), gammas, encoded, t, eps)
 
-        means = jnp.stack([encode(self._params, batch, gamma) for gamma in gammas])
+        encoded = [encode(self._params, batch, gamma) for gamma in gammas]
+        encoded = jax.tree.map(lambda *arrays: jnp.stack(arrays), *encoded)
         # One noise per image for all times: the costs are smooth in t, and the choice of times cannot exploit chance.
         eps = gaussian(stream(self._config.seed, "fit times"), batch.pixels.shape)
-        columns = [jax.tree.map(hosts.all_gather, costs_from(self._params, batch, means, t, eps)) for t in range(n)]
+        columns = [jax.tree.map(hosts.all_gather, costs_from(self._params, batch, encoded, t, eps)) for t in range(n)]
         costs = {name: np.stack([column[name] for column in columns], axis=1, dtype=np.float64) for name in columns[0]}
         for table in costs.values():
             table[np.tril_indices(n)] = np.inf  # not steps: s must be below t
@@ -194,23 +195,24 @@ def squared_error(
 
 
 def costs_to_all(
-    process: Process, gammas: jax.Array, means: jax.Array, t: jax.Array, eps: jax.Array
+    process: Process, gammas: jax.Array, encoded: Encoded, t: jax.Array, eps: jax.Array
 ) -> dict[str, jax.Array]:
     """Nats per example [N] of the steps from gammas[t] to each of `gammas` [N], by the names of `Fit.costs`.
 
-    Steps to s >= t have no meaning. `means` [N, B, H, W, C] are the encoded images at all `gammas`, so that the score
-    network is called once for all steps from t, and the encoder not at all.
+    Steps to s >= t have no meaning. `encoded` [N, B, H, W, C] are the images' encodings at all `gammas`, so that the
+    score network is called once for all steps from t, and the encoder's not at all.
     """
     gamma_t = rows(gammas[t], len(eps))
-    z_t, v = diffuse(means[t], gamma_t, eps)
+    at_t = jax.tree.map(lambda arrays: arrays[t], encoded)
+    z_t, v = diffuse(at_t.x_t, gamma_t, at_t.noise(eps))
     estimate = process.estimate(z_t, gamma_t)
     members = _members_of_bins(estimate.x_hat, jnp.square(v - estimate.v))
     count = jnp.sum(members, axis=1)
 
-    def costs(gamma_s, x_s):
+    def costs(gamma_s, at_s):
         place = _step(jnp.broadcast_to(gamma_s, gamma_t.shape), gamma_t)
-        quotient = (means[t] - x_s) / align(quotient_weight(place.gamma_s, gamma_t), x_s)
-        u = jnp.square(place.deviation(process.errors(place, estimate, v, quotient)))
+        encoding = process.encoder.between(at_s, at_t, place.gamma_s, gamma_t)
+        u = jnp.square(place.deviation(process.errors(place, estimate, v, encoding)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)
         shared = {name: jnp.mean(mean, axis=axes) for name, axes in OPTIMAL.items()}
         found = {name: dims * jnp.mean(best_cost(u)) for name, u in shared.items()} | {FIXED: 0.5 * jnp.sum(mean)}
@@ -221,7 +223,7 @@ def costs_to_all(
             found[LEARNED_ERROR] = jnp.mean(sum_dims(cost(w, u)))
         return found
 
-    return jax.lax.map(lambda s: costs(*s), (gammas, means))
+    return jax.lax.map(lambda s: costs(*s), (gammas, encoded))
 
 
 def _members_of_bins(x_hat: jax.Array, square: jax.Array) -> jax.Array:

@@ -43,6 +43,10 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         "with model.target=image the encoder gives the drift: leave out model.derivative_head and loss.extrapolation",
     )
     require(
+        section.target == IMAGE or not encoder_kind.scales,
+        f"model.encoder.kind={section.encoder.kind} scales the noise as well; it needs model.target=image",
+    )
+    require(
         not schedule.per_dimension or encoder_net is None,
         f"model.schedule.kind={section.schedule.kind} has a γ per pixel, and an encoder's network is told only one: "
         "take an encoder without a network, or another schedule",

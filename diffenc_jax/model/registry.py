@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from diffenc_jax.config.keys import Key
 from diffenc_jax.config.sections import ModelConfig, NetworkConfig
 from diffenc_jax.core.errors import lookup, require
+from diffenc_jax.diffusion.affine import Affine
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Residual, Shrinking, Trainable, Unbounded
 from diffenc_jax.nets.blocks import REMAT
 from diffenc_jax.nets.dct import FrequencyGains
@@ -55,6 +56,7 @@ ENCODERS = {
     "residual": EncoderEntry(Residual, UNet),
     "transformer": EncoderEntry(Trainable, Transformer),
     "dct": EncoderEntry(Unbounded, FrequencyGains),
+    "affine": EncoderEntry(Affine, UNet),
 }
 
 
@@ -92,6 +94,7 @@ def build_encoder(
         encoder()  # raises InputError for values that it does not allow
         return encoder, None
     options = {name: value for name, value in options.items() if name not in own}
+    attributes |= {"outputs": encoder.outputs}
     return encoder, _build_network(entry.network, options, "model.encoder", shape, attributes)
 
 

@@ -17,7 +17,7 @@ from diffenc_jax.nets.norms import GroupNorm
 
 
 class UNet(nn.Module):
-    """[B, H, W, C], [B] -> [B, H, W, C] in float32, zero at initialisation.
+    """[B, H, W, C], [B] -> [B, H, W, outputs · C] in float32, zero at initialisation.
 
     Attributes:
       width: channels at full resolution, doubled at each pooled level.
@@ -31,6 +31,7 @@ class UNet(nn.Module):
       dtype: dtype of the blocks. Time, Fourier features, the norms' statistics and the output are always float32.
       scan: whether the unpooled chains are scanned; see `Chain`.
       remat: a name of `REMAT`.
+      outputs: number of images that it returns, one behind the other along the channels.
       extra_heads: names of the additional heads on the last features; see `Head`.
       conditions: number K of the inputs of a condition; see `TimeEmbedding`.
     """
@@ -47,6 +48,7 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
     scan: bool = False
     remat: str = "none"
+    outputs: int = 1
     extra_heads: tuple[str, ...] = ()
     conditions: int = 0
 
@@ -89,7 +91,7 @@ class UNet(nn.Module):
         h = fourier_features(x, self.fourier_bins, self.pixel_levels)
         h = Conv(self.width, self.dtype, name="conv_in")(h)
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
-        output = lambda h, _: to_image(h, self.out_groups, x.shape[-1])  # noqa: E731
+        output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1])  # noqa: E731
         out = output(h, cond)
         if not (with_heads or self.is_initializing()):
             return out

@@ -159,8 +159,8 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
 def _diffuse(process: Process, keys: jax.Array, images: jax.Array, gamma: jax.Array) -> jax.Array:
     """z [B, ...] of uint8 [B, H, W, C] at γ []."""
     gamma = rows(gamma, len(images))
-    x_t = process.encoder.mean(process.pixel_values(images), gamma)
-    return diffuse(x_t, gamma, first_noise(keys, x_t.shape[1:]))[0]
+    encoded = process.encoder.encode(process.pixel_values(images), gamma)
+    return diffuse(encoded.x_t, gamma, encoded.noise(first_noise(keys, images.shape[1:])))[0]
 
 
 def _frame(process: Process, z: jax.Array, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -54,7 +54,7 @@ def test_a_step_costs_what_the_loss_says(x64):
         step = steps.step(i, 3)
         encoding = step.encode(process.encoder, x)
         z_t, v = diffuse(encoding.x_t, step.gamma_t, eps)
-        loss = step.loss(process.errors(step, process.estimate(z_t, step.gamma_t), v, encoding.drift)) / steps.depth
+        loss = step.loss(process.errors(step, process.estimate(z_t, step.gamma_t), v, encoding)) / steps.depth
         path = lattice.backward(i, *map(np.asarray, (z_t, process.encoder.mean(x, step.gamma_s), encoding.x_t)))
         model = lattice.model(i, *map(np.asarray, model_step(process, z_t, step)))
         np.testing.assert_allclose(path.divergence(model).sum(axis=(1, 2, 3)), loss, rtol=1e-9)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.affine import Affine
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_path_weight, log_weight
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.diffusion.reverse import exponential, linear, mean
+from diffenc_jax.diffusion.reverse import ThroughEncoder, exponential, linear, mean
 from diffenc_jax.diffusion.steps import Step, Steps
 from tests.diffusion.test_losses import diffusion_loss, exact_velocity, process_of
 
@@ -31,10 +32,15 @@ def waving(gamma):
 
 
 WAVING = Trainable(lambda x, gamma: jnp.arctanh(0.3 * x * align(jnp.sin(gamma), x)))
+# x_t = (1 + 0.4 σ² sin γ) x, with noise that depends on γ alone.
+SCALING = Affine(
+    0.2, lambda x, g: jnp.concatenate([0.4 * align(jnp.sin(g), x) * x, jnp.cos(align(2 * g, x)) + 0 * x], axis=-1)
+)
 CASES = {
     "identity": process_of(Identity(), exact_velocity(jnp.ones_like)),
     "nontrainable": process_of(NonTrainable(), exact_velocity(shrinking), exponential),
     "trainable": process_of(WAVING, exact_velocity(waving), linear),
+    "affine": process_of(SCALING, exact_velocity(jnp.ones_like), ThroughEncoder()),
 }
 
 
@@ -67,7 +73,7 @@ def exact_nats(case, ratio, x):
         x_hat = jnp.sqrt(jax.nn.sigmoid(-t)) * z - jnp.sqrt(jax.nn.sigmoid(t)) * v
         step = Step(gamma_s, gamma_t, Table(jnp.full(1, ratio)), jnp.ones(()))
         slope = mean(z, process.assumption(x_hat, step, process.encoder), step)
-        variance = float(slope[0, 0]) ** 2 * variance + float(step.variance[0]) / ratio
+        variance = float(slope[0, 0]) ** 2 * variance + float(step.variance(process.encoder)[0]) / ratio
     variance = variance * (1 + math.exp(GAMMA_0)) + math.exp(GAMMA_0)
     return 0.5 * (x**2 / variance + math.log(2 * math.pi * variance))
 

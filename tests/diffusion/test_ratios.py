@@ -81,7 +81,7 @@ def probabilities(process, steps):
         step = steps.step(i, len(z))
         estimate = process.estimate(z, step.gamma_t)
         centre = mean(z, process.assumed(estimate, step), step)
-        variance = jnp.broadcast_to(step.variance[:, None] / step.weight(estimate), z.shape)[..., None]
+        variance = jnp.broadcast_to(step.variance(process.encoder)[:, None] / step.weight(estimate), z.shape)[..., None]
         return jnp.exp(-0.5 * (GRID - centre[..., None]) ** 2 / variance) / jnp.sqrt(2 * jnp.pi * variance)
 
     for i in reversed(range(DEPTH)):

@@ -51,7 +51,7 @@ def test_at_infinite_depth_the_prediction_is_that_of_the_image(drawn, encoder):
     s = align(sigma(gamma), x)
     v, v_hat = ((align(alpha(gamma), x) * z_t - image) / s for image in (encoder.mean(x, gamma), x_hat))
     estimate = process.estimate(z_t, gamma)._replace(x_hat=x_hat, v=v_hat)
-    errors = process.errors(place, estimate, v, place.encode(encoder, x).drift)
+    errors = process.errors(place, estimate, v, place.encode(encoder, x))
     predicted, wanted = (rate(encoder, image, gamma) for image in (x_hat, x))
     np.testing.assert_allclose(-s * (errors.velocity + errors.drift), wanted - predicted, atol=1e-9)
 

@@ -174,7 +174,7 @@ def test_the_loss_is_the_divergence_between_the_two_gaussians(seed, kind):
         x_hat = image_from_velocity(z_t, v_hat, at.gamma_t)
         mean_q, variance_q = posterior(z_t, x_s, x_t, at.gamma_s, at.gamma_t)
         mean_p = mean(z_t, assumption(x_hat, at, encoder), at)
-        variance_q, variance_p = align(variance_q, x), align(at.variance, x) / at.ratio.ratio
+        variance_q, variance_p = align(variance_q, x), align(at.variance(encoder), x) / at.ratio.ratio
         fraction = variance_q / variance_p
         divergence = 0.5 * (fraction - 1 - jnp.log(fraction) + (mean_q - mean_p) ** 2 / variance_p).sum(axis=1)
         got = diffusion_loss(process_of(encoder, lambda z, g: v_hat, assumption), at, x, eps)

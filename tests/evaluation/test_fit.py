@@ -10,7 +10,7 @@ import pytest
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.encoders import NonTrainable
+from diffenc_jax.diffusion.encoders import Encoded, NonTrainable
 from diffenc_jax.diffusion.estimates import Prediction
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
@@ -51,7 +51,7 @@ def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
     eps = jnp.asarray(np.random.RandomState(1).normal(size=x.shape), jnp.float32)
     process = experiment().model.bind(parameters())
     encode = jax.jit(lambda gamma: process.encoder.mean(x, jnp.full(len(x), gamma)))
-    means = jnp.stack([encode(gamma) for gamma in gammas])
+    means = Encoded(jnp.stack([encode(gamma) for gamma in gammas]))
     for t in (2, 5):
         got = jax.jit(lambda t: costs_to_all(process, gammas, means, t, eps))(t)
         for s in range(t):
@@ -70,7 +70,7 @@ def test_costs_with_an_error_head_are_the_losses_at_its_ratio():
     process = Process(NonTrainable(), predict, lambda t: -6.0 + 11.0 * t)
     gammas = jnp.linspace(-6.0, 5.0, 4)
     x, eps = jnp.asarray(np.random.RandomState(0).normal(size=(2, 12, 4, 4, 1)), jnp.float32)
-    means = jnp.stack([process.encoder.mean(x, jnp.full(12, gamma)) for gamma in gammas])
+    means = Encoded(jnp.stack([process.encoder.mean(x, jnp.full(12, gamma)) for gamma in gammas]))
     got = jax.jit(lambda: costs_to_all(process, gammas, means, 3, eps))()["learned_error"]
     steps = Steps(gammas, ByErrorHead())
     for s in range(3):

@@ -122,7 +122,7 @@ def test_a_second_head_is_for_a_trainable_encoder(arm):
             "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, learned_linear, monotone",
         ),
         ({"model.score.kind": "mlp"}, "unknown score network 'mlp'; known: transformer, unet"),
-        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: dct, identity, nontrainable"),
+        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: affine, dct, identity, nontrainable"),
         ({"model.prediction": "score"}, "unknown model.prediction 'score'; known: eps, v, x"),
         ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
         ({"model.remat": "half"}, "unknown model.remat 'half'; known: block, none, products"),

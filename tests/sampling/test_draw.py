@@ -93,7 +93,7 @@ def test_frames_of_the_path(drawer):
     step = Step(gamma_s, gamma_t, Table(jnp.ones(4)), jnp.ones(()))
     centre = mean(z_1, linear(values(frames[0].x_hat), step, Identity()), step)
     eps = jnp.stack([noise("sample", i, 2) for i in range(4)])
-    z_s = centre + jnp.sqrt(step.variance)[:, None, None, None] * eps
+    z_s = centre + jnp.sqrt(step.variance(Identity()))[:, None, None, None] * eps
     np.testing.assert_allclose(values(frames[1].z), z_s, rtol=1e-4, atol=1e-5)
 
 

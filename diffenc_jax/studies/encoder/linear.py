@@ -18,7 +18,6 @@ import numpy as np
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
-from diffenc_jax.diffusion.encoders import Encoding
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.trained import Trained
@@ -140,6 +139,8 @@ def _rates(model: Model, params: Params, linear: Linear, batch: Batch, gamma) ->
     return jnp.stack(linear.rates(*_encoding(model, params, batch, gamma), jnp.full(len(batch.pixels), gamma)))
 
 
-def _encoding(model: Model, params: Params, batch: Batch, gamma) -> Encoding:
+def _encoding(model: Model, params: Params, batch: Batch, gamma) -> tuple[jax.Array, jax.Array]:
+    """x_t and the slope."""
     process, pixels = model.bind(params, condition=model.condition(batch)), batch.pixels
-    return process.encoder.mean_and_slope(process.pixel_values(pixels), jnp.full(len(pixels), gamma))
+    encoding = process.encoder.mean_and_slope(process.pixel_values(pixels), jnp.full(len(pixels), gamma))
+    return encoding.x_t, encoding.drift

@@ -64,6 +64,10 @@ def open_run(workdir: Path, passes: int, split: str | None) -> Trained:
         run.model.encoder_kind.drifts,
         f"{workdir} is a run of {config.arm}, whose encoder changes nothing (x_t = x); give a run with another encoder",
     )
+    require(
+        not run.model.encoder_kind.scales,
+        f"the encoder of {workdir} scales the noise as well, which this study does not measure; give another run",
+    )
     split_images(run)
     return run
 
@@ -105,10 +109,10 @@ def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, val
     process = model.bind(params, condition=model.condition(batch))
     x = process.pixel_values(batch.pixels)
     gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
-    x_t, slope = process.encoder.mean_and_slope(x, gammas)
+    x_t, slope, *_ = process.encoder.mean_and_slope(x, gammas)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "encoder study"), indices)
     z_t, _ = diffuse(x_t, gammas, gaussian_each(keys, number, x.shape[1:]))
-    correction = process.correction(process.estimate(z_t, gammas), gammas)
+    correction = process.assumed_at(process.estimate(z_t, gammas), gammas).correction
     added, removed = jnp.maximum(x_t - x, 0.0), jnp.maximum(x - x_t, 0.0)
     squares = (jnp.square(array) for array in (x_t - x, sigma2 * slope, sigma2 * (slope + correction)))
     by_image = jnp.stack([sum_dims(array) / model.spec.dims for array in (*squares, added, removed)])

@@ -34,7 +34,7 @@ def slope_rate(gamma: PerExample, error: Images) -> PerExample:
 
 def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> PerExample:
     """The rate [B] of the model's own estimate of the slope, at z_γ = α_t x_t + σ_t ε."""
-    x_t, slope = process.encoder.mean_and_slope(x, gamma)
+    x_t, slope, *_ = process.encoder.mean_and_slope(x, gamma)
     estimate = process.estimate(diffuse(x_t, gamma, eps)[0], gamma)
     return slope_rate(gamma, slope - process.slope(estimate, gamma))
 

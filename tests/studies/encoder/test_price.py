@@ -95,7 +95,7 @@ def test_the_linear_prediction_is_the_best_one():
     rates = measure_linear_rates(opened(WAVE, images), gamma)["linear"].mean(axis=0)
     for value, rate in zip(gamma, rates, strict=True):
         shape = (len(images), 4, 4, 1)
-        x_t, slope = WAVE.mean_and_slope(jnp.float32(pixel_values(images).reshape(shape)), jnp.full(60, value))
+        x_t, slope, *_ = WAVE.mean_and_slope(jnp.float32(pixel_values(images).reshape(shape)), jnp.full(60, value))
         x_t, slope = (np.tile(np.float64(array).reshape(60, DIMS), (400, 1)) for array in (x_t, slope))
         u = x_t + np.exp(value / 2) * np.random.RandomState(0).normal(size=x_t.shape)
         inputs = np.concatenate([u, np.ones((len(u), 1))], axis=1)
