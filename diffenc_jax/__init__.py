@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from diffenc_jax.core.errors import InputError as InputError
     from diffenc_jax.core.errors import Interrupted as Interrupted
     from diffenc_jax.core.errors import RunError as RunError
+    from diffenc_jax.data.images import Batch as Batch
     from diffenc_jax.diffusion import ancestral as ancestral
     from diffenc_jax.diffusion import encoders as encoders
     from diffenc_jax.diffusion import flow as flow
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # Public names: the module, and the name in it; "" for the module itself.
 _PUBLIC = {
+    "Batch": ("data.images", "Batch"),
     "Config": ("config", "Config"),
     "InputError": ("core.errors", "InputError"),
     "Interrupted": ("core.errors", "Interrupted"),

@@ -134,6 +134,10 @@ class Run:
         """
         wanted = "the model is conditioned on labels; give labels" if self.model.labels else "the model takes no labels"
         require(self.model.labels == (labels is not None), wanted)
+        if labels is not None:
+            classes = self.model.spec.num_classes
+            inside = bool((np.asarray(labels) >= 0).all() and (np.asarray(labels) < classes).all())
+            require(inside and len(labels) == len(pixels), f"give one label of 0 .. {classes - 1} per image")
         return self._terms(params, Batch(pixels, labels), stream(seed, "terms"))
 
     def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:

@@ -117,3 +117,21 @@ def test_every_public_name_can_be_had():
     assert all(getattr(dj, name) is not None for name in dj.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'Rnu'"):
         dj.Rnu  # noqa: B018
+
+
+def test_a_run_with_labels(run, tmp_path):
+    """Labels come with the batches, the terms need them, and samples are of the class that is asked for."""
+    labels = {"y_train": np.arange(40) % 3, "y_test": np.arange(12) % 3}
+    np.savez(tmp_path / "images.npz", train=run.train, test=run.test, **labels)
+    labelled = dj.Run(run.config, {"data.source": str(tmp_path / "images.npz"), "model.labels": True})
+    batch = labelled.batch(2)
+    numbers = [np.flatnonzero((run.train == image).all(axis=(1, 2, 3)))[0] for image in np.asarray(batch.pixels)]
+    np.testing.assert_array_equal(batch.labels, np.array(numbers) % 3)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, labelled.init().ema)
+    own, other = (labelled.terms(params, run.test, 0, (labelled.test_labels + s) % 3).total for s in (0, 1))
+    np.testing.assert_array_equal(own != other, np.ones(12, bool))
+    for of, given in ((labelled, None), (run, labelled.test_labels), (labelled, labelled.test_labels + 1)):
+        with pytest.raises(dj.InputError, match=r"labels|give one label of 0 .. 2 per image"):
+            of.terms(params, run.test, 0, given)
+    images = labelled.sample(params, 6)
+    np.testing.assert_array_equal(labelled.sample(params, 6, label=1)[1::3], images[1::3])

@@ -164,16 +164,16 @@ class Evaluator:
     def _describe(self, trained: Config, step: int) -> dict[str, Any]:
         """The record, except for its results."""
         settings = self.experiment.config.eval
-        variant = {"encoder": self._variant} if self._variant else {}
+        further = {"encoder": self._variant} if self._variant else {}
         if self.experiment.model.labels:
-            variant["labels"] = True  # the likelihood of an image given its label
+            further["labels"] = True  # the likelihood of an image given its label
         return {
             "step": step,
             "seed": trained.seed,
             "arm": trained.arm,
             "config_hash": trained.hash,
             "dataset": self.experiment.dataset.fingerprint(settings.split),
-            "estimator": self.estimator.describe() | {"dtype": settings.dtype} | variant,
+            "estimator": self.estimator.describe() | {"dtype": settings.dtype} | further,
             "software": versions.software(),
             "device": versions.device(),
         }

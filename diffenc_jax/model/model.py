@@ -109,6 +109,11 @@ class Model:
         return self.schedule.per_dimension
 
     @property
+    def num_conditions(self) -> int:
+        """Number K of the inputs of the networks' condition; 0 for a model without one."""
+        return self.spec.num_classes if self.labels else 0
+
+    @property
     def head_losses(self) -> tuple[str, ...]:
         """Names of the losses of the score network's heads, in `Terms.head_losses`."""
         return tuple(HEAD_LOSS[name] for name in self.score.extra_heads)
@@ -250,7 +255,7 @@ class Model:
 
     def _arguments(self, condition: jax.Array | None) -> dict[str, Any]:
         """Arguments of the networks besides image, time and dropout key, by name."""
-        return {"condition": condition} if self.labels else {}
+        return {"condition": condition} if self.num_conditions else {}
 
     def _network(
         self, net: nn.Module, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None
@@ -259,8 +264,8 @@ class Model:
         given = self._arguments(condition)
 
         def apply(x, gamma, **options):
-            if self.labels and condition is None:
-                raise ValueError("the model is conditioned on labels; bind it with the condition of a batch")
+            if self.num_conditions and condition is None:
+                raise ValueError("the model is conditioned; bind it with the condition of a batch")
             gamma = gamma.reshape(len(gamma), -1).mean(axis=1) if gamma.ndim > 1 else gamma
             # The time embedding multiplies rounding by 1000, most of all in dy/dγ. The barrier hides the constant from
             # compilers, which would replace the division by a product with a rounded reciprocal.

@@ -140,12 +140,12 @@ def test_more_images_than_there_are_is_refused():
 @pytest.mark.parametrize(("images", "used"), [(None, 20), (6, 6)])
 def test_a_fit_takes_all_images_of_a_small_set_unless_told(images, used):
     subject = experiment(fit__images=images)
-    assert len(fit_images(subject)) == used
+    assert len(fit_images(subject).pixels) == used
     assert fit_description(subject)["images"] == used
 
 
 def test_the_images_of_a_fit_are_drawn_by_its_seed():
-    drawn = [fit_images(experiment(fit__images=6, fit__seed=seed)) for seed in (0, 0, 1)]
+    drawn = [fit_images(experiment(fit__images=6, fit__seed=seed)).pixels for seed in (0, 0, 1)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert np.any(drawn[0] != drawn[2])
     known = {image.tobytes() for image in SPLITS["train"]}

@@ -95,9 +95,9 @@ def test_networks_are_not_called_without_their_condition():
     params = parameters(model)
     process = model.bind(params)
     assert float(process.endpoints[0]) == pytest.approx(model.gamma_range[0])
-    with pytest.raises(ValueError, match="conditioned on labels; bind it with the condition of a batch"):
+    with pytest.raises(ValueError, match="the model is conditioned; bind it with the condition of a batch"):
         process.predict(jnp.zeros((6, *SPEC.shape)), jnp.zeros(6))
-    with pytest.raises(ValueError, match="conditioned on labels"):
+    with pytest.raises(ValueError, match="the model is conditioned"):
         process.encoder.mean(jnp.zeros((6, *SPEC.shape)), jnp.zeros(6))
 
 

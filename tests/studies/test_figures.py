@@ -5,8 +5,10 @@ import pytest
 
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.display.figures import arm_style, figure_bytes
+from diffenc_jax.stats.calibration import reliability
 from diffenc_jax.studies.by_time.figure import Curve
 from diffenc_jax.studies.by_time.figure import draw_curves as draw_by_time
+from diffenc_jax.studies.classify.figure import draw_reliability
 from diffenc_jax.studies.depth.figure import draw_excess
 from diffenc_jax.studies.depth.table import studied
 from diffenc_jax.studies.rate_distortion.figure import draw_curve
@@ -152,6 +154,25 @@ def test_an_unknown_error_has_no_bar():
     figure_bytes(draw_excess(rows, "diffenc on digits (test), step 1500"), "png")
 
 
+def reliability_rows():
+    """Accuracy by confidence of confident and of unsure images, among them a bin of one image."""
+    probabilities = np.linspace(0.5, 1.0, 40)[:, None] * [1, -1] + [0, 1]
+    labels = (np.arange(40) % 7 == 0).astype(int)
+    return [one._asdict() for one in reliability(probabilities[:33], labels[:33])]
+
+
+def test_accuracies_are_drawn_with_their_errors_within_0_and_1():
+    above, below = draw_reliability(reliability_rows(), "vdm on digits (test), step 1500").axes
+    filled = [row for row in reliability_rows() if row["images"]]
+    points, _, (bars,) = above.containers[0].lines
+    np.testing.assert_allclose(points.get_xydata(), [(row["confidence"], row["accuracy"]) for row in filled])
+    for segment, row in zip(bars.get_segments(), filled, strict=True):
+        reach = 2 * (row["accuracy_se"] or 0.0)
+        ends = np.clip([row["accuracy"] - reach, row["accuracy"] + reach], 0, 1)
+        np.testing.assert_allclose(segment[:, 1], ends, atol=1e-12)
+    assert [patch.get_height() for patch in below.patches] == [row["images"] for row in reliability_rows()]
+
+
 def test_nothing_is_cropped(tmp_path):
     for figure in (
         by_time(label=PATH),
@@ -159,6 +180,7 @@ def test_nothing_is_cropped(tmp_path):
         curve(PATH, PATH, "_x_t"),
         training([PATH, "diffenc", "a-rather-long-name-of-an-arm", *(f"arm {i}" for i in range(6))]),
         samples(PATH),
+        draw_reliability(reliability_rows(), PATH),
         *draw_analysis(analysed(tmp_path, range(2)), PATH).values(),
     ):
         assert_uncropped(figure)

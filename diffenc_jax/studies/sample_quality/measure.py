@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import arrays
 from diffenc_jax.data.dataset import Dataset, load_labels
 from diffenc_jax.studies.sample_quality import classes, features, fid, neighbours, pixels
@@ -84,14 +84,17 @@ def measure_quality(samples: np.ndarray, dataset: Dataset, data: DataConfig, wei
 
 def _classes(sets: dict[str, np.ndarray], train: np.ndarray, data: DataConfig) -> dict[str, Any]:
     """Predictions of a classifier, and distances in its logits; or the reason why there is none."""
-    known = load_labels(data, "train")
+    try:
+        known, labels = (load_labels(data, split) for split in ("train", "test"))
+    except InputError as error:  # labels that cannot be read, beside images that can
+        return {"off": str(error)}
     if known is None:
         return {"off": f"{data.source} has no labels to train a classifier with"}
-    if (count := len(np.unique(known))) > classes.MOST_CLASSES:
+    count = len(np.unique(known))
+    if not 2 <= count <= classes.MOST_CLASSES:
         return {"off": f"a classifier of pixels cannot distinguish {count} classes"}
     classifier = classes.train_classifier(train, known)
-    labels = subset(load_labels(data, "test"), MOST)
-    predictions = classes.predict(classifier, sets["samples"], sets["unseen"], labels)
+    predictions = classes.predict(classifier, sets["samples"], sets["unseen"], subset(labels, MOST))
     return predictions._asdict() | {"logits": features.feature_distances(classifier.logits, **sets)}
 
 

@@ -141,6 +141,23 @@ def test_points_have_neither_labels_nor_pictures(tmp_path, monkeypatch, capsys):
     assert "classes: off, synthetic has no labels" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (np.zeros(60, int), "a classifier of pixels cannot distinguish 1 classes"),
+        (np.full(60, 0.5), "must hold whole numbers; y_train is float64"),
+    ],
+)
+def test_labels_that_tell_nothing_are_left_out(tmp_path, capsys, labels, reason):
+    train, test = np.split(tiny.images(60), [40])
+    np.savez(tmp_path / "data.npz", train=train, test=test, y_train=labels[:40], y_test=labels[40:])
+    write_config(tmp_path, tiny.config("vdm", data__source=str(tmp_path / "data.npz")))
+    np.savez(tmp_path / "drawn.npz", images=tiny.images(20, seed=1))
+    assert main(["sample-quality", str(tmp_path / "drawn.npz"), f"--workdir={tmp_path}"]) == 0
+    assert reason in json.loads((tmp_path / "drawn-quality.json").read_text())["classes"]["off"]
+    assert "classes: off, " in capsys.readouterr().out
+
+
 @pytest.fixture
 def torch_fidelity(monkeypatch, tmp_path):
     """A stand-in for the library and its network: 'FID' is the difference of the mean pixels. Keeps its calls."""
