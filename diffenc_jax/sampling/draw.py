@@ -17,7 +17,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.sampling.samplers import PIXELS, Sampler, first_noise
+from diffenc_jax.sampling.samplers import PIXELS, Likelihood, Sampler, first_noise
 
 # Called with the share of a batch's path that is complete since the last call.
 OnPart = Callable[[float], None]
@@ -43,6 +43,13 @@ class Reconstruction(NamedTuple):
     t: float
     gamma: float
     images: np.ndarray
+
+
+class Drawn(NamedTuple):
+    """Images uint8 [N, H, W, C], and their likelihoods [N] if `sample.likelihood` asks for them."""
+
+    images: np.ndarray
+    likelihood: Likelihood | None
 
 
 class Programs:
@@ -72,8 +79,8 @@ class Drawer:
     def _prepared(self) -> Any:
         return self._sampler.prepare(self._params)
 
-    def images(self, first: int, count: int, on_part: OnPart) -> np.ndarray:
-        """Images number first .. first + count - 1, a multiple of the devices: uint8 [count, H, W, C]."""
+    def images(self, first: int, count: int, on_part: OnPart) -> Drawn:
+        """Images number first .. first + count - 1, a multiple of the devices."""
         size = self._experiment.config.sample.batch_size
         with within_memory("a batch of samples", f"lower sample.batch_size={size}"):
             keys = self._keys("sample", first + np.arange(count))
@@ -90,9 +97,9 @@ class Drawer:
         z = self._programs.noise(keys)
         frames = [frame(z, 0)]
         walk = self._sampler.walk(self._params, steps, keys, z)
-        for taken, (z, share) in zip(self._sampler.stops()[1:], walk, strict=True):
-            frames.append(frame(z, taken))
-            on_part(share)
+        for taken, stop in zip(self._sampler.stops()[1:], walk, strict=True):
+            frames.append(frame(stop.z, taken))
+            on_part(stop.share)
         return frames
 
     def reconstruct(self, images: np.ndarray, t: float, on_part: OnPart) -> Reconstruction:
@@ -107,14 +114,16 @@ class Drawer:
         filled = sharding.to_devices(self._experiment.mesh, np.resize(images, (size, *images.shape[1:])))
         z = self._programs.diffuse(self._params, keys, filled, steps.gamma[at])
         finished = self._finish(keys, z, on_part, first=steps.depth - at)
-        return Reconstruction(t, float(steps.gamma[at]), finished[: len(images)])
+        return Reconstruction(t, float(steps.gamma[at]), finished.images[: len(images)])
 
-    def _finish(self, keys: jax.Array, z: jax.Array, on_part: OnPart, **options: int) -> np.ndarray:
+    def _finish(self, keys: jax.Array, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
         """The images at the end of the path from z."""
+        likelihood = None
         for stop in self._sampler.walk(self._params, self._prepared, keys, z, **options):
-            z = stop.z
+            z, likelihood = stop.z, stop.likelihood
             on_part(stop.share)
-        return np.asarray(self._programs.pixels(self._params, keys, z))
+        images = np.asarray(self._programs.pixels(self._params, keys, z))
+        return Drawn(images, jax.tree.map(lambda nats: np.asarray(nats, np.float64), likelihood))
 
     def _keys(self, name: str, numbers: np.ndarray) -> jax.Array:
         """Keys [B] of the images with these numbers."""

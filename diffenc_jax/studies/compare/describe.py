@@ -3,7 +3,7 @@
 from typing import Any
 
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
-VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit"}
+VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
 
 
 def method(estimator: dict[str, Any]) -> dict[str, Any]:
