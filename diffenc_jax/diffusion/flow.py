@@ -39,12 +39,15 @@ class Solver(NamedTuple):
       rtol, atol: relative and absolute tolerance of a step.
       max_steps: an example that needs more steps has no solution.
       method: name of a Runge-Kutta method of diffrax whose last stage is the next step's first.
+      reverse_mode: whether gradients by reverse-mode differentiation can pass through the solution. The steps that the
+        solver takes are then differentiated as they are, from about sqrt(2 max_steps) states that are kept per example.
     """
 
     rtol: float
     atol: float
     max_steps: int = MAX_STEPS
     method: str = METHOD
+    reverse_mode: bool = False
 
 
 class Solution(NamedTuple):
@@ -104,7 +107,7 @@ def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, so
         dt0=FIRST_STEP * jnp.sign(endpoints[1] - endpoints[0]),
         y0=state,
         stepsize_controller=diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms),
-        adjoint=diffrax.ForwardMode(),
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if solver.reverse_mode else diffrax.ForwardMode(),
         max_steps=solver.max_steps,
         throw=False,
     )
