@@ -18,6 +18,8 @@ Other arms:
   vdm-transformer                 a transformer as score network: 4 % more parameters than vdm-8, an eighth of its FLOPs
   diffenc-transformer             a transformer as encoder network: the U-Net's parameters, two fifths of its FLOPs
   diffenc-dct                     an encoder that is linear in the image: 0.8 M parameters and very few FLOPs
+  diffenc-image                   x̂ estimates the image, and the encoder gives its drift (NFDM's prediction,
+                                  arXiv 2404.12940)
 
 Cost: 21 TFLOP per step (vdm 20, diffenc-8-2 6.5, vdm-8 5.8), so 1.7e20 FLOP in all: six days on
 four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, diffenc-8-2 10.8, vdm-8 8.9).
@@ -56,6 +58,7 @@ ALL_ARMS = {
     **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], "diffenc-8-2", layers=10),
     **as_published(ARMS | EIGHT_LAYER_ARMS),
     **OTHER_NETWORKS,
+    "diffenc-image": {"model.target": "image"},
 }
 
 

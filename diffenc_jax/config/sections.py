@@ -8,6 +8,7 @@ from typing import Any, Self
 from diffenc_jax.config.keys import REQUIRED, Limits, Section, at_least, check_section, count, jsonable, key, seed
 from diffenc_jax.core.errors import require
 
+ENCODED, IMAGE = "encoded", "image"
 LEARNED = "learned"
 # Names of fitted tables of variance ratios, and the image axes (height, width, channel) that share one ratio per step.
 OPTIMAL: dict[str, tuple[int, ...]] = {"optimal": (0, 1, 2), "optimal_channel": (0, 1), "optimal_pixel": ()}
@@ -95,6 +96,12 @@ class ModelConfig(Section, section="model"):
     encoder: NetworkConfig
     schedule: ScheduleConfig
     prediction: str = key("v", "Quantity that the score network estimates.", registry="diffusion.gaussian:PREDICTIONS")
+    target: str = key(
+        ENCODED,
+        "Image that the model's x̂ estimates at z_t: 'encoded', which is x_t, whose drift the generative mean "
+        "extrapolates as published, or 'image', which is x, from which the encoder gives x_t and its drift.",
+        choices=(ENCODED, IMAGE),
+    )
     derivative_head: bool = key(
         False,
         "Whether the score network has a second head, for dx_t/dγ. With a trainable encoder the probability-flow "
@@ -127,7 +134,7 @@ class LossConfig(Section, section="loss"):
     extrapolation: str = key(
         "linear",
         "How the generative mean corrects for the encoder's drift over a step.",
-        registry="diffusion.steps:EXTRAPOLATIONS",
+        registry="diffusion.reverse:EXTRAPOLATIONS",
     )
     variance_ratio: float | str = key(
         1.0,

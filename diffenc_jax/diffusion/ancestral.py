@@ -9,21 +9,21 @@ from jaxtyping import Array, Int
 from diffenc_jax.diffusion.arrays import Images
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.diffusion.steps import Step, Steps, reverse
+from diffenc_jax.diffusion.reverse import mean
+from diffenc_jax.diffusion.steps import Step, Steps
 
 
 def model_step(process: Process, z_t: Images, step: Step) -> tuple[Images, Images]:
     """μ_P and σ_P of p(z_s | z_t), [B, ...] each, with σ_P² = σ_Q² / w (steps.py)."""
     estimate = process.estimate(z_t, step.gamma_t)
-    k = jnp.asarray(step.drift_factor(process.encoder, process.extrapolation))
-    mean, variance = reverse(z_t, estimate.x_hat, step.gamma_s, step.gamma_t, k)
-    return mean, jnp.broadcast_to(jnp.sqrt(align(variance, z_t) / step.weight(estimate)), z_t.shape)
+    variance = align(step.variance, z_t) / step.weight(estimate)
+    return mean(z_t, process.assumed(estimate, step), step), jnp.broadcast_to(jnp.sqrt(variance), z_t.shape)
 
 
 def ancestral_step(process: Process, z_t: Images, step: Step, eps: Images) -> Images:
     """z_s = μ_P + σ_P ε ~ p(z_s | z_t)."""
-    mean, deviation = model_step(process, z_t, step)
-    return mean + deviation * eps
+    centre, deviation = model_step(process, z_t, step)
+    return centre + deviation * eps
 
 
 def ancestral(

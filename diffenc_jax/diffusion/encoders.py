@@ -33,11 +33,9 @@ class Encoder:
 
     Attributes:
       drifts: whether x_t depends on γ, so that the generative mean has to follow it.
-      inverts: whether `image_estimate` estimates x; otherwise it returns an estimate of x_t.
     """
 
     drifts: ClassVar[bool] = True
-    inverts: ClassVar[bool] = False
 
     def mean(self, x: Images, gamma: PerExample) -> Images:
         """x_t [B, ...] of images x [B, ...] at γ [B]."""
@@ -57,9 +55,9 @@ class Encoder:
         """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
         return None
 
-    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
-        """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B] for an encoder that `inverts`; otherwise x̂ itself."""
-        return x_hat
+    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images | None:
+        """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,6 @@ class Identity(Encoder):
     """x_t = x: VDM (arXiv 2107.00630)."""
 
     drifts: ClassVar[bool] = False
-    inverts: ClassVar[bool] = True
 
     def mean(self, x: Images, gamma: PerExample) -> Images:
         return x
@@ -81,6 +78,9 @@ class Identity(Encoder):
     def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
         return jnp.zeros_like(x_hat)
 
+    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+        return x_hat
+
 
 @dataclass(frozen=True)
 class Shrinking(Encoder):
@@ -90,7 +90,6 @@ class Shrinking(Encoder):
       amount: a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.
     """
 
-    inverts: ClassVar[bool] = True
     amount: float
 
     def __post_init__(self):

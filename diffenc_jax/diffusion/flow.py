@@ -65,14 +65,15 @@ class Solution(NamedTuple):
 
 
 def flow_of(process: Process) -> Flow:
-    """dz/dγ = ½ α σ [v̂ + σ (ŝ - k x̂)], where ŝ estimates the slope (dx_t/dγ) / σ_t² given z_t.
+    """dz/dγ = ½ α σ [v̂ + σ (ŝ - f)], where ŝ estimates the slope (dx_t/dγ) / σ_t² given z_t.
 
-    The loss of `steps.Instant` teaches v̂ - k σ x̂ to be E[v_t + σ slope | z_t], with x̂ = α z_t - σ v̂, and
+    The loss of `steps.Instant` teaches v̂ - σ f to be E[v_t + σ slope | z_t], where f is the assumed correction
+    (reverse.py), such as k x̂, and
 
       u = ½ α σ E[v_t | z] + α σ² E[slope | z] = ½ α σ (E[v_t + σ slope | z] + σ E[slope | z]).
 
-    k is 0 for an encoder that does not drift, otherwise 1. ŝ comes from the derivative head, or from the encoder where
-    x̂ determines it. The flow raises InputError if the process estimates no slope.
+    ŝ comes from the derivative head, or follows from x̂ where that determines it. The flow raises InputError if the
+    process estimates no slope.
     """
 
     def flow(z, gamma):
@@ -81,7 +82,7 @@ def flow_of(process: Process) -> Flow:
         if slope is None:
             raise InputError("the slope of this encoder is unknown; a flow needs a derivative head")
         a, s = align(alpha(gamma), z), align(sigma(gamma), z)
-        return 0.5 * a * s * (estimate.v + s * (slope - float(process.encoder.drifts) * estimate.x_hat))
+        return 0.5 * a * s * (estimate.v + s * (slope - process.correction(estimate, gamma)))
 
     return flow
 

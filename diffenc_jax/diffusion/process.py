@@ -13,7 +13,8 @@ from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.estimates import Estimate, Prediction
 from diffenc_jax.diffusion.gaussian import align, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.diffusion.steps import Errors, Extrapolation, Instant, Place, Steps, linear
+from diffenc_jax.diffusion.reverse import Assumed, Assumption, linear
+from diffenc_jax.diffusion.steps import Errors, Instant, Place, Steps
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Process:
       encoder: x -> x_t.
       predict: (z_t [B, ...], γ_t [B]) -> the score network's prediction.
       gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable; of any shape.
-      extrapolation: the drift factor k of a step, for an encoder that drifts (`steps.EXTRAPOLATIONS`).
+      assumption: what the generative model assumes of the image behind z_t (reverse.py).
       pixel_levels: number V of values that a pixel can have.
     """
 
     encoder: Encoder
     predict: Callable[[Images, PerExample], Prediction]
     gamma: Callable[[AnyShape], AnyShape]
-    extrapolation: Extrapolation = linear
+    assumption: Assumption = linear
     pixel_levels: int = 256
 
     @property
@@ -61,16 +62,29 @@ class Process:
         prediction = self.predict(z_t, gamma_t)
         return Estimate(image_from_velocity(z_t, prediction.v, gamma_t), *prediction)
 
+    def assumed(self, estimate: Estimate, place: Place) -> Assumed:
+        """What the generative model assumes at `place`, given its estimate there."""
+        return self.assumption(estimate.x_hat, place, self.encoder)
+
+    def correction(self, estimate: Estimate, gamma_t: PerExample) -> Images:
+        """The assumed correction f at γ_t and infinite depth."""
+        return self.assumed(estimate, Instant(gamma_t, jnp.ones_like(gamma_t))).correction
+
     def slope(self, estimate: Estimate, gamma_t: PerExample) -> Images | None:
-        """ŝ, an estimate of (dx_t/dγ) / σ_t²: that of a derivative head, or the encoder's where x̂ determines it."""
-        return self.encoder.slope_estimate(estimate.x_hat, gamma_t) if estimate.slope is None else estimate.slope
+        """ŝ, an estimate of (dx_t/dγ) / σ_t²: that of a derivative head, or the one that x̂ determines, if it does."""
+        if estimate.slope is not None:
+            return estimate.slope
+        return self.assumption.slope(estimate.x_hat, gamma_t, self.encoder)
+
+    def image(self, estimate: Estimate, gamma_t: PerExample) -> Images | None:
+        """An estimate of x, if x̂ determines it."""
+        return self.assumption.image(estimate.x_hat, gamma_t, self.encoder)
 
     def predict_image(self, z_t: Images, gamma_t: PerExample) -> Images:
-        """x̂, the model's estimate of x_t."""
+        """x̂, the model's estimate of x_t, or of x (reverse.py)."""
         return self.estimate(z_t, gamma_t).x_hat
 
     def errors(self, place: Place, estimate: Estimate, v: Images, drift: Images) -> Errors:
         """The errors of an estimate at `place`, where v_t = `v` and the encoder has this drift (`Encoding.drift`)."""
-        k = align(jnp.asarray(place.drift_factor(self.encoder, self.extrapolation)), drift)
-        missed = align(sigma(place.gamma_t), drift) * (drift + k * estimate.x_hat)
+        missed = align(sigma(place.gamma_t), drift) * (drift + self.assumed(estimate, place).correction)
         return Errors(v - estimate.v, missed, estimate)

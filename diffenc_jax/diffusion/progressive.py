@@ -19,7 +19,8 @@ class Stage(NamedTuple):
     """Image shown at z_t, and the cost of the step from there.
 
     Attributes:
-      pixels: the pixels nearest to `Encoder.image_estimate` of x̂(z_t), uint8 [B, ...].
+      pixels: the pixels nearest to `Process.image` at z_t, or to x̂(z_t) where that does not determine it: uint8
+        [B, ...].
       cost: KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), nats per example [B].
     """
 
@@ -43,7 +44,8 @@ class Ends(NamedTuple):
 def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> Stage:
     """The stage at z_t = α_t x_t + σ_t ε, of which `step` is the next step."""
     errors = errors_at(process, step, process.pixel_values(pixels), eps)
-    shown = process.encoder.image_estimate(errors.estimate.x_hat, step.gamma_t)
+    image = process.image(errors.estimate, step.gamma_t)
+    shown = errors.estimate.x_hat if image is None else image
     return Stage(decoder.nearest_pixel(shown, process.pixel_levels), step.loss(errors) / step.depth)
 
 

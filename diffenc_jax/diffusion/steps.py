@@ -3,10 +3,10 @@
 From t to s < t the path and the model are, with c = 1 - e^(γ_s - γ_t),
 
   q(z_s | z_t, x) = N(μ_Q, σ_Q² I),  μ_Q = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s (x_s - e^(γ_s - γ_t) x_t),  σ_Q² = σ_s² c,
-  p(z_s | z_t)    = N(μ_P, σ_P² I),  μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s b x̂,                      σ_P² = σ_Q² / w.
+  p(z_s | z_t)    = N(μ_P, σ_P² I),  σ_P² = σ_Q² / w.
 
-b = c (1 + k σ_t²). The drift factor k makes up for the encoder's drift between t and s: 0 for an encoder that does not
-drift, otherwise one of `EXTRAPOLATIONS`, which tend to 1 as s -> t. The variance ratio w is a free weight (ratios.py).
+The model's mean μ_P is that of an encoding which it assumes of the image (reverse.py). The variance ratio w is a free
+weight (ratios.py). Below, f is the assumed `correction`, such as k x̂.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from jaxtyping import Array, Float, Int
 from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.estimates import Estimate
-from diffenc_jax.diffusion.gaussian import align, alpha, sigma, sum_dims
+from diffenc_jax.diffusion.gaussian import align, alpha, sum_dims
 from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
 
-# (γ_s, γ_t) -> k.
-Extrapolation = Callable[[AnyShape, AnyShape], AnyShape]
+# (γ_s, γ_t) -> the factor k of a drift over the step.
+DriftFactor = Callable[[AnyShape, AnyShape], AnyShape]
 # Arrays for the images of a batch, and two for the images with end points -> the arrays in one.
 Join = Callable[[Array, Array, Array], Array]
 
@@ -33,7 +33,7 @@ class Errors(NamedTuple):
 
     Attributes:
       velocity: v_t - v̂.
-      drift: σ_t (drift + k x̂), the part of the encoder's drift that the generative mean misses.
+      drift: σ_t (drift + f), the part of the encoder's drift that the generative mean misses.
       estimate: the estimate that has these errors.
     """
 
@@ -56,17 +56,17 @@ class Instant(NamedTuple):
         """(dx_t/dγ) / σ_t², from what `encode` returned."""
         return encoding.drift
 
-    def drift_factor(self, encoder: Encoder, extrapolation: Extrapolation) -> float:
-        """k in the limit of short steps: 1 for an encoder that drifts, otherwise 0."""
-        return float(encoder.drifts)
+    def drift_factor(self, factor: DriftFactor) -> float:
+        """The factor in the limit of short steps."""
+        return 1.0
 
     def loss(self, errors: Errors) -> PerExample:
         """The diffusion loss, nats per example [B]; its mean over t ~ U(0, 1) is the bound's diffusion term.
 
-        ½ γ'(t) e^(-γ_t) ‖x_t - dx_t/dγ - (1 + k σ_t²) x̂‖². With x_t - x̂ = -σ_t (v_t - v̂) and dx_t/dγ = σ_t² slope
-        it is computed as
+        ½ γ'(t) e^(-γ_t) ‖x_t - dx_t/dγ - (x̂ + σ_t² f)‖². With x_t - x̂ = -σ_t (v_t - v̂) and dx_t/dγ = σ_t² slope it is
+        computed as
 
-          ½ γ'(t) α_t² ‖v_t - v̂ + σ_t (slope + k x̂)‖²,
+          ½ γ'(t) α_t² ‖v_t - v̂ + σ_t (slope + f)‖²,
 
         which divides by nothing small at either end.
         """
@@ -91,6 +91,11 @@ class Step(NamedTuple):
     ratio: Ratio
     depth: Scalar
 
+    @property
+    def variance(self) -> PerExample:
+        """σ_Q² [B]."""
+        return jax.nn.sigmoid(self.gamma_s) * -jnp.expm1(self.gamma_s - self.gamma_t)
+
     def encode(self, encoder: Encoder, x: Images) -> Encoding:
         """x_t and the quotient."""
         return encoder.mean_and_quotient(x, self.gamma_s, self.gamma_t)
@@ -99,17 +104,17 @@ class Step(NamedTuple):
         """(dx_t/dγ) / σ_t², by another call of the encoder."""
         return encoder.mean_and_slope(x, self.gamma_t).drift
 
-    def drift_factor(self, encoder: Encoder, extrapolation: Extrapolation) -> PerExample:
-        """k of each step."""
-        return extrapolation(self.gamma_s, self.gamma_t) if encoder.drifts else jnp.zeros_like(self.gamma_t)
+    def drift_factor(self, factor: DriftFactor) -> PerExample:
+        """The factor of each step."""
+        return factor(self.gamma_s, self.gamma_t)
 
     def deviation(self, errors: Errors) -> Images:
         """(μ_Q - μ_P) / σ_Q at z_t = α_t x_t + σ_t ε, for each dimension.
 
-        (e^(-γ_s/2) / √c) r with r = x_s - e^(γ_s - γ_t) x_t - b x̂. With x_t - x_s = c σ_t² quotient and
-        b = c (1 + k σ_t²) it is computed as
+        (e^(-γ_s/2) / √c) r with r = x_s - e^(γ_s - γ_t) x_t - c (x̂ + σ_t² f). With x_t - x_s = c σ_t² quotient it is
+        computed as
 
-          -√(e^(γ_t - γ_s) - 1) α_t (v_t - v̂ + σ_t (quotient + k x̂)),
+          -√(e^(γ_t - γ_s) - 1) α_t (v_t - v̂ + σ_t (quotient + f)),
 
         whose digits do not cancel, however short the step.
         """
@@ -180,26 +185,3 @@ class Steps(NamedTuple):
 
     def _depth(self) -> Array:
         return jnp.asarray(self.depth, self.gamma.dtype)
-
-
-def linear(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
-    """k = (γ_t - γ_s) / c: x_t goes on changing at its present rate in γ, as published."""
-    return (gamma_t - gamma_s) / -jnp.expm1(gamma_s - gamma_t)
-
-
-def exponential(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
-    """k = α_s² / α_t², so that b = α_s²/α_t² - e^(γ_s - γ_t): exact for x_t = α_t² x."""
-    return jax.nn.sigmoid(-gamma_s) / jax.nn.sigmoid(-gamma_t)
-
-
-EXTRAPOLATIONS: dict[str, Extrapolation] = {"linear": linear, "exponential": exponential}
-
-
-def reverse(
-    z_t: Images, x_hat: Images, gamma_s: PerExample, gamma_t: PerExample, k: PerExample
-) -> tuple[Images, PerExample]:
-    """μ_P [B, ...] and w σ_P² = σ_Q² [B] of p(z_s | z_t), where x̂ estimates x_t."""
-    c = -jnp.expm1(gamma_s - gamma_t)
-    b = c * (1.0 + k * jax.nn.sigmoid(gamma_t))
-    shrink = align(alpha(gamma_s) / alpha(gamma_t) * (1.0 - c), z_t)
-    return shrink * z_t + align(alpha(gamma_s) * b, z_t) * x_hat, jnp.square(sigma(gamma_s)) * c

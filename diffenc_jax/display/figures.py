@@ -71,6 +71,7 @@ ARMS = {
     "diffenc-unbounded": (GREY, "h", 2),
     "diffenc-residual": (SKY, "h", 3),
     "shrinking": (SKY, "p", 4),
+    "diffenc-image": (BLUE, "P", 1),
     "vdm-schedule": (VERMILLION, "*", 2),
     "diffenc-schedule": (BLUE, "*", 3),
     "diffenc-dct-schedule": (BLACK, "*", 4),

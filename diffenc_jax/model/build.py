@@ -4,12 +4,12 @@ import jax
 from flax import linen as nn
 
 from diffenc_jax.config import Config
-from diffenc_jax.config.sections import ScheduleConfig
+from diffenc_jax.config.sections import IMAGE, ScheduleConfig
 from diffenc_jax.core.errors import lookup, require
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
+from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
-from diffenc_jax.diffusion.steps import EXTRAPOLATIONS
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
 from diffenc_jax.model.registry import SCORE_NETWORKS, build_encoder, build_score, compute_options
 
@@ -32,6 +32,10 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         not section.derivative_head or encoder_kind.slope_estimate is Encoder.slope_estimate,
         "model.derivative_head=True is only for encoders with a network: for the others dx_t/dγ follows from x_t",
     )
+    require(
+        section.target != IMAGE or (not section.derivative_head and config.loss.extrapolation == "linear"),
+        "with model.target=image the encoder gives the drift: leave out model.derivative_head and loss.extrapolation",
+    )
     chosen = {DERIVATIVE: section.derivative_head, ERROR: section.error_head}
     heads = tuple(name for name, wanted in chosen.items() if wanted)
     model = Model(
@@ -42,6 +46,7 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         encoder_net=encoder_net,
         gamma_range=gamma_range,
         prediction=section.prediction,
+        target=section.target,
         loss=config.loss,
     )
     model.check_depth("loss.depth", config.loss.depth)

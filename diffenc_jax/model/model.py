@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from diffenc_jax.config.sections import LEARNED, LEARNED_ERROR, LossConfig
+from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
 from diffenc_jax.diffusion.encoders import Encoder
@@ -20,7 +20,8 @@ from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table
-from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Place, Steps
+from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS, ThroughEncoder
+from diffenc_jax.diffusion.steps import Place, Steps
 from diffenc_jax.model.registry import with_dtype
 
 Params = Any
@@ -61,6 +62,7 @@ class Model:
       encoder_net: its network, or None.
       gamma_range: γ at the ends of the networks' time input.
       prediction: what the score network estimates, a name of `PREDICTIONS`.
+      target: the image that x̂ estimates, 'encoded' or 'image'; see `diffusion/reverse.py`.
       loss: the depth and the ratio of variances of training.
     """
 
@@ -71,6 +73,7 @@ class Model:
     encoder_net: nn.Module | None
     gamma_range: tuple[float, float]
     prediction: str
+    target: str
     loss: LossConfig
 
     @property
@@ -86,7 +89,13 @@ class Model:
     @property
     def estimates_slope(self) -> bool:
         """Whether (dx_t/dγ) / σ_t² given z_t is estimated: by a derivative head, or because x̂ determines it."""
-        return self.has_derivative_head or self.encoder_kind.slope_estimate is not Encoder.slope_estimate
+        determined = self.target == IMAGE or self.encoder_kind.slope_estimate is not Encoder.slope_estimate
+        return determined or self.has_derivative_head
+
+    @property
+    def estimates_image(self) -> bool:
+        """Whether x̂ determines an estimate of x given z_t."""
+        return self.target == IMAGE or self.encoder_kind.image_estimate is not Encoder.image_estimate
 
     @property
     def head_losses(self) -> tuple[str, ...]:
@@ -129,7 +138,7 @@ class Model:
             encoder=self._encoder(params, keys[0]),
             predict=self._predict(params, keys[1]),
             gamma=lambda t: jnp.asarray(schedule({"params": params["schedule"]}, jnp.asarray(t, jnp.float32))),
-            extrapolation=EXTRAPOLATIONS[self.loss.extrapolation],
+            assumption=ThroughEncoder() if self.target == IMAGE else EXTRAPOLATIONS[self.loss.extrapolation],
             pixel_levels=self.spec.pixel_levels,
         )
 
@@ -175,8 +184,8 @@ class Model:
         require(
             self.estimates_slope,
             "the score network of a trainable encoder determines no probability-flow ODE without a derivative head; "
-            "train with --config.model.derivative_head=True, or evaluate the bound (eval.estimator=bound) and draw by "
-            "steps (sample.sampler=ancestral)",
+            "train with --config.model.derivative_head=True or --config.model.target=image, or evaluate the bound "
+            "(eval.estimator=bound) and draw by steps (sample.sampler=ancestral)",
         )
 
     def _encoder(self, params: Params, dropout_key: jax.Array | None) -> Encoder:

@@ -9,7 +9,8 @@ from diffenc_jax.diffusion.ancestral import ancestral, ancestral_step
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.ratios import Table, best_ratio
-from diffenc_jax.diffusion.steps import Steps, exponential, linear
+from diffenc_jax.diffusion.reverse import exponential, linear
+from diffenc_jax.diffusion.steps import Steps
 from tests.diffusion.test_losses import exact_velocity, process_of, schedule
 
 IDENTITY = process_of(Identity(), exact_velocity(jnp.ones_like))

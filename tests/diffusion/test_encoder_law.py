@@ -12,7 +12,8 @@ from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Trai
 from diffenc_jax.diffusion.gaussian import align, alpha, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
-from diffenc_jax.diffusion.steps import Instant, Step, Steps, exponential, linear
+from diffenc_jax.diffusion.reverse import exponential, linear
+from diffenc_jax.diffusion.steps import Instant, Step, Steps
 from tests.diffusion.law import EPS, EPS_WEIGHTS, DiscretePath, LinearPath, gauss_legendre
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
@@ -104,7 +105,7 @@ def _best_costs(encoder, extrapolation, place, model, x, eps):
 def step_costs(encoder, extrapolation, gamma_s, gamma_t, path):
     """`best_costs` of steps [T]."""
     place = Step(jnp.asarray(gamma_s), jnp.asarray(gamma_t), Table(jnp.ones(len(gamma_s))), jnp.ones(()))
-    drift_factor = np.asarray(place.drift_factor(encoder, extrapolation))
+    drift_factor = np.asarray(place.drift_factor(extrapolation.factor) * encoder.drifts)
     b = -np.expm1(gamma_s - gamma_t) * (1 + drift_factor / (1 + np.exp(-gamma_t)))
     wanted = path.matrix(gamma_s) - np.exp(gamma_s - gamma_t)[:, None, None] * path.matrix(gamma_t)
     return best_costs(encoder, extrapolation, place, wanted / b[:, None, None], path)
@@ -114,7 +115,7 @@ def continuous_cost(encoder, extrapolation, path):
     """The diffusion term at infinite depth with the best model."""
     gamma, weights = gauss_legendre(GAMMA_0, GAMMA_1)
     place = Instant(jnp.asarray(gamma), jnp.ones(len(gamma)))
-    scale = 1 + place.drift_factor(encoder, extrapolation) / (1 + np.exp(-gamma))
+    scale = 1 + place.drift_factor(extrapolation.factor) * encoder.drifts / (1 + np.exp(-gamma))
     wanted = (path.matrix(gamma) - path.drift(gamma)) / scale[:, None, None]
     return weights @ best_costs(encoder, extrapolation, place, wanted, path)[0]
 
@@ -278,7 +279,7 @@ def test_discrete_data_at_finite_depth(x64, name, depth):
     place = steps.at((jnp.arange(depth) + 0.5) / depth)
     predict = lambda z, gamma: Prediction(velocity_from_image(z, error(z), gamma))  # noqa: E731
     bound = float(discrete_bound(encoder, extrapolation, predict, place).mean())
-    drift_factor = np.broadcast_to(place.drift_factor(encoder, extrapolation), depth)
+    drift_factor = np.broadcast_to(place.drift_factor(extrapolation.factor) * encoder.drifts, depth)
     lost = misfit = 0.0
     for s, t, w, k in zip(gamma[:-1], gamma[1:], ratio, drift_factor, strict=True):
         rest, spread = np.exp(s - t), 1 + np.exp(t)

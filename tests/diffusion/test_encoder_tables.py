@@ -14,8 +14,8 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 
 from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.reverse import linear
 from diffenc_jax.diffusion.schedules import gamma_min_for
-from diffenc_jax.diffusion.steps import linear
 from tests.diffusion.law import LinearPath
 from tests.diffusion.test_encoder_law import GAMMA_0, GAMMA_1, matrix_encoder, step_costs
 

@@ -13,7 +13,8 @@ from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_path_weight, log_weight
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.diffusion.steps import Steps, exponential, linear, reverse
+from diffenc_jax.diffusion.reverse import exponential, linear, mean
+from diffenc_jax.diffusion.steps import Step, Steps
 from tests.diffusion.test_losses import diffusion_loss, exact_velocity, process_of
 
 GAMMA_0, GAMMA_1, DEPTH = -4.0, 5.0, 6
@@ -64,9 +65,9 @@ def exact_nats(case, ratio, x):
         z, gamma_s, gamma_t = jnp.ones((1, 1)), jnp.full(1, s), jnp.full(1, t)
         v = process.predict(z, gamma_t).v
         x_hat = jnp.sqrt(jax.nn.sigmoid(-t)) * z - jnp.sqrt(jax.nn.sigmoid(t)) * v
-        k = process.extrapolation(gamma_s, gamma_t) * process.encoder.drifts
-        slope, noise = reverse(z, x_hat, gamma_s, gamma_t, k)
-        variance = float(slope[0, 0]) ** 2 * variance + float(noise[0]) / ratio
+        step = Step(gamma_s, gamma_t, Table(jnp.full(1, ratio)), jnp.ones(()))
+        slope = mean(z, process.assumption(x_hat, step, process.encoder), step)
+        variance = float(slope[0, 0]) ** 2 * variance + float(step.variance[0]) / ratio
     variance = variance * (1 + math.exp(GAMMA_0)) + math.exp(GAMMA_0)
     return 0.5 * (x**2 / variance + math.log(2 * math.pi * variance))
 

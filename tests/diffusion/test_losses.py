@@ -13,8 +13,9 @@ from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.ratios import Table
+from diffenc_jax.diffusion.reverse import linear
 from diffenc_jax.diffusion.schedules import FixedLinear
-from diffenc_jax.diffusion.steps import Step, linear
+from diffenc_jax.diffusion.steps import Step
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
 

@@ -18,7 +18,8 @@ from diffenc_jax.diffusion.gaussian import alpha, velocity_from_image
 from diffenc_jax.diffusion.importance_weights import log_weight
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, ByEstimate, Table, interpolate
-from diffenc_jax.diffusion.steps import Steps, reverse
+from diffenc_jax.diffusion.reverse import mean
+from diffenc_jax.diffusion.steps import Steps
 from tests.diffusion.test_losses import exact_velocity, process_of
 
 LEVELS, DEPTH, GAMMA_0, GAMMA_1 = 4, 3, -2.0, 3.0
@@ -79,10 +80,9 @@ def probabilities(process, steps):
         """The density [grid, 2, grid] of each pixel of z_s, given z_t on the grid."""
         step = steps.step(i, len(z))
         estimate = process.estimate(z, step.gamma_t)
-        k = jnp.asarray(step.drift_factor(process.encoder, process.extrapolation))
-        mean, variance = reverse(z, estimate.x_hat, step.gamma_s, step.gamma_t, k)
-        variance = jnp.broadcast_to(variance[:, None] / step.weight(estimate), z.shape)[..., None]
-        return jnp.exp(-0.5 * (GRID - mean[..., None]) ** 2 / variance) / jnp.sqrt(2 * jnp.pi * variance)
+        centre = mean(z, process.assumed(estimate, step), step)
+        variance = jnp.broadcast_to(step.variance[:, None] / step.weight(estimate), z.shape)[..., None]
+        return jnp.exp(-0.5 * (GRID - centre[..., None]) ** 2 / variance) / jnp.sqrt(2 * jnp.pi * variance)
 
     for i in reversed(range(DEPTH)):
         first, second = jnp.moveaxis(kernels(i), 1, 0)

@@ -14,7 +14,8 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
-from diffenc_jax.diffusion.steps import EXTRAPOLATIONS, Step, exponential, linear, reverse
+from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS, ThroughEncoder, exponential, linear, mean
+from diffenc_jax.diffusion.steps import Step
 from tests.diffusion.test_losses import diffusion_loss, exact_velocity, expected_diffusion, process_of
 
 
@@ -138,6 +139,8 @@ encoders = st.sampled_from(
         (NonTrainable(), exponential),
         (Trainable(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))), linear),
         (Trainable(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))), exponential),
+        (NonTrainable(), ThroughEncoder()),
+        (Trainable(lambda x, gamma: jnp.sin(2 * x + align(gamma, x))), ThroughEncoder()),
     ]
 )
 
@@ -162,20 +165,19 @@ def draw(seed, batch=3, dims=4):
 @settings(max_examples=25, deadline=None)
 @given(seeds, encoders)
 def test_the_loss_is_the_divergence_between_the_two_gaussians(seed, kind):
-    """T KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), at every depth, ratio, encoder and extrapolation."""
-    encoder, extrapolation = kind
+    """T KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), at every depth, ratio, encoder and assumption."""
+    encoder, assumption = kind
     with jax.enable_x64(True):
         at, x, eps, v_hat = draw(seed)
         x_s, x_t = encoder.mean(x, at.gamma_s), encoder.mean(x, at.gamma_t)
         z_t, _ = diffuse(x_t, at.gamma_t, eps)
         x_hat = image_from_velocity(z_t, v_hat, at.gamma_t)
-        k = extrapolation(at.gamma_s, at.gamma_t) * encoder.drifts
         mean_q, variance_q = posterior(z_t, x_s, x_t, at.gamma_s, at.gamma_t)
-        mean_p, variance_p = reverse(z_t, x_hat, at.gamma_s, at.gamma_t, k)
-        variance_q, variance_p = align(variance_q, x), align(variance_p, x) / at.ratio.ratio
+        mean_p = mean(z_t, assumption(x_hat, at, encoder), at)
+        variance_q, variance_p = align(variance_q, x), align(at.variance, x) / at.ratio.ratio
         fraction = variance_q / variance_p
         divergence = 0.5 * (fraction - 1 - jnp.log(fraction) + (mean_q - mean_p) ** 2 / variance_p).sum(axis=1)
-        got = diffusion_loss(process_of(encoder, lambda z, g: v_hat, extrapolation), at, x, eps)
+        got = diffusion_loss(process_of(encoder, lambda z, g: v_hat, assumption), at, x, eps)
         np.testing.assert_allclose(got, 7 * divergence, rtol=1e-6, atol=1e-9)
 
 
@@ -228,7 +230,7 @@ def test_the_best_ratio_never_does_worse(errors, other):
 @pytest.mark.parametrize("name", EXTRAPOLATIONS)
 def test_extrapolations_tend_to_one_on_short_steps(x64, name):
     gamma = jnp.linspace(-13.0, 5.0, 9)
-    np.testing.assert_allclose(EXTRAPOLATIONS[name](gamma - 1e-5, gamma), 1.0, atol=2e-5)
+    np.testing.assert_allclose(EXTRAPOLATIONS[name].factor(gamma - 1e-5, gamma), 1.0, atol=2e-5)
 
 
 def test_short_steps_keep_their_digits_in_float32():

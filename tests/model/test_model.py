@@ -102,7 +102,7 @@ def test_the_flow_by_hand(arm, head):
 
 def test_a_trainable_encoder_without_second_head_has_no_flow():
     model = build(tiny.config(), SPEC)
-    with pytest.raises(InputError, match=r"--config\.model\.derivative_head=True, or evaluate the bound") as caught:
+    with pytest.raises(InputError, match=r"--config\.model\.target=image, or evaluate the bound") as caught:
         model.check_flow()
     assert "\n" not in str(caught.value)
 

@@ -11,10 +11,13 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.flow import MAX_STEPS, Solver, flow_of
 from diffenc_jax.diffusion.gaussian import alpha, sigma
 from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, ode_likelihood
-from diffenc_jax.diffusion.steps import reverse
+from diffenc_jax.diffusion.ratios import Table
+from diffenc_jax.diffusion.reverse import linear, mean
+from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.samplers import make_sampler, needs_training_images
 from tests import tiny
@@ -87,9 +90,10 @@ def test_frames_of_the_path(drawer):
     np.testing.assert_array_equal(last, draw(drawer, 0, 4))
     # The first part is a step: its mean follows from x̂.
     gamma_s, gamma_t = (jnp.full(4, gamma, jnp.float32) for gamma in (gammas[1], gammas[0]))
-    mean, variance = reverse(z_1, values(frames[0].x_hat), gamma_s, gamma_t, jnp.zeros(4))
+    step = Step(gamma_s, gamma_t, Table(jnp.ones(4)), jnp.ones(()))
+    centre = mean(z_1, linear(values(frames[0].x_hat), step, Identity()), step)
     eps = jnp.stack([noise("sample", i, 2) for i in range(4)])
-    z_s = mean + jnp.sqrt(variance)[:, None, None, None] * eps
+    z_s = centre + jnp.sqrt(step.variance)[:, None, None, None] * eps
     np.testing.assert_allclose(values(frames[1].z), z_s, rtol=1e-4, atol=1e-5)
 
 

@@ -67,7 +67,7 @@ def measure_rate_distortion(run: Trained, keep: int, on_part: OnPart = lambda pa
                 shown[number, kept] = np.asarray(found.pixels)[: len(kept)]
     gamma = np.asarray(steps.gamma, np.float64)[::-1]
     rate = np.cumsum(nats, axis=2) / (math.log(2) * run.model.spec.dims)
-    estimates_x = run.model.bind(run.params).encoder.inverts
+    estimates_x = run.model.estimates_image
     return RateDistortion(gamma, rate, square, estimates_x, images[:keep], shown)
 
 

@@ -1,0 +1,121 @@
+"""The generative model's step p(z_s | z_t): the encoding that it assumes of the image behind z_t.
+
+The mean μ_P of p(z_s | z_t) is that of q(z_s | z_t, x) (steps.py) for an encoding that follows from the score network's
+x̂ alone: an assumed x̂_t with an assumed drift,
+
+  μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s c [x̂_t - σ_t² drift],   c = 1 - e^(γ_s - γ_t),
+
+so that the diffusion loss compares both with the encoder's own x_t and drift. There are two ways to assume them:
+
+  `Extrapolated`    x̂ estimates x_t, and the drift is -k x̂, as published (arXiv 2310.19789)
+  `ThroughEncoder`  x̂ estimates the image x, and the encoder gives its x̂_t and drift (arXiv 2404.12940)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample
+from diffenc_jax.diffusion.encoders import Encoder, Encoding
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma
+from diffenc_jax.diffusion.steps import Place, Step
+
+
+class Assumed(NamedTuple):
+    """What the generative model assumes of the image behind z_t.
+
+    Attributes:
+      encoding: x̂_t and its drift, [B, ...] each.
+      offset: (x̂_t - x̂) / σ_t² [B, ...]; None where x̂_t is x̂.
+    """
+
+    encoding: Encoding
+    offset: Images | None = None
+
+    @property
+    def correction(self) -> Images:
+        """offset - drift [B, ...], which σ_t times the encoder's drift is compared with: for `Extrapolated`, k x̂."""
+        return -self.encoding.drift if self.offset is None else self.offset - self.encoding.drift
+
+
+class Assumption:
+    """Base class: how an encoding is assumed from x̂ [B, ...]."""
+
+    def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
+        """What the generative model assumes at `place`."""
+        raise NotImplementedError
+
+    def slope(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+        """An estimate [B, ...] of (dx_t/dγ) / σ_t² given z_t at γ [B]; None where x̂ does not determine it."""
+        raise NotImplementedError
+
+    def image(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+        """An estimate [B, ...] of x given z_t at γ [B]; None where x̂ does not determine it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Extrapolated(Assumption):
+    """x̂ estimates x_t, and the drift is assumed to be -k x̂; k = 0 for an encoder that does not drift.
+
+    With b = c (1 + k σ_t²) the mean is μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s b x̂.
+
+    Attributes:
+      factor: (γ_s, γ_t) -> k, which tends to 1 as s -> t.
+    """
+
+    factor: Callable[[AnyShape, AnyShape], AnyShape]
+
+    def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
+        k = align(jnp.asarray(place.drift_factor(self.factor) * encoder.drifts), x_hat)
+        return Assumed(Encoding(x_hat, -k * x_hat))
+
+    def slope(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+        return encoder.slope_estimate(x_hat, gamma)
+
+    def image(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+        return encoder.image_estimate(x_hat, gamma)
+
+
+@dataclass(frozen=True)
+class ThroughEncoder(Assumption):
+    """x̂ estimates the image x, whose x̂_t and drift are the encoder's: p(z_s | z_t) is q(z_s | z_t, x̂).
+
+    At infinite depth, x_t - dx_t/dγ is then predicted by x̂_t - dx̂_t/dγ instead of (1 + σ_t²) x̂.
+    """
+
+    def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
+        encoding = place.encode(encoder, x_hat)
+        return Assumed(encoding, (encoding.x_t - x_hat) / align(jax.nn.sigmoid(place.gamma_t), x_hat))
+
+    def slope(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images:
+        return encoder.mean_and_slope(x_hat, gamma).drift
+
+    def image(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images:
+        return x_hat
+
+
+def _linear(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
+    return (gamma_t - gamma_s) / -jnp.expm1(gamma_s - gamma_t)
+
+
+def _exponential(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
+    return jax.nn.sigmoid(-gamma_s) / jax.nn.sigmoid(-gamma_t)
+
+
+# k = (γ_t - γ_s) / c: x_t goes on changing at its present rate in γ, as published.
+linear = Extrapolated(_linear)
+# k = α_s² / α_t², so that b = α_s²/α_t² - e^(γ_s - γ_t): exact for x_t = α_t² x.
+exponential = Extrapolated(_exponential)
+EXTRAPOLATIONS = {"linear": linear, "exponential": exponential}
+
+
+def mean(z_t: Images, assumed: Assumed, step: Step) -> Images:
+    """μ_P [B, ...] of p(z_s | z_t)."""
+    x_t, drift = assumed.encoding
+    c, shrink = -jnp.expm1(step.gamma_s - step.gamma_t), alpha(step.gamma_s) / alpha(step.gamma_t)
+    moved = x_t - align(jnp.square(sigma(step.gamma_t)), z_t) * drift
+    return align(shrink * (1.0 - c), z_t) * z_t + align(alpha(step.gamma_s) * c, z_t) * moved
