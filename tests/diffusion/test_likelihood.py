@@ -165,7 +165,7 @@ def test_hutchinson_along_the_path(x64):
 
 def test_several_probes_share_a_path(x64):
     """Their mean, its variance from their differences, and no more evaluations than for one."""
-    signs, ends, solver = jnp.asarray(SIGNS[:8]).reshape(2, 4, *SHAPE), (0.0, 1.0), tolerant(1e-7)
+    signs, ends, solver = jnp.asarray(SIGNS[:8]).reshape(2, 4, *SHAPE), (jnp.zeros(()), jnp.ones(())), tolerant(1e-7)
     curved, z_0 = lambda z, gamma: jax.vmap(bend)(z), draws(2)
     run = lambda signs: ode_likelihood(curved, z_0, ends, Probes(DIVERGENCES["hutchinson"], signs), solver)  # noqa: E731
     together = jax.jit(run)(signs)
