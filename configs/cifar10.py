@@ -20,6 +20,8 @@ Other arms:
   diffenc-dct                     an encoder that is linear in the image: 0.8 M parameters and very few FLOPs
   diffenc-image                   x̂ estimates the image, and the encoder gives its drift (NFDM's prediction,
                                   arXiv 2404.12940)
+  vdm-polynomial                  a learned noise schedule per pixel and channel (MuLAN without its latent code,
+                                  arXiv 2312.13236)
 
 Cost: 21 TFLOP per step (vdm 20, diffenc-8-2 6.5, vdm-8 5.8), so 1.7e20 FLOP in all: six days on
 four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, diffenc-8-2 10.8, vdm-8 8.9).
@@ -59,6 +61,7 @@ ALL_ARMS = {
     **as_published(ARMS | EIGHT_LAYER_ARMS),
     **OTHER_NETWORKS,
     "diffenc-image": {"model.target": "image"},
+    "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
 }
 
 

@@ -16,6 +16,7 @@ Arms besides diffenc (the default), nontrainable and vdm:
   diffenc-unbounded      y = network(x, γ) instead of tanh(network(x, γ))
   diffenc-residual       y = x + network(x, γ), so that training starts on the path of vdm
   diffenc-image          x̂ estimates the image, and the encoder gives its drift (NFDM's prediction, arXiv 2404.12940)
+  vdm-polynomial         a learned noise schedule per pixel (MuLAN without its latent code, arXiv 2312.13236)
   shrinking              x_t = (1 - σ_t²/2) x, half way from vdm to nontrainable
   vdm-schedule           vdm with a learned noise schedule: it learns where its steps lie, as an encoder can
   diffenc-schedule       diffenc with a learned noise schedule, and so diffenc-dct-schedule
@@ -48,6 +49,7 @@ OTHER_PATHS = {
     "diffenc-residual": {"model.encoder": encoder_network(layers=2, kind="residual", **SMALL | {"width": 16})},
     "shrinking": {"model.encoder": {"kind": "shrinking", "amount": 0.5}},
     "diffenc-image": {"model.target": "image"},
+    "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
 }
 LEARNED_SCHEDULES = {
     f"{arm}-schedule": changes | {"model.schedule.kind": "monotone"}

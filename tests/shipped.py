@@ -14,7 +14,7 @@ PUBLISHED["cifar10"] += PUBLISHED["mnist"]
 # Arms of the digits for the question when an encoder helps; see docs/encoder.md.
 CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
 UNBOUNDED = ["diffenc-unbounded", "diffenc-residual"]
-PROCESSES = ["diffenc-image"]
+PROCESSES = ["diffenc-image", "vdm-polynomial"]
 OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
 EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]
 ARMS = {

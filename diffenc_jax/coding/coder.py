@@ -244,7 +244,7 @@ class _Batch:
 
         levels = self._networks.pixel_levels
         position = 0.5 * levels * (self._z(0) / self._lattice.alpha[0] + 1.0) - 0.5
-        scale = 0.5 * levels * self._lattice.sigma[0] / self._lattice.alpha[0]
+        scale = 0.5 * levels * np.reshape(self._lattice.sigma[0] / self._lattice.alpha[0], (-1, 1))
         for image in position.reshape(len(position), -1, 1):
             yield log_softmax(-0.5 * np.square((image - np.arange(levels)) / scale), axis=1)
 

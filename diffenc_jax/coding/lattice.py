@@ -49,22 +49,22 @@ class Lattice:
     """The lattices of the latents of a model of depth T, float64.
 
     Attributes:
-      alpha, sigma: [T + 1] α and σ at γ_0, at the data, .. γ_T, at the noise.
-      c: [T] 1 - e^(γ_s - γ_t) of the steps.
-      unit: [T + 1] δ_i.
+      alpha, sigma: [T + 1, ...] α and σ at γ_0, at the data, .. γ_T, at the noise.
+      c: [T, ...] 1 - e^(γ_s - γ_t) of the steps.
+      unit: [T + 1, ...] δ_i.
     """
 
     def __init__(self, gamma: np.ndarray, spacing: float):
         """Raises InputError if a lattice has too many points.
 
         Args:
-          gamma: [T + 1] increasing.
+          gamma: [T + 1] increasing, or [T + 1, H, W, C] for each dimension.
           spacing: δ_i / σ_Q; for z_T, δ_T / σ_1.
         """
         gamma = np.asarray(gamma, np.float64)
         self.alpha, self.sigma = (1.0 / np.sqrt(1.0 + np.exp(sign * gamma)) for sign in (1.0, -1.0))
-        self.c = -np.expm1(-np.diff(gamma))
-        self.unit = spacing * self.sigma * np.sqrt(np.append(self.c, 1.0))
+        self.c = -np.expm1(-np.diff(gamma, axis=0))
+        self.unit = spacing * self.sigma * np.sqrt(np.concatenate([self.c, np.ones_like(gamma[:1])]))
         least = f"{1.1 * SPAN / self.unit.min() / LARGEST * spacing:.2g}"
         require(
             SPAN / self.unit.min() <= LARGEST,
@@ -95,5 +95,5 @@ class Lattice:
         """The model's distribution of z_i; means beyond the lattice, where no latent lies, are moved to its end."""
         return Gaussians(np.clip(mean / self.unit[i], -LARGEST, LARGEST), std / self.unit[i])
 
-    def _gaussians(self, i: int, mean: np.ndarray, std: float) -> Gaussians:
-        return Gaussians(mean / self.unit[i], np.full_like(mean, std / self.unit[i]))
+    def _gaussians(self, i: int, mean: np.ndarray, std: np.ndarray) -> Gaussians:
+        return Gaussians(mean / self.unit[i], np.broadcast_to(std / self.unit[i], mean.shape))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.coding.coder import Coder, order_for
@@ -13,6 +12,7 @@ from diffenc_jax.coding.lattice import Lattice
 from diffenc_jax.config.sections import CompressConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.diffusion.ancestral import model_step
+from diffenc_jax.diffusion.gaussian import rows
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel import mesh as sharding
@@ -84,7 +84,7 @@ def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     @compiled
     def encode(params, gamma, pixels):
         process = model.bind(params)
-        return process.encoder.mean(process.pixel_values(pixels), jnp.full(len(pixels), gamma))
+        return process.encoder.mean(process.pixel_values(pixels), rows(gamma, len(pixels)))
 
     @compiled
     def model_at(params, steps, i, z_t):

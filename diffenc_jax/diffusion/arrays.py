@@ -8,6 +8,8 @@ Images = Float[Array, "b *d"]
 Pixels = UInt8[Array, "b *d"]
 # One number per example, [B].
 PerExample = Float[Array, " b"]
+# Noise levels γ: one per example [B], or one per example and dimension [B, ...].
+Gammas = Float[Array, "b ..."]
 Scalar = Float[Array, ""]
 # Numbers of any shape, the same for all arguments of a function.
 AnyShape = Float[Array, "*b"]

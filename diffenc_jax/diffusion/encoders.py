@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.diffusion.arrays import Images, PerExample
+from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.gaussian import align
 
-Network = Callable[[Images, PerExample], Images]
+Network = Callable[[Images, Gammas], Images]
 
 
 class Encoding(NamedTuple):
@@ -37,25 +37,25 @@ class Encoder:
 
     drifts: ClassVar[bool] = True
 
-    def mean(self, x: Images, gamma: PerExample) -> Images:
+    def mean(self, x: Images, gamma: Gammas) -> Images:
         """x_t [B, ...] of images x [B, ...] at γ [B]."""
         raise NotImplementedError
 
-    def mean_and_slope(self, x: Images, gamma: PerExample) -> Encoding:
+    def mean_and_slope(self, x: Images, gamma: Gammas) -> Encoding:
         """x_t and (dx_t/dγ) / σ_t²."""
         x_t, derivative = jax.jvp(lambda gamma: self.mean(x, gamma), (gamma,), (jnp.ones_like(gamma),))
         return Encoding(x_t, derivative / align(jax.nn.sigmoid(gamma), x))
 
-    def mean_and_quotient(self, x: Images, gamma_s: PerExample, gamma_t: PerExample) -> Encoding:
+    def mean_and_quotient(self, x: Images, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
         """x_t and (x_t - x_s) / (c σ_t²)."""
         x_s, x_t = self.mean(x, gamma_s), self.mean(x, gamma_t)
         return Encoding(x_t, (x_t - x_s) / align(quotient_weight(gamma_s, gamma_t), x))
 
-    def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images | None:
+    def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images | None:
         """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
         return None
 
-    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images | None:
+    def image_estimate(self, x_hat: Images, gamma: Gammas) -> Images | None:
         """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
         return None
 
@@ -66,19 +66,19 @@ class Identity(Encoder):
 
     drifts: ClassVar[bool] = False
 
-    def mean(self, x: Images, gamma: PerExample) -> Images:
+    def mean(self, x: Images, gamma: Gammas) -> Images:
         return x
 
-    def mean_and_slope(self, x: Images, gamma: PerExample) -> Encoding:
+    def mean_and_slope(self, x: Images, gamma: Gammas) -> Encoding:
         return Encoding(x, jnp.zeros_like(x))
 
-    def mean_and_quotient(self, x: Images, gamma_s: PerExample, gamma_t: PerExample) -> Encoding:
+    def mean_and_quotient(self, x: Images, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
         return Encoding(x, jnp.zeros_like(x))
 
-    def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+    def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
         return jnp.zeros_like(x_hat)
 
-    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+    def image_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
         return x_hat
 
 
@@ -95,22 +95,22 @@ class Shrinking(Encoder):
     def __post_init__(self):
         require(self.amount <= 1, f"an encoder's amount={self.amount} must be at most 1: beyond, x_t can vanish")
 
-    def mean(self, x: Images, gamma: PerExample) -> Images:
+    def mean(self, x: Images, gamma: Gammas) -> Images:
         return align(self._share(gamma), x) * x
 
-    def mean_and_slope(self, x: Images, gamma: PerExample) -> Encoding:
+    def mean_and_slope(self, x: Images, gamma: Gammas) -> Encoding:
         return Encoding(self.mean(x, gamma), -align(self.amount * jax.nn.sigmoid(-gamma), x) * x)
 
-    def mean_and_quotient(self, x: Images, gamma_s: PerExample, gamma_t: PerExample) -> Encoding:
+    def mean_and_quotient(self, x: Images, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
         return Encoding(self.mean(x, gamma_t), -align(self.amount * jax.nn.sigmoid(-gamma_s), x) * x)
 
-    def slope_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+    def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
         return -align(self.amount * jax.nn.sigmoid(-gamma) / self._share(gamma), x_hat) * x_hat
 
-    def image_estimate(self, x_hat: Images, gamma: PerExample) -> Images:
+    def image_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
         return x_hat / align(self._share(gamma), x_hat)
 
-    def _share(self, gamma: PerExample) -> PerExample:
+    def _share(self, gamma: Gammas) -> Gammas:
         """1 - a σ_t², in a form that keeps its digits where a = 1."""
         return (1 - self.amount) + self.amount * jax.nn.sigmoid(-gamma)
 
@@ -134,23 +134,23 @@ class Trainable(Encoder):
 
     network: Network
 
-    def output(self, x: Images, gamma: PerExample) -> Images:
+    def output(self, x: Images, gamma: Gammas) -> Images:
         """y."""
         return jnp.tanh(self.network(x, gamma))
 
-    def output_and_derivative(self, x: Images, gamma: PerExample) -> tuple[Images, Images]:
+    def output_and_derivative(self, x: Images, gamma: Gammas) -> tuple[Images, Images]:
         """y and dy/dγ."""
         return jax.jvp(lambda gamma: self.output(x, gamma), (gamma,), (jnp.ones_like(gamma),))
 
-    def mean(self, x: Images, gamma: PerExample) -> Images:
+    def mean(self, x: Images, gamma: Gammas) -> Images:
         return _mix(x, self.output(x, gamma), gamma)
 
-    def mean_and_slope(self, x: Images, gamma: PerExample) -> Encoding:
+    def mean_and_slope(self, x: Images, gamma: Gammas) -> Encoding:
         y, dy = self.output_and_derivative(x, gamma)
         alpha2 = align(jax.nn.sigmoid(-gamma), x)
         return Encoding(_mix(x, y, gamma), alpha2 * (y - x) + dy)
 
-    def mean_and_quotient(self, x: Images, gamma_s: PerExample, gamma_t: PerExample) -> Encoding:
+    def mean_and_quotient(self, x: Images, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
         # Two calls instead of one with twice the batch: both need the same dropout mask, or the quotient is noise.
         y_s, y_t = self.output(x, gamma_s), self.output(x, gamma_t)
         alpha2_s = align(jax.nn.sigmoid(-gamma_s), x)
@@ -161,18 +161,18 @@ class Trainable(Encoder):
 class Unbounded(Trainable):
     """`Trainable` with y = network(x, γ) itself, so that x_t is linear in x where the network is."""
 
-    def output(self, x: Images, gamma: PerExample) -> Images:
+    def output(self, x: Images, gamma: Gammas) -> Images:
         return self.network(x, gamma)
 
 
 class Residual(Unbounded):
     """`Unbounded` with y = x + network(x, γ), so that x_t = x + σ_t² network(x, γ): VDM's path at initialisation."""
 
-    def output(self, x: Images, gamma: PerExample) -> Images:
+    def output(self, x: Images, gamma: Gammas) -> Images:
         return x + self.network(x, gamma)
 
 
-def quotient_weight(gamma_s: PerExample, gamma_t: PerExample) -> PerExample:
+def quotient_weight(gamma_s: Gammas, gamma_t: Gammas) -> Gammas:
     """c σ_t² [B], the denominator of an encoder's quotient."""
     return jax.nn.sigmoid(gamma_t) * -jnp.expm1(gamma_s - gamma_t)
 

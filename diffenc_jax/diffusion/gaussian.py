@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample
 
 
 def alpha(gamma: AnyShape) -> AnyShape:
@@ -22,28 +22,36 @@ def align(scalar: AnyShape, x: Images) -> Float[Array, "..."]:
     return scalar.reshape(scalar.shape + (1,) * (x.ndim - scalar.ndim))
 
 
-def sum_dims(x: Images) -> PerExample:
-    """Sum over all axes but the first: nats per dimension -> nats per example."""
-    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
+def rows(value: Float[Array, "..."], count: int) -> Float[Array, "..."]:
+    """`value` [...] for each of `count` examples, [count, ...]."""
+    return jnp.broadcast_to(value, (count, *value.shape))
 
 
-def diffuse(x_t: Images, gamma: PerExample, eps: Images) -> tuple[Images, Images]:
+def sum_dims(x: Images, weight: Gammas | None = None) -> PerExample:
+    """Sum over all axes but the first, weighted by `weight` per example or dimension: nats per example."""
+    if weight is not None and weight.ndim > 1:
+        x, weight = weight * x, None
+    total = jnp.sum(x, axis=tuple(range(1, x.ndim)))
+    return total if weight is None else weight * total
+
+
+def diffuse(x_t: Images, gamma: Gammas, eps: Images) -> tuple[Images, Images]:
     """z_t = α_t x_t + σ_t ε and its velocity v_t = α_t ε - σ_t x_t."""
     a, s = align(alpha(gamma), x_t), align(sigma(gamma), x_t)
     return a * x_t + s * eps, a * eps - s * x_t
 
 
-def image_from_velocity(z_t: Images, v: Images, gamma: PerExample) -> Images:
+def image_from_velocity(z_t: Images, v: Images, gamma: Gammas) -> Images:
     """x̂ = α_t z_t - σ_t v̂, an estimate of x_t."""
     return align(alpha(gamma), z_t) * z_t - align(sigma(gamma), z_t) * v
 
 
-def velocity_from_velocity(z_t: Images, v: Images, gamma: PerExample) -> Images:
+def velocity_from_velocity(z_t: Images, v: Images, gamma: Gammas) -> Images:
     """v̂ itself, as DiffEnc predicts it (arXiv 2310.19789)."""
     return v
 
 
-def velocity_from_noise(z_t: Images, eps: Images, gamma: PerExample) -> Images:
+def velocity_from_noise(z_t: Images, eps: Images, gamma: Gammas) -> Images:
     """v̂ = (ε̂ - σ_t z_t) / α_t, as VDM predicts ε (arXiv 2107.00630, section 3.4), so that x̂ = (z_t - σ_t ε̂) / α_t.
 
     Since v_t - v̂ = (ε - ε̂) / α_t, the diffusion loss of the identity is ½ γ' ‖ε - ε̂‖².
@@ -51,7 +59,7 @@ def velocity_from_noise(z_t: Images, eps: Images, gamma: PerExample) -> Images:
     return (eps - align(sigma(gamma), z_t) * z_t) / align(alpha(gamma), z_t)
 
 
-def velocity_from_image(z_t: Images, x: Images, gamma: PerExample) -> Images:
+def velocity_from_image(z_t: Images, x: Images, gamma: Gammas) -> Images:
     """v̂ = (α_t z_t - x̂) / σ_t, `image_from_velocity` solved for v̂.
 
     Since v_t - v̂ = (x̂ - x_t) / σ_t, the diffusion loss of the identity is ½ γ' e^(-γ_t) ‖x - x̂‖².

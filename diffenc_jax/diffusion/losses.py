@@ -149,7 +149,7 @@ def _encode(process, place, x, endpoint_pixels):
         joined = joined.reshape(count, -1, *joined.shape[1:])
         return joined[:, :-2].reshape(x.shape), joined[:, -2], joined[:, -1]
 
-    place = place.joined(join, *(jnp.full(count, gamma) for gamma in endpoints))
+    place = place.joined(join, count, *endpoints)
     x_ends = process.pixel_values(endpoint_pixels)
     (x_t, x_0, x_1), (drift, *_) = map(part, place.encode(encoder, join(x, x_ends, x_ends)))
     return Encoding(x_t, drift), x_0, x_1

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.estimates import Estimate, Prediction
 from diffenc_jax.diffusion.gaussian import align, image_from_velocity, sigma
@@ -28,21 +29,23 @@ class Process:
     Attributes:
       encoder: x -> x_t.
       predict: (z_t [B, ...], γ_t [B]) -> the score network's prediction.
-      gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable; of any shape.
+      gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable: of the shape of t, or with the images' axes
+        behind if each dimension has its own γ. At t = 0 and t = 1 all dimensions have the same γ.
       assumption: what the generative model assumes of the image behind z_t (reverse.py).
       pixel_levels: number V of values that a pixel can have.
     """
 
     encoder: Encoder
-    predict: Callable[[Images, PerExample], Prediction]
-    gamma: Callable[[AnyShape], AnyShape]
+    predict: Callable[[Images, Gammas], Prediction]
+    gamma: Callable[[AnyShape], Float[Array, "..."]]
     assumption: Assumption = linear
     pixel_levels: int = 256
 
     @property
     def endpoints(self) -> tuple[Scalar, Scalar]:
         """γ_0 at the data and γ_1 at the noise, []."""
-        return self.gamma(jnp.zeros(())), self.gamma(jnp.ones(()))
+        gamma_0, gamma_1 = (self.gamma(t).ravel()[0] for t in (jnp.zeros(()), jnp.ones(())))
+        return gamma_0, gamma_1
 
     def instant(self, t: PerExample) -> Instant:
         """The places at times t [B] at infinite depth."""
@@ -57,7 +60,7 @@ class Process:
         """x, the centres of the pixels' bins in [-1, 1]."""
         return decoder.pixel_values(pixels, self.pixel_levels)
 
-    def estimate(self, z_t: Images, gamma_t: PerExample) -> Estimate:
+    def estimate(self, z_t: Images, gamma_t: Gammas) -> Estimate:
         """The model's estimates at z_t, by one call of the score network."""
         prediction = self.predict(z_t, gamma_t)
         return Estimate(image_from_velocity(z_t, prediction.v, gamma_t), *prediction)
@@ -66,21 +69,21 @@ class Process:
         """What the generative model assumes at `place`, given its estimate there."""
         return self.assumption(estimate.x_hat, place, self.encoder)
 
-    def correction(self, estimate: Estimate, gamma_t: PerExample) -> Images:
+    def correction(self, estimate: Estimate, gamma_t: Gammas) -> Images:
         """The assumed correction f at γ_t and infinite depth."""
         return self.assumed(estimate, Instant(gamma_t, jnp.ones_like(gamma_t))).correction
 
-    def slope(self, estimate: Estimate, gamma_t: PerExample) -> Images | None:
+    def slope(self, estimate: Estimate, gamma_t: Gammas) -> Images | None:
         """ŝ, an estimate of (dx_t/dγ) / σ_t²: that of a derivative head, or the one that x̂ determines, if it does."""
         if estimate.slope is not None:
             return estimate.slope
         return self.assumption.slope(estimate.x_hat, gamma_t, self.encoder)
 
-    def image(self, estimate: Estimate, gamma_t: PerExample) -> Images | None:
+    def image(self, estimate: Estimate, gamma_t: Gammas) -> Images | None:
         """An estimate of x, if x̂ determines it."""
         return self.assumption.image(estimate.x_hat, gamma_t, self.encoder)
 
-    def predict_image(self, z_t: Images, gamma_t: PerExample) -> Images:
+    def predict_image(self, z_t: Images, gamma_t: Gammas) -> Images:
         """x̂, the model's estimate of x_t, or of x (reverse.py)."""
         return self.estimate(z_t, gamma_t).x_hat
 

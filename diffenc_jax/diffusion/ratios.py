@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.arrays import Images, PerExample
+from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.estimates import Estimate
 from diffenc_jax.diffusion.gaussian import align
 
@@ -31,7 +31,7 @@ class Table(NamedTuple):
 
     ratio: Float[Array, "t ..."]
 
-    def __call__(self, gamma_s: PerExample, gamma_t: PerExample, estimate: Estimate) -> Float[Array, "..."]:
+    def __call__(self, gamma_s: Gammas, gamma_t: Gammas, estimate: Estimate) -> Float[Array, "..."]:
         return align(self.ratio, estimate.x_hat)
 
 
@@ -50,7 +50,7 @@ class ByEstimate(NamedTuple):
     error: Float[Array, "t k"]
     factor: Float[Array, "t ..."]
 
-    def __call__(self, gamma_s: PerExample, gamma_t: PerExample, estimate: Estimate) -> Float[Array, "..."]:
+    def __call__(self, gamma_s: Gammas, gamma_t: Gammas, estimate: Estimate) -> Float[Array, "..."]:
         return best_ratio(self.factor * interpolate(estimate.x_hat, self.knots, self.error))
 
 
@@ -61,7 +61,7 @@ class ByErrorHead(NamedTuple):
     steps), so one head serves all depths and times. The ratio has no rows. It raises InputError if there is no head.
     """
 
-    def __call__(self, gamma_s: PerExample, gamma_t: PerExample, estimate: Estimate) -> Float[Array, "..."]:
+    def __call__(self, gamma_s: Gammas, gamma_t: Gammas, estimate: Estimate) -> Float[Array, "..."]:
         if estimate.log_error is None:
             raise InputError("this ratio is that of an error head; `Process.predict` must return a `log_error`")
         scale = jnp.expm1(gamma_t - gamma_s) * jax.nn.sigmoid(-gamma_t)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 from diffenc_jax.diffusion.steps import Place, Step
@@ -48,11 +48,11 @@ class Assumption:
         """What the generative model assumes at `place`."""
         raise NotImplementedError
 
-    def slope(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+    def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
         """An estimate [B, ...] of (dx_t/dγ) / σ_t² given z_t at γ [B]; None where x̂ does not determine it."""
         raise NotImplementedError
 
-    def image(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+    def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
         """An estimate [B, ...] of x given z_t at γ [B]; None where x̂ does not determine it."""
         raise NotImplementedError
 
@@ -73,10 +73,10 @@ class Extrapolated(Assumption):
         k = align(jnp.asarray(place.drift_factor(self.factor) * encoder.drifts), x_hat)
         return Assumed(Encoding(x_hat, -k * x_hat))
 
-    def slope(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+    def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
         return encoder.slope_estimate(x_hat, gamma)
 
-    def image(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images | None:
+    def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
         return encoder.image_estimate(x_hat, gamma)
 
 
@@ -91,10 +91,10 @@ class ThroughEncoder(Assumption):
         encoding = place.encode(encoder, x_hat)
         return Assumed(encoding, (encoding.x_t - x_hat) / align(jax.nn.sigmoid(place.gamma_t), x_hat))
 
-    def slope(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images:
+    def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:
         return encoder.mean_and_slope(x_hat, gamma).drift
 
-    def image(self, x_hat: Images, gamma: PerExample, encoder: Encoder) -> Images:
+    def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:
         return x_hat
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.arrays import AnyShape
@@ -34,12 +35,15 @@ class Schedule(nn.Module):
       gamma_min, gamma_max: γ(0) and γ(1), or their initial values.
       interior: names of the parameters that do not move the end points. The bound at infinite depth does not depend on
         them, so that they can be trained to reduce the variance of its estimate (section 3.2 and appendix I.2).
+      per_dimension: whether each dimension has a γ of its own; the schedule then has the images' `shape`, and γ(t) the
+        shape of t followed by it. γ(0) and γ(1) are those of all dimensions.
     """
 
     gamma_min: float
     gamma_max: float
 
     interior: ClassVar[tuple[str, ...]] = ()
+    per_dimension: ClassVar[bool] = False
 
 
 class FixedLinear(Schedule):
@@ -144,9 +148,35 @@ class MonotoneNetwork(nn.Module):
         return rise(0.0, t) / total, rise(t, 1.0) / total
 
 
+class Polynomial(Schedule):
+    """γ_i(t) = γ_min + (γ_max - γ_min) P_i(t) / P_i(1) with P_i'(t) = (a_i t² + b_i t + c_i)², learned per dimension.
+
+    The schedule of MuLAN (arXiv 2312.13236) without its latent code. At initialisation a = b = 0 and c = 1, the fixed
+    linear schedule. With an exact denoiser the bound of every schedule between the same end points is that of VDM; what
+    such a schedule can change is the network's error. So its parameters are trained on the bound.
+    """
+
+    shape: tuple[int, ...] = ()
+
+    per_dimension: ClassVar[bool] = True
+
+    @nn.compact
+    def __call__(self, t: AnyShape) -> Float[Array, "..."]:
+        start = {"a": nn.initializers.zeros, "b": nn.initializers.zeros, "c": nn.initializers.ones}
+        a, b, c = (self.param(name, init, self.shape, jnp.float32) for name, init in start.items())
+        t = t.reshape(*t.shape, *(1 for _ in self.shape))
+        return self.gamma_min + (self.gamma_max - self.gamma_min) * _integral(a, b, c, t) / _integral(a, b, c, 1.0)
+
+
+def _integral(a: Array, b: Array, c: Array, t: Array | float) -> Array:
+    """∫ (a s² + b s + c)² ds from 0 to t."""
+    return t * (c**2 + t * (b * c + t * ((b**2 + 2 * a * c) / 3 + t * (a * b / 2 + t * a**2 / 5))))
+
+
 SCHEDULES = {
     "fixed_linear": FixedLinear,
     "fixed_poly10": FixedPoly10,
     "learned_linear": LearnedLinear,
     "monotone": Monotone,
+    "polynomial": Polynomial,
 }

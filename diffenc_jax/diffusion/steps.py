@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.estimates import Estimate
-from diffenc_jax.diffusion.gaussian import align, alpha, sum_dims
+from diffenc_jax.diffusion.gaussian import align, alpha, rows, sum_dims
 from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
 
 # (γ_s, γ_t) -> the factor k of a drift over the step.
@@ -43,10 +43,10 @@ class Errors(NamedTuple):
 
 
 class Instant(NamedTuple):
-    """A place on the path at infinite depth: γ_t and γ'(t), [B]."""
+    """A place on the path at infinite depth: γ_t and γ'(t), [B], or [B, ...] if each dimension has its own."""
 
-    gamma_t: PerExample
-    dgamma: PerExample
+    gamma_t: Gammas
+    dgamma: Gammas
 
     def encode(self, encoder: Encoder, x: Images) -> Encoding:
         """x_t and the slope."""
@@ -70,30 +70,31 @@ class Instant(NamedTuple):
 
         which divides by nothing small at either end.
         """
-        return 0.5 * self.dgamma * jax.nn.sigmoid(-self.gamma_t) * sum_dims(jnp.square(errors.velocity + errors.drift))
+        weight = 0.5 * self.dgamma * jax.nn.sigmoid(-self.gamma_t)
+        return sum_dims(jnp.square(errors.velocity + errors.drift), weight)
 
-    def joined(self, join: Join, gamma_0: Float[Array, " e"], gamma_1: Float[Array, " e"]) -> "Instant":
-        """The places of a batch together with both end points of some images."""
-        return self._replace(gamma_t=join(self.gamma_t, gamma_0, gamma_1))
+    def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Instant":
+        """The places of a batch together with both end points of `count` images."""
+        return self._replace(gamma_t=_joined(join, count, self.gamma_t, gamma_0, gamma_1))
 
 
 class Step(NamedTuple):
     """A place on the path at finite depth: for each example the step from t to s.
 
     Attributes:
-      gamma_s, gamma_t: [B].
+      gamma_s, gamma_t: [B], or [B, ...] if each dimension has its own.
       ratio: the variance ratio, with one row per example.
       depth: [] number of steps, all equally likely to be drawn.
     """
 
-    gamma_s: PerExample
-    gamma_t: PerExample
+    gamma_s: Gammas
+    gamma_t: Gammas
     ratio: Ratio
     depth: Scalar
 
     @property
-    def variance(self) -> PerExample:
-        """σ_Q² [B]."""
+    def variance(self) -> Gammas:
+        """σ_Q² [B], or [B, ...]."""
         return jax.nn.sigmoid(self.gamma_s) * -jnp.expm1(self.gamma_s - self.gamma_t)
 
     def encode(self, encoder: Encoder, x: Images) -> Encoding:
@@ -104,7 +105,7 @@ class Step(NamedTuple):
         """(dx_t/dγ) / σ_t², by another call of the encoder."""
         return encoder.mean_and_slope(x, self.gamma_t).drift
 
-    def drift_factor(self, factor: DriftFactor) -> PerExample:
+    def drift_factor(self, factor: DriftFactor) -> Gammas:
         """The factor of each step."""
         return factor(self.gamma_s, self.gamma_t)
 
@@ -134,10 +135,11 @@ class Step(NamedTuple):
         """w at the z_t of `estimate`, [B, ...] with axes of length 1 where entries share one ratio."""
         return self.ratio(self.gamma_s, self.gamma_t, estimate)
 
-    def joined(self, join: Join, gamma_0: Float[Array, " e"], gamma_1: Float[Array, " e"]) -> "Step":
-        """The places of a batch together with both end points of some images, as the ends of steps of length 1 in γ."""
+    def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Step":
+        """The places of a batch together with both end points of `count` images, the ends of steps of length 1 in γ."""
         return self._replace(
-            gamma_s=join(self.gamma_s, gamma_0 - 1.0, gamma_1 - 1.0), gamma_t=join(self.gamma_t, gamma_0, gamma_1)
+            gamma_s=_joined(join, count, self.gamma_s, gamma_0 - 1.0, gamma_1 - 1.0),
+            gamma_t=_joined(join, count, self.gamma_t, gamma_0, gamma_1),
         )
 
 
@@ -148,11 +150,11 @@ class Steps(NamedTuple):
     """All T steps.
 
     Attributes:
-      gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise.
+      gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise; or [T + 1, ...] for each dimension.
       ratio: the variance ratio, whose row i is that of the step between γ[i + 1] and γ[i].
     """
 
-    gamma: Float[Array, " n"]
+    gamma: Float[Array, "n ..."]
     ratio: Ratio
 
     @property
@@ -177,7 +179,7 @@ class Steps(NamedTuple):
 
     def step(self, i: int | Int[Array, ""], batch_size: int) -> Step:
         """The step between γ[i + 1] and γ[i], for each of `batch_size` examples."""
-        gamma_s, gamma_t = (jnp.full(batch_size, self.gamma[j]) for j in (i, i + 1))
+        gamma_s, gamma_t = (rows(self.gamma[j], batch_size) for j in (i, i + 1))
         return Step(gamma_s, gamma_t, self._rows(jnp.asarray(i)[None]), self._depth())
 
     def _rows(self, i: Int[Array, " b"]) -> Ratio:
@@ -185,3 +187,8 @@ class Steps(NamedTuple):
 
     def _depth(self) -> Array:
         return jnp.asarray(self.depth, self.gamma.dtype)
+
+
+def _joined(join: Join, count: int, gamma: Gammas, gamma_0: Scalar, gamma_1: Scalar) -> Array:
+    """γ of a batch, and that of both end points of `count` images."""
+    return join(gamma, *(jnp.full((count, *gamma.shape[1:]), end) for end in (gamma_0, gamma_1)))

@@ -72,6 +72,7 @@ ARMS = {
     "diffenc-residual": (SKY, "h", 3),
     "shrinking": (SKY, "p", 4),
     "diffenc-image": (BLUE, "P", 1),
+    "vdm-polynomial": (VERMILLION, "P", 2),
     "vdm-schedule": (VERMILLION, "*", 2),
     "diffenc-schedule": (BLUE, "*", 3),
     "diffenc-dct-schedule": (BLACK, "*", 4),

@@ -19,7 +19,7 @@ from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.data import fingerprints
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import quotient_weight
-from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
+from diffenc_jax.diffusion.gaussian import align, diffuse, rows, sum_dims
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table, best_cost, cost
@@ -102,9 +102,14 @@ class Fit:
 
     @cached_property
     def grid(self) -> np.ndarray:
-        """[grid + 1] the values of γ between which the costs of steps are tabulated."""
-        gamma = self._model.bind(self._params).gamma
-        return np.linspace(*(float(gamma(jnp.float32(t))) for t in (0.0, 1.0)), self._config.grid + 1)
+        """[grid + 1] the values of γ between which the costs of steps are tabulated, evenly spaced.
+
+        [grid + 1, ...] if each dimension has its own γ: those of evenly spaced times.
+        """
+        process, points = self._model.bind(self._params), self._config.grid + 1
+        if self._model.has_gamma_per_dimension:
+            return hosts.all_gather(process.gamma(jnp.linspace(0.0, 1.0, points)))
+        return np.linspace(*map(float, process.endpoints), points)
 
     @cached_property
     def costs(self) -> dict[str, np.ndarray]:
@@ -115,7 +120,7 @@ class Fit:
 
         @jax.jit
         def encode(params, x, gamma):
-            return self._model.bind(params).encoder.mean(x, jnp.full(len(x), gamma))
+            return self._model.bind(params).encoder.mean(x, rows(gamma, len(x)))
 
         @jax.jit
         def costs_from(params, means, t, eps):
@@ -131,7 +136,7 @@ class Fit:
         return costs
 
     def _best_gamma(self, loss: LossConfig) -> np.ndarray:
-        """[depth + 1] the γ between which the steps cost least in total, at the ratio of `loss`.
+        """[depth + 1, ...] the γ between which the steps cost least in total, at the ratio of `loss`.
 
         If the grid is too coarse for that many steps, the best choice of fewer steps is refined by monotone
         interpolation, since the best density of times tends to a limit.
@@ -146,7 +151,7 @@ class Fit:
         return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(loss.depth + 1) / loss.depth)
 
     def step_errors(self, gamma: jax.Array) -> Iterator[StepErrors]:
-        """The errors of each step between `gamma` [T + 1], for images · grid / T pairs of an image and a noise."""
+        """The errors of each step between `gamma` [T + 1, ...], for images · grid / T pairs of an image and a noise."""
         gamma = hosts.all_gather(gamma)
         size, depth = self._num_images, len(gamma) - 1
         pairs = max(size * self._config.grid // depth, 1)  # per step
@@ -189,14 +194,14 @@ def costs_to_all(
     Steps to s >= t have no meaning. `means` [N, B, H, W, C] are the encoded images at all `gammas`, so that the score
     network is called once for all steps from t, and the encoder not at all.
     """
-    gamma_t = jnp.full(eps.shape[:1], gammas[t])
+    gamma_t = rows(gammas[t], len(eps))
     z_t, v = diffuse(means[t], gamma_t, eps)
     estimate = process.estimate(z_t, gamma_t)
     members = _members_of_bins(estimate.x_hat, jnp.square(v - estimate.v))
     count = jnp.sum(members, axis=1)
 
     def costs(gamma_s, x_s):
-        place = _step(jnp.full_like(gamma_t, gamma_s), gamma_t)
+        place = _step(jnp.broadcast_to(gamma_s, gamma_t.shape), gamma_t)
         quotient = (means[t] - x_s) / align(quotient_weight(place.gamma_s, gamma_t), x_s)
         u = jnp.square(place.deviation(process.errors(place, estimate, v, quotient)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)

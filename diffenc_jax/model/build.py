@@ -36,6 +36,11 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         section.target != IMAGE or (not section.derivative_head and config.loss.extrapolation == "linear"),
         "with model.target=image the encoder gives the drift: leave out model.derivative_head and loss.extrapolation",
     )
+    require(
+        not schedule.per_dimension or encoder_net is None,
+        f"model.schedule.kind={section.schedule.kind} has a γ per pixel, and an encoder's network is told only one: "
+        "take an encoder without a network, or another schedule",
+    )
     chosen = {DERIVATIVE: section.derivative_head, ERROR: section.error_head}
     heads = tuple(name for name, wanted in chosen.items() if wanted)
     model = Model(
@@ -72,4 +77,7 @@ def _build_schedule(config: ScheduleConfig, spec: ImageSpec) -> tuple[nn.Module,
         gamma_min < config.gamma_max,
         f"model.schedule.gamma_min={gamma_min:.4g} must lie below gamma_max={config.gamma_max:.4g}",
     )
-    return kind(gamma_min, config.gamma_max), (gamma_min, config.gamma_max)
+    schedule = kind(gamma_min, config.gamma_max)
+    if schedule.per_dimension:
+        schedule = schedule.clone(shape=spec.shape)
+    return schedule, (gamma_min, config.gamma_max)

@@ -98,6 +98,11 @@ class Model:
         return self.target == IMAGE or self.encoder_kind.image_estimate is not Encoder.image_estimate
 
     @property
+    def has_gamma_per_dimension(self) -> bool:
+        """Whether each dimension of an image has a γ of its own."""
+        return self.schedule.per_dimension
+
+    @property
     def head_losses(self) -> tuple[str, ...]:
         """Names of the losses of the score network's heads, in `Terms.head_losses`."""
         return tuple(HEAD_LOSS[name] for name in self.score.extra_heads)
@@ -182,6 +187,11 @@ class Model:
         Without a derivative head the slope of an encoder network's x_t given z_t is not known.
         """
         require(
+            not self.has_gamma_per_dimension,
+            "a probability-flow ODE is integrated over one γ, and this schedule has one per pixel; evaluate the bound "
+            "(eval.estimator=bound) and draw by steps (sample.sampler=ancestral)",
+        )
+        require(
             self.estimates_slope,
             "the score network of a trainable encoder determines no probability-flow ODE without a derivative head; "
             "train with --config.model.derivative_head=True or --config.model.target=image, or evaluate the bound "
@@ -218,6 +228,7 @@ class Model:
         low, high = self.gamma_range
 
         def apply(x, gamma, **options):
+            gamma = gamma.reshape(len(gamma), -1).mean(axis=1) if gamma.ndim > 1 else gamma
             # The time embedding multiplies rounding by 1000, most of all in dy/dγ. The barrier hides the constant from
             # compilers, which would replace the division by a product with a rounded reciprocal.
             span = jax.lax.optimization_barrier(jnp.asarray(high - low, gamma.dtype))

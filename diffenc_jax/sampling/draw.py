@@ -11,7 +11,7 @@ import numpy as np
 from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream, uniform
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.gaussian import alpha, diffuse
+from diffenc_jax.diffusion.gaussian import alpha, diffuse, rows
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import mesh as sharding
@@ -92,7 +92,8 @@ class Drawer:
 
         def frame(z, taken):
             gamma = steps.gamma[steps.depth - taken]
-            return Frame(float(gamma), *(np.asarray(a)[:count] for a in self._programs.frame(self._params, z, gamma)))
+            arrays = self._programs.frame(self._params, z, gamma)
+            return Frame(float(gamma.mean()), *(np.asarray(array)[:count] for array in arrays))
 
         z = self._programs.noise(keys)
         frames = [frame(z, 0)]
@@ -109,12 +110,12 @@ class Drawer:
         """
         steps, size = self._prepared, sharding.round_up(self._experiment.mesh, len(images))
         goal = self._experiment.model.bind(self._params).gamma(jnp.float32(t))
-        at = int(jnp.argmin(jnp.abs(steps.gamma - goal)))
+        at = int(jnp.argmin(jnp.abs(steps.gamma - goal).reshape(steps.depth + 1, -1).mean(axis=1)))
         keys = self._keys("reconstruct", np.arange(size))
         filled = sharding.to_devices(self._experiment.mesh, np.resize(images, (size, *images.shape[1:])))
         z = self._programs.diffuse(self._params, keys, filled, steps.gamma[at])
         finished = self._finish(keys, z, on_part, first=steps.depth - at)
-        return Reconstruction(t, float(steps.gamma[at]), finished.images[: len(images)])
+        return Reconstruction(t, float(steps.gamma[at].mean()), finished.images[: len(images)])
 
     def _finish(self, keys: jax.Array, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
         """The images at the end of the path from z."""
@@ -143,12 +144,12 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
 
 def _diffuse(process: Process, keys: jax.Array, images: jax.Array, gamma: jax.Array) -> jax.Array:
     """z [B, ...] of uint8 [B, H, W, C] at γ []."""
-    gamma = jnp.full(len(images), gamma)
+    gamma = rows(gamma, len(images))
     x_t = process.encoder.mean(process.pixel_values(images), gamma)
     return diffuse(x_t, gamma, first_noise(keys, x_t.shape[1:]))[0]
 
 
 def _frame(process: Process, z: jax.Array, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
     """z and x̂ [B, ...] at γ [], in bins."""
-    x_hat = process.predict_image(z, jnp.full(len(z), gamma))
+    x_hat = process.predict_image(z, rows(gamma, len(z)))
     return decoder.in_bins(z, process.pixel_levels), decoder.in_bins(x_hat, process.pixel_levels)

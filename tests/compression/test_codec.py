@@ -19,25 +19,33 @@ from tests.studies.runs import write_images, write_run
 CHANGES = {"loss.depth": 4, "compress.batch_size": 5}
 FLAGS = ["--config.loss.depth=4", "--config.compress.batch_size=5"]
 FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
+# Runs by name: changes of the configuration.
+RUNS = {
+    "vdm": {"arm": "vdm"},
+    "nontrainable": {"arm": "nontrainable"},
+    "diffenc": {"arm": "diffenc"},
+    "diffenc-image": {"arm": "diffenc", "model__target": "image"},
+    "vdm-polynomial": {"arm": "vdm", "model__schedule__kind": "polynomial"},
+}
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     source = write_images(folder / "images.npz")
-    for arm in ("vdm", "nontrainable", "diffenc"):
-        write_run(folder / arm, source, arm=arm)
+    for name, changes in RUNS.items():
+        write_run(folder / name, source, **changes)
     write_run(folder / "other", source, arm="vdm", seed=1)
     return folder
 
 
-@pytest.mark.parametrize("arm", ["vdm", "nontrainable", "diffenc"])
+@pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("fitted", [False, True], ids=["uniform", "fitted"])
-def test_images_come_back(home, arm, fitted):
+def test_images_come_back(home, name, fitted):
     """Thirteen images in batches of five, the last of three."""
-    run = dj.open(home / arm, CHANGES | (FITTED if fitted else {}), needs_training_images=True)
+    run = dj.open(home / name, CHANGES | (FITTED if fitted else {}), needs_training_images=True)
     content = run.compress(run.test)
-    np.testing.assert_array_equal(dj.open(home / arm).decompress(content), run.test)
+    np.testing.assert_array_equal(dj.open(home / name).decompress(content), run.test)
 
 
 @pytest.mark.parametrize(

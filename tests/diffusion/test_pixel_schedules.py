@@ -1,0 +1,116 @@
+"""A γ per dimension: it reduces to one for all, and the bound of an exact denoiser does not depend on the schedule."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.coding.lattice import Lattice
+from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.ancestral import model_step
+from diffenc_jax.diffusion.encoders import Identity, NonTrainable
+from diffenc_jax.diffusion.gaussian import alpha, diffuse, sigma, velocity_from_image
+from diffenc_jax.diffusion.importance_weights import log_path_weight
+from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.schedules import FixedLinear, Polynomial
+
+ENDS = (-7.0, 4.0)
+DIMS = 3
+linear = partial(FixedLinear(*ENDS).apply, {})
+
+
+def schedule(seed):
+    """γ(t) [..., 3] of a polynomial schedule; that of VDM for no seed."""
+    start = np.random.RandomState(seed or 0)
+    params = {name: jnp.asarray(start.normal(size=DIMS)) for name in "abc"}
+    params = {"a": jnp.zeros(DIMS), "b": jnp.zeros(DIMS), "c": jnp.ones(DIMS)} if seed is None else params
+    return lambda t: Polynomial(*ENDS, shape=(DIMS,)).apply({"params": params}, jnp.asarray(t))
+
+
+def covariance(seed):
+    mix = np.random.RandomState(seed).normal(size=(DIMS, DIMS))
+    return mix @ np.diag([0.02, 0.4, 3.0]) @ mix.T
+
+
+def exact(matrix):
+    """v̂ from E[x | z_t] for x ~ N(0, matrix), where each dimension has its own γ."""
+
+    def predict(z, gamma):
+        a, s = alpha(gamma), sigma(gamma)
+
+        def image(z, a, s):
+            return matrix @ (a * jnp.linalg.solve(a[:, None] * matrix * a + jnp.diag(s**2), z))
+
+        return Prediction(velocity_from_image(z, jax.vmap(image)(z, a, s), gamma))
+
+    return predict
+
+
+def quadratic_mean(loss, matrix, count):
+    """The mean of a loss that is quadratic in x ~ N(0, matrix) and ε ~ N(0, I), for each of `count` rows."""
+    points = np.sqrt(2.0 * DIMS) * np.concatenate([np.eye(2 * DIMS), -np.eye(2 * DIMS)])
+    root = np.linalg.cholesky(matrix)
+    return np.mean([loss(*(np.tile(a, (count, 1)) for a in (root @ p[:DIMS], p[DIMS:]))) for p in points], axis=0)
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_the_loss_of_an_exact_denoiser_is_the_information(x64, seed):
+    """½ ln det(I + SNR_0 C) - ½ ln det(I + SNR_1 C), whatever lies between the end points."""
+    matrix = covariance(seed or 0)
+    process = Process(Identity(), exact(matrix), schedule(seed))
+    t, weights = np.polynomial.legendre.leggauss(200)
+    instant = process.instant(jnp.asarray(0.5 * (t + 1)))
+    loss = jax.jit(lambda x, eps: instant.loss(losses.errors_at(process, instant, x, eps)))
+    information = [0.5 * np.linalg.slogdet(np.eye(DIMS) + np.exp(-end) * matrix)[1] for end in ENDS]
+    assert 0.5 * weights @ quadratic_mean(loss, matrix, 200) == pytest.approx(information[0] - information[1], rel=1e-6)
+
+
+def test_without_a_and_b_it_is_vdm(x64):
+    """Losses at both depths, steps and weights are those of one γ for all dimensions."""
+    rng = np.random.RandomState(0)
+    predict = lambda z, gamma: Prediction(jnp.sin(2 * z))  # noqa: E731
+    both = [Process(NonTrainable(), predict, gamma) for gamma in (schedule(None), linear)]
+    x, eps, z = jnp.asarray(rng.normal(size=(3, 5, DIMS)))
+    t, xi = jnp.asarray(rng.uniform(size=5)), jnp.asarray(rng.normal(size=(8, 5, DIMS)))
+    found = []
+    for process in both:
+        steps = process.uniform_steps(8, 0.7)
+        places = process.instant(t), steps.at(t)
+        found.append(
+            [
+                *(place.loss(losses.errors_at(process, place, x, eps)) for place in places),
+                *model_step(process, z, steps.step(3, 5)),
+                log_path_weight(process, steps, x, eps, lambda k, xi=xi: xi[k]).log_weight,
+            ]
+        )
+    for of_each, of_all in zip(*found, strict=True):
+        np.testing.assert_allclose(of_each, of_all, rtol=1e-9)
+
+
+def test_the_losses_are_sums_over_the_noise_s_errors(x64):
+    """½ Σ γ_i' (ε_i - ε̂_i)² at infinite depth, and ½ T Σ (e^(γ_t - γ_s) - 1)_i (ε_i - ε̂_i)² over steps."""
+    rng, process = np.random.RandomState(4), Process(Identity(), lambda z, g: Prediction(jnp.cos(z)), schedule(5))
+    x, eps = jnp.asarray(rng.normal(size=(2, 6, DIMS)))
+    t = jnp.asarray(rng.uniform(size=6))
+    for place in (process.instant(t), process.uniform_steps(9).at(t)):
+        z, _ = diffuse(x, place.gamma_t, eps)
+        # x̂ = (z - σ ε̂) / α
+        estimated = (z - alpha(place.gamma_t) * process.predict_image(z, place.gamma_t)) / sigma(place.gamma_t)
+        is_step = hasattr(place, "gamma_s")
+        weight = 9 * jnp.expm1(place.gamma_t - place.gamma_s) if is_step else place.dgamma
+        expected = 0.5 * jnp.sum(weight * (eps - estimated) ** 2, axis=1)
+        np.testing.assert_allclose(place.loss(losses.errors_at(process, place, x, eps)), expected, rtol=1e-9)
+
+
+def test_both_orders_of_a_code_have_one_joint_distribution(x64):
+    """q(z_s | x) q(z_t | z_s) = q(z_t | x) q(z_s | z_t, x) on the lattices of such a schedule."""
+    steps = Process(Identity(), lambda z, g: Prediction(z), schedule(6)).uniform_steps(4)
+    lattice, rng = Lattice(np.asarray(steps.gamma), 0.25), np.random.RandomState(7)
+    x = rng.normal(size=(2, 1, 1, DIMS))
+    points = [np.rint(rng.normal(size=x.shape) * 30) for _ in range(2)]
+    z = [points[i] * lattice.unit[2 + i] for i in range(2)]
+    ahead = lattice.direct(2, x).log_density(points[0]) + lattice.forward(3, z[0]).log_density(points[1])
+    back = lattice.direct(3, x).log_density(points[1]) + lattice.backward(2, z[1], x, x).log_density(points[0])
+    np.testing.assert_allclose(ahead, back, rtol=1e-9)
