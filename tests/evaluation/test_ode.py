@@ -14,8 +14,12 @@ from diffenc_jax.diffusion.flow import MAX_STEPS
 from diffenc_jax.diffusion.likelihood import truncated_normal
 from diffenc_jax.evaluation import ode
 from diffenc_jax.evaluation.estimators import make_estimator
-from diffenc_jax.evaluation.evaluator import summarize
+from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.stats.uncertainty import standard_errors
+from diffenc_jax.studies.compare.describe import describe_estimator
+from diffenc_jax.studies.compare.measure import compare
 from tests.evaluation import subject
 from tests.evaluation.gaussian import (
     DEVIATION,
@@ -101,15 +105,15 @@ def test_a_record_says_how_and_of_which_model(values):
 
 
 DRAWS = 16
+SEVERAL = {"eval__estimator": "ode", "ode__divergence": "exact", "ode__dequantisation_draws": DRAWS}
 
 
 @pytest.fixture(scope="module")
 def weighted():
-    """Values of several draws per image, [passes, images], their images, and the estimator."""
-    changes = {"ode__divergence": "exact", "ode__dequantisation_draws": DRAWS, "ode__rtol": 1e-5, "ode__atol": 1e-5}
-    estimator = make(eval__estimator="ode", eval__passes=4, **changes)
+    """Values of several draws per image, [passes, images], and the images."""
+    estimator = make(eval__passes=4, ode__rtol=1e-5, ode__atol=1e-5, **SEVERAL)
     pixels = images(60, 4)
-    return evaluate(estimator, pixels, {}), pixels, estimator
+    return evaluate(estimator, pixels, {}), pixels
 
 
 def weighted_nats(pixels, num_draws, repeats=400):
@@ -123,7 +127,7 @@ def weighted_nats(pixels, num_draws, repeats=400):
 
 def test_several_draws_are_a_tighter_bound(weighted):
     """Between -ln P and the bound, and as tight as the weights of the exact density say."""
-    values, pixels, _ = weighted
+    values, pixels = weighted
     nats, exact = values["importance_weighted"], exact_nats()[pixels].sum(axis=(1, 2, 3)).mean()
     bound = dequantised_nats("truncated_normal")[pixels].sum(axis=(1, 2, 3)).mean()
     error = standard_errors(nats, 4).noise
@@ -133,15 +137,21 @@ def test_several_draws_are_a_tighter_bound(weighted):
     assert np.all(nats <= values["one_draw"] + 1e-4)
 
 
-def test_a_record_of_several_draws(weighted):
-    values, _, estimator = weighted
-    assert estimator.name == f"ode-exact-truncated_normal{DRAWS}"
-    found = summarize(values, {}, estimator, 2)
-    one_draw = values["one_draw"].mean() / (2 * np.log(2))
-    assert found["bpd"].keys() == {"total", "importance_weighted"}
-    assert found["bpd"]["total"] < found["one_draw"] == pytest.approx(one_draw)
-    assert 1 < found["effective_draws"] < DRAWS
-    assert found["evaluations"]["mean"] > 10 * DRAWS
+def test_a_record_of_several_draws(tmp_path):
+    """It has one term, as its readers expect, and says how much the draws win and how many of them count."""
+    changed = experiment(eval__passes=2, **SEVERAL)
+    write_config(tmp_path, changed.config)
+    evaluator = Evaluator(changed)
+    record, path = evaluator.record(PARAMS, 7, tmp_path), evaluator.path(7, tmp_path)
+    assert path.name.startswith(f"test-7-ode-exact-truncated_normal{DRAWS}-")
+    assert record["bpd"].keys() == {"total", "importance_weighted"}
+    assert record["bpd"]["total"] < record["one_draw"] - 0.1
+    assert 1 < record["effective_draws"] < DRAWS
+    assert record["evaluations"]["mean"] > 10 * DRAWS
+    (row,) = compare([read_evaluation(path)])
+    assert row.bpd == pytest.approx(record["bpd"]["total"])
+    assert f"dequantisation draws {DRAWS}" in describe_estimator(record["estimator"])
+    assert "draws" not in describe_estimator(record["estimator"] | {"dequantisation_draws": 1})
 
 
 class Mixing(Gaussian):
