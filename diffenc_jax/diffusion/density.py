@@ -36,7 +36,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Place, Steps
 from diffenc_jax.diffusion.times import antithetic
 
-SOLVER = Solver(1e-4, 1e-4, reverse_mode=True)
+SOLVER = Solver(1e-4, 1e-4)
 
 
 class Gradient(NamedTuple):
@@ -77,7 +77,8 @@ def ode(
 ) -> PerExample:
     """-log p(x) under the probability flow; an unbiased estimate with `hutchinson`, with probes drawn from `key`.
 
-    NaN where the solver gave up. Raises InputError if the process estimates no slope, see `flow.flow_of`.
+    NaN where the solver gave up. Raises InputError if the process estimates no slope, see `flow.flow_of`. It can be
+    differentiated in forward mode, and in reverse mode if `solver.reverse_mode` is set, as `ode_gradient` does.
 
     Args:
       x: values [B, ...] of the pixels.
@@ -106,8 +107,9 @@ def ode_gradient(
 ) -> Gradient:
     """`ode` and its gradient with respect to x, by reverse-mode differentiation through the solver's steps.
 
-    With `hutchinson` it is an unbiased estimate of the gradient of -log p(x). Memory is that of a gradient of one
-    evaluation of the flow with its divergence, and of about 140 kept states z per image. Raises InputError as `ode`.
+    With `hutchinson` it is an unbiased estimate of the gradient of -log p(x). Memory is that of the gradient of one
+    step with its divergence, and of about 140 kept states z per image (`Solver.reverse_mode`). The solver need not have
+    `reverse_mode` set. Raises InputError as `ode` does.
     """
     solver = solver._replace(reverse_mode=True)
     return _gradient(partial(ode, process, key=key, divergence=divergence, num_probes=num_probes, solver=solver), x)
