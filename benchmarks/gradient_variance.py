@@ -17,6 +17,7 @@ import records
 
 from diffenc_jax.commands.arguments import positive
 from diffenc_jax.core.streams import stream, uniform
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.feeding import Batches
@@ -56,18 +57,19 @@ def flat_gradient(
     model: Model,
     params: Params,
     losses: LossByTime,
-    pixels: jax.Array,
+    batch: Batch,
     key: jax.Array,
     recipe: tuple[bool, int] = (False, 1),
 ) -> tuple[jax.Array, LossByTime]:
     """The gradient as one vector, and `losses` with the diffusion terms of this batch."""
     by_loss, ends_every = recipe
-    k = math.gcd(ends_every, len(pixels))
+    size = len(batch.pixels)
+    k = math.gcd(ends_every, size)
     time_key, noise_key, first_key = jax.random.split(key, 3)
-    s = antithetic(uniform(time_key), len(pixels))
+    s = antithetic(uniform(time_key), size)
     t, weight = losses.density().at(s) if by_loss else (s, jnp.ones_like(s))
-    endpoints = every_kth(pixels, k, first=jax.random.randint(first_key, (), 0, k))
-    draw = Draw(pixels, model.draw_noise(noise_key, t, len(pixels) // k), weight, None, endpoints)
+    endpoints = every_kth(batch, k, first=jax.random.randint(first_key, (), 0, k))
+    draw = Draw(batch, model.draw_noise(noise_key, t, size // k), weight, None, endpoints)
     outputs, grads = gradient(model, params, draw)
     flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
     return flat, losses.plus(outputs.t, outputs.terms.diffusion)
@@ -75,7 +77,7 @@ def flat_gradient(
 
 def squared_deviations(trained: Trained, batches: int) -> dict[str, np.ndarray]:
     """‖g - E g‖² of the gradient g of each batch, [batches], by recipe."""
-    batch = Batches(trained.dataset.splits["train"], trained.config, trained.mesh)
+    batch = Batches(trained.dataset.examples("train"), trained.config, trained.mesh)
     keys = jax.random.split(stream(0, "gradient variance"), batches)
     losses, found = LossByTime.empty(), {}
     for name, recipe in RECIPES.items():

@@ -20,6 +20,7 @@ import records
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.config import Config
 from diffenc_jax.data.dataset import Dataset, image_shape
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.losses import bound
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -103,7 +104,7 @@ def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Tas
 
     def task(number):
         with jax.default_matmul_precision(precision):
-            return estimator.estimate(params, tables, pixels, indices, number)
+            return estimator.estimate(params, tables, Batch(pixels), indices, number)
 
     return task
 

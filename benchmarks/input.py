@@ -14,6 +14,7 @@ import records
 
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.data.dataset import image_shape
+from diffenc_jax.data.images import Batch
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.parallel.mesh import check_batch, make_mesh
 
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     mesh, shape, count = make_mesh(config.mesh.fsdp), image_shape(config.data), arguments.batches
     check_batch(mesh, config.train.batch_size, "train.batch_size")
     images = np.random.default_rng(0).integers(config.data.pixel_levels, size=(IMAGES, *shape), dtype=np.uint8)
-    batches, rates = Batches(images, config, mesh), []
+    batches, rates = Batches(Batch(images), config, mesh), []
     for repeat in range(REPEATS):
         start = time.perf_counter()
         for step in range(repeat * count, (repeat + 1) * count):

@@ -20,6 +20,7 @@ import records
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.feeding import Batches
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 class Training:
     """One run, whose steps are taken and timed from outside."""
 
-    def __init__(self, config: Config, model: Model, images: np.ndarray):
+    def __init__(self, config: Config, model: Model, images: Batch):
         mesh = make_mesh(1, jax.devices()[:1])
         program = Program(model, config, mesh)
         self._step, self._batches = program.compiled(), Batches(images, config, mesh)
@@ -70,11 +71,11 @@ class Training:
         self.seconds += time.perf_counter() - start
 
 
-def bits(model: Model, params: Params, pixels: jax.Array, key: jax.Array) -> jax.Array:
+def bits(model: Model, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
     """Bits/dim of the images, the mean of a few passes."""
-    process = model.bind(params)
+    process = model.bind(params, condition=model.condition(batch))
     steps = None if model.loss.depth is None else model.steps(params, model.loss)
-    nats = jax.lax.map(lambda key: bound(process, pixels, key, steps).total.mean(), jax.random.split(key, PASSES))
+    nats = jax.lax.map(lambda key: bound(process, batch.pixels, key, steps).total.mean(), jax.random.split(key, PASSES))
     return nats.mean() / (model.spec.dims * np.log(2))
 
 
@@ -82,10 +83,10 @@ def curves(config: Config) -> dict[str, list[float]]:
     """Steps, and of both recipes bits/dim and seconds after so many steps."""
     experiment = Experiment.load(config)
     model, dataset = experiment.model, experiment.dataset
-    pixels = jnp.asarray(dataset.splits[config.eval.split])
-    evaluate = jax.jit(lambda params: bits(model, params, pixels, jax.random.key(0)))
+    test = jax.tree.map(jnp.asarray, dataset.examples(config.eval.split))
+    evaluate = jax.jit(lambda params: bits(model, params, test, jax.random.key(0)))
     runs = {
-        name: Training(config.replace(changes), model, dataset.splits["train"]) for name, changes in RECIPES.items()
+        name: Training(config.replace(changes), model, dataset.examples("train")) for name, changes in RECIPES.items()
     }
     found = {"steps": [], "published": [], "ours": [], "published_seconds": [], "ours_seconds": []}
     for number in range(config.train.steps):

@@ -20,8 +20,8 @@ import records
 
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.core import process
-from diffenc_jax.data.dataset import image_shape
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.data.images import Batch
+from diffenc_jax.model import build, spec_of
 from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.mesh import make_mesh
@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     before, config = records.earlier(arguments), load_arguments_config(arguments)
-    spec = ImageSpec(image_shape(config.data), config.data.pixel_levels)
+    spec = spec_of(config)
     program = Program(build(config, spec), config, make_mesh(1, jax.devices()[:1]))
     start = time.perf_counter()
-    lowered = program.step.lower(program.state, program.pixels)
+    lowered = program.step.lower(program.state, program.batch)
     traced = time.perf_counter()
     step = lowered.compile()
     compiled = time.perf_counter()
@@ -80,11 +80,15 @@ def run(arguments: argparse.Namespace) -> None:
 def step_seconds(program: Program, step: jax.stages.Compiled, pixel_levels: int, steps: int) -> list[float]:
     """Seconds of each of `steps` steps."""
     state, seconds = program.init(), []
-    images = np.random.default_rng(0).integers(pixel_levels, size=program.pixels.shape, dtype=np.uint8)
-    pixels = jax.device_put(images, program.pixels.sharding)
+    rng, labels = np.random.default_rng(0), program.batch.labels
+    images = Batch(
+        rng.integers(pixel_levels, size=program.batch.pixels.shape, dtype=np.uint8),
+        None if labels is None else np.zeros(labels.shape, labels.dtype),
+    )
+    batch = jax.device_put(images, program.batch.pixels.sharding)
     for _ in range(WARM_UP_STEPS + steps):
         start = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, pixels))
+        state, _ = jax.block_until_ready(step(state, batch))
         seconds.append(time.perf_counter() - start)
     return seconds[WARM_UP_STEPS:]
 

@@ -51,6 +51,7 @@ COMMANDS = {
     "depth-study": Command("depth_study", "bits/dim by number of steps, and the best steps", computes=True),
     "rate-distortion": Command("rate_distortion", "error of the images by the bits received", computes=True),
     "loss-by-time": Command("loss_by_time", "the diffusion loss by noise level", computes=True),
+    "classify": Command("classify", "classes of images by the bound under each label", computes=True),
     "encoder-study": Command("encoder_study", "what a trained encoder does, and the bound without it", computes=True),
     "sample-quality": Command("sample_quality", "statistics of samples beside those of real images"),
     "significance": Command("significance", "arms by seeds: trains them and tests their differences"),

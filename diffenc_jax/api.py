@@ -14,8 +14,9 @@ from diffenc_jax.compression.codec import Codec, open_file
 from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.sections import FLOW
 from diffenc_jax.core.buckets import as_path
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import stream
-from diffenc_jax.data.images import LocalPart
+from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
 from diffenc_jax.evaluation import estimators
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -85,6 +86,11 @@ class Run:
         """Images of the split to evaluate on (`eval.split`), uint8 [N, H, W, C]."""
         return self.experiment.dataset.splits[self.config.eval.split]
 
+    @property
+    def test_labels(self) -> np.ndarray | LocalPart | None:
+        """Classes of the images `test`, int32 [N]; None for a model without labels."""
+        return self.experiment.dataset.labels.get(self.config.eval.split)
+
     @cached_property
     def evaluator(self) -> Evaluator:
         """The evaluator that `config.eval` describes."""
@@ -99,27 +105,38 @@ class Run:
         """The state before the first step."""
         return self._program.init()
 
-    def batch(self, step: int) -> jax.Array:
-        """Training images of `step`, counted from 0: uint8 [B, H, W, C] on the devices."""
+    def batch(self, step: int) -> Batch:
+        """Training images of `step`, counted from 0, on the devices: `pixels`, uint8 [B, H, W, C], and `labels`."""
         return self._batches(step)
 
-    def step(self, state: TrainState, pixels: jax.Array) -> tuple[TrainState, Metrics]:
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The next state, and bits/dim by term and the gradient's norm of this step; none if they are not finite.
 
         The buffers of `state` are reused, so that it cannot be used again.
         """
-        state, report = self._compiled_step(state, pixels)
+        state, report = self._compiled_step(state, batch)
         return state, report.meter.scalars()
 
-    def terms(self, params: Params, pixels: np.ndarray | jax.Array, seed: int = 0) -> losses.Terms:
+    def terms(
+        self,
+        params: Params,
+        pixels: np.ndarray | jax.Array,
+        seed: int = 0,
+        labels: np.ndarray | jax.Array | None = None,
+    ) -> losses.Terms:
         """One unbiased estimate of the bound by term, nats per image [B].
+
+        Raises InputError unless there are labels just where the model is conditioned on them.
 
         Args:
           params: parameters, such as `state.ema`.
           pixels: images, uint8 [B, H, W, C].
           seed: seed of times and noise.
+          labels: the images' classes from 0, int [B].
         """
-        return self._terms(params, pixels, stream(seed, "terms"))
+        wanted = "the model is conditioned on labels; give labels" if self.model.labels else "the model takes no labels"
+        require(self.model.labels == (labels is not None), wanted)
+        return self._terms(params, Batch(pixels, labels), stream(seed, "terms"))
 
     def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:
         """The record of an evaluation on all images of `eval.split`; nothing is written.
@@ -208,15 +225,15 @@ class Run:
 
     @cached_property
     def _batches(self) -> Batches:
-        return Batches(self.train, self.config, self.experiment.mesh)
+        return Batches(self.experiment.dataset.examples("train"), self.config, self.experiment.mesh)
 
     @cached_property
     def _terms(self) -> Any:
         model = self.model
 
-        def terms(params, pixels, key):
+        def terms(params, batch, key):
             steps = None if model.loss.depth is None else model.steps(params, model.loss)
-            return losses.bound(model.bind(params), pixels, key, steps)
+            return losses.bound(model.bind(params, condition=model.condition(batch)), batch.pixels, key, steps)
 
         return jax.jit(terms)
 

@@ -11,6 +11,7 @@ import pytest
 from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimators import make_estimator
@@ -70,10 +71,10 @@ def test_programs_stay_in_float32(x64, arm, small):
     """A training step, an evaluation and a sampling are float32 programs in x64 too, and the state keeps its types."""
     config = tiny.config(arm, small, **CASES[arm])
     run = experiment(config)
-    model, step, pixels = run.model, StepFunction(run.model, config), jnp.asarray(tiny.images(8))
+    model, step, batch = run.model, StepFunction(run.model, config), Batch(jnp.asarray(tiny.images(8)))
     program, state = jax.make_jaxpr(step.init, return_shape=True)()
     assert not doubles(program.jaxpr)
-    program, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, pixels)
+    program, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, batch)
     assert not doubles(program.jaxpr)
     types = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
     assert types(after) == types(state)
@@ -83,7 +84,7 @@ def test_programs_stay_in_float32(x64, arm, small):
     loss = dataclasses.replace(model.loss, depth=model.loss.depth or 3)
     steps = jax.eval_shape(partial(model.steps, loss=loss), state.params)
     tables = jax.eval_shape(Steps.to_arrays, steps) | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}
-    estimate = lambda params, tables: estimator.estimate(params, tables, pixels, jnp.arange(8), 1)  # noqa: E731
+    estimate = lambda params, tables: estimator.estimate(params, tables, batch, jnp.arange(8), 1)  # noqa: E731
     program, values = jax.make_jaxpr(estimate, return_shape=True)(state.params, tables)
     assert not doubles(program.jaxpr)
     assert {values[term].dtype for term in estimator.terms} == {jnp.dtype("float32")}
@@ -105,7 +106,7 @@ def test_double_precision_changes_no_likelihood():
             run = experiment(tiny.config("vdm", eval__time_sampling="uniform", eval__seed=2**32 - 1), num_train=8)
             estimator = make_estimator(run)
             params = tiny.away_from_zero(jax.jit(run.model.init)(stream(0, "params")))
-            tables, images = estimator.tables(params), run.dataset.splits["test"]
+            tables, images = estimator.tables(params), run.dataset.examples("test")
             values.append(estimator.estimate(params, tables, images, np.arange(8), 1))
     for name in ("t", "reconstruction", "latent", "diffusion"):
         np.testing.assert_allclose(values[1][name], values[0][name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -26,6 +26,10 @@ COMPILER_OPTIONS: dict[str, dict[str, bool]] = {"gpu": {"xla_gpu_deterministic_o
 def check_coding(experiment: Experiment) -> None:
     """Raises InputError unless the configuration suits coding, the model and the devices."""
     config = experiment.config
+    require(
+        not experiment.model.labels,
+        "a code of a model with model.labels=True would have to send the labels as well; take a run without labels",
+    )
     require(config.loss.depth is not None, "a code needs a finite depth, such as --config.loss.depth=50")
     require(jax.process_count() == 1, "coding runs on one host; start it without the others")
     order_for(config.compress.order, experiment.model.encoder_kind.drifts)

@@ -49,6 +49,11 @@ class Config(Section):
             f"loss.variance_ratio={sections.LEARNED_ERROR} is the ratio of the score network's error head; train with "
             f"--config.model.error_head=True, or take {sections.OPTIMAL_ESTIMATE}, which is fitted to any trained run",
         )
+        require(
+            sample.label is None or self.model.labels,
+            f"sample.label={sample.label} is for a model that is conditioned on labels; train with "
+            "--config.model.labels=True",
+        )
         if sample.sampler == sections.ANCESTRAL:
             require(
                 loss.variance_ratio != sections.LEARNED or sample.depth == loss.depth,

@@ -112,6 +112,11 @@ class ModelConfig(Section, section="model"):
         "Whether the score network has a second head, for its own squared error at z_t, which gives variance ratios at "
         "every depth: loss.variance_ratio=learned_error.",
     )
+    labels: bool = key(
+        False,
+        "Whether score network and encoder are conditioned on the images' labels, so that bits/dim are those of an "
+        "image given its label.",
+    )
     dtype: str = key("float32", "Floating-point type of the networks' blocks.", registry="model.registry:DTYPES")
     scan: bool | None = key(
         None,
@@ -434,6 +439,12 @@ class SampleConfig(Section, section="sample"):
         "Whether the likelihood of z_0 under the probability flow is computed along with each image, by ode.divergence "
         "and ode.probes, and written beside the images. For sampler=flow.",
     )
+    label: int | None = key(
+        None,
+        "Class of the images, counted from 0, of a model with model.labels.",
+        none="image i is of class i modulo the number of classes",
+        limits=at_least(0),
+    )
     output: str = key(
         ARGMAX,
         "How z_0 becomes pixels: 'argmax' takes the most probable value, 'softmax' draws from p(pixel | z_0).",
@@ -459,8 +470,9 @@ class SampleConfig(Section, section="sample"):
 
     @property
     def file_suffix(self) -> str:
-        """End of file names, which tells samples of one sampler apart: '-seed0', '-softmax-seed0'."""
-        return ("" if self.output == ARGMAX else f"-{self.output}") + f"-seed{self.seed}"
+        """End of file names, which tells samples of one sampler apart: '-seed0', '-softmax-label3-seed0'."""
+        output = "" if self.output == ARGMAX else f"-{self.output}"
+        return output + ("" if self.label is None else f"-label{self.label}") + f"-seed{self.seed}"
 
 
 @dataclass(frozen=True)

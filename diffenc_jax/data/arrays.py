@@ -15,6 +15,7 @@ import numpy as np
 from diffenc_jax.core.errors import first_line
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import hold_out, with_channels
+from diffenc_jax.data.labels import Labels, as_labels
 
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the kinds that numpy writes and zipfile unpacks piece by piece
 LONGEST_HEADER = 2**14  # bytes; numpy allows 10,000 characters
@@ -53,6 +54,27 @@ def npz_splits(path: Path) -> dict[str, Callable[[], np.ndarray]]:
     raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {_listed(names)}")
 
 
+def npz_labels(path: Path) -> Labels | None:
+    """Labels of the splits of `npz_splits`; None without an array of them.
+
+    They are 'y_train' and 'y_test', 'train_labels' and 'test_labels', or beside one array of images 'y' or 'labels'.
+    """
+    arrays = npz_headers(path)
+    for pattern in ("y_{}", "{}_labels", "labels_{}"):
+        names = {split: pattern.format(split) for split in ("train", "test")}
+        if arrays.keys() >= set(names.values()):
+            return Labels.of_train({split: partial(npz_integers, path, name) for split, name in names.items()})
+    name = next((name for name in ("y", "labels") if name in arrays), None)
+    if name is None or len(_names_of_images(path)) != 1:
+        return None
+    return Labels(hold_out(npz_integers(path, name)), lambda: np.unique(npz_integers(path, name)))
+
+
+def npz_integers(path: Path, name: str) -> np.ndarray:
+    """Whole numbers [N] of the array `name` of a .npz file; raises InputError if it holds something else."""
+    return as_labels(path, name, npz_array(path, name, kinds="iu"))
+
+
 def npz_single(path: Path) -> np.ndarray:
     """Images uint8 [N, H, W, C] of a .npz file with one array of images."""
     names = _names_of_images(path)
@@ -87,14 +109,19 @@ def npz_headers(path: Path) -> dict[str, Header]:
         return found
 
 
-def npz_array(path: Path, name: str) -> np.ndarray:
-    """The array `name` of a .npz file; raises InputError unless it is uint8 and as large as its header says."""
+def npz_array(path: Path, name: str, kinds: str = "") -> np.ndarray:
+    """The array `name` of a .npz file; raises InputError unless it is uint8 and as large as its header says.
+
+    Args:
+      kinds: the kinds of numpy's dtypes that are accepted as well, such as "iu" for all whole numbers.
+    """
     with _archive(path) as archive:
         entry = archive.getinfo(name + ".npy")
         with archive.open(entry) as file:
             header = array_header(file)
-        if header.dtype != np.uint8:
-            raise checks.refused(path, f"must hold uint8, values 0 .. 255; {name} is {str(header.dtype)[:40]}")
+        if header.dtype != np.uint8 and header.dtype.kind not in kinds:
+            wanted = "whole numbers" if kinds else "uint8, values 0 .. 255"
+            raise checks.refused(path, f"must hold {wanted}; {name} is {str(header.dtype)[:40]}")
         check_size(header, entry.file_size)
         checks.fits_memory(path, header.shape)
         with archive.open(entry) as file:

@@ -1,6 +1,7 @@
 """Folders of batches: CIFAR-10 and the downsampled ImageNets as published for Python, pickled or .npz.
 
-A batch's 'data' is uint8 [N, 3 S S]. Each row is an image in the order channel, row, column.
+A batch's 'data' is uint8 [N, 3 S S]. Each row is an image in the order channel, row, column. Its 'labels' are whole
+numbers.
 """
 
 import math
@@ -13,11 +14,13 @@ import numpy as np
 
 from diffenc_jax.data import arrays, checks, pickles
 from diffenc_jax.data.images import Concatenation
+from diffenc_jax.data.labels import Labels, as_labels
 
 NAMES = {
     "train": re.compile(r"(?:train_)?data_batch_(\d{1,9})(?:\.npz)?"),
     "test": re.compile(r"(?:val_data|test_batch)(?:\.npz)?"),
 }
+LABELS = "labels"
 ARCHIVES = "*_npz"  # the folders that ImageNet's two archives unpack to
 COMPLETE = "train_data_batch_1 .. and val_data, or data_batch_1 .. and test_batch, belong together"
 
@@ -27,13 +30,23 @@ def open_folder(path: Path) -> dict[str, Callable[[], Concatenation]]:
 
     Raises InputError if a batch is missing or present twice.
     """
+    return {split: partial(_joined, files, path) for split, files in _files(path).items()}
+
+
+def folder_labels(path: Path) -> Labels:
+    """Labels of the splits of `open_folder`: a batch's 'labels', one whole number per image."""
+    return Labels.of_train({split: partial(_joined_labels, files, path) for split, files in _files(path).items()})
+
+
+def _files(path: Path) -> dict[str, list[Path]]:
+    """The files of each split in their order; empty without any. Raises InputError if one split has none."""
     found = {split: _numbered(path, name) for split, name in NAMES.items()}
     if not any(found.values()):
         return {}
     for split, files in found.items():
         if not files:
             raise checks.refused(path, f"holds no batches for {split}: {COMPLETE}")
-    return {split: partial(_joined, files, path) for split, files in found.items()}
+    return found
 
 
 def _numbered(path: Path, name: re.Pattern) -> list[Path]:
@@ -57,6 +70,18 @@ def _joined(files: list[Path], path: Path) -> Concatenation:
         if batch.shape[1:] != batches[0].shape[1:]:
             raise checks.refused(file, f"has images of {batch.shape[1:]}, but {files[0]} of {batches[0].shape[1:]}")
     return Concatenation(batches)
+
+
+def _joined_labels(files: list[Path], path: Path) -> np.ndarray:
+    return np.concatenate([_labels(checks.regular(file, path)) for file in files])
+
+
+def _labels(file: Path) -> np.ndarray:
+    if file.suffix != ".npz":
+        return as_labels(file, LABELS, pickles.pickled_integers(file, LABELS))
+    if LABELS not in arrays.npz_headers(file):
+        raise checks.refused(file, f"holds no array {LABELS!r}")
+    return arrays.npz_integers(file, LABELS)
 
 
 class _Batch:

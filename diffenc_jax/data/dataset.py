@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources, user_files
-from diffenc_jax.data.images import LocalPart, read_rows
+from diffenc_jax.data.images import Batch, LocalPart, read_rows
+from diffenc_jax.data.labels import Labels
 
 TRAIN = "train"
 
@@ -21,18 +22,28 @@ class Dataset:
     """Images uint8 [N, H, W, C] by split, all of one shape, with values below `pixel_levels`.
 
     A split of which this host holds a part is a `LocalPart`, which is indexed like an array of the full split.
+
+    Attributes:
+      labels: classes from 0 by split, int32 [N], held as the images are; empty where no model reads them.
+      num_classes: number of classes; 0 without labels.
     """
 
     name: str
     version: str
     pixel_levels: int
     splits: Mapping[str, np.ndarray | LocalPart]
+    labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
+    num_classes: int = 0
     _digests: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
         return next(iter(self.splits.values())).shape[1:]
+
+    def examples(self, split: str) -> Batch:
+        """All images of a split, with their labels if there are labels."""
+        return Batch(self.splits[split], self.labels.get(split))
 
     def sha256(self, split: str) -> str:
         """SHA-256 of the decoded images' bytes in their order; computed once per split."""
@@ -42,8 +53,9 @@ class Dataset:
         """A record's 'dataset': JSON values that identify the images of a split.
 
         `sha256`, `sha256_any_order` and `known_as` (name of a well-known set, or None) are those of `fingerprints`;
-        `dims` is the number of values per image.
+        `dims` is the number of values per image. `labels_sha256` is there if there are labels.
         """
+        labels = {"labels_sha256": fingerprints.sha256(self.labels[split])} if split in self.labels else {}
         count, any_order = len(self.splits[split]), self._digest("any order", fingerprints.sha256_any_order, split)
         return {
             "name": self.name,
@@ -54,6 +66,7 @@ class Dataset:
             "sha256": self.sha256(split),
             "sha256_any_order": any_order,
             "known_as": fingerprints.known_as(any_order, count, self.shape, split),
+            **labels,
         }
 
     def _digest(self, kind: str, compute: Callable[[np.ndarray], str], split: str) -> str:
@@ -62,29 +75,51 @@ class Dataset:
         return self._digests[kind, split]
 
 
-def load_dataset(data: DataConfig, *splits: str, part: Callable[[int], np.ndarray] | None = None) -> Dataset:
+def load_dataset(
+    data: DataConfig, *splits: str, labels: bool = False, part: Callable[[int], np.ndarray] | None = None
+) -> Dataset:
     """Load the given splits of the data set that `data` describes; raises InputError unless it is as described.
 
     Args:
+      labels: whether to read the labels; raises InputError if there are none.
       part: function from the number of training images to the increasing indices of those that this host needs.
         None: all images.
     """
     source = _source(data)
     for split in splits:
         require(split in source.splits, f"{source.name} has no split {split!r}; it has {', '.join(source.splits)}")
-    images = {split: _read(source, split, part if split == TRAIN else None, data.pixel_levels) for split in splits}
+    parts = {split: part if split == TRAIN else None for split in splits}
+    images = {split: _read(source, split, parts[split], data.pixel_levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
-    return Dataset(source.name, source.version, data.pixel_levels, images)
+    if not labels:
+        return Dataset(source.name, source.version, data.pixel_levels, images)
+    found = _labels(source)
+    classes = {split: _read_classes(found, f"{source.name} ({split})", split, images[split]) for split in splits}
+    return Dataset(source.name, source.version, data.pixel_levels, images, classes, found.num_classes)
 
 
 def load_labels(data: DataConfig, split: str) -> np.ndarray | None:
-    """Classes [N], integers from 0, of the images of a split in the order of `load_dataset`.
+    """Classes [N], integers from 0, of the images of a split in the order of `load_dataset`; None without labels."""
+    source = _source(data)
+    labels = source.labels()
+    if labels is None:
+        return None
+    count = source.splits[split]().shape[0]
+    return labels.classes(f"{source.name} ({split})", split, None, count)
 
-    None if the data set has no labels, or has labels that are not read (users' files).
+
+def num_classes(data: DataConfig) -> int:
+    """Number of classes of the images that `data` describes. A named data set need not be on this machine.
+
+    Raises InputError if there are no labels, or none can be read at the path.
     """
-    labels = _source(data).labels
-    return labels[split]() if split in labels else None
+    named = _named(data)
+    if named is None:
+        return _labels(_source(data)).num_classes
+    count = prepared.num_classes(named.tfds, data) if named.classes is None else named.classes
+    require(count > 0, _without_labels(data.source))
+    return count
 
 
 def image_shape(data: DataConfig) -> tuple[int, int, int]:
@@ -103,6 +138,28 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
 def _source(data: DataConfig) -> user_files.Source:
     named = _named(data)
     return user_files.open_path(_path(data), data.resize) if named is None else named.open(data)
+
+
+def _labels(source: user_files.Source) -> Labels:
+    """The labels of `source`; raises InputError without any."""
+    labels = source.labels()
+    if labels is None:
+        raise InputError(_without_labels(source.name))
+    return labels
+
+
+def _without_labels(name: str) -> str:
+    return (
+        f"{name} has no labels, which model.labels=True needs; give a data set that has, such as a folder of pictures "
+        "with a subfolder per class, or an .npz with y_train and y_test"
+    )
+
+
+def _read_classes(labels: Labels, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
+    """Classes of the images of a split, of those that `images` holds."""
+    if isinstance(images, LocalPart):
+        return LocalPart(labels.classes(what, split, images.rows, len(images)), images.rows, (len(images),))
+    return labels.classes(what, split, None, len(images))
 
 
 def _named(data: DataConfig) -> sources.NamedSource | None:

@@ -11,9 +11,11 @@ from typing import BinaryIO
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import with_channels
+from diffenc_jax.data.images import hold_out, with_channels
+from diffenc_jax.data.labels import Labels
 
 TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
 GZIP_BEST = 1032  # upper bound of gzip's compression ratio
 
 
@@ -23,7 +25,7 @@ def open_folder(path: Path) -> dict[str, Callable[[], np.ndarray]]:
     Empty if there are no such files; raises InputError if one of the two is missing.
     """
     splits = {}
-    for split, prefix in (("train", "train"), ("test", "t10k")):
+    for split, prefix in PREFIXES.items():
         found = sorted(path.glob(f"{prefix}-images[-.]idx3-ubyte*"))
         if found:
             splits[split] = partial(idx_images, checks.regular(found[0], path))
@@ -32,27 +34,62 @@ def open_folder(path: Path) -> dict[str, Callable[[], np.ndarray]]:
     return splits
 
 
-def idx_images(path: Path) -> np.ndarray:
-    """Images uint8 [N, H, W, C] of one file: two zero bytes, type, rank, sizes as big-endian uint32, values.
+def folder_labels(path: Path) -> Labels | None:
+    """Labels of the splits of `open_folder`, train-labels-idx1-ubyte and t10k-labels-idx1-ubyte; None without them."""
+    splits = {}
+    for split, prefix in PREFIXES.items():
+        found = sorted(path.glob(f"{prefix}-labels[-.]idx1-ubyte*"))
+        if not found:
+            return None
+        splits[split] = partial(idx_labels, checks.regular(found[0], path))
+    return Labels.of_train(splits)
 
-    Raises InputError if it is not such a file, or if its size does not match its header.
+
+def file_labels(path: Path) -> Labels | None:
+    """Labels of the images in one file, in a file beside it named '-labels-idx1-' for '-images-idx3-'; None without."""
+    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    if beside == path or not beside.exists():
+        return None
+    return Labels(hold_out(idx_labels(beside)), lambda: np.unique(idx_labels(beside)))
+
+
+def idx_images(path: Path) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of one file; raises InputError as `_values` does."""
+    return with_channels(_values(path, checks.are_images))
+
+
+def idx_labels(path: Path) -> np.ndarray:
+    """Labels uint8 [N] of one file; raises InputError as `_values` does."""
+    return _values(path, _are_labels)
+
+
+def _are_labels(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if dtype != np.uint8 or len(shape) != 1 or shape[0] == 0:
+        raise checks.refused(path, f"must hold labels, uint8 [N]; this is {dtype} {str(list(shape))[:60]}")
+
+
+def _values(path: Path, check: Callable[[Path, tuple[int, ...], np.dtype], None]) -> np.ndarray:
+    """Values of one file: two zero bytes, type, rank, sizes as big-endian uint32, values.
+
+    Raises InputError if it is not such a file, if `check` raises it for its shape and type, or if its size does not
+    match its header.
     """
     with checks.reading(path, "an IDX file", ValueError, EOFError, zlib.error):
         with checks.regular(path).open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         with (gzip.open if zipped else open)(path, "rb") as file:
-            shape = _shape(path, file)
+            shape = _shape(path, file, check)
             size, packed = math.prod(shape), path.stat().st_size
             if size > packed * (GZIP_BEST if zipped else 1):
-                raise ValueError(f"its header promises {size} bytes of images, more than can be in {packed} bytes")
+                raise ValueError(f"its header promises {size} bytes, more than can be in {packed} bytes")
             checks.fits_memory(path, shape)
             values = file.read(size + 1)
             if len(values) != size:
-                raise ValueError(f"it is cut short or too long: its header promises {size} bytes of images")
-    return with_channels(np.frombuffer(values, np.uint8).reshape(shape))
+                raise ValueError(f"it is cut short or too long: its header promises {size} bytes")
+    return np.frombuffer(values, np.uint8).reshape(shape)
 
 
-def _shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
+def _shape(path: Path, file: BinaryIO, check: Callable[[Path, tuple[int, ...], np.dtype], None]) -> tuple[int, ...]:
     """Shape that the header gives; the values follow."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != bytes(2) or head[2] not in TYPES:
@@ -61,5 +98,5 @@ def _shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
     if len(sizes) < 4 * head[3]:
         raise ValueError("it is cut short")
     shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
-    checks.are_images(path, shape, np.dtype(TYPES[head[2]]))
+    check(path, shape, np.dtype(TYPES[head[2]]))
     return shape

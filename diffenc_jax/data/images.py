@@ -1,12 +1,24 @@
 """Images of a split that are read on demand, and the part of a split that one host holds."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 # One image in this many is held out for testing.
 HOLD_OUT_EVERY = 10
+
+
+class Batch(NamedTuple):
+    """Images with their labels: a batch, or a whole split.
+
+    Attributes:
+      pixels: uint8 [B, H, W, C].
+      labels: classes from 0, int32 [B]; None where no model reads them.
+    """
+
+    pixels: Any
+    labels: Any = None
 
 
 class Images(Protocol):
@@ -62,29 +74,30 @@ class Concatenation:
 
 
 class LocalPart:
-    """The part of a split that this host holds, indexed by the images' indices in the full split.
+    """The part of a split's images, or labels, that this host holds, indexed by their indices in the full split.
 
     Attributes:
       local: the images that this host holds.
+      rows: their increasing indices in the full split.
       shape: [N, H, W, C] of the full split.
     """
 
     def __init__(self, images: np.ndarray, rows: np.ndarray, shape: tuple[int, ...]):
         """Hold `images`, whose increasing indices in the full split of `shape` are `rows`."""
-        self.local, self._rows, self.shape = images, rows, shape
+        self.local, self.rows, self.shape = images, rows, shape
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def has(self, rows: np.ndarray) -> np.ndarray:
         """Whether this host holds each of the indices `rows`."""
-        return self._rows[np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)] == rows
+        return self.rows[np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)] == rows
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Images of the indices `rows`; raises IndexError if another host holds one of them."""
         if not self.has(rows).all():
             raise IndexError("another host holds some of these images")
-        return self.local[np.searchsorted(self._rows, rows)]
+        return self.local[np.searchsorted(self.rows, rows)]
 
 
 def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ byte strings stay in the memory-mapped file.
 import math
 import mmap
 import pickle
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,15 +66,33 @@ def pickled_array(path: Path, key: str) -> np.ndarray:
 
     Raises InputError if the pickle holds something else, or names functions that arrays do not need.
     """
-    with checks.reading(path, "a pickled batch", ValueError, EOFError, pickle.UnpicklingError):
-        with checks.regular(path).open("rb") as file:
-            found = _load(file)
-        if not isinstance(found, dict):
-            raise ValueError(f"it is not a dict with {key!r}")
-        for name in (key, key.encode()):
-            if name in found:
-                return _to_numpy(found[name], key)
-        raise ValueError(f"it has no {key!r}; it has {str(list(found)[:8])[:80]}")
+    with _reading(path):
+        return _to_numpy(_entry(path, key), key)
+
+
+def pickled_integers(path: Path, key: str) -> list[int]:
+    """List of whole numbers under `key` of such a dict; raises InputError as `pickled_array` does."""
+    with _reading(path):
+        found = _entry(path, key)
+        if not isinstance(found, list) or not all(type(n) is int and abs(n) < 2**31 for n in found):
+            raise ValueError(f"{key!r} is not a list of whole numbers")
+        return found
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return checks.reading(path, "a pickled batch", ValueError, EOFError, pickle.UnpicklingError)
+
+
+def _entry(path: Path, key: str) -> Any:
+    """The entry under `key`, text or bytes, of the dict in the pickle at `path`; raises ValueError without one."""
+    with checks.regular(path).open("rb") as file:
+        found = _load(file)
+    if not isinstance(found, dict):
+        raise ValueError(f"it is not a dict with {key!r}")
+    for name in (key, key.encode()):
+        if name in found:
+            return found[name]
+    raise ValueError(f"it has no {key!r}; it has {str(list(found)[:8])[:80]}")
 
 
 def _to_numpy(entry: Any, key: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import DecodedOnDemand, Images, hold_out
+from diffenc_jax.data.labels import Labels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,14 +28,45 @@ def open_folder(path: Path, resize: int | None = None) -> dict[str, Callable[[],
     Args:
       resize: as in `decode_picture`.
     """
-    parts = {split: path / split for split in ("train", "test")}
-    if all(part.is_dir() for part in parts.values()):
-        return {split: partial(all_pictures, checks.inside(part, path), resize) for split, part in parts.items()}
+    parts = _parts(path)
+    if parts:
+        return {split: partial(all_pictures, part, resize) for split, part in parts.items()}
     return hold_out(all_pictures(path, resize))
+
+
+def folder_labels(path: Path) -> Labels | None:
+    """Labels of the splits of `open_folder`, the names of the subfolders; None if a picture is in no subfolder."""
+    labels = {split: _class_names(part) for split, part in (_parts(path) or {"all": path}).items()}
+    if any(names is None for names in labels.values()):
+        return None
+    if "all" in labels:
+        return Labels(hold_out(labels["all"]), lambda: np.unique(labels["all"]))
+    return Labels.of_train({split: lambda names=names: names for split, names in labels.items()})
+
+
+def _parts(path: Path) -> dict[str, Path]:
+    """The folders 'train' and 'test' by their names; empty unless there are both."""
+    parts = {split: path / split for split in ("train", "test")}
+    if not all(part.is_dir() for part in parts.values()):
+        return {}
+    return {split: checks.inside(part, path) for split, part in parts.items()}
+
+
+def _class_names(top: Path) -> np.ndarray | None:
+    """Names [N] of the subfolders of `top` that the pictures are in; None if one is in no subfolder."""
+    places = [path.relative_to(top).parts for path in _paths(top)]
+    return np.array([parts[0] for parts in places]) if all(len(parts) > 1 for parts in places) else None
 
 
 def all_pictures(top: Path, resize: int | None = None) -> DecodedOnDemand:
     """All pictures in `top` and its subfolders in the order of their paths."""
+    paths = _paths(top)
+    shape = decode_picture(checks.regular(paths[0], top), resize).shape
+    return DecodedOnDemand(len(paths), lambda number: decode_picture(checks.regular(paths[number], top), resize, shape))
+
+
+def _paths(top: Path) -> list[Path]:
+    """Sorted paths of the pictures in `top` and its subfolders; raises InputError without any."""
     paths = []
     with checks.reading(top, "a folder of pictures"):
         for at, folders, names in os.walk(top, onerror=_raise):
@@ -44,8 +76,7 @@ def all_pictures(top: Path, resize: int | None = None) -> DecodedOnDemand:
     paths.sort()
     if not paths:
         raise checks.refused(top, f"holds no pictures ({', '.join(ENDINGS)}), no batches and no IDX files")
-    shape = decode_picture(checks.regular(paths[0], top), resize).shape
-    return DecodedOnDemand(len(paths), lambda number: decode_picture(checks.regular(paths[number], top), resize, shape))
+    return paths
 
 
 def _raise(error: OSError) -> None:

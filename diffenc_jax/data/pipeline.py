@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.data.images import Batch
 
 
 def permutation(size: int, seed: int, epoch: int, shard: int = 0) -> np.ndarray:
@@ -77,15 +78,17 @@ class Order:
 class EvalBatch(NamedTuple):
     """`batch_size` images and their indices in the split, of which the first `valid` count."""
 
-    images: np.ndarray
+    batch: Batch
     indices: np.ndarray
     valid: int
 
 
-def eval_batches(images: np.ndarray, batch_size: int) -> Iterator[EvalBatch]:
-    """Batches with every image once, in order; the last batch is padded with the first image."""
-    for start in range(0, len(images), batch_size):
+def eval_batches(split: Batch, batch_size: int) -> Iterator[EvalBatch]:
+    """Batches with every image of a split once, in order; the last batch is padded with the first image."""
+    count = len(split.pixels)
+    for start in range(0, count, batch_size):
         indices = np.arange(start, start + batch_size)
-        valid = min(batch_size, len(images) - start)
+        valid = min(batch_size, count - start)
         indices[valid:] = 0
-        yield EvalBatch(images[indices], indices, valid)
+        labels = None if split.labels is None else split.labels[indices]
+        yield EvalBatch(Batch(split.pixels[indices], labels), indices, valid)

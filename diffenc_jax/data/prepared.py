@@ -19,6 +19,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import is_remote, prepare
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.data import downloads
+from diffenc_jax.data.labels import Labels
 from diffenc_jax.data.picture_folders import square
 from diffenc_jax.data.user_files import Source
 
@@ -50,13 +51,26 @@ def open_prepared(name: str, data: DataConfig) -> Source:
     files = _InBucket(builder) if is_remote(str(builder.data_dir)) else _Local(builder)
     read = partial(_Prepared, files)
     images = {ours: partial(read, split, image, data.resize) for ours, split in theirs.items()}
-    label = _label_feature(builder)
-    labels = {ours: lambda split=split: read(split, label)[:] for ours, split in theirs.items()} if label else {}
+
+    def labels() -> Labels | None:
+        label = _label_feature(builder)
+        if label is None:
+            return None
+        splits = {ours: partial(read, split, label) for ours, split in theirs.items()}
+        return Labels.of_classes(splits, builder.info.features[label].num_classes)
+
     config = builder.builder_config
     version = [str(builder.version)]
     version += ["validation as test"] if theirs["test"] == "validation" else []
     version += [f"resized to {data.resize}x{data.resize}"] if data.resize else []
     return Source(f"{builder.name}/{config.name}" if config else builder.name, ", ".join(version), images, labels)
+
+
+def num_classes(name: str, data: DataConfig) -> int:
+    """Number of classes of a data set's labels, 0 without labels; the data set need not be prepared."""
+    builder = _builder(name, data)
+    label = _label_feature(builder)
+    return builder.info.features[label].num_classes if label else 0
 
 
 def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, int, int]:

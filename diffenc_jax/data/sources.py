@@ -8,6 +8,7 @@ import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.data import prepared
+from diffenc_jax.data.labels import Labels
 from diffenc_jax.data.user_files import Source
 
 DIGITS_TRAIN = 1500
@@ -25,7 +26,7 @@ def digits(_: DataConfig) -> Source:
     splits, labels = (
         {split: partial(np.take, array, rows[split], axis=0) for split in rows} for array in (images, digits.target)
     )
-    return Source("digits", "1", splits, labels)
+    return Source("digits", "1", splits, lambda: Labels.of_classes(labels, 10))
 
 
 def synthetic(_: DataConfig) -> Source:
@@ -53,23 +54,25 @@ class NamedSource(NamedTuple):
       shape: (height, width, channels); None if only the source knows it.
       open: function that opens the source that a configuration describes.
       tfds: name in tensorflow-datasets, which prepares it on first use; "" for sources that need no files.
+      classes: number of classes of the labels, 0 without labels; None if only the source knows it.
     """
 
     shape: tuple[int, int, int] | None
     open: Callable[[DataConfig], Source]
     tfds: str = ""
+    classes: int | None = 0
 
 
-def _from_tfds(name: str, shape: tuple[int, int, int] | None = None) -> NamedSource:
-    return NamedSource(shape, partial(prepared.open_prepared, name), name)
+def _from_tfds(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> NamedSource:
+    return NamedSource(shape, partial(prepared.open_prepared, name), name, classes)
 
 
 SOURCES: dict[str, NamedSource] = {
-    "digits": NamedSource((8, 8, 1), digits),
+    "digits": NamedSource((8, 8, 1), digits, classes=10),
     "synthetic": NamedSource((1, 1, 2), synthetic),
-    "cifar10": _from_tfds("cifar10", (32, 32, 3)),
-    "mnist": _from_tfds("mnist", (28, 28, 1)),
-    "fashion_mnist": _from_tfds("fashion_mnist", (28, 28, 1)),
+    "cifar10": _from_tfds("cifar10", (32, 32, 3), 10),
+    "mnist": _from_tfds("mnist", (28, 28, 1), 10),
+    "fashion_mnist": _from_tfds("fashion_mnist", (28, 28, 1), 10),
     "imagenet32": _from_tfds("imagenet_resized/32x32", (32, 32, 3)),
     "imagenet64": _from_tfds("imagenet_resized/64x64", (64, 64, 3)),
 }

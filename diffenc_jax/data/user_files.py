@@ -4,14 +4,13 @@ If there is no test split, a fixed tenth of the images is held out as one.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
-
-import numpy as np
 
 from diffenc_jax.data import arrays, batch_folders, checks, idx, picture_folders
 from diffenc_jax.data.images import Images, hold_out
+from diffenc_jax.data.labels import Labels
 
 
 class Source(NamedTuple):
@@ -20,13 +19,13 @@ class Source(NamedTuple):
     Attributes:
       name, version: as in `Dataset`.
       splits: functions that open the images of a split, by its name.
-      labels: functions that read the classes [N], integers from 0, of a split that has them.
+      labels: function that finds the labels; it returns None if there are none.
     """
 
     name: str
     version: str
     splits: Mapping[str, Callable[[], Images]]
-    labels: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType({})
+    labels: Callable[[], Labels | None] = lambda: None
 
 
 def all_images(path: Path) -> Images:
@@ -50,16 +49,19 @@ def open_path(path: Path, resize: int | None = None) -> Source:
     """
     with checks.reading(path, "images"):
         if path.is_dir():
-            splits = batch_folders.open_folder(path) or idx.open_folder(path)
+            splits, labels = batch_folders.open_folder(path), batch_folders.folder_labels
+            if not splits:
+                splits, labels = idx.open_folder(path), idx.folder_labels
             if not splits:
                 version = "local" if resize is None else f"local, resized to {resize}x{resize}"
-                return Source(str(path), version, picture_folders.open_folder(path, resize))
+                pictures = picture_folders.open_folder(path, resize)
+                return Source(str(path), version, pictures, partial(picture_folders.folder_labels, path))
         elif path.suffix == ".npz":
-            splits = arrays.npz_splits(path)
+            splits, labels = arrays.npz_splits(path), arrays.npz_labels
         elif path.suffix == ".npy":
-            splits = hold_out(arrays.npy_images(path))
+            splits, labels = hold_out(arrays.npy_images(path)), lambda path: None
         else:
-            splits = hold_out(idx.idx_images(path))
+            splits, labels = hold_out(idx.idx_images(path)), idx.file_labels
     if resize is not None:
         raise checks.refused(path, f"is no folder of pictures, and data.resize={resize} is for one; resize its arrays")
-    return Source(str(path), "local", splits)
+    return Source(str(path), "local", splits, partial(labels, path))

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 
 from diffenc_jax.core.streams import gaussian, signs, uniform
 from diffenc_jax.diffusion.arrays import Images, PerExample
-from diffenc_jax.diffusion.flow import Solver, flow_of
+from diffenc_jax.diffusion.flow import Solver, by_example, flow_of
 from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.diffusion.losses import errors_at, latent
@@ -85,10 +85,13 @@ def ode(
       divergence: a name in `likelihood.DIVERGENCES`.
       num_probes: number of probes per image.
     """
-    probes = signs(key, (len(x), num_probes, *x.shape[1:])).astype(x.dtype)
+    drawn = signs(key, (len(x), num_probes, *x.shape[1:])).astype(x.dtype)
     ends = process.endpoints
-    path = ode_likelihood(flow_of(process), alpha(ends[0]) * x, ends, Probes(DIVERGENCES[divergence], probes), solver)
-    return path.total - 0.5 * x[0].size * jax.nn.log_sigmoid(-ends[0])
+
+    def nats(process, z_0, signs):
+        return ode_likelihood(flow_of(process), z_0, ends, Probes(DIVERGENCES[divergence], signs), solver).total
+
+    return by_example(nats, process, alpha(ends[0]) * x, drawn) - 0.5 * x[0].size * jax.nn.log_sigmoid(-ends[0])
 
 
 def bound_gradient(process: Process, x: Images, key: jax.Array, steps: Steps | None = None) -> Gradient:

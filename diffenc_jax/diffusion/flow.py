@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
@@ -85,6 +85,21 @@ def flow_of(process: Process) -> Flow:
         return 0.5 * a * s * (estimate.v + s * (slope - process.correction(estimate, gamma)))
 
     return flow
+
+
+def by_example(compute: Callable[..., Any], process: Process, *arrays: Float[Array, "b ..."]) -> Any:
+    """compute(process, *arrays), where `compute` follows the flow of each example of the arrays [B, ...] by itself.
+
+    A process with a condition is for its own batch, so each example then has the process of its own condition.
+    """
+    if process.condition is None:
+        return compute(process, *arrays)
+
+    def one(condition, *arrays):
+        found = compute(process.with_condition(condition[None]), *(array[None] for array in arrays))
+        return jax.tree.map(lambda array: array[0], found)
+
+    return jax.vmap(one)(process.condition, *arrays)
 
 
 def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, solver: Solver) -> Solution:

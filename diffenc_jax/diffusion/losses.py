@@ -89,7 +89,12 @@ def bound(process: Process, pixels: Pixels, key: jax.Array, steps: Steps | None 
 
 
 def bound_at(
-    process: Process, pixels: Pixels, place: Place, noise: Noise, endpoint_pixels: UInt8[Array, "e *d"] | None = None
+    process: Process,
+    pixels: Pixels,
+    place: Place,
+    noise: Noise,
+    endpoint_pixels: UInt8[Array, "e *d"] | None = None,
+    endpoint_condition: Float[Array, "e k"] | None = None,
 ) -> Terms:
     """One unbiased estimate of the bound for each image, at given places on the path and with given noise.
 
@@ -97,10 +102,11 @@ def bound_at(
       pixels: uint8 [B, ...].
       place: an `Instant` for infinite depth, a `Step` for finite depth.
       endpoint_pixels: uint8 [E, ...], the images whose end points are evaluated, where E divides B; None for all.
+      endpoint_condition: [E, K] their conditions, for a process that has conditions.
     """
     x = process.pixel_values(pixels)
     with jax.named_scope("encoder"):
-        encoding, x_0, x_1 = _encode(process, place, x, endpoint_pixels)
+        encoding, x_0, x_1 = _encode(process, place, x, endpoint_pixels, endpoint_condition)
     with jax.named_scope("score_network"):
         z_t, v = diffuse(encoding.x_t, place.gamma_t, noise.eps_t)
         estimate = process.estimate(z_t, place.gamma_t)
@@ -128,16 +134,17 @@ def errors_at(process: Process, place: Place, x: Images, eps: Images) -> Errors:
     return process.errors(place, process.estimate(z_t, place.gamma_t), v, encoding.drift)
 
 
-def _encode(process, place, x, endpoint_pixels):
+def _encode(process, place, x, endpoint_pixels, endpoint_condition):
     """x_t and its drift [B, ...], and x_0 and x_1 [E, ...] of the images whose end points are evaluated.
 
     For fewer images than all, one call of the encoder serves all places, so that it is compiled once. Its batch is
     B/E rows of x, then x_0 and x_1 of one image, and so on: a batch that is divided over devices in blocks stays so.
     """
-    encoder, endpoints = process.encoder, process.endpoints
+    condition, endpoints = process.condition, process.endpoints
     if endpoint_pixels is None:
-        x_0, x_1 = jnp.split(encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(endpoints), len(x))), 2)
-        return place.encode(encoder, x), x_0, x_1
+        twice = process.with_condition(None if condition is None else jnp.concatenate([condition, condition]))
+        x_0, x_1 = jnp.split(twice.encoder.mean(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(endpoints), len(x))), 2)
+        return place.encode(process.encoder, x), x_0, x_1
     count = len(endpoint_pixels)
 
     def join(rows, at_0, at_1):
@@ -151,7 +158,9 @@ def _encode(process, place, x, endpoint_pixels):
 
     place = place.joined(join, count, *endpoints)
     x_ends = process.pixel_values(endpoint_pixels)
-    (x_t, x_0, x_1), (drift, *_) = map(part, place.encode(encoder, join(x, x_ends, x_ends)))
+    if condition is not None:
+        process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))
+    (x_t, x_0, x_1), (drift, *_) = map(part, place.encode(process.encoder, join(x, x_ends, x_ends)))
     return Encoding(x_t, drift), x_0, x_1
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Pixels, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.estimates import Estimate, Prediction
 from diffenc_jax.diffusion.gaussian import align, image_from_velocity, sigma
@@ -33,6 +33,9 @@ class Process:
         behind if each dimension has its own γ. At t = 0 and t = 1 all dimensions have the same γ.
       assumption: what the generative model assumes of the image behind z_t (reverse.py).
       pixel_levels: number V of values that a pixel can have.
+      condition: what encoder and score network are given of each image of a batch, such as its label; None for nothing.
+        A process with a condition is for this batch only.
+      rebind: condition -> the process with that condition; None for a process that takes none.
     """
 
     encoder: Encoder
@@ -40,6 +43,16 @@ class Process:
     gamma: Callable[[AnyShape], Float[Array, "..."]]
     assumption: Assumption = linear
     pixel_levels: int = 256
+    condition: Condition | None = None
+    rebind: Callable[[Condition], "Process"] | None = None
+
+    def with_condition(self, condition: Condition | None) -> "Process":
+        """The process for a batch of this condition; itself for None."""
+        if condition is None:
+            return self
+        if self.rebind is None:
+            raise ValueError("this process takes no condition")
+        return self.rebind(condition)
 
     @property
     def endpoints(self) -> tuple[Scalar, Scalar]:

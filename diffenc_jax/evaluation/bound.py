@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.streams import stream, uniform
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
@@ -98,8 +99,8 @@ class Bound(Estimator):
         mass = best_density(self._mean_squares(params, tables)) if self._importance else np.ones(1)
         return tables | {"mass": jnp.asarray(mass, jnp.float32)}
 
-    def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
-        return self.values(params, tables, pixels, *self.noise(tables, indices, number))
+    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
+        return self.values(params, tables, batch, *self.noise(tables, indices, number))
 
     def noise(self, tables: Tables, indices: jax.Array, number: int) -> tuple[Noise, jax.Array]:
         """The noise of pass `number` for the images at `indices` [B] of their split, and the weights 1 / q(t) [B].
@@ -112,14 +113,14 @@ class Bound(Estimator):
         return self._compiled.draw(TimeDensity(tables["mass"]), seed, indices, *place)
 
     def values(
-        self, params: Params, tables: Tables, pixels: jax.Array, noise: Noise, weight: jax.Array
+        self, params: Params, tables: Tables, batch: Batch, noise: Noise, weight: jax.Array
     ) -> dict[str, jax.Array]:
         """The values that `estimate` returns, under the given noise."""
         if self.loss.depth is None:
             place = self._compiled.instant(params, noise.t)
         else:
             place = self._compiled.step(Steps.from_arrays(tables), noise.t)
-        return self._compiled.terms(params, pixels, noise, weight, place)
+        return self._compiled.terms(params, batch, noise, weight, place)
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """'variance_kept': the variance of the diffusion term at one time, relative to that at a uniform time.
@@ -144,17 +145,17 @@ class Bound(Estimator):
     def _mean_squares(self, params: Params, tables: Tables) -> np.ndarray:
         """[cells] the mean square of the diffusion term over training images, by cell of t."""
         config, mesh = self.experiment.config, self.experiment.mesh
-        images, batch_size = fit_images(self.experiment), sharding.round_up(mesh, config.eval.batch_size)
+        split, batch_size = fit_images(self.experiment), sharding.round_up(mesh, config.eval.batch_size)
         cells = min(CELLS, self.loss.depth or CELLS)
-        squares = np.zeros((cells, len(images)))
+        squares = np.zeros((cells, len(split.pixels)))
         key = stream(config.fit.seed, "fit density")
         for start in range(0, squares.size, batch_size):
             # The first pairs fill up the last batch.
             pair = np.arange(start, start + batch_size) % squares.size
-            cell, image = np.divmod(pair, len(images))
-            pixels, *places = (sharding.to_devices(mesh, a) for a in (images[image], cell, pair))
+            cell, image = np.divmod(pair, squares.shape[1])
+            batch, *places = sharding.to_devices(mesh, (sharding.fetch(split, image), cell, pair))
             noise = self._compiled.draw_in_cell(cells, key, *places)
-            values = self.values(params, tables, pixels, noise, jnp.ones_like(noise.t))
+            values = self.values(params, tables, batch, noise, jnp.ones_like(noise.t))
             squares[cell, image] = np.square(np.asarray(values["diffusion"], np.float64))
         return squares.mean(axis=1)
 
@@ -166,9 +167,10 @@ class _Compiled:
     """
 
     def __init__(self, model: Model, mesh: Mesh):
-        def terms(params, pixels, noise, weight, place):
+        def terms(params, batch, noise, weight, place):
             """The terms by name, and the times and weights that they were evaluated with, [B] each."""
-            found = bound_at(model.bind(params), pixels, place, noise).weighted(weight)
+            process = model.bind(params, condition=model.condition(batch))
+            found = bound_at(process, batch.pixels, place, noise).weighted(weight)
             return {name: getattr(found, name) for name in TERMS} | {"t": noise.t, "weight": weight}
 
         self.instant = jax.jit(lambda params, t: model.bind(params).instant(t))

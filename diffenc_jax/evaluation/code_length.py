@@ -12,6 +12,7 @@ from diffenc_jax.coding.header import blank_header
 from diffenc_jax.coding.networks import CodingNetworks, check_coding, make_coder
 from diffenc_jax.coding.stack import Stack
 from diffenc_jax.core.errors import RunError
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Tables
 from diffenc_jax.evaluation.whole_path import WholePath
@@ -51,8 +52,8 @@ class CodeLength(WholePath):
             "stacks": compress.batch_size,
         }
 
-    def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
-        steps, images = Steps.from_arrays(tables), np.asarray(pixels)
+    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
+        steps, images = Steps.from_arrays(tables), np.asarray(batch.pixels)
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), self.experiment.config.eval.batch_size)
         networks = CodingNetworks(self.experiment, params, steps, size)

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.streams import stream
+from diffenc_jax.data.images import Batch
 from diffenc_jax.model import Params
 from diffenc_jax.runs.experiment import Experiment
 
@@ -60,14 +61,15 @@ class Estimator(ABC):
 
     @abstractmethod
     def estimate(
-        self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int
+        self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int
     ) -> dict[str, jax.Array]:
         """Values [B] by name in pass `number`, the `terms` in nats among them.
 
-        An image's values depend on its pixels and (seed, index, pass) only, so that they do not depend on its batch.
+        An image's values depend on its pixels, its label where the model is conditioned on it, and (seed, index, pass)
+        only, so that they do not depend on its batch.
 
         Args:
-          pixels: uint8 [B, H, W, C].
+          batch: the images.
           indices: [B] the images' places in their split.
         """
 

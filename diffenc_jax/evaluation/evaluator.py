@@ -72,12 +72,12 @@ class Evaluator:
         settings, experiment = experiment.config.eval, in_eval_dtype(experiment)
         self.experiment, self.estimator = experiment, make(experiment)
         self._folder, self._variant = folder, variant
-        self._images = experiment.dataset.splits[settings.split]
+        self._split = experiment.dataset.examples(settings.split)
         self._batch_size = sharding.round_up(experiment.mesh, settings.batch_size)
 
     def num_batches(self) -> int:
         """Number of calls of `on_batch` per evaluation."""
-        return self.estimator.passes * math.ceil(len(self._images) / self._batch_size)
+        return self.estimator.passes * math.ceil(len(self._split.pixels) / self._batch_size)
 
     def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> dict[str, Any]:
         """The record of `params`, held in memory only.
@@ -126,7 +126,7 @@ class Evaluator:
     @property
     def _shape(self) -> tuple[int, int]:
         """(passes, images)."""
-        return self.estimator.passes, len(self._images)
+        return self.estimator.passes, len(self._split.pixels)
 
     def _complete(
         self, evaluation: PartialEvaluation, params: Params, tables: Callable[[], Tables] | None, on_batch: OnBatch
@@ -154,18 +154,19 @@ class Evaluator:
     ) -> Iterator[tuple[int, np.ndarray, dict[str, jax.Array] | None]]:
         """Pass, images and values of each batch as its computation starts; None for values that are known."""
         for number in range(self.estimator.passes):
-            for batch in eval_batches(self._images, self._batch_size):
-                rows, values = batch.indices[: batch.valid], None
+            for part in eval_batches(self._split, self._batch_size):
+                rows, values = part.indices[: part.valid], None
                 if not evaluation.has(number, rows):
-                    mesh = self.experiment.mesh
-                    pixels, indices = (sharding.to_devices(mesh, a) for a in (batch.images, batch.indices))
-                    values = self.estimator.estimate(params, tables, pixels, indices, number)
+                    batch, indices = sharding.to_devices(self.experiment.mesh, (part.batch, part.indices))
+                    values = self.estimator.estimate(params, tables, batch, indices, number)
                 yield number, rows, values
 
     def _describe(self, trained: Config, step: int) -> dict[str, Any]:
         """The record, except for its results."""
         settings = self.experiment.config.eval
         variant = {"encoder": self._variant} if self._variant else {}
+        if self.experiment.model.labels:
+            variant["labels"] = True  # the likelihood of an image given its label
         return {
             "step": step,
             "seed": trained.seed,

@@ -17,6 +17,7 @@ from diffenc_jax.config.sections import FIT_IMAGES, LEARNED_ERROR, OPTIMAL, OPTI
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.data import fingerprints
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import quotient_weight
 from diffenc_jax.diffusion.gaussian import align, diffuse, rows, sum_dims
@@ -55,15 +56,15 @@ def num_fit_images(experiment: Experiment) -> int:
     return min(FIT_IMAGES, available) if wanted is None else wanted
 
 
-def fit_images(experiment: Experiment) -> np.ndarray:
-    """The training images that fits use, uint8 [`num_fit_images`, H, W, C], drawn by `fit.seed`."""
+def fit_images(experiment: Experiment) -> Batch:
+    """The `num_fit_images` training images that fits use, drawn by `fit.seed`."""
     rows = _shuffled(experiment)[: num_fit_images(experiment)]
-    return sharding.fetch(experiment.dataset.splits[FIT_SPLIT], rows)
+    return sharding.fetch(experiment.dataset.examples(FIT_SPLIT), rows)
 
 
 def fit_description(experiment: Experiment) -> dict[str, Any]:
     """Everything that a fit depends on besides the model, for a record."""
-    images = fit_images(experiment)
+    images = fit_images(experiment).pixels
     used = {**dataclasses.asdict(experiment.config.fit), "images": len(images)}
     return {"split": FIT_SPLIT, "sha256": fingerprints.sha256(images), **used}
 
@@ -87,7 +88,9 @@ class Fit:
         self._order = _shuffled(experiment)
         self._best_times: dict[tuple[str, int], np.ndarray] = {}
         # The ends of the steps are arguments, so that the networks are compiled once for all depths.
-        self._squared_error = jax.jit(lambda params, *places: squared_error(self._model.bind(params), *places))
+        self._squared_error = jax.jit(
+            lambda params, batch, *places: squared_error(self._bound(params, batch), batch.pixels, *places)
+        )
 
     def steps(self, loss: LossConfig) -> Steps:
         """The steps of `loss`, of finite depth."""
@@ -116,20 +119,21 @@ class Fit:
         """[grid + 1, grid + 1] nats of the step from t (column) to s (row), by `loss.variance_ratio` or `FIXED`."""
         n = self._config.grid + 1
         gammas = jnp.asarray(self.grid, jnp.float32)
-        x = self._pixel_values(np.arange(self._num_images))
+        batch = self._values(np.arange(self._num_images))
 
         @jax.jit
-        def encode(params, x, gamma):
-            return self._model.bind(params).encoder.mean(x, rows(gamma, len(x)))
+        def encode(params, batch, gamma):
+            x = batch.pixels
+            return self._bound(params, batch).encoder.mean(x, rows(gamma, len(x)))
 
         @jax.jit
-        def costs_from(params, means, t, eps):
-            return costs_to_all(self._model.bind(params), gammas, means, t, eps)
+        def costs_from(params, batch, means, t, eps):
+            return costs_to_all(self._bound(params, batch), gammas, means, t, eps)
 
-        means = jnp.stack([encode(self._params, x, gamma) for gamma in gammas])
+        means = jnp.stack([encode(self._params, batch, gamma) for gamma in gammas])
         # One noise per image for all times: the costs are smooth in t, and the choice of times cannot exploit chance.
-        eps = gaussian(stream(self._config.seed, "fit times"), x.shape)
-        columns = [jax.tree.map(hosts.all_gather, costs_from(self._params, means, t, eps)) for t in range(n)]
+        eps = gaussian(stream(self._config.seed, "fit times"), batch.pixels.shape)
+        columns = [jax.tree.map(hosts.all_gather, costs_from(self._params, batch, means, t, eps)) for t in range(n)]
         costs = {name: np.stack([column[name] for column in columns], axis=1, dtype=np.float64) for name in columns[0]}
         for table in costs.values():
             table[np.tril_indices(n)] = np.inf  # not steps: s must be below t
@@ -160,9 +164,9 @@ class Fit:
         for start in range(0, depth * pairs, size):
             pair = np.arange(start, start + size)
             step = np.minimum(pair // pairs, depth - 1)  # the last batch is filled up with pairs that do not count
-            x = self._pixel_values(pair)
-            eps = gaussian(jax.random.fold_in(key, start), x.shape)
-            found = map(hosts.all_gather, self._squared_error(self._params, x, gamma[step], gamma[step + 1], eps))
+            batch = self._values(pair)
+            eps = gaussian(jax.random.fold_in(key, start), batch.pixels.shape)
+            found = map(hosts.all_gather, self._squared_error(self._params, batch, gamma[step], gamma[step + 1], eps))
             counted = min(size, depth * pairs - start)
             waiting.append(tuple(np.asarray(array, np.float64)[:counted] for array in found))
             while sum(len(u) for u, _ in waiting) >= pairs:
@@ -170,11 +174,14 @@ class Fit:
                 yield StepErrors(u[:pairs], x_hat[:pairs])
                 waiting = [(u[pairs:], x_hat[pairs:])]
 
-    def _pixel_values(self, numbers: np.ndarray) -> jax.Array:
-        """x [B, H, W, C] of the training images with these numbers in the drawn order, which repeats."""
-        images = sharding.fetch(self._experiment.dataset.splits[FIT_SPLIT], self._order[numbers % len(self._order)])
-        pixels = sharding.to_devices(self._experiment.mesh, images)
-        return decoder.pixel_values(pixels, self._model.spec.pixel_levels)
+    def _values(self, numbers: np.ndarray) -> Batch:
+        """Training images of these numbers in the drawn order, which repeats, with x [B, H, W, C] as their pixels."""
+        images = sharding.fetch(self._experiment.dataset.examples(FIT_SPLIT), self._order[numbers % len(self._order)])
+        batch = sharding.to_devices(self._experiment.mesh, images)
+        return batch._replace(pixels=decoder.pixel_values(batch.pixels, self._model.spec.pixel_levels))
+
+    def _bound(self, params: Params, batch: Batch) -> Process:
+        return self._model.bind(params, condition=self._model.condition(batch))
 
 
 def squared_error(

@@ -9,6 +9,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.importance_weights import HEAVY_TAILED, effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Tables, image_keys
@@ -50,8 +51,8 @@ class ImportanceWeighted(WholePath):
             **super().describe(),
         }
 
-    def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
-        return self._estimate(params, Steps.from_arrays(tables), pixels, indices, np.int32(number))
+    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
+        return self._estimate(params, Steps.from_arrays(tables), batch, indices, np.int32(number))
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K.
@@ -66,14 +67,15 @@ class ImportanceWeighted(WholePath):
         }
 
 
-def _estimate(experiment, params, steps, pixels, indices, number):
-    process, settings = experiment.model.bind(params), experiment.config.eval
+def _estimate(experiment, params, steps, batch, indices, number):
+    model, settings = experiment.model, experiment.config.eval
+    process = model.bind(params, condition=model.condition(batch))
     keys = image_keys(settings.seed, indices, number)
 
     def path(k):
         path_keys = jax.vmap(partial(jax.random.fold_in, data=k))(keys)
-        draw = partial(gaussian_each, path_keys, shape=experiment.model.spec.shape)
-        weight = log_weight(process, steps, pixels, draw(steps.depth), draw)
+        draw = partial(gaussian_each, path_keys, shape=model.spec.shape)
+        weight = log_weight(process, steps, batch.pixels, draw(steps.depth), draw)
         return weight.log_weight, weight.smallest_ratio
 
     log_weights, smallest = jax.lax.map(path, jnp.arange(settings.num_draws))

@@ -11,7 +11,8 @@ import numpy as np
 from diffenc_jax.config.sections import OdeConfig
 from diffenc_jax.core.errors import RunError, lookup
 from diffenc_jax.core.streams import signs, uniform
-from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, flow_of
+from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, by_example, flow_of
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
 from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
@@ -65,8 +66,8 @@ class Ode(Estimator):
             **super().describe(),
         }
 
-    def estimate(self, params: Params, tables: Tables, pixels: jax.Array, indices: jax.Array, number: int):
-        return self._estimate(params, pixels, indices, np.int32(number))
+    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
+        return self._estimate(params, batch, indices, np.int32(number))
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """Entries for the solver, the probes and the draws; raises RunError if the solver gave up on an image.
@@ -94,11 +95,6 @@ def solver_of(config: OdeConfig) -> Solver:
     return Solver(config.rtol, config.atol)
 
 
-def probes_of(config: OdeConfig, signs: list[jax.Array]) -> Probes:
-    """The divergence of `config.ode`, with signs [B, ...] of each of its probes."""
-    return Probes(DIVERGENCES[config.divergence], jnp.stack(signs, axis=1))
-
-
 def check_solved(failures: int) -> None:
     """Raises RunError if the solver gave up on any image."""
     if failures:
@@ -115,21 +111,21 @@ def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.maximum(uniform(key, shape), 2.0**-24)
 
 
-def _estimate(experiment, params, pixels, indices, number):
+def _estimate(experiment, params, batch, indices, number):
     """One draw per image: values by name, with the entropy of the dequantisation instead of ln q of the draw."""
-    dequantised, path = _draw(experiment, params, pixels, image_keys(experiment.config.eval.seed, indices, number), 0)
+    dequantised, path = _draw(experiment, params, batch, image_keys(experiment.config.eval.seed, indices, number), 0)
     values = {"prior": path.prior, "divergence": path.divergence, "evaluations": path.evaluations}
     if path.probe_variance is not None:
         values["probe_variance"] = path.probe_variance
     return values | {"dequantisation": jnp.broadcast_to(dequantised.nats, path.prior.shape)}
 
 
-def _importance_weighted(experiment, params, pixels, indices, number):
+def _importance_weighted(experiment, params, batch, indices, number):
     """Several draws per image, one after another, by their weights p(z_0) / q(z_0)."""
     keys = image_keys(experiment.config.eval.seed, indices, number)
 
     def weight(j):
-        dequantised, path = _draw(experiment, params, pixels, keys, j)
+        dequantised, path = _draw(experiment, params, batch, keys, j)
         return -path.total - dequantised.log_density, path.evaluations
 
     log_weights, evaluations = jax.lax.map(weight, jnp.arange(experiment.config.ode.dequantisation_draws))
@@ -141,15 +137,21 @@ def _importance_weighted(experiment, params, pixels, indices, number):
     }
 
 
-def _draw(experiment, params, pixels, keys, j):
+def _draw(experiment, params, batch, keys, j):
     """Draw number j of z_0 for the images with `keys` [B], and its likelihood."""
-    process, ode, spec = experiment.model.bind(params), experiment.config.ode, experiment.model.spec
+    model, ode, spec = experiment.model, experiment.config.ode, experiment.model.spec
+    process = model.bind(params, condition=model.condition(batch))
 
     def draw(place, sampler):
         return jax.vmap(lambda key: sampler(jax.random.fold_in(key, place), spec.shape))(keys)
 
     # Even places are for the dequantisation, odd ones for the probes.
     ends, u = process.endpoints, draw(2 * j, open_uniform)
-    dequantised = DEQUANTISATIONS[ode.dequantisation](process.pixel_values(pixels), spec.pixel_levels, ends[0], u)
-    probes = probes_of(ode, [draw(2 * i + 1, signs) for i in range(ode.probes)])
-    return dequantised, ode_likelihood(flow_of(process), dequantised.z_0, ends, probes, solver_of(ode))
+    dequantised = DEQUANTISATIONS[ode.dequantisation](process.pixel_values(batch.pixels), spec.pixel_levels, ends[0], u)
+    drawn = jnp.stack([draw(2 * i + 1, signs) for i in range(ode.probes)], axis=1)
+
+    def likelihood(process, z_0, signs):
+        probes = Probes(DIVERGENCES[ode.divergence], signs)
+        return ode_likelihood(flow_of(process), z_0, ends, probes, solver_of(ode))
+
+    return dequantised, by_example(likelihood, process, dequantised.z_0, drawn)

@@ -29,6 +29,7 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     """
     lookup("score network of a published model", config.model.score.kind, {"unet": None})
     lookup("encoder of a published model", config.model.encoder.kind, dict.fromkeys(names.ENCODERS))
+    require(not config.model.labels, "no published model is conditioned on labels; take --config.model.labels=False")
     check_workdir(workdir, config, must_exist=False)
     step, arrays = read_published(path)
     params = to_params(path, _model_for(config, arrays), arrays)

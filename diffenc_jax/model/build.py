@@ -6,6 +6,7 @@ from flax import linen as nn
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import IMAGE, ScheduleConfig
 from diffenc_jax.core.errors import lookup, require
+from diffenc_jax.data.dataset import image_shape, num_classes
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS
@@ -26,7 +27,12 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
     lookup("model.prediction", section.prediction, PREDICTIONS)
     lookup("loss.extrapolation", config.loss.extrapolation, EXTRAPOLATIONS)
     schedule, gamma_range = _build_schedule(section.schedule, spec)
-    attributes = compute_options(section, platform or jax.default_backend()) | {"pixel_levels": spec.pixel_levels}
+    require(
+        not section.labels or spec.num_classes >= 2,
+        f"model.labels=True needs images of two classes or more; these are of {spec.num_classes}",
+    )
+    attributes = compute_options(section, platform or jax.default_backend())
+    attributes |= {"pixel_levels": spec.pixel_levels, "conditions": spec.num_classes if section.labels else 0}
     encoder_kind, encoder_net = build_encoder(section.encoder, spec.shape, **attributes)
     require(
         not section.derivative_head or encoder_kind.slope_estimate is Encoder.slope_estimate,
@@ -53,9 +59,19 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         prediction=section.prediction,
         target=section.target,
         loss=config.loss,
+        labels=section.labels,
     )
     model.check_depth("loss.depth", config.loss.depth)
     return model
+
+
+def spec_of(config: Config) -> ImageSpec:
+    """The images that `config.data` describes; those of a named data set need not be on this machine.
+
+    Raises InputError as `image_shape` and, for a model that is conditioned on labels, `num_classes` do.
+    """
+    classes = num_classes(config.data) if config.model.labels else 0
+    return ImageSpec(image_shape(config.data), config.data.pixel_levels, classes)
 
 
 def alike_layers(config: Config) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from flax import linen as nn
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.estimates import Prediction
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
@@ -39,10 +41,12 @@ class ImageSpec:
     Attributes:
       shape: (height, width, channels).
       pixel_levels: number of values that a pixel can have.
+      num_classes: number of classes of a model that is conditioned on labels; otherwise it is not read.
     """
 
     shape: tuple[int, int, int]
     pixel_levels: int
+    num_classes: int = 0
 
     @property
     def dims(self) -> int:
@@ -64,6 +68,7 @@ class Model:
       prediction: what the score network estimates, a name of `PREDICTIONS`.
       target: the image that x̂ estimates, 'encoded' or 'image'; see `diffusion/reverse.py`.
       loss: the depth and the ratio of variances of training.
+      labels: whether the networks are conditioned on the images' labels.
     """
 
     spec: ImageSpec
@@ -75,6 +80,7 @@ class Model:
     prediction: str
     target: str
     loss: LossConfig
+    labels: bool = False
 
     @property
     def has_derivative_head(self) -> bool:
@@ -127,24 +133,40 @@ class Model:
         """Initial float32 parameters {'score', 'schedule', and 'encoder' and 'ratio' where there is one}."""
         keys = jax.random.split(key, 3)
         x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
-        parts = {"score": self.score.init(keys[0], x, t), "schedule": self.schedule.init(keys[1], t)}
+        given = self._arguments(self.condition(Batch(x, jnp.zeros(1, jnp.int32))))
+        parts = {"score": self.score.init(keys[0], x, t, **given), "schedule": self.schedule.init(keys[1], t)}
         if self.encoder_net is not None:
-            parts["encoder"] = self.encoder_net.init(keys[2], x, t)
+            parts["encoder"] = self.encoder_net.init(keys[2], x, t, **given)
         params = {name: variables.get("params", {}) for name, variables in parts.items()}
         if self.loss.variance_ratio == LEARNED:
             params["ratio"] = {"log": jnp.zeros(self.loss.depth, jnp.float32)}
         return params
 
-    def bind(self, params: Params, dropout_key: jax.Array | None = None) -> Process:
-        """The process with these parameters; with a dropout key, its networks drop as in training."""
+    def batch_shapes(self, size: int) -> Batch:
+        """ShapeDtypeStructs of a batch of `size` images."""
+        labels = jax.ShapeDtypeStruct((size,), jnp.int32) if self.labels else None
+        return Batch(jax.ShapeDtypeStruct((size, *self.spec.shape), jnp.uint8), labels)
+
+    def condition(self, batch: Batch) -> jax.Array | None:
+        """The condition [B, K] of a batch, its labels as one-hot vectors; None for a model without a condition."""
+        return jax.nn.one_hot(batch.labels, self.spec.num_classes, dtype=jnp.float32) if self.labels else None
+
+    def bind(self, params: Params, dropout_key: jax.Array | None = None, condition: jax.Array | None = None) -> Process:
+        """The process with these parameters; with a dropout key, its networks drop as in training.
+
+        With the `condition` of a batch it is a process for this batch. A model that is conditioned has only a schedule
+        without one: its networks raise ValueError.
+        """
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         schedule = self.schedule.apply
         return Process(
-            encoder=self._encoder(params, keys[0]),
-            predict=self._predict(params, keys[1]),
+            encoder=self._encoder(params, keys[0], condition),
+            predict=self._predict(params, keys[1], condition),
             gamma=lambda t: jnp.asarray(schedule({"params": params["schedule"]}, jnp.asarray(t, jnp.float32))),
             assumption=ThroughEncoder() if self.target == IMAGE else EXTRAPOLATIONS[self.loss.extrapolation],
             pixel_levels=self.spec.pixel_levels,
+            condition=condition,
+            rebind=partial(self.bind, params, dropout_key),
         )
 
     def place(self, params: Params, t: jax.Array) -> Place:
@@ -198,18 +220,20 @@ class Model:
             "(eval.estimator=bound) and draw by steps (sample.sampler=ancestral)",
         )
 
-    def _encoder(self, params: Params, dropout_key: jax.Array | None) -> Encoder:
+    def _encoder(self, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None) -> Encoder:
         make: Callable[..., Encoder] = self.encoder_kind
         if self.encoder_net is None:
             return make()
-        return make(self._network(self.encoder_net, params["encoder"], dropout_key))
+        return make(self._network(self.encoder_net, params["encoder"], dropout_key, condition))
 
-    def _predict(self, params: Params, dropout_key: jax.Array | None) -> Callable[..., Prediction]:
+    def _predict(
+        self, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None
+    ) -> Callable[..., Prediction]:
         """(z_t, γ [B]) -> the prediction: the network's output on top of z_t, converted to v̂.
 
         The error head's output is bounded, ln V = L tanh(output / L) with L = `LARGEST_LOG_ERROR`.
         """
-        network = self._network(self.score, params["score"], dropout_key)
+        network = self._network(self.score, params["score"], dropout_key, condition)
         to_velocity = PREDICTIONS[self.prediction]
 
         def predict(z_t, gamma):
@@ -224,14 +248,23 @@ class Model:
 
         return predict
 
-    def _network(self, net: nn.Module, params: Params, dropout_key: jax.Array | None) -> Callable:
+    def _arguments(self, condition: jax.Array | None) -> dict[str, Any]:
+        """Arguments of the networks besides image, time and dropout key, by name."""
+        return {"condition": condition} if self.labels else {}
+
+    def _network(
+        self, net: nn.Module, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None
+    ) -> Callable:
         low, high = self.gamma_range
+        given = self._arguments(condition)
 
         def apply(x, gamma, **options):
+            if self.labels and condition is None:
+                raise ValueError("the model is conditioned on labels; bind it with the condition of a batch")
             gamma = gamma.reshape(len(gamma), -1).mean(axis=1) if gamma.ndim > 1 else gamma
             # The time embedding multiplies rounding by 1000, most of all in dy/dγ. The barrier hides the constant from
             # compilers, which would replace the division by a product with a rounded reciprocal.
             span = jax.lax.optimization_barrier(jnp.asarray(high - low, gamma.dtype))
-            return net.apply({"params": params}, x, (gamma - low) / span, dropout_key, **options)
+            return net.apply({"params": params}, x, (gamma - low) / span, dropout_key, **given, **options)
 
         return apply

@@ -9,6 +9,9 @@ A score network also has the attributes `extra_heads`, names of its additional h
 `repeated`, the name of the key that counts its alike layers or None. It takes `with_heads=True` to return the outputs
 of the heads, by name, as well.
 
+A network that can be conditioned has the attribute `conditions`, a number K that is 0 by default. If it is not, the
+network is called with `condition` [B, K] as well.
+
 To add a network or an encoder, write a class and list it here; the contract tests cover every entry.
 """
 
@@ -115,6 +118,10 @@ def _build_network(
 ) -> Network:
     fields = {field.name for field in dataclasses.fields(network)}
     taken = {name: value for name, value in attributes.items() if name in fields}
+    require(
+        not attributes.get("conditions") or "conditions" in fields,
+        f"model.labels=True needs networks that take a condition, and that of {path}.kind takes none; take another",
+    )
     built = network(**options, **taken)
     built.check(path, shape)
     return built

@@ -18,9 +18,11 @@ class FrequencyGains(nn.Module):
 
     Attributes:
       width: width of the time embedding.
+      conditions: number K of the inputs of a condition; see `TimeEmbedding`.
     """
 
     width: int
+    conditions: int = 0
     repeated = None
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
@@ -28,8 +30,14 @@ class FrequencyGains(nn.Module):
         check_width(path, self.width)
 
     @nn.compact
-    def __call__(self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        cond = TimeEmbedding(self.width, name="time")(time)
+    def __call__(
+        self,
+        x: jax.Array,
+        time: jax.Array,
+        dropout_key: jax.Array | None = None,
+        condition: jax.Array | None = None,
+    ) -> jax.Array:
+        cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
         values, zeros = 2 * math.prod(x.shape[1:]), nn.initializers.zeros
         gains = nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="gains")(cond)
         gain, offset = jnp.split(gains.reshape(-1, 2, *x.shape[1:]), 2, axis=1)

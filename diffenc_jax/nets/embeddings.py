@@ -39,17 +39,24 @@ class TimeEmbedding(nn.Module):
     """Rescaled γ [B] -> conditioning vector [B, 4 width], always in float32.
 
     A further input, a conditioning scalar that every published run keeps at 0, gives the first kernel the published
-    shape [width + 1, 4 width].
+    shape [width + 1, 4 width]. The inputs of a condition have a kernel of their own, so that the parameters without a
+    condition are the same.
+
+    Attributes:
+      conditions: number K of further inputs, the condition [B, K] of the images; 0 for none.
     """
 
     width: int
+    conditions: int = 0
 
     @nn.compact
-    def __call__(self, time: jax.Array) -> jax.Array:
+    def __call__(self, time: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         h = sinusoids(time, self.width)
         h = jnp.concatenate([h, jnp.zeros_like(h[:, :1])], axis=-1)
-        h = nn.swish(nn.Dense(4 * self.width, precision=HIGHEST, name="dense_0")(h))
-        return nn.swish(nn.Dense(4 * self.width, precision=HIGHEST, name="dense_1")(h))
+        h = nn.Dense(4 * self.width, precision=HIGHEST, name="dense_0")(h)
+        if self.conditions:
+            h += nn.Dense(4 * self.width, use_bias=False, precision=HIGHEST, name="condition")(condition)
+        return nn.swish(nn.Dense(4 * self.width, precision=HIGHEST, name="dense_1")(nn.swish(h)))
 
 
 def fourier_features(z: jax.Array, bins: tuple[float, ...], pixel_levels: int) -> jax.Array:

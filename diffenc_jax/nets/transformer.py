@@ -37,6 +37,7 @@ class Transformer(nn.Module):
       scan: whether the blocks are scanned; see `Chain`.
       remat: a name of `REMAT`.
       extra_heads: names of the additional heads on the last features; see `Head`.
+      conditions: number K of the inputs of a condition; see `TimeEmbedding`.
     """
 
     patch: int
@@ -51,6 +52,7 @@ class Transformer(nn.Module):
     scan: bool = False
     remat: str = "none"
     extra_heads: tuple[str, ...] = ()
+    conditions: int = 0
 
     repeated = "layers"  # the number of alike layers
 
@@ -68,10 +70,15 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_heads: bool = False
+        self,
+        x: jax.Array,
+        time: jax.Array,
+        dropout_key: jax.Array | None = None,
+        condition: jax.Array | None = None,
+        with_heads: bool = False,
     ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
-        cond = TimeEmbedding(self.width, name="time")(time)
+        cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
         patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
         batch, tokens, _ = patches.shape
         positions = self.param("positions", nn.initializers.normal(0.02), (tokens, self.width), jnp.float32)

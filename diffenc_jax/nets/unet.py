@@ -32,6 +32,7 @@ class UNet(nn.Module):
       scan: whether the unpooled chains are scanned; see `Chain`.
       remat: a name of `REMAT`.
       extra_heads: names of the additional heads on the last features; see `Head`.
+      conditions: number K of the inputs of a condition; see `TimeEmbedding`.
     """
 
     width: int
@@ -47,6 +48,7 @@ class UNet(nn.Module):
     scan: bool = False
     remat: str = "none"
     extra_heads: tuple[str, ...] = ()
+    conditions: int = 0
 
     repeated = "layers"  # the number of alike layers
 
@@ -75,10 +77,15 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, time: jax.Array, dropout_key: jax.Array | None = None, with_heads: bool = False
+        self,
+        x: jax.Array,
+        time: jax.Array,
+        dropout_key: jax.Array | None = None,
+        condition: jax.Array | None = None,
+        with_heads: bool = False,
     ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
-        cond = TimeEmbedding(self.width, name="time")(time)
+        cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
         h = fourier_features(x, self.fourier_bins, self.pixel_levels)
         h = Conv(self.width, self.dtype, name="conv_in")(h)
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.data.images import LocalPart
+from diffenc_jax.data.images import Batch
 from diffenc_jax.data.pipeline import Order
 from diffenc_jax.parallel.mesh import host_rows, rows_to_devices
 
@@ -15,15 +15,19 @@ from diffenc_jax.parallel.mesh import host_rows, rows_to_devices
 class Batches:
     """The batch of each training step, a function of (seed, step) that does not depend on the number of hosts."""
 
-    def __init__(self, images: np.ndarray | LocalPart, config: Config, mesh: Mesh):
-        """Take the images that `needed_rows` names; raises InputError if the split has fewer images than shards."""
-        self._images, self._mesh, self._size = images, mesh, config.train.batch_size
-        self._order, self._rows = _order(config, len(images)), host_rows(mesh, self._size)
+    def __init__(self, train: Batch, config: Config, mesh: Mesh):
+        """Take all training images, with those that `needed_rows` names on this host.
 
-    def __call__(self, step: int) -> jax.Array:
-        """uint8 [B, H, W, C] of `step`, counted from 0, divided over all devices."""
-        images = self._images[self._order.batch(step, self._rows)]
-        return rows_to_devices(self._mesh, images, self._rows, self._size)
+        Raises InputError if there are fewer images than shards.
+        """
+        self._train, self._mesh, self._size = train, mesh, config.train.batch_size
+        self._order, self._rows = _order(config, len(train.pixels)), host_rows(mesh, self._size)
+
+    def __call__(self, step: int) -> Batch:
+        """The images of `step`, counted from 0, divided over all devices."""
+        numbers = self._order.batch(step, self._rows)
+        here = jax.tree.map(lambda array: array[numbers], self._train)
+        return rows_to_devices(self._mesh, here, self._rows, self._size)
 
 
 def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:

@@ -14,6 +14,8 @@ from diffenc_jax.data.images import LocalPart
 from diffenc_jax.parallel import hosts
 
 T = TypeVar("T")
+# An array, or a tree of arrays such as `Batch`.
+Tree = Any
 
 # Jitted calls in flight. More gain nothing, and without a bound fake CPU devices deadlock.
 IN_FLIGHT = 2
@@ -108,17 +110,25 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     return np.unique(np.concatenate([rows[place] for place in places.values()]))
 
 
-def rows_to_devices(mesh: Mesh, host_array: np.ndarray, rows: np.ndarray, batch_size: int) -> jax.Array:
-    """Global array [batch_size, ...] divided over all devices; `host_array` holds this host's `host_rows`."""
+def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int) -> Tree:
+    """Tree of global arrays [batch_size, ...] divided over all devices; `host_arrays` hold this host's `host_rows`."""
     position = np.zeros(batch_size, np.int64)
     position[rows] = np.arange(len(rows))
-    shape = (batch_size, *host_array.shape[1:])
-    return jax.make_array_from_callback(shape, batched(mesh), lambda at: host_array[position[at[0]]][:, *at[1:]])
+
+    def one(array):
+        shape = (batch_size, *array.shape[1:])
+        return jax.make_array_from_callback(shape, batched(mesh), lambda at: array[position[at[0]]][:, *at[1:]])
+
+    return jax.tree.map(one, host_arrays)
 
 
-def to_devices(mesh: Mesh, host_array: np.ndarray) -> jax.Array:
-    """Global array divided over all devices, from an array that every host holds; a host sends its own rows only."""
-    return jax.make_array_from_callback(host_array.shape, batched(mesh), lambda index: host_array[index])
+def to_devices(mesh: Mesh, host_arrays: Tree) -> Tree:
+    """Tree of global arrays divided over all devices, from arrays that every host holds; a host sends its rows only."""
+
+    def one(array):
+        return jax.make_array_from_callback(array.shape, batched(mesh), lambda index: array[index])
+
+    return jax.tree.map(one, host_arrays)
 
 
 def in_flight(started: Iterable[T]) -> Iterator[T]:
@@ -134,11 +144,18 @@ def in_flight(started: Iterable[T]) -> Iterator[T]:
     yield from pending
 
 
-def fetch(images: np.ndarray | LocalPart, rows: np.ndarray) -> np.ndarray:
-    """Images `rows` of a split on every host, whichever host holds them. Every host must call this."""
-    if isinstance(images, np.ndarray):
-        return images[rows]
-    ours = images.has(rows)
-    found = np.zeros((len(rows), *images.shape[1:]), images.local.dtype)
-    found[ours] = images[rows[ours]]
-    return hosts.elementwise_max(found)
+def fetch(split: Tree, rows: np.ndarray) -> Tree:
+    """The `rows` of a split's images, or of its images and labels, on every host, whichever host holds them.
+
+    Every host must call this.
+    """
+
+    def one(held: np.ndarray | LocalPart) -> np.ndarray:
+        if isinstance(held, np.ndarray):
+            return held[rows]
+        ours = held.has(rows)
+        found = np.zeros((len(rows), *held.shape[1:]), held.local.dtype)
+        found[ours] = held[rows[ours]]
+        return hosts.elementwise_max(found)
+
+    return jax.tree.map(one, split)

@@ -28,5 +28,6 @@ class Experiment:
         """
         mesh = make_mesh(config.mesh.fsdp)
         splits = tuple(dict.fromkeys(splits or (TRAIN, config.eval.split)))
-        dataset = load_dataset(config.data, *splits, part=needed_rows(config, mesh))
-        return Experiment(config, dataset, mesh, build(config, ImageSpec(dataset.shape, dataset.pixel_levels)))
+        dataset = load_dataset(config.data, *splits, labels=config.model.labels, part=needed_rows(config, mesh))
+        spec = ImageSpec(dataset.shape, dataset.pixel_levels, dataset.num_classes)
+        return Experiment(config, dataset, mesh, build(config, spec))

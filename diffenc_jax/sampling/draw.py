@@ -10,6 +10,7 @@ import numpy as np
 
 from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream, uniform
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.gaussian import alpha, diffuse, rows
 from diffenc_jax.diffusion.process import Process
@@ -17,7 +18,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.sampling.samplers import PIXELS, Likelihood, Sampler, first_noise
+from diffenc_jax.sampling.samplers import PIXELS, Likelihood, Sampler, Wanted, first_noise
 
 # Called with the share of a batch's path that is complete since the last call.
 OnPart = Callable[[float], None]
@@ -61,10 +62,15 @@ class Programs:
         batched, replicated = sharding.batched(experiment.mesh), sharding.replicated(experiment.mesh)
         self.fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
         self.noise = jax.jit(lambda keys: first_noise(keys, shape), out_shardings=batched)
-        self.diffuse = jax.jit(lambda params, *at: _diffuse(model.bind(params), *at), out_shardings=batched)
-        self.frame = jax.jit(lambda params, *at: _frame(model.bind(params), *at), out_shardings=replicated)
+        self.diffuse = jax.jit(
+            lambda params, wanted, *at: _diffuse(wanted.bind(model, params), wanted.keys, *at), out_shardings=batched
+        )
+        self.frame = jax.jit(
+            lambda params, wanted, *at: _frame(wanted.bind(model, params), *at), out_shardings=replicated
+        )
         self.pixels = jax.jit(
-            lambda params, *at: draw_pixels(model.bind(params), *at, output), out_shardings=replicated
+            lambda params, wanted, z: draw_pixels(wanted.bind(model, params), wanted.keys, z, output),
+            out_shardings=replicated,
         )
 
 
@@ -83,53 +89,70 @@ class Drawer:
         """Images number first .. first + count - 1, a multiple of the devices."""
         size = self._experiment.config.sample.batch_size
         with within_memory("a batch of samples", f"lower sample.batch_size={size}"):
-            keys = self._keys("sample", first + np.arange(count))
-            return self._finish(keys, self._programs.noise(keys), on_part)
+            wanted = self._wanted(first + np.arange(count))
+            return self._finish(wanted, self._programs.noise(wanted.keys), on_part)
 
     def path(self, count: int, on_part: OnPart) -> list[Frame]:
         """The first `count` images at every stop from z_1 to z_0, by the ancestral sampler."""
-        steps, keys = self._prepared, self._keys("sample", np.arange(sharding.round_up(self._experiment.mesh, count)))
+        steps, wanted = self._prepared, self._wanted(np.arange(sharding.round_up(self._experiment.mesh, count)))
 
         def frame(z, taken):
             gamma = steps.gamma[steps.depth - taken]
-            arrays = self._programs.frame(self._params, z, gamma)
-            return Frame(float(gamma.mean()), *(np.asarray(array)[:count] for array in arrays))
+            found = self._programs.frame(self._params, wanted, z, gamma)
+            return Frame(float(gamma.mean()), *(np.asarray(a)[:count] for a in found))
 
-        z = self._programs.noise(keys)
+        z = self._programs.noise(wanted.keys)
         frames = [frame(z, 0)]
-        walk = self._sampler.walk(self._params, steps, keys, z)
+        walk = self._sampler.walk(self._params, steps, wanted, z)
         for taken, stop in zip(self._sampler.stops()[1:], walk, strict=True):
             frames.append(frame(stop.z, taken))
             on_part(stop.share)
         return frames
 
-    def reconstruct(self, images: np.ndarray, t: float, on_part: OnPart) -> Reconstruction:
-        """uint8 `images` [N, H, W, C] diffused to z_t, and sampled from there by the remaining ancestral steps.
+    def reconstruct(self, images: Batch, t: float, on_part: OnPart) -> Reconstruction:
+        """N `images` diffused to z_t, and sampled from there by the remaining ancestral steps.
 
         An image's noise depends on (seed, its place in `images`, step) only, so that it is the same at every t.
         """
-        steps, size = self._prepared, sharding.round_up(self._experiment.mesh, len(images))
+        mesh, steps, count = self._experiment.mesh, self._prepared, len(images.pixels)
+        rows = np.arange(sharding.round_up(mesh, count))
         goal = self._experiment.model.bind(self._params).gamma(jnp.float32(t))
         at = int(jnp.argmin(jnp.abs(steps.gamma - goal).reshape(steps.depth + 1, -1).mean(axis=1)))
-        keys = self._keys("reconstruct", np.arange(size))
-        filled = sharding.to_devices(self._experiment.mesh, np.resize(images, (size, *images.shape[1:])))
-        z = self._programs.diffuse(self._params, keys, filled, steps.gamma[at])
-        finished = self._finish(keys, z, on_part, first=steps.depth - at)
-        return Reconstruction(t, float(steps.gamma[at].mean()), finished.images[: len(images)])
+        filled = sharding.to_devices(mesh, sharding.fetch(images, rows % count))
+        wanted = Wanted(self._keys("reconstruct", rows), filled.labels)
+        z = self._programs.diffuse(self._params, wanted, filled.pixels, steps.gamma[at])
+        finished = self._finish(wanted, z, on_part, first=steps.depth - at)
+        return Reconstruction(t, float(steps.gamma[at].mean()), finished.images[:count])
 
-    def _finish(self, keys: jax.Array, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
+    def _finish(self, wanted: Wanted, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
         """The images at the end of the path from z."""
         likelihood = None
-        for stop in self._sampler.walk(self._params, self._prepared, keys, z, **options):
+        for stop in self._sampler.walk(self._params, self._prepared, wanted, z, **options):
             z, likelihood = stop.z, stop.likelihood
             on_part(stop.share)
-        images = np.asarray(self._programs.pixels(self._params, keys, z))
+        images = np.asarray(self._programs.pixels(self._params, wanted, z))
         return Drawn(images, jax.tree.map(lambda nats: np.asarray(nats, np.float64), likelihood))
+
+    def _wanted(self, numbers: np.ndarray) -> Wanted:
+        """The images with these numbers, of the classes that `labels_of` says."""
+        labels = labels_of(self._experiment, numbers)
+        return Wanted(self._keys("sample", numbers), sharding.to_devices(self._experiment.mesh, labels))
 
     def _keys(self, name: str, numbers: np.ndarray) -> jax.Array:
         """Keys [B] of the images with these numbers."""
         root = stream(self._experiment.config.sample.seed, name)
         return self._programs.fold(root, sharding.to_devices(self._experiment.mesh, numbers.astype(np.uint32)))
+
+
+def labels_of(experiment: Experiment, numbers: np.ndarray) -> np.ndarray | None:
+    """Classes int32 [B] of the samples with these numbers; None for a model without labels.
+
+    All are `sample.label`. If it is None, the numbers count through the classes, so that all have equally many.
+    """
+    label, model = experiment.config.sample.label, experiment.model
+    if not model.labels:
+        return None
+    return (numbers % model.spec.num_classes if label is None else np.full(len(numbers), label)).astype(np.int32)
 
 
 def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) -> jax.Array:

@@ -27,14 +27,17 @@ def num_shown(shape: tuple[int, ...], images: int) -> int:
     return POINTS_PER_PANEL if shape == POINT else images
 
 
-def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
-    """Write the first images of uint8 [N, H, W, C]: `SHOWN` as a grid, or `POINTS_SHOWN` points as a scatter plot."""
+def write_picture(images: np.ndarray, levels: int, path: Path, columns: int | None = None) -> None:
+    """Write the first images of uint8 [N, H, W, C]: `SHOWN` as a grid, or `POINTS_SHOWN` points as a scatter plot.
+
+    `columns` as in `grid`.
+    """
     if images.shape[1:] == POINT:
         _write_scatter(images[:POINTS_SHOWN, 0, 0], levels, path)
         return
     from PIL import Image
 
-    save_picture(Image.fromarray(grid(images[:SHOWN], levels)), path, "PNG")
+    save_picture(Image.fromarray(grid(images[:SHOWN], levels, columns)), path, "PNG")
 
 
 def grid(images: np.ndarray, levels: int, columns: int | None = None, min_width: int = MIN_WIDTH) -> np.ndarray:

@@ -16,13 +16,15 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.errors import lookup
 from diffenc_jax.core.streams import gaussian_each, signs
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import METHOD, carry, flow_of
-from diffenc_jax.diffusion.likelihood import DIVERGENCES, bin_nats, ode_sample
+from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
+from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, bin_nats, ode_sample
+from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
-from diffenc_jax.evaluation.ode import check_solved, probes_of, solver_of
-from diffenc_jax.model import Params
+from diffenc_jax.evaluation.ode import check_solved, solver_of
+from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.mesh import batched, replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -31,6 +33,22 @@ PARTS = 50
 # Numbers folded into an image's key: NOISE for z_1, PIXELS for the draw of its pixels, STEPS + k for step k of the
 # ancestral sampler or probe k of the flow.
 NOISE, PIXELS, STEPS = 0, 1, 2
+
+
+class Wanted(NamedTuple):
+    """Images that are to be drawn.
+
+    Attributes:
+      keys: [B] their random keys.
+      labels: int32 [B] their classes; None for a model without labels.
+    """
+
+    keys: jax.Array
+    labels: jax.Array | None = None
+
+    def bind(self, model: Model, params: Params) -> Process:
+        """The process that draws these images."""
+        return model.bind(params, condition=model.condition(Batch(None, self.labels)))
 
 
 class Likelihood(NamedTuple):
@@ -83,8 +101,8 @@ class Sampler(ABC):
         return None
 
     @abstractmethod
-    def walk(self, params: Params, prepared: Any, keys: jax.Array, z_1: jax.Array) -> Iterator[Stop]:
-        """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images with `keys` [B]."""
+    def walk(self, params: Params, prepared: Any, wanted: Wanted, z_1: jax.Array) -> Iterator[Stop]:
+        """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images that are `wanted`."""
 
 
 class Ancestral(Sampler):
@@ -100,8 +118,9 @@ class Ancestral(Sampler):
             check_fit(experiment)
 
         @partial(jax.jit, out_shardings=batched(experiment.mesh))
-        def advance(params, steps, keys, z, span):
-            return ancestral(model.bind(params), steps, z, step_noise(keys, model.spec.shape), *span)
+        def advance(params, steps, wanted, z, span):
+            noise = step_noise(wanted.keys, model.spec.shape)
+            return ancestral(wanted.bind(model, params), steps, z, noise, *span)
 
         self._advance = advance
 
@@ -127,11 +146,11 @@ class Ancestral(Sampler):
         """The steps, fitted if `config.loss` asks for it."""
         return steps_for(self._experiment, params, self._loss)
 
-    def walk(self, params: Params, prepared: Steps, keys: jax.Array, z_1: jax.Array, first: int = 0) -> Iterator[Stop]:
+    def walk(self, params: Params, prepared: Steps, wanted: Wanted, z_1: jax.Array, first: int = 0) -> Iterator[Stop]:
         """Stops on the path; with `first`, the path starts after that many steps, from z = `z_1`."""
         z = z_1
         for begin, end in pairwise(self.stops(first)):
-            z = self._advance(params, prepared, keys, z, (np.int32(begin), np.int32(end)))
+            z = self._advance(params, prepared, wanted, z, (np.int32(begin), np.int32(end)))
             yield Stop(jax.block_until_ready(z), (end - begin) / (self._loss.depth - first))
 
 
@@ -163,27 +182,32 @@ class Flow(Sampler):
             described |= {"divergence": config.divergence, "probes": config.probes}
         return described
 
-    def walk(self, params: Params, prepared: None, keys: jax.Array, z_1: jax.Array) -> Iterator[Stop]:
+    def walk(self, params: Params, prepared: None, wanted: Wanted, z_1: jax.Array) -> Iterator[Stop]:
         """One stop, z_0; raises RunError if the solver gave up."""
-        z_0, failures, likelihood = self._solve(params, keys, z_1)
+        z_0, failures, likelihood = self._solve(params, wanted, z_1)
         check_solved(int(failures))
         yield Stop(z_0, 1.0, likelihood)
 
 
 def _flow(
-    experiment: Experiment, params: Params, keys: jax.Array, z_1: jax.Array
+    experiment: Experiment, params: Params, wanted: Wanted, z_1: jax.Array
 ) -> tuple[jax.Array, jax.Array, Likelihood | None]:
     """z_0 [B, ...], the number [] of images that the solver gave up on, and the likelihood if it is asked for."""
-    process, ode, likelihood = experiment.model.bind(params), experiment.config.ode, None
-    flow, solver, (gamma_0, gamma_1) = flow_of(process), solver_of(ode), process.endpoints
+    model, ode, spec, likelihood = experiment.model, experiment.config.ode, experiment.model.spec, None
+    process, solver = wanted.bind(model, params), solver_of(ode)
+    gamma_0, gamma_1 = process.endpoints
     if experiment.config.sample.likelihood:
-        probes = probes_of(ode, [_signs(keys, k, z_1.shape[1:]) for k in range(ode.probes)])
-        z_0, path = ode_sample(flow, z_1, (gamma_0, gamma_1), probes, solver)
-        dims = experiment.model.spec.dims
-        in_bins = path.total + bin_nats(dims, process.pixel_levels, gamma_0)
-        likelihood = Likelihood(path.total, in_bins / (dims * math.log(2)))
+
+        def sample(process, z_1, signs):
+            probes = Probes(DIVERGENCES[ode.divergence], signs)
+            return ode_sample(flow_of(process), z_1, (gamma_0, gamma_1), probes, solver)
+
+        drawn = jnp.stack([_signs(wanted.keys, k, spec.shape) for k in range(ode.probes)], axis=1)
+        z_0, path = by_example(sample, process, z_1, drawn)
+        in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)
+        likelihood = Likelihood(path.total, in_bins / (spec.dims * math.log(2)))
     else:
-        z_0 = carry(flow, z_1, (gamma_1, gamma_0), solver)
+        z_0 = by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
     return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum(), likelihood
 
 

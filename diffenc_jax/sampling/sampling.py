@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from diffenc_jax.core.errors import require
+from diffenc_jax.data.images import Batch
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
@@ -19,6 +21,8 @@ from diffenc_jax.sampling.samplers import Likelihood, make_sampler
 from diffenc_jax.sampling.store import ImageStore
 
 FOLDER = "samples"
+# Most columns of a picture that has one per class.
+MOST_COLUMNS = 20
 
 
 class Sampling:
@@ -27,6 +31,7 @@ class Sampling:
     def __init__(self, experiment: Experiment):
         """Raises InputError if `config.sample` does not suit the model or the data."""
         self._experiment, self._config = experiment, experiment.config.sample
+        _check_label(experiment)
         self._sampler = make_sampler(experiment)
         self._programs = Programs(experiment, self._sampler)
 
@@ -71,7 +76,8 @@ class Sampling:
                 likelihood = {} if drawn.likelihood is None else drawn.likelihood._asdict()
                 store.add(drawn.images[:missing], **{name: value[:missing] for name, value in likelihood.items()})
         if is_first:
-            write_picture(store.images[: config.num], spec.pixel_levels, files["samples"])
+            columns = spec.num_classes if self._has_columns else None
+            write_picture(store.images[: config.num], spec.pixel_levels, files["samples"], columns)
         if config.path:
             files["path"] = path.with_name(f"{path.stem}-path.gif")
             frames = drawer.path(min(num_shown(spec.shape, film.SHOWN), config.num), on_part)
@@ -83,7 +89,8 @@ class Sampling:
             originals = self._originals()
             rows = [drawer.reconstruct(originals, t, on_part) for t in times]
             if is_first:
-                reconstructions.write_reconstructions(originals, rows, spec.pixel_levels, files["reconstructions"])
+                picture = files["reconstructions"]
+                reconstructions.write_reconstructions(originals.pixels, rows, spec.pixel_levels, picture)
         return files
 
     def _batch_size(self, num: int) -> int:
@@ -93,13 +100,20 @@ class Sampling:
     def _num_batches(self, count: int) -> int:
         return math.ceil(count / self._batch_size(self._config.num))
 
-    def _originals(self) -> np.ndarray:
+    @property
+    def _has_columns(self) -> bool:
+        """Whether a picture has a column per class, as samples count through the classes."""
+        model = self._experiment.model
+        return model.labels and self._config.label is None and model.spec.num_classes <= MOST_COLUMNS
+
+    def _originals(self) -> Batch:
         """The first images of the split that the run evaluates on."""
-        images = self._experiment.dataset.splits[self._experiment.config.eval.split]
-        count = min(num_shown(self._experiment.model.spec.shape, reconstructions.SHOWN), len(images))
+        images = self._experiment.dataset.examples(self._experiment.config.eval.split)
+        count = min(num_shown(self._experiment.model.spec.shape, reconstructions.SHOWN), len(images.pixels))
         return sharding.fetch(images, np.arange(count))
 
     def _describe(self, step: int, workdir: Path) -> dict[str, Any]:
+        label = {"label": self._config.label} if self._experiment.model.labels else {}
         return {
             "step": step,
             "config_hash": stored_config(workdir).hash,
@@ -107,4 +121,14 @@ class Sampling:
             "seed": self._config.seed,
             "output": self._config.output,
             "sampler": self._sampler.describe(),
+            **label,
         }
+
+
+def _check_label(experiment: Experiment) -> None:
+    """Raises InputError if `sample.label` is no class of the data set."""
+    label, classes = experiment.config.sample.label, experiment.model.spec.num_classes
+    require(
+        label is None or label < classes,
+        f"sample.label={label} is no class of {experiment.dataset.name}; take one of 0 .. {classes - 1}",
+    )

@@ -29,7 +29,7 @@ class Snapshots:
         model = experiment.model
         self._experiment, self._sampling = experiment, sampling
         self._encode = jax.jit(
-            lambda params, pixels: encode(model.bind(params), pixels),
+            lambda params, batch: encode(model.bind(params, condition=model.condition(batch)), batch.pixels),
             out_shardings=sharding.replicated(experiment.mesh),
         )
 
@@ -54,13 +54,11 @@ class Snapshots:
 
     def _encoded(self, params: Params) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images x [n, H, W, C], γ [G], and x_t [G, n, H, W, C], all but γ on the axis of pixel values."""
-        images = self._experiment.dataset.splits[self._experiment.config.eval.split]
-        count = min(num_shown(images.shape[1:], ROWS), len(images))
-        originals = sharding.fetch(images, np.arange(count))
-        size = sharding.round_up(self._experiment.mesh, count)
-        filled = sharding.to_devices(self._experiment.mesh, np.resize(originals, (size, *originals.shape[1:])))
-        gammas, x_t = self._encode(params, filled)
-        return originals, np.asarray(gammas), np.asarray(x_t)[:, :count]
+        mesh, images = self._experiment.mesh, self._experiment.dataset.examples(self._experiment.config.eval.split)
+        count = min(num_shown(images.pixels.shape[1:], ROWS), len(images.pixels))
+        filled = sharding.fetch(images, np.arange(sharding.round_up(mesh, count)) % count)
+        gammas, x_t = self._encode(params, sharding.to_devices(mesh, filled))
+        return filled.pixels[:count], np.asarray(gammas), np.asarray(x_t)[:, :count]
 
 
 def encode(process: Process, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:

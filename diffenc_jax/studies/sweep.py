@@ -28,8 +28,8 @@ def sweep(
     Args:
       run: gives the images, the parameters, the mesh and the batch size.
       points: tuples of the further arguments of `compute`: scalars with a dtype, or trees of arrays on the devices.
-      compute: pure function (params, pixels [B, H, W, C], indices [B], valid [], *point) -> arrays. `indices` are
-        positions in the split. Only the first `valid` images of a batch count.
+      compute: pure function (params, batch, indices [B], valid [], *point) -> arrays. `indices` are positions in the
+        split. Only the first `valid` images of a batch count.
 
     Yields:
       The positions in the split of the batch's valid images, the point, and what `compute` returned.
@@ -39,11 +39,11 @@ def sweep(
     compute = jax.jit(compute, out_shardings=replicated(run.mesh))
 
     def calls():
-        for batch in eval_batches(images, size):
-            pixels, indices = (to_devices(run.mesh, array) for array in (batch.images, batch.indices))
+        for part in eval_batches(run.dataset.examples(run.config.eval.split), size):
+            batch, indices = to_devices(run.mesh, (part.batch, part.indices))
             for point in points:
-                values = compute(run.params, pixels, indices, np.int32(batch.valid), *point)
-                yield batch.indices[: batch.valid], point, values
+                values = compute(run.params, batch, indices, np.int32(part.valid), *point)
+                yield part.indices[: part.valid], point, values
 
     total = math.ceil(len(images) / size) * len(points)
     for call in in_flight(calls()):

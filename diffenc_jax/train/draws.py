@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import Noise
 
 
@@ -13,18 +14,18 @@ class Draw(NamedTuple):
     """A batch of images and everything random about it.
 
     Attributes:
-      pixels: uint8 [B, H, W, C].
+      batch: the images.
       noise: times and Gaussian noise; its `eps_0` belongs to the end points.
       weight: [B] weight of the diffusion terms and of the slope errors: 1/q(t) for times drawn with density q.
       dropout_key: key of the dropout masks; None switches dropout off.
-      endpoint_pixels: uint8 [E, H, W, C], the images whose end-point terms are evaluated; None stands for all images.
+      endpoints: the E images whose end-point terms are evaluated; None stands for all images.
     """
 
-    pixels: jax.Array
+    batch: Batch
     noise: Noise
     weight: jax.Array
     dropout_key: jax.Array | None
-    endpoint_pixels: jax.Array | None = None
+    endpoints: Batch | None = None
 
     def split(self, parts: int, blocks: int) -> "Draw":
         """`parts` equal parts of the batch, stacked along a new leading axis; each part has a dropout key of its own.
@@ -41,8 +42,12 @@ class Draw(NamedTuple):
         return jax.tree.map(split_rows, self._replace(dropout_key=None))._replace(dropout_key=keys)
 
 
-def every_kth(x: jax.Array, k: int, first: jax.Array) -> jax.Array | None:
-    """Rows `first`, `first` + k, ... of x [B, ...]; None, which stands for all rows, if k is 1. k divides B."""
+def every_kth(batch: Batch, k: int, first: jax.Array) -> Batch | None:
+    """Rows `first`, `first` + k, ... of a batch; None, which stands for all rows, if k is 1. k divides B."""
     if k == 1:
         return None
-    return jax.lax.dynamic_index_in_dim(x.reshape(-1, k, *x.shape[1:]), first, axis=1, keepdims=False)
+
+    def rows(x):
+        return jax.lax.dynamic_index_in_dim(x.reshape(-1, k, *x.shape[1:]), first, axis=1, keepdims=False)
+
+    return jax.tree.map(rows, batch)

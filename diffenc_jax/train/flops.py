@@ -5,12 +5,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from diffenc_jax.config import Config, load_config
 from diffenc_jax.core.errors import InputError, first_line, require
-from diffenc_jax.data.dataset import image_shape
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import ImageSpec, build, spec_of
 from diffenc_jax.train.step import StepFunction
 
 FLOPS_OF = "train.flops_of"
@@ -50,13 +48,13 @@ def count(config: Config, spec: ImageSpec) -> Counts:
     config = config.replace(changes)
     step = StepFunction(build(config, spec), config)
     state = jax.eval_shape(step.init)
-    pixels = jax.ShapeDtypeStruct((config.train.batch_size, *spec.shape), np.uint8)
+    batch = step.model.batch_shapes(config.train.batch_size)
     try:
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError as error:
         raise InputError(f"FLOPs are counted on the CPU: {first_line(error)}; add cpu to JAX_PLATFORMS") from error
     with jax.default_device(cpu):
-        flops = jax.jit(step).trace(state, pixels).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+        flops = jax.jit(step).trace(state, batch).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
     params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}
     return Counts(params, flops)
 
@@ -91,7 +89,7 @@ def load_run_config(spec: str, overrides: Sequence[str] = (), changes: Mapping[s
 
 
 def _flops_per_step(config: Config) -> float:
-    spec = ImageSpec(image_shape(config.data), config.data.pixel_levels)
+    spec = spec_of(config)
     same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1}  # for all of these the FLOPs are counted once
     return _counted_flops(config.replace(same), spec)
 

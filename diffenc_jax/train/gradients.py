@@ -41,8 +41,9 @@ def gradient(model: Model, params: Params, draw: Draw) -> tuple[StepOutputs, Par
     """
 
     def loss(params: Params, place: Place):
-        process = model.bind(params, draw.dropout_key)
-        terms = bound_at(process, draw.pixels, place, draw.noise, draw.endpoint_pixels)
+        process = model.bind(params, draw.dropout_key, model.condition(draw.batch))
+        ends = () if draw.endpoints is None else (draw.endpoints.pixels, model.condition(draw.endpoints))
+        terms = bound_at(process, draw.batch.pixels, place, draw.noise, *ends)
         means = terms.weighted(draw.weight).means()
         objective = means.total / (model.spec.dims * math.log(2))
         for name in model.separate_losses:
@@ -67,7 +68,7 @@ def accumulated_gradient(model: Model, params: Params, parts: Draw) -> tuple[Ste
         outputs, grads = gradient(model, params, part)
         return jax.tree.map(jnp.add, total, grads), outputs
 
-    count = len(parts.pixels)
+    count = len(parts.batch.pixels)
     zeros = jax.tree.map(jnp.zeros_like, params)
     total, outputs = jax.lax.scan(add, zeros, parts, unroll=count if model.unrolls_layers else 1)
     joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs._replace(objective=None))

@@ -59,7 +59,7 @@ class Trainer:
     Attributes:
       experiment, workdir: the arguments.
       program: the jitted functions of the run.
-      batches: step counted from 0 -> uint8 [B, H, W, C] on the devices.
+      batches: step counted from 0 -> the batch on the devices.
       evaluator: evaluates the averaged parameters during and after training.
       draw_pictures: draws pictures of the averaged parameters at each evaluation, if given.
       profiled: the steps to trace, if given.
@@ -76,7 +76,7 @@ class Trainer:
         config, mesh = experiment.config, experiment.mesh
         self.experiment, self.workdir = experiment, workdir
         self.program = Program(experiment.model, config, mesh)
-        self.batches = Batches(experiment.dataset.splits["train"], config, mesh)
+        self.batches = Batches(experiment.dataset.examples("train"), config, mesh)
         self.evaluator = Evaluator(experiment)
         self.draw_pictures, self.profiled = draw_pictures, profiled
 

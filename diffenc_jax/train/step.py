@@ -16,6 +16,7 @@ from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core import process
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import at_step, stream, uniform
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel import memory
@@ -80,25 +81,25 @@ class StepFunction:
             losses=LossByTime.empty() if self.config.train.time_sampling == "importance" else None,
         )
 
-    def draw(self, step: jax.Array, pixels: jax.Array, losses: LossByTime | None) -> Draw:
-        """The random inputs of a step on uint8 [B, H, W, C].
+    def draw(self, step: jax.Array, batch: Batch, losses: LossByTime | None) -> Draw:
+        """The random inputs of a step on a batch.
 
         Times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The end points
         are those of one image in `train.ends_every`, of other images at each step; of more images if `ends_every` does
         not divide the batch. The end-point terms are about 0.5 % of the bound.
         """
-        train = self.config.train
+        train, size = self.config.train, len(batch.pixels)
         time_key, noise_key, dropout_key = (
             at_step(self.config.seed, name, step) for name in ("time", "noise", "dropout")
         )
-        s = antithetic(uniform(time_key), len(pixels))
+        s = antithetic(uniform(time_key), size)
         t, weight = (s, jnp.ones_like(s)) if losses is None else losses.density().at(s)
-        k = math.gcd(train.ends_every, len(pixels) // train.accumulate)
-        noise = self.model.draw_noise(noise_key, t, len(pixels) // k)
-        return Draw(pixels, noise, weight, dropout_key, every_kth(pixels, k, first=step % k))
+        k = math.gcd(train.ends_every, size // train.accumulate)
+        noise = self.model.draw_noise(noise_key, t, size // k)
+        return Draw(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
 
-    def __call__(self, state: TrainState, pixels: jax.Array) -> tuple[TrainState, StepReport]:
-        """One step on a global batch uint8 [B, H, W, C], which minimises bits/dim.
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+        """One step on a global batch, which minimises bits/dim.
 
         The losses of additional heads are minimised too, by the heads' own parameters: no other parameter has a
         gradient of them. A step whose loss or gradient is not finite is left out of the metrics. With
@@ -106,7 +107,7 @@ class StepFunction:
         """
         train = self.config.train
         with jax.named_scope("noise"):
-            draw = self.draw(state.step, pixels, state.losses)
+            draw = self.draw(state.step, batch, state.losses)
         if train.accumulate == 1:
             outputs, grads = gradient(self.model, state.params, draw)
         else:
@@ -185,8 +186,8 @@ class Program:
 
     Attributes:
       init: () -> the state before the first step.
-      step: (state, pixels) -> (state, report); it reuses the buffers of its state.
-      state, pixels: ShapeDtypeStructs of the arguments of `step`, with their shardings.
+      step: (state, batch) -> (state, report); it reuses the buffers of its state.
+      state, batch: ShapeDtypeStructs of the arguments of `step`, with their shardings.
     """
 
     def __init__(self, model: Model, config: Config, mesh: Mesh):
@@ -209,7 +210,8 @@ class Program:
             compiler_options=process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
         )
         self.state = meshes.abstract_arrays(shapes, shardings)
-        self.pixels = jax.ShapeDtypeStruct((train.batch_size, *model.spec.shape), jnp.uint8, sharding=batched)
+        shapes = model.batch_shapes(train.batch_size)
+        self.batch = meshes.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
 
     def compiled(self) -> jax.stages.Compiled:
         """Compile `step`, and return the compiler's memory to the system.
@@ -217,7 +219,7 @@ class Program:
         Raises RunError if a device has too little memory for it.
         """
         with self.within_memory():
-            step = self.step.lower(self.state, self.pixels).compile()
+            step = self.step.lower(self.state, self.batch).compile()
         process.give_back()
         memory.check_fits(step, STEP, self._advice)
         return step

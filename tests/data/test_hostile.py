@@ -124,7 +124,7 @@ GREY = IMAGES[..., 0]
 FILES = {
     "it is cut short or too long: its header promises 360 bytes": gzip.compress(idx_bytes(GREY) + ZEROS),
     "it is cut short or too long: its header promises 360": idx_bytes(GREY) + b"1",
-    "promises 361 bytes of images, more than can be in": bytes([0, 0, 8, 3]) + struct.pack(">3I", 19, 1, 19) + bytes(9),
+    "promises 361 bytes, more than can be in": bytes([0, 0, 8, 3]) + struct.pack(">3I", 19, 1, 19) + bytes(9),
     "promises 79228162458924105385300197375 bytes": bytes([0, 0, 8, 3]) + b"\xff" * 12 + bytes(9),
     "more than can be in": gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**20, 64, 64) + bytes(99)),
     "it is cut short": bytes([0, 0, 8, 3, 0, 0]),
@@ -193,7 +193,7 @@ def test_ten_gigabytes_in_ten_megabytes(tmp_path):
     said = subprocess.run([sys.executable, "-c", BOUNDED, path], capture_output=True, text=True, timeout=60)
     assert said.stderr == ""
     assert said.stdout == (
-        f"{path} cannot be read as an IDX file: it is cut short or too long: its header promises 360 bytes of images\n"
+        f"{path} cannot be read as an IDX file: it is cut short or too long: its header promises 360 bytes\n"
     )
 
 

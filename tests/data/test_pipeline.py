@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.images import Batch
 from diffenc_jax.data.pipeline import Order, eval_batches
 
 
@@ -70,8 +71,9 @@ def test_fewer_images_than_shards_are_refused():
 def test_evaluation_sees_every_image_once(batch_size):
     images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
     seen = []
-    for batch in eval_batches(images, batch_size):
-        assert batch.images.shape == (batch_size, 1, 1, 1)
-        np.testing.assert_array_equal(batch.images[:, 0, 0, 0], batch.indices)
-        seen += batch.indices[: batch.valid].tolist()
+    for part in eval_batches(Batch(images, 2 * np.arange(20)), batch_size):
+        assert part.batch.pixels.shape == (batch_size, 1, 1, 1)
+        np.testing.assert_array_equal(part.batch.pixels[:, 0, 0, 0], part.indices)
+        np.testing.assert_array_equal(part.batch.labels, 2 * part.indices)
+        seen += part.indices[: part.valid].tolist()
     assert seen == list(range(20))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.evaluation.estimators import make_estimator
@@ -24,7 +25,7 @@ SHAPE, LEVELS, IMAGES = (1, 2, 1), 32, 120
 class Gaussian(Model):
     """A model with the identity as encoder, whose score network is the exact denoiser of N(0, 0.3²)."""
 
-    def bind(self, params, dropout_key=None):
+    def bind(self, params, dropout_key=None, condition=None):
         return dataclasses.replace(super().bind(params), predict=exact_prediction)
 
 
@@ -62,5 +63,5 @@ def make(**changes):
 def evaluate(estimator, pixels, tables):
     """Values [passes, images] by name."""
     indices = np.arange(len(pixels))
-    rows = [estimator.estimate(PARAMS, tables, pixels, indices, p) for p in range(estimator.passes)]
+    rows = [estimator.estimate(PARAMS, tables, Batch(pixels), indices, p) for p in range(estimator.passes)]
     return {name: np.stack([np.asarray(row[name], np.float64) for row in rows]) for name in rows[0]}

@@ -157,7 +157,7 @@ def test_a_record_of_several_draws(tmp_path):
 class Mixing(Gaussian):
     """A model whose flow mixes the two pixels of an image, so that the probes' signs matter."""
 
-    def bind(self, params, dropout_key=None):
+    def bind(self, params, dropout_key=None, condition=None):
         def predict(z, gamma):
             prediction = exact_prediction(z, gamma)
             return prediction._replace(v=prediction.v + 0.3 * jnp.sin(z + 2.0 * z[:, :, ::-1]))

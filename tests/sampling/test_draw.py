@@ -9,6 +9,7 @@ import scipy.stats
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.core.streams import gaussian, stream
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.encoders import Identity
@@ -19,7 +20,7 @@ from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import linear, mean
 from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.sampling import samplers
-from diffenc_jax.sampling.samplers import make_sampler, needs_training_images
+from diffenc_jax.sampling.samplers import Wanted, make_sampler, needs_training_images
 from tests import tiny
 from tests.evaluation import gaussian as exact
 from tests.evaluation.subject import experiment as experiment_of
@@ -100,7 +101,7 @@ def test_frames_of_the_path(drawer):
 def test_reconstructions(drawer, by_hand):
     """From the data end they are the originals, from amid the path the result of the remaining steps."""
     originals = tiny.images(4)
-    near, amid = (drawer.reconstruct(originals, t, lambda share: None) for t in (1e-3, 0.6))
+    near, amid = (drawer.reconstruct(Batch(originals), t, lambda share: None) for t in (1e-3, 0.6))
     np.testing.assert_array_equal(near.images, originals)
     low, high = subject.experiment().model.gamma_range
     assert (near.gamma, amid.gamma) == pytest.approx((low, low + (high - low) * 2 / 3), rel=1e-5)
@@ -129,7 +130,7 @@ def test_the_flow_of_gaussian_pixels(changes):
     changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5, **changes)
     sampler = make_sampler(changed)
     z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *exact.SHAPE)), jnp.float32)
-    ((z_0, share, likelihood),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), keys_of(8), z_1)
+    ((z_0, share, likelihood),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), Wanted(keys_of(8)), z_1)
     endpoints = changed.model.bind(exact.PARAMS).endpoints
     deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in endpoints]
     np.testing.assert_allclose(z_0, z_1 * deviations[0] / deviations[1], rtol=1e-3)
@@ -150,7 +151,7 @@ def test_the_likelihood_of_a_sample_is_that_of_its_way_back():
     changes = {"sample__sampler": "flow", "sample__likelihood": True, "ode__divergence": "exact"}
     changed, params = subject.experiment(ode__rtol=1e-5, ode__atol=1e-5, **changes), subject.parameters()
     z_1 = jnp.stack([noise("sample", i, 0) for i in range(2)])
-    ((z_0, _, likelihood),) = make_sampler(changed).walk(params, None, keys_of(2), z_1)
+    ((z_0, _, likelihood),) = make_sampler(changed).walk(params, None, Wanted(keys_of(2)), z_1)
 
     @jax.jit
     def up(z):
@@ -169,7 +170,7 @@ def test_a_solver_that_gives_up_ends_the_run():
     sampler = make_sampler(exact.experiment(sample__sampler="flow"))
     z_1 = jnp.zeros((4, *exact.SHAPE)).at[:3].set(jnp.inf)
     with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
-        list(sampler.walk(exact.PARAMS, None, None, z_1))
+        list(sampler.walk(exact.PARAMS, None, Wanted(None), z_1))
 
 
 def test_a_model_without_a_flow_is_refused():

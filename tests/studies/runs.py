@@ -17,11 +17,14 @@ from diffenc_jax.runs.trained import Trained
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
 
+CLASSES = 3
+
 
 def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
     """A workdir with one checkpoint for images of `shape`, whose parameters are away from zero; returns `folder`."""
     config = tiny.config(arm, small=True, data__source=str(source), **changes)
-    params = tiny.away_from_zero(tiny.initial(build(config, ImageSpec(shape, tiny.LEVELS)), config.seed))
+    spec = ImageSpec(shape, tiny.LEVELS, CLASSES)
+    params = tiny.away_from_zero(tiny.initial(build(config, spec), config.seed))
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, config)
     with Checkpoints(folder, keep_every_steps=1) as checkpoints:
@@ -30,8 +33,9 @@ def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
 
 
 def write_images(path, count=13, seed=1, shape=(4, 4, 1)):
-    """A data set of 20 training and `count` test images; returns `path`."""
-    np.savez(path, train=tiny.images(20, shape), test=tiny.images(count, shape, seed))
+    """A data set of 20 training and `count` test images of `CLASSES` classes; returns `path`."""
+    labels = {f"y_{split}": np.arange(number) % CLASSES for split, number in (("train", 20), ("test", count))}
+    np.savez(path, train=tiny.images(20, shape), test=tiny.images(count, shape, seed), **labels)
     return path
 
 
@@ -41,7 +45,10 @@ class FormulaModel(NamedTuple):
     spec: ImageSpec
     process: Process
 
-    def bind(self, params):
+    def condition(self, batch):
+        return None
+
+    def bind(self, params, condition=None):
         return self.process
 
 

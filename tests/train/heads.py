@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.draws import Draw
@@ -21,7 +22,7 @@ def example(model):
     """Parameters away from zero, and a batch."""
     params = tiny.away_from_zero(jax.jit(model.init)(KEY), scale=0.1)
     noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
-    return params, Draw(jnp.asarray(tiny.images(6)), noise, jnp.ones(6), KEY)
+    return params, Draw(Batch(jnp.asarray(tiny.images(6))), noise, jnp.ones(6), KEY)
 
 
 def split(params, name):

@@ -1,9 +1,9 @@
 """Run as `python -m tests.train.mesh_program '{"devices": 4, ...}'`: train a tiny model on fake devices.
 
-Keys: devices, of each process; fsdp; encoder, a kind of `tiny.ENCODERS`; folder, which holds the images and the run,
-and in which result.npz is written: the parameters, the nats per image, and the share of the parameters that a device
-holds. workdir: of the run, if it is not in `folder`. With several processes: process, processes and port. die_after:
-the step after which the process kills itself.
+Keys: devices, of each process; fsdp; encoder, a kind of `tiny.ENCODERS`; labels, whether the model is conditioned on
+them; folder, which holds the images and the run, and in which result.npz is written: the parameters, the nats per
+image, and the share of the parameters that a device holds. workdir: of the run, if it is not in `folder`. With several
+processes: process, processes and port. die_after: the step after which the process kills itself.
 """
 
 import json
@@ -53,6 +53,7 @@ def main(folder):
     config = tiny.config(
         data__source=str(folder / "images.npz"),
         model__encoder=tiny.ENCODERS[GIVEN.get("encoder", "trainable")],
+        model__labels=GIVEN.get("labels", False),
         mesh__fsdp=GIVEN["fsdp"],
         checkpoint__every_steps=SAVE_EVERY,
     )

@@ -24,7 +24,7 @@ headed = partial(built, model__derivative_head=True)
 def squared_error(model, params, draw):
     """‖slope - ŝ‖² [B] by hand, under dropout."""
     process, place = model.bind(params, draw.dropout_key), model.place(params, draw.noise.t)
-    x_t, slope = process.encoder.mean_and_slope(process.pixel_values(draw.pixels), place.gamma_t)
+    x_t, slope = process.encoder.mean_and_slope(process.pixel_values(draw.batch.pixels), place.gamma_t)
     z_t, _ = diffuse(x_t, place.gamma_t, draw.noise.eps_t)
     slope_hat = process.predict(z_t, place.gamma_t).slope
     return jnp.sum(jnp.square(jax.lax.stop_gradient(slope) - slope_hat), axis=(1, 2, 3))

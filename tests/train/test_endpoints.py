@@ -22,8 +22,8 @@ def draw(x64):
 
 def with_endpoints_of(draw, first):
     """The draw with the end points of the images `first`, `first` + K, ... only."""
-    endpoint_pixels, eps_0 = (every_kth(x, K, jnp.asarray(first)) for x in (draw.pixels, draw.noise.eps_0))
-    return draw._replace(noise=draw.noise._replace(eps_0=eps_0), endpoint_pixels=endpoint_pixels)
+    endpoints, eps_0 = (every_kth(x, K, jnp.asarray(first)) for x in (draw.batch, draw.noise.eps_0))
+    return draw._replace(noise=draw.noise._replace(eps_0=eps_0), endpoints=endpoints)
 
 
 def assert_close(actual, expected):

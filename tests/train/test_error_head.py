@@ -51,7 +51,7 @@ def test_bound_and_gradients_are_those_without_it(example, changes):
     def by_hand(head):
         """By the density of a normal distribution."""
         process, place = model.bind(join(rest, HEAD, head), draw.dropout_key), model.place(rest, draw.noise.t)
-        errors = errors_at(process, place, process.pixel_values(draw.pixels), draw.noise.eps_t)
+        errors = errors_at(process, place, process.pixel_values(draw.batch.pixels), draw.noise.eps_t)
         e = jax.lax.stop_gradient(errors.velocity + errors.drift)
         log_density = jax.scipy.stats.norm.logpdf(e, scale=jnp.exp(0.5 * errors.estimate.log_error))
         score = -(log_density + 0.5 * math.log(2 * math.pi)).sum(axis=(1, 2, 3))
@@ -73,18 +73,18 @@ def test_with_its_own_ratio_the_bound_alone_trains_it(example):
 
     def bound(rest, head):
         process, place = model.bind(join(rest, HEAD, head), draw.dropout_key), model.place(rest, draw.noise.t)
-        return bound_at(process, draw.pixels, place, draw.noise).means().total / (SPEC.dims * math.log(2))
+        return bound_at(process, draw.batch.pixels, place, draw.noise).means().total / (SPEC.dims * math.log(2))
 
     def at_fixed_ratios(rest, w):
         """By hand, with w [B, H, W, C] in place of the head's."""
         process, place = model.bind(join(rest, HEAD, head), draw.dropout_key), model.place(rest, draw.noise.t)
         fixed = place._replace(ratio=Table(w))
-        return bound_at(process, draw.pixels, fixed, draw.noise).means().total / (SPEC.dims * math.log(2))
+        return bound_at(process, draw.batch.pixels, fixed, draw.noise).means().total / (SPEC.dims * math.log(2))
 
     @jax.jit
     def ratios():
         process, place = model.bind(params, draw.dropout_key), model.place(rest, draw.noise.t)
-        errors = errors_at(process, place, process.pixel_values(draw.pixels), draw.noise.eps_t)
+        errors = errors_at(process, place, process.pixel_values(draw.batch.pixels), draw.noise.eps_t)
         return place.weight(errors.estimate)
 
     outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(params)

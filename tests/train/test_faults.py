@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from diffenc_jax.core.errors import RunError
+from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.metrics import read_metrics
@@ -33,14 +34,14 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch, value, sampling):
 
     def spoilt(model, params, draw):
         outputs, grads = gradient(model, params, draw)
-        return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.pixels), grad, value), grads)
+        return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.batch.pixels), grad, value), grads)
 
     monkeypatch.setattr(steps, "gradient", spoilt)
     config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling=sampling)
     step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
-    train_step, good = jax.jit(step), jnp.asarray(tiny.images(8))
+    train_step, good = jax.jit(step), Batch(jnp.asarray(tiny.images(8)))
     first, before = train_step(jax.jit(step.init)(), good)
-    second, bad = train_step(first, jnp.asarray(BAD))
+    second, bad = train_step(first, Batch(jnp.asarray(BAD)))
     assert bool(before.finite)
     assert not bool(bad.finite)
     assert int(second.step) == 2
@@ -51,7 +52,7 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch, value, sampling):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(third))
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (third.ema, first.ema)), strict=True))
     # The first step after a log restarts the averages even if it is skipped: steps 3, 4, 5 are logged together.
-    fourth, report = train_step(third, jnp.asarray(BAD))
+    fourth, report = train_step(third, Batch(jnp.asarray(BAD)))
     assert float(report.meter.steps) == 0
     assert report.meter.scalars() == {}
     assert float(train_step(fourth, good)[1].meter.steps) == 1
@@ -87,9 +88,9 @@ class Spoilt(Program):
     def compiled(self):
         step = super().compiled()
 
-        def spoilt(state, pixels):
+        def spoilt(state, batch):
             number = int(state.step) + 1
-            state, report = step(state, pixels)
+            state, report = step(state, batch)
             return state, report._replace(finite=np.asarray(number not in {4, 5, 7}))
 
         return spoilt

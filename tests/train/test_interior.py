@@ -27,7 +27,7 @@ def params(x64):
 
 
 def terms(params, draw):
-    return bound_at(MODEL.bind(params), draw.pixels, MODEL.place(params, draw.noise.t), draw.noise)
+    return bound_at(MODEL.bind(params), draw.batch.pixels, MODEL.place(params, draw.noise.t), draw.noise)
 
 
 @pytest.mark.slow
@@ -67,9 +67,9 @@ def test_training_the_interior_lowers_the_variance_and_not_the_bound(params):
 
     def draw(key, size):
         template, keys = random_draw((size, *SHAPE)), jax.random.split(key, 3)
-        pixels = jax.random.randint(keys[0], template.pixels.shape, 0, 256).astype(jnp.uint8)
+        pixels = jax.random.randint(keys[0], template.batch.pixels.shape, 0, 256).astype(jnp.uint8)
         t = (jax.random.uniform(keys[1]) + jnp.arange(size) / size) % 1.0
-        eps = jax.random.normal(keys[2], template.pixels.shape)
+        eps = jax.random.normal(keys[2], template.batch.pixels.shape)
         return template._replace(pixels=pixels, noise=template.noise._replace(t=t, eps_t=eps))
 
     def step(carry, key):

@@ -87,6 +87,17 @@ def test_eight_devices_train_and_evaluate_as_one(one, home, fsdp):
         assert eight["held"] < 0.4
 
 
+def test_eight_devices_train_with_labels_as_one(home):
+    """Also on two hosts, each of which reads the images and labels of its own devices."""
+    results = []
+    for hosts, devices, fsdp in ((1, 1, 1), (1, 8, 4), (2, 4, 1)):
+        folder = home()
+        run(folder, hosts=hosts, devices=devices, fsdp=fsdp, encoder="dct", labels=True)
+        results.append(result(folder))
+    for other in results[1:]:
+        assert_same(results[0], other)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("encoder", sorted(set(tiny.ENCODERS) - {"trainable"}))
 def test_eight_devices_train_another_encoder_as_one(home, encoder):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
@@ -28,8 +29,8 @@ def test_two_seeds_start_from_other_parameters():
 
 
 def test_a_step_draws_its_own_times_noise_and_dropout():
-    pixels = jnp.asarray(tiny.images(8))
-    draws = [jax.jit(step_of(seed).draw)(jnp.int32(step), pixels, None) for seed, step in ((0, 0), (0, 1), (1, 0))]
+    batch = Batch(jnp.asarray(tiny.images(8)))
+    draws = [jax.jit(step_of(seed).draw)(jnp.int32(step), batch, None) for seed, step in ((0, 0), (0, 1), (1, 0))]
     for a, b in itertools.combinations(draws, 2):
         assert jax.random.key_data(a.dropout_key).tolist() != jax.random.key_data(b.dropout_key).tolist()
         for x, y in zip(a.noise, b.noise, strict=True):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.encoders import NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.losses import Noise
@@ -32,7 +33,10 @@ class Toy:
     unrolls_layers: ClassVar = False
     separate_losses: ClassVar = ()
 
-    def bind(self, params, dropout_key=None):
+    def condition(self, batch):
+        return None
+
+    def bind(self, params, dropout_key=None, condition=None):
         def predict(z, gamma):
             alpha, sigma = jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
             x_hat = align(alpha**5 / (alpha**6 + sigma**2), z) * z
@@ -55,7 +59,7 @@ def random_draw(shape, seed=0, dtype=float):
     pixels = jnp.asarray(rng.randint(0, 256, shape).astype(np.uint8))
     eps_0, eps_t = jnp.asarray(rng.normal(size=(2, *shape)), dtype)
     noise = Noise(jnp.asarray(rng.uniform(size=shape[0]), dtype), eps_0, eps_t)
-    return Draw(pixels, noise, jnp.ones(shape[0], dtype), jax.random.key(0))
+    return Draw(Batch(pixels), noise, jnp.ones(shape[0], dtype), jax.random.key(0))
 
 
 gradient = jax.jit(gradients.gradient, static_argnums=0)

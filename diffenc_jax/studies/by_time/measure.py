@@ -12,6 +12,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.streams import gaussian, stream, uniform
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.model import Model, Params
@@ -113,11 +114,11 @@ def draw_noise(
     return jax.vmap(one)(indices)
 
 
-def _values(model: Model, seed: int, cells: int, params: Params, pixels, indices, valid, draw, cell) -> jax.Array:
+def _values(model: Model, seed: int, cells: int, params: Params, batch: Batch, indices, valid, draw, cell):
     """[3, B]: diffusion, velocity and residual of `LossByTime`."""
-    process = model.bind(params)
-    t, eps = draw_noise(seed, cells, pixels.shape[1:], indices, draw, cell)
+    process = model.bind(params, condition=model.condition(batch))
+    t, eps = draw_noise(seed, cells, model.spec.shape, indices, draw, cell)
     instant = process.instant(t)
-    errors = errors_at(process, instant, process.pixel_values(pixels), eps)
+    errors = errors_at(process, instant, process.pixel_values(batch.pixels), eps)
     squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
     return jnp.stack([instant.loss(errors), *squares])

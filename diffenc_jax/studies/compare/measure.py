@@ -13,6 +13,7 @@ from diffenc_jax.studies.compare.describe import describe_images, method
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
 LEVEL = 0.95
+LABELS = "labels_sha256"  # in a record's 'dataset', where the model is conditioned on labels
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -106,7 +107,9 @@ def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool)
 def different_images(a: dict[str, Any], b: dict[str, Any]) -> str | None:
     """Reason why the images of two records cannot be paired; None if they can."""
     if all(a[key] == b[key] for key in ("split", "num_examples", "sha256")):
-        return None
+        labels = a.get(LABELS), b.get(LABELS)
+        differ = None not in labels and labels[0] != labels[1]
+        return "they hold the same images with different labels; evaluate both with the same" if differ else None
     if a["sha256_any_order"] != b["sha256_any_order"]:
         return f"they have different images, {describe_images(a)} and {describe_images(b)}; evaluate both on the same"
     if a["split"] != b["split"]:

@@ -41,9 +41,9 @@ class DoesNotFit(Exception):
 class Compiler:
     """Compiles the training step of `config` for a mesh of devices of `platform`, which need not be present."""
 
-    def __init__(self, config: Config, shape: tuple[int, int, int], mesh: Mesh, platform: str, quick: bool):
-        """Raises InputError if `config` cannot be trained on `mesh` with images of `shape`."""
-        self._config, self._spec, self._mesh = config, ImageSpec(shape, config.data.pixel_levels), mesh
+    def __init__(self, config: Config, spec: ImageSpec, mesh: Mesh, platform: str, quick: bool):
+        """Raises InputError if `config` cannot be trained on `mesh` with images of `spec`."""
+        self._config, self._spec, self._mesh = config, spec, mesh
         self._platform, self._options = platform, QUICK if quick else None
         self._step = self._program(config)
 
@@ -79,7 +79,7 @@ class Compiler:
     def _compile(self, program: Program) -> tuple[jax.stages.Compiled, float]:
         start = time.perf_counter()
         try:
-            compiled = program.step.lower(program.state, program.pixels).compile(self._options)
+            compiled = program.step.lower(program.state, program.batch).compile(self._options)
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise InputError(f"the compiler failed: {first_line(error)}") from error

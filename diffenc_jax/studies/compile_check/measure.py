@@ -5,7 +5,7 @@ from typing import Any
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.versions import software
-from diffenc_jax.data.dataset import image_shape
+from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.studies.compile_check.compiled import Compiler, DoesNotFit
 from diffenc_jax.studies.compile_check.tpu import describe_slices
@@ -18,7 +18,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     """
     target = describe_slices(topology, slices)
     mesh = make_mesh(config.mesh.fsdp, target.devices)
-    compiler = Compiler(config, image_shape(config.data), mesh, "tpu", quick)
+    compiler = Compiler(config, spec_of(config), mesh, "tpu", quick)
     about = {
         "config": config.name,
         "arm": config.arm,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import latent
@@ -66,35 +67,35 @@ def measure_ends(run: Trained, bounds: dict[str, Any]) -> dict[str, Ends]:
       run: has the training images as well.
       bounds: what `replaced.measure_bounds` returned for `run`.
     """
-    images, train = split_images(run), run.dataset.splits[TRAIN]
+    images = split_images(run)
     sums_of = jax.jit(partial(_sums, run.model), out_shardings=replicated(run.mesh))
     nats_of = jax.jit(partial(_nats, run.model), out_shardings=replicated(run.mesh))
-    sums = sum(np.asarray(sums_of(run.params, part.pixels, part.weight), np.float64) for part in batches(run, train))
-    mean, square = sums / len(train)
+    parts = (sums_of(run.params, part.batch, part.weight) for part in batches(run, TRAIN))
+    mean, square = sum(np.asarray(sums, np.float64) for sums in parts) / len(run.dataset.splits[TRAIN])
     moments = np.float32(mean), np.float32(np.maximum(square - mean**2, 0))
     nats = np.empty((len(PATHS), 2, len(images)))
-    for part in batches(run, images):
-        nats[..., part.rows] = np.asarray(nats_of(run.params, part.pixels, *moments))[..., : len(part.rows)]
+    for part in batches(run, run.config.eval.split):
+        nats[..., part.rows] = np.asarray(nats_of(run.params, part.batch, *moments))[..., : len(part.rows)]
     records = [run.workdir / FOLDER / bounds[path]["record"] for path in PATHS]
     reconstruction = [read_values(record)["reconstruction"].mean(axis=0) for record in records]
     return {path: Ends(*terms) for path, *terms in zip(PATHS, reconstruction, *nats.swapaxes(0, 1), strict=True)}
 
 
-def _ends(model: Model, params: Params, pixels) -> tuple[jax.Array, jax.Array]:
+def _ends(model: Model, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """x_1 along both paths, [2, B, H, W, C], and γ_1."""
-    process = model.bind(params)
-    x, gamma_1 = process.pixel_values(pixels), process.endpoints[1]
+    process = model.bind(params, condition=model.condition(batch))
+    x, gamma_1 = process.pixel_values(batch.pixels), process.endpoints[1]
     return jnp.stack([process.encoder.mean(x, jnp.full(len(x), gamma_1)), x]), gamma_1
 
 
-def _sums(model: Model, params: Params, pixels, weight) -> jax.Array:
+def _sums(model: Model, params: Params, batch: Batch, weight) -> jax.Array:
     """Sums over the images of x_1 and of its square, [2, 2, H, W, C]: by power, and by path."""
-    x_1, _ = _ends(model, params, pixels)
+    x_1, _ = _ends(model, params, batch)
     return jnp.stack([jnp.einsum("pb...,b->p...", power, weight, precision="highest") for power in (x_1, x_1**2)])
 
 
-def _nats(model: Model, params: Params, pixels, mean, variance) -> jax.Array:
+def _nats(model: Model, params: Params, batch: Batch, mean, variance) -> jax.Array:
     """'latent' and 'fitted' of `Ends` along both paths, [2, 2, B], for moments [2, H, W, C]."""
-    x_1, gamma_1 = _ends(model, params, pixels)
+    x_1, gamma_1 = _ends(model, params, batch)
     nats = [[latent(x, gamma_1), fitted_latent(x, gamma_1, *fit)] for x, *fit in zip(x_1, mean, variance, strict=True)]
     return jnp.asarray(nats)

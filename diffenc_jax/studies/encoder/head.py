@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.core.streams import at_step, gaussian, stream, uniform
 from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.model import DERIVATIVE
@@ -66,23 +67,23 @@ def _trained(run: Trained, steps: int) -> Iterator[Params]:
     optimizer = optax.adamw(rate, b1=train.b1, b2=train.b2, weight_decay=train.weight_decay)
 
     @jax.jit
-    def step(head, state, params, pixels, number):
-        grads = jax.grad(partial(_loss, run.model, seed))(head, params, pixels, number)
+    def step(head, state, params, batch, number):
+        grads = jax.grad(partial(_loss, run.model, seed))(head, params, batch, number)
         updates, state = optimizer.update(grads, state, head)
         return optax.apply_updates(head, updates), state
 
     head = jax.jit(partial(_initial, run.model))(stream(seed, "head"))
     state = jax.jit(optimizer.init)(head)
-    batches = Batches(run.dataset.splits[TRAIN], run.config, run.mesh)
+    batches = Batches(run.dataset.examples(TRAIN), run.config, run.mesh)
     for number in range(steps):
         head, state = step(head, state, run.params, batches(number), np.int32(number))
         yield head
 
 
-def _loss(model: Model, seed: int, head: Params, params: Params, pixels: jax.Array, number: jax.Array) -> jax.Array:
+def _loss(model: Model, seed: int, head: Params, params: Params, batch: Batch, number: jax.Array) -> jax.Array:
     """An unbiased estimate of the price in bits/dim, with γ spread evenly over the batch."""
     keys = [at_step(seed, name, number) for name in ("head time", "head noise")]
-    process = model.bind(_joined(params, head))
+    process, pixels = model.bind(_joined(params, head), condition=model.condition(batch)), batch.pixels
     low, high = process.endpoints
     gamma = low + (high - low) * antithetic(uniform(keys[0]), len(pixels))
     rates = model_rate(process, process.pixel_values(pixels), gamma, gaussian(keys[1], pixels.shape))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoding
 from diffenc_jax.model import Model, Params
@@ -121,24 +122,24 @@ def measure_linear_rates(run: Trained, gamma: np.ndarray, on_part: OnPart = lamb
     found = np.empty((2, len(images), len(gamma)))
     for g, value in enumerate(map(np.float32, gamma)):
         moments = Moments.empty(run.model.spec.dims)
-        for part in batches(run, train, fitted_on):
-            moments = jax.block_until_ready(add(run.params, moments, part.pixels, part.weight, value))
+        for part in batches(run, TRAIN, fitted_on):
+            moments = jax.block_until_ready(add(run.params, moments, part.batch, part.weight, value))
         linear = Linear.best(moments, float(value))
-        for part in batches(run, images):
-            rates = np.asarray(rates_of(run.params, linear, part.pixels, value))
+        for part in batches(run, run.config.eval.split):
+            rates = np.asarray(rates_of(run.params, linear, part.batch, value))
             found[:, part.rows, g] = rates[:, : len(part.rows)]
         on_part(1 / len(gamma))
     return dict(zip(("linear", "constant"), found, strict=True))
 
 
-def _add(model: Model, params: Params, moments: Moments, pixels, weight, gamma) -> Moments:
-    return moments.plus(Moments.of(*_encoding(model, params, pixels, gamma), weight))
+def _add(model: Model, params: Params, moments: Moments, batch: Batch, weight, gamma) -> Moments:
+    return moments.plus(Moments.of(*_encoding(model, params, batch, gamma), weight))
 
 
-def _rates(model: Model, params: Params, linear: Linear, pixels, gamma) -> jax.Array:
-    return jnp.stack(linear.rates(*_encoding(model, params, pixels, gamma), jnp.full(len(pixels), gamma)))
+def _rates(model: Model, params: Params, linear: Linear, batch: Batch, gamma) -> jax.Array:
+    return jnp.stack(linear.rates(*_encoding(model, params, batch, gamma), jnp.full(len(batch.pixels), gamma)))
 
 
-def _encoding(model: Model, params: Params, pixels, gamma) -> Encoding:
-    process = model.bind(params)
+def _encoding(model: Model, params: Params, batch: Batch, gamma) -> Encoding:
+    process, pixels = model.bind(params, condition=model.condition(batch)), batch.pixels
     return process.encoder.mean_and_slope(process.pixel_values(pixels), jnp.full(len(pixels), gamma))

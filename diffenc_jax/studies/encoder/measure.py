@@ -11,6 +11,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each, stream
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.decoder import pixel_values
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.model import Model, Params
@@ -99,10 +100,10 @@ def measure_by_gamma(
     return ByGamma(gamma, *values, *maps / len(images), x_rms, level[images[:keep]], *kept_arrays)
 
 
-def _effects(model: Model, seed: int, params: Params, pixels, indices, valid, gamma, number):
+def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number):
     """Effects on a batch at one γ: the five values of `ByGamma` [5, B], sums of its maps [2, H, W, C], x_t and dx_t."""
-    process = model.bind(params)
-    x = process.pixel_values(pixels)
+    process = model.bind(params, condition=model.condition(batch))
+    x = process.pixel_values(batch.pixels)
     gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
     x_t, slope = process.encoder.mean_and_slope(x, gammas)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "encoder study"), indices)

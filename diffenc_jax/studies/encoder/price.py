@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.core.streams import gaussian_each, stream
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
@@ -53,8 +54,8 @@ def measure_model_rates(
     return rates
 
 
-def _model_rates(model: Model, seed: int, params: Params, pixels, indices, valid, gamma, number) -> jax.Array:
-    process = model.bind(params)
-    x = process.pixel_values(pixels)
+def _model_rates(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number) -> jax.Array:
+    process = model.bind(params, condition=model.condition(batch))
+    x = process.pixel_values(batch.pixels)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "price of the drift"), indices)
     return model_rate(process, x, jnp.full(len(x), gamma), gaussian_each(keys, number, x.shape[1:]))

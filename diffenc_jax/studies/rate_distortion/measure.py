@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.core.streams import gaussian_each
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import progressive
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.steps import Steps
@@ -101,18 +102,19 @@ def _measured(
         yield rows, place, [0, 1 + steps.depth], found
 
 
-def _at_step(model: Model, seed: np.uint32, params: Params, pixels, indices, valid, steps, number, group) -> _Shown:
-    """After `number` of the steps; the next step is the part of the code."""
-    eps = gaussian_each(image_keys(seed, indices, group), number, pixels.shape[1:])
-    step = steps.step(steps.depth - 1 - number, len(pixels))
-    found = progressive.stage(model.bind(params), step, pixels, eps)
+def _at_step(model: Model, seed: np.uint32, params: Params, batch: Batch, indices, valid, steps, number, group):
+    """`_Shown` after `number` of the steps; the next step is the part of the code."""
+    pixels, process = batch.pixels, model.bind(params, condition=model.condition(batch))
+    eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
+    found = progressive.stage(process, steps.step(steps.depth - 1 - number, len(pixels)), pixels, eps)
     return _Shown(found.cost[None], found.pixels, _square(model, found.pixels, pixels))
 
 
-def _at_ends(model: Model, seed: np.uint32, params: Params, pixels, indices, valid, number, group) -> _Shown:
+def _at_ends(model: Model, seed: np.uint32, params: Params, batch: Batch, indices, valid, number, group) -> _Shown:
     """After all steps, `number` of them; the parts of the code are the latent and the reconstruction term."""
-    eps = gaussian_each(image_keys(seed, indices, group), number, pixels.shape[1:])
-    found = progressive.ends(model.bind(params), pixels, eps)
+    pixels, process = batch.pixels, model.bind(params, condition=model.condition(batch))
+    eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
+    found = progressive.ends(process, pixels, eps)
     nats = jnp.stack([found.latent, found.reconstruction])
     return _Shown(nats, found.pixels, _square(model, found.pixels, pixels))
 

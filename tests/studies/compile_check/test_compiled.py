@@ -15,7 +15,8 @@ SMALL = dict(model__score__width=32, train__batch_size=8)
 
 
 def compiler(arm="vdm", **changes):
-    return Compiler(tiny.config(arm, **(SMALL | changes)), SHAPE, make_mesh(), "cpu", quick=False)
+    spec = ImageSpec(SHAPE, tiny.LEVELS)
+    return Compiler(tiny.config(arm, **(SMALL | changes)), spec, make_mesh(), "cpu", quick=False)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def gain(gamma, factor, exp):
 class Exact(Model):
     """A model whose score network is the exact denoiser of its encoder's x_t."""
 
-    def bind(self, params, dropout_key=None):
+    def bind(self, params, dropout_key=None, condition=None):
         process = super().bind(params)
 
         def predict(z, gamma):

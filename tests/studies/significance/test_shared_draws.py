@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.parallel.mesh import make_mesh
@@ -16,7 +17,7 @@ IMAGES = tiny.images(20)
 def drawn(arm, seed, step):
     """Images, times, noise and images of the end points of a training step."""
     config = tiny.config(arm, seed=seed)
-    batch = Batches(IMAGES, config, make_mesh())(step)
+    batch = Batches(Batch(IMAGES), config, make_mesh())(step)
     draw = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config).draw(np.int32(step), batch, None)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(draw._replace(dropout_key=None))]
 

@@ -1,0 +1,42 @@
+"""The reliability diagram: accuracy by confidence, and the number of images by confidence."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffenc_jax.display.figures import BLUE, COLUMN, GREY, literal, new_figure, style
+from diffenc_jax.studies.outputs import Rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOTE = (
+    "confidence: probability of the predicted class; line: accuracy = confidence; bars: ± 2 standard errors in 0 .. 1"
+)
+
+
+@style()
+def draw_reliability(rows: Rows, title: str) -> "Figure":
+    """Accuracy of the bins against their mean confidence above, their numbers of images below."""
+    figure, (above, below) = new_figure(COLUMN, 4.0, literal(title), NOTE, nrows=2, sharex=True, height_ratios=(3, 1))
+    filled = [row for row in rows if row["images"]]
+    confidence, accuracy = (np.array([row[name] for row in filled]) for name in ("confidence", "accuracy"))
+    error = 2 * np.array([row["accuracy_se"] or 0.0 for row in filled])
+    above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    reach = np.minimum(error, accuracy), np.minimum(error, 1 - accuracy)
+    above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE)
+    above.set(ylabel="accuracy", ylim=(-0.03, 1.06))
+    above.grid()
+    ends = [(row["low"], row["high"]) for row in rows]
+    below.bar(
+        [low for low, _ in ends],
+        [row["images"] for row in rows],
+        [high - low for low, high in ends],
+        align="edge",
+        color=BLUE,
+        alpha=0.4,
+    )
+    below.set(ylabel="images", xlabel="confidence", xlim=(-0.03, 1.03))
+    below.set_yscale("symlog", linthresh=1)
+    figure.align_ylabels([above, below])
+    return figure

@@ -1,0 +1,65 @@
+"""Classes of pixels N(m_c, 0.3²), and a model whose score network is their exact denoiser given the class."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.process import Prediction
+from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.runs.experiment import Experiment
+from tests import tiny
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES
+
+# Means of the classes, of which the last two are the same.
+MEANS = np.array([-0.3, 0.0, 0.25, 0.25], np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianClasses(Model):
+    """A model with the identity as encoder, whose score network is the exact denoiser of N(m_c, 0.3²)."""
+
+    def bind(self, params, dropout_key=None, condition=None):
+        def predict(z, gamma):
+            mean = align(condition @ MEANS, z)
+            a2, s2 = (align(jax.nn.sigmoid(sign * gamma), z) for sign in (-1, 1))
+            a, gain = jnp.sqrt(a2), DEVIATION**2 * jnp.sqrt(a2) / (DEVIATION**2 * a2 + s2)
+            x_hat = mean + gain * (z - a * mean)
+            return Prediction((a * z - x_hat) / jnp.sqrt(s2))
+
+        return dataclasses.replace(super().bind(params, None, condition), predict=predict)
+
+
+def draw(count, seed):
+    """Pixels and labels of `count` images."""
+    rng = np.random.RandomState(seed)
+    labels = rng.randint(0, len(MEANS), count)
+    probability = np.exp(-0.5 * ((VALUES - MEANS[:, None]) / DEVIATION) ** 2)
+    probability /= probability.sum(axis=1, keepdims=True)
+    pixels = [rng.choice(LEVELS, SHAPE, p=probability[label]) for label in labels]
+    return np.stack(pixels).astype(np.uint8), labels.astype(np.int32)
+
+
+def experiment(count=150, **changes):
+    """The exact model and images of the classes, with a configuration."""
+    changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 64, "fit__images": 20, **changes}
+    config = tiny.config("vdm", True, model__labels=True, **changes)
+    built = build(config, ImageSpec(SHAPE, LEVELS, len(MEANS)))
+    model = GaussianClasses(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
+    splits = {"train": draw(20, 1), "test": draw(count, 2)}
+    images, labels = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
+    dataset = Dataset("gaussian classes", "1", LEVELS, images, labels, len(MEANS))
+    return Experiment(config, dataset, make_mesh(), model)
+
+
+def log_densities(pixels):
+    """log N(x; m_c, 0.3²) [N, K] of pixels [N, ...], up to a constant."""
+    x = VALUES[pixels].reshape(len(pixels), -1, 1)
+    return -0.5 * np.sum(((x - MEANS) / DEVIATION) ** 2, axis=1)
+
+
+__all__ = ["MEANS", "PARAMS", "draw", "experiment", "log_densities"]
