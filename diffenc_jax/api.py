@@ -12,6 +12,7 @@ from rich.console import Console
 
 from diffenc_jax.compression.codec import Codec, open_file
 from diffenc_jax.config import Config, load_config
+from diffenc_jax.config.sections import FLOW
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import stream
@@ -25,6 +26,7 @@ from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
 from diffenc_jax.sampling import samplers
+from diffenc_jax.sampling.samplers import Likelihood
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.sampling.snapshots import Snapshots
 from diffenc_jax.train.flops import load_run_config
@@ -165,6 +167,25 @@ class Run:
         params, _ = self._params_and_step(state)
         sampling = Sampling(self._changed("sample", changes)) if changes else self.sampling
         return sampling.images(params, num)
+
+    def sample_with_likelihood(
+        self, state: TrainState | Params | None = None, num: int = 16, **changes: Any
+    ) -> tuple[np.ndarray, Likelihood]:
+        """Images drawn along the probability flow, uint8 [num, H, W, C], and the likelihoods [num] of their z_0.
+
+        They are those of `diffenc sample` with `sample.sampler=flow` and `sample.likelihood=True`. Raises InputError if
+        the model has no flow.
+
+        Args:
+          state: as for `evaluate`.
+          num: number of images.
+          changes: other values of `config.sample`, such as seed=1.
+        """
+        params, _ = self._params_and_step(state)
+        flow = {"sampler": FLOW, "likelihood": True, "path": False, "reconstruct": ()}
+        drawn = Sampling(self._changed("sample", flow | changes)).draw(params, num)
+        assert drawn.likelihood is not None
+        return drawn.images, drawn.likelihood
 
     def fit(
         self,

@@ -18,6 +18,7 @@ FITTED_RATIOS = (*OPTIMAL, OPTIMAL_ESTIMATE)
 IMPORTANCE_WEIGHTED = "importance_weighted"
 NEWEST, ALL = "newest", "all"
 ANCESTRAL, FLOW = "ancestral", "flow"
+EXACT, HUTCHINSON = "exact", "hutchinson"
 ARGMAX, SOFTMAX = "argmax", "softmax"
 ANCESTRAL_ORDER, BIT_SWAP = "ancestral", "bit_swap"
 FIT_IMAGES = 64
@@ -355,18 +356,44 @@ class OdeConfig(Section, section="ode"):
     """`ode`: the likelihood of the probability-flow ODE, and its solver, which the flow sampler shares."""
 
     divergence: str = key(
-        "hutchinson",
-        "Divergence of the flow: 'exact' takes as many derivatives as there are dimensions, 'hutchinson' one, and is "
-        "unbiased.",
+        HUTCHINSON,
+        "Divergence of the flow: 'exact' takes as many derivatives as there are dimensions, 'hutchinson' one per probe "
+        "and is unbiased.",
         registry="diffusion.likelihood:DIVERGENCES",
+    )
+    probes: int = count(
+        1,
+        "Random probes per image and pass of divergence=hutchinson, averaged along one path. Each costs a directional "
+        "derivative per evaluation of the flow, and the variance that they cause falls as 1 / probes.",
     )
     dequantisation: str = key(
         "truncated_normal",
         "Distribution within a pixel's bin that turns pixels into real numbers.",
         registry="diffusion.likelihood:DEQUANTISATIONS",
     )
+    dequantisation_draws: int = count(
+        1,
+        "Draws of the dequantisation noise per image and pass, each followed along a path of its own and combined by "
+        "importance weights, which tightens the bound. More than 1 need divergence=exact.",
+    )
     rtol: float = key(1e-4, "Relative tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
     atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
+
+    def check(self) -> None:
+        require(
+            self.probes == 1 or self.divergence == HUTCHINSON,
+            f"ode.probes={self.probes} is read by ode.divergence={HUTCHINSON} alone, and this is {self.divergence}",
+        )
+        require(
+            self.dequantisation_draws == 1 or self.divergence == EXACT,
+            f"ode.dequantisation_draws={self.dequantisation_draws} needs ode.divergence={EXACT}: the exponential of an "
+            "estimated log-likelihood is too large on average, so that its importance-weighted mean would be no bound",
+        )
+
+    @property
+    def divergence_name(self) -> str:
+        """The divergence for file names: 'exact', 'hutchinson', 'hutchinson4' with four probes."""
+        return self.divergence + (str(self.probes) if self.probes > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -407,6 +434,11 @@ class SampleConfig(Section, section="sample"):
         "'ancestral' takes the generative model's own steps; 'flow' solves the probability-flow ODE, see ode.",
         choices=(ANCESTRAL, FLOW),
     )
+    likelihood: bool = key(
+        False,
+        "Whether the likelihood of z_0 under the probability flow is computed along with each image, by ode.divergence "
+        "and ode.probes, and written beside the images. For sampler=flow.",
+    )
     label: int | None = key(
         None,
         "Class of the images, counted from 0, of a model with model.labels.",
@@ -430,6 +462,10 @@ class SampleConfig(Section, section="sample"):
         require(
             self.sampler == ANCESTRAL or not shown,
             f"{' and '.join(shown)} would show the steps of sample.sampler={ANCESTRAL}; {self.sampler} takes none",
+        )
+        require(
+            self.sampler == FLOW or not self.likelihood,
+            f"sample.likelihood=True is the likelihood of the probability flow; sample with sample.sampler={FLOW}",
         )
 
     @property

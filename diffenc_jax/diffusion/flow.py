@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
@@ -39,12 +39,15 @@ class Solver(NamedTuple):
       rtol, atol: relative and absolute tolerance of a step.
       max_steps: an example that needs more steps has no solution.
       method: name of a Runge-Kutta method of diffrax whose last stage is the next step's first.
+      reverse_mode: whether gradients by reverse-mode differentiation can pass through the solution. The steps that the
+        solver takes are then differentiated as they are, from about sqrt(2 max_steps) states that are kept per example.
     """
 
     rtol: float
     atol: float
     max_steps: int = MAX_STEPS
     method: str = METHOD
+    reverse_mode: bool = False
 
 
 class Solution(NamedTuple):
@@ -87,7 +90,7 @@ def flow_of(process: Process) -> Flow:
     return flow
 
 
-def by_example(compute: Callable[..., Any], process: Process, *arrays: Images) -> Any:
+def by_example(compute: Callable[..., Any], process: Process, *arrays: Float[Array, "b ..."]) -> Any:
     """compute(process, *arrays), where `compute` follows the flow of each example of the arrays [B, ...] by itself.
 
     A process with a condition is for its own batch, so each example then has the process of its own condition.
@@ -123,7 +126,7 @@ def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, so
         dt0=FIRST_STEP * jnp.sign(endpoints[1] - endpoints[0]),
         y0=state,
         stepsize_controller=diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms),
-        adjoint=diffrax.ForwardMode(),
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if solver.reverse_mode else diffrax.ForwardMode(),
         max_steps=solver.max_steps,
         throw=False,
     )

@@ -28,7 +28,7 @@ class Estimator(ABC):
       passes: number of evaluations per image.
     """
 
-    terms: ClassVar[tuple[str, ...]]
+    terms: tuple[str, ...]
     diagnostic_formats: ClassVar[Mapping[str, str]]
 
     def __init__(self, experiment: Experiment):

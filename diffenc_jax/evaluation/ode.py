@@ -13,7 +13,8 @@ from diffenc_jax.core.errors import RunError, lookup
 from diffenc_jax.core.streams import signs, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, by_example, flow_of
-from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, ode_likelihood
+from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
+from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
 from diffenc_jax.model import Params
 from diffenc_jax.parallel.mesh import replicated
@@ -23,13 +24,18 @@ from diffenc_jax.runs.experiment import Experiment
 class Ode(Estimator):
     """-log P(pixels) <= prior + divergence + dequantisation; see `diffusion/likelihood.py`.
 
+    With several draws of the dequantisation noise, the only term is -ln of the mean of their weights.
+
     The flow is another generative model than the one whose bound the other estimators evaluate, although both use the
     same score network: here noise becomes an image along a deterministic path.
     """
 
-    terms = ("prior", "divergence", "dequantisation")
     diagnostic_formats: ClassVar = {
-        "evaluations": "function evaluations per image: {0[mean]:.0f} on average, {0[max]} at most"
+        "evaluations": "function evaluations per image: {0[mean]:.0f} on average, {0[max]} at most",
+        "probe_error": "standard error by the choice of the probes: {0[image]:.4f} bits/dim per image and pass, "
+        "{0[mean]:.4f} of the mean",
+        "one_draw": "the bound, by the same draws one by one: {:.4f} bits/dim",
+        "effective_draws": "draws that carry the weight, on average: {:.1f}",
     }
 
     def __init__(self, experiment: Experiment):
@@ -39,11 +45,16 @@ class Ode(Estimator):
         lookup("ode.divergence", self._config.divergence, DIVERGENCES)
         lookup("ode.dequantisation", self._config.dequantisation, DEQUANTISATIONS)
         experiment.model.check_flow()
-        self._estimate = jax.jit(partial(_estimate, experiment), out_shardings=replicated(experiment.mesh))
+        draws = self._config.dequantisation_draws
+        self.terms = ("prior", "divergence", "dequantisation") if draws == 1 else ("importance_weighted",)
+        estimate = partial(_estimate if draws == 1 else _importance_weighted, experiment)
+        self._estimate = jax.jit(estimate, out_shardings=replicated(experiment.mesh))
 
     @property
     def name(self) -> str:
-        return f"ode-{self._config.divergence}-{self._config.dequantisation}"
+        draws = self._config.dequantisation_draws
+        dequantisation = self._config.dequantisation + (str(draws) if draws > 1 else "")
+        return f"ode-{self._config.divergence_name}-{dequantisation}"
 
     def describe(self) -> dict[str, Any]:
         head = " and the head for dx_t/dγ" if self.experiment.model.has_derivative_head else ""
@@ -59,10 +70,24 @@ class Ode(Estimator):
         return self._estimate(params, batch, indices, np.int32(number))
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
-        """'evaluations' of the flow, mean and maximum; raises RunError if the solver gave up on an image."""
-        check_solved(int(np.isnan(values["prior"]).any(axis=0).sum()))
-        evaluations = values["evaluations"]
-        return {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
+        """Entries for the solver, the probes and the draws; raises RunError if the solver gave up on an image.
+
+        'evaluations' of the flow per image and pass, mean and maximum: over all draws, where there are several.
+        'probe_error', with several probes: the standard error in bits/dim that the choice of the probes causes, of one
+        image in one pass ('image', root mean square) and of the record's mean ('mean'), which is a part of the noise in
+        'standard_error'. 'one_draw' and 'effective_draws', with several draws: bits/dim of the same draws at k = 1, and
+        how many of them carry the weight, on average.
+        """
+        check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
+        evaluations, bits = values["evaluations"], self.experiment.model.spec.dims * np.log(2)
+        found = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
+        if "probe_variance" in values:
+            image = float(np.sqrt(values["probe_variance"].mean())) / bits
+            found["probe_error"] = {"image": image, "mean": image / values["probe_variance"].size ** 0.5}
+        if "one_draw" in values:
+            found["one_draw"] = float(values["one_draw"].mean()) / bits
+            found["effective_draws"] = float(values["effective_draws"].mean())
+        return found
 
 
 def solver_of(config: OdeConfig) -> Solver:
@@ -87,19 +112,46 @@ def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _estimate(experiment, params, batch, indices, number):
+    """One draw per image: values by name, with the entropy of the dequantisation instead of ln q of the draw."""
+    dequantised, path = _draw(experiment, params, batch, image_keys(experiment.config.eval.seed, indices, number), 0)
+    values = {"prior": path.prior, "divergence": path.divergence, "evaluations": path.evaluations}
+    if path.probe_variance is not None:
+        values["probe_variance"] = path.probe_variance
+    return values | {"dequantisation": jnp.broadcast_to(dequantised.nats, path.prior.shape)}
+
+
+def _importance_weighted(experiment, params, batch, indices, number):
+    """Several draws per image, one after another, by their weights p(z_0) / q(z_0)."""
+    keys = image_keys(experiment.config.eval.seed, indices, number)
+
+    def weight(j):
+        dequantised, path = _draw(experiment, params, batch, keys, j)
+        return -path.total - dequantised.log_density, path.evaluations
+
+    log_weights, evaluations = jax.lax.map(weight, jnp.arange(experiment.config.ode.dequantisation_draws))
+    return {
+        "importance_weighted": importance_bound(log_weights),
+        "one_draw": -log_weights.mean(axis=0),
+        "effective_draws": effective_draws(log_weights),
+        "evaluations": evaluations.sum(axis=0),
+    }
+
+
+def _draw(experiment, params, batch, keys, j):
+    """Draw number j of z_0 for the images with `keys` [B], and its likelihood."""
     model, ode, spec = experiment.model, experiment.config.ode, experiment.model.spec
     process = model.bind(params, condition=model.condition(batch))
-    keys = image_keys(experiment.config.eval.seed, indices, number)
 
     def draw(place, sampler):
         return jax.vmap(lambda key: sampler(jax.random.fold_in(key, place), spec.shape))(keys)
 
-    x, ends = process.pixel_values(batch.pixels), process.endpoints
-    dequantise, divergence = DEQUANTISATIONS[ode.dequantisation], DIVERGENCES[ode.divergence]
-    z_0, nats = dequantise(x, spec.pixel_levels, ends[0], draw(0, open_uniform))
+    # Even places are for the dequantisation, odd ones for the probes.
+    ends, u = process.endpoints, draw(2 * j, open_uniform)
+    dequantised = DEQUANTISATIONS[ode.dequantisation](process.pixel_values(batch.pixels), spec.pixel_levels, ends[0], u)
+    drawn = jnp.stack([draw(2 * i + 1, signs) for i in range(ode.probes)], axis=1)
 
-    def likelihood(process, z_0, probe):
-        return ode_likelihood(flow_of(process), z_0, ends, probe, divergence, solver_of(ode))
+    def likelihood(process, z_0, signs):
+        probes = Probes(DIVERGENCES[ode.divergence], signs)
+        return ode_likelihood(flow_of(process), z_0, ends, probes, solver_of(ode))
 
-    path = by_example(likelihood, process, z_0, draw(1, signs))
-    return path._asdict() | {"dequantisation": jnp.broadcast_to(nats, path.prior.shape)}
+    return dequantised, by_example(likelihood, process, dequantised.z_0, drawn)

@@ -18,7 +18,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.sampling.samplers import PIXELS, Sampler, Wanted, first_noise
+from diffenc_jax.sampling.samplers import PIXELS, Likelihood, Sampler, Wanted, first_noise
 
 # Called with the share of a batch's path that is complete since the last call.
 OnPart = Callable[[float], None]
@@ -44,6 +44,13 @@ class Reconstruction(NamedTuple):
     t: float
     gamma: float
     images: np.ndarray
+
+
+class Drawn(NamedTuple):
+    """Images uint8 [N, H, W, C], and their likelihoods [N] if `sample.likelihood` asks for them."""
+
+    images: np.ndarray
+    likelihood: Likelihood | None
 
 
 class Programs:
@@ -78,8 +85,8 @@ class Drawer:
     def _prepared(self) -> Any:
         return self._sampler.prepare(self._params)
 
-    def images(self, first: int, count: int, on_part: OnPart) -> np.ndarray:
-        """Images number first .. first + count - 1, a multiple of the devices: uint8 [count, H, W, C]."""
+    def images(self, first: int, count: int, on_part: OnPart) -> Drawn:
+        """Images number first .. first + count - 1, a multiple of the devices."""
         size = self._experiment.config.sample.batch_size
         with within_memory("a batch of samples", f"lower sample.batch_size={size}"):
             wanted = self._wanted(first + np.arange(count))
@@ -97,9 +104,9 @@ class Drawer:
         z = self._programs.noise(wanted.keys)
         frames = [frame(z, 0)]
         walk = self._sampler.walk(self._params, steps, wanted, z)
-        for taken, (z, share) in zip(self._sampler.stops()[1:], walk, strict=True):
-            frames.append(frame(z, taken))
-            on_part(share)
+        for taken, stop in zip(self._sampler.stops()[1:], walk, strict=True):
+            frames.append(frame(stop.z, taken))
+            on_part(stop.share)
         return frames
 
     def reconstruct(self, images: Batch, t: float, on_part: OnPart) -> Reconstruction:
@@ -115,14 +122,16 @@ class Drawer:
         wanted = Wanted(self._keys("reconstruct", rows), filled.labels)
         z = self._programs.diffuse(self._params, wanted, filled.pixels, steps.gamma[at])
         finished = self._finish(wanted, z, on_part, first=steps.depth - at)
-        return Reconstruction(t, float(steps.gamma[at].mean()), finished[:count])
+        return Reconstruction(t, float(steps.gamma[at].mean()), finished.images[:count])
 
-    def _finish(self, wanted: Wanted, z: jax.Array, on_part: OnPart, **options: int) -> np.ndarray:
+    def _finish(self, wanted: Wanted, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
         """The images at the end of the path from z."""
+        likelihood = None
         for stop in self._sampler.walk(self._params, self._prepared, wanted, z, **options):
-            z = stop.z
+            z, likelihood = stop.z, stop.likelihood
             on_part(stop.share)
-        return np.asarray(self._programs.pixels(self._params, wanted, z))
+        images = np.asarray(self._programs.pixels(self._params, wanted, z))
+        return Drawn(images, jax.tree.map(lambda nats: np.asarray(nats, np.float64), likelihood))
 
     def _wanted(self, numbers: np.ndarray) -> Wanted:
         """The images with these numbers, of the classes that `labels_of` says."""

@@ -1,6 +1,7 @@
 """The path from noise to z_0, a batch at a time: by the generative model's steps, or along the probability flow."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,10 +15,11 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.errors import lookup
-from diffenc_jax.core.streams import gaussian_each
+from diffenc_jax.core.streams import gaussian_each, signs
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
+from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, bin_nats, ode_sample
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
@@ -28,7 +30,8 @@ from diffenc_jax.runs.experiment import Experiment
 
 # The loop over steps runs on the device in this many parts, between which signals are handled and frames are taken.
 PARTS = 50
-# Numbers folded into an image's key: NOISE for z_1, PIXELS for the draw of its pixels, STEPS + k for step k.
+# Numbers folded into an image's key: NOISE for z_1, PIXELS for the draw of its pixels, STEPS + k for step k of the
+# ancestral sampler or probe k of the flow.
 NOISE, PIXELS, STEPS = 0, 1, 2
 
 
@@ -48,11 +51,32 @@ class Wanted(NamedTuple):
         return model.bind(params, condition=model.condition(Batch(None, self.labels)))
 
 
+class Likelihood(NamedTuple):
+    """The likelihood of z_0 under the probability flow, per image.
+
+    Attributes:
+      nats: -log p(z_0) [B], where p is the density of the flow at γ_0.
+      bits_per_dim: [B] -log2 per dimension of the density of z_0 / α_0 on the axis on which a pixel's bin has width 1.
+        It is comparable with bits/dim of pixels: the probability of pixels is the integral of this density over their
+        bins.
+    """
+
+    nats: jax.Array
+    bits_per_dim: jax.Array
+
+
 class Stop(NamedTuple):
-    """A point on the path: z [B, ...], and the share of the path since the previous stop."""
+    """A point on the path.
+
+    Attributes:
+      z: [B, ...].
+      share: share of the path since the previous stop.
+      likelihood: at z_0, if `sample.likelihood` asks for it.
+    """
 
     z: jax.Array
     share: float
+    likelihood: Likelihood | None = None
 
 
 class Sampler(ABC):
@@ -131,36 +155,65 @@ class Ancestral(Sampler):
 
 
 class Flow(Sampler):
-    """The probability flow from γ_1 to γ_0, solved as `config.ode` says: another generative model than the steps'."""
+    """The probability flow from γ_1 to γ_0, solved as `config.ode` says: another generative model than the steps'.
+
+    With `sample.likelihood` the divergence is integrated on the way, and its error is controlled too, which changes the
+    solver's steps and z_0 within the tolerance.
+    """
 
     def __init__(self, experiment: Experiment):
-        """Raises InputError if the model has no flow."""
-        model, solver = experiment.model, solver_of(experiment.config.ode)
-        model.check_flow()
-        self._config = experiment.config.ode
-
-        @partial(jax.jit, out_shardings=(batched(experiment.mesh), replicated(experiment.mesh)))
-        def solve(params, wanted, z_1):
-            """z_0 [B, ...], and the number [] of images that the solver gave up on."""
-            process = wanted.bind(model, params)
-            ends = process.endpoints[::-1]
-            z_0 = by_example(lambda process, z: carry(flow_of(process), z, ends, solver), process, z_1)
-            return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum()
-
-        self._solve = solve
+        """Raises InputError if the model has no flow, or `ode.divergence` is needed and unknown."""
+        experiment.model.check_flow()
+        self._config, self._has_likelihood = experiment.config.ode, experiment.config.sample.likelihood
+        if self._has_likelihood:
+            lookup("ode.divergence", self._config.divergence, DIVERGENCES)
+        outputs = batched(experiment.mesh), *(replicated(experiment.mesh),) * 2
+        self._solve = jax.jit(partial(_flow, experiment), out_shardings=outputs)
 
     @property
     def name(self) -> str:
-        return f"{FLOW}-rtol{self._config.rtol:g}-atol{self._config.atol:g}"
+        name = f"{FLOW}-rtol{self._config.rtol:g}-atol{self._config.atol:g}"
+        return f"{name}-{self._config.divergence_name}" if self._has_likelihood else name
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": FLOW, "solver": METHOD, "rtol": self._config.rtol, "atol": self._config.atol}
+        config = self._config
+        described = {"kind": FLOW, "solver": METHOD, "rtol": config.rtol, "atol": config.atol}
+        if self._has_likelihood:
+            described |= {"divergence": config.divergence, "probes": config.probes}
+        return described
 
     def walk(self, params: Params, prepared: None, wanted: Wanted, z_1: jax.Array) -> Iterator[Stop]:
         """One stop, z_0; raises RunError if the solver gave up."""
-        z_0, failures = self._solve(params, wanted, z_1)
+        z_0, failures, likelihood = self._solve(params, wanted, z_1)
         check_solved(int(failures))
-        yield Stop(z_0, 1.0)
+        yield Stop(z_0, 1.0, likelihood)
+
+
+def _flow(
+    experiment: Experiment, params: Params, wanted: Wanted, z_1: jax.Array
+) -> tuple[jax.Array, jax.Array, Likelihood | None]:
+    """z_0 [B, ...], the number [] of images that the solver gave up on, and the likelihood if it is asked for."""
+    model, ode, spec, likelihood = experiment.model, experiment.config.ode, experiment.model.spec, None
+    process, solver = wanted.bind(model, params), solver_of(ode)
+    gamma_0, gamma_1 = process.endpoints
+    if experiment.config.sample.likelihood:
+
+        def sample(process, z_1, signs):
+            probes = Probes(DIVERGENCES[ode.divergence], signs)
+            return ode_sample(flow_of(process), z_1, (gamma_0, gamma_1), probes, solver)
+
+        drawn = jnp.stack([_signs(wanted.keys, k, spec.shape) for k in range(ode.probes)], axis=1)
+        z_0, path = by_example(sample, process, z_1, drawn)
+        in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)
+        likelihood = Likelihood(path.total, in_bins / (spec.dims * math.log(2)))
+    else:
+        z_0 = by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
+    return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum(), likelihood
+
+
+def _signs(keys: jax.Array, k: int, shape: tuple[int, ...]) -> jax.Array:
+    """Probe k [B, *shape] of the images with `keys` [B]."""
+    return jax.vmap(lambda key: signs(jax.random.fold_in(key, STEPS + k), shape))(keys)
 
 
 SAMPLERS = {ANCESTRAL: Ancestral, FLOW: Flow}

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from diffenc_jax.core.errors import require
@@ -14,9 +15,9 @@ from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling import film, reconstructions
-from diffenc_jax.sampling.draw import Drawer, OnPart, Programs
+from diffenc_jax.sampling.draw import Drawer, Drawn, OnPart, Programs
 from diffenc_jax.sampling.pictures import num_shown, write_picture
-from diffenc_jax.sampling.samplers import make_sampler
+from diffenc_jax.sampling.samplers import Likelihood, make_sampler
 from diffenc_jax.sampling.store import ImageStore
 
 FOLDER = "samples"
@@ -44,10 +45,14 @@ class Sampling:
         Args:
           on_part: called after each part of the work with its share of the whole.
         """
+        return self.draw(params, num, on_part).images
+
+    def draw(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> Drawn:
+        """`images`, and their likelihoods if `sample.likelihood` asks for them."""
         drawer, size = Drawer(self._programs, params), self._batch_size(num)
         starts = range(0, num, size)
         batches = [drawer.images(first, size, lambda share: on_part(share / len(starts))) for first in starts]
-        return np.concatenate(batches)[:num]
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[:num], *batches)
 
     def write(self, params: Params, step: int, workdir: Path, on_part: OnPart) -> dict[str, Path]:
         """Samples with `params` of the run in `workdir` at `step`, and returns the files by their kind.
@@ -62,11 +67,14 @@ class Sampling:
         spec, is_first = self._experiment.model.spec, hosts.is_first()
         path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
         files = {"samples": path.with_suffix(".png"), "images": path}
-        with ImageStore(path, self._describe(step, workdir), spec.shape) as store:
+        values = Likelihood._fields if config.likelihood else ()
+        with ImageStore(path, self._describe(step, workdir), spec.shape, values) as store:
             on_part(self._num_batches(config.num) - self._num_batches(max(config.num - store.count, 0)))
             while store.count < config.num:
-                images = drawer.images(store.count, self._batch_size(config.num), on_part)
-                store.add(images[: config.num - store.count])
+                drawn = drawer.images(store.count, self._batch_size(config.num), on_part)
+                missing = config.num - store.count
+                likelihood = {} if drawn.likelihood is None else drawn.likelihood._asdict()
+                store.add(drawn.images[:missing], **{name: value[:missing] for name, value in likelihood.items()})
         if is_first:
             columns = spec.num_classes if self._has_columns else None
             write_picture(store.images[: config.num], spec.pixel_levels, files["samples"], columns)

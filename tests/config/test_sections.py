@@ -76,6 +76,21 @@ REFUSED = {
         "eval.checkpoints='last' must be newest, all, or steps such as",
     ),
     "tolerance": ({"ode.rtol": 0.0}, "ode.rtol must lie between 0 and 1, not 0.0"),
+    "probes": ({"ode.probes": 0}, "ode.probes must be at least 1, not 0"),
+    "probes of the exact divergence": (
+        {"ode.divergence": "exact", "ode.probes": 2},
+        "ode.probes=2 is read by ode.divergence=hutchinson alone, and this is exact",
+    ),
+    "dequantisation draws": ({"ode.dequantisation_draws": 0}, "ode.dequantisation_draws must be at least 1, not 0"),
+    "weights of estimated likelihoods": (
+        {"ode.dequantisation_draws": 4},
+        "ode.dequantisation_draws=4 needs ode.divergence=exact: the exponential of an estimated log-likelihood is too "
+        "large on average, so that its importance-weighted mean would be no bound",
+    ),
+    "likelihood of steps": (
+        {"sample.likelihood": True},
+        "sample.likelihood=True is the likelihood of the probability flow; sample with sample.sampler=flow",
+    ),
     "fitting images": (
         {"fit.images": 0},
         "fit.images must be at least 1, or None for 64, or all training images if there are fewer, not 0",

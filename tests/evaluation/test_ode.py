@@ -1,19 +1,38 @@
 """The ODE's likelihood of Gaussian pixels against the exact one, through dequantisation and the solver."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import trapezoid
-from scipy.stats import norm
+from scipy.special import logsumexp
+from scipy.stats import norm, truncnorm
 
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.diffusion.flow import MAX_STEPS
 from diffenc_jax.diffusion.likelihood import truncated_normal
 from diffenc_jax.evaluation import ode
 from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.stats.uncertainty import standard_errors
+from diffenc_jax.studies.compare.describe import describe_estimator
+from diffenc_jax.studies.compare.measure import compare
 from tests.evaluation import subject
-from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, VALUES, evaluate, images, make
+from tests.evaluation.gaussian import (
+    DEVIATION,
+    LEVELS,
+    PARAMS,
+    VALUES,
+    Gaussian,
+    evaluate,
+    exact_prediction,
+    experiment,
+    images,
+    make,
+)
 
 GAMMA_0 = -13.3 + 2 * np.log(256 / LEVELS)
 NOISE = np.exp(GAMMA_0 / 2)  # σ_0 / α_0
@@ -68,11 +87,13 @@ def test_a_bound_of_the_exact_likelihood(values, scheme):
 
 def test_a_record_says_how_and_of_which_model(values):
     described, diagnostics = values[1]["truncated_normal"]["described"], values[1]["truncated_normal"]["diagnostics"]
-    keys = ("kind", "divergence", "dequantisation", "rtol", "atol", "replicates")
+    keys = ("kind", "divergence", "probes", "dequantisation", "dequantisation_draws", "rtol", "atol", "replicates")
     assert {key: described[key] for key in keys} == {
         "kind": "ode",
         "divergence": "exact",
+        "probes": 1,
         "dequantisation": "truncated_normal",
+        "dequantisation_draws": 1,
         "rtol": 1e-5,
         "atol": 1e-5,
         "replicates": 4,
@@ -81,6 +102,85 @@ def test_a_record_says_how_and_of_which_model(values):
     evaluations = values[1]["truncated_normal"]["evaluations"]
     assert diagnostics["evaluations"] == {"mean": evaluations.mean(), "max": evaluations.max()}
     assert 10 < evaluations.mean() < 1000
+
+
+DRAWS = 16
+SEVERAL = {"eval__estimator": "ode", "ode__divergence": "exact", "ode__dequantisation_draws": DRAWS}
+
+
+@pytest.fixture(scope="module")
+def weighted():
+    """Values of several draws per image, [passes, images], and the images."""
+    estimator = make(eval__passes=4, ode__rtol=1e-5, ode__atol=1e-5, **SEVERAL)
+    pixels = images(60, 4)
+    return evaluate(estimator, pixels, {}), pixels
+
+
+def weighted_nats(pixels, num_draws, repeats=400):
+    """-E ln of the mean weight of `num_draws` draws, mean over images, with the exact density of z_0 / α_0."""
+    tau = HALF / NOISE
+    noise = NOISE * truncnorm(-tau, tau).rvs((repeats, num_draws, *pixels.shape), random_state=0)
+    log_q = truncnorm(-tau, tau, scale=NOISE).logpdf(noise)
+    log_weights = (np.log(marginal(VALUES[pixels] + noise)) - log_q).sum(axis=(3, 4, 5))
+    return (np.log(num_draws) - logsumexp(log_weights, axis=1)).mean()
+
+
+def test_several_draws_are_a_tighter_bound(weighted):
+    """Between -ln P and the bound, and as tight as the weights of the exact density say."""
+    values, pixels = weighted
+    nats, exact = values["importance_weighted"], exact_nats()[pixels].sum(axis=(1, 2, 3)).mean()
+    bound = dequantised_nats("truncated_normal")[pixels].sum(axis=(1, 2, 3)).mean()
+    error = standard_errors(nats, 4).noise
+    assert abs(nats.mean() - weighted_nats(pixels, DRAWS)) < 4 * error + 5e-3
+    assert abs(values["one_draw"].mean() - bound) < 4 * standard_errors(values["one_draw"], 4).noise + 5e-3
+    assert exact - 4 * error - 5e-3 < nats.mean() < exact + 0.5 * (bound - exact)
+    assert np.all(nats <= values["one_draw"] + 1e-4)
+
+
+def test_a_record_of_several_draws(tmp_path):
+    """It has one term, as its readers expect, and says how much the draws win and how many of them count."""
+    changed = experiment(eval__passes=2, **SEVERAL)
+    write_config(tmp_path, changed.config)
+    evaluator = Evaluator(changed)
+    record, path = evaluator.record(PARAMS, 7, tmp_path), evaluator.path(7, tmp_path)
+    assert path.name.startswith(f"test-7-ode-exact-truncated_normal{DRAWS}-")
+    assert record["bpd"].keys() == {"total", "importance_weighted"}
+    assert record["bpd"]["total"] < record["one_draw"] - 0.1
+    assert 1 < record["effective_draws"] < DRAWS
+    assert record["evaluations"]["mean"] > 10 * DRAWS
+    (row,) = compare([read_evaluation(path)])
+    assert row.bpd == pytest.approx(record["bpd"]["total"])
+    assert f"dequantisation draws {DRAWS}" in describe_estimator(record["estimator"])
+    assert "draws" not in describe_estimator(record["estimator"] | {"dequantisation_draws": 1})
+
+
+class Mixing(Gaussian):
+    """A model whose flow mixes the two pixels of an image, so that the probes' signs matter."""
+
+    def bind(self, params, dropout_key=None, condition=None):
+        def predict(z, gamma):
+            prediction = exact_prediction(z, gamma)
+            return prediction._replace(v=prediction.v + 0.3 * jnp.sin(z + 2.0 * z[:, :, ::-1]))
+
+        return dataclasses.replace(super().bind(params), predict=predict)
+
+
+def test_the_probes_part_of_the_noise():
+    """The mean square of the difference from the exact divergence, at the same z_0, is the variance between probes."""
+    values, pixels = {}, images(60, 4)
+    for name, changes in (("exact", {}), ("hutchinson", {"ode__probes": 4})):
+        changed = experiment(eval__estimator="ode", eval__passes=8, ode__divergence=name, **changes)
+        fields = {field.name: getattr(changed.model, field.name) for field in dataclasses.fields(changed.model)}
+        estimator = make_estimator(dataclasses.replace(changed, model=Mixing(**fields)))
+        values[name] = evaluate(estimator, pixels, {})
+    assert estimator.name == "ode-hutchinson4-truncated_normal"
+    missed = np.square(values["hutchinson"]["divergence"] - values["exact"]["divergence"])
+    variance = values["hutchinson"]["probe_variance"]
+    assert variance.mean() > 1e-3
+    assert missed.mean() == pytest.approx(variance.mean(), rel=0.2)
+    found = estimator.diagnostics(values["hutchinson"], {})["probe_error"]
+    assert found["image"] == pytest.approx(np.sqrt(missed.mean()) / (2 * np.log(2)), rel=0.1)
+    assert found["mean"] == pytest.approx(found["image"] / np.sqrt(8 * len(pixels)))
 
 
 def test_an_image_that_the_solver_gave_up_on_is_no_number_in_a_mean():
@@ -112,6 +212,6 @@ def test_a_learned_encoder_needs_the_derivative_head():
 def test_no_draw_lands_on_the_edge_of_a_bin(monkeypatch):
     """At γ_0 = -20 the edge is 86 deviations away; where the draw is 0, noise is no further than 6."""
     monkeypatch.setattr(ode, "uniform", lambda key, shape: jnp.zeros(shape, jnp.float32))
-    z_0, _ = truncated_normal(jnp.zeros((1, 3)), 256, jnp.float32(-20.0), ode.open_uniform(None, (1, 3)))
+    z_0, *_ = truncated_normal(jnp.zeros((1, 3)), 256, jnp.float32(-20.0), ode.open_uniform(None, (1, 3)))
     deviations = np.asarray(z_0) / np.sqrt(1 / (1 + np.exp(20.0)))
     assert np.all((deviations > -6.0) & (deviations < -5.0))

@@ -29,6 +29,8 @@ def main(folder, drawings):
         changes = {"sample__num": int(num), "sample__batch_size": int(batch_size), "sample__sampler": sampler}
         if sampler == "ancestral":
             changes["sample__reconstruct"] = (0.5,)
+        else:
+            changes["sample__likelihood"] = True
         fsdp = FSDP if jax.device_count() > 1 else 1
         subject = experiment(small=False, sample__output="softmax", mesh__fsdp=fsdp, **changes)
         sharded = jax.device_put(params, state_shardings(subject.mesh, jax.eval_shape(lambda: params)))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.errors import InputError, RunError
@@ -14,7 +15,7 @@ from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.flow import MAX_STEPS, Solver, flow_of
 from diffenc_jax.diffusion.gaussian import alpha, sigma
-from diffenc_jax.diffusion.likelihood import DIVERGENCES, ode_likelihood
+from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import linear, mean
 from diffenc_jax.diffusion.steps import Step
@@ -39,7 +40,7 @@ def drawer(monkeypatch):
 def draw(drawer, first, count):
     """The images; checks that the shares passed to `on_part` add up to 1."""
     parts = []
-    images = drawer.images(first, count, parts.append)
+    images = drawer.images(first, count, parts.append).images
     assert sum(parts) == pytest.approx(1.0)
     return images
 
@@ -118,32 +119,49 @@ def test_drawn_pixels_are_near_the_most_probable_ones():
     assert differs.max() == 1
 
 
-def test_the_flow_of_gaussian_pixels():
-    """z_0 is z_1 times the quotient of the marginals' standard deviations."""
-    changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
+def keys_of(count):
+    """Keys of the images 0 .. count - 1."""
+    return jax.vmap(lambda i: jax.random.fold_in(stream(0, "sample"), i))(jnp.arange(count))
+
+
+@pytest.mark.parametrize("changes", [{}, {"sample__likelihood": True}, {"sample__likelihood": True, "ode__probes": 3}])
+def test_the_flow_of_gaussian_pixels(changes):
+    """z_0 is z_1 times the quotient of the marginals' standard deviations, and so is its density's inverse."""
+    changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5, **changes)
     sampler = make_sampler(changed)
     z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *exact.SHAPE)), jnp.float32)
-    ((z_0, share),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), Wanted(None), z_1)
+    ((z_0, share, likelihood),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), Wanted(keys_of(8)), z_1)
     endpoints = changed.model.bind(exact.PARAMS).endpoints
     deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in endpoints]
     np.testing.assert_allclose(z_0, z_1 * deviations[0] / deviations[1], rtol=1e-3)
     assert share == 1.0
+    if not changes:
+        assert likelihood is None
+        return
+    log_density = scipy.stats.norm.logpdf(z_1) - np.log(deviations[0] / deviations[1])
+    np.testing.assert_allclose(likelihood.nats, -log_density.sum(axis=(1, 2, 3)), atol=1e-3)
+    # The density of x̃ = z_0 / α_0 times a bin's width
+    in_bin = log_density + np.log(alpha(endpoints[0])) + np.log(2 / exact.LEVELS)
+    np.testing.assert_allclose(likelihood.bits_per_dim, -in_bin.mean(axis=(1, 2, 3)) / np.log(2), atol=1e-3)
 
 
 @pytest.mark.slow
-def test_the_likelihood_takes_a_sample_of_the_flow_back_to_its_noise():
-    changed, params = subject.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5), subject.parameters()
+def test_the_likelihood_of_a_sample_is_that_of_its_way_back():
+    """From z_0 to the noise that it came from, with the exact divergence."""
+    changes = {"sample__sampler": "flow", "sample__likelihood": True, "ode__divergence": "exact"}
+    changed, params = subject.experiment(ode__rtol=1e-5, ode__atol=1e-5, **changes), subject.parameters()
     z_1 = jnp.stack([noise("sample", i, 0) for i in range(2)])
-    ((z_0, _),) = make_sampler(changed).walk(params, None, Wanted(None), z_1)
+    ((z_0, _, likelihood),) = make_sampler(changed).walk(params, None, Wanted(keys_of(2)), z_1)
 
     @jax.jit
     def up(z):
         process = changed.model.bind(params)
-        probe, divergence = jnp.ones_like(z), DIVERGENCES["hutchinson"]
-        return ode_likelihood(flow_of(process), z, process.endpoints, probe, divergence, Solver(1e-5, 1e-5))
+        probes = Probes(DIVERGENCES["exact"], jnp.ones_like(z)[:, None])
+        return ode_likelihood(flow_of(process), z, process.endpoints, probes, Solver(1e-5, 1e-5))
 
     expected = 0.5 * (jnp.square(z_1).sum((1, 2, 3)) + 16 * np.log(2 * np.pi))
     np.testing.assert_allclose(up(z_0).prior, expected, rtol=2e-3)
+    np.testing.assert_allclose(likelihood.nats, up(z_0).total, atol=16 * 2e-3)
     assert float(jnp.abs(z_0 - z_1).max()) > 0.1
 
 
@@ -158,6 +176,8 @@ def test_a_solver_that_gives_up_ends_the_run():
 def test_a_model_without_a_flow_is_refused():
     changes = {"sample__sampler": "flow", "model__derivative_head": True}
     assert make_sampler(experiment_of("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    likelihood = {"sample__likelihood": True, "ode__probes": 4}
+    assert make_sampler(experiment_of("diffenc", **changes | likelihood)).name.endswith("atol0.0001-hutchinson4")
     with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
         make_sampler(experiment_of("diffenc", **changes | {"model__derivative_head": False}))
 

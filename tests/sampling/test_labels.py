@@ -1,8 +1,10 @@
 """Samples of a model that is conditioned on labels: of the class that is asked for, or of all classes in turn."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from PIL import Image
 
 from diffenc_jax.core.errors import InputError
@@ -21,7 +23,7 @@ CLASSES = len(MEANS)
 def drawn(count, first=0, **changes):
     changed = experiment(sample__depth=60, **changes)
     drawer = Drawer(Programs(changed, make_sampler(changed)), PARAMS)
-    return drawer.images(first, count, lambda share: None)
+    return drawer.images(first, count, lambda share: None).images
 
 
 def test_images_count_through_the_classes():
@@ -38,16 +40,19 @@ def test_images_count_through_the_classes():
 
 
 def test_the_flow_of_each_image_is_that_of_its_class():
-    """z_0 is at the same quantile of its class as z_1."""
-    changed = experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
+    """z_0 is at the same quantile of its class as z_1, and its likelihood is the one given its class."""
+    changed = experiment(sample__sampler="flow", sample__likelihood=True, ode__probes=2, ode__rtol=1e-5, ode__atol=1e-5)
     z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *SHAPE)), jnp.float32)
     labels = jnp.arange(8, dtype=jnp.int32) % CLASSES
-    ((z_0, _),) = make_sampler(changed).walk(PARAMS, None, Wanted(None, labels), z_1)
+    keys = jax.random.split(jax.random.key(0), 8)
+    ((z_0, _, likelihood),) = make_sampler(changed).walk(PARAMS, None, Wanted(keys, labels), z_1)
     gamma_0, gamma_1 = changed.model.bind(PARAMS).endpoints
     mean = MEANS[labels][:, None, None, None]
     d_0, d_1 = (np.hypot(DEVIATION * alpha(gamma), sigma(gamma)) for gamma in (gamma_0, gamma_1))
     expected = alpha(gamma_0) * mean + (z_1 - alpha(gamma_1) * mean) * d_0 / d_1
     np.testing.assert_allclose(z_0, expected, rtol=2e-3, atol=1e-4)
+    log_density = scipy.stats.norm.logpdf(z_1) - np.log(d_0 / d_1)
+    np.testing.assert_allclose(likelihood.nats, -log_density.sum(axis=(1, 2, 3)), atol=2e-3)
 
 
 def test_files_and_pictures_have_a_column_per_class(tmp_path):

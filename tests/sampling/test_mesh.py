@@ -28,6 +28,8 @@ def test_images_depend_neither_on_the_batch_nor_on_the_devices(tmp_path):
     assert sorted(found[1]) == sorted(found[8]) == DRAWINGS
     for name, images in found[1].items():
         np.testing.assert_array_equal(found[8][name], images, err_msg=name)
+    likelihoods = [np.load(next((tmp_path / n / "flow-12-12").rglob("*.npz")))["nats"] for n in ("1", "8")]
+    np.testing.assert_allclose(*likelihoods, atol=0.1)  # 16 dimensions, a tolerance of 1e-4 per step
     steps, flow = found[1]["ancestral-12-12"], found[1]["flow-12-12"]
     np.testing.assert_array_equal(found[1]["ancestral-12-4"], steps)
     np.testing.assert_array_equal(found[1]["ancestral-5-12"], steps[:5])

@@ -49,7 +49,7 @@ def test_all_images_and_pictures_are_written(workdir):
     assert sum(parts) == pytest.approx(chosen.num_parts())
     drawn = images(files["images"])
     assert (drawn.dtype, drawn.shape) == (np.uint8, (12, 4, 4, 1))
-    np.testing.assert_array_equal(drawn, drawer().images(0, 12, lambda share: None))
+    np.testing.assert_array_equal(drawn, drawer().images(0, 12, lambda share: None).images)
     np.testing.assert_array_equal(chosen.images(parameters(), 10), drawn[:10])
     with Image.open(files["path"]) as film:
         assert film.n_frames == 4
@@ -80,7 +80,7 @@ def test_interrupted_sampling_resumes(workdir):
     chosen.write(parameters(), 7, workdir, parts.append)
     assert parts == [2, *[pytest.approx(1 / 3)] * 3]
     assert contents(folder).keys() == {f"{STEM}.npz", f"{STEM}.png"}
-    np.testing.assert_array_equal(images(folder / f"{STEM}.npz"), drawer().images(0, 12, lambda share: None))
+    np.testing.assert_array_equal(images(folder / f"{STEM}.npz"), drawer().images(0, 12, lambda share: None).images)
 
     # Fewer images are there already; more are added after them.
     before = contents(folder)[f"{STEM}.npz"]
@@ -91,6 +91,33 @@ def test_interrupted_sampling_resumes(workdir):
     more = images(folder / f"{STEM}.npz")
     np.testing.assert_array_equal(more[:8], first)
     assert len(more) == 15
+
+
+def test_likelihoods_are_written_with_their_images(workdir):
+    """They continue as the images do, and are those that the API returns."""
+    changes = SMALL | {"sample__sampler": "flow", "sample__likelihood": True, "ode__rtol": 1e-2, "ode__atol": 1e-2}
+    chosen = sampling(**changes)
+    path = chosen.write(parameters(), 7, workdir, lambda share: None)["images"]
+    assert path.name == "7-flow-rtol0.01-atol0.01-hutchinson-seed0.npz"
+    sampling(**changes | {"sample__num": 14}).write(parameters(), 7, workdir, lambda share: None)
+    drawn = chosen.draw(parameters(), 14)
+    with np.load(path) as archive:
+        np.testing.assert_array_equal(archive["images"], drawn.images)
+        for name in ("nats", "bits_per_dim"):
+            assert archive[name].shape == (14,)
+            np.testing.assert_array_equal(archive[name], getattr(drawn.likelihood, name))
+            assert len(np.unique(archive[name])) == 14
+
+
+def test_images_without_their_likelihoods_are_replaced(tmp_path):
+    path, drawn, nats = tmp_path / "drawn.npz", tiny.images(3), np.arange(3.0)
+    write_arrays(path, images=drawn, settings="{}")
+    for known in (0, 3):
+        with ImageStore(path, {}, (4, 4, 1), ("nats",)) as store:
+            assert store.count == known
+            store.add(drawn, nats=nats)
+    with np.load(path) as archive:
+        np.testing.assert_array_equal(archive["nats"], [*nats, *nats])
 
 
 def test_images_of_other_settings_are_replaced(tmp_path):

@@ -3,7 +3,7 @@
 from typing import Any
 
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
-VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit"}
+VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
 
 
 def method(estimator: dict[str, Any]) -> dict[str, Any]:
@@ -14,8 +14,9 @@ def method(estimator: dict[str, Any]) -> dict[str, Any]:
 def describe_estimator(estimator: dict[str, Any]) -> str:
     """'discrete, depth 50, variance ratio optimal, 64 passes', without defaults and tables."""
     shown = {key: value for key, value in method(estimator).items() if not isinstance(value, dict | list | None)}
-    if shown.get("variance_ratio") == 1:
-        del shown["variance_ratio"]
+    for key in ("variance_ratio", "dequantisation_draws"):
+        if shown.get(key) == 1:
+            del shown[key]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
     passes = estimator["passes"]
     return ", ".join([estimator["kind"], *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
