@@ -18,6 +18,7 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.gaussian import each_dim, sum_dims
 from diffenc_jax.evaluation import estimators
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Model, Params
@@ -123,8 +124,9 @@ class Run:
         pixels: np.ndarray | jax.Array,
         seed: int = 0,
         labels: np.ndarray | jax.Array | None = None,
+        per_pixel: bool = False,
     ) -> losses.Terms:
-        """One unbiased estimate of the bound by term, nats per image [B].
+        """One unbiased estimate of the bound by term, nats per image [B], or per pixel and channel [B, H, W, C].
 
         Raises InputError unless there are labels just where the model is conditioned on them.
 
@@ -133,6 +135,7 @@ class Run:
           pixels: images, uint8 [B, H, W, C].
           seed: seed of times and noise.
           labels: the images' classes from 0, int [B].
+          per_pixel: whether to return maps, whose sums over H, W and C are the terms per image.
         """
         wanted = "the model is conditioned on labels; give labels" if self.model.labels else "the model takes no labels"
         require(self.model.labels == (labels is not None), wanted)
@@ -140,7 +143,7 @@ class Run:
             classes = self.model.spec.num_classes
             inside = bool((np.asarray(labels) >= 0).all() and (np.asarray(labels) < classes).all())
             require(inside and len(labels) == len(pixels), f"give one label of 0 .. {classes - 1} per image")
-        return self._terms(params, Batch(pixels, labels), stream(seed, "terms"))
+        return self._terms(params, Batch(pixels, labels), stream(seed, "terms"), per_pixel)
 
     def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:
         """The record of an evaluation on all images of `eval.split`; nothing is written.
@@ -235,11 +238,15 @@ class Run:
     def _terms(self) -> Any:
         model = self.model
 
-        def terms(params, batch, key):
+        def terms(params, batch, key, per_pixel):
             steps = None if model.loss.depth is None else model.steps(params, model.loss)
-            return losses.bound(model.bind(params, condition=model.condition(batch)), batch.pixels, key, steps)
+            process, reduction = (
+                model.bind(params, condition=model.condition(batch)),
+                each_dim if per_pixel else sum_dims,
+            )
+            return losses.bound(process, batch.pixels, key, steps, reduction)
 
-        return jax.jit(terms)
+        return jax.jit(terms, static_argnums=3)
 
 
 class TrainedRun(Run):

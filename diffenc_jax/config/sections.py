@@ -15,7 +15,7 @@ OPTIMAL: dict[str, tuple[int, ...]] = {"optimal": (0, 1, 2), "optimal_channel": 
 # The fitted ratio that depends on the pixel's estimate, and the ratio of the score network's error head.
 OPTIMAL_ESTIMATE, LEARNED_ERROR = "optimal_estimate", "learned_error"
 FITTED_RATIOS = (*OPTIMAL, OPTIMAL_ESTIMATE)
-IMPORTANCE_WEIGHTED = "importance_weighted"
+BOUND, IMPORTANCE_WEIGHTED = "bound", "importance_weighted"
 NEWEST, ALL = "newest", "all"
 ANCESTRAL, FLOW = "ancestral", "flow"
 EXACT, HUTCHINSON = "exact", "hutchinson"
@@ -311,7 +311,7 @@ class EvalConfig(Section, section="eval"):
     )
     passes: int = count(2, "Evaluations of every image, each with its own noise. An even number spreads times best.")
     seed: int = seed("Seed of the noise. Runs that are compared should share it.")
-    estimator: str = key("bound", "Estimator of the likelihood.", registry="evaluation.estimators:ESTIMATORS")
+    estimator: str = key(BOUND, "Estimator of the likelihood.", registry="evaluation.estimators:ESTIMATORS")
     time_sampling: str = key(
         "importance",
         "Density from which the bound's times are drawn: 'uniform', or 'importance', which follows the loss by time, "
@@ -319,6 +319,11 @@ class EvalConfig(Section, section="eval"):
         choices=TIME_SAMPLING,
     )
     num_draws: int = count(1, "Paths per image and pass of the estimator importance_weighted; 1 for the others.")
+    per_pixel: bool = key(
+        False,
+        "Whether the nats of every pixel and channel, means over the passes, are kept beside the record of "
+        "estimator=bound: 12 bytes per pixel and channel.",
+    )
     checkpoints: str = key(NEWEST, "Checkpoints to evaluate: 'newest', 'all', or steps such as '500,1000'.")
     dtype: str | None = key(
         None,
@@ -333,6 +338,11 @@ class EvalConfig(Section, section="eval"):
         require(
             self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED,
             f"eval.num_draws={self.num_draws} is read by eval.estimator={IMPORTANCE_WEIGHTED} alone, and this is "
+            f"{self.estimator}",
+        )
+        require(
+            not self.per_pixel or self.estimator == BOUND,
+            f"eval.per_pixel=True needs eval.estimator={BOUND}, whose terms are sums over pixels, and this is "
             f"{self.estimator}",
         )
 

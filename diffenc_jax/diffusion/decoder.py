@@ -48,7 +48,12 @@ def draw_pixel(u: Images, gamma_0: Scalar, pixel_levels: int, share: Images) -> 
 
 
 def log_likelihood(u: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int) -> PerExample:
-    """log p(pixels | z_0), nats per example [B].
+    """log p(pixels | z_0), nats per example [B]."""
+    return sum_dims(log_probabilities(u, pixels, gamma_0, pixel_levels))
+
+
+def log_probabilities(u: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int) -> Images:
+    """log p(pixel | z_0) of each pixel, [B, ...].
 
     log softmax_k(-½ (u - x^(k))² e^(-γ_0)) at k = pixel, u = z_0 / α_0. The normaliser is summed over the 13 bins
     around u while the standard deviation e^(γ_0/2) is at most 0.75 of a bin, which is exact to rounding, and over all
@@ -60,7 +65,7 @@ def log_likelihood(u: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int
     log_normaliser = jax.lax.cond(
         scale <= WINDOW_MAX_SCALE, lambda: _log_normaliser_window(position, scale, pixel_levels), full
     )
-    return sum_dims(_logit(position, pixels, scale) - log_normaliser)
+    return _logit(position, pixels, scale) - log_normaliser
 
 
 def in_bins(u: Images, pixel_levels: int) -> Images:

@@ -12,6 +12,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.streams import stream, uniform
 from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.gaussian import each_dim
 from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
@@ -20,6 +21,8 @@ from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, fit_imag
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.maps import MAP
+from diffenc_jax.runs.records import PER_PIXEL
 from diffenc_jax.stats.uncertainty import replicates
 
 # Cells of t on each of which the density of importance-sampled times is constant; one per step if there are fewer.
@@ -64,7 +67,7 @@ class Bound(Estimator):
             num_fit_images(experiment)
         if self.loss.is_fitted:
             check_fit(experiment)
-        self._compiled = _compiled(experiment.model, experiment.mesh)
+        self._compiled = _compiled(experiment.model, experiment.mesh, experiment.config.eval.per_pixel)
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -91,6 +94,8 @@ class Bound(Estimator):
             description |= {"extrapolation": loss.extrapolation, "times": loss.times}
         if loss.is_fitted or self._importance:
             description["fit"] = fit_description(self.experiment)
+        if self.experiment.config.eval.per_pixel:
+            description[PER_PIXEL] = True
         return description
 
     def tables(self, params: Params) -> Tables:
@@ -161,17 +166,21 @@ class Bound(Estimator):
 
 
 class _Compiled:
-    """The jitted functions of the bound of one model on one mesh.
+    """The jitted functions of the bound of one model on one mesh, with or without maps of its terms.
 
     Places on the path are computed separately from the terms, so that the networks are compiled once for all depths.
     """
 
-    def __init__(self, model: Model, mesh: Mesh):
+    def __init__(self, model: Model, mesh: Mesh, per_pixel: bool):
         def terms(params, batch, noise, weight, place):
-            """The terms by name, and the times and weights that they were evaluated with, [B] each."""
-            process = model.bind(params, condition=model.condition(batch))
-            found = bound_at(process, batch.pixels, place, noise).weighted(weight)
-            return {name: getattr(found, name) for name in TERMS} | {"t": noise.t, "weight": weight}
+            """The terms by name, and the times and weights that they were evaluated with, [B] each, and the maps."""
+            process, maps = model.bind(params, condition=model.condition(batch)), {}
+            if per_pixel:
+                by_pixel = bound_at(process, batch.pixels, place, noise, reduction=each_dim).weighted(weight)
+                maps, found = {MAP + name: getattr(by_pixel, name) for name in TERMS}, by_pixel.summed()
+            else:
+                found = bound_at(process, batch.pixels, place, noise).weighted(weight)
+            return {name: getattr(found, name) for name in TERMS} | {"t": noise.t, "weight": weight} | maps
 
         self.instant = jax.jit(lambda params, t: model.bind(params).instant(t))
         self.step = jax.jit(lambda steps, t: steps.at(t))

@@ -63,7 +63,7 @@ class Estimator(ABC):
     def estimate(
         self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int
     ) -> dict[str, jax.Array]:
-        """Values [B] by name in pass `number`, the `terms` in nats among them.
+        """Values [B] by name in pass `number`, the `terms` in nats among them, and maps [B, ...] named `MAP` + term.
 
         An image's values depend on its pixels, its label where the model is conditioned on it, and (seed, index, pass)
         only, so that they do not depend on its batch.

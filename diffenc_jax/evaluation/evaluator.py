@@ -16,6 +16,7 @@ from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import lookup
 from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.display.numbers import format_bytes
 from diffenc_jax.evaluation.estimator import Estimator, Tables
 from diffenc_jax.evaluation.estimators import make_estimator
 from diffenc_jax.model import Params
@@ -23,10 +24,14 @@ from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.maps import MAP, Maps, extremes
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.stats.uncertainty import standard_errors
+
+# Bytes of the maps of a split from which a line says how large they are.
+LARGE_MAPS = 2**28
 
 OnBatch = Callable[[], None]
 AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
@@ -69,6 +74,9 @@ class Evaluator:
           folder: subfolder of a workdir for the records.
           variant: short name of a variant of the model, part of a record's name and its 'estimator.encoder'.
         """
+        if experiment.config.eval.per_pixel and folder != EVAL_FOLDER:  # the records of studies have no maps
+            config = experiment.config.replace({"eval.per_pixel": False})
+            experiment = dataclasses.replace(experiment, config=config)
         settings, experiment = experiment.config.eval, in_eval_dtype(experiment)
         self.experiment, self.estimator = experiment, make(experiment)
         self._folder, self._variant = folder, variant
@@ -79,6 +87,16 @@ class Evaluator:
         """Number of calls of `on_batch` per evaluation."""
         return self.estimator.passes * math.ceil(len(self._split.pixels) / self._batch_size)
 
+    def size_note(self) -> str | None:
+        """A line about the size of the maps per pixel; None if there are none, or they are small."""
+        size = 4 * len(self.estimator.terms) * len(self._split.pixels) * self._map_dims
+        if size < LARGE_MAPS:
+            return None
+        return (
+            f"eval.per_pixel=True: the maps of {len(self._split.pixels):,} images take {format_bytes(size)} per record "
+            "on disk, and about twice that in memory"
+        )
+
     def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> dict[str, Any]:
         """The record of `params`, held in memory only.
 
@@ -86,7 +104,7 @@ class Evaluator:
           step: training step of `params`, for the record.
           on_batch: called after every batch.
         """
-        with PartialEvaluation(self._shape) as evaluation:
+        with PartialEvaluation(self._shape, dims=self._map_dims) as evaluation:
             results, _ = self._complete(evaluation, params, None, on_batch)
             return self._describe(self.experiment.config, step) | results
 
@@ -113,7 +131,7 @@ class Evaluator:
         path = self._path(workdir, description)
         if known := find_record(path, description):
             return known
-        with PartialEvaluation(self._shape, path) as evaluation:
+        with PartialEvaluation(self._shape, path, self._map_dims) as evaluation:
             results, arrays = self._complete(evaluation, params, tables, on_batch)
             record = write_record(path, description | results, arrays)
             evaluation.finish()
@@ -128,10 +146,15 @@ class Evaluator:
         """(passes, images)."""
         return self.estimator.passes, len(self._split.pixels)
 
+    @property
+    def _map_dims(self) -> int:
+        """Dimensions of an image's map; 0 without maps."""
+        return self.experiment.model.spec.dims if self.experiment.config.eval.per_pixel else 0
+
     def _complete(
         self, evaluation: PartialEvaluation, params: Params, tables: Callable[[], Tables] | None, on_batch: OnBatch
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Compute the missing values; returns the results of the record, and all values and tables by name."""
+        """Compute the missing values; returns the results of the record, and all values, maps and tables by name."""
         start = time.perf_counter()
         settings = self.experiment.config.eval
         with (
@@ -147,7 +170,17 @@ class Evaluator:
         results = summarize(evaluation.values, found, self.estimator, self.experiment.model.spec.dims)
         results["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         results["seconds"] = round(evaluation.seconds + time.perf_counter() - start, 3)
-        return results, evaluation.values | {name: np.asarray(table) for name, table in found.items()}
+        tables_of = {name: np.asarray(table) for name, table in found.items()}
+        return results, evaluation.values | self._maps(evaluation) | tables_of
+
+    def _maps(self, evaluation: PartialEvaluation) -> dict[str, np.ndarray]:
+        """Maps, means over the passes, with the images of the fewest and the most bits; every host must call this."""
+        if not evaluation.sums:
+            return {}
+        passes = self.estimator.passes
+        rows = extremes(sum(evaluation.values[term].mean(axis=0) for term in self.estimator.terms))
+        nats = {name.removeprefix(MAP): total / np.float32(passes) for name, total in evaluation.sums.items()}
+        return Maps(nats, rows, sharding.fetch(self._split.pixels, rows)).to_arrays()
 
     def _started(
         self, evaluation: PartialEvaluation, params: Params, tables: Tables

@@ -13,6 +13,7 @@ from diffenc_jax.report.collect import Collection, Evaluations
 from diffenc_jax.report.configuration import configuration_section
 from diffenc_jax.report.curves import curves_section
 from diffenc_jax.report.html import Headline, Page
+from diffenc_jax.report.pixels import pixels_section
 from diffenc_jax.report.provenance import commands_section, provenance_section
 from diffenc_jax.report.seeds import costs_section, evaluations_of, find_over_seeds, reference_of, significance_section
 from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
@@ -41,6 +42,7 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
         bits_section(collection, evaluations, reference),
         significance_section(collection, found),
         curves_section(collection),
+        pixels_section(collection),
         study_sections.loss_by_time_section(collection),
         study_sections.depth_section(collection),
         study_sections.rate_section(collection),

@@ -14,28 +14,38 @@ from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import check_writable, is_archive, opened_if_present, read_arrays, write_arrays
+from diffenc_jax.runs.maps import MAP
 from diffenc_jax.runs.records import most_bytes
 
-SAVE_SECONDS = 30.0
+# Seconds between two saves, or this many times the seconds that the last one took.
+SAVE_SECONDS, SAVE_PAUSE = 30.0, 20.0
 TABLE, DIGEST = "table.", "sha256"
 
 
 class PartialEvaluation:
-    """Values [passes, images] by name of one evaluation, of which some are missing (NaN).
+    """Values [passes, images] by name of one evaluation, of which some are missing (NaN), and sums of maps over passes.
 
     They are saved beside the record that they will become, every half minute and when an exception ends the
     evaluation.
 
     Attributes:
       values: the values by name.
+      sums: by name, 'map.diffusion', the sum over the passes of the maps [images, ...] of those values.
       seconds: time that earlier processes spent on this evaluation.
     """
 
-    def __init__(self, shape: tuple[int, int], record: Path | None = None):
-        """Prepare an evaluation of `shape` (passes, images) for the file `record`; None keeps nothing on disk."""
+    def __init__(self, shape: tuple[int, int], record: Path | None = None, dims: int = 0):
+        """Prepare an evaluation of `shape` (passes, images) for the file `record`; None keeps nothing on disk.
+
+        Args:
+          dims: dimensions of an image, if there are maps.
+        """
         self.values: dict[str, np.ndarray] = {}
+        self.sums: dict[str, np.ndarray] = {}
         self.seconds = 0.0
         self._shape, self._path = shape, record and record.with_suffix(".partial.npz")
+        self._most, self._pause = most_bytes(*shape, dims), SAVE_SECONDS
+        self._is_whole = True  # False while values are stored, which a signal may interrupt
         self._tables: dict[str, np.ndarray] | None = None
         self._started = self._saved = time.perf_counter()
 
@@ -50,7 +60,8 @@ class PartialEvaluation:
             return self
         self.seconds = float(arrays.pop("seconds"))
         self._tables = {key.removeprefix(TABLE): a for key, a in arrays.items() if key.startswith(TABLE)}
-        self.values = {key: a for key, a in arrays.items() if not key.startswith(TABLE)}
+        self.sums = {key: a for key, a in arrays.items() if key.startswith(MAP)}
+        self.values = {key: a for key, a in arrays.items() if not key.startswith((TABLE, MAP))}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -73,10 +84,19 @@ class PartialEvaluation:
         return bool(self.values) and not any(np.isnan(a[number, rows]).any() for a in self.values.values())
 
     def put(self, number: int, rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
-        """Store the values [len(rows)] of pass `number` for the images `rows`."""
+        """Store the values [len(rows)] of pass `number` for the images `rows`, and add their maps [len(rows), ...]."""
+        # Batches of another size than those of an earlier process may hold images whose maps are added already.
+        known = [~np.isnan(a[number, rows]) for a in self.values.values()]
+        new = ~np.any(known, axis=0) if known else np.ones(len(rows), bool)
+        self._is_whole = False
         for name, value in values.items():
-            self.values.setdefault(name, np.full(self._shape, np.nan))[number, rows] = value
-        if time.perf_counter() - self._saved > SAVE_SECONDS:
+            if name.startswith(MAP):
+                sums = self.sums.setdefault(name, np.zeros((self._shape[1], *value.shape[1:]), np.float32))
+                sums[rows[new]] += value[new]
+            else:
+                self.values.setdefault(name, np.full(self._shape, np.nan))[number, rows] = value
+        self._is_whole = True
+        if time.perf_counter() - self._saved > self._pause:
             # On a disk that is full the record could not be written either; a bucket may answer again until then.
             with suppress(OSError if is_remote(self._path or "") else ()):
                 self._save()
@@ -88,19 +108,20 @@ class PartialEvaluation:
 
     def _content(self) -> bytes:
         """Content of the file, empty if there is none or it is no archive."""
-        with opened_if_present(self._path, "delete it", most_bytes(*self._shape)) as file:
+        with opened_if_present(self._path, "delete it", self._most) as file:
             whole = is_archive(file)
             file.seek(0)
             return file.read() if whole else b""
 
     def _save(self) -> None:
-        self._saved = time.perf_counter()
-        if self._path is None or not self.values or not hosts.is_first():
+        self._saved = start = time.perf_counter()
+        if self._path is None or not self.values or not self._is_whole or not hosts.is_first():
             return
         tables = {TABLE + name: table for name, table in (self._tables or {}).items()}
         seconds = np.asarray(self.seconds + self._saved - self._started)
-        arrays = {"seconds": seconds, **self.values, **tables}
+        arrays = {"seconds": seconds, **self.values, **self.sums, **tables}
         write_arrays(self._path, **arrays, **{DIGEST: _digest(arrays)})
+        self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - start))
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -99,6 +99,8 @@ class Trainer:
             Profiler(self.profiled, workdir) as profiler,
         ):
             progress.print_line(self._title())
+            if note := self.evaluator.size_note():
+                progress.print_line(note)
             start, state = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state)) or (0, None)
             if start:
                 progress.resume(start)

@@ -71,6 +71,10 @@ REFUSED = {
         {"eval.num_draws": 5},
         "eval.num_draws=5 is read by eval.estimator=importance_weighted alone, and this is bound",
     ),
+    "maps of another estimator": (
+        {"eval.per_pixel": True, "eval.estimator": "ode"},
+        "eval.per_pixel=True needs eval.estimator=bound, whose terms are sums over pixels, and this is ode",
+    ),
     "which checkpoints": (
         {"eval.checkpoints": "last"},
         "eval.checkpoints='last' must be newest, all, or steps such as",

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.runs.records import Evaluation
+from diffenc_jax.runs.records import PER_PIXEL, Evaluation
 from diffenc_jax.stats.uncertainty import StandardErrors, difference, interval, standard_errors
 from diffenc_jax.studies.compare.describe import describe_images, method
 
@@ -82,7 +82,8 @@ def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[K
 def _ways(record: dict[str, Any]) -> list[str]:
     seed, split = record["estimator"]["seed"], record["dataset"]["split"]
     seeds = [seed, "of the run"] if seed == record["seed"] else [seed]
-    return [json.dumps([split, record["estimator"] | {"seed": name}], sort_keys=True) for name in seeds]
+    estimator = {key: value for key, value in record["estimator"].items() if key != PER_PIXEL}
+    return [json.dumps([split, estimator | {"seed": name}], sort_keys=True) for name in seeds]
 
 
 def _passes(found: Mapping[Any, Evaluation]) -> int:
