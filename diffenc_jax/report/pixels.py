@@ -13,6 +13,7 @@ from diffenc_jax.report.command_lines import not_made_yet, run_line
 from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.runs.maps import read_maps
 from diffenc_jax.runs.records import PER_PIXEL
+from diffenc_jax.studies.outputs import data_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +55,8 @@ def _picture(run: Run, record: Record) -> Picture | Text:
         shown = _read(run, record)
     except InputError as error:
         return Text(str(error))
-    title = f"{run.title} on {record.record['dataset']['split']}, step {record.step}"
+    split = record.record["dataset"]["split"]
+    title = f"{run.title} on {data_title(run.config.data.source, split, record.step)}"
     fewest, most = (f"{bits:.3f}" for bits in shown.bits_per_dim[[0, -1]])
     alt = (
         f"The images with the fewest and with the most bits of {title}, from {fewest} to {most} bits/dim, each above "

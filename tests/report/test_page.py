@@ -260,7 +260,12 @@ def test_the_commands_make_the_same_configurations(page):
     assert len(trained) == 6
     for config, place in trained:
         assert config == stored_config(place)
-    evaluated = [config_of(line) for line in page.code if line.startswith("diffenc eval")]
+    lines = [line for line in page.code if line.startswith("diffenc eval")]
+    maps = [config_of(line) for line in lines if line.endswith("--config.eval.per_pixel=True")]
+    assert len(maps) == len(ARMS)
+    for config, place in maps:
+        assert config == stored_config(place).replace({"eval.per_pixel": True})
+    evaluated = [config_of(line) for line in lines if not line.endswith("--config.eval.per_pixel=True")]
     assert len(evaluated) == 6
     for config, place in evaluated:
         assert config == stored_config(place).replace({"eval.passes": 4})  # the configuration says 8
