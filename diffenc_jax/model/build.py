@@ -6,12 +6,12 @@ from flax import linen as nn
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import IMAGE, ScheduleConfig
 from diffenc_jax.core.errors import lookup, require
-from diffenc_jax.data.augmentation import make_augmentation
 from diffenc_jax.data.dataset import image_shape, num_classes
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
+from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
 from diffenc_jax.model.registry import SCORE_NETWORKS, build_encoder, build_score, compute_options
 

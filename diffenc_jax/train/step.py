@@ -16,10 +16,10 @@ from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core import process
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import at_step, stream, uniform
-from diffenc_jax.data.augmentation import make_augmentation
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
+from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory
 from diffenc_jax.parallel import mesh as meshes
 from diffenc_jax.train.draws import Draw, every_kth
