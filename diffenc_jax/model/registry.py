@@ -18,6 +18,7 @@ To add a network or an encoder, write a class and list it here; the contract tes
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import flax.linen as nn
@@ -90,12 +91,15 @@ def build_encoder(
     options = _options(config, "model.encoder", keys_of_kinds("model.encoder")[config.kind])
     own = {name: options[name] for name in _keys(entry.encoder) if name != NETWORK}
     encoder = _with_defaults(entry.encoder, own)
+    make: Callable[..., Encoder] = encoder  # raises InputError for values that it does not allow
     if entry.network is None:
-        encoder()  # raises InputError for values that it does not allow
+        make()
         return encoder, None
     options = {name: value for name, value in options.items() if name not in own}
     attributes |= {"outputs": encoder.outputs}
-    return encoder, _build_network(entry.network, options, "model.encoder", shape, attributes)
+    network = _build_network(entry.network, options, "model.encoder", shape, attributes)
+    make(network)
+    return encoder, network
 
 
 def _with_defaults(encoder: type[Encoder], values: dict[str, Any]) -> type[Encoder]:
@@ -103,7 +107,7 @@ def _with_defaults(encoder: type[Encoder], values: dict[str, Any]) -> type[Encod
     if not values:
         return encoder
     fields = [(name, type(value), dataclasses.field(default=value)) for name, value in values.items()]
-    return dataclasses.make_dataclass(encoder.__name__, fields, bases=(encoder,), frozen=True)
+    return dataclasses.make_dataclass(encoder.__name__, fields, bases=(encoder,), frozen=True, kw_only=True)
 
 
 def _options(config: NetworkConfig, path: str, keys: dict[str, Key]) -> dict[str, Any]:

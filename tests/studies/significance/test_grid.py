@@ -74,7 +74,7 @@ def test_a_seed_has_its_noise_in_common(tmp_path):
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
         (
             {"arms": ("vdm", "vdn")},
-            "unknown arm 'vdn'; known: diffenc, diffenc-affine, diffenc-dct, diffenc-dct-schedule, ",
+            "unknown arm 'vdn'; known: diffenc, diffenc-affine, diffenc-dct, ",
         ),
         ({"config": "configs/nothing.py"}, "configs/nothing.py:vdm is neither an installed configuration nor a file"),
         (
