@@ -11,6 +11,7 @@ from diffenc_jax.coding.coder import Coder, order_for
 from diffenc_jax.coding.lattice import Lattice
 from diffenc_jax.config.sections import CompressConfig
 from diffenc_jax.core.errors import require
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.gaussian import rows
 from diffenc_jax.diffusion.steps import Steps
@@ -89,13 +90,16 @@ def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     """The programs behind `CodingNetworks.encode` and `CodingNetworks.model`, compiled once for all steps."""
     compiled = partial(jax.jit, compiler_options=COMPILER_OPTIONS.get(platform))
 
+    def bound(params, size):
+        return model.bind(params, condition=model.condition(Batch(None, None, model.no_augmentation(size))))
+
     @compiled
     def encode(params, gamma, pixels):
-        process = model.bind(params)
+        process = bound(params, len(pixels))
         return process.encoder.mean(process.pixel_values(pixels), rows(gamma, len(pixels)))
 
     @compiled
     def model_at(params, steps, i, z_t):
-        return model_step(model.bind(params), z_t, steps.step(i, len(z_t)))
+        return model_step(bound(params, len(z_t)), z_t, steps.step(i, len(z_t)))
 
     return encode, model_at

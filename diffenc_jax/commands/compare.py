@@ -4,7 +4,8 @@ Reads records of evaluations and their values per image (.npz), and prints one r
 its standard errors from the noise and from the images, its difference to the reference, paired by image, and a 95 %
 interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
 probability 95 %. Records of other images, or of the same images in another order, are refused, and so are records of
-different estimators unless --across-estimators is given.
+different estimators unless --across-estimators is given, and of runs with different augmentation of their training
+images unless --across-augmentation is given.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -20,6 +21,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--reference", type=place, metavar="RECORD", help="the record to compare with (default: the first)"
     )
     parser.add_argument("--across-estimators", action="store_true", help="compare records of different estimators")
+    parser.add_argument(
+        "--across-augmentation", action="store_true", help="compare runs with different augmentation (train.augment)"
+    )
     parser.add_argument("--json", metavar="FILE", help="file for the table, unrounded")
 
 
@@ -42,7 +46,7 @@ def run(arguments: Namespace) -> None:
     require(identity(reference) in places, f"--reference={reference} is not among the records; give it there too")
     paths = sorted(arguments.records, key=lambda path: identity(path) != identity(reference))  # the reference first
     evaluations = [read_evaluation(path) for path in paths]
-    check_comparable(evaluations, arguments.across_estimators)
+    check_comparable(evaluations, arguments.across_estimators, arguments.across_augmentation)
     rows = compare(evaluations)
     if output is not None:
         write_json(output, comparison_json(rows))

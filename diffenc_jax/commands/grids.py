@@ -27,11 +27,11 @@ def make(grid: "Grid", root: Path, parallel: int) -> list[str]:
     return make_missing(grid, root, parallel, make_console())
 
 
-def summarize(root: Path, reference: str | None, difference: float) -> None:
+def summarize(root: Path, reference: str | None, difference: float, across_augmentation: bool = False) -> None:
     """Write and print the summary of the runs in `root`."""
     from diffenc_jax.studies.significance.summary import write_summary
 
-    page, files = write_summary(root, reference, difference)
+    page, files = write_summary(root, reference, difference, across_augmentation)
     print_page(page)
     if files:
         print(f"written to {root}: {', '.join(path.name for path in files)}")

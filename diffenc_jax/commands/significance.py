@@ -43,6 +43,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="change a key of eval, fit, loss or ode for the final evaluation alone, such as "
         "loss.variance_ratio=optimal_pixel; may be repeated",
     )
+    parser.add_argument(
+        "--across-augmentation",
+        action="store_true",
+        help="compare arms with different augmentation of their training images (train.augment), which is else refused",
+    )
     parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
     parser.add_argument("--parallel", type=positive, default=1, help="simultaneous runs, on this machine's devices")
     parser.add_argument("--plan", action="store_true", help="print the commands, one per line, and run none")
@@ -51,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     _check(arguments)
     if arguments.action:
-        summarize(arguments.root, arguments.reference, arguments.difference)
+        summarize(arguments.root, arguments.reference, arguments.difference, arguments.across_augmentation)
         return 0
     from diffenc_jax.studies.significance.grid import Grid
 
@@ -63,6 +68,7 @@ def run(arguments: Namespace) -> int:
         passes=arguments.passes,
         reference=arguments.reference or arguments.arms[0],
         final=tuple(arguments.final),
+        across_augmentation=arguments.across_augmentation,
     )
     note(grid, arguments.root)
     if arguments.plan:

@@ -54,6 +54,11 @@ class Config(Section):
             f"sample.label={sample.label} is for a model that is conditioned on labels; train with "
             "--config.model.labels=True",
         )
+        require(
+            not self.model.augmentation or self.train.augment is not None,
+            "model.augmentation=True conditions on an augmentation, and there is none; give train.augment, such as "
+            "--config.train.augment=flip",
+        )
         if sample.sampler == sections.ANCESTRAL:
             require(
                 loss.variance_ratio != sections.LEARNED or sample.depth == loss.depth,
@@ -89,6 +94,12 @@ class Config(Section):
         return {
             key: value for key, value in flatten(self.to_dict()).items() if not {key, key.partition(".")[0]} & set(FREE)
         }
+
+    @property
+    def augmentation(self) -> str | None:
+        """The augmentation of the training images, 'flip,rotate' or 'flip,rotate, conditioned'; None without one."""
+        kinds = ",".join(self.train.augmentations)
+        return (f"{kinds}, conditioned" if self.model.augmentation else kinds) or None
 
     @property
     def hash(self) -> str:

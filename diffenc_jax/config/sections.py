@@ -20,6 +20,7 @@ NEWEST, ALL = "newest", "all"
 ANCESTRAL, FLOW = "ancestral", "flow"
 EXACT, HUTCHINSON = "exact", "hutchinson"
 ARGMAX, SOFTMAX = "argmax", "softmax"
+FLIP, ROTATE, COLORS = AUGMENTATIONS = ("flip", "rotate", "colors")
 ANCESTRAL_ORDER, BIT_SWAP = "ancestral", "bit_swap"
 FIT_IMAGES = 64
 TIME_SAMPLING = ("importance", "uniform")
@@ -116,6 +117,11 @@ class ModelConfig(Section, section="model"):
         False,
         "Whether score network and encoder are conditioned on the images' labels, so that bits/dim are those of an "
         "image given its label.",
+    )
+    augmentation: bool = key(
+        False,
+        "Whether score network and encoder are conditioned on the augmentation of each training image, train.augment. "
+        "Images are evaluated and drawn as those without augmentation.",
     )
     dtype: str = key("float32", "Floating-point type of the networks' blocks.", registry="model.registry:DTYPES")
     scan: bool | None = key(
@@ -247,6 +253,13 @@ class TrainConfig(Section, section="train"):
         "Evaluate the end-point terms (reconstruction and latent loss, 0.5 % of the bound) on one image in ends_every. "
         "The gradient stays unbiased; the published recipe has 1.",
     )
+    augment: str | None = key(
+        None,
+        "Random transformations of each training image in each step, separated by commas: 'flip', from left to right "
+        "with probability 1/2; 'rotate', by 0, 90, 180 or 270 degrees; 'colors', a permutation of the channels. Those "
+        "of a kind are equally probable.",
+        none="no augmentation",
+    )
     time_sampling: str = key(
         "uniform",
         "Density from which the times of the diffusion loss are drawn: 'uniform', or 'importance', which follows the "
@@ -266,6 +279,22 @@ class TrainConfig(Section, section="train"):
     epsilon: float = key(1e-8, "AdamW's ε, added to the root of the second moment.", limits=POSITIVE)
     weight_decay: float = key(0.01, "Weight decay, on networks except their biases.", limits=at_least(0))
     ema_decay: float = key(0.9999, "Decay rate of the parameters' moving average, which is evaluated.", limits=FRACTION)
+
+    def check(self) -> None:
+        given = self._augment_names()
+        require(
+            len(set(given)) == len(given) and set(given) <= set(AUGMENTATIONS),
+            f"{self.section}.augment={self.augment} must name some of {', '.join(AUGMENTATIONS)}, each once, separated "
+            "by commas, or be None",
+        )
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """The kinds of augmentation, in the order of `AUGMENTATIONS`."""
+        return tuple(kind for kind in AUGMENTATIONS if kind in self._augment_names())
+
+    def _augment_names(self) -> list[str]:
+        return [] if self.augment is None else [name.strip() for name in self.augment.split(",")]
 
 
 @dataclass(frozen=True)

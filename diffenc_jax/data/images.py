@@ -10,15 +10,18 @@ HOLD_OUT_EVERY = 10
 
 
 class Batch(NamedTuple):
-    """Images with their labels: a batch, or a whole split.
+    """Images with their labels and augmentation: a batch, or a whole split.
 
     Attributes:
       pixels: uint8 [B, H, W, C].
       labels: classes from 0, int32 [B]; None where no model reads them.
+      augmentation: flags [B, F] of `Augmentation.flags`; None for images without augmentation, or if no model reads
+        them.
     """
 
     pixels: Any
     labels: Any = None
+    augmentation: Any = None
 
 
 class Images(Protocol):

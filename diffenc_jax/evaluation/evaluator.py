@@ -200,11 +200,13 @@ class Evaluator:
         further = {"encoder": self._variant} if self._variant else {}
         if self.experiment.model.labels:
             further["labels"] = True  # the likelihood of an image given its label
+        augmented = {"augmentation": trained.augmentation} if trained.augmentation else {}
         return {
             "step": step,
             "seed": trained.seed,
             "arm": trained.arm,
             "config_hash": trained.hash,
+            **augmented,
             "dataset": self.experiment.dataset.fingerprint(settings.split),
             "estimator": self.estimator.describe() | {"dtype": settings.dtype} | further,
             "software": versions.software(),

@@ -29,7 +29,11 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     """
     lookup("score network of a published model", config.model.score.kind, {"unet": None})
     lookup("encoder of a published model", config.model.encoder.kind, dict.fromkeys(names.ENCODERS))
-    require(not config.model.labels, "no published model is conditioned on labels; take --config.model.labels=False")
+    for name in ("labels", "augmentation"):
+        require(
+            not getattr(config.model, name),
+            f"no model that can be imported is conditioned; take --config.model.{name}=False",
+        )
     check_workdir(workdir, config, must_exist=False)
     step, arrays = read_published(path)
     params = to_params(path, _model_for(config, arrays), arrays)

@@ -11,6 +11,7 @@ from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
+from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
 from diffenc_jax.model.registry import SCORE_NETWORKS, build_encoder, build_score, compute_options
 
@@ -32,7 +33,10 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         f"model.labels=True needs images of two classes or more; these are of {spec.num_classes}",
     )
     attributes = compute_options(section, platform or jax.default_backend())
-    attributes |= {"pixel_levels": spec.pixel_levels, "conditions": spec.num_classes if section.labels else 0}
+    augmentation = make_augmentation(config.train.augmentations, spec.shape)
+    flags = augmentation.num_flags if section.augmentation else 0
+    conditions = (spec.num_classes if section.labels else 0) + flags
+    attributes |= {"pixel_levels": spec.pixel_levels, "conditions": conditions}
     encoder_kind, encoder_net = build_encoder(section.encoder, spec.shape, **attributes)
     require(
         not section.derivative_head or encoder_kind.slope_estimate is Encoder.slope_estimate,
@@ -64,6 +68,7 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         target=section.target,
         loss=config.loss,
         labels=section.labels,
+        augmentation_flags=flags,
     )
     model.check_depth("loss.depth", config.loss.depth)
     return model

@@ -69,6 +69,7 @@ class Model:
       target: the image that x̂ estimates, 'encoded' or 'image'; see `diffusion/reverse.py`.
       loss: the depth and the ratio of variances of training.
       labels: whether the networks are conditioned on the images' labels.
+      augmentation_flags: number F of the flags of an augmentation that the networks are conditioned on.
     """
 
     spec: ImageSpec
@@ -81,6 +82,7 @@ class Model:
     target: str
     loss: LossConfig
     labels: bool = False
+    augmentation_flags: int = 0
 
     @property
     def has_derivative_head(self) -> bool:
@@ -111,7 +113,7 @@ class Model:
     @property
     def num_conditions(self) -> int:
         """Number K of the inputs of the networks' condition; 0 for a model without one."""
-        return self.spec.num_classes if self.labels else 0
+        return (self.spec.num_classes if self.labels else 0) + self.augmentation_flags
 
     @property
     def head_losses(self) -> tuple[str, ...]:
@@ -153,8 +155,21 @@ class Model:
         return Batch(jax.ShapeDtypeStruct((size, *self.spec.shape), jnp.uint8), labels)
 
     def condition(self, batch: Batch) -> jax.Array | None:
-        """The condition [B, K] of a batch, its labels as one-hot vectors; None for a model without a condition."""
-        return jax.nn.one_hot(batch.labels, self.spec.num_classes, dtype=jnp.float32) if self.labels else None
+        """The condition [B, K] of a batch; None for a model without one.
+
+        It consists of the labels as one-hot vectors, and of the flags of the augmentation, zero for images without one.
+        """
+        parts = []
+        if self.labels:
+            parts.append(jax.nn.one_hot(batch.labels, self.spec.num_classes, dtype=jnp.float32))
+        if self.augmentation_flags:
+            flags = batch.augmentation
+            parts.append(self.no_augmentation(len(batch.pixels)) if flags is None else flags)
+        return jnp.concatenate(parts, axis=1) if parts else None
+
+    def no_augmentation(self, size: int) -> jax.Array:
+        """Flags [B, F] of `size` images without augmentation."""
+        return jnp.zeros((size, self.augmentation_flags), jnp.float32)
 
     def bind(self, params: Params, dropout_key: jax.Array | None = None, condition: jax.Array | None = None) -> Process:
         """The process with these parameters; with a dropout key, its networks drop as in training.

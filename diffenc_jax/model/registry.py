@@ -127,7 +127,8 @@ def _build_network(
     taken = {name: value for name, value in attributes.items() if name in fields}
     require(
         not attributes.get("conditions") or "conditions" in fields,
-        f"model.labels=True needs networks that take a condition, and that of {path}.kind takes none; take another",
+        "model.labels=True and model.augmentation=True need networks that take a condition, and that of "
+        f"{path}.kind takes none; take another",
     )
     built = network(**options, **taken)
     built.check(path, shape)

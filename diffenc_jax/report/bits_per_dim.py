@@ -12,7 +12,7 @@ from diffenc_jax.display.document import Items, Section, Table, Text
 from diffenc_jax.report.collect import Collection, Evaluations, Record, Run, bits_and_errors
 from diffenc_jax.report.command_lines import not_made_yet, run_line
 from diffenc_jax.report.html import Fold
-from diffenc_jax.studies.compare.describe import describe_estimator
+from diffenc_jax.studies.compare.describe import describe_augmentation, describe_estimator
 from diffenc_jax.studies.compare.measure import Row, compare
 from diffenc_jax.studies.compare.table import comparison_table, notes
 
@@ -53,12 +53,15 @@ def compare_runs(collection: Collection, evaluations: Evaluations, reference: st
     """The rows of `diffenc compare`, with names of runs instead of paths; empty for a single run.
 
     The reference is the first run of the arm `reference`. Where arms have several seeds, the runs of its seed are
-    compared.
+    compared. Runs with another augmentation of their training images than the reference are left out, unless the study
+    of the root compares across it.
     """
     found = [evaluation._replace(path=Path(collection.names[w])) for w, evaluation in evaluations.items()]
     found.sort(key=lambda evaluation: evaluation.record["arm"] != reference)
     if len({evaluation.record["arm"] for evaluation in found}) > 1:
         found = [evaluation for evaluation in found if evaluation.record["seed"] == found[0].record["seed"]]
+    if not (collection.grid and collection.grid.across_augmentation):
+        found = [e for e in found if describe_augmentation(e.record) == describe_augmentation(found[0].record)]
     return compare(found) if len(found) > 1 else []
 
 

@@ -196,4 +196,4 @@ def _check_images(runs: Iterable[Run]) -> None:
             if record.evaluation is not None:
                 by_split.setdefault(record.record["dataset"]["split"], []).append(record.evaluation)
     for evaluations in by_split.values():
-        check_comparable(evaluations, across_estimators=True)
+        check_comparable(evaluations, across_estimators=True, across_augmentation=True)

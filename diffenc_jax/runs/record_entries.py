@@ -64,6 +64,8 @@ def _further(record: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
         yield ["bpd", term], NUMBER
         for source in ERRORS:
             yield ["standard_error", "terms", term, source], NUMBER | None
+    if "augmentation" in record:  # of the training images, if there is one
+        yield ["augmentation"], str
     for name in record["software"]:
         yield ["software", name], str
     if record["dataset"]["known_as"] is not None:

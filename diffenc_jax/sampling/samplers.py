@@ -48,7 +48,8 @@ class Wanted(NamedTuple):
 
     def bind(self, model: Model, params: Params) -> Process:
         """The process that draws these images."""
-        return model.bind(params, condition=model.condition(Batch(None, self.labels)))
+        batch = Batch(None, self.labels, model.no_augmentation(len(self.keys)))
+        return model.bind(params, condition=model.condition(batch))
 
 
 class Likelihood(NamedTuple):

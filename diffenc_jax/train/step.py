@@ -19,6 +19,7 @@ from diffenc_jax.core.streams import at_step, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
+from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory
 from diffenc_jax.parallel import mesh as meshes
 from diffenc_jax.train.draws import Draw, every_kth
@@ -67,6 +68,7 @@ class StepFunction:
             "train.time_sampling=importance is for a fixed schedule: a learned one lowers the loss's variance itself",
         )
         self.model, self.config, self.num_devices = model, config, num_devices
+        self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
         self.optimizer = make_optimizer(config.train, model.schedule.interior)
 
     def init(self) -> TrainState:
@@ -82,7 +84,7 @@ class StepFunction:
         )
 
     def draw(self, step: jax.Array, batch: Batch, losses: LossByTime | None) -> Draw:
-        """The random inputs of a step on a batch.
+        """The random inputs of a step on a batch, whose images are augmented.
 
         Times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The end points
         are those of one image in `train.ends_every`, of other images at each step; of more images if `ends_every` does
@@ -96,7 +98,19 @@ class StepFunction:
         t, weight = (s, jnp.ones_like(s)) if losses is None else losses.density().at(s)
         k = math.gcd(train.ends_every, size // train.accumulate)
         noise = self.model.draw_noise(noise_key, t, size // k)
+        batch = self.augment(step, batch)
         return Draw(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
+
+    def augment(self, step: jax.Array, batch: Batch) -> Batch:
+        """The batch with its images transformed as `train.augment` says, anew at each step.
+
+        It holds the flags of the transformations if the model is conditioned on them.
+        """
+        if not self.augmentation.kinds:
+            return batch
+        choice = self.augmentation.draw(at_step(self.config.seed, "augmentation", step), len(batch.pixels))
+        flags = self.augmentation.flags(choice) if self.model.augmentation_flags else None
+        return batch._replace(pixels=self.augmentation.apply(batch.pixels, choice), augmentation=flags)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         """One step on a global batch, which minimises bits/dim.

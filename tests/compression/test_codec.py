@@ -25,6 +25,7 @@ RUNS = {
     "nontrainable": {"arm": "nontrainable"},
     "diffenc": {"arm": "diffenc"},
     "diffenc-image": {"arm": "diffenc", "model__target": "image"},
+    "vdm-augmented": {"arm": "vdm", "train__augment": "flip", "model__augmentation": True},
     "vdm-polynomial": {"arm": "vdm", "model__schedule__kind": "polynomial"},
 }
 

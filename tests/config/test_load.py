@@ -45,6 +45,8 @@ def test_names_are_listed():
         ("model.remat=None", ("model", "remat", None)),
         ("loss.depth=None", ("loss", "depth", None)),
         ("data.dir=a b", ("data", "dir", "a b")),
+        ("train.augment=flip,rotate", ("train", "augment", "flip,rotate")),
+        ("train.augment=None", ("train", "augment", None)),
         ("eval.dtype=None", ("eval", "dtype", None)),
         ("sample.reconstruct=(0.5,1)", ("sample", "reconstruct", (0.5, 1.0))),
         ("eval={}", None),

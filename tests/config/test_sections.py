@@ -36,6 +36,18 @@ REFUSED = {
     "warm-up": ({"train.warmup_steps": -1}, "train.warmup_steps must be at least 0, not -1"),
     "decay rate": ({"train.b2": 1.0}, "train.b2 must lie in [0, 1), not 1.0"),
     "moving average": ({"train.ema_decay": -0.1}, "train.ema_decay must lie in [0, 1), not -0.1"),
+    **{
+        f"augment={value}": (
+            {"train.augment": value},
+            f"train.augment={value} must name some of flip, rotate, colors, each once, separated by commas, or be None",
+        )
+        for value in ("shear", "flip,shear", "flip,flip", "flip,", "")
+    },
+    "augmentation that is none": ({"train.augment": False}, "train.augment must be text, or None for no augmentation"),
+    "conditioned on no augmentation": (
+        {"model.augmentation": True},
+        "model.augmentation=True conditions on an augmentation, and there is none; give train.augment, such as",
+    ),
     "times in training": (
         {"train.time_sampling": "best"},
         "train.time_sampling must be one of importance, uniform, not 'best'",
@@ -207,3 +219,11 @@ def test_every_key_is_documented(section, name, key):
     if key.registry and key.default not in (None, dataclasses.MISSING):
         module, _, registry = key.registry.partition(":")
         assert key.default in getattr(importlib.import_module(f"diffenc_jax.{module}"), registry)
+
+
+def test_the_augmentation_is_described_in_one_order():
+    config = tiny.config(train__augment="colors, flip")
+    assert config.train.augmentations == ("flip", "colors")
+    assert config.augmentation == "flip,colors"
+    assert config.replace({"model.augmentation": True}).augmentation == "flip,colors, conditioned"
+    assert tiny.config().augmentation is None

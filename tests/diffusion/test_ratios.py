@@ -11,14 +11,16 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion.affine import Affine
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.encoders import Identity, NonTrainable
+from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Residual
 from diffenc_jax.diffusion.estimates import Prediction
-from diffenc_jax.diffusion.gaussian import alpha, velocity_from_image
+from diffenc_jax.diffusion.gaussian import align, alpha, velocity_from_image
 from diffenc_jax.diffusion.importance_weights import log_weight
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, ByEstimate, Table, interpolate
-from diffenc_jax.diffusion.reverse import mean
+from diffenc_jax.diffusion.reverse import ThroughEncoder, mean
+from diffenc_jax.diffusion.schedules import Polynomial
 from diffenc_jax.diffusion.steps import Steps
 from tests.diffusion.test_losses import exact_velocity, process_of
 
@@ -40,9 +42,28 @@ def gamma(t):
     return GAMMA_0 + (GAMMA_1 - GAMMA_0) * t
 
 
+def gamma_of_each(t):
+    """Another γ for each of the two pixels."""
+    schedule = Polynomial(GAMMA_0, GAMMA_1, shape=(2,))
+    params = {name: jnp.asarray(value) for name, value in (("a", [0.5, 0.0]), ("b", [-0.3, 0.4]), ("c", [1.0, 0.7]))}
+    return schedule.apply({"params": params}, jnp.asarray(t))
+
+
+def network(x, gamma):
+    """An encoder's network that sees both pixels."""
+    return 0.3 * jnp.sin(2.0 * x[:, ::-1] + 0.4 * x + align(gamma, x))
+
+
+def both(x, gamma):
+    return jnp.concatenate([network(x, gamma), jnp.cos(3.0 * x[:, ::-1] - x)], axis=1)
+
+
 PROCESSES = {
     "identity": Process(Identity(), predict, gamma, pixel_levels=LEVELS),
     "nontrainable": Process(NonTrainable(), predict, gamma, pixel_levels=LEVELS),
+    "through": Process(Residual(network), predict, gamma, ThroughEncoder(), LEVELS),
+    "affine": Process(Affine(0.2, both), predict, gamma, ThroughEncoder(), LEVELS),
+    "polynomial": Process(Identity(), predict, gamma_of_each, pixel_levels=LEVELS),
 }
 
 
@@ -57,7 +78,17 @@ def ratios():
     }
 
 
-@pytest.fixture(params=[("identity", "table"), ("identity", "error_head"), ("nontrainable", "estimate")], ids="-".join)
+WORLDS = [
+    ("identity", "table"),
+    ("identity", "error_head"),
+    ("nontrainable", "estimate"),
+    ("through", "table"),
+    ("affine", "estimate"),
+    ("polynomial", "error_head"),
+]
+
+
+@pytest.fixture(params=WORLDS, ids="-".join)
 def world(request, x64):
     """A process, its steps, and the probability of each image [16] by quadrature over the whole path."""
     return world_of(*request.param)
@@ -65,8 +96,9 @@ def world(request, x64):
 
 @cache
 def world_of(process, ratio):
-    steps = Steps(jnp.linspace(GAMMA_0, GAMMA_1, DEPTH + 1), ratios()[ratio])
-    return PROCESSES[process], steps, probabilities(PROCESSES[process], steps)
+    process = PROCESSES[process]
+    steps = process.uniform_steps(DEPTH)._replace(ratio=ratios()[ratio])
+    return process, steps, probabilities(process, steps)
 
 
 def probabilities(process, steps):
@@ -81,7 +113,9 @@ def probabilities(process, steps):
         step = steps.step(i, len(z))
         estimate = process.estimate(z, step.gamma_t)
         centre = mean(z, process.assumed(estimate, step), step)
-        variance = jnp.broadcast_to(step.variance(process.encoder)[:, None] / step.weight(estimate), z.shape)[..., None]
+        variance = jnp.broadcast_to(align(step.variance(process.encoder), z) / step.weight(estimate), z.shape)[
+            ..., None
+        ]
         return jnp.exp(-0.5 * (GRID - centre[..., None]) ** 2 / variance) / jnp.sqrt(2 * jnp.pi * variance)
 
     for i in reversed(range(DEPTH)):

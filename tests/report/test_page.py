@@ -380,6 +380,17 @@ def test_runs_of_an_arm_that_differ_otherwise_are_not_tested(tmp_path):
         find_over_seeds(collect(places), None, 0.01)
 
 
+def test_runs_with_other_augmentation_are_shown_without_comparison(tmp_path):
+    for seed in (0, 1):
+        runs.write(tmp_path, "vdm", seed)
+        runs.write(tmp_path, "diffenc", seed, augmentation="flip")
+    page = made_up.write_page(tmp_path / "page.html", tmp_path, "--reference=vdm")
+    assert len(page.tables["Bits/dim ± noise ± images"]) == 5
+    assert "There are no statistics over seeds: " in page.text
+    assert "differ in the augmentation of their training images" in page.text
+    assert "Differences to the reference, bits/dim" not in page.tables
+
+
 def test_it_needs_no_jax(tmp_path):
     place = runs.write(tmp_path, "vdm", 0)
     code = (

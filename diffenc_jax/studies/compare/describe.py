@@ -24,6 +24,11 @@ def describe_estimator(estimator: dict[str, Any]) -> str:
     return ", ".join([estimator["kind"], *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
+def describe_augmentation(record: dict[str, Any]) -> str:
+    """'flip,rotate', 'flip, conditioned' or 'none': the augmentation of the training images of a record's run."""
+    return record.get("augmentation", "none")
+
+
 def describe_images(dataset: dict[str, Any]) -> str:
     """'Fashion-MNIST, test (10,000 images, sha256 0123456789ab)'."""
     known, details = dataset["known_as"], f"{dataset['num_examples']:,} images, sha256 {dataset['sha256'][:12]}"

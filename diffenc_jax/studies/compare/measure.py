@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.records import PER_PIXEL, Evaluation
 from diffenc_jax.stats.uncertainty import StandardErrors, difference, interval, standard_errors
-from diffenc_jax.studies.compare.describe import describe_images, method
+from diffenc_jax.studies.compare.describe import describe_augmentation, describe_images, method
 
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
@@ -90,8 +90,14 @@ def _passes(found: Mapping[Any, Evaluation]) -> int:
     return len(next(iter(found.values())).bits)
 
 
-def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool) -> None:
-    """Raise InputError unless all evaluations have the same images, and the same estimator or `across_estimators`."""
+def check_comparable(
+    evaluations: Sequence[Evaluation], across_estimators: bool, across_augmentation: bool = False
+) -> None:
+    """Raise InputError unless the evaluations can be compared.
+
+    All must have the same images, the same estimator unless `across_estimators`, and runs with the same augmentation of
+    the training images unless `across_augmentation`.
+    """
     first = evaluations[0]
     for other in evaluations[1:]:
         names = f"{first.path} and {other.path}"
@@ -103,6 +109,17 @@ def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool)
                 f"{names} have different estimators: {', '.join(different)}; "
                 "give --across-estimators to compare them nevertheless"
             )
+        augmented = [describe_augmentation(evaluation.record) for evaluation in (first, other)]
+        if augmented[0] != augmented[1] and not across_augmentation:
+            raise InputError(f"{names} {different_augmentation(*augmented)}")
+
+
+def different_augmentation(a: str, b: str) -> str:
+    """End of a message about two runs whose training images have the augmentations `a` and `b`."""
+    return (
+        f"differ in the augmentation of their training images, {a} and {b}; `diffenc compare` and `diffenc "
+        "significance` take --across-augmentation to compare them nevertheless"
+    )
 
 
 def different_images(a: dict[str, Any], b: dict[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 from diffenc_jax.display.document import Table
 from diffenc_jax.display.numbers import format_interval, with_errors
 from diffenc_jax.runs.records import Evaluation
-from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
+from diffenc_jax.studies.compare.describe import describe_augmentation, describe_estimator, describe_images
 from diffenc_jax.studies.compare.measure import NOISE, Row, different_methods
 
 FIGURES = ("bits/dim ± noise ± images", "difference ± noise ± images")
@@ -52,7 +52,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "estimators differ: their values are bounds of different tightness, or bounds of different models, "
             "so a difference may not come from training"
         )
-    return [*lines, *_environments(evaluations)]
+    return [*lines, *_augmentations(evaluations), *_environments(evaluations)]
 
 
 def conclusions(rows: Sequence[Row]) -> list[str]:
@@ -69,6 +69,18 @@ def conclusions(rows: Sequence[Row]) -> list[str]:
             f"{reference} ({format_interval(row.excess_interval)}, 95 % over noise and images): {shown}."
         )
     return sentences
+
+
+def _augmentations(evaluations: Sequence[Evaluation]) -> list[str]:
+    """A line about the augmentation of the training images, if any run has one."""
+    by_run = {str(e.path): describe_augmentation(e.record) for e in evaluations}
+    kinds = sorted(set(by_run.values()))
+    if kinds == ["none"]:
+        return []
+    if len(kinds) == 1:
+        return [f"augmentation of the training images: {kinds[0]}"]
+    values = "; ".join(f"{kind} ({', '.join(path for path, has in by_run.items() if has == kind)})" for kind in kinds)
+    return [f"augmentation of the training images differs: {values}"]
 
 
 def _environments(evaluations: Sequence[Evaluation]) -> list[str]:

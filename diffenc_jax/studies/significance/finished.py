@@ -42,12 +42,16 @@ class MissingRun(NamedTuple):
     why: str
 
 
-def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[MissingRun]]:
+def find_runs(
+    root: Path, grid: Grid | None, across_augmentation: bool = False
+) -> tuple[list[FinishedRun], list[MissingRun]]:
     """The finished and the missing runs of `grid`, evaluated as it says.
 
     Without a grid these are each arm with each seed that has a workdir below `root`, and `common_evaluations` of their
-    last steps. Raises InputError if there are no runs, or they cannot be compared.
+    last steps. Runs with different augmentation are compared if the grid or `across_augmentation` says so. Raises
+    InputError if there are no runs, or they cannot be compared.
     """
+    across_augmentation |= grid is not None and grid.across_augmentation
     found = by_arm_and_seed((workdir, stored_config(workdir)) for workdir in find_workdirs(root))
     if grid is None:
         arms, seeds = (sorted({key[i] for key in found}) for i in range(2))
@@ -62,9 +66,11 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
         return finished_and_missing(
             expected,
             common_evaluations({workdir: [*map(read_evaluation, paths)] for workdir, paths in records.items()}),
+            across_augmentation,
         )
     wanted = {workdir: matching_record(workdir, config, grid.final_config(config)) for workdir, config in begun}
-    return finished_and_missing(expected, {w: read_evaluation(path) for w, path in wanted.items() if path})
+    evaluations = {workdir: read_evaluation(path) for workdir, path in wanted.items() if path}
+    return finished_and_missing(expected, evaluations, across_augmentation)
 
 
 def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
@@ -79,7 +85,7 @@ def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
 
 
 def finished_and_missing(
-    expected: Expected, evaluations: Mapping[Path, Evaluation]
+    expected: Expected, evaluations: Mapping[Path, Evaluation], across_augmentation: bool = False
 ) -> tuple[list[FinishedRun], list[MissingRun]]:
     """The finished and the missing runs of `expected`; `evaluations` are those of the finished ones, by workdir.
 
@@ -94,7 +100,7 @@ def finished_and_missing(
             missing.append(MissingRun(arm, seed, f"evaluated, but values of {found.path} are not finite"))
         else:
             runs.append(FinishedRun(arm, seed, workdir, config, found))
-    _check_runs(runs)
+    _check_runs(runs, across_augmentation)
     return runs, missing
 
 
@@ -151,13 +157,13 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _check_runs(runs: Sequence[FinishedRun]) -> None:
+def _check_runs(runs: Sequence[FinishedRun], across_augmentation: bool) -> None:
     """Raise InputError unless the runs can be compared, and those of an arm differ only in their seeds."""
     if not runs:
         return
     # Arms that are trained with different losses, such as depths, are evaluated with them.
     losses_differ = len({run.config.loss for run in runs}) > 1
-    check_comparable([run.evaluation for run in runs], across_estimators=losses_differ)
+    check_comparable([run.evaluation for run in runs], losses_differ, across_augmentation)
     first_of: dict[str, FinishedRun] = {}
     for run in runs:
         first = first_of.setdefault(run.arm, run)

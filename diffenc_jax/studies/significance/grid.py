@@ -13,6 +13,7 @@ from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
+from diffenc_jax.studies.compare.measure import different_augmentation
 
 FILE = "experiment.json"
 OTHER_ROOT = "give another --root"
@@ -41,6 +42,7 @@ class Grid:
       reference: arm with which the others are compared.
       reproduces: names of the published comparisons that the runs repeat; see `studies.reproduction`.
       final: "key=value" for the final evaluation of all runs, of keys in the sections `EVALUATED`.
+      across_augmentation: whether arms may differ in the augmentation of their training images.
     """
 
     config: str
@@ -51,6 +53,7 @@ class Grid:
     reference: str
     reproduces: tuple[str, ...] = ()
     final: tuple[str, ...] = ()
+    across_augmentation: bool = False
 
     def __post_init__(self):
         for text in (self.config, *self.arms, *self.overrides, *self.final, self.reference):
@@ -88,6 +91,7 @@ class Grid:
         given = [f"--config={self.config}", f"--arms={','.join(self.arms)}", f"--seeds={seeds}", f"--root={root}"]
         given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
         given += [f"--final={change}" for change in self.final]
+        given += ["--across-augmentation"] * self.across_augmentation
         given += [f"--config.{override}" for override in self.overrides]
         return shlex.join(["diffenc", "significance", *given])
 
@@ -102,7 +106,11 @@ class Grid:
         return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
 
     def check(self, root: Path) -> None:
-        """Raise InputError if a configuration is wrong, an override undoes an arm, or a workdir holds another run."""
+        """Raise InputError if a run of the grid cannot be made, or its arms cannot be compared.
+
+        That is if a configuration is wrong, an override undoes an arm, a workdir holds another run, or arms differ in
+        the augmentation of their training images without `across_augmentation`.
+        """
         for override in self.overrides:
             key = override.split("=")[0]
             require(key not in SET_HERE, f"--config.{key} is set by the study; give {SET_HERE.get(key)}")
@@ -114,6 +122,7 @@ class Grid:
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
             require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
         self._check_final()
+        self._check_augmentation()
         for arm, seed in self.runs():
             trained = self.run_config(arm, seed)
             check_workdir(workdir_of(root, arm, seed), trained, False, OTHER_ROOT)
@@ -147,6 +156,16 @@ class Grid:
                 f"--config.{key} changes the runs",
             )
 
+    def _check_augmentation(self) -> None:
+        """Raise InputError if arms differ in augmentation, unless they are compared across it."""
+        first, *others = (load_config(f"{self.config}:{arm}", self.overrides) for arm in self.arms)
+        for other in others:
+            ours, theirs = first.augmentation or "none", other.augmentation or "none"
+            require(
+                self.across_augmentation or ours == theirs,
+                f"the arms {first.arm} and {other.arm} {different_augmentation(ours, theirs)}",
+            )
+
     def _final(self) -> tuple[str, ...]:
         """Changes of a run's configuration for its final evaluation."""
         return (*(() if self.passes is None else (f"eval.passes={self.passes}",)), *self.final)
@@ -166,7 +185,13 @@ class Grid:
             )
         arms = tuple(dict.fromkeys((*known.arms, *self.arms)))
         reproduces = tuple(dict.fromkeys((*known.reproduces, *self.reproduces)))
-        return replace(self, arms=arms, seeds=tuple(sorted({*known.seeds, *self.seeds})), reproduces=reproduces)
+        return replace(
+            self,
+            arms=arms,
+            seeds=tuple(sorted({*known.seeds, *self.seeds})),
+            reproduces=reproduces,
+            across_augmentation=self.across_augmentation or known.across_augmentation,
+        )
 
 
 def workdir_of(root: Path, arm: str, seed: int) -> Path:
@@ -201,6 +226,7 @@ def _is_grid(grid: Grid) -> bool:
         and all(
             isinstance(text, str) for text in (grid.config, grid.reference, *grid.arms, *grid.overrides, *grid.final)
         )
+        and isinstance(grid.across_augmentation, bool)
         and all(type(number) is int and 0 <= number < 2**32 for number in numbers)
     )
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_summary(root: Path, reference: str | None, target: float) -> tuple[Section | Text, list[Path]]:
+def write_summary(
+    root: Path, reference: str | None, target: float, across_augmentation: bool = False
+) -> tuple[Section | Text, list[Path]]:
     """Write significance.md, significance.json, values.csv with a row per run, and the figures as .png and .pdf.
 
     A summary of other content is kept in a new folder root/earlier. Several machines may do so at once. If the runs
@@ -34,6 +36,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
       root: folder of the runs' workdirs.
       reference: arm with which the others are compared; None: that of the grid noted in `root`, or the first arm.
       target: see `analyse`.
+      across_augmentation: see `find_runs`.
 
     Returns:
       The document and the files; if no run is finished, a line per missing run and no files.
@@ -42,7 +45,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
       InputError: there are no runs, they cannot be compared, or `root` cannot be written to.
     """
     grid = read_grid(root)
-    runs, missing = find_runs(root, grid)
+    runs, missing = find_runs(root, grid, across_augmentation)
     if not runs:
         return Text("\n".join(f"{run.arm}, seed {run.seed}: {run.why}" for run in missing)), []
     reference = reference or (grid.reference if grid else next(run.arm for run in [*runs, *missing]))

@@ -250,6 +250,38 @@ def test_unlike_estimators_are_refused_unless_asked_for(write, capsys, a, b, rea
     assert body(out)[0][3] != body(out)[1][3]
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "names"),
+    [
+        ({}, {"augmentation": "flip"}, ("none", "flip")),
+        ({"augmentation": "flip"}, {"augmentation": "flip,rotate"}, ("flip", "flip,rotate")),
+        ({"augmentation": "flip, conditioned"}, {"augmentation": "flip"}, ("flip, conditioned", "flip")),
+    ],
+)
+def test_other_augmentation_is_refused_unless_asked_for(write, capsys, a, b, names):
+    paths = write("a", evaluated(1, 1), **a), write("b", evaluated(2, 1), **b)
+    line = refused(capsys, *paths, "--across-estimators")
+    reason = f"differ in the augmentation of their training images, {names[0]} and {names[1]}; "
+    assert line.startswith(f"{paths[0]} and {paths[1]} {reason}")
+    assert "--across-augmentation" in line
+    code, out, _ = run(capsys, *paths, "--across-augmentation")
+    assert code == 0
+    shown = "; ".join(sorted(f"{name} ({path})" for name, path in zip(names, paths, strict=True)))
+    assert f"augmentation of the training images differs: {shown}" in out
+
+
+def test_a_common_augmentation_is_named(write, capsys):
+    paths = (write(name, evaluated(1, 1), augmentation="flip") for name in "ab")
+    code, out, _ = run(capsys, *paths)
+    assert code == 0
+    assert "augmentation of the training images: flip" in out.splitlines()
+
+
+def test_an_augmentation_that_is_no_text_is_refused(write, capsys):
+    line = refused(capsys, write("a", evaluated(1, 1), augmentation=["flip"]))
+    assert "is not a complete record: it lacks augmentation, or has another kind of value there" in line
+
+
 @pytest.mark.parametrize("change", [{"time_sampling": "uniform"}, {"seed": 5}, {"fit": {"sha256": "e" * 64}}])
 def test_what_only_changes_the_variance_is_no_other_estimator(write, capsys, change):
     code, out, _ = run(capsys, write("a", evaluated(1, 1)), write("b", evaluated(2, 1, passes=8), change))

@@ -119,6 +119,17 @@ def test_the_same_runs_are_compared_in_another_evaluation(made_up_runs, tmp_path
 
 
 @pytest.mark.slow
+def test_a_report_compares_across_augmentation_if_asked(tmp_path, capsys):
+    for seed in (0, 1):
+        made_up.write(tmp_path, "vdm", seed)
+        made_up.write(tmp_path, "diffenc", seed, augmentation="flip")
+    report = ["significance", "report", f"--root={tmp_path}", "--reference=vdm"]
+    assert "take --across-augmentation to compare them" in refused(main, report, capsys)
+    assert main([*report, "--across-augmentation"]) == 0
+    content = json.loads((tmp_path / "significance.json").read_text())
+    assert [found["arm"] for found in content["comparisons"]] == ["diffenc"]
+
+
 def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path, capsys, monkeypatch):
     (tmp_path / "diffenc-seed1").write_text("in the way")
     monkeypatch.setattr(grid.Grid, "check", lambda self, root: None)

@@ -130,6 +130,18 @@ def test_other_images_are_refused(tmp_path):
         find_runs(tmp_path, GRID)
 
 
+@pytest.mark.parametrize("grid", [GRID, None])
+def test_other_augmentation_is_refused_unless_asked_for(tmp_path, grid):
+    made_up.write(tmp_path, "vdm", 0)
+    made_up.write(tmp_path, "diffenc", 0, augmentation="flip")
+    with pytest.raises(InputError, match=r"differ in the augmentation of their training images, .*none"):
+        find_runs(tmp_path, grid)
+    runs, _ = find_runs(tmp_path, grid, across_augmentation=True)
+    if grid is not None:
+        runs, _ = find_runs(tmp_path, dataclasses.replace(grid, across_augmentation=True))
+    assert {run.arm for run in runs} == {"vdm", "diffenc"}
+
+
 def test_runs_of_one_arm_differ_in_their_seeds_alone(tmp_path):
     made_up.write(tmp_path, "vdm", 0)
     made_up.write(tmp_path, "vdm", 1, overrides=("train.learning_rate=0.1", "train.steps=1000"))

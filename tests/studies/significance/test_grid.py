@@ -1,6 +1,7 @@
 """A grid as commands, refusals before anything runs, and the note in the root."""
 
 import contextlib
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,16 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.studies.significance.grid import FILE, Grid, read_grid
 from diffenc_jax.train.flops import load_run_config
 from tests.studies.significance import made_up
+
+# A configuration with an augmentation of the arm nontrainable alone.
+FLIPS = """
+from tests import tiny
+
+def get_config(arm="vdm"):
+    config = tiny.config_dict(arm, small=True)
+    config.train.augment = "flip" if arm == "nontrainable" else None
+    return config
+"""
 
 
 def make(**changes):
@@ -98,6 +109,23 @@ def test_refused(tmp_path, changes, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_arms_with_other_augmentation_are_refused_unless_asked_for(tmp_path):
+    """Before any run is made. What is asked for is noted in the root, and part of the command."""
+    file, root = tmp_path / "flips.py", tmp_path / "root"
+    file.write_text(FLIPS)
+    grid = make(config=str(file), arms=("vdm", "nontrainable"))
+    reason = r"the arms vdm and nontrainable differ in the augmentation of their training images, none and flip; "
+    with pytest.raises(InputError, match=reason):
+        grid.check(root)
+    make(config=str(file), arms=("nontrainable",), reference="nontrainable").check(root)
+    asked = dataclasses.replace(grid, across_augmentation=True)
+    asked.check(root)
+    assert "--across-augmentation" in asked.command(root)
+    asked.note_in(root)
+    grid.note_in(root)
+    assert read_grid(root) == asked
+
+
 def test_a_workdir_of_another_configuration_is_refused(tmp_path):
     made_up.write(tmp_path, "diffenc", 1, overrides=("train.learning_rate=0.1",))
     with pytest.raises(InputError, match=r"diffenc-seed1 holds a run of another configuration: train.learning_rate"):
@@ -147,7 +175,9 @@ def test_a_root_that_cannot_be_written(tmp_path):
         make().note_in(tmp_path / "file")
 
 
-@pytest.mark.parametrize("key", ["config", "arms", "seeds", "overrides", "passes", "reference", "final"])
+@pytest.mark.parametrize(
+    "key", ["config", "arms", "seeds", "overrides", "passes", "reference", "final", "across_augmentation"]
+)
 @pytest.mark.parametrize("value", [3, "vdm", [[1]], {"a": 1}, [-1], [2**40], [True, None], "\x1b[2J", ["\n"], 0.5])
 def test_fields_of_another_kind_are_named_or_harmless(tmp_path, key, value):
     make().note_in(tmp_path)

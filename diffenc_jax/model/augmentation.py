@@ -1,0 +1,93 @@
+"""Augmentation of training images: random flips, rotations and colour swaps, and the flags that say which were made."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from diffenc_jax.config.sections import AUGMENTATIONS, COLORS, FLIP, ROTATE
+from diffenc_jax.core.errors import require
+
+MOST_CHANNELS = 4  # the 24 permutations of four channels are all computed, and one is selected per image
+# By kind, the number of transformations and the k-th one of images [B, H, W, C]; number 0 changes nothing.
+COUNTS: dict[str, Callable[[int], int]] = {FLIP: lambda _: 2, ROTATE: lambda _: 4, COLORS: math.factorial}
+TRANSFORMATIONS: dict[str, Callable[[jax.Array, int], jax.Array]] = {
+    FLIP: lambda pixels, k: pixels[:, :, ::-1] if k else pixels,
+    ROTATE: lambda pixels, k: jnp.rot90(pixels, k, axes=(1, 2)),
+    COLORS: lambda pixels, k: pixels[..., permutations(pixels.shape[-1])[k]],
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random transformations of images, independent for each image and kind, with all of a kind equally probable.
+
+    A choice holds the number of each image's transformation by kind, int32 [B]. With 'flip' and 'rotate' together each
+    of the eight symmetries of the square is equally probable.
+
+    Attributes:
+      kinds: names of `AUGMENTATIONS`, in the order in which they are applied; none changes nothing.
+      channels: number of channels of the images.
+    """
+
+    kinds: tuple[str, ...]
+    channels: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of transformations by kind."""
+        return {kind: COUNTS[kind](self.channels) for kind in self.kinds}
+
+    @property
+    def num_flags(self) -> int:
+        """Number of flags per image: one per transformation that changes something."""
+        return sum(count - 1 for count in self.counts.values())
+
+    def draw(self, key: jax.Array, size: int) -> dict[str, jax.Array]:
+        """A random choice for `size` images. That of one kind does not depend on the other kinds."""
+        keys = {kind: jax.random.fold_in(key, AUGMENTATIONS.index(kind)) for kind in self.kinds}
+        return {kind: jax.random.randint(keys[kind], (size,), 0, n, jnp.int32) for kind, n in self.counts.items()}
+
+    def apply(self, pixels: jax.Array, choice: dict[str, jax.Array]) -> jax.Array:
+        """Images [B, H, W, C], each transformed as chosen."""
+        for kind, count in self.counts.items():
+            chosen, transformed = choice[kind][:, None, None, None], pixels
+            for k in range(1, count):
+                transformed = jnp.where(chosen == k, TRANSFORMATIONS[kind](pixels, k), transformed)
+            pixels = transformed
+        return pixels
+
+    def flags(self, choice: dict[str, jax.Array]) -> jax.Array:
+        """Flags [B, num_flags] in {0, 1}: one group per kind, and in it a one for the chosen transformation.
+
+        A group is zero where its kind changes nothing, so an image that is left as it is has no flag.
+        """
+        return jnp.concatenate(
+            [jax.nn.one_hot(choice[kind] - 1, count - 1, dtype=jnp.float32) for kind, count in self.counts.items()],
+            axis=1,
+        )
+
+
+def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, int, int]) -> Augmentation:
+    """The augmentation of images of `shape` (height, width, channels); raises InputError if it does not suit them."""
+    height, width, channels = shape
+    size = f"these are {height}x{width} with {channels} channel{'s' * (channels > 1)}"
+    leave_out = "leave it out of train.augment"
+    require(FLIP not in kinds or width > 1, f"'{FLIP}' mirrors images from left to right, but {size}; {leave_out}")
+    require(
+        ROTATE not in kinds or height == width > 1,
+        f"'{ROTATE}' turns square images by multiples of 90 degrees, but {size}; {leave_out}",
+    )
+    require(
+        COLORS not in kinds or 2 <= channels <= MOST_CHANNELS,
+        f"'{COLORS}' permutes 2 to {MOST_CHANNELS} channels, but {size}; {leave_out}",
+    )
+    return Augmentation(kinds, channels)
+
+
+def permutations(channels: int) -> list[list[int]]:
+    """All orders of the channels in lexicographic order, the given one first."""
+    return [list(order) for order in itertools.permutations(range(channels))]
