@@ -240,11 +240,8 @@ class Run:
 
         def terms(params, batch, key, per_pixel):
             steps = None if model.loss.depth is None else model.steps(params, model.loss)
-            process, reduction = (
-                model.bind(params, condition=model.condition(batch)),
-                each_dim if per_pixel else sum_dims,
-            )
-            return losses.bound(process, batch.pixels, key, steps, reduction)
+            process = model.bind(params, condition=model.condition(batch))
+            return losses.bound(process, batch.pixels, key, steps, each_dim if per_pixel else sum_dims)
 
         return jax.jit(terms, static_argnums=3)
 
