@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at, errors_at
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.model import build
@@ -115,7 +116,7 @@ def test_training_at_infinite_depth_lowers_the_bound_at_every_depth():
 
     before = np.asarray(diffusion(state.params))
     for _ in range(60):
-        state, report = jitted(state, jnp.asarray(tiny.images(6)))
+        state, report = jitted(state, Batch(jnp.asarray(tiny.images(6))))
         logged.append(report.meter.scalars()["error_score"])
     assert np.mean(logged[-10:]) < np.mean(logged[:3]) - 0.2
     assert np.all(np.asarray(diffusion(state.params)) < before)

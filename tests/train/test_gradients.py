@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
@@ -17,7 +18,7 @@ def stepped(parts, scan):
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
     config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
     step = StepFunction(build(config, SPEC), config, num_devices=2)
-    return jax.jit(step)(jax.jit(step.init)(), jnp.asarray(tiny.images(8)))
+    return jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
 
 
 @pytest.mark.slow

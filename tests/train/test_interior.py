@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.diffusion.schedules import Monotone
 from diffenc_jax.model import ImageSpec
@@ -70,7 +71,7 @@ def test_training_the_interior_lowers_the_variance_and_not_the_bound(params):
         pixels = jax.random.randint(keys[0], template.batch.pixels.shape, 0, 256).astype(jnp.uint8)
         t = (jax.random.uniform(keys[1]) + jnp.arange(size) / size) % 1.0
         eps = jax.random.normal(keys[2], template.batch.pixels.shape)
-        return template._replace(pixels=pixels, noise=template.noise._replace(t=t, eps_t=eps))
+        return template._replace(batch=Batch(pixels), noise=template.noise._replace(t=t, eps_t=eps))
 
     def step(carry, key):
         params, state = carry

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.loss_history import CELLS, LossByTime
@@ -65,7 +66,7 @@ def test_a_step_records_its_unweighted_losses():
     for sampling in ("uniform", "importance"):
         config = tiny.config("vdm", train__time_sampling=sampling)
         step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
-        states[sampling], report = jax.jit(step)(jax.jit(step.init)(), jnp.asarray(tiny.images(8)))
+        states[sampling], report = jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
     losses, uniform = states["importance"].losses, states["uniform"]
     assert uniform.losses is None
     assert float(losses.examples.sum()) == 8
