@@ -170,7 +170,7 @@ def test_a_solver_that_gives_up_ends_the_run():
     sampler = make_sampler(exact.experiment(sample__sampler="flow"))
     z_1 = jnp.zeros((4, *exact.SHAPE)).at[:3].set(jnp.inf)
     with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
-        list(sampler.walk(exact.PARAMS, None, Wanted(None), z_1))
+        list(sampler.walk(exact.PARAMS, None, Wanted(jax.random.split(jax.random.key(0), 4)), z_1))
 
 
 def test_a_model_without_a_flow_is_refused():
