@@ -21,7 +21,7 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.gaussian import each_dim, sum_dims
 from diffenc_jax.evaluation import estimators
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained, open_trained
@@ -240,7 +240,7 @@ class Run:
 
         def terms(params, batch, key, per_pixel):
             steps = None if model.loss.depth is None else model.steps(params, model.loss)
-            process = model.bind(params, condition=model.condition(batch))
+            process = bind_to(model, params, batch)
             return losses.bound(process, batch.pixels, key, steps, each_dim if per_pixel else sum_dims)
 
         return jax.jit(terms, static_argnums=3)

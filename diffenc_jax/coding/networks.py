@@ -15,7 +15,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.gaussian import rows
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
 
@@ -91,7 +91,7 @@ def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     compiled = partial(jax.jit, compiler_options=COMPILER_OPTIONS.get(platform))
 
     def bound(params, size):
-        return model.bind(params, condition=model.condition(Batch(None, None, model.no_augmentation(size))))
+        return bind_to(model, params, Batch(None, None, model.no_augmentation(size)))
 
     @compiled
     def encode(params, gamma, pixels):

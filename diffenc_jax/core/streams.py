@@ -6,6 +6,7 @@ nor on the rest of a batch, and draws have 32 bits.
 
 import math
 import zlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,14 @@ def gaussian(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def gaussian_each(keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
     """Draws from N(0, 1) [B, *shape]: those of each key [B], with `place` folded in, independent of the batch."""
-    return jax.vmap(lambda key: gaussian(jax.random.fold_in(key, place), shape))(keys)
+    return draw_each(gaussian, keys, place, shape)
+
+
+def draw_each(
+    draw: Callable[..., jax.Array], keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]
+) -> jax.Array:
+    """Results of draw(key, shape), [B, *shape]: those of each key [B], with `place` folded in."""
+    return jax.vmap(lambda key: draw(jax.random.fold_in(key, place), shape))(keys)
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.diffusion.arrays import Gammas, Images
-from diffenc_jax.diffusion.encoders import Encoded, Encoder, Encoding, Network, Scale, quotient_weight
+from diffenc_jax.diffusion.encoders import Encoded, Encoder, Encoding, Network, Scale, offset_quotient
 from diffenc_jax.diffusion.gaussian import align
 
 # Largest part of q(z_s | x)'s least variance that is drawn anew in a step; at 1, √(e^(2 ρ_s) - c) could have no slope.
@@ -76,10 +76,8 @@ class Affine(Encoder):
         return Encoding(x_t, slope, Scale(log_std, -log_std_rate - 0.5 * jnp.expm1(-2.0 * log_std)))
 
     def mean_and_quotient(self, x: Images, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
-        """x_t - x_s = c σ_t² α_s² m_t + σ_s² (m_t - m_s), as for `Trainable`."""
         (offset_s, log_std_s), (offset, log_std) = self._parts(x, gamma_s), self._parts(x, gamma_t)
-        weight = jax.nn.sigmoid(gamma_s) / quotient_weight(gamma_s, gamma_t)
-        drift = align(jax.nn.sigmoid(-gamma_s), x) * offset + align(weight, x) * (offset - offset_s)
+        drift = offset_quotient(offset, offset - offset_s, gamma_s, gamma_t)
         x_t = x + align(jax.nn.sigmoid(gamma_t), x) * offset
         return Encoding(x_t, drift, self._scale(log_std_s, log_std, gamma_s, gamma_t))
 

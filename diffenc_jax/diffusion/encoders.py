@@ -98,7 +98,7 @@ class Encoder:
         return self.between(self.encode(x, gamma_s), self.encode(x, gamma_t), gamma_s, gamma_t)
 
     def between(self, at_s: Encoded, at_t: Encoded, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
-        """What `mean_and_quotient` returns, from both ends of the step."""
+        """`mean_and_quotient` of images that are encoded at both ends of the step already."""
         return Encoding(at_t.x_t, (at_t.x_t - at_s.x_t) / align(quotient_weight(gamma_s, gamma_t), at_t.x_t))
 
     def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images | None:
@@ -203,9 +203,7 @@ class Trainable(Encoder):
     def mean_and_quotient(self, x: Images, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
         # Two calls instead of one with twice the batch: both need the same dropout mask, or the quotient is noise.
         y_s, y_t = self.output(x, gamma_s), self.output(x, gamma_t)
-        alpha2_s = align(jax.nn.sigmoid(-gamma_s), x)
-        weight = jax.nn.sigmoid(gamma_s) / quotient_weight(gamma_s, gamma_t)
-        return Encoding(_mix(x, y_t, gamma_t), alpha2_s * (y_t - x) + align(weight, x) * (y_t - y_s))
+        return Encoding(_mix(x, y_t, gamma_t), offset_quotient(y_t - x, y_t - y_s, gamma_s, gamma_t))
 
 
 class Unbounded(Trainable):
@@ -225,6 +223,15 @@ class Residual(Unbounded):
 def quotient_weight(gamma_s: Gammas, gamma_t: Gammas) -> Gammas:
     """c σ_t² [B], the denominator of an encoder's quotient."""
     return jax.nn.sigmoid(gamma_t) * -jnp.expm1(gamma_s - gamma_t)
+
+
+def offset_quotient(offset: Images, change: Images, gamma_s: Gammas, gamma_t: Gammas) -> Images:
+    """(x_t - x_s) / (c σ_t²) of x_t = x + σ_t² offset, whose offset changes by `change` from s to t.
+
+    x_t - x_s = c σ_t² α_s² offset + σ_s² change, since σ_t² - σ_s² = c σ_t² α_s².
+    """
+    weight = jax.nn.sigmoid(gamma_s) / quotient_weight(gamma_s, gamma_t)
+    return align(jax.nn.sigmoid(-gamma_s), offset) * offset + align(weight, offset) * change
 
 
 def _mix(x, y, gamma):

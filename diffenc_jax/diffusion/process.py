@@ -79,11 +79,11 @@ class Process:
         return Estimate(image_from_velocity(z_t, prediction.v, gamma_t), *prediction)
 
     def assumed(self, estimate: Estimate, place: Place) -> Assumed:
-        """What the generative model assumes at `place`, given its estimate there."""
+        """The encoding that the generative model assumes at `place`, given its estimate there."""
         return self.assumption(estimate.x_hat, place, self.encoder)
 
     def assumed_at(self, estimate: Estimate, gamma_t: Gammas) -> Assumed:
-        """What the generative model assumes at γ_t and infinite depth."""
+        """The encoding that the generative model assumes at γ_t and infinite depth."""
         return self.assumed(estimate, Instant(gamma_t, jnp.ones_like(gamma_t)))
 
     def slope(self, estimate: Estimate, gamma_t: Gammas) -> Images | None:

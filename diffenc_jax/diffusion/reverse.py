@@ -26,7 +26,7 @@ from diffenc_jax.diffusion.steps import Place, Step
 
 
 class Assumed(NamedTuple):
-    """What the generative model assumes of the image behind z_t.
+    """The encoding that the generative model assumes of the image behind z_t.
 
     Attributes:
       encoding: x̂_t and its drift, [B, ...] each.
@@ -46,7 +46,7 @@ class Assumption:
     """Base class: how an encoding is assumed from x̂ [B, ...]."""
 
     def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
-        """What the generative model assumes at `place`."""
+        """The encoding at `place`."""
         raise NotImplementedError
 
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:

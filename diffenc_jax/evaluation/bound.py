@@ -18,7 +18,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
 from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, fit_images, num_fit_images, steps_for
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.maps import MAP
@@ -174,7 +174,7 @@ class _Compiled:
     def __init__(self, model: Model, mesh: Mesh, per_pixel: bool):
         def terms(params, batch, noise, weight, place):
             """The terms by name, and the times and weights that they were evaluated with, [B] each, and the maps."""
-            process, maps = model.bind(params, condition=model.condition(batch)), {}
+            process, maps = bind_to(model, params, batch), {}
             if per_pixel:
                 by_pixel = bound_at(process, batch.pixels, place, noise, reduction=each_dim).weighted(weight)
                 maps, found = {MAP + name: getattr(by_pixel, name) for name in TERMS}, by_pixel.summed()

@@ -27,7 +27,7 @@ from diffenc_jax.diffusion.ratios import ByErrorHead, Table, best_cost, cost
 from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
 from diffenc_jax.evaluation.fit_ratios import StepErrors, fit_by_estimate, fit_table
-from diffenc_jax.model import Params
+from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
@@ -182,7 +182,7 @@ class Fit:
         return batch._replace(pixels=decoder.pixel_values(batch.pixels, self._model.spec.pixel_levels))
 
     def _bound(self, params: Params, batch: Batch) -> Process:
-        return self._model.bind(params, condition=self._model.condition(batch))
+        return bind_to(self._model, params, batch)
 
 
 def squared_error(

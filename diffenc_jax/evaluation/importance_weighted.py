@@ -14,7 +14,7 @@ from diffenc_jax.diffusion.importance_weights import HEAVY_TAILED, effective_dra
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Tables, image_keys
 from diffenc_jax.evaluation.whole_path import WholePath
-from diffenc_jax.model import Params
+from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -69,7 +69,7 @@ class ImportanceWeighted(WholePath):
 
 def _estimate(experiment, params, steps, batch, indices, number):
     model, settings = experiment.model, experiment.config.eval
-    process = model.bind(params, condition=model.condition(batch))
+    process = bind_to(model, params, batch)
     keys = image_keys(settings.seed, indices, number)
 
     def path(k):

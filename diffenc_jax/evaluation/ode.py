@@ -10,13 +10,13 @@ import numpy as np
 
 from diffenc_jax.config.sections import OdeConfig
 from diffenc_jax.core.errors import RunError, lookup
-from diffenc_jax.core.streams import signs, uniform
+from diffenc_jax.core.streams import draw_each, signs, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, by_example, flow_of
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
 from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
-from diffenc_jax.model import Params
+from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -140,15 +140,12 @@ def _importance_weighted(experiment, params, batch, indices, number):
 def _draw(experiment, params, batch, keys, j):
     """Draw number j of z_0 for the images with `keys` [B], and its likelihood."""
     model, ode, spec = experiment.model, experiment.config.ode, experiment.model.spec
-    process = model.bind(params, condition=model.condition(batch))
-
-    def draw(place, sampler):
-        return jax.vmap(lambda key: sampler(jax.random.fold_in(key, place), spec.shape))(keys)
+    process = bind_to(model, params, batch)
 
     # Even places are for the dequantisation, odd ones for the probes.
-    ends, u = process.endpoints, draw(2 * j, open_uniform)
+    ends, u = process.endpoints, draw_each(open_uniform, keys, 2 * j, spec.shape)
     dequantised = DEQUANTISATIONS[ode.dequantisation](process.pixel_values(batch.pixels), spec.pixel_levels, ends[0], u)
-    drawn = jnp.stack([draw(2 * i + 1, signs) for i in range(ode.probes)], axis=1)
+    drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
 
     def likelihood(process, z_0, signs):
         probes = Probes(DIVERGENCES[ode.divergence], signs)

@@ -288,3 +288,8 @@ class Model:
             return net.apply({"params": params}, x, (gamma - low) / span, dropout_key, **given, **options)
 
         return apply
+
+
+def bind_to(model: Model, params: Params, batch: Batch) -> Process:
+    """The process with these parameters for the images of a batch, given their condition."""
+    return model.bind(params, condition=model.condition(batch))

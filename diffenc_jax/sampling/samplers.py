@@ -15,7 +15,7 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.errors import lookup
-from diffenc_jax.core.streams import gaussian_each, signs
+from diffenc_jax.core.streams import draw_each, gaussian_each, signs
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
@@ -24,7 +24,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
 from diffenc_jax.evaluation.ode import check_solved, solver_of
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.mesh import batched, replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -49,7 +49,7 @@ class Wanted(NamedTuple):
     def bind(self, model: Model, params: Params) -> Process:
         """The process that draws these images."""
         batch = Batch(None, self.labels, model.no_augmentation(len(self.keys)))
-        return model.bind(params, condition=model.condition(batch))
+        return bind_to(model, params, batch)
 
 
 class Likelihood(NamedTuple):
@@ -203,18 +203,13 @@ def _flow(
             probes = Probes(DIVERGENCES[ode.divergence], signs)
             return ode_sample(flow_of(process), z_1, (gamma_0, gamma_1), probes, solver)
 
-        drawn = jnp.stack([_signs(wanted.keys, k, spec.shape) for k in range(ode.probes)], axis=1)
-        z_0, path = by_example(sample, process, z_1, drawn)
+        drawn = [draw_each(signs, wanted.keys, STEPS + k, spec.shape) for k in range(ode.probes)]
+        z_0, path = by_example(sample, process, z_1, jnp.stack(drawn, axis=1))
         in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)
         likelihood = Likelihood(path.total, in_bins / (spec.dims * math.log(2)))
     else:
         z_0 = by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
     return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum(), likelihood
-
-
-def _signs(keys: jax.Array, k: int, shape: tuple[int, ...]) -> jax.Array:
-    """Probe k [B, *shape] of the images with `keys` [B]."""
-    return jax.vmap(lambda key: signs(jax.random.fold_in(key, STEPS + k), shape))(keys)
 
 
 SAMPLERS = {ANCESTRAL: Ancestral, FLOW: Flow}

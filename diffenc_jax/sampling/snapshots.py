@@ -6,7 +6,7 @@ import numpy as np
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.model import Params
+from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
@@ -29,7 +29,7 @@ class Snapshots:
         model = experiment.model
         self._experiment, self._sampling = experiment, sampling
         self._encode = jax.jit(
-            lambda params, batch: encode(model.bind(params, condition=model.condition(batch)), batch.pixels),
+            lambda params, batch: encode(bind_to(model, params, batch), batch.pixels),
             out_shardings=sharding.replicated(experiment.mesh),
         )
 

@@ -34,8 +34,7 @@ def sweep(
     Yields:
       The positions in the split of the batch's valid images, the point, and what `compute` returned.
     """
-    images = split_images(run)
-    size = round_up(run.mesh, min(run.config.eval.batch_size, len(images)))
+    size, total = batch_size(run), num_batches(run) * len(points)
     compute = jax.jit(compute, out_shardings=replicated(run.mesh))
 
     def calls():
@@ -45,10 +44,19 @@ def sweep(
                 values = compute(run.params, batch, indices, np.int32(part.valid), *point)
                 yield part.indices[: part.valid], point, values
 
-    total = math.ceil(len(images) / size) * len(points)
     for call in in_flight(calls()):
         yield call
         on_part(1 / total)
+
+
+def batch_size(run: Trained) -> int:
+    """Images per batch of a study: `eval.batch_size` or all, rounded up to a multiple of the number of devices."""
+    return round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
+
+
+def num_batches(run: Trained) -> int:
+    """Number of batches that hold all images."""
+    return math.ceil(len(split_images(run)) / batch_size(run))
 
 
 def split_images(run: Trained) -> np.ndarray:

@@ -15,7 +15,7 @@ from diffenc_jax.core.streams import gaussian, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import errors_at
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.records import read_record, record_paths
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.studies.sweep import OnPart, split_images, sweep
@@ -116,7 +116,7 @@ def draw_noise(
 
 def _values(model: Model, seed: int, cells: int, params: Params, batch: Batch, indices, valid, draw, cell):
     """[3, B]: diffusion, velocity and residual of `LossByTime`."""
-    process = model.bind(params, condition=model.condition(batch))
+    process = bind_to(model, params, batch)
     t, eps = draw_noise(seed, cells, model.spec.shape, indices, draw, cell)
     instant = process.instant(t)
     errors = errors_at(process, instant, process.pixel_values(batch.pixels), eps)

@@ -1,6 +1,5 @@
 """The bound of every image under every label, under common noise."""
 
-import math
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -13,9 +12,9 @@ from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.parallel.mesh import in_flight, round_up, to_devices
+from diffenc_jax.parallel.mesh import in_flight, to_devices
 from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.studies.sweep import OnPart, split_images
+from diffenc_jax.studies.sweep import OnPart, batch_size, num_batches, split_images
 
 
 def open_run(workdir: Path, config: Config) -> Trained:
@@ -45,7 +44,7 @@ def measure_bounds(run: Trained, bound: Bound, on_part: OnPart = lambda part: No
     """
     settings, groups = run.config.eval, bound.replicates or 1
     count, classes = len(split_images(run)), run.model.spec.num_classes
-    nats, total = np.zeros((groups, count, classes)), _num_batches(run) * bound.passes * classes
+    nats, total = np.zeros((groups, count, classes)), num_batches(run) * bound.passes * classes
     with (
         eval_precision(settings),
         within_memory("a classification", f"lower eval.batch_size={settings.batch_size}"),
@@ -59,18 +58,10 @@ def measure_bounds(run: Trained, bound: Bound, on_part: OnPart = lambda part: No
     return nats
 
 
-def _batch_size(run: Trained) -> int:
-    return round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
-
-
-def _num_batches(run: Trained) -> int:
-    return math.ceil(len(split_images(run)) / _batch_size(run))
-
-
 def _started(run: Trained, bound: Bound) -> Iterator[tuple[np.ndarray, int, int, dict]]:
     """Rows, pass, label and values of each batch as its computation starts."""
     split, tables = run.dataset.examples(run.config.eval.split), bound.tables(run.params)
-    size, classes = _batch_size(run), run.model.spec.num_classes
+    size, classes = batch_size(run), run.model.spec.num_classes
     labels = [to_devices(run.mesh, np.full(size, label, np.int32)) for label in range(classes)]
     for part in eval_batches(split, size):
         batch, indices = to_devices(run.mesh, (part.batch, part.indices))

@@ -18,7 +18,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import latent
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.trained import Trained
@@ -83,7 +83,7 @@ def measure_ends(run: Trained, bounds: dict[str, Any]) -> dict[str, Ends]:
 
 def _ends(model: Model, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """x_1 along both paths, [2, B, H, W, C], and γ_1."""
-    process = model.bind(params, condition=model.condition(batch))
+    process = bind_to(model, params, batch)
     x, gamma_1 = process.pixel_values(batch.pixels), process.endpoints[1]
     return jnp.stack([process.encoder.mean(x, jnp.full(len(x), gamma_1)), x]), gamma_1
 

@@ -17,7 +17,7 @@ from diffenc_jax.core.streams import at_step, gaussian, stream, uniform
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.model.model import DERIVATIVE
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.parallel.mesh import check_batch, in_flight
@@ -83,7 +83,7 @@ def _trained(run: Trained, steps: int) -> Iterator[Params]:
 def _loss(model: Model, seed: int, head: Params, params: Params, batch: Batch, number: jax.Array) -> jax.Array:
     """An unbiased estimate of the price in bits/dim, with γ spread evenly over the batch."""
     keys = [at_step(seed, name, number) for name in ("head time", "head noise")]
-    process, pixels = model.bind(_joined(params, head), condition=model.condition(batch)), batch.pixels
+    process, pixels = bind_to(model, _joined(params, head), batch), batch.pixels
     low, high = process.endpoints
     gamma = low + (high - low) * antithetic(uniform(keys[0]), len(pixels))
     rates = model_rate(process, process.pixel_values(pixels), gamma, gaussian(keys[1], pixels.shape))

@@ -18,7 +18,7 @@ import numpy as np
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.encoder.batches import batches
@@ -141,6 +141,6 @@ def _rates(model: Model, params: Params, linear: Linear, batch: Batch, gamma) ->
 
 def _encoding(model: Model, params: Params, batch: Batch, gamma) -> tuple[jax.Array, jax.Array]:
     """x_t and the slope."""
-    process, pixels = model.bind(params, condition=model.condition(batch)), batch.pixels
+    process, pixels = bind_to(model, params, batch), batch.pixels
     encoding = process.encoder.mean_and_slope(process.pixel_values(pixels), jnp.full(len(pixels), gamma))
     return encoding.x_t, encoding.drift

@@ -14,7 +14,7 @@ from diffenc_jax.core.streams import gaussian_each, stream
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.decoder import pixel_values
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.studies.sweep import OnPart, split_images, sweep
@@ -106,7 +106,7 @@ def measure_by_gamma(
 
 def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number):
     """Effects on a batch at one γ: the five values of `ByGamma` [5, B], sums of its maps [2, H, W, C], x_t and dx_t."""
-    process = model.bind(params, condition=model.condition(batch))
+    process = bind_to(model, params, batch)
     x = process.pixel_values(batch.pixels)
     gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
     x_t, slope, *_ = process.encoder.mean_and_slope(x, gammas)

@@ -22,7 +22,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.sweep import OnPart, split_images, sweep
 
@@ -55,7 +55,7 @@ def measure_model_rates(
 
 
 def _model_rates(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number) -> jax.Array:
-    process = model.bind(params, condition=model.condition(batch))
+    process = bind_to(model, params, batch)
     x = process.pixel_values(batch.pixels)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "price of the drift"), indices)
     return model_rate(process, x, jnp.full(len(x), gamma), gaussian_each(keys, number, x.shape[1:]))

@@ -18,7 +18,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import image_keys
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.studies.rate_distortion.table import LARGEST_PIXEL
 from diffenc_jax.studies.sweep import OnPart, split_images, sweep
@@ -104,7 +104,7 @@ def _measured(
 
 def _at_step(model: Model, seed: np.uint32, params: Params, batch: Batch, indices, valid, steps, number, group):
     """`_Shown` after `number` of the steps; the next step is the part of the code."""
-    pixels, process = batch.pixels, model.bind(params, condition=model.condition(batch))
+    pixels, process = batch.pixels, bind_to(model, params, batch)
     eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
     found = progressive.stage(process, steps.step(steps.depth - 1 - number, len(pixels)), pixels, eps)
     return _Shown(found.cost[None], found.pixels, _square(model, found.pixels, pixels))
@@ -112,7 +112,7 @@ def _at_step(model: Model, seed: np.uint32, params: Params, batch: Batch, indice
 
 def _at_ends(model: Model, seed: np.uint32, params: Params, batch: Batch, indices, valid, number, group) -> _Shown:
     """After all steps, `number` of them; the parts of the code are the latent and the reconstruction term."""
-    pixels, process = batch.pixels, model.bind(params, condition=model.condition(batch))
+    pixels, process = batch.pixels, bind_to(model, params, batch)
     eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
     found = progressive.ends(process, pixels, eps)
     nats = jnp.stack([found.latent, found.reconstruction])
