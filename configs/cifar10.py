@@ -23,6 +23,8 @@ Other arms:
   diffenc-affine                  mean and scale of z_t given the image, both learned (NFDM, arXiv 2404.12940)
   vdm-polynomial                  a learned noise schedule per pixel and channel (MuLAN without its latent code,
                                   arXiv 2312.13236)
+  vdm-matched, ...                vdm, vdm-polynomial, diffenc or diffenc-image with the parameters and the training
+                                  FLOPs of diffenc-affine
 
 Cost: 21 TFLOP per step (vdm 20, diffenc-8-2 6.5, vdm-8 5.8), so 1.7e20 FLOP in all: six days on
 four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, diffenc-8-2 10.8, vdm-8 8.9).
@@ -37,6 +39,7 @@ from diffenc_jax.config.recipe import (
     choose_arm,
     dct_network,
     encoder_network,
+    equal_in_cost,
     matched,
     recipe,
     score_network,
@@ -55,6 +58,11 @@ OTHER_NETWORKS = {
     "diffenc-transformer": {"model.encoder": transformer_network()},
     "diffenc-dct": {"model.encoder": dct_network()},
 }
+PROCESSES = {
+    "diffenc-image": {"model.target": "image"},
+    "diffenc-affine": affine_process(encoder_network(kind="affine")),
+    "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
+}
 ALL_ARMS = {
     **ARMS,
     **matched("vdm", ARMS["vdm"], "diffenc", layers=35),
@@ -62,9 +70,10 @@ ALL_ARMS = {
     **matched("vdm-8", EIGHT_LAYER_ARMS["vdm-8"], "diffenc-8-2", layers=10),
     **as_published(ARMS | EIGHT_LAYER_ARMS),
     **OTHER_NETWORKS,
-    "diffenc-image": {"model.target": "image"},
-    "diffenc-affine": affine_process(encoder_network(kind="affine")),
-    "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
+    **PROCESSES,
+    **equal_in_cost(
+        ARMS | PROCESSES, "diffenc-affine", {"vdm": 35, "vdm-polynomial": 35, "diffenc": 32, "diffenc-image": 32}
+    ),
 }
 
 

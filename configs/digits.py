@@ -18,6 +18,8 @@ Arms besides diffenc (the default), nontrainable and vdm:
   diffenc-image          x̂ estimates the image, and the encoder gives its drift (NFDM's prediction, arXiv 2404.12940)
   diffenc-affine         mean and scale of z_t given the image, both learned (NFDM, arXiv 2404.12940)
   vdm-polynomial         a learned noise schedule per pixel (MuLAN without its latent code, arXiv 2312.13236)
+  vdm-matched, ...       vdm, vdm-polynomial, diffenc or diffenc-image with the parameters and the training FLOPs of
+                         diffenc-affine: 5 layers for vdm and vdm-polynomial, 17 % more steps for diffenc
   shrinking              x_t = (1 - σ_t²/2) x, half way from vdm to nontrainable
   vdm-schedule           vdm with a learned noise schedule: it learns where its steps lie, as an encoder can
   diffenc-schedule       diffenc with a learned noise schedule, and so diffenc-dct-schedule
@@ -32,6 +34,7 @@ from diffenc_jax.config.recipe import (
     choose_arm,
     dct_network,
     encoder_network,
+    equal_in_cost,
     matched,
     recipe,
     score_network,
@@ -50,6 +53,8 @@ OTHER_PATHS = {
     "diffenc-unbounded": {"model.encoder": encoder_network(layers=2, kind="unbounded", **SMALL | {"width": 16})},
     "diffenc-residual": {"model.encoder": encoder_network(layers=2, kind="residual", **SMALL | {"width": 16})},
     "shrinking": {"model.encoder": {"kind": "shrinking", "amount": 0.5}},
+}
+PROCESSES = {
     "diffenc-image": {"model.target": "image"},
     "diffenc-affine": affine_process(encoder_network(layers=2, kind="affine", **SMALL | {"width": 16})),
     "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
@@ -65,6 +70,10 @@ ALL_ARMS = (
     | matched("vdm", ARMS["vdm"], "diffenc", layers=5)
     | OTHER_NETWORKS
     | OTHER_PATHS
+    | PROCESSES
+    | equal_in_cost(
+        ARMS | PROCESSES, "diffenc-affine", {"vdm": 5, "vdm-polynomial": 5, "diffenc": 3, "diffenc-image": 3}
+    )
     | LEARNED_SCHEDULES
 )
 

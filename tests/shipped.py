@@ -15,11 +15,12 @@ PUBLISHED["cifar10"] += PUBLISHED["mnist"]
 CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
 UNBOUNDED = ["diffenc-unbounded", "diffenc-residual"]
 PROCESSES = ["diffenc-image", "diffenc-affine", "vdm-polynomial"]
+EQUAL = [f"{arm}-matched" for arm in ("vdm", "diffenc", "diffenc-image", "vdm-polynomial")]
 OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
 EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]
 ARMS = {
-    "cifar10": [*MATCHED, *EIGHT_LAYERS, *OTHER_NETWORKS, *PROCESSES, *PUBLISHED["cifar10"]],
-    "digits": [*MATCHED, *OTHER_NETWORKS, *UNBOUNDED, *PROCESSES, *CONTROLS, *PUBLISHED["digits"]],
+    "cifar10": [*MATCHED, *EIGHT_LAYERS, *OTHER_NETWORKS, *PROCESSES, *EQUAL, *PUBLISHED["cifar10"]],
+    "digits": [*MATCHED, *OTHER_NETWORKS, *UNBOUNDED, *PROCESSES, *EQUAL, *CONTROLS, *PUBLISHED["digits"]],
     "imagenet32": [*MATCHED, *PUBLISHED["imagenet32"]],
     "mnist": [*MATCHED, "diffenc-8-2", "nontrainable-8", "vdm-8", *PUBLISHED["mnist"]],
     **dict.fromkeys(("fashion_mnist", "imagenet64"), MATCHED),

@@ -206,3 +206,19 @@ def matched(arm: str, changes: Mapping[str, Any], reference: str, layers: int) -
         f"{arm}-params": {**changes, "model.score.layers": layers},
         f"{arm}-flops": {**changes, "train.flops_of": reference},
     }
+
+
+def equal_in_cost(
+    arms: Mapping[str, Mapping[str, Any]], reference: str, layers: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Arms '<arm>-matched', each with the FLOPs of the reference's training and, by its `layers`, its parameters.
+
+    Args:
+      arms: changes by the name of an arm.
+      reference: name of the arm that the others are compared with, the one with most FLOPs per step.
+      layers: layers of an arm's score network that give it the reference's number of parameters.
+    """
+    return {
+        f"{arm}-matched": {**arms[arm], "model.score.layers": number, "train.flops_of": reference}
+        for arm, number in layers.items()
+    }

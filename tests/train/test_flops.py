@@ -96,6 +96,17 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+@pytest.mark.parametrize("arm", shipped.EQUAL)
+def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(name, arm):
+    theirs, ours = (load_run_config(f"{name}:{arm}") for arm in ("diffenc-affine", arm))
+    their_counts, our_counts = map(installed, (theirs, ours))
+    assert our_counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
+    whole = their_counts.flops_per_step * theirs.train.steps
+    assert abs(our_counts.flops_per_step * ours.train.steps - whole) <= our_counts.flops_per_step
+
+
+@pytest.mark.slow
 def test_the_swirls_longer_vdm_costs_what_diffenc_does():
     theirs, ours = (load_run_config(f"synthetic:{arm}") for arm in ("diffenc", "vdm-flops"))
     flops = [installed(config).flops_per_step for config in (theirs, ours)]
