@@ -23,8 +23,11 @@ Other arms:
   diffenc-affine                  mean and scale of z_t given the image, both learned (NFDM, arXiv 2404.12940)
   vdm-polynomial                  a learned noise schedule per pixel and channel (MuLAN without its latent code,
                                   arXiv 2312.13236)
-  vdm-matched, ...                vdm, vdm-polynomial, diffenc or diffenc-image with the parameters and the training
-                                  FLOPs of diffenc-affine
+  vdm-mulan                       a learned noise schedule per image, pixel and channel, by a latent code of 15 of 50
+                                  units (MuLAN)
+  vdm-code                        the same code for the score network alone
+  vdm-matched, ...                vdm, vdm-polynomial, vdm-mulan, diffenc or diffenc-image with the parameters and the
+                                  training FLOPs of diffenc-affine
 
 Cost: 21 TFLOP per step (vdm 20, diffenc-8-2 6.5, vdm-8 5.8), so 1.7e20 FLOP in all: six days on
 four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, diffenc-8-2 10.8, vdm-8 8.9).
@@ -37,6 +40,7 @@ from diffenc_jax.config.recipe import (
     affine_process,
     as_published,
     choose_arm,
+    code_network,
     dct_network,
     encoder_network,
     equal_in_cost,
@@ -58,10 +62,13 @@ OTHER_NETWORKS = {
     "diffenc-transformer": {"model.encoder": transformer_network()},
     "diffenc-dct": {"model.encoder": dct_network()},
 }
+CODE = code_network(units=50, active=15)
 PROCESSES = {
     "diffenc-image": {"model.target": "image"},
     "diffenc-affine": affine_process(encoder_network(kind="affine")),
     "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
+    "vdm-mulan": ARMS["vdm"] | {"model.schedule.kind": "polynomial", "model.code": CODE},
+    "vdm-code": ARMS["vdm"] | {"model.code": CODE},
 }
 ALL_ARMS = {
     **ARMS,
@@ -72,7 +79,9 @@ ALL_ARMS = {
     **OTHER_NETWORKS,
     **PROCESSES,
     **equal_in_cost(
-        ARMS | PROCESSES, "diffenc-affine", {"vdm": 35, "vdm-polynomial": 35, "diffenc": 32, "diffenc-image": 32}
+        ARMS | PROCESSES,
+        "diffenc-affine",
+        layers={"vdm": 35, "vdm-polynomial": 35, "vdm-mulan": 30, "diffenc": 32, "diffenc-image": 32},
     ),
 }
 

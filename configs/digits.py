@@ -18,8 +18,10 @@ Arms besides diffenc (the default), nontrainable and vdm:
   diffenc-image          x̂ estimates the image, and the encoder gives its drift (NFDM's prediction, arXiv 2404.12940)
   diffenc-affine         mean and scale of z_t given the image, both learned (NFDM, arXiv 2404.12940)
   vdm-polynomial         a learned noise schedule per pixel (MuLAN without its latent code, arXiv 2312.13236)
-  vdm-matched, ...       vdm, vdm-polynomial, diffenc or diffenc-image with the parameters and the training FLOPs of
-                         diffenc-affine: 5 layers for vdm and vdm-polynomial, 17 % more steps for diffenc
+  vdm-mulan              a learned noise schedule per image and pixel, by a latent code of 2 bits (MuLAN)
+  vdm-code               the same code for the score network alone
+  vdm-matched, ...       vdm, vdm-polynomial, vdm-mulan, diffenc or diffenc-image with the parameters and the
+                         training FLOPs of diffenc-affine: 5 layers for vdm and vdm-polynomial, more steps for the rest
   shrinking              x_t = (1 - σ_t²/2) x, half way from vdm to nontrainable
   vdm-schedule           vdm with a learned noise schedule: it learns where its steps lie, as an encoder can
   diffenc-schedule       diffenc with a learned noise schedule, and so diffenc-dct-schedule
@@ -32,6 +34,7 @@ from diffenc_jax.config.recipe import (
     affine_process,
     as_published,
     choose_arm,
+    code_network,
     dct_network,
     encoder_network,
     equal_in_cost,
@@ -54,10 +57,13 @@ OTHER_PATHS = {
     "diffenc-residual": {"model.encoder": encoder_network(layers=2, kind="residual", **SMALL | {"width": 16})},
     "shrinking": {"model.encoder": {"kind": "shrinking", "amount": 0.5}},
 }
+CODE = code_network(units=4, active=1, layers=2, **SMALL | {"width": 16})
 PROCESSES = {
     "diffenc-image": {"model.target": "image"},
     "diffenc-affine": affine_process(encoder_network(layers=2, kind="affine", **SMALL | {"width": 16})),
     "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
+    "vdm-mulan": ARMS["vdm"] | {"model.schedule.kind": "polynomial", "model.code": CODE},
+    "vdm-code": ARMS["vdm"] | {"model.code": CODE},
 }
 LEARNED_SCHEDULES = {
     f"{arm}-schedule": changes | {"model.schedule.kind": "monotone"}
@@ -72,7 +78,9 @@ ALL_ARMS = (
     | OTHER_PATHS
     | PROCESSES
     | equal_in_cost(
-        ARMS | PROCESSES, "diffenc-affine", {"vdm": 5, "vdm-polynomial": 5, "diffenc": 3, "diffenc-image": 3}
+        ARMS | PROCESSES,
+        "diffenc-affine",
+        layers={"vdm": 5, "vdm-polynomial": 5, "vdm-mulan": 3, "diffenc": 3, "diffenc-image": 3},
     )
     | LEARNED_SCHEDULES
 )

@@ -14,8 +14,8 @@ PUBLISHED["cifar10"] += PUBLISHED["mnist"]
 # Arms of the digits for the question when an encoder helps; see docs/encoder.md.
 CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
 UNBOUNDED = ["diffenc-unbounded", "diffenc-residual"]
-PROCESSES = ["diffenc-image", "diffenc-affine", "vdm-polynomial"]
-EQUAL = [f"{arm}-matched" for arm in ("vdm", "diffenc", "diffenc-image", "vdm-polynomial")]
+PROCESSES = ["diffenc-image", "diffenc-affine", "vdm-polynomial", "vdm-mulan", "vdm-code"]
+EQUAL = [f"{arm}-matched" for arm in ("vdm", "diffenc", "diffenc-image", "vdm-polynomial", "vdm-mulan")]
 OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
 EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]
 ARMS = {

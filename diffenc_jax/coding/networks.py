@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.coding.coder import Coder, order_for
@@ -13,7 +14,6 @@ from diffenc_jax.config.sections import CompressConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import model_step
-from diffenc_jax.diffusion.gaussian import rows
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import mesh as sharding
@@ -32,6 +32,11 @@ def check_coding(experiment: Experiment) -> None:
         "a code of a model with model.labels=True would have to send the labels as well; take a run without labels",
     )
     require(
+        experiment.model.code is None,
+        f"there is no compression with model.code.kind={config.model.code.kind}, a code that would have to be sent as "
+        "well; take a run without one",
+    )
+    require(
         not experiment.model.encoder_kind.scales,
         f"there is no code for model.encoder.kind={config.model.encoder.kind}, which scales the noise; take another",
     )
@@ -45,6 +50,7 @@ class CodingNetworks:
 
     Attributes:
       pixel_levels, shape: as in `coder.Networks`.
+      gamma: γ at the ends of the steps, [T + 1], or [T + 1, H, W, C] if each dimension has its own.
       seconds: time that calls took so far.
     """
 
@@ -56,6 +62,7 @@ class CodingNetworks:
         self.seconds = 0.0
         self._params, self._steps = params, steps
         self._encode, self._model = _programs(model, self._mesh.devices.flat[0].platform)
+        self.gamma = np.asarray(model.bind(params).gammas(steps.gamma))
 
     def probe(self) -> list[np.ndarray]:
         """Outputs of the networks for certain noise and pixels, which differ where they are computed otherwise."""
@@ -80,9 +87,9 @@ class CodingNetworks:
         return results
 
 
-def make_coder(config: CompressConfig, networks: CodingNetworks, steps: Steps) -> Coder:
+def make_coder(config: CompressConfig, networks: CodingNetworks) -> Coder:
     """The coder that `config.compress` describes; raises InputError if it does not suit the encoder or the steps."""
-    return Coder(networks, Lattice(np.asarray(steps.gamma), config.spacing), order_for(config.order, networks.drifts))
+    return Coder(networks, Lattice(networks.gamma, config.spacing), order_for(config.order, networks.drifts))
 
 
 @lru_cache(maxsize=4)
@@ -96,10 +103,12 @@ def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     @compiled
     def encode(params, gamma, pixels):
         process = bound(params, len(pixels))
-        return process.encoder.mean(process.pixel_values(pixels), rows(gamma, len(pixels)))
+        gammas = process.gammas(jnp.broadcast_to(gamma, (len(pixels),)))
+        return process.encoder.mean(process.pixel_values(pixels), gammas)
 
     @compiled
     def model_at(params, steps, i, z_t):
-        return model_step(bound(params, len(z_t)), z_t, steps.step(i, len(z_t)))
+        process = bound(params, len(z_t))
+        return model_step(process, z_t, process.step(steps, i, len(z_t)))
 
     return encode, model_at

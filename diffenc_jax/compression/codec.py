@@ -65,7 +65,7 @@ class Codec:
         with self._computing():
             self._steps = steps_for(self._trained, trained.params, config.loss) if steps is None else steps
         self._networks = CodingNetworks(self._trained, trained.params, self._steps, config.compress.batch_size)
-        self._coder = make_coder(config.compress, self._networks, self._steps)
+        self._coder = make_coder(config.compress, self._networks)
 
     def compress(self, images: np.ndarray, verify: bool = True, on_part: OnPart = UNWATCHED) -> Compressed:
         """Images, uint8 [N, H, W, C], as a file. Fitted steps are kept in the workdir, for decompression.

@@ -14,6 +14,7 @@ from diffenc_jax.core.errors import lookup, require
 
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
+NO_CODE = ConfigDict({"kind": "none"})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
 # Suffix of an arm, before the depth T that it is trained with.
@@ -136,11 +137,17 @@ def affine_process(encoder: ConfigDict, reach: float = 0.25) -> dict[str, Any]:
     return {"model.encoder": ConfigDict({**encoder, "reach": reach}), "model.target": "image"}
 
 
+def code_network(units: int, active: int, **changes: Any) -> ConfigDict:
+    """A latent code of `units` units, `active` of them 1, from an image by a network like the encoder's."""
+    return ConfigDict({**encoder_network(**changes), "kind": "k_hot", "units": units, "active": active})
+
+
 def recipe(name: str, arm: str) -> ConfigDict:
     """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for `DEVIATIONS`."""
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
-    return with_changes(config, {**given, "model.score": score_network(), "model.encoder": encoder_network()})
+    networks = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
+    return with_changes(config, given | networks)
 
 
 def _defaults(section: type[Section]) -> ConfigDict:

@@ -35,7 +35,7 @@ BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
 
 @dataclass(frozen=True)
 class NetworkConfig(Section):
-    """`model.score` or `model.encoder`: the kind of a network, and beside it the keys that this kind has.
+    """`model.score`, `model.encoder` or `model.code`: the kind of a network, and the keys that this kind has.
 
     The options depend on the kind, so they are checked where the network is built.
 
@@ -43,7 +43,7 @@ class NetworkConfig(Section):
       options: the other keys of the section. The mapping must not be changed.
     """
 
-    kind: str = key(REQUIRED, "Name in model.registry, of SCORE_NETWORKS for the score network or of ENCODERS.")
+    kind: str = key(REQUIRED, "Name in model.registry, of SCORE_NETWORKS, ENCODERS or CODES.")
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     @classmethod
@@ -95,6 +95,7 @@ class ModelConfig(Section, section="model"):
 
     score: NetworkConfig
     encoder: NetworkConfig
+    code: NetworkConfig
     schedule: ScheduleConfig
     prediction: str = key("v", "Quantity that the score network estimates.", registry="diffusion.gaussian:PREDICTIONS")
     target: str = key(

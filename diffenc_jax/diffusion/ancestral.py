@@ -45,6 +45,6 @@ def ancestral(
     """
 
     def body(k, z_t):
-        return ancestral_step(process, z_t, steps.step(steps.depth - 1 - k, len(z_t)), draw(k))
+        return ancestral_step(process, z_t, process.step(steps, steps.depth - 1 - k, len(z_t)), draw(k))
 
     return jax.lax.fori_loop(first, steps.depth if last is None else last, body, z)

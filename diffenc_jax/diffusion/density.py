@@ -55,7 +55,7 @@ def bound(process: Process, x: Images, key: jax.Array, steps: Steps | None = Non
     """
     key_t, key_eps = jax.random.split(key)
     t = antithetic(uniform(key_t), len(x))
-    return bound_at(process, x, process.instant(t) if steps is None else steps.at(t), gaussian(key_eps, x.shape))
+    return bound_at(process, x, process.place(t, steps), gaussian(key_eps, x.shape))
 
 
 def bound_at(process: Process, x: Images, place: Place, eps: Images) -> PerExample:
@@ -63,7 +63,7 @@ def bound_at(process: Process, x: Images, place: Place, eps: Images) -> PerExamp
     gamma_0, gamma_1 = process.endpoints
     x_1 = process.encoder.mean(x, jnp.full(len(x), gamma_1))
     entropy = 0.5 * x[0].size * (math.log(2.0 * math.pi * math.e) + jax.nn.log_sigmoid(gamma_0))
-    return latent(x_1, gamma_1) + place.loss(errors_at(process, place, x, eps)) + entropy
+    return latent(x_1, gamma_1, code_nats=process.code_nats) + place.loss(errors_at(process, place, x, eps)) + entropy
 
 
 def ode(
@@ -91,7 +91,8 @@ def ode(
     def nats(process, z_0, signs):
         return ode_likelihood(flow_of(process), z_0, ends, Probes(DIVERGENCES[divergence], signs), solver).total
 
-    return by_example(nats, process, alpha(ends[0]) * x, drawn) - 0.5 * x[0].size * jax.nn.log_sigmoid(-ends[0])
+    scale = 0.5 * x[0].size * jax.nn.log_sigmoid(-ends[0])  # ln α_0^d
+    return by_example(nats, process, alpha(ends[0]) * x, drawn) + process.code_nats - scale
 
 
 def bound_gradient(process: Process, x: Images, key: jax.Array, steps: Steps | None = None) -> Gradient:

@@ -73,11 +73,18 @@ def flow_of(process: Process) -> Flow:
       u = ½ α σ E[v_t | z] + α σ² E[slope | z] = ½ α σ (E[v_t + σ slope | z] + σ E[slope | z]).
 
     ŝ comes from the derivative head, or follows from x̂ where that determines it. An encoder that scales the noise adds
-    dρ/dγ (z - α x̂_t), with dρ/dγ = -½ (e^(-2 ρ) - 1) - ℓ of the assumed encoding (affine.py). The flow raises
-    InputError if the process estimates no slope.
+    dρ/dγ (z - α x̂_t), with dρ/dγ = -½ (e^(-2 ρ) - 1) - ℓ of the assumed encoding (affine.py). Where each dimension has
+    a γ_i(γ) of its own, α, σ and u are those at γ_i, and dz_i/dγ = u_i dγ_i/dγ. The flow raises InputError if the
+    process estimates no slope.
     """
 
     def flow(z, gamma):
+        if process.warp is None:
+            return along(z, gamma)
+        gammas, rate = jax.jvp(process.warp, (gamma,), (jnp.ones_like(gamma),))
+        return rate * along(z, gammas)
+
+    def along(z, gamma):
         estimate = process.estimate(z, gamma)
         slope = process.slope(estimate, gamma)
         if slope is None:

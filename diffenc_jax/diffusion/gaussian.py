@@ -22,11 +22,6 @@ def align(scalar: AnyShape, x: Images) -> Float[Array, "..."]:
     return scalar.reshape(scalar.shape + (1,) * (x.ndim - scalar.ndim))
 
 
-def rows(value: Float[Array, "..."], count: int) -> Float[Array, "..."]:
-    """`value` [...] for each of `count` examples, [count, ...]."""
-    return jnp.broadcast_to(value, (count, *value.shape))
-
-
 def sum_dims(x: Images, weight: Gammas | None = None) -> PerExample:
     """Sum over all axes but the first, weighted by `weight` per example or dimension: nats per example."""
     if weight is not None and weight.ndim > 1:

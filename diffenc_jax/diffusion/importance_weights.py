@@ -28,7 +28,7 @@ from jaxtyping import Array, Float
 
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
-from diffenc_jax.diffusion.gaussian import align, diffuse, rows, sum_dims
+from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 
@@ -55,7 +55,7 @@ def log_weight(
 ) -> PathWeight:
     """The weight of one path per image, uint8 [B, ...]; for its noise see `log_path_weight`."""
     path = log_path_weight(process, steps, process.pixel_values(pixels), eps_1, draw)
-    reconstruction = decoder.log_likelihood(path.end, pixels, steps.gamma[0].ravel()[0], process.pixel_levels)
+    reconstruction = decoder.log_likelihood(path.end, pixels, steps.gamma[0], process.pixel_levels)
     return path._replace(log_weight=path.log_weight + reconstruction)
 
 
@@ -78,16 +78,16 @@ def log_path_weight(
       eps_1: [B, ...] the noise that the path starts from.
       draw: ξ [B, ...] of the k-th step, k = 0 .. T - 1, counted from γ_1.
     """
-    gamma_0, gamma_1 = (rows(steps.gamma[i], len(x)) for i in (0, -1))
+    gamma_0, gamma_1 = (jnp.broadcast_to(steps.gamma[i], (len(x),)) for i in (0, -1))
     first = process.encoder.encode(x, gamma_1)
     z_1, _ = diffuse(first.x_t, gamma_1, first.noise(eps_1))
     # ln N(z_1; 0, I) - ln q(z_1 | x), where ln σ_1² = -softplus(-γ_1)
     start = jnp.square(eps_1) - jnp.square(z_1) - align(jax.nn.softplus(-gamma_1), x)
-    start = 0.5 * sum_dims(start if first.log_std is None else start + 2.0 * first.log_std)
+    start = 0.5 * sum_dims(start if first.log_std is None else start + 2.0 * first.log_std) - process.code_nats
 
     def body(k, state):
         noise, total, smallest = state
-        step, xi = steps.step(steps.depth - 1 - k, len(x)), draw(k)
+        step, xi = process.step(steps, steps.depth - 1 - k, len(x)), draw(k)
         encoding = step.encode(process.encoder, x)
         errors = losses.errors_of(process, step, encoding, noise)
         delta, w = step.deviation(errors), jnp.broadcast_to(step.weight(errors.estimate), x.shape)

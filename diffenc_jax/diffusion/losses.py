@@ -94,9 +94,8 @@ def bound(
     """
     key_t, key_0, key_eps = jax.random.split(key, 3)
     t = antithetic(uniform(key_t), len(pixels))
-    place = process.instant(t) if steps is None else steps.at(t)
     noise = Noise(t, gaussian(key_0, pixels.shape), gaussian(key_eps, pixels.shape))
-    return bound_at(process, pixels, place, noise, reduction=reduction)
+    return bound_at(process, pixels, process.place(t, steps), noise, reduction=reduction)
 
 
 def bound_at(
@@ -135,7 +134,7 @@ def bound_at(
             reconstruction(
                 data_end.x_t, endpoint_pixels, gamma_0, process.pixel_levels, data_end.noise(noise.eps_0), reduction
             ),
-            latent(noise_end.x_t, gamma_1, noise_end.log_std, reduction),
+            latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats, reduction),
             place.loss(errors, reduction),
             slope_error,
             None if estimate.log_error is None else error_score(errors, estimate.log_error, reduction),
@@ -201,9 +200,15 @@ def error_score(errors: Errors, log_error: Images, reduction: Reduction = sum_di
 
 
 def latent(
-    x_1: Images, gamma_1: Scalar, log_std: Images | None = None, reduction: Reduction = sum_dims
+    x_1: Images,
+    gamma_1: Scalar,
+    log_std: Images | None = None,
+    code_nats: float = 0.0,
+    reduction: Reduction = sum_dims,
 ) -> Float[Array, "b ..."]:
     """KL(q(z_1 | x) ‖ N(0, I)) = ½ Σ [α_1² x_1² + σ² - ln σ² - 1], nats per example [B], with σ = σ_1 e^ρ.
+
+    The cost of a code is added, spread evenly over the dimensions.
 
     It is summed as ½ Σ [α_1² x_1² - α_1² + softplus(-γ_1)], since σ_1² - 1 = -α_1² and -ln σ_1² = softplus(-γ_1), and
     ½ Σ [σ_1² (e^(2 ρ) - 1) - 2 ρ]: the first form loses its digits where α_1² is small.
@@ -212,4 +217,6 @@ def latent(
     terms = alpha2 * jnp.square(x_1) - alpha2 + jax.nn.softplus(-gamma_1)
     if log_std is not None:
         terms += jax.nn.sigmoid(gamma_1) * jnp.expm1(2.0 * log_std) - 2.0 * log_std
+    if code_nats:
+        terms += 2.0 * code_nats / x_1[0].size
     return 0.5 * reduction(terms)

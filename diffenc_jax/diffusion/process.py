@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Int
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Pixels, Scalar
@@ -15,7 +16,9 @@ from diffenc_jax.diffusion.estimates import Estimate, Prediction
 from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import Assumed, Assumption, linear
-from diffenc_jax.diffusion.steps import Errors, Instant, Place, Steps
+from diffenc_jax.diffusion.steps import Errors, Instant, Place, Step, Steps, Warp
+
+AnyPlace = TypeVar("AnyPlace", Instant, Step)
 
 
 @dataclass(frozen=True)
@@ -26,24 +29,30 @@ class Process:
 
       Process(Identity(), lambda z, gamma: Prediction(network(z, gamma)), lambda t: -13.3 + 18.3 * t)
 
+    Losses take a place as `place`, `step` or `warped` gives it.
+
     Attributes:
       encoder: x -> x_t.
       predict: (z_t [B, ...], γ_t [B]) -> the score network's prediction.
-      gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable: of the shape of t, or with the images' axes
-        behind if each dimension has its own γ. At t = 0 and t = 1 all dimensions have the same γ.
+      gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable, of the shape of t.
       assumption: what the generative model assumes of the image behind z_t (reverse.py).
       pixel_levels: number V of values that a pixel can have.
       condition: what encoder and score network are given of each image of a batch, such as its label; None for nothing.
         A process with a condition is for this batch only.
+      warp: γ [B] -> the γ_i [B, ...] of each dimension where each has a noise level of its own: increasing and
+        differentiable, and γ itself at both ends. None if all dimensions have γ.
+      code_nats: cost of the code that the condition holds, nats per example (codes.py), part of the latent term.
       rebind: condition -> the process with that condition; None for a process that takes none.
     """
 
     encoder: Encoder
     predict: Callable[[Images, Gammas], Prediction]
-    gamma: Callable[[AnyShape], Float[Array, "..."]]
+    gamma: Callable[[AnyShape], AnyShape]
     assumption: Assumption = linear
     pixel_levels: int = 256
     condition: Condition | None = None
+    warp: Warp | None = None
+    code_nats: float = 0.0
     rebind: Callable[[Condition], "Process"] | None = None
 
     def with_condition(self, condition: Condition | None) -> "Process":
@@ -57,12 +66,27 @@ class Process:
     @property
     def endpoints(self) -> tuple[Scalar, Scalar]:
         """γ_0 at the data and γ_1 at the noise, []."""
-        gamma_0, gamma_1 = (self.gamma(t).ravel()[0] for t in (jnp.zeros(()), jnp.ones(())))
-        return gamma_0, gamma_1
+        return self.gamma(jnp.zeros(())), self.gamma(jnp.ones(()))
+
+    def gammas(self, gamma: PerExample) -> Gammas:
+        """The γ of each dimension [B, ...] at γ [B]; itself where all dimensions have one γ."""
+        return gamma if self.warp is None else self.warp(gamma)
+
+    def warped(self, place: AnyPlace) -> AnyPlace:
+        """The place with the γ of each dimension; itself where all dimensions have one γ."""
+        return place if self.warp is None else place.warped(self.warp)
 
     def instant(self, t: PerExample) -> Instant:
-        """The places at times t [B] at infinite depth."""
+        """The places at times t [B] at infinite depth, with one γ for all dimensions."""
         return Instant(*jax.jvp(self.gamma, (t,), (jnp.ones_like(t),)))
+
+    def place(self, t: PerExample, steps: Steps | None = None) -> Place:
+        """The places at times t [B] in [0, 1): the `steps` that hold them, or instants for None."""
+        return self.warped(self.instant(t)) if steps is None else self.warped(steps.at(t))
+
+    def step(self, steps: Steps, i: int | Int[Array, ""], batch_size: int) -> Step:
+        """Step i of `steps`, counted from the data, for each of `batch_size` examples."""
+        return self.warped(steps.step(i, batch_size))
 
     def uniform_steps(self, depth: int, ratio: float = 1.0) -> Steps:
         """`depth` steps of equal length in t with one variance ratio."""

@@ -55,4 +55,5 @@ def ends(process: Process, pixels: Pixels, eps: Images) -> Ends:
     start, end = (process.encoder.encode(x, jnp.full(len(x), gamma)) for gamma in (gamma_0, gamma_1))
     u = start.x_t + jnp.exp(0.5 * gamma_0) * start.noise(eps)
     reconstruction = -decoder.log_likelihood(u, pixels, gamma_0, levels)
-    return Ends(decoder.nearest_pixel(u, levels), latent(end.x_t, gamma_1, end.log_std), reconstruction)
+    at_noise = latent(end.x_t, gamma_1, end.log_std, process.code_nats)
+    return Ends(decoder.nearest_pixel(u, levels), at_noise, reconstruction)

@@ -10,10 +10,11 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.arrays import AnyShape
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, PerExample
+from diffenc_jax.diffusion.codes import Code
 
 PUBLISHED_GAMMA_MIN = -13.3
 
@@ -35,8 +36,7 @@ class Schedule(nn.Module):
       gamma_min, gamma_max: γ(0) and γ(1), or their initial values.
       interior: names of the parameters that do not move the end points. The bound at infinite depth does not depend on
         them, so that they can be trained to reduce the variance of its estimate (section 3.2 and appendix I.2).
-      per_dimension: whether each dimension has a γ of its own; the schedule then has the images' `shape`, and γ(t) the
-        shape of t followed by it. γ(0) and γ(1) are those of all dimensions.
+      per_dimension: whether it is one of `PerDimension`.
     """
 
     gamma_min: float
@@ -148,24 +148,56 @@ class MonotoneNetwork(nn.Module):
         return rise(0.0, t) / total, rise(t, 1.0) / total
 
 
-class Polynomial(Schedule):
-    """γ_i(t) = γ_min + (γ_max - γ_min) P_i(t) / P_i(1) with P_i'(t) = (a_i t² + b_i t + c_i)², learned per dimension.
+class PerDimension(Schedule):
+    """Base class of schedules that give each dimension a noise level γ_i of its own.
 
-    The schedule of MuLAN (arXiv 2312.13236) without its latent code. At initialisation a = b = 0 and c = 1, the fixed
-    linear schedule. With an exact denoiser the bound of every schedule between the same end points is that of VDM; what
-    such a schedule can change is the network's error. So its parameters are trained on the bound.
+    The γ_i are a function of γ, which is linear in t, and may depend on the images' code (codes.py). γ_i is γ itself at
+    both ends. A subclass defines `share`.
+
+    Attributes:
+      shape: that of the images.
+      code_units: number n of units of a code; 0 without one.
     """
 
     shape: tuple[int, ...] = ()
+    code_units: int = 0
 
     per_dimension: ClassVar[bool] = True
 
+    def __call__(self, t: AnyShape) -> AnyShape:
+        return self.gamma_min + (self.gamma_max - self.gamma_min) * t
+
+    def warp(self, gamma: PerExample, code: Code | None = None) -> Gammas:
+        """γ_i [B, *shape] at γ [B], for images with this code [B, n]."""
+        span = self.gamma_max - self.gamma_min
+        t = ((gamma - self.gamma_min) / span).reshape(-1, *(1 for _ in self.shape))
+        return self.gamma_min + span * self.share(t, code)
+
+    def share(self, t: Gammas, code: Code | None) -> Gammas:
+        """(γ_i - γ_min) / (γ_max - γ_min) [B, *shape] at t [B, 1, ...]: from 0 to 1, increasing, differentiable."""
+        raise NotImplementedError
+
+
+class Polynomial(PerDimension):
+    """The share P_i(t) / P_i(1) with P_i'(t) = (a_i t² + b_i t + c_i)², learned: MuLAN (arXiv 2312.13236).
+
+    At initialisation a = b = 0 and c = 1, the fixed linear schedule. With an exact denoiser the bound of every schedule
+    between the same end points is that of VDM; what such a schedule can change is the network's error. So its
+    parameters are trained on the bound.
+
+    With a code, a network of one hidden layer of 4 n units is added to a, b and c: they are those of each image.
+    """
+
     @nn.compact
-    def __call__(self, t: AnyShape) -> Float[Array, "..."]:
+    def share(self, t: Gammas, code: Code | None) -> Gammas:
         start = {"a": nn.initializers.zeros, "b": nn.initializers.zeros, "c": nn.initializers.ones}
         a, b, c = (self.param(name, init, self.shape, jnp.float32) for name, init in start.items())
-        t = t.reshape(*t.shape, *(1 for _ in self.shape))
-        return self.gamma_min + (self.gamma_max - self.gamma_min) * _integral(a, b, c, t) / _integral(a, b, c, 1.0)
+        if self.code_units:
+            hidden = nn.swish(nn.Dense(4 * self.code_units, name="code")(code))
+            last = nn.Dense(3 * math.prod(self.shape), kernel_init=nn.initializers.zeros, name="coefficients")
+            changes = last(hidden).reshape(-1, 3, *self.shape)
+            a, b, c = (value + changes[:, i] for i, value in enumerate((a, b, c)))
+        return _integral(a, b, c, t) / _integral(a, b, c, 1.0)
 
 
 def _integral(a: Array, b: Array, c: Array, t: Array | float) -> Array:

@@ -19,11 +19,13 @@ from jaxtyping import Array, Float, Int
 from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Reduction, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.estimates import Estimate
-from diffenc_jax.diffusion.gaussian import align, alpha, rows, sum_dims
+from diffenc_jax.diffusion.gaussian import align, alpha, sum_dims
 from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
 
 # (γ_s, γ_t) -> the factor k of a drift over the step.
 DriftFactor = Callable[[AnyShape, AnyShape], AnyShape]
+# γ [B] -> the γ_i [B, ...] of each dimension.
+Warp = Callable[[PerExample], Gammas]
 # Arrays for the images of a batch, and two for the images with end points -> the arrays in one.
 Join = Callable[[Array, Array, Array], Array]
 
@@ -76,6 +78,10 @@ class Instant(NamedTuple):
         """
         weight = 0.5 * self.dgamma * jax.nn.sigmoid(-self.gamma_t)
         return reduction(jnp.square(errors.velocity + errors.drift), weight)
+
+    def warped(self, warp: Warp) -> "Instant":
+        """The place with the γ of each dimension, and its derivative by t."""
+        return Instant(*jax.jvp(warp, (self.gamma_t,), (self.dgamma,)))
 
     def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Instant":
         """The places of a batch together with both end points of `count` images."""
@@ -145,6 +151,10 @@ class Step(NamedTuple):
         """w at the z_t of `estimate`, [B, ...] with axes of length 1 where entries share one ratio."""
         return self.ratio(self.gamma_s, self.gamma_t, estimate)
 
+    def warped(self, warp: Warp) -> "Step":
+        """The place with the γ of each dimension."""
+        return self._replace(gamma_s=warp(self.gamma_s), gamma_t=warp(self.gamma_t))
+
     def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Step":
         """The places of a batch together with both end points of `count` images, the ends of steps of length 1 in γ."""
         return self._replace(
@@ -160,11 +170,11 @@ class Steps(NamedTuple):
     """All T steps.
 
     Attributes:
-      gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise; or [T + 1, ...] for each dimension.
+      gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise.
       ratio: the variance ratio, whose row i is that of the step between γ[i + 1] and γ[i].
     """
 
-    gamma: Float[Array, "n ..."]
+    gamma: Float[Array, " n"]
     ratio: Ratio
 
     @property
@@ -189,7 +199,7 @@ class Steps(NamedTuple):
 
     def step(self, i: int | Int[Array, ""], batch_size: int) -> Step:
         """The step between γ[i + 1] and γ[i], for each of `batch_size` examples."""
-        gamma_s, gamma_t = (rows(self.gamma[j], batch_size) for j in (i, i + 1))
+        gamma_s, gamma_t = (jnp.broadcast_to(self.gamma[j], (batch_size,)) for j in (i, i + 1))
         return Step(gamma_s, gamma_t, self._rows(jnp.asarray(i)[None]), self._depth())
 
     def _rows(self, i: Int[Array, " b"]) -> Ratio:

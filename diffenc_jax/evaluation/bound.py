@@ -175,6 +175,7 @@ class _Compiled:
         def terms(params, batch, noise, weight, place):
             """The terms by name, and the times and weights that they were evaluated with, [B] each, and the maps."""
             process, maps = bind_to(model, params, batch), {}
+            place = process.warped(place)
             if per_pixel:
                 by_pixel = bound_at(process, batch.pixels, place, noise, reduction=each_dim).weighted(weight)
                 maps, found = {MAP + name: getattr(by_pixel, name) for name in TERMS}, by_pixel.summed()

@@ -57,7 +57,7 @@ class CodeLength(WholePath):
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), self.experiment.config.eval.batch_size)
         networks = CodingNetworks(self.experiment, params, steps, size)
-        coder = make_coder(self.experiment.config.compress, networks, steps)
+        coder = make_coder(self.experiment.config.compress, networks)
         seeds = [(self.experiment.config.eval.seed, number, int(index)) for index in np.asarray(indices)]
         stacks = [Stack() for _ in images]
         lengths = coder.encode(stacks, images, seeds)

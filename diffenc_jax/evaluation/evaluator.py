@@ -198,8 +198,11 @@ class Evaluator:
         """The record, except for its results."""
         settings = self.experiment.config.eval
         further = {"encoder": self._variant} if self._variant else {}
-        if self.experiment.model.labels:
+        model = self.experiment.model
+        if model.labels:
             further["labels"] = True  # the likelihood of an image given its label
+        if model.code:
+            further["code"] = model.code.kind.nats / (model.spec.dims * math.log(2))  # bits/dim of its cost
         augmented = {"augmentation": trained.augmentation} if trained.augmentation else {}
         return {
             "step": step,

@@ -18,9 +18,8 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.data import fingerprints
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import Encoded
-from diffenc_jax.diffusion.gaussian import diffuse, rows, sum_dims
+from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table, best_cost, cost
@@ -87,10 +86,14 @@ class Fit:
         self._num_images = num_fit_images(experiment)
         self._order = _shuffled(experiment)
         self._best_times: dict[tuple[str, int], np.ndarray] = {}
+
         # The ends of the steps are arguments, so that the networks are compiled once for all depths.
-        self._squared_error = jax.jit(
-            lambda params, batch, *places: squared_error(self._bound(params, batch), batch.pixels, *places)
-        )
+        @jax.jit
+        def error(params, batch, *places):
+            process = self._bound(params, batch)
+            return squared_error(process, process.pixel_values(batch.pixels), *places)
+
+        self._squared_error = error
 
     def steps(self, loss: LossConfig) -> Steps:
         """The steps of `loss`, of finite depth."""
@@ -105,26 +108,21 @@ class Fit:
 
     @cached_property
     def grid(self) -> np.ndarray:
-        """[grid + 1] the values of γ between which the costs of steps are tabulated, evenly spaced.
-
-        [grid + 1, ...] if each dimension has its own γ: those of evenly spaced times.
-        """
-        process, points = self._model.bind(self._params), self._config.grid + 1
-        if self._model.has_gamma_per_dimension:
-            return hosts.all_gather(process.gamma(jnp.linspace(0.0, 1.0, points)))
-        return np.linspace(*map(float, process.endpoints), points)
+        """[grid + 1] the values of γ between which the costs of steps are tabulated, evenly spaced."""
+        return np.linspace(*map(float, self._model.bind(self._params).endpoints), self._config.grid + 1)
 
     @cached_property
     def costs(self) -> dict[str, np.ndarray]:
         """[grid + 1, grid + 1] nats of the step from t (column) to s (row), by `loss.variance_ratio` or `FIXED`."""
         n = self._config.grid + 1
         gammas = jnp.asarray(self.grid, jnp.float32)
-        batch = self._values(np.arange(self._num_images))
+        batch = self._batch(np.arange(self._num_images))
 
         @jax.jit
         def encode(params, batch, gamma):
-            x = batch.pixels
-            return self._bound(params, batch).encoder.encode(x, rows(gamma, len(x)))
+            process = self._bound(params, batch)
+            gammas = process.gammas(jnp.broadcast_to(gamma, (len(batch.pixels),)))
+            return process.encoder.encode(process.pixel_values(batch.pixels), gammas)
 
         @jax.jit
         def costs_from(params, batch, encoded, t, eps):
@@ -141,7 +139,7 @@ class Fit:
         return costs
 
     def _best_gamma(self, loss: LossConfig) -> np.ndarray:
-        """[depth + 1, ...] the γ between which the steps cost least in total, at the ratio of `loss`.
+        """[depth + 1] the γ between which the steps cost least in total, at the ratio of `loss`.
 
         If the grid is too coarse for that many steps, the best choice of fewer steps is refined by monotone
         interpolation, since the best density of times tends to a limit.
@@ -156,7 +154,7 @@ class Fit:
         return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(loss.depth + 1) / loss.depth)
 
     def step_errors(self, gamma: jax.Array) -> Iterator[StepErrors]:
-        """The errors of each step between `gamma` [T + 1, ...], for images · grid / T pairs of an image and a noise."""
+        """The errors of each step between `gamma` [T + 1], for images · grid / T pairs of an image and a noise."""
         gamma = hosts.all_gather(gamma)
         size, depth = self._num_images, len(gamma) - 1
         pairs = max(size * self._config.grid // depth, 1)  # per step
@@ -165,7 +163,7 @@ class Fit:
         for start in range(0, depth * pairs, size):
             pair = np.arange(start, start + size)
             step = np.minimum(pair // pairs, depth - 1)  # the last batch is filled up with pairs that do not count
-            batch = self._values(pair)
+            batch = self._batch(pair)
             eps = gaussian(jax.random.fold_in(key, start), batch.pixels.shape)
             found = map(hosts.all_gather, self._squared_error(self._params, batch, gamma[step], gamma[step + 1], eps))
             counted = min(size, depth * pairs - start)
@@ -175,11 +173,10 @@ class Fit:
                 yield StepErrors(u[:pairs], x_hat[:pairs])
                 waiting = [(u[pairs:], x_hat[pairs:])]
 
-    def _values(self, numbers: np.ndarray) -> Batch:
-        """Training images of these numbers in the drawn order, which repeats, with x [B, H, W, C] as their pixels."""
+    def _batch(self, numbers: np.ndarray) -> Batch:
+        """Training images of these numbers in the drawn order, which repeats."""
         images = sharding.fetch(self._experiment.dataset.examples(FIT_SPLIT), self._order[numbers % len(self._order)])
-        batch = sharding.to_devices(self._experiment.mesh, images)
-        return batch._replace(pixels=decoder.pixel_values(batch.pixels, self._model.spec.pixel_levels))
+        return sharding.to_devices(self._experiment.mesh, images)
 
     def _bound(self, params: Params, batch: Batch) -> Process:
         return bind_to(self._model, params, batch)
@@ -189,7 +186,7 @@ def squared_error(
     process: Process, x: jax.Array, gamma_s: jax.Array, gamma_t: jax.Array, eps: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """u = (μ_Q - μ_P)² / σ_Q² of the steps from γ_t [B] to γ_s [B], and x̂ at z_t, [B, H, W, C] each."""
-    place = _step(gamma_s, gamma_t)
+    place = process.warped(_step(gamma_s, gamma_t))
     errors = errors_at(process, place, x, eps)
     return jnp.square(place.deviation(errors)), errors.estimate.x_hat
 
@@ -202,7 +199,8 @@ def costs_to_all(
     Steps to s >= t have no meaning. `encoded` [N, B, H, W, C] are the images' encodings at all `gammas`, so that the
     score network is called once for all steps from t, and the encoder's not at all.
     """
-    gamma_t = rows(gammas[t], len(eps))
+    shared = jnp.broadcast_to(gammas[t], (len(eps),))
+    gamma_t = process.gammas(shared)
     at_t = jax.tree.map(lambda arrays: arrays[t], encoded)
     z_t, v = diffuse(at_t.x_t, gamma_t, at_t.noise(eps))
     estimate = process.estimate(z_t, gamma_t)
@@ -210,12 +208,12 @@ def costs_to_all(
     count = jnp.sum(members, axis=1)
 
     def costs(gamma_s, at_s):
-        place = _step(jnp.broadcast_to(gamma_s, gamma_t.shape), gamma_t)
+        place = process.warped(_step(jnp.broadcast_to(gamma_s, shared.shape), shared))
         encoding = process.encoder.between(at_s, at_t, place.gamma_s, gamma_t)
         u = jnp.square(place.deviation(process.errors(place, estimate, v, encoding)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)
-        shared = {name: jnp.mean(mean, axis=axes) for name, axes in OPTIMAL.items()}
-        found = {name: dims * jnp.mean(best_cost(u)) for name, u in shared.items()} | {FIXED: 0.5 * jnp.sum(mean)}
+        by_name = {name: jnp.mean(mean, axis=axes) for name, axes in OPTIMAL.items()}
+        found = {name: dims * jnp.mean(best_cost(u)) for name, u in by_name.items()} | {FIXED: 0.5 * jnp.sum(mean)}
         by_bin = jnp.dot(members, u.ravel(), precision=jax.lax.Precision.HIGHEST) / jnp.maximum(count, 1.0)
         found[OPTIMAL_ESTIMATE] = jnp.sum(count * best_cost(by_bin)) / len(u)
         if estimate.log_error is not None:

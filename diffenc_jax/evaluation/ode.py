@@ -151,4 +151,5 @@ def _draw(experiment, params, batch, keys, j):
         probes = Probes(DIVERGENCES[ode.divergence], signs)
         return ode_likelihood(flow_of(process), z_0, ends, probes, solver_of(ode))
 
-    return dequantised, by_example(likelihood, process, dequantised.z_0, drawn)
+    path = by_example(likelihood, process, dequantised.z_0, drawn)
+    return dequantised, path._replace(prior=path.prior + process.code_nats)

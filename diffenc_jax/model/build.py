@@ -13,7 +13,14 @@ from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS
 from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
-from diffenc_jax.model.registry import SCORE_NETWORKS, build_encoder, build_score, compute_options
+from diffenc_jax.model.registry import (
+    SCORE_NETWORKS,
+    LatentCode,
+    build_code,
+    build_encoder,
+    build_score,
+    compute_options,
+)
 
 
 def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model:
@@ -27,7 +34,6 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
     section = config.model
     lookup("model.prediction", section.prediction, PREDICTIONS)
     lookup("loss.extrapolation", config.loss.extrapolation, EXTRAPOLATIONS)
-    schedule, gamma_range = _build_schedule(section.schedule, spec)
     require(
         not section.labels or spec.num_classes >= 2,
         f"model.labels=True needs images of two classes or more; these are of {spec.num_classes}",
@@ -35,8 +41,11 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
     attributes = compute_options(section, platform or jax.default_backend())
     augmentation = make_augmentation(config.train.augmentations, spec.shape)
     flags = augmentation.num_flags if section.augmentation else 0
-    conditions = (spec.num_classes if section.labels else 0) + flags
-    attributes |= {"pixel_levels": spec.pixel_levels, "conditions": conditions}
+    attributes |= {"pixel_levels": spec.pixel_levels}
+    code = build_code(section.code, spec.shape, **attributes)
+    conditions = (spec.num_classes if section.labels else 0) + flags + (code.kind.units if code else 0)
+    attributes |= {"conditions": conditions}
+    schedule, gamma_range = _build_schedule(section.schedule, spec, code)
     encoder_kind, encoder_net = build_encoder(section.encoder, spec.shape, **attributes)
     require(
         not section.derivative_head or encoder_kind.slope_estimate is Encoder.slope_estimate,
@@ -69,6 +78,7 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         loss=config.loss,
         labels=section.labels,
         augmentation_flags=flags,
+        code=code,
     )
     model.check_depth("loss.depth", config.loss.depth)
     return model
@@ -95,7 +105,9 @@ def with_alike_layers(config: Config, count: int) -> Config:
     return config.replace({f"model.score.{name}": count})
 
 
-def _build_schedule(config: ScheduleConfig, spec: ImageSpec) -> tuple[nn.Module, tuple[float, float]]:
+def _build_schedule(
+    config: ScheduleConfig, spec: ImageSpec, code: LatentCode | None
+) -> tuple[nn.Module, tuple[float, float]]:
     kind = lookup("schedule", config.kind, SCHEDULES)
     gamma_min = gamma_min_for(spec.pixel_levels) if config.gamma_min is None else config.gamma_min
     require(
@@ -104,5 +116,5 @@ def _build_schedule(config: ScheduleConfig, spec: ImageSpec) -> tuple[nn.Module,
     )
     schedule = kind(gamma_min, config.gamma_max)
     if schedule.per_dimension:
-        schedule = schedule.clone(shape=spec.shape)
+        schedule = schedule.clone(shape=spec.shape, code_units=code.kind.units if code else 0)
     return schedule, (gamma_min, config.gamma_max)

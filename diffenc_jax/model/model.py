@@ -16,6 +16,7 @@ from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfi
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
 from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.decoder import pixel_values
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.estimates import Prediction
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
@@ -24,7 +25,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table
 from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS, ThroughEncoder
 from diffenc_jax.diffusion.steps import Place, Steps
-from diffenc_jax.model.registry import with_dtype
+from diffenc_jax.model.registry import LatentCode, with_dtype
 
 Params = Any
 # Additional heads of a score network, and the losses that they are trained on.
@@ -32,6 +33,8 @@ DERIVATIVE, ERROR = "derivative", "error"
 HEAD_LOSS = {DERIVATIVE: "slope_error", ERROR: "error_score"}
 # Limit of |ln V| of the error head, so that a ratio is neither 0 nor infinite.
 LARGEST_LOG_ERROR = 30.0
+# Number folded into a key for the code.
+CODE = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Model:
       loss: the depth and the ratio of variances of training.
       labels: whether the networks are conditioned on the images' labels.
       augmentation_flags: number F of the flags of an augmentation that the networks are conditioned on.
+      code: the latent code of each image, or None.
     """
 
     spec: ImageSpec
@@ -83,6 +87,7 @@ class Model:
     loss: LossConfig
     labels: bool = False
     augmentation_flags: int = 0
+    code: LatentCode | None = None
 
     @property
     def has_derivative_head(self) -> bool:
@@ -106,14 +111,10 @@ class Model:
         return self.target == IMAGE or self.encoder_kind.image_estimate is not Encoder.image_estimate
 
     @property
-    def has_gamma_per_dimension(self) -> bool:
-        """Whether each dimension of an image has a γ of its own."""
-        return self.schedule.per_dimension
-
-    @property
     def num_conditions(self) -> int:
         """Number K of the inputs of the networks' condition; 0 for a model without one."""
-        return (self.spec.num_classes if self.labels else 0) + self.augmentation_flags
+        labels, units = self.spec.num_classes if self.labels else 0, self.code.kind.units if self.code else 0
+        return labels + self.augmentation_flags + units
 
     @property
     def head_losses(self) -> tuple[str, ...]:
@@ -137,13 +138,17 @@ class Model:
         return dataclasses.replace(self, score=with_dtype(self.score, name), encoder_net=encoder_net)
 
     def init(self, key: jax.Array) -> Params:
-        """Initial float32 parameters {'score', 'schedule', and 'encoder' and 'ratio' where there is one}."""
+        """Initial float32 parameters {'score', 'schedule', and 'encoder', 'code' and 'ratio' where there is one}."""
         keys = jax.random.split(key, 3)
         x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
-        given = self._arguments(self.condition(Batch(x, jnp.zeros(1, jnp.int32))))
-        parts = {"score": self.score.init(keys[0], x, t, **given), "schedule": self.schedule.init(keys[1], t)}
+        code = jnp.zeros((1, self.code.kind.units), jnp.float32) if self.code else None
+        given = self._arguments(self.condition({}, Batch(x, jnp.zeros(1, jnp.int32)), code=code))
+        warp: Any = {"code": code, "method": "warp"} if self.schedule.per_dimension else {}
+        parts = {"score": self.score.init(keys[0], x, t, **given), "schedule": self.schedule.init(keys[1], t, **warp)}
         if self.encoder_net is not None:
             parts["encoder"] = self.encoder_net.init(keys[2], x, t, **given)
+        if self.code:
+            parts["code"] = self.code.network.init(jax.random.fold_in(key, CODE), x)
         params = {name: variables.get("params", {}) for name, variables in parts.items()}
         if self.loss.variance_ratio == LEARNED:
             params["ratio"] = {"log": jnp.zeros(self.loss.depth, jnp.float32)}
@@ -154,10 +159,13 @@ class Model:
         labels = jax.ShapeDtypeStruct((size,), jnp.int32) if self.labels else None
         return Batch(jax.ShapeDtypeStruct((size, *self.spec.shape), jnp.uint8), labels)
 
-    def condition(self, batch: Batch) -> jax.Array | None:
+    def condition(
+        self, params: Params, batch: Batch, dropout_key: jax.Array | None = None, code: jax.Array | None = None
+    ) -> jax.Array | None:
         """The condition [B, K] of a batch; None for a model without one.
 
-        It consists of the labels as one-hot vectors, and of the flags of the augmentation, zero for images without one.
+        It consists of the labels as one-hot vectors, of the flags of the augmentation, zero for images without one, and
+        of the code: the one that is given, or else `code_of` the images.
         """
         parts = []
         if self.labels:
@@ -165,7 +173,19 @@ class Model:
         if self.augmentation_flags:
             flags = batch.augmentation
             parts.append(self.no_augmentation(len(batch.pixels)) if flags is None else flags)
+        if self.code:
+            parts.append(self.code_of(params, batch.pixels, dropout_key) if code is None else code)
         return jnp.concatenate(parts, axis=1) if parts else None
+
+    def code_of(self, params: Params, pixels: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        """The code [B, n] of images, drawn as in training with a dropout key; for a model with one."""
+        assert self.code is not None
+        network: Callable = partial(self.code.network.apply, {"params": params["code"]})
+        x = pixel_values(pixels, self.spec.pixel_levels)
+        if dropout_key is None:
+            return self.code.kind.best(network(x))
+        net_key, draw_key = jax.random.split(jax.random.fold_in(dropout_key, CODE))
+        return self.code.kind.drawn(network(x, net_key), draw_key)
 
     def no_augmentation(self, size: int) -> jax.Array:
         """Flags [B, F] of `size` images without augmentation."""
@@ -186,11 +206,13 @@ class Model:
             assumption=ThroughEncoder() if self.target == IMAGE else EXTRAPOLATIONS[self.loss.extrapolation],
             pixel_levels=self.spec.pixel_levels,
             condition=condition,
+            warp=partial(self._warp, params, condition) if self.schedule.per_dimension else None,
             rebind=partial(self.bind, params, dropout_key),
+            code_nats=self.code.kind.nats if self.code else 0.0,
         )
 
     def place(self, params: Params, t: jax.Array) -> Place:
-        """The places at times t [B]: instants at infinite depth, steps at the finite depth `loss.depth`."""
+        """The places at times t [B]: instants, or steps of the finite depth `loss.depth`; one γ for all dimensions."""
         if self.loss.depth is None:
             return self.bind(params).instant(t)
         return self.steps(params, self.loss).at(t)
@@ -229,11 +251,6 @@ class Model:
         Without a derivative head the slope of an encoder network's x_t given z_t is not known.
         """
         require(
-            not self.has_gamma_per_dimension,
-            "a probability-flow ODE is integrated over one γ, and this schedule has one per pixel; evaluate the bound "
-            "(eval.estimator=bound) and draw by steps (sample.sampler=ancestral)",
-        )
-        require(
             self.estimates_slope,
             "the score network of a trainable encoder determines no probability-flow ODE without a derivative head; "
             "train with --config.model.derivative_head=True or --config.model.target=image, or evaluate the bound "
@@ -245,6 +262,13 @@ class Model:
         if self.encoder_net is None:
             return make()
         return make(self._network(self.encoder_net, params["encoder"], dropout_key, condition))
+
+    def _warp(self, params: Params, condition: jax.Array | None, gamma: jax.Array) -> jax.Array:
+        """The γ_i [B, ...] of each dimension at γ [B]."""
+        if self.code and condition is None:
+            raise ValueError("the model is conditioned; bind it with the condition of a batch")
+        code = condition[:, -self.code.kind.units :] if self.code and condition is not None else None
+        return jnp.asarray(self.schedule.apply({"params": params["schedule"]}, gamma, code, method="warp"))
 
     def _predict(
         self, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None
@@ -290,6 +314,9 @@ class Model:
         return apply
 
 
-def bind_to(model: Model, params: Params, batch: Batch) -> Process:
-    """The process with these parameters for the images of a batch, given their condition."""
-    return model.bind(params, condition=model.condition(batch))
+def bind_to(model: Model, params: Params, batch: Batch, dropout_key: jax.Array | None = None) -> Process:
+    """The process with these parameters for the images of a batch, given their condition.
+
+    With a dropout key its networks drop and its codes are drawn, as in training.
+    """
+    return model.bind(params, dropout_key, model.condition(params, batch, dropout_key))

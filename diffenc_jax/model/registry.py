@@ -1,4 +1,4 @@
-"""The score networks and encoders that a configuration can name.
+"""The score networks, encoders and latent codes that a configuration can name.
 
 A network is a linen module (images [B, H, W, C], time [B], dropout key) -> [B, H, W, C] in float32. Its attributes
 without default are the keys of its section of the configuration. Its attributes with default, such as `dtype`, are set
@@ -18,7 +18,7 @@ To add a network or an encoder, write a class and list it here; the contract tes
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import flax.linen as nn
@@ -28,8 +28,10 @@ from diffenc_jax.config.keys import Key
 from diffenc_jax.config.sections import ModelConfig, NetworkConfig
 from diffenc_jax.core.errors import lookup, require
 from diffenc_jax.diffusion.affine import Affine
+from diffenc_jax.diffusion.codes import KHot
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Residual, Shrinking, Trainable, Unbounded
 from diffenc_jax.nets.blocks import REMAT
+from diffenc_jax.nets.code import CodeNetwork
 from diffenc_jax.nets.dct import FrequencyGains
 from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
@@ -59,6 +61,23 @@ ENCODERS = {
     "dct": EncoderEntry(Unbounded, FrequencyGains),
     "affine": EncoderEntry(Affine, UNet),
 }
+
+
+class CodeEntry(NamedTuple):
+    """A latent code, and the network behind it (`nets.code.CodeNetwork`); neither for images without one."""
+
+    code: type[KHot] | None = None
+    trunk: type[nn.Module] | None = None
+
+
+CODES = {"none": CodeEntry(), "k_hot": CodeEntry(KHot, UNet)}
+
+
+class LatentCode(NamedTuple):
+    """The code of a model's images, and the network that gives its logits."""
+
+    kind: KHot
+    network: nn.Module
 
 
 def compute_options(config: ModelConfig, platform: str) -> dict[str, Any]:
@@ -102,6 +121,17 @@ def build_encoder(
     return encoder, network
 
 
+def build_code(config: NetworkConfig, shape: tuple[int, int, int], **attributes: Any) -> LatentCode | None:
+    """The code that `model.code` describes, for images of `shape`; raises InputError."""
+    entry = lookup("code", config.kind, CODES)
+    options = _options(config, "model.code", keys_of_kinds("model.code")[config.kind])
+    if entry.code is None or entry.trunk is None:
+        return None
+    code = entry.code(**{name: options.pop(name) for name in _keys(entry.code)})
+    trunk = _build_network(entry.trunk, options, "model.code", shape, attributes | {"conditions": 0})
+    return LatentCode(code, CodeNetwork(trunk, code.units))
+
+
 def _with_defaults(encoder: type[Encoder], values: dict[str, Any]) -> type[Encoder]:
     """The encoder with `values` as the defaults of its fields."""
     if not values:
@@ -127,7 +157,7 @@ def _build_network(
     taken = {name: value for name, value in attributes.items() if name in fields}
     require(
         not attributes.get("conditions") or "conditions" in fields,
-        "model.labels=True and model.augmentation=True need networks that take a condition, and that of "
+        "model.labels=True, model.augmentation=True and a model.code need networks that take a condition, and that of "
         f"{path}.kind takes none; take another",
     )
     built = network(**options, **taken)
@@ -136,22 +166,23 @@ def _build_network(
 
 
 def keys_of_kinds(section: str) -> dict[str, dict[str, Key]]:
-    """Definitions of the keys of the section 'model.score' or 'model.encoder', by kind and name.
+    """Definitions of the keys of the section 'model.score', 'model.encoder' or 'model.code', by kind and name.
 
-    The keys of a part are its attributes without default, explained by its docstring. An encoder's own keys come
-    before those of its network.
+    The keys of a part are its attributes without default, explained by its docstring. The own keys of an encoder or a
+    code come before those of its network.
     """
     if section == "model.score":
         return {kind: _keys(network) for kind, network in SCORE_NETWORKS.items()}
+    entries: Mapping[str, EncoderEntry | CodeEntry] = ENCODERS if section == "model.encoder" else CODES
     kinds = {}
-    for kind, (encoder, network) in ENCODERS.items():
-        own = {name: key for name, key in _keys(encoder).items() if name != NETWORK}
+    for kind, (part, network) in entries.items():
+        own = {name: key for name, key in _keys(part).items() if name != NETWORK} if part else {}
         kinds[kind] = own | (_keys(network) if network else {})
     return kinds
 
 
 def _keys(part: type) -> dict[str, Key]:
-    """Definitions of the keys of a network or an encoder."""
+    """Definitions of the keys of a network, an encoder or a code."""
     types, docs = get_type_hints(part), _attribute_docs(part)
     fields = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
     names = [field.name for field in fields if field.default is dataclasses.MISSING]

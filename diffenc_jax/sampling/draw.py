@@ -12,7 +12,7 @@ from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.gaussian import alpha, diffuse, rows
+from diffenc_jax.diffusion.gaussian import alpha, diffuse
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import mesh as sharding
@@ -68,6 +68,7 @@ class Programs:
         self.frame = jax.jit(
             lambda params, wanted, *at: _frame(wanted.bind(model, params), *at), out_shardings=replicated
         )
+        self.code = jax.jit(model.code_of, out_shardings=batched)
         self.pixels = jax.jit(
             lambda params, wanted, z: draw_pixels(wanted.bind(model, params), wanted.keys, z, output),
             out_shardings=replicated,
@@ -99,7 +100,7 @@ class Drawer:
         def frame(z, taken):
             gamma = steps.gamma[steps.depth - taken]
             found = self._programs.frame(self._params, wanted, z, gamma)
-            return Frame(float(gamma.mean()), *(np.asarray(a)[:count] for a in found))
+            return Frame(float(gamma), *(np.asarray(a)[:count] for a in found))
 
         z = self._programs.noise(wanted.keys)
         frames = [frame(z, 0)]
@@ -117,12 +118,13 @@ class Drawer:
         mesh, steps, count = self._experiment.mesh, self._prepared, len(images.pixels)
         rows = np.arange(sharding.round_up(mesh, count))
         goal = self._experiment.model.bind(self._params).gamma(jnp.float32(t))
-        at = int(jnp.argmin(jnp.abs(steps.gamma - goal).reshape(steps.depth + 1, -1).mean(axis=1)))
+        at = int(jnp.argmin(jnp.abs(steps.gamma - goal)))
         filled = sharding.to_devices(mesh, sharding.fetch(images, rows % count))
-        wanted = Wanted(self._keys("reconstruct", rows), filled.labels)
+        code = self._programs.code(self._params, filled.pixels) if self._experiment.model.code else None
+        wanted = Wanted(self._keys("reconstruct", rows), filled.labels, code)
         z = self._programs.diffuse(self._params, wanted, filled.pixels, steps.gamma[at])
         finished = self._finish(wanted, z, on_part, first=steps.depth - at)
-        return Reconstruction(t, float(steps.gamma[at].mean()), finished.images[:count])
+        return Reconstruction(t, float(steps.gamma[at]), finished.images[:count])
 
     def _finish(self, wanted: Wanted, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
         """The images at the end of the path from z."""
@@ -167,12 +169,12 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
 
 def _diffuse(process: Process, keys: jax.Array, images: jax.Array, gamma: jax.Array) -> jax.Array:
     """z [B, ...] of uint8 [B, H, W, C] at γ []."""
-    gamma = rows(gamma, len(images))
-    encoded = process.encoder.encode(process.pixel_values(images), gamma)
-    return diffuse(encoded.x_t, gamma, encoded.noise(first_noise(keys, images.shape[1:])))[0]
+    gammas = process.gammas(jnp.broadcast_to(gamma, (len(images),)))
+    encoded = process.encoder.encode(process.pixel_values(images), gammas)
+    return diffuse(encoded.x_t, gammas, encoded.noise(first_noise(keys, images.shape[1:])))[0]
 
 
 def _frame(process: Process, z: jax.Array, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
     """z and x̂ [B, ...] at γ [], in bins."""
-    x_hat = process.predict_image(z, rows(gamma, len(z)))
+    x_hat = process.predict_image(z, process.gammas(jnp.broadcast_to(gamma, (len(z),))))
     return decoder.in_bins(z, process.pixel_levels), decoder.in_bins(x_hat, process.pixel_levels)

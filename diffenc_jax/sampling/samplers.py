@@ -24,7 +24,8 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
 from diffenc_jax.evaluation.ode import check_solved, solver_of
-from diffenc_jax.model import Model, Params, bind_to
+from diffenc_jax.model import Model, Params
+from diffenc_jax.model.model import CODE
 from diffenc_jax.parallel.mesh import batched, replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -41,15 +42,18 @@ class Wanted(NamedTuple):
     Attributes:
       keys: [B] their random keys.
       labels: int32 [B] their classes; None for a model without labels.
+      code: [B, n] their codes; None if these are drawn from their prior.
     """
 
     keys: jax.Array
     labels: jax.Array | None = None
+    code: jax.Array | None = None
 
     def bind(self, model: Model, params: Params) -> Process:
         """The process that draws these images."""
         batch = Batch(None, self.labels, model.no_augmentation(len(self.keys)))
-        return bind_to(model, params, batch)
+        code = model.code.kind.prior(self.keys, CODE) if model.code and self.code is None else self.code
+        return model.bind(params, condition=model.condition(params, batch, code=code))
 
 
 class Likelihood(NamedTuple):
@@ -205,6 +209,7 @@ def _flow(
 
         drawn = [draw_each(signs, wanted.keys, STEPS + k, spec.shape) for k in range(ode.probes)]
         z_0, path = by_example(sample, process, z_1, jnp.stack(drawn, axis=1))
+        path = path._replace(prior=path.prior + process.code_nats)
         in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)
         likelihood = Likelihood(path.total, in_bins / (spec.dims * math.log(2)))
     else:

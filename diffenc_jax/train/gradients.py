@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from diffenc_jax.diffusion.losses import Terms, bound_at
 from diffenc_jax.diffusion.steps import Place
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.train.draws import Draw
 
 
@@ -41,9 +41,10 @@ def gradient(model: Model, params: Params, draw: Draw) -> tuple[StepOutputs, Par
     """
 
     def loss(params: Params, place: Place):
-        process = model.bind(params, draw.dropout_key, model.condition(draw.batch))
-        ends = () if draw.endpoints is None else (draw.endpoints.pixels, model.condition(draw.endpoints))
-        terms = bound_at(process, draw.batch.pixels, place, draw.noise, *ends)
+        process, ends = bind_to(model, params, draw.batch, draw.dropout_key), ()
+        if draw.endpoints is not None:
+            ends = draw.endpoints.pixels, model.condition(params, draw.endpoints)
+        terms = bound_at(process, draw.batch.pixels, process.warped(place), draw.noise, *ends)
         means = terms.weighted(draw.weight).means()
         objective = means.total / (model.spec.dims * math.log(2))
         for name in model.separate_losses:

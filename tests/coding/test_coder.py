@@ -1,5 +1,6 @@
 """Codes of images against the bound in closed form, and their way back."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import log_softmax
@@ -23,7 +24,7 @@ def exact_steps():
     alpha2, sigma2 = 1 / (1 + np.exp(GAMMA)), 1 / (1 + np.exp(-GAMMA))
     variance = DEVIATION**2 * sigma2 / (DEVIATION**2 * alpha2 + sigma2)
     u = np.expm1(np.diff(GAMMA)) * (alpha2 * variance / sigma2)[1:]
-    return Steps(np.float32(GAMMA), Table(np.float32(1 / (1 + u))))
+    return Steps(jnp.asarray(GAMMA, jnp.float32), Table(jnp.asarray(1 / (1 + u), jnp.float32)))
 
 
 def coder(order, spacing, steps, batch_size=COUNT):

@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from diffenc_jax.coding.lattice import Lattice
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
+from diffenc_jax.diffusion.flow import Solver, flow_of
 from diffenc_jax.diffusion.gaussian import alpha, diffuse, sigma, velocity_from_image
 from diffenc_jax.diffusion.importance_weights import log_path_weight
+from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Polynomial
 
@@ -21,12 +24,12 @@ DIMS = 3
 linear = partial(FixedLinear(*ENDS).apply, {})
 
 
-def schedule(seed):
-    """γ(t) [..., 3] of a polynomial schedule; that of VDM for no seed."""
+def warp_of(seed, ends=ENDS):
+    """γ -> γ_i [..., 3] of a polynomial schedule; those of VDM for no seed."""
     start = np.random.RandomState(seed or 0)
     params = {name: jnp.asarray(start.normal(size=DIMS)) for name in "abc"}
     params = {"a": jnp.zeros(DIMS), "b": jnp.zeros(DIMS), "c": jnp.ones(DIMS)} if seed is None else params
-    return lambda t: Polynomial(*ENDS, shape=(DIMS,)).apply({"params": params}, jnp.asarray(t))
+    return lambda gamma: Polynomial(*ends, shape=(DIMS,)).apply({"params": params}, gamma, method="warp")
 
 
 def covariance(seed):
@@ -59,29 +62,41 @@ def quadratic_mean(loss, matrix, count):
 def test_the_loss_of_an_exact_denoiser_is_the_information(x64, seed):
     """½ ln det(I + SNR_0 C) - ½ ln det(I + SNR_1 C), whatever lies between the end points."""
     matrix = covariance(seed or 0)
-    process = Process(Identity(), exact(matrix), schedule(seed))
+    process = Process(Identity(), exact(matrix), linear, warp=warp_of(seed))
     t, weights = np.polynomial.legendre.leggauss(200)
-    instant = process.instant(jnp.asarray(0.5 * (t + 1)))
+    instant = process.place(jnp.asarray(0.5 * (t + 1)))
     loss = jax.jit(lambda x, eps: instant.loss(losses.errors_at(process, instant, x, eps)))
     information = [0.5 * np.linalg.slogdet(np.eye(DIMS) + np.exp(-end) * matrix)[1] for end in ENDS]
     assert 0.5 * weights @ quadratic_mean(loss, matrix, 200) == pytest.approx(information[0] - information[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_flow_of_an_exact_denoiser_has_the_density_of_the_data(x64, seed):
+    """N(0, C) with noise of γ_0, whichever way each dimension goes to N(0, I), which z_1 is but for e^-16."""
+    matrix, ends = covariance(seed), (-7.0, 16.0)
+    process = Process(Identity(), exact(matrix), partial(FixedLinear(*ends).apply, {}), warp=warp_of(seed, ends))
+    z_0 = jnp.asarray(np.random.RandomState(seed).normal(size=(3, DIMS)))
+    probes = Probes(DIVERGENCES["exact"], jnp.ones((3, 1, DIMS)))
+    found = ode_likelihood(flow_of(process), z_0, tuple(map(jnp.asarray, ends)), probes, Solver(1e-8, 1e-8))
+    expected = multivariate_normal(cov=np.eye(DIMS) + (matrix - np.eye(DIMS)) / (1 + np.exp(ends[0])))
+    np.testing.assert_allclose(found.total, -expected.logpdf(np.asarray(z_0)), rtol=1e-5)
 
 
 def test_without_a_and_b_it_is_vdm(x64):
     """Losses at both depths, steps and weights are those of one γ for all dimensions."""
     rng = np.random.RandomState(0)
     predict = lambda z, gamma: Prediction(jnp.sin(2 * z))  # noqa: E731
-    both = [Process(NonTrainable(), predict, gamma) for gamma in (schedule(None), linear)]
+    both = [Process(NonTrainable(), predict, linear, warp=warp) for warp in (warp_of(None), None)]
     x, eps, z = jnp.asarray(rng.normal(size=(3, 5, DIMS)))
     t, xi = jnp.asarray(rng.uniform(size=5)), jnp.asarray(rng.normal(size=(8, 5, DIMS)))
     found = []
     for process in both:
         steps = process.uniform_steps(8, 0.7)
-        places = process.instant(t), steps.at(t)
+        places = process.place(t), process.place(t, steps)
         found.append(
             [
                 *(place.loss(losses.errors_at(process, place, x, eps)) for place in places),
-                *model_step(process, z, steps.step(3, 5)),
+                *model_step(process, z, process.step(steps, 3, 5)),
                 log_path_weight(process, steps, x, eps, lambda k, xi=xi: xi[k]).log_weight,
             ]
         )
@@ -91,10 +106,11 @@ def test_without_a_and_b_it_is_vdm(x64):
 
 def test_the_losses_are_sums_over_the_noise_s_errors(x64):
     """½ Σ γ_i' (ε_i - ε̂_i)² at infinite depth, and ½ T Σ (e^(γ_t - γ_s) - 1)_i (ε_i - ε̂_i)² over steps."""
-    rng, process = np.random.RandomState(4), Process(Identity(), lambda z, g: Prediction(jnp.cos(z)), schedule(5))
+    rng = np.random.RandomState(4)
+    process = Process(Identity(), lambda z, g: Prediction(jnp.cos(z)), linear, warp=warp_of(5))
     x, eps = jnp.asarray(rng.normal(size=(2, 6, DIMS)))
     t = jnp.asarray(rng.uniform(size=6))
-    for place in (process.instant(t), process.uniform_steps(9).at(t)):
+    for place in (process.place(t), process.place(t, process.uniform_steps(9))):
         z, _ = diffuse(x, place.gamma_t, eps)
         # x̂ = (z - σ ε̂) / α
         estimated = (z - alpha(place.gamma_t) * process.predict_image(z, place.gamma_t)) / sigma(place.gamma_t)
@@ -106,8 +122,8 @@ def test_the_losses_are_sums_over_the_noise_s_errors(x64):
 
 def test_both_orders_of_a_code_have_one_joint_distribution(x64):
     """q(z_s | x) q(z_t | z_s) = q(z_t | x) q(z_s | z_t, x) on the lattices of such a schedule."""
-    steps = Process(Identity(), lambda z, g: Prediction(z), schedule(6)).uniform_steps(4)
-    lattice, rng = Lattice(np.asarray(steps.gamma), 0.25), np.random.RandomState(7)
+    gamma = warp_of(6)(linear(jnp.linspace(0.0, 1.0, 5)))
+    lattice, rng = Lattice(np.asarray(gamma), 0.25), np.random.RandomState(7)
     x = rng.normal(size=(2, 1, 1, DIMS))
     points = [np.rint(rng.normal(size=x.shape) * 30) for _ in range(2)]
     z = [points[i] * lattice.unit[2 + i] for i in range(2)]

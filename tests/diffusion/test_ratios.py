@@ -42,11 +42,11 @@ def gamma(t):
     return GAMMA_0 + (GAMMA_1 - GAMMA_0) * t
 
 
-def gamma_of_each(t):
+def warp(gamma):
     """Another γ for each of the two pixels."""
     schedule = Polynomial(GAMMA_0, GAMMA_1, shape=(2,))
     params = {name: jnp.asarray(value) for name, value in (("a", [0.5, 0.0]), ("b", [-0.3, 0.4]), ("c", [1.0, 0.7]))}
-    return schedule.apply({"params": params}, jnp.asarray(t))
+    return schedule.apply({"params": params}, gamma, method="warp")
 
 
 def network(x, gamma):
@@ -63,7 +63,7 @@ PROCESSES = {
     "nontrainable": Process(NonTrainable(), predict, gamma, pixel_levels=LEVELS),
     "through": Process(Residual(network), predict, gamma, ThroughEncoder(), LEVELS),
     "affine": Process(Affine(0.2, both), predict, gamma, ThroughEncoder(), LEVELS),
-    "polynomial": Process(Identity(), predict, gamma_of_each, pixel_levels=LEVELS),
+    "polynomial": Process(Identity(), predict, gamma, pixel_levels=LEVELS, warp=warp),
 }
 
 
@@ -110,7 +110,7 @@ def probabilities(process, steps):
     @jax.jit
     def kernels(i):
         """The density [grid, 2, grid] of each pixel of z_s, given z_t on the grid."""
-        step = steps.step(i, len(z))
+        step = process.step(steps, i, len(z))
         estimate = process.estimate(z, step.gamma_t)
         centre = mean(z, process.assumed(estimate, step), step)
         variance = jnp.broadcast_to(align(step.variance(process.encoder), z) / step.weight(estimate), z.shape)[
@@ -142,7 +142,7 @@ def test_probabilities_sum_to_one_and_lie_above_the_bound(world):
     def bound(image):
         """The bound of one image: expectations over the noise of z_t by quadrature, and the sum over steps."""
         pixels = jnp.broadcast_to(image, eps.shape)
-        places = [steps.step(i, len(eps)) for i in range(DEPTH)]
+        places = [process.step(steps, i, len(eps)) for i in range(DEPTH)]
         noise = losses.Noise(jnp.zeros(len(eps)), eps, eps)
         terms = [losses.bound_at(process, pixels, place._replace(depth=1.0), noise) for place in places]
         total = terms[0].reconstruction + terms[0].latent + sum(term.diffusion for term in terms)

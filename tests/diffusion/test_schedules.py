@@ -1,5 +1,7 @@
 """The contract of every registered schedule."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +51,7 @@ def test_the_interior_does_not_move_the_end_points(name):
     ends, middle = [gradient(variables, t)["params"] for t in (0.0, 1.0)], gradient(variables, 0.4)["params"]
     for part in variables["params"]:
         still = [np.all(np.asarray(leaf) == 0) for end in ends for leaf in jax.tree.leaves(end[part])]
-        assert all(still) == (part in schedule.interior) or schedule.per_dimension
+        assert all(still) == (part in schedule.interior)
         assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(middle[part]))
 
 
@@ -69,6 +71,20 @@ def test_the_slope_has_gradients_by_the_parameters(name):
             assert np.all(np.isfinite(leaf))
             if part in schedule.interior:
                 assert np.abs(leaf).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name, kind in SCHEDULES.items() if kind.per_dimension])
+def test_a_warp_increases_from_end_to_end(name):
+    """From γ(0) to γ(1) in each dimension, by parameters that the levels between depend on."""
+    schedule, gamma = SCHEDULES[name](-13.3, 5.0).clone(shape=(2, 1, 3)), jnp.linspace(-13.3, 5.0, 101)
+    warp = partial(schedule.apply, method="warp")
+    variables = disturbed(schedule.init(jax.random.key(0), gamma, method="warp"), seed=1)
+    levels = np.asarray(warp(variables, gamma))
+    assert levels.shape == (101, 2, 1, 3)
+    np.testing.assert_allclose(levels[[0, -1]], np.broadcast_to([[[[-13.3]]], [[[5.0]]]], (2, 2, 1, 3)), atol=1e-5)
+    assert np.all(np.diff(levels, axis=0) > 0)
+    for leaf in jax.tree.leaves(jax.grad(lambda variables: warp(variables, gamma)[40].sum())(variables)):
+        assert np.all(np.asarray(leaf) != 0)
 
 
 def disturbed(variables, seed, scale=1.0):

@@ -1,11 +1,13 @@
-"""Classes of pixels N(m_c, 0.3²), and a model whose score network is their exact denoiser given the class."""
+"""Classes of pixels N(m_c, 0.3²), and models whose score network is their exact denoiser given the class."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from diffenc_jax.config.recipe import code_network
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
@@ -44,10 +46,34 @@ def draw(count, seed):
     return np.stack(pixels).astype(np.uint8), labels.astype(np.int32)
 
 
+class NearestMean(nn.Module):
+    """A network of codes: the logits prefer the class whose mean is nearest to the image's."""
+
+    @nn.compact
+    def __call__(self, x, dropout_key=None):
+        return -jnp.square(x.mean(axis=(1, 2, 3))[:, None] - MEANS)
+
+
 def experiment(count=150, **changes):
     """The exact model and images of the classes, with a configuration."""
+    return _experiment(count, {"model__labels": True, **changes})
+
+
+def coded_experiment(count=150, **changes):
+    """The same model and images with a code for the class, on which a schedule per pixel depends, and its parameters.
+
+    Of the classes with the same mean, the first one is chosen.
+    """
+    code = code_network(units=len(MEANS), active=1, width=32, layers=1, levels=0, **tiny.NORMS)
+    chosen = _experiment(count, {"model__schedule__kind": "polynomial", "model__code": code, **changes})
+    schedule = tiny.away_from_zero(chosen.model.init(jax.random.key(0))["schedule"])
+    model = dataclasses.replace(chosen.model, code=chosen.model.code._replace(network=NearestMean()))
+    return dataclasses.replace(chosen, model=model), {"score": {}, "code": {}, "schedule": schedule}
+
+
+def _experiment(count, changes):
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 64, "fit__images": 20, **changes}
-    config = tiny.config("vdm", True, model__labels=True, **changes)
+    config = tiny.config("vdm", True, **changes)
     built = build(config, ImageSpec(SHAPE, LEVELS, len(MEANS)))
     model = GaussianClasses(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
     splits = {"train": draw(20, 1), "test": draw(count, 2)}
@@ -62,4 +88,4 @@ def log_densities(pixels):
     return -0.5 * np.sum(((x - MEANS) / DEVIATION) ** 2, axis=1)
 
 
-__all__ = ["MEANS", "PARAMS", "draw", "experiment", "log_densities"]
+__all__ = ["MEANS", "PARAMS", "coded_experiment", "draw", "experiment", "log_densities"]

@@ -15,11 +15,12 @@ TESTS = {
     "dataset": ("tests/data/test_sources.py", "checkerboard", 2),
     "encoder": ("tests/diffusion/test_encoders.py", "fading or encoder4", 6),
     "estimator": ("tests/evaluation", "antithetic", 2),
+    "forward_process": ("tests/diffusion/test_schedules.py", "bent or bend", 6),
     "schedule": ("tests/diffusion/test_schedules.py", "cosine", 5),
     "score_network": ("tests/model/test_registry.py", "perceptron", 3),
 }
 # Arms that the diffs add to configs/digits.py.
-ARMS = {"encoder": "fading", "score_network": "vdm-perceptron"}
+ARMS = {"encoder": "fading", "forward_process": "vdm-bent", "score_network": "vdm-perceptron"}
 BUILD = """
 from diffenc_jax.config import load_config
 from diffenc_jax.model import ImageSpec, build

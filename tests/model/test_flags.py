@@ -30,7 +30,7 @@ def built(conditioned=True, **changes):
 def bound(model, params, flags):
     """The bound [6] of all images."""
     noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
-    process = model.bind(params, condition=model.condition(Batch(PIXELS, None, flags)))
+    process = model.bind(params, condition=model.condition(params, Batch(PIXELS, None, flags)))
     return bound_at(process, PIXELS, model.place(params, noise.t), noise).total
 
 
@@ -52,14 +52,14 @@ def test_labels_come_before_the_flags():
     model = built(model__labels=True)
     labels = jnp.asarray([0, 2, 1, 1, 0, 2], jnp.int32)
     expected = np.concatenate([np.eye(3)[labels], FLAGS], axis=1)
-    np.testing.assert_array_equal(model.condition(Batch(PIXELS, labels, FLAGS)), expected)
-    np.testing.assert_array_equal(model.condition(Batch(PIXELS, labels))[:, :3], expected[:, :3])
-    assert not model.condition(Batch(PIXELS, labels))[:, 3:].any()
-    np.testing.assert_array_equal(built().condition(Batch(PIXELS)), np.zeros((6, 4)))
+    np.testing.assert_array_equal(model.condition({}, Batch(PIXELS, labels, FLAGS)), expected)
+    np.testing.assert_array_equal(model.condition({}, Batch(PIXELS, labels))[:, :3], expected[:, :3])
+    assert not model.condition({}, Batch(PIXELS, labels))[:, 3:].any()
+    np.testing.assert_array_equal(built().condition({}, Batch(PIXELS)), np.zeros((6, 4)))
 
 
 def test_a_network_without_a_condition_is_refused(monkeypatch):
     monkeypatch.setitem(registry.SCORE_NETWORKS, "plain", Unconditional)
     config = tiny.config("vdm", small=True, train__augment="flip", model__augmentation=True)
-    with pytest.raises(InputError, match=r"model.augmentation=True need networks that take a condition"):
+    with pytest.raises(InputError, match=r"model.code need networks that take a condition"):
         build(config.replace({"model.score": {"kind": "plain"}}), SPEC)

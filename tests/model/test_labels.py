@@ -36,11 +36,11 @@ def terms(model, params, labels, noise, chosen=None):
     @jax.jit
     def compute(params, labels, noise):
         batch = Batch(PIXELS, labels)
-        process = model.bind(params, condition=model.condition(batch))
+        process = model.bind(params, condition=model.condition(params, batch))
         ends = ()
         if chosen is not None:
             endpoints = jax.tree.map(lambda a: a[jnp.asarray(chosen)], batch)
-            ends = endpoints.pixels, model.condition(endpoints)
+            ends = endpoints.pixels, model.condition(params, endpoints)
         return bound_at(process, PIXELS, model.place(params, noise.t), noise, *ends)
 
     return compute(params, labels, noise)

@@ -5,19 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.config.recipe import affine_process, encoder_network
+from diffenc_jax.config.recipe import affine_process, code_network, encoder_network
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import ImageSpec, bind_to, build
 from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 AFFINE = affine_process(encoder_network(kind="affine", width=32, layers=1, levels=1, **tiny.NORMS))
+CODE = code_network(units=5, active=2, width=32, layers=1, levels=1, **tiny.NORMS)
 PROCESSES = {
     "affine": ("diffenc", AFFINE),
     "polynomial": ("vdm", {"model.schedule.kind": "polynomial"}),
+    "mulan": ("vdm", {"model.schedule.kind": "polynomial", "model.code": CODE}),
+    "code": ("vdm", {"model.code": CODE}),
     "image": ("vdm", {"model.target": "image"}),
 }
+COST = {"mulan": np.log(10.0), "code": np.log(10.0)}  # nats of a code
 
 
 def configured(arm, changes):
@@ -25,7 +30,7 @@ def configured(arm, changes):
 
 
 def evaluated(arm, changes, disturbed=False):
-    """The mean bound by term and its gradient, at initial parameters or away from them."""
+    """The mean bound and its gradient, at initial parameters, or away from them and with codes as in training."""
     model = build(configured(arm, changes), SPEC)
     params = tiny.initial(model)
     params = tiny.away_from_zero(params) if disturbed else params
@@ -35,20 +40,24 @@ def evaluated(arm, changes, disturbed=False):
     @jax.jit
     @jax.value_and_grad
     def bound(params):
-        return bound_at(model.bind(params), pixels, model.place(params, t), noise).total.mean()
+        process = bind_to(model, params, Batch(pixels), jax.random.key(2) if disturbed else None)
+        return bound_at(process, pixels, process.warped(model.place(params, t)), noise).total.mean()
 
     return bound(params)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_each_starts_as_vdm(name):
-    """All of them are VDM at initialisation, when the score networks have the same parameters."""
+    """All of them are VDM at initialisation, when the score networks are zero, but for the cost of a code."""
     ours, _ = evaluated(*PROCESSES[name])
     vdm, _ = evaluated("vdm", {})
-    assert float(ours) == pytest.approx(float(vdm), rel=1e-5)
+    assert float(ours) - COST.get(name, 0.0) == pytest.approx(float(vdm), rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "part"), [("affine", "encoder"), ("polynomial", "schedule")])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("affine", "encoder"), ("polynomial", "schedule"), ("mulan", "schedule"), ("mulan", "code"), ("code", "code")],
+)
 def test_the_bound_trains_what_is_learned(name, part):
     """Each array of the learned part has a gradient."""
     value, gradient = evaluated(*PROCESSES[name], disturbed=True)
@@ -73,8 +82,45 @@ def test_the_bound_trains_what_is_learned(name, part):
         ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),
         ("diffenc", {"model.target": "image", "model.derivative_head": True}, "the encoder gives the drift"),
         ("diffenc", AFFINE | affine_process(AFFINE["model.encoder"], reach=0.0), "reach=0.0 must be positive"),
+        ("vdm", {"model.code": {**CODE, "active": 5}}, "model.code.active=5 of model.code.units=5 units makes no code"),
+        ("vdm", {"model.code": {"kind": "none", "units": 2}}, "model.code.kind=none has no keys units"),
+        ("vdm", {"model.code": {"kind": "k_cold"}}, "unknown code 'k_cold'; known: k_hot, none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arm, changes, message):
     with pytest.raises(InputError, match=message):
         build(configured(arm, changes), SPEC)
+
+
+@pytest.mark.parametrize("depth", [None, 7])
+def test_each_image_has_the_levels_of_its_own_code(depth):
+    """Its bound in a batch is its bound alone, and that with another code is another one."""
+    model = build(configured(*PROCESSES["mulan"]), SPEC)
+    params, pixels = tiny.away_from_zero(tiny.initial(model)), jnp.asarray(tiny.images(6))
+    t = jnp.linspace(0.05, 0.95, 6)
+    noise, codes = model.draw_noise(jax.random.key(1), t), model.code_of(params, pixels)
+    assert len(np.unique(codes, axis=0)) > 1
+
+    @jax.jit
+    def bound(pixels, noise, codes):
+        process = model.bind(params, condition=model.condition(params, Batch(pixels), code=codes))
+        steps = None if depth is None else process.uniform_steps(depth)
+        return bound_at(process, pixels, process.place(noise.t, steps), noise).total
+
+    together = np.asarray(bound(pixels, noise, codes))
+    for i in range(6):
+        part = jax.tree.map(lambda rows, i=i: rows[i : i + 1], (pixels, noise, codes))
+        np.testing.assert_allclose(bound(*part), together[i : i + 1], rtol=1e-4)
+    assert np.all(np.abs(np.asarray(bound(pixels, noise, jnp.roll(codes, 1, axis=1))) / together - 1) > 1e-3)
+
+
+def test_the_codes_of_training_are_drawn_anew_and_those_of_evaluation_are_the_best():
+    model = build(configured(*PROCESSES["code"]), SPEC)
+    params, pixels = tiny.away_from_zero(tiny.initial(model)), jnp.asarray(tiny.images(6))
+    drawn = [np.rint(model.code_of(params, pixels, jax.random.key(i))) for i in range(2)]
+    assert np.all(np.asarray(drawn).sum(axis=2) == 2)
+    assert not np.array_equal(*drawn)
+    np.testing.assert_array_equal(model.code_of(params, pixels), model.code_of(params, pixels))
+    noise = model.draw_noise(jax.random.key(1), jnp.zeros(6))
+    with pytest.raises(ValueError, match="the model is conditioned; bind it with the condition of a batch"):
+        bound_at(model.bind(params), pixels, model.place(params, noise.t), noise)

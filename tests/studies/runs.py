@@ -45,10 +45,10 @@ class FormulaModel(NamedTuple):
     spec: ImageSpec
     process: Process
 
-    def condition(self, batch):
+    def condition(self, params, batch, dropout_key=None):
         return None
 
-    def bind(self, params, condition=None):
+    def bind(self, params, dropout_key=None, condition=None):
         return self.process
 
 

@@ -33,7 +33,7 @@ class Toy:
     unrolls_layers: ClassVar = False
     separate_losses: ClassVar = ()
 
-    def condition(self, batch):
+    def condition(self, params, batch, dropout_key=None):
         return None
 
     def bind(self, params, dropout_key=None, condition=None):

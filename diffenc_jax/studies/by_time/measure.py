@@ -118,7 +118,7 @@ def _values(model: Model, seed: int, cells: int, params: Params, batch: Batch, i
     """[3, B]: diffusion, velocity and residual of `LossByTime`."""
     process = bind_to(model, params, batch)
     t, eps = draw_noise(seed, cells, model.spec.shape, indices, draw, cell)
-    instant = process.instant(t)
+    instant = process.place(t)
     errors = errors_at(process, instant, process.pixel_values(batch.pixels), eps)
     squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
     return jnp.stack([instant.loss(errors), *squares])

@@ -68,6 +68,10 @@ def open_run(workdir: Path, passes: int, split: str | None) -> Trained:
         not run.model.encoder_kind.scales,
         f"the encoder of {workdir} scales the noise as well, which this study does not measure; give another run",
     )
+    require(
+        not run.model.schedule.per_dimension,
+        f"{workdir} has a γ per pixel, and this study is of one γ for all; give another run",
+    )
     split_images(run)
     return run
 

@@ -106,7 +106,7 @@ def _at_step(model: Model, seed: np.uint32, params: Params, batch: Batch, indice
     """`_Shown` after `number` of the steps; the next step is the part of the code."""
     pixels, process = batch.pixels, bind_to(model, params, batch)
     eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
-    found = progressive.stage(process, steps.step(steps.depth - 1 - number, len(pixels)), pixels, eps)
+    found = progressive.stage(process, process.step(steps, steps.depth - 1 - number, len(pixels)), pixels, eps)
     return _Shown(found.cost[None], found.pixels, _square(model, found.pixels, pixels))
 
 
