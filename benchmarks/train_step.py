@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     process.give_back()
     seconds = records.spread("step_seconds", step_seconds(program, step, spec.pixel_levels, arguments.steps))
     peak, memory = peak_bytes(), Memory.of(step)
-    flops = count(config, spec).flops_per_step
+    counts = count(config, spec)
     rate = matmul_flops_per_second(config.model.dtype)
     record = {
         "benchmark": "train_step",
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         "arm": config.arm,
         "batch_size": config.train.batch_size,
         "dtype": config.model.dtype,
+        "params": counts.total_params,
         "trace_seconds": traced - start,
         "compile_seconds": compiled - traced,
         "trace_and_compile_seconds": compiled - start,
@@ -69,9 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
         "state_bytes": memory.state,
         "temporary_bytes": memory.temporaries,
         "moved_bytes": Work.of(step).bytes,
-        "flops_per_step": flops,
+        "flops_per_step": counts.flops_per_step,
         "matmul_flops_per_second": rate,
-        "matmul_share": flops / seconds["step_seconds"] / rate,
+        "matmul_share": counts.flops_per_step / seconds["step_seconds"] / rate,
         **records.machine(),
     }
     records.finish(record, before, arguments)
