@@ -3,8 +3,9 @@
 --diffenc=DIR is a checkout of https://github.com/bemigini/DiffEnc, which is only read. For each pair of equal models,
 --rounds times in turn, one process trains by the published code (`benchmarks/published.py`) and another by this code
 (`benchmarks/train_step.py`), on random images in float32, with gradient, dropout, AdamW and averages. Prints, for each
-pair, the medians of both over the rounds, and of their ratio within a round with its range; --json appends a line per
-pair, with all measurements, the machine, the versions and both commits.
+pair, the medians of both over the rounds, and of the ratio within a round with its range; --json appends a line per
+pair, with all measurements, the machine, the versions and both commits. Other programs on the machine slow down both
+sides, not always alike: the load when each process started is printed and recorded.
 
 The pairs with `small` have width 32 and 4 layers. Ours evaluates the end-point terms on one image in eight, as it does
 by default; --as-published evaluates them on all images, as the published code does.
@@ -79,17 +80,19 @@ def run(arguments: argparse.Namespace) -> None:
     pairs = {name: lookup("pair", name, PAIRS) for name in arguments.pairs.split(",")}
     published.check_checkout(arguments.diffenc, *(pair.model for pair in pairs.values()))
     writable_file("json", arguments.json)
-    rows = []
+    rows, loads = [], []
     for name, pair in pairs.items():
         rounds = measure_rounds(name, commands(pair, arguments), arguments.rounds)
         ratios = ratios_of(rounds)
         rows += table_rows(name, rounds, ratios)
+        loads += [record["load_average"] for sides in rounds for record in sides.values()]
         if arguments.json:
             record = {"benchmark": "peers", "pair": name, "ratios": ratios, "rounds": rounds}
             record |= {"as_published": arguments.as_published, "commits": commits(arguments.diffenc)}
             with Path(arguments.json).open("a") as file:
                 file.write(json.dumps(record) + "\n")
     print_table(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows))
+    print(f"Load average {min(loads):.1f} to {max(loads):.1f}, of {len(os.sched_getaffinity(0))} cores")
 
 
 def commands(pair: Pair, arguments: argparse.Namespace) -> dict[str, list[str]]:
@@ -130,7 +133,7 @@ def measure(command: list[str]) -> dict[str, Any]:
     load = os.getloadavg()[0]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
         raise RunError(f"{Path(command[1]).name} failed: {last}; run it alone for more: {' '.join(command)}")
     return {**json.loads(done.stdout.splitlines()[-1]), "load_average": load}
 
