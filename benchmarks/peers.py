@@ -5,7 +5,8 @@
 (`benchmarks/train_step.py`), on random images in float32, with gradient, dropout, AdamW and averages. Prints, for each
 pair, the medians of both over the rounds, and of the ratio within a round with its range; --json appends a line per
 pair, with all measurements, the machine, the versions and both commits. Other programs on the machine slow down both
-sides, not always alike: the load when each process started is printed and recorded.
+sides, not always alike. CPU seconds, those of all threads, hardly depend on them; the load average at the start of each
+process is printed and recorded.
 
 The pairs with `small` have width 32 and 4 layers. Ours evaluates the end-point terms on one image in eight, as it does
 by default; --as-published evaluates them on all images, as the published code does.
@@ -34,7 +35,9 @@ THEIRS, OURS = "published", "ours"
 # The compared quantities, with their names and units in the table.
 QUANTITIES = {
     "step_seconds": ("step, s", 1),
+    "step_cpu_seconds": ("step, CPU s", 1),
     "trace_and_compile_seconds": ("trace + compile, s", 1),
+    "trace_and_compile_cpu_seconds": ("trace + compile, CPU s", 1),
     "peak_bytes": ("peak memory, GB", 1e9),
 }
 
@@ -88,7 +91,8 @@ def run(arguments: argparse.Namespace) -> None:
         loads += [record["load_average"] for sides in rounds for record in sides.values()]
         if arguments.json:
             record = {"benchmark": "peers", "pair": name, "ratios": ratios, "rounds": rounds}
-            record |= {"as_published": arguments.as_published, "commits": commits(arguments.diffenc)}
+            record |= {"as_published": arguments.as_published}
+            record |= {"commits": {THEIRS: records.commit(arguments.diffenc), OURS: records.commit()}}
             with Path(arguments.json).open("a") as file:
                 file.write(json.dumps(record) + "\n")
     print_table(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows))
@@ -160,24 +164,6 @@ def table_rows(name: str, rounds: list[dict[str, Any]], ratios: dict[str, dict[s
         values = [f"{median / unit:.3g}" for median in medians]
         rows.append([f"{name}: {text}", *values, f"{ratio:.2f}", f"{lowest:.2f} .. {highest:.2f}"])
     return rows
-
-
-def commits(checkout: Path) -> dict[str, str]:
-    """The commit of each side's code."""
-    return {THEIRS: commit(checkout), OURS: commit(FOLDER)}
-
-
-def commit(folder: Path) -> str:
-    """The commit that `folder` is at, with '+changes' if its files differ; 'unknown' outside a git checkout."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -84,8 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         "batch_size": arguments.batch,
         "params": sum(leaf.size for leaf in jax.tree.leaves(pipeline.train_state.params)),
         **training.compile(),
-        **records.spread("step_seconds", timing.call_seconds(training, arguments.steps)),
-        "timed_steps": arguments.steps,
+        **timing.step_record(training, arguments.steps),
         "peak_bytes": timing.peak_bytes(),
         **records.machine(),
     }
@@ -169,15 +168,16 @@ class Training:
 
     def compile(self) -> dict[str, float]:
         """Compile the step; returns the seconds that it took."""
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         lowered = self._step.lower(self._state, *self._batch)
         traced = time.perf_counter()
         self._step = lowered.compile()
-        compiled = time.perf_counter()
+        compiled, cpu = time.perf_counter(), time.process_time() - cpu_start
         return {
             "trace_seconds": traced - start,
             "compile_seconds": compiled - traced,
             "trace_and_compile_seconds": compiled - start,
+            "trace_and_compile_cpu_seconds": cpu,
         }
 
     def __call__(self) -> Any:

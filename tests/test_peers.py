@@ -143,9 +143,8 @@ def digests(folder):
 @pytest.mark.parametrize(
     ("model", "options", "params"),
     [
-        ("diffenc", [], 3 * 7 + 7 + 7 * 7 + 7 + 7 * 7 + 7),  # two layers of the score network, one of the encoder
-        ("vdm", [], 3 * 7 + 7 + 7 * 7 + 7),
-        ("diffenc", ["--width=5", "--layers=1"], 3 * 5 + 5 + 5 * 5 + 5),
+        ("vdm", [], 3 * 7 + 7 + 7 * 7 + 7),  # two layers
+        ("diffenc", ["--width=5", "--layers=1"], 3 * 5 + 5 + 5 * 5 + 5),  # one layer and that of the encoder
     ],
 )
 def test_a_checkout_trains_and_stays_as_it_is(checkout, model, options, params):
@@ -160,6 +159,7 @@ def test_a_checkout_trains_and_stays_as_it_is(checkout, model, options, params):
     assert record["params"] == params
     assert (record["batch_size"], record["timed_steps"]) == (2, 3)
     assert record["trace_and_compile_seconds"] == pytest.approx(record["trace_seconds"] + record["compile_seconds"])
+    assert record["step_cpu_seconds"] > 0
     lower, upper = record["step_seconds_quartiles"]
     assert 0 < lower <= record["step_seconds"] <= upper
     assert digests(checkout) == before
@@ -189,6 +189,7 @@ def compare(peers, checkout, monkeypatch, tmp_path):
 
 def made_up(step, compilation, memory, params=10):
     seconds = {"step_seconds": step, "trace_and_compile_seconds": compilation}
+    seconds |= {"step_cpu_seconds": 2 * step, "trace_and_compile_cpu_seconds": compilation + 1}
     return {**seconds, "peak_bytes": memory, "params": params, "load_average": step}
 
 
@@ -206,8 +207,9 @@ def test_ratios_are_those_within_each_round(compare, capsys):
     assert record["ratios"]["peak_bytes"] == {"median": 0.25, "range": [0.25, 0.5], "rounds": [0.25, 0.25, 0.5]}
     assert [(sides["published"], sides["ours"]) for sides in record["rounds"]] == list(zip(theirs, ours, strict=True))
     out, error = capsys.readouterr()
-    step, compilation, memory = (line.split() for line in out.splitlines()[2:5])
+    step, step_cpu, compilation, _, memory = (line.split() for line in out.splitlines()[2:7])
     assert step[-6:] == ["3", "2", "0.50", "0.25", "..", "1.00"]
+    assert step_cpu[-6:] == ["6", "4", "0.50", "0.25", "..", "1.00"]
     assert compilation[-6:] == ["10", "6", "0.50", "0.40", "..", "0.60"]
     assert memory[-6:] == ["4", "1", "0.25", "0.25", "..", "0.50"]
     assert "Load average 1.0 to 8.0" in out
@@ -256,11 +258,12 @@ def test_a_failed_process_is_named_with_its_last_message(peers, tmp_path):
 
 
 def test_a_commit_is_told_with_changes(peers, tmp_path):
-    assert peers.commit(tmp_path) == "unknown"
+    assert peers.records.commit(tmp_path) is None
+    (tmp_path / "file").write_text("first")
     identity = ["-c", "user.name=name", "-c", "user.email=name@example.org"]
-    for arguments in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
+    for arguments in (["init", "-q"], ["add", "file"], [*identity, "commit", "-q", "-m", "first"]):
         subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
-    commit = peers.commit(tmp_path)
+    commit = peers.records.commit(tmp_path)
     assert len(commit) == 40
-    (tmp_path / "file").touch()
-    assert peers.commit(tmp_path) == f"{commit}+changes"
+    (tmp_path / "file").write_text("second")
+    assert peers.records.commit(tmp_path) == f"{commit}+"
