@@ -66,9 +66,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def commit() -> str | None:
-    """The commit of this checkout, with a '+' if tracked files differ from it; None outside of a git repository."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+def commit(checkout: Path = Path(__file__).parent) -> str | None:
+    """The commit of a checkout, with a '+' if tracked files differ from it; None outside of a git repository."""
+    git = ["git", "-C", str(checkout)]
     try:
         named = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode != 0

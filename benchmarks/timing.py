@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import records
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
@@ -25,6 +26,7 @@ class CompiledStep(NamedTuple):
     Attributes:
       pixel_levels: number of values of a pixel.
       trace_seconds, compile_seconds: time to trace the step, and to compile it.
+      cpu_seconds: CPU time of both, of all threads.
     """
 
     program: Program
@@ -32,19 +34,20 @@ class CompiledStep(NamedTuple):
     pixel_levels: int
     trace_seconds: float
     compile_seconds: float
+    cpu_seconds: float
 
 
 def compile_step(config: Config, mesh: Mesh) -> CompiledStep:
     """Compile the training step of `config` for the devices of `mesh`; no data set is needed."""
     spec = spec_of(config)
     program = Program(build(config, spec), config, mesh)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     lowered = program.step.lower(program.state, program.batch)
     traced = time.perf_counter()
     step = lowered.compile()
-    compiled = time.perf_counter()
+    compiled, cpu = time.perf_counter(), time.process_time() - cpu_start
     process.give_back()
-    return CompiledStep(program, step, spec.pixel_levels, traced - start, compiled - traced)
+    return CompiledStep(program, step, spec.pixel_levels, traced - start, compiled - traced, cpu)
 
 
 class Training:
@@ -81,6 +84,17 @@ def call_seconds(
             if after - start > at_most:
                 break
     return seconds
+
+
+def step_record(step: Callable[[], Any], steps: int) -> dict[str, Any]:
+    """Record of a training step that a call makes: `timed_steps`, `step_seconds` with quartiles, `step_cpu_seconds`.
+
+    The last is the CPU time per step of all threads, the first steps included.
+    """
+    start = time.process_time()
+    seconds = records.spread("step_seconds", call_seconds(step, steps))
+    cpu = time.process_time() - start
+    return {**seconds, "step_cpu_seconds": cpu / (WARM_UP_STEPS + steps), "timed_steps": steps}
 
 
 def peak_bytes() -> int:

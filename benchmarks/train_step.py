@@ -2,6 +2,7 @@
 
 Traces, compiles and runs the step on random images that lie on the device; no data set is needed. In the record,
 step_seconds is the median over --steps steps, each waited for, after a few others;
+step_cpu_seconds is the CPU time per step of all threads, which other programs on the machine hardly change;
 peak_bytes is the largest memory so far, of the process on a CPU, otherwise of the device;
 moved_bytes is by the compiler's count, which counts the body of a loop once;
 flops_per_step is what the networks need (see `train.flops.count`), whatever is computed;
@@ -37,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     before, config = records.earlier(arguments), load_arguments_config(arguments)
     compiled = timing.compile_step(config, make_mesh(1, jax.devices()[:1]))
-    seconds = records.spread("step_seconds", timing.call_seconds(timing.Training(compiled), arguments.steps))
+    steps = timing.step_record(timing.Training(compiled), arguments.steps)
     peak, memory = timing.peak_bytes(), Memory.of(compiled.step)
-    flops = count(config, spec_of(config)).flops_per_step
+    counts = count(config, spec_of(config))
     rate = matmul_flops_per_second(config.model.dtype)
     record = {
         "benchmark": "train_step",
@@ -47,18 +48,19 @@ def run(arguments: argparse.Namespace) -> None:
         "arm": config.arm,
         "batch_size": config.train.batch_size,
         "dtype": config.model.dtype,
+        "params": counts.total_params,
         "trace_seconds": compiled.trace_seconds,
         "compile_seconds": compiled.compile_seconds,
         "trace_and_compile_seconds": compiled.trace_seconds + compiled.compile_seconds,
-        **seconds,
-        "timed_steps": arguments.steps,
+        "trace_and_compile_cpu_seconds": compiled.cpu_seconds,
+        **steps,
         "peak_bytes": peak,
         "state_bytes": memory.state,
         "temporary_bytes": memory.temporaries,
         "moved_bytes": Work.of(compiled.step).bytes,
-        "flops_per_step": flops,
+        "flops_per_step": counts.flops_per_step,
         "matmul_flops_per_second": rate,
-        "matmul_share": flops / seconds["step_seconds"] / rate,
+        "matmul_share": counts.flops_per_step / steps["step_seconds"] / rate,
         **records.machine(),
     }
     records.finish(record, before, arguments)
