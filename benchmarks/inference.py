@@ -12,10 +12,12 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
 import records
+from jax.sharding import Mesh
 
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.config import Config
@@ -25,7 +27,7 @@ from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.losses import bound
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import ImageSpec, Model, Params, build
-from diffenc_jax.parallel.mesh import check_batch, make_mesh, to_devices
+from diffenc_jax.parallel.mesh import batched, check_batch, make_mesh, replicated, to_devices
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.samplers import first_noise, step_noise
 
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     before, config = records.earlier(arguments), load_arguments_config(arguments)
     compiled, record = [], {"benchmark": "inference", "config": config.name, "arm": config.arm}
     record |= {"batch_size": config.train.batch_size, "dtype": config.model.dtype, "depth": config.sample.depth}
-    named = tasks(config)
+    named = tasks(config, make_mesh(1, jax.devices()[:1]))
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: compiled.append(seconds) if event == COMPILED else None
     )
@@ -69,17 +71,17 @@ def run(arguments: argparse.Namespace) -> None:
     records.finish(record, before, arguments)
 
 
-def tasks(config: Config) -> dict[str, Task]:
-    """The three tasks by name; raises InputError if the configuration allows none of them."""
+def tasks(config: Config, mesh: Mesh) -> dict[str, Task]:
+    """The three tasks on a mesh, by name; raises InputError if the configuration allows none of them."""
     size, levels = config.train.batch_size, config.data.pixel_levels
     config = config.replace({"eval.time_sampling": "uniform", "eval.batch_size": size, "sample.num": size})
-    mesh = make_mesh(1, jax.devices()[:1])
     check_batch(mesh, size, "train.batch_size")
     images = np.random.default_rng(0).integers(levels, size=(size, *image_shape(config.data)), dtype=np.uint8)
     model = build(config, ImageSpec(images.shape[1:], levels))
     dataset = Dataset("random", "1", levels, dict.fromkeys(("train", config.eval.split), images))
     experiment = Experiment(config, dataset, mesh, model)
-    params, pixels = jax.jit(model.init)(jax.random.key(0)), to_devices(mesh, images)
+    params = jax.jit(model.init, out_shardings=replicated(mesh))(jax.random.key(0))
+    pixels = to_devices(mesh, images)
     return {
         "forward": forward(model, params, pixels),
         "evaluation": evaluation(experiment, params, pixels),
@@ -98,7 +100,7 @@ def forward(model: Model, params: Params, pixels: jax.Array) -> Task:
 
 
 def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Task:
-    estimator, indices = Evaluator(experiment).estimator, jax.numpy.arange(len(pixels))
+    estimator, indices = Evaluator(experiment).estimator, to_devices(experiment.mesh, np.arange(len(pixels)))
     tables = estimator.tables(params)
     precision = "highest" if experiment.config.eval.dtype == "float32" else None
 
@@ -111,11 +113,11 @@ def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Tas
 
 def sampling(experiment: Experiment, params: Params) -> Task:
     model, sample = experiment.model, experiment.config.sample
-    steps = model.steps(params, dataclasses.replace(model.loss, depth=sample.depth))
+    steps, divided = model.steps(params, dataclasses.replace(model.loss, depth=sample.depth)), batched(experiment.mesh)
 
-    @jax.jit
+    @partial(jax.jit, out_shardings=divided)
     def draw(params, steps, key):
-        keys = jax.random.split(key, sample.num)
+        keys = jax.lax.with_sharding_constraint(jax.random.split(key, sample.num), divided)
         shape = model.spec.shape
         return ancestral(model.bind(params), steps, first_noise(keys, shape), step_noise(keys, shape))
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,6 +64,17 @@ def machine() -> dict[str, Any]:
         "device": versions.device(),
         "software": versions.software(),
     }
+
+
+def commit(checkout: Path = Path(__file__).parent) -> str | None:
+    """The commit of a checkout, with a '+' if tracked files differ from it; None outside of a git repository."""
+    git = ["git", "-C", str(checkout)]
+    try:
+        named = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode != 0
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return named + "+" * changed
 
 
 def finish(record: dict[str, Any], before: dict[str, Any], arguments: argparse.Namespace) -> None:

@@ -198,18 +198,18 @@ class Evaluator:
         """The record, except for its results."""
         settings = self.experiment.config.eval
         further = {"encoder": self._variant} if self._variant else {}
-        model = self.experiment.model
-        if model.labels:
+        if self.experiment.model.labels:
             further["labels"] = True  # the likelihood of an image given its label
-        if model.code:
-            further["code"] = model.code.kind.nats / (model.spec.dims * math.log(2))  # bits/dim of its cost
         augmented = {"augmentation": trained.augmentation} if trained.augmentation else {}
+        model = self.experiment.model
+        coded = {"code": model.code.kind.nats / (model.spec.dims * math.log(2))} if model.code else {}
         return {
             "step": step,
             "seed": trained.seed,
             "arm": trained.arm,
             "config_hash": trained.hash,
             **augmented,
+            **coded,
             "dataset": self.experiment.dataset.fingerprint(settings.split),
             "estimator": self.estimator.describe() | {"dtype": settings.dtype} | further,
             "software": versions.software(),

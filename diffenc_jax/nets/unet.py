@@ -106,7 +106,7 @@ class UNet(nn.Module):
         recompute = self.remat == "none"
         block = partial(ResnetBlock, h.shape[-1], self.mid_groups, self.dropout, self.dtype, recompute)
         h = block(name="mid_0")(h, cond, drops[0])
-        h = Attention(self.dtype, recompute, name="attention")(h)
+        h = Attention(self.dtype, recompute, self.scan, name="attention")(h)
         return block(name="mid_1")(h, cond, drops[1])
 
     def _flat(self, h, cond, dropout_key):

@@ -1,10 +1,13 @@
 """Attention against its formula, in values and derivatives."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.nets import attention
 from diffenc_jax.nets.attention import attend
 
 SHAPE = (2, 5, 4)
@@ -45,3 +48,19 @@ def test_rounded_weights_add_up_to_one(inputs):
     mixed = attend(query, key, jnp.full(SHAPE, 3.0, jnp.bfloat16))
     assert mixed.dtype == jnp.bfloat16
     np.testing.assert_array_equal(mixed, jnp.full(SHAPE, 3.0, jnp.bfloat16))
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("most", [4, 8, 16])
+def test_in_parts_it_is_the_same_with_its_derivatives(monkeypatch, scan, most):
+    """Of 4 positions, 1, 2 or 4 queries at a time."""
+    monkeypatch.setattr(attention, "MAX_SCORES", most)
+    inputs = tuple(jax.random.normal(key, (2, 4, 3)) for key in jax.random.split(jax.random.key(1), 3))
+    tangents = tuple(jnp.cos(3 * x) for x in inputs)
+
+    def values(f):
+        slope = lambda *inputs: jnp.sum(jax.jvp(f, inputs, tangents)[1] ** 2)  # noqa: E731
+        return f(*inputs), slope(*inputs), jax.grad(slope, argnums=(0, 1, 2))(*inputs)
+
+    got, expected = jax.jit(lambda: (values(partial(attend, scan=scan)), values(formula)))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, expected)

@@ -1,14 +1,27 @@
 """Memory and work of a training step on a TPU slice."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 from diffenc_jax.config import Config
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.versions import software
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.studies.compile_check.compiled import Compiler, DoesNotFit
 from diffenc_jax.studies.compile_check.tpu import describe_slices
+
+# Changes that lower the memory of a step, from the one that costs least time.
+REMEDIES: tuple[dict[str, Any], ...] = (
+    {"train.accumulate": 2},
+    {"model.remat": "block"},
+    {"model.remat": "block", "train.accumulate": 2},
+    {"model.remat": "block", "train.accumulate": 4},
+    {"model.remat": "block", "train.accumulate": 4, "mesh.fsdp": 4},
+)
+# None of them suffices for a program of more than this multiple of a device's memory.
+MOST = 4
 
 
 def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dict[str, Any]:
@@ -18,7 +31,11 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     """
     target = describe_slices(topology, slices)
     mesh = make_mesh(config.mesh.fsdp, target.devices)
-    compiler = Compiler(config, spec_of(config), mesh, "tpu", quick)
+
+    def compiler_of(config):
+        return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, target.devices), "tpu", quick)
+
+    compiler = compiler_of(config)
     about = {
         "config": config.name,
         "arm": config.arm,
@@ -39,7 +56,8 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         memory, seconds = compiler.memory()
         work, seconds_of_counts = compiler.work()
     except DoesNotFit as error:
-        return about | {"fits": False, "memory": error.needed}
+        remedy = find_remedy(config, compiler_of, error.needed, target.chip.memory)
+        return about | {"fits": False, "memory": error.needed} | remedy
     return about | {
         "fits": memory.total <= target.chip.memory,
         "memory": memory.total,
@@ -52,3 +70,26 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "compile_seconds": seconds,
         "compile_seconds_of_counts": seconds_of_counts,
     }
+
+
+def find_remedy(
+    config: Config, compiler_of: Callable[[Config], Compiler], needed: int | None, available: int
+) -> dict[str, Any]:
+    """The first of `REMEDIES` with which a step fits, 'remedy' by key, and its bytes, 'memory_with_remedy'.
+
+    Empty if there is none. Each of them is compiled.
+
+    Args:
+      needed: bytes per device that the step of `config` needs; None if that is unknown.
+      available: bytes of a device.
+    """
+    if needed is not None and needed > MOST * available:
+        return {}
+    for changes in REMEDIES:
+        try:
+            memory, _ = compiler_of(config.replace(changes)).memory()
+        except (DoesNotFit, InputError):  # the batch may not divide into so many parts
+            continue
+        if memory.total <= available:
+            return {"remedy": changes, "memory_with_remedy": memory.total}
+    return {}

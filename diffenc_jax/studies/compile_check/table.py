@@ -17,11 +17,7 @@ def step_lines(found: dict[str, Any]) -> list[str]:
     memory = format_bytes(found["memory_of_device"])
     if not found["fits"]:
         needed = "" if found["memory"] is None else f", {format_bytes(found['memory'])} are needed"
-        return [
-            title,
-            f"memory: does not fit the {memory} of a {device}{needed}; take more chips, a smaller batch, "
-            "--config.train.accumulate=2, --config.model.remat=block or --config.mesh.fsdp",
-        ]
+        return [title, f"memory: does not fit the {memory} of a {device}{needed}; {_remedy(found)}"]
     state, temporaries = found["memory_of_state"], found["memory_of_temporaries"]
     flops, moved = found["seconds_by_flops"], found["seconds_by_bytes"]
     bound = "FLOPs" if flops > moved else "memory"
@@ -33,3 +29,10 @@ def step_lines(found: dict[str, Any]) -> list[str]:
         f"time: {1e3 * flops:.3g} ms by FLOPs, {1e3 * moved:.3g} ms by bytes at the {device}'s peak; bound by {bound}",
         f"compiled in {found['compile_seconds']:.0f} s, for the counts {found['compile_seconds_of_counts']:.0f} s",
     ]
+
+
+def _remedy(found: dict[str, Any]) -> str:
+    if "remedy" not in found:
+        return "take more chips, a smaller batch, or --config.mesh.fsdp"
+    flags = " ".join(f"--config.{key}={value}" for key, value in found["remedy"].items())
+    return f"{format_bytes(found['memory_with_remedy'])} with {flags}"

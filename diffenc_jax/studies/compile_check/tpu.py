@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.parallel.peaks import PEAKS
 
 # Describes an absent machine to the compiler, and lets several processes compile at once, since none holds a TPU.
 ENVIRONMENT = {
@@ -50,11 +51,11 @@ class Chip(NamedTuple):
 
 
 CHIPS = {
-    "v4": Chip(int(30.75 * GIB), 275e12, 1.228e12, 3, 4096),
-    "v5e": Chip(int(15.75 * GIB), 197e12, 0.819e12, 2, 256),
-    "v5p": Chip(int(95.74 * GIB), 459e12, 2.765e12, 3, 6144),
-    "v6e": Chip(int(31.25 * GIB), 918e12, 1.640e12, 2, 256),
-    "tpu7x": Chip(int(94.75 * GIB), 2307e12 / 2, 7.38e12 / 2, 3, 9216, devices=2),
+    "v4": Chip(int(30.75 * GIB), PEAKS["v4"].device_flops, 1.228e12, 3, 4096),
+    "v5e": Chip(int(15.75 * GIB), PEAKS["v5e"].device_flops, 0.819e12, 2, 256),
+    "v5p": Chip(int(95.74 * GIB), PEAKS["v5p"].device_flops, 2.765e12, 3, 6144),
+    "v6e": Chip(int(31.25 * GIB), PEAKS["v6e"].device_flops, 1.640e12, 2, 256),
+    "tpu7x": Chip(int(94.75 * GIB), PEAKS["tpu7x"].device_flops, 7.38e12 / 2, 3, 9216, PEAKS["tpu7x"].devices),
 }
 OTHER_NAMES = {"v7x": "tpu7x"}
 

@@ -4,14 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.model import ImageSpec
+from diffenc_jax.parallel.memory import Memory
+from diffenc_jax.studies.compile_check.compiled import DoesNotFit
+from diffenc_jax.studies.compile_check.measure import find_remedy
 from diffenc_jax.studies.compile_check.table import step_lines
 from diffenc_jax.studies.compile_check.tpu import CHIPS
 from diffenc_jax.train.flops import count
@@ -127,6 +133,38 @@ def test_a_step_that_does_not_fit_says_what_helps(memory, needed):
     title, said = step_lines(BASE | {"fits": False, "memory": memory})
     assert title == "a, b: batch 8, bfloat16, v5e:2x2 (4 chips)"
     assert said.startswith(f"memory: does not fit the 16.00 GiB of a chip{needed}; take more chips, ")
+    remedy = {"remedy": {"model.remat": "block", "train.accumulate": 2}, "memory_with_remedy": 2**33}
+    said = step_lines(BASE | {"fits": False, "memory": memory} | remedy)[1]
+    flags = "--config.model.remat=block --config.train.accumulate=2"
+    assert said == f"memory: does not fit the 16.00 GiB of a chip{needed}; 8.00 GiB with {flags}"
+
+
+def test_the_first_change_that_fits_is_suggested():
+    """Of steps that need 30 bytes per batch, or 20 with `block`; a batch in two parts is refused."""
+    tried = []
+
+    def compiler_of(config):
+        parts = config.train.accumulate
+        tried.append((config.model.remat, parts))
+        if parts == 2:
+            raise InputError("the batch does not divide")
+        return SimpleNamespace(memory=partial(memory, (20 if config.model.remat == "block" else 30) // parts))
+
+    def memory(total):
+        if total > 15:
+            raise DoesNotFit(total)
+        return Memory(1, total - 1), 0.0
+
+    config = load_config(SPEC)
+    assert find_remedy(config, compiler_of, 30, 15) == {
+        "remedy": {"model.remat": "block", "train.accumulate": 4},
+        "memory_with_remedy": 5,
+    }
+    assert tried == [(None, 2), ("block", 1), ("block", 2), ("block", 4)]
+    assert find_remedy(config, compiler_of, None, 4) == {}
+    tried.clear()
+    assert find_remedy(config, compiler_of, 61, 15) == {}
+    assert not tried
 
 
 @pytest.mark.parametrize(

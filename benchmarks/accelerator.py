@@ -1,0 +1,227 @@
+"""Speed of the CIFAR-10 models on the accelerators of this machine, within a given time: tables and one record.
+
+Measures, the most useful first, on all devices that JAX finds, in one process: training steps of vdm-8, diffenc-8-2,
+vdm and diffenc at batch 128 in bfloat16 and float32, with other choices of model.remat and model.scan; where the time
+of a step goes; evaluation and sampling; bits/dim on digits of trainings in bfloat16 and in float32; and whether a
+repeated training gives the same bits. A measurement that fails, or that the time does not allow, is named with the
+reason, and the others go on. No data set is needed.
+
+The record is one JSON object. With --json it is written again after every measurement, so that it is there however the
+process ends; otherwise it is printed after the tables. docs/speed.md explains the values.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import records
+from budget import FAILED, LEFT_OUT, MEASURED, Measurement, Row, within
+from measurements import SMALL, Bench, Sizes
+
+from diffenc_jax.commands.arguments import place, positive_number, writable_file
+from diffenc_jax.display.document import Table
+from diffenc_jax.display.numbers import UNKNOWN
+from diffenc_jax.display.terminal import print_table
+from diffenc_jax.parallel.memory import device_memory
+from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.peaks import peak_of
+
+EXAMPLE = "python benchmarks/accelerator.py --minutes=8 --json=accelerator.json"
+GIB = 2**30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=positive_number, default=8.0, help="time for all measurements")
+    parser.add_argument("--json", metavar="FILE", help="file of the record; an existing one is replaced")
+    parser.add_argument("--profiles", type=place, metavar="DIR", help="folder that keeps the traces, for XProf")
+    parser.add_argument("--small", action="store_true", help="small networks and few steps, to try this program")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    start, path = time.perf_counter(), writable_file("json", arguments.json)
+    kind, devices = jax.devices()[0].device_kind, jax.device_count()
+    chip, seconds = peak_of(kind), 60 * arguments.minutes
+    peak = None if chip is None else chip.device_flops * devices
+    bench = Bench(make_mesh(), SMALL if arguments.small else Sizes(), peak, arguments.profiles)
+    measurements = plan(bench)
+    about = {
+        "benchmark": "accelerator",
+        "commit": records.commit(),
+        **records.machine(),
+        "device_kind": kind,
+        "device_count": devices,
+        "device_memory_bytes": device_memory(),
+        "peak_flops_per_second": peak,
+        "compilation_cache": jax.config.jax_compilation_cache_dir is not None,
+        "minutes": arguments.minutes,
+        "small": arguments.small,
+    }
+    report = Report(about, measurements, path)
+    timer = threading.Timer(seconds, report.end_process)
+    timer.daemon = True
+    timer.start()
+    for row in within(seconds - (time.perf_counter() - start), measurements):
+        report.add(row)
+    timer.cancel()
+    report.end()
+
+
+def plan(bench: Bench) -> list[Measurement]:
+    """All measurements, the most useful first."""
+
+    def step(expected, arm, dtype="bfloat16", **choice):
+        changes = {f"model.{key}": value for key, value in choice.items()}
+        words = ["step", arm, dtype, *(f"{key}={value}" for key, value in choice.items())]
+        return Measurement(" ".join(words), "step", expected, lambda: bench.step(arm, dtype, changes))
+
+    def trace(expected, arm):
+        return Measurement(f"trace {arm} bfloat16", "trace", expected, lambda: bench.trace(arm, "bfloat16"))
+
+    def repeat(expected, arm, dtype):
+        return Measurement(f"repeat {arm} {dtype}", "repeat", expected, lambda: bench.repeat(arm, dtype))
+
+    def rate(expected, task, arm, dtype="bfloat16"):
+        return Measurement(f"{task} {arm} {dtype}", "rate", expected, lambda: bench.rate(task, arm, dtype))
+
+    def dtypes(expected, seed):
+        return Measurement(f"dtypes seed {seed}", "dtypes", expected, lambda: bench.dtypes(seed))
+
+    return [
+        *(step(30, "vdm-8"), step(45, "diffenc-8-2"), step(40, "vdm"), step(60, "diffenc")),
+        *(trace(15, "diffenc"), trace(10, "vdm"), dtypes(70, seed=0), repeat(10, "diffenc", "bfloat16")),
+        *(rate(30, "evaluation", "diffenc"), rate(20, "sampling", "vdm")),
+        *(step(25, "vdm-8", "float32"), step(40, "diffenc-8-2", "float32")),
+        *(step(50, "diffenc", remat="none"), step(35, "vdm", remat="none")),
+        *(step(35, "vdm", "float32"), step(50, "diffenc", "float32"), repeat(15, "diffenc", "float32")),
+        *(step(50, "diffenc", remat="block"), step(35, "vdm", remat="block")),
+        *(step(25, "vdm-8", remat="none"), step(40, "diffenc-8-2", remat="none"), step(60, "vdm-8", scan=False)),
+        *(rate(25, "evaluation", "vdm"), rate(30, "evaluation", "diffenc", "float32")),
+        *(dtypes(70, seed=1), step(90, "diffenc-8-2", scan=False), step(25, "vdm-8", remat="block")),
+        *(step(200, "vdm", scan=False), step(250, "diffenc", scan=False)),
+    ]
+
+
+class Report:
+    """The record as it grows, and its end."""
+
+    def __init__(self, about: dict[str, Any], measurements: list[Measurement], path: Path | None):
+        """Keep the record of these measurements in the file `path`, if it is given."""
+        self._about, self._measurements, self._path = about, measurements, path
+        self._rows: list[Row] = []
+        self._lock, self._ended, self._start = threading.Lock(), False, time.perf_counter()
+
+    def add(self, row: Row) -> None:
+        """Note the outcome of the next measurement, with a line on standard error."""
+        with self._lock:
+            self._rows.append(row)
+            self._write()
+        print(f"{self._seconds():5.0f} s  {row['name']}: {row.get('reason', row['status'])}", file=sys.stderr)
+
+    def end(self) -> None:
+        """Name what is missing as left out, and print the tables."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended, missing = True, self._measurements[len(self._rows) :]
+            for number, measurement in enumerate(missing):
+                reason = "the time is over" if number else "it was not finished in the time"
+                self._rows.append(measurement.row(LEFT_OUT, reason=reason))
+            self._write()
+            for table in tables(self._rows):
+                print()
+                print_table(table)
+            print(f"\n{f'record: {self._path}' if self._path else json.dumps(self._record())}", flush=True)
+
+    def end_process(self) -> NoReturn:
+        """`end`, and leave the process although a measurement goes on, which cannot be interrupted."""
+        self.end()
+        os._exit(0)
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def _record(self) -> dict[str, Any]:
+        return {**self._about, "seconds": self._seconds(), "measurements": self._rows}
+
+    def _write(self) -> None:
+        if self._path is not None:
+            whole = self._path.with_name(f"{self._path.name}.part")
+            whole.write_text(json.dumps(self._record(), indent=1) + "\n")
+            whole.replace(self._path)
+
+
+def tables(rows: list[Row]) -> list[Table]:
+    """Tables of the outcomes by kind, the traces' own tables, and a table of what is missing."""
+    found = [
+        Table(["", *heads], [[row["name"], *cells(row)] for row in rows if _is(row, kind, MEASURED)], caption)
+        for kind, (caption, heads, cells) in KINDS.items()
+    ]
+    for row in rows:
+        if _is(row, "trace", MEASURED):
+            captions = {"parts": f"{row['name']}, {row['about']}", "operations": row["name"]}
+            found += [Table(**row[name])._replace(caption=caption) for name, caption in captions.items()]
+    missing = [[row["name"], row["status"], row["reason"]] for row in rows if row["status"] in (FAILED, LEFT_OUT)]
+    return [table for table in (*found, Table(["", "", "reason"], missing, "Not measured")) if table.rows]
+
+
+def _is(row: Row, kind: str, status: str) -> bool:
+    return row["kind"] == kind and row["status"] == status
+
+
+def _step_cells(row: Row) -> list[str]:
+    return [
+        f"{row['trace_seconds']:.1f} + {row['compile_seconds']:.1f}",
+        f"{1e3 * row['step_seconds']:.4g}",
+        f"{row['images_per_second']:.4g}",
+        UNKNOWN if row["utilisation"] is None else f"{100 * row['utilisation']:.1f} %",
+        f"{(row['state_bytes'] + row['temporary_bytes']) / GIB:.2f}",
+        UNKNOWN if row["peak_bytes"] is None else f"{row['peak_bytes'] / GIB:.2f}",
+    ]
+
+
+def _rate_cells(row: Row) -> list[str]:
+    return [f"{row['first_seconds']:.1f}", f"{1e3 * row['batch_seconds']:.4g}", f"{row['images_per_second']:.4g}"]
+
+
+def _dtypes_cells(row: Row) -> list[str]:
+    excess = [f"{row[f'excess_of_{what}']:+.4f}" for what in ("training", "evaluation")]
+    return [f"{row['steps']}", *(f"{value:.4f}" for value in row["bpd"].values()), *excess]
+
+
+def _repeat_cells(row: Row) -> list[str]:
+    different = f"{row['different_arrays']} of {row['arrays']}"
+    return [f"{row['steps']}", "yes" if row["bit_for_bit"] else "no", different, f"{row['largest_difference']:.2g}"]
+
+
+# Caption, heads and cells of the tables, by kind.
+KINDS = {
+    "step": (
+        "Training steps",
+        ["trace + compile, s", "ms per step", "images/s", "share of peak", "program, GiB", "peak, GiB"],
+        _step_cells,
+    ),
+    "rate": ("Evaluation per pass, sampling per step", ["first batch, s", "ms per batch", "images/s"], _rate_cells),
+    "dtypes": (
+        "Bits/dim on digits, by the dtypes of training and evaluation",
+        [
+            *("steps", "float32, float32", "float32, bfloat16", "bfloat16, float32", "bfloat16, bfloat16"),
+            *("training in bfloat16 adds", "evaluation in bfloat16 adds"),
+        ],
+        _dtypes_cells,
+    ),
+    "repeat": (
+        "The same training twice",
+        ["steps", "equal bit for bit", "arrays that differ", "largest difference"],
+        _repeat_cells,
+    ),
+}
+
+
+if __name__ == "__main__":
+    records.run_script(computes=True)

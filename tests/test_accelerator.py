@@ -1,0 +1,214 @@
+"""benchmarks/accelerator.py: every measurement has a row, whatever fails and however short the time is."""
+
+import importlib
+import itertools
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from diffenc_jax.__main__ import execute
+from diffenc_jax.parallel.mesh import make_mesh
+
+ROOT = Path(__file__).parents[1]
+OUT_OF_MEMORY = jax.errors.JaxRuntimeError(
+    "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 96.5GiB.\nmore lines"
+)
+VALUES = {
+    "step": {
+        **{"trace_seconds": 1.0, "compile_seconds": 20.0, "step_seconds": 0.05, "images_per_second": 2560.0},
+        **{"utilisation": 0.427, "state_bytes": 2**30, "temporary_bytes": 2**31, "peak_bytes": None},
+    },
+    "trace": {
+        "about": "steps 1 to 3: 41 ms of operations per step",
+        "parts": {"heads": ["part", "share"], "rows": [["encoder", "100.0 %"]], "caption": ""},
+        "operations": {"heads": ["operation", "share"], "rows": [["fusion.1", "60.0 %"]], "caption": ""},
+    },
+    "rate": {"first_seconds": 9.0, "batch_seconds": 0.01, "images_per_second": 12800.0},
+    "dtypes": {
+        **{"steps": 1500, "bpd": dict.fromkeys("abcd", 1.85), "excess_of_training": 0.0012},
+        "excess_of_evaluation": -0.0003,
+    },
+    "repeat": {"steps": 10, "bit_for_bit": False, "arrays": 9, "different_arrays": 2, "largest_difference": 1e-7},
+}
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Runs the program with measurements that return VALUES at once; returns the exit code and the record.
+
+    The training steps of diffenc in float32 and without remat fail.
+    """
+    accelerator = importlib.import_module("accelerator")
+
+    class Fake:
+        def __init__(self, *_):
+            pass
+
+        def __getattr__(self, name):
+            return lambda *_: VALUES[name]
+
+        def step(self, arm, dtype, changes):
+            if changes.get("model.remat") == "none":
+                raise OUT_OF_MEMORY
+            if (arm, dtype) == ("diffenc", "float32"):
+                raise NotImplementedError("no such kernel")
+            return VALUES["step"]
+
+    monkeypatch.setattr(accelerator, "Bench", Fake)
+
+    def run(*arguments):
+        file = tmp_path / "record.json"
+        code = execute(accelerator, "accelerator.py", [f"--json={file}", *arguments])
+        return code, json.loads(file.read_text())
+
+    return run
+
+
+def statuses(record):
+    return {row["name"]: row["status"] for row in record["measurements"]}
+
+
+def test_a_failed_measurement_is_a_row_and_the_rest_goes_on(run, capsys):
+    code, record = run()
+    assert code == 0
+    rows = {row["name"]: row for row in record["measurements"]}
+    failed = {name for name, row in rows.items() if row["status"] == "failed"}
+    assert failed == {f"step diffenc {rest}" for rest in ("float32", "bfloat16 remat=none")} | {
+        f"step {arm} bfloat16 remat=none" for arm in ("vdm-8", "diffenc-8-2", "vdm")
+    }
+    assert {row["status"] for name, row in rows.items() if name not in failed} == {"measured"}
+    out_of_memory = "out of memory: 96.50 GiB or more are needed"
+    assert rows["step diffenc bfloat16 remat=none"]["reason"] == out_of_memory
+    assert rows["step diffenc float32"]["reason"] == "NotImplementedError: no such kernel"
+    out = capsys.readouterr().out
+    lines = {" ".join(line.split()) for line in out.splitlines()}
+    assert "step vdm-8 bfloat16 1.0 + 20.0 50 2560 42.7 % 3.00 –" in lines
+    assert "dtypes seed 0 1500 1.8500 1.8500 1.8500 1.8500 +0.0012 -0.0003" in lines
+    assert "repeat diffenc bfloat16 10 no 2 of 9 1e-07" in lines
+    assert f"step diffenc bfloat16 remat=none failed {out_of_memory}" in lines
+    assert "fusion.1 60.0 %" in lines
+
+
+def test_the_record_names_the_machine_and_all_that_is_promised(run):
+    _, record = run()
+    assert record["device_count"] == jax.device_count()
+    assert record["software"]["jax"] == jax.__version__
+    assert record["peak_flops_per_second"] is None  # of a CPU
+    steps = {
+        f"step {arm} {dtype}" for arm in ("vdm-8", "diffenc-8-2", "vdm", "diffenc") for dtype in ("bfloat16", "float32")
+    }
+    names = list(statuses(record))
+    assert steps <= set(names)
+    assert {name.split()[-1] for name in names[:4]} == {"bfloat16"}  # the most useful ones
+    assert {"remat=none", "remat=block", "scan=False"} <= {name.split()[-1] for name in names}
+    assert {row["kind"] for row in record["measurements"]} == set(VALUES)
+
+
+def test_without_a_file_the_record_is_printed(run, capsys):
+    accelerator = importlib.import_module("accelerator")
+    assert execute(accelerator, "accelerator.py", []) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert statuses(record)["step vdm-8 bfloat16"] == "measured"
+
+
+def test_what_does_not_fit_the_time_is_left_out():
+    """By the ratio of the time that measurements took to the expected one; shorter ones behind it still are made."""
+    budget = importlib.import_module("budget")
+    now = [0.0]
+
+    def takes(seconds, error=None):
+        def measure():
+            now[0] += seconds
+            if error is not None:
+                raise error
+            return {"value": seconds}
+
+        return measure
+
+    measurements = [
+        budget.Measurement("first", "a", 10, takes(20)),
+        budget.Measurement("failed", "a", 10, takes(5, ValueError("wrong\nmore"))),
+        budget.Measurement("too long", "a", 40, takes(80)),
+        budget.Measurement("short", "b", 20, takes(70)),
+        budget.Measurement("late", "b", 2, takes(1)),
+    ]
+    rows = list(budget.within(100, measurements, clock=lambda: now[0]))
+    assert rows == [
+        {"name": "first", "kind": "a", "status": "measured", "value": 20, "seconds": 20},
+        {"name": "failed", "kind": "a", "status": "failed", "reason": "ValueError: wrong", "seconds": 5},
+        {
+            **{"name": "too long", "kind": "a", "status": "left out", "expected_seconds": 80},
+            "reason": "about 80 s are needed, and 75 s are left",
+        },
+        {"name": "short", "kind": "b", "status": "measured", "value": 70, "seconds": 70},
+        {
+            **{"name": "late", "kind": "b", "status": "left out", "expected_seconds": 6},
+            "reason": "about 6 s are needed, and 5 s are left",
+        },
+    ]
+
+
+def test_utilisation_is_the_share_of_the_peak():
+    utilisation = importlib.import_module("measurements").utilisation
+    assert utilisation(20e12, 0.05, 1e15) == pytest.approx(0.4)
+    assert utilisation(None, 0.05, 1e15) is None
+    assert utilisation(20e12, 0.05, None) is None
+
+
+@pytest.mark.slow
+def test_the_time_is_kept_although_a_measurement_goes_on(tmp_path):
+    """As a program of its own, which ends in the midst of the measurement that no estimate exists for."""
+    file = tmp_path / "record.json"
+    command = [sys.executable, "benchmarks/accelerator.py", "--small", "--minutes=0.02", f"--json={file}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["measurements"]
+    assert {row["status"] for row in rows} == {"left out"}
+    assert [row["reason"] for row in rows[:2]] == ["it was not finished in the time", "the time is over"]
+    assert "Not measured" in done.stdout
+
+
+@pytest.mark.slow
+def test_measurements_of_small_networks():
+    """The values of each kind, as the program has them with --small."""
+    measurements = importlib.import_module("measurements")
+    bench = measurements.Bench(make_mesh(), measurements.SMALL, peak=1e12)
+    with pytest.raises(ValueError, match="the step of vdm in bfloat16 was not compiled"):
+        bench.trace("vdm", "bfloat16")
+    step = bench.step("vdm", "bfloat16", {})
+    assert step["timed_steps"] <= 2
+    lower, upper = step["step_seconds_quartiles"]
+    assert 0 < lower <= step["step_seconds"] <= upper
+    assert step["images_per_second"] == pytest.approx(8 / step["step_seconds"])
+    assert step["utilisation"] == pytest.approx(step["flops_per_step"] / step["step_seconds"] / 1e12)
+    assert bench.step("vdm", "float32", {"model.remat": "block"})["flops_per_step"] == step["flops_per_step"]
+    trace = bench.trace("vdm", "bfloat16")
+    shares = [float(share.removesuffix(" %")) for _, share, _ in trace["parts"]["rows"]]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    assert 0 < len(trace["operations"]["rows"]) <= measurements.TOP
+    assert bench.repeat("vdm", "bfloat16")["bit_for_bit"]  # CPUs are deterministic
+    sampling = bench.rate("sampling", "vdm", "bfloat16")
+    assert sampling["images_per_second"] == pytest.approx(8 / sampling["batch_seconds"])
+    assert bench.rate("evaluation", "vdm", "float32")["images_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_dtypes_are_compared_under_the_same_noise():
+    measurements = importlib.import_module("measurements")
+    found = measurements.Bench(make_mesh(), measurements.SMALL, None).dtypes(seed=0)
+    bits = found["bpd"]
+    assert list(bits) == [f"{a}_in_{b}" for a, b in itertools.product(("float32", "bfloat16"), repeat=2)]
+    assert all(map(math.isfinite, bits.values()))
+    assert found["excess_of_training"] == bits["bfloat16_in_float32"] - bits["float32_in_float32"]
+    assert found["excess_of_evaluation"] == bits["float32_in_bfloat16"] - bits["float32_in_float32"]
+    assert 0 < abs(found["excess_of_evaluation"]) < 0.05 * bits["float32_in_float32"]
