@@ -79,8 +79,8 @@ class Loops:
 def make_calls(program: Program, config: Config, batches: Batches) -> Calls:
     """Compile a run's calls, of up to train.steps_per_call steps.
 
-    On CPUs these are calls of the program of one step, since XLA executes convolutions in a loop on one thread: a step
-    of configs/digits.py takes three to four times as long there. Raises RunError if a device has too little memory.
+    On CPUs these are calls of the program of one step, since XLA executes convolutions in a loop on one thread: on two
+    cores, a step of configs/digits.py takes 1.8 times as long there. Raises RunError if a device has too little memory.
     """
     length = config.train.steps_per_call
     if length == 1 or is_cpu(program):
