@@ -5,7 +5,7 @@
 (`benchmarks/train_step.py`), on random images in float32, with gradient, dropout, AdamW and averages. Prints, for each
 pair, the medians of both over the rounds, and of the ratio within a round with its range; --json appends a line per
 pair, with all measurements, the machine, the versions and both commits. Other programs on the machine slow down both
-sides, not always alike. CPU seconds, those of all threads, hardly depend on them; the load average at the start of each
+sides, not always alike. CPU seconds, those of all threads, depend on them less; the load average at the start of each
 process is printed and recorded.
 
 The pairs with `small` have width 32 and 4 layers. Ours evaluates the end-point terms on one image in eight, as it does
