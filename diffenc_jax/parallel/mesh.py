@@ -96,6 +96,24 @@ def state_shardings(mesh: Mesh, shapes: Any) -> Any:
     return jax.tree.map(one, shapes)
 
 
+def gathered(mesh: Mesh, params: Tree) -> Tree:
+    """Within a program, parameters sharded by `state_shardings` with a full copy on every device.
+
+    Left to itself, XLA divides the networks' channels as the parameters are divided, and moves activations instead,
+    which are larger.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return params
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, replicated(mesh)), params)
+
+
+def scattered(mesh: Mesh, grads: Tree) -> Tree:
+    """Within a program, gradients that are summed over the devices and divided as `state_shardings` says."""
+    if mesh.shape["fsdp"] == 1:
+        return grads
+    return jax.tree.map(jax.lax.with_sharding_constraint, grads, state_shardings(mesh, grads))
+
+
 def abstract_arrays(shapes: Any, shardings: Any) -> Any:
     """ShapeDtypeStructs with the shapes and dtypes of `shapes` that carry `shardings`."""
     return jax.tree.map(

@@ -51,12 +51,12 @@ class StepFunction:
 
     __name__ = "train_step"  # of the compiled program, in profiles
 
-    def __init__(self, model: Model, config: Config, num_devices: int = 1):
+    def __init__(self, model: Model, config: Config, mesh: Mesh | None = None):
         """Raises InputError if `model` cannot be trained as `config.train` says.
 
         Args:
           config: the run's configuration, of which `train`, `log` and `seed` are used.
-          num_devices: number of devices that a batch is divided over; see `Draw.split`.
+          mesh: the devices that a batch is divided over; None for one device.
         """
         require(
             config.train.flops_of is None,
@@ -67,7 +67,7 @@ class StepFunction:
             config.train.time_sampling == "uniform" or not learns_interior(model),
             "train.time_sampling=importance is for a fixed schedule: a learned one lowers the loss's variance itself",
         )
-        self.model, self.config, self.num_devices = model, config, num_devices
+        self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
         self.optimizer = make_optimizer(config.train, model.schedule.interior)
 
@@ -122,11 +122,14 @@ class StepFunction:
         train = self.config.train
         with jax.named_scope("noise"):
             draw = self.draw(state.step, batch, state.losses)
+        params = state.params if self.mesh is None else meshes.gathered(self.mesh, state.params)
         if train.accumulate == 1:
-            outputs, grads = gradient(self.model, state.params, draw)
+            outputs, grads = gradient(self.model, params, draw)
         else:
-            parts = draw.split(train.accumulate, self.num_devices)
-            outputs, grads = accumulated_gradient(self.model, state.params, parts)
+            parts = draw.split(train.accumulate, 1 if self.mesh is None else self.mesh.size)
+            outputs, grads = accumulated_gradient(self.model, params, parts)
+        if self.mesh is not None:
+            grads = meshes.scattered(self.mesh, grads)
         with jax.named_scope("optimizer"):
             updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -212,7 +215,7 @@ class Program:
             f"lower train.batch_size={train.batch_size}, raise train.accumulate={train.accumulate}, or take "
             "model.remat=block"
         )
-        self.function, self.mesh = StepFunction(model, config, mesh.size), mesh
+        self.function, self.mesh = StepFunction(model, config, mesh), mesh
         meshes.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
         shapes = jax.eval_shape(self.function.init)
         shardings, batched = meshes.state_shardings(mesh, shapes), meshes.batched(mesh)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
 
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
@@ -17,7 +18,7 @@ def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
     config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
-    step = StepFunction(build(config, SPEC), config, num_devices=2)
+    step = StepFunction(build(config, SPEC), config, AbstractMesh((2, 1), ("data", "fsdp")))
     return jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
 
 
