@@ -34,6 +34,7 @@ from diffenc_jax.parallel.peaks import peak_of
 
 EXAMPLE = "python benchmarks/accelerator.py --minutes=8 --json=accelerator.json"
 GIB = 2**30
+WIDEST = 100  # characters of a cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -165,9 +166,15 @@ def tables(rows: list[Row]) -> list[Table]:
     for row in rows:
         if _is(row, "trace", MEASURED):
             captions = {"parts": f"{row['name']}, {row['about']}", "operations": row["name"]}
-            found += [Table(**row[name])._replace(caption=caption) for name, caption in captions.items()]
+            found += [_with_short_cells(Table(**row[name]), caption) for name, caption in captions.items()]
     missing = [[row["name"], row["status"], row["reason"]] for row in rows if row["status"] in (FAILED, LEFT_OUT)]
     return [table for table in (*found, Table(["", "", "reason"], missing, "Not measured")) if table.rows]
+
+
+def _with_short_cells(table: Table, caption: str) -> Table:
+    """The table under another caption, with cells of at most `WIDEST` characters: joined operations name all scopes."""
+    rows = [[cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 3]}..." for cell in row] for row in table.rows]
+    return Table(table.heads, rows, caption)
 
 
 def _is(row: Row, kind: str, status: str) -> bool:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from diffenc_jax.core.errors import first_line
+from diffenc_jax.core.errors import InputError, RunError, first_line
 from diffenc_jax.display.numbers import format_bytes
 from diffenc_jax.parallel.memory import is_out_of_memory, needed_bytes
 
@@ -67,6 +67,8 @@ def _outcome(measurement: Measurement) -> Row:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, (InputError, RunError)):
+        return str(error)
     if not is_out_of_memory(error):
         return f"{type(error).__name__}: {first_line(error)}"
     needed = needed_bytes(error)

@@ -16,7 +16,8 @@ from diffenc_jax.core.errors import require
 # values, and they are no part of its identity.
 FREE = (
     *("checkpoint", "compress", "eval", "fit", "log", "mesh", "ode", "sample"),
-    *("data.dir", "model.scan", "model.remat", "train.flops_of", "train.on_nonfinite", "train.steps"),
+    *("data.dir", "data.on_device", "model.scan", "model.remat"),
+    *("train.flops_of", "train.on_nonfinite", "train.steps", "train.steps_per_call"),
 )
 
 ABSENT = "(absent)"
@@ -58,6 +59,11 @@ class Config(Section):
             not self.model.augmentation or self.train.augment is not None,
             "model.augmentation=True conditions on an augmentation, and there is none; give train.augment, such as "
             "--config.train.augment=flip",
+        )
+        require(
+            self.data.on_device is None or self.train.steps_per_call > 1,
+            f"data.on_device={self.data.on_device} is read with train.steps_per_call above 1 alone; give that too, "
+            "such as --config.train.steps_per_call=10",
         )
         if sample.sampler == sections.ANCESTRAL:
             require(

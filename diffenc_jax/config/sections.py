@@ -24,6 +24,8 @@ FLIP, ROTATE, COLORS = AUGMENTATIONS = ("flip", "rotate", "colors")
 ANCESTRAL_ORDER, BIT_SWAP = "ancestral", "bit_swap"
 FIT_IMAGES = 64
 TIME_SAMPLING = ("importance", "uniform")
+# Size up to which training images are kept on every accelerator: CIFAR-10 has 147 MiB.
+ON_DEVICE_MIB = 256
 # A single step from γ = -25 to γ = 25 may cost e^(3 · 25) nats per dimension; float32 ends at e^88.
 GAMMA_LIMITS = Limits("lie in -25 .. 25, the range in which float32 can hold losses", lambda gamma: -25 <= gamma <= 25)
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
@@ -230,6 +232,12 @@ class DataConfig(Section, section="data"):
         "Number of parts of consecutive training images that are shuffled separately. Several hosts can each hold a "
         "part of the images if it is a multiple of their number; 1 shuffles all images together.",
     )
+    on_device: bool | None = key(
+        None,
+        "Whether every accelerator holds all training images, for train.steps_per_call above 1: the host sends the "
+        "numbers of a batch's images instead of the images. For one process. Changes no value.",
+        none=f"if there is one process, and they have at most {ON_DEVICE_MIB} MiB",
+    )
 
 
 @dataclass(frozen=True)
@@ -242,6 +250,13 @@ class TrainConfig(Section, section="train"):
         "Name of an arm of the same configuration, the FLOPs of whose training this run gets: they decide train.steps, "
         "and a value given for train.steps is that arm's.",
         none="the length train.steps",
+    )
+    steps_per_call: int = count(
+        1,
+        "Steps per call of the compiled program on an accelerator, for models so small that calls take longer than "
+        "steps; fewer where a log, checkpoint or evaluation is due. CPUs make one step per call. Changes no value but "
+        "by rounding.",
+        unit="steps",
     )
     batch_size: int = count(128, "Images per step, on all devices together.", unit="images")
     accumulate: int = count(

@@ -13,21 +13,31 @@ from diffenc_jax.parallel.mesh import host_rows, rows_to_devices
 
 
 class Batches:
-    """The batch of each training step, a function of (seed, step) that does not depend on the number of hosts."""
+    """The batch of each training step, a function of (seed, step) that does not depend on the number of hosts.
+
+    Attributes:
+      train: all training images, with those that this host's devices process.
+      mesh, size: the mesh, and the number of images per batch.
+      rows: increasing indices of the rows of a batch that lie on this host's devices.
+    """
 
     def __init__(self, train: Batch, config: Config, mesh: Mesh):
         """Take all training images, with those that `needed_rows` names on this host.
 
         Raises InputError if there are fewer images than shards.
         """
-        self._train, self._mesh, self._size = train, mesh, config.train.batch_size
-        self._order, self._rows = _order(config, len(train.pixels)), host_rows(mesh, self._size)
+        self.train, self.mesh, self.size = train, mesh, config.train.batch_size
+        self._order, self.rows = _order(config, len(train.pixels)), host_rows(mesh, self.size)
 
     def __call__(self, step: int) -> Batch:
         """The images of `step`, counted from 0, divided over all devices."""
-        numbers = self._order.batch(step, self._rows)
-        here = jax.tree.map(lambda array: array[numbers], self._train)
-        return rows_to_devices(self._mesh, here, self._rows, self._size)
+        numbers = self.numbers(step)
+        here = jax.tree.map(lambda array: array[numbers], self.train)
+        return rows_to_devices(self.mesh, here, self.rows, self.size)
+
+    def numbers(self, step: int) -> np.ndarray:
+        """Indices of the images in this host's rows of the batch of `step`."""
+        return self._order.batch(step, self.rows)
 
 
 def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:

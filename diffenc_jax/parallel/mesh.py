@@ -77,9 +77,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batched(mesh: Mesh) -> NamedSharding:
-    """Sharding with the leading axis divided over all devices."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+def batched(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Sharding with one axis, the leading one by default, divided over all devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, ("data", "fsdp")))
 
 
 def state_shardings(mesh: Mesh, shapes: Any) -> Any:
@@ -110,14 +110,17 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     return np.unique(np.concatenate([rows[place] for place in places.values()]))
 
 
-def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int) -> Tree:
-    """Tree of global arrays [batch_size, ...] divided over all devices; `host_arrays` hold this host's `host_rows`."""
+def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int, axis: int = 0) -> Tree:
+    """Tree of global arrays [batch_size, ...] divided over all devices; `host_arrays` hold this host's `host_rows`.
+
+    With `axis` = 1 the arrays are [n, batch_size, ...], and the second axis is divided.
+    """
     position = np.zeros(batch_size, np.int64)
     position[rows] = np.arange(len(rows))
 
     def one(array):
-        shape = (batch_size, *array.shape[1:])
-        return jax.make_array_from_callback(shape, batched(mesh), lambda at: array[position[at[0]]][:, *at[1:]])
+        shape = (*array.shape[:axis], batch_size, *array.shape[axis + 1 :])
+        return jax.make_array_from_callback(shape, batched(mesh, axis), lambda at: array.take(position[at[axis]], axis))
 
     return jax.tree.map(one, host_arrays)
 

@@ -23,6 +23,7 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.feeds import is_on_device
 from diffenc_jax.parallel.mesh import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
@@ -32,10 +33,11 @@ from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.lock import Claim
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.workdir import check_workdir, claimed
+from diffenc_jax.train.calls import CallReport, call_length, make_calls
 from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.profiler import Profiler, Steps, annotation
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Program, StepReport
+from diffenc_jax.train.step import Program
 from diffenc_jax.train.writer import TensorBoardWriter
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
@@ -77,6 +79,7 @@ class Trainer:
         self.experiment, self.workdir = experiment, workdir
         self.program = Program(experiment.model, config, mesh)
         self.batches = Batches(experiment.dataset.examples("train"), config, mesh)
+        is_on_device(config, self.batches.train)  # raises InputError before anything is compiled
         self.evaluator = Evaluator(experiment)
         self.draw_pictures, self.profiled = draw_pictures, profiled
 
@@ -146,7 +149,10 @@ def check_trainable(workdir: Path, config: Config, profiled: Steps | None = None
 
 @dataclass
 class _Session:
-    """One call of `Trainer.run`: its open files, and the steps whose reports have not been read."""
+    """One call of `Trainer.run`: its open files, and the calls whose reports have not been read.
+
+    A call stands there by the number of steps before it, that of its own steps, and its report.
+    """
 
     trainer: Trainer
     claim: Claim
@@ -156,7 +162,7 @@ class _Session:
     metrics: MetricsFile
     tensorboard: TensorBoardWriter
     profiler: Profiler
-    unread: deque[tuple[int, StepReport]] = field(default_factory=deque)
+    unread: deque[tuple[int, int, CallReport]] = field(default_factory=deque)
     consecutive_skipped: int = 0
     failed_saves: int = 0
 
@@ -170,21 +176,24 @@ class _Session:
         if start < steps:
             with self.progress.compiling():
                 state = trainer.program.init() if state is None else state
-                train_step = trainer.program.compiled()
-                self.profiler.compiled(train_step)
-        for done in range(start, steps):
+                calls = make_calls(trainer.program, config, trainer.batches)
+                self.profiler.compiled(calls.program)
+        done = start
+        while done < steps:
             if done and done % config.eval.every_steps == 0:
                 self.evaluate(done, state)
-            step = done + 1
-            if self.profiler.starts_before(step):
+            count = 1 if done == start else call_length(config, done, trainer.profiled)
+            step = done + count
+            if self.profiler.starts_before(done + 1):
                 self.read_reports()
                 self.profiler.start()
-            with annotation(step):
-                state, report = train_step(state, trainer.batches(done))
-            self.unread.append((step, report))
+            with annotation(done + 1):
+                state, report = calls(state, done, count)
+            self.unread.append((done, count, report))
             self.read_reports(keep=IN_FLIGHT)
             if done == start:
                 self.read_reports()  # so that its time is not that of later steps
+            done = step
             if self.profiler.ends_after(step):
                 self.save_profile()
             if self.shutdown.requested():
@@ -219,12 +228,13 @@ class _Session:
             time.sleep(RETRY_SECONDS)
 
     def read_reports(self, keep: int = 0) -> None:
-        """Wait for steps, and check and log them, until at most `keep` reports are unread."""
+        """Wait for calls, and check and log their steps, until at most `keep` reports are unread."""
         while len(self.unread) > keep:
-            step, report = self.unread.popleft()
-            self.consecutive_skipped = 0 if report.finite else self.consecutive_skipped + 1
-            if self.consecutive_skipped:
-                self.skip_or_stop(step)
+            done, count, report = self.unread.popleft()
+            for step, is_finite in enumerate(report.are_finite(count), done + 1):
+                self.consecutive_skipped = 0 if is_finite else self.consecutive_skipped + 1
+                if self.consecutive_skipped:
+                    self.skip_or_stop(step)
             scalars, is_logged = cache(report.meter.scalars), step % self.config.log.every_steps == 0
             if is_logged:
                 self.log(step, report.meter, scalars())

@@ -1,10 +1,10 @@
 """One training step: a pure function, compiled once, that reuses the memory of its state."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -202,6 +202,7 @@ class Program:
       init: () -> the state before the first step.
       step: (state, batch) -> (state, report); it reuses the buffers of its state.
       state, batch: ShapeDtypeStructs of the arguments of `step`, with their shardings.
+      function, mesh: the step as a pure function, and the mesh.
     """
 
     def __init__(self, model: Model, config: Config, mesh: Mesh):
@@ -211,18 +212,17 @@ class Program:
             f"lower train.batch_size={train.batch_size}, raise train.accumulate={train.accumulate}, or take "
             "model.remat=block"
         )
-        step = StepFunction(model, config, mesh.size)
+        self.function, self.mesh = StepFunction(model, config, mesh.size), mesh
         meshes.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
-        shapes = jax.eval_shape(step.init)
+        shapes = jax.eval_shape(self.function.init)
         shardings, batched = meshes.state_shardings(mesh, shapes), meshes.batched(mesh)
-        self.init = jax.jit(step.init, out_shardings=shardings)
-        self.step = jax.jit(
-            step,
-            in_shardings=(shardings, batched),
-            out_shardings=(shardings, meshes.replicated(mesh)),
-            donate_argnums=0,
-            compiler_options=process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
-        )
+        self.init = jax.jit(self.function.init, out_shardings=shardings)
+        self._options = {
+            "out_shardings": (shardings, meshes.replicated(mesh)),
+            "donate_argnums": 0,
+            "compiler_options": process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
+        }
+        self.step = jax.jit(self.function, in_shardings=(shardings, batched), **self._options)
         self.state = meshes.abstract_arrays(shapes, shardings)
         shapes = model.batch_shapes(train.batch_size)
         self.batch = meshes.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
@@ -232,11 +232,22 @@ class Program:
 
         Raises RunError if a device has too little memory for it.
         """
+        return self._compiled(lambda: self.step.lower(self.state, self.batch))
+
+    def compiled_loop(self, steps: Callable[..., Any], argument: Any) -> jax.stages.Compiled:
+        """Compile `steps`, (state, argument, number of steps) -> (state, report), as `compiled` does.
+
+        `argument` consists of ShapeDtypeStructs with shardings.
+        """
+        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=meshes.replicated(self.mesh))
+        return self._compiled(lambda: jax.jit(steps, **self._options).lower(self.state, argument, count))
+
+    def _compiled(self, lower: Callable[[], jax.stages.Lowered]) -> jax.stages.Compiled:
         with self.within_memory():
-            step = self.step.lower(self.state, self.batch).compile()
+            program = lower().compile()
         process.give_back()
-        memory.check_fits(step, STEP, self._advice)
-        return step
+        memory.check_fits(program, STEP, self._advice)
+        return program
 
     def within_memory(self) -> AbstractContextManager[None]:
         """Context for calls of `init` and `step`: an error that they are out of memory becomes a RunError."""

@@ -3,7 +3,8 @@
 Keys: devices, of each process; fsdp; encoder, a kind of `tiny.ENCODERS`; labels, whether the model is conditioned on
 them; folder, which holds the images and the run, and in which result.npz is written: the parameters, the nats per
 image, and the share of the parameters that a device holds. workdir: of the run, if it is not in `folder`. With several
-processes: process, processes and port. die_after: the step after which the process kills itself.
+processes: process, processes and port. die_after: the step after which the process kills itself. steps_per_call: of the
+training; in_loops: whether these steps run in loops, as on accelerators. save_every: steps between checkpoints.
 """
 
 import json
@@ -32,6 +33,7 @@ from diffenc_jax.runs import storage
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.sampling.snapshots import Snapshots
+from diffenc_jax.train import calls
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
@@ -55,8 +57,11 @@ def main(folder):
         model__encoder=tiny.ENCODERS[GIVEN.get("encoder", "trainable")],
         model__labels=GIVEN.get("labels", False),
         mesh__fsdp=GIVEN["fsdp"],
-        checkpoint__every_steps=SAVE_EVERY,
+        checkpoint__every_steps=GIVEN.get("save_every", SAVE_EVERY),
+        train__steps_per_call=GIVEN.get("steps_per_call", 1),
     )
+    if GIVEN.get("in_loops"):
+        calls.is_cpu = lambda program: False
     experiment = Experiment.load(config)
     trainer = Trainer(experiment, WORKDIR, Snapshots(experiment, Sampling(experiment)))
     if "die_after" in GIVEN:

@@ -98,6 +98,22 @@ def test_eight_devices_train_with_labels_as_one(home):
         assert_same(results[0], other)
 
 
+@pytest.mark.parametrize("in_loops", [False, True])
+def test_eight_devices_make_several_steps_per_call(home, in_loops):
+    """One host keeps the images on its devices, two send them; bit for bit as single steps, except in loops."""
+    small = {"encoder": "dct", "labels": True, "save_every": 4}
+    several = {"steps_per_call": 3, "in_loops": in_loops}
+    results = []
+    for hosts, devices, fsdp, given in ((1, 8, 4, {}), (1, 8, 4, several), (2, 4, 1, several)):
+        folder = home()
+        run(folder, hosts=hosts, devices=devices, fsdp=fsdp, **small, **given)
+        results.append(result(folder))
+    assert_same(results[0], results[1])
+    assert_same(results[0], results[2])
+    if not in_loops:
+        np.testing.assert_array_equal(results[1]["params"], results[0]["params"])
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("encoder", sorted(set(tiny.ENCODERS) - {"trainable"}))
 def test_eight_devices_train_another_encoder_as_one(home, encoder):

@@ -94,6 +94,11 @@ def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
     assert resumed == whole
 
 
+def test_a_run_with_several_steps_per_call_is_the_same(unbroken, images, tmp_path):
+    train(config(images, train__steps_per_call=4), tmp_path / "run")
+    assert_same_run(tmp_path / "run", unbroken)
+
+
 def test_a_run_that_goes_on_under_other_versions_says_so(images, tmp_path, capsys, monkeypatch):
     workdir, here = tmp_path / "run", versions.environment()
     train(config(images, train__steps=2), workdir)

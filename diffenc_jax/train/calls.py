@@ -1,0 +1,129 @@
+"""Calls of the compiled program: each makes one training step, or several."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.config import Config
+from diffenc_jax.data.images import Batch
+from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.feeds import Feed, ResidentFeed, StackedFeed, is_on_device
+from diffenc_jax.parallel.mesh import IN_FLIGHT
+from diffenc_jax.train.meter import Meter
+from diffenc_jax.train.profiler import Steps
+from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.step import Program, StepFunction
+
+
+class CallReport(NamedTuple):
+    """The values of a call that the host reads, a few calls later.
+
+    Attributes:
+      finite: for each step, whether the loss and its gradient are finite; bools [], or one [n] of at least these steps.
+      meter: sums of the metrics since the last log, up to the last step.
+    """
+
+    finite: Sequence[jax.Array] | jax.Array
+    meter: Meter
+
+    def are_finite(self, count: int) -> list[bool]:
+        """Whether each of the call's `count` steps is finite; waits for them."""
+        return np.asarray(jax.device_get(self.finite))[:count].tolist()
+
+
+class Calls(Protocol):
+    """Training by calls of a compiled program.
+
+    Attributes:
+      program: the program.
+    """
+
+    program: jax.stages.Compiled
+
+    def __call__(self, state: TrainState, done: int, count: int) -> tuple[TrainState, CallReport]:
+        """`count` steps after `done` steps; `count` is at most train.steps_per_call."""
+        ...
+
+
+class SingleSteps:
+    """Calls of a program that makes one step."""
+
+    def __init__(self, program: jax.stages.Compiled, batches: Callable[[int], Batch]):
+        """Call `program` with each of `batches`, by the number of the step from 0 on."""
+        self.program, self._batches = program, batches
+
+    def __call__(self, state: TrainState, done: int, count: int) -> tuple[TrainState, CallReport]:
+        reports = []
+        for step in range(done, done + count):
+            state, report = self.program(state, self._batches(step))
+            reports.append(report)
+            if len(reports) > IN_FLIGHT:
+                jax.block_until_ready(reports[-1 - IN_FLIGHT].finite)
+        return state, CallReport([report.finite for report in reports], reports[-1].meter)
+
+
+class Loops:
+    """Calls of a program that makes any number of steps up to n in a loop on the device."""
+
+    def __init__(self, program: jax.stages.Compiled, feed: Feed):
+        """Call `program`, a compiled `loop`, with the batches of `feed`."""
+        self.program, self._feed = program, feed
+
+    def __call__(self, state: TrainState, done: int, count: int) -> tuple[TrainState, CallReport]:
+        return self.program(state, self._feed(done, count), np.int32(count))
+
+
+def make_calls(program: Program, config: Config, batches: Batches) -> Calls:
+    """Compile a run's calls, of up to train.steps_per_call steps.
+
+    On CPUs these are calls of the program of one step, since XLA executes convolutions in a loop on one thread: on two
+    cores, a step of configs/digits.py takes 1.8 times as long there. Raises RunError if a device has too little memory.
+    """
+    length = config.train.steps_per_call
+    if length == 1 or is_cpu(program):
+        return SingleSteps(program.compiled(), batches)
+    if is_on_device(config, batches.train):
+        feed = ResidentFeed(batches, length)
+    else:
+        feed = StackedFeed(batches, length, program.batch)
+    return Loops(program.compiled_loop(loop(program.function, feed, length), feed.shapes), feed)
+
+
+def is_cpu(program: Program) -> bool:
+    """Whether a program is for CPUs."""
+    return program.mesh.devices.flat[0].platform == "cpu"
+
+
+def loop(step: StepFunction, feed: Feed, length: int) -> Callable:
+    """The function (state, argument of the feed, count) -> (state, report), of `count` <= `length` steps.
+
+    The number of steps is no constant of the program, so that calls of all lengths execute the same code: the values do
+    not depend on where a call ends.
+    """
+
+    def train_steps(state, argument, count):
+        def one(index, carry):
+            state, finite = carry
+            state, report = step(state, feed.pick(argument, index))
+            return state, finite.at[index].set(report.finite)
+
+        state, finite = jax.lax.fori_loop(0, count, one, (state, jnp.ones(length, bool)))
+        return state, CallReport(finite, state.meter)
+
+    return train_steps
+
+
+def call_length(config: Config, done: int, profiled: Steps | None = None) -> int:
+    """Number of steps of the call after `done` steps: at most train.steps_per_call, up to the next one that is awaited.
+
+    These are steps with a log, checkpoint or evaluation, and the last one. Steps to trace are called one by one.
+    """
+    intervals = config.log.every_steps, config.checkpoint.every_steps, config.eval.every_steps
+    awaited = min(interval - done % interval for interval in intervals)
+    longest = min(config.train.steps_per_call, awaited, config.train.steps - done)
+    if profiled is None or done >= profiled.last:
+        return longest
+    return min(longest, max(1, profiled.first - 1 - done))
