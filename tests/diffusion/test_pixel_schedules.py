@@ -70,7 +70,7 @@ def test_the_loss_of_an_exact_denoiser_is_the_information(x64, seed):
     assert 0.5 * weights @ quadratic_mean(loss, matrix, 200) == pytest.approx(information[0] - information[1], rel=1e-6)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_flow_of_an_exact_denoiser_has_the_density_of_the_data(x64, seed):
     """N(0, C) with noise of γ_0, whichever way each dimension goes to N(0, I), which z_1 is but for e^-16."""
     matrix, ends = covariance(seed), (-7.0, 16.0)

@@ -24,7 +24,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["bound", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("maps", "ode", "importance_weighted"))]
+)
 def test_bits_are_those_given_the_code_and_its_cost(kind):
     """Whatever the noise schedules of the pixels are, which depend on the code."""
     coded, params = coded_experiment(**KINDS[kind])
@@ -49,7 +51,7 @@ def test_a_coded_run_is_compared_with_one_without_codes(tmp_path):
     check_comparable([ours, theirs], False)
 
 
-@pytest.mark.parametrize("kind", ["bound", "ode"])
+@pytest.mark.parametrize("kind", ["bound", pytest.param("ode", marks=pytest.mark.slow)])
 def test_an_image_counts_for_itself(kind):
     coded, params = coded_experiment(**KINDS[kind])
     estimator, images = make_estimator(coded), coded.dataset.examples("test").pixels[:6]
@@ -60,6 +62,7 @@ def test_an_image_counts_for_itself(kind):
         np.testing.assert_allclose(together[term][4], alone[term][0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_steps_are_fitted_to_coded_images():
     """Fitted times and ratios lower the bound, as they do without codes."""
     steps = {"loss__depth": 4, "eval__passes": 16, "eval__time_sampling": "uniform"}

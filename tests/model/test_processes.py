@@ -22,6 +22,7 @@ PROCESSES = {
     "code": ("vdm", {"model.code": CODE}),
     "image": ("vdm", {"model.target": "image"}),
 }
+SLOW = pytest.param("affine", marks=pytest.mark.slow)  # its step takes long to compile
 COST = {"mulan": np.log(10.0), "code": np.log(10.0)}  # nats of a code
 
 
@@ -46,7 +47,7 @@ def evaluated(arm, changes, disturbed=False):
     return bound(params)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", [SLOW if name == "affine" else name for name in PROCESSES])
 def test_each_starts_as_vdm(name):
     """All of them are VDM at initialisation, when the score networks are zero, but for the cost of a code."""
     ours, _ = evaluated(*PROCESSES[name])
@@ -56,7 +57,13 @@ def test_each_starts_as_vdm(name):
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("affine", "encoder"), ("polynomial", "schedule"), ("mulan", "schedule"), ("mulan", "code"), ("code", "code")],
+    [
+        pytest.param("affine", "encoder", marks=pytest.mark.slow),
+        ("polynomial", "schedule"),
+        ("mulan", "schedule"),
+        ("mulan", "code"),
+        ("code", "code"),
+    ],
 )
 def test_the_bound_trains_what_is_learned(name, part):
     """Each array of the learned part has a gradient."""
