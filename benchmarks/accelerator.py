@@ -31,6 +31,7 @@ from diffenc_jax.display.terminal import print_table
 from diffenc_jax.parallel.memory import device_memory
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.parallel.peaks import peak_of
+from diffenc_jax.runs.files import write_json
 
 EXAMPLE = "python benchmarks/accelerator.py --minutes=8 --json=accelerator.json"
 GIB = 2**30
@@ -152,9 +153,7 @@ class Report:
 
     def _write(self) -> None:
         if self._path is not None:
-            whole = self._path.with_name(f"{self._path.name}.part")
-            whole.write_text(json.dumps(self._record(), indent=1) + "\n")
-            whole.replace(self._path)
+            write_json(self._path, self._record())
 
 
 def tables(rows: list[Row]) -> list[Table]:

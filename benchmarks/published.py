@@ -12,7 +12,6 @@ import dataclasses
 import importlib
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -168,17 +167,8 @@ class Training:
 
     def compile(self) -> dict[str, float]:
         """Compile the step; returns the seconds that it took."""
-        start, cpu_start = time.perf_counter(), time.process_time()
-        lowered = self._step.lower(self._state, *self._batch)
-        traced = time.perf_counter()
-        self._step = lowered.compile()
-        compiled, cpu = time.perf_counter(), time.process_time() - cpu_start
-        return {
-            "trace_seconds": traced - start,
-            "compile_seconds": compiled - traced,
-            "trace_and_compile_seconds": compiled - start,
-            "trace_and_compile_cpu_seconds": cpu,
-        }
+        self._step, times = timing.compile_timed(lambda: self._step.lower(self._state, *self._batch))
+        return times
 
     def __call__(self) -> Any:
         self._state, metrics = self._step(self._state, *self._batch)

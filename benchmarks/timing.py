@@ -25,29 +25,37 @@ class CompiledStep(NamedTuple):
 
     Attributes:
       pixel_levels: number of values of a pixel.
-      trace_seconds, compile_seconds: time to trace the step, and to compile it.
-      cpu_seconds: CPU time of both, of all threads.
+      times: what `compile_timed` took.
     """
 
     program: Program
     step: jax.stages.Compiled
     pixel_levels: int
-    trace_seconds: float
-    compile_seconds: float
-    cpu_seconds: float
+    times: dict[str, float]
 
 
 def compile_step(config: Config, mesh: Mesh) -> CompiledStep:
     """Compile the training step of `config` for the devices of `mesh`; no data set is needed."""
     spec = spec_of(config)
     program = Program(build(config, spec), config, mesh)
-    start, cpu_start = time.perf_counter(), time.process_time()
-    lowered = program.step.lower(program.state, program.batch)
-    traced = time.perf_counter()
-    step = lowered.compile()
-    compiled, cpu = time.perf_counter(), time.process_time() - cpu_start
+    step, times = compile_timed(lambda: program.step.lower(program.state, program.batch))
     process.give_back()
-    return CompiledStep(program, step, spec.pixel_levels, traced - start, compiled - traced, cpu)
+    return CompiledStep(program, step, spec.pixel_levels, times)
+
+
+def compile_timed(lower: Callable[[], jax.stages.Lowered]) -> tuple[jax.stages.Compiled, dict[str, float]]:
+    """A compiled program, and the seconds to trace it, to compile it, and for both, also of CPU time of all threads."""
+    start, cpu_start = time.perf_counter(), time.process_time()
+    lowered = lower()
+    traced = time.perf_counter()
+    program = lowered.compile()
+    compiled, cpu = time.perf_counter(), time.process_time() - cpu_start
+    return program, {
+        "trace_seconds": traced - start,
+        "compile_seconds": compiled - traced,
+        "trace_and_compile_seconds": compiled - start,
+        "trace_and_compile_cpu_seconds": cpu,
+    }
 
 
 class Training:

@@ -10,7 +10,6 @@ matmul_share is the share of the machine's rate of matrix products (see `matmul_
 """
 
 import argparse
-import time
 
 import jax
 import jax.numpy as jnp
@@ -49,10 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         "batch_size": config.train.batch_size,
         "dtype": config.model.dtype,
         "params": counts.total_params,
-        "trace_seconds": compiled.trace_seconds,
-        "compile_seconds": compiled.compile_seconds,
-        "trace_and_compile_seconds": compiled.trace_seconds + compiled.compile_seconds,
-        "trace_and_compile_cpu_seconds": compiled.cpu_seconds,
+        **compiled.times,
         **steps,
         "peak_bytes": peak,
         "state_bytes": memory.state,
@@ -70,13 +66,7 @@ def matmul_flops_per_second(dtype: str) -> float:
     """Best rate of a few products of two large square matrices of `dtype`."""
     x = jax.random.normal(jax.random.key(0), (SIDE, SIDE), DTYPES[dtype])
     product = jax.jit(jnp.matmul)
-    jax.block_until_ready(product(x, x))
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        jax.block_until_ready(product(x, x))
-        seconds.append(time.perf_counter() - start)
-    return 2 * SIDE**3 / min(seconds)
+    return 2 * SIDE**3 / min(timing.call_seconds(lambda: product(x, x), REPEATS, warm_up=1))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.coding.coder import Coder, order_for
@@ -103,8 +102,7 @@ def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     @compiled
     def encode(params, gamma, pixels):
         process = bound(params, len(pixels))
-        gammas = process.gammas(jnp.broadcast_to(gamma, (len(pixels),)))
-        return process.encoder.mean(process.pixel_values(pixels), gammas)
+        return process.encoder.mean(process.pixel_values(pixels), process.gammas_of(gamma, len(pixels)))
 
     @compiled
     def model_at(params, steps, i, z_t):

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 
 from diffenc_jax.core.streams import gaussian, signs, uniform
 from diffenc_jax.diffusion.arrays import Images, PerExample
-from diffenc_jax.diffusion.flow import Solver, by_example, flow_of
+from diffenc_jax.diffusion.flow import Solver
 from diffenc_jax.diffusion.gaussian import alpha
-from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, ode_likelihood
+from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, likelihood_of
 from diffenc_jax.diffusion.losses import errors_at, latent
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Place, Steps
@@ -86,13 +86,9 @@ def ode(
       num_probes: number of probes per image.
     """
     drawn = signs(key, (len(x), num_probes, *x.shape[1:])).astype(x.dtype)
-    ends = process.endpoints
-
-    def nats(process, z_0, signs):
-        return ode_likelihood(flow_of(process), z_0, ends, Probes(DIVERGENCES[divergence], signs), solver).total
-
-    scale = 0.5 * x[0].size * jax.nn.log_sigmoid(-ends[0])  # ln α_0^d
-    return by_example(nats, process, alpha(ends[0]) * x, drawn) + process.code_nats - scale
+    gamma_0, _ = process.endpoints
+    found = likelihood_of(process, alpha(gamma_0) * x, Probes(DIVERGENCES[divergence], drawn), solver)
+    return found.total - 0.5 * x[0].size * jax.nn.log_sigmoid(-gamma_0)
 
 
 def bound_gradient(process: Process, x: Images, key: jax.Array, steps: Steps | None = None) -> Gradient:

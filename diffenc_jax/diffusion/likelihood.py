@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Scalar
-from diffenc_jax.diffusion.flow import Endpoints, Flow, Solver, solve
+from diffenc_jax.diffusion.flow import Endpoints, Flow, Solver, by_example, flow_of, solve
 from diffenc_jax.diffusion.gaussian import alpha, sigma, sum_dims
+from diffenc_jax.diffusion.process import Process
 
 # Number of directional derivatives computed at once for an exact divergence; it bounds the memory.
 DIRECTIONS = 64
@@ -146,6 +147,32 @@ def _path(
     variance = dims**2 * per_dim.var(axis=1, ddof=1) / count if count > 1 else None
     prior = jnp.where(jnp.isnan(divergence), jnp.nan, prior)
     return end, PathLikelihood(prior, divergence, evaluations, variance)
+
+
+def likelihood_of(process: Process, z_0: Images, probes: Probes, solver: Solver) -> PathLikelihood:
+    """`ode_likelihood` under the flow of a process, each example with its own condition; a code's cost is in the prior.
+
+    Raises InputError if the process estimates no slope, see `flow.flow_of`.
+    """
+
+    def one(process, z_0, signs):
+        return ode_likelihood(flow_of(process), z_0, process.endpoints, probes._replace(signs=signs), solver)
+
+    return _with_code(process, by_example(one, process, z_0, probes.signs))
+
+
+def sample_of(process: Process, z_1: Images, probes: Probes, solver: Solver) -> tuple[Images, PathLikelihood]:
+    """`ode_sample` along the flow of a process, as `likelihood_of` is `ode_likelihood`."""
+
+    def one(process, z_1, signs):
+        return ode_sample(flow_of(process), z_1, process.endpoints, probes._replace(signs=signs), solver)
+
+    z_0, path = by_example(one, process, z_1, probes.signs)
+    return z_0, _with_code(process, path)
+
+
+def _with_code(process: Process, path: PathLikelihood) -> PathLikelihood:
+    return path._replace(prior=path.prior + process.code_nats)
 
 
 class Dequantised(NamedTuple):

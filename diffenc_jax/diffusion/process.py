@@ -72,6 +72,10 @@ class Process:
         """The γ of each dimension [B, ...] at γ [B]; itself where all dimensions have one γ."""
         return gamma if self.warp is None else self.warp(gamma)
 
+    def gammas_of(self, gamma: Scalar, count: int) -> Gammas:
+        """The γ of each dimension of `count` examples, all at one γ."""
+        return self.gammas(jnp.broadcast_to(gamma, (count,)))
+
     def warped(self, place: AnyPlace) -> AnyPlace:
         """The place with the γ of each dimension; itself where all dimensions have one γ."""
         return place if self.warp is None else place.warped(self.warp)

@@ -49,7 +49,6 @@ class Schedule(nn.Module):
 class FixedLinear(Schedule):
     """γ(t) = γ_min + (γ_max - γ_min) t, nothing learned."""
 
-    @nn.compact
     def __call__(self, t: AnyShape) -> AnyShape:
         return self.gamma_min + (self.gamma_max - self.gamma_min) * t
 
@@ -148,7 +147,7 @@ class MonotoneNetwork(nn.Module):
         return rise(0.0, t) / total, rise(t, 1.0) / total
 
 
-class PerDimension(Schedule):
+class PerDimension(FixedLinear):
     """Base class of schedules that give each dimension a noise level γ_i of its own.
 
     The γ_i are a function of γ, which is linear in t, and may depend on the images' code (codes.py). γ_i is γ itself at
@@ -164,14 +163,10 @@ class PerDimension(Schedule):
 
     per_dimension: ClassVar[bool] = True
 
-    def __call__(self, t: AnyShape) -> AnyShape:
-        return self.gamma_min + (self.gamma_max - self.gamma_min) * t
-
     def warp(self, gamma: PerExample, code: Code | None = None) -> Gammas:
         """γ_i [B, *shape] at γ [B], for images with this code [B, n]."""
-        span = self.gamma_max - self.gamma_min
-        t = ((gamma - self.gamma_min) / span).reshape(-1, *(1 for _ in self.shape))
-        return self.gamma_min + span * self.share(t, code)
+        t = (gamma - self.gamma_min) / (self.gamma_max - self.gamma_min)
+        return self(self.share(t.reshape(-1, *(1 for _ in self.shape)), code))
 
     def share(self, t: Gammas, code: Code | None) -> Gammas:
         """(γ_i - γ_min) / (γ_max - γ_min) [B, *shape] at t [B, 1, ...]: from 0 to 1, increasing, differentiable."""

@@ -121,7 +121,7 @@ class Fit:
         @jax.jit
         def encode(params, batch, gamma):
             process = self._bound(params, batch)
-            gammas = process.gammas(jnp.broadcast_to(gamma, (len(batch.pixels),)))
+            gammas = process.gammas_of(gamma, len(batch.pixels))
             return process.encoder.encode(process.pixel_values(batch.pixels), gammas)
 
         @jax.jit

@@ -12,9 +12,9 @@ from diffenc_jax.config.sections import OdeConfig
 from diffenc_jax.core.errors import RunError, lookup
 from diffenc_jax.core.streams import draw_each, signs, uniform
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, by_example, flow_of
+from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
-from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, ode_likelihood
+from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, likelihood_of
 from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
 from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel.mesh import replicated
@@ -146,10 +146,5 @@ def _draw(experiment, params, batch, keys, j):
     ends, u = process.endpoints, draw_each(open_uniform, keys, 2 * j, spec.shape)
     dequantised = DEQUANTISATIONS[ode.dequantisation](process.pixel_values(batch.pixels), spec.pixel_levels, ends[0], u)
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
-
-    def likelihood(process, z_0, signs):
-        probes = Probes(DIVERGENCES[ode.divergence], signs)
-        return ode_likelihood(flow_of(process), z_0, ends, probes, solver_of(ode))
-
-    path = by_example(likelihood, process, dequantised.z_0, drawn)
-    return dequantised, path._replace(prior=path.prior + process.code_nats)
+    probes = Probes(DIVERGENCES[ode.divergence], drawn)
+    return dequantised, likelihood_of(process, dequantised.z_0, probes, solver_of(ode))

@@ -113,8 +113,7 @@ class Model:
     @property
     def num_conditions(self) -> int:
         """Number K of the inputs of the networks' condition; 0 for a model without one."""
-        labels, units = self.spec.num_classes if self.labels else 0, self.code.kind.units if self.code else 0
-        return labels + self.augmentation_flags + units
+        return getattr(self.score, "conditions", 0)
 
     @property
     def head_losses(self) -> tuple[str, ...]:
@@ -265,9 +264,7 @@ class Model:
 
     def _warp(self, params: Params, condition: jax.Array | None, gamma: jax.Array) -> jax.Array:
         """The γ_i [B, ...] of each dimension at γ [B]."""
-        if self.code and condition is None:
-            raise ValueError("the model is conditioned; bind it with the condition of a batch")
-        code = condition[:, -self.code.kind.units :] if self.code and condition is not None else None
+        code = _given(condition)[:, -self.code.kind.units :] if self.code else None
         return jnp.asarray(self.schedule.apply({"params": params["schedule"]}, gamma, code, method="warp"))
 
     def _predict(
@@ -303,8 +300,8 @@ class Model:
         given = self._arguments(condition)
 
         def apply(x, gamma, **options):
-            if self.num_conditions and condition is None:
-                raise ValueError("the model is conditioned; bind it with the condition of a batch")
+            if self.num_conditions:
+                _given(condition)
             gamma = gamma.reshape(len(gamma), -1).mean(axis=1) if gamma.ndim > 1 else gamma
             # The time embedding multiplies rounding by 1000, most of all in dy/dγ. The barrier hides the constant from
             # compilers, which would replace the division by a product with a rounded reciprocal.
@@ -312,6 +309,13 @@ class Model:
             return net.apply({"params": params}, x, (gamma - low) / span, dropout_key, **given, **options)
 
         return apply
+
+
+def _given(condition: jax.Array | None) -> jax.Array:
+    """The condition of a model that needs one."""
+    if condition is None:
+        raise ValueError("the model is conditioned; bind it with the condition of a batch")
+    return condition
 
 
 def bind_to(model: Model, params: Params, batch: Batch, dropout_key: jax.Array | None = None) -> Process:

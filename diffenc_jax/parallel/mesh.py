@@ -96,20 +96,20 @@ def state_shardings(mesh: Mesh, shapes: Any) -> Any:
     return jax.tree.map(one, shapes)
 
 
-def gathered(mesh: Mesh, params: Tree) -> Tree:
+def gathered(mesh: Mesh | None, params: Tree) -> Tree:
     """Within a program, parameters sharded by `state_shardings` with a full copy on every device.
 
     Left to itself, XLA divides the networks' channels as the parameters are divided, and moves activations instead,
     which are larger.
     """
-    if mesh.shape["fsdp"] == 1:
+    if mesh is None or mesh.shape["fsdp"] == 1:
         return params
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, replicated(mesh)), params)
 
 
-def scattered(mesh: Mesh, grads: Tree) -> Tree:
+def scattered(mesh: Mesh | None, grads: Tree) -> Tree:
     """Within a program, gradients that are summed over the devices and divided as `state_shardings` says."""
-    if mesh.shape["fsdp"] == 1:
+    if mesh is None or mesh.shape["fsdp"] == 1:
         return grads
     return jax.tree.map(jax.lax.with_sharding_constraint, grads, state_shardings(mesh, grads))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config.sections import SOFTMAX
-from diffenc_jax.core.streams import stream, uniform
+from diffenc_jax.core.streams import draw_each, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.gaussian import alpha, diffuse
@@ -162,19 +162,19 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
     gamma_0, levels = process.endpoints[0], process.pixel_levels
     u = z_0 / alpha(gamma_0)
     if output == SOFTMAX:
-        share = jax.vmap(lambda key: uniform(jax.random.fold_in(key, PIXELS), z_0.shape[1:]))(keys)
+        share = draw_each(uniform, keys, PIXELS, z_0.shape[1:])
         return decoder.draw_pixel(u, gamma_0, levels, share)
     return decoder.nearest_pixel(u, levels)
 
 
 def _diffuse(process: Process, keys: jax.Array, images: jax.Array, gamma: jax.Array) -> jax.Array:
     """z [B, ...] of uint8 [B, H, W, C] at γ []."""
-    gammas = process.gammas(jnp.broadcast_to(gamma, (len(images),)))
+    gammas = process.gammas_of(gamma, len(images))
     encoded = process.encoder.encode(process.pixel_values(images), gammas)
     return diffuse(encoded.x_t, gammas, encoded.noise(first_noise(keys, images.shape[1:])))[0]
 
 
 def _frame(process: Process, z: jax.Array, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
     """z and x̂ [B, ...] at γ [], in bins."""
-    x_hat = process.predict_image(z, process.gammas(jnp.broadcast_to(gamma, (len(z),))))
+    x_hat = process.predict_image(z, process.gammas_of(gamma, len(z)))
     return decoder.in_bins(z, process.pixel_levels), decoder.in_bins(x_hat, process.pixel_levels)

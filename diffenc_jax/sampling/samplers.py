@@ -19,7 +19,7 @@ from diffenc_jax.core.streams import draw_each, gaussian_each, signs
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
-from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, bin_nats, ode_sample
+from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, bin_nats, sample_of
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
@@ -202,14 +202,9 @@ def _flow(
     process, solver = wanted.bind(model, params), solver_of(ode)
     gamma_0, gamma_1 = process.endpoints
     if experiment.config.sample.likelihood:
-
-        def sample(process, z_1, signs):
-            probes = Probes(DIVERGENCES[ode.divergence], signs)
-            return ode_sample(flow_of(process), z_1, (gamma_0, gamma_1), probes, solver)
-
         drawn = [draw_each(signs, wanted.keys, STEPS + k, spec.shape) for k in range(ode.probes)]
-        z_0, path = by_example(sample, process, z_1, jnp.stack(drawn, axis=1))
-        path = path._replace(prior=path.prior + process.code_nats)
+        probes = Probes(DIVERGENCES[ode.divergence], jnp.stack(drawn, axis=1))
+        z_0, path = sample_of(process, z_1, probes, solver)
         in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)
         likelihood = Likelihood(path.total, in_bins / (spec.dims * math.log(2)))
     else:

@@ -122,14 +122,13 @@ class StepFunction:
         train = self.config.train
         with jax.named_scope("noise"):
             draw = self.draw(state.step, batch, state.losses)
-        params = state.params if self.mesh is None else meshes.gathered(self.mesh, state.params)
+        params = meshes.gathered(self.mesh, state.params)
         if train.accumulate == 1:
             outputs, grads = gradient(self.model, params, draw)
         else:
             parts = draw.split(train.accumulate, 1 if self.mesh is None else self.mesh.size)
             outputs, grads = accumulated_gradient(self.model, params, parts)
-        if self.mesh is not None:
-            grads = meshes.scattered(self.mesh, grads)
+        grads = meshes.scattered(self.mesh, grads)
         with jax.named_scope("optimizer"):
             updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)

@@ -53,7 +53,7 @@ def test_rounded_weights_add_up_to_one(inputs):
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("most", [4, 8, 16])
 def test_in_parts_it_is_the_same_with_its_derivatives(monkeypatch, scan, most):
-    """Of 4 positions, 1, 2 or 4 queries at a time."""
+    """Four queries are taken 1, 2 or 4 at a time."""
     monkeypatch.setattr(attention, "MAX_SCORES", most)
     inputs = tuple(jax.random.normal(key, (2, 4, 3)) for key in jax.random.split(jax.random.key(1), 3))
     tangents = tuple(jnp.cos(3 * x) for x in inputs)

@@ -22,7 +22,7 @@ from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.bucket import Faults
 from tests.tensorboard import shown
-from tests.train.running import assert_same_run, before_each_step, save_images, train
+from tests.train.running import assert_same_run, before_each_step, train
 
 STEPS, SAVE_EVERY = 40, 4
 TRAIN = """
@@ -42,11 +42,6 @@ pytestmark = pytest.mark.slow
 def config(images, **changes):
     settings = {"eval__passes": 1, "log__every_steps": 2, "checkpoint__every_steps": SAVE_EVERY, "train__steps": STEPS}
     return tiny.config("vdm", small=True, data__source=images, **(settings | changes))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return save_images(tmp_path_factory.mktemp("images"), num_test=8)
 
 
 @pytest.fixture(scope="module")

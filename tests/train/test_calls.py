@@ -14,7 +14,7 @@ from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.profiler import Steps
 from tests import tiny
 from tests.logs import logged
-from tests.train.running import assert_same_run, save_images, train
+from tests.train.running import assert_same_run, train
 
 
 @pytest.mark.parametrize("profiled", [None, Steps(14, 16)])
@@ -50,11 +50,6 @@ def config(images, **changes):
         "data__source": images,
     }
     return tiny.config("vdm", small=True, **(given | changes))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return save_images(tmp_path_factory.mktemp("images"), num_test=8)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.step import Program, StepFunction
 from tests import tiny
 from tests.logs import logged
-from tests.train.running import assert_same_run, before_each_step, save_images, train, wait_for_checkpoint
+from tests.train.running import assert_same_run, before_each_step, train, wait_for_checkpoint
 
 BAD = np.zeros((8, 4, 4, 1), np.uint8)  # a batch whose gradient the tests spoil
 
@@ -56,11 +56,6 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch, value, sampling):
     assert float(report.meter.steps) == 0
     assert report.meter.scalars() == {}
     assert float(train_step(fourth, good)[1].meter.steps) == 1
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return save_images(tmp_path_factory.mktemp("images"), num_test=8)
 
 
 def config(images, **changes):

@@ -86,8 +86,11 @@ def find_remedy(
     if needed is not None and needed > MOST * available:
         return {}
     for changes in REMEDIES:
+        changed = config.replace(changes)
+        if changed == config:
+            continue
         try:
-            memory, _ = compiler_of(config.replace(changes)).memory()
+            memory, _ = compiler_of(changed).memory()
         except (DoesNotFit, InputError):  # the batch may not divide into so many parts
             continue
         if memory.total <= available:

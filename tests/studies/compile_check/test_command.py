@@ -140,7 +140,7 @@ def test_a_step_that_does_not_fit_says_what_helps(memory, needed):
 
 
 def test_the_first_change_that_fits_is_suggested():
-    """Of steps that need 30 bytes per batch, or 20 with `block`; a batch in two parts is refused."""
+    """A step needs 30 bytes, 20 with `block`, and a part of that for a part of the batch; two parts are refused."""
     tried = []
 
     def compiler_of(config):
