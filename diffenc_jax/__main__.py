@@ -23,7 +23,7 @@ from typing import NamedTuple
 import diffenc_jax
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output
-from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, reason
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, perhaps, reason
 from diffenc_jax.core.text import printable
 
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"diffenc_jax {diffenc_jax.__version__}")
             return 0
         case [name] if name not in COMMANDS:
-            return _fail(f"unknown command {name!r}; known: {', '.join(COMMANDS)}", 2)
+            return _fail(f"unknown command {name!r}{perhaps(name, COMMANDS)}; known: {', '.join(COMMANDS)}", 2)
     name, *rest = words
     module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
     return execute(module, f"diffenc {name}", rest, computes=argv is None and COMMANDS[name].computes)
@@ -129,9 +129,11 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool 
         return _fail(f"{error.filename}: {reason(error)}", 1)
     except MemoryError as error:
         return _fail(f"out of memory on this machine: {error}; ask for less at once", 1)
-    except RuntimeError as error:
-        from diffenc_jax.parallel import hosts, memory
+    except (RuntimeError, AssertionError) as error:
+        from diffenc_jax.parallel import hosts, memory, mesh
 
+        if missing := mesh.missing_platform():
+            return _fail(missing, 2)
         if memory.is_out_of_memory(error):
             return _fail(
                 str(memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")), 1

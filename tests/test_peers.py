@@ -247,7 +247,7 @@ def test_another_folder_is_refused(compare, checkout, missing, capsys):
 
 def test_an_unknown_pair_is_refused(compare, capsys):
     assert compare([], "--pairs=vdm-9") == (2, [], [])
-    assert "unknown pair 'vdm-9'; known: diffenc-8-2" in capsys.readouterr().err
+    assert "unknown pair 'vdm-9', perhaps vdm-8; known: diffenc-8-2" in capsys.readouterr().err
 
 
 def test_a_failed_process_is_named_with_its_last_message(peers, tmp_path):

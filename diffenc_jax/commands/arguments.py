@@ -75,9 +75,22 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
             require(not value.startswith("--"), f"{word} has no value; give {word}=VALUE")
             word = f"{word}={value}"
         overrides.append(word.removeprefix(OVERRIDE))
-    arguments = parser.parse_args(rest)
+    arguments, unknown = parser.parse_known_args(rest)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_keys_of_that_name(unknown[0])}")
     arguments.overrides = overrides
     return arguments
+
+
+def _keys_of_that_name(word: str) -> str:
+    """'; the configuration has --config.train.steps' for the option --steps=100, or ''."""
+    from diffenc_jax.config import flatten
+    from diffenc_jax.config.recipe import recipe
+
+    name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+    keys = [key for key in flatten(recipe("recipe", "diffenc").to_dict()) if key.rpartition(".")[2] == name]
+    named = ", ".join(f"{OVERRIDE}{key}" for key in sorted(keys, key=len))
+    return f"; the configuration has {named}" if keys else ""
 
 
 def place(text: str) -> Path:

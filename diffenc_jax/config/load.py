@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from diffenc_jax.config.config import Config, flatten
 from diffenc_jax.config.keys import Key, find_key, unknown_key
 from diffenc_jax.config.recipe import with_changes
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import InputError, perhaps, require
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel holds the configurations within the package; a checkout beside it.
@@ -96,7 +96,7 @@ def _file(spec: str) -> str:
     elif os.path.isfile(name):
         what = "" if name.endswith(".py") else "is no configuration, which is a file of Python (.py)"
     else:
-        what = "is neither an installed configuration nor a file"
+        what = f"is neither an installed configuration nor a file{perhaps(name, installed_configs())}"
     require(not what, f"--config={spec} {what}; {_advice()}")
     return spec
 
@@ -122,8 +122,18 @@ def _wrong_value(argument: str, overrides: Sequence[str], plain: Mapping[str, An
                 return f"{key} must be a section of keys, not {value!r}"
             definition = find_key(Config, key) or Key("", None, type=type(plain[key]))
             expected = "a tuple" if isinstance(plain[key], tuple) else definition.expected
-            return f"{key} must be {expected}{definition.or_none}, not {value!r}"
+            return f"{key} must be {expected}{definition.or_none}, not {value!r}{_in_digits(definition, value)}"
     return None
+
+
+def _in_digits(definition: Key, value: str) -> str:
+    """'; write 1000000' for the value 1e6 of a whole number, or ''."""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    is_meant = int in definition.types and number.is_integer() and abs(number) < 2**31
+    return f"; write {int(number)}" if is_meant else ""
 
 
 def _load(arguments: list[str]) -> ConfigDict:

@@ -1,13 +1,15 @@
 """Errors that are shown to the user in one line, and helpers that raise them."""
 
+import difflib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
 # Exit code of a command whose run another process works on: that of sysexits.h for "try again later".
 IN_USE = 75
+ALIKE = 0.8  # of difflib's ratio, from which a name counts as a misspelling of another
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's part of it
 
 
@@ -51,8 +53,13 @@ def reason(error: Exception) -> str:
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
     """Return `registry[name]`; raises InputError, which lists the known names of this `kind`, for an unknown name."""
     if name not in registry:
-        raise InputError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
+        raise InputError(f"unknown {kind} {name!r}{perhaps(name, registry)}; known: {', '.join(sorted(registry))}")
     return registry[name]
+
+
+def perhaps(name: str, known: Iterable[str]) -> str:
+    """', perhaps train' for the misspelt 'trian', or '' if no known name is like it: a part of a message."""
+    return "".join(f", perhaps {match}" for match in difflib.get_close_matches(name, known, n=1, cutoff=ALIKE))
 
 
 def require(condition: bool, message: str) -> None:

@@ -120,8 +120,8 @@ def npz_array(path: Path, name: str, kinds: str = "") -> np.ndarray:
         with archive.open(entry) as file:
             header = array_header(file)
         if header.dtype != np.uint8 and header.dtype.kind not in kinds:
-            wanted = "whole numbers" if kinds else "uint8, values 0 .. 255"
-            raise checks.refused(path, f"must hold {wanted}; {name} is {str(header.dtype)[:40]}")
+            wanted, advice = ("whole numbers", "") if kinds else ("uint8, values 0 .. 255", f"; {checks.UNSCALED}")
+            raise checks.refused(path, f"must hold {wanted}; {name} is {str(header.dtype)[:40]}{advice}")
         check_size(header, entry.file_size)
         checks.fits_memory(path, header.shape)
         with archive.open(entry) as file:

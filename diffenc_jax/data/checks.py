@@ -13,6 +13,7 @@ from diffenc_jax.core.errors import InputError, first_line
 from diffenc_jax.core.text import printable
 
 LONGEST = 200  # characters of a library's message
+UNSCALED = "save the unscaled pixels, as by array.astype(np.uint8)"
 WANTED = "must hold images [N, H, W, C] or [N, H, W]"
 CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of images whose axes are in another order
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -63,7 +64,7 @@ def are_images(path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
     Shapes that can be told to be [H, W, C] or [N, C, H, W] are refused too.
     """
     if dtype != np.uint8:
-        raise refused(path, f"must hold uint8, values 0 .. 255; this is {str(dtype)[:40]}")
+        raise refused(path, f"must hold uint8, values 0 .. 255; this is {str(dtype)[:40]}; {UNSCALED}")
     if len(shape) not in (3, 4) or min(shape) < 0:
         raise refused(path, f"{WANTED}; this is {str(list(shape))[:80]}")
     if 0 in shape:

@@ -15,6 +15,7 @@ from diffenc_jax.data.images import Batch, LocalPart, read_rows
 from diffenc_jax.data.labels import Labels
 
 TRAIN = "train"
+HELD_OUT = "as one in ten, and at least one, is held out where there is no test split"
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def _read(
     """Read a split, or the images that `part` selects. Check that they are uint8 [N, H, W, C] below `pixel_levels`."""
     images, what = source.splits[split](), f"{source.name} ({split})"
     count = images.shape[0]
-    require(math.prod(images.shape) > 0, f"{what}: there are no images; give at least two")
+    require(math.prod(images.shape) > 0, f"{what}: this split has no images; give at least two, {HELD_OUT}")
     rows = np.arange(count) if part is None else part(count)
     checks.fits_memory(what, (len(rows), *images.shape[1:]))
     held = images[:count] if len(rows) == count else read_rows(images, rows)

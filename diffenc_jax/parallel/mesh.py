@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import first_line, require
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.parallel import hosts
 
@@ -48,6 +48,19 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
     shape = (each // fsdp, fsdp)
     grid = mesh_utils.create_hybrid_device_mesh(shape, (slices, 1), devices, allow_split_physical_axes=True)
     return Mesh(grid, ("data", "fsdp"), axis_types=types)
+
+
+def missing_platform() -> str | None:
+    """Message that the devices that JAX_PLATFORMS asks for cannot be used; None if JAX has devices."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # jax asserts that there is one, where a plugin is not installed
+        reason = first_line(error).partition(" (set JAX_PLATFORMS")[0]
+        return (
+            f"JAX_PLATFORMS={jax.config.jax_platforms}: no such device can be used{reason and ': '}{reason}; install "
+            "diffenc_jax with the extra cuda or tpu and check the driver, or unset JAX_PLATFORMS to take what there is"
+        )
+    return None
 
 
 def num_slices(devices: Sequence[jax.Device]) -> int:

@@ -42,6 +42,7 @@ SHORT = {"train.learning_rate": "lr", "train.batch_size": "batch"}
 NAMED = ("name", "arm", "seed")
 # A suffix names the changes of a configuration if it has at most this many parts and characters.
 MOST_PARTS, LONGEST = 3, 40
+MOST_NAMED = 6  # differences between two configurations that a message names
 
 
 def default_workdir(config: Config, plain: Config, ignored: tuple[str, ...] = ()) -> Path:
@@ -115,7 +116,10 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str =
     different = config.differences(stored)
     if must_exist and LEARNED not in (config.loss.variance_ratio, stored.loss.variance_ratio):
         different = [line for line in different if not line.startswith("loss.")]
-    require(not different, f"{workdir} holds a run of another configuration: {'; '.join(different)}; {advice}")
+    different.sort(key=lambda line: line.partition("=")[0] not in NAMED)
+    named, more = different[:MOST_NAMED], len(different) - MOST_NAMED
+    named += [f"{more} other keys differ"] if more > 0 else []
+    require(not different, f"{workdir} holds a run of another configuration: {'; '.join(named)}; {advice}")
 
 
 def place_aside(workdir: Path) -> Path:

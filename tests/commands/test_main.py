@@ -120,8 +120,8 @@ def test_another_run_is_kept_unless_it_is_to_be_moved(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     flags, kept = existing_run(tmp_path)
     error = refused(main, flags, capsys)
-    assert "run holds a run of another configuration: data.source=images.npz (there digits);" in error
-    assert "seed=0 (there 3); give another --workdir, or --overwrite, which moves that run aside" in error
+    assert "run holds a run of another configuration: seed=0 (there 3); data.source=images.npz (there digits);" in error
+    assert "; 5 other keys differ; give another --workdir, or --overwrite, which moves that run aside" in error
     error = refused(main, [*flags, "--overwrite"], capsys)
     assert "would move the run in run to run.1, and there is no terminal to ask on; add --yes" in error
     error = refused(main, [*flags, "--overwrite", "--mode=eval"], capsys)

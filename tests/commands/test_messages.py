@@ -86,7 +86,7 @@ def test_what_was_unclear(argv, message, capsys):
             [*TRAIN, KEYS("data.source=colours")],
             "1.png is (8, 8, 3), but the first picture is (8, 8, 1); save all as grey",
         ),
-        ([*TRAIN, KEYS("data.source=one.npz")], "one.npz (train): there are no images; give at least two"),
+        ([*TRAIN, KEYS("data.source=one.npz")], "one.npz (train): this split has no images; give at least two, as"),
         ([*TRAIN, KEYS("data.source=floats.npz")], "floats.npz must hold uint8, values 0 .. 255; arr_0 is float64"),
         (
             [*TRAIN, KEYS("data.source=odd.npz")],

@@ -71,7 +71,11 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
     ("spec", "overrides", "message"),
     [
         (f"{DIGITS}:diffusion", (), "unknown arm 'diffusion'; known: diffenc, diffenc-affine, diffenc-dct, "),
-        ("cifar10:vdm-9", (), "unknown arm 'vdm-9'; known: diffenc, diffenc-8-2, diffenc-8-2-published, "),
+        (
+            "cifar10:vdm-9",
+            (),
+            "unknown arm 'vdm-9', perhaps vdm-8; known: diffenc, diffenc-8-2, diffenc-8-2-published, ",
+        ),
         (DIGITS, ("sed=1",), "unknown configuration key 'sed', perhaps seed; the sections are checkpoint, compress, "),
         (
             DIGITS,

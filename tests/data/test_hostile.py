@@ -18,7 +18,7 @@ from PIL import Image
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
-from diffenc_jax.data.dataset import load_dataset
+from diffenc_jax.data.dataset import HELD_OUT, load_dataset
 from tests.data.traced import traced
 from tests.fuzz.fuzz_readers import idx_bytes, npy_bytes, zip_bytes
 
@@ -314,7 +314,7 @@ def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
 
 def test_a_single_picture_is_held_out(tmp_path):
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
-    assert refusal(tmp_path) == f"{tmp_path} (train): there are no images; give at least two"
+    assert refusal(tmp_path) == f"{tmp_path} (train): this split has no images; give at least two, {HELD_OUT}"
 
 
 def test_links_within_the_folder_are_followed(tmp_path):

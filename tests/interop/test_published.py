@@ -23,6 +23,7 @@ from tests import refusals, tiny
 
 ROOT = Path(__file__).parents[2]
 STEP = 1_300_000
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 
 def reference(name):
@@ -122,8 +123,9 @@ def small():
     return config, published_parameters(config)
 
 
-def published_parameters(config):
-    model = build(config, ImageSpec((4, 4, 1), tiny.LEVELS))
+def published_parameters(config, spec=SPEC):
+    """Random parameters of a published model for images of `spec`, by their published names."""
+    model = build(config, spec)
     places = names.places(jax.eval_shape(model.init, jax.random.key(0)), names.Dialect(bare=False, numbered=False))
     rng = np.random.RandomState(0)
     return {name: 0.1 * rng.normal(size=place.shape).astype(np.float32) for name, place in places.items()}
