@@ -1,11 +1,12 @@
 # make demo: install, train a DiffEnc on 8x8 digits, evaluate it and draw samples.
 # make test: install and run the tests. make lint: style and types alone.
+# make docs: serve the documentation on localhost. make site: build it into build/site, to be opened from disk.
 # make fuzz: search for files that break the readers, one minute per reader.
 # make lock: pin the requirements of pyproject.toml in requirements/.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak fuzz lint format lock clean
+.PHONY: demo test test-slow soak docs site fuzz lint format lock clean
 
 # Three fifths of the configured steps reach 1.95 bits/dim. `diffenc train --config=digits` continues the run.
 DEMO_STEPS = 900
@@ -17,12 +18,21 @@ test: lint
 
 # SLOW='slow and not long' leaves out the tests that take several minutes each.
 SLOW ?= slow
-test-slow: .venv/installed-test .venv/tpu
+test-slow: .venv/installed-docs .venv/tpu
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(SLOW)"
 
 # Kills, faults and 50,000 steps: half an hour.
 soak: .venv/installed-test
 	$(BIN)/python -m pytest -s -m soak
+
+# Without the variable, Material for MkDocs prints a notice of its successor.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/installed-docs
+	$(BIN)/mkdocs serve
+
+site: export NO_MKDOCS_2_WARNING = 1
+site: .venv/installed-docs
+	$(BIN)/mkdocs build
 
 # Inputs that break a reader are kept in tests/fuzz/findings/.
 FUZZ_SECONDS ?= 60
@@ -52,6 +62,7 @@ lock: .venv/created
 	    $(COMPILE) --extra=$$extra --constraints=requirements/lock.txt \
 	        --output-file=requirements/lock-$$extra.txt || exit 1; \
 	done
+	$(COMPILE) --extra=docs --constraints=requirements/lock-test.txt --output-file=requirements/lock-docs.txt
 
 # uv installs about five times as fast as pip, which serves where uv cannot be installed.
 INSTALL = if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=.venv $(BIN)/uv pip install $(1); else $(BIN)/pip install $(1); fi
@@ -71,6 +82,10 @@ INSTALL = if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=.venv $(BIN)/uv pip install $(1)
 	$(call INSTALL,-r requirements/lock-test.txt -e '.[test]')
 	touch .venv/installed $@
 
+.venv/installed-docs: .venv/installed-test requirements/lock-docs.txt
+	$(call INSTALL,-r requirements/lock-docs.txt -e '.[docs]')
+	touch $@
+
 .venv/installed-fuzz: .venv/installed
 	$(call INSTALL,-r requirements/lock.txt -e '.[fuzz]')
 	touch $@
@@ -82,4 +97,4 @@ ifeq ($(shell uname -sm),Linux x86_64)
 endif
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

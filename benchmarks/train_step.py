@@ -4,7 +4,7 @@ Traces, compiles and runs the step on random images that lie on the device; no d
 step_seconds is the median over --steps steps, each waited for, after a few others;
 step_cpu_seconds is the CPU time per step of all threads, which other programs on the machine change less;
 peak_bytes is the largest memory so far, of the process on a CPU, otherwise of the device;
-moved_bytes is by the compiler's count, which counts the body of a loop once;
+accessed_bytes is by the compiler's count, which counts the body of a loop once;
 flops_per_step is what the networks need (see `train.flops.count`), whatever is computed;
 matmul_share is the share of the machine's rate of matrix products (see `matmul_flops_per_second`) that they reach.
 """
@@ -21,7 +21,6 @@ from diffenc_jax.model import spec_of
 from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.mesh import make_mesh
-from diffenc_jax.studies.compile_check.compiled import Work
 from diffenc_jax.train.flops import count
 
 EXAMPLE = "python benchmarks/train_step.py --config=configs/cifar10.py:vdm --config.train.batch_size=8 --baseline=FILE"
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         "peak_bytes": peak,
         "state_bytes": memory.state,
         "temporary_bytes": memory.temporaries,
-        "moved_bytes": Work.of(compiled.step).bytes,
+        "accessed_bytes": compiled.step.cost_analysis()["bytes accessed"],
         "flops_per_step": counts.flops_per_step,
         "matmul_flops_per_second": rate,
         "matmul_share": counts.flops_per_step / steps["step_seconds"] / rate,

@@ -42,6 +42,15 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium."""
+    from tests.browser import chromium
+
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
 @pytest.fixture(scope="session")
 def _server():
     from tests.bucket import Bucket

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKS = {"": "lock.txt", "tpu": "lock-tpu.txt", "cuda": "lock-cuda.txt", "test": "lock-test.txt"}
+LOCKS = {"": "lock.txt"} | {extra: f"lock-{extra}.txt" for extra in ("tpu", "cuda", "test", "docs")}
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"))
 # Packages that an extra of another package stands for.

@@ -9,7 +9,7 @@ import inspect
 import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 if TYPE_CHECKING:
     from diffenc_jax.config.keys import Key, Section
@@ -24,34 +24,50 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("section", nargs="?", default="", metavar="SECTION", help="section or key (default: all)")
 
 
+class Listed(NamedTuple):
+    """A key as it is listed: its path, its definition, its default, and the kind of network that has it, or ""."""
+
+    path: str
+    key: "Key"
+    default: Any
+    kind: str = ""
+
+
+class Listing(NamedTuple):
+    """A section: its path, what it holds, and its keys."""
+
+    path: str
+    text: str
+    keys: list[Listed]
+
+
 def run(arguments: Namespace) -> None:
     from diffenc_jax.config import Config
     from diffenc_jax.config.keys import unknown_key
     from diffenc_jax.core.errors import require
 
-    blocks, wanted = list(_blocks(Config)), arguments.section
+    blocks, wanted = [block for listing in listings(Config) for block in _blocks(listing)], arguments.section
     chosen = [text for path, text in blocks if not wanted or f"{path}.".startswith(f"{wanted}.")]
     require(bool(chosen), unknown_key(wanted, {path for path, _ in blocks}))
     print("\n".join(chosen).strip("\n"))
 
 
-def _blocks(section: "type[Section]") -> Iterator[tuple[str, str]]:
-    """(path, text) of a section, of its keys, and of the sections in it."""
+def listings(section: "type[Section]") -> Iterator[Listing]:
+    """The section, and those in it."""
     from diffenc_jax.config.keys import join, keys_of, sections_of
     from diffenc_jax.config.sections import NetworkConfig
 
-    if section.section:
-        yield section.section, _heading(inspect.getdoc(section).splitlines()[0].replace("`", ""))
-    for name, definition in keys_of(section).items():
-        path = join(section.section, name)
-        yield path, _describe(path, definition, definition.default)
+    keys = [Listed(join(section.section, name), key, key.default) for name, key in keys_of(section).items()]
+    yield Listing(section.section, inspect.getdoc(section).splitlines()[0].replace("`", ""), keys)
     for name, nested in sections_of(section).items():
-        path = join(section.section, name)
-        yield from _network_blocks(path) if nested is NetworkConfig else _blocks(nested)
+        if nested is NetworkConfig:
+            yield _network_listing(join(section.section, name))
+        else:
+            yield from listings(nested)
 
 
-def _network_blocks(path: str) -> Iterator[tuple[str, str]]:
-    """(path, text) of a network's section and of the keys of each kind of network."""
+def _network_listing(path: str) -> Listing:
+    """A network's section, with the keys of each kind of network."""
     from diffenc_jax.config import flatten
     from diffenc_jax.config.keys import REQUIRED, Key
     from diffenc_jax.config.recipe import recipe
@@ -59,38 +75,48 @@ def _network_blocks(path: str) -> Iterator[tuple[str, str]]:
 
     kinds = keys_of_kinds(path)
     defaults = flatten(recipe("recipe", "diffenc").to_dict())
+    chosen = defaults[f"{path}.kind"]
     kind = Key(
         "The kind decides about the other keys, which change with it.", type=str, choices=tuple(kinds), default=""
     )
-    yield path, _heading(f"{path}: a network")
-    yield f"{path}.kind", _describe(f"{path}.kind", kind, defaults[f"{path}.kind"])
+    keys = [Listed(f"{path}.kind", kind, chosen)]
     for name, options in kinds.items():
         for option, definition in options.items():
             key = f"{path}.{option}"
-            default = defaults[key] if name == defaults[f"{path}.kind"] else REQUIRED
-            yield key, _describe(key, definition, default, f"kind {name}")
+            keys.append(Listed(key, definition, defaults[key] if name == chosen else REQUIRED, name))
+    return Listing(path, f"{path}: a network", keys)
 
 
-def _heading(text: str) -> str:
-    return f"\n{textwrap.fill(text, WIDTH)}\n"
+def _blocks(listing: Listing) -> Iterator[tuple[str, str]]:
+    """(path, text) of the section's heading and of its keys."""
+    if listing.path:
+        yield listing.path, f"\n{textwrap.fill(listing.text, WIDTH)}\n"
+    for listed in listing.keys:
+        yield listed.path, _describe(listed)
 
 
-def _describe(path: str, definition: "Key", default: Any, note: str = "") -> str:
+def _describe(listed: Listed) -> str:
     """The key, its default and notes on a line, then its meaning and what it may be, indented."""
-    from diffenc_jax.config.keys import FINITE, REQUIRED
+    from diffenc_jax.config.keys import REQUIRED
 
-    head = path if default is REQUIRED else f"{path} = {default!r}"
-    notes = ", ".join(filter(None, [definition.unit, note]))
-    value = definition.expected if not definition.registry else f"names: {', '.join(sorted(_registry(definition)))}"
-    value = f"a tuple, each {value}" if get_origin(definition.type) is tuple else value
-    limits = "" if definition.limits is FINITE else f"; must {definition.limits.words}"
-    none = f"; None: {definition.none}" if definition.none else ""
-    text = f"{definition.doc} {value[0].upper()}{value[1:]}{limits}{none}."
-    text = textwrap.indent(textwrap.fill(text, WIDTH - 6, break_on_hyphens=False), " " * 6)
+    head = listed.path if listed.default is REQUIRED else f"{listed.path} = {listed.default!r}"
+    notes = ", ".join(filter(None, [listed.key.unit, listed.kind and f"kind {listed.kind}"]))
+    text = textwrap.indent(textwrap.fill(meaning(listed.key), WIDTH - 6, break_on_hyphens=False), " " * 6)
     return f"  {head}{f'  ({notes})' if notes else ''}\n{text}"
 
 
-def _registry(definition: "Key") -> Any:
+def meaning(key: "Key") -> str:
+    """What a key does, and what it may be."""
+    from diffenc_jax.config.keys import FINITE
+
+    value = key.expected if not key.registry else f"names: {', '.join(sorted(_registry(key)))}"
+    value = f"a tuple, each {value}" if get_origin(key.type) is tuple else value
+    limits = "" if key.limits is FINITE else f"; must {key.limits.words}"
+    none = f"; None: {key.none}" if key.none else ""
+    return f"{key.doc} {value[0].upper()}{value[1:]}{limits}{none}."
+
+
+def _registry(key: "Key") -> Any:
     """Registry that lists the names of a key."""
-    module, _, name = definition.registry.partition(":")
+    module, _, name = key.registry.partition(":")
     return getattr(importlib.import_module(f"diffenc_jax.{module}"), name)

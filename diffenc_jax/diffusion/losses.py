@@ -43,7 +43,7 @@ class Terms(NamedTuple):
     Attributes:
       slope_error: ‖(dx_t/dγ) / σ_t² - ŝ‖² [B], the loss of the derivative head, not a part of the bound. Its minimum
         is ŝ = E[(dx_t/dγ) / σ_t² | z_t]; no gradient goes through the target. None without a derivative head.
-      error_score: ½ Σ [ln V + e²/V] [B] with e = v_t - v̂ + σ_t (drift + k x̂), the loss of the error head, not a part
+      error_score: ½ Σ (ln V + e²/V) [B] with e = v_t - v̂ + σ_t (drift + k x̂), the loss of the error head, not a part
         of the bound: -ln N(e; 0, V) up to a constant. Its minimum is V = E[e² | z_t]; no gradient goes through e. None
         without an error head.
     """

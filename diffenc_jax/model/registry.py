@@ -81,7 +81,7 @@ class LatentCode(NamedTuple):
 
 
 def compute_options(config: ModelConfig, platform: str) -> dict[str, Any]:
-    """Attributes that say how networks are computed: dtype, scan and remat, chosen for `platform` where left open."""
+    """Attributes that say how networks are computed, chosen for `platform` where left open."""
     on_cpu = platform == "cpu"
     remat = config.remat or ("none" if on_cpu else "products")
     lookup("model.remat", remat, REMAT)
@@ -89,6 +89,7 @@ def compute_options(config: ModelConfig, platform: str) -> dict[str, Any]:
         "dtype": lookup("model.dtype", config.dtype, DTYPES),
         "scan": not on_cpu if config.scan is None else config.scan,
         "remat": remat,
+        "pairs": platform == "tpu",
     }
 
 

@@ -10,8 +10,9 @@ from jax import checkpoint_policies as policies
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.nets.conv import Conv, Dense
-from diffenc_jax.nets.dropout import dropout, split_dropout
+from diffenc_jax.nets.dropout import Mask, draw_masks, dropout, stack_masks
 from diffenc_jax.nets.embeddings import check_width
+from diffenc_jax.nets.lanes import join, twice
 from diffenc_jax.nets.norms import STATISTICS, GroupNorm
 from diffenc_jax.nets.xla_cpu import unstack
 
@@ -41,7 +42,8 @@ def check_options(path: str, network: nn.Module) -> None:
 class ResnetBlock(nn.Module):
     """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D].
 
-    `drop` as in `dropout`, `recompute` as in `group_norm`.
+    A skip connection [B, H, W, C] is joined to its input. `mask` as in `dropout`, `recompute` as in `group_norm`,
+    `paired` as in `Conv`.
     """
 
     width: int
@@ -49,19 +51,24 @@ class ResnetBlock(nn.Module):
     dropout: float
     dtype: Any
     recompute: bool
+    paired: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, cond: jax.Array, drop: jax.Array | None = None) -> jax.Array:
-        zeros = nn.initializers.zeros
-        h = GroupNorm(self.groups, self.dtype, True, self.recompute, name="norm_0")(x)
-        h = Conv(self.width, self.dtype, name="conv_0")(h)
-        shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, dtype=self.dtype, name="cond")(cond)
-        h = h + shift[:, None, None, :]
-        h = GroupNorm(self.groups, self.dtype, True, self.recompute, name="norm_1")(h)
-        h = dropout(h, self.dropout, drop)
-        h = Conv(self.width, self.dtype, zeros, name="conv_1")(h)
-        if x.shape[-1] != self.width:
-            x = Dense(self.width, dtype=self.dtype, name="shortcut")(x)
+    def __call__(
+        self, x: jax.Array, cond: jax.Array, mask: Mask | None = None, skip: jax.Array | None = None
+    ) -> jax.Array:
+        zeros, paired = nn.initializers.zeros, self.paired
+        parts = (x,) if skip is None else (x, skip)
+        h = GroupNorm(self.groups, self.dtype, True, self.recompute, paired, name="norm_0")(*parts)
+        h = Conv(self.width, self.dtype, paired=paired, joined=len(parts), name="conv_0")(h)
+        shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, name="cond")(cond).astype(self.dtype)
+        h = h + (twice(shift) if paired else shift)[:, None, None, :]
+        h = GroupNorm(self.groups, self.dtype, True, self.recompute, paired, name="norm_1")(h)
+        h = dropout(h, self.dropout, mask)
+        h = Conv(self.width, self.dtype, zeros, paired, name="conv_1")(h)
+        x = x if skip is None else join(x, skip)
+        if x.shape != h.shape:
+            x = Dense(self.width, self.dtype, paired=paired, joined=len(parts), name="shortcut")(x)
         return x + h
 
 
@@ -73,7 +80,7 @@ class Chain(nn.Module):
 
     Attributes:
       layers: number of blocks.
-      make: makes a block (h, cond, drop) -> h.
+      make: makes a block (h, cond, mask, skip) -> h.
       scan: whether the chain is scanned.
       remat: a name of `REMAT`.
     """
@@ -84,47 +91,47 @@ class Chain(nn.Module):
     remat: str
 
     @nn.compact
-    def __call__(self, h, cond, drops, skips=None):
+    def __call__(self, h, cond, masks, skips=None):
         """Apply the blocks.
 
         Args:
           h: [B, ..., C].
           cond: [B, D].
-          drops: one argument `drop` per block; see `split_dropout`.
-          skips: `layers` arrays [B, ..., S] to append to the blocks' inputs, a list if unrolled and stacked if
-            scanned; or None.
+          masks: one mask per block, or None, by `draw_masks`.
+          skips: `layers` skip connections [B, ..., C] of the blocks, a list, or stacked if scanned; or None.
 
         Returns:
           The last block's output, and all blocks' outputs in the form of `skips`.
         """
         block = self.make(parent=None)
-        channels = h.shape[-1] + (0 if skips is None else skips[0].shape[-1])
-        example = jnp.zeros((1, *h.shape[1:-1], channels), h.dtype)
+        example = jnp.zeros((1, *h.shape[1:]), h.dtype)
 
         def init(key):
-            keys = jax.random.split(key, self.layers)
-            return jax.vmap(lambda k: block.init(k, example, cond[:1])["params"])(keys)
+            keys, skip = jax.random.split(key, self.layers), None if skips is None else example
+            return jax.vmap(lambda k: block.init(k, example, cond[:1], None, skip)["params"])(keys)
 
         params = self.param("blocks", init)
 
         # Jitted so that alike layers are traced once.
-        apply = jax.jit(lambda params, x, cond, drop: block.apply({"params": params}, x, cond, drop))
+        apply = jax.jit(lambda params, *inputs: block.apply({"params": params}, *inputs))
         if self.remat != "none":
             apply = jax.checkpoint(apply, prevent_cse=not self.scan, policy=REMAT[self.remat])
 
-        def body(h, layer):
-            layer_params, drop, skip = layer
-            x = h if skip is None else jnp.concatenate([h, skip], axis=-1)
-            h = apply(layer_params, x, cond, drop)
-            return h, h
-
         if self.scan:
-            drops = None if drops[0] is None else jnp.stack(drops)
-            return jax.lax.scan(body, h, (params, drops, skips))
+            shared, places = stack_masks(masks)
+
+            def body(h, layer):
+                layer_params, place, skip = layer
+                h = apply(layer_params, h, cond, None if place is None else Mask(shared, *place), skip)
+                return h, h
+
+            return jax.lax.scan(body, h, (params, places, skips))
         outputs = []
-        for layer in zip(unstack(params, self.layers), drops, skips or [None] * self.layers, strict=True):
-            h, output = body(h, layer)
-            outputs.append(output)
+        for layer_params, mask, skip in zip(
+            unstack(params, self.layers), masks, skips or [None] * self.layers, strict=True
+        ):
+            h = apply(layer_params, h, cond, mask, skip)
+            outputs.append(h)
         return h, outputs
 
 
@@ -135,10 +142,10 @@ class Head(nn.Module):
     gradient back, so what the network learns does not depend on it.
 
     Attributes:
-      make: makes a block (h, cond, drop) -> h.
+      make: makes a block (h, cond, mask, skip) -> h.
       output: the output layer (h, cond) -> image; it may create submodules.
       dropout: dropout rate.
-      scan: whether the blocks take keys for dropout; see `split_dropout`.
+      scan: as in `draw_masks`.
     """
 
     make: Callable[..., nn.Module]
@@ -152,6 +159,6 @@ class Head(nn.Module):
         h, cond = jax.lax.stop_gradient((h, cond))
         # The network's blocks split the same key, and other heads use the same masks.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
-        for i, drop in enumerate(split_dropout(key, self.dropout, [hidden_shape] * 2, self.scan)):
-            h = self.make(name=f"block_{i}")(h, cond, drop)
+        for i, mask in enumerate(draw_masks(key, self.dropout, [hidden_shape] * 2, self.scan)):
+            h = self.make(name=f"block_{i}")(h, cond, mask)
         return self.output(h, cond)

@@ -1,6 +1,7 @@
-"""Dropout from 16 random bits per entry, by keys or by masks."""
+"""Dropout by masks that are drawn for all blocks of a network at once, from 16 random bits per entry."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,57 +10,108 @@ from jax.extend.random import threefry2x32_p
 from diffenc_jax.nets import xla_cpu
 
 STEPS = 2**16
+PER_CALL = 4  # masks from one call of the generator, which gives two words of 32 bits
+PER_BYTE = 8  # masks in one array of bytes
 
 
-def dropout(x: jax.Array, rate: float, drop: jax.Array | None) -> jax.Array:
-    """Zero entries of [B, ..., C] with probability `rate` and divide the others by 1 - `rate`.
+class Mask(NamedTuple):
+    """The entries of an array [B, ...] that one block keeps: bit `bit` of bytes[group].
 
-    Args:
-      x: the array; C is even.
-      rate: rounded to a multiple of 2^-16, also in the division.
-      drop: a key, or a mask of the kept entries; None: no dropout.
+    Attributes:
+      bytes: uint8 [G, B, ...], the masks of up to 8 G blocks; they are read faster than random bits are drawn.
+      group: int32 [].
+      bit: uint8 [].
     """
-    if drop is None or rate == 0.0:
+
+    bytes: jax.Array
+    group: jax.Array
+    bit: jax.Array
+
+    def kept(self) -> jax.Array:
+        """Bool [B, ...]."""
+        single = len(self.bytes) == 1
+        group = self.bytes[0] if single else jax.lax.dynamic_index_in_dim(self.bytes, self.group, keepdims=False)
+        return (group >> self.bit) & 1 == 1
+
+
+def dropout(x: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
+    """Zero the entries of [B, ...] that `mask` does not keep and divide the others by 1 - `rate`; None: no dropout.
+
+    `rate` is rounded to a multiple of 2^-16, also in the division.
+    """
+    if mask is None:
         return x
-    is_key = jnp.issubdtype(drop.dtype, jax.dtypes.prng_key)
-    kept = keep_mask(drop, rate, x.shape) if is_key else drop
-    return jnp.where(kept, x / (1.0 - _threshold(rate) / STEPS), jnp.zeros_like(x))
+    return jnp.where(mask.kept(), x / (1.0 - _threshold(rate) / STEPS), jnp.zeros_like(x))
 
 
-def split_dropout(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]], scan: bool) -> list:
-    """The argument `drop` of `dropout` for each of a network's blocks, whose hidden arrays have these shapes.
+def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]], scan: bool) -> list[Mask | None]:
+    """Masks for a network's blocks, whose hidden arrays have these shapes; None without dropout.
 
-    Keys for blocks that are scanned, otherwise masks; None without dropout.
+    They depend neither on `scan`, with which all masks of a shape share their bytes, nor on how the axes behind the
+    first are divided.
     """
     if key is None or rate == 0.0:
         return [None] * len(shapes)
-    keys = jax.random.split(key, len(shapes))
-    return list(keys) if scan else xla_cpu.draw_masks(keep_mask, keys, rate, shapes)
+    masks: list[Mask | None] = [None] * len(shapes)
+    for number, shape in enumerate(dict.fromkeys(shapes)):
+        blocks = [block for block, other in enumerate(shapes) if other == shape]
+        count = len(blocks)
+        calls = -(-min(count, PER_BYTE) // PER_CALL)
+        keys = jax.random.split(jax.random.fold_in(key, number), (-(-count // PER_BYTE), calls))
+        draw = _draw_shared if scan else xla_cpu.on_cpu(_draw_alone)(_draw_in_groups)
+        for block, mask in zip(blocks, draw(keys, rate=rate, shape=shape, count=count), strict=True):
+            masks[block] = Mask(*mask)
+    return masks
 
 
-def keep_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
-    """Mask of the entries of an array of `shape` that `dropout` keeps, bool."""
-    random_halves = xla_cpu.on_cpu(xla_cpu.random_halves)(random_halves_by_entry)
-    return random_halves(key, shape=shape) >= _threshold(rate)
+def stack_masks(masks: list[Mask | None]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]] | tuple[None, None]:
+    """The bytes that masks share, and their groups and bits, stacked, for a scan; None and None without masks."""
+    if masks[0] is None:
+        return None, None
+    _, groups, bits = zip(*masks, strict=True)
+    return masks[0].bytes, (jnp.stack(groups), jnp.stack(bits))
 
 
-def random_halves_by_entry(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """`xla_cpu.random_halves`, with every word computed twice.
+def _draw_shared(keys, *, rate, shape, count):
+    """(bytes, group, bit) of each mask, with the bytes of all."""
+    drawn = jnp.stack([draw_bytes(group, rate, shape) for group in keys])
+    return [(drawn, jnp.int32(i // PER_BYTE), jnp.uint8(i % PER_BYTE)) for i in range(count)]
 
-    Only the mask is written to memory. A TPU's lanes would be idle otherwise.
+
+def _draw_in_groups(keys, *, rate, shape, count):
+    """As `_draw_shared`, with the bytes of one group each."""
+    drawn = [draw_bytes(group, rate, shape)[None] for group in keys]
+    return [(drawn[i // PER_BYTE], jnp.int32(0), jnp.uint8(i % PER_BYTE)) for i in range(count)]
+
+
+def _draw_alone(keys, *, rate, shape, count):
+    """As `_draw_shared`, with bytes of its own for each, drawn in one loop: CPUs then share kernels among blocks."""
+    flat = (shape[0], math.prod(shape[1:]))  # on four axes they would take ten times as long to compile
+    drawn = jax.lax.map(lambda group: draw_bytes(group, rate, flat), keys)
+
+    def separate(drawn):
+        return [(drawn[i // PER_BYTE] >> (i % PER_BYTE)).reshape(1, *shape) for i in range(count)]
+
+    return [(byte, jnp.int32(0), jnp.uint8(0)) for byte in xla_cpu.isolate(separate, drawn)]
+
+
+def draw_bytes(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
+    """Bytes of `shape` [B, ...], whose every bit is 0 with probability `rate`.
+
+    Bits 4 k to 4 k + 3 of the entry at place p of image b come from the halves of the two words that Threefry with
+    keys[k] makes of (b, p): they are a function of keys, image and place alone.
     """
-    if math.prod(shape) // 2 > 2**32:  # a word's index would need two words
-        return xla_cpu.random_halves(key, shape)
-    channel, half = jax.lax.broadcasted_iota(jnp.uint32, shape, len(shape) - 1), shape[-1] // 2
-    row = jnp.uint32(0)
-    for axis, size in enumerate(shape[:-1]):
-        row = row * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
-    index = row * jnp.uint32(half) + channel % half
-    # The word of `jax.random.bits` at that index under `jax_threefry_partitionable`.
-    first, second = (jnp.broadcast_to(part, shape) for part in jax.random.key_data(key))
-    left, right = threefry2x32_p.bind(first, second, jnp.zeros(shape, jnp.uint32), index)
-    word = left ^ right
-    return jnp.where(channel < half, word >> 16, word % STEPS)
+    place = jnp.uint32(0)
+    for axis, size in enumerate(shape[1:], 1):
+        place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    image = jax.lax.broadcasted_iota(jnp.uint32, shape, 0)
+    halves = []
+    for data in jax.random.key_data(keys):
+        words = threefry2x32_p.bind(*(jnp.broadcast_to(part, shape) for part in data), image, place)
+        halves += [half for word in words for half in (word >> 16, word % STEPS)]
+    # Without the barrier XLA would draw all masks of a group again for each block.
+    drawn = sum((half >= _threshold(rate)).astype(jnp.uint8) << bit for bit, half in enumerate(halves))
+    return jax.lax.optimization_barrier(drawn)
 
 
 def _threshold(rate: float) -> int:

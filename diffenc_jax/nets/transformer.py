@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.nets.blocks import Chain, Head, check_options
-from diffenc_jax.nets.dropout import dropout, split_dropout
+from diffenc_jax.nets.dropout import Mask, draw_masks, dropout
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
+from diffenc_jax.nets.lanes import join
 from diffenc_jax.nets.norms import EPSILON
 
 EXPANSION = 4  # width of a block's perceptron in widths of a token
@@ -86,13 +87,13 @@ class Transformer(nn.Module):
 
         block = partial(TransformerBlock, self.width, self.heads, self.dropout, self.dtype)
         hidden = (batch, tokens, EXPANSION * self.width)
-        drops = split_dropout(dropout_key, self.dropout, [hidden] * self.layers, self.scan)
+        masks = draw_masks(dropout_key, self.dropout, [hidden] * self.layers, self.scan)
         joined = self.layers // 2 if self.skip_connections else 0
         plain = self.layers - joined
-        h, outputs = Chain(plain, block, self.scan, self.remat, name="blocks")(h, cond, drops[:plain])
+        h, outputs = Chain(plain, block, self.scan, self.remat, name="blocks")(h, cond, masks[:plain])
         if joined:
             chain = Chain(joined, block, self.scan, self.remat, name="joined_blocks")
-            h, _ = chain(h, cond, drops[plain:], outputs[:joined][::-1])
+            h, _ = chain(h, cond, masks[plain:], outputs[:joined][::-1])
 
         output = partial(tokens_to_image, shape=x.shape, patch=self.patch)
         out = output(h, cond)
@@ -106,7 +107,9 @@ class Transformer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Tokens [B, N, C] -> [B, N, width], conditioned on [B, D]; `drop` as in `dropout`.
+    """Tokens [B, N, C] -> [B, N, width], conditioned on [B, D]; `mask` as in `dropout`.
+
+    A skip connection [B, N, C] is joined to them.
 
     h = x + g_1 attention(norm(x) (1 + a_1) + b_1), then h + g_2 perceptron(norm(h) (1 + a_2) + b_2), with a, b and g
     linear in the conditioning vector and zero at initialisation: adaLN-Zero of arXiv 2212.09748. If C differs from
@@ -119,8 +122,11 @@ class TransformerBlock(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, cond: jax.Array, drop: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, cond: jax.Array, mask: Mask | None = None, skip: jax.Array | None = None
+    ) -> jax.Array:
         width = self.width
+        x = x if skip is None else join(x, skip)
         if x.shape[-1] != width:
             x = nn.Dense(width, dtype=self.dtype, name="shortcut")(x)
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = modulation(cond, 6, width, self.dtype, "cond")
@@ -129,7 +135,7 @@ class TransformerBlock(nn.Module):
         )
         x = x + gate_1 * attention(adapted_norm(x, scale_1, shift_1, self.dtype))
         h = nn.Dense(EXPANSION * width, dtype=self.dtype, name="dense_0")(adapted_norm(x, scale_2, shift_2, self.dtype))
-        h = dropout(nn.gelu(h), self.dropout, drop)
+        h = dropout(nn.gelu(h), self.dropout, mask)
         return x + gate_2 * nn.Dense(width, dtype=self.dtype, name="dense_1")(h)
 
 

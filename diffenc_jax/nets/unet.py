@@ -11,8 +11,9 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
 from diffenc_jax.nets.blocks import REMAT, Chain, Head, ResnetBlock, check_options
 from diffenc_jax.nets.conv import Conv, ImageConv, multiply
-from diffenc_jax.nets.dropout import split_dropout
+from diffenc_jax.nets.dropout import draw_masks
 from diffenc_jax.nets.embeddings import TimeEmbedding, fourier_features
+from diffenc_jax.nets.lanes import can_pair, pair, twice, unpair
 from diffenc_jax.nets.norms import GroupNorm
 
 
@@ -30,6 +31,7 @@ class UNet(nn.Module):
       pixel_levels: number of pixel levels.
       dtype: dtype of the blocks. Time, Fourier features, the norms' statistics and the output are always float32.
       scan: whether the unpooled chains are scanned; see `Chain`.
+      pairs: whether arrays of few channels are paired; see `lanes`.
       remat: a name of `REMAT`.
       outputs: number of images that it returns, one behind the other along the channels.
       extra_heads: names of the additional heads on the last features; see `Head`.
@@ -51,6 +53,7 @@ class UNet(nn.Module):
     outputs: int = 1
     extra_heads: tuple[str, ...] = ()
     conditions: int = 0
+    pairs: bool = False
 
     repeated = "layers"  # the number of alike layers
 
@@ -89,72 +92,85 @@ class UNet(nn.Module):
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
         cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
         h = fourier_features(x, self.fourier_bins, self.pixel_levels)
-        h = Conv(self.width, self.dtype, name="conv_in")(h)
-        h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
-        output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1])  # noqa: E731
+        paired = self._paired(x.shape[2], level=0)
+        h = Conv(self.width, self.dtype, paired=paired, name="conv_in")(pair(h) if paired else h)
+        h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key, x.shape[2])
+        output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1], paired)  # noqa: E731
         out = output(h, cond)
         if not (with_heads or self.is_initializing()):
             return out
-        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, True)
+        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, True, paired)
         heads = {
             name: Head(block, output, self.dropout, self.scan, name=name)(h, cond, h.shape, dropout_key)
             for name in self.extra_heads
         }
         return (out, heads) if with_heads else out
 
-    def _middle(self, h, cond, drops):
-        recompute = self.remat == "none"
-        block = partial(ResnetBlock, h.shape[-1], self.mid_groups, self.dropout, self.dtype, recompute)
-        h = block(name="mid_0")(h, cond, drops[0])
-        h = Attention(self.dtype, recompute, self.scan, name="attention")(h)
-        return block(name="mid_1")(h, cond, drops[1])
+    def _paired(self, width, level):
+        """Whether the arrays of a level are paired, in a network for images of this many pixels in a row."""
+        return self.pairs and can_pair(self.width << level, width >> level)
 
-    def _flat(self, h, cond, dropout_key):
+    def _middle(self, h, cond, masks, paired):
+        recompute, channels = self.remat == "none", h.shape[-1] // 2 if paired else h.shape[-1]
+        block = partial(ResnetBlock, channels, self.mid_groups, self.dropout, self.dtype, recompute, paired)
+        h = block(name="mid_0")(h, cond, masks[0])
+        attention = Attention(self.dtype, recompute, self.scan, name="attention")
+        h = pair(attention(unpair(h))) if paired else attention(h)
+        return block(name="mid_1")(h, cond, masks[1])
+
+    def _flat(self, h, cond, dropout_key, width):
         """All blocks at full resolution, with one skip connection per block."""
-        layers = self.layers
-        drops = split_dropout(dropout_key, self.dropout, [h.shape] * (2 * layers + 3), self.scan)
-        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, self.remat == "none")
+        layers, recompute, paired = self.layers, self.remat == "none", self._paired(width, level=0)
+        masks = draw_masks(dropout_key, self.dropout, [h.shape] * (2 * layers + 3), self.scan)
+        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, recompute, paired)
         first = h
-        h, outputs = Chain(layers, block, self.scan, self.remat, name="down")(h, cond, drops[:layers])
-        h = self._middle(h, cond, drops[layers : layers + 2])
+        h, outputs = Chain(layers, block, self.scan, self.remat, name="down")(h, cond, masks[:layers])
+        h = self._middle(h, cond, masks[layers : layers + 2], paired)
         skips = jnp.concatenate([outputs[::-1], first[None]]) if self.scan else [*outputs[::-1], first]
-        h, _ = Chain(layers + 1, block, self.scan, self.remat, name="up")(h, cond, drops[layers + 2 :], skips)
+        h, _ = Chain(layers + 1, block, self.scan, self.remat, name="up")(h, cond, masks[layers + 2 :], skips)
         return h
 
-    def _pooled(self, h, cond, dropout_key):
+    def _pooled(self, h, cond, dropout_key, width):
         """Levels of halved resolution and doubled width, with one skip connection per level."""
-        b, height, width, _ = h.shape
         levels, blocks = range(self.levels), range(self.layers // self.levels)
-        down = [(b, height >> level, width >> level, self.width << level) for level in levels for _ in blocks]
-        middle = (b, height >> self.levels, width >> self.levels, down[-1][-1])
-        drops = iter(split_dropout(dropout_key, self.dropout, [*down, middle, middle, *down[::-1]], self.scan))
+        channels, paired = [self.width << i for i in levels], [self._paired(width, i) for i in levels]
+
+        def shape(level, channels, paired):
+            pixels = 2 if paired else 1
+            return len(h), h.shape[1] >> level, (width >> level) // pixels, pixels * channels
+
+        down = [shape(i, channels[i], paired[i]) for i in levels for _ in blocks]
+        middle = shape(self.levels, channels[-1], paired=False)
+        masks = iter(draw_masks(dropout_key, self.dropout, [*down, middle, middle, *down[::-1]], self.scan))
         kind = ResnetBlock if self.remat == "none" else nn.remat(ResnetBlock, policy=REMAT[self.remat])
 
-        def apply_blocks(h, way, level):
-            for i in blocks:
-                block = (self.width << level, self.groups, self.dropout, self.dtype, self.remat == "none")
-                h = kind(*block, name=f"{way}_{level}_{i}")(h, cond, next(drops))
+        def apply_blocks(h, way, i, skip=None):
+            for j in blocks:
+                block = (channels[i], self.groups, self.dropout, self.dtype, self.remat == "none", paired[i])
+                h = kind(*block, name=f"{way}_{i}_{j}")(h, cond, next(masks), skip if j == 0 else None)
             return h
 
         skips = []
-        for level in levels:
-            h = apply_blocks(h, "down", level)
+        for i in levels:
+            h = apply_blocks(pair(h) if i > 0 and paired[i] else h, "down", i)
             skips.append(h)
-            h = max_pool(h)
-        h = self._middle(h, cond, [next(drops), next(drops)])
-        for level in reversed(levels):
-            h = Unpool(self.width << level, self.dtype, name=f"unpool_{level}")(h)
-            h = apply_blocks(jnp.concatenate([h, skips[level]], axis=-1), "up", level)
+            h = max_pool(h, paired[i])
+        h = self._middle(h, cond, [next(masks), next(masks)], paired=False)
+        for i in reversed(levels):
+            h = Unpool(channels[i], self.dtype, paired[i], name=f"unpool_{i}")(h)
+            h = apply_blocks(h, "up", i, skips[i])
+            h = unpair(h) if i > 0 and paired[i] else h
         return h
 
 
-def to_image(h: jax.Array, groups: int, channels: int) -> jax.Array:
+def to_image(h: jax.Array, groups: int, channels: int, paired: bool) -> jax.Array:
     """[B, H, W, C] -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
-    return ImageConv(channels, name="conv_out")(GroupNorm(groups, jnp.float32, swish=True, name="norm_out")(h))
+    norm = GroupNorm(groups, jnp.float32, swish=True, paired=paired, name="norm_out")
+    return ImageConv(channels, paired, name="conv_out")(norm(h))
 
 
 class Unpool(nn.Module):
-    """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> [B, 2 H, 2 W, width].
+    """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> [B, 2 H, 2 W, width], whose output is paired if `paired`.
 
     Its windows do not overlap, so it is one product that gives four pixels for each. As a convolution it would be one
     over an image that is zero at three pixels of four.
@@ -162,21 +178,22 @@ class Unpool(nn.Module):
 
     width: int
     dtype: Any
+    paired: bool = False
 
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
         shape = (2, 2, h.shape[-1], self.width)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        h, kernel, bias = (a.astype(self.dtype) for a in (h, kernel, bias))
         b, height, width, c = h.shape
         # A transposed convolution applies its kernel reversed.
-        kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, -1)
-        pixels = multiply(h, kernel).reshape(b, height, width, 2, 2, self.width) + bias
-        return pixels.swapaxes(2, 3).reshape(b, 2 * height, 2 * width, self.width)
+        kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, 2 * self.width)
+        rows = multiply(h.astype(self.dtype), kernel).swapaxes(2, 3)
+        pairs = rows.reshape(b, 2 * height, width, 2 * self.width) + twice(bias).astype(self.dtype)
+        return pairs if self.paired else unpair(pairs)
 
 
-def max_pool(h: jax.Array) -> jax.Array:
-    """Maximum over 2x2 windows, [B, H, W, C] -> [B, H/2, W/2, C]."""
-    b, height, width, c = h.shape
-    return h.reshape(b, height // 2, 2, width // 2, 2, c).max(axis=(2, 4))
+def max_pool(h: jax.Array, paired: bool) -> jax.Array:
+    """Maximum over 2x2 windows, [B, H, W, C] -> [B, H/2, W/2, C]; its input may be paired, its output is not."""
+    rows = jnp.maximum(h[:, ::2], h[:, 1::2])
+    return jnp.maximum(*jnp.split(rows, 2, axis=-1)) if paired else jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])

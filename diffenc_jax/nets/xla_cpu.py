@@ -3,14 +3,13 @@
 Figures are for training steps on two cores (benchmarks/train_step.py, `cifar10:diffenc-8-2` at batch 8).
 """
 
-import math
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero, linear_call
+from jax.custom_derivatives import linear_call
 
 Function = Callable[..., Any]
 
@@ -68,43 +67,20 @@ def unstack(tree: Any, count: int) -> list[Any]:
     return [structure.unflatten(row) for row in zip(*columns, strict=True)]
 
 
-def with_kernel_gradient(kernel_gradient: Function) -> Callable[[Function], Function]:
-    """Decorator: the gradient of f(x, kernel), linear in each, by the kernel is kernel_gradient(x, ȳ) on CPUs."""
-
-    def decorate(f):
-        own = jax.custom_jvp(f)
-
-        def derivative(primals, tangents):
-            (x, kernel), (x_dot, kernel_dot) = primals, tangents
-            shape = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
-
-            @on_cpu(kernel_gradient)
-            def gradient(x, y_bar):
-                return jax.linear_transpose(partial(f, x), shape)(y_bar)[0]
-
-            terms = [] if type(x_dot) is SymbolicZero else [own(x_dot, kernel)]
-            if type(kernel_dot) is not SymbolicZero:
-                terms.append(linear_call(f, gradient, x, kernel_dot))
-            return own(x, kernel), sum(terms)
-
-        own.defjvp(derivative, symbolic_zeros=True)
-        return own
-
-    return decorate
-
-
 def product_gradient(x: jax.Array, y_bar: jax.Array) -> jax.Array:
-    """Σ x(p) ȳ(p) over pixels p, [C, D], for `with_kernel_gradient` of a product [..., C] by [C, D].
+    """Σ x(p) ȳ(p) over pixels p, float32 [C, ...], for `conv.with_kernel_gradient` of a product [..., C] by [C, ...].
 
     JAX writes it with ȳ as the first factor, and XLA then computes ȳ a second time, column by column: up to 5 % of a
     step.
     """
-    x, y_bar = (a.reshape(-1, a.shape[-1]) for a in (x, y_bar))
-    return jax.lax.dot_general(x, y_bar, (((0,), (0,)), ((), ())))
+    pixels, outputs = x.reshape(-1, x.shape[-1]), y_bar.shape[x.ndim - 1 :]
+    y_bar = y_bar.reshape(len(pixels), -1)
+    sums = jax.lax.dot_general(pixels, y_bar, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+    return sums.reshape(-1, *outputs)
 
 
 def convolution_gradient(x: jax.Array, y_bar: jax.Array) -> jax.Array:
-    """Σ x(p + tap) ȳ(p) over pixels p, [3, 3, C, D], for `with_kernel_gradient` of a 3x3 convolution.
+    """Σ x(p + tap) ȳ(p) over pixels p, float32 [3, 3, C, D], for `conv.with_kernel_gradient` of a 3x3 convolution.
 
     One product per row of taps: of x, moved by the row, and of ȳ moved by each of the columns. XLA would convolve by a
     window of the size of an image, at 35 to 50 GFLOP/s where products reach 50 to 85: a third of a step. The loop
@@ -127,39 +103,6 @@ def with_single_gradient(f: Function, static_argnums: tuple[int, ...]) -> Functi
 
     Where such a gradient is a sum of terms, one of them constant over positions, XLA leaves the sum to the operations
     that use it, so that each block would add up the terms of all later blocks again. For group norms, together with
-    `isolate` and `random_halves`: 0.57 of the time to trace and compile a step.
+    `isolate`: 0.57 of the time to trace and compile a step.
     """
     return jax.jit(f, static_argnums=static_argnums)
-
-
-def draw_masks(draw: Function, keys: jax.Array, rate: float, shapes: list[tuple[int, ...]]) -> list[jax.Array]:
-    """draw(key, rate, shape) for each of the keys and shapes, in one loop per distinct shape.
-
-    A loop is compiled once. Masks of dropout take a third of the time that they take when drawn one by one.
-    """
-
-    def loops(keys):
-        masks = {}
-        for shape in set(shapes):
-            places = [i for i, other in enumerate(shapes) if other == shape]
-            drawn = jax.lax.map(lambda key, shape=shape: draw(key, rate, shape), keys[jnp.asarray(places)])
-            parts = isolate(lambda drawn: [part[0] for part in jnp.split(drawn, len(drawn))], drawn)
-            masks |= zip(places, parts, strict=True)
-        return [masks[i] for i in range(len(shapes))]
-
-    @on_cpu(loops)
-    def one_by_one(keys):
-        traced_once = jax.jit(draw, static_argnums=(1, 2))
-        return [traced_once(key, rate, shape) for key, shape in zip(keys, shapes, strict=True)]
-
-    return one_by_one(keys)
-
-
-def random_halves(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform 16-bit numbers [..., C] as uint32; channels c and C/2 + c are the halves of a word of `jax.random.bits`.
-
-    Words are drawn on two axes: on four they take ten times as long to compile.
-    """
-    words = jax.random.bits(key, (shape[0], math.prod(shape[1:]) // 2), jnp.uint32)
-    words = words.reshape(*shape[:-1], shape[-1] // 2)
-    return jnp.concatenate([words >> 16, words % 2**16], axis=-1)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.streams import at_step, gaussian, signs, stream, uniform
-from diffenc_jax.nets.dropout import dropout
+from diffenc_jax.nets.dropout import draw_masks
 
 SETTINGS = {
     "x64": lambda: jax.enable_x64(True),
@@ -30,7 +30,7 @@ def draws(seed=7):
         "by image": jax.vmap(lambda key: gaussian(key, (1, 3)))(keys),
         "times by image": jax.vmap(uniform)(keys),
         "parameters": jax.random.normal(jax.random.split(key, 3)[1], (4,), jnp.float32),
-        "dropped": dropout(jnp.ones((2, 3, 8), jnp.float32), 0.4, key),
+        "kept": draw_masks(key, 0.4, [(2, 3, 8)], scan=False)[0].kept().astype(jnp.float32),
     }
 
 
@@ -53,13 +53,12 @@ def test_draws_have_their_distributions(settings):
     with SETTINGS[settings]() if settings else ExitStack():
         key = stream(0, "distributions")
         normal, even, sign = gaussian(key, (size, 1))[:, 0], uniform(key, (size,)), signs(key, (size,))
-        kept = dropout(jnp.ones((100, 10, 100), jnp.float32), 0.1, key) > 0
+        masks = [mask.kept() for mask in draw_masks(key, 0.1, [(size,)] * 4, scan=False)]
     assert stats.kstest(normal, "norm").pvalue > 1e-3
     assert stats.kstest(even, "uniform").pvalue > 1e-3
     assert abs(np.asarray(sign, np.float64).sum()) < 5 * np.sqrt(size)
-    # Both halves of the channels, which share a word.
-    for half in (kept[..., :50], kept[..., 50:]):
-        assert abs(np.mean(half) - 0.9) < 5 * np.sqrt(0.09 / half.size)
+    for kept in masks:  # of the halves of two words
+        assert abs(np.mean(kept) - 0.9) < 5 * np.sqrt(0.09 / size)
 
 
 def test_an_image_draws_the_same_in_another_batch():

@@ -1,52 +1,79 @@
-"""Dropout: its rate, its mean, and that masks and keys drop the same entries."""
+"""Dropout: its rate, its mean, and that masks are the same however they are drawn."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.dropout import dropout, split_dropout
+from diffenc_jax.nets.dropout import Mask, draw_bytes, draw_masks, dropout, stack_masks
 
 KEY = jax.random.key(0)
 SHAPES = [(4, 8, 8, 6), (4, 4, 4, 10), (4, 2, 2, 2)]
 
 
+def kept(rate, shapes, scan, key=KEY):
+    return [np.asarray(mask.kept()) for mask in jax.jit(lambda key: draw_masks(key, rate, shapes, scan))(key)]
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_the_rate_and_the_mean(rate):
     x = jnp.ones((4, 64, 64, 16))
-    y = np.asarray(dropout(x, rate, KEY))
+    (mask,) = draw_masks(KEY, rate, [x.shape], scan=False)
+    y = np.asarray(dropout(x, rate, mask))
     deviation = np.sqrt(rate * (1 - rate) / y.size)
     assert abs((y == 0).mean() - rate) < 4 * deviation
     assert abs(y.mean() - 1) < 4 * deviation / (1 - rate)
     np.testing.assert_allclose(np.unique(y), [0, 1 / (1 - round(rate * 2**16) / 2**16)], rtol=1e-6)
 
 
-def test_entries_that_share_a_word_are_independent():
-    kept = np.asarray(dropout(jnp.ones((64, 32, 32, 2)), 0.5, KEY)) > 0
-    both = kept.all(axis=-1).mean()
-    assert abs(both - 0.25) < 4 * np.sqrt(0.25 * 0.75 / (64 * 32 * 32))
+def test_masks_of_blocks_images_and_places_are_independent():
+    """Of those from one call of the generator, from two, and from two groups of bytes."""
+    masks = np.stack(kept(0.5, [(32, 16, 16, 8)] * 9, scan=False)).reshape(9, 32, -1)
+    deviation = 4.5 * np.sqrt(0.25 * 0.75 / masks[0].size)
+    for other in masks[1:]:
+        assert abs((masks[0] & other).mean() - 0.25) < deviation
+    for part, moved in [(masks[0, :-1], masks[0, 1:]), (masks[0, :, :-1], masks[0, :, 1:])]:
+        assert abs((part & moved).mean() - 0.25) < deviation
 
 
-def test_masks_and_keys_drop_the_same_entries():
-    shapes = [*SHAPES, SHAPES[0]]
-    keys = split_dropout(KEY, 0.3, shapes, scan=True)
-    masks = jax.jit(lambda key: split_dropout(key, 0.3, shapes, scan=False))(KEY)
-    for mask, key, shape in zip(masks, keys, shapes, strict=True):
-        x = jnp.ones(shape)
-        np.testing.assert_array_equal(dropout(x, 0.3, mask), dropout(x, 0.3, key))
-    assert 0.4 < (masks[0] == masks[3]).mean() < 0.7  # 0.58 for independent masks
+def test_masks_do_not_depend_on_how_they_are_drawn():
+    """A scan's, those of a CPU and of other platforms (which draw bytes of an array's own shape), in pairs or not."""
+    shapes = [*SHAPES, *SHAPES[:1] * 9]
+    expected = kept(0.3, shapes, scan=False)
+    for mask, other in zip(expected, kept(0.3, shapes, scan=True), strict=True):
+        np.testing.assert_array_equal(mask, other)
+    pairs = [(b, h, w // 2, 2 * c) for b, h, w, c in shapes]
+    for mask, paired in zip(expected, kept(0.3, pairs, scan=False), strict=True):
+        np.testing.assert_array_equal(mask, paired.reshape(mask.shape))
+    keys = jax.random.split(KEY, 2)
+    flat = draw_bytes(keys, 0.3, (4, 384)).reshape(SHAPES[0])
+    np.testing.assert_array_equal(draw_bytes(keys, 0.3, SHAPES[0]), flat)
+
+
+def test_a_batch_drops_what_its_images_drop():
+    """The first images of a larger batch have the masks of the smaller."""
+    (mask,), (larger,) = (kept(0.3, [(b, 4, 4, 2)], scan=False) for b in (2, 5))
+    np.testing.assert_array_equal(mask, larger[:2])
+
+
+def test_stacked_masks_are_those_of_the_blocks():
+    masks = draw_masks(KEY, 0.3, [SHAPES[0]] * 10, scan=True)
+    shared, places = stack_masks(masks[3:])
+    for i, mask in enumerate(masks[3:]):
+        one = Mask(shared, *(place[i] for place in places))
+        np.testing.assert_array_equal(one.kept(), mask.kept())
+    assert stack_masks([None, None]) == (None, None)
 
 
 def test_kept_entries_are_scaled_and_have_a_gradient():
     x = jax.random.normal(KEY, SHAPES[0])
-    (mask,) = split_dropout(KEY, 0.25, SHAPES[:1], scan=False)
+    (mask,) = draw_masks(KEY, 0.25, SHAPES[:1], scan=False)
     y, pullback = jax.vjp(lambda x: dropout(x, 0.25, mask), x)
-    np.testing.assert_allclose(y, np.where(mask, x / 0.75, 0), rtol=1e-6)
-    np.testing.assert_allclose(pullback(jnp.ones_like(x))[0], mask / 0.75, rtol=1e-6)
+    np.testing.assert_allclose(y, np.where(mask.kept(), x / 0.75, 0), rtol=1e-6)
+    np.testing.assert_allclose(pullback(jnp.ones_like(x))[0], mask.kept() / 0.75, rtol=1e-6)
 
 
 def test_no_dropout():
     x = jax.random.normal(KEY, SHAPES[0])
     assert dropout(x, 0.5, None) is x
-    assert dropout(x, 0.0, KEY) is x
-    assert split_dropout(None, 0.5, SHAPES, scan=False) == [None] * 3
+    assert draw_masks(None, 0.5, SHAPES, scan=False) == draw_masks(KEY, 0.0, SHAPES, scan=False) == [None] * 3

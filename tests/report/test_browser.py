@@ -2,22 +2,12 @@
 
 import base64
 import re
-import shutil
 from itertools import pairwise
 
 import pytest
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.browser import resize
+
 MEASURE = """
 return {
   scroll: document.documentElement.scrollWidth,
@@ -37,29 +27,10 @@ return {
 """
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    pytest.importorskip("selenium", reason="selenium is not installed; pip install '.[test]'")
-    if not (BROWSER and DRIVER):
-        pytest.skip("no Chromium with its driver is installed; apt-get install chromium chromium-driver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.mark.parametrize("width", [400, 800, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_and_is_whole(browser, file, width, scheme):
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    resize(browser, width)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(file.as_uri())
@@ -78,8 +49,7 @@ def test_three_arms_print_on_few_pages_with_nothing_cut(browser, file):
     browser.get(file.as_uri())
     pdf = base64.b64decode(browser.print_page())
     assert 1 < len(re.findall(rb"/Type\s*/Page[^s]", pdf)) <= 13
-    metrics = {"width": 718, "height": 900, "deviceScaleFactor": 1, "mobile": False}  # A4 less its margins
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    resize(browser, 718)  # A4 less its margins
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.execute_script(MEASURE)["outside"] == []
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -115,7 +115,7 @@ def test_training_at_infinite_depth_lowers_the_bound_at_every_depth():
         return jnp.stack([part.diffusion.mean() for part in terms])
 
     before = np.asarray(diffusion(state.params))
-    for _ in range(60):
+    for _ in range(150):  # 4 / 3e-2 steps are needed at the least
         state, report = jitted(state, Batch(jnp.asarray(tiny.images(6))))
         logged.append(report.meter.scalars()["error_score"])
     assert np.mean(logged[-10:]) < np.mean(logged[:3]) - 0.2

@@ -11,6 +11,7 @@ from diffenc_jax.core.errors import InputError, first_line
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.model.build import alike_layers, with_alike_layers
 from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
+from diffenc_jax.studies.compile_check.hlo import estimated_cycles, memory_bytes
 from diffenc_jax.train.step import Program
 
 # Option of XLA that leaves out its search for the fastest kernels.
@@ -18,16 +19,25 @@ QUICK = {"exec_time_optimization_effort": -1.0}
 
 
 class Work(NamedTuple):
-    """FLOPs, and bytes read and written, per step and device."""
+    """What a step costs one device.
+
+    Attributes:
+      bytes: read from and written to the device's memory; see `hlo`.
+      accessed: bytes that operations read and write, in any memory, by XLA's count.
+      cycles: the compiler's estimate.
+    """
 
     flops: float
     bytes: float
+    accessed: float
+    cycles: float
 
     @classmethod
     def of(cls, compiled: jax.stages.Compiled) -> "Work":
         """Work of a compiled step."""
         analysis = compiled.cost_analysis()
-        return cls(analysis["flops"], analysis["bytes accessed"])
+        text = compiled.as_text()
+        return cls(analysis["flops"], memory_bytes(text), analysis["bytes accessed"], estimated_cycles(text))
 
 
 class DoesNotFit(Exception):

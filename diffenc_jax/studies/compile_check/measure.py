@@ -65,6 +65,8 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "memory_of_temporaries": memory.temporaries,
         "flops": work.flops,
         "bytes": work.bytes,
+        "bytes_accessed": work.accessed,
+        "cycles": work.cycles,
         "seconds_by_flops": work.flops / target.chip.flops,
         "seconds_by_bytes": work.bytes / target.chip.bandwidth,
         "compile_seconds": seconds,

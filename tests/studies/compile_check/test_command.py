@@ -73,7 +73,11 @@ def test_a_step_on_four_chips(found):
     title, memory, work, seconds, compiled = printed
     assert title == "digits, vdm: batch 256, float32, v5e:2x2 (4 chips)"
     assert memory.endswith("fits the 15.75 GiB of a chip")
-    assert work == f"work: {wrote['flops'] / 1e12:.4g} TFLOP and {wrote['bytes'] / 1e9:.4g} GB per chip and step"
+    assert work.startswith(
+        f"work: {wrote['flops'] / 1e12:.4g} TFLOP and {wrote['bytes'] / 1e9:.4g} GB of the chip's memory"
+    )
+    # Without a search nothing is kept beside the cores, and both counts are of the same arrays.
+    assert wrote["bytes"] == pytest.approx(wrote["bytes_accessed"], rel=0.1)
     assert "bound by memory" in seconds
     assert compiled.startswith("compiled in ")
 

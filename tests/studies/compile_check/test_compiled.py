@@ -38,8 +38,8 @@ def test_the_work_of_many_layers_follows_from_that_of_few(arm, kind, layers):
     changes = {"model__score": {**tiny.SCORE_NETWORKS[kind], "width": 32, "layers": layers}, "train__batch_size": 8}
     found, _ = compiler(arm, **changes).work()
     every, _ = compiler(arm, **changes).unrolled_work(tiny.config(arm, **changes))
-    assert found.flops == pytest.approx(every.flops, rel=0.01)
-    assert found.bytes == pytest.approx(every.bytes, rel=0.05)
+    assert found.flops == pytest.approx(every.flops, rel=0.02)  # masks of dropout are drawn for several layers at once
+    assert found.accessed == pytest.approx(every.accessed, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""Hooks of MkDocs: pages from files outside docs/, links between all of them, and parts of pages made from the code.
+
+A comment `<!-- site: NAME -->` in a page is replaced by what the entry of `PARTS` makes. On GitHub it is not seen.
+"""
+
+import re
+import sys
+from pathlib import Path, PurePosixPath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+import configuration  # noqa: E402
+import packages  # noqa: E402
+
+EXAMPLES = ROOT / "tests" / "extending"
+# Documents at the top of the repository that are pages of the site.
+TOP_PAGES = {"README.md": "index.md", "RESULTS.md": "results.md", "CHANGELOG.md": "changelog.md"}
+# Packages whose functions have a page each, and their names in documents: `diffusion.gaussian.diffuse`.
+REFERENCE = ("diffusion", "stats", "coding")
+NAME = re.compile(rf"(?<!\[)`((?:{'|'.join(REFERENCE)})\.[\w.]*\w)`")
+RAW = "https://raw.githubusercontent.com/diffenc-jax/diffenc_jax/main/"
+LINK = re.compile(r'(?:(?<=\]\()|(?<=src="))(?!\w+:|#)([^)\s#"]+)')
+
+
+def diffs() -> str:
+    """The examples of docs/extending.md, each folded under its name, which is its anchor."""
+    return "\n\n".join(map(_folded, sorted(EXAMPLES.glob("*.diff"))))
+
+
+def _folded(path: Path) -> str:
+    lines = [f"    {line}" for line in ["```diff", *path.read_text().splitlines(), "```"]]
+    return "\n".join([f'<span id="{path.name}"></span>', "", f'??? example "{path.name}"', "", *lines])
+
+
+PARTS = {"configuration": configuration.reference, "diffs": diffs, "packages": packages.drawing}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the documents and the pictures at the top of the repository."""
+    for name, page in TOP_PAGES.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
+    for path in sorted((ROOT / "pictures").iterdir()):
+        files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
+    for package in REFERENCE:
+        files.append(File.generated(config, f"reference/{package}.md", content=_functions(package)))
+    return files
+
+
+def _functions(package: str) -> str:
+    """The page of a package's modules and functions."""
+    modules = sorted(path.stem for path in (packages.PACKAGE / package).glob("[a-z]*.py"))
+    return "\n\n".join([f"# {package}", *(f"::: diffenc_jax.{package}.{module}" for module in modules)])
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links at pages of the site, or else at the repository, and fill in the parts that the code makes."""
+    folder = "" if page.file.src_uri in TOP_PAGES.values() else "docs"
+    markdown = NAME.sub(r"[`\1`][diffenc_jax.\1]", markdown.replace(RAW, ""))
+    markdown = LINK.sub(lambda match: _target(match[1], folder, config), markdown)
+    return re.sub(r"<!-- site: (\w+) -->", lambda match: PARTS[match[1]](), markdown)
+
+
+def _target(link: str, folder: str, config: MkDocsConfig) -> str:
+    """The target, seen from the top of the site, of a link in a document in `folder` of the repository."""
+    path = (ROOT / folder / link).resolve().relative_to(ROOT)
+    if str(path) in TOP_PAGES:
+        return TOP_PAGES[str(path)]
+    if path.suffix == ".diff" and folder:
+        return f"extending.md#{path.name}"
+    if path.parts[0] in ("docs", "pictures"):
+        return str(PurePosixPath(*path.parts[path.parts[0] == "docs" :]))
+    return f"{config.extra['repository']}/blob/main/{path}"
