@@ -224,5 +224,5 @@ def test_the_networks_compute_in_the_dtype_of_the_evaluation(tmp_path, monkeypat
 
 
 def test_an_unknown_dtype_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"unknown eval\.dtype 'float16'; known: bfloat16, float32"):
+    with pytest.raises(InputError, match=r"unknown eval\.dtype 'float16', perhaps bfloat16; known: bfloat16, float32"):
         evaluator(tmp_path, eval__dtype="float16")
