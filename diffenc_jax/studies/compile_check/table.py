@@ -25,8 +25,8 @@ def step_lines(found: dict[str, Any]) -> list[str]:
         title,
         f"memory: {format_bytes(found['memory'])} per {device} (state and batch {format_bytes(state)}, temporaries "
         f"{format_bytes(temporaries)}); fits the {memory} of a {device}",
-        f"work: {found['flops'] / 1e12:.4g} TFLOP and {found['bytes'] / 1e9:.4g} GB of the {device}'s memory per step "
-        f"({found['bytes_accessed'] / 1e9:.4g} GB of any memory by XLA's count); {found['cycles'] / 1e6:.3g} million "
+        f"work per {device} and step: {found['flops'] / 1e12:.4g} TFLOP, {found['bytes'] / 1e9:.4g} GB of its memory "
+        f"({found['bytes_accessed'] / 1e9:.4g} GB of any memory by XLA's count), {found['cycles'] / 1e6:.3g} million "
         "cycles by the compiler's estimate",
         f"time: {1e3 * flops:.3g} ms by FLOPs, {1e3 * moved:.3g} ms by bytes at the {device}'s peak; bound by {bound}",
         f"compiled in {found['compile_seconds']:.0f} s, for the counts {found['compile_seconds_of_counts']:.0f} s",
