@@ -73,9 +73,8 @@ def test_a_step_on_four_chips(found):
     title, memory, work, seconds, compiled = printed
     assert title == "digits, vdm: batch 256, float32, v5e:2x2 (4 chips)"
     assert memory.endswith("fits the 15.75 GiB of a chip")
-    assert work.startswith(
-        f"work: {wrote['flops'] / 1e12:.4g} TFLOP and {wrote['bytes'] / 1e9:.4g} GB of the chip's memory"
-    )
+    counts = f"{wrote['flops'] / 1e12:.4g} TFLOP, {wrote['bytes'] / 1e9:.4g} GB of its memory"
+    assert work.startswith(f"work per chip and step: {counts} (")
     # Without a search nothing is kept beside the cores, and both counts are of the same arrays.
     assert wrote["bytes"] == pytest.approx(wrote["bytes_accessed"], rel=0.1)
     assert "bound by memory" in seconds
@@ -106,7 +105,7 @@ def test_a_chip_of_two_devices(found):
     wrote, printed = found("tpu7x:2x2x1", "--config.model.score.layers=1")
     assert (wrote["chips"], wrote["devices_per_chip"], wrote["mesh"]) == (4, 2, {"data": 8, "fsdp": 1})
     assert printed[1].endswith("fits the 94.75 GiB of a half chip")
-    assert "per half chip and step" in printed[2]
+    assert printed[2].startswith("work per half chip and step: ")
 
 
 @pytest.mark.slow
