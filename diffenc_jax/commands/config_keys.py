@@ -106,7 +106,7 @@ def _describe(listed: Listed) -> str:
 
 
 def meaning(key: "Key") -> str:
-    """What a key does, and what it may be."""
+    """The meaning of a key, and its possible values."""
     from diffenc_jax.config.keys import FINITE
 
     value = key.expected if not key.registry else f"names: {', '.join(sorted(_registry(key)))}"

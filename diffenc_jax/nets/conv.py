@@ -11,14 +11,14 @@ from jax.custom_derivatives import SymbolicZero, linear_call
 
 from diffenc_jax.nets import xla_cpu
 from diffenc_jax.nets.embeddings import HIGHEST
-from diffenc_jax.nets.lanes import for_pairs, pair_kernel, pair_matrix, twice, unpair
+from diffenc_jax.nets.lanes import channels_of, for_pairs, pair_kernel, pair_matrix, twice, unpair
 
 
-class Conv(nn.Module):
-    """3x3 convolution [B, H, W, C] -> [B, H, W, width] with zero padding, in `dtype`.
+class _Linear(nn.Module):
+    """Attributes and parameters of `Conv` and `Dense`.
 
     Attributes:
-      paired, joined: whether the image is paired, and of how many arrays it is joined; see `lanes`.
+      paired, joined: whether the input is paired, and of how many arrays it is joined; see `lanes`.
     """
 
     width: int
@@ -27,31 +27,32 @@ class Conv(nn.Module):
     paired: bool = False
     joined: int = 1
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, _channels(x, self.paired), self.width), jnp.float32)
+    def _weights(self, x, taps, make_paired):
+        """Kernel in float32 [*taps, C, width] and bias in `dtype` [width], or those for pairs."""
+        shape = (*taps, channels_of(x, self.paired), self.width)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
         if self.paired:
-            kernel, bias = for_pairs(pair_kernel, kernel, 2, self.joined), twice(bias)
-        return convolve(x.astype(self.dtype), kernel) + bias.astype(self.dtype)
+            kernel, bias = for_pairs(make_paired, kernel, len(taps), self.joined), twice(bias)
+        return kernel, bias.astype(self.dtype)
 
 
-class Dense(nn.Module):
-    """[..., C] -> [..., width], in `dtype`; `paired` and `joined` as in `Conv`."""
-
-    width: int
-    dtype: Any
-    kernel_init: Callable = nn.initializers.lecun_normal()
-    paired: bool = False
-    joined: int = 1
+class Conv(_Linear):
+    """3x3 convolution [B, H, W, C] -> [B, H, W, width] with zero padding, in `dtype`; attributes of `_Linear`."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (_channels(x, self.paired), self.width), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        if self.paired:
-            kernel, bias = for_pairs(pair_matrix, kernel, 0, self.joined), twice(bias)
-        return multiply(x.astype(self.dtype), kernel) + bias.astype(self.dtype)
+        kernel, bias = self._weights(x, (3, 3), pair_kernel)
+        return convolve(x.astype(self.dtype), kernel) + bias
+
+
+class Dense(_Linear):
+    """[..., C] -> [..., width], in `dtype`; attributes of `_Linear`."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel, bias = self._weights(x, (), pair_matrix)
+        return multiply(x.astype(self.dtype), kernel) + bias
 
 
 class ImageConv(nn.Module):
@@ -66,14 +67,10 @@ class ImageConv(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
         zeros = nn.initializers.zeros
-        kernel = self.param("kernel", zeros, (3, 3, _channels(h, self.paired), self.channels), jnp.float32)
+        kernel = self.param("kernel", zeros, (3, 3, channels_of(h, self.paired), self.channels), jnp.float32)
         bias = self.param("bias", zeros, (self.channels,), jnp.float32)
         # XLA's CPU compiler calls a library for the convolution, and takes seconds to compile the sum.
         return bias + xla_cpu.on_cpu(_convolve_unpaired)(sum_taps)(h, kernel, paired=self.paired)
-
-
-def _channels(x, paired):
-    return x.shape[-1] // 2 if paired else x.shape[-1]
 
 
 def _convolve(x, kernel, precision=None):
@@ -159,7 +156,7 @@ def sum_taps(h: jax.Array, kernel: jax.Array, *, paired: bool = False) -> jax.Ar
     column = jnp.arange(height * width) % width
 
     def moved(i, j, pixel):
-        """What pixel `pixel` of each pair gets through tap [i, j]: from the pixel `source` of a pair `step` away."""
+        """The share of pixel `pixel` of each pair through tap [i, j], from pixel `source` of the pair `step` away."""
         step, source = divmod(pixel + j - 1, pixels)
         start, k = i * width + 1 + step, outputs * (pixels * (3 * i + j) + source)
         inside = (column + step >= 0) & (column + step < width)

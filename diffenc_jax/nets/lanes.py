@@ -24,6 +24,11 @@ def can_pair(channels: int, width: int) -> bool:
     return 2 * channels <= LANES and width % 2 == 0
 
 
+def channels_of(x: jax.Array, paired: bool) -> int:
+    """Channels of a pixel of an array [..., C], or [..., 2 C] if it is paired."""
+    return x.shape[-1] // 2 if paired else x.shape[-1]
+
+
 def pair(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, H, W/2, 2 C]."""
     b, height, width, channels = x.shape

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from diffenc_jax.nets.lanes import for_pairs, join, twice
+from diffenc_jax.nets.lanes import channels_of, for_pairs, join, twice
 from diffenc_jax.nets.xla_cpu import on_cpu, with_single_gradient
 
 EPSILON = 1e-6
@@ -29,7 +29,7 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, *parts: jax.Array) -> jax.Array:
-        channels = sum(part.shape[-1] for part in parts) // (2 if self.paired else 1)
+        channels = sum(channels_of(part, self.paired) for part in parts)
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         return group_norm(parts, scale, bias, self.groups, self.dtype, self.swish, self.recompute, self.paired)

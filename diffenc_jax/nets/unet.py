@@ -13,7 +13,7 @@ from diffenc_jax.nets.blocks import REMAT, Chain, Head, ResnetBlock, check_optio
 from diffenc_jax.nets.conv import Conv, ImageConv, multiply
 from diffenc_jax.nets.dropout import draw_masks
 from diffenc_jax.nets.embeddings import TimeEmbedding, fourier_features
-from diffenc_jax.nets.lanes import can_pair, pair, twice, unpair
+from diffenc_jax.nets.lanes import can_pair, channels_of, pair, twice, unpair
 from diffenc_jax.nets.norms import GroupNorm
 
 
@@ -111,7 +111,7 @@ class UNet(nn.Module):
         return self.pairs and can_pair(self.width << level, width >> level)
 
     def _middle(self, h, cond, masks, paired):
-        recompute, channels = self.remat == "none", h.shape[-1] // 2 if paired else h.shape[-1]
+        recompute, channels = self.remat == "none", channels_of(h, paired)
         block = partial(ResnetBlock, channels, self.mid_groups, self.dropout, self.dtype, recompute, paired)
         h = block(name="mid_0")(h, cond, masks[0])
         attention = Attention(self.dtype, recompute, self.scan, name="attention")

@@ -27,7 +27,7 @@ def test_the_rate_and_the_mean(rate):
 
 
 def test_masks_of_blocks_images_and_places_are_independent():
-    """Of those from one call of the generator, from two, and from two groups of bytes."""
+    """Masks from one call of the generator, from two calls, and from two groups of bytes."""
     masks = np.stack(kept(0.5, [(32, 16, 16, 8)] * 9, scan=False)).reshape(9, 32, -1)
     deviation = 4.5 * np.sqrt(0.25 * 0.75 / masks[0].size)
     for other in masks[1:]:

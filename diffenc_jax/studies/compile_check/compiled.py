@@ -19,7 +19,7 @@ QUICK = {"exec_time_optimization_effort": -1.0}
 
 
 class Work(NamedTuple):
-    """What a step costs one device.
+    """Costs of a step, per device.
 
     Attributes:
       bytes: read from and written to the device's memory; see `hlo`.
