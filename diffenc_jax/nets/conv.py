@@ -150,7 +150,7 @@ def sum_taps(h: jax.Array, kernel: jax.Array, *, paired: bool = False) -> jax.Ar
     """
     b, height, width, _ = h.shape
     pixels, (channels, outputs) = 2 if paired else 1, kernel.shape[2:]
-    by_tap = jnp.einsum("ijcd,fg->fcijgd", kernel, jnp.eye(pixels)).reshape(pixels * channels, -1)
+    by_tap = jnp.einsum("ijcd,fg->fcijgd", kernel, jnp.eye(pixels, dtype=kernel.dtype)).reshape(pixels * channels, -1)
     added = jnp.einsum("bpc,ck->kbp", h.reshape(b, height * width, -1), by_tap, precision=HIGHEST)
     added = jnp.pad(added, [(0, 0), (0, 0), (width + 1, width + 1)])
     column = jnp.arange(height * width) % width
