@@ -23,7 +23,7 @@ ARMS = {
     "digits": [*MATCHED, *OTHER_NETWORKS, *UNBOUNDED, *PROCESSES, *EQUAL, *CONTROLS, *PUBLISHED["digits"]],
     "imagenet32": [*MATCHED, *PUBLISHED["imagenet32"]],
     "mnist": [*MATCHED, "diffenc-8-2", "nontrainable-8", "vdm-8", *PUBLISHED["mnist"]],
-    **dict.fromkeys(("fashion_mnist", "imagenet64"), MATCHED),
+    **dict.fromkeys(("fashion_mnist", "fashion_mnist_small", "imagenet64"), MATCHED),
     "synthetic": [*COMPARED, "vdm-flops"],
 }
 

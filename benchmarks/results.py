@@ -1,0 +1,170 @@
+"""The tables of docs/results-*.md: makes them again, and writes them into the pages.
+
+  make     run the commands of results in --work, keep their tables in docs/results/NAME.json, and write the pages
+  write    put the tables of docs/results into the pages, between <!-- NAME --> and <!-- end of NAME -->
+  list     the results, with the minutes that they take on two cores
+
+Without names, all results. All need CPUs alone; in sum it takes hours. A command that has ended is not run again, and
+the commands themselves resume, so after Ctrl-C the same call goes on. Every result carries the commits that its
+commands were run at, and uncommitted changes are refused. `peers` needs DIR/DiffEnc, a checkout of
+https://github.com/bemigini/DiffEnc, and `tpu` needs pip install '.[tpu]'.
+"""
+
+import argparse
+import json
+import math
+import shlex
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import records
+from experiments import EXPERIMENTS, Experiment, Step
+
+from diffenc_jax.core.errors import InputError, RunError, lookup, require
+from diffenc_jax.display.document import Code, Table, Text, markdown
+
+EXAMPLE = "python benchmarks/results.py make digits-seeds --work=results"
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "docs/results"
+PAGES = sorted((ROOT / "docs").glob("results-*.md"))
+LINE = 110  # columns of a command in a page
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("make", "write", "list"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="results (default: all)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of the runs and outputs, for make")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    chosen = {name: lookup("result", name, EXPERIMENTS) for name in arguments.names or EXPERIMENTS}
+    if arguments.action == "list":
+        print(*(f"{name:20} {experiment.minutes:4} minutes" for name, experiment in chosen.items()), sep="\n")
+        return
+    if arguments.action == "make":
+        require(arguments.work is not None, "--work is missing; give --work=DIR")
+        require("+" not in (records.commit() or "+"), "the checkout has uncommitted changes; commit them first")
+        for name, experiment in chosen.items():
+            made = make(name, experiment, arguments.work.absolute())
+            DATA.mkdir(parents=True, exist_ok=True)
+            (DATA / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
+    for path in PAGES:
+        path.write_text(written(path.read_text()))
+
+
+def make(name: str, experiment: Experiment, work: Path) -> list[dict[str, Any]]:
+    """The records of an experiment's steps, after those that have not ended yet have run."""
+    (work / "logs").mkdir(parents=True, exist_ok=True)
+    return [record_of(step, work, work / f"logs/{name}-{number}") for number, step in enumerate(experiment.steps)]
+
+
+def record_of(step: Step, work: Path, log: Path) -> dict[str, Any]:
+    """The record of a step: its command, what it was run by, its tables and sources.
+
+    It is kept in `log`.json, and the command's output in `log`.out. A step whose command is that of the record and has
+    ended is not run again.
+    """
+    path, output = log.with_suffix(".json"), log.with_suffix(".out")
+    record = json.loads(path.read_text()) if path.exists() else {}
+    if record.get("command") != step.command:
+        record = {"command": step.command, "times": step.times, "commits": [], "seconds": 0.0, "ended": None}
+    if record["ended"] is None:
+        execute(step, record, work, path, output)
+        record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+        record["machine"] = records.machine()
+        record["tables"] = [table._asdict() for table in step.tables(work, output.read_text())]
+        record["sources"] = {source: (work / source).read_text() for source in step.sources}
+        path.write_text(json.dumps(record))
+    return record
+
+
+def execute(step: Step, record: dict[str, Any], work: Path, path: Path, output: Path) -> None:
+    """Run the command of a step, and add this commit and its seconds to the record. Raises RunError if it fails."""
+    record["commits"] = sorted({*record["commits"], records.commit() or "unknown"})
+    print(step.command, file=sys.stderr, flush=True)
+    start = time.monotonic()
+    try:
+        with output.open("w") as file:
+            for _ in range(step.times):
+                done = subprocess.run(program(step.command), cwd=work, stdout=file)
+                if done.returncode:
+                    raise RunError(f"status {done.returncode} of {step.command}; its output is in {output}")
+    finally:
+        record["seconds"] += time.monotonic() - start
+        path.write_text(json.dumps(record))
+
+
+def program(command: str) -> list[str]:
+    """The words of a command, in which the programs and the files of the repository are those of this checkout."""
+    first, *words = shlex.split(command)
+    words = [str(ROOT / word) if word.startswith(("benchmarks/", "tests/")) else word for word in words]
+    return [sys.executable, *(["-m", "diffenc_jax"] if first == "diffenc" else []), *words]
+
+
+def written(page: str) -> str:
+    """A page with every result between its marks. Raises InputError if a mark or a result is missing."""
+    for name in marks(page):
+        path = DATA / f"{name}.json"
+        require(path.exists(), f"{path} is missing; run python benchmarks/results.py make {name} --work=DIR")
+        before, opening, rest = page.partition(f"<!-- {name} -->\n")
+        _, closing, after = rest.partition(f"<!-- end of {name} -->")
+        if not closing:
+            raise InputError(f"<!-- end of {name} --> is missing")
+        page = f"{before}{opening}\n{shown(name, json.loads(path.read_text()))}\n\n{closing}{after}"
+    return page
+
+
+def marks(page: str) -> list[str]:
+    """The names of the results of a page."""
+    return [line[5:-4] for line in page.splitlines() if line.startswith("<!-- ") and not line.startswith("<!-- end ")]
+
+
+def shown(name: str, steps: list[dict[str, Any]]) -> str:
+    """Markdown of a result: its commands, each followed by its tables, and what they were made by."""
+    blocks: list[Any] = []
+    for step in steps:
+        times = f" # {step['times']} times" if step["times"] > 1 else ""
+        blocks += [Code(broken(step["command"]) + times), *(Table(**table) for table in step["tables"])]
+    return "\n\n".join(map(markdown, [*joined(blocks), Text(provenance(name, steps))]))
+
+
+def joined(blocks: list[Any]) -> list[Any]:
+    """The blocks, with commands that follow each other in one."""
+    found: list[Any] = []
+    for block in blocks:
+        if found and isinstance(block, Code) and isinstance(found[-1], Code):
+            block = Code(f"{found.pop().text}\n{block.text}")
+        found.append(block)
+    return found
+
+
+def provenance(name: str, steps: list[dict[str, Any]]) -> str:
+    """'Commit 1234567, 27 November 2026, 2 cores of ..., jax 0.10.2, 12 minutes; data.'"""
+    commits = sorted({commit[:7] for step in steps for commit in step["commits"]})
+    machines = dict.fromkeys(
+        f"{step['machine']['cores']} cores of {step['machine']['processor']}, jax {step['machine']['software']['jax']}"
+        for step in steps
+    )
+    ended = datetime.fromisoformat(max(step["ended"] for step in steps))
+    minutes = math.ceil(sum(step["seconds"] for step in steps) / 60)
+    at = f"Commit{'s' * (len(commits) > 1)} {' and '.join(commits)}, {ended.day} {ended:%B %Y}"
+    took = f"{minutes} minute{'s' * (minutes != 1)}"
+    return f"{at}, {' and '.join(machines)}, {took}; [data](results/{name}.json)."
+
+
+def broken(command: str) -> str:
+    """A command in lines of at most `LINE` columns, where its words allow it."""
+    lines = [""]
+    for word in command.split(" "):
+        if lines[-1] and len(f"{lines[-1]} {word} \\") > LINE:
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return " \\\n".join(lines)
+
+
+if __name__ == "__main__":
+    records.run_script()

@@ -1,0 +1,97 @@
+"""The tables of docs/results-*.md are those of the measurements in docs/results, which benchmarks/results.py makes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.display.document import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import experiments
+import results
+
+MEASURED = {path.stem: json.loads(path.read_text()) for path in sorted(results.DATA.glob("*.json"))}
+
+
+@pytest.mark.parametrize("path", results.PAGES, ids=lambda path: path.name)
+def test_pages_show_what_was_measured(path):
+    assert path.read_text() == results.written(path.read_text())
+
+
+def test_every_measurement_is_shown_once():
+    assert sorted(name for path in results.PAGES for name in results.marks(path.read_text())) == sorted(MEASURED)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_measurements_are_those_of_the_commands_as_they_stand(name):
+    steps = experiments.EXPERIMENTS[name].steps
+    assert [(s["command"], s["times"]) for s in MEASURED[name]] == [(step.command, step.times) for step in steps]
+
+
+def experiment(*commands, times=1):
+    def tables(work, output):
+        yield Table(["number", "cube"], [line.split() for line in output.splitlines()], "Cubes")
+
+    return experiments.Experiment([experiments.Step(f"python -c '{code}'", tables, (), times) for code in commands], 1)
+
+
+CUBE = 'import sys; print(3, 27); open("calls", "a").write("x")'
+
+
+def test_a_finished_step_is_not_run_again(tmp_path):
+    failing = experiment(CUBE, 'import pathlib; print(2, pathlib.Path("two").read_text())')
+    with pytest.raises(RunError, match=r"status 1 of python -c .*; its output is in .*name-1.out"):
+        results.make("name", failing, tmp_path)
+    (tmp_path / "two").write_text("8")
+    first, second = results.make("name", failing, tmp_path)
+    assert (tmp_path / "calls").read_text() == "x"
+    assert [table["rows"] for step in (first, second) for table in step["tables"]] == [[["3", "27"]], [["2", "8"]]]
+    assert len(second["commits"]) == 1
+    assert second["seconds"] > 0
+
+
+def test_a_changed_command_is_run_again_and_a_repeated_one_as_often_as_asked(tmp_path):
+    results.make("name", experiment(CUBE), tmp_path)
+    (step,) = results.make("name", experiment(CUBE + "; print(4, 64)", times=2), tmp_path)
+    assert (tmp_path / "calls").read_text() == "xxx"
+    assert step["tables"][0]["rows"] == [["3", "27"], ["4", "64"]] * 2
+
+
+def test_a_page_has_commands_tables_and_origin(tmp_path, monkeypatch):
+    """Also where the page had another table before, and text around it."""
+    monkeypatch.setattr(results, "DATA", tmp_path)
+    steps = results.make("name", experiment(CUBE, "print(5, 125)"), tmp_path)
+    (tmp_path / "name.json").write_text(json.dumps(steps))
+    page = results.written("Before.\n\n<!-- name -->\n| old |\n<!-- end of name -->\n\nAfter.\n")
+    assert page.startswith(f"Before.\n\n<!-- name -->\n\n    python -c '{CUBE}'\n\nCubes\n\n| number | cube |\n")
+    assert "\n| 5      |  125 |\n\nCommit " in page
+    assert page.endswith("<!-- end of name -->\n\nAfter.\n")
+    assert results.written(page) == page
+    tables = experiments.in_markdown(page)
+    assert [(table.caption, table.heads, table.rows) for table in tables] == [
+        ("Cubes", ["number", "cube"], [["3", "27"]]),
+        ("Cubes", ["number", "cube"], [["5", "125"]]),
+    ]
+
+
+def test_a_page_without_a_measurement_or_an_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "DATA", tmp_path)
+    with pytest.raises(
+        InputError, match=r"name.json is missing; run python benchmarks/results.py make name --work=DIR"
+    ):
+        results.written("<!-- name -->\n<!-- end of name -->")
+    (tmp_path / "name.json").write_text("[]")
+    with pytest.raises(InputError, match="<!-- end of name --> is missing"):
+        results.written("<!-- name -->\n")
+
+
+def test_long_commands_are_broken_between_words():
+    command = "diffenc train " + " ".join(f"--config.key{number}=value" for number in range(12))
+    lines = results.broken(command).split("\n")
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= results.LINE
+    assert " ".join(line.removesuffix("\\").strip() for line in lines) == command
