@@ -27,7 +27,7 @@ class Step(NamedTuple):
     """A command and the tables that are read off its output and files, once it has ended.
 
     Attributes:
-      sources: JSON files in the common folder that are kept with the tables, since they are not rounded.
+      sources: files of text in the common folder that are kept with the tables, since they are not rounded.
       times: how often the command is run.
     """
 
@@ -118,7 +118,7 @@ def parity(work: Path, output: str) -> Iterable[Table]:
     for line in output.splitlines():
         if line.endswith(".npz"):
             errors = by_file.setdefault(Path(line).stem, {})
-        elif found := re.fullmatch(r"  (\S.*?) +(\d\S*)", line):
+        elif found := re.match(r"  (\S+) +(\d\S*)", line):
             errors[found[1]] = found[2]
     names = dict.fromkeys(name for errors in by_file.values() for name in errors)
     yield Table(["", *by_file], [[name, *(errors.get(name, "") for errors in by_file.values())] for name in names])
@@ -151,9 +151,9 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 
 def beside_published(work: Path, output: str) -> Iterable[Table]:
     """Medians and ratios of benchmarks/peers.py, and the load of the machine."""
-    pairs, loads = json_lines(work / "peers.jsonl"), []
+    pairs = json_lines(work / "peers.jsonl")
     rows = [row for pair in pairs for row in peers.table_rows(pair["pair"], pair["rounds"], pair["ratios"])]
-    loads = [side["load_average"] for pair in pairs for measured in pair["rounds"] for side in measured.values()]
+    loads = [side["load_average"] for pair in pairs for sides in pair["rounds"] for side in sides.values()]
     caption = f"Load average of the machine {min(loads):.1f} to {max(loads):.1f}"
     yield Table(["", "published", "ours", "ratio", "range of the ratio"], rows, caption)
 
@@ -170,6 +170,7 @@ MODELS = (  # of benchmarks/train_step.py
     f"cifar10:diffenc-8-2 {SMALL} --config.model.encoder.width=32",
     f"cifar10:vdm-8 {SMALL}",
 )
+REFERENCE = ("vdm", "nontrainable", "trainable", "trainable_learned_schedule", "multires")
 STEP = {
     "step, s": ("step_seconds", 1),
     "trace, s": ("trace_seconds", 1),
@@ -300,14 +301,45 @@ EXPERIMENTS = {
         [Step("python benchmarks/time_to_quality.py --config=digits --out=quality", printed)], 60
     ),
     "parity": Experiment(
-        [
-            Step(
-                "diffenc parity "
-                + " ".join(f"tests/reference/{name}.npz" for name in ("vdm", "nontrainable", "trainable")),
-                parity,
-            )
-        ],
-        1,
+        [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), parity)], 2
     ),
     "seed-statistics": Experiment([Step("python benchmarks/seed_statistics.py", printed)], 10),
 }
+
+
+def overview(measured: dict[str, list[dict[str, Any]]]) -> Table:
+    """The README's table: the main figures, and what they were measured on."""
+
+    def cell(name, row, head, table=0, step=-1):
+        """A cell of one of an experiment's tables, by the text that begins its row and the head of its column."""
+        found = measured[name][step]["tables"][table]
+        return next(line for line in found["rows"] if line[0].startswith(row))[found["heads"].index(head)]
+
+    def values(name):
+        return ", ".join(f"`{arm}` {cell(name, arm, 'mean')}" for arm in ("vdm", "diffenc", "nontrainable"))
+
+    def ratio(pair, quantity):
+        return cell("peers", f"{pair}: {quantity}", "ratio")
+
+    figures = measured["parity"][0]["tables"][0]
+    bits = max(float(value) for row in figures["rows"] if row[0] == "bpd" for value in row[1:])
+    tpu = [f"`{model}` {cell('tpu', f'`cifar10:{model}`', 'ms by FLOPs', step=0)}" for model in ("vdm", "diffenc")]
+    costs = ", ".join(
+        f"`{pair}` {ratio(pair, 'step, s')} of its step time and {ratio(pair, 'peak memory')} of its memory"
+        for pair in ("diffenc-8-2", "vdm-8")
+    )
+    return Table(
+        ["", "", "measured on"],
+        [
+            ["CIFAR-10, ImageNet at the published size", "**not trained here**", "commands and costs are prepared"],
+            ["Fashion-MNIST, small networks, 3 seeds, bits/dim", values("fashion"), "trained on two CPU cores"],
+            ["8x8 digits, 5 seeds, bits/dim", values("digits"), "trained on two CPU cores"],
+            [
+                "Relative error of bits/dim against the published code",
+                f"{bits:.0e} at most",
+                "arrays of the published code",
+            ],
+            ["Cost of a training step beside the published code", costs, "two CPU cores, in turn"],
+            ["A step of four TPU v5e chips, batch 128, ms by its FLOPs", ", ".join(tpu), "compiled, **not run**"],
+        ],
+    )

@@ -7,7 +7,8 @@
 Without names, all results. All need CPUs alone; in sum it takes hours. A command that has ended is not run again, and
 the commands themselves resume, so after Ctrl-C the same call goes on. Every result carries the commits that its
 commands were run at, and uncommitted changes are refused. `peers` needs DIR/DiffEnc, a checkout of
-https://github.com/bemigini/DiffEnc, and `tpu` needs pip install '.[tpu]'.
+https://github.com/bemigini/DiffEnc; `parity` needs DIR/reference, arrays of that code with gradients, of which
+tests/reference has a part; and `tpu` needs pip install '.[tpu]'.
 """
 
 import argparse
@@ -99,9 +100,9 @@ def execute(step: Step, record: dict[str, Any], work: Path, path: Path, output: 
 
 
 def program(command: str) -> list[str]:
-    """The words of a command, in which the programs and the files of the repository are those of this checkout."""
+    """The words of a command, in which the programs are those of this checkout."""
     first, *words = shlex.split(command)
-    words = [str(ROOT / word) if word.startswith(("benchmarks/", "tests/")) else word for word in words]
+    words = [str(ROOT / word) if word.startswith("benchmarks/") else word for word in words]
     return [sys.executable, *(["-m", "diffenc_jax"] if first == "diffenc" else []), *words]
 
 

@@ -1,4 +1,4 @@
-"""Error rates of the statistics over seeds in simulated experiments; prints the tables of RESULTS.md.
+"""Error rates of the statistics over seeds in simulated experiments; prints the tables of docs/results-reliability.md.
 
 python benchmarks/seed_statistics.py [--experiments=20000]
 
