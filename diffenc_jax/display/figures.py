@@ -167,18 +167,25 @@ def literal(text: str) -> str:
 
 
 def wrapped(text: str, inches: float, points: float = SMALL) -> str:
-    """Text whose lines are broken to fit a width; longer words, such as paths, are broken anywhere."""
+    """Text whose lines are broken to fit a width, between words and within longer words, such as paths."""
     most, lines = int(inches * 72 / (0.58 * points)), []
     for line in text.split("\n"):
         lines.append("")
         for word in line.split(" "):
-            for part in [word] if FORMULA.search(word) else re.findall(rf"(?:\\\$|.){{1,{most}}}", word):
+            for number, part in enumerate(_parts(word, most)):
                 longer = f"{lines[-1]} {part}".lstrip(" ")
-                if lines[-1] and _seen(longer) > most:
+                if number or (lines[-1] and _seen(longer) > most):
                     lines.append(part)
                 else:
                     lines[-1] = longer
     return "\n".join(lines)
+
+
+def _parts(word: str, most: int) -> list[str]:
+    """A word in parts of at most `most` characters, broken after a hyphen or the like where one is well placed."""
+    one = r"(?:\\\$|.)"
+    whole, tidy, anywhere = f"{one}{{1,{most}}}\\Z", f"{one}{{{most // 4},{most - 1}}}[-_/.]", f"{one}{{1,{most}}}"
+    return [word] if FORMULA.search(word) else re.findall(f"{whole}|{tidy}|{anywhere}", word)
 
 
 def _seen(text: str) -> int:

@@ -145,7 +145,7 @@ def depth_section(collection: Collection) -> Section:
             f"Bits/dim of {name} above infinite depth ({rows[0]['bpd']:.4f}) against the number of steps, a line each "
             f"per variance ratio and times; at {last['depth']} steps {last['excess']:.4f} remain with {last['choice']}."
         )
-        caption = f"{name}: the cost of a finite depth; bars: ± 2 standard errors, paired by image."
+        caption = f"{name}: the cost of a finite depth; bars: ±2 standard errors, paired by image."
         blocks += [embed_figure(draw_excess(rows, name), alt, caption), *depth.depth_tables(rows, name)]
     without = _without(collection, found)
     blocks += not_made_yet("depth study", without, (command_line("depth-study", run.workdir) for run in without))

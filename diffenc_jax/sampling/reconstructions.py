@@ -10,14 +10,13 @@ from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels,
 
 SHOWN = 12
 DPI = 100
-MARGIN, CAPTION, NOTE = 10, 110, 30  # pixels around the rows, to their left, and below them
+WIDTH, MARGIN, CAPTION, NOTE = 720, 10, 110, 30  # pixels of the rows, around them, to their left, and below them
 SYMBOLS = r"sampled anew from $z_t$, the noisy image at time $t$, with $\gamma=-\log\,\mathrm{SNR}$"
 
 
 def write_reconstructions(originals: np.ndarray, rows: list[Reconstruction], levels: int, path: Path) -> None:
     """Write the picture of uint8 `originals` [N, H, W, C] and their reconstructions."""
-    gap = ", " if originals.shape[1:] == POINT else "\n"
-    versions = {f"$t={row.t:g}${gap}$\\gamma={row.gamma:.2f}$": row.images for row in rows}
+    versions = {f"$t={row.t:g}$\n$\\gamma={row.gamma:.2f}$": row.images for row in rows}
     write_versions({"original": originals} | versions, levels, SYMBOLS, path)
 
 
@@ -35,9 +34,9 @@ def _strips(rows: dict[str, np.ndarray], levels: int, note: str):
     """Rows of images, one below the other."""
     from matplotlib.figure import Figure
 
-    strips = [grid(images, levels, columns=len(images), min_width=720) for images in rows.values()]
+    strips = [grid(images, levels, len(images), WIDTH * len(images) // SHOWN) for images in rows.values()]
     height, width = strips[0].shape[:2]
-    size = np.array([CAPTION + width + MARGIN, MARGIN + len(rows) * (height + MARGIN) + NOTE])
+    size = np.array([CAPTION + max(width, WIDTH) + MARGIN, MARGIN + len(rows) * (height + MARGIN) + NOTE])
     figure = Figure(figsize=size / DPI, dpi=DPI, layout="none")
     for number, (strip, caption) in enumerate(zip(strips, rows, strict=True)):
         y = size[1] - (number + 1) * (height + MARGIN)
@@ -51,4 +50,5 @@ def _points(panels: dict[str, np.ndarray], levels: int, note: str):
     """Panels of points side by side; the colour of a point shows the place of its original."""
     colour = np.arctan2(*(next(iter(panels.values()))[:, 0, 0].astype(float) - levels / 2).T)
     note = f"{note.replace('image', 'point')}; colour: the direction of the original from the centre"
-    return draw_point_panels(panels, levels, 2.3 * len(panels), 2.9, note, c=colour, cmap="hsv")
+    lines = {caption.replace("\n", ", "): points for caption, points in panels.items()}
+    return draw_point_panels(lines, levels, 2.3 * len(lines), 2.9, note, c=colour, cmap="hsv")

@@ -1,6 +1,7 @@
-"""Whether a figure is whole."""
+"""Whether a figure is whole, and its labels apart."""
 
 import io
+import itertools
 
 import numpy as np
 from PIL import Image
@@ -14,3 +15,13 @@ def assert_uncropped(figure):
         pixels = np.asarray(picture.convert("L"))
     for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (border == 255).all()
+
+
+def assert_labels_apart(figure):
+    """No two labels of an axis overlap."""
+    figure.draw_without_rendering()  # places the labels
+    for axes in figure.axes:
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            boxes = [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
+            for box, following in itertools.pairwise(boxes):
+                assert not box.overlaps(following), [label.get_text() for label in labels]

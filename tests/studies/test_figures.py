@@ -10,16 +10,16 @@ from diffenc_jax.studies.by_time.figure import Curve
 from diffenc_jax.studies.by_time.figure import draw_curves as draw_by_time
 from diffenc_jax.studies.classify.figure import draw_reliability
 from diffenc_jax.studies.depth.figure import draw_excess
-from diffenc_jax.studies.depth.table import studied
+from diffenc_jax.studies.depth.table import CHOICES, studied
 from diffenc_jax.studies.rate_distortion.figure import draw_curve
-from diffenc_jax.studies.sample_quality.figure import draw_neighbours
+from diffenc_jax.studies.sample_quality.figure import draw_neighbours, draw_pairs
 from diffenc_jax.studies.sample_quality.neighbours import nearest
 from diffenc_jax.studies.significance.analysis import find
 from diffenc_jax.studies.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.studies.significance.finished import find_runs
 from tests import tiny
 from tests.report import made_up
-from tests.studies.cropping import assert_uncropped
+from tests.studies.cropping import assert_labels_apart, assert_uncropped
 from tests.studies.significance import made_up as runs
 
 ARMS = ("vdm", "diffenc", "nontrainable")
@@ -29,6 +29,15 @@ PATH = "/a/long/path/to/a/workdir/with_$ymbols$/in/it/runs/digits-diffenc-seed0-
 def by_time(names=ARMS, label="{}: 1.823 ± 0.013 bits/dim"):
     curves = [Curve(label.format(name), name, made_up.by_time_rows()) for name in names]
     return draw_by_time(curves, "area of the diffusion loss ± standard error", "digits (test), step 1500")
+
+
+def depth_rows(choices, depths):
+    """Rows of a depth study whose excess falls as one over the depth."""
+    return [
+        {"choice": choice, "depth": depth, "excess": (1 + number) / depth, "excess_se": 0.1 / depth}
+        for number, choice in enumerate(choices)
+        for depth in depths
+    ]
 
 
 def analysed(root, seeds):
@@ -182,5 +191,32 @@ def test_nothing_is_cropped(tmp_path):
         samples(PATH),
         draw_reliability(reliability_rows(), PATH),
         *draw_analysis(analysed(tmp_path, range(2)), PATH).values(),
+        draw_excess(depth_rows(list(CHOICES), (5, 1000)), PATH),
     ):
         assert_uncropped(figure)
+
+
+def test_labels_do_not_overlap(tmp_path):
+    names = [f"{PATH}{number}" for number in range(3)]
+    analysis = analysed(tmp_path, range(1))
+    renamed = {name: analysis["arms"][arm] for name, arm in zip(names, ARMS, strict=True)}
+    differences = [c | {"arm": name} for c, name in zip(analysis["comparisons"], names, strict=False)]
+    for figure in (
+        by_time(),
+        draw_excess(depth_rows(["1"], (5, 6, 7, 8, 9, 10, 250, 1000)), PATH),
+        *draw_analysis(analysis, PATH).values(),
+        *draw_analysis(analysis | {"arms": renamed, "comparisons": differences}, PATH).values(),
+    ):
+        assert_labels_apart(figure)
+
+
+def test_bands_of_the_loss_by_time_lie_within_the_axes():
+    for axes in by_time().axes:
+        top = max(path.vertices[:, 1].max() for band in axes.collections for path in band.get_paths())
+        assert top < axes.get_ylim()[1]
+
+
+def test_one_sample_is_no_larger_than_one_of_many():
+    images = tiny.images(30)
+    one, many = (draw_pairs(images[:n], images[:n], tiny.LEVELS) for n in (1, 12))
+    assert one.shape == many.shape

@@ -48,7 +48,7 @@ def draw_curves(runs: Sequence[Curve], legend: str, title: str) -> "Figure":
     panels = {name: texts for name, texts in PANELS.items() if any(row[name] for run in runs for row in run.rows)}
     labels, head = (
         [wrapped(literal(run.label), 2.5) for run in runs],
-        f"{legend}\nbands: ± 2 standard errors over images",
+        f"{legend}\nbands: ±2 standard errors over images",
     )
     height = 1.1 + 1.6 * len(panels) + 0.13 * "\n".join(labels).count("\n")
     figure, grid = new_figure(COLUMN, height, literal(title), nrows=len(panels), sharex=True, squeeze=False)
@@ -56,14 +56,21 @@ def draw_curves(runs: Sequence[Curve], legend: str, title: str) -> "Figure":
     for axes, (quantity, (ylabel, definitions)) in zip(all_axes, panels.items(), strict=True):
         for run, label, look in zip(runs, labels, run_styles([run.arm for run in runs]), strict=True):
             add_band(axes, run.rows, quantity, label, **look)
-        axes.set(ylabel=ylabel, ylim=(0, limits([0, *(row[quantity] for run in runs for row in run.rows)])[1]))
+        axes.set(ylabel=ylabel, ylim=(0, _top([row for run in runs for row in run.rows], quantity)))
         axes.set_title(definitions, fontsize=SMALL)
         axes.grid()
     figure.align_ylabels(all_axes)
     # Below the panels, where long names hide no curve.
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", title=wrapped(head, 2.8))
     all_axes[-1].set_xlabel(GAMMA)
+    all_axes[-1].locator_params(axis="x", nbins=6)
     return figure
+
+
+def _top(rows: Rows, quantity: str) -> float:
+    """Upper limit of an axis that starts at 0 and shows the values and, unless they are wide, their bands."""
+    ends = [(row[quantity], row[quantity] + 2 * row[f"{quantity}_se"]) for row in rows]
+    return limits([0, *(value for value, _ in ends)], ends)[1]
 
 
 def shortest_names(runs: Sequence[Any]) -> list[str]:

@@ -10,9 +10,7 @@ from diffenc_jax.studies.outputs import Rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTE = (
-    "confidence: probability of the predicted class; line: accuracy = confidence; bars: ± 2 standard errors in 0 .. 1"
-)
+NOTE = "confidence: probability of the predicted class; line: accuracy = confidence; bars: ±2 standard errors in 0 .. 1"
 
 
 @style()

@@ -1,5 +1,6 @@
 """Figures of the effects of an encoder: boards of images with a column per γ, or plots of two-dimensional points."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,6 +117,8 @@ def _add_bar(axes, middle: float, height: float, total: float, scale: float, col
     place = axes.inset_axes((1.02, 1 - (middle + 0.5 + height / 2) / total, 0.015, height / total))
     bar = axes.figure.colorbar(ScalarMappable(Normalize(-scale, scale), colours), cax=place, ticks=[-scale, 0, scale])
     bar.set_ticklabels([f"$-${scale:.2g}", "0", f"{scale:.2g}"], fontsize=SMALL - 1)
+    for label, alignment in zip(bar.ax.get_yticklabels(), ("bottom", "center", "top"), strict=True):
+        label.set_verticalalignment(alignment)  # within the row
     bar.outline.set_visible(False)
 
 
@@ -148,7 +151,7 @@ def _curves(effects: "ByGamma", rows: Rows, title: str) -> "Figure":
     note = (
         r"$x_t$: encoded image; $x$: image, from $-1$ to $1$; $\lambda=-\gamma$; $\hat{x}$: the model's estimate of "
         r"$x_t$; $\alpha_t^2$, $\sigma_t^2$: variances of signal and noise. All per dimension. "
-        "Bands: ± 2 standard errors over images."
+        "Bands: ±2 standard errors over images."
     )
     figure, all_axes = new_figure(COLUMN, 5.8, title, note, nrows=3, sharex=True)
     change, slope, amounts = all_axes
@@ -170,13 +173,19 @@ def _curves(effects: "ByGamma", rows: Rows, title: str) -> "Figure":
     for axes, columns in panels.items():
         for column, (label, colour, line) in columns.items():
             add_band(axes, rows, column, label, color=colour, linestyle=line)
-        axes.set(ylabel="mean" if axes is amounts else "root mean square")
-        axes.set_ylim(0, limits([0, *(value for line in axes.lines for value in line.get_ydata())])[1])
+        axes.set(ylabel="mean" if axes is amounts else "root mean square", ylim=(0, _top(axes, rows, columns)))
         axes.grid()
         axes.legend()
     figure.align_ylabels(all_axes)
     amounts.set_xlabel(GAMMA)
+    amounts.locator_params(axis="x", nbins=6)
     return figure
+
+
+def _top(axes, rows: Rows, columns: Iterable[str]) -> float:
+    """Upper limit of axes that start at 0 and show their lines and, unless they are wide, the bands of the columns."""
+    bands = [(row[name], row[name] + 2 * row[f"{name}_se"]) for row in rows for name in columns]
+    return limits([0, *(value for line in axes.lines for value in line.get_ydata())], bands)[1]
 
 
 @style()
@@ -184,15 +193,15 @@ def draw_price(rows: Rows, title: str) -> "Figure":
     """The price of the drift against γ by predictor, the table of `balance.tabulate_price`."""
     note = (
         f"Price at most ½ $e^{{-\\gamma}}$ E ‖{SLOPE} - prediction from $z_\\gamma$‖², for each predictor. "
-        "Bands: ± 2 standard errors over images."
+        "Bands: ±2 standard errors over images."
     )
     figure, axes = new_figure(COLUMN, 3.0, f"{literal(title)}\nprice of the drift", note)
     looks = zip((BLUE, VERMILLION, GREEN), ("-", "-.", "--"), strict=True)
     names = [name for name in PREDICTORS if name in rows[0]]
     for name, (colour, line) in zip(names, looks, strict=False):
         add_band(axes, rows, name, PREDICTORS[name], color=colour, linestyle=line)
-    axes.set(xlabel=GAMMA, ylabel=r"bits/dim per unit of $\gamma$")
-    axes.set_ylim(0, limits([0, *(value for line in axes.lines for value in line.get_ydata())])[1])
+    axes.set(xlabel=GAMMA, ylabel=r"bits/dim per unit of $\gamma$", ylim=(0, _top(axes, rows, names)))
+    axes.locator_params(axis="x", nbins=6)
     axes.grid()
     axes.legend()
     return figure

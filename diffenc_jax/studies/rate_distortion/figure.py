@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LABELS = {"rmse": "RMSE (pixels 0 .. 255)", "psnr": "PSNR (dB)"}
 OF_X = "distortion of the image shown at $z_t$, the model's estimate of $x$"
 OF_X_T = r"distortion against $x$ of $\hat{x}(z_t)$, an estimate of the encoded image $x_t$, not of $x$"
-BANDS = "bands: ± 2 standard errors over images and noise"
+BANDS = "bands: ±2 standard errors over images and noise"
 # Below the pictures.
 SHOWN = "images shown at $z_t$ after so many bits of the steps from noise to data; RMSE: of all images, 0 .. 255"
 SHOWN_X_T = SHOWN.replace("images shown at $z_t$", r"$\hat{x}(z_t)$, an estimate of $x_t$,")

@@ -48,13 +48,13 @@ def draw_neighbours(
         (unseen, "test images", {"color": BLACK, "linestyle": ":"}),
         (
             found,
-            wrapped(literal(f"samples of {arm}"), PAGE / 2),
+            wrapped(literal(f"samples of {arm}"), PAGE / 2 - 1),
             {key: arm_style(arm)[key] for key in ("color", "linestyle")},
         ),
     ):
         axes[0].hist(nearest.distances, edges, density=True, histtype="step", label=name, linewidth=1.2, **look)
     axes[0].set(xlabel="distance to the nearest training image ($L_2$ norm, in pixel levels)", ylabel="density")
-    axes[0].legend()
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # above, where it hides nothing
     for below, (title, picture) in zip(axes[1:], pictures.items(), strict=True):
         below.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         below.set_title(f"{title}, each over the training image nearest to it")
@@ -66,4 +66,4 @@ def draw_pairs(above: np.ndarray, below: np.ndarray, pixel_levels: int) -> np.nd
     """One picture uint8 [h, w] or [h, w, 3] of images [N, H, W, C], each of `above` over its own of `below`."""
     sides = ((0, 0), (GAP, GAP), (GAP, GAP), (0, 0))
     framed = [np.pad(images, sides, constant_values=pixel_levels - 1) for images in (above, below)]
-    return grid(np.concatenate(framed, axis=1), pixel_levels, min(COLUMNS, len(above)), min_width=1)
+    return grid(np.concatenate(framed, axis=1), pixel_levels, COLUMNS, min_width=1)

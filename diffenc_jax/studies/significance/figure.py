@@ -33,6 +33,7 @@ SEEDS = (
 )
 
 LEGEND = 4  # columns of the legend of curves
+LINE = 0.13  # inches that a line of a label takes
 
 
 class Panel(NamedTuple):
@@ -64,7 +65,9 @@ def _draw_values(arms: dict[str, Any], data: str) -> "Figure":
     width = min(max(COLUMN, 0.9 + 0.8 * len(arms)), PAGE)
     values = {name: list(arm["bpd"].values()) for name, arm in arms.items()}
     intervals = [arm["interval"] for arm in arms.values() if arm["interval"] is not None]
-    figure, axes = new_figure(width, 3.2, literal(data), f"{SEEDS} Grey lines join the runs of a seed.")
+    names = [wrapped(literal(name), (width - 0.8) / len(arms)) for name in arms]
+    height = 3.1 + LINE * _lines(names)
+    figure, axes = new_figure(width, height, literal(data), f"{SEEDS} Grey lines join the runs of a seed.")
     axes.set_ylim(*limits([value for of_arm in values.values() for value in of_arm], intervals))
     for seed in sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]}):
         points = [(i, arm["bpd"][str(seed)]) for i, arm in enumerate(arms.values()) if str(seed) in arm["bpd"]]
@@ -76,10 +79,15 @@ def _draw_values(arms: dict[str, Any], data: str) -> "Figure":
             add_interval(axes, i + 0.22, arm["interval"], look["color"], vertical=True)
         if arm["mean"] is not None:
             axes.plot(i + 0.22, arm["mean"], **look | MEAN)
-    axes.set_xticks(range(len(arms)), labels=[wrapped(literal(name), width / (len(arms) + 1)) for name in arms])
+    axes.set_xticks(range(len(arms)), labels=names)
     axes.set(ylabel="bits/dim (lower is better)", xlim=(-0.4, len(arms) - 0.4))
     axes.grid(axis="y")
     return figure
+
+
+def _lines(names: list[str]) -> int:
+    """Number of lines of the longest of wrapped names."""
+    return 1 + max(name.count("\n") for name in names)
 
 
 def _draw_differences(comparisons: list[dict[str, Any]], reference: str, data: str) -> "Figure":
@@ -87,7 +95,9 @@ def _draw_differences(comparisons: list[dict[str, Any]], reference: str, data: s
     intervals = [c["interval"] for c in comparisons if c["interval"] is not None]
     values = [list(c["difference"].values()) for c in comparisons]
     title, note = literal(f"{data}: against {reference}"), f"{SEEDS} Paired by seed."
-    figure, axes = new_figure(COLUMN, 1.7 + 0.4 * len(comparisons), title, note)
+    names = [wrapped(literal(comparison["arm"]), 1.0) for comparison in comparisons]
+    height = 1.7 + max(0.4, LINE * _lines(names)) * len(comparisons)
+    figure, axes = new_figure(COLUMN, height, title, note)
     axes.set_xlim(*limits([0, *(value for of_arm in values for value in of_arm)], intervals))
     axes.axvline(0, color="black", linewidth=0.8)
     for i, (comparison, of_arm) in enumerate(zip(comparisons, values, strict=True)):
@@ -96,9 +106,9 @@ def _draw_differences(comparisons: list[dict[str, Any]], reference: str, data: s
         if comparison["interval"] is not None:
             add_interval(axes, i + 0.3, comparison["interval"], look["color"], vertical=False)
         axes.plot(comparison["mean"], i + 0.3, **look | MEAN)
-    names = [wrapped(literal(comparison["arm"]), 1.0) for comparison in comparisons]
     axes.set_yticks(range(len(comparisons)), labels=names)
-    axes.set(xlabel=wrapped(literal(f"bits/dim above {reference} (left of 0: better)"), COLUMN - 0.8))
+    axes.set_xlabel("bits/dim above the reference\n(left of 0: better)")
+    axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(comparisons) - 0.4, -0.5)
     axes.grid(axis="x")
     return figure
