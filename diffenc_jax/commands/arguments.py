@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,17 +30,37 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Help that states the default of every option that takes a value, and fills paragraphs without indented lines."""
+    """Help that states the default of every option that takes a value, and fits paragraphs and lists to the width."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        paragraphs = text.split("\n\n")
-        return "\n\n".join(part if "\n " in f"\n{part}" else textwrap.fill(part, width) for part in paragraphs)
+        return "\n\n".join(_fill(part, width) for part in text.split("\n\n"))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _wrap(" ".join(text.split()), width)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         if "(default" in text or action.required or action.nargs == 0 or not action.option_strings:
             return text
-        return f"{text} (default: {'none' if action.default is None else '%(default)s'})"
+        return f"{text} (default: {'none' if action.default in (None, []) else '%(default)s'})"
+
+
+def _wrap(text: str, width: int, **options: str) -> list[str]:
+    """Lines of a text, broken at spaces alone, so that no option or command is broken at its hyphens."""
+    return textwrap.wrap(text, width, break_on_hyphens=False, **options)
+
+
+def _fill(paragraph: str, width: int) -> str:
+    """A paragraph filled to a width; a list of 'name  text' filled per entry; an example as it is."""
+    if paragraph.startswith("example:"):
+        return paragraph
+    if not paragraph.startswith("  "):
+        return "\n".join(_wrap(paragraph, width))
+    entries = [entry.strip().partition("  ") for entry in re.split(r"\n  (?! )", paragraph)]
+    room = max(len(name) for name, _, _ in entries) + 4
+    rows = [(f"  {name}".ljust(room), " ".join(text.split())) for name, _, text in entries]
+    filled = (_wrap(text, width, initial_indent=name, subsequent_indent=" " * room) for name, text in rows)
+    return "\n".join(line for lines in filled for line in lines)
 
 
 def make_parser(command: ModuleType, prog: str) -> Parser:
@@ -139,7 +160,9 @@ def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
 
 def add_changes(parser: argparse.ArgumentParser, *read: str) -> None:
     """Add --config.key=value, for the sections and keys `read` of a trained run's configuration."""
-    parser.add_argument_group("configuration", f"--config.key=value changes a key of the run's: {', '.join(read)}")
+    parser.add_argument_group(
+        "configuration", f"--config.key=value changes a key of the run's configuration: {', '.join(read)}"
+    )
     parser.set_defaults(overrides=[], read=read)
 
 
@@ -187,7 +210,20 @@ def workdir_of(arguments: argparse.Namespace, config: "Config", trained: bool = 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
     """Add --split, the split to evaluate on."""
-    parser.add_argument("--split", help="split of the data set (default: eval.split of the run)")
+    parser.add_argument(
+        "--split", metavar="NAME", help="split of the data set, such as test (default: eval.split of the run)"
+    )
+
+
+def add_difference(parser: argparse.ArgumentParser) -> None:
+    """Add --difference, which the power of a design is reported for."""
+    parser.add_argument(
+        "--difference",
+        type=positive_number,
+        default=0.01,
+        metavar="BPD",
+        help="difference in bits/dim for which the report states how many seeds would detect it",
+    )
 
 
 def writable_file(flag: str, name: str | None) -> Path | None:

@@ -1,11 +1,11 @@
 """Classify images by the bound of a trained run that is conditioned on labels.
 
-Evaluates the bound of every image of a split under every label, with the EMA parameters of the newest checkpoint and
-common noise for all labels. p(label | x) is proportional to exp(-bound), the mean over --passes passes, with equally
-probable labels. Writes to WORKDIR/classify, each name after '<split>-<step>':
+Evaluates the bound of every image of a split under every label, with the averaged (EMA) parameters of the newest
+checkpoint and common noise for all labels. p(label | x) is proportional to exp(-bound), the mean over --passes passes,
+with equally probable labels. Writes to WORKDIR/classify, each name after '<split>-<step>':
 
-  .csv   a row per bin of the confidence: number of images, mean confidence and accuracy
-         the reliability diagram (.png, .pdf)
+  .csv  a row per bin of the confidence: number of images, mean confidence and accuracy
+  .png, .pdf  the reliability diagram: accuracy by confidence
   .json  accuracy, -log p(label | x) and expected calibration error, how they were measured, and how much of the
          differences between labels is noise, which more passes lower
   .npz   per image: the bound under each label (nats), the probabilities, the label and the predicted one

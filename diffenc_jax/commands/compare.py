@@ -1,8 +1,8 @@
 """Compare evaluations of the same images, with standard errors of their differences.
 
-Reads records of evaluations and their values per image (.npz), and prints one row per record, in increasing bits/dim:
-its standard errors from the noise and from the images, its difference to the reference, paired by image, and a 95 %
-interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
+Reads records of evaluations and their values per image (.npz beside each), and prints one row per record, in increasing
+bits/dim: its standard errors from the noise and from the images, its difference to the reference, paired by image, and
+a 95 % interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
 probability 95 %. Records of other images, or of the same images in another order, are refused, and so are records of
 different estimators unless --across-estimators is given, and of runs with different augmentation of their training
 images unless --across-augmentation is given.

@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--topology", required=True, help="slice to compile for: v5e:2x2, v5p:2x2x1, v6e:4x4, tpu7x:2x2x1, ..."
     )
     parser.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such slices")
-    parser.add_argument("--batch", type=positive, help="short for --config.train.batch_size")
+    parser.add_argument("--batch", type=positive, metavar="N", help="images per step (default: train.batch_size)")
     parser.add_argument("--quick", action="store_true", help="no search for the fastest kernels: compiles much faster")
     parser.add_argument("--json", metavar="FILE", help="file for the numbers, unrounded")
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from diffenc_jax.compression.codec import Compressed
 
 EXAMPLE = """\
-diffenc compress runs/digits-vdm-seed0 test -o digits.diffenc --config.loss.depth=50 \\
-    --config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"""
+diffenc compress runs/digits-vdm-seed0 test -o digits.diffenc \\
+    --config.loss.depth=50 --config.loss.times=optimal \\
+    --config.loss.variance_ratio=optimal_estimate"""
 ON_INTERRUPT = "no file was written"
 
 

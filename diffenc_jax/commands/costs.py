@@ -13,7 +13,7 @@ EXAMPLE = "diffenc costs --config=digits:vdm --config.train.batch_size=64"
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument("--steps", type=positive, default=20, help="number of timed steps")
+    parser.add_argument("--steps", type=positive, default=20, metavar="N", help="number of timed steps")
     parser.add_argument("--json", metavar="FILE", help="file for the costs, unrounded")
 
 

@@ -1,11 +1,12 @@
 """Measure bits/dim of a trained run by number of steps, with uniform and with fitted times and variance ratios.
 
-Evaluates the newest checkpoint at infinite depth and at every given depth, by variance ratio of the steps: 1, the best
-one per step and pixel (arXiv 2310.19789, section 3.3), the best function of the pixel's estimate, and that of the error
-head for a run that has one; each with times uniform in t and with the best times (+times). Times and ratios are fitted
-on training images. All evaluations are of the split that the run evaluates on, with noise of one seed. Writes to
-WORKDIR/depth_study a record per evaluation, a table with the standard errors of the differences to infinite depth,
-paired by image, and a figure (.png, .pdf). An interrupted study is resumed.
+Evaluates the newest checkpoint at infinite depth and at every given depth, by the ratio of the variance of the path in
+a step to that of the model (loss.variance_ratio): 1, the best one per step and pixel (arXiv 2310.19789, section 3.3),
+the best function of the pixel's estimate, and that of the error head for a run that has one; each with times uniform in
+t and with the best times (+times). Times and ratios are fitted on training images. All evaluations are of the split
+that the run evaluates on, with noise of one seed. Writes to WORKDIR/depth_study a record per evaluation, a table with
+the standard errors of the differences to infinite depth, paired by image, and a figure (.png, .pdf). An interrupted
+study is resumed.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -18,7 +19,9 @@ ON_INTERRUPT = "finished records are kept; the same command continues from there
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
-    parser.add_argument("--depths", type=_depths, default="5,10,20,50,100,250,1000", help="numbers of steps")
+    parser.add_argument(
+        "--depths", type=_depths, default="5,10,20,50,100,250,1000", metavar="T,...", help="numbers of steps"
+    )
     parser.add_argument(
         "--choices",
         type=_choices,
@@ -27,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "the best times (default: 1, optimal_pixel, optimal_estimate, and learned_error for a run with an error "
         "head, each without and with +times)",
     )
-    parser.add_argument("--passes", type=positive, default=64, help="passes over the images at each depth")
+    parser.add_argument("--passes", type=positive, default=64, metavar="P", help="passes over the images at each depth")
 
 
 def _depths(text: str) -> list[int]:

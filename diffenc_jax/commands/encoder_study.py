@@ -1,21 +1,22 @@
 """Measure what the encoder of a trained run does to images, the bound with other encoders, and the price of its drift.
 
-Evaluates every image of a split at --gammas noise levels from the data to the noise, with the EMA parameters of the
-newest checkpoint. Then it evaluates the bound with the trained encoder and with others in its place, and measures the
-price of the encoder's drift at infinite depth and what its end terms win back. Writes to WORKDIR/encoder_study, each
-name after '<split>-<step>':
+Evaluates every image x of a split and its encoded images x_t at --gammas noise levels γ = -log SNR = -λ, from the data
+to the noise, with the averaged (EMA) parameters of the newest checkpoint. Then it evaluates the bound with the trained
+encoder and with others in its place, and measures the price of the encoder's drift dx_t/dγ at infinite depth and what
+its end terms win back. Writes to WORKDIR/encoder_study, each name after '<split>-<step>':
 
-  .csv         a row per γ: the root mean square of x_t - x, of dx_t/dγ and of dx_t/dλ - σ_t² x̂, and the means of the
-               amounts added to and removed from x, all per dimension, with standard errors over images (_se)
-  -x_t, -difference, -derivative
-               (.png, .pdf) x_t, x_t - x and dx_t/dγ of the first images, at γ between which x_t moves equally far, with
-               a colour bar per row
+  .csv         a row per γ: the root mean square of x_t - x, of dx_t/dγ and of dx_t/dλ - σ_t² x̂, where x̂ is the model's
+               estimate and σ_t² the variance of the noise, and the means of the amounts added to and removed from x,
+               all per dimension, with standard errors over images (_se)
+  -x_t         (.png, .pdf) x_t of the first images, at γ between which x_t moves equally far
+  -difference  (.png, .pdf) the same for x_t - x, with a colour bar per row
+  -derivative  (.png, .pdf) the same for dx_t/dγ
   -mean        (.png, .pdf) the amounts added and removed per pixel, means over the split
   -curves      (.png, .pdf) the table
   -off.json    the bound with each encoder by term, and its difference to the trained one, paired by image under common
                noise; the records that it comes from lie beside it
   -price       (.csv, .png, .pdf) the price of the drift by γ, an upper bound by each of three predictors of dx_t/dγ
-  -price.json  the same in all, and the terms at the ends of the path
+  -price.json  the price integrated over γ, and the terms at the ends of the path
 
 A run without a derivative head gets one, trained on the frozen run and kept as head-<step>-....npz.
 """
@@ -45,13 +46,14 @@ POINTS = 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
     add_split(parser)
-    parser.add_argument("--images", type=positive, default=8, help="number of images that are drawn")
-    parser.add_argument("--gammas", type=_two_or_more, default=41, help="number of noise levels")
-    parser.add_argument("--passes", type=positive, default=8, help="passes over the images for each bound")
+    parser.add_argument("--images", type=positive, default=8, metavar="N", help="number of images that are drawn")
+    parser.add_argument("--gammas", type=_two_or_more, default=41, metavar="N", help="number of noise levels")
+    parser.add_argument("--passes", type=positive, default=8, metavar="P", help="passes over the images for each bound")
     parser.add_argument(
         "--head-steps",
         type=_count,
         default=1000,
+        metavar="N",
         help="training steps of the derivative head of a run that has none; 0 trains none",
     )
 

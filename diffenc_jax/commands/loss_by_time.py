@@ -1,9 +1,10 @@
 """Measure the diffusion loss of trained runs by noise level, and the errors that it consists of.
 
-Evaluates every image of a split in each of --cells equal parts of t at infinite depth, with the EMA parameters of the
-newest checkpoint. Writes WORKDIR/loss_by_time/<split>-<step>.csv, one row per cell, and a figure (.png, .pdf) beside
-it: the diffusion loss per unit of γ, whose area is the bound's diffusion term, and the squared errors of the velocity
-and of the encoder's drift, with bands of two standard errors. Several runs are evaluated under common noise and drawn
+Evaluates every image of a split in each of --cells equal parts of the time t, from the data at 0 to the noise at 1, at
+infinite depth, with the averaged (EMA) parameters of the newest checkpoint. Writes
+WORKDIR/loss_by_time/<split>-<step>.csv, one row per cell, and a figure (.png, .pdf) beside it: the diffusion loss per
+unit of γ = -log SNR in bits/dim, whose area is the bound's diffusion term, and the squared errors of the velocity and
+of the encoder's drift, with bands of two standard errors. Several runs are evaluated under common noise and drawn
 into one figure, '<split>-<step>-compared' in the folder of the first.
 """
 
@@ -18,8 +19,10 @@ ON_INTERRUPT = "finished tables are kept; the same command starts again"
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("workdirs", type=place, nargs="+", metavar="WORKDIR", help="folder of a trained run")
     add_split(parser)
-    parser.add_argument("--cells", type=positive, default=50, help="number of equal parts of t")
-    parser.add_argument("--draws", type=positive, default=4, help="draws of time and noise per image and cell")
+    parser.add_argument("--cells", type=positive, default=50, metavar="N", help="number of equal parts of t")
+    parser.add_argument(
+        "--draws", type=positive, default=4, metavar="N", help="draws of time and noise per image and cell"
+    )
 
 
 def run(arguments: Namespace) -> None:

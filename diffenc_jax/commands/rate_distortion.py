@@ -5,9 +5,10 @@ after each of these steps the rate, bits/dim sent so far, and the distortion, th
 estimates, on all images of the split that the run evaluates on. Its last rate is the bound at that depth. Writes to
 WORKDIR/rate_distortion, each name after '<split>-<step>':
 
-  .csv     a row per step: rate, root mean squared error and PSNR, with standard errors over images and noise (_se)
-           the curve (.png, .pdf)
-  -images  the first images, and those shown for them at five rates (.png)
+  .csv         a row per step: rate (bits/dim), root mean squared error (RMSE, for pixels of 0 to 255) and PSNR (dB),
+               with standard errors over images and noise (_se)
+  .png, .pdf   the curve
+  -images.png  the first images, and those shown for them at five rates
 
 --config.key=value changes how the run is evaluated: loss and fit, such as --config.loss.times=optimal for the best
 times, which are fitted on training images, and split, seed, dtype and batch_size of eval.
@@ -21,7 +22,9 @@ from diffenc_jax.commands.arguments import add_changes, changes_of, place, posit
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
 
-EXAMPLE = "diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 --config.loss.times=optimal"
+EXAMPLE = """\
+diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
+    --config.loss.times=optimal"""
 ON_INTERRUPT = "nothing is written; the same command starts again"
 # Sections and keys of the configuration that the command reads from --config.key=value.
 READ = ("loss", "fit", "mesh", "data.dir", "eval.batch_size", "eval.dtype", "eval.passes", "eval.seed", "eval.split")

@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import place, positive_number
+from diffenc_jax.commands.arguments import add_difference, place
 
 EXAMPLE = "diffenc report runs/digits-seeds --out=digits.html"
 ON_INTERRUPT = "nothing is written"
@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("places", type=place, nargs="+", metavar="WORKDIR", help="workdir of a run, or root of a study")
     parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="file for the page")
     parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first)")
-    parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
+    add_difference(parser)
 
 
 def run(arguments: Namespace) -> None:

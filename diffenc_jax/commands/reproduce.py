@@ -15,7 +15,7 @@ import shlex
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import OVERRIDE, place, positive, positive_number
+from diffenc_jax.commands.arguments import OVERRIDE, add_difference, place, positive
 from diffenc_jax.commands.grids import make, note, print_failures, print_page, summarize
 from diffenc_jax.core.errors import InputError, lookup, require
 from diffenc_jax.core.text import require_printable
@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 diffenc reproduce cifar10-small --root=gs://BUCKET/small
-diffenc reproduce cifar10-large --root=gs://BUCKET/large --launch=tpu --flags='--zone=Z --type=T --runtime=R --spot'"""
+diffenc reproduce cifar10-large --root=gs://BUCKET/large --launch=tpu \\
+    --flags='--zone=Z --type=T --runtime=R --spot'"""
 ON_INTERRUPT = "finished work is kept, the same command resumes"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="comparison to repeat (default: list all)")
     parser.add_argument("--root", type=place, metavar="DIR", help="folder of the workdirs, or gs://BUCKET/FOLDER")
-    parser.add_argument("--parallel", type=positive, default=1, help="simultaneous runs, on this machine's devices")
-    parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
+    parser.add_argument(
+        "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
+    )
+    add_difference(parser)
     parser.add_argument("--plan", action="store_true", help="print the commands, one per line, and run none")
     parser.add_argument("--launch", choices=LAUNCHERS, help="print a command of this launcher per missing run")
     parser.add_argument("--flags", metavar="FLAGS", help="flags of the launcher, split as by a shell")

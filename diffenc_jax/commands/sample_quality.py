@@ -12,7 +12,9 @@ from pathlib import Path
 
 from diffenc_jax.commands.arguments import place
 
-EXAMPLE = "diffenc sample-quality runs/digits-diffenc-seed0/samples/1500-ancestral1000.npz"
+EXAMPLE = """\
+diffenc sample-quality \\
+    runs/digits-diffenc-seed0/samples/1500-depth250-seed0.npz"""
 ON_INTERRUPT = "nothing was written; the same command starts again"
 
 

@@ -15,11 +15,12 @@ them, and if that one is gone, another one resumes the run.
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from diffenc_jax.commands.arguments import add_config, place, positive, positive_number
+from diffenc_jax.commands.arguments import add_config, add_difference, place, positive
 from diffenc_jax.commands.grids import make, note, print_failures, summarize
 
 EXAMPLE = """\
-diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 --root=runs/digits-seeds
+diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 \\
+    --root=runs/digits-seeds
 diffenc significance report --root=runs/digits-seeds"""
 ON_INTERRUPT = "finished work is kept, the same command resumes"
 MOST_SEEDS = 10_000
@@ -30,10 +31,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=["report"], help="summarize the existing runs and train none")
     parser.add_argument("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
-    parser.add_argument("--arms", type=_arms, metavar="ARM,...", help="arms of the configuration")
+    parser.add_argument("--arms", type=_arms, metavar="ARM,...", help="arms of the configuration to compare")
     parser.add_argument("--seeds", type=_seeds, metavar="SEED,...", help="training seeds, such as 0-4 or 0,2,7")
     parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first arm)")
-    parser.add_argument("--passes", type=positive, help="passes of the final evaluation (default: eval.passes)")
+    parser.add_argument(
+        "--passes", type=positive, metavar="P", help="passes of the final evaluation (default: eval.passes)"
+    )
     parser.add_argument(
         "--final",
         type=_change,
@@ -48,8 +51,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="compare arms with different augmentation of their training images (train.augment), which is else refused",
     )
-    parser.add_argument("--difference", type=positive_number, default=0.01, help="bits/dim that should be detectable")
-    parser.add_argument("--parallel", type=positive, default=1, help="simultaneous runs, on this machine's devices")
+    add_difference(parser)
+    parser.add_argument(
+        "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
+    )
     parser.add_argument("--plan", action="store_true", help="print the commands, one per line, and run none")
 
 

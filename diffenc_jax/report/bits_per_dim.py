@@ -68,7 +68,7 @@ def compare_runs(collection: Collection, evaluations: Evaluations, reference: st
 def _differences(rows: Sequence[Row]) -> list[Section]:
     if not rows:
         return []
-    text = Text("Differences to the reference, paired by image, as `diffenc compare` prints them; of one seed per arm.")
+    text = Text("Differences to the reference, paired by image, as diffenc compare prints them; one seed per arm.")
     return [Section("Differences, image by image", [text, comparison_table(rows), Items(notes(rows))])]
 
 

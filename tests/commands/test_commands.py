@@ -204,6 +204,15 @@ def test_help_states_the_default_of_every_option(name):
     assert all(action.help for action in parser._actions)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    lines = make_parser(module, name).format_help().splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert " ".join(module.__doc__.split()) in " ".join(" ".join(lines).split())
+
+
 def test_help_states_defaults(capsys):
     assert execute(command(raising(AssertionError())), "do", ["--help"]) == 0
     text = capsys.readouterr().out

@@ -14,11 +14,14 @@ return {
   width: document.documentElement.clientWidth,
   images: [...document.images].map(image => image.complete && image.naturalWidth > 0 && image.alt.length > 0),
   outside: [...document.querySelectorAll('body *')].filter(element =>
-    !element.closest('.unseen, .skip') && (
+    !element.closest('.unseen, .skip, .wide') && (
       element.getBoundingClientRect().right > document.documentElement.clientWidth + 1 ||
       (element.clientWidth > 0 && element.scrollWidth > element.clientWidth + 1)
     )
   ).map(element => element.tagName + ' ' + element.textContent.slice(0, 50)),
+  pictures: [...document.querySelectorAll('figure:not(.small) img')].map(
+    image => image.getBoundingClientRect().width / image.getAttribute('width')
+  ),
   headings: [...document.querySelectorAll('h1, h2, h3, h4')].map(heading => Number(heading.tagName[1])),
   font: Math.min(...[...document.querySelectorAll('p, td, th, figcaption, code')].map(
     element => parseFloat(getComputedStyle(element).fontSize)
@@ -39,6 +42,7 @@ def test_it_fits_and_is_whole(browser, file, width, scheme):
     assert seen["outside"] == []
     assert seen["images"]
     assert all(seen["images"])
+    assert min(seen["pictures"]) > 0.65  # text of 12 pixels in a figure keeps 8
     assert seen["headings"][0] == 1
     assert all(b <= a + 1 for a, b in pairwise(seen["headings"]))
     assert seen["font"] >= 12
