@@ -77,7 +77,7 @@ def record_of(step: Step, work: Path, log: Path) -> dict[str, Any]:
         execute(step, record, work, path, output)
         record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
         record["machine"] = records.machine()
-        record["tables"] = [table._asdict() for table in step.tables(work, output.read_text())]
+        record["tables"] = [table._asdict() for table in step.read(work, output.read_text())]
         record["sources"] = {source: (work / source).read_text() for source in step.sources}
         path.write_text(json.dumps(record))
     return record

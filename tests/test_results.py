@@ -12,6 +12,7 @@ from diffenc_jax.display.document import Table
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import experiments
+import result_tables
 import results
 
 MEASURED = {path.stem: json.loads(path.read_text()) for path in sorted(results.DATA.glob("*.json"))}
@@ -71,7 +72,7 @@ def test_a_page_has_commands_tables_and_origin(tmp_path, monkeypatch):
     assert "\n| 5      |  125 |\n\nCommit " in page
     assert page.endswith("<!-- end of name -->\n\nAfter.\n")
     assert results.written(page) == page
-    tables = experiments.in_markdown(page)
+    tables = result_tables.in_markdown(page)
     assert [(table.caption, table.heads, table.rows) for table in tables] == [
         ("Cubes", ["number", "cube"], [["3", "27"]]),
         ("Cubes", ["number", "cube"], [["5", "125"]]),
