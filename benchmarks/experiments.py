@@ -30,12 +30,12 @@ class Experiment(NamedTuple):
     minutes: int
 
 
-def significance(config: str, root: str, flags: str, minutes: int, finals: Sequence[str] = ()) -> Experiment:
-    """Arms by seeds, and further evaluations of the same runs, each by the flags of one of `finals`."""
-    command = f"diffenc significance --config={config} --root={root} {flags}"
-    source = [f"{root}/significance.json"]
+def significance(config: str, root: str, flags: str, minutes: int, final: str = "") -> Experiment:
+    """Arms by seeds, and another evaluation of the same runs by the flag `final`."""
+    command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
+    steps = [Step(command, partial(tables.summary_and_progress, root), source)]
     return Experiment(
-        [Step(f"{command} {more}".strip(), partial(tables.summary, root), source) for more in ("", *finals)], minutes
+        steps + [Step(f"{command} {final}", partial(tables.summary, root), source)] * bool(final), minutes
     )
 
 
@@ -86,7 +86,13 @@ EXPERIMENTS = {
         "--seeds=0-2 --arms=vdm-T10,vdm-flops-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10 "
         "--passes=32 --parallel=2",
         50,
-        ["--final=loss.variance_ratio=optimal_pixel"],
+        "--final=loss.variance_ratio=optimal_pixel",
+    ),
+    "many-steps": significance(
+        "digits",
+        "runs/many-steps",
+        "--seeds=0-2 --arms=vdm-T50,diffenc-T50,diffenc-dct-T50 --passes=32 --parallel=2",
+        30,
     ),
     "noise-end": significance(
         "digits",

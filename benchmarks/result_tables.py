@@ -10,6 +10,7 @@ import numpy as np
 import peers
 
 from diffenc_jax.display.document import Table
+from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.studies.compare.measure import compare
 from diffenc_jax.studies.compare.table import comparison_table
@@ -17,6 +18,8 @@ from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import balance
 from diffenc_jax.studies.encoder.table import bounds_table, read_bounds
 from diffenc_jax.studies.sample_quality.table import quality_table
+from diffenc_jax.studies.significance.finished import find_runs
+from diffenc_jax.studies.significance.grid import read_grid
 
 # From the common folder and the output of a command.
 Tables = Callable[[Path, str], Iterable[Table]]
@@ -54,6 +57,33 @@ def summary(root: str, work: Path, output: str) -> Iterable[Table]:
         if title == "Costs of the arms":
             heads, rows, _ = in_markdown(section)[0]
             yield Table(heads[:6], [row[:6] for row in rows])
+
+
+def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
+    """`summary`, and the evaluations during training by step and minute, means over the seeds."""
+    yield from summary(root, work, output)
+    by_arm: dict[str, list[dict[int, tuple[float, float]]]] = {}
+    for run in find_runs(work / root, read_grid(work / root))[0]:
+        by_arm.setdefault(run.arm, []).append(test_by_step(read_metrics(run.workdir), run.config.train.batch_size))
+    steps = sorted({step for runs in by_arm.values() for run in runs for step in run})
+    rows = []
+    for arm, runs in by_arm.items():
+        cells = [np.mean([run[step] for run in runs], axis=0) if step in runs[0] else None for step in steps]
+        rows.append([arm, *("" if cell is None else f"{cell[0]:.4f} ({cell[1]:.0f})" for cell in cells)])
+    caption = "Test bits/dim during training, means over seeds, and in brackets minutes of training"
+    yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, caption)
+
+
+def test_by_step(metrics: list[dict[str, Any]], batch_size: int) -> dict[int, tuple[float, float]]:
+    """Test bits/dim and minutes of training until then, by step."""
+    found, minutes, last = {}, 0.0, 0
+    for row in metrics:
+        if "images_per_second" in row:
+            minutes += (row["step"] - last) * batch_size / row["images_per_second"] / 60
+            last = row["step"]
+        elif "test_total" in row:
+            found[row["step"]] = row["test_total"], minutes
+    return found
 
 
 def evaluations(*patterns: str) -> Tables:
