@@ -118,9 +118,7 @@ EXPERIMENTS = {
             ),
             Step(
                 f"{EVAL} --config.eval.passes=2 --config.eval.estimator=ode --config.ode.rtol=1e-3",
-                tables.evaluations(
-                    f"{VDM}/eval/*-continuous-*.json", f"{VDM}/eval/*-importance*.json", f"{VDM}/eval/*-ode-*.json"
-                ),
+                tables.evaluations(VDM, continuous=64, importance_weighted=2, ode=2),
             ),
         ],
         20,
@@ -141,7 +139,7 @@ EXPERIMENTS = {
             Step(f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=64"),
             Step(
                 f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=8 --config.eval.estimator=code_length",
-                tables.evaluations(f"{VDM}/eval/*-code*.json", f"{VDM}/eval/*-discrete*.json"),
+                tables.evaluations(VDM, discrete=64, code_length=8),
             ),
             Step(f"python benchmarks/compression.py {VDM} --images=297 --config.loss.depth=50 {BEST}", tables.printed),
             Step(

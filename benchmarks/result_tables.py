@@ -11,7 +11,7 @@ import peers
 
 from diffenc_jax.display.document import Table
 from diffenc_jax.runs.metrics import read_metrics
-from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.records import read_evaluation, record_paths
 from diffenc_jax.studies.compare.measure import compare
 from diffenc_jax.studies.compare.table import comparison_table
 from diffenc_jax.studies.depth import table as depth
@@ -86,12 +86,23 @@ def test_by_step(metrics: list[dict[str, Any]], batch_size: int) -> dict[int, tu
     return found
 
 
-def evaluations(*patterns: str) -> Tables:
-    """The evaluations whose records match, side by side; differences are to the first."""
+def evaluations(run: str, **passes: int) -> Tables:
+    """The evaluations of a run at its last step side by side: by kind of estimator, those with so many passes.
+
+    Differences are to the first one.
+    """
 
     def tables(work, output):
-        paths = [path for pattern in patterns for path in sorted(work.glob(pattern))]
-        yield comparison_table(compare([read_evaluation(path) for path in paths]))
+        found = [read_evaluation(path) for path in record_paths(work / run)]
+        last = max(evaluation.record["step"] for evaluation in found)
+        chosen = [
+            evaluation
+            for kind, number in passes.items()
+            for evaluation in found
+            if evaluation.record["step"] == last
+            and (evaluation.record["estimator"]["kind"], evaluation.record["estimator"]["passes"]) == (kind, number)
+        ]
+        yield comparison_table(compare(chosen))
 
     return tables
 
@@ -172,41 +183,3 @@ def on_a_chip(work: Path, output: str) -> Iterable[Table]:
         [name, *(f"{found[key] / unit:.3g}" for found in (theirs, *ours))] for name, (key, unit) in quantities.items()
     ]
     yield Table(["`vdm-8`, 32 images", "published, float32", "ours, float32", "ours, bfloat16"], rows)
-
-
-def overview(measured: dict[str, list[dict[str, Any]]]) -> Table:
-    """The README's table: the main figures, and what they were measured on."""
-
-    def cell(name, row, head, table=0, step=-1):
-        """A cell of one of an experiment's tables, by the text that begins its row and the head of its column."""
-        found = measured[name][step]["tables"][table]
-        return next(line for line in found["rows"] if line[0].startswith(row))[found["heads"].index(head)]
-
-    def values(name):
-        return ", ".join(f"`{arm}` {cell(name, arm, 'mean')}" for arm in ("vdm", "diffenc", "nontrainable"))
-
-    def ratio(pair, quantity):
-        return cell("peers", f"{pair}: {quantity}", "ratio")
-
-    figures = measured["parity"][0]["tables"][0]
-    bits = max(float(value) for row in figures["rows"] if row[0] == "bpd" for value in row[1:])
-    tpu = [f"`{model}` {cell('tpu', f'`cifar10:{model}`', 'ms by FLOPs', step=0)}" for model in ("vdm", "diffenc")]
-    costs = ", ".join(
-        f"`{pair}` {ratio(pair, 'step, s')} of its step time and {ratio(pair, 'peak memory')} of its memory"
-        for pair in ("diffenc-8-2", "vdm-8")
-    )
-    return Table(
-        ["", "", "measured on"],
-        [
-            ["CIFAR-10, ImageNet at the published size", "**not trained here**", "commands and costs are prepared"],
-            ["Fashion-MNIST, small networks, 3 seeds, bits/dim", values("fashion"), "trained on two CPU cores"],
-            ["8x8 digits, 5 seeds, bits/dim", values("digits"), "trained on two CPU cores"],
-            [
-                "Relative error of bits/dim against the published code",
-                f"{bits:.0e} at most",
-                "arrays of the published code",
-            ],
-            ["Cost of a training step beside the published code", costs, "two CPU cores, in turn"],
-            ["A step of four TPU v5e chips, batch 128, ms by its FLOPs", ", ".join(tpu), "compiled, **not run**"],
-        ],
-    )
