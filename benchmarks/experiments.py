@@ -66,7 +66,7 @@ INFERENCE = {
 }
 EXPERIMENTS = {
     "digits": significance("digits", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
-    "fashion": significance("fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=4 {FASHION}", 300),
+    "fashion": significance("fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=2 {FASHION}", 300),
     "encoders": significance(
         "digits",
         "runs/encoders",
@@ -99,6 +99,10 @@ EXPERIMENTS = {
         "runs/noise-end",
         "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
         30,
+    ),
+    "swirl": Experiment(
+        [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))],
+        5,
     ),
     "depth": Experiment(
         [

@@ -284,3 +284,5 @@ def test_a_commit_is_told_with_changes(peers, tmp_path):
     assert len(commit) == 40
     (tmp_path / "file").write_text("second")
     assert peers.records.commit(tmp_path) == f"{commit}+"
+    assert peers.records.commit(tmp_path, apart_from=["file"]) == commit
+    assert peers.records.commit(tmp_path, apart_from=["other"]) == f"{commit}+"
