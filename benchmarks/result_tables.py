@@ -30,7 +30,7 @@ def in_markdown(text: str) -> list[Table]:
     tables, line_before, lines = [], "", []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
-            lines.append([cell.strip() for cell in line.strip("| ").split("|")])
+            lines.append([cell.strip() for cell in line.strip()[1:-1].split("|")])
         elif lines:
             tables.append(Table(lines[0], lines[2:], "" if line_before.startswith("#") else line_before))
             line_before, lines = "", []

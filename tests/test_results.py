@@ -81,6 +81,11 @@ def test_a_page_has_commands_tables_and_origin(tmp_path, monkeypatch):
     ]
 
 
+def test_tables_are_read_with_their_captions_and_empty_cells():
+    text = "# Title\n\n| | a |\n|---|---|\n| x | |\n\nSome text.\n\nThe second\n\n| b |\n|---|\n| 1 |"
+    assert result_tables.in_markdown(text) == [Table(["", "a"], [["x", ""]]), Table(["b"], [["1"]], "The second")]
+
+
 def test_a_page_without_a_measurement_or_an_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "DATA", tmp_path)
     with pytest.raises(
