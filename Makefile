@@ -1,12 +1,13 @@
 # make demo: install, train a DiffEnc on 8x8 digits, evaluate it and draw samples.
 # make test: install and run the tests. make lint: style and types alone.
 # make docs: serve the documentation on localhost. make site: build it into build/site, to be opened from disk.
+# make notebook: run docs/digits.ipynb and save it with its outputs, which the site shows.
 # make fuzz: search for files that break the readers, one minute per reader.
 # make lock: pin the requirements of pyproject.toml in requirements/.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak docs site fuzz lint format lock clean
+.PHONY: demo test test-slow soak docs site notebook fuzz lint format lock clean
 
 # Three fifths of the configured steps reach 1.95 bits/dim. `diffenc train --config=digits` continues the run.
 DEMO_STEPS = 900
@@ -33,6 +34,9 @@ docs: .venv/installed-docs
 site: export NO_MKDOCS_2_WARNING = 1
 site: .venv/installed-docs
 	$(BIN)/mkdocs build
+
+notebook: .venv/installed-test
+	$(BIN)/python docs/site/notebooks.py docs/digits.ipynb
 
 # Inputs that break a reader are kept in tests/fuzz/findings/.
 FUZZ_SECONDS ?= 60

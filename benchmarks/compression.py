@@ -17,8 +17,7 @@ from PIL import Image
 
 from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive
 from diffenc_jax.core.errors import require
-from diffenc_jax.display.document import Table
-from diffenc_jax.display.terminal import print_table
+from diffenc_jax.display.document import Table, markdown
 
 EXAMPLE = "python benchmarks/compression.py runs/digits-vdm-seed0 --images=297 --config.loss.depth=50"
 # Options of Pillow for the smallest lossless files.
@@ -63,7 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
             lines.append([f"{kind}, a file per image", *measured(list(images), options)])
             lines.append([f"{kind}, one picture of all", *measured([images.reshape(-1, *images.shape[2:])], options)])
     rows = [[name, f"{bits:.4f}", *("" if t is None else f"{t:.2f}" for t in times)] for name, bits, *times in lines]
-    print_table(Table(["", "bits/dim", "seconds", "seconds back"], rows, f"{len(images)} images of {config.name}"))
+    table = Table(["", "bits/dim", "seconds", "seconds back"], rows, f"{len(images)} images of {config.name}")
+    print(markdown(table))
 
 
 def measured(pictures: list[np.ndarray], options: dict) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,12 +67,17 @@ def machine() -> dict[str, Any]:
     }
 
 
-def commit(checkout: Path = Path(__file__).parent) -> str | None:
-    """The commit of a checkout, with a '+' if tracked files differ from it; None outside of a git repository."""
+def commit(checkout: Path = Path(__file__).parents[1], apart_from: Sequence[str] = ()) -> str | None:
+    """The commit of a checkout, with a '+' if tracked files differ from it; None outside of a git repository.
+
+    Args:
+      apart_from: paths in the checkout that may differ.
+    """
     git = ["git", "-C", str(checkout)]
     try:
         named = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode != 0
+        paths = [".", *(f":!{path}" for path in apart_from)]
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode != 0
     except (OSError, subprocess.CalledProcessError):
         return None
     return named + "+" * changed

@@ -1,4 +1,4 @@
-"""The tables of docs/results-*.md: makes them again, and writes them into the pages.
+"""The tables of docs/results-*.md and README.md: makes them again, and writes them into the pages.
 
   make     run the commands of results in --work, keep their tables in docs/results/NAME.json, and write the pages
   write    put the tables of docs/results into the pages, between <!-- NAME --> and <!-- end of NAME -->
@@ -24,14 +24,16 @@ from typing import Any
 
 import records
 from experiments import EXPERIMENTS, Experiment, Step
+from overview import overview
 
 from diffenc_jax.core.errors import InputError, RunError, lookup, require
 from diffenc_jax.display.document import Code, Table, Text, markdown
 
-EXAMPLE = "python benchmarks/results.py make digits-seeds --work=results"
+EXAMPLE = "python benchmarks/results.py make digits --work=results"
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs/results"
-PAGES = sorted((ROOT / "docs").glob("results-*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("results-*.md"))]
+OVERVIEW = "overview"  # the mark of a table of all results
 LINE = 110  # columns of a command in a page
 
 
@@ -48,13 +50,18 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.action == "make":
         require(arguments.work is not None, "--work is missing; give --work=DIR")
-        require("+" not in (records.commit() or "+"), "the checkout has uncommitted changes; commit them first")
+        require(not commit().endswith("+"), "the checkout has uncommitted changes; commit them first")
         for name, experiment in chosen.items():
             made = make(name, experiment, arguments.work.absolute())
             DATA.mkdir(parents=True, exist_ok=True)
             (DATA / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
     for path in PAGES:
         path.write_text(written(path.read_text()))
+
+
+def commit() -> str:
+    """The commit of this checkout, with a '+' if files other than the documents differ from it."""
+    return records.commit(apart_from=("docs", "README.md")) or "unknown"
 
 
 def make(name: str, experiment: Experiment, work: Path) -> list[dict[str, Any]]:
@@ -77,7 +84,7 @@ def record_of(step: Step, work: Path, log: Path) -> dict[str, Any]:
         execute(step, record, work, path, output)
         record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
         record["machine"] = records.machine()
-        record["tables"] = [table._asdict() for table in step.tables(work, output.read_text())]
+        record["tables"] = [table._asdict() for table in step.read(work, output.read_text())]
         record["sources"] = {source: (work / source).read_text() for source in step.sources}
         path.write_text(json.dumps(record))
     return record
@@ -85,7 +92,7 @@ def record_of(step: Step, work: Path, log: Path) -> dict[str, Any]:
 
 def execute(step: Step, record: dict[str, Any], work: Path, path: Path, output: Path) -> None:
     """Run the command of a step, and add this commit and its seconds to the record. Raises RunError if it fails."""
-    record["commits"] = sorted({*record["commits"], records.commit() or "unknown"})
+    record["commits"] = sorted({*record["commits"], commit()})
     print(step.command, file=sys.stderr, flush=True)
     start = time.monotonic()
     try:
@@ -109,14 +116,18 @@ def program(command: str) -> list[str]:
 def written(page: str) -> str:
     """A page with every result between its marks. Raises InputError if a mark or a result is missing."""
     for name in marks(page):
-        path = DATA / f"{name}.json"
-        require(path.exists(), f"{path} is missing; run python benchmarks/results.py make {name} --work=DIR")
         before, opening, rest = page.partition(f"<!-- {name} -->\n")
         _, closing, after = rest.partition(f"<!-- end of {name} -->")
         if not closing:
             raise InputError(f"<!-- end of {name} --> is missing")
-        page = f"{before}{opening}\n{shown(name, json.loads(path.read_text()))}\n\n{closing}{after}"
+        text = markdown(overview(measured())) if name == OVERVIEW else shown(name, measured())
+        page = f"{before}{opening}\n{text}\n\n{closing}{after}"
     return page
+
+
+def measured() -> dict[str, list[dict[str, Any]]]:
+    """The steps of all results that are in the repository, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(DATA.glob("*.json"))}
 
 
 def marks(page: str) -> list[str]:
@@ -124,13 +135,14 @@ def marks(page: str) -> list[str]:
     return [line[5:-4] for line in page.splitlines() if line.startswith("<!-- ") and not line.startswith("<!-- end ")]
 
 
-def shown(name: str, steps: list[dict[str, Any]]) -> str:
+def shown(name: str, found: dict[str, list[dict[str, Any]]]) -> str:
     """Markdown of a result: its commands, each followed by its tables, and what they were made by."""
+    require(name in found, f"{DATA}/{name}.json is missing; run python benchmarks/results.py make {name} --work=DIR")
     blocks: list[Any] = []
-    for step in steps:
+    for step in found[name]:
         times = f" # {step['times']} times" if step["times"] > 1 else ""
         blocks += [Code(broken(step["command"]) + times), *(Table(**table) for table in step["tables"])]
-    return "\n\n".join(map(markdown, [*joined(blocks), Text(provenance(name, steps))]))
+    return "\n\n".join(map(markdown, [*joined(blocks), Text(provenance(name, found[name]))]))
 
 
 def joined(blocks: list[Any]) -> list[Any]:

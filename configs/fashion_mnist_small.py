@@ -24,10 +24,12 @@ def get_config(arm="diffenc"):
         "train.learning_rate": 2e-3,
         "train.ema_decay": 0.995,
         "log.every_steps": 50,
+        "log.samples": 8,
         "checkpoint.every_steps": 250,
         "checkpoint.keep_every_steps": 3000,
         "eval.every_steps": 1000,
         "eval.passes": 1,
-        "sample.depth": 250,
+        "sample.depth": 100,
+        "sample.batch_size": 8,  # as log.samples, so that both share a compiled program
     }
     return choose_arm(with_changes(recipe("fashion_mnist_small", arm), changes), ALL_ARMS)

@@ -13,6 +13,7 @@ import pytest
 
 from diffenc_jax.__main__ import execute
 from diffenc_jax.core.errors import RunError
+from tests.studies.compile_check import tpu_compiler
 
 ROOT = Path(__file__).parents[1]
 # A checkout in miniature: the published code's entry points, around one linear layer per network. Its modules need all
@@ -101,9 +102,9 @@ CHECKOUT = {
                 variables = self.net.init(jax.random.PRNGKey(0), jnp.zeros((training["batch_size"], *self.shape)))
                 params = variables["params"]
                 self.train_state = State(params, self.tx.init(params))
-                self.p_train_step = jax.pmap(self.step, "devices")
+                self.p_train_step = jax.pmap(self.train_step_multi_gpu, "devices")
 
-            def step(self, state, images, classes):
+            def train_step_multi_gpu(self, state, images, classes):
                 def loss(params):
                     return self.net.apply({"params": params}, images / 255.0).loss + 0.0 * classes.sum()
 
@@ -163,6 +164,22 @@ def test_a_checkout_trains_and_stays_as_it_is(checkout, model, options, params):
     lower, upper = record["step_seconds_quartiles"]
     assert 0 < lower <= record["step_seconds"] <= upper
     assert digests(checkout) == before
+
+
+@pytest.mark.slow
+def test_its_step_is_compiled_for_an_absent_chip(checkout):
+    """The FLOPs are those of the products of two layers: forward, and their gradients but that by the images."""
+    script = ["benchmarks/published_tpu.py", f"--diffenc={checkout}", "--model=vdm.json", "--batch=2", "--quick"]
+    environment = tpu_compiler.environment()
+    done = subprocess.run([sys.executable, *script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["flops"] == pytest.approx(2 * 2 * 32 * 32 * (2 * 3 * 7 + 3 * 7 * 7), rel=0.3)
+    assert record["bytes"] > 4 * 2 * 32 * 32 * 3
+    several = subprocess.run(
+        [sys.executable, *script, "--topology=v5e:2x2"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert several.stderr == "error: --topology=v5e:2x2 has 4 devices; give one of a single chip\n"
 
 
 @pytest.fixture
@@ -267,3 +284,5 @@ def test_a_commit_is_told_with_changes(peers, tmp_path):
     assert len(commit) == 40
     (tmp_path / "file").write_text("second")
     assert peers.records.commit(tmp_path) == f"{commit}+"
+    assert peers.records.commit(tmp_path, apart_from=["file"]) == commit
+    assert peers.records.commit(tmp_path, apart_from=["other"]) == f"{commit}+"

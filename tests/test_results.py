@@ -12,9 +12,11 @@ from diffenc_jax.display.document import Table
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import experiments
+import overview
+import result_tables
 import results
 
-MEASURED = {path.stem: json.loads(path.read_text()) for path in sorted(results.DATA.glob("*.json"))}
+MEASURED = results.measured()
 
 
 @pytest.mark.parametrize("path", results.PAGES, ids=lambda path: path.name)
@@ -23,7 +25,8 @@ def test_pages_show_what_was_measured(path):
 
 
 def test_every_measurement_is_shown_once():
-    assert sorted(name for path in results.PAGES for name in results.marks(path.read_text())) == sorted(MEASURED)
+    marks = [name for path in results.PAGES for name in results.marks(path.read_text())]
+    assert sorted(marks) == sorted([*MEASURED, results.OVERVIEW])
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -71,11 +74,16 @@ def test_a_page_has_commands_tables_and_origin(tmp_path, monkeypatch):
     assert "\n| 5      |  125 |\n\nCommit " in page
     assert page.endswith("<!-- end of name -->\n\nAfter.\n")
     assert results.written(page) == page
-    tables = experiments.in_markdown(page)
+    tables = result_tables.in_markdown(page)
     assert [(table.caption, table.heads, table.rows) for table in tables] == [
         ("Cubes", ["number", "cube"], [["3", "27"]]),
         ("Cubes", ["number", "cube"], [["5", "125"]]),
     ]
+
+
+def test_tables_are_read_with_their_captions_and_empty_cells():
+    text = "# Title\n\n| | a |\n|---|---|\n| x | |\n\nSome text.\n\nThe second\n\n| b |\n|---|\n| 1 |"
+    assert result_tables.in_markdown(text) == [Table(["", "a"], [["x", ""]]), Table(["b"], [["1"]], "The second")]
 
 
 def test_a_page_without_a_measurement_or_an_end_is_refused(tmp_path, monkeypatch):
@@ -95,3 +103,32 @@ def test_long_commands_are_broken_between_words():
     assert len(lines) > 2
     assert max(map(len, lines)) <= results.LINE
     assert " ".join(line.removesuffix("\\").strip() for line in lines) == command
+
+
+def test_errors_of_several_files_stand_side_by_side(tmp_path):
+    lines = ["a/vdm.npz", "  bpd               1.2e-07", "a/full.npz", "  bpd               2e-06"]
+    lines += ["  gradients         7.0e-05  of 89, in score/bias", "                             21 that vanish agree"]
+    (table,) = result_tables.parity(tmp_path, "\n".join(lines))
+    assert table.heads == ["", "vdm", "full"]
+    assert table.rows == [["bpd", "1.2e-07", "2e-06"], ["gradients", "", "7.0e-05"]]
+
+
+def test_records_of_a_benchmark_are_medians_by_name(tmp_path):
+    records = [{"arm": arm, "seconds": seconds} for arm, seconds in (("a", 2.0), ("b", 5.0), ("a", 9.0), ("a", 3.0))]
+    (tmp_path / "file").write_text("\n".join(map(json.dumps, records)))
+    (table,) = result_tables.measured("file", "arm {arm}", {"ms": ("seconds", 1e-3)})(tmp_path, "")
+    assert table.rows == [["arm a", 3, "3e+03"], ["arm b", 1, "5e+03"]]
+
+
+def test_minutes_of_training_follow_from_the_logged_rates():
+    """The first 100 steps take 100 s, the next 50 s; an evaluation is not training."""
+    rows = [{"step": 100, "images_per_second": 8.0}, {"step": 100, "test_total": 5.0}]
+    rows += [{"step": 200, "images_per_second": 16.0}, {"step": 200, "test_total": 4.0}]
+    assert result_tables.test_by_step(rows, batch_size=8) == {100: (5.0, 100 / 60), 200: (4.0, 150 / 60)}
+
+
+def test_the_overview_has_what_was_measured_and_what_was_not_trained():
+    table = {"heads": ["arm", "mean"], "rows": [["vdm", "3.1"], ["diffenc", "3.2"], ["nontrainable", "3.3"]]}
+    (not_trained, fashion) = overview.overview({"fashion": [{"tables": [table]}], "unknown": []}).rows
+    assert not_trained[1] == "**not trained here**"
+    assert fashion[1] == "`vdm` 3.1, `diffenc` 3.2, `nontrainable` 3.3"

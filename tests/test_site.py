@@ -80,7 +80,8 @@ def pages(site):
 
 def test_every_document_is_a_page(site, pages):
     names = {path.relative_to(site).as_posix() for path in pages}
-    assert {f"{path.stem}.html" for path in (ROOT / "docs").glob("*.md")} <= names
+    documents = [path for kind in ("md", "ipynb") for path in (ROOT / "docs").glob(f"*.{kind}")]
+    assert {f"{path.stem}.html" for path in documents} <= names
     assert {"index.html", "results.html", "changelog.html"} <= names
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 import configuration  # noqa: E402
+import notebooks  # noqa: E402
 import packages  # noqa: E402
 
 EXAMPLES = ROOT / "tests" / "extending"
@@ -41,11 +42,18 @@ PARTS = {"configuration": configuration.reference, "diffs": diffs, "packages": p
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the documents and the pictures at the top of the repository."""
+    """Add the documents and the pictures at the top of the repository, and the notebooks."""
     for name, page in TOP_PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
     for path in sorted((ROOT / "pictures").iterdir()):
         files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
+    for path in sorted((ROOT / "docs").glob("*.ipynb")):
+        text, pictures = notebooks.page(path)
+        # Links of a notebook are whole, so that they lead somewhere in Colab too.
+        text = text.replace(f"{config.extra['repository']}/blob/main/docs/", "")
+        files.append(File.generated(config, f"{path.stem}.md", content=text))
+        for name, content in pictures.items():
+            files.append(File.generated(config, name, content=content))
     for package in REFERENCE:
         files.append(File.generated(config, f"reference/{package}.md", content=_functions(package)))
     return files
@@ -72,6 +80,8 @@ def _target(link: str, folder: str, config: MkDocsConfig) -> str:
         return TOP_PAGES[str(path)]
     if path.suffix == ".diff" and folder:
         return f"extending.md#{path.name}"
+    if path.suffix == ".ipynb":
+        return f"{path.stem}.md"
     if path.parts[0] in ("docs", "pictures"):
         return str(PurePosixPath(*path.parts[path.parts[0] == "docs" :]))
     return f"{config.extra['repository']}/blob/main/{path}"

@@ -96,6 +96,7 @@ def cloud_of_one_host(place):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_preempted_ten_times_ends_bit_for_bit_like_another(place, cloud_of_one_host):
     cloud, launcher = cloud_of_one_host
     config, broken, whole = place.folder / "small.py", place.folder / "broken", place.folder / "whole"

@@ -80,6 +80,7 @@ def test_a_run_killed_amid_saves_goes_on_bit_for_bit(images, unbroken, bucket):
     assert_same_run(bucket.folder, unbroken)
 
 
+@pytest.mark.long
 def test_it_goes_on_on_another_number_of_devices(images, unbroken, bucket):
     """The result is the same up to float32's order of summation."""
     kill_amid_a_save(start(images, bucket.folder, devices=4), bucket.folder, SAVE_EVERY)

@@ -1,0 +1,73 @@
+"""The table of results in the README: a row per subject, from the tables of the measurements."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from diffenc_jax.display.document import Table
+
+Steps = list[dict[str, Any]]
+
+
+class Row(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+      subject: what was measured.
+      by: on what.
+      result: its name, and the function of its steps that gives the figures.
+    """
+
+    subject: str
+    by: str
+    result: str
+    figures: Callable[[Steps], str]
+
+
+def cell(table: dict[str, Any], row: str, head: str) -> str:
+    """The cell under `head` in the first row whose name begins with `row`."""
+    return next(line for line in table["rows"] if line[0].startswith(row))[table["heads"].index(head)]
+
+
+def means(steps: Steps) -> str:
+    values = steps[0]["tables"][0]
+    return ", ".join(f"`{arm}` {cell(values, arm, 'mean')}" for arm in ("vdm", "diffenc", "nontrainable"))
+
+
+def agreement(steps: Steps) -> str:
+    errors = next(row[1:] for row in steps[0]["tables"][0]["rows"] if row[0] == "bpd")
+    return f"{max(map(float, errors)):.0e} at most"
+
+
+def costs(steps: Steps) -> str:
+    table = steps[0]["tables"][0]
+    texts = []
+    for pair in ("diffenc-8-2", "vdm-8"):
+        step, memory = (cell(table, f"{pair}: {quantity}", "ratio") for quantity in ("step, s", "peak memory"))
+        texts.append(f"`{pair}` {step} of the time, {memory} of the memory")
+    return "; ".join(texts)
+
+
+def milliseconds(steps: Steps) -> str:
+    table = steps[0]["tables"][0]
+    return ", ".join(f"`{arm}` {cell(table, f'`cifar10:{arm}`', 'ms by FLOPs')}" for arm in ("vdm", "diffenc"))
+
+
+NOT_TRAINED = ["CIFAR-10, ImageNet and MNIST at the published size", "**not trained here**", ""]
+ROWS = (
+    Row("Fashion-MNIST, small networks, 3 seeds, test bits/dim", "trained on two CPU cores", "fashion", means),
+    Row("8x8 digits, 5 seeds, test bits/dim", "trained on two CPU cores", "digits", means),
+    Row(
+        "Bits/dim beside the published code, relative error",
+        "the same parameters, noise and images",
+        "parity",
+        agreement,
+    ),
+    Row("Training step beside the published code", "two CPU cores, in turn", "peers", costs),
+    Row("Training step on four TPU v5e chips, ms by its FLOPs", "compiled, **not run**", "tpu", milliseconds),
+)
+
+
+def overview(measured: dict[str, Steps]) -> Table:
+    """The table, of the results that are in `measured`, by name."""
+    rows = [[row.subject, row.figures(measured[row.result]), row.by] for row in ROWS if row.result in measured]
+    return Table(["", "", "by"], [NOT_TRAINED, *rows])

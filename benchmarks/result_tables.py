@@ -1,0 +1,185 @@
+"""Tables of the results: read off the outputs and files of the commands that `experiments.py` lists."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peers
+
+from diffenc_jax.display.document import Table
+from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.runs.records import read_evaluation, record_paths
+from diffenc_jax.studies.compare.measure import compare
+from diffenc_jax.studies.compare.table import comparison_table
+from diffenc_jax.studies.depth import table as depth
+from diffenc_jax.studies.encoder import balance
+from diffenc_jax.studies.encoder.table import bounds_table, read_bounds
+from diffenc_jax.studies.sample_quality.table import quality_table
+from diffenc_jax.studies.significance.finished import find_runs
+from diffenc_jax.studies.significance.grid import read_grid
+
+# From the common folder and the output of a command.
+Tables = Callable[[Path, str], Iterable[Table]]
+
+
+def in_markdown(text: str) -> list[Table]:
+    """The tables of a markdown text. The caption of each is the line before it, if that is no heading."""
+    tables, line_before, lines = [], "", []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            lines.append([cell.strip() for cell in line.strip()[1:-1].split("|")])
+        elif lines:
+            tables.append(Table(lines[0], lines[2:], "" if line_before.startswith("#") else line_before))
+            line_before, lines = "", []
+        elif line:
+            line_before = line
+    return tables
+
+
+def printed(work: Path, output: str) -> list[Table]:
+    return in_markdown(output)
+
+
+def summary(root: str, work: Path, output: str) -> Iterable[Table]:
+    """Values, differences and costs of significance.md, without the seconds and bytes of a step."""
+    text = (work / root / "significance.md").read_text()
+    sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
+    about = text.split("\n\n")[1]
+    for title, section in sections.items():
+        if title == "Values":
+            yield in_markdown(section)[0]._replace(caption=about)
+        if title.startswith("Differences to "):
+            table = in_markdown(section)[0]
+            yield table._replace(caption=f"{title}, in bits/dim. {table.caption}")
+        if title == "Costs of the arms":
+            heads, rows, _ = in_markdown(section)[0]
+            yield Table(heads[:6], [row[:6] for row in rows])
+
+
+def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
+    """`summary`, and the evaluations during training by step and minute, means over the seeds."""
+    yield from summary(root, work, output)
+    by_arm: dict[str, list[dict[int, tuple[float, float]]]] = {}
+    for run in find_runs(work / root, read_grid(work / root))[0]:
+        by_arm.setdefault(run.arm, []).append(test_by_step(read_metrics(run.workdir), run.config.train.batch_size))
+    steps = sorted({step for runs in by_arm.values() for run in runs for step in run})
+    rows = []
+    for arm, runs in by_arm.items():
+        cells = [np.mean([run[step] for run in runs], axis=0) if step in runs[0] else None for step in steps]
+        rows.append([arm, *("" if cell is None else f"{cell[0]:.4f} ({cell[1]:.0f})" for cell in cells)])
+    caption = "Test bits/dim during training, means over seeds, and in brackets minutes of training"
+    yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, caption)
+
+
+def test_by_step(metrics: list[dict[str, Any]], batch_size: int) -> dict[int, tuple[float, float]]:
+    """Test bits/dim and minutes of training until then, by step."""
+    found, minutes, last = {}, 0.0, 0
+    for row in metrics:
+        if "images_per_second" in row:
+            minutes += (row["step"] - last) * batch_size / row["images_per_second"] / 60
+            last = row["step"]
+        elif "test_total" in row:
+            found[row["step"]] = row["test_total"], minutes
+    return found
+
+
+def evaluations(run: str, **passes: int) -> Tables:
+    """The evaluations of a run at its last step side by side: by kind of estimator, those with so many passes.
+
+    Differences are to the first one.
+    """
+
+    def tables(work, output):
+        found = [read_evaluation(path) for path in record_paths(work / run)]
+        last = max(evaluation.record["step"] for evaluation in found)
+        chosen = [
+            evaluation
+            for kind, number in passes.items()
+            for evaluation in found
+            if evaluation.record["step"] == last
+            and (evaluation.record["estimator"]["kind"], evaluation.record["estimator"]["passes"]) == (kind, number)
+        ]
+        yield comparison_table(compare(chosen))
+
+    return tables
+
+
+def depths(run: str, work: Path, output: str) -> list[Table]:
+    (path,) = (work / run / depth.FOLDER).glob("*.csv")
+    return depth.depth_tables(depth.read_table(path), Path(run).name)
+
+
+def encoder(run: str, work: Path, output: str) -> Iterable[Table]:
+    (bounds,), (price,) = ((work / run / "encoder_study").glob(f"*-{name}.json") for name in ("off", "price"))
+    found = balance.read_balance(price)
+    yield from (bounds_table(read_bounds(bounds)), balance.price_table(found), balance.ends_table(found))
+
+
+def quality(samples: str, work: Path, output: str) -> list[Table]:
+    return [quality_table(json.loads((work / samples).read_text()))]
+
+
+def parity(work: Path, output: str) -> Iterable[Table]:
+    """Largest relative error per quantity and file."""
+    by_file: dict[str, dict[str, str]] = {}
+    for line in output.splitlines():
+        if line.endswith(".npz"):
+            errors = by_file.setdefault(Path(line).stem, {})
+        elif found := re.match(r"  (\S+) +(\d\S*)", line):
+            errors[found[1]] = found[2]
+    names = dict.fromkeys(name for errors in by_file.values() for name in errors)
+    yield Table(["", *by_file], [[name, *(errors.get(name, "") for errors in by_file.values())] for name in names])
+
+
+def measured(file: str, label: str, columns: dict[str, tuple[str, float]]) -> Tables:
+    """Medians over the records of a benchmark in a file of JSON lines.
+
+    Args:
+      label: format of a row's name, from a record; records of one name share a row.
+      columns: by head, a record's key and its unit.
+    """
+
+    def tables(work, output):
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for record in json_lines(work / file):
+            groups.setdefault(label.format(**record), []).append(record)
+        rows = [
+            [name, len(group), *(f"{np.median([r[key] for r in group]) / unit:.3g}" for key, unit in columns.values())]
+            for name, group in groups.items()
+        ]
+        yield Table(["", "processes", *columns], rows)
+
+    return tables
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def beside_published(work: Path, output: str) -> Iterable[Table]:
+    """Medians and ratios of benchmarks/peers.py, and the load of the machine."""
+    pairs = json_lines(work / "peers.jsonl")
+    rows = [row for pair in pairs for row in peers.table_rows(pair["pair"], pair["rounds"], pair["ratios"])]
+    loads = [side["load_average"] for pair in pairs for sides in pair["rounds"] for side in sides.values()]
+    caption = f"Load average of the machine {min(loads):.1f} to {max(loads):.1f}"
+    yield Table(["", "published", "ours", "ratio", "range of the ratio"], rows, caption)
+
+
+def on_a_chip(work: Path, output: str) -> Iterable[Table]:
+    """A step of the published code and of this one on a TPU chip, by its compiler."""
+    theirs = json_lines(work / "published_tpu.jsonl")[-1]
+    ours = [json.loads((work / f"tpu-vdm-8-{dtype}.json").read_text()) for dtype in ("float32", "bfloat16")]
+    quantities = {
+        "GB of memory": ("bytes", 1e9),
+        "GB accessed": ("bytes_accessed", 1e9),
+        "million cycles": ("cycles", 1e6),
+        "temporaries, GiB": ("memory_of_temporaries", 2**30),
+        "TFLOP": ("flops", 1e12),
+    }
+    rows = [
+        [name, *(f"{found[key] / unit:.3g}" for found in (theirs, *ours))] for name, (key, unit) in quantities.items()
+    ]
+    yield Table(["`vdm-8`, 32 images", "published, float32", "ours, float32", "ours, bfloat16"], rows)
