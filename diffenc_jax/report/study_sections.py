@@ -193,7 +193,7 @@ def _quality(path: Path, title: str) -> Table | Text:
     except InputError as error:
         return Text(str(error))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        return Text(f"{path} is not a record of diffenc sample-quality; run the command again")
+        return Text(f"{path} is not a record of `diffenc sample-quality`; run it again")
 
 
 def encoder_section(collection: Collection) -> Section | None:
