@@ -54,12 +54,14 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     }
     try:
         memory, seconds = compiler.memory()
+        if memory.total > target.chip.memory:  # by less than the compiler itself refuses
+            raise DoesNotFit(memory.total)
         work, seconds_of_counts = compiler.work()
     except DoesNotFit as error:
         remedy = find_remedy(config, compiler_of, error.needed, target.chip.memory)
         return about | {"fits": False, "memory": error.needed} | remedy
     return about | {
-        "fits": memory.total <= target.chip.memory,
+        "fits": True,
         "memory": memory.total,
         "memory_of_state": memory.state,
         "memory_of_temporaries": memory.temporaries,

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from diffenc_jax.__main__ import main
@@ -16,6 +17,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel.memory import Memory
+from diffenc_jax.studies.compile_check import measure
 from diffenc_jax.studies.compile_check.compiled import DoesNotFit
 from diffenc_jax.studies.compile_check.measure import find_remedy
 from diffenc_jax.studies.compile_check.table import step_lines
@@ -140,6 +142,21 @@ def test_a_step_that_does_not_fit_says_what_helps(memory, needed):
     said = step_lines(BASE | {"fits": False, "memory": memory} | remedy)[1]
     flags = "--config.model.remat=block --config.train.accumulate=2"
     assert said == f"memory: does not fit the 16.00 GiB of a chip{needed}; 8.00 GiB with {flags}"
+
+
+def test_a_change_is_suggested_for_a_step_that_the_compiler_lets_pass(monkeypatch):
+    """The step of 17 bytes is compiled for chips of 16; in two parts it needs 10."""
+
+    def compiler(config, *_):
+        return SimpleNamespace(memory=lambda: (Memory(3, 14 if config.train.accumulate == 1 else 7), 0.0))
+
+    chip = SimpleNamespace(memory=16, devices=1)
+    target = SimpleNamespace(devices=jax.devices(), chip=chip, chips=1, hosts=1)
+    for name, value in {"Compiler": compiler, "describe_slices": lambda *_: target, "version": lambda _: "1"}.items():
+        monkeypatch.setattr(measure, name, value)
+    found = measure.measure_step(load_config(SPEC), "v5e:1x1", 1, quick=True)
+    assert (found["fits"], found["memory"]) == (False, 17)
+    assert (found["remedy"], found["memory_with_remedy"]) == ({"train.accumulate": 2}, 10)
 
 
 def test_the_first_change_that_fits_is_suggested():
