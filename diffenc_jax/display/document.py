@@ -74,9 +74,13 @@ def markdown(block: Any, level: int = 1) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    """Padded table that also reads as plain text; the first column is aligned on the left."""
+    """Padded table that also reads as plain text; columns of numbers are aligned on the right."""
     lines = [list(map(str, line)) for line in (table.heads, *table.rows)]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.heads))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
+    columns = list(zip(widths, numeric_columns(table), strict=True))
+    rule = ["-" * (width - right) + ":" * right for width, right in columns]
+    padded = [
+        [cell.rjust(width) if right else cell.ljust(width) for cell, (width, right) in zip(line, columns, strict=True)]
+        for line in lines
+    ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [padded[0], rule, *padded[1:]])
