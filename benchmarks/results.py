@@ -156,7 +156,7 @@ def joined(blocks: list[Any]) -> list[Any]:
 
 
 def provenance(name: str, steps: list[dict[str, Any]]) -> str:
-    """'Commit 1234567, 27 November 2026, 2 cores of ..., jax 0.10.2, 12 minutes; data.'"""
+    """'Commit 1234567; 27 November 2026, 2 cores of ..., jax 0.10.2, 12 minutes; data.'"""
     commits = sorted({commit[:7] for step in steps for commit in step["commits"]})
     machines = dict.fromkeys(
         f"{step['machine']['cores']} cores of {step['machine']['processor']}, jax {step['machine']['software']['jax']}"
@@ -164,7 +164,7 @@ def provenance(name: str, steps: list[dict[str, Any]]) -> str:
     )
     ended = datetime.fromisoformat(max(step["ended"] for step in steps))
     minutes = math.ceil(sum(step["seconds"] for step in steps) / 60)
-    at = f"Commit{'s' * (len(commits) > 1)} {' and '.join(commits)}, {ended.day} {ended:%B %Y}"
+    at = f"Commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {ended.day} {ended:%B %Y}"
     took = f"{minutes} minute{'s' * (minutes != 1)}"
     return f"{at}, {' and '.join(machines)}, {took}; [data](results/{name}.json)."
 
