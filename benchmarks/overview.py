@@ -52,7 +52,11 @@ def milliseconds(steps: Steps) -> str:
     return ", ".join(f"`{arm}` {cell(table, f'`cifar10:{arm}`', 'ms by FLOPs')}" for arm in ("vdm", "diffenc"))
 
 
-NOT_TRAINED = ["CIFAR-10, ImageNet and MNIST at the published size", "**not trained here**", ""]
+NOT_TRAINED = [
+    "CIFAR-10, ImageNet and MNIST at the published size",
+    "**not trained here**",
+    "[commands and costs](docs/reproduction.md) are ready",
+]
 ROWS = (
     Row("Fashion-MNIST, small networks, 3 seeds, test bits/dim", "trained on two CPU cores", "fashion", means),
     Row("8x8 digits, 5 seeds, test bits/dim", "trained on two CPU cores", "digits", means),
@@ -70,4 +74,4 @@ ROWS = (
 def overview(measured: dict[str, Steps]) -> Table:
     """The table, of the results that are in `measured`, by name."""
     rows = [[row.subject, row.figures(measured[row.result]), row.by] for row in ROWS if row.result in measured]
-    return Table(["", "", "by"], [NOT_TRAINED, *rows])
+    return Table(["", "result", "how"], [NOT_TRAINED, *rows])
