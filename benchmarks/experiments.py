@@ -83,16 +83,10 @@ EXPERIMENTS = {
     "few-steps": significance(
         "digits",
         "runs/few-steps",
-        "--seeds=0-2 --arms=vdm-T10,vdm-flops-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10 "
+        "--seeds=0-2 --arms=vdm-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10 "
         "--passes=32 --parallel=2",
         50,
         "--final=loss.variance_ratio=optimal_pixel",
-    ),
-    "many-steps": significance(
-        "digits",
-        "runs/many-steps",
-        "--seeds=0-2 --arms=vdm-T50,diffenc-T50,diffenc-dct-T50 --passes=32 --parallel=2",
-        30,
     ),
     "noise-end": significance(
         "digits",
