@@ -61,6 +61,7 @@ def test_layers_that_end_or_begin_pairs():
     agree(unpair(Unpool(5, FLOAT32, paired=True).apply(params, FIRST)), Unpool(5, FLOAT32).apply(params, FIRST))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "levels"), [(32, 0), (16, 2)])
 def test_networks(width, levels):
     """Output and its derivative by the time, with dropout, and gradients of a loss of both."""

@@ -127,6 +127,7 @@ def test_a_killed_process_of_this_machine_is_replaced_at_once(bucket):
         claim.check()
 
 
+@pytest.mark.slow
 def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
     bucket.faults = Faults(share=0.05, stale=2.0)
     got, refused, everyone = [], [], threading.Barrier(4)

@@ -83,6 +83,7 @@ def test_one_of_many_creates_an_object(bucket):
     assert storage.read(bucket.folder / "x") == str(made[0]).encode()
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_requests_fail(bucket):
     for kind in (429, 503, "cut", "lost", "short"):
         bucket.faults = Faults(share=0.08, kinds=(kind,))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from diffenc_jax.data.images import Batch
 from diffenc_jax.sampling.draw import Drawer, Programs
@@ -18,6 +19,7 @@ def drawer(**changes):
     return Drawer(Programs(chosen, make_sampler(chosen)), params)
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_all_codes_equally():
     """The mean and the variance are those of the mixture; an image does not depend on the others."""
     images = drawer().images(0, 1200, NOTHING).images

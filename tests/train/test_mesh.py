@@ -87,6 +87,7 @@ def test_eight_devices_train_and_evaluate_as_one(one, home, fsdp):
         assert eight["held"] < 0.4
 
 
+@pytest.mark.long
 def test_eight_devices_train_with_labels_as_one(home):
     """Also on two hosts, each of which reads the images and labels of its own devices."""
     results = []
@@ -98,7 +99,7 @@ def test_eight_devices_train_with_labels_as_one(home):
         assert_same(results[0], other)
 
 
-@pytest.mark.parametrize("in_loops", [False, True])
+@pytest.mark.parametrize("in_loops", [pytest.param(False, marks=pytest.mark.long), True])
 def test_eight_devices_make_several_steps_per_call(home, in_loops):
     """One host keeps the images on its devices, two send them; bit for bit as single steps, except in loops."""
     small = {"encoder": "dct", "labels": True, "save_every": 4}
