@@ -34,9 +34,9 @@ def significance(config: str, root: str, flags: str, minutes: int, final: str = 
     """Arms by seeds, and another evaluation of the same runs by the flag `final`."""
     command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
     steps = [Step(command, partial(tables.summary_and_progress, root), source)]
-    return Experiment(
-        steps + [Step(f"{command} {final}", partial(tables.summary, root), source)] * bool(final), minutes
-    )
+    if final:
+        steps.append(Step(f"{command} {final}", partial(tables.summary, root), source))
+    return Experiment(steps, minutes)
 
 
 FASHION = "--config.data.source=/usr/share/datasets/fashion-mnist"

@@ -14,7 +14,8 @@ class Row(NamedTuple):
     Attributes:
       subject: what was measured.
       by: on what.
-      result: its name, and the function of its steps that gives the figures.
+      result: name of the experiment.
+      figures: from the experiment's steps to the text.
     """
 
     subject: str

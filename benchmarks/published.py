@@ -72,9 +72,6 @@ def check_checkout(folder: Path, *models: str) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     before = records.earlier(arguments)
-    check_checkout(arguments.diffenc, arguments.model)
-    set_what_is_missing()
-    sys.path.insert(0, str(arguments.diffenc))
     pipeline = make_pipeline(arguments)
     training = Training(pipeline, arguments.batch)
     record = {
@@ -133,7 +130,10 @@ def with_array_defaults(dataclass: Callable[[type], type]) -> Callable[[type], t
 
 
 def make_pipeline(arguments: argparse.Namespace) -> Any:
-    """The published code's training pipeline, with its model and its first state."""
+    """The published code's training pipeline, with its model and its first state. Raises InputError."""
+    check_checkout(arguments.diffenc, arguments.model)
+    set_what_is_missing()
+    sys.path.insert(0, str(arguments.diffenc))
     files, folder = importlib.import_module("src.file_handling.save_load_config"), arguments.diffenc / CONFIGS
     model = files.load_ddpm_config(arguments.model, str(folder))
     optimizer = files.load_optimizer_config(OPTIMIZER, str(folder))

@@ -6,7 +6,6 @@ published code is run is in `published.py`. Needs pip install '.[tpu]'.
 """
 
 import argparse
-import sys
 from typing import Any
 
 import jax
@@ -38,11 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
     jax.config.update("jax_platforms", "cpu")  # nothing is run; a TPU of this machine is left to others
     jax.config.update("jax_enable_compilation_cache", False)  # JAX cannot load programs for absent devices
     before = records.earlier(arguments)
-    published.check_checkout(arguments.diffenc, arguments.model)
     devices = describe_slices(arguments.topology).devices
     require(len(devices) == 1, f"--topology={arguments.topology} has {len(devices)} devices; give one of a single chip")
-    published.set_what_is_missing()
-    sys.path.insert(0, str(arguments.diffenc))
     pipeline = published.make_pipeline(arguments)
     sharding = jax.sharding.SingleDeviceSharding(devices[0])
     options = QUICK if arguments.quick else None

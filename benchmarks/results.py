@@ -55,8 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
             made = make(name, experiment, arguments.work.absolute())
             DATA.mkdir(parents=True, exist_ok=True)
             (DATA / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
+    found = measured()
     for path in PAGES:
-        path.write_text(written(path.read_text()))
+        path.write_text(written(path.read_text(), found))
 
 
 def commit() -> str:
@@ -113,14 +114,14 @@ def program(command: str) -> list[str]:
     return [sys.executable, *(["-m", "diffenc_jax"] if first == "diffenc" else []), *words]
 
 
-def written(page: str) -> str:
-    """A page with every result between its marks. Raises InputError if a mark or a result is missing."""
+def written(page: str, found: dict[str, list[dict[str, Any]]]) -> str:
+    """A page with the results `found` between their marks. Raises InputError if a mark or a result is missing."""
     for name in marks(page):
         before, opening, rest = page.partition(f"<!-- {name} -->\n")
         _, closing, after = rest.partition(f"<!-- end of {name} -->")
         if not closing:
             raise InputError(f"<!-- end of {name} --> is missing")
-        text = markdown(overview(measured())) if name == OVERVIEW else shown(name, measured())
+        text = markdown(overview(found)) if name == OVERVIEW else shown(name, found)
         page = f"{before}{opening}\n{text}\n\n{closing}{after}"
     return page
 

@@ -21,7 +21,7 @@ MEASURED = results.measured()
 
 @pytest.mark.parametrize("path", results.PAGES, ids=lambda path: path.name)
 def test_pages_show_what_was_measured(path):
-    assert path.read_text() == results.written(path.read_text())
+    assert path.read_text() == results.written(path.read_text(), MEASURED)
 
 
 def test_every_measurement_is_shown_once():
@@ -69,11 +69,12 @@ def test_a_page_has_commands_tables_and_origin(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "DATA", tmp_path)
     steps = results.make("name", experiment(CUBE, "print(5, 125)"), tmp_path)
     (tmp_path / "name.json").write_text(json.dumps(steps))
-    page = results.written("Before.\n\n<!-- name -->\n| old |\n<!-- end of name -->\n\nAfter.\n")
+    found = results.measured()
+    page = results.written("Before.\n\n<!-- name -->\n| old |\n<!-- end of name -->\n\nAfter.\n", found)
     assert page.startswith(f"Before.\n\n<!-- name -->\n\n    python -c '{CUBE}'\n\nCubes\n\n| number | cube |\n")
     assert "\n| 5      |  125 |\n\nCommit " in page
     assert page.endswith("<!-- end of name -->\n\nAfter.\n")
-    assert results.written(page) == page
+    assert results.written(page, found) == page
     tables = result_tables.in_markdown(page)
     assert [(table.caption, table.heads, table.rows) for table in tables] == [
         ("Cubes", ["number", "cube"], [["3", "27"]]),
@@ -91,10 +92,10 @@ def test_a_page_without_a_measurement_or_an_end_is_refused(tmp_path, monkeypatch
     with pytest.raises(
         InputError, match=r"name.json is missing; run python benchmarks/results.py make name --work=DIR"
     ):
-        results.written("<!-- name -->\n<!-- end of name -->")
+        results.written("<!-- name -->\n<!-- end of name -->", results.measured())
     (tmp_path / "name.json").write_text("[]")
     with pytest.raises(InputError, match="<!-- end of name --> is missing"):
-        results.written("<!-- name -->\n")
+        results.written("<!-- name -->\n", results.measured())
 
 
 def test_long_commands_are_broken_between_words():

@@ -231,6 +231,12 @@ def add_band(axes: "Axes", rows: list[dict[str, float]], column: str, label: str
     axes.fill_between(gamma, mean - 2 * error, mean + 2 * error, color=look["color"], alpha=0.25, linewidth=0)
 
 
+def top_of_bands(rows: list[dict[str, float]], columns: Iterable[str], others: Iterable[float] = ()) -> float:
+    """Upper limit of an axis from 0 that shows columns, `others` and, unless they are wide, bands of `add_band`."""
+    bands = [(row[column], row[column] + 2 * row[f"{column}_se"]) for column in columns for row in rows]
+    return limits([0, *others, *(value for value, _ in bands)], bands)[1]
+
+
 def marker_step(points: int) -> int:
     """Distance between the points of a line that have markers, of which there are at most ten."""
     return -(-points // 10) or 1

@@ -8,11 +8,11 @@ from diffenc_jax.display.figures import (
     GAMMA,
     SMALL,
     add_band,
-    limits,
     literal,
     new_figure,
     run_styles,
     style,
+    top_of_bands,
     wrapped,
 )
 from diffenc_jax.studies.outputs import Rows
@@ -56,7 +56,7 @@ def draw_curves(runs: Sequence[Curve], legend: str, title: str) -> "Figure":
     for axes, (quantity, (ylabel, definitions)) in zip(all_axes, panels.items(), strict=True):
         for run, label, look in zip(runs, labels, run_styles([run.arm for run in runs]), strict=True):
             add_band(axes, run.rows, quantity, label, **look)
-        axes.set(ylabel=ylabel, ylim=(0, _top([row for run in runs for row in run.rows], quantity)))
+        axes.set(ylabel=ylabel, ylim=(0, top_of_bands([row for run in runs for row in run.rows], [quantity])))
         axes.set_title(definitions, fontsize=SMALL)
         axes.grid()
     figure.align_ylabels(all_axes)
@@ -65,12 +65,6 @@ def draw_curves(runs: Sequence[Curve], legend: str, title: str) -> "Figure":
     all_axes[-1].set_xlabel(GAMMA)
     all_axes[-1].locator_params(axis="x", nbins=6)
     return figure
-
-
-def _top(rows: Rows, quantity: str) -> float:
-    """Upper limit of an axis that starts at 0 and shows the values and, unless they are wide, their bands."""
-    ends = [(row[quantity], row[quantity] + 2 * row[f"{quantity}_se"]) for row in rows]
-    return limits([0, *(value for value, _ in ends)], ends)[1]
 
 
 def shortest_names(runs: Sequence[Any]) -> list[str]:

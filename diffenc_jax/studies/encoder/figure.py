@@ -1,6 +1,5 @@
 """Figures of the effects of an encoder: boards of images with a column per γ, or plots of two-dimensional points."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +13,10 @@ from diffenc_jax.display.figures import (
     SMALL,
     VERMILLION,
     add_band,
-    limits,
     literal,
     new_figure,
     style,
+    top_of_bands,
 )
 from diffenc_jax.studies.encoder.balance import PREDICTORS
 from diffenc_jax.studies.outputs import Rows
@@ -173,19 +172,15 @@ def _curves(effects: "ByGamma", rows: Rows, title: str) -> "Figure":
     for axes, columns in panels.items():
         for column, (label, colour, line) in columns.items():
             add_band(axes, rows, column, label, color=colour, linestyle=line)
-        axes.set(ylabel="mean" if axes is amounts else "root mean square", ylim=(0, _top(axes, rows, columns)))
+        others = [value for line in axes.lines for value in line.get_ydata()]
+        top = top_of_bands(rows, columns, others)
+        axes.set(ylabel="mean" if axes is amounts else "root mean square", ylim=(0, top))
         axes.grid()
         axes.legend()
     figure.align_ylabels(all_axes)
     amounts.set_xlabel(GAMMA)
     amounts.locator_params(axis="x", nbins=6)
     return figure
-
-
-def _top(axes, rows: Rows, columns: Iterable[str]) -> float:
-    """Upper limit of axes that start at 0 and show their lines and, unless they are wide, the bands of the columns."""
-    bands = [(row[name], row[name] + 2 * row[f"{name}_se"]) for row in rows for name in columns]
-    return limits([0, *(value for line in axes.lines for value in line.get_ydata())], bands)[1]
 
 
 @style()
@@ -200,7 +195,7 @@ def draw_price(rows: Rows, title: str) -> "Figure":
     names = [name for name in PREDICTORS if name in rows[0]]
     for name, (colour, line) in zip(names, looks, strict=False):
         add_band(axes, rows, name, PREDICTORS[name], color=colour, linestyle=line)
-    axes.set(xlabel=GAMMA, ylabel=r"bits/dim per unit of $\gamma$", ylim=(0, _top(axes, rows, names)))
+    axes.set(xlabel=GAMMA, ylabel=r"bits/dim per unit of $\gamma$", ylim=(0, top_of_bands(rows, names)))
     axes.locator_params(axis="x", nbins=6)
     axes.grid()
     axes.legend()
