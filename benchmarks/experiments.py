@@ -39,7 +39,7 @@ def significance(config: str, root: str, flags: str, minutes: int, final: str = 
     return Experiment(steps, minutes)
 
 
-FASHION = "--config.data.source=/usr/share/datasets/fashion-mnist"
+FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
 VDM, DIFFENC = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0"
@@ -66,7 +66,7 @@ INFERENCE = {
 }
 EXPERIMENTS = {
     "digits": significance("digits", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
-    "fashion": significance("fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=2 {FASHION}", 300),
+    "fashion": significance("fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 120),
     "encoders": significance(
         "digits",
         "runs/encoders",
