@@ -66,7 +66,9 @@ INFERENCE = {
 }
 EXPERIMENTS = {
     "digits": significance("digits", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
-    "fashion": significance("fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 120),
+    "fashion": significance(
+        "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 120
+    ),
     "encoders": significance(
         "digits",
         "runs/encoders",
@@ -140,13 +142,18 @@ EXPERIMENTS = {
                 tables.evaluations(VDM, discrete=64, code_length=8),
             ),
             Step(f"python benchmarks/compression.py {VDM} --images=297 --config.loss.depth=50 {BEST}", tables.printed),
+        ],
+        15,
+    ),
+    "fashion-compression": Experiment(
+        [
             Step(
                 "python benchmarks/compression.py runs/fashion/vdm-seed0 --images=200 --config.loss.depth=50 "
                 f"--config.compress.batch_size=8 {BEST}",
                 tables.printed,
             ),
         ],
-        20,
+        10,
     ),
     "precision": Experiment([Step(f"python benchmarks/precision.py {VDM} {DIFFENC}", tables.printed)], 10),
     "speed": Experiment(
