@@ -67,7 +67,7 @@ INFERENCE = {
 EXPERIMENTS = {
     "digits": significance("digits", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
     "fashion": significance(
-        "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 120
+        "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 140
     ),
     "encoders": significance(
         "digits",
