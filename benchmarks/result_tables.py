@@ -10,7 +10,7 @@ import numpy as np
 import peers
 
 from diffenc_jax.display.document import Table
-from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.runs.metrics import evaluated_bpd, read_metrics, training_seconds
 from diffenc_jax.runs.records import read_evaluation, record_paths
 from diffenc_jax.studies.compare.measure import compare
 from diffenc_jax.studies.compare.table import comparison_table
@@ -18,7 +18,7 @@ from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import balance
 from diffenc_jax.studies.encoder.table import bounds_table, read_bounds
 from diffenc_jax.studies.sample_quality.table import quality_table
-from diffenc_jax.studies.significance.finished import find_runs
+from diffenc_jax.studies.significance.finished import FinishedRun, find_runs
 from diffenc_jax.studies.significance.grid import read_grid
 
 # From the common folder and the output of a command.
@@ -64,7 +64,7 @@ def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
     yield from summary(root, work, output)
     by_arm: dict[str, list[dict[int, tuple[float, float]]]] = {}
     for run in find_runs(work / root, read_grid(work / root))[0]:
-        by_arm.setdefault(run.arm, []).append(test_by_step(read_metrics(run.workdir), run.config.train.batch_size))
+        by_arm.setdefault(run.arm, []).append(test_by_step(run))
     steps = sorted({step for runs in by_arm.values() for run in runs for step in run})
     rows = []
     for arm, runs in by_arm.items():
@@ -74,16 +74,11 @@ def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
     yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, caption)
 
 
-def test_by_step(metrics: list[dict[str, Any]], batch_size: int) -> dict[int, tuple[float, float]]:
+def test_by_step(run: FinishedRun) -> dict[int, tuple[float, float]]:
     """Test bits/dim and minutes of training until then, by step."""
-    found, minutes, last = {}, 0.0, 0
-    for row in metrics:
-        if "images_per_second" in row:
-            minutes += (row["step"] - last) * batch_size / row["images_per_second"] / 60
-            last = row["step"]
-        elif "test_total" in row:
-            found[row["step"]] = row["test_total"], minutes
-    return found
+    clock = training_seconds(read_metrics(run.workdir), run.config.train.batch_size)
+    bits = evaluated_bpd(run.workdir)
+    return {step: (bpd, np.interp(step, list(clock), list(clock.values())) / 60) for step, bpd in bits.items()}
 
 
 def evaluations(run: str, **passes: int) -> Tables:

@@ -121,13 +121,6 @@ def test_records_of_a_benchmark_are_medians_by_name(tmp_path):
     assert table.rows == [["arm a", 3, "3e+03"], ["arm b", 1, "5e+03"]]
 
 
-def test_minutes_of_training_follow_from_the_logged_rates():
-    """The first 100 steps take 100 s, the next 50 s; an evaluation is not training."""
-    rows = [{"step": 100, "images_per_second": 8.0}, {"step": 100, "test_total": 5.0}]
-    rows += [{"step": 200, "images_per_second": 16.0}, {"step": 200, "test_total": 4.0}]
-    assert result_tables.test_by_step(rows, batch_size=8) == {100: (5.0, 100 / 60), 200: (4.0, 150 / 60)}
-
-
 def test_the_overview_has_what_was_measured_and_what_was_not_trained():
     table = {"heads": ["arm", "mean"], "rows": [["vdm", "3.1"], ["diffenc", "3.2"], ["nontrainable", "3.3"]]}
     (not_trained, fashion) = overview.overview({"fashion": [{"tables": [table]}], "unknown": []}).rows

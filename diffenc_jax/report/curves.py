@@ -11,7 +11,7 @@ from diffenc_jax.report.collect import Collection
 from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.report.html import Fold
 from diffenc_jax.studies.significance.figure import Panel, draw_curves, learning_panels
-from diffenc_jax.studies.significance.finished import Curves, Points, curves_over_seeds, learning_metrics
+from diffenc_jax.studies.significance.finished import Curves, Points, curves_over_seeds, learning_curves
 
 TERMS = {name: name for name in ("reconstruction", "latent", "diffusion")}
 QUARTERS = {f"quarter {i} of t": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
@@ -32,7 +32,8 @@ def curves_section(collection: Collection) -> Section:
     split, groups = collection.runs[0].config.eval.split, collection.groups
     rows = {name: [run.metrics for run in runs] for name, runs in groups.items()}
     arms = {name: runs[0].config.arm for name, runs in groups.items()}
-    learning = curves_over_seeds(rows, learning_metrics(split))
+    batch_sizes = {name: runs[0].config.train.batch_size for name, runs in groups.items()}
+    learning = learning_curves(rows, batch_sizes, split)
     if not any(points for kinds in learning.values() for points in kinds.values()):
         return Section("Curves", [Text("Nothing is logged yet: metrics.jsonl fills while the run trains.")])
     about = ABOUT.format(split=split) + ABOUT_SEEDS * any(len(runs) > 1 for runs in rows.values())
@@ -50,8 +51,7 @@ def curves_section(collection: Collection) -> Section:
 
 
 def _learning(curves: Curves, split: str, arms: Mapping[str, str]) -> Picture:
-    panels = learning_panels(split)
-    figure = draw_curves(curves, panels, len(panels), common_axis=True, arms=arms)
+    figure = draw_curves(curves, learning_panels(split), 2, common_axis=True, arms=arms)
     labels = {"training": "training", "evaluation": split}
     parts = [
         _course(f"{name}, {label}", kinds[kind])
@@ -59,8 +59,14 @@ def _learning(curves: Curves, split: str, arms: Mapping[str, str]) -> Picture:
         for kind, label in labels.items()
         if kinds[kind]
     ]
-    alt = f"Lines of bits/dim by step, training on the left and evaluation on the right. {'; '.join(parts)}."
-    caption = f"Bits/dim by step: the training loss (no EMA), and evaluations of the EMA parameters on {split}."
+    alt = (
+        "Lines of bits/dim by step (above) and by time of training (below), training on the left and evaluation on the "
+        f"right. {'; '.join(parts)}."
+    )
+    caption = (
+        f"Bits/dim: the training loss (no EMA), and evaluations of the EMA parameters on {split}; by step, and by the "
+        "time of the training steps alone."
+    )
     return embed_figure(figure, alt, caption)
 
 

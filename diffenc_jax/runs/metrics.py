@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,6 +111,21 @@ def evaluated_bpd(workdir: Path) -> dict[int, float]:
     """Bits/dim by step of the evaluations during training."""
     rows = read_metrics(workdir)
     return {row["step"]: value for row in rows for name, value in row.items() if name.endswith(TOTAL)}
+
+
+def training_seconds(rows: Sequence[Row], batch_size: int) -> dict[int, float]:
+    """Seconds of training until each step that has its pace in the metrics, from step 0 on.
+
+    They are without evaluations, saving and sampling. Until the first step with a pace, training counts as that fast,
+    and so does what follows a resumption, as compiling is no training.
+    """
+    seconds, last = {0: 0.0}, 0
+    for row in rows:
+        if row.get("images_per_second", 0) > 0:
+            step = int(row["step"])
+            seconds[step] = seconds[last] + (step - last) * batch_size / row["images_per_second"]
+            last = step
+    return seconds
 
 
 class MetricsFile:

@@ -11,6 +11,7 @@ from diffenc_jax.runs.metrics import (
     newest_metrics,
     read_metrics,
     read_metrics_and_lost,
+    training_seconds,
 )
 
 
@@ -22,6 +23,17 @@ def test_rows_are_read_as_written(tmp_path):
     metrics.append(6, {"test_total": 2.0})
     assert read_metrics(tmp_path)[:2] == [{"step": 3, "bpd": 2.5}, {"step": 3, "test_total": 2.25, "test_latent": 0.5}]
     assert evaluated_bpd(tmp_path) == {3: 2.25, 6: 2.0}
+
+
+def test_the_seconds_of_training_follow_from_the_logged_paces():
+    """The first 100 steps take 100 s, the next 50 s, and those before a row without a pace are as fast as the next."""
+    rows = [{"step": 100, "images_per_second": 8.0}, {"step": 100, "test_total": 5.0}]
+    rows += [
+        {"step": 200, "images_per_second": 16.0},
+        {"step": 201, "bpd": 4.0},
+        {"step": 300, "images_per_second": 4.0},
+    ]
+    assert training_seconds(rows, batch_size=8) == {0: 0, 100: 100, 200: 150, 300: 350}
 
 
 def test_a_resumed_run_repeats_nothing(tmp_path):

@@ -103,12 +103,21 @@ def test_seeds_of_an_arm_share_its_colour_and_differ_in_their_lines():
 
 def test_training_is_drawn_before_the_first_evaluation():
     panels = learning_panels("test")
-    curves = {"vdm": {"training": [(10, [3.0]), (20, [2.5])], "evaluation": []}}
-    training, evaluation = draw_curves(curves, panels, 2, common_axis=True).axes
+    curves = {"vdm": {kind: [] for kind in panels} | {"training": [(10, [3.0]), (20, [2.5])]}}
+    training, evaluation, *_ = draw_curves(curves, panels, 2, common_axis=True).axes
     assert training.lines[0].get_xydata().tolist() == [[10, 3.0], [20, 2.5]]
     figure_bytes(training.figure, "png")
     assert "EMA" in evaluation.get_title()
     assert "no EMA" in training.get_title()
+
+
+@pytest.mark.parametrize(("seconds", "unit", "shown"), [(90, "seconds", 90), (180, "minutes", 3), (9000, "hours", 2.5)])
+def test_time_is_in_the_unit_that_the_training_takes(seconds, unit, shown):
+    panels = learning_panels("test")
+    curves = {"vdm": {kind: [] for kind in panels} | {"training by time": [(seconds / 2, [3.0]), (seconds, [2.5])]}}
+    axes = draw_curves(curves, panels, 2, common_axis=True).axes[2]
+    assert axes.get_xlabel() == f"{unit} of training"
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[shown / 2, 3.0], [shown, 2.5]])
 
 
 def test_two_seeds_leave_their_values_apart(tmp_path):

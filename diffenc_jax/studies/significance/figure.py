@@ -34,21 +34,25 @@ SEEDS = (
 
 LEGEND = 4  # columns of the legend of curves
 LINE = 0.13  # inches that a line of a label takes
+TIMES = {"hours": 3600, "minutes": 60, "seconds": 1}
 
 
 class Panel(NamedTuple):
-    """Title and value axis of a panel of curves."""
+    """Title and value axis of a panel of curves, and whether they are against seconds instead of steps."""
 
     title: str
     unit: str = "bits/dim"
+    by_time: bool = False
 
 
 def learning_panels(split: str) -> dict[str, Panel]:
-    """Panels of the curves of `learning_metrics`, which are of different parameters."""
-    return {
-        "training": Panel("training loss (parameters of each step, no EMA)"),
-        "evaluation": Panel(f"evaluation on {split} (EMA parameters)"),
+    """Panels of `learning_curves`: training and evaluation, which are of different parameters, by step and by time."""
+    titles = {
+        "training": "training loss (parameters of each step, no EMA)",
+        "evaluation": f"evaluation on {split} (EMA parameters)",
     }
+    by_step = {kind: Panel(title) for kind, title in titles.items()}
+    return by_step | {f"{kind} by time": Panel(title, by_time=True) for kind, title in titles.items()}
 
 
 @style()
@@ -123,7 +127,7 @@ def draw_curves(
     common_axis: bool = False,
     arms: Mapping[str, str] | None = None,
 ) -> "Figure":
-    """Figure with a panel per kind of curve: a line per name against the step, mean over seeds with a 95 % band.
+    """Figure with a panel per kind of curve: a line per name by step or time, mean over seeds with a 95 % band.
 
     The axes show the values of the last nine tenths of training. Earlier values, which lie far above, and bands may
     leave the panel.
@@ -131,7 +135,7 @@ def draw_curves(
     Args:
       panels: by kind; a value axis that repeats the one to its left has no label.
       columns: number of panels side by side.
-      common_axis: whether all panels share one value axis.
+      common_axis: whether all panels share one value axis, and those of a row the other one.
       arms: the arm of each name; None: the names are arms.
     """
     from matplotlib.ticker import EngFormatter
@@ -139,18 +143,20 @@ def draw_curves(
     rows, looks = -(-len(panels) // columns), run_styles([arms[name] if arms else name for name in curves])
     labels = [wrapped(literal(name), PAGE / LEGEND - 0.5) for name in curves]
     below = 0.15 * (1 + max(label.count("\n") for label in labels)) * -(-len(labels) // LEGEND)
-    grid = {"nrows": rows, "ncols": columns, "sharex": common_axis, "sharey": common_axis, "squeeze": False}
+    sharex = "row" if common_axis else False
+    grid = {"nrows": rows, "ncols": columns, "sharex": sharex, "sharey": common_axis, "squeeze": False}
     figure, all_axes = new_figure(PAGE, 0.4 + below + 2.1 * rows, title, **grid)
+    time, second = _unit_of_time(curves, panels)
     for number, (axes, (kind, panel)) in enumerate(zip(all_axes.flat, panels.items(), strict=False)):
         for label, look, kinds in zip(labels, looks, curves.values(), strict=True):
-            _draw_line(axes, kinds[kind], label, look)
-        axes.set_xlabel("training step")
+            _draw_line(axes, kinds[kind], label, look, second if panel.by_time else 1)
+        axes.set_xlabel(f"{time} of training" if panel.by_time else "training step")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.locator_params(axis="x", nbins=5)
         axes.grid()
         axes.set_title(wrapped(panel.title, PAGE / columns - 0.4, 8))
         limited = panels if common_axis else [kind]
-        axes.set_ylim(*limits(_late_values([kinds[k] for kinds in curves.values() for k in limited])))
+        axes.set_ylim(*limits([value for k in limited for value in _late_values([c[k] for c in curves.values()])]))
         if number % columns == 0 or panel.unit != list(panels.values())[number - 1].unit:
             axes.set_ylabel(panel.unit)
     for axes in all_axes.flat[len(panels) :]:
@@ -162,15 +168,22 @@ def draw_curves(
     return figure
 
 
-def _draw_line(axes, points: Points, label: str, look: dict[str, Any]) -> None:
-    """Draw a line against the step: mean over seeds with a 95 % band."""
-    steps, means = [step for step, _ in points], [mean_of(np.array(values)) for _, values in points]
-    axes.plot(steps, [mean.mean for mean in means], label=label, markevery=marker_step(len(points)), **look)
+def _unit_of_time(curves: Curves, panels: Mapping[str, Panel]) -> tuple[str, float]:
+    """Name and part of a second of the unit in which the longest training takes at least 2."""
+    by_time = [kind for kind, panel in panels.items() if panel.by_time]
+    longest = max((at for kinds in curves.values() for kind in by_time for at, _ in kinds[kind]), default=0)
+    return next(((name, 1 / size) for name, size in TIMES.items() if longest >= 2 * size), ("seconds", 1))
+
+
+def _draw_line(axes, points: Points, label: str, look: dict[str, Any], unit: float) -> None:
+    """Draw a line against steps or seconds, multiplied by `unit`: mean over seeds with a 95 % band."""
+    ats, means = [at * unit for at, _ in points], [mean_of(np.array(values)) for _, values in points]
+    axes.plot(ats, [mean.mean for mean in means], label=label, markevery=marker_step(len(points)), **look)
     if intervals := [mean.interval for mean in means if mean.interval is not None]:
-        axes.fill_between(steps, *zip(*intervals, strict=True), color=look["color"], alpha=0.2, linewidth=0)
+        axes.fill_between(ats, *zip(*intervals, strict=True), color=look["color"], alpha=0.2, linewidth=0)
 
 
 def _late_values(lines: list[Points]) -> list[float]:
     """Values of the last nine tenths of training."""
-    last = max((step for points in lines for step, _ in points), default=0)
-    return [value for points in lines for step, seeds in points if step >= last / 10 for value in seeds]
+    last = max((at for points in lines for at, _ in points), default=0)
+    return [value for points in lines for at, seeds in points if at >= last / 10 for value in seeds]

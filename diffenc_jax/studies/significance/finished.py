@@ -12,7 +12,7 @@ from diffenc_jax.config.sections import FIT_IMAGES
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
 from diffenc_jax.runs.files import read_json
-from diffenc_jax.runs.metrics import TOTAL, Row
+from diffenc_jax.runs.metrics import TOTAL, Row, training_seconds
 from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
 from diffenc_jax.runs.workdir import find_workdirs, saved_steps, stored_config
 from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
@@ -20,7 +20,7 @@ from diffenc_jax.studies.significance.grid import Grid, cost_file, workdir_of
 
 # Workdir and configuration by arm and seed; None for the configuration of a run that has not begun.
 Expected = dict[tuple[str, int], tuple[Path, Config | None]]
-Points = list[tuple[int, list[float]]]  # (step, value of each seed)
+Points = list[tuple[float, list[float]]]  # (step or seconds, value of each seed)
 Curves = dict[str, dict[str, Points]]  # by name of a group of runs, such as the arm, and by kind
 
 
@@ -206,9 +206,30 @@ def _is_cost(cost: dict[str, Any]) -> bool:
     )
 
 
-def learning_metrics(split: str) -> dict[str, str]:
-    """Metrics of bits/dim by kind, 'training' and 'evaluation' on `split`."""
-    return {"training": "bpd", "evaluation": f"{split}{TOTAL}"}
+def learning_curves(
+    groups: Mapping[str, Sequence[Sequence[Row]]], batch_sizes: Mapping[str, int], split: str
+) -> Curves:
+    """Bits/dim in 'training' and in each 'evaluation' on `split`, by step, and the same by time.
+
+    'training by time' and 'evaluation by time' are against the seconds of training, means over the runs of a group.
+
+    Args:
+      groups: rows of metrics of each run, by name of the group.
+      batch_sizes: images per step, by name of the group.
+    """
+    curves = curves_over_seeds(groups, {"training": "bpd", "evaluation": f"{split}{TOTAL}"})
+    for name, kinds in curves.items():
+        clocks = [training_seconds(rows, batch_sizes[name]) for rows in groups[name]]
+        kinds |= {f"{kind} by time": _by_time(points, clocks) for kind, points in kinds.items()}
+    return curves
+
+
+def _by_time(points: Points, clocks: Sequence[Mapping[int, float]]) -> Points:
+    """Points by step against seconds instead; none where the pace of a run is not known."""
+    if any(len(clock) == 1 for clock in clocks):
+        return []
+    seconds = [np.interp([step for step, _ in points], list(clock), list(clock.values())) for clock in clocks]
+    return [(float(at), values) for at, (_, values) in zip(np.mean(seconds, axis=0), points, strict=True)]
 
 
 def curves_over_seeds(groups: Mapping[str, Sequence[Sequence[Row]]], metrics: Mapping[str, str]) -> Curves:

@@ -10,9 +10,8 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.records import record_paths
 from diffenc_jax.studies.significance.finished import (
-    curves_over_seeds,
     find_runs,
-    learning_metrics,
+    learning_curves,
     matching_record,
     read_costs,
 )
@@ -192,11 +191,25 @@ def test_curves_have_the_steps_that_all_seeds_have(tmp_path):
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:3], *lines[-1:], '{"step": 15']))  # steps 50, 100, 150, and an evaluation
     rows = [read_metrics(workdir_of(tmp_path, "vdm", seed)) for seed in (0, 1)]
-    found = curves_over_seeds({"vdm": rows}, learning_metrics("test"))["vdm"]
+    found = learning_curves({"vdm": rows}, {"vdm": 64}, "test")["vdm"]
     means = [made_up.values("vdm", seed).mean() for seed in (0, 1)]
     assert [step for step, _ in found["training"]] == [50, 100, 150]
     assert found["training"][1][1] == pytest.approx([mean + 1 for mean in means])
     assert found["evaluation"] == [(1500, pytest.approx([mean + 50 / 1500 for mean in means]))]
+    assert found["training by time"] == found["evaluation by time"] == []  # no pace is logged
+
+
+def test_curves_by_time_are_against_the_mean_time_of_the_seeds():
+    def run(pace, values):
+        rows = [
+            {"step": step, "bpd": value, "images_per_second": pace}
+            for step, value in zip((10, 20), values, strict=True)
+        ]
+        return [*rows, {"step": 15, "test_total": values[0] / 2}]
+
+    curves = learning_curves({"vdm": [run(8.0, (4.0, 3.0)), run(16.0, (6.0, 5.0))]}, {"vdm": 8}, "test")["vdm"]
+    assert curves["training by time"] == [(7.5, [4.0, 6.0]), (15.0, [3.0, 5.0])]
+    assert curves["evaluation by time"] == [(11.25, [2.0, 3.0])]
 
 
 def test_costs_that_are_there(tmp_path):
