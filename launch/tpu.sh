@@ -167,7 +167,7 @@ pack() {
     trap 'rm -f "$archive"' EXIT
   fi
   run tar -czf "$archive" -C "$here/.." --exclude=__pycache__ \
-    configs diffenc_jax launch requirements pyproject.toml setup.py README.md LICENSE
+    benchmarks configs diffenc_jax launch requirements pyproject.toml setup.py README.md LICENSE
 }
 
 install() {

@@ -85,7 +85,7 @@ def cloud_of_one_host(place):
     (folder / "python").chmod(0o755)
     for name, does in (("gcloud", GCLOUD), ("uv", UV), ("sleep", "exec /bin/sleep 0.4")):
         place.stand_in(name, does)
-    for name in ("launch", "configs", "diffenc_jax"):
+    for name in ("benchmarks", "launch", "configs", "diffenc_jax"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout)

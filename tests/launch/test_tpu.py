@@ -13,6 +13,7 @@ from tests.launch.stand_ins import CONFIG, FLAGS, KIND, LAUNCH, SLICE, TPU, asse
 
 # What gcsfuse would keep of a bucket that other hosts change.
 CACHES = ("stat-cache-max-size-mb", "type-cache-max-size-mb", "kernel-list-cache-ttl-secs")
+FILES = ("benchmarks/accelerator.py", "configs/cifar10.py", "diffenc_jax/main.py", "requirements/lock-tpu.txt")
 
 ANSWERS = """
 answer() {
@@ -47,7 +48,7 @@ def checkout(cloud):
     """A checkout with a small package and pinned requirements."""
     folder = cloud.folder / "checkout"
     shutil.copytree(LAUNCH, folder / "launch")
-    for name in ("configs/cifar10.py", "diffenc_jax/main.py", "requirements/lock-tpu.txt"):
+    for name in FILES:
         (folder / name).parent.mkdir()
         (folder / name).write_text(name)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -99,8 +100,7 @@ def test_setup_takes_the_package_to_all_hosts(cloud, checkout):
     files = unpacked(cloud.folder / "archives" / "0")
     assert files.pop("launch/tpu_host.sh") == (LAUNCH / "tpu_host.sh").read_text()
     files = {name: text for name, text in files.items() if not name.startswith("launch/")}
-    wanted = {"configs/cifar10.py", "diffenc_jax/main.py", "requirements/lock-tpu.txt"}
-    assert files == {name: name for name in wanted | {"pyproject.toml", "setup.py", "README.md", "LICENSE"}}
+    assert files == {name: name for name in [*FILES, "pyproject.toml", "setup.py", "README.md", "LICENSE"]}
 
 
 def test_setup_that_fails_leaves_nothing_here_and_says_so(cloud, checkout):
