@@ -14,13 +14,11 @@ class Step(NamedTuple):
     Attributes:
       read: makes tables of its output and files, once it has ended.
       sources: files of text in the common folder that are kept with the tables, since they are not rounded.
-      times: how often the command is run.
     """
 
     command: str
     read: tables.Tables = lambda work, output: ()
     sources: Sequence[str] = ()
-    times: int = 1
 
 
 class Experiment(NamedTuple):
@@ -44,21 +42,7 @@ BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimat
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
 VDM, DIFFENC = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0"
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
-SMALL = "--config.train.batch_size=16 --config.model.score.width=32 --config.model.score.layers=4"
-MODELS = (  # of benchmarks/train_step.py
-    "cifar10:diffenc-8-2 --config.train.batch_size=8",
-    "cifar10:vdm-8 --config.train.batch_size=8",
-    f"cifar10:diffenc-8-2 {SMALL} --config.model.encoder.width=32",
-    f"cifar10:vdm-8 {SMALL}",
-)
 REFERENCE = ("vdm", "nontrainable", "trainable", "trainable_learned_schedule", "multires")
-STEP = {
-    "step, s": ("step_seconds", 1),
-    "trace, s": ("trace_seconds", 1),
-    "compile, s": ("compile_seconds", 1),
-    "peak memory, GB": ("peak_bytes", 1e9),
-    "GFLOP per step": ("flops_per_step", 1e9),
-}
 INFERENCE = {
     "forward in training, ms": ("forward_seconds", 1e-3),
     "evaluation of a batch by it": ("evaluation_share", 1),
@@ -156,17 +140,6 @@ EXPERIMENTS = {
         10,
     ),
     "precision": Experiment([Step(f"python benchmarks/precision.py {VDM} {DIFFENC}", tables.printed)], 10),
-    "speed": Experiment(
-        [
-            *(Step(f"python benchmarks/train_step.py --config={m} --json=steps.jsonl", times=3) for m in MODELS[:-1]),
-            Step(
-                f"python benchmarks/train_step.py --config={MODELS[-1]} --json=steps.jsonl",
-                tables.measured("steps.jsonl", "`{arm}`, {params:,} parameters, batch {batch_size}", STEP),
-                times=3,
-            ),
-        ],
-        20,
-    ),
     "peers": Experiment(
         [
             Step(

@@ -80,7 +80,7 @@ def record_of(step: Step, work: Path, log: Path) -> dict[str, Any]:
     path, output = log.with_suffix(".json"), log.with_suffix(".out")
     record = json.loads(path.read_text()) if path.exists() else {}
     if record.get("command") != step.command:
-        record = {"command": step.command, "times": step.times, "commits": [], "seconds": 0.0, "ended": None}
+        record = {"command": step.command, "commits": [], "seconds": 0.0, "ended": None}
     if record["ended"] is None:
         execute(step, record, work, path, output)
         record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -98,10 +98,9 @@ def execute(step: Step, record: dict[str, Any], work: Path, path: Path, output: 
     start = time.monotonic()
     try:
         with output.open("w") as file:
-            for _ in range(step.times):
-                done = subprocess.run(program(step.command), cwd=work, stdout=file)
-                if done.returncode:
-                    raise RunError(f"status {done.returncode} of {step.command}; its output is in {output}")
+            done = subprocess.run(program(step.command), cwd=work, stdout=file)
+        if done.returncode:
+            raise RunError(f"status {done.returncode} of {step.command}; its output is in {output}")
     finally:
         record["seconds"] += time.monotonic() - start
         path.write_text(json.dumps(record))
@@ -141,8 +140,7 @@ def shown(name: str, found: dict[str, list[dict[str, Any]]]) -> str:
     require(name in found, f"{DATA}/{name}.json is missing; run python benchmarks/results.py make {name} --work=DIR")
     blocks: list[Any] = []
     for step in found[name]:
-        times = f" # {step['times']} times" if step["times"] > 1 else ""
-        blocks += [Code(broken(step["command"]) + times), *(Table(**table) for table in step["tables"])]
+        blocks += [Code(broken(step["command"])), *(Table(**table) for table in step["tables"])]
     return "\n\n".join(map(markdown, [*joined(blocks), Text(provenance(name, found[name]))]))
 
 
