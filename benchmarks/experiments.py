@@ -107,7 +107,13 @@ EXPERIMENTS = {
         ],
         20,
     ),
-    "encoder": Experiment([Step(f"diffenc encoder-study {DIFFENC}", partial(tables.encoder, DIFFENC))], 5),
+    "encoder": Experiment(
+        [
+            Step(f"diffenc encoder-study {run}", partial(tables.encoder, run))
+            for run in (DIFFENC, "runs/digits/nontrainable-seed0")
+        ],
+        10,
+    ),
     "samples": Experiment(
         [
             Step(f"diffenc sample --config=digits --workdir={DIFFENC} --config.sample.num=1000"),
