@@ -10,11 +10,13 @@ from diffenc_jax.display.figures import figure_bytes
 
 
 def assert_uncropped(figure):
-    """Nothing reaches the border of the figure."""
+    """Nothing reaches the border of the figure, or comes within half a millimetre of it."""
     with Image.open(io.BytesIO(figure_bytes(figure, "png", dpi=100))) as picture:
         pixels = np.asarray(picture.convert("L"))
     for border in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (border == 255).all()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, width - box.x1, box.y0, height - box.y1) > 0.02
 
 
 def assert_labels_apart(figure):

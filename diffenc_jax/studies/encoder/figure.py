@@ -97,6 +97,7 @@ def _board(
     canvas, across, down = _tiled(pictures)
     side = SIDE / pictures.shape[3]
     figure, axes = new_figure(1.2 + side * canvas.shape[1], 1.2 + side * canvas.shape[0], title, SYMBOLS)
+    figure.set_layout_engine("compressed")  # otherwise labels touch the border
     axes.imshow(canvas, interpolation="nearest")
     axes.xaxis.tick_top()
     axes.set_xticks(across, labels=heads)

@@ -16,9 +16,9 @@ from tests.studies.cropping import assert_uncropped
 GAMMA_ENDS = -7.0, 5.0
 
 
-def figures(shape, gammas=4, count=5):
+def figures(shape, gammas=4, count=5, keep=3):
     model = runs.formula_model(NonTrainable(), runs.constant_image(0.3), GAMMA_ENDS, shape)
-    effects = measure_by_gamma(runs.opened(model, tiny.images(count, shape)), gammas, keep=3)
+    effects = measure_by_gamma(runs.opened(model, tiny.images(count, shape)), gammas, keep)
     return effects, draw_figures(effects, tabulate(effects), "arm on data")
 
 
@@ -147,7 +147,7 @@ def test_the_price_has_a_line_per_predictor():
     assert_uncropped(drawn)
 
 
-@pytest.mark.parametrize("shape", [(4, 4, 1), (4, 4, 3), (1, 1, 2)])
-def test_nothing_is_cropped(shape):
-    for figure in figures(shape)[1].values():
+@pytest.mark.parametrize(("shape", "keep"), [((4, 4, 1), 3), ((4, 4, 3), 3), ((8, 8, 1), 8), ((1, 1, 2), 3)])
+def test_nothing_is_cropped(shape, keep):
+    for figure in figures(shape, gammas=8, count=8, keep=keep)[1].values():
         assert_uncropped(figure)
