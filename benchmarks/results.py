@@ -158,14 +158,18 @@ def provenance(name: str, steps: list[dict[str, Any]]) -> str:
     """'Commit 1234567; 27 November 2026, 2 cores of ..., jax 0.10.2, 12 minutes; data.'"""
     commits = sorted({commit[:7] for step in steps for commit in step["commits"]})
     machines = dict.fromkeys(
-        f"{step['machine']['cores']} cores of {step['machine']['processor']}, jax {step['machine']['software']['jax']}"
+        f"{plural(step['machine']['cores'], 'core')} of {step['machine']['processor']}, "
+        f"jax {step['machine']['software']['jax']}"
         for step in steps
     )
     ended = datetime.fromisoformat(max(step["ended"] for step in steps))
     minutes = math.ceil(sum(step["seconds"] for step in steps) / 60)
     at = f"Commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {ended.day} {ended:%B %Y}"
-    took = f"{minutes} minute{'s' * (minutes != 1)}"
-    return f"{at}, {' and '.join(machines)}, {took}; [data](results/{name}.json)."
+    return f"{at}, {' and '.join(machines)}, {plural(minutes, 'minute')}; [data](results/{name}.json)."
+
+
+def plural(number: int, unit: str) -> str:
+    return f"{number} {unit}{'s' * (number != 1)}"
 
 
 def broken(command: str) -> str:
