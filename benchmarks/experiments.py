@@ -48,6 +48,11 @@ INFERENCE = {
     "evaluation of a batch by it": ("evaluation_share", 1),
     "step of sampling by it": ("sampling_share", 1),
 }
+START = {
+    "import, s": ("import_seconds", 1),
+    "first step, s": ("cold_seconds", 1),
+    "resumed, s": ("resumed_seconds", 1),
+}
 EXPERIMENTS = {
     "digits": significance("digits", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
     "fashion": significance(
@@ -186,6 +191,22 @@ EXPERIMENTS = {
             Step(
                 "python benchmarks/inference.py --config=digits:vdm --json=inference.jsonl",
                 tables.measured("inference.jsonl", "`{config}:{arm}`", INFERENCE),
+            ),
+        ],
+        5,
+    ),
+    "start": Experiment(
+        [
+            Step(
+                "python benchmarks/start.py --config=digits --json=start.jsonl",
+                tables.measured("start.jsonl", "`{config}:{arm}`", START),
+            ),
+            Step("python benchmarks/input.py --config=digits --json=input.jsonl"),
+            Step(
+                "python benchmarks/input.py --config=cifar10 --json=input.jsonl",
+                tables.measured(
+                    "input.jsonl", "`{config}`", {"thousand images per second": ("images_per_second", 1e3)}
+                ),
             ),
         ],
         5,
