@@ -221,5 +221,5 @@ EXPERIMENTS = {
     "parity": Experiment(
         [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)], 2
     ),
-    "seed-statistics": Experiment([Step("python benchmarks/seed_statistics.py", tables.printed)], 10),
+    "seed-statistics": Experiment([Step("python benchmarks/seed_statistics.py", tables.printed)], 2),
 }
