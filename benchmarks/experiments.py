@@ -87,14 +87,14 @@ EXPERIMENTS = {
     ),
     "swirl": Experiment(
         [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))],
-        5,
+        15,
     ),
     "depth": Experiment(
         [
             Step(f"diffenc depth-study {run} --depths=5,10,20,50,100 --passes=32", partial(tables.depths, run))
             for run in (VDM, DIFFENC)
         ],
-        30,
+        35,
     ),
     "estimators": Experiment(
         [
@@ -117,7 +117,7 @@ EXPERIMENTS = {
             Step(f"diffenc encoder-study {run}", partial(tables.encoder, run))
             for run in (DIFFENC, "runs/digits/nontrainable-seed0")
         ],
-        10,
+        8,
     ),
     "samples": Experiment(
         [
@@ -127,7 +127,7 @@ EXPERIMENTS = {
                 partial(tables.quality, f"{DIFFENC}/samples/1500-depth250-seed0-quality.json"),
             ),
         ],
-        5,
+        3,
     ),
     "compression": Experiment(
         [
@@ -142,7 +142,7 @@ EXPERIMENTS = {
                 tables.printed,
             ),
         ],
-        15,
+        8,
     ),
     "fashion-compression": Experiment(
         [
@@ -154,7 +154,7 @@ EXPERIMENTS = {
         ],
         10,
     ),
-    "precision": Experiment([Step(f"python benchmarks/precision.py {VDM} {DIFFENC}", tables.printed)], 10),
+    "precision": Experiment([Step(f"python benchmarks/precision.py {VDM} {DIFFENC}", tables.printed)], 5),
     "peers": Experiment(
         [
             Step(
