@@ -10,7 +10,6 @@ import numpy as np
 import peers
 
 from diffenc_jax.display.document import Table
-from diffenc_jax.runs.metrics import evaluated_bpd, read_metrics, training_seconds
 from diffenc_jax.runs.records import read_evaluation, record_paths
 from diffenc_jax.studies.compare.measure import compare
 from diffenc_jax.studies.compare.table import comparison_table
@@ -18,7 +17,7 @@ from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import balance
 from diffenc_jax.studies.encoder.table import bounds_table, read_bounds
 from diffenc_jax.studies.sample_quality.table import quality_table
-from diffenc_jax.studies.significance.finished import FinishedRun, find_runs
+from diffenc_jax.studies.significance.finished import curves_of_arms, find_runs
 from diffenc_jax.studies.significance.grid import read_grid
 
 # From the common folder and the output of a command.
@@ -62,23 +61,15 @@ def summary(root: str, work: Path, output: str) -> Iterable[Table]:
 def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
     """`summary`, and the evaluations during training by step and minute, means over the seeds."""
     yield from summary(root, work, output)
-    by_arm: dict[str, list[dict[int, tuple[float, float]]]] = {}
-    for run in find_runs(work / root, read_grid(work / root))[0]:
-        by_arm.setdefault(run.arm, []).append(test_by_step(run))
-    steps = sorted({step for runs in by_arm.values() for run in runs for step in run})
+    curves = curves_of_arms(find_runs(work / root, read_grid(work / root))[0], "test")
+    steps = sorted({step for kinds in curves.values() for step, _ in kinds["evaluation"]})
     rows = []
-    for arm, runs in by_arm.items():
-        cells = [np.mean([run[step] for run in runs], axis=0) if step in runs[0] else None for step in steps]
-        rows.append([arm, *("" if cell is None else f"{cell[0]:.4f} ({cell[1]:.0f})" for cell in cells)])
+    for arm, kinds in curves.items():
+        both = zip(kinds["evaluation"], kinds["evaluation by time"], strict=True)
+        cells = {step: f"{np.mean(bits):.4f} ({seconds / 60:.0f})" for (step, bits), (seconds, _) in both}
+        rows.append([arm, *(cells.get(step, "") for step in steps)])
     caption = "Test bits/dim during training, means over seeds, and in brackets minutes of training"
     yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, caption)
-
-
-def test_by_step(run: FinishedRun) -> dict[int, tuple[float, float]]:
-    """Test bits/dim and minutes of training until then, by step."""
-    clock = training_seconds(read_metrics(run.workdir), run.config.train.batch_size)
-    bits = evaluated_bpd(run.workdir)
-    return {step: (bpd, np.interp(step, list(clock), list(clock.values())) / 60) for step, bpd in bits.items()}
 
 
 def evaluations(run: str, **passes: int) -> Tables:

@@ -34,7 +34,7 @@ SEEDS = (
 
 LEGEND = 4  # columns of the legend of curves
 LINE = 0.13  # inches that a line of a label takes
-TIMES = {"hours": 3600, "minutes": 60, "seconds": 1}
+TIMES = {"hours": 3600, "minutes": 60}  # units in seconds
 
 
 class Panel(NamedTuple):
@@ -169,7 +169,7 @@ def draw_curves(
 
 
 def _unit_of_time(curves: Curves, panels: Mapping[str, Panel]) -> tuple[str, float]:
-    """Name and part of a second of the unit in which the longest training takes at least 2."""
+    """The unit of time in which the longest training takes at least 2, or 'seconds', and how much of it a second is."""
     by_time = [kind for kind, panel in panels.items() if panel.by_time]
     longest = max((at for kinds in curves.values() for kind in by_time for at, _ in kinds[kind]), default=0)
     return next(((name, 1 / size) for name, size in TIMES.items() if longest >= 2 * size), ("seconds", 1))

@@ -12,7 +12,7 @@ from diffenc_jax.config.sections import FIT_IMAGES
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
 from diffenc_jax.runs.files import read_json
-from diffenc_jax.runs.metrics import TOTAL, Row, training_seconds
+from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics, training_seconds
 from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
 from diffenc_jax.runs.workdir import find_workdirs, saved_steps, stored_config
 from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
@@ -230,6 +230,14 @@ def _by_time(points: Points, clocks: Sequence[Mapping[int, float]]) -> Points:
         return []
     seconds = [np.interp([step for step, _ in points], list(clock), list(clock.values())) for clock in clocks]
     return [(float(at), values) for at, (_, values) in zip(np.mean(seconds, axis=0), points, strict=True)]
+
+
+def curves_of_arms(runs: Sequence[FinishedRun], split: str) -> Curves:
+    """The `learning_curves` of each arm."""
+    rows: dict[str, list[Sequence[Row]]] = {}
+    for run in runs:
+        rows.setdefault(run.arm, []).append(read_metrics(run.workdir))
+    return learning_curves(rows, {run.arm: run.config.train.batch_size for run in runs}, split)
 
 
 def curves_over_seeds(groups: Mapping[str, Sequence[Sequence[Row]]], metrics: Mapping[str, str]) -> Curves:

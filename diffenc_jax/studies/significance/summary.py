@@ -11,12 +11,11 @@ from diffenc_jax.display.document import Section, Text, markdown
 from diffenc_jax.display.tables import csv_text
 from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
 from diffenc_jax.runs.lock import in_turn
-from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.studies.reproduction.beside import beside_published, section
 from diffenc_jax.studies.reproduction.comparisons import COMPARISONS
 from diffenc_jax.studies.significance.analysis import Findings, find
 from diffenc_jax.studies.significance.figure import draw_analysis, draw_curves, learning_panels
-from diffenc_jax.studies.significance.finished import find_runs, learning_curves, read_costs
+from diffenc_jax.studies.significance.finished import curves_of_arms, find_runs, read_costs
 from diffenc_jax.studies.significance.grid import read_grid
 from diffenc_jax.studies.significance.table import document, values_rows
 
@@ -85,7 +84,5 @@ def write_summary(
 def _learning_curves(found: Findings) -> "Figure":
     """Bits/dim of each arm in training and in the evaluations during training."""
     split = found.runs[0].evaluation.record["dataset"]["split"]
-    rows = {arm: [read_metrics(r.workdir) for r in found.runs if r.arm == arm] for arm in found.analysis["arms"]}
-    batch_sizes = {run.arm: run.config.train.batch_size for run in found.runs}
-    curves = learning_curves(rows, batch_sizes, split)
+    curves = curves_of_arms(found.runs, split)
     return draw_curves(curves, learning_panels(split), 2, f"{found.data}: bits/dim during training", common_axis=True)
