@@ -94,6 +94,7 @@ def record_of(step: Step, work: Path, log: Path) -> dict[str, Any]:
 def execute(step: Step, record: dict[str, Any], work: Path, path: Path, output: Path) -> None:
     """Run the command of a step, and add this commit and its seconds to the record. Raises RunError if it fails."""
     record["commits"] = sorted({*record["commits"], commit()})
+    path.write_text(json.dumps(record))  # a process that is killed has left its commit
     print(step.command, file=sys.stderr, flush=True)
     start = time.monotonic()
     try:

@@ -57,6 +57,13 @@ def test_a_finished_step_is_not_run_again(tmp_path):
     assert second["seconds"] > 0
 
 
+def test_a_running_step_has_left_its_commit(tmp_path):
+    """So that a process which is killed, and resumed at another commit, names both."""
+    reading = 'import json; print("commit", *json.load(open("logs/name-0.json"))["commits"])'
+    (step,) = results.make("name", experiment(reading), tmp_path)
+    assert step["tables"][0]["rows"] == [["commit", results.commit()]]
+
+
 def test_a_changed_command_is_run_again(tmp_path):
     results.make("name", experiment(CUBE), tmp_path)
     (step,) = results.make("name", experiment(CUBE + "; print(4, 64)"), tmp_path)
