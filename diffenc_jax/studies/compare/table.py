@@ -9,14 +9,18 @@ from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.studies.compare.describe import describe_augmentation, describe_estimator, describe_images
 from diffenc_jax.studies.compare.measure import NOISE, Row, different_methods
 
-FIGURES = ("bits/dim ± noise ± images", "difference ± noise ± images")
-HEADS = ("arm", "seed", "step", "estimator", *FIGURES)
+HEADS = ("arm", "seed", "step", "estimator", "bits/dim ± noise ± images")
+DIFFERENCE = "difference ± noise ± images"
 REFERENCE = "reference"
 
 
 def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
-    """`rows` as a table, with a last column for the paths of the records if `with_files`."""
-    lines = []
+    """`rows` as a table, with a last column for the paths of the records if `with_files`.
+
+    A single row has no columns of differences.
+    """
+    interval = f"{'simultaneous ' * (len(rows) > 2)}95 % interval"
+    compared, lines = len(rows) > 1, []
     for row in rows:
         record = row.evaluation.record
         about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
@@ -25,9 +29,9 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
             error = row.excess_error
             excess = [with_errors(row.excess, error.noise, error.images), format_interval(row.excess_interval)]
         file = [row.evaluation.path] if with_files else []
-        lines.append([*about, bpd, *excess, *file])
-    heads = [*HEADS, f"{'simultaneous ' * (len(rows) > 2)}95 % interval", *(["file"] if with_files else [])]
-    return Table(heads, lines, "Differences to the reference, bits/dim")
+        lines.append([*about, bpd, *(excess if compared else []), *file])
+    heads = [*HEADS, *([DIFFERENCE, interval] if compared else []), *(["file"] if with_files else [])]
+    return Table(heads, lines, "Differences to the reference, bits/dim" if compared else "")
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
@@ -43,8 +47,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
         lines.append(f"noise: different from the reference's in {', '.join(different)}" if different else common)
     lines.append(
         "± standard errors, of the noise and of the images (– where the data do not determine them or where the noise "
-        "hides them); difference to the reference, paired by image, and its 95 % interval over noise and images"
+        "hides them)"
     )
+    if others:
+        lines.append("difference to the reference: paired by image, with its 95 % interval over noise and images")
     if len(others) > 1:
         lines.append(f"intervals: simultaneous, all {len(others)} hold together with probability 95 % (Bonferroni)")
     if any(different_methods(reference.record["estimator"], other.record["estimator"]) for other in evaluations):

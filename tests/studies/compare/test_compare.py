@@ -113,6 +113,13 @@ def test_the_table_by_hand(write, capsys):
     assert "differs:" not in out
 
 
+def test_a_single_record_has_no_columns_of_differences(write, capsys):
+    _, out, _ = run(capsys, write("a", evaluated(2, 1)))
+    (row,) = body(out)
+    assert [*row[:4], *row[5:]] == ["a", "3", "100", "continuous, 4 passes", "a.json"]
+    assert "difference" not in out
+
+
 def test_rows_are_sorted_and_no_number_comes_last(write):
     paths = [write(name, evaluated(mean, 1)) for name, mean in (("c", 3), ("nan", math.nan), ("a", 1), ("b", 2))]
     rows = compared(*paths)
