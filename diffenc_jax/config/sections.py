@@ -261,8 +261,9 @@ class TrainConfig(Section, section="train"):
     batch_size: int = count(128, "Images per step, on all devices together.", unit="images")
     accumulate: int = count(
         1,
-        "Number of equal parts in which a batch's gradient is computed, one after another, to save memory. Changes no "
-        "value except the dropout masks.",
+        "Number of equal parts in which a batch's gradient is computed, one after another, to save memory. Changes the "
+        "dropout masks and drawn codes and, unless train.ends_every divides a part, the images whose end points are "
+        "evaluated.",
     )
     ends_every: int = count(
         8,
@@ -334,7 +335,8 @@ class CheckpointConfig(Section, section="checkpoint"):
     every_steps: int = count(10_000, "Interval between checkpoints.", unit="steps")
     keep_every_steps: int = count(
         1_000_000,
-        "Interval between checkpoints that are kept for good; of the others only the newest stays.",
+        "Interval between checkpoints that are kept for good. Of the others the newest two stay, and the best of those "
+        "that were evaluated.",
         unit="steps",
     )
     on_failure: str = key(

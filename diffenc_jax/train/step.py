@@ -65,7 +65,8 @@ class StepFunction:
         )
         require(
             config.train.time_sampling == "uniform" or not learns_interior(model),
-            "train.time_sampling=importance is for a fixed schedule: a learned one lowers the loss's variance itself",
+            f"train.time_sampling=importance is not for model.schedule.kind={config.model.schedule.kind} at infinite "
+            "depth, whose training lowers the variance of the loss itself; take uniform",
         )
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)

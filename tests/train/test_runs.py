@@ -228,7 +228,7 @@ def test_a_run_that_is_no_longer_finite_stops_and_keeps_finite_parameters(images
         ({"data__pixel_levels": 16}, "data.pixel_levels=16 allows 0 .. 15"),
         (
             {"train__time_sampling": "importance", "model__schedule__kind": "monotone"},
-            r"train\.time_sampling=importance is for a fixed schedule",
+            r"train\.time_sampling=importance is not for model\.schedule\.kind=monotone at infinite depth",
         ),
     ],
 )
