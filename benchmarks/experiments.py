@@ -62,7 +62,7 @@ EXPERIMENTS = {
         "digits",
         "runs/encoders",
         "--seeds=0-2 --arms=diffenc,diffenc-transformer,diffenc-dct --passes=32 --parallel=2",
-        30,
+        45,
     ),
     "processes": significance(
         "digits",
