@@ -1,8 +1,9 @@
 """Compare evaluations of the same images, with standard errors of their differences.
 
-Reads records of evaluations and their values per image (.npz beside each), and prints one row per record, in increasing
-bits/dim: its standard errors from the noise and from the images, its difference to the reference, paired by image, and
-a 95 % interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
+Reads records of evaluations and their values per image (.npz beside each). The folder of a run stands for the record of
+its last evaluated step and, of several, the one with most passes. Prints one row per record, in increasing bits/dim:
+its standard errors from the noise and from the images, its difference to the reference, paired by image, and a 95 %
+interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
 probability 95 %. Records of other images, or of the same images in another order, are refused, and so are records of
 different estimators unless --across-estimators is given, and of runs with different augmentation of their training
 images unless --across-augmentation is given.
@@ -12,11 +13,17 @@ from argparse import ArgumentParser, Namespace
 
 from diffenc_jax.commands.arguments import place, writable_file
 
-EXAMPLE = "diffenc compare runs/digits-*/eval/test-1500-*.json"
+EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("records", nargs="+", type=place, metavar="RECORD", help="record of an evaluation: eval/*.json")
+    parser.add_argument(
+        "records",
+        nargs="+",
+        type=place,
+        metavar="RECORD",
+        help="record of an evaluation, eval/*.json, or folder of a run",
+    )
     parser.add_argument(
         "--reference", type=place, metavar="RECORD", help="the record to compare with (default: the first)"
     )
@@ -30,21 +37,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
     from diffenc_jax.display.terminal import print_table
-    from diffenc_jax.runs.files import write_json
-    from diffenc_jax.runs.records import read_evaluation
+    from diffenc_jax.runs.files import is_folder, write_json
+    from diffenc_jax.runs.records import last_record, read_evaluation
     from diffenc_jax.runs.storage import identity
     from diffenc_jax.studies.compare.measure import check_comparable, compare
     from diffenc_jax.studies.compare.table import comparison_json, comparison_table, notes
 
-    places = [identity(path) for path in arguments.records]
-    for path in arguments.records:
+    given = [arguments.reference or arguments.records[0], *arguments.records]
+    reference, *paths = [last_record(path) if is_folder(path) else path for path in given]
+    places = [identity(path) for path in paths]
+    for path in paths:
         require(places.count(identity(path)) == 1, f"{path} is given twice; give every record once")
     output = writable_file("json", arguments.json)
     is_free = output is None or identity(output) not in places
     require(is_free, f"--json={output} would replace a record; name another file")
-    reference = arguments.reference or arguments.records[0]
     require(identity(reference) in places, f"--reference={reference} is not among the records; give it there too")
-    paths = sorted(arguments.records, key=lambda path: identity(path) != identity(reference))  # the reference first
+    paths.sort(key=lambda path: identity(path) != identity(reference))  # the reference first
     evaluations = [read_evaluation(path) for path in paths]
     check_comparable(evaluations, arguments.across_estimators, arguments.across_augmentation)
     rows = compare(evaluations)

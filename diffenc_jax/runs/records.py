@@ -61,6 +61,21 @@ def record_paths(workdir: Path, split: str = "*", step: int | str = "*", folder:
     return list_paths(workdir / folder, f"{split}-{step}-*.json")
 
 
+def last_record(workdir: Path) -> Path:
+    """The record of a run's last evaluated step and, of several, the one with most passes.
+
+    Raises InputError if there is none, or more than one.
+    """
+    records = [(path, read_record(path)) for path in record_paths(workdir)]
+    found = [(record["step"], record["estimator"]["passes"], path) for path, record in records]
+    require(found, f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
+    step, passes, _ = max(found)
+    paths = [path for *of, path in found if of == [step, passes]]
+    names = ", ".join(map(str, paths))
+    require(len(paths) == 1, f"{workdir} has several records of step {step} in {passes} passes; give one of {names}")
+    return paths[0]
+
+
 def find_record(path: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record at `path` if it has its values and the identity of `description`; every host must call this."""
     content = hosts.broadcast(_content_of(path, description) if hosts.is_first() else b"")

@@ -345,6 +345,22 @@ def test_records_that_are_none_are_named(write, capsys, key, value, reason):
     assert str(path) in line
 
 
+def test_a_run_stands_for_its_last_record_with_most_passes(write, capsys, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "eval").mkdir(parents=True)
+    write("a/eval/test-50-x", evaluated(2, 1, passes=8), step=50)
+    write("a/eval/test-100-x", evaluated(2, 2, passes=2))
+    write("a/eval/test-100-y", evaluated(2, 3))
+    write("b/eval/test-100-z", evaluated(3, 3))
+    _, out, _ = run(capsys, "--reference=b", "a", "b")
+    assert [row[-1] for row in body(out)] == ["a/eval/test-100-y.json", "b/eval/test-100-z.json"]
+    assert body(out)[1][5] == "reference"
+    write("b/eval/test-100-w", evaluated(3, 4))
+    assert refused(capsys, "a", "b") == (
+        "b has several records of step 100 in 4 passes; give one of b/eval/test-100-w.json, b/eval/test-100-z.json"
+    )
+
+
 @pytest.mark.parametrize("text", ["{", "[1, 2]", "null", ""])
 def test_other_files_are_named(tmp_path, capsys, text):
     (tmp_path / "a.json").write_text(text)
@@ -353,7 +369,7 @@ def test_other_files_are_named(tmp_path, capsys, text):
 
 def test_missing_and_broken_files_are_named(write, capsys, tmp_path):
     assert "No such file" in refused(capsys, tmp_path / "none.json")
-    assert "directory" in refused(capsys, tmp_path)
+    assert f"{tmp_path} has no records; evaluate the run with diffenc eval" in refused(capsys, tmp_path)
     path = write("a", evaluated(2, 1))
     assert "is given twice" in refused(capsys, path, tmp_path / "a.json")
     values = path.with_suffix(".npz")
