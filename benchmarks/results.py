@@ -156,7 +156,7 @@ def joined(blocks: list[Any]) -> list[Any]:
 
 
 def provenance(name: str, steps: list[dict[str, Any]]) -> str:
-    """'Commit 1234567; 27 November 2026, 2 cores of ..., jax 0.10.2, 12 minutes; data.'"""
+    """'`name`: commit 1234567; 27 November 2026, 2 cores of ..., jax 0.10.2, 12 minutes; data.'"""
     commits = sorted({commit[:7] for step in steps for commit in step["commits"]})
     machines = dict.fromkeys(
         f"{plural(step['machine']['cores'], 'core')} of {step['machine']['processor']}, "
@@ -165,7 +165,7 @@ def provenance(name: str, steps: list[dict[str, Any]]) -> str:
     )
     ended = datetime.fromisoformat(max(step["ended"] for step in steps))
     minutes = math.ceil(sum(step["seconds"] for step in steps) / 60)
-    at = f"Commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {ended.day} {ended:%B %Y}"
+    at = f"`{name}`: commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {ended.day} {ended:%B %Y}"
     return f"{at}, {' and '.join(machines)}, {plural(minutes, 'minute')}; [data](results/{name}.json)."
 
 

@@ -79,7 +79,7 @@ def test_a_page_has_commands_tables_and_origin(tmp_path, monkeypatch):
     found = results.measured()
     page = results.written("Before.\n\n<!-- name -->\n| old |\n<!-- end of name -->\n\nAfter.\n", found)
     assert page.startswith(f"Before.\n\n<!-- name -->\n\n    python -c '{CUBE}'\n\nCubes\n\n| number | cube |\n")
-    assert "\n| 5      |  125 |\n\nCommit " in page
+    assert "\n| 5      |  125 |\n\n`name`: commit " in page
     assert page.endswith("<!-- end of name -->\n\nAfter.\n")
     assert results.written(page, found) == page
     tables = result_tables.in_markdown(page)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more, some of which start programs
+# Folders beside 'train' that are not read as further training images.
+VALIDATION = ("val", "valid", "validation", "dev")
 # Mode to convert each of Pillow's modes to. Values of other modes do not fit 8 bits or are not colours.
 MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
@@ -45,9 +47,15 @@ def folder_labels(path: Path) -> Labels | None:
 
 
 def _parts(path: Path) -> dict[str, Path]:
-    """The folders 'train' and 'test' by their names; empty unless there are both."""
+    """The folders 'train' and 'test' by their names; empty unless there are both.
+
+    Raises InputError for a folder 'train' with one of `VALIDATION` and no 'test'.
+    """
     parts = {split: path / split for split in ("train", "test")}
     if not all(part.is_dir() for part in parts.values()):
+        other = next((name for name in VALIDATION if (path / name).is_dir()), None)
+        if other and parts["train"].is_dir():
+            raise checks.refused(path, f"has folders train and {other}, but no test; rename {other} to test")
         return {}
     return {split: checks.inside(part, path) for split, part in parts.items()}
 

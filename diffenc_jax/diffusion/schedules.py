@@ -32,6 +32,8 @@ def inverse_softplus(y: float) -> float:
 class Schedule(nn.Module):
     """Base class of schedules t -> γ(t), arrays of any shape.
 
+    A schedule defines `__call__`, increasing in t, with γ(0) = `gamma_min` and γ(1) = `gamma_max` at initialisation.
+
     Attributes:
       gamma_min, gamma_max: γ(0) and γ(1), or their initial values.
       interior: names of the parameters that do not move the end points. The bound at infinite depth does not depend on

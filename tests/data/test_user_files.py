@@ -173,6 +173,10 @@ def wrong_files(folder):
     Image.fromarray(IMAGES[0]).save(folder / "colours" / "a.png")
     Image.fromarray(GREY[0, ..., 0]).save(folder / "colours" / "b.png")
     yield folder / "colours", r"b.png is \(6, 5, 1\), .* \(6, 5, 3\); save all as grey or all as RGB"
+    for split in ("train", "val"):
+        (folder / "validation" / split).mkdir(parents=True)
+        Image.fromarray(IMAGES[0]).save(folder / "validation" / split / "a.png")
+    yield folder / "validation", "has folders train and val, but no test; rename val to test"
     (folder / "broken").mkdir()
     (folder / "broken" / "a.png").write_bytes((folder / "mixed" / "a.png").read_bytes()[:60])
     yield folder / "broken", "a.png cannot be read as a picture"
