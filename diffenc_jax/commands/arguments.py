@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffenc_jax.core.buckets import as_path
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import InputError, perhaps, require
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        if "(default" in text or action.required or action.nargs == 0 or not action.option_strings:
+        has_none = action.required or action.nargs == 0 or not action.option_strings
+        if "(default" in text or "required" in text or has_none:
             return text
         return f"{text} (default: {'none' if action.default in (None, []) else '%(default)s'})"
 
@@ -96,19 +97,32 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
             require(not value.startswith("--"), f"{word} has no value; give {word}=VALUE")
             word = f"{word}={value}"
         overrides.append(word.removeprefix(OVERRIDE))
+    _check_words(parser, rest)
     arguments, unknown = parser.parse_known_args(rest)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_keys_of_that_name(unknown[0])}")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     arguments.overrides = overrides
     return arguments
 
 
-def _keys_of_that_name(word: str) -> str:
-    """'; the configuration has --config.train.steps' for the option --steps=100, or ''."""
+def _check_words(parser: Parser, words: Sequence[str]) -> None:
+    """Raises InputError for a word that no argument takes, before argparse asks for the argument that is missing."""
+    known = [option for action in parser._actions for option in action.option_strings]
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in ("--", *known) and " " not in word:
+            parser.error(f"unrecognized arguments: {word}{_keys_of_that_name(name) or perhaps(name, known)}")
+    takes_words = any(not action.option_strings for action in parser._actions)
+    if words and not words[0].startswith("-") and not takes_words:
+        parser.error(f"{words[0]} is no option; give --config=NAME[:ARM]")
+
+
+def _keys_of_that_name(option: str) -> str:
+    """'; the configuration has --config.train.steps' for the option --steps, or ''."""
     from diffenc_jax.config import flatten
     from diffenc_jax.config.recipe import recipe
 
-    name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+    name = option.removeprefix("--").replace("-", "_")
     keys = [key for key in flatten(recipe("recipe", "diffenc").to_dict()) if key.rpartition(".")[2] == name]
     named = ", ".join(f"{OVERRIDE}{key}" for key in sorted(keys, key=len))
     return f"; the configuration has {named}" if keys else ""
@@ -233,6 +247,7 @@ def writable_file(flag: str, name: str | None) -> Path | None:
 
     if name is None:
         return None
+    require(bool(name.strip()), f"--{flag} is empty; name a file")
     path = as_path(name)
     require(not is_folder(path), f"--{flag}={name} is a folder; name a file")
     try:

@@ -10,19 +10,22 @@ with equally probable labels. Writes to WORKDIR/classify, each name after '<spli
          differences between labels is noise, which more passes lower
   .npz   per image: the bound under each label (nats), the probabilities, the label and the predicted one
 
---config.key=value changes how the bound is evaluated, such as --config.loss.depth=50.
+Files of an earlier call are replaced. The cost is --passes evaluations of the split per label. --config.key=value
+changes how the bound is evaluated, such as --config.loss.depth=50.
 """
 
 import argparse
 
 from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive, watched
 
-EXAMPLE = "diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"
+EXAMPLE = """\
+diffenc train --config=digits:vdm --config.model.labels=True
+diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"""
 ON_INTERRUPT = "nothing is written; the same command starts again"
 # Sections and keys of the configuration that the command reads from --config.key=value.
 READ = (
     *("loss", "fit", "mesh", "data.dir"),
-    *("eval.batch_size", "eval.dtype", "eval.passes", "eval.seed", "eval.split", "eval.time_sampling"),
+    *("eval.batch_size", "eval.dtype", "eval.seed", "eval.split", "eval.time_sampling"),
 )
 
 

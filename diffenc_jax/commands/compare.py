@@ -31,7 +31,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--across-augmentation", action="store_true", help="compare runs with different augmentation (train.augment)"
     )
-    parser.add_argument("--json", metavar="FILE", help="file for the table, unrounded")
+    parser.add_argument(
+        "--json", metavar="FILE", help="file for the table, unrounded; replaced if it exists (default: not written)"
+    )
 
 
 def run(arguments: Namespace) -> None:
@@ -51,7 +53,7 @@ def run(arguments: Namespace) -> None:
     output = writable_file("json", arguments.json)
     is_free = output is None or identity(output) not in places
     require(is_free, f"--json={output} would replace a record; name another file")
-    require(identity(reference) in places, f"--reference={reference} is not among the records; give it there too")
+    require(identity(reference) in places, f"--reference={reference} is not among the records; give one of them")
     paths.sort(key=lambda path: identity(path) != identity(reference))  # the reference first
     evaluations = [read_evaluation(path) for path in paths]
     check_comparable(evaluations, arguments.across_estimators, arguments.across_augmentation)

@@ -3,8 +3,9 @@
 Compiles the step of a configuration with the real TPU compiler, for one or several hosts or slices, and prints the
 memory per chip and whether it suffices, FLOPs and bytes per chip and step, the time that each takes at the chip's
 published peak, and the time to compile. A chip of tpu7x is two devices for JAX, and the numbers are those of one.
-Between slices only the data axis of the mesh runs. Needs pip install 'diffenc_jax[tpu]'; no images are needed. Exits
-with 1 if a chip's memory does not suffice.
+Several slices share the batch, and mesh.fsdp shards within a slice. Needs pip install 'diffenc_jax[tpu]', and no images
+unless data.source is a path. Takes minutes to an hour, with --quick a fifth of it or less. Exits with 1 if a chip's
+memory does not suffice.
 """
 
 import os
@@ -22,8 +23,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such slices")
     parser.add_argument("--batch", type=positive, metavar="N", help="images per step (default: train.batch_size)")
-    parser.add_argument("--quick", action="store_true", help="no search for the fastest kernels: compiles much faster")
-    parser.add_argument("--json", metavar="FILE", help="file for the numbers, unrounded")
+    parser.add_argument(
+        "--quick", action="store_true", help="compile without the search for the fastest kernels, which is much faster"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="file for the numbers, unrounded; replaced if it exists (default: not written)"
+    )
 
 
 def run(arguments: Namespace) -> int:

@@ -1,9 +1,10 @@
 """Compress images without loss by a trained run.
 
 The code is that of the generative model at a finite depth, with the steps that the section `loss` of the configuration
-describes: its length is the bound at that depth, plus initial bits that each stack takes once (gross). The file is
-decompressed by the same run on a machine like this one. It holds checksums, and is decoded once before it is written.
-Fitted steps are kept in WORKDIR/compression, where decompression needs them.
+describes: its length is the bound at that depth, plus initial bits that each stack takes once (gross). A run at
+infinite depth needs --config.loss.depth=T. Runs with labels, a latent code or an affine encoder cannot compress. The
+file is decompressed by the same run on a machine like this one. It holds checksums, and is decoded once before it is
+written. Fitted steps are kept in WORKDIR/compression, where decompression needs them.
 """
 
 import math
@@ -28,13 +29,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "images", metavar="IMAGES", help="an .npy, .npz or IDX file, a folder of pictures, or a split such as test"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write; replaced if it exists")
     parser.add_argument("--no-verify", action="store_true", help="write the file without decoding it")
     add_changes(parser, "loss", "fit", "compress", "mesh", "data.dir", "eval.dtype")
 
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.compression.codec import Codec
+    from diffenc_jax.core.errors import require
     from diffenc_jax.data.user_files import all_images
     from diffenc_jax.display.terminal import make_console
     from diffenc_jax.runs import storage
@@ -44,6 +46,8 @@ def run(arguments: Namespace) -> None:
     output, source = writable_file("output", arguments.output), arguments.images
     config = stored_config(arguments.workdir).replace(changes_of(arguments))
     split = None if Path(source).exists() else source
+    is_name = split is None or not (Path(source).suffix or "/" in source)
+    require(is_name, f"there is no file or folder {source}; give one, or the name of a split such as test")
     trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted, split=split)
     images = all_images(Path(source))[:] if split is None else trained.dataset.splits[split][:]
     codec, console, verify = Codec(trained), make_console(), not arguments.no_verify

@@ -77,7 +77,11 @@ def _network_listing(path: str) -> Listing:
     defaults = flatten(recipe("recipe", "diffenc").to_dict())
     chosen = defaults[f"{path}.kind"]
     kind = Key(
-        "The kind decides about the other keys, which change with it.", type=str, choices=tuple(kinds), default=""
+        "The kind decides about the other keys. To change it, choose an arm that has it, or give the whole section, "
+        f"such as --config.{path}='{{\"kind\": ...}}'.",
+        type=str,
+        choices=tuple(kinds),
+        default="",
     )
     keys = [Listed(f"{path}.kind", kind, chosen)]
     for name, options in kinds.items():
@@ -100,7 +104,7 @@ def _describe(listed: Listed) -> str:
     from diffenc_jax.config.keys import REQUIRED
 
     head = listed.path if listed.default is REQUIRED else f"{listed.path} = {listed.default!r}"
-    notes = ", ".join(filter(None, [listed.key.unit, listed.kind and f"kind {listed.kind}"]))
+    notes = ", ".join(filter(None, [listed.key.unit, listed.kind and f"of kind={listed.kind}"]))
     text = textwrap.indent(textwrap.fill(meaning(listed.key), WIDTH - 6, break_on_hyphens=False), " " * 6)
     return f"  {head}{f'  ({notes})' if notes else ''}\n{text}"
 
@@ -109,7 +113,7 @@ def meaning(key: "Key") -> str:
     """The meaning of a key, and its possible values."""
     from diffenc_jax.config.keys import FINITE
 
-    value = key.expected if not key.registry else f"names: {', '.join(sorted(_registry(key)))}"
+    value = key.expected if not key.registry else f"one of {', '.join(sorted(_registry(key)))}"
     value = f"a tuple, each {value}" if get_origin(key.type) is tuple else value
     limits = "" if key.limits is FINITE else f"; must {key.limits.words}"
     none = f"; None: {key.none}" if key.none else ""

@@ -1,7 +1,7 @@
 """Measure the costs of a training step: parameters, FLOPs, memory and time.
 
-Compiles the training step of a configuration, times --steps of them on training images on all devices of this machine,
-and prints the costs. --json=FILE writes them unrounded.
+Compiles the training step of a configuration, times --steps of them on all devices of this machine, and prints the
+costs. Needs the training images, which are downloaded if necessary.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -14,7 +14,9 @@ EXAMPLE = "diffenc costs --config=digits:vdm --config.train.batch_size=64"
 def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--steps", type=positive, default=20, metavar="N", help="number of timed steps")
-    parser.add_argument("--json", metavar="FILE", help="file for the costs, unrounded")
+    parser.add_argument(
+        "--json", metavar="FILE", help="file for the costs, unrounded; replaced if it exists (default: not written)"
+    )
 
 
 def run(arguments: Namespace) -> None:

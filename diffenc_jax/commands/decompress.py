@@ -1,7 +1,8 @@
 """Decompress a file of images, by the run that compressed it.
 
-Everything but the run is in the file: the depth, times and ratios of the steps, and how the images were coded. A file
-that is damaged, or that was written by another run, other versions or another machine, is refused.
+The file holds the depth and how the images were coded. Fitted times and ratios are read from WORKDIR/compression, where
+`diffenc compress` left them. A file that is damaged, or that was written by another run, other versions or another
+machine, is refused. Existing pictures are not replaced; an existing .npy or .npz file is.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -10,6 +11,7 @@ from diffenc_jax.commands.arguments import place, watched
 
 EXAMPLE = "diffenc decompress runs/digits-vdm-seed0 digits.diffenc -o digits.npy"
 ON_INTERRUPT = "no images were written"
+ADVICE = "give a file that `diffenc compress` wrote"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,7 +33,7 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.display.terminal import make_console
     from diffenc_jax.runs.files import read_bytes
 
-    codec, container = open_file(arguments.workdir, read_bytes(arguments.file), str(arguments.file))
+    codec, container = open_file(arguments.workdir, read_bytes(arguments.file, ADVICE), str(arguments.file))
     count, *shape = container.header.shape
     check_place(arguments.output, shape)
     with watched(make_console(), f"decompressing {count} images", count) as on_part:

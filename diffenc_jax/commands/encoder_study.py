@@ -18,7 +18,10 @@ its end terms win back. Writes to WORKDIR/encoder_study, each name after '<split
   -price       (.csv, .png, .pdf) the price of the drift by γ, an upper bound by each of three predictors of dx_t/dγ
   -price.json  the price integrated over γ, and the terms at the ends of the path
 
-A run without a derivative head gets one, trained on the frozen run and kept as head-<step>-....npz.
+The price is what the diffusion term pays for the part of dx_t/dγ that z_γ does not determine. A run without a
+derivative head gets one, trained on the frozen run and kept as head-<step>-<steps>-<digest>.npz. Other files of an
+earlier call are replaced. The study is for encoders that move x_t, with one γ for all pixels: not for the arms vdm,
+diffenc-affine and vdm-polynomial.
 """
 
 import argparse
@@ -54,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=1000,
         metavar="N",
-        help="training steps of the derivative head of a run that has none; 0 trains none",
+        help="training steps of the derivative head of a run that has none; 0 trains none and leaves its bound out",
     )
 
 

@@ -1,7 +1,10 @@
 """Evaluate checkpoints of a trained run.
 
 Estimates bits/dim of the averaged parameters on all images of `eval.split`, as the section `eval` of the configuration
-says. Each record is written to WORKDIR/eval, with the nats per image and term beside it.
+says: of the newest checkpoint, unless `eval.checkpoints` names others. Give the --config and every --config.key=value
+that the run was trained with; without --workdir they also name its folder. Each record is written to WORKDIR/eval, with
+the nats per image and term beside it. An evaluation that has a record is not repeated; any other gets a file of its
+own.
 """
 
 import argparse

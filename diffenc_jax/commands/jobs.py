@@ -56,9 +56,11 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_workdir(parser)
     parser.add_argument(
+        "--compilation-cache",
         "--compilation_cache",
         metavar="DIR|none",
-        help="folder of compiled programs for later starts, or none (default: compilation_cache beside the workdir)",
+        help="folder of compiled programs for later starts, or none (default: JAX_COMPILATION_CACHE_DIR, or without it "
+        "compilation_cache beside the workdir)",
     )
     group = parser.add_argument_group("several hosts")
     group.add_argument(
@@ -67,7 +69,12 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         help="join the other hosts of a TPU slice or SLURM job, or run in this process alone (default: refuse to start "
         "if there are others)",
     )
-    group.add_argument("--coordinator", type=_address, metavar="HOST:PORT", help="elsewhere: address of process 0")
+    group.add_argument(
+        "--coordinator",
+        type=_address,
+        metavar="HOST:PORT",
+        help="address of process 0, where JAX does not find the hosts itself",
+    )
     group.add_argument("--processes", type=positive, metavar="N", help="number of processes")
     group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
 
@@ -84,6 +91,10 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
     for name in ("processes", "process"):
         given = getattr(arguments, name) is not None
         require(not given or arguments.coordinator, f"--{name} is for --coordinator=HOST:PORT; give that as well")
+    process, processes = arguments.process, arguments.processes
+    if None not in (process, processes):
+        in_range = f"in 0 .. {processes - 1}, for --processes={processes}"
+        require(0 <= process < processes, f"--process={process} must lie {in_range}")
     if arguments.distributed or arguments.coordinator:
         load_config(arguments.config, arguments.overrides)  # bad input is refused before waiting for the other hosts
         _join_cluster(arguments)
@@ -119,15 +130,15 @@ def _join_cluster(arguments: argparse.Namespace) -> None:
 
 
 def _set_compilation_cache(folder: str | None, workdir: Path) -> None:
-    """Keep compiled programs in `folder`, unless JAX's own setting names another."""
+    """Keep compiled programs in `folder`, or nowhere for 'none'; None stands for JAX's setting or the default."""
     import jax
 
     from diffenc_jax.runs.storage import identity
 
-    if folder == "none" or jax.config.jax_compilation_cache_dir is not None:
+    if folder is None and jax.config.jax_compilation_cache_dir is not None:
         return
     path = as_path(folder) if folder else workdir.parent / "compilation_cache"
-    jax.config.update("jax_compilation_cache_dir", str(identity(path)))
+    jax.config.update("jax_compilation_cache_dir", None if folder == "none" else str(identity(path)))
 
 
 def _address(text: str) -> str:

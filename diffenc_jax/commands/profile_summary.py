@@ -9,7 +9,10 @@ from argparse import ArgumentParser, Namespace
 
 from diffenc_jax.commands.arguments import place, positive
 
-EXAMPLE = "diffenc profile-summary runs/digits-diffenc-seed0"
+EXAMPLE = """\
+diffenc train --config=digits --config.train.steps=20 --profile=10:15 \\
+    --workdir=runs/profiled
+diffenc profile-summary runs/profiled"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -1,8 +1,8 @@
-"""Measure the error of the image that a trained run shows by the number of bits that it has received.
+"""Measure the error of the reconstructed image by the number of bits received so far.
 
 The bound is the length of a code that sends noise, then step by step less noisy images, and last the pixels. Measures
 after each of these steps the rate, bits/dim sent so far, and the distortion, the error of the image that the model then
-estimates, on all images of the split that the run evaluates on. Its last rate is the bound at that depth. Writes to
+estimates, on all images of the split that the run evaluates on. The last rate is the bound at that depth. Writes to
 WORKDIR/rate_distortion, each name after '<split>-<step>':
 
   .csv         a row per step: rate (bits/dim), root mean squared error (RMSE, for pixels of 0 to 255) and PSNR (dB),
@@ -10,8 +10,9 @@ WORKDIR/rate_distortion, each name after '<split>-<step>':
   .png, .pdf   the curve
   -images.png  the first images, and those shown for them at five rates
 
---config.key=value changes how the run is evaluated: loss and fit, such as --config.loss.times=optimal for the best
-times, which are fitted on training images, and split, seed, dtype and batch_size of eval.
+Files of an earlier call are replaced. --config.key=value changes how the run is evaluated: loss and fit, such as
+--config.loss.times=optimal for the best times, which are fitted on training images, and split, seed, dtype and
+batch_size of eval.
 """
 
 import argparse
@@ -27,7 +28,7 @@ diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
     --config.loss.times=optimal"""
 ON_INTERRUPT = "nothing is written; the same command starts again"
 # Sections and keys of the configuration that the command reads from --config.key=value.
-READ = ("loss", "fit", "mesh", "data.dir", "eval.batch_size", "eval.dtype", "eval.passes", "eval.seed", "eval.split")
+READ = ("loss", "fit", "mesh", "data.dir", "eval.batch_size", "eval.dtype", "eval.seed", "eval.split")
 # Number of steps for a run at infinite depth.
 DEPTH = 100
 

@@ -4,8 +4,8 @@ WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The pa
 errors, differences and, if an arm has several seeds, their significance; curves; loss by time, depth study, samples and
 figures of the encoder, or the commands that make them; costs; the configuration compared with the published recipe;
 images, software and the commands that reproduce everything. The page contains its pictures and needs neither network
-nor scripts, so it can be sent, printed and archived. A page of other content that has the same name is kept beside it,
-in a folder `earlier`. No model is built: it takes seconds wherever the workdirs are.
+nor scripts, so it can be sent, printed and archived. An existing FILE of other content is moved to the folder `earlier`
+beside it. No model is built: it takes seconds wherever the workdirs are.
 """
 
 import sys
@@ -14,14 +14,20 @@ from pathlib import Path
 
 from diffenc_jax.commands.arguments import add_difference, place
 
-EXAMPLE = "diffenc report runs/digits-seeds --out=digits.html"
+EXAMPLE = """\
+diffenc report runs/digits-diffenc-seed0 --out=digits.html
+diffenc report runs/digits-seeds --out=study.html"""
 ON_INTERRUPT = "nothing is written"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("places", type=place, nargs="+", metavar="WORKDIR", help="workdir of a run, or root of a study")
     parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="file for the page")
-    parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first)")
+    parser.add_argument(
+        "--reference",
+        metavar="ARM",
+        help="arm to compare the others with (default: that of the study, or else the first)",
+    )
     add_difference(parser)
 
 

@@ -34,12 +34,18 @@ ON_INTERRUPT = "finished work is kept, the same command resumes"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="comparison to repeat (default: list all)")
-    parser.add_argument("--root", type=place, metavar="DIR", help="folder of the workdirs, or gs://BUCKET/FOLDER")
+    parser.add_argument(
+        "--root", type=place, metavar="DIR", help="folder of the workdirs, or gs://BUCKET/FOLDER; required with NAME"
+    )
     parser.add_argument(
         "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
     )
     add_difference(parser)
-    parser.add_argument("--plan", action="store_true", help="print the commands, one per line, and run none")
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="print the commands, one per line, and run none; notes the study in DIR/experiment.json",
+    )
     parser.add_argument("--launch", choices=LAUNCHERS, help="print a command of this launcher per missing run")
     parser.add_argument("--flags", metavar="FLAGS", help="flags of the launcher, split as by a shell")
     parser.add_argument_group("configuration", "--config.key=value changes a key of all arms, such as train.steps")

@@ -1,7 +1,9 @@
 """Draw samples from a trained run.
 
-Samples the newest checkpoint's averaged parameters, as the section `sample` of the configuration says. WORKDIR/samples
-receives the images (.npz) and pictures of them.
+Samples the newest checkpoint's averaged parameters, as the section `sample` of the configuration says. Give the
+--config and every --config.key=value that the run was trained with; without --workdir they also name its folder.
+WORKDIR/samples receives the images, STEP-SAMPLER-seedSEED.npz, and pictures of them. Images of the same seed and
+sampler are kept, and only missing ones are drawn.
 """
 
 import argparse

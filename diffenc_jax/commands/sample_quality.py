@@ -3,8 +3,8 @@
 SAMPLES.npz holds `images`, uint8 [N, H, W, C], as `diffenc sample` writes it to WORKDIR/samples. The configuration of
 the workdir says which data set they are samples of. Every number stands beside that of real images, the best possible
 value: test images, unseen in training, for distances from training images; and as many training images as samples for
-distances from test images. Nothing is downloaded. Prints a table, and writes it unrounded to SAMPLES-quality.json and
-a figure of samples beside their nearest training images to SAMPLES-quality.png and .pdf.
+distances from test images. Classes need labels. Nothing is downloaded. Prints a table, and writes it unrounded to
+SAMPLES-quality.json and a figure of samples beside their nearest training images to SAMPLES-quality.png and .pdf.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -20,8 +20,15 @@ ON_INTERRUPT = "nothing was written; the same command starts again"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("samples", type=place, metavar="SAMPLES", help="a .npz file in samples/ of a workdir")
-    parser.add_argument("--workdir", type=place, help="folder of the run (default: parent of the samples' folder)")
-    parser.add_argument("--fid-weights", type=Path, metavar="FILE", help="weights of torch-fidelity's Inception")
+    parser.add_argument(
+        "--workdir", type=place, metavar="DIR", help="folder of the run (default: parent of the samples' folder)"
+    )
+    parser.add_argument(
+        "--fid-weights",
+        type=Path,
+        metavar="FILE",
+        help="weights-inception-2015-12-05-6726825d.pth of torch-fidelity (extra fid); without it there is no FID",
+    )
 
 
 def run(arguments: Namespace) -> None:

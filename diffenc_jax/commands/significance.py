@@ -10,7 +10,8 @@ written: significance.md, unrounded numbers in significance.json, the values of 
 Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
 them, and if that one is gone, another one resumes the run.
 
-`diffenc significance report --root=DIR` summarizes the existing runs and names the missing ones.
+`diffenc significance report --root=DIR` summarizes the existing runs and names the missing ones. A summary of other
+content is moved to DIR/earlier.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -31,9 +32,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=["report"], help="summarize the existing runs and train none")
     parser.add_argument("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
-    parser.add_argument("--arms", type=_arms, metavar="ARM,...", help="arms of the configuration to compare")
-    parser.add_argument("--seeds", type=_seeds, metavar="SEED,...", help="training seeds, such as 0-4 or 0,2,7")
-    parser.add_argument("--reference", metavar="ARM", help="arm to compare the others with (default: the first arm)")
+    parser.add_argument(
+        "--arms",
+        type=_arms,
+        metavar="ARM,...",
+        help="arms of the configuration to compare; required, except for report",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        metavar="SEED,...",
+        help="training seeds, such as 0-4 or 0,2,7; required, except for report",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="ARM",
+        help="arm to compare the others with (default: that of the study in DIR, or else the first)",
+    )
     parser.add_argument(
         "--passes", type=positive, metavar="P", help="passes of the final evaluation (default: eval.passes)"
     )
@@ -55,7 +70,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
     )
-    parser.add_argument("--plan", action="store_true", help="print the commands, one per line, and run none")
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="print the commands, one per line, and run none; notes the study in DIR/experiment.json",
+    )
 
 
 def run(arguments: Namespace) -> int:

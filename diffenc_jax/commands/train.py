@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffenc_jax.data.dataset import Dataset
     from diffenc_jax.display.document import Table
 
-EXAMPLE = "diffenc train --config=digits:diffenc --config.train.steps=500"
+EXAMPLE = "diffenc train --config=digits:vdm --config.train.learning_rate=1e-3"
 ON_INTERRUPT = "the same command continues from what is saved"
 
 

@@ -137,7 +137,7 @@ class Shrinking(Encoder):
     """x_t = (1 - a σ_t²) x; dx_t/dγ = -a σ_t² α_t² x, and x_t - x_s = -a c σ_t² α_s² x.
 
     Attributes:
-      amount: a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.
+      amount: strength a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.
     """
 
     amount: float

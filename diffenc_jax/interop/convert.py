@@ -42,7 +42,7 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
         return f"{workdir} already holds step {step} of {path}; nothing to do"
     with claimed(workdir, config), Checkpoints(workdir, keep_every_steps=1) as checkpoints:
         checkpoints.save_ema(step, params)
-    return f"step {step} of {path}, {count:,} parameters, is in {workdir}; --mode=eval and --mode=sample read it"
+    return f"step {step} of {path}, {count:,} parameters, is in {workdir}; diffenc eval and diffenc sample read it"
 
 
 def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:

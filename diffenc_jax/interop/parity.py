@@ -204,7 +204,7 @@ def report_file(path: str) -> bool:
         raise InputError(f"{path} cannot be read as a reference file: {first_line(error)}") from error
     except KeyError as error:
         raise InputError(
-            f"{path} is not a complete reference file of a known model: {error} is unknown or missing"
+            f"{path} is not a complete reference file of a known model: {error} is unknown or missing; {ADVICE}"
         ) from error
     print(path)
     gradients = [e for e in errors if e.name.startswith("grad:")]

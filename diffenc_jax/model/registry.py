@@ -145,7 +145,7 @@ def _options(config: NetworkConfig, path: str, keys: dict[str, Key]) -> dict[str
     """The checked options of a section with these keys; raises InputError."""
     unknown, missing = sorted(config.options.keys() - keys), sorted(keys.keys() - config.options)
     kind = f"{path}.kind={config.kind}"
-    advice = f"it has {', '.join(keys)}, which belong together" if keys else "choose an arm with this encoder"
+    advice = f"it has {', '.join(keys) or 'none'}; choose an arm with this kind, or give the whole section {path}"
     require(not unknown, f"{kind} has no keys {', '.join(unknown)}; {advice}")
     require(not missing, f"{kind} needs the keys {', '.join(missing)} as well; choose an arm that has them")
     return {name: definition.checked(f"{path}.{name}", config.options[name]) for name, definition in keys.items()}

@@ -298,4 +298,4 @@ def bucket_reason(error: Exception) -> str:
         return NO_CREDENTIALS
     if code == 403 or said.startswith("Forbidden"):
         return NO_PERMISSION
-    return f"the bucket cannot be reached: {said[:200]}"
+    return f"the bucket cannot be reached (check its name and the network): {said[:200]}"

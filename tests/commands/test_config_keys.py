@@ -48,7 +48,7 @@ def test_lists_the_options_of_every_kind_of_network(section, capsys):
     for kind, options in keys_of_kinds(section).items():
         for name, key in options.items():
             assert key.doc.endswith(".")
-            assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(kind {kind})") for head in heads)
+            assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(of kind={kind})") for head in heads)
 
 
 def test_a_section_and_a_key(capsys):

@@ -130,6 +130,17 @@ def test_what_was_unclear(argv, message, capsys):
         ),
         ([*TRAIN, "--process=1"], "--process is for --coordinator=HOST:PORT; give that as well"),
         (
+            [*TRAIN, "--coordinator=host:1", "--processes=2", "--process=2"],
+            "--process=2 must lie in 0 .. 1, for --proc",
+        ),
+        (["train", "--confg=digits"], "unrecognized arguments: --confg=digits, perhaps --config; see `diffenc train"),
+        (["train", "digits"], "digits is no option; give --config=NAME[:ARM]"),
+        (["costs", "--config=digits", "--json="], "--json is empty; name a file"),
+        (
+            ["decompress", "folder", "none", "-o", "a.npy"],
+            "none cannot be read: No such file or directory; give a file",
+        ),
+        (
             ["eval", "--config=digits", KEYS("train.b1=0.5")],
             "runs/digits-diffenc-seed0-b1-0.5 holds no run (no config.jso",
         ),

@@ -136,7 +136,7 @@ def test_the_reference_is_the_first_record_or_the_one_that_is_named(write, capsy
         assert [row[5].split(" ")[0] for row in body(out)] == excess[name]
         assert "intervals: simultaneous, all 2 hold together with probability 95 % (Bonferroni)" in out
     assert refused(capsys, *paths, "--reference=d.json") == (
-        "--reference=d.json is not among the records; give it there too"
+        "--reference=d.json is not among the records; give one of them"
     )
 
 
