@@ -1,4 +1,4 @@
-"""Effect of two options of a training step on the variance of its gradient, for trained runs.
+"""Effect of train.time_sampling and train.ends_every on the variance of the gradient, for trained runs.
 
 Uses each run's newest parameters and the training batches of its configuration. The variance is the trace of the
 gradient's covariance over batches, times and noise, without dropout, relative to that of the published recipe: uniform

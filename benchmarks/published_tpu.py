@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="FILE", help="model configuration in DIR/config")
     parser.add_argument("--batch", type=positive, default=32, help="images of the chip per step")
     parser.add_argument("--topology", default="v5e:1x1", metavar="NAME", help="slice of one chip")
-    parser.add_argument("--quick", action="store_true", help="leave out the search for the fastest kernels")
+    parser.add_argument(
+        "--quick", action="store_true", help="compile without the search for the fastest kernels, which is much faster"
+    )
     parser.set_defaults(width=None, layers=None)
     records.add_record_arguments(parser)
 

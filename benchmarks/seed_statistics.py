@@ -1,7 +1,5 @@
 """Error rates of the statistics over seeds in simulated experiments; prints the tables of docs/results-reliability.md.
 
-python benchmarks/seed_statistics.py [--experiments=20000]
-
 The two arms do not differ. The effect of a seed that is common to both arms has variance 1 for shared seeds and 0 for
 separate seeds; the effect on a single arm has variance 1. All distributions are normal, except those labelled skewed.
 """
@@ -9,6 +7,7 @@ separate seeds; the effect on a single arm has variance 1. All distributions are
 import argparse
 
 import numpy as np
+import records
 
 from diffenc_jax.commands.arguments import positive
 from diffenc_jax.stats.bootstrap import bootstrap
@@ -16,6 +15,7 @@ from diffenc_jax.stats.hypotheses import holm, paired_t, sign_flip, welch_t
 from diffenc_jax.stats.means import mean_of
 from diffenc_jax.stats.power import Design
 
+EXAMPLE = "python benchmarks/seed_statistics.py --experiments=20000"
 SEEDS = (3, 5, 8)
 ALPHA = 0.05
 SIDES = ("p_two_sided", "p_one_sided_less", "p_one_sided_greater")
@@ -93,11 +93,14 @@ def show(title, rows):
         print(f"| {' | '.join([name, *cells])} |", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Simulated experiments of the statistics over seeds.")
-    parser.add_argument("--experiments", type=positive, default=20_000, help="for each figure (default %(default)s)")
-    experiments = parser.parse_args().experiments
-    rng = np.random.default_rng(0)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--experiments", type=positive, default=20_000, metavar="N", help="simulated experiments per number"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    experiments, rng = arguments.experiments, np.random.default_rng(0)
     show("False positives at 5 %, in percent: two-sided / lower / higher", false_positives(rng, experiments))
     show("Any false positive of four comparisons with one reference, in percent", family_wise(rng, experiments))
     show("Power at the detectable difference for 80 %, in percent", power_met(rng, experiments))
@@ -106,4 +109,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    records.run_script()

@@ -1,7 +1,5 @@
 """Memory and work of training steps by the TPU compiler, in the tables of docs/results-performance.md.
 
-python benchmarks/tpu_compile.py --out=DIR [--only=PART]
-
 Runs `diffenc compile-check`, one program after the other, which takes hours on few cores. The results are kept in DIR,
 so that the same command resumes. Prints the tables. Needs pip install '.[tpu]'.
 """
@@ -13,6 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import records
+
+from diffenc_jax.commands.arguments import place
+from diffenc_jax.core.errors import require
+
+EXAMPLE = "python benchmarks/tpu_compile.py --out=tpu --only=shipped"
 BFLOAT16 = "--config.model.dtype=bfloat16"
 QUICK = ("--quick", BFLOAT16)
 
@@ -96,11 +100,13 @@ HEAD = """
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--only", choices=CASES, help="compute only this part")
-    arguments = parser.parse_args()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=place, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--only", choices=CASES, help="compute only this part (default: all)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    require(not arguments.out.is_file(), f"--out={arguments.out} is a file; name a folder")
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in [arguments.only] if arguments.only else CASES:
         print(f"\n{part}\n{HEAD}")
@@ -110,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    records.run_script()

@@ -10,7 +10,8 @@
 #   launch/gke.sh stop   --name=N [--namespace=S]      the run saves and ends; the same run command resumes it
 #   launch/gke.sh delete --name=N [--namespace=S] [--yes]
 #
-# All actions accept --dry-run, which prints the manifest and the commands and runs none. --hosts is the number of hosts
+# --yes answers the question before something is created or deleted. All actions accept --dry-run, which prints the
+# manifest and the commands and runs none. --hosts is the number of hosts
 # per slice, --chips that of TPU chips per host. Several slices train as one: only the data axis runs between them.
 #
 # The cluster needs the JobSet controller (jobset.sigs.k8s.io), and a node pool per slice with the given accelerator and

@@ -11,7 +11,8 @@
 #   launch/tpu.sh watch  --name=N --zone=Z --type=T --runtime=R [--spot] [--mount=B] [--every=60] [--restarts=10] [--yes]
 #                        -- --config=... --workdir=...
 #
-# All actions accept --project=P, --gcloud="FLAGS" and --dry-run, which prints the commands and runs none. --queued is
+# --yes answers the question before something is created or deleted. All actions accept --project=P, --gcloud="FLAGS"
+# and --dry-run, which prints the commands and runs none. --queued is
 # for a slice that a queued resource of the same name provides. run starts python -m diffenc_jax.main --distributed with
 # the flags after --, one process per host, which outlives the connection.
 #
@@ -26,8 +27,8 @@
 # Hosts install the versions that requirements/lock-tpu.txt pins.
 #
 # watch requests a queued slice, sets it up and starts the run. After a preemption it deletes the slice, requests it
-# again and resumes the run, with the code and the versions of its own start. It ends when the run ends. After other
-# failures it restarts the run at most --restarts times.
+# again and resumes the run, with the code and the versions of its own start. It looks every --every seconds, and ends
+# when the run ends. After other failures it restarts the run at most --restarts times.
 #
 # The Cloud TPU API, to which these commands belong, is no longer developed: by its documentation in 2026 it receives
 # bug fixes and security updates only, and has no TPU7x. Google recommends GKE (launch/gke.sh) or Compute Engine.
