@@ -78,7 +78,7 @@ def _network_listing(path: str) -> Listing:
     chosen = defaults[f"{path}.kind"]
     kind = Key(
         "The kind decides about the other keys. To change it, choose an arm that has it, or give the whole section, "
-        f"such as --config.{path}='{{\"kind\": ...}}'.",
+        f"such as --config.{path}='{{\"kind\":...}}'.",
         type=str,
         choices=tuple(kinds),
         default="",

@@ -25,7 +25,9 @@ class UNet(nn.Module):
       layers: residual blocks on the way down (one more on the way up without pooling).
       levels: number of 2x2 poolings. With 0 every block is at full resolution and has one skip connection.
         Otherwise a level has floor(layers / levels) blocks and one skip connection.
-      groups, mid_groups, out_groups: numbers of groups of the norms in the outer blocks, the middle and the output.
+      groups: number of groups of the norms in the outer blocks.
+      mid_groups: number of groups of the norms in the middle.
+      out_groups: number of groups of the norm before the output.
       dropout: dropout rate in the blocks.
       fourier_bins: periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().
       pixel_levels: number of pixel levels.
