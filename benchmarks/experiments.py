@@ -96,6 +96,26 @@ EXPERIMENTS = {
         ],
         35,
     ),
+    "labels": Experiment(
+        [
+            Step("diffenc train --config=digits:vdm-transformer --config.model.labels=True --workdir=runs/labels"),
+            *(
+                Step(f"diffenc classify runs/labels --passes={passes}", partial(tables.classification, "runs/labels"))
+                for passes in (16, 128)
+            ),
+        ],
+        10,
+    ),
+    "anomalies": Experiment(
+        [
+            Step("diffenc train --config=digits:vdm-transformer --workdir=runs/anomalies"),
+            Step(
+                "python benchmarks/anomalies.py runs/anomalies --others=/usr/share/datasets/fashion-mnist",
+                tables.printed,
+            ),
+        ],
+        10,
+    ),
     "estimators": Experiment(
         [
             *(

@@ -108,6 +108,17 @@ def quality(samples: str, work: Path, output: str) -> list[Table]:
     return [quality_table(json.loads((work / samples).read_text()))]
 
 
+def classification(run: str, work: Path, output: str) -> Iterable[Table]:
+    """Totals of a classification: accuracy, -log p of the right label, calibration and noise."""
+    (path,) = (work / run / "classify").glob("*.json")
+    found = json.loads(path.read_text())
+    both = (found[key] for key in ("accuracy", "log_score"))
+    accuracy, score = (f"{one['mean']:.3f} ± {one['standard_error']:.3f}" for one in both)
+    numbers = [f"{found[key]:.3f}" for key in ("calibration_error", "noise")]
+    heads = ["passes", "accuracy", "-log p(label given x), nats", "calibration error", "noise, nats"]
+    yield Table(heads, [[found["estimator"]["passes"], accuracy, score, *numbers]], f"{found['images']} images")
+
+
 def parity(work: Path, output: str) -> Iterable[Table]:
     """Largest relative error per quantity and file."""
     by_file: dict[str, dict[str, str]] = {}

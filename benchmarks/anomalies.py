@@ -1,0 +1,70 @@
+"""Anomaly scores: how well a trained run's bits/dim tell other images from its test images.
+
+The other images are the first of the test split of --others, shrunk to the size and the levels of the run, and black
+images. The area under the ROC curve (AUROC) is the probability that a random one of them has more bits than a random
+test image of the run, with the standard error of DeLong (1988). Each image's bits are the mean over 1 to --passes
+passes, in which the noise differs.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import records
+
+import diffenc_jax as dj
+from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.display.document import Table, markdown
+from diffenc_jax.stats.distributions import auroc
+
+EXAMPLE = "python benchmarks/anomalies.py runs/digits-vdm-seed0 --others=fashion_mnist"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("--others", default="fashion_mnist", metavar="SOURCE", help="data set of grey images")
+    parser.add_argument("--images", type=positive, default=2000, metavar="N", help="number of other images")
+    parser.add_argument("--passes", type=positive, default=128, metavar="P", help="most passes over the images")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    run = dj.open(arguments.workdir)
+    others = dj.Run("fashion_mnist:vdm", {"data.source": arguments.others}).test[: arguments.images]
+    shape, levels = run.model.spec.shape, run.model.spec.pixel_levels
+    sets = {arguments.others: shrunk(others, shape[0], levels), "black images": np.zeros_like(run.test)}
+    numbers = [passes for passes in (1, 4, 16, 32, 64, 128, 256) if passes < arguments.passes] + [arguments.passes]
+    test = dict(zip(numbers, bits_per_dim(run, run.test, numbers), strict=True))
+    lines = []
+    for name, images in sets.items():
+        for passes, bits in zip(numbers, bits_per_dim(run, images, numbers), strict=True):
+            area = auroc(bits, test[passes])
+            means = (f"{values.mean():.4f}" for values in (bits, test[passes]))
+            lines.append([name, passes, *means, f"{area.area:.3f} ± {area.standard_error:.3f}"])
+    heads = ["images", "passes", "bits/dim", "bits/dim of the test images", "AUROC"]
+    print(markdown(Table(heads, lines, f"{len(others):,} images of {arguments.others}")))
+
+
+def shrunk(images: np.ndarray, side: int, levels: int) -> np.ndarray:
+    """Images uint8 [N, H, W, 1] of 256 levels as [N, side, side, 1] of `levels` levels.
+
+    A pixel is the mean over a square, of the largest size that fits `side` times, at the centre of the image.
+    """
+    block = min(images.shape[1:3]) // side
+    top, left = ((size - block * side) // 2 for size in images.shape[1:3])
+    centre = images[:, top : top + block * side, left : left + block * side, 0]
+    means = centre.reshape(-1, side, block, side, block, 1).mean(axis=(2, 4))
+    return np.round(means * (levels - 1) / 255).astype(np.uint8)
+
+
+def bits_per_dim(run: "dj.api.TrainedRun", images: np.ndarray, numbers: list[int]) -> Iterator[np.ndarray]:
+    """[N] bits/dim of each image, the mean over each of the `numbers` of passes, which increase."""
+    total, unit = np.zeros(len(images)), run.model.spec.dims * math.log(2)
+    for seed in range(numbers[-1]):
+        total += np.asarray(run.terms(run.params, images, seed).total)
+        if seed + 1 in numbers:
+            yield total / (seed + 1) / unit
+
+
+if __name__ == "__main__":
+    records.run_script(computes=True)
