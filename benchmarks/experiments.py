@@ -76,7 +76,7 @@ EXPERIMENTS = {
         "runs/few-steps",
         "--seeds=0-2 --arms=vdm-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10 "
         "--passes=32 --parallel=2",
-        50,
+        70,
         "--final=loss.variance_ratio=optimal_pixel",
     ),
     "noise-end": significance(
