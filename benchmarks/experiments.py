@@ -28,19 +28,21 @@ class Experiment(NamedTuple):
     minutes: int
 
 
-def significance(config: str, root: str, flags: str, minutes: int, final: str = "") -> Experiment:
-    """Arms by seeds, and another evaluation of the same runs by the flag `final`."""
+def significance(
+    config: str, root: str, flags: str, minutes: int, final: str = "", then: Sequence[Step] = ()
+) -> Experiment:
+    """Arms by seeds; another evaluation of the same runs by the flag `final`; and the steps `then`."""
     command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
     steps = [Step(command, partial(tables.summary_and_progress, root), source)]
     if final:
         steps.append(Step(f"{command} {final}", partial(tables.summary, root), source))
-    return Experiment(steps, minutes)
+    return Experiment([*steps, *then], minutes)
 
 
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
-VDM, DIFFENC = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0"
+VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
 REFERENCE = ("vdm", "nontrainable", "trainable", "trainable_learned_schedule", "multires")
 INFERENCE = {
@@ -83,7 +85,8 @@ EXPERIMENTS = {
         "digits",
         "runs/noise-end",
         "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
-        30,
+        45,
+        then=[Step(f"diffenc encoder-study {NOISY}", partial(tables.encoder, NOISY))],
     ),
     "swirl": Experiment(
         [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))],
