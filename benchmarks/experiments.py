@@ -85,7 +85,7 @@ EXPERIMENTS = {
         "digits",
         "runs/noise-end",
         "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
-        45,
+        35,
         then=[Step(f"diffenc encoder-study {NOISY}", partial(tables.encoder, NOISY))],
     ),
     "swirl": Experiment(
