@@ -107,7 +107,7 @@ EXPERIMENTS = {
                 for passes in (16, 128)
             ),
         ],
-        10,
+        5,
     ),
     "anomalies": Experiment(
         [
@@ -117,7 +117,7 @@ EXPERIMENTS = {
                 tables.printed,
             ),
         ],
-        10,
+        5,
     ),
     "estimators": Experiment(
         [
