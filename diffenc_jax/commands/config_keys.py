@@ -1,27 +1,30 @@
 """List the keys of a configuration: defaults, limits, choices and meanings.
 
-SECTION is a section, such as train or model.score, or one key. Defaults are those of the published recipe; a
-configuration and its arms set others. --config.key=value changes a key for one command.
+SECTION is a section, such as train or model.score, or one key. Defaults are those of the published recipe; with
+--config they are the values of that configuration.
 """
 
 import importlib
 import inspect
 import textwrap
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
+
+from diffenc_jax.commands.arguments import add_config
 
 if TYPE_CHECKING:
     from diffenc_jax.config.keys import Key, Section
 
 EXAMPLE = """\
 diffenc config-keys train
-diffenc config-keys model.score"""
+diffenc config-keys model.score --config=digits:vdm"""
 WIDTH = 80
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("section", nargs="?", default="", metavar="SECTION", help="section or key (default: all)")
+    add_config(parser, required=False)
 
 
 class Listed(NamedTuple):
@@ -42,39 +45,43 @@ class Listing(NamedTuple):
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.config import Config
+    from diffenc_jax.config import Config, flatten, load_config
     from diffenc_jax.config.keys import unknown_key
     from diffenc_jax.core.errors import require
 
-    blocks, wanted = [block for listing in listings(Config) for block in _blocks(listing)], arguments.section
+    require(arguments.config or not arguments.overrides, "--config.key=value is for --config=NAME; give that as well")
+    values = flatten(load_config(arguments.config, arguments.overrides).to_dict()) if arguments.config else None
+    wanted = arguments.section
+    blocks = [block for listing in listings(Config, values) for block in _blocks(listing)]
     chosen = [text for path, text in blocks if not wanted or f"{path}.".startswith(f"{wanted}.")]
     require(bool(chosen), unknown_key(wanted, {path for path, _ in blocks}))
     print("\n".join(chosen).strip("\n"))
 
 
-def listings(section: "type[Section]") -> Iterator[Listing]:
-    """The section, and those in it."""
+def listings(section: "type[Section]", values: Mapping[str, Any] | None = None) -> Iterator[Listing]:
+    """The section, and those in it, with the defaults of the recipe, or with the `values` of a configuration by key."""
     from diffenc_jax.config.keys import join, keys_of, sections_of
     from diffenc_jax.config.sections import NetworkConfig
 
-    keys = [Listed(join(section.section, name), key, key.default) for name, key in keys_of(section).items()]
+    paths = {join(section.section, name): key for name, key in keys_of(section).items()}
+    keys = [Listed(path, key, key.default if values is None else values[path]) for path, key in paths.items()]
     yield Listing(section.section, inspect.getdoc(section).splitlines()[0].replace("`", ""), keys)
     for name, nested in sections_of(section).items():
         if nested is NetworkConfig:
-            yield _network_listing(join(section.section, name))
+            yield _network_listing(join(section.section, name), values)
         else:
-            yield from listings(nested)
+            yield from listings(nested, values)
 
 
-def _network_listing(path: str) -> Listing:
-    """A network's section, with the keys of each kind of network."""
+def _network_listing(path: str, values: Mapping[str, Any] | None) -> Listing:
+    """A network's section, with the keys of each kind of network, or of the kind in `values` alone."""
     from diffenc_jax.config import flatten
     from diffenc_jax.config.keys import REQUIRED, Key
     from diffenc_jax.config.recipe import recipe
     from diffenc_jax.model.registry import keys_of_kinds
 
     kinds = keys_of_kinds(path)
-    defaults = flatten(recipe("recipe", "diffenc").to_dict())
+    defaults = flatten(recipe("recipe", "diffenc").to_dict()) if values is None else values
     chosen = defaults[f"{path}.kind"]
     kind = Key(
         "The kind decides about the other keys. To change it, choose an arm that has it, or give the whole section, "
@@ -84,8 +91,8 @@ def _network_listing(path: str) -> Listing:
         default="",
     )
     keys = [Listed(f"{path}.kind", kind, chosen)]
-    for name, options in kinds.items():
-        for option, definition in options.items():
+    for name in kinds if values is None else [chosen]:
+        for option, definition in kinds[name].items():
             key = f"{path}.{option}"
             keys.append(Listed(key, definition, defaults[key] if name == chosen else REQUIRED, name))
     return Listing(path, f"{path}: a network", keys)
