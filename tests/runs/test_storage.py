@@ -1,6 +1,7 @@
 """Files on disk and objects in a bucket behave alike, whatever happens to a bucket's requests."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -61,7 +62,7 @@ def test_only_regular_files_are_read(tmp_path):
         tmp_path / "loop": "Too many levels of symbolic links",
         as_path("/dev/zero"): "it is not a regular file",
     }.items():
-        with pytest.raises(InputError, match=rf"cannot be read: {why}$"):
+        with pytest.raises(InputError, match=re.escape(f"cannot be read: {why}") + "$"):
             files.read_bytes(path)
         with pytest.raises(OSError, match=why):
             storage.tail(path, 10)
@@ -102,7 +103,7 @@ def test_nothing_is_lost_when_requests_fail(bucket):
     [
         (403, storage.NO_PERMISSION),
         (401, storage.NO_CREDENTIALS),
-        (400, "the bucket cannot be reached: a fault, 400"),
+        (400, "the bucket cannot be reached (check its name and the network): a fault, 400"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(bucket, fault, why):
@@ -112,7 +113,7 @@ def test_what_cannot_be_done_is_one_line(bucket, fault, why):
         files.check_writable(bucket.folder)
     assert str(caught.value) == f"{bucket.folder} cannot be written to: {why}; make it a folder that can be written to"
     for act in (files.read_json, files.exists, lambda path: files.list_paths(path.parent, "*")):
-        with pytest.raises(InputError, match=rf"cannot be read: {why}$"):
+        with pytest.raises(InputError, match=re.escape(f"cannot be read: {why}") + "$"):
             act(path)
 
 
