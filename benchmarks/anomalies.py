@@ -15,6 +15,8 @@ import records
 
 import diffenc_jax as dj
 from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.display.document import Table, markdown
 from diffenc_jax.stats.distributions import auroc
 
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     run = dj.open(arguments.workdir)
-    others = dj.Run("fashion_mnist:vdm", {"data.source": arguments.others}).test[: arguments.images]
+    others = load_dataset(DataConfig(arguments.others), "test").splits["test"][: arguments.images]
     shape, levels = run.model.spec.shape, run.model.spec.pixel_levels
     sets = {arguments.others: shrunk(others, shape[0], levels), "black images": np.zeros_like(run.test)}
     numbers = [passes for passes in (1, 4, 16, 32, 64, 128, 256) if passes < arguments.passes] + [arguments.passes]

@@ -11,8 +11,8 @@
 #   launch/gke.sh delete --name=N [--namespace=S] [--yes]
 #
 # --yes answers the question before something is created or deleted. All actions accept --dry-run, which prints the
-# manifest and the commands and runs none. --hosts is the number of hosts
-# per slice, --chips that of TPU chips per host. Several slices train as one: only the data axis runs between them.
+# manifest and the commands and runs none. --hosts is the number of hosts per slice, --chips that of TPU chips per host.
+# Several slices train as one: only the data axis runs between them.
 #
 # The cluster needs the JobSet controller (jobset.sigs.k8s.io), and a node pool per slice with the given accelerator and
 # topology; TPU7x pools also need a workload policy. kubectl must be set up for it. On TPU nodes GKE tells JAX the hosts

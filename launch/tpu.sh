@@ -12,9 +12,9 @@
 #                        -- --config=... --workdir=...
 #
 # --yes answers the question before something is created or deleted. All actions accept --project=P, --gcloud="FLAGS"
-# and --dry-run, which prints the commands and runs none. --queued is
-# for a slice that a queued resource of the same name provides. run starts python -m diffenc_jax.main --distributed with
-# the flags after --, one process per host, which outlives the connection.
+# and --dry-run, which prints the commands and runs none. --queued is for a slice that a queued resource of the same name
+# provides. run starts python -m diffenc_jax.main --distributed with the flags after --, one process per host, which
+# outlives the connection.
 #
 # --gcloud adds flags to the commands of gcloud, such as --gcloud="--internal-ips --network=n" for create and
 # --gcloud=--internal-ip for setup and run. It is split at spaces, except in quotes; nothing is expanded. For watch, the

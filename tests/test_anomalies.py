@@ -16,8 +16,8 @@ def anomalies(monkeypatch):
 
 
 def test_a_pixel_is_the_mean_of_its_square_in_the_levels_of_the_run(anomalies):
-    """28x28 as 8x8: squares of 3 in the middle 24x24, each half 255 and half 0 but for its middle pixel."""
-    square = np.array([[255, 0, 255], [0, 255, 0], [255, 0, 255]], np.uint8)  # 5 of 9 are white
+    """28x28 as 8x8: squares of 3x3 in the middle 24x24, each with 5 of 9 pixels white."""
+    square = np.array([[255, 0, 255], [0, 255, 0], [255, 0, 255]], np.uint8)
     images = np.full((2, 28, 28, 1), 7, np.uint8)
     images[:, 2:26, 2:26, 0] = np.tile(square, (8, 8))
     shrunk = anomalies.shrunk(images, 8, 17)

@@ -41,7 +41,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         has_none = action.required or action.nargs == 0 or not action.option_strings
-        if "(default" in text or "required" in text or has_none:
+        if "(default" in text or "; required" in text or has_none:
             return text
         return f"{text} (default: {'none' if action.default in (None, []) else '%(default)s'})"
 
@@ -98,9 +98,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
             word = f"{word}={value}"
         overrides.append(word.removeprefix(OVERRIDE))
     _check_words(parser, rest)
-    arguments, unknown = parser.parse_known_args(rest)
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    arguments = parser.parse_args(rest)
     arguments.overrides = overrides
     return arguments
 
@@ -220,6 +218,15 @@ def workdir_of(arguments: argparse.Namespace, config: "Config", trained: bool = 
     except InputError as error:
         raise InputError(f"{error}, without the keys that are changed; name the run's folder by --workdir") from error
     return (trained_workdir if trained else default_workdir)(config, plain)
+
+
+def add_json(parser: argparse.ArgumentParser, content: str) -> None:
+    """Add --json, a file for `content`, which `writable_file` checks."""
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help=f"file for {content}, unrounded; replaced if it exists (default: not written)",
+    )
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,9 @@ images unless --across-augmentation is given.
 """
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
-from diffenc_jax.commands.arguments import place, writable_file
+from diffenc_jax.commands.arguments import add_json, place, writable_file
 
 EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 
@@ -31,9 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--across-augmentation", action="store_true", help="compare runs with different augmentation (train.augment)"
     )
-    parser.add_argument(
-        "--json", metavar="FILE", help="file for the table, unrounded; replaced if it exists (default: not written)"
-    )
+    add_json(parser, "the table")
 
 
 def run(arguments: Namespace) -> None:
@@ -45,8 +44,11 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.studies.compare.measure import check_comparable, compare
     from diffenc_jax.studies.compare.table import comparison_json, comparison_table, notes
 
-    given = [arguments.reference or arguments.records[0], *arguments.records]
-    reference, *paths = [last_record(path) if is_folder(path) else path for path in given]
+    def file_of(path: Path) -> Path:
+        return last_record(path) if is_folder(path) else path
+
+    paths = [file_of(path) for path in arguments.records]
+    reference = file_of(arguments.reference) if arguments.reference else paths[0]
     places = [identity(path) for path in paths]
     for path in paths:
         require(places.count(identity(path)) == 1, f"{path} is given twice; give every record once")

@@ -11,7 +11,7 @@ memory does not suffice.
 import os
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive, writable_file
+from diffenc_jax.commands.arguments import add_config, add_json, load_arguments_config, positive, writable_file
 
 EXAMPLE = "diffenc compile-check --config=cifar10:diffenc --topology=v5e:2x2 --quick"
 
@@ -26,9 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="compile without the search for the fastest kernels, which is much faster"
     )
-    parser.add_argument(
-        "--json", metavar="FILE", help="file for the numbers, unrounded; replaced if it exists (default: not written)"
-    )
+    add_json(parser, "the numbers")
 
 
 def run(arguments: Namespace) -> int:

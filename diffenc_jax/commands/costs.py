@@ -6,7 +6,7 @@ costs. Needs the training images, which are downloaded if necessary.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive, writable_file
+from diffenc_jax.commands.arguments import add_config, add_json, load_arguments_config, positive, writable_file
 
 EXAMPLE = "diffenc costs --config=digits:vdm --config.train.batch_size=64"
 
@@ -14,9 +14,7 @@ EXAMPLE = "diffenc costs --config=digits:vdm --config.train.batch_size=64"
 def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--steps", type=positive, default=20, metavar="N", help="number of timed steps")
-    parser.add_argument(
-        "--json", metavar="FILE", help="file for the costs, unrounded; replaced if it exists (default: not written)"
-    )
+    add_json(parser, "the costs")
 
 
 def run(arguments: Namespace) -> None:

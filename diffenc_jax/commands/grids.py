@@ -1,13 +1,28 @@
 """Steps that commands share for a grid of arms and seeds: note it, make its runs, and print their summary."""
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffenc_jax.commands.arguments import positive
+
 if TYPE_CHECKING:
     from diffenc_jax.display.document import Section, Text
     from diffenc_jax.studies.significance.grid import Grid
+
+
+def add_runs(parser: ArgumentParser) -> None:
+    """Add --parallel and --plan, which say how the missing runs are made."""
+    parser.add_argument(
+        "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
+    )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="print the commands, one per line, and run none; notes the study in DIR/experiment.json",
+    )
 
 
 def note(grid: "Grid", root: Path) -> None:

@@ -93,8 +93,8 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
         require(not given or arguments.coordinator, f"--{name} is for --coordinator=HOST:PORT; give that as well")
     process, processes = arguments.process, arguments.processes
     if None not in (process, processes):
-        in_range = f"in 0 .. {processes - 1}, for --processes={processes}"
-        require(0 <= process < processes, f"--process={process} must lie {in_range}")
+        numbers = f"0 .. {processes - 1}, for --processes={processes}"
+        require(0 <= process < processes, f"--process={process} must lie in {numbers}")
     if arguments.distributed or arguments.coordinator:
         load_config(arguments.config, arguments.overrides)  # bad input is refused before waiting for the other hosts
         _join_cluster(arguments)

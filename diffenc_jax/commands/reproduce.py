@@ -15,8 +15,8 @@ import shlex
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import OVERRIDE, add_difference, place, positive
-from diffenc_jax.commands.grids import make, note, print_failures, print_page, summarize
+from diffenc_jax.commands.arguments import OVERRIDE, add_difference, place
+from diffenc_jax.commands.grids import add_runs, make, note, print_failures, print_page, summarize
 from diffenc_jax.core.errors import InputError, lookup, require
 from diffenc_jax.core.text import require_printable
 from diffenc_jax.studies.reproduction.launchers import LAUNCHERS, launch_line
@@ -37,15 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--root", type=place, metavar="DIR", help="folder of the workdirs, or gs://BUCKET/FOLDER; required with NAME"
     )
-    parser.add_argument(
-        "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
-    )
     add_difference(parser)
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help="print the commands, one per line, and run none; notes the study in DIR/experiment.json",
-    )
+    add_runs(parser)
     parser.add_argument("--launch", choices=LAUNCHERS, help="print a command of this launcher per missing run")
     parser.add_argument("--flags", metavar="FLAGS", help="flags of the launcher, split as by a shell")
     parser.add_argument_group("configuration", "--config.key=value changes a key of all arms, such as train.steps")

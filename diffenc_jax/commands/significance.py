@@ -17,7 +17,7 @@ content is moved to DIR/earlier.
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from diffenc_jax.commands.arguments import add_config, add_difference, place, positive
-from diffenc_jax.commands.grids import make, note, print_failures, summarize
+from diffenc_jax.commands.grids import add_runs, make, note, print_failures, summarize
 
 EXAMPLE = """\
 diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 \\
@@ -47,7 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         metavar="ARM",
-        help="arm to compare the others with (default: that of the study in DIR, or else the first)",
+        help="arm to compare the others with (default: the first; for report, that of the study in DIR)",
     )
     parser.add_argument(
         "--passes", type=positive, metavar="P", help="passes of the final evaluation (default: eval.passes)"
@@ -67,14 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="compare arms with different augmentation of their training images (train.augment), which is else refused",
     )
     add_difference(parser)
-    parser.add_argument(
-        "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
-    )
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help="print the commands, one per line, and run none; notes the study in DIR/experiment.json",
-    )
+    add_runs(parser)
 
 
 def run(arguments: Namespace) -> int:

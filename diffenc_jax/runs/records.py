@@ -66,11 +66,12 @@ def last_record(workdir: Path) -> Path:
 
     Raises InputError if there is none, or more than one.
     """
-    records = [(path, read_record(path)) for path in record_paths(workdir)]
-    found = [(record["step"], record["estimator"]["passes"], path) for path, record in records]
-    require(found, f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
-    step, passes, _ = max(found)
-    paths = [path for *of, path in found if of == [step, passes]]
+    found: dict[tuple[int, int], list[Path]] = {}
+    for path in record_paths(workdir):
+        record = read_record(path)
+        found.setdefault((record["step"], record["estimator"]["passes"]), []).append(path)
+    require(bool(found), f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
+    (step, passes), paths = max(found.items())
     names = ", ".join(map(str, paths))
     require(len(paths) == 1, f"{workdir} has several records of step {step} in {passes} passes; give one of {names}")
     return paths[0]
