@@ -1,8 +1,10 @@
 """Figures of one style, at the sizes of a paper. matplotlib is imported at the first figure."""
 
 import hashlib
+import importlib
 import io
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -107,6 +109,20 @@ def style() -> Iterator[None]:
         yield
 
 
+def empty_figure(width: float, height: float, **options: Any) -> "Figure":
+    """A figure of `width` by `height` inches without axes; `options` of matplotlib's Figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # A new canvas asks IPython for its version if it is among the modules. A thread may be importing it, with
+    # TensorFlow: then this import waits until the thread is done.
+    if "IPython" in sys.modules:
+        importlib.import_module("IPython")
+    figure = Figure(figsize=(width, height), **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 @style()
 def new_figure(width: float, height: float, title: str = "", note: str = "", **grid: Any) -> "tuple[Figure, Any]":
     """A figure of `width` by `height` inches, and its axes: those of `Figure.subplots(**grid)`.
@@ -114,9 +130,7 @@ def new_figure(width: float, height: float, title: str = "", note: str = "", **g
     `note`, below the axes, defines symbols and says what the bars and bands are; a legend outside the axes would
     cover it. Both are wrapped to the width.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
+    figure = empty_figure(width, height)
     if title:
         figure.suptitle(wrapped(title, width, STYLE["figure.titlesize"]))
     if note:

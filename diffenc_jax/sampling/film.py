@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.display.figures import style
+from diffenc_jax.display.figures import empty_figure, style
 from diffenc_jax.runs.files import save_picture
 from diffenc_jax.sampling.draw import Frame
 from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, rendered
@@ -36,12 +36,10 @@ def _panels(frame: Frame) -> dict[str, np.ndarray]:
 
 def _grids(panels: dict[str, np.ndarray], levels: int) -> np.ndarray:
     """Two grids of images, uint8 [h, w, 3]."""
-    from matplotlib.figure import Figure
-
     grids = {caption: grid(values, levels, min_width=320) for caption, values in panels.items()}
     height, width = next(iter(grids.values())).shape[:2]
     size = np.array([2 * width + 3 * MARGIN, height + MARGIN + CAPTION])
-    figure = Figure(figsize=size / DPI, dpi=DPI, layout="none")
+    figure = empty_figure(*size / DPI, dpi=DPI, layout="none")
     for number, (caption, picture) in enumerate(grids.items()):
         x = MARGIN + number * (width + MARGIN)
         add_picture(figure, picture, x, MARGIN)

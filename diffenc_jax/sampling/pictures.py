@@ -92,11 +92,8 @@ def draw_point_panels(
 
 def rendered(figure: "Figure") -> np.ndarray:
     """The pixels of a figure, uint8 [h, w, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    figure.canvas.draw()
+    return np.array(figure.canvas.buffer_rgba())[..., :3]
 
 
 def _add_points(axes: "Axes", points: np.ndarray, levels: int, **options) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.display.figures import style
+from diffenc_jax.display.figures import empty_figure, style
 from diffenc_jax.sampling.draw import Reconstruction
 from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, write_figure
 
@@ -32,12 +32,10 @@ def write_versions(versions: dict[str, np.ndarray], levels: int, note: str, path
 
 def _strips(rows: dict[str, np.ndarray], levels: int, note: str):
     """Rows of images, one below the other."""
-    from matplotlib.figure import Figure
-
     strips = [grid(images, levels, len(images), WIDTH * len(images) // SHOWN) for images in rows.values()]
     height, width = strips[0].shape[:2]
     size = np.array([CAPTION + max(width, WIDTH) + MARGIN, MARGIN + len(rows) * (height + MARGIN) + NOTE])
-    figure = Figure(figsize=size / DPI, dpi=DPI, layout="none")
+    figure = empty_figure(*size / DPI, dpi=DPI, layout="none")
     for number, (strip, caption) in enumerate(zip(strips, rows, strict=True)):
         y = size[1] - (number + 1) * (height + MARGIN)
         add_picture(figure, strip, CAPTION, y)

@@ -6,6 +6,7 @@ import numpy as np
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Process
+from diffenc_jax.display.figures import empty_figure, style
 from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
@@ -74,10 +75,9 @@ def _draw_samples(images: np.ndarray, levels: int) -> np.ndarray:
     return np.atleast_3d(grid(images, levels))
 
 
+@style()
 def _draw_encoded(originals: np.ndarray, gammas: np.ndarray, x_t: np.ndarray, levels: int) -> np.ndarray:
     """A column of x and one per γ, with captions above them; panels of points side by side."""
-    from matplotlib.figure import Figure
-
     captions = ["x", *(f"γ = {gamma:.2f}".replace("-", "−") for gamma in gammas)]
     columns = np.stack([originals.astype(np.float32), *x_t])
     if originals.shape[1:] == POINT:
@@ -86,9 +86,9 @@ def _draw_encoded(originals: np.ndarray, gammas: np.ndarray, x_t: np.ndarray, le
     images = columns.swapaxes(0, 1).reshape(-1, *originals.shape[1:])
     picture = grid(images, levels, len(captions), WIDTH)
     height, width = picture.shape[0] + CAPTION, picture.shape[1]
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure = empty_figure(width / DPI, height / DPI, dpi=DPI, layout="none")
     add_picture(figure, picture, 0, 0)
     for number, caption in enumerate(captions):
         x, y = (number + 0.5) / len(captions), 1 - CAPTION / 2 / height
-        figure.text(x, y, caption, ha="center", va="center", fontsize="x-small")
+        figure.text(x, y, caption, ha="center", va="center", fontsize=7)
     return rendered(figure)

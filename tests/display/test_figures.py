@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -47,6 +48,21 @@ def test_an_unknown_arm_looks_the_same_in_every_process():
     environment = os.environ | {"PYTHONHASHSEED": "123"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(figures.arm_style("mine, µ"))
+
+
+def test_a_figure_waits_for_a_thread_that_imports_ipython(tmp_path):
+    """TensorFlow imports it, in the thread that writes TensorBoard's files."""
+    (tmp_path / "IPython.py").write_text("import time; time.sleep(2); version_info = (9, 0)")
+    code = """if True:
+        import threading
+        import matplotlib.backends.backend_agg, matplotlib.style
+        from diffenc_jax.display import figures
+
+        threading.Thread(target=__import__, args=("IPython",)).start()
+        figures.figure_bytes(figures.new_figure(2, 2)[0], "png")
+    """
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_runs_of_an_arm_differ_in_their_lines_alone():
