@@ -71,7 +71,7 @@ EXPERIMENTS = {
         "runs/processes",
         "--seeds=0-2 --arms=vdm-matched,vdm-polynomial-matched,vdm-mulan-matched,diffenc-matched,"
         "diffenc-image-matched,diffenc-affine --passes=64 --parallel=2",
-        60,
+        105,
     ),
     "few-steps": significance(
         "digits",
