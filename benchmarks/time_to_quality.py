@@ -22,7 +22,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.runs.experiment import Experiment
@@ -73,7 +73,7 @@ class Training:
 
 def bits(model: Model, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
     """Bits/dim of the images, the mean of a few passes."""
-    process = model.bind(params, condition=model.condition(batch))
+    process = bind_to(model, params, batch)
     steps = None if model.loss.depth is None else model.steps(params, model.loss)
     nats = jax.lax.map(lambda key: bound(process, batch.pixels, key, steps).total.mean(), jax.random.split(key, PASSES))
     return nats.mean() / (model.spec.dims * np.log(2))
@@ -102,12 +102,10 @@ def curves(config: Config) -> dict[str, list[float]]:
 
 def reached(found: dict[str, list[float]]) -> dict[str, float]:
     """The target, and the shares of steps and seconds after which ours first reaches it, interpolated."""
-    target, ours = found["published"][-1], np.asarray(found["ours"])
-    if ours.min() > target:
+    target, ours = found["published"][-1], np.minimum.accumulate(found["ours"])
+    if ours[-1] > target:
         return {"target": target, "steps": np.inf, "seconds": np.inf}
-    after = int(np.argmax(ours <= target))
-    place = after - (target - ours[after]) / (ours[after - 1] - ours[after])
-    steps, seconds = (np.interp(place, range(len(ours)), found[name]) for name in ("steps", "ours_seconds"))
+    steps, seconds = (np.interp(-target, -ours, found[name]) for name in ("steps", "ours_seconds"))
     return {"target": target, "steps": steps / found["steps"][-1], "seconds": seconds / found["published_seconds"][-1]}
 
 

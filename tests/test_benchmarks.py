@@ -99,3 +99,30 @@ def test_inference_compiles_the_networks_once(run, capsys):
     assert found["sampling_programs"] == found["forward_programs"] == 1
     for name in ("evaluation", "sampling"):
         assert found[f"{name}_share"] == found[f"{name}_seconds"] / found["forward_seconds"]
+
+
+def test_time_to_quality_is_where_the_curve_crosses_the_target(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    reached = importlib.import_module("time_to_quality").reached
+    found = {"steps": [10, 20, 30], "published": [5.0, 4.0, 3.0], "published_seconds": [1.0, 2.0, 4.0]}
+    found |= {"ours": [4.0, 3.5, 2.5], "ours_seconds": [0.5, 1.0, 2.0]}
+    assert reached(found) == pytest.approx({"target": 3.0, "steps": 25 / 30, "seconds": 1.5 / 4})
+    assert reached({**found, "ours": [2.0, 3.5, 2.5]})["steps"] == pytest.approx(1 / 3)
+    assert reached({**found, "ours": [6.0, 5.0, 4.0]})["seconds"] == float("inf")
+
+
+@pytest.mark.slow
+def test_time_to_quality_goes_on_with_the_seeds_that_are_left(tmp_path, run, capsys):
+    """The curves of a seed are kept, and read again by the same command."""
+    arguments = [f"--out={tmp_path}", "--config.train.steps=50", *SMALL]
+    assert run("time_to_quality", "--seeds=1", *arguments) == 0
+    first = capsys.readouterr().out.splitlines()
+    curves = json.loads((tmp_path / "seed0.json").read_text())
+    assert curves["steps"] == [25, 50]
+    for name in ("published", "ours"):
+        assert curves[name][1] < curves[name][0] < 10
+    (tmp_path / "seed1.json").write_text((tmp_path / "seed0.json").read_text())
+    assert run("time_to_quality", "--seeds=2", *arguments) == 0
+    both = capsys.readouterr().out.splitlines()
+    assert both[4] == first[4]
+    assert both[5] == first[4].replace("| 0 |", "| 1 |", 1)
