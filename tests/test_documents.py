@@ -1,4 +1,4 @@
-"""README, docs and RESULTS: links lead somewhere, and commands, options, keys and functions exist."""
+"""README and docs: links lead somewhere, and commands, options, keys and functions exist."""
 
 import importlib
 import re
@@ -13,7 +13,7 @@ from diffenc_jax.config import load_config
 from diffenc_jax.config.recipe import DEVIATIONS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "RESULTS.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text() for path in DOCUMENTS}
 documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 

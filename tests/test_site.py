@@ -82,7 +82,7 @@ def test_every_document_is_a_page(site, pages):
     names = {path.relative_to(site).as_posix() for path in pages}
     documents = [path for kind in ("md", "ipynb") for path in (ROOT / "docs").glob(f"*.{kind}")]
     assert {f"{path.stem}.html" for path in documents} <= names
-    assert {"index.html", "results.html", "changelog.html"} <= names
+    assert {"index.html", "changelog.html"} <= names
 
 
 def test_what_is_loaded_lies_in_the_site(site, pages):

@@ -20,7 +20,7 @@ import packages  # noqa: E402
 
 EXAMPLES = ROOT / "tests" / "extending"
 # Documents at the top of the repository that are pages of the site.
-TOP_PAGES = {"README.md": "index.md", "RESULTS.md": "results.md", "CHANGELOG.md": "changelog.md"}
+TOP_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 # Packages whose functions have a page each, and their names in documents: `diffusion.gaussian.diffuse`.
 REFERENCE = ("diffusion", "stats", "coding")
 NAME = re.compile(rf"(?<!\[)`((?:{'|'.join(REFERENCE)})\.[\w.]*\w)`")
