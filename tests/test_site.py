@@ -142,6 +142,19 @@ def test_pages_from_disk_are_whole_and_ask_no_other_host(browser, site, pages, w
     assert browser.get_log("browser") == []
 
 
+def test_tables_fit_a_printed_page(browser, site, pages):
+    """A4 less its margins; a table that is wider would be cut."""
+    right = "return [...document.querySelectorAll('table')].map(table => table.getBoundingClientRect().right)"
+    resize(browser, 703)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        for path in pages:
+            browser.get(path.as_uri())
+            assert max(browser.execute_script(right), default=0) <= 703, path.name
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_search_works_from_disk(browser, site):
     from selenium.webdriver.support.ui import WebDriverWait
 
