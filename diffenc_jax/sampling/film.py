@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.display.figures import empty_figure, style
+from diffenc_jax.display.figures import style
 from diffenc_jax.runs.files import save_picture
 from diffenc_jax.sampling.draw import Frame
-from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, rendered
+from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, pixel_figure, rendered
 
 SHOWN = 25
 MILLISECONDS, LAST_MILLISECONDS = 100, 3000
-DPI = 100
 MARGIN, CAPTION = 20, 50  # pixels around the grids, and above them
 Z_T, X_HAT = r"$z_t$ at $\gamma=-\log\,\mathrm{SNR}=$", r"$\hat{x}$, estimate of the encoded image $x_t$"
 
@@ -39,7 +38,7 @@ def _grids(panels: dict[str, np.ndarray], levels: int) -> np.ndarray:
     grids = {caption: grid(values, levels, min_width=320) for caption, values in panels.items()}
     height, width = next(iter(grids.values())).shape[:2]
     size = np.array([2 * width + 3 * MARGIN, height + MARGIN + CAPTION])
-    figure = empty_figure(*size / DPI, dpi=DPI, layout="none")
+    figure = pixel_figure(*size)
     for number, (caption, picture) in enumerate(grids.items()):
         x = MARGIN + number * (width + MARGIN)
         add_picture(figure, picture, x, MARGIN)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.figures import BLUE, COLUMN, DPI, figure_bytes, new_figure, style
+from diffenc_jax.display.figures import BLUE, COLUMN, DPI, empty_figure, figure_bytes, new_figure, style
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import save_picture
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 480  # pixels: a grid is enlarged by an integer factor to at least this width
 GAP = 1
+PIXEL_DPI = 100  # of figures whose size is given in pixels
 SHOWN = 100
 POINT = (1, 1, 2)  # images of this shape are two-dimensional points
 POINTS_SHOWN = 10_000
@@ -69,6 +70,11 @@ def grid(images: np.ndarray, levels: int, columns: int | None = None, min_width:
 def grey_values(values: np.ndarray, levels: int) -> np.ndarray:
     """uint8 grey values 0 .. 255 of values from 0 to levels - 1; values outside are clipped."""
     return np.round(np.clip(values.astype(np.float32) / (levels - 1), 0, 1) * 255).astype(np.uint8)
+
+
+def pixel_figure(width: float, height: float) -> "Figure":
+    """An empty figure of `width` by `height` pixels, for `add_picture`."""
+    return empty_figure(width / PIXEL_DPI, height / PIXEL_DPI, dpi=PIXEL_DPI, layout="none")
 
 
 def add_picture(figure: "Figure", picture: np.ndarray, x: float, y: float) -> None:

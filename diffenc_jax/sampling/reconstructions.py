@@ -4,12 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.display.figures import empty_figure, style
+from diffenc_jax.display.figures import style
 from diffenc_jax.sampling.draw import Reconstruction
-from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, write_figure
+from diffenc_jax.sampling.pictures import (
+    PIXEL_DPI,
+    POINT,
+    add_picture,
+    draw_point_panels,
+    grid,
+    pixel_figure,
+    write_figure,
+)
 
 SHOWN = 12
-DPI = 100
 WIDTH, MARGIN, CAPTION, NOTE = 720, 10, 110, 30  # pixels of the rows, around them, to their left, and below them
 SYMBOLS = r"sampled anew from $z_t$, the noisy image at time $t$, with $\gamma=-\log\,\mathrm{SNR}$"
 
@@ -27,7 +34,7 @@ def write_versions(versions: dict[str, np.ndarray], levels: int, note: str, path
     `note`, below them, explains the captions.
     """
     draw = _points if next(iter(versions.values())).shape[1:] == POINT else _strips
-    write_figure(draw(versions, levels, note), path, DPI)
+    write_figure(draw(versions, levels, note), path, PIXEL_DPI)
 
 
 def _strips(rows: dict[str, np.ndarray], levels: int, note: str):
@@ -35,7 +42,7 @@ def _strips(rows: dict[str, np.ndarray], levels: int, note: str):
     strips = [grid(images, levels, len(images), WIDTH * len(images) // SHOWN) for images in rows.values()]
     height, width = strips[0].shape[:2]
     size = np.array([CAPTION + max(width, WIDTH) + MARGIN, MARGIN + len(rows) * (height + MARGIN) + NOTE])
-    figure = empty_figure(*size / DPI, dpi=DPI, layout="none")
+    figure = pixel_figure(*size)
     for number, (strip, caption) in enumerate(zip(strips, rows, strict=True)):
         y = size[1] - (number + 1) * (height + MARGIN)
         add_picture(figure, strip, CAPTION, y)

@@ -6,18 +6,17 @@ import numpy as np
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.display.figures import empty_figure, style
+from diffenc_jax.display.figures import style
 from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.draw import OnPart
-from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, num_shown, rendered
+from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, num_shown, pixel_figure, rendered
 from diffenc_jax.sampling.sampling import Sampling
 
 # The number of images whose x_t is shown, and the number of γ.
 ROWS, COLUMNS = 4, 8
-DPI = 100
 WIDTH, CAPTION = 720, 20  # pixels: least width of the picture of x_t, and height of the line above it
 PANEL = 1.8  # inches: side of a panel of two-dimensional points
 
@@ -86,7 +85,7 @@ def _draw_encoded(originals: np.ndarray, gammas: np.ndarray, x_t: np.ndarray, le
     images = columns.swapaxes(0, 1).reshape(-1, *originals.shape[1:])
     picture = grid(images, levels, len(captions), WIDTH)
     height, width = picture.shape[0] + CAPTION, picture.shape[1]
-    figure = empty_figure(width / DPI, height / DPI, dpi=DPI, layout="none")
+    figure = pixel_figure(width, height)
     add_picture(figure, picture, 0, 0)
     for number, caption in enumerate(captions):
         x, y = (number + 0.5) / len(captions), 1 - CAPTION / 2 / height
