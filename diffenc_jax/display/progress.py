@@ -233,12 +233,11 @@ class RunProgress(Display):
             self.print_line(f"compiled in {format_duration(self._clock() - begun)}")
 
     @contextmanager
-    def evaluating(self, name: str, batches: int) -> Iterator[Advance]:
-        """Show an evaluation, whose time counts into no rate; yields `advance()`, to be called after each batch."""
+    def evaluating(self) -> Iterator[None]:
+        """Show that the run is evaluated in the block, whose time counts into no rate."""
         begun = self._clock()
         self._bar.set_doing("evaluating")
-        with self.task(name, batches) as advance:
-            yield advance
+        yield
         self._bar.set_doing("")
         self._eval_seconds = self._clock() - begun
         self._restart()

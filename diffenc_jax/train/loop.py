@@ -292,15 +292,16 @@ class _Session:
         record, evaluator = None, self.trainer.evaluator
         name = f"evaluating {self.config.eval.split} at step {step}"
         try:
-            with self.progress.evaluating(name, evaluator.num_batches()) as advance:
+            with self.progress.evaluating():
+                with self.progress.task(name, evaluator.num_batches()) as advance:
 
-                def on_batch():
-                    advance()
-                    self.shutdown.check()
+                    def on_batch():
+                        advance()
+                        self.shutdown.check()
 
-                is_last = step >= self.config.train.steps
-                with self.handling_failed_writes(final=is_last, forgiven=self.in_bucket):
-                    record = evaluator.record(state.ema, step, self.trainer.workdir, on_batch=on_batch)
+                    is_last = step >= self.config.train.steps
+                    with self.handling_failed_writes(final=is_last, forgiven=self.in_bucket):
+                        record = evaluator.record(state.ema, step, self.trainer.workdir, on_batch=on_batch)
                 if record is not None:
                     self.log_evaluation(step, record, state.ema)
         except Interrupted:

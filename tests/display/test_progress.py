@@ -114,7 +114,7 @@ def test_a_resumed_run_shows_its_step_at_once(clock):
 def test_an_evaluation_has_its_own_bar_and_slows_no_rate(clock):
     progress = run_progress(terminal(80), clock, eval_every=250)
     train(progress, clock, range(1, 251))
-    with progress.evaluating("evaluating test at step 250", 10) as advance:
+    with progress.evaluating(), progress.task("evaluating test at step 250", 10) as advance:
         assert frame(progress, 80)[0].endswith("evaluating 0 s")
         for _ in range(4):
             clock.now += 3
@@ -138,7 +138,7 @@ def test_a_bar_is_one_line_at_any_width(clock, width):
         with progress.compiling():
             assert max(map(len, frame(progress, width))) <= width
         train(progress, clock, range(1, 500), seconds=10)
-        with progress.evaluating("evaluating test at step 1000000", 10) as advance:
+        with progress.evaluating(), progress.task("evaluating test at step 1000000", 10) as advance:
             advance()
             assert len(frame(progress, width)) == 2
             assert max(map(len, frame(progress, width))) <= width
