@@ -58,23 +58,32 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "estimators differ: their values are bounds of different tightness, or bounds of different models, "
             "so a difference may not come from training"
         )
+    if not _of_one_step(evaluations):
+        lines.append("steps differ: a difference may come from the length of training")
     return [*lines, *_augmentations(evaluations), *_environments(evaluations)]
 
 
 def conclusions(rows: Sequence[Row]) -> list[str]:
-    """What each difference to the reference shows; the evaluations are named by their paths."""
-    reference = next(row.evaluation.path for row in rows if row.excess is None)
+    """What each difference to the reference shows; the evaluations are named by their paths, and steps that differ."""
+    evaluations = [row.evaluation for row in rows]
+    with_steps = not _of_one_step(evaluations)
+    names = [f"{e.path} at step {e.record['step']:,}" if with_steps else str(e.path) for e in evaluations]
+    reference = next(name for name, row in zip(names, rows, strict=True) if row.excess is None)
     sentences = []
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         if row.excess is None or row.excess_interval is None:
             continue
         low, high = row.excess_interval
         shown = "the images tell the two apart" if not low <= 0 <= high else "the images do not tell the two apart"
         sentences.append(
-            f"{row.evaluation.path} lies {abs(row.excess):.4f} bits/dim {'below' if row.excess < 0 else 'above'} "
+            f"{name} lies {abs(row.excess):.4f} bits/dim {'below' if row.excess < 0 else 'above'} "
             f"{reference} ({format_interval(row.excess_interval)}, 95 % over noise and images): {shown}."
         )
     return sentences
+
+
+def _of_one_step(evaluations: Sequence[Evaluation]) -> bool:
+    return len({evaluation.record["step"] for evaluation in evaluations}) == 1
 
 
 def _augmentations(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -12,6 +12,7 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.data.fingerprints import known_as
 from diffenc_jax.runs.records import read_evaluation, write_record
 from diffenc_jax.studies.compare.measure import compare, different_images
+from diffenc_jax.studies.compare.table import conclusions
 from tests import refusals
 from tests.runs.test_records import replace_in
 
@@ -294,6 +295,18 @@ def test_what_only_changes_the_variance_is_no_other_estimator(write, capsys, cha
     code, out, _ = run(capsys, write("a", evaluated(1, 1)), write("b", evaluated(2, 1, passes=8), change))
     assert code == 0
     assert "estimators differ" not in out
+
+
+def test_unlike_lengths_of_training_are_told(write, capsys):
+    paths = write("a", evaluated(2, 1)), write("b", evaluated(3, 2), step=1500)
+    _, out, _ = run(capsys, *paths)
+    assert "steps differ: a difference may come from the length of training" in out
+    (sentence,) = conclusions(compared(*paths))
+    assert sentence.startswith("b.json at step 1,500 lies ")
+    assert " above a.json at step 100 (" in sentence
+    paths = paths[1], write("c", evaluated(2, 3), step=1500)
+    assert "steps differ" not in run(capsys, *paths)[1]
+    assert "step" not in conclusions(compared(*paths))[0]
 
 
 def test_other_software_and_devices_are_told(write, capsys):
