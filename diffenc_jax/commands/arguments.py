@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -84,8 +85,19 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
     Raises InputError for an argument that is unknown, missing or malformed, and SystemExit once help is printed.
     """
-    if parser.get_default("overrides") is None:
-        return parser.parse_args(argv)
+    rest, overrides = list(argv), []
+    takes_overrides = parser.get_default("overrides") is not None
+    if takes_overrides:
+        rest, overrides = _split_overrides(argv)
+    _check_words(parser, rest, takes_overrides)
+    arguments = parser.parse_args(rest)
+    if takes_overrides:
+        arguments.overrides = overrides
+    return arguments
+
+
+def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that are no overrides, and the overrides as "key=value"."""
     rest, overrides = [], []
     words = iter(argv)
     for word in words:
@@ -97,21 +109,19 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
             require(not value.startswith("--"), f"{word} has no value; give {word}=VALUE")
             word = f"{word}={value}"
         overrides.append(word.removeprefix(OVERRIDE))
-    _check_words(parser, rest)
-    arguments = parser.parse_args(rest)
-    arguments.overrides = overrides
-    return arguments
+    return rest, overrides
 
 
-def _check_words(parser: Parser, words: Sequence[str]) -> None:
+def _check_words(parser: Parser, words: Sequence[str], takes_overrides: bool) -> None:
     """Raises InputError for a word that no argument takes, before argparse asks for the argument that is missing."""
     known = [option for action in parser._actions for option in action.option_strings]
-    for word in words:
+    for word in itertools.takewhile(lambda word: word != "--", words):
         name = word.partition("=")[0]
-        if name.startswith("--") and name not in ("--", *known) and " " not in word:
-            parser.error(f"unrecognized arguments: {word}{_keys_of_that_name(name) or perhaps(name, known)}")
+        if name.startswith("--") and name not in known and " " not in word:
+            hint = perhaps(name, known) or (_keys_of_that_name(name) if takes_overrides else "")
+            parser.error(f"unrecognized arguments: {word}{hint}")
     takes_words = any(not action.option_strings for action in parser._actions)
-    if words and not words[0].startswith("-") and not takes_words:
+    if takes_overrides and words and not words[0].startswith("-") and not takes_words:
         parser.error(f"{words[0]} is no option; give --config=NAME[:ARM]")
 
 

@@ -134,6 +134,10 @@ def test_what_was_unclear(argv, message, capsys):
             "--process=2 must lie in 0 .. 1, for --proc",
         ),
         (["train", "--confg=digits"], "unrecognized arguments: --confg=digits, perhaps --config; see `diffenc train"),
+        (["report", "folder", "--ouy=x.html"], "unrecognized arguments: --ouy=x.html, perhaps --out; see `diff"),
+        (["depth-study", "folder", "--depth=50"], "unrecognized arguments: --depth=50, perhaps --depths; see `diff"),
+        (["significance", "--config=digits", "--arm=vdm"], "unrecognized arguments: --arm=vdm, perhaps --arms; see"),
+        (["eval", "--config=digits", "--passes=2"], "=2; the configuration has --config.eval.passes; see `diffenc"),
         (["train", "digits"], "digits is no option; give --config=NAME[:ARM]"),
         (["costs", "--config=digits", "--json="], "--json is empty; name a file"),
         (
