@@ -64,7 +64,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--across-augmentation",
         action="store_true",
-        help="compare arms with different augmentation of their training images (train.augment), which is otherwise refused",
+        help="compare arms with different augmentation of their training images (train.augment), otherwise refused",
     )
     add_difference(parser)
     add_runs(parser)
