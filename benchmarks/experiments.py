@@ -60,6 +60,13 @@ EXPERIMENTS = {
     "fashion": significance(
         "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 140
     ),
+    "fashion-long": significance(
+        "fashion_mnist_small",
+        "runs/fashion-long",
+        "--seeds=0 --arms=vdm,diffenc --passes=1 --parallel=2 --config.train.steps=10000 "
+        f"--config.eval.every_steps=2500 {FASHION}",
+        60,
+    ),
     "encoders": significance(
         "digits",
         "runs/encoders",
