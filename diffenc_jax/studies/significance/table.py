@@ -21,7 +21,7 @@ def document(found: Findings, costs: Costs, command: str | None, published: Sequ
       published: sections on what the runs repeat.
     """
     arms, seeds = {run.arm for run in found.runs}, sorted({run.seed for run in found.runs})
-    count = f"{len(arms)} arm{'s' * (len(arms) > 1)}, seeds {', '.join(map(str, seeds))}"
+    count = f"{len(arms)} arm{'s' * (len(arms) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     blocks = [about(found.runs), *findings(found.analysis), *published, arms_section(found.analysis, costs)]
     blocks += [*missing_section(found), _origin(found.runs, command)]
     return Section(f"{found.runs[0].config.name}: {count}", blocks)

@@ -151,6 +151,7 @@ def test_few_seeds_make_a_page(tmp_path, seeds):
     write_summary(tmp_path, "vdm", 0.01)
     page = (tmp_path / "significance.md").read_text()
     assert not re.search(r"\bnan\b", page)
+    assert page.startswith(f"# digits: 2 arms, {'seed 0' if seeds == (0,) else 'seeds 0, 1'}\n")
     assert ("too few common seeds for a conclusion" in page) == (len(seeds) < 2)
 
 
