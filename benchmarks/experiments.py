@@ -63,9 +63,9 @@ EXPERIMENTS = {
     "fashion-long": significance(
         "fashion_mnist_small",
         "runs/fashion-long",
-        "--seeds=0 --arms=vdm,diffenc --passes=1 --parallel=2 --config.train.steps=10000 "
-        f"--config.eval.every_steps=2500 {FASHION}",
-        60,
+        "--seeds=0 --arms=vdm,diffenc --passes=1 --parallel=2 --config.train.steps=16000 "
+        f"--config.eval.every_steps=4000 {FASHION}",
+        125,
     ),
     "encoders": significance(
         "digits",
