@@ -1,5 +1,6 @@
 """Shapes of the mathematics are checked, and all processes of the tests share compiled programs."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -33,6 +34,13 @@ import diffenc_jax.core.process  # noqa: F401
 os.environ.pop("XLA_FLAGS")
 if _flags is not None:
     os.environ["XLA_FLAGS"] = _flags
+
+
+def pytest_collection_finish(session):
+    """Modules stay to the end, so that the garbage collector, which tracing sets off often, need not visit them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture

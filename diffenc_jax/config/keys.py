@@ -5,6 +5,7 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import NoneType
 from typing import Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
 
@@ -14,6 +15,7 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.text import has_controls
 
 REQUIRED = dataclasses.MISSING
+_hints: Callable[[type], dict[str, Any]] = cache(get_type_hints)
 TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
@@ -170,13 +172,13 @@ class Section:
 
 def keys_of(section: type[Section]) -> dict[str, Key]:
     """Definitions of the section's own keys, by name."""
-    hints, fields = get_type_hints(section), dataclasses.fields(section)
+    hints, fields = _hints(section), dataclasses.fields(section)
     return {f.name: dataclasses.replace(f.metadata["key"], type=hints[f.name]) for f in fields if "key" in f.metadata}
 
 
 def sections_of(section: type[Section]) -> dict[str, type[Section]]:
     """Classes of the nested sections, by name."""
-    hints = {name: hint for name, hint in get_type_hints(section).items() if isinstance(hint, type)}
+    hints = {name: hint for name, hint in _hints(section).items() if isinstance(hint, type)}
     return {name: hint for name, hint in hints.items() if issubclass(hint, Section)}
 
 

@@ -143,7 +143,8 @@ def _load(arguments: list[str]) -> ConfigDict:
     values(argv)
     config = values.config
     getattr(config, "items", None)  # the first use of a configuration that could not be loaded raises the error
-    require(isinstance(config, ConfigDict), f"get_config() must return a ConfigDict, not {config!r}")
+    if not isinstance(config, ConfigDict):  # the repr of a ConfigDict takes longer than to load it
+        raise InputError(f"get_config() must return a ConfigDict, not {config!r}")
     return config
 
 

@@ -1,7 +1,8 @@
 """Shell commands that reproduce the contents of a page, and texts about missing contents."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from diffenc_jax.config import flatten, installed_configs, load_config
@@ -30,15 +31,21 @@ def config_flags(run: Run) -> tuple[list[str], list[str]]:
     if config.name not in installed_configs():
         return [f"--config=configs/{config.name}.py:{config.arm}"], sorted(wanted.keys() - LEFT_OPEN)
     try:
-        given = flatten(load_config(spec).to_dict())
+        given = _values(spec)
         changed = {key: value for key, value in wanted.items() if key in given and given[key] != value}
         overrides = [f"{key}={_typed(value)}" for key, value in changed.items() if key not in LEFT_OPEN]
-        given = flatten(load_config(spec, overrides).to_dict())
+        given = _values(spec, *overrides)
     except InputError:
         return [f"--config={spec}"], sorted(wanted.keys() - LEFT_OPEN)
     keys = (wanted.keys() | given.keys()) - LEFT_OPEN
     different = sorted(key for key in keys if given.get(key, ...) != wanted.get(key, ...))  # Ellipsis is no key's value
     return [f"--config={spec}", *(f"--config.{override}" for override in overrides)], different
+
+
+@cache
+def _values(spec: str, *overrides: str) -> Mapping[str, Any]:
+    """Values by key of an installed configuration; a page asks for the same ones many times."""
+    return flatten(load_config(spec, overrides).to_dict())
 
 
 def _typed(value: Any) -> str:
