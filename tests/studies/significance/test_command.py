@@ -87,6 +87,7 @@ def test_a_plan_says_what_is_to_come(made_up_runs, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "vdm, seed 0: not begun"
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
     arguments = [f"--root={tmp_path}", *GIVEN, "--passes=4", "--parallel=2"]
     made_up.write(tmp_path, "vdm", 1)
@@ -130,6 +131,7 @@ def test_a_report_compares_across_augmentation_if_asked(tmp_path, capsys):
     assert [found["arm"] for found in content["comparisons"]] == ["diffenc"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path, capsys, monkeypatch):
     (tmp_path / "diffenc-seed1").write_text("in the way")
     monkeypatch.setattr(grid.Grid, "check", lambda self, root: None)
