@@ -85,15 +85,12 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
     Raises InputError for an argument that is unknown, missing or malformed, and SystemExit once help is printed.
     """
-    rest, overrides = list(argv), []
-    takes_overrides = parser.get_default("overrides") is not None
-    if takes_overrides:
-        rest, overrides = _split_overrides(argv)
-    _check_words(parser, rest, takes_overrides)
-    arguments = parser.parse_args(rest)
-    if takes_overrides:
-        arguments.overrides = overrides
-    return arguments
+    if parser.get_default("overrides") is None:
+        _check_words(parser, argv, takes_overrides=False)
+        return parser.parse_args(argv)
+    rest, overrides = _split_overrides(argv)
+    _check_words(parser, rest, takes_overrides=True)
+    return parser.parse_args(rest, argparse.Namespace(overrides=overrides))
 
 
 def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require
 from diffenc_jax.display.numbers import format_record
-from diffenc_jax.display.progress import RunProgress
+from diffenc_jax.display.progress import Advance, RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
@@ -286,6 +286,17 @@ class _Session:
                 raise RunError(f"{message}; {kept}") from error
             self.progress.print_line(f"{message}; {kept}, and the run goes on")
 
+    @contextmanager
+    def interruptible_task(self, name: str, total: float) -> Iterator[Advance]:
+        """As `Display.task`, but each call of what it yields raises Interrupted after a signal."""
+        with self.progress.task(name, total) as advance:
+
+            def on_part(part: float = 1) -> None:
+                advance(part)
+                self.shutdown.check()
+
+            yield on_part
+
     def evaluate(self, step: int, state: TrainState) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
         self.read_reports()
@@ -293,12 +304,7 @@ class _Session:
         name = f"evaluating {self.config.eval.split} at step {step}"
         try:
             with self.progress.evaluating():
-                with self.progress.task(name, evaluator.num_batches()) as advance:
-
-                    def on_batch():
-                        advance()
-                        self.shutdown.check()
-
+                with self.interruptible_task(name, evaluator.num_batches()) as on_batch:
                     is_last = step >= self.config.train.steps
                     with self.handling_failed_writes(final=is_last, forgiven=self.in_bucket):
                         record = evaluator.record(state.ema, step, self.trainer.workdir, on_batch=on_batch)
@@ -324,12 +330,7 @@ class _Session:
         """The pictures of `params`; none, with a warning, if they cannot be drawn. Raises Interrupted."""
         if self.trainer.draw_pictures is None:
             return {}
-        with self.progress.task(f"drawing pictures at step {step}", 1.0) as advance:
-
-            def on_part(share):
-                advance(share)
-                self.shutdown.check()
-
+        with self.interruptible_task(f"drawing pictures at step {step}", 1.0) as on_part:
             try:
                 return self.trainer.draw_pictures(params, on_part)
             except RunError as error:

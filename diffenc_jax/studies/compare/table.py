@@ -64,19 +64,22 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def conclusions(rows: Sequence[Row]) -> list[str]:
-    """What each difference to the reference shows; the evaluations are named by their paths, and steps that differ."""
-    evaluations = [row.evaluation for row in rows]
-    with_steps = not _of_one_step(evaluations)
-    names = [f"{e.path} at step {e.record['step']:,}" if with_steps else str(e.path) for e in evaluations]
-    reference = next(name for name, row in zip(names, rows, strict=True) if row.excess is None)
+    """A sentence per difference to the reference; evaluations are named by their paths, and by steps that differ."""
+    with_step = not _of_one_step([row.evaluation for row in rows])
+
+    def name(row: Row) -> str:
+        step = f" at step {row.evaluation.record['step']:,}" if with_step else ""
+        return f"{row.evaluation.path}{step}"
+
+    reference = name(next(row for row in rows if row.excess is None))
     sentences = []
-    for name, row in zip(names, rows, strict=True):
+    for row in rows:
         if row.excess is None or row.excess_interval is None:
             continue
         low, high = row.excess_interval
         shown = "the images tell the two apart" if not low <= 0 <= high else "the images do not tell the two apart"
         sentences.append(
-            f"{name} lies {abs(row.excess):.4f} bits/dim {'below' if row.excess < 0 else 'above'} "
+            f"{name(row)} lies {abs(row.excess):.4f} bits/dim {'below' if row.excess < 0 else 'above'} "
             f"{reference} ({format_interval(row.excess_interval)}, 95 % over noise and images): {shown}."
         )
     return sentences
