@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OVERRIDE = "--config."
 MOST = 2**31 - 1
+# What every study of a trained run reads of its configuration: which images, where they are and how many at a time.
+EVERY_STUDY = ("data.dir", "eval.batch_size", "eval.split", "mesh")
 
 
 class Parser(argparse.ArgumentParser):
@@ -233,13 +235,6 @@ def add_json(parser: argparse.ArgumentParser, content: str) -> None:
         "--json",
         metavar="FILE",
         help=f"file for {content}, unrounded; replaced if it exists (default: not written)",
-    )
-
-
-def add_split(parser: argparse.ArgumentParser) -> None:
-    """Add --split, the split to evaluate on."""
-    parser.add_argument(
-        "--split", metavar="NAME", help="split of the data set, such as test (default: eval.split of the run)"
     )
 
 

@@ -1,6 +1,6 @@
 """Classify images by the bound of a trained run that is conditioned on labels.
 
-Evaluates the bound of every image of a split under every label, with the averaged (EMA) parameters of the newest
+Evaluates the bound of every image of `eval.split` under every label, with the averaged (EMA) parameters of the newest
 checkpoint and common noise for all labels. p(label | x) is proportional to exp(-bound), the mean over --passes passes,
 with equally probable labels. Writes to WORKDIR/classify, each name after '<split>-<step>':
 
@@ -16,17 +16,14 @@ changes how the bound is evaluated, such as --config.loss.depth=50.
 
 import argparse
 
-from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive, watched
+from diffenc_jax.commands.arguments import EVERY_STUDY, add_changes, changes_of, place, positive, watched
 
 EXAMPLE = """\
 diffenc train --config=digits:vdm --config.model.labels=True
 diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"""
 ON_INTERRUPT = "nothing is written; the same command starts again"
 # Sections and keys of the configuration that the command reads from --config.key=value.
-READ = (
-    *("loss", "fit", "mesh", "data.dir"),
-    *("eval.batch_size", "eval.dtype", "eval.seed", "eval.split", "eval.time_sampling"),
-)
+READ = (*EVERY_STUDY, "eval.dtype", "eval.seed", "eval.time_sampling", "fit", "loss")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

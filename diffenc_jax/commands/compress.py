@@ -48,7 +48,9 @@ def run(arguments: Namespace) -> None:
     split = None if Path(source).exists() else source
     is_name = split is None or not (Path(source).suffix or "/" in source)
     require(is_name, f"there is no file or folder {source}; give one, or the name of a split such as test")
-    trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted, split=split)
+    if split is not None:
+        config = config.replace({"eval.split": split})
+    trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted)
     images = all_images(Path(source))[:] if split is None else trained.dataset.splits[split][:]
     codec, console, verify = Codec(trained), make_console(), not arguments.no_verify
     with watched(console, f"compressing {len(images)} images", len(images) * (1 + verify)) as on_part:

@@ -3,16 +3,16 @@
 Evaluates the newest checkpoint at infinite depth and at every given depth, by the ratio of the variance of the path in
 a step to that of the model (loss.variance_ratio): 1, the best one per step and pixel (arXiv 2310.19789, section 3.3),
 the best function of the pixel's estimate, and that of the error head for a run that has one; each with times uniform in
-t and with the best times (+times). Times and ratios are fitted on training images. All evaluations are of the split
-that the run evaluates on, with noise of one seed. Writes to WORKDIR/depth_study a record per evaluation, a table with
-the standard errors of the differences to infinite depth, paired by image, and a figure (.png, .pdf), which replace
-those of an earlier study. Existing records are read, so that an interrupted study is resumed. All depths and choices
-take about 2,000 passes over the images, and --depths=50 --choices=1 about 300.
+t and with the best times (+times). Times and ratios are fitted on training images. All evaluations are of `eval.split`,
+with noise of one seed. Writes to WORKDIR/depth_study a record per evaluation, a table with the standard errors of the
+differences to infinite depth, paired by image, and a figure (.png, .pdf), which replace those of an earlier study.
+Existing records are read, so that an interrupted study is resumed. All depths and choices take about 2,000 passes over
+the images, and --depths=50 --choices=1 about 300.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from diffenc_jax.commands.arguments import place, positive, watched
+from diffenc_jax.commands.arguments import EVERY_STUDY, add_changes, changes_of, place, positive, watched
 
 EXAMPLE = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
 ON_INTERRUPT = "finished records are kept; the same command continues from there"
@@ -38,6 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="P",
         help="most passes over the images at a finite depth T, which takes at most 2 T; infinite depth takes 4 P",
     )
+    add_changes(parser, *EVERY_STUDY, "eval.dtype", "eval.seed", "fit")
 
 
 def _depths(text: str) -> list[int]:
@@ -62,7 +63,8 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.studies.depth import figure, measure, table
     from diffenc_jax.studies.outputs import run_title, table_path, write_rows
 
-    config = stored_config(arguments.workdir).replace({"eval.estimator": "bound", "eval.num_draws": 1})
+    changes = changes_of(arguments) | {"eval.estimator": "bound", "eval.num_draws": 1}
+    config = stored_config(arguments.workdir).replace(changes)
     trained = open_trained(arguments.workdir, config, needs_training_images=True)
     path = table_path(trained, table.FOLDER)
     console = make_console()

@@ -1,9 +1,9 @@
 """Measure what the encoder of a trained run does to images, the bound with other encoders, and the price of its drift.
 
-Evaluates every image x of a split and its encoded images x_t at --gammas noise levels γ = -log SNR = -λ, from the data
-to the noise, with the averaged (EMA) parameters of the newest checkpoint. Then it evaluates the bound with the trained
-encoder and with others in its place, and measures the price of the encoder's drift dx_t/dγ at infinite depth and what
-its end terms win back. Writes to WORKDIR/encoder_study, each name after '<split>-<step>':
+Evaluates every image x of `eval.split` and its encoded images x_t at --gammas noise levels γ = -log SNR = -λ, from the
+data to the noise, with the averaged (EMA) parameters of the newest checkpoint. Then it evaluates the bound with the
+trained encoder and with others in its place, and measures the price of the encoder's drift dx_t/dγ at infinite depth
+and what its end terms win back. Writes to WORKDIR/encoder_study, each name after '<split>-<step>':
 
   .csv         a row per γ: the root mean square of x_t - x, of dx_t/dγ and of dx_t/dλ - σ_t² x̂, where x̂ is the model's
                estimate and σ_t² the variance of the noise, and the means of the amounts added to and removed from x,
@@ -27,7 +27,7 @@ diffenc-affine and vdm-polynomial.
 import argparse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diffenc_jax.commands.arguments import add_split, place, positive, watched
+from diffenc_jax.commands.arguments import EVERY_STUDY, add_changes, changes_of, place, positive, watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,6 @@ POINTS = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
-    add_split(parser)
     parser.add_argument("--images", type=positive, default=8, metavar="N", help="number of images that are drawn")
     parser.add_argument("--gammas", type=_two_or_more, default=41, metavar="N", help="number of noise levels")
     parser.add_argument("--passes", type=positive, default=8, metavar="P", help="passes over the images for each bound")
@@ -59,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="training steps of the derivative head of a run that has none; 0 trains none and leaves its bound out",
     )
+    add_changes(parser, *EVERY_STUDY)
 
 
 def _two_or_more(text: str) -> int:
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.studies.encoder import measure, table
     from diffenc_jax.studies.outputs import table_path
 
-    trained = measure.open_run(arguments.workdir, arguments.passes, arguments.split)
+    trained = measure.open_run(arguments.workdir, arguments.passes, changes_of(arguments))
     study = _Study(trained, table_path(trained, table.FOLDER), make_console())
     gamma = _effects(study, arguments.gammas, arguments.images)
     bounds = _bounds(study)

@@ -1,7 +1,7 @@
 """Measure the diffusion loss of trained runs by noise level, and the errors that it consists of.
 
-Evaluates every image of a split in each of --cells equal parts of the time t, from the data at 0 to the noise at 1, at
-infinite depth, with the averaged (EMA) parameters of the newest checkpoint. Writes
+Evaluates every image of `eval.split` in each of --cells equal parts of the time t, from the data at 0 to the noise at
+1, at infinite depth, with the averaged (EMA) parameters of the newest checkpoint. Writes
 WORKDIR/loss_by_time/<split>-<step>.csv, one row per cell, and a figure (.png, .pdf) beside it: the diffusion loss per
 unit of γ = -log SNR in bits/dim, whose area is the bound's diffusion term, and the squared errors of the velocity and
 of the encoder's drift, with bands of two standard errors. Several runs are evaluated under common noise and drawn into
@@ -11,7 +11,7 @@ one figure, '<split>-<step>-compared' in the folder of the first. Files of an ea
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_split, place, positive, watched
+from diffenc_jax.commands.arguments import EVERY_STUDY, add_changes, changes_of, place, positive, watched
 
 EXAMPLE = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 ON_INTERRUPT = "finished tables are kept; the same command starts again"
@@ -19,11 +19,11 @@ ON_INTERRUPT = "finished tables are kept; the same command starts again"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("workdirs", type=place, nargs="+", metavar="WORKDIR", help="folder of a trained run")
-    add_split(parser)
     parser.add_argument("--cells", type=positive, default=50, metavar="N", help="number of equal parts of t")
     parser.add_argument(
         "--draws", type=positive, default=4, metavar="N", help="draws of time and noise per image and cell"
     )
+    add_changes(parser, *EVERY_STUDY)
 
 
 def run(arguments: Namespace) -> None:
@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.studies.by_time import figure, measure, table
     from diffenc_jax.studies.outputs import data_title, table_path, write_rows
 
-    runs = measure.open_runs(arguments.workdirs, arguments.split)
+    runs = measure.open_runs(arguments.workdirs, changes_of(arguments))
     paths = [table_path(run, table.FOLDER) for run in runs]
     console, curves = make_console(), []
     for run, path, name in zip(runs, paths, figure.shortest_names(runs), strict=True):

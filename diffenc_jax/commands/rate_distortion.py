@@ -2,8 +2,8 @@
 
 The bound is the length of a code that sends noise, then step by step less noisy images, and last the pixels. Measures
 after each of these steps the rate, bits/dim sent so far, and the distortion, the error of the image that the model then
-estimates, on all images of the split that the run evaluates on. The last rate is the bound at that depth. Writes to
-WORKDIR/rate_distortion, each name after '<split>-<step>':
+estimates, on all images of `eval.split`. The last rate is the bound at that depth. Writes to WORKDIR/rate_distortion,
+each name after '<split>-<step>':
 
   .csv         a row per step: rate (bits/dim), root mean squared error (RMSE, for pixels of 0 to 255) and PSNR (dB),
                with standard errors over images and noise (_se)
@@ -18,7 +18,7 @@ batch_size of eval.
 import argparse
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive, watched
+from diffenc_jax.commands.arguments import EVERY_STUDY, add_changes, changes_of, place, positive, watched
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
@@ -28,7 +28,7 @@ diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
     --config.loss.times=optimal"""
 ON_INTERRUPT = "nothing is written; the same command starts again"
 # Sections and keys of the configuration that the command reads from --config.key=value.
-READ = ("loss", "fit", "mesh", "data.dir", "eval.batch_size", "eval.dtype", "eval.seed", "eval.split")
+READ = (*EVERY_STUDY, "eval.dtype", "eval.seed", "fit", "loss")
 # Number of steps for a run at infinite depth.
 DEPTH = 100
 

@@ -41,9 +41,7 @@ class Trained(Experiment):
             return dataclasses.replace(self, step=step, params=_restore(checkpoints, step, self))
 
 
-def open_trained(
-    workdir: Path, config: Config | None = None, needs_training_images: bool = False, split: str | None = None
-) -> Trained:
+def open_trained(workdir: Path, config: Config | None = None, needs_training_images: bool = False) -> Trained:
     """Open the newest intact checkpoint of the run in `workdir`, with the split to evaluate on.
 
     Args:
@@ -51,15 +49,12 @@ def open_trained(
       config: configuration to use, which may differ from the stored one in `loss` and in what does not identify a
         run. None: the stored one.
       needs_training_images: whether to load the training images as well.
-      split: replaces `config.eval.split`.
 
     Raises:
       InputError: there is no checkpoint, or the run is of another configuration.
       RunError: all checkpoints are damaged.
     """
     config = stored_config(workdir) if config is None else config
-    if split is not None:
-        config = config.replace({"eval.split": split})
     check_workdir(workdir, config, True, "give the configuration that it was trained with, or another run")
     with Checkpoints(workdir) as checkpoints:
         require(checkpoints.steps(), f"{workdir} holds no checkpoint yet; train it first")

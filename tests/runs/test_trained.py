@@ -56,7 +56,8 @@ def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
 
 def test_images_and_loss_may_be_chosen(workdir, images):
     assert set(open_trained(workdir, needs_training_images=True).dataset.splits) == {"train", "test"}
-    assert set(open_trained(workdir, split="train").dataset.splits) == {"train"}
+    on_train = tiny.config("vdm", data__source=images, eval__split="train")
+    assert set(open_trained(workdir, on_train).dataset.splits) == {"train"}
     deep = tiny.config("vdm", data__source=images, loss__depth=5)
     assert open_trained(workdir, deep).model.loss.depth == 5
 

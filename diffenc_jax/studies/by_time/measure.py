@@ -1,10 +1,10 @@
 """The diffusion loss at infinite depth per image and cell of t, and the two errors that it consists of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.records import read_record, record_paths
 from diffenc_jax.runs.trained import Trained, open_trained
+from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.studies.sweep import OnPart, split_images, sweep
 
 
@@ -52,16 +53,20 @@ class LossByTime(NamedTuple):
         return np.diff(self.edges) * len(self.t)
 
 
-def open_runs(workdirs: Sequence[Path], split: str | None) -> list[Trained]:
-    """The runs in `workdirs`; raises InputError unless all evaluate on the same images, two or more."""
-    runs = [open_trained(workdir, split=split) for workdir in workdirs]
+def open_runs(workdirs: Sequence[Path], changes: Mapping[str, Any]) -> list[Trained]:
+    """The runs in `workdirs`, with `changes` of their configurations by key.
+
+    Raises InputError unless all evaluate on the same images, two or more.
+    """
+    runs = [open_trained(workdir, stored_config(workdir).replace(changes)) for workdir in workdirs]
     images = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split)) for run in runs]
     described = [
         f"{run.workdir} evaluates on {run.dataset.name} {split} ({sha256[:12]})"
         for run, (split, sha256) in zip(runs, images, strict=True)
     ]
     for theirs, text in zip(images, described, strict=True):
-        require(theirs == images[0], f"{described[0]}, {text}; give runs of the same images, or one --split for all")
+        advice = "give runs of the same images, or one --config.eval.split for all"
+        require(theirs == images[0], f"{described[0]}, {text}; {advice}")
     split_images(runs[0])
     return runs
 

@@ -1,9 +1,10 @@
 """Effects of an encoder on the images of a split, at many γ."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,14 +53,15 @@ class ByGamma(NamedTuple):
     dx_t: np.ndarray
 
 
-def open_run(workdir: Path, passes: int, split: str | None) -> Trained:
-    """The run and its training images, with uniform times in the bound, so that its noise is common to all encoders.
+def open_run(workdir: Path, passes: int, changes: Mapping[str, Any]) -> Trained:
+    """The run, with `changes` of its configuration by key, and its training images.
 
-    Raises InputError if there is no such run or split, the split is one image, or the encoder is the identity.
+    Times in the bound are uniform, so that its noise is common to all encoders. Raises InputError if there is no such
+    run or split, the split is one image, or the encoder is the identity.
     """
-    changes = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1, "eval.passes": passes}
-    config = stored_config(workdir).replace(changes)
-    run = open_trained(workdir, config, needs_training_images=True, split=split)
+    bound = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1, "eval.passes": passes}
+    config = stored_config(workdir).replace({**changes, **bound})
+    run = open_trained(workdir, config, needs_training_images=True)
     require(
         run.model.encoder_kind.drifts,
         f"{workdir} is a run of {config.arm}, whose encoder changes nothing (x_t = x); give a run with another encoder",

@@ -87,7 +87,7 @@ def test_the_command(home, capsys):
 
 def test_several_runs_are_drawn_together(home, capsys):
     names = ("other-images", "vdm")
-    assert main(["loss-by-time", *(str(home / name) for name in names), *OPTIONS, "--split=train"]) == 0
+    assert main(["loss-by-time", *(str(home / name) for name in names), *OPTIONS, "--config.eval.split=train"]) == 0
     printed = capsys.readouterr().out
     tables = [read_table(home / name / "loss_by_time" / "train-1.csv") for name in names]
     assert all(a["velocity"] != b["velocity"] for a, b in zip(*tables, strict=True))
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
 @pytest.mark.parametrize(
     ("run", "option", "message"),
     [
-        ("vdm", "--split=validation", "has no split 'validation'; it has "),
+        ("vdm", "--config.eval.split=validation", "has no split 'validation'; it has "),
         ("none", "--cells=4", "holds no run"),
         ("vdm", "--cells=0", "is not a whole number above zero"),
         ("vdm", "--cells=ten", "is not a whole number above zero"),

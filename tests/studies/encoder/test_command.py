@@ -150,7 +150,7 @@ def test_other_files_are_no_prices(tmp_path, text):
 @pytest.mark.parametrize(
     ("run", "argument", "message"),
     [
-        ("nontrainable", "--split=validation", "has no split 'validation'; it has "),
+        ("nontrainable", "--config.eval.split=validation", "has no split 'validation'; it has "),
         ("none", "--gammas=3", "holds no run"),
         ("nontrainable", "--gammas=1", "leaves out an end of the path; take at least 2"),
         ("nontrainable", "--gammas=ten", "is not a whole number above zero"),
