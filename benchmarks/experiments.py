@@ -65,7 +65,7 @@ EXPERIMENTS = {
         "runs/fashion-long",
         "--seeds=0 --arms=vdm,diffenc --passes=1 --parallel=2 --config.train.steps=16000 "
         f"--config.eval.every_steps=4000 {FASHION}",
-        125,
+        90,
     ),
     "encoders": significance(
         "digits",
