@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OVERRIDE = "--config."
 MOST = 2**31 - 1
-# What every study of a trained run reads of its configuration: which images, where they are and how many at a time.
+# Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
 EVERY_STUDY = ("data.dir", "eval.batch_size", "eval.split", "mesh")
 
 
