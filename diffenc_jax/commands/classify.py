@@ -22,14 +22,12 @@ EXAMPLE = """\
 diffenc train --config=digits:vdm --config.model.labels=True
 diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"""
 ON_INTERRUPT = "nothing is written; the same command starts again"
-# Sections and keys of the configuration that the command reads from --config.key=value.
-READ = (*EVERY_STUDY, "eval.dtype", "eval.seed", "eval.time_sampling", "fit", "loss")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
     parser.add_argument("--passes", type=positive, default=16, metavar="P", help="passes over the images per label")
-    add_changes(parser, *READ)
+    add_changes(parser, *EVERY_STUDY, "eval.dtype", "eval.seed", "eval.time_sampling", "fit", "loss")
 
 
 def run(arguments: argparse.Namespace) -> None:

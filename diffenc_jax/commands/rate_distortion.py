@@ -27,8 +27,6 @@ EXAMPLE = """\
 diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
     --config.loss.times=optimal"""
 ON_INTERRUPT = "nothing is written; the same command starts again"
-# Sections and keys of the configuration that the command reads from --config.key=value.
-READ = (*EVERY_STUDY, "eval.dtype", "eval.seed", "fit", "loss")
 # Number of steps for a run at infinite depth.
 DEPTH = 100
 
@@ -44,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--passes", type=positive, metavar="P", help="passes over the images (default: eval.passes of the run)"
     )
-    add_changes(parser, *READ)
+    add_changes(parser, *EVERY_STUDY, "eval.dtype", "eval.seed", "fit", "loss")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -64,8 +64,8 @@ def open_runs(workdirs: Sequence[Path], changes: Mapping[str, Any]) -> list[Trai
         f"{run.workdir} evaluates on {run.dataset.name} {split} ({sha256[:12]})"
         for run, (split, sha256) in zip(runs, images, strict=True)
     ]
+    advice = "give runs of the same images, or one --config.eval.split for all"
     for theirs, text in zip(images, described, strict=True):
-        advice = "give runs of the same images, or one --config.eval.split for all"
         require(theirs == images[0], f"{described[0]}, {text}; {advice}")
     split_images(runs[0])
     return runs

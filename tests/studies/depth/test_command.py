@@ -70,6 +70,15 @@ def test_the_command(workdir, records, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"excess kept at T=50: {kept:.2f}"
 
 
+def test_keys_choose_the_images_the_seed_and_what_is_fitted(workdir, records):
+    options = ["--depths=3", "--choices=optimal_pixel", "--passes=4"]
+    keys = ["--config.eval.split=train", "--config.eval.seed=7", "--config.fit.images=8"]
+    assert main(["depth-study", str(workdir), *options, *keys]) == 0
+    found = [json.loads(path.read_text()) for path in (workdir / "depth_study").glob("train-1-*.json")]
+    assert {(one["dataset"]["split"], one["estimator"]["seed"]) for one in found} == {("train", 7)}
+    assert {one["estimator"]["fit"]["images"] for one in found if "fit" in one["estimator"]} == {8}
+
+
 def test_the_ratio_of_a_missing_error_head_is_refused(workdir, capsys):
     printed = refusals.refused(main, ["depth-study", workdir, "--depths=3", "--choices=learned_error"], capsys)
     assert "loss.variance_ratio=learned_error is the ratio of the score network's error head; train with" in printed
