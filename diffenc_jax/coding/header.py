@@ -8,7 +8,7 @@ import msgpack
 from diffenc_jax.config import Config
 from diffenc_jax.config.config import flatten
 from diffenc_jax.core import versions
-from diffenc_jax.runs.hashes import hash_arrays, seal
+from diffenc_jax.runs.hashes import tree_digest
 
 # Keys of the configuration, besides those that identify a run, on which a file depends.
 KEYS = (
@@ -54,7 +54,7 @@ def blank_header(config: Config, shape: tuple[int, ...], batch_size: int) -> Hea
 
 def digest(arrays: Any) -> bytes:
     """Digest of a tree of arrays."""
-    return bytes.fromhex(seal(hash_arrays({"arrays": arrays}))["sha256"])[:DIGEST_BYTES]
+    return bytes.fromhex(tree_digest(arrays))[:DIGEST_BYTES]
 
 
 def platform() -> list[str]:

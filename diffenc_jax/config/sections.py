@@ -345,6 +345,11 @@ class CheckpointConfig(Section, section="checkpoint"):
         "with the checkpoints that exist.",
         choices=("go_on", "stop"),
     )
+    other_parts: bool = key(
+        False,
+        "Whether a run may go on, or be evaluated, with other sources of its own parts, such as an encoder that is not "
+        "this package's, than it was trained with.",
+    )
 
 
 @dataclass(frozen=True)

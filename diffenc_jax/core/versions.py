@@ -3,61 +3,149 @@
 JAX is imported where it is used, because what only reads a run's files has no use for it.
 """
 
+import hashlib
+import os
 import platform
+import re
+import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, TypedDict
 
+OURS = "diffenc_jax"
 PACKAGES = (
-    *("diffenc_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "scipy"),
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "scipy"),
     "constriction",
 )
+ROOT = Path(__file__).parents[2]
+# Options of the compilers, named where they are set: they decide for which instructions a program is compiled.
+OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+# Instruction sets, as Linux names them, for which compilers and libraries have programs of their own.
+INSTRUCTIONS = [
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "asimd",
+    "sve",
+    "sve2",
+    "bf16",
+]
 # Compilers and libraries of accelerators, which are named where they are installed.
 OF_ACCELERATORS = ("libtpu", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
 NOT_INSTALLED = "none"
 
 
 class Environment(TypedDict):
-    """Devices and software, on which a run's rounding depends besides its configuration."""
+    """What a result depends on besides the configuration and the images.
+
+    Attributes:
+      device: see `device`.
+      software: versions by name, see `software`.
+      parts: digests of the sources of the parts that are not this package's, by the key that names the part.
+    """
 
     device: str
     software: dict[str, str]
+    parts: dict[str, str]
+
+
+@cache
+def package_version() -> str:
+    """Version of this package with the commit of its sources, such as '0.1.0+g407aed4c8f12'.
+
+    In a clone it is the commit that is checked out, read at the first call. '.changed' and a digest of the sources
+    follow where they differ from that commit. An installed distribution has the commit that it was built from.
+    Without either, as in a copy of the sources, a digest of them stands in place of the commit.
+    """
+    from diffenc_jax import __version__
+
+    if not (ROOT / "setup.py").exists():
+        return version(OURS)
+    try:
+        commit = _git("rev-parse", "HEAD")[:12]
+        differs = bool(_git("status", "--porcelain", "--", OURS, "configs", "setup.py"))
+    except (OSError, subprocess.CalledProcessError):
+        return f"{__version__}+sources.{_sources_digest()}"
+    return f"{__version__}+g{commit}" + (f".changed.{_sources_digest()}" if differs else "")
+
+
+def _git(*arguments: str) -> str:
+    """Output of git about the folder of this package, which must be the root of a clone. Raises OSError."""
+    if not (ROOT / ".git").exists():
+        raise FileNotFoundError(ROOT / ".git")
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _sources_digest() -> str:
+    """Eight hexadecimal digits, a digest of the sources of this package and of its configurations."""
+    digest = hashlib.sha256()
+    for path in sorted([*(ROOT / OURS).rglob("*.py"), *(ROOT / "configs").rglob("*.py")]):
+        digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def software() -> dict[str, str]:
-    """Versions by name: {'python': '3.12.3', 'jax': '0.10.2', ...}."""
-    found = {name: _installed(name) for name in OF_ACCELERATORS}
+    """Versions by name, and options of compilers: {'python': '3.12.3', 'jax': '0.10.2', ...}."""
+    found = {name: _installed(name) for name in OF_ACCELERATORS} | {name: os.environ.get(name) for name in OPTIONS}
     return {
         "python": platform.python_version(),
+        OURS: package_version(),
         **{name: version(name) for name in PACKAGES},
-        **{name: number for name, number in found.items() if number is not None},
+        **{name: value for name, value in found.items() if value},
     }
 
 
 def device() -> str:
-    """Number and kind of the devices of all hosts, such as '4 x TPU v5 lite'."""
+    """Number and kind of the devices of all hosts, such as '4 x TPU v5 lite' or '1 x cpu, AMD EPYC (avx2 fma)'."""
     import jax
 
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    kind = jax.devices()[0].device_kind
+    return f"{jax.device_count()} x {f'cpu, {processor()}' if kind == 'cpu' else kind}"
 
 
-def environment() -> Environment:
-    """The environment of this process."""
-    return {"device": device(), "software": software()}
+@cache
+def processor() -> str:
+    """Model of this host's processor and those of its `INSTRUCTIONS` that it has: 'AMD EPYC (avx2 fma)'."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    entries = dict(re.findall(r"^(model name|flags|Features)\s*: (.*)$", text, re.MULTILINE))
+    has = set(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
+    found = " ".join(name for name in INSTRUCTIONS if name in has)
+    return entries.get("model name", platform.processor() or platform.machine()) + (f" ({found})" if found else "")
+
+
+def environment(parts: Mapping[str, str]) -> Environment:
+    """The environment of this process, with these `parts`."""
+    return {"device": device(), "software": software(), "parts": dict(parts)}
 
 
 def is_environment(value: Any) -> bool:
     """Whether a value from a JSON file is an Environment that can be printed."""
-    if not isinstance(value, dict) or value.keys() != {"device", "software"} or not isinstance(value["software"], dict):
+    if not isinstance(value, dict) or value.keys() != Environment.__annotations__.keys():
         return False
-    texts = (value["device"], *value["software"], *value["software"].values())
+    tables = value["software"], value["parts"]
+    if not all(isinstance(table, dict) for table in tables):
+        return False
+    texts = [value["device"], *(text for table in tables for item in table.items() for text in item)]
     return all(isinstance(text, str) and text.isprintable() for text in texts)
 
 
 def changes(before: Environment, after: Environment) -> str:
     """'under other versions: jax 0.10.2 -> 0.12.0; on other devices: 1 x cpu -> 8 x cpu', empty without a change."""
-    changed = _changed(before["software"], after["software"])
-    parts = [f"under other versions: {', '.join(changed)}"] if changed else []
+    parts = []
+    if changed := _changed(before["software"], after["software"]):
+        parts.append(f"under other versions: {', '.join(changed)}")
+    if changed := _changed(before["parts"], after["parts"]):
+        parts.append(f"with other sources of {', '.join(changed)}")
     if before["device"] != after["device"]:
         parts.append(f"on other devices: {before['device']} -> {after['device']}")
     return "; ".join(parts)

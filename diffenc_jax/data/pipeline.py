@@ -70,6 +70,10 @@ class Order:
         shards = np.unique(rows // (self._batch_size // self.num_shards))
         return np.concatenate([np.arange(*self._ends(int(shard))) for shard in shards])
 
+    def shards(self) -> list[tuple[int, int]]:
+        """First index of each shard, and that after its last one."""
+        return [self._ends(shard) for shard in range(self.num_shards)]
+
     def _ends(self, shard: int | np.ndarray) -> tuple[int | np.ndarray, int | np.ndarray]:
         """First index of a shard, and of the next one; elementwise for several shards."""
         return shard * self._size // self.num_shards, (shard + 1) * self._size // self.num_shards

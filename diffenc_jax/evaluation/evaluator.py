@@ -15,16 +15,19 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import lookup
+from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.display.numbers import format_bytes
 from diffenc_jax.evaluation.estimator import Estimator, Tables
 from diffenc_jax.evaluation.estimators import make_estimator
-from diffenc_jax.model import Params
+from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.maps import MAP, Maps, extremes
+from diffenc_jax.runs.origin import say_other_version
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
 from diffenc_jax.runs.workdir import stored_config
@@ -106,7 +109,7 @@ class Evaluator:
         """
         with PartialEvaluation(self._shape, dims=self._map_dims) as evaluation:
             results, _ = self._complete(evaluation, params, None, on_batch)
-            return self._describe(self.experiment.config, step) | results
+            return self._describe(self.experiment.config, step, params) | results
 
     def record(
         self,
@@ -127,9 +130,10 @@ class Evaluator:
           tables: replaces the estimator's tables; called only if they are needed.
           on_batch: called after every batch.
         """
-        description = self._describe(stored_config(workdir), step)
+        description = self._describe(stored_config(workdir), step, params)
         path = self._path(workdir, description)
         if known := find_record(path, description):
+            say_other_version(path, known["software"].get(versions.OURS, ""), "computed")
             return known
         with PartialEvaluation(self._shape, path, self._map_dims) as evaluation:
             results, arrays = self._complete(evaluation, params, tables, on_batch)
@@ -137,9 +141,9 @@ class Evaluator:
             evaluation.finish()
         return record
 
-    def path(self, step: int, workdir: Path) -> Path:
+    def path(self, params: Params, step: int, workdir: Path) -> Path:
         """The path of the record that `record` writes."""
-        return self._path(workdir, self._describe(stored_config(workdir), step))
+        return self._path(workdir, self._describe(stored_config(workdir), step, params))
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -194,7 +198,7 @@ class Evaluator:
                     values = self.estimator.estimate(params, tables, batch, indices, number)
                 yield number, rows, values
 
-    def _describe(self, trained: Config, step: int) -> dict[str, Any]:
+    def _describe(self, trained: Config, step: int, params: Params) -> dict[str, Any]:
         """The record, except for its results."""
         settings = self.experiment.config.eval
         further = {"encoder": self._variant} if self._variant else {}
@@ -212,9 +216,15 @@ class Evaluator:
             **coded,
             "dataset": self.experiment.dataset.fingerprint(settings.split),
             "estimator": self.estimator.describe() | {"dtype": settings.dtype} | further,
-            "software": versions.software(),
-            "device": versions.device(),
+            "params_sha256": tree_digest(params),
+            **versions.environment(self._parts()),
         }
+
+    def _parts(self) -> dict[str, str]:
+        """Digests of the sources of the parts that are not this package's, the estimator's among them."""
+        digest = outside_digest([self.estimator])
+        named = {} if digest is None else {f"eval.estimator={self.estimator.name}": digest}
+        return outside_parts(self.experiment.config) | named
 
     def _path(self, workdir: Path, description: dict[str, Any]) -> Path:
         parts = self.estimator.name, self._variant, self.experiment.config.eval.dtype

@@ -1,6 +1,6 @@
 """Registries of score networks and encoders, and `build`: the only place where the parts meet."""
 
-from diffenc_jax.model.build import build, spec_of
+from diffenc_jax.model.build import build, outside_parts, spec_of
 from diffenc_jax.model.model import ImageSpec, Model, Params, bind_to
 
-__all__ = ["ImageSpec", "Model", "Params", "bind_to", "build", "spec_of"]
+__all__ = ["ImageSpec", "Model", "Params", "bind_to", "build", "outside_parts", "spec_of"]

@@ -6,6 +6,7 @@ from flax import linen as nn
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import IMAGE, ScheduleConfig
 from diffenc_jax.core.errors import lookup, require
+from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.dataset import image_shape, num_classes
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import PREDICTIONS
@@ -14,6 +15,8 @@ from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
 from diffenc_jax.model.registry import (
+    CODES,
+    ENCODERS,
     SCORE_NETWORKS,
     LatentCode,
     build_code,
@@ -82,6 +85,21 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
     )
     model.check_depth("loss.depth", config.loss.depth)
     return model
+
+
+def outside_parts(config: Config) -> dict[str, str]:
+    """Digests of the sources of the model's parts that are not this package's, by key: 'model.encoder.kind=fading'."""
+    model, loss = config.model, config.loss
+    parts = {
+        f"model.score.kind={model.score.kind}": (SCORE_NETWORKS[model.score.kind],),
+        f"model.encoder.kind={model.encoder.kind}": ENCODERS[model.encoder.kind],
+        f"model.code.kind={model.code.kind}": CODES[model.code.kind],
+        f"model.schedule.kind={model.schedule.kind}": (SCHEDULES[model.schedule.kind],),
+        f"model.prediction={model.prediction}": (PREDICTIONS[model.prediction],),
+        f"loss.extrapolation={loss.extrapolation}": (EXTRAPOLATIONS[loss.extrapolation],),
+    }
+    digests = {key: outside_digest(part for part in entry if part is not None) for key, entry in parts.items()}
+    return {key: digest for key, digest in digests.items() if digest is not None}
 
 
 def spec_of(config: Config) -> ImageSpec:

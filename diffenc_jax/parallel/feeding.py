@@ -1,5 +1,6 @@
 """Training batches on the mesh: every host reads and sends only the images that its own devices process."""
 
+import hashlib
 from collections.abc import Callable
 
 import jax
@@ -7,8 +8,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.data.pipeline import Order
+from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.mesh import host_rows, rows_to_devices
 
 
@@ -50,6 +52,27 @@ def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:
     if size % mesh.size:
         return np.arange
     return lambda count: _order(config, count).needed(host_rows(mesh, size))
+
+
+def training_digests(train: Batch, config: Config) -> dict[str, str]:
+    """SHA-256 digests of the training images and of their labels, if any, by 'images' and 'labels'.
+
+    They do not depend on the number of hosts, each of which holds whole shards. Every host must call this.
+    """
+    arrays = {"images": train.pixels} | ({} if train.labels is None else {"labels": train.labels})
+    shards = _order(config, len(train.pixels)).shards()
+    return {name: _digest_of_shards(array, shards) for name, array in arrays.items()}
+
+
+def _digest_of_shards(array: np.ndarray | LocalPart, shards: list[tuple[int, int]]) -> str:
+    """Digest of the digests of all shards, with zeros for the shards that a host does not hold."""
+    held, rows = (array.local, array.rows) if isinstance(array, LocalPart) else (array, np.arange(len(array)))
+    digests = np.zeros((len(shards), hashlib.sha256().digest_size), np.uint8)
+    for digest, ends in zip(digests, shards, strict=True):
+        first, last = np.searchsorted(rows, ends)
+        if last - first == ends[1] - ends[0]:
+            digest[:] = bytearray(hashlib.sha256(np.ascontiguousarray(held[first:last])).digest())
+    return hashlib.sha256(hosts.elementwise_max(digests).tobytes()).hexdigest()
 
 
 def _order(config: Config, count: int) -> Order:

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from importlib.metadata import version
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from diffenc_jax.report.collect import Collection, Run
 from diffenc_jax.report.command_lines import command_line, config_flags, run_line, significance_line
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.runs.history import noted_commands
-from diffenc_jax.runs.workdir import stored_environments
+from diffenc_jax.runs.workdir import stored_origin
 from diffenc_jax.studies.by_time import table as by_time
 from diffenc_jax.studies.depth import table as depth
 from diffenc_jax.studies.encoder import table as encoder
@@ -49,7 +48,7 @@ def _runs(collection: Collection) -> Table:
 
 def _changes_in_training(collection: Collection) -> list[str]:
     """'vdm, seed 0, went on under other versions: jax 0.10.2 -> 0.12.0.' per change of a run's software or devices."""
-    pairs = [(run, *pair) for run in collection.runs for pair in pairwise(stored_environments(run.workdir))]
+    pairs = [(run, *pair) for run in collection.runs for pair in pairwise(stored_origin(run.workdir).environments)]
     return [f"{run.title}, went on {versions.changes(before, after)}." for run, before, after in pairs]
 
 
@@ -78,7 +77,7 @@ def _software(collection: Collection) -> Table:
     for name, values in found.items():
         named = [f"{value} ({', '.join(dict.fromkeys(runs))})" for value, runs in values.items()]
         rows.append([name, "; ".join(named) if len(named) > 1 else next(iter(values))])
-    return Table(["", "version"], [*rows, ["this page", f"diffenc_jax {version('diffenc_jax')}"]], "Made with")
+    return Table(["", "version"], [*rows, ["this page", f"{versions.OURS} {versions.package_version()}"]], "Made with")
 
 
 def commands_section(collection: Collection, places: Sequence[Path], out: Path) -> Section:

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +23,9 @@ from diffenc_jax.core.errors import InputError, RunError, reason, require
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
-from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, hash_arrays, seal, unseal, verify
+from diffenc_jax.runs.hashes import Damaged, Hashes, Stamp, array_shapes, hash_arrays, seal, unseal, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
-from diffenc_jax.runs.workdir import CHECKPOINTS
+from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
 
 KEEP_LATEST = 2
 DATA, MOST = "d", 2**26  # the folders of the arrays' values, and bytes that no other file of a checkpoint exceeds
@@ -45,7 +46,8 @@ class Checkpoints:
     """Checkpoints of a workdir: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
 
     The EMA is an item of its own, so that evaluation reads nothing else. Hashes of all arrays are saved with them,
-    because Orbax restores flipped bytes without an error.
+    because Orbax restores flipped bytes without an error, and so are the step and the digest of the run's
+    configuration, because a folder may be renamed or copied from elsewhere.
 
     Attributes:
       complete: the newest step that is known to be saved completely, or None.
@@ -63,6 +65,10 @@ class Checkpoints:
         except Exception as error:  # of any library, if a bucket does not answer
             why = storage.bucket_reason(error) if is_remote(workdir) else _reason(error)
             raise InputError(f"{self._folder} cannot be opened: {why}") from error
+
+    @cached_property
+    def _run(self) -> str:
+        return stored_config(self._workdir).hash
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
@@ -125,7 +131,7 @@ class Checkpoints:
 
     def _save(self, step: int, **items: Any) -> None:
         args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        args[HASHES] = ocp.args.JsonSave(seal(hash_arrays(items)))
+        args[HASHES] = ocp.args.JsonSave(seal(hash_arrays(items), Stamp(step, self._run)))
         self._saving = step
         self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
 
@@ -178,7 +184,7 @@ class Checkpoints:
 
     def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
         try:
-            hashes = unseal(self._read(step, **{HASHES: ocp.args.JsonRestore()})[HASHES])
+            hashes = unseal(self._read(step, **{HASHES: ocp.args.JsonRestore()})[HASHES], Stamp(step, self._run))
             self._check_fits(step, abstract, hashes)
             items = self._read(step, **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()})
             verify(items, hashes)
@@ -246,6 +252,7 @@ class Checkpoints:
                     raise InputError(
                         f"{self._folder / str(step)} is of another {other}: {name.removeprefix(f'{item}/')} is "
                         f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
+                        f"{other_version(stored_origin(self._workdir))}"
                     )
 
 

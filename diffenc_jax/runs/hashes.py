@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,17 +24,35 @@ def hash_arrays(items: Mapping[str, Any]) -> Hashes:
     return {name: [leaf.dtype.name, list(leaf.shape), _sha256(leaf)] for name, leaf in _named(items)}
 
 
-def seal(hashes: Hashes) -> dict[str, Any]:
-    """JSON value of `hashes` with a hash over all of them, which tells damaged hashes from damaged arrays."""
-    return {"arrays": hashes, "sha256": _digest(hashes)}
+def tree_digest(tree: Any) -> str:
+    """SHA-256 digest of a tree of arrays with their names, in hexadecimal digits. Every host must call this."""
+    return _digest(hash_arrays({"arrays": tree}))
 
 
-def unseal(content: Any) -> Hashes:
-    """Inverse of `seal`; raises Damaged if `content` is not what `seal` returned."""
-    hashes = content.get("arrays") if isinstance(content, dict) else None
-    if hashes is None or content.get("sha256") != _digest(hashes):
+class Stamp(NamedTuple):
+    """What a checkpoint is of: the step, and the digest of the run's configuration (`Config.hash`)."""
+
+    step: int
+    run: str
+
+
+def seal(hashes: Hashes, stamp: Stamp) -> dict[str, Any]:
+    """JSON value of `hashes` and `stamp` with a hash over them, which tells damaged hashes from damaged arrays."""
+    content = {"arrays": hashes, **stamp._asdict()}
+    return content | {"sha256": _digest(content)}
+
+
+def unseal(content: Any, stamp: Stamp) -> Hashes:
+    """The hashes in what `seal` returned; raises Damaged if it is something else, or of another stamp."""
+    content = dict(content) if isinstance(content, dict) else {}
+    if content.pop("sha256", None) != _digest(content) or "arrays" not in content:
         raise Damaged("its list of hashes is not what was saved")
-    return hashes
+    theirs = Stamp(content["step"], content["run"])
+    if theirs.run != stamp.run:
+        raise Damaged(f"it is of a run of another configuration ({theirs.run} in place of {stamp.run})")
+    if theirs.step != stamp.step:
+        raise Damaged(f"it was saved as that of step {theirs.step}")
+    return content["arrays"]
 
 
 def verify(items: Mapping[str, Any], hashes: Hashes) -> None:
@@ -64,5 +82,5 @@ def _sha256(array: jax.Array | np.ndarray) -> str:
     return hashlib.sha256(values.view(np.uint8)).hexdigest()
 
 
-def _digest(hashes: Any) -> str:
-    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

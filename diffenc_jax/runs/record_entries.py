@@ -29,8 +29,10 @@ REQUIRED = {
     "bpd.total": NUMBER,
     "standard_error.terms": dict,
     "params": int,
+    "params_sha256": str,
     "seconds": NUMBER,
     "software": dict,
+    "parts": dict,
     "device": str,
     "values_sha256": str,
 }
@@ -66,8 +68,9 @@ def _further(record: dict[str, Any]) -> Iterator[tuple[list[str], Any]]:
             yield ["standard_error", "terms", term, source], NUMBER | None
     if "augmentation" in record:  # of the training images, if there is one
         yield ["augmentation"], str
-    for name in record["software"]:
-        yield ["software", name], str
+    for table in ("software", "parts"):
+        for name in record[table]:
+            yield [table, name], str
     if record["dataset"]["known_as"] is not None:
         yield ["dataset", "known_as", "as"], str
         yield ["dataset", "known_as", "by"], str

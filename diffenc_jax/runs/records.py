@@ -30,7 +30,7 @@ from diffenc_jax.runs.record_entries import ADVICE, check_record
 
 EVAL_FOLDER = "eval"
 # Entries that determine the values of an evaluation.
-IDENTITY = ("step", "config_hash", "dataset", "estimator")
+IDENTITY = ("step", "config_hash", "dataset", "estimator", "params_sha256", "parts")
 # In a record's 'estimator' where its file of values holds maps (maps.py).
 PER_PIXEL = "per_pixel"
 # Largest difference by rounding between the mean of the values and the record's total.

@@ -14,7 +14,8 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel.mesh import abstract_arrays, state_shardings
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.workdir import check_workdir, stored_config
+from diffenc_jax.runs.origin import check_parts, check_training_data, say_other_version
+from diffenc_jax.runs.workdir import check_workdir, stored_config, stored_origin
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
       needs_training_images: whether to load the training images as well.
 
     Raises:
-      InputError: there is no checkpoint, or the run is of another configuration.
+      InputError: there is no checkpoint, or the run is of another configuration, of other sources of its parts, or of
+        other training images than those that were loaded.
       RunError: all checkpoints are damaged.
     """
     config = stored_config(workdir) if config is None else config
@@ -59,6 +61,11 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
     with Checkpoints(workdir) as checkpoints:
         require(checkpoints.steps(), f"{workdir} holds no checkpoint yet; train it first")
         run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))
+        origin = stored_origin(workdir)
+        check_parts(workdir, origin, config)
+        if needs_training_images:
+            check_training_data(run, workdir, origin)
+        say_other_version(workdir, origin.version, "trained")
         step, params = checkpoints.newest(lambda step: _restore(checkpoints, step, run))
         steps = [other for other in checkpoints.steps() if other <= step]
     return Trained(**vars(run), workdir=workdir, step=step, steps=steps, params=params)

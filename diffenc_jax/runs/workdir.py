@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.versions import Environment, is_environment
+from diffenc_jax.core.versions import OURS, Environment, is_environment, package_version
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import (
@@ -34,8 +35,8 @@ from diffenc_jax.runs.files import (
 from diffenc_jax.runs.lock import LOCK, Claim, locked
 
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
-# Entry of config.json beside the configuration: the environments of the run, in their order.
-ENVIRONMENTS = "environments"
+# Entries of config.json beside the configuration; see `Origin`.
+ENVIRONMENTS, TRAINING_DATA = "environments", "training_data"
 SEEN_SECONDS = 20.0  # within which all hosts must see what one of them writes
 # Keys that have short names in default workdirs, and keys that are in the name of every workdir.
 SHORT = {"train.learning_rate": "lr", "train.batch_size": "batch"}
@@ -152,6 +153,28 @@ def set_aside(workdir: Path) -> Path | None:
     return as_path(moved) if moved else None
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a run's parameters depend on besides its configuration, as its config.json keeps it.
+
+    Attributes:
+      environments: those that the run was trained in, in their order; empty before its first step.
+      training_data: digests of the training images and, for a model that reads them, of their labels, by 'images' and
+        'labels'; empty for parameters that were not trained here.
+    """
+
+    environments: Sequence[Environment] = ()
+    training_data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """Version of this package that trained the last steps; empty if it is not known."""
+        return self.environments[-1]["software"].get(OURS, "") if self.environments else ""
+
+
+NO_ORIGIN = Origin()
+
+
 def stored_config(workdir: Path) -> Config:
     """Configuration of the run in `workdir`, with `model.scan` and `model.remat` left to this machine.
 
@@ -159,35 +182,44 @@ def stored_config(workdir: Path) -> Config:
     """
     path = workdir / CONFIG_FILE
     require(exists(path), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give the folder of a run")
-    stored, _ = _read_config(path)
+    stored, origin = _read_config(path)
     try:
         return Config.parse(stored).replace({"model.scan": None, "model.remat": None})
     except InputError as error:
-        raise InputError(f"{path} is not a configuration of this program: {error}") from error
+        raise InputError(f"{path} is not a configuration of this program: {error}{other_version(origin)}") from error
 
 
-def stored_environments(workdir: Path) -> list[Environment]:
-    """Environments that the run in `workdir` was trained in, in their order; empty without a run.
-
-    Raises InputError as `stored_config` does.
-    """
-    return _read_config(workdir / CONFIG_FILE)[1] if holds_run(workdir) else []
+def stored_origin(workdir: Path) -> Origin:
+    """The origin of the run in `workdir`, an empty one without a run. Raises InputError as `stored_config` does."""
+    return _read_config(workdir / CONFIG_FILE)[1] if holds_run(workdir) else NO_ORIGIN
 
 
-def _read_config(path: Path) -> tuple[dict[str, Any], list[Environment]]:
-    """The unchecked configuration in a config.json, and the environments beside it. Raises InputError."""
+def other_version(origin: Origin) -> str:
+    """'; it was trained at ...': part of a message about a run that another version of this package has trained."""
+    if origin.version in ("", package_version()):
+        return ""
+    commit = re.search(r"\+g(\w+)", origin.version)
+    there = f"after `git checkout {commit[1]}`" if commit else "with that version"
+    return f"; it was trained at {OURS} {origin.version}, and this is {package_version()}: evaluate it {there}"
+
+
+def _read_config(path: Path) -> tuple[dict[str, Any], Origin]:
+    """The unchecked configuration in a config.json, and the origin beside it. Raises InputError."""
     stored = read_json(path)
     require(isinstance(stored, dict), f"{path} is not a configuration")
-    environments = stored.pop(ENVIRONMENTS, [])
+    environments, data = stored.pop(ENVIRONMENTS, []), stored.pop(TRAINING_DATA, {})
     is_valid = isinstance(environments, list) and all(is_environment(each) for each in environments)
-    require(is_valid, f"{path}: {ENVIRONMENTS!r} is not a list of devices and software; set it to []")
-    return stored, environments
+    require(is_valid, f"{path}: {ENVIRONMENTS!r} is not a list of devices, software and parts; set it to []")
+    is_valid = isinstance(data, dict) and all(isinstance(digest, str) for digest in data.values())
+    require(is_valid, f"{path}: {TRAINING_DATA!r} does not hold digests; restore it")
+    return stored, Origin(environments, data)
 
 
-def write_config(workdir: Path, config: Config, environments: Sequence[Environment] = ()) -> None:
+def write_config(workdir: Path, config: Config, origin: Origin = NO_ORIGIN) -> None:
     """Store the configuration of the run in `workdir`; raises InputError if it cannot be written."""
+    entries = {ENVIRONMENTS: list(origin.environments), TRAINING_DATA: dict(origin.training_data)}
     with writing(workdir):
-        write_json(workdir / CONFIG_FILE, config.to_dict() | {ENVIRONMENTS: list(environments)})
+        write_json(workdir / CONFIG_FILE, config.to_dict() | entries)
 
 
 @contextmanager
@@ -202,7 +234,7 @@ def claimed(workdir: Path, config: Config) -> Iterator[Claim]:
         if hosts.is_first():
             with writing(workdir):
                 claim = stack.enter_context(locked(workdir))
-            write_config(workdir, config, stored_environments(workdir))
+            write_config(workdir, config, stored_origin(workdir))
         _check_seen_by_all(workdir)
         yield claim
 

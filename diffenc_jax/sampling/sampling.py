@@ -8,11 +8,13 @@ import jax
 import numpy as np
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.images import Batch
-from diffenc_jax.model import Params
+from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling import film, reconstructions
 from diffenc_jax.sampling.draw import Drawer, Drawn, OnPart, Programs
@@ -68,7 +70,7 @@ class Sampling:
         path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
         files = {"samples": path.with_suffix(".png"), "images": path}
         values = Likelihood._fields if config.likelihood else ()
-        with ImageStore(path, self._describe(step, workdir), spec.shape, values) as store:
+        with ImageStore(path, self._describe(params, step, workdir), spec.shape, values) as store:
             on_part(self._num_batches(config.num) - self._num_batches(max(config.num - store.count, 0)))
             while store.count < config.num:
                 drawn = drawer.images(store.count, self._batch_size(config.num), on_part)
@@ -112,11 +114,14 @@ class Sampling:
         count = min(num_shown(self._experiment.model.spec.shape, reconstructions.SHOWN), len(images.pixels))
         return sharding.fetch(images, np.arange(count))
 
-    def _describe(self, step: int, workdir: Path) -> dict[str, Any]:
+    def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
         label = {"label": self._config.label} if self._experiment.model.labels else {}
+        digest = outside_digest([self._sampler])
         return {
             "step": step,
             "config_hash": stored_config(workdir).hash,
+            "params_sha256": tree_digest(params),
+            "parts": outside_parts(self._experiment.config) | ({} if digest is None else {"sample.sampler": digest}),
             "levels": self._experiment.model.spec.pixel_levels,
             "seed": self._config.seed,
             "output": self._config.output,

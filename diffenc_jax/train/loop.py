@@ -27,12 +27,13 @@ from diffenc_jax.parallel.feeds import is_on_device
 from diffenc_jax.parallel.mesh import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
-from diffenc_jax.runs.environments import note_environment
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.lock import Claim
 from diffenc_jax.runs.metrics import MetricsFile
-from diffenc_jax.runs.workdir import check_workdir, claimed
+from diffenc_jax.runs.origin import check_parts, note_origin
+from diffenc_jax.runs.superseded import SUPERSEDED, supersede
+from diffenc_jax.runs.workdir import check_workdir, claimed, stored_origin
 from diffenc_jax.train.calls import CallReport, call_length, make_calls
 from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.profiler import Profiler, Steps, annotation
@@ -108,8 +109,10 @@ class Trainer:
             if start:
                 progress.resume(start)
                 progress.print_line(f"resuming from step {start} of {workdir}")
-            if changes := note_environment(workdir, config, start):
+            if changes := note_origin(self.experiment, workdir, start):
                 progress.print_line(f"resuming {changes}; {NO_LONGER_EXACT}")
+            if moved := supersede(workdir, start):
+                progress.print_line(f"{moved} files of later steps are moved to {workdir / SUPERSEDED}")
             with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
                 metrics = MetricsFile(workdir, start)
                 session = _Session(self, claim, checkpoints, shutdown, progress, metrics, tensorboard, profiler)
@@ -143,6 +146,8 @@ def check_trainable(workdir: Path, config: Config, profiled: Steps | None = None
             step is None or not checkpoints.holds_ema_alone(step),
             f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it; {advice}",
         )
+    if step is not None:
+        check_parts(workdir, stored_origin(workdir), config)
     if profiled is not None:
         profiled.check(config.train.steps, step or 0)
 

@@ -45,7 +45,7 @@ def test_a_coded_run_is_compared_with_one_without_codes(tmp_path):
     write_config(tmp_path, coded.config)
     evaluator = Evaluator(coded)
     evaluator.record(params, 1, tmp_path)
-    ours = read_evaluation(evaluator.path(1, tmp_path))
+    ours = read_evaluation(evaluator.path(params, 1, tmp_path))
     theirs = ours._replace(record={key: value for key, value in ours.record.items() if key != "code"})
     assert ours.record["code"] == pytest.approx(COST)
     check_comparable([ours, theirs], False)

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.numbers import format_record, format_terms
+from diffenc_jax.evaluation import evaluator as evaluators
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator, summarize
 from diffenc_jax.runs.records import read_evaluation, read_values
@@ -63,7 +65,7 @@ def evaluator(folder, **changes):
 def evaluate(folder, **changes):
     """The record, and its values and tables."""
     ours = evaluator(folder, **changes)
-    return ours.record(parameters(), 1, folder), read_values(ours.path(1, folder))
+    return ours.record(parameters(), 1, folder), read_values(ours.path(parameters(), 1, folder))
 
 
 def test_values_do_not_depend_on_the_batch(tmp_path):
@@ -143,7 +145,7 @@ def test_another_evaluation_neither_uses_nor_disturbs_what_an_interrupted_one_sa
 def test_a_record_has_its_evidence(tmp_path):
     ours = evaluator(tmp_path)
     ours.record(parameters(), 1, tmp_path)
-    path = ours.path(1, tmp_path)
+    path = ours.path(parameters(), 1, tmp_path)
     assert path.name.startswith("test-1-continuous-")
     record, values = json.loads(path.read_text()), read_values(path)
     assert record["config_hash"] == ours.experiment.config.hash
@@ -158,6 +160,32 @@ def test_a_record_has_its_evidence(tmp_path):
     bits = {term: values[term].mean() / (16 * np.log(2)) for term in ("reconstruction", "latent", "diffusion")}
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
     assert read_evaluation(path).bits.mean() == pytest.approx(record["bpd"]["total"])
+
+
+def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
+    """As when a step is trained again on a path that ends elsewhere, or an estimator of one's own is edited."""
+    ours, params = evaluator(tmp_path, eval__passes=2), parameters()
+    other = jax.tree.map(lambda leaf: 1.5 * leaf, params)
+    first, second = (ours.record(each, 1, tmp_path) for each in (params, other))
+    assert first["params_sha256"] != second["params_sha256"]
+    assert first["bpd"]["total"] != second["bpd"]["total"]
+    assert ours.record(params, 1, tmp_path) == first
+    seen = {ours.path(params, 1, tmp_path)}
+    for digest in ("0a", "0b"):
+        monkeypatch.setattr(evaluators, "outside_digest", lambda parts, digest=digest: digest)
+        seen.add(ours.path(params, 1, tmp_path))
+    assert len(seen) == 3
+
+
+def test_a_record_of_another_commit_is_read_and_says_so(tmp_path, capsys):
+    ours = evaluator(tmp_path, eval__passes=2)
+    record, path = ours.record(parameters(), 1, tmp_path), ours.path(parameters(), 1, tmp_path)
+    record["software"]["diffenc_jax"] = "0.1.0+g0123456789ab"
+    path.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert ours.record(parameters(), 1, tmp_path) == record
+    said = f"{path} was computed at diffenc_jax 0.1.0+g0123456789ab; this is {versions.package_version()}\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_record_in_memory_is_that_of_the_workdir(tmp_path):
@@ -181,7 +209,7 @@ def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     for _ in range(2):  # the second time the record is there, and the tables are not needed
         other = Evaluator(ours.experiment, folder="study", variant="identity")
         variant = other.record(parameters(), 1, tmp_path, tables=tables)
-    path = other.path(1, tmp_path)
+    path = other.path(parameters(), 1, tmp_path)
     assert path.parent.name == "study"
     assert len(called) == 1
     assert path.name.startswith("test-1-continuous-identity-")
@@ -194,7 +222,7 @@ def test_another_estimator_than_the_configurations(tmp_path):
     other = Evaluator(evaluator(tmp_path).experiment, partial(Bound, passes=2))
     record = other.record(parameters(), 1, tmp_path)
     assert record["estimator"]["passes"] == 2
-    assert read_values(other.path(1, tmp_path))["diffusion"].shape == (2, 13)
+    assert read_values(other.path(parameters(), 1, tmp_path))["diffusion"].shape == (2, 13)
 
 
 @pytest.mark.slow
@@ -216,7 +244,7 @@ def test_the_networks_compute_in_the_dtype_of_the_evaluation(tmp_path, monkeypat
             lambda *a, seen=seen, of=estimate: seen.add(jax.config.jax_default_matmul_precision) or of(*a),
         )
         assert ours.record(parameters(), 1, folder)["estimator"]["dtype"] == dtype
-        values[case], precision[case] = read_values(ours.path(1, folder))["diffusion"], seen
+        values[case], precision[case] = read_values(ours.path(parameters(), 1, folder))["diffusion"], seen
     assert precision == {case: {"highest" if case == "float32" else None} for case in values}
     np.testing.assert_allclose(values["float32"], values["as trained"], rtol=1e-5)
     np.testing.assert_array_equal(values["bfloat16"], values["as trained, bfloat16"])

@@ -85,7 +85,7 @@ def test_a_conditional_model_is_not_compared_with_another(tmp_path):
     plain = dataclasses.replace(run.dataset, labels={"test": labels})
     evaluator = Evaluator(dataclasses.replace(run, dataset=plain))
     evaluator.record(PARAMS, 1, tmp_path)
-    ours = read_evaluation(evaluator.path(1, tmp_path))
+    ours = read_evaluation(evaluator.path(PARAMS, 1, tmp_path))
     estimator, dataset = dict(ours.record["estimator"]), dict(ours.record["dataset"])
     del estimator["labels"], dataset["labels_sha256"]
     theirs = ours._replace(record=ours.record | {"estimator": estimator, "dataset": dataset})

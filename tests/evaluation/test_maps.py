@@ -29,8 +29,9 @@ def evaluator(folder, arm="diffenc", **changes):
 
 def record_of(ours, folder, params=None, **options):
     """The path of the record that an evaluator writes."""
-    ours.record(parameters() if params is None else params, 1, folder, **options)
-    return ours.path(1, folder)
+    params = parameters() if params is None else params
+    ours.record(params, 1, folder, **options)
+    return ours.path(params, 1, folder)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_the_records_of_studies_have_no_maps(tmp_path):
     study = Evaluator(evaluator(tmp_path).experiment, folder="study")
     study.record(parameters(), 1, tmp_path)
     with pytest.raises(InputError, match=r"holds no maps per pixel; evaluate again with --config.eval.per_pixel=True"):
-        read_maps(study.path(1, tmp_path))
+        read_maps(study.path(parameters(), 1, tmp_path))
 
 
 def test_large_maps_are_announced(tmp_path, monkeypatch):

@@ -142,7 +142,7 @@ def test_a_record_of_several_draws(tmp_path):
     changed = experiment(eval__passes=2, **SEVERAL)
     write_config(tmp_path, changed.config)
     evaluator = Evaluator(changed)
-    record, path = evaluator.record(PARAMS, 7, tmp_path), evaluator.path(7, tmp_path)
+    record, path = evaluator.record(PARAMS, 7, tmp_path), evaluator.path(PARAMS, 7, tmp_path)
     assert path.name.startswith(f"test-7-ode-exact-truncated_normal{DRAWS}-")
     assert record["bpd"].keys() == {"total", "importance_weighted"}
     assert record["bpd"]["total"] < record["one_draw"] - 0.1

@@ -27,7 +27,7 @@ from diffenc_jax.report.collect import collect
 from diffenc_jax.report.seeds import find_over_seeds
 from diffenc_jax.report.study_sections import ENCODER_FIGURES, RATE_FIGURES
 from diffenc_jax.runs.records import read_evaluation
-from diffenc_jax.runs.workdir import stored_config, write_config
+from diffenc_jax.runs.workdir import Origin, stored_config, write_config
 from diffenc_jax.studies.compare.measure import compare
 from diffenc_jax.studies.compare.table import comparison_table
 from diffenc_jax.studies.depth import table as depth
@@ -349,9 +349,11 @@ def test_what_is_not_there_yet_has_its_command(tmp_path):
 
 
 def test_other_versions_amid_a_training_are_told(tmp_path):
-    before, after = ({"device": "1 x cpu", "software": {"jax": version}} for version in ("0.10.2", "0.12.0"))
+    before, after = (
+        {"device": "1 x cpu", "software": {"jax": version}, "parts": {}} for version in ("0.10.2", "0.12.0")
+    )
     for name, environments in (("one", [before]), ("two", [before, after])):
-        write_config(tmp_path / name, load_config("digits:vdm"), environments)
+        write_config(tmp_path / name, load_config("digits:vdm"), Origin(environments))
     page = made_up.write_page(tmp_path / "page.html", tmp_path / "one", tmp_path / "two")
     assert page.text.count("vdm, seed 0, went on under other versions: jax 0.10.2 -> 0.12.0.") == 1
 

@@ -14,6 +14,8 @@ import pytest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.hashes import Damaged
+from diffenc_jax.runs.workdir import write_config
+from tests import tiny
 
 
 @flax.struct.dataclass
@@ -41,7 +43,8 @@ def abstract(step=0):
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings), state(step))
 
 
-def save(workdir, *steps, keep=1000):
+def save(workdir, *steps, keep=1000, seed=0):
+    write_config(workdir, tiny.config("vdm", seed=seed))
     with Checkpoints(workdir, keep) as checkpoints:
         for step in steps:
             checkpoints.save(step, state(step))
@@ -184,6 +187,7 @@ def test_another_model_is_not_damage(saved):
 def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
     """The metrics hold the bits/dim of the evaluations; the best checkpoint is kept until it is beaten."""
     rows = [(1, 5.0), (2, 3.0), (3, 4.0), (5, 2.5)]
+    write_config(tmp_path, tiny.config("vdm"))
     (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {s}, "test_total": {b}}}\n' for s, b in rows[:3]))
     with Checkpoints(tmp_path, keep_every_steps=4) as checkpoints:
         for step in range(1, 8):
@@ -227,6 +231,7 @@ with Checkpoints(Path(sys.argv[1]), 1000) as checkpoints:
 
 def test_a_failed_save_leaves_what_was_there(tmp_path):
     """The next save works as usual."""
+    write_config(tmp_path, tiny.config("vdm"))
     done = subprocess.run([sys.executable, "-c", FAILING, tmp_path], capture_output=True, text=True, check=True)
     failure, *steps = done.stdout.splitlines()
     assert failure.startswith("the checkpoint of step 4 could not be saved in ")
@@ -268,3 +273,23 @@ def test_what_is_no_file_of_a_checkpoint_is_named(saved, tmp_path, kind):
         InputError, match=f"{place} (is no regular file|has 8,589,934,592 bytes).* move away the checkpoint"
     ):
         Checkpoints(tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_path, capsys):
+    """Copied 1 -> 2, renamed 2 -> 9, and copied from a run of another seed."""
+    other = tmp_path / "other seed"
+    save(other, 3, seed=1)
+    for case, source, step, why in (
+        ("copied", saved / "checkpoints" / "1", 2, "it was saved as that of step 1"),
+        ("renamed", saved / "checkpoints" / "2", 9, "it was saved as that of step 2"),
+        ("other", other / "checkpoints" / "3", 3, "it is of a run of another configuration"),
+    ):
+        workdir = tmp_path / case
+        shutil.copytree(saved, workdir)
+        place = workdir / "checkpoints" / str(step)
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(source, place)
+        found = newest(workdir)
+        assert found[0] == (1 if case == "copied" else 2)
+        assert_same(found[1], state(found[0]))
+        assert f"the checkpoint of step {step} is damaged: {why}" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.trained import open_trained
-from diffenc_jax.runs.workdir import stored_environments
+from diffenc_jax.runs.workdir import stored_origin
 from tests import tiny
 from tests.logs import logged
 from tests.tensorboard import shown
@@ -58,7 +59,7 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     assert logged(unbroken)[-1]["test_total"] == pytest.approx(sum(bits.values()))
     stored = json.loads((unbroken / "config.json").read_text())
     assert stored["train"]["steps"] == 8
-    assert stored["environments"] == [{name: record[name] for name in ("device", "software")}]
+    assert stored["environments"] == [{name: record[name] for name in ("device", "software", "parts")}]
 
 
 def test_tensorboard_shows_what_is_logged(unbroken):
@@ -76,7 +77,7 @@ def test_tensorboard_shows_what_is_logged(unbroken):
     found = {point: value for point, value in values.items() if isinstance(value, float)}
     assert found == pytest.approx(expected, rel=1e-6)
     stored = json.loads((unbroken / "config.json").read_text())
-    del stored["environments"]
+    del stored["environments"], stored["training_data"]
     assert json.loads("".join(values["configuration", 0].splitlines()[1:-1])) == stored
 
 
@@ -100,7 +101,7 @@ def test_a_run_with_several_steps_per_call_is_the_same(unbroken, images, tmp_pat
 
 
 def test_a_run_that_goes_on_under_other_versions_says_so(images, tmp_path, capsys, monkeypatch):
-    workdir, here = tmp_path / "run", versions.environment()
+    workdir, here = tmp_path / "run", versions.environment({})
     train(config(images, train__steps=2), workdir)
     newer = here["software"] | {"jax": "99.1", "libtpu": "3.0"}
     monkeypatch.setattr(versions, "software", lambda: newer)
@@ -110,7 +111,7 @@ def test_a_run_that_goes_on_under_other_versions_says_so(images, tmp_path, capsy
         f"resuming under other versions: jax {jax.__version__} -> 99.1, libtpu none -> 3.0; "
         "results are no longer bit for bit those of an uninterrupted run"
     ]
-    assert stored_environments(workdir) == [here, here | {"software": newer}]
+    assert stored_origin(workdir).environments == [here, here | {"software": newer}]
 
 
 def test_a_signal_stops_the_drawing_of_pictures(images, tmp_path):
@@ -243,6 +244,27 @@ def test_other_draws_from_the_same_seed_leave_no_trace(images, tmp_path):
     with jax.threefry_partitionable(False), pytest.raises(InputError, match="jax_threefry_partitionable is off"):
         train(config(images), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_its_own_images_and_makes_its_later_records_anew(images, tmp_path):
+    """Its newest checkpoint is damaged; then its images are exchanged for others of the same shape, and restored."""
+    workdir, path = tmp_path / "run", tmp_path / "images.npz"
+    shutil.copy(images, path)
+    settings = config(str(path), eval__every_steps=4)
+    train(settings, workdir)
+    first = evaluated(workdir, 8)[0]
+    for file in (workdir / "checkpoints" / "8" / "state" / "d").iterdir():
+        file.write_bytes(b"")
+    np.savez(path, **{**np.load(images), "train": tiny.images(20)[::-1]})
+    with pytest.raises(InputError, match=r"was trained on other images than those of .*images.npz: their digest is"):
+        train(settings, workdir)
+    shutil.copy(images, path)
+    train(settings, workdir)
+    (aside,) = (workdir / "superseded" / "4" / "eval").glob("*.json")
+    assert json.loads(aside.read_text()) == first
+    again = evaluated(workdir, 8)[0]
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+    assert evaluated(workdir, 4)[0]["step"] == 4
 
 
 @pytest.mark.slow

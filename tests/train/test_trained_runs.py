@@ -37,8 +37,9 @@ def evaluate(config, workdir, steps=()):
     evaluator = Evaluator(run)
     results = []
     for step in steps or [run.step]:
-        record = evaluator.record(run.at(step).params, step, workdir)
-        with np.load(evaluator.path(step, workdir).with_suffix(".npz")) as arrays:
+        params = run.at(step).params
+        record = evaluator.record(params, step, workdir)
+        with np.load(evaluator.path(params, step, workdir).with_suffix(".npz")) as arrays:
             results.append((record, dict(arrays)))
     return results
 

@@ -50,12 +50,12 @@ def measure_depths(
     evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * passes)}
     for depth, name in product(depths, dict.fromkeys((PLAIN, *choices))):
         evaluators[depth, name] = evaluator(depth, *CHOICES[name], min(2 * depth, passes))
-    missing = [one for one in evaluators.values() if not exists(one.path(run.step, run.workdir))]
+    missing = [one for one in evaluators.values() if not exists(one.path(run.params, run.step, run.workdir))]
     found = {}
     with watch("depth study", sum(one.num_batches() for one in missing)) as on_batch:
         for key, one in evaluators.items():
             record = one.record(run.params, run.step, run.workdir, on_batch=on_batch)
-            found[key] = with_values(one.path(run.step, run.workdir), record)
+            found[key] = with_values(one.path(run.params, run.step, run.workdir), record)
             times, ratio = one.estimator.loss.times, one.estimator.loss.variance_ratio
             on_record(f"depth {key[0]}, {times} times, ratio {ratio}: {record['bpd']['total']:.4f} bits/dim")
     return found

@@ -88,7 +88,7 @@ def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> dict[str, Any]:
         evaluator = own if variant is run else Evaluator(variant, folder=FOLDER, variant=name)
         with watch(f"bound, encoder: {name}", evaluator.num_batches()) as on_batch:
             record = evaluator.record(variant.params, run.step, run.workdir, tables=tables, on_batch=on_batch)
-        path = evaluator.path(run.step, run.workdir)
+        path = evaluator.path(variant.params, run.step, run.workdir)
         bits = _bits(path, evaluator.estimator.terms, run.model.spec.dims)
         meaning = "the bound that was trained" if variant is run else REPLACEMENTS[name].meaning
         bounds[name] = {"meaning": meaning, "record": path.name}

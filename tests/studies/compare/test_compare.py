@@ -51,8 +51,10 @@ def write(tmp_path, monkeypatch):
             "bpd": {"total": float(bits.mean()), "latent": float(bits.mean() / 10), "diffusion": 0.9 * bits.mean()},
             "standard_error": {**ERRORS, "terms": {"latent": ERRORS, "diffusion": ERRORS}},
             "params": 1234,
+            "params_sha256": "0" * 64,
             "seconds": 1.5,
             "software": {"jax": "0.10.2", "numpy": "2.4.6"},
+            "parts": {},
             "device": "1 x cpu",
         }
         arrays = {"latent": 0.1 * NATS * bits, "diffusion": 0.9 * NATS * bits, "other": np.zeros(2)}

@@ -75,8 +75,10 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
         "bpd": {"total": float(bits.mean()), "latent": float(bits.mean() / 10), "diffusion": float(0.9 * bits.mean())},
         "standard_error": {**errors, "terms": {"latent": errors, "diffusion": errors}},
         "params": 1234,
+        "params_sha256": "0" * 64,
         "seconds": 5.0,
         "software": {"numpy": "2"},
+        "parts": {},
         "device": "1 x cpu",
     }
     path = record_path(place, record, loss.name)

@@ -1,0 +1,74 @@
+"""What a run's parameters come from: noted in its config.json, and compared when it goes on or is evaluated."""
+
+import sys
+from pathlib import Path
+
+from diffenc_jax.config import Config
+from diffenc_jax.core import versions
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.text import printable
+from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.model import outside_parts
+from diffenc_jax.parallel import hosts
+from diffenc_jax.parallel.feeding import training_digests
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import writing
+from diffenc_jax.runs.workdir import NO_ORIGIN, Origin, stored_origin, write_config
+
+
+def note_origin(experiment: Experiment, workdir: Path, start: int) -> str:
+    """Note what the run in `workdir` trains with from step `start` on. Every host must call this.
+
+    Returns:
+      How the environment differs from that of the steps so far, such as 'under other versions: jax 0.10.2 -> 0.12.0';
+      empty without a difference, at the start of a run, and after its last step.
+
+    Raises InputError if the training images or their labels are not those of the steps so far.
+    """
+    config, origin = experiment.config, stored_origin(workdir) if start else NO_ORIGIN
+    data = check_training_data(experiment, workdir, origin)
+    if not hosts.is_first() or start >= config.train.steps:
+        return ""
+    here, earlier = versions.environment(outside_parts(config)), origin.environments
+    same = bool(earlier) and earlier[-1] == here
+    with writing(workdir):
+        write_config(workdir, config, Origin(earlier if same else [*earlier, here], data))
+    return versions.changes(earlier[-1], here) if earlier else ""
+
+
+def check_training_data(experiment: Experiment, workdir: Path, origin: Origin) -> dict[str, str]:
+    """Raise InputError unless the training images and labels are those of the run in `workdir`, of this origin.
+
+    Every host must call this. Digests that the origin lacks are not compared.
+
+    Returns:
+      Digests of the images and labels, as by `training_digests`.
+    """
+    here, there = training_digests(experiment.dataset.examples(TRAIN), experiment.config), origin.training_data
+    for name in there.keys() & here.keys():
+        require(
+            here[name] == there[name],
+            f"{workdir} was trained on other {name} than those of {experiment.dataset.name}: their digest is "
+            f"{there[name][:12]} there and {here[name][:12]} here; give the same data, or train in another --workdir",
+        )
+    return here
+
+
+def check_parts(workdir: Path, origin: Origin, config: Config) -> None:
+    """Raise InputError if parts of the model that are not this package's have changed since the run was trained."""
+    if not origin.environments or config.checkpoint.other_parts:
+        return
+    there, here = origin.environments[-1]["parts"], outside_parts(config)
+    changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    require(
+        not changed,
+        f"{workdir} was trained with another source of {', '.join(changed)}; restore it, or give "
+        "--config.checkpoint.other_parts=True to go on with this one",
+    )
+
+
+def say_other_version(subject: Path, version: str, verb: str) -> None:
+    """Print on standard error that another version of this package has `verb`, 'trained' or 'computed', `subject`."""
+    if version not in ("", versions.package_version()) and hosts.is_first():
+        line = f"{subject} was {verb} at {versions.OURS} {version}; this is {versions.package_version()}"
+        print(printable(line), file=sys.stderr, flush=True)

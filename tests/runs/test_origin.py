@@ -1,0 +1,159 @@
+"""A run's config.json keeps what it was trained with; changes are said or refused when it goes on."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from diffenc_jax.core import versions
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.dataset import Dataset
+from diffenc_jax.data.images import LocalPart
+from diffenc_jax.parallel import hosts
+from diffenc_jax.parallel.feeding import training_digests
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.origin import check_parts, note_origin
+from diffenc_jax.runs.workdir import Origin, claimed, stored_config, stored_origin, write_config
+from tests import tiny
+
+CONFIG = tiny.config("vdm", train__steps=100)
+
+
+def environment(device="1 x cpu", parts=(), **software):
+    return {"device": device, "software": {"python": "3.11.7", "jax": "0.10.2"} | software, "parts": dict(parts)}
+
+
+def experiment(pixels, labels=None):
+    classes = {} if labels is None else {"train": labels}
+    return Experiment(CONFIG, Dataset("made up", "1", tiny.LEVELS, {"train": pixels}, classes), None, None)
+
+
+IMAGES, LABELS = tiny.images(20), np.arange(20, dtype=np.int32) % 3
+OURS = experiment(IMAGES, LABELS)
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """start(environment, step): start a process of the run there, which trains from `step` on; what it notes."""
+
+    def start(here, step, run=OURS):
+        monkeypatch.setattr(versions, "environment", lambda parts: here)
+        with claimed(tmp_path, CONFIG):
+            return note_origin(run, tmp_path, step)
+
+    return start
+
+
+def test_environments_are_kept_in_order_and_each_change_is_noted_once(start, tmp_path):
+    first, second = environment(), environment(jax="0.12.0")
+    third = environment("8 x TPU v5 lite", {"model.encoder.kind=fading": "0a"}, libtpu="0.0.42")
+    notes = [start(here, step) for step, here in enumerate([first, first, second, second, third, first])]
+    assert notes == [
+        "",
+        "",
+        "under other versions: jax 0.10.2 -> 0.12.0",
+        "",
+        "under other versions: jax 0.12.0 -> 0.10.2, libtpu none -> 0.0.42; "
+        "with other sources of model.encoder.kind=fading none -> 0a; "
+        "on other devices: 1 x cpu -> 8 x TPU v5 lite",
+        "under other versions: libtpu 0.0.42 -> none; with other sources of model.encoder.kind=fading 0a -> none; "
+        "on other devices: 8 x TPU v5 lite -> 1 x cpu",
+    ]
+    assert stored_origin(tmp_path).environments == [first, second, third, first]
+    assert stored_config(tmp_path) == CONFIG
+
+
+def test_steps_that_are_lost_leave_no_environment(start, tmp_path):
+    """A run that was killed before its first checkpoint starts anew, on any images."""
+    start(environment(), 0)
+    assert start(environment(jax="0.12.0"), 0, experiment(tiny.images(20, seed=1))) == ""
+    assert stored_origin(tmp_path).environments == [environment(jax="0.12.0")]
+
+
+def test_a_finished_run_stays_as_it_was_trained(start, tmp_path):
+    start(environment(), 0)
+    assert start(environment(jax="0.12.0"), CONFIG.train.steps) == ""
+    assert stored_origin(tmp_path).environments == [environment()]
+
+
+OTHERS = {
+    "other values": ("images", experiment(tiny.images(20, seed=1), LABELS)),
+    "another order": ("images", experiment(IMAGES[::-1], LABELS)),
+    "half as many": ("images", experiment(IMAGES[::2], LABELS[::2])),
+    "permuted labels": ("labels", experiment(IMAGES, LABELS[::-1])),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("step", [50, 100])
+def test_a_run_does_not_go_on_with_other_data(start, tmp_path, case, step):
+    """Nor does a finished run, which would be evaluated."""
+    start(environment(), 0)
+    what, other = OTHERS[case]
+    here, there = (training_digests(run.dataset.examples("train"), CONFIG)[what][:12] for run in (other, OURS))
+    with pytest.raises(InputError, match=f"was trained on other {what} than those of made up: .*{there}.*{here} here"):
+        start(environment(), step, other)
+    assert start(environment(), step) == ""
+
+
+def test_digests_of_the_data_do_not_depend_on_the_host_that_holds_them(monkeypatch):
+    """Two hosts with five of eight shards each, one of them in common."""
+    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, shuffle_shards=8))
+    whole = OURS.dataset.examples("train")
+    ends = [round(20 * shard / 8 - 0.25) for shard in range(9)]
+    parts = [np.arange(ends[0], ends[5]), np.arange(ends[4], ends[8])]
+    on_hosts = [type(whole)(*(LocalPart(a[rows], rows, a.shape) for a in (IMAGES, LABELS))) for rows in parts]
+    seen = []
+    monkeypatch.setattr(hosts, "elementwise_max", lambda values: seen.append(values) or values)
+    expected = training_digests(whole, config)
+    for part in on_hosts:
+        training_digests(part, config)
+    images, labels = ([seen[host + what] for host in (2, 4)] for what in (0, 1))
+    joined = iter([np.max(images, axis=0), np.max(labels, axis=0)])
+    monkeypatch.setattr(hosts, "elementwise_max", lambda values: next(joined))
+    assert training_digests(on_hosts[0], config) == expected
+
+
+def test_a_run_does_not_go_on_with_other_parts_unless_told_so(tmp_path):
+    origin = Origin([environment(parts={"model.encoder.kind=fading": "0a"})])
+    with pytest.raises(InputError, match=r"was trained with another source of model.encoder.kind=fading; restore it"):
+        check_parts(tmp_path, origin, CONFIG)
+    check_parts(tmp_path, origin, CONFIG.replace({"checkpoint.other_parts": True}))
+    check_parts(tmp_path, Origin(), CONFIG)
+
+
+def test_a_run_that_cannot_be_read_names_the_commit_that_can(tmp_path):
+    write_config(tmp_path, CONFIG, Origin([environment(diffenc_jax="0.1.0+g0123456789ab")]))
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"warmup_steps"', '"warm_up"'))
+    with pytest.raises(InputError) as caught:
+        stored_config(tmp_path)
+    assert str(caught.value).endswith(
+        f"it was trained at diffenc_jax 0.1.0+g0123456789ab, and this is {versions.package_version()}: "
+        "evaluate it after `git checkout 0123456789ab`"
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        None,
+        [3],
+        [{"device": "1 x cpu"}],
+        [environment(device=4)],
+        [environment() | {"software": ["jax"]}],
+        [environment() | {"parts": {"x": 3}}],
+        [environment(jax=None)],
+        [environment() | {"more": 1}],
+    ],
+)
+def test_other_values_are_refused_in_one_line(tmp_path, value):
+    write_config(tmp_path, CONFIG)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"environments": value}))
+    for read in (stored_config, stored_origin):
+        with pytest.raises(InputError) as caught:
+            read(tmp_path)
+        assert str(caught.value) == f"{path}: 'environments' is not a list of devices, software and parts; set it to []"
