@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OVERRIDE = "--config."
 MOST = 2**31 - 1
 # Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
-EVERY_STUDY = ("data.dir", "eval.batch_size", "eval.split", "mesh")
+EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
 
 
 class Parser(argparse.ArgumentParser):
