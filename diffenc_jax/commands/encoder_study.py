@@ -9,7 +9,7 @@ and what its end terms win back. Writes to WORKDIR/encoder_study, each name afte
                estimate and σ_t² the variance of the noise, and the means of the amounts added to and removed from x,
                all per dimension, with standard errors over images (_se)
   -x_t         (.png, .pdf) x_t of the first images, at γ between which x_t moves equally far
-  -difference  (.png, .pdf) the same for x_t - x, with a colour bar per row
+  -difference  (.png, .pdf) the same for x_t - x, on one scale for all images
   -derivative  (.png, .pdf) the same for dx_t/dγ
   -mean        (.png, .pdf) the amounts added and removed per pixel, means over the split
   -curves      (.png, .pdf) the table

@@ -10,7 +10,6 @@ from diffenc_jax.display.figures import (
     GAMMA,
     GREEN,
     PAGE,
-    SMALL,
     VERMILLION,
     add_band,
     literal,
@@ -54,12 +53,12 @@ def _boards(effects: "ByGamma", title: str) -> "dict[str, Figure]":
     places = _even_places(effects, COLUMNS)
     gamma, x_t, dx_t = effects.gamma[places], effects.x_t[:, places], effects.dx_t[:, places]
     means = np.stack([effects.added_map[places], -effects.removed_map[places]])
-    names = [f"image {number}" for number in range(len(x_t))]
+    change = "$x_t-x$"
     return {
-        "x_t": _board(x_t, gamma, names, f"{title}\nencoded images $x_t$", effects.x, signed=False),
-        "difference": _board(x_t - effects.x[:, None], gamma, names, f"{title}\nchanges $x_t-x$", effects.x),
-        "derivative": _board(dx_t, gamma, names, f"{title}\nderivatives {SLOPE}", effects.x),
-        "mean": _board(means, gamma, ["added", "removed"], f"{title}\n$x_t-x$ by sign, mean over the images"),
+        "x_t": _board(x_t, gamma, f"{title}\nencoded images", "$x_t$", effects.x, signed=False),
+        "difference": _board(x_t - effects.x[:, None], gamma, f"{title}\nchanges", change, effects.x),
+        "derivative": _board(dx_t, gamma, f"{title}\nderivatives", SLOPE, effects.x),
+        "mean": _board(means, gamma, f"{title}\nchanges by sign, mean over the images", change),
     }
 
 
@@ -76,27 +75,27 @@ def _even_places(effects: "ByGamma", most: int) -> np.ndarray:
 
 
 def _board(
-    values: np.ndarray,
-    gamma: np.ndarray,
-    names: list[str],
-    title: str,
-    x: np.ndarray | None = None,
-    signed: bool = True,
+    values: np.ndarray, gamma: np.ndarray, title: str, symbol: str, x: np.ndarray | None = None, signed: bool = True
 ) -> "Figure":
-    """Board of values [n, g, H, W, C] in n rows and g columns, after a column of x [n, H, W, C] in -1 .. 1 if given.
+    """Board of values [n, g, H, W, C], `symbol`, with a row per image after x [n, H, W, C] in -1 .. 1, and g columns.
 
-    Signed values are amplified per row, whose colour bar ends at the largest of them.
+    Without x the two rows are added and removed amounts. All signed values are amplified by one factor: the colour bar
+    ends at the largest of them.
     """
-    scales = np.abs(values).max(axis=(1, 2, 3, 4)) if signed else np.ones(len(values))
-    amplified = values / np.where(scales > 0, scales, 1.0)[:, None, None, None, None]
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = (signed and np.abs(values).max()) or 1.0
     heads = [f"$\\gamma={value:.2f}$" for value in gamma]
     colours = DIVERGING if signed and values.shape[-1] != 3 else GREY  # three channels are colours
-    pictures = _coloured(amplified, colours)
+    pictures = _coloured(values / scale, colours)
+    names = ["added", "removed"]
     if x is not None:
+        names = [f"image {number}" for number in range(len(x))]
         pictures, heads = np.concatenate([_coloured(x[:, None], GREY), pictures], axis=1), ["$x$", *heads]
     canvas, across, down = _tiled(pictures)
     side = SIDE / pictures.shape[3]
-    figure, axes = new_figure(1.2 + side * canvas.shape[1], 1.2 + side * canvas.shape[0], title, SYMBOLS)
+    figure, axes = new_figure(1.6 + side * canvas.shape[1], 1.2 + side * canvas.shape[0], title, SYMBOLS)
     figure.set_layout_engine("compressed")  # otherwise labels touch the border
     axes.imshow(canvas, interpolation="nearest")
     axes.xaxis.tick_top()
@@ -104,22 +103,9 @@ def _board(
     axes.set_yticks(down, labels=names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    for middle, scale in zip(down, scales, strict=True):
-        _add_bar(axes, middle, pictures.shape[2], canvas.shape[0], scale, colours)
-    return figure
-
-
-def _add_bar(axes, middle: float, height: float, total: float, scale: float, colours: str) -> None:
-    """Add the colour bar of a row of a board, from minus to plus its scale; lengths are pixels of the canvas."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    place = axes.inset_axes((1.02, 1 - (middle + 0.5 + height / 2) / total, 0.015, height / total))
-    bar = axes.figure.colorbar(ScalarMappable(Normalize(-scale, scale), colours), cax=place, ticks=[-scale, 0, scale])
-    bar.set_ticklabels([f"$-${scale:.2g}", "0", f"{scale:.2g}"], fontsize=SMALL - 1)
-    for label, alignment in zip(bar.ax.get_yticklabels(), ("bottom", "center", "top"), strict=True):
-        label.set_verticalalignment(alignment)  # within the row
+    bar = figure.colorbar(ScalarMappable(Normalize(-scale, scale), colours), ax=axes, label=symbol, aspect=40, pad=0.02)
     bar.outline.set_visible(False)
+    return figure
 
 
 def _coloured(values: np.ndarray, colours: str) -> np.ndarray:
