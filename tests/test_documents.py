@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from diffenc_jax.config.recipe import DEVIATIONS
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text() for path in DOCUMENTS}
+TARGET = re.compile(r'(?:\]\(|src=")([^)\s"]+)')
 documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 
 
@@ -33,12 +35,22 @@ def commands(text):
 
 @documents
 def test_links_lead_somewhere(path):
-    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[path]):
+    for target in TARGET.findall(TEXTS[path]):
         if not re.match(r"\w+:", target):
             name, _, anchor = target.partition("#")
             file = path.parent / name if name else path
             assert file.exists(), target
             assert not anchor or anchor in anchors(file.read_text()), target
+
+
+def test_the_description_of_the_distribution_has_addresses_for_paths(monkeypatch):
+    options = {}
+    monkeypatch.setattr("setuptools.setup", options.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    targets = TARGET.findall(options["long_description"])
+    given = [re.sub(r"^https://[^/]*/diffenc-jax/diffenc_jax/(blob/)?main/", "", target) for target in targets]
+    assert given == TARGET.findall(TEXTS[ROOT / "README.md"])
+    assert all(target.startswith("https://") for target in targets)
 
 
 @documents

@@ -24,7 +24,6 @@ TOP_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 # Packages whose functions have a page each, and their names in documents: `diffusion.gaussian.diffuse`.
 REFERENCE = ("diffusion", "stats", "coding")
 NAME = re.compile(rf"(?<!\[)`((?:{'|'.join(REFERENCE)})\.[\w.]*\w)`")
-RAW = "https://raw.githubusercontent.com/diffenc-jax/diffenc_jax/main/"
 LINK = re.compile(r'(?:(?<=\]\()|(?<=src="))(?!\w+:|#)([^)\s#"]+)')
 
 
@@ -68,7 +67,7 @@ def _functions(package: str) -> str:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Point links at pages of the site, or else at the repository, and fill in the parts that the code makes."""
     folder = "" if page.file.src_uri in TOP_PAGES.values() else "docs"
-    markdown = NAME.sub(r"[`\1`][diffenc_jax.\1]", markdown.replace(RAW, ""))
+    markdown = NAME.sub(r"[`\1`][diffenc_jax.\1]", markdown)
     markdown = LINK.sub(lambda match: _target(match[1], folder, config), markdown)
     return re.sub(r"<!-- site: (\w+) -->", lambda match: PARTS[match[1]](), markdown)
 
