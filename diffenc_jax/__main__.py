@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
-import diffenc_jax
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output
 from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, perhaps, reason
 from diffenc_jax.core.text import printable
+from diffenc_jax.core.versions import OURS, package_version
 
 
 class Command(NamedTuple):
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_listing())
             return 0
         case ["--version"]:
-            print(f"diffenc_jax {diffenc_jax.__version__}")
+            print(f"{OURS} {package_version()}")
             return 0
         case [name] if name not in COMMANDS:
             return _fail(f"unknown command {name!r}{perhaps(name, COMMANDS)}; known: {', '.join(COMMANDS)}", 2)

@@ -60,8 +60,9 @@ def package_version() -> str:
     """Version of this package with the commit of its sources, such as '0.1.0+g407aed4c8f12'.
 
     In a clone it is the commit that is checked out, read at the first call. '.changed' and a digest of the sources
-    follow where they differ from that commit. An installed distribution has the commit that it was built from.
-    Without either, as in a copy of the sources, a digest of them stands in place of the commit.
+    follow where they differ from that commit; one that is tagged 'v0.1.0' is '0.1.0' alone. An installed distribution
+    has the version of the clone that it was built from. Without either, as in a copy of the sources, a digest of them
+    stands in place of the commit.
     """
     from diffenc_jax import __version__
 
@@ -70,9 +71,12 @@ def package_version() -> str:
     try:
         commit = _git("rev-parse", "HEAD")[:12]
         differs = bool(_git("status", "--porcelain", "--", OURS, "configs", "setup.py"))
+        is_release = f"v{__version__}" in _git("tag", "--points-at", "HEAD").split()
     except (OSError, subprocess.CalledProcessError):
         return f"{__version__}+sources.{_sources_digest()}"
-    return f"{__version__}+g{commit}" + (f".changed.{_sources_digest()}" if differs else "")
+    if differs:
+        return f"{__version__}+g{commit}.changed.{_sources_digest()}"
+    return __version__ if is_release else f"{__version__}+g{commit}"
 
 
 def _git(*arguments: str) -> str:

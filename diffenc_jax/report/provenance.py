@@ -71,7 +71,7 @@ def _software(collection: Collection) -> Table:
     found: dict[str, dict[str, list[str]]] = {}
     for run in collection.runs:
         for record in (record.record for record in run.newest):
-            for name, value in {"device": record["device"], **record["software"]}.items():
+            for name, value in {"device": record["device"], **record["software"], **record["parts"]}.items():
                 found.setdefault(name, {}).setdefault(str(value), []).append(run.title)
     rows = []
     for name, values in found.items():

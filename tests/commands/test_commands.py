@@ -11,10 +11,10 @@ from types import ModuleType
 import jax
 import pytest
 
-import diffenc_jax
 from diffenc_jax.__main__ import COMMANDS, execute, main
 from diffenc_jax.commands.arguments import add_config, make_parser
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from diffenc_jax.core.versions import package_version
 from diffenc_jax.parallel import memory
 from tests.refusals import refused
 
@@ -33,7 +33,7 @@ def test_listing_names_every_command_once(capsys):
 
 def test_version(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"diffenc_jax {diffenc_jax.__version__}\n"
+    assert capsys.readouterr().out == f"diffenc_jax {package_version()}\n"
 
 
 def test_unknown_command_lists_the_known_ones(capsys):

@@ -102,8 +102,9 @@ def _augmentations(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _environments(evaluations: Sequence[Evaluation]) -> list[str]:
-    """'jax differs: 0.10.2 (a.json), 0.11.0 (b.json)' per package or device that is not the same for all."""
-    records = [evaluation.record["software"] | {"device": evaluation.record["device"]} for evaluation in evaluations]
+    """'jax differs: 0.10.2 (a.json), 0.11.0 (b.json)' per package, part or device that is not the same for all."""
+    found = [evaluation.record for evaluation in evaluations]
+    records = [record["software"] | record["parts"] | {"device": record["device"]} for record in found]
     lines = []
     for name in sorted(set().union(*records)):
         files: dict[str, list[str]] = {}

@@ -9,6 +9,7 @@ import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.versions import OURS, package_version
 from diffenc_jax.data import arrays
 from diffenc_jax.data.dataset import Dataset, load_labels
 from diffenc_jax.studies.sample_quality import classes, features, fid, neighbours, pixels
@@ -19,7 +20,7 @@ from diffenc_jax.studies.sample_quality.neighbours import Neighbours
 FEWEST = 10
 # Upper limit of samples and of test images, except for nearest neighbours (all samples) and FID (all of both).
 MOST = 10_000
-PACKAGES = ("diffenc_jax", "numpy", "scipy", "scikit-learn")
+PACKAGES = ("numpy", "scipy", "scikit-learn")
 
 
 class Measured(NamedTuple):
@@ -77,7 +78,7 @@ def measure_quality(samples: np.ndarray, dataset: Dataset, data: DataConfig, wei
         "principal_components": features.feature_distances(features.principal_components(train), **sets),
         "classes": _classes(sets, train, data),
         "fid": {"off": fid.OFF} if weights is None else _fid(samples, dataset, weights),
-        "software": {name: version(name) for name in PACKAGES},
+        "software": {OURS: package_version()} | {name: version(name) for name in PACKAGES},
     }
     return Measured(_plain(record), found, unseen)
 
