@@ -13,7 +13,7 @@ from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.feeding import training_digests
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import writing
-from diffenc_jax.runs.workdir import NO_ORIGIN, Origin, stored_origin, write_config
+from diffenc_jax.runs.workdir import NO_ORIGIN, Origin, saved_steps, stored_origin, write_config
 
 
 def note_origin(experiment: Experiment, workdir: Path, start: int) -> str:
@@ -54,11 +54,12 @@ def check_training_data(experiment: Experiment, workdir: Path, origin: Origin) -
     return here
 
 
-def check_parts(workdir: Path, origin: Origin, config: Config) -> None:
-    """Raise InputError if parts of the model that are not this package's have changed since the run was trained."""
-    if not origin.environments or config.checkpoint.other_parts:
+def check_parts(workdir: Path, config: Config) -> None:
+    """Raise InputError if the run has a checkpoint, and parts that are not this package's have changed since then."""
+    environments = stored_origin(workdir).environments
+    if not environments or not saved_steps(workdir) or config.checkpoint.other_parts:
         return
-    there, here = origin.environments[-1]["parts"], outside_parts(config)
+    there, here = environments[-1]["parts"], outside_parts(config)
     changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
     require(
         not changed,

@@ -61,8 +61,8 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
     with Checkpoints(workdir) as checkpoints:
         require(checkpoints.steps(), f"{workdir} holds no checkpoint yet; train it first")
         run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))
+        check_parts(workdir, config)
         origin = stored_origin(workdir)
-        check_parts(workdir, origin, config)
         if needs_training_images:
             check_training_data(run, workdir, origin)
         say_other_version(workdir, origin.version, "trained")

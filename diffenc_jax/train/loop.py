@@ -33,7 +33,7 @@ from diffenc_jax.runs.lock import Claim
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.superseded import SUPERSEDED, supersede
-from diffenc_jax.runs.workdir import check_workdir, claimed, stored_origin
+from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.calls import CallReport, call_length, make_calls
 from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.profiler import Profiler, Steps, annotation
@@ -146,8 +146,7 @@ def check_trainable(workdir: Path, config: Config, profiled: Steps | None = None
             step is None or not checkpoints.holds_ema_alone(step),
             f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it; {advice}",
         )
-    if step is not None:
-        check_parts(workdir, stored_origin(workdir), config)
+    check_parts(workdir, config)
     if profiled is not None:
         profiled.check(config.train.steps, step or 0)
 

@@ -116,11 +116,12 @@ def test_digests_of_the_data_do_not_depend_on_the_host_that_holds_them(monkeypat
 
 
 def test_a_run_does_not_go_on_with_other_parts_unless_told_so(tmp_path):
-    origin = Origin([environment(parts={"model.encoder.kind=fading": "0a"})])
+    write_config(tmp_path, CONFIG, Origin([environment(parts={"model.encoder.kind=fading": "0a"})]))
+    check_parts(tmp_path, CONFIG)  # there is nothing to go on from
+    (tmp_path / "checkpoints" / "8").mkdir(parents=True)
     with pytest.raises(InputError, match=r"was trained with another source of model.encoder.kind=fading; restore it"):
-        check_parts(tmp_path, origin, CONFIG)
-    check_parts(tmp_path, origin, CONFIG.replace({"checkpoint.other_parts": True}))
-    check_parts(tmp_path, Origin(), CONFIG)
+        check_parts(tmp_path, CONFIG)
+    check_parts(tmp_path, CONFIG.replace({"checkpoint.other_parts": True}))
 
 
 def test_a_run_that_cannot_be_read_names_the_commit_that_can(tmp_path):

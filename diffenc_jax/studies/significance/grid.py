@@ -108,8 +108,8 @@ class Grid:
     def check(self, root: Path) -> None:
         """Raise InputError if a run of the grid cannot be made, or its arms cannot be compared.
 
-        That is if a configuration is wrong, an override undoes an arm, a workdir holds another run, or arms differ in
-        the augmentation of their training images without `across_augmentation`.
+        That is if a configuration is wrong, an override undoes an arm, a workdir holds another run, or one of other
+        sources of its parts, or arms differ in the augmentation of their training images without `across_augmentation`.
         """
         for override in self.overrides:
             key = override.split("=")[0]
@@ -121,11 +121,14 @@ class Grid:
             differ = any(value != values[self.arms[0]] for value in values.values())
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
             require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
+        from diffenc_jax.runs.origin import check_parts  # imported here, since reports load no JAX
+
         self._check_final()
         self._check_augmentation()
         for arm, seed in self.runs():
             trained = self.run_config(arm, seed)
             check_workdir(workdir_of(root, arm, seed), trained, False, OTHER_ROOT)
+            check_parts(workdir_of(root, arm, seed), trained)
             final = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
             require(
