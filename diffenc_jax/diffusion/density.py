@@ -8,11 +8,13 @@ Both functions are in nats per example and smooth in x, the pixels' values in [-
 
   latent + diffusion = KL(q(z_0 .. z_1 | x) ‖ p(z_0 .. z_1)),
 
-is with the entropy of q(z_0 | x) = N(α_0 x_0, σ_0² I) a bound on the density of z_0 under the generative model:
+is with the entropy of q(z_0 | x) = N(α_0 x_0, σ_0² e^(2 ρ_0)) a bound on the density of z_0 under the generative model:
 
-  E_q(z_0|x) [-log p(z_0)] <= latent + diffusion + d/2 ln(2πe σ_0²),
+  E_q(z_0|x) [-log p(z_0)] <= latent + diffusion + d/2 ln(2πe σ_0²) + Σ ρ_0,
 
-since -log p(z_0) <= E_r ln[r(z) / p(z_0, z)] for every distribution r of the later z, such as q(z | z_0, x).
+since -log p(z_0) <= E_r ln[r(z) / p(z_0, z)] for every distribution r of the later z, such as q(z | z_0, x). ρ is 0
+unless the encoder scales the noise (affine.py). A γ of its own per dimension is γ_0 at the data for all of them, and
+a code's cost is in the latent term, since p(z_0) >= p(c) p(z_0 | c).
 So it bounds -log p at x, averaged over the noise that the data have at γ_0; the published γ_0 = -13.3 is a noise of
 0.166 of a bin. The bound differs from `ode` by d ln α_0 and by the models: that of the generative steps, and the flow.
 At infinite depth, for x_t = x, the exact denoiser and q(z_1) = N(0, I) it is an equality, with p(z_0) = q(z_0).
@@ -29,7 +31,7 @@ import jax.numpy as jnp
 from diffenc_jax.core.streams import gaussian, signs, uniform
 from diffenc_jax.diffusion.arrays import Images, PerExample
 from diffenc_jax.diffusion.flow import Solver
-from diffenc_jax.diffusion.gaussian import alpha
+from diffenc_jax.diffusion.gaussian import alpha, sum_dims
 from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, likelihood_of
 from diffenc_jax.diffusion.losses import errors_at, latent
 from diffenc_jax.diffusion.process import Process
@@ -61,9 +63,12 @@ def bound(process: Process, x: Images, key: jax.Array, steps: Steps | None = Non
 def bound_at(process: Process, x: Images, place: Place, eps: Images) -> PerExample:
     """`bound` at given places on the path and with given noise [B, ...] of z_t."""
     gamma_0, gamma_1 = process.endpoints
-    x_1 = process.encoder.mean(x, jnp.full(len(x), gamma_1))
+    data_end, noise_end = (process.encoder.encode(x, jnp.full(len(x), gamma)) for gamma in process.endpoints)
     entropy = 0.5 * x[0].size * (math.log(2.0 * math.pi * math.e) + jax.nn.log_sigmoid(gamma_0))
-    return latent(x_1, gamma_1, code_nats=process.code_nats) + place.loss(errors_at(process, place, x, eps)) + entropy
+    if data_end.log_std is not None:
+        entropy += sum_dims(data_end.log_std)
+    at_noise = latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats)
+    return at_noise + place.loss(errors_at(process, place, x, eps)) + entropy
 
 
 def ode(

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.scipy.stats import norm
 
-from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion import density, losses
 from diffenc_jax.diffusion.affine import MOST, Affine
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.encoders import Residual
@@ -16,7 +17,7 @@ from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import ThroughEncoder, linear
 from diffenc_jax.diffusion.steps import Step
-from tests.diffusion.law import gauss_legendre
+from tests.diffusion.law import EPS, EPS_WEIGHTS, gauss_legendre
 
 REACH = 0.4
 WIDE = Affine(REACH, lambda x, g: jnp.concatenate([jnp.sin(2 * x + align(g, x)), jnp.cos(3 * x - align(g, x))], -1))
@@ -167,3 +168,81 @@ def test_gaussian_data_pay_the_information_and_the_law_s_gap(x64, variance):
     ]
     assert diffusion == pytest.approx(information[0] - information[1] + gap, rel=1e-7)
     assert gap > 1e-3
+
+
+LOW, HIGH = -4.0, 3.0
+VALUES, PRIOR = np.array([-0.5, 0.5]), np.array([0.3, 0.7])
+# ρ(x, γ). The first is VDM's diffusion, started at widths that depend on x: its drift f is that of all images.
+LOG_STDS = {
+    "spreading": lambda x, g: 0.5 * jnp.log1p(jnp.exp(LOW - align(g, x)) * jnp.expm1(2 * (0.2 + 0.4 * x))),
+    "kept": lambda x, g: 0.2 + 0.4 * x + 0.0 * align(g, x),
+    "late": lambda x, g: 0.4 * x * jnp.tanh(align(g, x) - LOW),
+}
+
+
+def log_joint(encoder, z, gamma):
+    """ln q(z, x) [2, B, 1] of the VALUES x."""
+    states = [state(encoder, jnp.full_like(z, x), gamma) for x in VALUES]
+    return jnp.stack([jnp.log(p) + norm.logpdf(z, mean, std) for p, (mean, std) in zip(PRIOR, states, strict=True)])
+
+
+def exact_reverse(encoder):
+    """x̂ with the reverse drift E[b | z], found by bisection between the VALUES."""
+
+    def predict(z, gamma):
+        def drift(x):
+            return velocity(encoder, x, z, gamma, 1.0)
+
+        low, high = (jnp.full_like(z, x) for x in VALUES)
+        first, last = jax.nn.softmax(log_joint(encoder, z, gamma), axis=0)
+        wanted = first * drift(low) + last * drift(high)
+        rises = drift(high) > drift(low)
+
+        def halve(_, ends):
+            middle = 0.5 * (ends[0] + ends[1])
+            above = (drift(middle) > wanted) == rises
+            return jnp.where(above, ends[0], middle), jnp.where(above, middle, ends[1])
+
+        return Prediction(velocity_from_image(z, jax.lax.fori_loop(0, 45, halve, (low, high))[0], gamma))
+
+    return predict
+
+
+@pytest.mark.parametrize("name", LOG_STDS)
+def test_the_price_is_zero_where_the_drift_is_that_of_all_images(x64, name):
+    """The bound of densities is E[-ln q(z_0)] + KL(q(z_1) ‖ N(0, 1)) + ½ ∫ E Var(f | z) / σ_γ² dγ."""
+    encoder = Affine(1.0, lambda x, g: jnp.concatenate([0.0 * x, jnp.arctanh(LOG_STDS[name](x, g))], axis=-1))
+    process = Process(encoder, exact_reverse(encoder), lambda t: LOW + (HIGH - LOW) * t, ThroughEncoder())
+
+    def rows(nodes):
+        """x and ε [B, 1], γ [B], for all combinations."""
+        x, gamma, eps = (jnp.asarray(a.ravel()) for a in np.meshgrid(VALUES, nodes, EPS, indexing="ij"))
+        return x[:, None], eps[:, None], gamma
+
+    def mean(values, weights=(1.0,)):
+        return np.einsum("vge,v,g,e->", values.reshape(2, len(weights), -1), PRIOR, weights, EPS_WEIGHTS)
+
+    @jax.jit
+    def of_path(x, eps, gamma):
+        """The bound, and Var(f | z) / σ_γ²."""
+        nats = density.bound_at(process, x, process.instant((gamma - LOW) / (HIGH - LOW)), eps)
+        at, spread = state(encoder, x, gamma)
+        z = at + spread * eps
+        drifts = jnp.stack([velocity(encoder, jnp.full_like(z, value), z, gamma, -1.0) for value in VALUES])
+        weight = jax.nn.softmax(log_joint(encoder, z, gamma), axis=0)
+        variance = jnp.prod(weight, axis=0) * jnp.square(drifts[1] - drifts[0])
+        return nats, variance / align(jax.nn.sigmoid(gamma), x)
+
+    def entropies(end):
+        """E[-ln q(z)] and E[-ln N(z; 0, 1)] at an end."""
+        x, eps, gamma = rows([end])
+        at, spread = state(encoder, x, gamma)
+        z = at + spread * eps
+        return mean(-jax.nn.logsumexp(log_joint(encoder, z, gamma), axis=0)), mean(-norm.logpdf(z))
+
+    nodes, weights = gauss_legendre(LOW, HIGH, nodes=40)
+    nats, variance = of_path(*rows(nodes))
+    gap = 0.5 * mean(variance, weights)
+    (at_data, _), (at_noise, standard) = entropies(LOW), entropies(HIGH)
+    assert mean(nats, weights) / (HIGH - LOW) == pytest.approx(at_data + standard - at_noise + gap, rel=1e-6)
+    assert gap < 1e-15 if name == "spreading" else gap > 1e-3

@@ -1,0 +1,149 @@
+"""Every process of the registry, in a world of one pixel with an exact denoiser: its bounds lie little above the truth.
+
+The truth is the density of z_0 under the model, on a grid.
+"""
+
+from dataclasses import MISSING, fields
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.diffusion import decoder, density, losses
+from diffenc_jax.diffusion.ancestral import model_step
+from diffenc_jax.diffusion.encoders import Identity, NonTrainable
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
+from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.reverse import ThroughEncoder, linear
+from diffenc_jax.diffusion.schedules import SCHEDULES
+from diffenc_jax.model.registry import CODES, ENCODERS
+from tests.diffusion.law import EPS, EPS_WEIGHTS
+from tests.diffusion.test_schedules import disturbed
+
+LEVELS, DEPTH, ENDS = 4, 8, (-2.5, 3.0)
+X = decoder.pixel_values(jnp.arange(LEVELS, dtype=jnp.uint8)[:, None], LEVELS)
+GRID, WIDTH = np.linspace(-7.0, 7.0, 281, retstep=True)
+CODE_OF = jnp.repeat(jnp.eye(2), LEVELS // 2, axis=0)  # the code of dark and of bright pixels
+
+
+def network(x, gamma):
+    return 0.4 * jnp.sin(3.0 * x + 0.4 * align(gamma, x))
+
+
+def two_outputs(x, gamma):
+    """Of an encoder that scales the noise: by different factors for different images, all of them above 1."""
+    return jnp.concatenate([network(x, gamma), 1.5 + 0.2 * jnp.cos(3.0 * x)], axis=1)
+
+
+def made(kind, **others):
+    """An encoder or a code of this class, with the values of its fields."""
+    values = {"network": network, "amount": 0.6, "reach": 0.5, "units": 2, "active": 1} | others
+    return kind(**{field.name: values[field.name] for field in fields(kind) if field.default is MISSING})
+
+
+def schedule_of(kind, code_units):
+    """γ(t) and, for a schedule per dimension, (γ, code) -> γ_i, away from its initial parameters."""
+    if not SCHEDULES[kind].per_dimension:
+        schedule = SCHEDULES[kind](*ENDS)
+        return partial(
+            schedule.apply, disturbed(schedule.init(jax.random.key(0), jnp.zeros(1)), seed=3, scale=0.2)
+        ), None
+    schedule = SCHEDULES[kind](*ENDS, shape=(1,), code_units=code_units)
+    code = jnp.zeros((1, code_units)) if code_units else None
+    start = schedule.init(jax.random.key(0), jnp.zeros(1), code, method="warp")
+    return partial(schedule.apply, start), partial(schedule.apply, disturbed(start, seed=3, scale=0.2), method="warp")
+
+
+def exact(encoder, through, allowed):
+    """E[x_t | z_t], or E[x | z_t] `through` the encoder, for pixels that are equally likely where `allowed` [B, V]."""
+
+    def predict(z, gamma):
+        at = [encoder.encode(jnp.full_like(z, x), gamma) for x in X[:, 0]]
+        x_t = jnp.concatenate([one.x_t for one in at], axis=1)
+        log_std = jnp.concatenate([jnp.zeros_like(z) if one.log_std is None else one.log_std for one in at], axis=1)
+        distance = (z - align(alpha(gamma), z) * x_t) / (align(sigma(gamma), z) * jnp.exp(log_std))
+        posterior = jax.nn.softmax(jnp.where(allowed, -0.5 * distance**2 - log_std, -jnp.inf), axis=1)
+        x_hat = jnp.sum(posterior * (X[:, 0] if through else x_t), axis=1, keepdims=True)
+        return Prediction(velocity_from_image(z, x_hat, gamma))
+
+    return predict
+
+
+def process_of(kind, through=False, schedule="fixed_linear", code=None):
+    """Codes [B, n], or None -> the process of a batch of them."""
+    encoder = made(kind, **({"network": two_outputs} if kind.scales else {}))
+    gamma, warp = schedule_of(schedule, code.units if code else 0)
+
+    def bind(codes):
+        allowed = True if code is None else codes @ CODE_OF.T > 0
+        predict, warp_of_batch = exact(encoder, through, allowed), warp and partial(warp, code=codes)
+        assumption, nats = ThroughEncoder() if through else linear, code.nats if code else 0.0
+        return Process(encoder, predict, gamma, assumption, LEVELS, codes, warp_of_batch, nats, bind)
+
+    return bind
+
+
+def model_density(process):
+    """p(z_0), or p(z_0 | code), on the grid."""
+    z, steps = jnp.asarray(GRID)[:, None], process.uniform_steps(DEPTH)
+
+    def body(k, p):
+        mean, std = model_step(process, z, process.step(steps, DEPTH - 1 - k, len(z)))
+        return WIDTH * p @ jax.scipy.stats.norm.pdf(GRID, mean, std)
+
+    return jax.lax.fori_loop(0, DEPTH, body, jax.scipy.stats.norm.pdf(GRID))
+
+
+def both_bounds(process, pixels, t, eps):
+    """Nats [2, B] of the bound for pixels and of that for densities, at the steps of times t [B]."""
+    place = process.place(t, process.uniform_steps(DEPTH))
+    whole = losses.bound_at(process, pixels, place, losses.Noise(t, eps, eps)).total
+    return jnp.stack([whole, density.bound_at(process, process.pixel_values(pixels), place, eps)])
+
+
+def truths(process, p_0):
+    """-ln p(pixel) and E_q(z_0 | x)[-ln p(z_0)], [2, V], from p(z_0) on the grid."""
+    gamma_0 = process.endpoints[0]
+    u, pixels = jnp.meshgrid(GRID / alpha(gamma_0), jnp.arange(LEVELS, dtype=jnp.uint8))
+    given = jnp.exp(decoder.log_probabilities(u, pixels, gamma_0, LEVELS))
+    x_0, log_std = process.encoder.encode(X, jnp.full(LEVELS, gamma_0))
+    std = sigma(gamma_0) * jnp.exp(0.0 if log_std is None else log_std)
+    q = jax.scipy.stats.norm.pdf(GRID, alpha(gamma_0) * x_0, std)
+    return np.stack([-np.log(WIDTH * given @ p_0), -WIDTH * q @ np.log(p_0)])
+
+
+CLASSES = {entry.encoder.__name__: entry.encoder for entry in ENCODERS.values()}
+K_HOT = {name: made(entry.code) for name, entry in CODES.items() if entry.code}
+WORLDS = {
+    **{name: (kind,) for name, kind in CLASSES.items() if not kind.scales},
+    **{f"{name}-image": (kind, True) for name, kind in CLASSES.items() if kind.drifts},
+    **{name: (Identity, False, name) for name in SCHEDULES},
+    "nontrainable-polynomial": (NonTrainable, False, "polynomial"),
+    **{
+        f"{name}-{by}": (Identity, False, by, code)
+        for name, code in K_HOT.items()
+        for by in ("fixed_linear", "polynomial")
+    },
+}
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_both_bounds_lie_above_the_truth(x64, world):
+    bind, has_code = process_of(*world), len(world) > 3
+    codes = jnp.eye(2) if has_code else [None]
+    p_0 = [
+        jax.jit(lambda c=c: model_density(bind(None if c is None else jnp.tile(c, (len(GRID), 1)))))() for c in codes
+    ]
+    numbers, t, eps = np.meshgrid(np.arange(LEVELS), (np.arange(DEPTH) + 0.5) / DEPTH, EPS[::3], indexing="ij")
+    process = bind(CODE_OF[numbers.ravel()] if has_code else None)
+    nats = jax.jit(partial(both_bounds, process))(
+        jnp.asarray(numbers.reshape(-1, 1), jnp.uint8), jnp.asarray(t.ravel()), jnp.asarray(eps.reshape(-1, 1))
+    )
+    weights = EPS_WEIGHTS[::3] / EPS_WEIGHTS[::3].sum()
+    bounds = nats.reshape(2, LEVELS, DEPTH, -1).mean(axis=2) @ weights
+    truth = truths(process, np.mean(p_0, axis=0))
+    assert np.exp(-truth[0]).sum() == pytest.approx(1.0, abs=1e-5)
+    assert np.all(bounds > truth)
+    assert np.all(bounds < truth + 1.0)
