@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import xlogy
 
 from diffenc_jax.diffusion import decoder, density, losses
 from diffenc_jax.diffusion.ancestral import model_step
@@ -19,7 +20,7 @@ from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.reverse import ThroughEncoder, linear
 from diffenc_jax.diffusion.schedules import SCHEDULES
 from diffenc_jax.model.registry import CODES, ENCODERS
-from tests.diffusion.law import EPS, EPS_WEIGHTS
+from tests.diffusion.law import EPS, EPS_WEIGHTS, DiscretePath, gauss_legendre
 from tests.diffusion.test_schedules import disturbed
 
 LEVELS, DEPTH, ENDS = 4, 8, (-2.5, 3.0)
@@ -43,14 +44,14 @@ def made(kind, **others):
     return kind(**{field.name: values[field.name] for field in fields(kind) if field.default is MISSING})
 
 
-def schedule_of(kind, code_units):
+def schedule_of(kind, code_units, ends):
     """γ(t) and, for a schedule per dimension, (γ, code) -> γ_i, away from its initial parameters."""
     if not SCHEDULES[kind].per_dimension:
-        schedule = SCHEDULES[kind](*ENDS)
+        schedule = SCHEDULES[kind](*ends)
         return partial(
             schedule.apply, disturbed(schedule.init(jax.random.key(0), jnp.zeros(1)), seed=3, scale=0.2)
         ), None
-    schedule = SCHEDULES[kind](*ENDS, shape=(1,), code_units=code_units)
+    schedule = SCHEDULES[kind](*ends, shape=(1,), code_units=code_units)
     code = jnp.zeros((1, code_units)) if code_units else None
     start = schedule.init(jax.random.key(0), jnp.zeros(1), code, method="warp")
     return partial(schedule.apply, start), partial(schedule.apply, disturbed(start, seed=3, scale=0.2), method="warp")
@@ -71,13 +72,13 @@ def exact(encoder, through, allowed):
     return predict
 
 
-def process_of(kind, through=False, schedule="fixed_linear", code=None):
-    """Codes [B, n], or None -> the process of a batch of them."""
+def process_of(kind, through=False, schedule="fixed_linear", code=None, ends=ENDS, code_of=CODE_OF):
+    """Codes [B, n], or None -> the process of a batch of them; `code_of` each level."""
     encoder = made(kind, **({"network": two_outputs} if kind.scales else {}))
-    gamma, warp = schedule_of(schedule, code.units if code else 0)
+    gamma, warp = schedule_of(schedule, code.units if code else 0, ends)
 
     def bind(codes):
-        allowed = True if code is None else codes @ CODE_OF.T > 0
+        allowed = True if code is None else codes @ code_of.T > 0
         predict, warp_of_batch = exact(encoder, through, allowed), warp and partial(warp, code=codes)
         assumption, nats = ThroughEncoder() if through else linear, code.nats if code else 0.0
         return Process(encoder, predict, gamma, assumption, LEVELS, codes, warp_of_batch, nats, bind)
@@ -147,3 +148,29 @@ def test_both_bounds_lie_above_the_truth(x64, world):
     assert np.exp(-truth[0]).sum() == pytest.approx(1.0, abs=1e-5)
     assert np.all(bounds > truth)
     assert np.all(bounds < truth + 1.0)
+
+
+@pytest.mark.parametrize(("ends", "price"), [((-3.0, 2.5), 0.426599), ((-6.0, 2.5), 0.002508), ((-6.0, 0.0), 0.024409)])
+def test_a_code_used_evenly_costs_what_the_ends_of_the_path_say_of_it(x64, ends, price):
+    """H(c | z_0) + I(c; z_1) nats above VDM at infinite depth, by the law; the codes of the levels are 0, 1, 0, 1."""
+    code_of = jnp.tile(jnp.eye(2), (LEVELS // 2, 1))
+    nodes, weights = gauss_legendre(0.0, 1.0, nodes=60)
+    numbers, t, eps = (jnp.asarray(a.ravel()) for a in np.meshgrid(np.arange(LEVELS), nodes, EPS, indexing="ij"))
+
+    def bound(codes, *world):
+        process, noise = (
+            process_of(*world, ends=ends, code_of=code_of)(codes),
+            losses.Noise(t, eps[:, None], eps[:, None]),
+        )
+        pixels = numbers.astype(jnp.uint8)[:, None]
+        nats = jax.jit(lambda: losses.bound_at(process, pixels, process.place(t), noise).total)()
+        return weights @ nats.reshape(LEVELS, len(nodes), -1).mean(axis=0) @ EPS_WEIGHTS
+
+    path = DiscretePath(lambda gamma: np.broadcast_to(X[:, 0], (*gamma.shape, LEVELS)), np.full(LEVELS, 1 / LEVELS))
+    left = [
+        -path.mean(np.sum(xlogy(p, p), axis=-1))
+        for p in (np.exp(path.posterior(np.array(end))) @ code_of for end in ends)
+    ]
+    found = bound(code_of[numbers], Identity, False, "polynomial", K_HOT["k_hot"]) - bound(None, Identity)
+    assert found == pytest.approx(left[0] + np.log(2) - left[1], abs=1e-6)
+    assert found == pytest.approx(price, abs=1e-6)
