@@ -8,7 +8,6 @@ and the passes differ also by the loss at different times, which does not affect
 """
 
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -107,9 +106,13 @@ def difference(
     return Difference(float(by_image.mean()), _errors(by_image, noise))
 
 
-def interval(mean: float, standard_error: float, level: float = 0.95) -> tuple[float, float]:
-    """Normal interval mean ± z · standard_error, where P(|Z| < z) = `level`."""
-    half = NormalDist().inv_cdf((1 + level) / 2) * standard_error
+def interval(mean: float, standard_error: float, df: int, level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval mean ± t · standard_error, where P(|T| < t) = `level` for T of `df` degrees of freedom.
+
+    A total error of N images has N − 1 at least. The level is exact for normal values. Of skewed ones fewer intervals
+    cover: of exponential values 88, 90, 94 and 95 % at N = 3, 10, 100 and 300, where 95 % are meant.
+    """
+    half = float(scipy.stats.t.isf((1 - level) / 2, df)) * standard_error
     return mean - half, mean + half
 
 

@@ -76,7 +76,8 @@ def test_the_squares_are_unbiased(simulated):
 
 @pytest.mark.parametrize(("off", "error"), [(0, 2), (1, 4)], ids=["noise, same images", "total, population"])
 def test_intervals_cover(simulated, off, error):
-    low, high = interval(simulated[:, off], simulated[:, error])
+    df = IMAGES if off == 0 else IMAGES - 1  # of two replicates; of the images
+    low, high = interval(simulated[:, off], simulated[:, error], df)
     assert 0.93 < np.mean((low < 0) & (high > 0)) < 0.97
 
 
@@ -91,15 +92,16 @@ def test_what_is_printed_covers_however_little_the_images_differ(spread):
         noise, images, total = standard_errors(values, 2)
         assert total >= noise
         stated += images is not None
-        low, high = interval(values.mean(), total if images is None else math.hypot(noise, images))
+        low, high = interval(values.mean(), total if images is None else math.hypot(noise, images), IMAGES - 1)
         covered += low < SLOPE / 2 < high
     assert covered / REPEATS > 0.935
     assert (stated / REPEATS < 0.06) == (spread == 0)
 
 
-def test_an_interval_is_the_normal_one():
-    assert interval(2.0, 0.5) == pytest.approx((2 - 0.5 * 1.959964, 2 + 0.5 * 1.959964))
-    assert interval(0.0, 1.0, level=0.6826895) == pytest.approx((-1, 1), abs=1e-6)
+def test_an_interval_has_the_quantiles_of_t():
+    """tan(0.475 π) for one degree of freedom, and z for very many."""
+    assert interval(2.0, 0.5, 1) == pytest.approx((2 - 0.5 * math.tan(0.475 * math.pi), 2 + 0.5 * 12.7062), rel=1e-5)
+    assert interval(0.0, 1.0, 10**9, level=0.6826895) == pytest.approx((-1, 1), abs=1e-6)
 
 
 def test_common_noise_cancels():
@@ -141,7 +143,7 @@ def test_intervals_of_differences_cover():
                 again.set_state(state)
             b = evaluate(again if common else rng, better, slope=5.0)
             got = difference(a, b, 2, 2, common)
-            low, high = interval(got.mean, got.standard_error.total)
+            low, high = interval(got.mean, got.standard_error.total, IMAGES - 1)
             covered[common] += low < 0.5 < high
     for common, count in covered.items():
         assert 0.93 < count / (REPEATS // 2) < 0.97, common

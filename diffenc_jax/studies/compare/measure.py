@@ -27,7 +27,7 @@ class Row(NamedTuple):
       error: standard errors of `bpd`.
       excess: `bpd` minus that of the reference.
       excess_error: standard errors of `excess`, paired by image.
-      excess_interval: simultaneous interval from the total standard error; None for a single image.
+      excess_interval: simultaneous t interval from the total standard error; None for a single image.
       common_noise: whether the evaluation shares the noise of the reference.
     """
 
@@ -44,8 +44,10 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Row]:
     """A row per evaluation, in increasing bits/dim with NaN last; the first evaluation given is the reference.
 
     The reference must not be chosen by its value: the best of several equal models lies below the others by chance. The
-    m intervals of the other rows are simultaneous. Each has the level 1 - (1 - `LEVEL`)/m (Bonferroni), so that all m
-    hold together with probability `LEVEL` or more, whatever their dependence.
+    m intervals of the other rows are simultaneous. Each is a t interval with one degree of freedom less than there are
+    images, of the level 1 - (1 - `LEVEL`)/m (Bonferroni). If the differences are normal, all m hold together with
+    probability `LEVEL` or more, whatever their dependence. Of skewed ones fewer do: of exponential differences, which
+    are independent between rows, 9 intervals hold in 81, 72, 90 and 94 % at 3, 10, 100 and 300 images.
     """
     reference, *others = evaluations
     level = 1 - (1 - LEVEL) / max(len(others), 1)
@@ -61,7 +63,8 @@ def _row(evaluation: Evaluation, reference: Evaluation | None, level: float) -> 
     common = all(ours[key] == theirs[key] for key in NOISE)
     replicates = evaluation.replicates, reference.replicates
     excess, excess_error = difference(evaluation.bits, reference.bits, *replicates, common)
-    ends = None if excess_error.total is None else interval(excess, excess_error.total, level)
+    total = excess_error.total
+    ends = None if total is None else interval(excess, total, evaluation.bits.shape[1] - 1, level)
     return Row(evaluation, bpd, error, excess, excess_error, ends, common)
 
 
