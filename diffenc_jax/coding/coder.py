@@ -236,6 +236,8 @@ class _Batch:
         mean, std = (self._real(a) for a in self._networks.model(i, self._filled(self._z(i + 1))))
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise RunError("the score network's output is not finite, so that nothing can be coded")
+        if not (std > 0).all():
+            raise RunError(f"the model's standard deviation of z_{i} is not positive, so that nothing can be coded")
         return self._lattice.model(i, mean, std)
 
     def _log_probabilities(self) -> Iterator[np.ndarray]:

@@ -29,6 +29,9 @@ class Process:
 
       Process(Identity(), lambda z, gamma: Prediction(network(z, gamma)), lambda t: -13.3 + 18.3 * t)
 
+    γ_0 = -13.3 is for 256 levels of a pixel: the noise of z_0 is then 0.166 of a bin. `schedules.gamma_min_for` gives
+    the γ_0 of other numbers of levels.
+
     Losses take a place as `place`, `step` or `warped` gives it.
 
     Attributes:

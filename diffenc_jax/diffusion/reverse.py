@@ -95,6 +95,12 @@ class ThroughEncoder(Assumption):
         return Assumed(encoding, (encoding.x_t - x_hat) / align(jax.nn.sigmoid(place.gamma_t), x_hat))
 
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:
+        """The slope of the image x̂, with which the flow moves z as the path of the image x̂ through z does.
+
+        For x̂ = E[x | z] and an encoder that is linear in x it is E[slope | z], and the flow has the marginals of q.
+        For any other encoder it is not: even where x̂ gives the reverse drift E[b | z], the flow is another
+        generative model, with other marginals, and its likelihood is that of this flow.
+        """
         return encoder.mean_and_slope(x_hat, gamma).drift
 
     def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:

@@ -155,8 +155,12 @@ def test_an_encoder_that_drifts_has_one_order():
         order_for("bit_swap", drifts=True)
 
 
-def test_outputs_that_are_not_finite_are_refused():
+@pytest.mark.parametrize(
+    ("ratio", "message"),
+    [(np.nan, "the score network's output is not finite"), (np.inf, "standard deviation of z_0 is not positive")],
+)
+def test_outputs_that_cannot_be_coded_are_refused(ratio, message):
     steps = exact_steps()
-    broken = steps._replace(ratio=Table(np.float32([np.nan] * steps.depth)))
-    with pytest.raises(RunError, match="the score network's output is not finite"):
+    broken = steps._replace(ratio=Table(np.float32([ratio] * steps.depth)))
+    with pytest.raises(RunError, match=message):
         coder("bit_swap", 0.25, broken, batch_size=1).encode([Stack()], images(1, 5), NAMES[:1])
