@@ -112,10 +112,11 @@ def classification(run: str, work: Path, output: str) -> Iterable[Table]:
     """Totals of a classification: accuracy, -log p of the right label, calibration and noise."""
     (path,) = (work / run / "classify").glob("*.json")
     found = json.loads(path.read_text())
-    both = (found[key] for key in ("accuracy", "log_score"))
-    accuracy, score = (f"{one['mean']:.3f} ± {one['standard_error']:.3f}" for one in both)
+    (low, high), score = found["accuracy"]["interval"], found["log_score"]
+    accuracy = f"{found['accuracy']['mean']:.3f} ({low:.3f} .. {high:.3f})"
+    score = f"{score['mean']:.3f} ± {score['standard_error']:.3f}"
     numbers = [f"{found[key]:.3f}" for key in ("calibration_error", "noise")]
-    heads = ["passes", "accuracy", "-log p(label given x), nats", "calibration error", "noise, nats"]
+    heads = ["passes", "accuracy (95 % interval)", "-log p(label given x), nats", "calibration error", "noise, nats"]
     yield Table(heads, [[found["estimator"]["passes"], accuracy, score, *numbers]], f"{found['images']} images")
 
 

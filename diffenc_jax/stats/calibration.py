@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+from diffenc_jax.stats.means import share_interval
+
 # Number of bins of the confidence, of equal width.
 BINS = 10
 
@@ -17,7 +19,7 @@ class Bin(NamedTuple):
       images: number of the images.
       confidence: their mean confidence; None without images.
       accuracy: the share of them whose prediction is right; None without images.
-      accuracy_se: its standard error, √(a (1 - a) / (n - 1)); None for fewer than two images.
+      accuracy_low, accuracy_high: ends of its 95 % interval (`means.share_interval`); None without images.
     """
 
     low: float
@@ -25,7 +27,8 @@ class Bin(NamedTuple):
     images: int
     confidence: float | None
     accuracy: float | None
-    accuracy_se: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
 
 
 def posterior(nats: np.ndarray) -> np.ndarray:
@@ -47,12 +50,12 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     found = []
     for i in range(bins):
         inside = number == i
-        count, mean, accuracy, error = int(inside.sum()), None, None, None
+        count, low, high = int(inside.sum()), float(edges[i]), float(edges[i + 1])
         if count:
             mean, accuracy = float(confidence[inside].mean()), float(right[inside].mean())
-        if accuracy is not None and count > 1:
-            error = float(np.sqrt(accuracy * (1 - accuracy) / (count - 1)))
-        found.append(Bin(float(edges[i]), float(edges[i + 1]), count, mean, accuracy, error))
+            found.append(Bin(low, high, count, mean, accuracy, *share_interval(int(right[inside].sum()), count)))
+        else:
+            found.append(Bin(low, high, 0, None, None, None, None))
     return found
 
 

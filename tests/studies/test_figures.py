@@ -179,15 +179,13 @@ def reliability_rows():
     return [one._asdict() for one in reliability(probabilities[:33], labels[:33])]
 
 
-def test_accuracies_are_drawn_with_their_errors_within_0_and_1():
+def test_accuracies_are_drawn_with_their_intervals():
     above, below = draw_reliability(reliability_rows(), "vdm on digits (test), step 1500").axes
     filled = [row for row in reliability_rows() if row["images"]]
     points, _, (bars,) = above.containers[0].lines
     np.testing.assert_allclose(points.get_xydata(), [(row["confidence"], row["accuracy"]) for row in filled])
     for segment, row in zip(bars.get_segments(), filled, strict=True):
-        reach = 2 * (row["accuracy_se"] or 0.0)
-        ends = np.clip([row["accuracy"] - reach, row["accuracy"] + reach], 0, 1)
-        np.testing.assert_allclose(segment[:, 1], ends, atol=1e-12)
+        np.testing.assert_allclose(segment[:, 1], [row["accuracy_low"], row["accuracy_high"]], atol=1e-12)
     assert [patch.get_height() for patch in below.patches] == [row["images"] for row in reliability_rows()]
 
 

@@ -10,7 +10,7 @@ from diffenc_jax.studies.outputs import Rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTE = "confidence: probability of the predicted class; line: accuracy = confidence; bars: ±2 standard errors in 0 .. 1"
+NOTE = "confidence: probability of the predicted class; line: accuracy = confidence; bars: 95 % intervals"
 
 
 @style()
@@ -19,9 +19,10 @@ def draw_reliability(rows: Rows, title: str) -> "Figure":
     figure, (above, below) = new_figure(COLUMN, 4.0, literal(title), NOTE, nrows=2, sharex=True, height_ratios=(3, 1))
     filled = [row for row in rows if row["images"]]
     confidence, accuracy = (np.array([row[name] for row in filled]) for name in ("confidence", "accuracy"))
-    error = 2 * np.array([row["accuracy_se"] or 0.0 for row in filled])
+    low, high = (np.array([row[name] for row in filled]) for name in ("accuracy_low", "accuracy_high"))
     above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    reach = np.minimum(error, accuracy), np.minimum(error, 1 - accuracy)
+    # Rounding may put an end of the interval on the wrong side of an accuracy of 0 or 1.
+    reach = np.maximum(accuracy - low, 0), np.maximum(high - accuracy, 0)
     above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE)
     above.set(ylabel="accuracy", ylim=(-0.03, 1.06))
     above.grid()

@@ -1,7 +1,7 @@
 """Accuracy and calibration of a classification, as a table and as totals.
 
 Columns of the table, a row per bin of the confidence: low and high, the ends of the bin; images in it; their mean
-confidence; their accuracy, and its standard error (accuracy_se). Empty where there are too few images.
+confidence; their accuracy, and the ends of its 95 % interval (accuracy_low, accuracy_high). Empty without images.
 """
 
 import math
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax.display.document import Table
-from diffenc_jax.display.numbers import UNKNOWN
+from diffenc_jax.display.numbers import format_interval
 from diffenc_jax.stats.calibration import calibration_error, log_score, posterior, reliability
-from diffenc_jax.stats.means import mean_and_error
+from diffenc_jax.stats.means import mean_and_error, share_interval
 from diffenc_jax.studies.outputs import Rows
 
 FOLDER = "classify"
@@ -27,18 +27,19 @@ def totals(nats: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """The totals, JSON values, for nats [G, N, K] and the images' own labels [N].
 
     Returns:
-      'images', 'classes'; 'accuracy' and 'log_score', -log p(label | x) in nats, each with its 'mean' and
-      'standard_error' over images; 'calibration_error'; 'accuracy_by_class', None for a class without images; 'noise',
-      see `noise_of`.
+      'images', 'classes'; 'accuracy' with its 'mean' and 95 % 'interval' (`means.share_interval`); 'log_score',
+      -log p(label | x) in nats, with its 'mean' and 'standard_error' over images; 'calibration_error';
+      'accuracy_by_class', None for a class without images; 'noise', see `noise_of`.
     """
     groups, nats = nats, nats.mean(axis=0)
     right = nats.argmin(axis=1) == labels
+    score, score_error = mean_and_error(log_score(nats, labels))
     by_class = [right[labels == label] for label in range(nats.shape[1])]
     return {
         "images": len(nats),
         "classes": nats.shape[1],
-        "accuracy": _with_error(right.astype(float)),
-        "log_score": _with_error(log_score(nats, labels)),
+        "accuracy": {"mean": float(right.mean()), "interval": share_interval(int(right.sum()), len(right))},
+        "log_score": {"mean": float(score), "standard_error": float(score_error)},
         "calibration_error": calibration_error(reliability(posterior(nats), labels)),
         "accuracy_by_class": [float(one.mean()) if len(one) else None for one in by_class],
         "noise": noise_of(groups),
@@ -58,31 +59,26 @@ def noise_of(nats: np.ndarray) -> float | None:
     return float(np.sqrt(np.mean(difference.var(axis=0, ddof=1)) / len(nats)))
 
 
-def _with_error(values: np.ndarray) -> dict[str, float]:
-    mean, error = mean_and_error(values)
-    return {"mean": float(mean), "standard_error": float(error)}
-
-
 def reliability_table(rows: Rows, subject: str) -> Table:
     """The bins that hold images."""
     lines = []
     for row in rows:
         if row["images"]:
-            error = UNKNOWN if row["accuracy_se"] is None else f"{row['accuracy_se']:.3f}"
             ends = f"{row['low']:.1f} .. {row['high']:.1f}"
-            lines.append([ends, row["images"], f"{row['confidence']:.3f}", f"{row['accuracy']:.3f} ± {error}"])
-    return Table(
-        ["confidence in", "images", "mean confidence", "accuracy"], lines, f"{subject}: accuracy by confidence"
-    )
+            interval = f"{row['accuracy_low']:.3f} .. {row['accuracy_high']:.3f}"
+            lines.append([ends, row["images"], f"{row['confidence']:.3f}", f"{row['accuracy']:.3f}", interval])
+    heads = ["confidence in", "images", "mean confidence", "accuracy", "95 % interval"]
+    return Table(heads, lines, f"{subject}: accuracy by confidence")
 
 
 def summary(found: dict[str, Any]) -> str:
-    """'accuracy 0.9731 ± 0.0094 of 297 images in 10 classes; -log p(label | x) ...', the totals in one line."""
-    values = (found[name] for name in ("accuracy", "log_score"))
-    accuracy, score = (f"{value['mean']:.4f} ± {value['standard_error']:.4f}" for value in values)
+    """'accuracy 0.9731 (95 % interval 0.9480 .. 0.9863) of 297 images in 10 classes; ...', the totals in one line."""
+    accuracy, score = found["accuracy"], found["log_score"]
+    interval = f"95 % interval {format_interval(accuracy['interval'])}"
     parts = [
-        f"accuracy {accuracy} of {found['images']} images in {found['classes']} classes",
-        f"-log p(label | x) {score} nats (chance {math.log(found['classes']):.4f})",
+        f"accuracy {accuracy['mean']:.4f} ({interval}) of {found['images']} images in {found['classes']} classes",
+        f"-log p(label | x) {score['mean']:.4f} ± {score['standard_error']:.4f} nats "
+        f"(chance {math.log(found['classes']):.4f})",
         f"expected calibration error {found['calibration_error']:.4f}",
     ]
     if found["noise"] is not None:

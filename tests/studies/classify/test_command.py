@@ -43,7 +43,8 @@ def test_the_command(home, capsys):
         np.testing.assert_array_equal(values["predicted"], mean.argmin(axis=1))
     found = json.loads(path.with_suffix(".json").read_text())
     expected = totals(nats, labels)
-    assert found["accuracy"] == expected["accuracy"]
+    assert found["accuracy"]["mean"] == expected["accuracy"]["mean"]
+    assert found["accuracy"]["interval"] == pytest.approx(expected["accuracy"]["interval"])
     assert found["noise"] == pytest.approx(expected["noise"], rel=1e-3)
     assert (found["dataset"]["labels_sha256"], found["estimator"]["passes"]) == (
         run.dataset.fingerprint("test")["labels_sha256"],

@@ -53,6 +53,14 @@ def test_the_noise_is_as_large_as_its_effect():
     assert noise_of(nats[:1]) is None
 
 
+def test_an_accuracy_of_1_is_not_certain():
+    """Of 50 images, all of them right, the 95 % interval begins at 1 / (1 + z²/50)."""
+    nats = np.random.RandomState(0).normal(size=(1, 50, 3))
+    found = totals(nats, nats[0].argmin(axis=1))["accuracy"]
+    assert found["mean"] == 1.0
+    np.testing.assert_allclose(found["interval"], [1 / (1 + 1.959964**2 / 50), 1.0], rtol=1e-6)
+
+
 def test_the_bound_under_the_own_label_is_that_of_an_evaluation():
     """Term by term, since times and noise are those of the estimator."""
     run, nats = classified()
