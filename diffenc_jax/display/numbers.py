@@ -22,6 +22,11 @@ def format_interval(ends: Sequence[float] | None) -> str:
     return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
 
 
+def format_p(p: float | None) -> str:
+    """'0.31', or '0.027' and '3.9e-06' below 0.1; `UNKNOWN` for None."""
+    return UNKNOWN if p is None else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
 def format_duration(seconds: float) -> str:
     """'12 s', '0:03:20' from a minute on, or '2 d 3:20:00' from a day on."""
     days, rest = divmod(round(seconds), 86_400)

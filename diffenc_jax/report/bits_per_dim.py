@@ -4,10 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
-from diffenc_jax.data.dataset import TRAIN, load_dataset
-from diffenc_jax.data.sources import named_source
 from diffenc_jax.display.document import Items, Section, Table, Text
 from diffenc_jax.report.collect import Collection, Evaluations, Record, Run, bits_and_errors
 from diffenc_jax.report.command_lines import not_made_yet, run_line
@@ -15,6 +11,7 @@ from diffenc_jax.report.html import Fold
 from diffenc_jax.studies.compare.describe import describe_augmentation, describe_estimator
 from diffenc_jax.studies.compare.measure import Row, compare
 from diffenc_jax.studies.compare.table import comparison_table, notes
+from diffenc_jax.studies.trivial import TrivialModels
 
 ERRORS = (
     "± are standard errors, first of the noise, against infinitely many passes over the same images, then of the "
@@ -22,8 +19,10 @@ ERRORS = (
 )
 
 
-def bits_section(collection: Collection, evaluations: Evaluations, reference: str) -> Section:
-    """`evaluations` by term, their differences to those of the arm `reference`, other records, and trivial models."""
+def bits_section(
+    collection: Collection, evaluations: Evaluations, differences: Sequence[Row], trivial: TrivialModels
+) -> Section:
+    """`evaluations` by term, their `differences` image by image, other records, and trivial models."""
     shown = {evaluation.path for evaluation in evaluations.values()}
     records = [(run, record) for run in collection.runs for record in run.records]
     blocks: list[Any] = []
@@ -32,11 +31,11 @@ def bits_section(collection: Collection, evaluations: Evaluations, reference: st
         blocks += [Text(f"Averaged (EMA) parameters at the last evaluated step. {ERRORS}"), table]
     missing = [run for run in collection.runs if not run.records]
     blocks += not_made_yet("evaluation", missing, (run_line("eval", run) for run in missing))
-    blocks += _differences(compare_runs(collection, evaluations, reference))
+    blocks += _differences(differences)
     if others := [(run, record) for run, record in records if record.path not in shown]:
         table = _by_term(others, "Other records, bits/dim ± noise ± images")
         blocks.append(Fold(f"Earlier steps and other evaluations: {len(others)} records", [table]))
-    return Section("Bits/dim", [*blocks, _trivial_models(collection.runs[0])])
+    return Section("Bits/dim", [*blocks, _trivial_models(trivial)])
 
 
 def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
@@ -72,28 +71,7 @@ def _differences(rows: Sequence[Row]) -> list[Section]:
     return [Section("Differences, image by image", [text, comparison_table(rows), Items(notes(rows))])]
 
 
-def _trivial_models(run: Run) -> Section:
-    """Bits/dim of uniform levels, and of each pixel's histogram if the images are available."""
-    levels = run.config.data.pixel_levels
-    rows, texts = [[f"uniform, log2 {levels}", f"{uniform_bpd(levels):.4f}"]], []
-    try:
-        rows.insert(0, ["per-pixel histogram of training", f"{_histogram(run):.4f}"])
-    except InputError as error:
-        texts = [Text(f"No per-pixel histogram: {error}")]
+def _trivial_models(trivial: TrivialModels) -> Section:
+    rows = [[name, f"{bpd:.4f}"] for name, bpd in trivial.bpd.items()]
+    texts = [Text(f"No per-pixel histogram: {trivial.missing}")] if trivial.missing else []
     return Section("Trivial models", [Table(["model", "bits/dim"], rows, "Without a network"), *texts])
-
-
-def _histogram(run: Run) -> float:
-    """Bits/dim of the per-pixel histogram; raises InputError unless the evaluated images are available."""
-    data, split = run.config.data, run.config.eval.split
-    named = named_source(data.source)
-    if named is not None and named.tfds:
-        raise InputError(f"{data.source} is not loaded for a page; training prints the histogram's bits/dim at its end")
-    dataset = load_dataset(data, *dict.fromkeys((TRAIN, split)))
-    for record in run.newest:
-        evaluated = record.record["dataset"]
-        require(
-            evaluated["split"] != split or evaluated["sha256"] == dataset.sha256(split),
-            f"the images of {data.source} are not those that were evaluated",
-        )
-    return histogram_bpd(dataset.splits[TRAIN], dataset.splits[split], dataset.pixel_levels)

@@ -15,17 +15,24 @@ from diffenc_jax.report.curves import curves_section
 from diffenc_jax.report.html import Headline, Page
 from diffenc_jax.report.pixels import pixels_section
 from diffenc_jax.report.provenance import commands_section, provenance_section
-from diffenc_jax.report.seeds import costs_section, evaluations_of, find_over_seeds, reference_of, significance_section
+from diffenc_jax.report.seeds import (
+    costs_section,
+    evaluations_of,
+    find_over_seeds,
+    reference_of,
+    significance_section,
+    trivial_of,
+)
 from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
-from diffenc_jax.studies.compare.table import conclusions as differences_of_runs
+from diffenc_jax.studies.compare.measure import Row
+from diffenc_jax.studies.compare.table import SINGLE_RUNS, conclusions
 from diffenc_jax.studies.significance.analysis import Findings
-from diffenc_jax.studies.significance.table import conclusions, over_common_seeds
+from diffenc_jax.studies.significance.table import over_common_seeds
 
 NOISE_AND_IMAGES = (
     "Lower is better. ± (noise) is the standard error against infinitely many passes over the same images, ± (images) "
     "that of a mean over as many other images."
 )
-ONE_SEED = "These are single runs: whether other training seeds would differ as much is not known."
 OVER_SEEDS = "Lower is better. ± is one standard error over seeds, and intervals are 95 % t intervals."
 
 
@@ -38,8 +45,10 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
     """
     found = _find(collection, reference, target)
     evaluations, reference = evaluations_of(collection, found), reference_of(collection, reference)
+    is_over_seeds = isinstance(found, Findings) and found.has_several_seeds
+    rows = [] if is_over_seeds else compare_runs(collection, evaluations, reference)
     sections = [
-        bits_section(collection, evaluations, reference),
+        bits_section(collection, evaluations, rows, trivial_of(collection, found)),
         significance_section(collection, found),
         curves_section(collection),
         pixels_section(collection),
@@ -56,7 +65,7 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
     if collection.notes:
         sections.append(Section("Files that cannot be read", [Items(collection.notes)]))
     lead = [Text(_lead(collection, evaluations))]
-    heads = _heads(collection, found, evaluations, reference)
+    heads = _heads(collection, found, evaluations, rows)
     return Page(_title(collection), lead, *heads, [section for section in sections if section])
 
 
@@ -94,23 +103,25 @@ def _lead(collection: Collection, evaluations: Evaluations) -> str:
 
 
 def _heads(
-    collection: Collection, found: Findings | InputError, evaluations: Evaluations, reference: str
+    collection: Collection, found: Findings | InputError, evaluations: Evaluations, rows: Sequence[Row]
 ) -> tuple[list[Headline], list[Any]]:
-    """The numbers at the head of the page, and the blocks below them; arms are compared over the same seeds alone."""
+    """The numbers at the head of the page, and the blocks below them: conclusions over seeds, or else from `rows`.
+
+    Arms are compared only over the same seeds.
+    """
     if isinstance(found, Findings):
         arms, common = found.analysis["arms"], found.analysis["common_seeds"]
         unequal = [] if all(len(arm["bpd"]) == len(common) for arm in arms.values()) else [over_common_seeds(common)]
         if found.has_several_seeds:
             heads = [_head_over_seeds(name, arm) for name, arm in arms.items() if common]
-            return heads, [Text(". ".join([*unequal, OVER_SEEDS])), Items(conclusions(found.analysis))]
+            return heads, [Text(". ".join([*unequal, OVER_SEEDS])), Items(found.headline.items)]
         if unequal:
             return [], [Text(f"{unequal[0]}.")]
     heads = []
     for workdir, evaluation in evaluations.items():
         number, _, remark = format_record(evaluation.record).partition(" ")
         heads.append(Headline(collection.names[workdir], number, remark))
-    rows = compare_runs(collection, evaluations, reference)
-    known = [Items(differences_of_runs(rows)), Text(ONE_SEED)] if rows else []
+    known = [Items(conclusions(rows)), Text(f"{SINGLE_RUNS[0].upper()}{SINGLE_RUNS[1:]}.")] if rows else []
     return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet."), *known]
 
 

@@ -13,8 +13,15 @@ from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.studies.significance import table as significance
 from diffenc_jax.studies.significance.analysis import Findings, find
 from diffenc_jax.studies.significance.figure import draw_analysis
-from diffenc_jax.studies.significance.finished import by_arm_and_seed, find_runs, finished_and_missing, read_costs
+from diffenc_jax.studies.significance.finished import (
+    by_arm_and_seed,
+    curves_of_arms,
+    find_runs,
+    finished_and_missing,
+    read_costs,
+)
 from diffenc_jax.studies.significance.grid import cost_file
+from diffenc_jax.studies.trivial import TrivialModels, trivial_models
 
 
 def find_over_seeds(collection: Collection, reference: str | None, target: float) -> Findings:
@@ -33,12 +40,22 @@ def find_over_seeds(collection: Collection, reference: str | None, target: float
         expected = by_arm_and_seed((run.workdir, run.config) for run in collection.runs)
         runs, missing = finished_and_missing(expected, collection.comparable)
     require(bool(runs), "no run is evaluated yet")
-    return find(runs, missing, reference_of(collection, reference), target)
+    rows = {run.workdir: run.metrics for run in collection.runs}
+    curves = curves_of_arms(runs, runs[0].evaluation.record["dataset"]["split"], rows.__getitem__)
+    return find(runs, missing, curves, reference_of(collection, reference), target)
 
 
 def reference_of(collection: Collection, reference: str | None) -> str:
     """The arm with which the others are compared: `reference`, or else that of the grid, or the first."""
     return reference or (collection.grid and collection.grid.reference) or next(iter(collection.by_arm))
+
+
+def trivial_of(collection: Collection, found: Findings | InputError) -> TrivialModels:
+    """The trivial models of `found`, or else those of the first run."""
+    if isinstance(found, Findings):
+        return found.trivial
+    run = collection.runs[0]
+    return trivial_models(run.config, [record.record["dataset"] for record in run.newest])
 
 
 def evaluations_of(collection: Collection, found: Findings | InputError) -> Evaluations:

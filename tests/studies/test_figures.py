@@ -42,7 +42,7 @@ def depth_rows(choices, depths):
 
 def analysed(root, seeds):
     found, missing = find_runs(runs.write_all(root, ARMS, seeds), None)
-    return find(found, missing, "vdm", 0.01).analysis
+    return find(found, missing, {}, "vdm", 0.01).analysis
 
 
 def training(names=ARMS):

@@ -12,6 +12,7 @@ from diffenc_jax.studies.compare.measure import NOISE, Row, different_methods
 HEADS = ("arm", "seed", "step", "estimator", "bits/dim ± noise ± images")
 DIFFERENCE = "difference ± noise ± images"
 REFERENCE = "reference"
+SINGLE_RUNS = "single runs: whether other training seeds would differ as much is not known"
 
 
 def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
@@ -51,6 +52,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     )
     if others:
         lines.append("difference to the reference: paired by image, with its 95 % interval over noise and images")
+    if len({(e.record["arm"], e.record["seed"]) for e in evaluations}) > 1:
+        lines.append(SINGLE_RUNS)
     if len(others) > 1:
         lines.append(f"intervals: simultaneous, all {len(others)} hold together with probability 95 % (Bonferroni)")
     if any(different_methods(reference.record["estimator"], other.record["estimator"]) for other in evaluations):

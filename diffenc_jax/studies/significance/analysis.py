@@ -12,9 +12,11 @@ from diffenc_jax.stats.components import components
 from diffenc_jax.stats.hypotheses import holm, paired_t, sign_flip, welch_t
 from diffenc_jax.stats.means import mean_of
 from diffenc_jax.stats.power import Design
-from diffenc_jax.studies.significance.finished import FinishedRun, MissingRun, changed_keys
+from diffenc_jax.studies.significance.finished import Curves, FinishedRun, MissingRun, changed_keys
+from diffenc_jax.studies.significance.headline import ALPHA, FEWEST_SEEDS, Headline, fall_of, headline
+from diffenc_jax.studies.trivial import TrivialModels, trivial_models
 
-LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
+LEVEL, POWER = 0.95, 0.8
 # The p values that are corrected for the number of comparisons.
 CORRECTED = ("p_two_sided", "p_one_sided_less", "p_one_sided_greater")
 Seeds = dict[int, FinishedRun]
@@ -23,11 +25,22 @@ NO_SEEDS = {"n": 0, **dict.fromkeys(("mean", "sd", "standard_error", "interval",
 
 
 class Findings(NamedTuple):
-    """The analysis of the finished runs, and the missing ones; `analysis`: see `analyse`."""
+    """The analysis of the finished runs, and the missing ones.
+
+    Attributes:
+      analysis: see `analyse`; also 'trivial', bits/dim by name of a trivial model, and 'falls', `Fall` by arm.
+    """
 
     analysis: dict[str, Any]
     runs: list[FinishedRun]
     missing: list[MissingRun]
+    curves: Curves
+    trivial: TrivialModels
+
+    @property
+    def headline(self) -> Headline:
+        """The conclusions and their cautions."""
+        return headline(self.analysis)
 
     @property
     def has_several_seeds(self) -> bool:
@@ -41,11 +54,18 @@ class Findings(NamedTuple):
         return f"{dataset['name']}, {dataset['split']}"
 
 
-def find(runs: list[FinishedRun], missing: list[MissingRun], reference: str, target: float) -> Findings:
-    """Findings on at least one run; see `analyse`. Raises InputError if no run is of the arm `reference`."""
+def find(runs: list[FinishedRun], missing: list[MissingRun], curves: Curves, reference: str, target: float) -> Findings:
+    """Findings on at least one run; see `analyse`. Raises InputError if no run is of the arm `reference`.
+
+    Args:
+      curves: the `learning_curves` by arm.
+    """
     arms = list(dict.fromkeys(run.arm for run in [*runs, *missing]))
     require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
-    return Findings(analyse(runs, reference, target), runs, missing)
+    trivial = trivial_models(runs[0].config, [runs[0].evaluation.record["dataset"]])
+    falls = {arm: fall for arm, kinds in curves.items() if (fall := fall_of(kinds))}
+    facts = {"trivial": trivial.bpd, "falls": {arm: fall._asdict() for arm, fall in falls.items()}}
+    return Findings(analyse(runs, reference, target) | facts, runs, missing, curves, trivial)
 
 
 def analyse(runs: Sequence[FinishedRun], reference: str, target: float) -> dict[str, Any]:
@@ -141,11 +161,14 @@ def _tests(a: np.ndarray, b: np.ndarray, all_a: np.ndarray, all_b: np.ndarray) -
 
 
 def _power(differences: np.ndarray, all_a: np.ndarray, all_b: np.ndarray, target: float) -> dict[str, Any]:
-    """Power of the two-sided, uncorrected tests, if the standard deviations are those of the values."""
+    """Power of the two-sided, uncorrected tests, if the standard deviations are those of the values.
+
+    Fewer than `FEWEST_SEEDS` values are not extrapolated.
+    """
     observed = {}
-    if len(differences) > 1:
+    if len(differences) >= FEWEST_SEEDS:
         observed["paired"] = float(differences.std(ddof=1)), len(differences)
-    if (n := min(len(all_a), len(all_b))) > 1:
+    if (n := min(len(all_a), len(all_b))) >= FEWEST_SEEDS:
         observed["welch"] = math.sqrt((all_a.var(ddof=1) + all_b.var(ddof=1)) / 2), n
     designs = {kind: Design(kind, alpha=ALPHA) for kind in observed}
     return {

@@ -1,7 +1,7 @@
 """Finished runs of a grid with their evaluations, and the states of the missing runs."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,11 +232,13 @@ def _by_time(points: Points, clocks: Sequence[Mapping[int, float]]) -> Points:
     return [(float(at), values) for at, (_, values) in zip(np.mean(seconds, axis=0), points, strict=True)]
 
 
-def curves_of_arms(runs: Sequence[FinishedRun], split: str) -> Curves:
-    """The `learning_curves` of each arm."""
+def curves_of_arms(
+    runs: Sequence[FinishedRun], split: str, metrics: Callable[[Path], Sequence[Row]] = read_metrics
+) -> Curves:
+    """The `learning_curves` of each arm, from the rows of `metrics` by workdir."""
     rows: dict[str, list[Sequence[Row]]] = {}
     for run in runs:
-        rows.setdefault(run.arm, []).append(read_metrics(run.workdir))
+        rows.setdefault(run.arm, []).append(metrics(run.workdir))
     return learning_curves(rows, {run.arm: run.config.train.batch_size for run in runs}, split)
 
 

@@ -48,7 +48,8 @@ def write_summary(
     if not runs:
         return Text("\n".join(f"{run.arm}, seed {run.seed}: {run.why}" for run in missing)), []
     reference = reference or (grid.reference if grid else next(run.arm for run in [*runs, *missing]))
-    found = find(runs, missing, reference, target)
+    curves = curves_of_arms(runs, runs[0].evaluation.record["dataset"]["split"])
+    found = find(runs, missing, curves, reference, target)
     costs = read_costs(root, list(dict.fromkeys(run.arm for run in [*runs, *missing])))
     names = [name for name in grid.reproduces if name in COMPARISONS] if grid else []
     published = {name: beside_published(COMPARISONS[name], found.analysis, grid.overrides) for name in names}
@@ -56,6 +57,7 @@ def write_summary(
     page = document(found, costs, grid and grid.command(root), sections)
     content = {
         "experiment": grid and asdict(grid),
+        "headline": found.headline._asdict(),
         **found.analysis,
         "costs": costs,
         "published": published,
@@ -83,6 +85,5 @@ def write_summary(
 
 def _learning_curves(found: Findings) -> "Figure":
     """Bits/dim of each arm in training and in the evaluations during training."""
-    split = found.runs[0].evaluation.record["dataset"]["split"]
-    curves = curves_of_arms(found.runs, split)
-    return draw_curves(curves, learning_panels(split), 2, f"{found.data}: bits/dim during training", common_axis=True)
+    panels = learning_panels(found.runs[0].evaluation.record["dataset"]["split"])
+    return draw_curves(found.curves, panels, 2, f"{found.data}: bits/dim during training", common_axis=True)

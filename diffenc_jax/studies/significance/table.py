@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.display.document import Code, Items, Section, Table, Text
-from diffenc_jax.display.numbers import UNKNOWN, format_interval, format_number
+from diffenc_jax.display.numbers import UNKNOWN, format_interval, format_number, format_p
 from diffenc_jax.studies.compare.describe import describe_estimator
-from diffenc_jax.studies.significance.analysis import ALPHA, CORRECTED, POWER, Findings
+from diffenc_jax.studies.significance.analysis import CORRECTED, POWER, Findings
 from diffenc_jax.studies.significance.finished import FinishedRun
+from diffenc_jax.studies.significance.headline import ALPHA, FEWEST_SEEDS, MAIN_TEST
 
-MAIN_TEST = "paired t"
 Costs = dict[str, dict[str, Any]]
 
 
@@ -22,7 +22,9 @@ def document(found: Findings, costs: Costs, command: str | None, published: Sequ
     """
     arms, seeds = {run.arm for run in found.runs}, sorted({run.seed for run in found.runs})
     count = f"{len(arms)} arm{'s' * (len(arms) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    blocks = [about(found.runs), *findings(found.analysis), *published, arms_section(found.analysis, costs)]
+    concluded = [Section("Conclusions", [Items(items)])] if (items := found.headline.items) else []
+    blocks = [about(found.runs), *concluded, *findings(found.analysis), *published]
+    blocks.append(arms_section(found.analysis, costs))
     blocks += [*missing_section(found), _origin(found.runs, command)]
     return Section(f"{found.runs[0].config.name}: {count}", blocks)
 
@@ -49,10 +51,9 @@ def _estimators(runs: Sequence[FinishedRun]) -> str:
 
 def findings(analysis: dict[str, Any]) -> list[Section | Text]:
     """Values of the arms, differences between them, tests, variance components, and power."""
-    blocks = [_values(analysis)]
-    if analysis["comparisons"]:
-        blocks += [_differences(analysis), Section("Conclusions", [Items(conclusions(analysis))]), _tests(analysis)]
-    return [*blocks, _variation(analysis), *_power(analysis)]
+    if not analysis["comparisons"]:
+        return [_values(analysis), _variation(analysis)]
+    return [_values(analysis), _differences(analysis), _tests(analysis), _variation(analysis), _power(analysis)]
 
 
 def _values(analysis: dict[str, Any]) -> Section:
@@ -80,7 +81,7 @@ def _differences(analysis: dict[str, Any]) -> Section:
     rows = []
     for c in comparisons:
         test = c["tests"].get(MAIN_TEST, {})
-        ps = (_p(test.get(key)) for key in ("p_two_sided", "holm_p_two_sided"))
+        ps = (format_p(test.get(key)) for key in ("p_two_sided", "holm_p_two_sided"))
         rows.append([c["arm"], *_by_seed(c.get("difference", {}), seeds), *_mean(c), *ps])
     heads = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", "p", "p (Holm)"]
     text = (
@@ -96,7 +97,7 @@ def _tests(analysis: dict[str, Any]) -> Section | Text:
             comparison["arm"],
             name,
             *(UNKNOWN if test[key] is None else f"{test[key]:.3g}" for key in ("statistic", "df")),
-            *(_p(test[prefix + key]) for key in CORRECTED for prefix in ("", "holm_")),
+            *(format_p(test[prefix + key]) for key in CORRECTED for prefix in ("", "holm_")),
         ]
         for comparison in analysis["comparisons"]
         for name, test in comparison["tests"].items()
@@ -109,32 +110,9 @@ def _tests(analysis: dict[str, Any]) -> Section | Text:
     text = (
         "One-sided: the arm is lower, or higher, than the reference; valid only if the direction was fixed before the "
         f"values were known. With {pairs} pairs no sign-flip test has a two-sided p below "
-        f"{_p(min(1.0, 2 / 2**pairs))}."
+        f"{format_p(min(1.0, 2 / 2**pairs))}."
     )
     return Section("Tests", [Text(text), Table(heads, rows)])
-
-
-def conclusions(analysis: dict[str, Any]) -> list[str]:
-    """Result of the main test of each comparison."""
-    return [_conclusion(comparison) for comparison in analysis["comparisons"]]
-
-
-def _conclusion(comparison: dict[str, Any]) -> str:
-    arm, reference, test = comparison["arm"], comparison["reference"], comparison["tests"].get(MAIN_TEST)
-    if test is None:
-        return f"{arm} against {reference}: too few common seeds for a conclusion."
-    mean, level, p = comparison["mean"], _percent(ALPHA), test["holm_p_two_sided"]
-    what = (
-        f"{arm} lies {abs(mean):.4f} bits/dim {'below' if mean < 0 else 'above'} {reference} "
-        f"({format_interval(comparison['interval'])}, uncorrected) on average over {comparison['n']} seeds, "
-        "on these images"
-    )
-    if p < ALPHA:
-        return f"{what}: a significant difference at the {level} level (corrected p = {_p(p)})."
-    return (
-        f"{what}: not significantly different from zero at the {level} level (corrected p = {_p(p)}). "
-        "This does not show that there is no difference; the interval says which differences remain possible."
-    )
 
 
 def _variation(analysis: dict[str, Any]) -> Section:
@@ -160,14 +138,15 @@ def _variation(analysis: dict[str, Any]) -> Section:
     return Section("Sources of variation", [Text(text), Table(heads, rows)])
 
 
-def _power(analysis: dict[str, Any]) -> list[Section]:
+def _power(analysis: dict[str, Any]) -> Section:
     rows = [
         [c["arm"], design, *map(format_number, (v["sd"], v["detectable_difference"])), v["seeds_needed"]]
         for c in analysis["comparisons"]
         for design, v in c.get("power", {}).items()
     ]
+    title = "Power of this design"
     if not rows:
-        return []
+        return Section(title, [Text(f"Not estimated: it takes the spread over {FEWEST_SEEDS} seeds or more.")])
     target = analysis["target_difference"]
     text = (
         f"With a two-sided test at the {_percent(ALPHA)} level, uncorrected, with probability {_percent(POWER)}, if "
@@ -175,7 +154,7 @@ def _power(analysis: dict[str, Any]) -> list[Section]:
         f"seeds that detect {target:g}. Paired: from the differences by seed; welch: without pairs."
     )
     heads = ["arm", "design", "sd", "smallest difference", f"seeds for {target:g}"]
-    return [Section("Power of this design", [Text(text), Table(heads, rows)])]
+    return Section(title, [Text(text), Table(heads, rows)])
 
 
 def arms_section(analysis: dict[str, Any], costs: Costs) -> Section:
@@ -261,7 +240,3 @@ def _by_seed(values: dict[str, float], seeds: Sequence[int]) -> list[str]:
 
 def _percent(share: float) -> str:
     return f"{share * 100:g} %"
-
-
-def _p(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"

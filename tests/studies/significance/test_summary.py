@@ -11,6 +11,9 @@ from PIL import Image
 
 from diffenc_jax.commands import significance as command
 from diffenc_jax.commands.arguments import make_parser, parse
+from diffenc_jax.config import load_config
+from diffenc_jax.data.baselines import histogram_bpd
+from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.display.document import markdown
 from diffenc_jax.display.figures import arm_style
 from diffenc_jax.studies.significance.grid import Grid
@@ -135,6 +138,24 @@ def test_every_arm_is_drawn_in_its_colour(root, name):
     assert (root / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_models_of_an_unfinished_training_that_is_worse_than_a_histogram_say_so(tmp_path):
+    """The histogram of the digits costs 2.43 bits/dim; the records are of these images."""
+    images = load_dataset(load_config("digits").data, "train", "test")
+    for arm in ("vdm", "diffenc"):
+        for seed in (0, 1, 2):
+            bits = 1 + made_up.values(arm, seed)
+            made_up.write(
+                tmp_path, arm, seed, bits, dataset=images.fingerprint("test") | {"num_examples": bits.shape[1]}
+            )
+    write_summary(tmp_path, "vdm", 0.01)
+    bound = histogram_bpd(images.splits["train"], images.splits["test"], 17)
+    page = (tmp_path / "significance.md").read_text()
+    headline = json.loads((tmp_path / "significance.json").read_text())["headline"]
+    assert f"(per-pixel histogram of training: {bound:.4f} bits/dim): diffenc (2.9" in headline["cautions"][0]
+    assert "diffenc (by 0.0167 after step 1,000)" in headline["cautions"][-1]  # 50/1000 - 50/1500
+    assert all(line in page for line in [*headline["lines"], *headline["cautions"]])
+
+
 def test_missing_runs_are_listed(tmp_path):
     made_up.write_all(tmp_path, ("vdm", "diffenc"), (0, 1))
     made_up.write(tmp_path, "vdm", 2)
@@ -152,7 +173,10 @@ def test_few_seeds_make_a_page(tmp_path, seeds):
     page = (tmp_path / "significance.md").read_text()
     assert not re.search(r"\bnan\b", page)
     assert page.startswith(f"# digits: 2 arms, {'seed 0' if seeds == (0,) else 'seeds 0, 1'}\n")
-    assert ("too few common seeds for a conclusion" in page) == (len(seeds) < 2)
+    assert f"over {len(seeds)} seed{'s' * (len(seeds) > 1)}, on these images: too few seeds for a conclusion" in page
+    assert "significant" not in page
+    assert "Not estimated" in page.split("## Power of this design\n")[1]
+    assert json.loads((tmp_path / "significance.json").read_text())["comparisons"][0]["power"] == {}
 
 
 def test_the_document_says_what_makes_it(tmp_path):
