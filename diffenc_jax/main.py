@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int | None:
-    for flag in ("overwrite", "profile"):
-        given = bool(getattr(arguments, flag))
+    for flag in ("overwrite", "profile", "no-samples"):
+        given = bool(getattr(arguments, flag.replace("-", "_")))
         require(arguments.mode == "train" or not given, f"--{flag} is for --mode=train; leave it out")
     return MODES[arguments.mode].run(arguments)
 

@@ -7,6 +7,8 @@ written: significance.md, unrounded numbers in significance.json, the values of 
 
 `--final=loss.variance_ratio=optimal_pixel` compares the same trained runs in another evaluation.
 
+--train-only leaves out the samples of the runs and the cost of a step; the same command without it measures the costs.
+
 Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
 them, and if that one is gone, another one resumes the run.
 
@@ -29,7 +31,9 @@ NEEDED = ("config", "arms", "seeds")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=["report"], help="summarize the existing runs and train none")
+    parser.add_argument(
+        "action", nargs="?", type=_action, metavar="report", help="summarize the existing runs and train none"
+    )
     parser.add_argument("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
     parser.add_argument(
@@ -66,6 +70,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="compare arms with different augmentation of their training images (train.augment), otherwise refused",
     )
+    parser.add_argument(
+        "--train-only",
+        action="store_true",
+        help="only train and evaluate the runs and compare them: draw no samples, measure no costs of a step",
+    )
     add_difference(parser)
     add_runs(parser)
 
@@ -86,6 +95,7 @@ def run(arguments: Namespace) -> int:
         reference=arguments.reference or arguments.arms[0],
         final=tuple(arguments.final),
         across_augmentation=arguments.across_augmentation,
+        train_only=arguments.train_only,
     )
     note(grid, arguments.root)
     if arguments.plan:
@@ -102,7 +112,8 @@ def _check(arguments: Namespace) -> None:
     from diffenc_jax.core.text import require_printable
 
     require_printable(arguments.reference or "")
-    given = [f"--{name}" for name in (*NEEDED, "passes", "final", "plan") if getattr(arguments, name)]
+    options = (*NEEDED, "passes", "final", "plan", "train_only")
+    given = [f"--{name.replace('_', '-')}" for name in options if getattr(arguments, name)]
     given += ["--config.key=value"] * bool(arguments.overrides)
     if arguments.action:
         require(not given, f"report does not read {(given or [''])[0]}: it takes the runs as they are")
@@ -112,11 +123,27 @@ def _check(arguments: Namespace) -> None:
         require(not missing, f"{(missing or [''])[0]} is missing; {text}")
 
 
+def _action(text: str) -> str:
+    if text != "report":
+        raise ArgumentTypeError(
+            f"{text!r} is not report; commas separate arms and seeds, as in --arms=vdm,diffenc --seeds=0,1"
+        )
+    return text
+
+
 def _arms(text: str) -> tuple[str, ...]:
-    arms = tuple(part.strip() for part in text.split(","))
+    arms = tuple(_parts(text, "arms"))
     if "" in arms or len(set(arms)) < len(arms):
         raise ArgumentTypeError(f"{text!r} must name each arm once, separated by commas")
     return arms
+
+
+def _parts(text: str, what: str) -> list[str]:
+    """The parts of `text` between commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if any(" " in part for part in parts):
+        raise ArgumentTypeError(f"{text!r}: {what} are separated by commas, not by spaces")
+    return parts
 
 
 def _change(text: str) -> str:
@@ -128,8 +155,8 @@ def _change(text: str) -> str:
 
 def _seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
+    for part in _parts(text, "seeds"):
+        first, _, last = part.partition("-")
         known = first.isdecimal() and (last or first).isdecimal() and int(last or first) >= int(first)
         if not known or int(last or first) >= int(first) + MOST_SEEDS:
             raise ArgumentTypeError(f"{text!r} must be seeds such as 0-4, or 0,2,7, at most {MOST_SEEDS} of them")

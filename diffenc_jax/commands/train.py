@@ -5,6 +5,7 @@ metrics, the record of each evaluation and the samples. A table at the end shows
 """
 
 import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIRST:LAST",
         help="trace these steps, counted from 1, into WORKDIR/plugins/profile, for TensorBoard and profile-summary",
     )
+    parser.add_argument(
+        "--no-samples", action="store_true", help="draw no samples, during training (log.samples) or at its end"
+    )
     parser.add_argument("--yes", action="store_true", help="let --overwrite move the run without asking")
 
 
@@ -47,6 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     start = time.perf_counter()
     job = start_job(arguments)
+    if arguments.no_samples:
+        job = dataclasses.replace(job, config=job.config.replace({"log.samples": 0}))
     profiled = None if arguments.profile is None else Steps(*arguments.profile)
     if profiled is not None:
         profiled.check(job.config.train.steps)
@@ -60,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     run = Run(job.config)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
     state, record = run.fit(job.workdir, job.console, arguments.overwrite, profiled)
-    files = job.write_samples(sampling, state.ema, record["step"])
+    files = {} if arguments.no_samples else job.write_samples(sampling, state.ema, record["step"])
     print_table(closing_table(record, run.experiment.dataset), job.console)
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")

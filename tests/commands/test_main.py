@@ -104,8 +104,9 @@ def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
     error = refused(main, [*flags, "--mode=eval", "--config.eval.checkpoints=1,2"], capsys)
     assert "no checkpoint of the steps [1]; it has [2]" in error
-    assert main([*flags, "--config.train.steps=3"]) == 0
+    assert main([*flags, "--config.train.steps=3", "--no-samples"]) == 0
     assert "resuming from step 2" in capsys.readouterr().out
+    assert {path.name[0] for path in (run / "samples").iterdir()} == {"2"}
     assert [place.name for place in Path("runs").glob("tiny*")] == [run.name]
 
 
@@ -126,6 +127,8 @@ def test_another_run_is_kept_unless_it_is_to_be_moved(tmp_path, monkeypatch, cap
     assert "would move the run in run to run.1, and there is no terminal to ask on; add --yes" in error
     error = refused(main, [*flags, "--overwrite", "--mode=eval"], capsys)
     assert "--overwrite is for --mode=train; leave it out" in error
+    error = refused(main, [*flags, "--no-samples", "--mode=eval"], capsys)
+    assert "--no-samples is for --mode=train; leave it out" in error
     for answer in ("", "n\n", "what?\n"):
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
         assert main([*flags, "--overwrite"]) == 2

@@ -43,6 +43,7 @@ class Grid:
       reproduces: names of the published comparisons that the runs repeat; see `studies.reproduction`.
       final: "key=value" for the final evaluation of all runs, of keys in the sections `EVALUATED`.
       across_augmentation: whether arms may differ in the augmentation of their training images.
+      train_only: whether the runs draw no samples and no cost of a step is measured.
     """
 
     config: str
@@ -54,6 +55,7 @@ class Grid:
     reproduces: tuple[str, ...] = ()
     final: tuple[str, ...] = ()
     across_augmentation: bool = False
+    train_only: bool = False
 
     def __post_init__(self):
         for text in (self.config, *self.arms, *self.overrides, *self.final, self.reference):
@@ -79,7 +81,13 @@ class Grid:
         """Arguments of python for each process that makes the run. Each process may be repeated."""
         train = [*MAIN, *self.training_flags(root, arm, seed)]
         changes = [f"--config.{change}" for change in self._final()]
-        return [train, [*train, "--mode=eval", *changes]] if changes else [train]
+        first = [*train, *["--no-samples"] * self.train_only]
+        return [first, [*train, "--mode=eval", *changes]] if changes else [first]
+
+    @property
+    def measured_arms(self) -> tuple[str, ...]:
+        """The arms whose cost of a step is measured."""
+        return () if self.train_only else self.arms
 
     def cost_command(self, root: Path, arm: str) -> list[str]:
         """Arguments of python for the measurement of a training step of `arm`."""
@@ -91,7 +99,7 @@ class Grid:
         given = [f"--config={self.config}", f"--arms={','.join(self.arms)}", f"--seeds={seeds}", f"--root={root}"]
         given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
         given += [f"--final={change}" for change in self.final]
-        given += ["--across-augmentation"] * self.across_augmentation
+        given += ["--across-augmentation"] * self.across_augmentation + ["--train-only"] * self.train_only
         given += [f"--config.{override}" for override in self.overrides]
         return shlex.join(["diffenc", "significance", *given])
 
@@ -100,9 +108,9 @@ class Grid:
         return [*self._flags(arm, seed), f"--workdir={workdir_of(root, arm, seed)}"]
 
     def plan(self, root: Path) -> list[str]:
-        """Shell commands, a line per run and then a line per arm for the cost of its training step."""
+        """Shell commands, a line per run and then a line per measured arm for the cost of its training step."""
         runs = (self.run_commands(root, arm, seed) for arm, seed in self.runs())
-        costs = ([self.cost_command(root, arm)] for arm in self.arms)
+        costs = ([self.cost_command(root, arm)] for arm in self.measured_arms)
         return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
 
     def check(self, root: Path) -> None:
@@ -230,6 +238,7 @@ def _is_grid(grid: Grid) -> bool:
             isinstance(text, str) for text in (grid.config, grid.reference, *grid.arms, *grid.overrides, *grid.final)
         )
         and isinstance(grid.across_augmentation, bool)
+        and isinstance(grid.train_only, bool)
         and all(type(number) is int and 0 <= number < 2**32 for number in numbers)
     )
 

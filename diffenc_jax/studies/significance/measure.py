@@ -12,7 +12,7 @@ from diffenc_jax.studies.significance.progress import JobsProgress
 
 
 def make_missing(grid: Grid, root: Path, parallel: int, console: Console) -> list[str]:
-    """Train and evaluate the missing runs, `parallel` at a time, then measure the arms whose costs are unknown.
+    """Train and evaluate the missing runs, `parallel` at a time, then measure the costs that are unknown.
 
     Several machines may do so at once with the same root: each run is made by one of them. What remains of a run whose
     machine is gone is made by another.
@@ -29,7 +29,7 @@ def make_missing(grid: Grid, root: Path, parallel: int, console: Console) -> lis
         progress.print_line(f"{len(runs)} of {len(grid.arms) * len(grid.seeds)} runs to be made")
         failures = run_jobs(runs, shares(parallel), progress.print_line, progress.show)
     # Steps are timed without other processes on the machine.
-    costs = [job for job in (_cost_job(grid, root, arm) for arm in grid.arms) if not job.is_done()]
+    costs = [job for job in (_cost_job(grid, root, arm) for arm in grid.measured_arms) if not job.is_done()]
     with JobsProgress(console, len(costs)) as progress:
         return failures + run_jobs(costs, shares(1), progress.print_line, progress.show)
 

@@ -39,6 +39,11 @@ def made_up_runs(monkeypatch):
         (["--root=r", *GIVEN[:2], "--seeds=3-1"], "'3-1' must be seeds such as 0-4, or 0,2,7"),
         (["--root=r", *GIVEN[:2], "--seeds=0-2,2"], "'0-2,2' names a seed twice"),
         (["--root=r", *GIVEN, "--arms=vdm,,x"], "'vdm,,x' must name each arm once, separated by commas"),
+        (["--root=r", GIVEN[0], "--arms=vdm", "diffenc", "--seeds=0"], "'diffenc' is not report; commas separate arms"),
+        (["--root=r", *GIVEN[:2], "--seeds=0", "1"], "'1' is not report; commas separate arms and seeds"),
+        (["--root=r", *GIVEN, "--arms=vdm diffenc"], "'vdm diffenc': arms are separated by commas, not by spaces"),
+        (["--root=r", *GIVEN, "--seeds=0 1"], "'0 1': seeds are separated by commas, not by spaces"),
+        (["report", "--root=r", "--train-only"], "report does not read --train-only"),
         (["--root=r", *GIVEN, "--parallel=0"], "'0' is not a whole number above zero"),
         (["--root=r", *GIVEN, "--difference=-1"], "'-1' is not a number above zero"),
         (["--root=r", *GIVEN, "--final=loss.depth"], "'loss.depth' is not KEY=VALUE, such as loss.variance_ratio="),
@@ -78,6 +83,23 @@ def test_a_plan_is_lines_that_a_shell_runs(made_up_runs, tmp_path, capsys):
     content = json.loads((root / "significance.json").read_text())
     assert content["missing"] == []
     assert set(content["costs"]) == {"vdm", "diffenc"}
+
+
+def test_train_only_draws_no_samples_and_measures_no_costs(made_up_runs, tmp_path, capsys):
+    """Not in the plan, not when it is made, and the command that the summary repeats says so."""
+    arguments = [f"--root={tmp_path}", *GIVEN, "--passes=4", "--train-only"]
+    assert main(["significance", *arguments, "--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        train, evaluate = line.split(" && ")
+        assert ("--no-samples" in train, "--no-samples" in evaluate) == (True, False)
+    made_up.write_all(tmp_path, ("vdm", "diffenc"), (0, 1))
+    assert main(["significance", *arguments]) == 0
+    assert not (tmp_path / "costs").exists()
+    assert "--train-only" in (tmp_path / "significance.md").read_text().splitlines()[-1]
+    assert main(["significance", *arguments[:-1], "--plan"]) == 0
+    assert len(capsys.readouterr().out.splitlines()[-6:]) == 6
 
 
 def test_a_plan_says_what_is_to_come(made_up_runs, tmp_path, capsys):
