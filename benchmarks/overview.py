@@ -30,8 +30,13 @@ def cell(table: dict[str, Any], row: str, head: str) -> str:
 
 
 def means(steps: Steps) -> str:
+    """The mean of each arm, and those of vdm with the FLOPs and with the parameters of diffenc."""
     values = steps[0]["tables"][0]
-    return ", ".join(f"`{arm}` {cell(values, arm, 'mean')}" for arm in ("vdm", "diffenc", "nontrainable"))
+    arms, controls = (
+        ", ".join(f"`{arm}` {cell(values, arm, 'mean')}" for arm in names)
+        for names in (("vdm", "diffenc", "nontrainable"), ("vdm-flops", "vdm-params"))
+    )
+    return f"{arms}; with the FLOPs or parameters of `diffenc`: {controls}"
 
 
 def agreement(steps: Steps) -> str:

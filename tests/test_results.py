@@ -129,7 +129,11 @@ def test_records_of_a_benchmark_are_medians_by_name(tmp_path):
 
 
 def test_the_overview_has_what_was_measured_and_what_was_not_trained():
-    table = {"heads": ["arm", "mean"], "rows": [["vdm", "3.1"], ["diffenc", "3.2"], ["nontrainable", "3.3"]]}
+    table = {"heads": ["arm", "mean"], "rows": []}
+    means = {"vdm": "3.1", "diffenc": "3.2", "nontrainable": "3.3", "vdm-params": "2.9", "vdm-flops": "2.8"}
+    table["rows"] = [[arm, mean] for arm, mean in means.items()]
     (not_trained, fashion) = overview.overview({"fashion": [{"tables": [table]}], "unknown": []}).rows
     assert not_trained[1] == "**not trained here**"
-    assert fashion[1] == "`vdm` 3.1, `diffenc` 3.2, `nontrainable` 3.3"
+    arms, controls = fashion[1].split("; with the FLOPs or parameters of `diffenc`: ")
+    assert arms == "`vdm` 3.1, `diffenc` 3.2, `nontrainable` 3.3"
+    assert controls == "`vdm-flops` 2.8, `vdm-params` 2.9"
