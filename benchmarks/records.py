@@ -14,6 +14,7 @@ import numpy as np
 
 from diffenc_jax.__main__ import execute
 from diffenc_jax.commands.arguments import writable_file
+from diffenc_jax.core import output
 from diffenc_jax.core.errors import InputError
 
 # Endings of the names that are compared.
@@ -22,6 +23,7 @@ COMPARED = ("_seconds", "_bytes", "_per_second", "_per_step", "_share")
 
 def run_script(computes: bool = False) -> NoReturn:
     """Run the script that was started as a command, see `diffenc_jax.__main__`, and exit."""
+    output.go_on_without_output()
     sys.exit(execute(sys.modules["__main__"], f"python {sys.argv[0]}", sys.argv[1:], computes))
 
 

@@ -9,6 +9,8 @@ A command is a module of `diffenc_jax.commands` and an entry of `COMMANDS`. The 
   ON_INTERRUPT, optional: what is kept after Ctrl-C, for the last line on standard error.
 
 Exit codes: 0 success, 1 a failed run, 2 bad input, 75 a run that another process works on, 128 + n after signal n.
+A command goes on when its output cannot be written. If the reader is gone, as in `| head`, the exit code is that of its
+work. If a full disk took the output of a command that has no results in a workdir, it is 1.
 """
 
 import importlib
@@ -17,6 +19,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -70,14 +73,16 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `diffenc` with the arguments `argv`, by default those of this process; returns the exit code."""
+    if argv is None:
+        output.go_on_without_output()
     words = sys.argv[1:] if argv is None else list(argv)
     match words[:1]:
         case [] | ["--help"] | ["-h"]:
             print(_listing())
-            return 0
+            return _code_of_output()
         case ["--version"]:
             print(f"{OURS} {package_version()}")
-            return 0
+            return _code_of_output()
         case [name] if name not in COMMANDS:
             return _fail(f"unknown command {name!r}{perhaps(name, COMMANDS)}; known: {', '.join(COMMANDS)}", 2)
     name, *rest = words
@@ -93,7 +98,7 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool 
       prog: how the user calls it.
       argv: its arguments.
       computes: whether this process is that of a long computation. It restarts with huge pages where that makes
-        computing faster, see `core.process`, and goes on when its output cannot be written.
+        computing faster, see `core.process`.
     """
     output.escape_what_has_no_code()
     try:
@@ -101,30 +106,23 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool 
     except InputError as error:
         return _fail(str(error), 2)
     except SystemExit:  # --help
-        return 0
+        return _code_of_output()
     if computes:
         from diffenc_jax.core import process
 
         process.prepare()
-        output.go_on_without_output()
     _silence_libraries()
     try:
         code = command.run(arguments) or 0
-        if code == 0 and arguments.wrote_to:
-            from diffenc_jax.runs.history import note_command
-
-            for folder in arguments.wrote_to:
-                note_command(folder, shlex.join([*prog.split(), *argv]))
-        return code
+        for folder in arguments.wrote_to if code == 0 else ():
+            _note(folder, shlex.join([*prog.split(), *argv]))
+        return code or (0 if arguments.wrote_to else _code_of_output())
     except (InUse, TakenOver) as error:
         return _fail(str(error), IN_USE)
     except InputError as error:
         return _fail(str(error), 2)
     except RunError as error:
         return _fail(str(error), 1)
-    except BrokenPipeError:  # the output's reader, such as `head`, is gone
-        output.lead_nowhere(sys.stdout)
-        return 128 + signal.SIGPIPE
     except OSError as error:  # such as a full disk
         if error.filename is None:
             raise
@@ -153,6 +151,22 @@ def _listing() -> str:
     head = "usage: diffenc COMMAND [arguments]\n\nLikelihood training of diffusion models. Commands:"
     end = "\n`diffenc COMMAND --help` explains a command, `diffenc --version` prints the version."
     return "\n".join([head, *lines, end])
+
+
+def _note(folder: Path, line: str) -> None:
+    """Note a command that has done its work in a folder, or warn that the folder cannot be written to."""
+    from diffenc_jax.runs.history import note_command
+
+    try:
+        note_command(folder, line)
+    except (OSError, InputError) as error:
+        print(printable(f"warning: this command cannot be noted in {folder}: {reason(error)}"), file=sys.stderr)
+
+
+def _code_of_output() -> int:
+    """Exit code of a command whose only result is what it printed."""
+    lost = output.lost_output()
+    return _fail(f"standard output: {lost}", 1) if lost else 0
 
 
 def _fail(message: str, code: int) -> int:

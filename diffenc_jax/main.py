@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from diffenc_jax.__main__ import execute
 from diffenc_jax.commands import evaluate, sample, train
+from diffenc_jax.core import output
 from diffenc_jax.core.errors import require
 
 EXAMPLE = "python -m diffenc_jax.main --config=configs/digits.py:vdm --workdir=runs/vdm --config.train.steps=500"
@@ -30,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the launcher with the arguments `argv`, by default those of this process; returns the exit code."""
+    if argv is None:
+        output.go_on_without_output()
     words = sys.argv[1:] if argv is None else argv
     return execute(sys.modules[__name__], "python -m diffenc_jax.main", words, computes=argv is None)
 

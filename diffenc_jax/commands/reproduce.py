@@ -47,15 +47,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     from diffenc_jax.studies.reproduction.comparisons import COMPARISONS
+    from diffenc_jax.studies.reproduction.table import listing
 
-    _check(arguments)
     if arguments.name is None:
-        from diffenc_jax.studies.reproduction.table import listing
-
+        _check_without_name(arguments)
         print_page(listing(COMPARISONS))
         return 0
+    comparison = lookup("comparison", arguments.name, COMPARISONS)
+    require(arguments.root is not None, "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER")
+    require(not (arguments.plan and arguments.launch), "--plan and --launch print different lines; give one of them")
+    require(arguments.launch or arguments.flags is None, "--flags is for --launch; leave it out")
     flags = _split(arguments.flags or "")
-    grid = _grid(arguments.name, lookup("comparison", arguments.name, COMPARISONS), arguments.overrides)
+    grid = _grid(arguments.name, comparison, arguments.overrides)
     note(grid, arguments.root)
     if arguments.plan or arguments.launch:
         lines = _launch_lines(grid, arguments, flags) if arguments.launch else grid.plan(arguments.root)
@@ -67,15 +70,10 @@ def run(arguments: Namespace) -> int:
     return print_failures(failures)
 
 
-def _check(arguments: Namespace) -> None:
-    if arguments.name is None:
-        given = [f"--{name}" for name in ("root", "plan", "launch", "flags") if getattr(arguments, name)]
-        given += [f"{OVERRIDE}key=value"] * bool(arguments.overrides)
-        require(not given, f"{(given or [''])[0]} is for a comparison; name one, `diffenc reproduce` lists them")
-        return
-    require(arguments.root is not None, "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER")
-    require(not (arguments.plan and arguments.launch), "--plan and --launch print different lines; give one of them")
-    require(arguments.launch or arguments.flags is None, "--flags is for --launch; leave it out")
+def _check_without_name(arguments: Namespace) -> None:
+    given = [f"--{name}" for name in ("root", "plan", "launch", "flags") if getattr(arguments, name)]
+    given += [f"{OVERRIDE}key=value"] * bool(arguments.overrides)
+    require(not given, f"{(given or [''])[0]} is for a comparison; name one, `diffenc reproduce` lists them")
 
 
 def _grid(name: str, comparison: "Comparison", overrides: list[str]) -> "Grid":

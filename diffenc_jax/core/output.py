@@ -5,15 +5,21 @@ import os
 import sys
 from typing import Any, TextIO
 
+from diffenc_jax.core.errors import reason
+
 
 class TolerantStream:
     """A text stream that drops what cannot be written, because its disk is full or its reader, such as `head`, is gone.
 
     After the first failure nothing more is written.
+
+    Attributes:
+      lost: why something was dropped although a reader may miss it, such as a full disk; "" if nothing was, or if the
+        reader is gone, which has read what it wanted.
     """
 
     def __init__(self, stream: TextIO):
-        self._stream = stream
+        self._stream, self.lost = stream, ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -22,28 +28,48 @@ class TolerantStream:
         """Write or drop `text`; returns its length."""
         try:
             return self._stream.write(text)
-        except OSError:
-            lead_nowhere(self._stream)
+        except OSError as error:
+            self._give_up(error)
             return len(text)
 
     def flush(self) -> None:
         """Write or drop what is buffered."""
         try:
             self._stream.flush()
-        except OSError:
-            lead_nowhere(self._stream)
+        except OSError as error:
+            self._give_up(error)
 
-
-def lead_nowhere(stream: TextIO) -> None:
-    """Drop what a stream holds that cannot be written: Python flushes it once more at the end of the program."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    def _give_up(self, error: OSError) -> None:
+        """Drop what the stream holds: Python flushes it once more at the end of the program."""
+        self.lost = "" if isinstance(error, BrokenPipeError) else reason(error)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 def go_on_without_output() -> None:
-    """Make standard output and error tolerant; call it before anything is printed."""
+    """Make standard output and error tolerant, and those that are closed lead nowhere.
+
+    Call it before anything is printed or opened: a file that is opened would take the number of a closed stream, and
+    receive what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
     sys.stdout, sys.stderr = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
+
+
+def lost_output() -> str:
+    """Why standard output could not be written, such as 'No space left on device'; "" if it could, or see `lost`."""
+    if not isinstance(sys.stdout, TolerantStream):
+        return ""
+    sys.stdout.flush()
+    return sys.stdout.lost
 
 
 def drop_late_answers() -> None:

@@ -1,6 +1,7 @@
 """The table of commands: listing, help, version, and exit codes."""
 
 import importlib
+import itertools
 import os
 import signal
 import subprocess
@@ -114,6 +115,21 @@ def test_other_errors_keep_their_traceback(error):
         execute(command(raising(error)), "do", ["--config=x"])
 
 
+def test_work_that_cannot_be_noted_is_done(tmp_path, capsys):
+    (tmp_path / "commands.txt").mkdir()
+
+    def run(arguments):
+        print("the result")
+        arguments.wrote_to = [tmp_path]
+
+    assert execute(command(run), "do", ["--config=x"]) == 0
+    warning = f"warning: this command cannot be noted in {tmp_path}: {tmp_path}/commands.txt cannot be read: "
+    said = capsys.readouterr()
+    assert said.out == "the result\n"
+    assert said.err.startswith(warning)
+    assert said.err.count("\n") == 1
+
+
 def test_arguments_and_overrides_are_told_apart():
     given = []
     module = command(given.append)
@@ -150,48 +166,65 @@ def test_out_of_memory_is_one_line_wherever_it_happens(monkeypatch, capsys):
     assert capsys.readouterr() == ("", said)
 
 
-def test_a_reader_that_is_gone_ends_the_command_quietly():
-    """As in `diffenc config-keys | head -1`, with more output than a pipe holds."""
-    code = "from diffenc_jax.__main__ import execute; from tests.commands.test_commands import command\n"
-    code += "sys.exit(execute(command(lambda _: print('x' * 10**6)), 'do', ['--config=x']))"
-    argv = [sys.executable, "-c", f"import sys; {code}"]
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGPIPE, b"")
+@pytest.mark.parametrize(
+    ("argv", "lost"),
+    [*itertools.product(["--help", "--version", "train --help"], ["closed", "full", "gone"]), ("config-keys", "full")],
+)
+def test_output_that_cannot_be_written(argv, lost):
+    """A full disk is an error of a command that only prints; a reader that is gone, such as `head`, is none."""
+    error = f"error: standard output: {FULL} (free some space)\n" if lost == "full" else ""
+    assert finish(["-m", "diffenc_jax", *argv.split()], lost) == (int(lost == "full"), error)
 
 
-PRINTS = """
+PRINTS = """'Do something.'
 import sys
 from pathlib import Path
 from diffenc_jax.__main__ import execute
-from tests.commands.test_commands import command
+from diffenc_jax.core import output
 
-def run(_):
-    for _ in range(1000):
-        print("±" * 1000)
-    print("an error", file=sys.stderr)
-    Path(sys.argv[1]).write_text("done")
+EXAMPLE = "do FILE"
 
-sys.exit(execute(command(run), "do", ["--config=x"], computes=True))
+def add_arguments(parser):
+    parser.add_argument("file", type=Path, help="a file")
+
+def run(arguments):
+    with arguments.file.open("w") as file:
+        for _ in range(1000):
+            print("±" * 1000)
+        print("an error", file=sys.stderr)
+        file.write("done")
+    arguments.wrote_to = [arguments.file.parent]
+
+output.go_on_without_output()
+sys.exit(execute(sys.modules["__main__"], "do", sys.argv[1:], computes=True))
 """
 
 
-@pytest.mark.parametrize("output", ["closed pipe", "/dev/full", "ascii"])
-def test_a_computation_goes_on_whatever_becomes_of_its_output(tmp_path, output):
-    argv, done = [sys.executable, "-c", PRINTS, str(tmp_path / "done")], tmp_path / "done"
-    environment = os.environ | {"PYTHONIOENCODING": "ascii" if output == "ascii" else "utf-8"}
-    if output == "ascii":
-        printed = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, timeout=60)
-        assert (printed.returncode, printed.stderr) == (0, b"an error\n")
-        assert printed.stdout == (rb"\xb1" * 1000 + b"\n") * 1000
-    elif output == "/dev/full":
-        with open(output, "w") as full:
-            assert subprocess.run(argv, cwd=ROOT, env=environment, stdout=full, stderr=full, timeout=60).returncode == 0
-    else:
-        with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
-            process.stdout.close()
-            assert process.wait(60) == 0
+def finish(arguments, lost, **environment):
+    """Exit code and standard error of Python, whose standard output, or with 'all' its standard error too, is lost."""
+    shell = {"closed": '"$@" >&-', "all": '"$@" <&- >&- 2>&-', "full": '"$@" >/dev/full', "gone": '"$@"'}[lost]
+    argv = ["sh", "-c", f"exec {shell}", "sh", sys.executable, *arguments]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(argv, cwd=ROOT, env=os.environ | environment, **pipes) as process:
+        process.stdout.close()
+        return process.wait(60), process.stderr.read()
+
+
+@pytest.mark.parametrize("lost", ["closed", "all", "full", "gone"])
+def test_a_computation_goes_on_whatever_becomes_of_its_output(tmp_path, lost):
+    done = tmp_path / "done"
+    error = "" if lost == "all" else "an error\n"
+    assert finish(["-c", PRINTS, done], lost, PYTHONIOENCODING="utf-8") == (0, error)
     assert done.read_text() == "done"
+    assert (tmp_path / "commands.txt").read_text() == f"do {done}\n"
+
+
+def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
+    argv = [sys.executable, "-c", PRINTS, str(tmp_path / "done")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    printed = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, timeout=60)
+    assert (printed.returncode, printed.stderr) == (0, b"an error\n")
+    assert printed.stdout == (rb"\xb1" * 1000 + b"\n") * 1000
 
 
 @pytest.mark.parametrize("name", COMMANDS)
