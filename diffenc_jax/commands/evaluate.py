@@ -1,23 +1,25 @@
 """Evaluate checkpoints of a trained run.
 
 Estimates bits/dim of the averaged parameters on all images of `eval.split`, as the section `eval` of the configuration
-says: of the newest checkpoint, unless `eval.checkpoints` names others. Give the --config and every --config.key=value
-that the run was trained with; without --workdir they also name its folder. Each record is written to WORKDIR/eval, with
-the nats per image and term beside it. An evaluation that has a record is not repeated; any other gets a file of its
-own.
+says: of the newest checkpoint, unless `eval.checkpoints` names others. RUN is the folder of the run; the --config and
+every --config.key=value that the run was trained with name it as well, with --workdir if it has another folder than by
+default. Each record is written to RUN/eval, with the nats per image and term beside it. An evaluation that has a record
+is not repeated; any other gets a file of its own.
 """
 
 import argparse
 from contextlib import suppress
 
 from diffenc_jax.commands.arguments import watched
-from diffenc_jax.commands.jobs import add_job_arguments, start_job
+from diffenc_jax.commands.jobs import add_trained_job_arguments, start_job
 from diffenc_jax.core.errors import require
 
-EXAMPLE = "diffenc eval --config=digits:diffenc --config.eval.passes=64"
+EXAMPLE = "diffenc eval runs/digits-diffenc-seed0 --config.eval.passes=64"
 ON_INTERRUPT = "the same command continues from the passes that are saved"
 
-add_arguments = add_job_arguments
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_trained_job_arguments(parser, "eval", "fit", "loss", "ode", "compress")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffenc_jax.commands.arguments import add_config, add_workdir, load_arguments_config, positive, watched, workdir_of
+from diffenc_jax.commands.arguments import (
+    add_config,
+    add_workdir,
+    changes_of,
+    load_arguments_config,
+    place,
+    positive,
+    watched,
+    workdir_of,
+)
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.text import printable
@@ -51,10 +60,25 @@ class Job:
             self.print(f"{name}: {path}")
 
 
-def add_job_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that train, eval and sample share."""
-    add_config(parser)
+def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
+    """Add the folder of a trained run, whose keys and sections `read` may be changed, and the arguments of a job."""
+    read = (*read, "data.dir", "mesh")
+    parser.add_argument(
+        "run",
+        nargs="?",
+        type=place,
+        metavar="RUN",
+        help=f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}",
+    )
+    add_job_arguments(parser, trained=True)
+    parser.set_defaults(read=read)
+
+
+def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) -> None:
+    """Add the arguments that train, eval and sample share; of a run that is `trained`, --config is not required."""
+    add_config(parser, required=not trained)
     add_workdir(parser)
+    parser.set_defaults(run=None)
     parser.add_argument(
         "--compilation-cache",
         "--compilation_cache",
@@ -95,13 +119,15 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
     if None not in (process, processes):
         numbers = f"0 .. {processes - 1}, for --processes={processes}"
         require(0 <= process < processes, f"--process={process} must lie in {numbers}")
+    _check_run(arguments)
     if arguments.distributed or arguments.coordinator:
-        load_config(arguments.config, arguments.overrides)  # bad input is refused before waiting for the other hosts
+        # Bad input is refused before waiting for the other hosts.
+        _ = _config_of_run(arguments) if arguments.run else load_config(arguments.config, arguments.overrides)
         _join_cluster(arguments)
     elif arguments.distributed is None:
         cluster.require_alone()
-    config = load_arguments_config(arguments)
-    workdir = workdir_of(arguments, config, trained)
+    config = _config_of_run(arguments) if arguments.run else load_arguments_config(arguments)
+    workdir = arguments.run or workdir_of(arguments, config, trained)
     _set_compilation_cache(arguments.compilation_cache, workdir)
 
     from diffenc_jax.display.terminal import make_console
@@ -109,6 +135,24 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
 
     cluster.require_connected()
     return Job(config, workdir, make_console(quiet=not hosts.is_first()))
+
+
+def _check_run(arguments: argparse.Namespace) -> None:
+    """Raise InputError unless the run is named in one of two ways: by its folder, or by a configuration."""
+    run, config, workdir = arguments.run, arguments.config, arguments.workdir
+    if run is None:
+        where = "the folder of a run" if workdir is None else f"{workdir} without --workdir"
+        require(config is not None, f"no run is named; give {where}, or --config=NAME[:ARM]")
+    else:
+        given = [f"--{name}={value}" for name, value in (("config", config), ("workdir", workdir)) if value is not None]
+        require(not given, f"the run is named by its folder {run}; leave out {' and '.join(given)}")
+
+
+def _config_of_run(arguments: argparse.Namespace) -> "Config":
+    """The configuration of the run in the folder RUN, with the changes that the command reads."""
+    from diffenc_jax.runs.workdir import stored_config
+
+    return stored_config(arguments.run).replace(changes_of(arguments))
 
 
 def _join_cluster(arguments: argparse.Namespace) -> None:
@@ -133,12 +177,14 @@ def _set_compilation_cache(folder: str | None, workdir: Path) -> None:
     """Keep compiled programs in `folder`, or nowhere for 'none'; None stands for JAX's setting or the default."""
     import jax
 
-    from diffenc_jax.runs.storage import identity
+    from diffenc_jax.core import process
 
-    if folder is None and jax.config.jax_compilation_cache_dir is not None:
-        return
-    path = as_path(folder) if folder else workdir.parent / "compilation_cache"
-    jax.config.update("jax_compilation_cache_dir", None if folder == "none" else str(identity(path)))
+    if folder is None:
+        process.keep_programs(workdir.parent)
+    elif folder == "none":
+        jax.config.update("jax_enable_compilation_cache", False)
+    else:
+        jax.config.update("jax_compilation_cache_dir", process.real(as_path(folder)))
 
 
 def _address(text: str) -> str:

@@ -1,19 +1,21 @@
 """Draw samples from a trained run.
 
-Samples the newest checkpoint's averaged parameters, as the section `sample` of the configuration says. Give the
---config and every --config.key=value that the run was trained with; without --workdir they also name its folder.
-WORKDIR/samples receives the images, STEP-SAMPLER-seedSEED.npz, and pictures of them. Images of the same seed and
-sampler are kept, and only missing ones are drawn.
+Samples the newest checkpoint's averaged parameters, as the section `sample` of the configuration says. RUN is the
+folder of the run; the --config and every --config.key=value that the run was trained with name it as well, with
+--workdir if it has another folder than by default. RUN/samples receives the images, STEP-SAMPLER-seedSEED.npz, and
+pictures of them. Images of the same seed and sampler are kept, and only missing ones are drawn.
 """
 
 import argparse
 
-from diffenc_jax.commands.jobs import add_job_arguments, start_job
+from diffenc_jax.commands.jobs import add_trained_job_arguments, start_job
 
-EXAMPLE = "diffenc sample --config=digits:diffenc --config.sample.num=64"
+EXAMPLE = "diffenc sample runs/digits-diffenc-seed0 --config.sample.num=64"
 ON_INTERRUPT = "the same command continues from the batches that are saved"
 
-add_arguments = add_job_arguments
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_trained_job_arguments(parser, "sample", "fit", "loss", "ode", "eval.split")
 
 
 def run(arguments: argparse.Namespace) -> None:

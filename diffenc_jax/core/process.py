@@ -1,9 +1,12 @@
-"""Settings of the process: memory in huge pages, rare garbage collection, options of XLA's CPU compiler."""
+"""Settings of the process: memory in huge pages, rare garbage collection, XLA's CPU compiler, compiled programs."""
 
 import ctypes
 import gc
 import os
 import sys
+from pathlib import Path
+
+from diffenc_jax.core.buckets import is_remote
 
 TUNABLES = "GLIBC_TUNABLES"
 
@@ -28,6 +31,22 @@ def prepare() -> None:
         os.environ[TUNABLES] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, sys.orig_argv)
     gc.set_threshold(COLLECT_AFTER)
+
+
+def keep_programs(folder: Path) -> None:
+    """Keep compiled programs in `folder`/compilation_cache for later processes, unless JAX knows another place.
+
+    It does if JAX_COMPILATION_CACHE_DIR is set; with JAX_ENABLE_COMPILATION_CACHE=False it keeps none.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", real(folder / "compilation_cache"))
+
+
+def real(path: Path) -> str:
+    """The name of a path that holds from every folder and in every process: absolute, with links followed."""
+    return str(path) if is_remote(path) else os.path.realpath(path)
 
 
 def give_back() -> None:

@@ -54,9 +54,11 @@ def _typed(value: Any) -> str:
 
 def run_line(command: str, run: Run, record: Record | None = None) -> str:
     """Line of 'train', 'eval' or 'sample' for a run; with `record`, the evaluation that made it."""
+    if command == "train":
+        return command_line(command, *config_flags(run)[0], f"--workdir={run.workdir}")
     changes = {} if record is None else deviations(record.record["estimator"], run.config)
     flags = [f"--config.{key}={value}" for key, value in changes.items() if not isinstance(value, dict | list)]
-    return command_line(command, *config_flags(run)[0], *flags, f"--workdir={run.workdir}")
+    return command_line(command, run.workdir, *flags)
 
 
 def not_made_yet(what: str, runs: Sequence[Run], lines: Iterable[str]) -> list[Text | Code]:

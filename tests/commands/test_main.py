@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax import api
+from diffenc_jax.__main__ import main as diffenc
 from diffenc_jax.main import main
 from diffenc_jax.runs.lock import locked
 from diffenc_jax.runs.workdir import write_config
@@ -102,6 +103,13 @@ def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("sampling step 2\nstep 2: 4 samples\n")
     assert main([*flags, "--mode=eval"]) == 0
     assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
+    # By its folder the run is the same, and only what it is evaluated by can be changed.
+    assert diffenc(["eval", str(run), "--config.eval.seed=0"]) == 0
+    assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
+    assert diffenc(["sample", str(run)]) == 0
+    assert capsys.readouterr().out.startswith("sampling step 2\nstep 2: 4 samples\n")
+    error = refused(diffenc, ["eval", str(run), "--config.train.learning_rate=1e-3"], capsys)
+    assert "--config.train.learning_rate is not read by this command; it reads eval, fit, loss," in error
     error = refused(main, [*flags, "--mode=eval", "--config.eval.checkpoints=1,2"], capsys)
     assert "no checkpoint of the steps [1]; it has [2]" in error
     assert main([*flags, "--config.train.steps=3", "--no-samples"]) == 0

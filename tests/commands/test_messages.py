@@ -139,6 +139,12 @@ def test_what_was_unclear(argv, message, capsys):
         (["significance", "--config=digits", "--arm=vdm"], "unrecognized arguments: --arm=vdm, perhaps --arms; see"),
         (["eval", "--config=digits", "--passes=2"], "=2; the configuration has --config.eval.passes; see `diffenc"),
         (["train", "digits"], "digits is no option; give --config=NAME[:ARM]"),
+        (["eval"], "no run is named; give the folder of a run, or --config=NAME[:ARM]"),
+        (["sample", "--workdir=runs/a"], "no run is named; give runs/a without --workdir, or --config=NAME[:ARM]"),
+        (
+            ["eval", "runs/a", "--config=digits", "--workdir=runs/a"],
+            "the run is named by its folder runs/a; leave out --config=digits and --workdir=runs/a",
+        ),
         (["costs", "--config=digits", "--json="], "--json is empty; name a file"),
         (
             ["decompress", "folder", "none", "-o", "a.npy"],
@@ -197,8 +203,9 @@ def test_other_bad_input(argv, message, capsys):
 def test_a_place_without_a_run_is_named_and_no_unknown_option_is_advised(name, place, capsys):
     command = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
     options = {option for action in make_parser(command, name)._actions for option in action.option_strings}
-    given = ["--config=digits", f"--workdir={place}"] if "--workdir" in options else [place]
-    error = refused(main, [name, *given], capsys)
-    assert place in error
-    assert "give the " in error
-    assert not {word for word in error.split() if word.startswith("--")} - options
+    by_name = [["--config=digits", f"--workdir={place}"]] if "--workdir" in options else []
+    for given in [[place], *by_name]:
+        error = refused(main, [name, *given], capsys)
+        assert place in error
+        assert "give the " in error
+        assert not {word for word in error.split() if word.startswith("--")} - options

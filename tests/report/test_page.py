@@ -1,6 +1,5 @@
 """The page: its numbers are those of the records and of the other commands, and it is well-formed."""
 
-import argparse
 import base64
 import io
 import json
@@ -16,7 +15,8 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.commands.arguments import add_config, load_arguments_config, parse
+from diffenc_jax.commands import evaluate, train
+from diffenc_jax.commands.arguments import changes_of, load_arguments_config, make_parser, parse
 from diffenc_jax.config import load_config
 from diffenc_jax.config.recipe import DEVIATIONS
 from diffenc_jax.core.errors import InputError
@@ -250,13 +250,12 @@ def test_the_provenance_is_the_records(root, page):
 
 def config_of(line):
     """The configuration and the workdir that a line of the page gives."""
-    parser = argparse.ArgumentParser()
-    add_config(parser)
-    parser.add_argument("--workdir", type=Path)
-    program, _, *words = shlex.split(line)
+    program, name, *words = shlex.split(line)
     assert program == "diffenc"
-    arguments = parse(parser, words)
-    return load_arguments_config(arguments), arguments.workdir
+    arguments = parse(make_parser({"train": train, "eval": evaluate}[name], name), words)
+    if name == "train":
+        return load_arguments_config(arguments), arguments.workdir
+    return stored_config(arguments.run).replace(changes_of(arguments)), arguments.run
 
 
 def test_the_commands_make_the_same_configurations(page):
@@ -333,13 +332,12 @@ def test_what_is_not_there_yet_has_its_command(tmp_path):
     config = load_config("digits", ("train.steps=7",))
     write_config(place, config)
     page = made_up.write_page(tmp_path / "page.html", place)
-    flags = f"--config=digits:diffenc --config.train.steps=7 '--workdir={place}'"
     for line in (
-        f"diffenc eval {flags}",
+        f"diffenc eval '{place}'",
         f"diffenc loss-by-time '{place}'",
         f"diffenc depth-study '{place}'",
         f"diffenc rate-distortion '{place}'",
-        f"diffenc sample {flags}",
+        f"diffenc sample '{place}'",
         f"diffenc encoder-study '{place}'",
     ):
         assert line in page.code
