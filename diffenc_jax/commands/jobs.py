@@ -62,7 +62,7 @@ class Job:
 
 def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
     """Add the folder of a trained run, whose keys and sections `read` may be changed, and the arguments of a job."""
-    read = (*read, "data.dir", "mesh")
+    read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
     parser.add_argument(
         "run",
         nargs="?",
