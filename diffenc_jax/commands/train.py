@@ -106,7 +106,7 @@ def closing_table(record: dict[str, Any], dataset: "Dataset") -> "Table":
 
     split, levels = record["dataset"]["split"], dataset.pixel_levels
     rows = [(f"  {name}", value) for name, value in format_terms(record)]
-    rows.append(("total", format_record(record).removesuffix(" bits/dim")))
+    rows.append(("total", format_record(record).replace(" bits/dim", "")))
     train, test = dataset.splits["train"], dataset.splits[split]
     if isinstance(train, np.ndarray):  # on several hosts each holds only a part
         rows.append(("per-pixel histogram", f"{histogram_bpd(train, test, levels):.4f}"))

@@ -41,8 +41,12 @@ def with_errors(value: float, noise: float | None, images: float | None) -> str:
 
 
 def format_record(record: dict[str, Any]) -> str:
-    """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim': the total of an evaluation's record."""
-    return f"{_with_named_errors(record['bpd']['total'], record['standard_error'])} bits/dim"
+    """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim': the total of an evaluation's record.
+
+    For a model that is conditioned on labels ', each image given its label' follows.
+    """
+    given = ", each image given its label" if record.get("estimator", {}).get("labels") else ""
+    return f"{_with_named_errors(record['bpd']['total'], record['standard_error'])} bits/dim{given}"
 
 
 def format_terms(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -35,6 +35,11 @@ def test_a_records_errors_are_named(given, text):
     assert format_terms(given) == [("latent", text.replace("2.0", "0.5", 1).removesuffix(" bits/dim"))]
 
 
+def test_a_likelihood_given_labels_says_so():
+    labelled = record() | {"estimator": {"kind": "continuous", "labels": True}}
+    assert format_record(labelled) == f"{format_record(record())}, each image given its label"
+
+
 def test_unknown_values_have_one_sign():
     assert with_errors(1.89124, 0.00312, None) == f"1.8912 ± 0.0031 ± {UNKNOWN}"
     assert format_number(None) == format_error(None) == format_interval(None) == UNKNOWN
