@@ -158,6 +158,23 @@ def test_paired_t_rejects_as_often_as_it_says(seeds, p):
     assert rate == pytest.approx(0.05, abs=three_errors(0.05))
 
 
+@pytest.mark.parametrize(
+    ("skewed", "lowest", "highest"),
+    [
+        (lambda rng, size: rng.exponential(size=size) - 1, 0.11, 0.12),
+        (lambda rng, size: rng.lognormal(size=size) - math.exp(0.5), 0.16, 0.18),
+    ],
+    ids=["exponential", "log-normal"],
+)
+def test_paired_t_rejects_skewed_differences_too_often(skewed, lowest, highest):
+    """The figures of docs/significance.md, for 3, 5 and 7 seeds."""
+    rng = np.random.default_rng(6)
+    for seeds in (3, 5, 7):
+        differences = skewed(rng, (EXPERIMENTS, seeds))
+        rate = rejections(paired_t(differences, np.zeros_like(differences)).p_two_sided)
+        assert lowest - three_errors(lowest) < rate < highest + three_errors(highest)
+
+
 @pytest.mark.parametrize("p", ALTERNATIVES.values())
 @pytest.mark.parametrize(("seeds", "own"), [(5, (1, 1)), (8, (1, 3))], ids=["5 alike", "8 unlike"])
 def test_welch_t_rejects_as_often_as_it_says(seeds, own, p):
