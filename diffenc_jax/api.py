@@ -1,12 +1,14 @@
 """The public API: runs as objects, for notebooks and scripts. The commands use it too."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -14,7 +16,8 @@ from diffenc_jax.compression.codec import Codec, open_file
 from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.sections import FLOW
 from diffenc_jax.core.buckets import as_path
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
@@ -66,6 +69,16 @@ class Run:
         changed = load_run_config(config, changes=changes) if isinstance(config, str) else plain.replace(changes or {})
         self.experiment = Experiment.load(changed)
         self._workdir = default_workdir(changed, plain)
+        keep_programs(self._workdir.parent)
+
+    def __repr__(self) -> str:
+        config, data = self.config, self.experiment.dataset
+        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._shapes))
+        images = ", ".join(f"{len(images):,} {split}" for split, images in data.splits.items())
+        return (
+            f"{type(self).__name__} of {config.name}:{config.arm}, seed {config.seed}, {size:,} parameters\n"
+            f"{data.name}: {'x'.join(map(str, data.shape))}, {data.pixel_levels} levels; {images}"
+        )
 
     @property
     def config(self) -> Config:
@@ -104,11 +117,14 @@ class Run:
 
     def init(self) -> TrainState:
         """The state before the first step."""
-        return self._program.init()
+        return self._init()
 
     def batch(self, step: int) -> Batch:
         """Training images of `step`, counted from 0, on the devices: `pixels`, uint8 [B, H, W, C], and `labels`."""
-        return self._batches(step)
+        if not self._is_on_one_device:
+            return self._batches(step)
+        rows = self._batches.numbers(step)
+        return jax.tree.map(lambda images: jnp.asarray(images[rows]), self._batches.train)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The next state, and bits/dim by term and the gradient's norm of this step; none if they are not finite.
@@ -128,11 +144,12 @@ class Run:
     ) -> losses.Terms:
         """One unbiased estimate of the bound by term, nats per image [B], or per pixel and channel [B, H, W, C].
 
-        Raises InputError unless there are labels just where the model is conditioned on them.
+        Raises InputError unless these are parameters of the model and images of its pixel levels, with labels just
+        where the model is conditioned on them.
 
         Args:
           params: parameters, such as `state.ema`.
-          pixels: images, uint8 [B, H, W, C].
+          pixels: images, uint8 [B, H, W, C], or other whole numbers below the number of pixel levels.
           seed: seed of times and noise.
           labels: the images' classes from 0, int [B].
           per_pixel: whether to return maps, whose sums over H, W and C are the terms per image.
@@ -143,12 +160,13 @@ class Run:
             classes = self.model.spec.num_classes
             inside = bool((np.asarray(labels) >= 0).all() and (np.asarray(labels) < classes).all())
             require(inside and len(labels) == len(pixels), f"give one label of 0 .. {classes - 1} per image")
-        return self._terms(params, Batch(pixels, labels), stream(seed, "terms"), per_pixel)
+        batch = Batch(self.model.spec.pixels(pixels), labels)
+        return self._terms(self._checked(params), batch, stream(seed, "terms"), per_pixel)
 
     def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:
         """The record of an evaluation on all images of `eval.split`; nothing is written.
 
-        Raises InputError if the evaluation does not suit the model or the data.
+        Raises InputError if there are no parameters of this model, or the evaluation does not suit it or the data.
 
         Args:
           state: a state, whose averaged parameters are evaluated, or parameters; None for those of an opened run.
@@ -160,7 +178,7 @@ class Run:
     def sample(self, state: TrainState | Params | None = None, num: int = 16, **changes: Any) -> np.ndarray:
         """Images drawn from the model, uint8 [num, H, W, C].
 
-        Raises InputError if the sampler does not suit the model.
+        Raises InputError if there are no parameters of this model, or the sampler does not suit it.
 
         Args:
           state: as for `evaluate`.
@@ -215,11 +233,40 @@ class Run:
         return trainer.run(console)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
-        return getattr(state, "ema", state), int(getattr(state, "step", 0))
+        missing = "this run has no trained parameters; give a state, as from fit(), or take dj.open(WORKDIR)"
+        require(state is not None, missing)
+        return self._checked(getattr(state, "ema", state)), int(getattr(state, "step", 0))
+
+    def _checked(self, params: Params) -> Params:
+        """`params`; raises InputError unless they have the shapes of the model's."""
+        given, wanted = _shapes_by_path(params), _shapes_by_path(self._shapes)
+        different = min(given.items() ^ wanted.items(), default=None)
+        if different is not None:
+            path = different[0]
+            pair = f"{path} should be {wanted.get(path, 'absent')}, and is {given.get(path, 'absent')}"
+            raise InputError(f"these are not parameters of this model: {pair}; give a state of this run, or its ema")
+        return params
+
+    @cached_property
+    def _shapes(self) -> Params:
+        return jax.eval_shape(self.model.init, stream(0, "params"))
 
     def _changed(self, section: str, changes: Mapping[str, Any]) -> Experiment:
         config = self.config.replace({f"{section}.{name}": value for name, value in changes.items()})
         return dataclasses.replace(self.experiment, config=config)
+
+    @property
+    def _is_on_one_device(self) -> bool:
+        """Whether arrays may be left where JAX puts them, so that a jitted step of one's own compiles only once.
+
+        Called with a batch on the mesh and an optimizer state that is not, it would return both there, and be compiled
+        for these again.
+        """
+        return self.experiment.mesh.size == 1
+
+    @cached_property
+    def _init(self) -> Callable[[], TrainState]:
+        return jax.jit(self._program.function.init) if self._is_on_one_device else self._program.init
 
     @cached_property
     def _program(self) -> Program:
@@ -257,6 +304,10 @@ class TrainedRun(Run):
 
     def __init__(self, trained: Trained):
         self.experiment, self._workdir = trained, trained.workdir
+        keep_programs(self._workdir.parent)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}; step {self.experiment.step} of {self.experiment.workdir}"
 
     @property
     def params(self) -> Params:
@@ -288,6 +339,12 @@ class TrainedRun(Run):
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         return (self.params, self.experiment.step) if state is None else super()._params_and_step(state)
+
+
+def _shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays in a tree by their paths, such as 'score/conv_in/kernel'."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
 
 
 def open(

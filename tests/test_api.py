@@ -7,6 +7,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import diffenc_jax as dj
@@ -70,6 +71,99 @@ def test_terms_average_to_the_evaluation(run, trained):
     bits = np.stack(totals) / (run.model.spec.dims * math.log(2))
     error = math.hypot(bits.mean(axis=1).std() / 10, record["standard_error"]["noise"])
     assert abs(bits.mean() - record["bpd"]["total"]) < 4 * error
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (tiny.images(4) / 17, "images must be uint8, with the values 0 .. 16; these are float64"),
+        (jnp.ones((4, 4, 4, 1), bool), "images must be uint8, with the values 0 .. 16; these are bool"),
+        (tiny.images(4) + np.uint8(17), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 3"),
+        (tiny.images(4).astype(int) - 1, "pixels must lie in 0 .. 16; those of these images lie in -1 .. 1"),
+        (tiny.images(4)[0], r"images must be \[N, 4, 4, 1\]; these are \[4, 4, 1\]"),
+    ],
+)
+def test_terms_of_what_is_no_image_are_refused(run, trained, images, message):
+    with pytest.raises(dj.InputError, match=f"^{message}"):
+        run.terms(trained[0].ema, images)
+
+
+def test_terms_are_the_same_for_whole_numbers_of_any_type(run, trained):
+    ours, theirs = (run.terms(trained[0].ema, run.test.astype(kind)).total for kind in (np.uint8, np.int32))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "sample", "sample_with_likelihood"])
+def test_a_run_without_parameters_says_so(run, trained, verb):
+    with pytest.raises(dj.InputError, match=r"^this run has no trained parameters; .*dj\.open\(WORKDIR\)$"):
+        getattr(run, verb)()
+    params = trained[0].ema
+    for other in ({}, {**params, "score": {}}, jax.tree.map(lambda leaf: leaf[None], params), trained[1]):
+        with pytest.raises(dj.InputError, match=r"^these are not parameters of this model: \S+ should be \(?"):
+            getattr(run, verb)(other)
+    with pytest.raises(dj.InputError, match="not parameters of this model"):
+        run.terms({}, run.test)
+
+
+def test_changes_by_unknown_keys_name_the_nearest(run):
+    for key, known in {"train.lr": "train.learning_rate", "eval.pases": "eval.passes", "sede": "seed"}.items():
+        with pytest.raises(dj.InputError, match=rf"^unknown configuration key '{key}', perhaps {known}; "):
+            dj.Run(run.config, {key: 1})
+    with pytest.raises(dj.InputError, match=r"^unknown configuration key 'eval.pases', perhaps eval.passes; "):
+        run.evaluate(run.init(), pases=2)
+
+
+def test_a_loop_of_ones_own_compiles_once(run):
+    """With an optimizer of one's own, for parameters of the run or of its model."""
+    optimizer, compiled = optax.sgd(0.1, momentum=0.9), []
+
+    def listen(event, _, fun_name=None, **__):
+        if event.endswith("backend_compile_duration") and "update" in fun_name:
+            compiled.append(fun_name)
+
+    @jax.jit
+    def update(params, moments, batch):
+        gradients = jax.tree.map(lambda leaf: leaf * batch.pixels.mean(), params)
+        steps, moments = optimizer.update(gradients, moments)
+        return optax.apply_updates(params, steps), moments
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for params in (run.init().params, jax.jit(run.model.init)(jax.random.key(0))):
+            moments = optimizer.init(params)
+            for step in range(3):
+                params, moments = update(params, moments, run.batch(step))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) == 1
+
+
+def test_programs_are_kept_beside_the_workdir_unless_jax_knows_a_place(run, trained, tmp_path, monkeypatch):
+    place = jax.config.jax_compilation_cache_dir
+    monkeypatch.chdir(tmp_path)
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        dj.Run(run.config)
+        assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/runs/compilation_cache"
+        dj.open(trained[2])
+        assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/runs/compilation_cache"
+        jax.config.update("jax_compilation_cache_dir", None)
+        dj.open(trained[2])
+        assert jax.config.jax_compilation_cache_dir == f"{trained[2].parent}/compilation_cache"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", place)
+
+
+def test_a_run_prints_what_it_is(run, trained):
+    size = sum(leaf.size for leaf in jax.tree.leaves(trained[0].ema))
+    first, images = f"Run of tiny:vdm, seed 0, {size:,} parameters\n", f"{run.config.data.source}: 4x4x1, 17 levels"
+    assert repr(run) == f"{first}{images}; 40 train, 12 test"
+    assert repr(dj.open(trained[2])) == f"Trained{first}{images}; 12 test, 40 train; step 8 of {trained[2]}"
+
+
+def test_opening_a_run_logs_nothing(trained, caplog):
+    dj.open(trained[2])
+    assert caplog.records == []
 
 
 def test_maps_of_terms_add_up_to_the_terms(run, trained):

@@ -77,7 +77,7 @@ class Codec:
           verify: whether to decode the file.
           on_part: called after each part of the work with its share; the sum is N, or 2 N with `verify`.
         """
-        self._check_images(images)
+        images = self._trained.model.spec.pixels(images)
         folder = self._trained.workdir / FOLDER
         if self._trained.config.loss.is_fitted:
             check_writable(folder)
@@ -140,20 +140,6 @@ class Codec:
         """`Header.steps` and `Header.outputs`."""
         outputs = [*self._networks.probe(), self._coder.lattice.unit]
         return {"steps": digest(self._steps.to_arrays()), "outputs": digest(outputs)}
-
-    def _check_images(self, images: np.ndarray) -> None:
-        spec = self._trained.model.spec
-        require(images.dtype == np.uint8, f"the images must be uint8; these are {images.dtype}")
-        require(len(images) > 0, "there are no images to compress; give at least one")
-        require(
-            images.shape[1:] == spec.shape,
-            f"the images must be {list(spec.shape)}, as those that the run was trained on; these are "
-            f"{list(images.shape[1:])}",
-        )
-        require(
-            int(images.max()) < spec.pixel_levels,
-            f"the images' values must lie below {spec.pixel_levels}, as in training; one is {int(images.max())}",
-        )
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

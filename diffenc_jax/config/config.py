@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import sections
 from diffenc_jax.config.keys import REQUIRED, Section, jsonable, key, seed, unknown_key
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 
 # Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
 # values, and they are no part of its identity.
@@ -88,10 +88,11 @@ class Config(Section):
         values = self.to_dict()
         for path, value in changes.items():
             *parents, name = path.split(".")
-            place = values
+            place: Any = values
             for section in parents:
-                require(isinstance(place.get(section), dict), unknown_key(path, flatten(self.to_dict())))
-                place = place[section]
+                place = place.get(section) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or name not in place:
+                raise InputError(unknown_key(path, flatten(self.to_dict())))
             place[name] = jsonable(value)
         return self.parse(values)
 

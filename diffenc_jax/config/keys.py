@@ -11,10 +11,11 @@ from typing import Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_ty
 
 from ml_collections import ConfigDict
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import abbreviated, alike, require
 from diffenc_jax.core.text import has_controls
 
 REQUIRED = dataclasses.MISSING
+NEAR = 0.6  # of difflib's ratio, from which the name of a key counts as near another
 _hints: Callable[[type], dict[str, Any]] = cache(get_type_hints)
 TYPE_NAMES = {
     int: "a whole number",
@@ -204,11 +205,14 @@ def unknown_key(path: str, known: Iterable[str]) -> str:
     known = sorted(known)
     parent, _, name = path.rpartition(".")
     names = {key: key.rpartition(".")[2] for key in known}
-    alike = difflib.get_close_matches(name, names.values(), n=1)
-    nearest = [key for key in known if names[key] == name] or difflib.get_close_matches(path, known, n=1)
-    nearest = nearest or [key for key in known if names[key] in alike]
-    perhaps = f", perhaps {' or '.join(nearest)}" if nearest else ""
     siblings = [key.removeprefix(f"{parent}.") for key in known if parent and key.rpartition(".")[0] == parent]
+    nearest = (
+        [key for key in known if names[key] == name]
+        or [join(parent, sibling) for sibling in abbreviated(name, siblings)]
+        or difflib.get_close_matches(path, known, n=1)
+        or [key for key in known if names[key] in alike(name, names.values(), NEAR)]
+    )
+    perhaps = f", perhaps {' or '.join(nearest)}" if nearest else ""
     sections = sorted({key.partition(".")[0] for key in known if "." in key})
     where = f"{parent} has the keys {', '.join(siblings)}" if siblings else f"the sections are {', '.join(sections)}"
     return f"unknown configuration key {path!r}{perhaps}; {where}; see `diffenc config-keys`"

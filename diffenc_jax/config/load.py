@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from diffenc_jax.config.config import Config, flatten
 from diffenc_jax.config.keys import Key, find_key, unknown_key
-from diffenc_jax.config.recipe import with_changes
+from diffenc_jax.config.recipe import recipe, with_changes
 from diffenc_jax.core.errors import InputError, perhaps, require
 
 _PACKAGE = Path(__file__).parents[1]
@@ -66,7 +66,7 @@ def read_changes(texts: Sequence[str]) -> dict[str, Any]:
     for key, value in (text.partition("=")[::2] for text in texts):
         definition = find_key(Config, key)
         if definition is None:
-            raise InputError(f"unknown configuration key {key!r}; see `diffenc config-keys`")
+            raise InputError(unknown_key(key, flatten(recipe("recipe", "diffenc").to_dict())))
         changes[key] = None if _is_none(key, value) else _read(value, is_text=set(definition.types) <= {str, NoneType})
     return changes
 

@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -10,6 +11,8 @@ T = TypeVar("T")
 # Exit code of a command whose run another process works on: that of sysexits.h for "try again later".
 IN_USE = 75
 ALIKE = 0.8  # of difflib's ratio, from which a name counts as a misspelling of another
+SHORTEST = 3  # letters of a name's beginning, or of a word in it, that tell the name; fewer are initials
+MOST_NAMED = 3  # names that a message gives
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's part of it
 
 
@@ -59,7 +62,27 @@ def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
 
 def perhaps(name: str, known: Iterable[str]) -> str:
     """', perhaps train' for the misspelt 'trian', or '' if no known name is like it: a part of a message."""
-    return "".join(f", perhaps {match}" for match in difflib.get_close_matches(name, known, n=1, cutoff=ALIKE))
+    nearest = alike(name, known, ALIKE)
+    return f", perhaps {' or '.join(nearest)}" if nearest else ""
+
+
+def alike(name: str, known: Iterable[str], cutoff: float) -> list[str]:
+    """The known names that one may mean by `name`: the nearest spelling from a ratio `cutoff` on, or `abbreviated`."""
+    known = list(known)
+    return difflib.get_close_matches(name, known, n=1, cutoff=cutoff) or abbreviated(name, known)
+
+
+def abbreviated(name: str, known: Iterable[str]) -> list[str]:
+    """The known names of which `name` is a short or a long form: lr or rate for learning_rate, evaluate for eval."""
+    forms = [other for other in known if _is_form(name.strip("-"), other.strip("-"))]
+    return sorted(forms, key=len)[:MOST_NAMED]
+
+
+def _is_form(name: str, known: str) -> bool:
+    words = re.split("[-_]", known)
+    if len(name) < SHORTEST:
+        return len(words) > 1 and name == "".join(word[:1] for word in words)
+    return name in words or known.startswith(name) or (name.startswith(known) and len(known) >= SHORTEST)
 
 
 def require(condition: bool, message: str) -> None:

@@ -51,6 +51,18 @@ class ImageSpec:
     pixel_levels: int
     num_classes: int = 0
 
+    def pixels(self, images: Any) -> np.ndarray:
+        """`images` as uint8 [N, H, W, C]; raises InputError unless they are whole numbers 0 .. pixel_levels - 1."""
+        array, last = np.asarray(images), self.pixel_levels - 1
+        whole = np.issubdtype(array.dtype, np.integer)
+        require(whole, f"images must be uint8, with the values 0 .. {last}; these are {array.dtype}")
+        fits = array.shape[1:] == self.shape and len(array) > 0
+        require(fits, f"images must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
+        low, high = int(array.min()), int(array.max())
+        inside = low >= 0 and high <= last
+        require(inside, f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}")
+        return array.astype(np.uint8)
+
     @property
     def dims(self) -> int:
         """Number of dimensions, height · width · channels."""

@@ -1,6 +1,7 @@
 """Orbax checkpoints of a run: saved in the background, completely or not at all, and verified when restored."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -32,6 +33,8 @@ DATA, MOST = "d", 2**26  # the folders of the arrays' values, and bytes that no 
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
+# Orbax warns that it only reads, where it is asked to.
+logging.getLogger("absl").addFilter(lambda record: "directory is read only" not in str(record.msg))
 
 # A training state: a dataclass of arrays with averaged parameters `ema` and a method `replace`.
 State = TypeVar("State", bound=Any)
@@ -82,6 +85,7 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy(policy),
             create=writes,
             read_only=not writes,
+            save_interval_steps=int(writes),
             cleanup_tmp_directories=writes,
         )
         handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "ema")}

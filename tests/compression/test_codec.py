@@ -167,8 +167,8 @@ def test_words_that_hold_no_images_end_in_one_line(home):
     [
         ("test", [], "a code needs a finite depth, such as --config.loss.depth=50"),
         ("nothing", FLAGS, "has no split 'nothing'; it has "),
-        ("wide.npy", FLAGS, "the images must be [4, 4, 1], as those that the run was trained on; these are [4, 5, 1]"),
-        ("bright.npy", FLAGS, "the images' values must lie below 17, as in training; one is 200"),
+        ("wide.npy", FLAGS, "images must be [N, 4, 4, 1]; these are [2, 4, 5, 1]"),
+        ("bright.npy", FLAGS, "pixels must lie in 0 .. 16; those of these images lie in 200 .. 200"),
         ("empty.npy", FLAGS, "holds no images: its shape is [0, 4, 4, 1]"),
         ("real.npy", FLAGS, "must hold uint8"),
         ("test", [*FLAGS, "--config.compress.spacing=0"], "compress.spacing must lie between 0 and 1"),

@@ -48,7 +48,10 @@ def test_a_suffix_without_a_depth_is_refused(arm):
     ("arm", "message"),
     [
         ("diffenc-T10-T20", "-T must be followed by one depth in steps, such as diffenc-T10"),
-        ("diff-T10", "unknown arm 'diff'; known: diffenc, diffenc-affine, diffenc-dct"),
+        (
+            "diff-T10",
+            "unknown arm 'diff', perhaps diffenc or diffenc-dct or diffenc-image; known: diffenc, diffenc-affine,",
+        ),
         ("diffenc-T4294967296", "loss.depth=4294967296 is too large"),
     ],
 )

@@ -13,8 +13,12 @@ from diffenc_jax.core.errors import InputError
 from tests import tiny
 
 REFUSED = {
-    "unknown key": ({"train.stepz": 1}, "unknown configuration keys ['stepz'] in train; known: steps, flops_of"),
-    "unknown section": ({"other": {"a": 1}}, "unknown configuration keys ['other']; known: name, arm, seed"),
+    "unknown key": ({"train.stepz": 1}, "unknown configuration key 'train.stepz', perhaps train.steps; train has the"),
+    "unknown section": (
+        {"other": {"a": 1}},
+        "unknown configuration key 'other', perhaps compress.order; the",
+    ),
+    "unknown key of a section": ({"mesh": {"fdsp": 1}}, "unknown configuration keys ['fdsp'] in mesh; known: fsdp"),
     "missing keys": ({"loss": {}}, "keys ['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),
     "not a section": ({"mesh": 3}, "mesh must be a section of keys, not 3"),
     "network without kind": ({"model.encoder": {}}, "configuration keys ['kind'] are missing in model.encoder"),
