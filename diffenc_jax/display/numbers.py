@@ -12,9 +12,14 @@ def format_number(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.4f}"
 
 
-def format_error(value: float | None) -> str:
-    """'0.0031', with one digit if it is smaller than four decimals show, and '0' for none; `UNKNOWN` for None."""
-    return f"{value:.1g}" if value is not None and value < 0.00005 else format_number(value)
+def format_error(value: float) -> str:
+    """'0.0031', with one digit if it is smaller than four decimals show, and '0' for none."""
+    return f"{value:.1g}" if value < 0.00005 else format_number(value)
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """'1.8912 ± 0.0031', or without an error that is not known."""
+    return format_number(value) + ("" if error is None else f" ± {error:.4f}")
 
 
 def format_interval(ends: Sequence[float] | None) -> str:
@@ -36,8 +41,8 @@ def format_duration(seconds: float) -> str:
 
 
 def with_errors(value: float, noise: float | None, images: float | None) -> str:
-    """'1.8912 ± 0.0031 ± 0.0123': a value with the standard errors of the noise and of the images."""
-    return " ± ".join([format_number(value), format_error(noise), format_error(images)])
+    """'1.8912 ± 0.0031 ± 0.0123': a value with the standard errors of the noise and of the images that are known."""
+    return " ± ".join([format_number(value), *(format_error(error) for error in (noise, images) if error is not None)])
 
 
 def format_record(record: dict[str, Any]) -> str:

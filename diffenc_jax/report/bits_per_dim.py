@@ -15,7 +15,7 @@ from diffenc_jax.studies.trivial import TrivialModels
 
 ERRORS = (
     "± are standard errors, first of the noise, against infinitely many passes over the same images, then of the "
-    "images, of a noise-free mean over as many other images (– where the data do not determine them)."
+    "images, of a noise-free mean over as many other images (left out where the data do not determine them)."
 )
 
 

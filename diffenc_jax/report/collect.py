@@ -14,6 +14,7 @@ from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with
 from diffenc_jax.runs.storage import identity
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
 from diffenc_jax.studies.by_time.figure import shortest_names
+from diffenc_jax.studies.compare.describe import implausible
 from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.studies.significance.grid import Grid, read_grid
 
@@ -170,6 +171,9 @@ def _read_records(workdir: Path, notes: list[str]) -> list[Record]:
             record = read_record(path)
         except InputError as error:
             notes.append(str(error))
+            continue
+        if why := implausible(record):
+            notes.append(f"{path} is left out: it is not plausible, {why}; evaluate again")
             continue
         try:
             evaluation = with_values(path, record)

@@ -1,14 +1,15 @@
-"""Shell commands that reproduce the contents of a page, and texts about missing contents."""
+"""Shell commands that reproduce the contents of a page, and what is missing on it."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffenc_jax.config import flatten, installed_configs, load_config
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.display.document import Code, Text
+from diffenc_jax.display.document import Code, Section, Text
 from diffenc_jax.report.collect import Collection, Record, Run
+from diffenc_jax.report.html import Fold
 from diffenc_jax.studies.significance.finished import deviations
 
 # Keys that depend on the machine; `stored_config` does not fix them.
@@ -61,11 +62,31 @@ def run_line(command: str, run: Run, record: Record | None = None) -> str:
     return command_line(command, run.workdir, *flags)
 
 
-def not_made_yet(what: str, runs: Sequence[Run], lines: Iterable[str]) -> list[Text | Code]:
-    """Text that names the runs that lack `what`, and the command lines that make it; empty without runs."""
-    if not runs:
-        return []
-    return [Text(f"No {what} yet of {'; '.join(run.title for run in runs)}:"), Code("\n".join(lines))]
+class NotMade(NamedTuple):
+    """Content that runs lack, and the command lines that make it."""
+
+    what: str
+    runs: Sequence[Run]
+    lines: Sequence[str]
+
+
+def not_made_yet(what: str, runs: Sequence[Run], lines: Iterable[str]) -> list[NotMade]:
+    """What `runs` lack, as a block that `gathered` takes out of its section; empty without runs."""
+    return [NotMade(what, runs, list(lines))] if runs else []
+
+
+def gathered(sections: Iterable[Section]) -> list[Section]:
+    """The sections that have content, and a last one with a line that names everything that is not made."""
+    whole, missing = [], []
+    for section in sections:
+        missing += [block for block in section.blocks if isinstance(block, NotMade)]
+        if blocks := [block for block in section.blocks if not isinstance(block, NotMade)]:
+            whole.append(section._replace(blocks=blocks))
+    if not missing:
+        return whole
+    names = "; ".join(f"{one.what} ({', '.join(run.title for run in one.runs)})" for one in missing)
+    lines = "\n".join(line for one in missing for line in one.lines)
+    return [*whole, Section("Not made yet", [Text(f"{names}."), Fold("Commands that make it", [Code(lines)])])]
 
 
 def significance_line(collection: Collection) -> str:

@@ -10,8 +10,9 @@ from diffenc_jax.display.numbers import format_number
 from diffenc_jax.report.collect import Collection
 from diffenc_jax.report.embedded import Picture, embed_figure
 from diffenc_jax.report.html import Fold
-from diffenc_jax.studies.significance.figure import Panel, draw_curves, learning_panels
+from diffenc_jax.studies.significance.figure import Panel, draw_curves, learning_panels, panels_with_lines
 from diffenc_jax.studies.significance.finished import Curves, Points, curves_over_seeds, learning_curves
+from diffenc_jax.studies.significance.headline import FEWEST_SEEDS
 
 TERMS = {name: name for name in ("reconstruction", "latent", "diffusion")}
 QUARTERS = {f"quarter {i} of t": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
@@ -24,7 +25,7 @@ ABOUT = (
     "Training values are means over the steps since the previous point, with the parameters of each step; evaluations "
     "are of their moving average (EMA), on {split}. The first tenth of the steps may lie outside a panel."
 )
-ABOUT_SEEDS = " Lines are means over seeds, bands their 95 % t intervals, which may leave a panel."
+ABOUT_SEEDS, ABOUT_BANDS = " Lines are means over seeds", ", bands their 95 % t intervals, which may leave a panel"
 
 
 def curves_section(collection: Collection) -> Section:
@@ -36,7 +37,8 @@ def curves_section(collection: Collection) -> Section:
     learning = learning_curves(rows, batch_sizes, split)
     if not any(points for kinds in learning.values() for points in kinds.values()):
         return Section("Curves", [Text("Nothing is logged yet: metrics.jsonl fills while the run trains.")])
-    about = ABOUT.format(split=split) + ABOUT_SEEDS * any(len(runs) > 1 for runs in rows.values())
+    seeds, about = max(len(runs) for runs in rows.values()), ABOUT.format(split=split)
+    about += f"{ABOUT_SEEDS}{ABOUT_BANDS * (seeds >= FEWEST_SEEDS)}." if seeds > 1 else ""
     blocks: list[Any] = [Text(about), _learning(learning, split, arms)]
     if evaluations := _evaluations(learning):
         table = Table(["step", *learning], evaluations, "Bits/dim by step")
@@ -51,7 +53,8 @@ def curves_section(collection: Collection) -> Section:
 
 
 def _learning(curves: Curves, split: str, arms: Mapping[str, str]) -> Picture:
-    figure = draw_curves(curves, learning_panels(split), 2, common_axis=True, arms=arms)
+    panels = panels_with_lines(learning_panels(split), curves)
+    figure = draw_curves(curves, panels, 2, common_axis=True, arms=arms)
     labels = {"training": "training", "evaluation": split}
     parts = [
         _course(f"{name}, {label}", kinds[kind])
@@ -60,13 +63,11 @@ def _learning(curves: Curves, split: str, arms: Mapping[str, str]) -> Picture:
         if kinds[kind]
     ]
     alt = (
-        "Lines of bits/dim by step (above) and by time of training (below), training on the left and evaluation on the "
-        f"right. {'; '.join(parts)}."
+        f"Lines of bits/dim by step (above) and by time of training (below); panels: {', '.join(panels)}. "
+        f"{'; '.join(parts)}."
     )
-    caption = (
-        f"Bits/dim: the training loss (no EMA), and evaluations of the EMA parameters on {split}; by step, and by the "
-        "time of the training steps alone."
-    )
+    evaluated = f", and evaluations of the EMA parameters on {split}" if "evaluation" in panels else ""
+    caption = f"Bits/dim: the training loss (no EMA){evaluated}; by step, and by the time of the training steps alone."
     return embed_figure(figure, alt, caption)
 
 
@@ -78,7 +79,7 @@ def _panels(curves: Curves, columns: int, caption: str, arms: Mapping[str, str])
     panels = {kind: PANELS.get(kind, Panel(kind)) for kind in kinds}
     named = {f"{name}, {kind}": points[kind] for name, points in curves.items() for kind in kinds}
     ends = [_course(name, points[-1:]) for name, points in named.items() if points]
-    figure = draw_curves(curves, panels, min(columns, len(panels)), arms=arms)
+    figure = draw_curves(curves, panels, columns, arms=arms)
     return [embed_figure(figure, f"{caption} At the end: {'; '.join(ends)}.", caption)]
 
 

@@ -21,11 +21,12 @@ class Marked(str):
 
 
 class Headline(NamedTuple):
-    """A number with its title and its errors."""
+    """A number with its title, its errors, and the colour that its arm has in figures."""
 
     title: str
     value: str
     remark: str
+    colour: str
 
 
 class Page(NamedTuple):

@@ -6,10 +6,12 @@ from typing import Any
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.display.document import Items, Section, Text
-from diffenc_jax.display.numbers import format_record
+from diffenc_jax.display.figures import arm_style
+from diffenc_jax.display.numbers import format_record, with_error
 from diffenc_jax.report import study_sections
 from diffenc_jax.report.bits_per_dim import bits_section, compare_runs
 from diffenc_jax.report.collect import Collection, Evaluations
+from diffenc_jax.report.command_lines import gathered
 from diffenc_jax.report.configuration import configuration_section
 from diffenc_jax.report.curves import curves_section
 from diffenc_jax.report.html import Headline, Page
@@ -60,13 +62,13 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
         costs_section(collection, found),
         configuration_section(collection),
         provenance_section(collection),
-        commands_section(collection, places, out),
     ]
+    sections = [*gathered(section for section in sections if section), commands_section(collection, places, out)]
     if collection.notes:
-        sections.append(Section("Files that cannot be read", [Items(collection.notes)]))
+        sections.append(Section("Files and lines that are left out", [Items(collection.notes)]))
     lead = [Text(_lead(collection, evaluations))]
     heads = _heads(collection, found, evaluations, rows)
-    return Page(_title(collection), lead, *heads, [section for section in sections if section])
+    return Page(_title(collection), lead, *heads, sections)
 
 
 def _find(collection: Collection, reference: str | None, target: float) -> Findings | InputError:
@@ -120,11 +122,15 @@ def _heads(
     heads = []
     for workdir, evaluation in evaluations.items():
         number, _, remark = format_record(evaluation.record).partition(" ")
-        heads.append(Headline(collection.names[workdir], number, remark))
-    known = [Items(conclusions(rows)), Text(f"{SINGLE_RUNS[0].upper()}{SINGLE_RUNS[1:]}.")] if rows else []
+        colour = arm_style(evaluation.record["arm"])["color"]
+        heads.append(Headline(collection.names[workdir], number, remark, colour))
+    cautions = found.headline.cautions if isinstance(found, Findings) else []
+    known = [Items(items)] if (items := [*(conclusions(rows) if rows else []), *cautions]) else []
+    known += [Text(f"{SINGLE_RUNS[0].upper()}{SINGLE_RUNS[1:]}.")] if rows else []
     return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet."), *known]
 
 
 def _head_over_seeds(name: str, arm: dict[str, Any]) -> Headline:
-    error = "" if arm["standard_error"] is None else f"± {arm['standard_error']:.4f} "
-    return Headline(f"{name}, {arm['n']} seed{'s' * (arm['n'] > 1)}", f"{arm['mean']:.4f}", f"{error}bits/dim")
+    number, _, error = with_error(arm["mean"], arm["standard_error"]).partition(" ")
+    title = f"{name}, {arm['n']} seed{'s' * (arm['n'] > 1)}"
+    return Headline(title, number, f"{error} bits/dim".strip(), arm_style(name)["color"])

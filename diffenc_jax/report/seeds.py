@@ -103,9 +103,7 @@ def costs_section(collection: Collection, found: Findings | InputError) -> Secti
     known = {arm: cost for run in first.values() for arm, cost in read_costs(run.workdir, [run.config.arm]).items()}
     if collection.root is not None:
         known |= read_costs(collection.root, list(first))
-    blocks: list[Any] = []
-    if not isinstance(found, InputError):
-        blocks = list(significance.arms_section(found.analysis, known).blocks)
+    blocks: list[Any] = [] if isinstance(found, InputError) else significance.costs_blocks(found.analysis, known)
     without = [run for arm, run in first.items() if arm not in known]
     files = [cost_file(collection.root or run.workdir, run.config.arm) for run in without]
     pairs = zip(without, files, strict=True)

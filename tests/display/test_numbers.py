@@ -5,11 +5,11 @@ import pytest
 from diffenc_jax.display.numbers import (
     UNKNOWN,
     format_duration,
-    format_error,
     format_interval,
     format_number,
     format_record,
     format_terms,
+    with_error,
     with_errors,
 )
 
@@ -41,8 +41,9 @@ def test_a_likelihood_given_labels_says_so():
 
 
 def test_unknown_values_have_one_sign():
-    assert with_errors(1.89124, 0.00312, None) == f"1.8912 ± 0.0031 ± {UNKNOWN}"
-    assert format_number(None) == format_error(None) == format_interval(None) == UNKNOWN
+    assert with_errors(1.89124, 0.00312, None) == "1.8912 ± 0.0031"
+    assert format_number(None) == format_interval(None) == with_error(None, None) == UNKNOWN
+    assert (with_error(1.89124, 0.00312), with_error(1.89124, None)) == ("1.8912 ± 0.0031", "1.8912")
     assert format_interval((1.25, 1.5)) == "1.2500 .. 1.5000"
 
 

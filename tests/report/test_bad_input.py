@@ -9,8 +9,8 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.text import CONTROLS
-from diffenc_jax.display.document import Code
 from diffenc_jax.report.collect import collect
+from diffenc_jax.report.command_lines import NotMade
 from diffenc_jax.report.seeds import costs_section, find_over_seeds
 from tests import refusals
 from tests.report import made_up
@@ -133,8 +133,26 @@ def test_costs_that_cannot_be_read_are_none(run, text):
     (run / "costs" / "diffenc.json").write_text(text)
     collection = collect([run])
     blocks = costs_section(collection, find_over_seeds(collection, None, 0.01)).blocks
-    (code,) = (block.text for block in blocks if isinstance(block, Code))
+    (code,) = (line for block in blocks if isinstance(block, NotMade) for line in block.lines)
     assert code.endswith(f"--json={run}/costs/diffenc.json")
+
+
+@pytest.mark.parametrize(("key", "value"), [("params", -1234), ("noise", -0.01)])
+def test_an_implausible_record_is_named_and_not_shown(tmp_path, key, value):
+    """Neither the values of the run nor comparisons with it."""
+    runs.write_all(tmp_path, ("vdm", "diffenc"), (0, 1, 2))
+    file = runs.record_file(tmp_path / "diffenc-seed1")
+    record = json.loads(file.read_text())
+    (record if key in record else record["standard_error"])[key] = value
+    file.write_text(json.dumps(record))
+    page = made_up.write_page(tmp_path / "page.html", tmp_path, "--reference=vdm")
+    assert (
+        f"{file} is left out: it is not plausible, {'' if key in record else 'standard_error.'}{key} is {value}"
+        in page.text
+    )
+    assert "diffenc, seed 1" not in [row[0] for row in page.tables["Bits/dim ± noise ± images"]]
+    assert f"diffenc, seed 1: evaluated, but {file} is not plausible" in page.text
+    assert "over 2 seeds, on these images: too few seeds" in page.text
 
 
 def test_hostile_names_are_text(tmp_path, run):

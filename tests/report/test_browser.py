@@ -23,6 +23,9 @@ return {
     image => image.getBoundingClientRect().width / image.getAttribute('width')
   ),
   headings: [...document.querySelectorAll('h1, h2, h3, h4')].map(heading => Number(heading.tagName[1])),
+  ends: [...document.querySelectorAll('section > :is(p, .scroll), section > figure > .wide')].map(
+    element => Math.round(element.getBoundingClientRect().right)
+  ),
   font: Math.min(...[...document.querySelectorAll('p, td, th, figcaption, code')].map(
     element => parseFloat(getComputedStyle(element).fontSize)
   )),
@@ -30,7 +33,7 @@ return {
 """
 
 
-@pytest.mark.parametrize("width", [400, 800, 1400])
+@pytest.mark.parametrize("width", [400, 800, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_and_is_whole(browser, file, width, scheme):
     resize(browser, width)
@@ -43,6 +46,7 @@ def test_it_fits_and_is_whole(browser, file, width, scheme):
     assert seen["images"]
     assert all(seen["images"])
     assert min(seen["pictures"]) > 0.65  # text of 12 pixels in a figure keeps 8
+    assert len(set(seen["ends"])) == 1  # one width for prose, tables and figures
     assert seen["headings"][0] == 1
     assert all(b <= a + 1 for a, b in pairwise(seen["headings"]))
     assert seen["font"] >= 12

@@ -22,6 +22,7 @@ from diffenc_jax.config.recipe import DEVIATIONS
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import load_dataset
+from diffenc_jax.display.figures import arm_style
 from diffenc_jax.report.bits_per_dim import bits_section
 from diffenc_jax.report.collect import collect
 from diffenc_jax.report.seeds import find_over_seeds
@@ -77,9 +78,14 @@ def test_what_significance_says_is_said_in_the_same_figures(root, page):
             found = [[cell.strip() for cell in row] for row in page.tables[title]]
             assert found[1:] == rows[1:]
             compared += 1
-        for item in re.findall(r"^- (.*)$", section, re.M):
-            assert item in page.text
+        if title != "Costs":  # the page has the differing keys among its configurations
+            assert all(item in page.text for item in re.findall(r"^- (.*)$", section, re.M))
     assert compared == 5
+
+
+def test_cards_have_the_colours_of_their_arms(page):
+    colours = [tag["style"].removeprefix("border-left-color: ") for tag in page.all("div") if "style" in tag]
+    assert colours == [arm_style(arm)["color"] for arm in sorted(ARMS)]
 
 
 def test_the_head_is_every_arms_mean(root, page):
@@ -344,6 +350,11 @@ def test_what_is_not_there_yet_has_its_command(tmp_path):
     images = load_dataset(config.data, "train", "test").splits
     histogram = histogram_bpd(images["train"], images["test"], 17)
     assert cells(page, "Without a network")["per-pixel histogram of training"] == {"bits/dim": f"{histogram:.4f}"}
+    (line,) = re.findall(r"evaluation \(diffenc, seed 0\); .*", page.text)
+    assert line.count("(diffenc, seed 0)") == 8  # all in one line, and no section is about them
+    titles = {text for _, text in page.headings}
+    assert "Not made yet" in titles
+    assert not {"Bits by pixel", "Bits by time", "Finite depth", "Samples", "Encoder"} & titles
     assert "No run is evaluated yet." in page.text
     assert "Nothing is logged yet" in page.text
     assert not page.all("img")

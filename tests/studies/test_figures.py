@@ -104,10 +104,9 @@ def test_seeds_of_an_arm_share_its_colour_and_differ_in_their_lines():
 def test_training_is_drawn_before_the_first_evaluation():
     panels = learning_panels("test")
     curves = {"vdm": {kind: [] for kind in panels} | {"training": [(10, [3.0]), (20, [2.5])]}}
-    training, evaluation, *_ = draw_curves(curves, panels, 2, common_axis=True).axes
+    (training,) = draw_curves(curves, panels, 2, common_axis=True).axes
     assert training.lines[0].get_xydata().tolist() == [[10, 3.0], [20, 2.5]]
     figure_bytes(training.figure, "png")
-    assert "EMA" in evaluation.get_title()
     assert "no EMA" in training.get_title()
 
 
@@ -115,26 +114,30 @@ def test_training_is_drawn_before_the_first_evaluation():
 def test_time_is_in_the_unit_that_the_training_takes(seconds, unit, shown):
     panels = learning_panels("test")
     curves = {"vdm": {kind: [] for kind in panels} | {"training by time": [(seconds / 2, [3.0]), (seconds, [2.5])]}}
-    axes = draw_curves(curves, panels, 2, common_axis=True).axes[2]
+    (axes,) = draw_curves(curves, panels, 2, common_axis=True).axes
     assert axes.get_xlabel() == f"{unit} of training"
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[shown / 2, 3.0], [shown, 2.5]])
 
 
-def test_two_seeds_leave_their_values_apart(tmp_path):
-    """A t interval of two seeds is ± 12.7 standard errors."""
-    analysis = analysed(tmp_path, range(2))
-    drawn = draw_analysis(analysis, "digits, test")
-    values = [value for arm in analysis["arms"].values() for value in arm["bpd"].values()]
-    differences = [0, *(value for c in analysis["comparisons"] for value in c["difference"].values())]
-    for (low, high), shown, subjects in (
-        (drawn["values"].axes[0].get_ylim(), values, list(analysis["arms"].values())),
-        (drawn["differences"].axes[0].get_xlim(), differences, analysis["comparisons"]),
-    ):
-        assert low < min(shown) <= max(shown) < high
-        assert max(shown) - min(shown) > 0.5 * (high - low)
-        assert any(subject["interval"][0] < low for subject in subjects)
-    arrows = {line.get_marker() for figure in drawn.values() for line in figure.axes[0].lines}
-    assert {"v", "<"} <= arrows
+def test_few_seeds_have_no_intervals_and_no_bands(tmp_path):
+    """A t interval of two seeds is ± 12.7 standard errors. From three on, it stands at the tick of its arm."""
+    for seeds in (1, 2, 3):
+        analysis = analysed(tmp_path / str(seeds), range(seeds))
+        drawn = draw_analysis(analysis, "digits, test")
+        (axes,) = drawn["values"].axes
+        values = [value for arm in analysis["arms"].values() for value in arm["bpd"].values()]
+        low, high = axes.get_ylim()
+        assert low < min(values) <= max(values) < high
+        bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() == 1.6]
+        assert [list(bar) for bar in bars] == [[i, i] for i in range(len(ARMS))] * (seeds > 2)
+        means = [line.get_xydata()[0] for line in axes.lines if line.get_markersize() == 7]
+        expected = [arm["mean"] for arm in analysis["arms"].values()]
+        np.testing.assert_allclose(means, list(enumerate(expected)))
+        assert ("differences" in drawn) == (seeds > 2)
+        points = [(step, [3 + 100 / step] * seeds) for step in range(10, 500, 10)]
+        panels = learning_panels("test")
+        curves = draw_curves({"vdm": dict.fromkeys(panels, points)}, panels, 2, common_axis=True)
+        assert [len(axes.collections) for axes in curves.axes] == [seeds > 2] * 4
 
 
 @pytest.mark.parametrize("scale", [1.0, -0.01])

@@ -24,6 +24,16 @@ def describe_estimator(estimator: dict[str, Any]) -> str:
     return ", ".join([estimator["kind"], *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
+def implausible(record: dict[str, Any]) -> str | None:
+    """'standard_error.noise is -0.01': a number of a record that no evaluation gives; None if there is none."""
+    numbers = {key: record[key] for key in ("params", "seconds")}
+    errors = record["standard_error"]
+    numbers |= {f"standard_error.{key}": errors[key] for key in ("noise", "images", "total")}
+    for term, of_term in errors["terms"].items():
+        numbers |= {f"standard_error.terms.{term}.{key}": error for key, error in of_term.items()}
+    return next((f"{key} is {number}" for key, number in numbers.items() if number is not None and number < 0), None)
+
+
 def describe_augmentation(record: dict[str, Any]) -> str:
     """'flip,rotate', 'flip, conditioned' or 'none': the augmentation of the training images of a record's run."""
     return record.get("augmentation", "none")

@@ -47,8 +47,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
         common = f"noise: common to all (seed {seed}, {passes} passes, {replicates or 'no'} replicates)"
         lines.append(f"noise: different from the reference's in {', '.join(different)}" if different else common)
     lines.append(
-        "± standard errors, of the noise and of the images (– where the data do not determine them or where the noise "
-        "hides them)"
+        "± standard errors, of the noise and of the images (left out where the data do not determine them or "
+        "where the noise hides them)"
     )
     if others:
         lines.append("difference to the reference: paired by image, with its 95 % interval over noise and images")

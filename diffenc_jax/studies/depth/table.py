@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from diffenc_jax.config.sections import FITTED_RATIOS, LEARNED_ERROR, OPTIMAL_ESTIMATE
 from diffenc_jax.core.errors import require
 from diffenc_jax.display.document import Table
-from diffenc_jax.display.numbers import format_number
+from diffenc_jax.display.numbers import with_error
 from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.stats.uncertainty import difference
 from diffenc_jax.studies.outputs import ADVICE, Rows, read_rows
@@ -108,7 +108,7 @@ def depth_tables(rows: Rows, subject: str) -> list[Table]:
 
 
 def _cell(row: dict[str, Any]) -> str:
-    return f"{format_number(row['excess'])} ± {format_number(row['excess_se'])} ({row['kept']:.2f})"
+    return f"{with_error(row['excess'], row['excess_se'])} ({row['kept']:.2f})"
 
 
 def summary_line(rows: Rows) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffenc_jax.display.document import Table
-from diffenc_jax.display.numbers import UNKNOWN, format_number
+from diffenc_jax.display.numbers import UNKNOWN, with_error
 from diffenc_jax.stats.means import mean_and_error
 from diffenc_jax.studies.outputs import Rows
 
@@ -78,11 +78,11 @@ def rates_table(rows: Rows, subject: str) -> Table:
         cells = [f"{row[f'rmse{end}']:.2f} ± {row[f'rmse{end}_se']:.2f}", UNKNOWN]
         if row[f"psnr{end}"] is not None:
             cells[1] = f"{row[f'psnr{end}']:.2f} ± {row[f'psnr{end}_se']:.2f}"
-        lines.append([row["steps"], gamma, f"{row['rate']:.4f} ± {format_number(row['rate_se'])}", *cells])
+        lines.append([row["steps"], gamma, with_error(row["rate"], row["rate_se"]), *cells])
     return Table(heads, lines, f"{subject}: rate and distortion ± standard error; RMSE on a scale of 0 .. 255")
 
 
 def summary_line(rows: Rows) -> str:
     """'bound of 50 steps: 1.9123 ± 0.0131 bits/dim'."""
     last = rows[-1]
-    return f"bound of {last['steps']} steps: {last['rate']:.4f} ± {format_number(last['rate_se'])} bits/dim"
+    return f"bound of {last['steps']} steps: {with_error(last['rate'], last['rate_se'])} bits/dim"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffenc_jax.display.document import Section, Table, Text
-from diffenc_jax.display.numbers import UNKNOWN, format_interval, format_number
+from diffenc_jax.display.numbers import UNKNOWN, format_interval, format_number, with_error
 from diffenc_jax.stats.hypotheses import Outcome, welch_t_of_means
 from diffenc_jax.stats.means import interval_of_sum
 from diffenc_jax.studies.reproduction.comparisons import PAPER, Comparison, Published
@@ -125,8 +125,7 @@ def _values(beside: Mapping[str, Any]) -> Table:
     subjects |= {f"{arm} - reference": entry for arm, entry in beside["differences"].items()}
     rows = []
     for name, entry in subjects.items():
-        error = entry["measured_standard_error"]
-        measured = format_number(entry["measured"]) + ("" if error is None else f" ± {error:.4f}")
+        measured = with_error(entry["measured"], entry["measured_standard_error"])
         published = UNKNOWN if entry["published"] is None else f"{entry['published']:.3f}".rstrip("0").rstrip(".")
         star = "" if entry["published"] is None or entry["published_error_known"] else "*"
         cells = format_number(entry["difference"]), format_interval(entry["interval"])

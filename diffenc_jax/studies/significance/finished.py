@@ -15,6 +15,7 @@ from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics, training_seconds
 from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
 from diffenc_jax.runs.workdir import find_workdirs, saved_steps, stored_config
+from diffenc_jax.studies.compare.describe import implausible
 from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.studies.significance.grid import Grid, cost_file, workdir_of
 
@@ -89,13 +90,16 @@ def finished_and_missing(
 ) -> tuple[list[FinishedRun], list[MissingRun]]:
     """The finished and the missing runs of `expected`; `evaluations` are those of the finished ones, by workdir.
 
-    A run whose values are not finite is missing. Raises InputError if the finished runs cannot be compared.
+    A run whose values are not finite, or whose record is not plausible, is missing. Raises InputError if the finished
+    runs cannot be compared.
     """
     runs, missing = [], []
     for (arm, seed), (workdir, config) in expected.items():
         found = evaluations.get(workdir)
         if found is None:
             missing.append(MissingRun(arm, seed, _state(workdir, config)))
+        elif why := implausible(found.record):
+            missing.append(MissingRun(arm, seed, f"evaluated, but {found.path} is not plausible: {why}"))
         elif not np.isfinite(found.bits).all():
             missing.append(MissingRun(arm, seed, f"evaluated, but values of {found.path} are not finite"))
         else:

@@ -22,7 +22,7 @@ class Headline(NamedTuple):
 
     Attributes:
       lines: one per comparison.
-      cautions: one per fact that qualifies them.
+      cautions: one sentence per fact that qualifies them.
     """
 
     lines: list[str]
@@ -30,8 +30,8 @@ class Headline(NamedTuple):
 
     @property
     def items(self) -> list[str]:
-        """The lines, and the cautions marked as such."""
-        return [*self.lines, *(f"Caution: {caution}." for caution in self.cautions)]
+        """The lines and the cautions."""
+        return [*self.lines, *self.cautions]
 
 
 class Fall(NamedTuple):
@@ -74,11 +74,10 @@ def headline(analysis: Mapping[str, Any]) -> Headline:
     analyses, whatever their number.
     """
     comparisons = analysis["comparisons"]
-    if not comparisons:
-        return Headline([], [])
     lines = [_line(comparison, sum(MAIN_TEST in c["tests"] for c in comparisons)) for comparison in comparisons]
     of_tests = [*_disagreeing(comparisons), *_narrow(comparisons)]
-    return Headline(lines, [*_above_trivial(analysis), *of_tests, *_unfinished(analysis)])
+    cautions = [*_above_trivial(analysis), *of_tests, *_unfinished(analysis)]
+    return Headline(lines, [f"Caution: {caution}." for caution in cautions])
 
 
 def _line(comparison: Mapping[str, Any], count: int) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.display.document import Code, Items, Section, Table, Text
-from diffenc_jax.display.numbers import UNKNOWN, format_interval, format_number, format_p
+from diffenc_jax.display.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
 from diffenc_jax.studies.compare.describe import describe_estimator
 from diffenc_jax.studies.significance.analysis import CORRECTED, POWER, Findings
 from diffenc_jax.studies.significance.finished import FinishedRun
@@ -24,7 +24,8 @@ def document(found: Findings, costs: Costs, command: str | None, published: Sequ
     count = f"{len(arms)} arm{'s' * (len(arms) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     concluded = [Section("Conclusions", [Items(items)])] if (items := found.headline.items) else []
     blocks = [about(found.runs), *concluded, *findings(found.analysis), *published]
-    blocks.append(arms_section(found.analysis, costs))
+    costs_and_changes = [*costs_blocks(found.analysis, costs), *_changes(found.analysis)]
+    blocks.append(Section("Costs of the arms", costs_and_changes))
     blocks += [*missing_section(found), _origin(found.runs, command)]
     return Section(f"{found.runs[0].config.name}: {count}", blocks)
 
@@ -157,22 +158,27 @@ def _power(analysis: dict[str, Any]) -> Section:
     return Section(title, [Text(text), Table(heads, rows)])
 
 
-def arms_section(analysis: dict[str, Any], costs: Costs) -> Section:
-    """Costs of each arm, and the keys in which it differs from the reference."""
+def costs_blocks(analysis: dict[str, Any], costs: Costs) -> list[Table | Text]:
+    """Parameters, steps and costs of each arm."""
     arms, reference = analysis["arms"], analysis["reference"]
     known = reference in arms and reference in costs
     theirs = costs[reference]["flops_per_step"] * arms[reference]["step"] if known else None
     rows = [[name, *_cost(arm, costs.get(name, {}), theirs)] for name, arm in arms.items()]
     heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
     heads += ["ms per step", "MB per step"]
-    blocks: list[Any] = [Table(heads, rows)]
+    blocks: list[Table | Text] = [Table(heads, rows)]
     if device := next((cost["device"] for cost in costs.values()), None):
         blocks.append(Text(f"Measured on {device}; memory is the state and the temporaries of a step."))
-    if comparisons := analysis["comparisons"]:
-        changes = (", ".join(f"{key} {value}" for key, value in c["changes"].items()) for c in comparisons)
-        items = [f"{c['arm']}: {text or 'nothing'}" for c, text in zip(comparisons, changes, strict=True)]
-        blocks += [Text(f"Differences to the configuration of {reference}:"), Items(items)]
-    return Section("Costs of the arms", blocks)
+    return blocks
+
+
+def _changes(analysis: dict[str, Any]) -> list[Text | Items]:
+    """The keys in which each arm differs from the reference, if there are other arms."""
+    if not (comparisons := analysis["comparisons"]):
+        return []
+    changes = (", ".join(f"{key} {value}" for key, value in c["changes"].items()) for c in comparisons)
+    items = [f"{c['arm']}: {text or 'nothing'}" for c, text in zip(comparisons, changes, strict=True)]
+    return [Text(f"Differences to the configuration of {analysis['reference']}:"), Items(items)]
 
 
 def _cost(arm: dict[str, Any], cost: dict[str, Any], theirs: float | None) -> list[str]:
@@ -229,9 +235,7 @@ def mean_and_interval(subject: dict[str, Any]) -> str:
 
 def _mean(subject: dict[str, Any]) -> tuple[str, str]:
     """'1.8271 ± 0.0012' and its interval."""
-    error = subject.get("standard_error")
-    mean = format_number(subject.get("mean")) + (f" ± {error:.4f}" if error is not None else "")
-    return mean, format_interval(subject.get("interval"))
+    return with_error(subject.get("mean"), subject.get("standard_error")), format_interval(subject.get("interval"))
 
 
 def _by_seed(values: dict[str, float], seeds: Sequence[int]) -> list[str]:

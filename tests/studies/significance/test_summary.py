@@ -18,7 +18,7 @@ from diffenc_jax.display.document import markdown
 from diffenc_jax.display.figures import arm_style
 from diffenc_jax.studies.significance.grid import Grid
 from diffenc_jax.studies.significance.summary import write_summary
-from diffenc_jax.studies.significance.table import arms_section
+from diffenc_jax.studies.significance.table import costs_blocks
 from tests.studies.significance import made_up
 
 ARMS = ("diffenc", "vdm", "nontrainable")
@@ -90,7 +90,7 @@ def test_how_many_more_flops_an_arm_gets(content):
     """Per training, against the reference; nothing if the reference is not measured."""
     dearer = made_up.COST | {"flops_per_step": 1.129 * made_up.COST["flops_per_step"]}
     for costs, shown in (({"vdm": made_up.COST, "diffenc": dearer}, "+12.9 %"), ({"diffenc": dearer}, "–")):
-        table = arms_section(content, costs).blocks[0]
+        table = costs_blocks(content, costs)[0]
         cells = dict(zip(table.heads, next(row for row in table.rows if row[0] == "diffenc"), strict=True))
         assert cells["against vdm"] == shown
 
