@@ -83,8 +83,9 @@ def _git(*arguments: str) -> str:
     """Output of git about the folder of this package, which must be the root of a clone. Raises OSError."""
     if not (ROOT / ".git").exists():
         raise FileNotFoundError(ROOT / ".git")
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    # Without its lock, which would be in the way of a git command that the user runs meanwhile.
+    command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _sources_digest() -> str:
