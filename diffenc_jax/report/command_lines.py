@@ -75,8 +75,11 @@ def not_made_yet(what: str, runs: Sequence[Run], lines: Iterable[str]) -> list[N
     return [NotMade(what, runs, list(lines))] if runs else []
 
 
-def gathered(sections: Iterable[Section]) -> list[Section]:
-    """The sections that have content, and a last one with a line that names everything that is not made."""
+def gathered(sections: Iterable[Section], arms: Sequence[str]) -> list[Section]:
+    """The sections that have content, and a last one with a line that names everything that is not made.
+
+    Arms are named where not all of `arms` lack it.
+    """
     whole, missing = [], []
     for section in sections:
         missing += [block for block in section.blocks if isinstance(block, NotMade)]
@@ -84,9 +87,16 @@ def gathered(sections: Iterable[Section]) -> list[Section]:
             whole.append(section._replace(blocks=blocks))
     if not missing:
         return whole
-    names = "; ".join(f"{one.what} ({', '.join(run.title for run in one.runs)})" for one in missing)
+    lacking = [list(dict.fromkeys(run.config.arm for run in one.runs)) for one in missing]
+    named = [f" ({', '.join(some)})" if len(some) < len(arms) else "" for some in lacking]
+    names = "; ".join(f"{one.what}{of_arms}" for one, of_arms in zip(missing, named, strict=True))
     lines = "\n".join(line for one in missing for line in one.lines)
-    return [*whole, Section("Not made yet", [Text(f"{names}."), Fold("Commands that make it", [Code(lines)])])]
+    return [
+        *whole,
+        Section(
+            "Not made yet", [Text(f"{names[0].upper()}{names[1:]}."), Fold("Commands that make it", [Code(lines)])]
+        ),
+    ]
 
 
 def significance_line(collection: Collection) -> str:

@@ -63,7 +63,8 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
         configuration_section(collection),
         provenance_section(collection),
     ]
-    sections = [*gathered(section for section in sections if section), commands_section(collection, places, out)]
+    content = gathered((section for section in sections if section), list(collection.by_arm))
+    sections = [*content, commands_section(collection, places, out)]
     if collection.notes:
         sections.append(Section("Files and lines that are left out", [Items(collection.notes)]))
     lead = [Text(_lead(collection, evaluations))]
