@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OVERRIDE = "--config."
 MOST = 2**31 - 1
+HEAD = 1024  # bytes of a file that tell what wrote it
 # Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
 EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
 
@@ -249,16 +250,24 @@ def add_difference(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def writable_file(flag: str, name: str | None) -> Path | None:
-    """The file `name` that --`flag` gives, its folder created; None without a name. Raises InputError."""
-    from diffenc_jax.runs.files import is_folder
+def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None:
+    """The file `name` that --`flag` gives, its folder created; None without a name.
+
+    Raises InputError if it cannot be written, belongs to a run, or exists without `mark` in its first bytes.
+    """
+    from diffenc_jax.runs.files import is_folder, opened_if_present
     from diffenc_jax.runs.storage import try_to_write
+    from diffenc_jax.runs.workdir import check_not_of_run
 
     if name is None:
         return None
     require(bool(name.strip()), f"--{flag} is empty; name a file")
     path = as_path(name)
     require(not is_folder(path), f"--{flag}={name} is a folder; name a file")
+    check_not_of_run(path)
+    with opened_if_present(path, "name another file") as file:
+        head = file.read(HEAD)
+    require(not head or mark in head, f"--{flag}={name} exists, and this command did not write it; name another file")
     try:
         try_to_write(path.parent)
     except OSError as error:

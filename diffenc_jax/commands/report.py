@@ -4,15 +4,15 @@ WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The pa
 errors, differences and, if an arm has several seeds, their significance; curves; loss by time, depth study, samples and
 figures of the encoder, or the commands that make them; costs; the configuration compared with the published recipe;
 images, software and the commands that reproduce everything. The page contains its pictures and needs neither network
-nor scripts, so it can be sent, printed and archived. An existing FILE of other content is moved to the folder `earlier`
-beside it. No model is built: it takes seconds wherever the workdirs are.
+nor scripts, so it can be sent, printed and archived. An existing page is replaced, and no other file is. No model is
+built: it takes seconds wherever the workdirs are.
 """
 
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_difference, place
+from diffenc_jax.commands.arguments import add_difference, place, writable_file
 
 EXAMPLE = """\
 diffenc report runs/digits-diffenc-seed0 --out=digits.html
@@ -36,19 +36,18 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import InputError, reason, require
     from diffenc_jax.core.text import printable
     from diffenc_jax.report.collect import collect
-    from diffenc_jax.report.html import render
+    from diffenc_jax.report.html import MARK, render
     from diffenc_jax.report.page import make_page
-    from diffenc_jax.runs.files import is_folder, keep_earlier, write_text
+    from diffenc_jax.runs.files import is_folder, write_text
 
     places, out = arguments.places, arguments.out
-    require(not is_folder(out), f"--out={out} is a folder; name a file")
     require(is_remote(out) or out.parent.is_dir(), f"--out={out} cannot be written: there is no folder {out.parent}")
+    writable_file("out", str(out), MARK)
     for path in places:
         require(is_folder(path), f"{path} is not a folder; give the workdir of a run, or the root of a study")
     collection = collect(places)
     text = render(make_page(collection, places, out, arguments.reference, arguments.difference))
     try:
-        kept = keep_earlier(out.parent, {out.name: text})
         write_text(out, text)
     except OSError as error:
         raise InputError(f"--out={out} cannot be written: {reason(error)}; name another file") from error
@@ -56,5 +55,3 @@ def run(arguments: Namespace) -> None:
         print(f"note: {printable(note)}", file=sys.stderr)
     count = len(collection.runs)
     print(f"{count} run{'s' * (count > 1)} in {out} ({len(text.encode()) / 1e6:.1f} MB)")
-    if kept is not None:
-        print(f"the page that was there, of other content, is {kept / out.name}")

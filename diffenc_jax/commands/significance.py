@@ -12,8 +12,8 @@ written: significance.md, unrounded numbers in significance.json, the values of 
 Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
 them, and if that one is gone, another one resumes the run.
 
-`diffenc significance report --root=DIR` summarizes the existing runs and names the missing ones. A summary of other
-content is moved to DIR/earlier.
+`diffenc significance report --root=DIR` summarizes the existing runs and names the missing ones. The last summary of
+other content is kept in DIR/earlier.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace

@@ -9,11 +9,13 @@ import numpy as np
 from diffenc_jax.core.errors import require
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import check_writable, is_folder, list_paths, save_picture, write_arrays
+from diffenc_jax.runs.workdir import check_not_of_run
 
 
 def check_place(path: Path, shape: tuple[int, int, int]) -> None:
     """Raise InputError unless `write_images` can write images of this shape to `path`."""
     is_array = path.suffix in WRITERS
+    check_not_of_run(path)
     require(not (is_array and is_folder(path)), f"{path} is a folder; name a file")
     check_writable(path.parent if is_array else path)
     if not is_array:

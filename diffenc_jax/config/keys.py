@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_ty
 from ml_collections import ConfigDict
 
 from diffenc_jax.core.errors import abbreviated, alike, require
-from diffenc_jax.core.text import has_controls
+from diffenc_jax.core.text import require_printable
 
 REQUIRED = dataclasses.MISSING
 NEAR = 0.6  # of difflib's ratio, from which the name of a key counts as near another
@@ -97,7 +97,8 @@ class Key:
 
     def _checked(self, path: str, value: Any) -> Any:
         require(self._has_type(value), f"{path} must be {self.expected}{self.or_none}, not {value!r}")
-        require(not has_controls(value), f"{path} must not have control characters, as {value!r} has")
+        if isinstance(value, str):
+            require_printable(value, path)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value
         allowed = FINITE.allow(value) and self.limits.allow(value)

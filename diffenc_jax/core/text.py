@@ -5,6 +5,7 @@ writing change the order in which a text is shown.
 """
 
 import re
+import sys
 from typing import Any
 
 from diffenc_jax.core.errors import require
@@ -33,9 +34,20 @@ def has_controls(value: Any) -> bool:
     return isinstance(value, list) and any(map(has_controls, value))
 
 
-def require_printable(text: str) -> None:
-    """Raise InputError if `text` has control characters, such as an end of line, which a shell or terminal obeys."""
-    require(not has_controls(text), f"{text!r} has control characters; leave them out")
+def require_printable(text: str, name: str = "") -> None:
+    """Raise InputError if `text`, the value of `name`, has control characters, which a shell or a terminal obeys.
+
+    Raises it too for bytes that are no text in the encoding of the environment, which Python holds as halves of
+    characters.
+    """
+    given = f"{name}={text!r}" if name else f"{text!r}"
+    require(CONTROLS.search(text) is None, f"{given} has control characters; leave them out")
+    encoding = sys.getfilesystemencoding()
+    require(
+        not has_controls(text),
+        f"{given} has bytes that are not text in {encoding}, the encoding of this environment; rename it, or set "
+        "PYTHONUTF8=1 if they are UTF-8",
+    )
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from diffenc_jax.core.text import printable_lines
 from diffenc_jax.display.document import Section, numeric_columns
 
+# A page has it within its first bytes.
+MARK = b'<meta name="generator" content="diffenc report">'
+
 
 class Fold(NamedTuple):
     """Blocks that a click on their title shows; in print they are always shown."""

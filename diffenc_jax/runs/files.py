@@ -64,24 +64,21 @@ def free_path(path: Path) -> Path:
     return next(place for place in itertools.chain([path], numbered) if not storage.exists(place))
 
 
-def keep_earlier(folder: Path, texts: Mapping[str, str], others: Iterable[str] = ()) -> Path | None:
-    """Move files out of the way of others of different content, into a new folder `folder`/earlier.
+def keep_earlier(folder: Path, texts: Mapping[str, str], others: Iterable[str]) -> None:
+    """Move files out of the way of others of different content, into `folder`/earlier, which holds the last such ones.
 
     Args:
       texts: new content of the files in `folder` by name. Nothing is moved unless one of them has another content.
       others: names of files that belong to them.
-
-    Returns:
-      The new folder; None if nothing was moved.
     """
     if all(_holds_at_most(folder / name, text.encode()) for name, text in texts.items()):
-        return None
-    place = free_path(folder / "earlier")
+        return
+    place = folder / "earlier"
+    storage.delete(place)
     storage.make_folder(place)
     for name in (*texts, *others):
         if storage.exists(folder / name):
             storage.move(folder / name, place / name)
-    return place
 
 
 def _holds_at_most(path: Path, content: bytes) -> bool:

@@ -35,6 +35,8 @@ from diffenc_jax.runs.files import (
 from diffenc_jax.runs.lock import LOCK, Claim, locked
 
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
+# Files and folders of a run whose content other commands rely on.
+OWN = (CONFIG_FILE, CHECKPOINTS, "commands.txt", "compression", "eval", "metrics.jsonl", "samples")
 # Entries of config.json beside the configuration; see `Origin`.
 ENVIRONMENTS, TRAINING_DATA = "environments", "training_data"
 SEEN_SECONDS = 20.0  # within which all hosts must see what one of them writes
@@ -121,6 +123,14 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str =
     named, more = different[:MOST_NAMED], len(different) - MOST_NAMED
     named += [f"{more} other keys differ"] if more > 0 else []
     require(not different, f"{workdir} holds a run of another configuration: {'; '.join(named)}; {advice}")
+
+
+def check_not_of_run(path: Path) -> None:
+    """Raise InputError if a file that a command is to write lies where a run keeps its own; see `OWN`."""
+    place = storage.identity(path)
+    for folder in place.parents:
+        is_own = place.relative_to(folder).parts[0] in OWN and holds_run(folder)
+        require(not is_own, f"{path} is a place for files of the run in {folder} itself; name another file")
 
 
 def place_aside(workdir: Path) -> Path:

@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.__main__ import COMMANDS, main
-from diffenc_jax.commands.arguments import make_parser
+from diffenc_jax.commands.arguments import make_parser, writable_file
+from diffenc_jax.compression.image_files import check_place
+from diffenc_jax.config import load_config
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs.workdir import write_config
 from tests.refusals import refused
 
 TRAIN = ["train", "--config=digits", "--workdir=run"]
@@ -196,6 +200,24 @@ def test_what_was_unclear(argv, message, capsys):
 )
 def test_other_bad_input(argv, message, capsys):
     assert message in refused(main, argv, capsys)
+
+
+@pytest.mark.parametrize("name", ["config.json", "eval/new.json", "checkpoints/4/ema/d/a", "linked/metrics.jsonl"])
+def test_files_of_a_run_are_no_places_for_results(files, name, capsys):
+    """Of no option that names a file, also by another name of the run's folder; others beside them are."""
+    run = files / "run"
+    write_config(run, load_config("digits"))
+    (run / "linked").symlink_to(run)
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    before = (run / "config.json").read_bytes()
+    writes = ["costs --config=digits --json", "compress run sixty.npz --output", "report run --out"]
+    for words in writes:
+        error = refused(main, f"{words}={run / name}".split(), capsys)
+        assert f"{run / name} is a place for files of the run in {run} itself; name another file" in error
+    with pytest.raises(InputError, match="is a place for files of the run"):
+        check_place(run / "eval" / "images.npy", (8, 8, 1))
+    assert writable_file("json", f"{run}/costs/vdm.json") == run / "costs" / "vdm.json"
+    assert (run / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["eval", "sample", "depth-study", "loss-by-time", "encoder-study", "report"])

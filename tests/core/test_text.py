@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from diffenc_jax.core.text import has_controls, printable, printable_lines
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.text import has_controls, printable, printable_lines, require_printable
 
 HOSTILE = ("\x00", "\t", "\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066", "\udcff")
 
@@ -18,6 +19,14 @@ def test_control_characters_are_escaped(hostile):
     assert shown[1:-1].encode().decode("unicode_escape") == hostile
     assert has_controls({"a": [1, {hostile: None}]})
     assert has_controls(["x", f"{hostile}y"])
+
+
+def test_bytes_of_another_encoding_are_no_control_characters():
+    """As Python holds the argument 'spä', in UTF-8, in an environment whose encoding is ASCII."""
+    with pytest.raises(InputError, match=r"^data.source='sp\\udcc3\\udca4' has bytes that are not text in "):
+        require_printable("spä".encode().decode("ascii", "surrogateescape"), "data.source")
+    with pytest.raises(InputError, match=r"^'\\n\\udcff' has control characters; leave them out$"):
+        require_printable("\n\udcff")
 
 
 def test_every_character_of_a_category_of_controls_is_escaped():

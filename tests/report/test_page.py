@@ -123,13 +123,19 @@ def test_arms_are_compared_by_one_way_of_evaluating_and_common_seeds(tmp_path):
     assert other[-1].endswith("8 passes")
 
 
-def test_a_page_of_other_content_is_kept(tmp_path, capsys):
+def test_a_page_replaces_a_page_and_no_other_file(tmp_path, capsys):
     out, place = tmp_path / "page.html", runs.write(tmp_path, "vdm", 0)
     made_up.write_page(out, place)
     before = out.read_text()
     made_up.write_page(out, place, runs.write(tmp_path, "diffenc", 0))
-    assert (tmp_path / "earlier" / "page.html").read_text() == before != out.read_text()
-    assert f"the page that was there, of other content, is {tmp_path}/earlier/page.html" in capsys.readouterr().out
+    assert out.read_text() != before
+    assert not list(tmp_path.glob("earlier*"))
+    (tmp_path / "notes.html").write_text("<!doctype html>\n<title>mine</title>\n")
+    for other in (tmp_path / "notes.html", place / "config.json", *(place / "eval").iterdir()):
+        content = other.read_bytes()
+        assert main(["report", str(place), f"--out={other}"]) == 2
+        assert "; name another file\n" in capsys.readouterr().err
+        assert other.read_bytes() == content
 
 
 def test_arms_without_a_common_seed_are_not_set_side_by_side(tmp_path):
@@ -318,7 +324,6 @@ def test_the_same_runs_make_the_same_page_whose_name_and_size_are_said(root, fil
     assert main(["report", str(root), f"--out={file}", "--reference=vdm"]) == 0
     assert file.read_text() == before
     assert capsys.readouterr().out == f"6 runs in {file} ({file.stat().st_size / 1e6:.1f} MB)\n"
-    assert not (file.parent / "earlier").exists()
     assert file.stat().st_size < 2e6
 
 

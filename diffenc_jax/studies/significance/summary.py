@@ -28,7 +28,7 @@ def write_summary(
 ) -> tuple[Section | Text, list[Path]]:
     """Write significance.md, significance.json, values.csv with a row per run, and the figures as .png and .pdf.
 
-    A summary of other content is kept in a new folder root/earlier. Several machines may do so at once. If the runs
+    The last summary of other content is kept in root/earlier. Several machines may do so at once. If the runs
     repeat a published comparison, the document sets them beside its figures.
 
     Args:
