@@ -135,7 +135,6 @@ def test_a_second_head_is_for_a_trainable_encoder(arm):
         ({"model.score.width": 33}, "model.score.width must be even"),
         ({"model.score.width": 40}, "the attention.s norm has 32 groups, which do not divide its 40 channels"),
         ({"model.score.dropout": 1.0}, r"model.score.dropout must lie in \[0, 1\)"),
-        ({"model.score.typo": 1}, "model.score.kind=unet has no keys typo; it has width"),
         ({"model.schedule.gamma_max": -10.0}, r"gamma_min=-\S+ must lie below gamma_max=-10"),
         (
             {"loss.depth": 10_000_000},

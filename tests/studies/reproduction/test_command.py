@@ -47,7 +47,7 @@ def made_up_runs(monkeypatch):
     ("arguments", "message"),
     [
         (["mnist"], "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER"),
-        (["cifar"], "unknown comparison 'cifar'; known: cifar10-large, cifar10-nontrainable, cifar10-small,"),
+        (["nosuch"], "unknown comparison 'nosuch'; known: cifar10-large, cifar10-nontrainable, cifar10-small,"),
         (["mnist", "--root="], "argument --root: it is empty; name a file or a folder"),
         (["mnist", "--root=a\nb"], r"argument --root: 'a\nb' has control characters; leave them out"),
         (["--root=r"], "--root is for a comparison; name one, `diffenc reproduce` lists them"),
