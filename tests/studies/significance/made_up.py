@@ -72,8 +72,13 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
             "time_sampling": "importance",
             **at_depth,
         },
-        "bpd": {"total": float(bits.mean()), "latent": float(bits.mean() / 10), "diffusion": float(0.9 * bits.mean())},
-        "standard_error": {**errors, "terms": {"latent": errors, "diffusion": errors}},
+        "bpd": {
+            "total": float(bits.mean()),
+            "latent": float(bits.mean() / 10),
+            "reconstruction": 0.0,
+            "diffusion": float(0.9 * bits.mean()),
+        },
+        "standard_error": {**errors, "terms": dict.fromkeys(("latent", "reconstruction", "diffusion"), errors)},
         "params": 1234,
         "params_sha256": "0" * 64,
         "seconds": 5.0,
@@ -83,7 +88,11 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
     }
     path = record_path(place, record, loss.name)
     storage.make_folder(path.parent)
-    write_record(path, record | changes, {"latent": 0.1 * NATS * bits, "diffusion": 0.9 * NATS * bits})
+    write_record(
+        path,
+        record | changes,
+        {"latent": 0.1 * NATS * bits, "reconstruction": 0.0 * bits, "diffusion": 0.9 * NATS * bits},
+    )
     _write_metrics(place, bits.mean(), config.train.steps)
     return place
 
