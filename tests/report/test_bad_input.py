@@ -1,6 +1,7 @@
 """Bad workdirs and arguments: one line, or a note in the page; and hostile names."""
 
 import json
+import math
 import os
 import shutil
 
@@ -137,7 +138,7 @@ def test_costs_that_cannot_be_read_are_none(run, text):
     assert code.endswith(f"--json={run}/costs/diffenc.json")
 
 
-@pytest.mark.parametrize(("key", "value"), [("params", -1234), ("noise", -0.01)])
+@pytest.mark.parametrize(("key", "value"), [("params", -1234), ("noise", -0.01), ("images", math.nan)])
 def test_an_implausible_record_is_named_and_not_shown(tmp_path, key, value):
     """Neither the values of the run nor comparisons with it."""
     runs.write_all(tmp_path, ("vdm", "diffenc"), (0, 1, 2))

@@ -1,5 +1,6 @@
 """One-line descriptions of the estimator and the images of a record."""
 
+import math
 from typing import Any
 
 from diffenc_jax.runs.records import PER_PIXEL
@@ -31,7 +32,11 @@ def implausible(record: dict[str, Any]) -> str | None:
     numbers |= {f"standard_error.{key}": errors[key] for key in ("noise", "images", "total")}
     for term, of_term in errors["terms"].items():
         numbers |= {f"standard_error.terms.{term}.{key}": error for key, error in of_term.items()}
-    return next((f"{key} is {number}" for key, number in numbers.items() if number is not None and number < 0), None)
+    known = {key: number for key, number in numbers.items() if number is not None}
+    # Of values that are not finite, which the readers of a record handle, the errors are not either.
+    is_finite = math.isfinite(record["bpd"]["total"])
+    wrong = (key for key, number in known.items() if number < 0 or (is_finite and math.isnan(number)))
+    return next((f"{key} is {known[key]}" for key in wrong), None)
 
 
 def describe_augmentation(record: dict[str, Any]) -> str:
