@@ -49,7 +49,7 @@ def unseal(content: Any, stamp: Stamp) -> Hashes:
         raise Damaged("its list of hashes is not what was saved")
     theirs = Stamp(content["step"], content["run"])
     if theirs.run != stamp.run:
-        raise Damaged(f"it is of a run of another configuration ({theirs.run} in place of {stamp.run})")
+        raise Damaged(f"it is of another configuration than config.json has ({theirs.run} in place of {stamp.run})")
     if theirs.step != stamp.step:
         raise Damaged(f"it was saved as that of step {theirs.step}")
     return content["arrays"]

@@ -45,7 +45,7 @@ def check_training_data(experiment: Experiment, workdir: Path, origin: Origin) -
       Digests of the images and labels, as by `training_digests`.
     """
     here, there = training_digests(experiment.dataset.examples(TRAIN), experiment.config), origin.training_data
-    for name in there.keys() & here.keys():
+    for name in (name for name in here if name in there):
         require(
             here[name] == there[name],
             f"{workdir} was trained on other {name} than those of {experiment.dataset.name}: their digest is "

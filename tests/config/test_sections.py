@@ -16,7 +16,7 @@ REFUSED = {
     "unknown key": ({"train.stepz": 1}, "unknown configuration key 'train.stepz', perhaps train.steps; train has the"),
     "unknown section": (
         {"other": {"a": 1}},
-        "unknown configuration key 'other', perhaps compress.order; the",
+        "unknown configuration key 'other', perhaps checkpoint.other_parts; the",
     ),
     "unknown key of a section": ({"mesh": {"fdsp": 1}}, "unknown configuration keys ['fdsp'] in mesh; known: fsdp"),
     "missing keys": ({"loss": {}}, "keys ['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),

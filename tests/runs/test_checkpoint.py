@@ -282,7 +282,7 @@ def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_p
     for case, source, step, why in (
         ("copied", saved / "checkpoints" / "1", 2, "it was saved as that of step 1"),
         ("renamed", saved / "checkpoints" / "2", 9, "it was saved as that of step 2"),
-        ("other", other / "checkpoints" / "3", 3, "it is of a run of another configuration"),
+        ("other", other / "checkpoints" / "3", 3, "it is of another configuration than config.json has"),
     ):
         workdir = tmp_path / case
         shutil.copytree(saved, workdir)

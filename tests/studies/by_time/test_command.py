@@ -28,7 +28,9 @@ RECORD = {
     "dataset": {"name": "a", "version": "1", "split": "test", "num_examples": 13, "dims": 16}
     | {"sha256": "0", "sha256_any_order": "0", "known_as": None},
     "estimator": {"kind": "continuous", "passes": 1, "replicates": None, "seed": 0},
+    "params_sha256": "0" * 64,
     "software": {},
+    "parts": {},
     "device": "cpu",
 }
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.runs.workdir import stored_config, write_config
 from diffenc_jax.studies.encoder import figure, replaced
 from diffenc_jax.studies.encoder.balance import read_balance
 from diffenc_jax.studies.encoder.replaced import REPLACEMENTS
@@ -121,9 +120,7 @@ def test_an_encoder_that_changes_nothing_is_refused(home, capsys):
 
 
 def test_one_image_has_no_standard_error(home, capsys):
-    workdir = copy(home, "one")
-    source = write_images(home / "one.npz", count=1)
-    write_config(workdir, stored_config(workdir).replace({"data.source": str(source)}))
+    workdir = write_run(home / "one", write_images(home / "one.npz", count=1), "nontrainable")
     assert "is one image, and standard errors over images need at least two" in refused([workdir], capsys)
 
 
