@@ -256,7 +256,7 @@ class Checkpoints:
                     raise InputError(
                         f"{self._folder / str(step)} is of another {other}: {name.removeprefix(f'{item}/')} is "
                         f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
-                        f"{other_version(stored_origin(self._workdir))}"
+                        f"{other_version(stored_origin(self._workdir).version)}"
                     )
 
 

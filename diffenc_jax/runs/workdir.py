@@ -179,7 +179,7 @@ class Origin:
     @property
     def version(self) -> str:
         """Version of this package that trained the last steps; empty if it is not known."""
-        return self.environments[-1]["software"].get(OURS, "") if self.environments else ""
+        return _version_in(self.environments)
 
 
 NO_ORIGIN = Origin()
@@ -196,7 +196,9 @@ def stored_config(workdir: Path) -> Config:
     try:
         return Config.parse(stored).replace({"model.scan": None, "model.remat": None})
     except InputError as error:
-        raise InputError(f"{path} is not a configuration of this program: {error}{other_version(origin)}") from error
+        raise InputError(
+            f"{path} is not a configuration of this program: {error}{other_version(origin.version)}"
+        ) from error
 
 
 def stored_origin(workdir: Path) -> Origin:
@@ -204,13 +206,22 @@ def stored_origin(workdir: Path) -> Origin:
     return _read_config(workdir / CONFIG_FILE)[1] if holds_run(workdir) else NO_ORIGIN
 
 
-def other_version(origin: Origin) -> str:
+def other_version(version: str) -> str:
     """'; it was trained at ...': part of a message about a run that another version of this package has trained."""
-    if origin.version in ("", package_version()):
+    if version in ("", package_version()):
         return ""
-    commit = re.search(r"\+g(\w+)", origin.version)
+    commit = re.search(r"\+g(\w+)", version)
     there = f"after `git checkout {commit[1]}`" if commit else "with that version"
-    return f"; it was trained at {OURS} {origin.version}, and this is {package_version()}: evaluate it {there}"
+    return f"; it was trained at {OURS} {version}, and this is {package_version()}: evaluate it {there}"
+
+
+def _version_in(environments: Any) -> str:
+    """Version of this package in the last of the environments, whose form another version may have changed."""
+    try:
+        version = environments[-1]["software"][OURS]
+    except (LookupError, TypeError):
+        return ""
+    return version if isinstance(version, str) else ""
 
 
 def _read_config(path: Path) -> tuple[dict[str, Any], Origin]:
@@ -219,7 +230,8 @@ def _read_config(path: Path) -> tuple[dict[str, Any], Origin]:
     require(isinstance(stored, dict), f"{path} is not a configuration")
     environments, data = stored.pop(ENVIRONMENTS, []), stored.pop(TRAINING_DATA, {})
     is_valid = isinstance(environments, list) and all(is_environment(each) for each in environments)
-    require(is_valid, f"{path}: {ENVIRONMENTS!r} is not a list of devices, software and parts; set it to []")
+    advice = f"set it to []{other_version(_version_in(environments))}"
+    require(is_valid, f"{path}: {ENVIRONMENTS!r} is not a list of devices, software and parts; {advice}")
     is_valid = isinstance(data, dict) and all(isinstance(digest, str) for digest in data.values())
     require(is_valid, f"{path}: {TRAINING_DATA!r} does not hold digests; restore it")
     return stored, Origin(environments, data)

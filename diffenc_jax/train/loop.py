@@ -124,7 +124,7 @@ class Trainer:
                     raise
 
     def _title(self) -> str:
-        """'digits:diffenc, seed 0, 1,234,567 parameters, on 1 x cpu, in runs/digits-diffenc-seed0'."""
+        """'digits:diffenc, seed 0, 1,234,567 parameters, on 4 x TPU v5 lite, in runs/digits-diffenc-seed0'."""
         config = self.experiment.config
         count = sum(leaf.size for leaf in jax.tree.leaves(self.program.state.params))
         return (

@@ -124,10 +124,12 @@ def test_a_run_does_not_go_on_with_other_parts_unless_told_so(tmp_path):
     check_parts(tmp_path, CONFIG.replace({"checkpoint.other_parts": True}))
 
 
-def test_a_run_that_cannot_be_read_names_the_commit_that_can(tmp_path):
+@pytest.mark.parametrize("change", [('"warmup_steps"', '"warm_up"'), ('"parts"', '"plugins"')])
+def test_a_run_that_cannot_be_read_names_the_commit_that_can(tmp_path, change):
+    """Another commit had other keys in the configuration, or in the environments."""
     write_config(tmp_path, CONFIG, Origin([environment(diffenc_jax="0.1.0+g0123456789ab")]))
     path = tmp_path / "config.json"
-    path.write_text(path.read_text().replace('"warmup_steps"', '"warm_up"'))
+    path.write_text(path.read_text().replace(*change))
     with pytest.raises(InputError) as caught:
         stored_config(tmp_path)
     assert str(caught.value).endswith(
