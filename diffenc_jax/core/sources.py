@@ -7,11 +7,13 @@ import linecache
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
-INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+STANDARD = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+INSTALLED = {"site-packages", "dist-packages"}  # folders
 UNKNOWN = "unknown"
 
 
@@ -33,7 +35,10 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
     for part in outside:
         if not (text := _text(_file(part))):
             return UNKNOWN
-        _add(found, part.__qualname__, _needed(ast.parse(text), part.__name__), part.__module__)
+        module = ast.parse(text)
+        # A class that a function makes is in that function; one that was renamed may be anywhere.
+        statements = _needed(module, part.__qualname__.partition(".")[0]) or module.body
+        _add(found, part.__qualname__, statements, part.__module__)
     return hashlib.sha256("\n".join(f"{name} {text}" for name, text in sorted(found.items())).encode()).hexdigest()[:12]
 
 
@@ -86,7 +91,7 @@ def _add(found: dict[str, str], name: str, statements: list[ast.stmt], module: s
     """Add statements of `module` under `name`, and the modules that they import."""
     if name in found:
         return
-    found[name] = "\n".join(map(ast.dump, statements))
+    found[name] = "\n".join(map(ast.unparse, statements))
     for imported in {name for statement in statements for name in _imported(statement, module)}:
         if file := _file_that_counts(sys.modules.get(imported), module):
             _add(found, imported, ast.parse(_text(file)).body, imported)
@@ -110,5 +115,5 @@ def _file_that_counts(imported: ModuleType | None, module: str) -> str:
     if imported is None or not file.endswith(".py"):
         return ""
     top = imported.__name__.partition(".")[0]
-    counts = top != PACKAGE and (top == module.partition(".")[0] or not file.startswith(INSTALLED))
-    return file if counts else ""
+    is_installed = file.startswith(STANDARD) or not INSTALLED.isdisjoint(Path(file).parts)
+    return file if top != PACKAGE and (top == module.partition(".")[0] or not is_installed) else ""

@@ -29,6 +29,18 @@ class Fading(Encoder):
         return helpers_of_mine.scaled(share(gamma), x) + TABLE["x"]
 
 
+def made(amount):
+    class Local(Encoder):
+        def mean(self, x, gamma):
+            return amount * x
+
+    return Local
+
+
+Half = made(0.5)
+Half.__qualname__ = Half.__name__ = "Renamed"
+
+
 def get_config(arm="fading"):
     return {"train.steps": 100}
 '''
@@ -41,13 +53,13 @@ def digest(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
-    def digest(module=MODULE, helpers=HELPERS):
+    def digest(module=MODULE, helpers=HELPERS, part=lambda mine: mine.Fading):
         for name, text in (("mine", module), ("helpers_of_mine", helpers)):
             (tmp_path / f"{name}.py").write_text(text)
             sys.modules.pop(name, None)
         import mine
 
-        found = outside_digest([mine.Fading, Identity])
+        found = outside_digest([part(mine), Identity])
         for name in ("mine", "helpers_of_mine"):
             sys.modules.pop(name)
         return found
@@ -65,6 +77,12 @@ def test_what_the_part_needs_counts(digest):
     digests = [digest(), digest(helpers=HELPERS.replace("a * b", "a / b"))]
     digests += [digest(MODULE.replace(*change)) for change in changes]
     assert len(set(digests)) == 6
+
+
+@pytest.mark.parametrize("part", [lambda mine: mine.made(0.5), lambda mine: mine.Half])
+def test_a_class_that_a_function_makes_counts(digest, part):
+    """Also under another name than that of its definition."""
+    assert digest(part=part) != digest(MODULE.replace("amount * x", "amount + x"), part=part)
 
 
 def test_nothing_else_counts(digest):
