@@ -5,6 +5,7 @@ import json
 import pytest
 
 from diffenc_jax.__main__ import main
+from diffenc_jax.core import versions
 from tests.refusals import refused
 
 DIGITS = "--config=configs/digits.py:vdm"
@@ -19,7 +20,7 @@ def test_the_command(tmp_path, capsys):
     assert (costs["config"], costs["arm"], costs["batch_size"], costs["timed_steps"]) == ("digits", "vdm", 8, 3)
     assert costs["train_flops"] == 1500 * costs["flops_per_step"]
     title, params, flops, memory, seconds = capsys.readouterr().out.splitlines()
-    assert title == "digits, vdm: batch 8, float32, 1 x cpu"
+    assert title == f"digits, vdm: batch 8, float32, {versions.device()}"
     assert params == f"parameters: {costs['params']:,} (schedule 0, score {costs['params']:,})"
     assert flops == f"FLOPs: {costs['flops_per_step']:.4g} per step, {costs['train_flops']:.4g} in 1,500 steps"
     assert memory.startswith(f"memory: {costs['memory_per_step'] / 1e6:.1f} MB per device")

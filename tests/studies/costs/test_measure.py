@@ -50,5 +50,5 @@ def test_costs_say_what_was_measured(costs):
         assert cost["config_hash"] == config.hash
         assert (cost["config"], cost["arm"], cost["dtype"]) == ("tiny", "vdm", "float32")
         assert (cost["batch_size"], cost["steps"], cost["timed_steps"]) == (config.train.batch_size, 8, 4)
-        assert cost["device"] == versions.device() == f"{jax.device_count()} x cpu"
+        assert cost["device"] == versions.device()
         assert cost["software"]["jax"] == jax.__version__
