@@ -27,6 +27,7 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.feeding import Batches
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.hashes import array_shapes
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
 from diffenc_jax.sampling import samplers
@@ -239,7 +240,7 @@ class Run:
 
     def _checked(self, params: Params) -> Params:
         """`params`; raises InputError unless they have the shapes of the model's."""
-        given, wanted = _shapes_by_path(params), _shapes_by_path(self._shapes)
+        given, wanted = array_shapes(params), array_shapes(self._shapes)
         different = min(given.items() ^ wanted.items(), default=None)
         if different is not None:
             path = different[0]
@@ -339,12 +340,6 @@ class TrainedRun(Run):
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         return (self.params, self.experiment.step) if state is None else super()._params_and_step(state)
-
-
-def _shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays in a tree by their paths, such as 'score/conv_in/kernel'."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in leaves}
 
 
 def open(

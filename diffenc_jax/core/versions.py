@@ -42,7 +42,7 @@ NOT_INSTALLED = "none"
 
 
 class Environment(TypedDict):
-    """What a result depends on besides the configuration and the images.
+    """Devices, software and outside parts, on which a result depends besides the configuration and the images.
 
     Attributes:
       device: see `device`.

@@ -71,7 +71,7 @@ class NotMade(NamedTuple):
 
 
 def not_made_yet(what: str, runs: Sequence[Run], lines: Iterable[str]) -> list[NotMade]:
-    """What `runs` lack, as a block that `gathered` takes out of its section; empty without runs."""
+    """Names what `runs` lack, in a block that `gathered` takes out of its section; empty without runs."""
     return [NotMade(what, runs, list(lines))] if runs else []
 
 

@@ -30,7 +30,7 @@ def tree_digest(tree: Any) -> str:
 
 
 class Stamp(NamedTuple):
-    """What a checkpoint is of: the step, and the digest of the run's configuration (`Config.hash`)."""
+    """Identity of a checkpoint: the step, and the digest of the run's configuration (`Config.hash`)."""
 
     step: int
     run: str
@@ -67,7 +67,7 @@ def verify(items: Mapping[str, Any], hashes: Hashes) -> None:
 
 def array_shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """{'score/conv_in/kernel': (3, 3, 3, 128), ...}."""
-    return {name: tuple(leaf.shape) for name, leaf in _named(tree)}
+    return {name: tuple(np.shape(leaf)) for name, leaf in _named(tree)}
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:

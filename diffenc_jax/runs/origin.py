@@ -1,4 +1,4 @@
-"""What a run's parameters come from: noted in its config.json, and compared when it goes on or is evaluated."""
+"""Origin of a run's parameters: noted in its config.json, and compared when it goes on or is evaluated."""
 
 import sys
 from pathlib import Path

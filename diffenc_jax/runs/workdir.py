@@ -165,7 +165,7 @@ def set_aside(workdir: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run's parameters depend on besides its configuration, as its config.json keeps it.
+    """Environments and data of a run's training, as its config.json keeps them beside the configuration.
 
     Attributes:
       environments: those that the run was trained in, in their order; empty before its first step.

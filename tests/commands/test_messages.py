@@ -204,7 +204,7 @@ def test_other_bad_input(argv, message, capsys):
 
 @pytest.mark.parametrize("name", ["config.json", "eval/new.json", "checkpoints/4/ema/d/a", "linked/metrics.jsonl"])
 def test_files_of_a_run_are_no_places_for_results(files, name, capsys):
-    """Of no option that names a file, also by another name of the run's folder; others beside them are."""
+    """No option that names a file replaces them, also by another name of the run's folder; it may write beside them."""
     run = files / "run"
     write_config(run, load_config("digits"))
     (run / "linked").symlink_to(run)

@@ -96,7 +96,7 @@ def _draw_values(arms: dict[str, Any], data: str) -> "Figure":
 
 
 def _legend(intervals: list[Any]) -> str:
-    """What the markers are, and the bars if there are intervals."""
+    """Explanation of the markers, and of the bars if there are intervals."""
     return f"{SEEDS}{INTERVALS if intervals else ''}."
 
 

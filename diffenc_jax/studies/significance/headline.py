@@ -1,4 +1,4 @@
-"""What the differences between arms allow to conclude, and what qualifies it: one text for files, terminal and page."""
+"""Conclusions from the differences between arms, and cautions: one text for files, terminal and page."""
 
 import math
 from collections.abc import Mapping, Sequence
