@@ -132,7 +132,7 @@ class Run:
 
         The buffers of `state` are reused, so that it cannot be used again.
         """
-        state, report = self._compiled_step(state, batch)
+        state, report = self._compiled_step(state.restarted(), batch)
         return state, report.meter.scalars()
 
     def terms(
@@ -271,8 +271,7 @@ class Run:
 
     @cached_property
     def _program(self) -> Program:
-        # Metrics are sums since the last log; with a log per step they are those of the step.
-        return Program(self.model, self.config.replace({"log.every_steps": 1}), self.experiment.mesh)
+        return Program(self.model, self.config, self.experiment.mesh)
 
     @cached_property
     def _compiled_step(self) -> jax.stages.Compiled:

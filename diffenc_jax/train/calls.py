@@ -23,7 +23,7 @@ class CallReport(NamedTuple):
 
     Attributes:
       finite: for each step, whether the loss and its gradient are finite; bools [], or one [n] of at least these steps.
-      meter: sums of the metrics since the last log, up to the last step.
+      meter: sums of the metrics since the last restart, up to the last step.
     """
 
     finite: Sequence[jax.Array] | jax.Array

@@ -186,6 +186,8 @@ class _Session:
         while done < steps:
             if done and done % config.eval.every_steps == 0:
                 self.evaluate(done, state)
+            if done % config.log.every_steps == 0:
+                state = state.restarted()
             count = 1 if done == start else call_length(config, done, trainer.profiled)
             step = done + count
             if self.profiler.starts_before(done + 1):

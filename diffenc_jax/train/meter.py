@@ -1,4 +1,4 @@
-"""Training metrics: sums kept on the device since the last log, divided once."""
+"""Training metrics: sums kept on the device until the loop restarts them, divided once."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ QUARTERS = 4
 
 @flax.struct.dataclass
 class Meter:
-    """Sums over the steps since the last log. Part of the state, so that a resumed run logs the same values.
+    """Sums over the steps since a restart. Part of the state, so that a resumed run logs the same values.
 
     Attributes:
       steps: [] number of steps.
@@ -56,9 +56,9 @@ class Meter:
             grad_norm=grad_norm,
         )
 
-    def plus(self, other: "Meter", restart: jax.Array, counts: jax.Array | bool = True) -> "Meter":
-        """`self` + `other`; `self` is left out if `restart`, and `other` unless it `counts`."""
-        return jax.tree.map(lambda a, b: jnp.where(restart, 0, a) + jnp.where(counts, b, 0), self, other)
+    def plus(self, other: "Meter", counts: jax.Array | bool = True) -> "Meter":
+        """`self` + `other`, which is left out unless it `counts`."""
+        return jax.tree.map(lambda a, b: a + jnp.where(counts, b, 0), self, other)
 
     def scalars(self) -> dict[str, float]:
         """Averages by the names that they have in metrics.jsonl; empty without steps.

@@ -36,7 +36,7 @@ class StepReport(NamedTuple):
 
     Attributes:
       finite: bool [], whether the loss and its gradient are finite.
-      meter: sums of the metrics since the last log.
+      meter: sums of the metrics since the meter of the state was restarted.
     """
 
     finite: jax.Array
@@ -55,7 +55,7 @@ class StepFunction:
         """Raises InputError if `model` cannot be trained as `config.train` says.
 
         Args:
-          config: the run's configuration, of which `train`, `log` and `seed` are used.
+          config: the run's configuration, of which `train` and `seed` are used.
           mesh: the devices that a batch is divided over; None for one device.
         """
         require(
@@ -137,19 +137,18 @@ class StepFunction:
         grad_norm = global_norm(grads)
         finite = jnp.isfinite(outputs.objective) & jnp.isfinite(grad_norm)
         metrics = Meter.of_step(outputs, self.model.spec.dims, grad_norm)
-        meter = state.meter.plus(metrics, restart=state.step % self.config.log.every_steps == 0, counts=finite)
         stepped = TrainState(
             step=state.step + 1,
             params=params,
             ema=ema,
             opt_state=opt_state,
-            meter=meter,
+            meter=state.meter.plus(metrics, counts=finite),
             losses=None if state.losses is None else state.losses.plus(outputs.t, outputs.terms.diffusion),
         )
         if train.on_nonfinite == "skip":
             kept = jax.tree.map(partial(jnp.where, finite), stepped, state)
-            stepped = kept.replace(step=stepped.step, meter=meter)
-        return stepped, StepReport(finite, meter)
+            stepped = kept.replace(step=stepped.step)
+        return stepped, StepReport(finite, stepped.meter)
 
 
 def make_optimizer(config: TrainConfig, interior: Sequence[str] = ()) -> optax.GradientTransformation:

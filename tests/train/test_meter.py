@@ -18,7 +18,7 @@ def test_meter_averages_its_steps():
     for k in range(3):
         terms = Terms(*map(jnp.asarray, nats[k]), jnp.asarray(errors[k]))
         outputs = StepOutputs(jnp.zeros(()), terms, jnp.asarray(times[k]), jnp.asarray(weights[k]))
-        meter = meter.plus(Meter.of_step(outputs, dims=5, grad_norm=jnp.float32(norms[k])), jnp.asarray(k == 0))
+        meter = meter.plus(Meter.of_step(outputs, dims=5, grad_norm=jnp.float32(norms[k])))
     reconstruction, latent, diffusion = np.swapaxes(nats, 0, 1) / (5 * np.log(2))
     diffusion = diffusion * weights
     scalars = meter.scalars()
@@ -30,10 +30,3 @@ def test_meter_averages_its_steps():
         quarter = (times >= i / 4) & (times < (i + 1) / 4)
         mean = diffusion[quarter].sum() / weights[quarter].sum()
         assert scalars[f"diffusion_quarter_{i + 1}"] == pytest.approx(mean, rel=1e-5)
-
-
-def test_meter_restarts():
-    outputs = StepOutputs(jnp.zeros(()), Terms(*[jnp.ones(4)] * 3), jnp.linspace(0, 0.9, 4), jnp.ones(4))
-    step = Meter.of_step(outputs, dims=1, grad_norm=jnp.ones(()))
-    meter = step.plus(step, restart=jnp.asarray(False)).plus(step, restart=jnp.asarray(True))
-    assert meter.scalars() == step.scalars()
