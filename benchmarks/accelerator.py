@@ -25,9 +25,9 @@ from budget import FAILED, LEFT_OUT, MEASURED, Measurement, Row, within
 from measurements import SMALL, Bench, Sizes
 
 from diffenc_jax.commands.arguments import place, positive_number, writable_file
-from diffenc_jax.display.document import Table
-from diffenc_jax.display.numbers import UNKNOWN
-from diffenc_jax.display.terminal import print_table
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.numbers import UNKNOWN
+from diffenc_jax.core.terminal import print_table
 from diffenc_jax.parallel.memory import device_memory
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.parallel.peaks import peak_of

@@ -16,9 +16,9 @@ import records
 import diffenc_jax as dj
 from diffenc_jax.commands.arguments import place, positive
 from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.data.dataset import load_dataset
-from diffenc_jax.display.document import Table, markdown
-from diffenc_jax.stats.distributions import auroc
+from diffenc_jax.lab.stats.distributions import auroc
 
 EXAMPLE = "python benchmarks/anomalies.py runs/digits-vdm-seed0 --others=fashion_mnist"
 

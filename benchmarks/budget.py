@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from diffenc_jax.core.errors import InputError, RunError, first_line
-from diffenc_jax.display.numbers import format_bytes
+from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.parallel.memory import is_out_of_memory, needed_bytes
 
 MEASURED, FAILED, LEFT_OUT = "measured", "failed", "left out"

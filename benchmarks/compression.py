@@ -16,8 +16,8 @@ import records
 from PIL import Image
 
 from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive
+from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import require
-from diffenc_jax.display.document import Table, markdown
 
 EXAMPLE = "python benchmarks/compression.py runs/digits-vdm-seed0 --images=297 --config.loss.depth=50"
 # Options of Pillow for the smallest lossless files.
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from diffenc_jax.compression.codec import Codec, open_file
+    from diffenc_jax.lab.coding.codec import Codec, open_file
     from diffenc_jax.runs.trained import open_trained
     from diffenc_jax.runs.workdir import stored_config
 

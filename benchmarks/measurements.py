@@ -21,10 +21,10 @@ from diffenc_jax.api import Run
 from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.recipe import dct_network, score_transformer
 from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.lab.studies.profile.measure import read_profile
+from diffenc_jax.lab.studies.profile.table import about, operations_table, parts_table
 from diffenc_jax.model import Params, spec_of
 from diffenc_jax.parallel.memory import Memory
-from diffenc_jax.studies.profile.measure import read_profile
-from diffenc_jax.studies.profile.table import about, operations_table, parts_table
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.profiler import Profiler, Steps, annotation
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from diffenc_jax.display.document import Table
+from diffenc_jax.core.document import Table
 
 Steps = list[dict[str, Any]]
 

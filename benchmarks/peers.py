@@ -25,9 +25,9 @@ import published
 import records
 
 from diffenc_jax.commands.arguments import positive, writable_file
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import RunError, lookup
-from diffenc_jax.display.document import Table
-from diffenc_jax.display.terminal import print_table
+from diffenc_jax.core.terminal import print_table
 
 EXAMPLE = "python benchmarks/peers.py --diffenc=DIR --pairs=small-diffenc,small-vdm --json=FILE"
 FOLDER = Path(__file__).parent

@@ -24,11 +24,11 @@ from flax import linen as nn
 from diffenc_jax.commands.arguments import positive
 from diffenc_jax.evaluation import bound
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.evaluation.uncertainty import mean_and_error
 from diffenc_jax.nets import attention, conv, embeddings, norms, unet
 from diffenc_jax.runs.records import read_evaluation, record_paths
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import write_config
-from diffenc_jax.stats.uncertainty import mean_and_error
 
 EXAMPLE = "python benchmarks/precision.py runs/digits-diffenc-seed0 --passes=16"
 

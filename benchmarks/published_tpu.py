@@ -16,9 +16,9 @@ import timing
 
 from diffenc_jax.commands.arguments import positive
 from diffenc_jax.core.errors import require
+from diffenc_jax.lab.studies.compile_check.compiled import QUICK, Work
+from diffenc_jax.lab.studies.compile_check.tpu import describe_slices
 from diffenc_jax.parallel.memory import Memory
-from diffenc_jax.studies.compile_check.compiled import QUICK, Work
-from diffenc_jax.studies.compile_check.tpu import describe_slices
 
 EXAMPLE = "python benchmarks/published_tpu.py --diffenc=DIR --model=config_model_NAME.json"
 

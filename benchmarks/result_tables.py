@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import peers
 
-from diffenc_jax.display.document import Table
+from diffenc_jax.core.document import Table
+from diffenc_jax.lab.studies.compare.measure import compare
+from diffenc_jax.lab.studies.compare.table import comparison_table
+from diffenc_jax.lab.studies.depth import table as depth
+from diffenc_jax.lab.studies.encoder import balance
+from diffenc_jax.lab.studies.encoder.table import bounds_table, read_bounds
+from diffenc_jax.lab.studies.sample_quality.table import quality_table
+from diffenc_jax.lab.studies.significance.finished import curves_of_arms, find_runs
+from diffenc_jax.lab.studies.significance.grid import read_grid
 from diffenc_jax.runs.records import read_evaluation, record_paths
-from diffenc_jax.studies.compare.measure import compare
-from diffenc_jax.studies.compare.table import comparison_table
-from diffenc_jax.studies.depth import table as depth
-from diffenc_jax.studies.encoder import balance
-from diffenc_jax.studies.encoder.table import bounds_table, read_bounds
-from diffenc_jax.studies.sample_quality.table import quality_table
-from diffenc_jax.studies.significance.finished import curves_of_arms, find_runs
-from diffenc_jax.studies.significance.grid import read_grid
 
 # From the common folder and the output of a command.
 Tables = Callable[[Path, str], Iterable[Table]]

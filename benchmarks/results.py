@@ -26,8 +26,8 @@ import records
 from experiments import EXPERIMENTS, Experiment, Step
 from overview import overview
 
+from diffenc_jax.core.document import Code, Table, Text, markdown
 from diffenc_jax.core.errors import InputError, RunError, lookup, require
-from diffenc_jax.display.document import Code, Table, Text, markdown
 
 EXAMPLE = "python benchmarks/results.py make digits --work=results"
 ROOT = Path(__file__).parents[1]

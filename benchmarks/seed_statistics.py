@@ -10,10 +10,10 @@ import numpy as np
 import records
 
 from diffenc_jax.commands.arguments import positive
-from diffenc_jax.stats.bootstrap import bootstrap
-from diffenc_jax.stats.hypotheses import holm, paired_t, sign_flip, welch_t
-from diffenc_jax.stats.means import mean_of
-from diffenc_jax.stats.power import Design
+from diffenc_jax.evaluation.means import mean_of
+from diffenc_jax.lab.stats.bootstrap import bootstrap
+from diffenc_jax.lab.stats.hypotheses import holm, paired_t, sign_flip, welch_t
+from diffenc_jax.lab.stats.power import Design
 
 EXAMPLE = "python benchmarks/seed_statistics.py --experiments=20000"
 SEEDS = (3, 5, 8)

@@ -1,6 +1,6 @@
 """The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
 
-A command is a module of `diffenc_jax.commands` and an entry of `COMMANDS`. The module has
+A command is a module and an entry of `COMMANDS`. The module has
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,
@@ -34,7 +34,7 @@ class Command(NamedTuple):
     """Entry of the table of commands.
 
     Attributes:
-      module: its name in `diffenc_jax.commands`.
+      module: its name in the package.
       summary: one line for the list of commands.
       computes: whether this process trains or evaluates networks, see `execute`.
     """
@@ -45,29 +45,35 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("train", "train a model, evaluate it and draw samples", computes=True),
-    "eval": Command("evaluate", "evaluate checkpoints of a trained run", computes=True),
-    "sample": Command("sample", "draw samples from a trained run", computes=True),
-    "compress": Command("compress", "compress images without loss", computes=True),
-    "decompress": Command("decompress", "decompress a file of images", computes=True),
-    "compare": Command("compare", "compare evaluations, with errors of their differences"),
-    "depth-study": Command("depth_study", "measure bits/dim by number of steps, and the best steps", computes=True),
-    "rate-distortion": Command("rate_distortion", "measure the error of images by the bits received", computes=True),
-    "loss-by-time": Command("loss_by_time", "measure the diffusion loss by noise level", computes=True),
-    "classify": Command("classify", "classify images by the bound under each label", computes=True),
-    "encoder-study": Command(
-        "encoder_study", "measure what a trained encoder does, and the bound without it", computes=True
+    "train": Command("commands.train", "train a model, evaluate it and draw samples", computes=True),
+    "eval": Command("commands.evaluate", "evaluate checkpoints of a trained run", computes=True),
+    "sample": Command("commands.sample", "draw samples from a trained run", computes=True),
+    "compress": Command("lab.commands.compress", "compress images without loss", computes=True),
+    "decompress": Command("lab.commands.decompress", "decompress a file of images", computes=True),
+    "compare": Command("lab.commands.compare", "compare evaluations, with errors of their differences"),
+    "depth-study": Command(
+        "lab.commands.depth_study", "measure bits/dim by number of steps, and the best steps", computes=True
     ),
-    "sample-quality": Command("sample_quality", "measure samples beside real images"),
-    "significance": Command("significance", "train arms under several seeds and test their differences"),
-    "reproduce": Command("reproduce", "repeat the paper's comparisons, or list their costs"),
-    "report": Command("report", "write a page of HTML about runs"),
-    "costs": Command("costs", "measure parameters, FLOPs, memory and time of a training step", computes=True),
-    "profile-summary": Command("profile_summary", "show where the time of profiled training steps goes"),
-    "compile-check": Command("compile_check", "compile a training step for a TPU slice, without a TPU"),
-    "config-keys": Command("config_keys", "list all keys of a configuration, with defaults and meanings"),
-    "import-checkpoint": Command("import_checkpoint", "turn a published checkpoint into a workdir"),
-    "parity": Command("parity", "compare this code with arrays of the published code"),
+    "rate-distortion": Command(
+        "lab.commands.rate_distortion", "measure the error of images by the bits received", computes=True
+    ),
+    "loss-by-time": Command("lab.commands.loss_by_time", "measure the diffusion loss by noise level", computes=True),
+    "classify": Command("lab.commands.classify", "classify images by the bound under each label", computes=True),
+    "encoder-study": Command(
+        "lab.commands.encoder_study", "measure what a trained encoder does, and the bound without it", computes=True
+    ),
+    "sample-quality": Command("lab.commands.sample_quality", "measure samples beside real images"),
+    "significance": Command("lab.commands.significance", "train arms under several seeds and test their differences"),
+    "reproduce": Command("lab.commands.reproduce", "repeat the paper's comparisons, or list their costs"),
+    "report": Command("lab.commands.report", "write a page of HTML about runs"),
+    "costs": Command(
+        "lab.commands.costs", "measure parameters, FLOPs, memory and time of a training step", computes=True
+    ),
+    "profile-summary": Command("lab.commands.profile_summary", "show where the time of profiled training steps goes"),
+    "compile-check": Command("lab.commands.compile_check", "compile a training step for a TPU slice, without a TPU"),
+    "config-keys": Command("commands.config_keys", "list all keys of a configuration, with defaults and meanings"),
+    "import-checkpoint": Command("lab.commands.import_checkpoint", "turn a published checkpoint into a workdir"),
+    "parity": Command("lab.commands.parity", "compare this code with arrays of the published code"),
 }
 
 
@@ -86,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case [name] if name not in COMMANDS:
             return _fail(f"unknown command {name!r}{perhaps(name, COMMANDS)}; known: {', '.join(COMMANDS)}", 2)
     name, *rest = words
-    module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
     return execute(module, f"diffenc {name}", rest, computes=argv is None and COMMANDS[name].computes)
 
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from diffenc_jax.compression.codec import Codec, open_file
 from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.sections import FLOW
 from diffenc_jax.core.buckets import as_path
@@ -313,25 +312,6 @@ class TrainedRun(Run):
     def params(self) -> Params:
         """Averaged parameters of the checkpoint."""
         return self.experiment.params
-
-    def compress(self, images: np.ndarray, verify: bool = True) -> bytes:
-        """Images, uint8 [N, H, W, C], as a compressed file, at the finite depth of `config.loss`.
-
-        Raises InputError if the images or the configuration do not suit compression, and RunError if the file would
-        not be decoded to the same images on this machine.
-
-        Args:
-          verify: whether to decode the file.
-        """
-        return Codec(self.experiment).compress(images, verify).content
-
-    def decompress(self, content: bytes) -> np.ndarray:
-        """The images of a file that `compress` wrote with this run, uint8 [N, H, W, C].
-
-        Raises InputError if the file is damaged or belongs elsewhere, and RunError if other images come out.
-        """
-        codec, container = open_file(self.experiment.workdir, content, "this file")
-        return codec.decompress(container)
 
     def at(self, step: int) -> "TrainedRun":
         """The run with another of its checkpoints, `experiment.steps`; raises RunError if it is damaged."""

@@ -13,19 +13,21 @@ PACKAGE = Path(__file__).parents[1] / "diffenc_jax"
 # From the bottom up. A part may import lower floors and itself, nothing else, inside functions too.
 FLOORS = [
     ["core"],
-    ["stats", "display", "diffusion", "config"],
+    ["display", "diffusion", "config"],
     ["nets", "data"],
     ["model", "parallel"],
     ["runs"],
-    ["coding"],
     ["evaluation"],
-    ["train", "sampling", "compression", "interop"],
+    ["train", "sampling"],
     ["api"],
-    ["studies"],
-    ["report"],
     ["commands"],
     ["__main__"],
     ["main", "__init__"],
+    ["lab.stats", "lab.interop"],
+    ["lab.coding"],
+    ["lab.studies"],
+    ["lab.report"],
+    ["lab.commands"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -42,7 +44,12 @@ def imports(path):
 
 
 def part(path):
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    """The part that a file belongs to: a package or a module at the top, or a package of the lab."""
+    return part_of(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def part_of(names):
+    return ".".join(names[:2]) if names[0] == "lab" and names[1:] != ("__init__",) else names[0]
 
 
 def importers(library):
@@ -50,17 +57,21 @@ def importers(library):
     return [str(p.relative_to(PACKAGE)) for p in FILES if any(name.split(".")[0] == library for name in imports(p))]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+PARTED = [path for path in FILES if path != PACKAGE / "lab" / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", PARTED, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_downward(path):
     ours = part(path)
-    theirs = {name.split(".")[1] for name in imports(path) if name.startswith("diffenc_jax.")} - {"__version__"}
-    assert not [name for name in theirs if name != ours and FLOOR[name] >= FLOOR[ours]]
+    theirs = {part_of(name.split(".")[1:]) for name in imports(path) if name.startswith("diffenc_jax.")}
+    theirs -= {ours, "__version__"}
+    assert not [name for name in theirs if FLOOR[name] >= FLOOR[ours]]
 
 
 def test_a_library_is_imported_where_it_is_wrapped():
     assert importers("orbax") == ["runs/checkpoint.py"]
     assert importers("diffrax") == ["diffusion/flow.py"]
-    assert importers("constriction") == ["coding/stack.py"]
+    assert importers("constriction") == ["lab/coding/stack.py"]
     assert [name for name in importers("flax") if name.startswith("diffusion/")] == ["diffusion/schedules.py"]
 
 
@@ -71,16 +82,16 @@ def test_only_the_mesh_names_its_axes():
 def test_only_runs_looks_for_the_files_of_a_workdir():
     """Others look for users' arguments, data sets and configurations, two modules for devices, and one for a clone."""
     looks = re.compile(r"\.(r?glob|iterdir|exists|is_dir|is_file)\(")
-    others = [p for p in FILES if part(p) not in ("runs", "data", "interop", "config", "commands")]
+    others = [p for p in FILES if part(p) not in ("runs", "data", "lab.interop", "config", "commands", "lab.commands")]
     assert [str(p.relative_to(PACKAGE)) for p in others if looks.search(p.read_text())] == [
         "core/versions.py",
+        "lab/studies/significance/devices.py",
         "parallel/cluster.py",
-        "studies/significance/devices.py",
     ]
 
 
 def test_help_statistics_data_and_configurations_load_no_jax():
-    light = [p for p in FILES if part(p) in ("stats", "display", "config", "data", "__init__", "__main__")]
+    light = [p for p in FILES if part(p) in ("lab.stats", "display", "config", "data", "__init__", "__main__")]
     modules = ", ".join("diffenc_jax." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in light)
     heavy = {"jax", "flax", "tensorflow", "matplotlib", "sklearn"}
     code = f"import sys, {modules}; diffenc_jax.__main__.main(['--help']); print({heavy} & set(sys.modules))"
@@ -91,4 +102,4 @@ def test_help_statistics_data_and_configurations_load_no_jax():
 def test_floors_list_every_part_once():
     parts = list(itertools.chain.from_iterable(FLOORS))
     assert len(parts) == len(FLOOR)
-    assert {part(path) for path in FILES} == set(parts)
+    assert {part(path) for path in FILES if path != PACKAGE / "lab" / "__init__.py"} == set(parts)

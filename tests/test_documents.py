@@ -56,13 +56,13 @@ def test_the_description_of_the_distribution_has_addresses_for_paths(monkeypatch
 @documents
 def test_commands_and_their_options_exist(path):
     for name, arguments in commands(TEXTS[path]):
-        module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+        module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
         known = {option for action in make_parser(module, name)._actions for option in action.option_strings}
         options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
         assert not {option for option in options if not option.startswith("--config.")} - known, name
     for name in re.findall(r"`diffenc ([a-z][\w-]*)", TEXTS[path]):
         assert name in COMMANDS
-    assert set(re.findall(r"-m diffenc_jax\.([\w.]*\w)", TEXTS[path])) <= {"main", "interop.parity"}
+    assert set(re.findall(r"-m diffenc_jax\.([\w.]*\w)", TEXTS[path])) <= {"main", "lab.interop.parity"}
 
 
 @documents
@@ -86,7 +86,7 @@ def test_the_deviations_from_the_published_recipe_are_those_of_the_configuration
 
 @documents
 def test_functions_exist(path):
-    for name in re.findall(r"`((?:diffusion|stats)\.[\w.]+)`", TEXTS[path]):
+    for name in re.findall(r"`((?:diffusion|evaluation|lab)\.[\w.]+)`", TEXTS[path]):
         module, *rest = name.split(".")
         value = importlib.import_module(f"diffenc_jax.{module}")
         for part in rest:

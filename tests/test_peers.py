@@ -13,7 +13,7 @@ import pytest
 
 from diffenc_jax.__main__ import execute
 from diffenc_jax.core.errors import RunError
-from tests.studies.compile_check import tpu_compiler
+from tests.lab.studies.compile_check import tpu_compiler
 
 ROOT = Path(__file__).parents[1]
 # A checkout in miniature: the published code's entry points, around one linear layer per network. Its modules need all

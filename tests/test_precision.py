@@ -8,7 +8,7 @@ import pytest
 
 from diffenc_jax.runs.trained import open_trained
 from tests import tiny
-from tests.studies.runs import write_images, write_run
+from tests.lab.studies.runs import write_images, write_run
 
 
 @pytest.mark.slow

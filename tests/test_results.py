@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, RunError
-from diffenc_jax.display.document import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -287,7 +287,7 @@ def watched(console: "Console", text: str, total: float) -> Iterator[Callable[[f
     Yields:
       `on_part(part=1)`: notes that `part` of `total` is done; raises Interrupted if a signal came.
     """
-    from diffenc_jax.display.progress import watching
+    from diffenc_jax.core.progress import watching
     from diffenc_jax.parallel.shutdown import shutdown_of_run
 
     with shutdown_of_run() as shutdown, watching(console, text, total) as advance:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
-    from diffenc_jax.display.numbers import format_record, format_terms
+    from diffenc_jax.core.numbers import format_record, format_terms
     from diffenc_jax.evaluation.estimators import needs_training_images
 
     job = start_job(arguments, trained=True)

@@ -130,7 +130,7 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
     workdir = arguments.run or workdir_of(arguments, config, trained)
     _set_compilation_cache(arguments.compilation_cache, workdir)
 
-    from diffenc_jax.display.terminal import make_console
+    from diffenc_jax.core.terminal import make_console
     from diffenc_jax.parallel import hosts
 
     cluster.require_connected()

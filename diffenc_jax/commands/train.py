@@ -15,8 +15,8 @@ from diffenc_jax.commands.jobs import add_job_arguments, start_job
 from diffenc_jax.core.errors import require
 
 if TYPE_CHECKING:
+    from diffenc_jax.core.document import Table
     from diffenc_jax.data.dataset import Dataset
-    from diffenc_jax.display.document import Table
 
 EXAMPLE = "diffenc train --config=digits:vdm --config.train.learning_rate=1e-3"
 ON_INTERRUPT = "the same command continues from what is saved"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.api import Run
-    from diffenc_jax.display.terminal import print_table
+    from diffenc_jax.core.terminal import print_table
     from diffenc_jax.parallel import hosts
     from diffenc_jax.runs.lock import check_free
     from diffenc_jax.train.loop import check_trainable
@@ -100,9 +100,9 @@ def closing_table(record: dict[str, Any], dataset: "Dataset") -> "Table":
     """Bits/dim by term of a record, above those of two trivial models of the same images."""
     import numpy as np
 
+    from diffenc_jax.core.document import Table
+    from diffenc_jax.core.numbers import format_record, format_terms
     from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
-    from diffenc_jax.display.document import Table
-    from diffenc_jax.display.numbers import format_record, format_terms
 
     split, levels = record["dataset"]["split"], dataset.pixel_levels
     rows = [(f"  {name}", value) for name, value in format_terms(record)]

@@ -15,11 +15,12 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import lookup
+from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
-from diffenc_jax.display.numbers import format_bytes
 from diffenc_jax.evaluation.estimator import Estimator, Tables
 from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel import mesh as sharding
@@ -31,7 +32,6 @@ from diffenc_jax.runs.origin import say_other_version
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
 from diffenc_jax.runs.workdir import stored_config
-from diffenc_jax.stats.uncertainty import standard_errors
 
 # Bytes of the maps of a split from which a line says how large they are.
 LARGE_MAPS = 2**28
@@ -234,7 +234,7 @@ class Evaluator:
 def summarize(values: dict[str, np.ndarray], tables: Tables, estimator: Estimator, dims: int) -> dict[str, Any]:
     """'bpd' and 'standard_error', total and by term, and the estimator's diagnostics, from values [passes, images].
 
-    The standard errors are those of `stats/uncertainty.py`; they are None if they cannot be estimated.
+    The standard errors are those of `evaluation/uncertainty.py`; they are None if they cannot be estimated.
     """
     bits = {term: values[term] / (dims * math.log(2)) for term in estimator.terms}
     means = {term: float(value.mean()) for term, value in bits.items()}

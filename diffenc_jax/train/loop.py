@@ -17,8 +17,8 @@ from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require
-from diffenc_jax.display.numbers import format_record
-from diffenc_jax.display.progress import Advance, RunProgress
+from diffenc_jax.core.numbers import format_record
+from diffenc_jax.core.progress import Advance, RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts

@@ -22,7 +22,7 @@ EXAMPLES = ROOT / "tests" / "extending"
 # Documents at the top of the repository that are pages of the site.
 TOP_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 # Packages whose functions have a page each, and their names in documents: `diffusion.gaussian.diffuse`.
-REFERENCE = ("diffusion", "stats", "coding")
+REFERENCE = ("diffusion", "lab.stats", "lab.coding")
 NAME = re.compile(rf"(?<!\[)`((?:{'|'.join(REFERENCE)})\.[\w.]*\w)`")
 LINK = re.compile(r'(?:(?<=\]\()|(?<=src="))(?!\w+:|#)([^)\s#"]+)')
 
@@ -54,13 +54,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name, content in pictures.items():
             files.append(File.generated(config, name, content=content))
     for package in REFERENCE:
-        files.append(File.generated(config, f"reference/{package}.md", content=_functions(package)))
+        files.append(File.generated(config, f"reference/{package.split('.')[-1]}.md", content=_functions(package)))
     return files
 
 
 def _functions(package: str) -> str:
     """The page of a package's modules and functions."""
-    modules = sorted(path.stem for path in (packages.PACKAGE / package).glob("[a-z]*.py"))
+    modules = sorted(path.stem for path in packages.PACKAGE.joinpath(*package.split(".")).glob("[a-z]*.py"))
     return "\n\n".join([f"# {package}", *(f"::: diffenc_jax.{package}.{module}" for module in modules)])
 
 

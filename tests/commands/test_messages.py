@@ -8,9 +8,9 @@ from PIL import Image
 
 from diffenc_jax.__main__ import COMMANDS, main
 from diffenc_jax.commands.arguments import make_parser, writable_file
-from diffenc_jax.compression.image_files import check_place
 from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.lab.coding.image_files import check_place
 from diffenc_jax.runs.workdir import write_config
 from tests.refusals import refused
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from diffenc_jax.coding.lattice import Lattice
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
@@ -18,6 +17,7 @@ from diffenc_jax.diffusion.importance_weights import log_path_weight
 from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Polynomial
+from diffenc_jax.lab.coding.lattice import Lattice
 
 ENDS = (-7.0, 4.0)
 DIMS = 3

@@ -12,7 +12,7 @@ from diffenc_jax.diffusion import decoder
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import summarize
 from diffenc_jax.evaluation.fit import Fit
-from diffenc_jax.stats.uncertainty import standard_errors
+from diffenc_jax.evaluation.uncertainty import standard_errors
 from tests.evaluation.gaussian import IMAGES, LEVELS, PARAMS, PROBABILITY, VALUES, evaluate, experiment, images, make
 
 

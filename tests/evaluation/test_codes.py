@@ -9,9 +9,9 @@ import pytest
 from diffenc_jax.data.images import Batch
 from diffenc_jax.evaluation.estimators import make_estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.lab.studies.compare.measure import check_comparable
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.workdir import write_config
-from diffenc_jax.studies.compare.measure import check_comparable
 from tests.evaluation.gaussian import SHAPE
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
 

@@ -10,7 +10,7 @@ import pytest
 
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.display.numbers import format_record, format_terms
+from diffenc_jax.core.numbers import format_record, format_terms
 from diffenc_jax.evaluation import evaluator as evaluators
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator, summarize

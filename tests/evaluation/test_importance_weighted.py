@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.stats.uncertainty import standard_errors
+from diffenc_jax.evaluation.uncertainty import standard_errors
 from tests.evaluation.gaussian import PARAMS, evaluate, images, make
 
 DEPTH = 8

@@ -10,9 +10,9 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.evaluation.estimators import make_estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.lab.studies.compare.measure import check_comparable, different_images
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.workdir import write_config
-from diffenc_jax.studies.compare.measure import check_comparable, different_images
 from tests.evaluation.gaussian import DEVIATION, LEVELS, VALUES
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, experiment
 

@@ -8,11 +8,11 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.lab.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.runs.files import read_arrays, write_arrays
 from diffenc_jax.runs.maps import EXTREMES, MAP, read_maps
 from diffenc_jax.runs.records import read_evaluation, read_record, read_values
 from diffenc_jax.runs.workdir import write_config
-from diffenc_jax.studies.compare.measure import check_comparable, common_evaluations
 from tests import tiny
 from tests.evaluation import gaussian
 from tests.evaluation.subject import SPLITS, experiment, parameters

@@ -15,11 +15,11 @@ from diffenc_jax.diffusion.likelihood import truncated_normal
 from diffenc_jax.evaluation import ode
 from diffenc_jax.evaluation.estimators import make_estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.evaluation.uncertainty import standard_errors
+from diffenc_jax.lab.studies.compare.describe import describe_estimator
+from diffenc_jax.lab.studies.compare.measure import compare
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.workdir import write_config
-from diffenc_jax.stats.uncertainty import standard_errors
-from diffenc_jax.studies.compare.describe import describe_estimator
-from diffenc_jax.studies.compare.measure import compare
 from tests.evaluation import subject
 from tests.evaluation.gaussian import (
     DEVIATION,

@@ -26,7 +26,13 @@ ROOT = Path(__file__).parents[2]
 FINDINGS = ROOT / "tests" / "fuzz" / "findings"
 LONGEST = 4096  # bytes of an input
 STANDARD = ("gzip", "pickle", "zipfile")
-INSTRUMENTED = ("diffenc_jax.data", "diffenc_jax.interop", "diffenc_jax.config", "diffenc_jax.coding", "ml_collections")
+INSTRUMENTED = (
+    "diffenc_jax.data",
+    "diffenc_jax.lab.interop",
+    "diffenc_jax.config",
+    "diffenc_jax.lab.coding",
+    "ml_collections",
+)
 
 IMAGES = np.arange(2 * 3 * 2, dtype=np.uint8).reshape(2, 3, 2, 1) * 7
 ROWS = np.arange(3 * 12, dtype=np.uint8).reshape(3, 12)
@@ -79,7 +85,7 @@ def _batch(data: bytes, folder: Path) -> np.ndarray:
 
 
 def _msgpack(data: bytes, folder: Path) -> dict[str, Any]:
-    from diffenc_jax.interop import flax_msgpack
+    from diffenc_jax.lab.interop import flax_msgpack
 
     (folder / "checkpoint").write_bytes(data)
     return flax_msgpack.read_checkpoint(folder / "checkpoint", ("step", "ema_params"))
@@ -87,7 +93,7 @@ def _msgpack(data: bytes, folder: Path) -> dict[str, Any]:
 
 def _container(data: bytes, folder: Path) -> np.ndarray:
     """Reads an input as a file of compressed images behind its digest, which a fuzzer would not hit."""
-    from diffenc_jax.coding.container import signed, unpack
+    from diffenc_jax.lab.coding.container import signed, unpack
 
     found = unpack(signed(data), "input")
     assert len(found.checksums) == found.header.shape[0]
@@ -201,9 +207,9 @@ def _checkpoints() -> dict[str, Seed]:
 
 
 def _compressed() -> dict[str, Seed]:
-    from diffenc_jax.coding.container import MAGIC, Container, pack
-    from diffenc_jax.coding.header import DIGEST_BYTES, blank_header
     from diffenc_jax.config import load_config
+    from diffenc_jax.lab.coding.container import MAGIC, Container, pack
+    from diffenc_jax.lab.coding.header import DIGEST_BYTES, blank_header
 
     header = blank_header(load_config("digits", ["loss.depth=10"]), (3, 8, 8, 1), 2)
     numbers = np.array([1, 2**32 - 1, 0, 7, 0, 9, 5], np.uint32)

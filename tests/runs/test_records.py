@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.display.numbers import format_record, format_terms
+from diffenc_jax.core.numbers import format_record, format_terms
+from diffenc_jax.lab.studies.compare.describe import describe_estimator, describe_images
 from diffenc_jax.runs import records
 from diffenc_jax.runs.records import find_record, read_evaluation, read_record, record_path, record_paths, write_record
-from diffenc_jax.studies.compare.describe import describe_estimator, describe_images
 from diffenc_jax.train.writer import with_errors
 
 NATS = np.random.default_rng(0).normal(5.0, 1.0, (4, 30))

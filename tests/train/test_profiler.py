@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from diffenc_jax.core.errors import InputError, Interrupted
+from diffenc_jax.lab.studies.profile.measure import read_profile
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.studies.profile.measure import read_profile
 from diffenc_jax.train import profiler
 from diffenc_jax.train.loop import Trainer, check_trainable
 from tests import tiny

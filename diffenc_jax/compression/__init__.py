@@ -1,1 +1,0 @@
-"""Lossless compression by trained runs: from images to a file and back."""

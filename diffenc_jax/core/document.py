@@ -1,0 +1,86 @@
+"""Documents as plain data, and their markdown form. One description serves terminal, file and page."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from diffenc_jax.core.numbers import UNKNOWN
+
+# A cell that holds numbers: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05', '100.0 %', '2.1 (p 0.3)'.
+NUMBERS = re.compile(r"(?:[-−+±\d.,e ()–%]| or |\([pz] ){1,40}|-?inf|nan")
+
+
+class Text(NamedTuple):
+    """A paragraph."""
+
+    text: str
+
+
+class Items(NamedTuple):
+    """A list with one item per line."""
+
+    items: Sequence[str]
+
+
+class Code(NamedTuple):
+    """Shell commands, one per line."""
+
+    text: str
+
+
+class Table(NamedTuple):
+    """Rows under column heads. The first cell of a row names its subject.
+
+    Attributes:
+      caption: title of the table; empty where the title of the section is enough.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ""
+
+
+class Section(NamedTuple):
+    """A title and its blocks, which may be sections of the next level."""
+
+    title: str
+    blocks: Sequence[Any]
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Whether each column holds only numbers and is aligned on the right; never the first column."""
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.heads)
+    return [number > 0 and all(map(_is_numeric, column)) for number, column in enumerate(columns)]
+
+
+def _is_numeric(cell: Any) -> bool:
+    return cell in ("", UNKNOWN) or NUMBERS.fullmatch(str(cell)) is not None
+
+
+def markdown(block: Any, level: int = 1) -> str:
+    """Markdown of a block; the title of a section has `level` hash signs."""
+    match block:
+        case Section(title, blocks):
+            return "\n\n".join([f"{'#' * level} {title}", *(markdown(inner, level + 1) for inner in blocks)])
+        case Table(caption=caption):
+            return f"{caption}\n\n{_markdown_table(block)}" if caption else _markdown_table(block)
+        case Items(items):
+            return "\n".join(f"- {item}" for item in items)
+        case Code(text):
+            return "\n".join(f"    {line}" for line in text.splitlines())
+        case Text(text):
+            return text
+    raise TypeError(f"{type(block).__name__} has no markdown form")
+
+
+def _markdown_table(table: Table) -> str:
+    """Padded table that also reads as plain text; columns of numbers are aligned on the right."""
+    lines = [list(map(str, line)) for line in (table.heads, *table.rows)]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.heads))]
+    columns = list(zip(widths, numeric_columns(table), strict=True))
+    rule = ["-" * (width - right) + ":" * right for width, right in columns]
+    padded = [
+        [cell.rjust(width) if right else cell.ljust(width) for cell, (width, right) in zip(line, columns, strict=True)]
+        for line in lines
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [padded[0], rule, *padded[1:]])

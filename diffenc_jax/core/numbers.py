@@ -1,0 +1,74 @@
+"""Number formats: values with standard errors, intervals, durations, and the numbers of an evaluation's record."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+UNKNOWN = "–"  # stands for a value that the data do not determine
+
+
+def format_number(value: float | None) -> str:
+    """'1.8912', or `UNKNOWN` for None."""
+    return UNKNOWN if value is None else f"{value:.4f}"
+
+
+def format_error(value: float) -> str:
+    """'0.0031', with one digit if it is smaller than four decimals show, and '0' for none."""
+    return f"{value:.1g}" if value < 0.00005 else format_number(value)
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """'1.8912 ± 0.0031', or without an error that is not known."""
+    return format_number(value) + ("" if error is None else f" ± {error:.4f}")
+
+
+def format_interval(ends: Sequence[float] | None) -> str:
+    """'1.8850 .. 1.8974', or `UNKNOWN` for None."""
+    return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
+
+
+def format_p(p: float | None) -> str:
+    """'0.31', or '0.027' and '3.9e-06' below 0.1; `UNKNOWN` for None."""
+    return UNKNOWN if p is None else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def format_duration(seconds: float) -> str:
+    """'12 s', '0:03:20' from a minute on, or '2 d 3:20:00' from a day on."""
+    days, rest = divmod(round(seconds), 86_400)
+    if days:
+        return f"{days} d {timedelta(seconds=rest)}"
+    return str(timedelta(seconds=rest)) if rest >= 60 else f"{rest} s"
+
+
+def with_errors(value: float, noise: float | None, images: float | None) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123': a value with the standard errors of the noise and of the images that are known."""
+    return " ± ".join([format_number(value), *(format_error(error) for error in (noise, images) if error is not None)])
+
+
+def format_record(record: dict[str, Any]) -> str:
+    """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim': the total of an evaluation's record.
+
+    For a model that is conditioned on labels ', each image given its label' follows.
+    """
+    given = ", each image given its label" if record.get("estimator", {}).get("labels") else ""
+    return f"{_with_named_errors(record['bpd']['total'], record['standard_error'])} bits/dim{given}"
+
+
+def format_terms(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, '0.0067 ± 0.0001 (noise) ± 0.0002 (images)') for each term of an evaluation's record."""
+    terms = record["standard_error"]["terms"]
+    return [(name, _with_named_errors(record["bpd"][name], errors)) for name, errors in terms.items()]
+
+
+def _with_named_errors(value: float, errors: dict[str, float | None]) -> str:
+    names = {"noise": "noise", "images": "images"}
+    if errors["images"] is None:
+        names = {"noise": "noise", "total": "images and noise"}
+    known = {name: error for key, name in names.items() if (error := errors[key]) is not None}
+    parts = [f" ± {format_error(error)} ({name})" for name, error in known.items()]
+    return f"{value:.4f}{''.join(parts)}"
+
+
+def format_bytes(size: float) -> str:
+    """'15.75 GiB'."""
+    return f"{size / 2**30:.2f} GiB"

@@ -1,0 +1,277 @@
+"""Bits-back coding of images by a diffusion model of finite depth, and its inverse (arXiv 1901.04866).
+
+An image is coded together with latents z_0, .., z_T, which are popped from the stack where the path q draws them and
+pushed where the model p draws them. What this adds to the stack is, on average, the bound at that depth in bits.
+
+The order decides how many bits must be on the stack at the beginning:
+
+  ancestral   z_T, .., z_0 are popped from q(z_T | x) and q(z_i | z_{i+1}, x); then the image is pushed under
+              p(x | z_0), and z_0, .., z_T under p(z_i | z_{i+1}) and p(z_T). It suits every encoder.
+  bit_swap    z_0 is popped from q(z_0 | x) and the image pushed; then each z_{i+1} is popped from q(z_{i+1} | z_i) and
+              z_i pushed (arXiv 1905.06845). The beginning takes the bits of about two latents instead of T + 1. It
+              needs an encoder that does not drift, without which q(z_{i+1} | z_i) would depend on x.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP
+from diffenc_jax.core.errors import RunError, require
+from diffenc_jax.lab.coding.lattice import Gaussians, Lattice
+from diffenc_jax.lab.coding.stack import PRECISION, Stack
+
+# Integers, not negative, that choose the noise of an image.
+Seed = tuple[int, ...]
+# Called after each part of the work with its share of the whole.
+OnPart = Callable[[float], None]
+
+
+class Networks(Protocol):
+    """The networks of a model, for batches of one size B, which compute the same bits from the same arrays.
+
+    Attributes:
+      pixel_levels: number V of values that a pixel can have.
+    """
+
+    pixel_levels: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """[B, H, W, C]."""
+
+    def encode(self, i: int, pixels: np.ndarray) -> np.ndarray:
+        """x_t [B, H, W, C] at γ_i of pixels [B, H, W, C]."""
+
+    def model(self, i: int, z_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation [B, H, W, C] of p(z_i | z_{i+1}), with z_{i+1} = z_t."""
+
+
+class Lengths(NamedTuple):
+    """Lengths of the codes of images, nats [n] each.
+
+    Attributes:
+      code: the growth of the stack.
+      density: the same by densities, -ln p(x, z) + ln q(z | x): the length of the code without a lattice.
+      bound: `density` with the mean of each term given the latent before it; both estimate the bound at this depth.
+    """
+
+    code: np.ndarray
+    density: np.ndarray
+    bound: np.ndarray
+
+
+class Move(NamedTuple):
+    """A pop or a push when encoding, undone when decoding.
+
+    Attributes:
+      level: i of the latent z_i; None for the image.
+      pops: whether encoding pops it, from the path. Otherwise it pushes it, under the model.
+    """
+
+    level: int | None
+    pops: bool
+
+
+def moves(order: str, depth: int) -> list[Move]:
+    """The moves that encode a batch of images; decoding undoes them, the last one first."""
+    pops, pushes = ([Move(i, pop) for i in range(depth + 1)] for pop in (True, False))
+    image = Move(None, False)
+    if order == ANCESTRAL_ORDER:
+        return [*reversed(pops), image, *pushes]
+    swaps = [move for i in range(depth) for move in (pops[i + 1], pushes[i])]
+    return [pops[0], image, *swaps, pushes[depth]]
+
+
+def order_for(order: str | None, drifts: bool) -> str:
+    """The order, by default the one that takes fewer initial bits; raises InputError if it does not suit the encoder.
+
+    Args:
+      drifts: whether the encoder's x_t depends on t.
+    """
+    require(
+        not (drifts and order == BIT_SWAP),
+        f"compress.order={BIT_SWAP} needs an encoder that leaves the image as it is; take {ANCESTRAL_ORDER}",
+    )
+    return order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
+
+
+class Coder:
+    """Codes batches of up to B images, each on its own stack.
+
+    Attributes:
+      lattice: that of the latents.
+    """
+
+    def __init__(self, networks: Networks, lattice: Lattice, order: str):
+        self._networks, self.lattice, self._order = networks, lattice, order
+        self._moves = moves(order, lattice.depth)
+
+    def encode(
+        self, stacks: Sequence[Stack], pixels: np.ndarray, seeds: Sequence[Seed], on_part: OnPart = lambda share: None
+    ) -> Lengths:
+        """Push images, uint8 [n, H, W, C], one on each of n stacks.
+
+        Args:
+          seeds: [n] the seed of each image's noise.
+          on_part: called after each part of the work with its share of the whole.
+        """
+        batch = _Batch(self._networks, self.lattice, self._order, stacks, seeds)
+        batch.pixels = pixels
+        before = np.array([stack.bits for stack in stacks])
+        costs = np.zeros((2, len(pixels)))
+        for move in self._moves:
+            if move.level is None:
+                costs += batch.push_pixels()
+            elif move.pops:
+                batch.pop_path(move.level)
+            else:
+                costs += batch.push_model(move.level)
+            on_part(1 / len(self._moves))
+        return Lengths(np.log(2) * (np.array([stack.bits for stack in stacks]) - before), *costs)
+
+    def decode(
+        self, stacks: Sequence[Stack], seeds: Sequence[Seed], on_part: OnPart = lambda share: None
+    ) -> np.ndarray:
+        """Undo `encode`: pop one image from each of n stacks, uint8 [n, H, W, C]."""
+        batch = _Batch(self._networks, self.lattice, self._order, stacks, seeds)
+        for move in reversed(self._moves):
+            if move.level is None:
+                batch.pop_pixels()
+            elif move.pops:
+                batch.push_path(move.level)
+            else:
+                batch.pop_model(move.level)
+            on_part(1 / len(self._moves))
+        return batch.pixels
+
+
+class _Batch:
+    """Images in coding: what is known of them and of their latents, and one stack for each.
+
+    Attributes:
+      pixels: uint8 [n, H, W, C], once they are known.
+    """
+
+    pixels: np.ndarray
+
+    def __init__(self, networks, lattice, order, stacks: Sequence[Stack], seeds: Sequence[Seed]):
+        self._networks, self._lattice, self._order = networks, lattice, order
+        self._stacks, self._seeds = stacks, seeds
+        self._points: dict[int, np.ndarray] = {}  # z_i / δ_i [n, H, W, C], integers, by i
+        self._encoded: dict[int, np.ndarray] = {}  # x_t at γ_i [n, H, W, C], by i
+
+    def pop_path(self, i: int) -> None:
+        """Pop z_i, after the bits on top of each stack are combined with random ones.
+
+        What was pushed before is as good as random only if the model is right about it: z_i would depend on it.
+        """
+        path = self._path(i).rounded()
+        self._mask(i, path)
+        self._points[i] = self._each(Stack.pop_gaussian, *path)
+
+    def push_path(self, i: int) -> None:
+        """Undo `pop_path`; z_i is not needed any more."""
+        path = self._path(i).rounded()
+        self._each(Stack.push_gaussian, self._points.pop(i), *path)
+        self._mask(i, path)
+
+    def push_model(self, i: int) -> np.ndarray:
+        """Push z_i, which is not needed any more; returns what it adds to `Lengths.density` and `.bound` [2, n]."""
+        model, path = self._model(i), self._backward(i)
+        points = self._points.pop(i)
+        self._each(Stack.push_any, points, *model)
+        costs = path.log_density(points) - model.log_density(points), path.divergence(model)
+        return np.stack(costs).sum(axis=(2, 3, 4))
+
+    def pop_model(self, i: int) -> None:
+        """Undo `push_model`."""
+        self._points[i] = self._each(Stack.pop_any, *self._model(i))
+
+    def push_pixels(self) -> np.ndarray:
+        """Push the images; returns their nats [n]."""
+        nats = []
+        for stack, pixels, logs in zip(self._stacks, self.pixels, self._log_probabilities(), strict=True):
+            symbols = pixels.reshape(-1).astype(np.int64)
+            stack.push_categorical(symbols, np.exp(logs))
+            nats.append(-logs[np.arange(len(symbols)), symbols].sum())
+        return np.array(nats)
+
+    def pop_pixels(self) -> None:
+        """Undo `push_pixels`."""
+        logs = self._log_probabilities()
+        pixels = [stack.pop_categorical(np.exp(one)) for stack, one in zip(self._stacks, logs, strict=True)]
+        self.pixels = np.stack(pixels).reshape(-1, *self._networks.shape[1:]).astype(np.uint8)
+
+    def _mask(self, i: int, path: Gaussians) -> None:
+        """Combine the bits that `path` takes from each stack with random ones of its image and i.
+
+        The information of n draws is their entropy ± √(n/2) nats, and the last draw looks at PRECISION bits.
+        """
+        spare = PRECISION + 5 * math.sqrt(path.mean[0].size / 2) / math.log(2)
+        for stack, seed, bits in zip(self._stacks, self._seeds, path.entropy() + spare, strict=True):
+            count = math.ceil(bits / 16)  # half-words
+            words = np.random.PCG64(np.random.SeedSequence((*seed, i))).random_raw(math.ceil(count / 4))
+            stack.mask(words.view(np.uint16)[:count])
+
+    def _path(self, i: int) -> Gaussians:
+        """The distribution from which z_i is popped."""
+        if self._order == ANCESTRAL_ORDER:
+            return self._backward(i)
+        return self._lattice.forward(i, self._z(i - 1)) if i else self._lattice.direct(0, self._x_t(0))
+
+    def _backward(self, i: int) -> Gaussians:
+        """q(z_i | z_{i+1}, x), or q(z_T | x)."""
+        if i == self._lattice.depth:
+            return self._lattice.direct(i, self._x_t(i))
+        return self._lattice.backward(i, self._z(i + 1), self._x_t(i), self._x_t(i + 1))
+
+    def _model(self, i: int) -> Gaussians:
+        """p(z_i | z_{i+1}), or p(z_T) = N(0, I)."""
+        if i == self._lattice.depth:
+            shape = len(self._stacks), *self._networks.shape[1:]
+            return self._lattice.model(i, np.zeros(shape), np.ones(shape))
+        mean, std = (self._real(a) for a in self._networks.model(i, self._filled(self._z(i + 1))))
+        if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+            raise RunError("the score network's output is not finite, so that nothing can be coded")
+        if not (std > 0).all():
+            raise RunError(f"the model's standard deviation of z_{i} is not positive, so that nothing can be coded")
+        return self._lattice.model(i, mean, std)
+
+    def _log_probabilities(self) -> Iterator[np.ndarray]:
+        """For each image log p(pixel | z_0), [H · W · C, V] (diffusion/decoder.py)."""
+        from scipy.special import log_softmax  # a sixth of a second that training does not need
+
+        levels = self._networks.pixel_levels
+        position = 0.5 * levels * (self._z(0) / self._lattice.alpha[0] + 1.0) - 0.5
+        scale = 0.5 * levels * np.reshape(self._lattice.sigma[0] / self._lattice.alpha[0], (-1, 1))
+        for image in position.reshape(len(position), -1, 1):
+            yield log_softmax(-0.5 * np.square((image - np.arange(levels)) / scale), axis=1)
+
+    def _z(self, i: int) -> np.ndarray:
+        return self._points[i] * self._lattice.unit[i]
+
+    def _x_t(self, i: int) -> np.ndarray:
+        """x_t at γ_i; with bit_swap the encoder does not drift, and one is that of all i."""
+        i = i if self._order == ANCESTRAL_ORDER else 0
+        if i not in self._encoded:
+            self._encoded[i] = self._real(self._networks.encode(i, self._filled(self.pixels)))
+        return self._encoded[i]
+
+    def _each(self, operation: Callable, *arrays: np.ndarray) -> np.ndarray:
+        """The results [n, H, W, C] of an operation of each stack with its rows of the arrays."""
+        rows = zip(*(array.reshape(len(array), -1) for array in arrays), strict=True)
+        results = [operation(stack, *row) for stack, row in zip(self._stacks, rows, strict=True)]
+        return None if results[0] is None else np.stack(results).reshape(arrays[0].shape)
+
+    def _filled(self, rows: np.ndarray) -> np.ndarray:
+        """The rows [n, ...] as a whole batch [B, ...], filled up with zeros."""
+        batch = np.zeros((self._networks.shape[0], *rows.shape[1:]), rows.dtype)
+        batch[: len(rows)] = rows
+        return batch
+
+    def _real(self, batch: np.ndarray) -> np.ndarray:
+        """The rows that belong to images, in float64."""
+        return np.asarray(batch, np.float64)[: len(self._stacks)]

@@ -1,0 +1,30 @@
+"""Measure the costs of a training step: parameters, FLOPs, memory and time.
+
+Compiles the training step of a configuration, times --steps of them on all devices of this machine, and prints the
+costs. Needs the training images, which are downloaded if necessary.
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from diffenc_jax.commands.arguments import add_config, add_json, load_arguments_config, positive, writable_file
+
+EXAMPLE = "diffenc costs --config=digits:vdm --config.train.batch_size=64"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--steps", type=positive, default=20, metavar="N", help="number of timed steps")
+    add_json(parser, "the costs")
+
+
+def run(arguments: Namespace) -> None:
+    from diffenc_jax.lab.studies.costs.measure import measure_costs
+    from diffenc_jax.lab.studies.costs.table import cost_lines
+    from diffenc_jax.runs.files import write_json
+
+    config = load_arguments_config(arguments)
+    path = writable_file("json", arguments.json)
+    costs = measure_costs(config, arguments.steps)
+    if path is not None:
+        write_json(path, costs)
+    print(*cost_lines(costs), sep="\n")

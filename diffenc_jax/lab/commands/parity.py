@@ -1,0 +1,20 @@
+"""Compare this code with the published one, on arrays that the published code computed.
+
+A file holds the inputs and outputs of a published model: images, times, noise and parameters; losses, network outputs,
+a sampling step and gradients. The largest relative error of each quantity is printed. The exit code is 1 if one is
+beyond its limit, 1e-4 and for gradients 5e-4. tests/reference in the repository has such files.
+"""
+
+import argparse
+
+EXAMPLE = "diffenc parity tests/reference/vdm.npz"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE.npz", help="reference arrays")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from diffenc_jax.lab.interop import parity
+
+    return parity.main(arguments.files)

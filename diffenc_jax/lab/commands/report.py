@@ -1,0 +1,57 @@
+"""Write one page of HTML about runs.
+
+WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The page shows bits/dim by term with standard
+errors, differences and, if an arm has several seeds, their significance; curves; loss by time, depth study, samples and
+figures of the encoder, or the commands that make them; costs; the configuration compared with the published recipe;
+images, software and the commands that reproduce everything. The page contains its pictures and needs neither network
+nor scripts, so it can be sent, printed and archived. An existing page is replaced, and no other file is. No model is
+built: it takes seconds wherever the workdirs are.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from diffenc_jax.commands.arguments import add_difference, place, writable_file
+
+EXAMPLE = """\
+diffenc report runs/digits-diffenc-seed0 --out=digits.html
+diffenc report runs/digits-seeds --out=study.html"""
+ON_INTERRUPT = "nothing is written"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("places", type=place, nargs="+", metavar="WORKDIR", help="workdir of a run, or root of a study")
+    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="file for the page")
+    parser.add_argument(
+        "--reference",
+        metavar="ARM",
+        help="arm to compare the others with (default: that of the study, or else the first)",
+    )
+    add_difference(parser)
+
+
+def run(arguments: Namespace) -> None:
+    from diffenc_jax.core.buckets import is_remote
+    from diffenc_jax.core.errors import InputError, reason, require
+    from diffenc_jax.core.text import printable
+    from diffenc_jax.lab.report.collect import collect
+    from diffenc_jax.lab.report.html import MARK, render
+    from diffenc_jax.lab.report.page import make_page
+    from diffenc_jax.runs.files import is_folder, write_text
+
+    places, out = arguments.places, arguments.out
+    require(is_remote(out) or out.parent.is_dir(), f"--out={out} cannot be written: there is no folder {out.parent}")
+    writable_file("out", str(out), MARK)
+    for path in places:
+        require(is_folder(path), f"{path} is not a folder; give the workdir of a run, or the root of a study")
+    collection = collect(places)
+    text = render(make_page(collection, places, out, arguments.reference, arguments.difference))
+    try:
+        write_text(out, text)
+    except OSError as error:
+        raise InputError(f"--out={out} cannot be written: {reason(error)}; name another file") from error
+    for note in collection.notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
+    count = len(collection.runs)
+    print(f"{count} run{'s' * (count > 1)} in {out} ({len(text.encode()) / 1e6:.1f} MB)")

@@ -1,0 +1,248 @@
+"""Comparison with the published code: python -m diffenc_jax.lab.interop.parity FILE.npz ...
+
+A reference file holds the inputs of a published model (images, times, noise, parameters) and its outputs (losses,
+network outputs, a sampling step, gradients). For each file the program prints the relative error
+‖ours - theirs‖ / ‖theirs‖ of every quantity and the largest error among the gradients. Its exit status is 1 if an error
+exceeds its limit.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffenc_jax.config import Config
+from diffenc_jax.config.recipe import encoder_network, recipe, score_network, with_changes
+from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.diffusion.ancestral import ancestral_step
+from diffenc_jax.diffusion.encoders import Encoding, Trainable
+from diffenc_jax.diffusion.losses import Noise, bound_at
+from diffenc_jax.diffusion.ratios import Table
+from diffenc_jax.diffusion.steps import Step
+from diffenc_jax.lab.interop import names
+from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.runs.files import read_arrays, read_bytes
+
+ADVICE = "give reference arrays of the published code, such as tests/reference/vdm.npz"
+LIMIT = 1e-4
+GRADIENT_LIMIT = 5e-4
+# Absolute error in nats per dimension that always passes: the files are float32, and their latent term cancels.
+LOSS_FLOOR_PER_DIM = 1e-7
+# Error, relative to the norm of the whole gradient, that always passes. Some gradients vanish, such as that of a bias
+# before a norm with one channel per group, and both sides show rounding alone.
+GRADIENT_FLOOR = 1e-7
+
+# The published code's names of its models (encoder, prediction) and schedules.
+_KINDS = {
+    "VDM2": ("identity", "eps"),
+    "VDM2_V": ("identity", "v"),
+    "S4V_NT": ("nontrainable", "v"),
+    "S3VA": ("trainable", "v"),
+}
+_SCHEDULES = {"fixed": "fixed_linear", "poly10": "fixed_poly10", "train_scalar": "learned_linear"}
+_OUTER_GROUPS = 32  # in all norms of the published encoders but those of the middle and the last
+
+
+class Error(NamedTuple):
+    """Relative error of one quantity, and whether it is within its limit."""
+
+    name: str
+    relative: float
+    passes: bool
+
+
+def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
+    """The errors of all quantities of a reference file, gradients by name."""
+    model, places = model_of(arrays)
+    published = prefixed(arrays, "param:")
+    for name in published.keys() - places.keys():
+        raise KeyError(name)
+    params = names.to_ours(published, places)
+    return [*_losses(model, params, arrays, places), *_outputs(model, params, arrays)]
+
+
+def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.Place]]:
+    """Our model of a reference file, and the places in it of the file's parameters; raises InputError if unknown."""
+    meta = json.loads(str(arrays["meta"]))
+    model = build(configuration(meta), ImageSpec(tuple(meta["shape"]), meta["vocab_size"]))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return model, names.places(shapes, names.Dialect.of(prefixed(arrays, "param:")))
+
+
+def configuration(meta: Mapping[str, Any]) -> Config:
+    """Our configuration of a published model, from the `meta` of a reference file; raises InputError if unknown."""
+    score, encoder = meta["score"], meta["encoder"]
+    groups = dict.fromkeys(("groups", "mid_groups", "out_groups"), score["groups"])
+    bins = tuple(meta["vocab_size"] / 2 ** (k + 1) for k in score["fourier"])
+    network = dict(width=score["n_embd"], layers=score["n_layer"], dropout=score["p_dropout"])
+    kind, prediction = lookup("published model type", meta["ddpm_type"], _KINDS)
+    schedule = lookup("published schedule", meta["gamma_type"], _SCHEDULES)
+    changes = {
+        "data.pixel_levels": meta["vocab_size"],
+        "model.score": score_network(fourier_bins=bins, **network, **groups),
+        "model.encoder": ConfigDict({"kind": kind}) if encoder is None else _encoder(encoder, meta["shape"][0]),
+        "model.prediction": prediction,
+        "model.schedule": ConfigDict(
+            {"kind": schedule, "gamma_min": meta["gamma_min"], "gamma_max": meta["gamma_max"]}
+        ),
+    }
+    return Config.parse(with_changes(recipe("published", meta["ddpm_type"]), changes))
+
+
+def _encoder(meta: Mapping[str, Any], height: int) -> ConfigDict:
+    """The encoder network: 'unet' pools once per layer, 'unet_mult_res' until the image is odd or small."""
+    require(
+        bool(meta["tanh"] and meta["pooling"]) and meta["channel_scaling"] == "double",
+        "a published encoder without tanh, pooling or doubled channels is not known here",
+    )
+    lookup("published encoder", meta["m_type"], {"unet": None, "unet_mult_res": None})
+    layers, groups = meta["n_layer"], meta["groups"]
+    levels, mid_groups = layers, groups
+    if meta["m_type"] == "unet_mult_res":
+        levels, mid_groups = 1, _OUTER_GROUPS
+        while levels < layers and (height >> levels) % 2 == 0 and height >> levels > 8:
+            levels += 1
+    shape = dict(width=meta["n_embd"], layers=layers, levels=levels)
+    return encoder_network(**shape, groups=_OUTER_GROUPS, mid_groups=mid_groups, out_groups=groups)
+
+
+def _anchored(x_t: jax.Array) -> type[Trainable]:
+    """`Trainable` whose x_t takes the file's values and keeps its own derivatives.
+
+    Both sides' x_t carry float32's rounding of the network, about 1e-6, and the score network's Fourier features
+    turn that into 1e-3 of an angle: gradients at two such x_t differ by some 1e-4 for no other reason.
+    """
+
+    class Anchored(Trainable):
+        def mean_and_slope(self, x: jax.Array, gamma: jax.Array) -> Encoding:
+            encoding = super().mean_and_slope(x, gamma)
+            return encoding._replace(x_t=x_t + (encoding.x_t - jax.lax.stop_gradient(encoding.x_t)))
+
+    return Anchored
+
+
+def _losses(
+    model: Model, params: Any, arrays: Mapping[str, np.ndarray], places: Mapping[str, names.Place]
+) -> Iterator[Error]:
+    dims = model.spec.dims
+    noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
+
+    def bpd(model, params):
+        terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.place(params, noise.t), noise)
+        return terms.total.mean() / (dims * math.log(2)), terms
+
+    value, terms = jax.jit(partial(bpd, model))(params)
+    anchored = model
+    if "x_t" in arrays:
+        anchored = replace(model, encoder_kind=_anchored(jnp.asarray(arrays["x_t"])))
+    grads, _ = jax.jit(jax.grad(partial(bpd, anchored), has_aux=True))(params)
+    ours_of = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
+    for name, ours in ours_of.items():
+        worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
+        yield _error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * dims))
+    yield _error("bpd", value, arrays["bpd"], LIMIT)
+
+    theirs = prefixed(arrays, "grad:")
+    floor = GRADIENT_FLOOR * math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in theirs.values()))
+    for name, gradient in theirs.items():
+        ours = names.from_ours(grads, places[name])
+        near = np.linalg.norm(np.asarray(ours, np.float64) - gradient) <= floor
+        yield _error(f"grad:{name}", ours, gradient, GRADIENT_LIMIT, bool(near))
+
+
+def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[Error]:
+    gamma, z = jnp.asarray(arrays["gamma_t"]), jnp.asarray(arrays["z_in"])
+    process = model.bind(params)
+    encoder = process.encoder
+    yield _error("gamma_t", process.gamma(jnp.asarray(arrays["t"])), arrays["gamma_t"], LIMIT)
+    yield _error("v_hat", jax.jit(process.predict)(z, gamma).v, arrays["v_hat"], LIMIT)
+    if "y" in arrays:
+        x = process.pixel_values(jnp.asarray(arrays["images"]))
+        y, dy = jax.jit(encoder.output_and_derivative)(x, gamma)
+        yield _error("y", y, arrays["y"], LIMIT)
+        yield _error("dy_dgamma", dy, arrays["dy_dgamma"], LIMIT)
+        yield _error("x_t", jax.jit(encoder.mean)(x, gamma), arrays["x_t"], LIMIT)
+    i, depth = int(arrays["step_i"]), int(arrays["step_T"])
+    gamma_t, gamma_s = (process.gamma(jnp.full(len(gamma), 1 - j / depth)) for j in (i, i + 1))
+    step = Step(gamma_s, gamma_t, Table(jnp.ones_like(gamma_t)), depth=jnp.asarray(float(depth)))
+    z_s = jax.jit(partial(ancestral_step, process))(z, step, jnp.asarray(arrays["step_eps"]))
+    yield _error("z_out", z_s, arrays["z_out"], LIMIT)
+
+
+def _error(name: str, ours: Any, theirs: np.ndarray, limit: float, near_enough: bool = False) -> Error:
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    size = np.linalg.norm(theirs)
+    relative = float(np.linalg.norm(ours - theirs) / size) if size > 0 else float(np.linalg.norm(ours))
+    return Error(name, relative, relative <= limit or near_enough)
+
+
+def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def report_file(path: str) -> bool:
+    """Print the errors of a file and return whether all are within their limits.
+
+    Raises InputError if the file cannot be read or lacks an array.
+    """
+    arrays = read_arrays(read_bytes(Path(path), ADVICE), packed=True)
+    require(arrays is not None, f"{path} is no .npz archive, or a damaged one; {ADVICE}")
+    try:
+        errors = compare(arrays)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read as a reference file: {first_line(error)}") from error
+    except KeyError as error:
+        raise InputError(
+            f"{path} is not a complete reference file of a known model: {error} is unknown or missing; {ADVICE}"
+        ) from error
+    print(path)
+    gradients = [e for e in errors if e.name.startswith("grad:")]
+    for error in (e for e in errors if e not in gradients):
+        print(f"  {error.name:<16}{error.relative:9.1e}  {'' if error.passes else f'beyond {LIMIT:g}'}".rstrip())
+    _report_gradients(gradients)
+    return all(error.passes for error in errors)
+
+
+def _report_gradients(errors: list[Error]) -> None:
+    """Print the largest error among gradients that do not vanish, and every error beyond its limit."""
+    vanishing = [e for e in errors if e.passes and e.relative > GRADIENT_LIMIT]
+    if others := [e for e in errors if e not in vanishing]:
+        worst = max(others, key=lambda e: e.relative)
+        print(f"  {'gradients':<16}{worst.relative:9.1e}  of {len(errors)}, in {worst.name.removeprefix('grad:')}")
+    if vanishing:
+        print(f"  {'':<27}{len(vanishing)} that vanish agree to {GRADIENT_FLOOR:g} of the whole gradient")
+    for error in errors:
+        if not error.passes:
+            print(f"  {error.name}  {error.relative:.1e}  beyond {GRADIENT_LIMIT:g}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit status: 0 if all files agree, 1 if one does not, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m diffenc_jax.lab.interop.parity",
+        usage=argparse.SUPPRESS,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE.npz", help="reference arrays")
+    try:
+        agrees = [report_file(path) for path in parser.parse_args(argv).files]
+        return 0 if all(agrees) else 1
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

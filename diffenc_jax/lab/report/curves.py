@@ -1,0 +1,96 @@
+"""Course of training: bits/dim, terms, quarters of t, gradient norm and speed, from the metrics."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from diffenc_jax.core.document import Section, Table, Text
+from diffenc_jax.core.numbers import format_number
+from diffenc_jax.lab.report.collect import Collection
+from diffenc_jax.lab.report.embedded import Picture, embed_figure
+from diffenc_jax.lab.report.html import Fold
+from diffenc_jax.lab.studies.significance.figure import Panel, draw_curves, learning_panels, panels_with_lines
+from diffenc_jax.lab.studies.significance.finished import Curves, Points, curves_over_seeds, learning_curves
+from diffenc_jax.lab.studies.significance.headline import FEWEST_SEEDS
+
+TERMS = {name: name for name in ("reconstruction", "latent", "diffusion")}
+QUARTERS = {f"quarter {i} of t": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
+PACE = {"gradient norm": "grad_norm", "images per second": "images_per_second"}
+PANELS = {f"quarter {i} of t": Panel(f"quarter {i} of the time $t$ in $[0, 1]$") for i in (1, 2, 3, 4)} | {
+    "gradient norm": Panel("norm of the gradient", "norm"),
+    "images per second": Panel("pace", "images per second"),
+}  # all others are titled by their kind
+ABOUT = (
+    "Training values are means over the steps since the previous point, with the parameters of each step; evaluations "
+    "are of their moving average (EMA), on {split}. The first tenth of the steps may lie outside a panel."
+)
+ABOUT_SEEDS, ABOUT_BANDS = " Lines are means over seeds", ", bands their 95 % t intervals, which may leave a panel"
+
+
+def curves_section(collection: Collection) -> Section:
+    """All curves for which there are metrics."""
+    split, groups = collection.runs[0].config.eval.split, collection.groups
+    rows = {name: [run.metrics for run in runs] for name, runs in groups.items()}
+    arms = {name: runs[0].config.arm for name, runs in groups.items()}
+    batch_sizes = {name: runs[0].config.train.batch_size for name, runs in groups.items()}
+    learning = learning_curves(rows, batch_sizes, split)
+    if not any(points for kinds in learning.values() for points in kinds.values()):
+        return Section("Curves", [Text("Nothing is logged yet: metrics.jsonl fills while the run trains.")])
+    seeds, about = max(len(runs) for runs in rows.values()), ABOUT.format(split=split)
+    about += f"{ABOUT_SEEDS}{ABOUT_BANDS * (seeds >= FEWEST_SEEDS)}." if seeds > 1 else ""
+    blocks: list[Any] = [Text(about), _learning(learning, split, arms)]
+    if evaluations := _evaluations(learning):
+        table = Table(["step", *learning], evaluations, "Bits/dim by step")
+        blocks.append(Fold("Evaluations during training, in numbers", [table]))
+    for metrics, columns, caption in (
+        (TERMS, 3, "Training loss by term (parameters of each step, no EMA), by step."),
+        (QUARTERS, 2, "Training diffusion loss by quarter of t (the first is nearest to the data), by step."),
+        (PACE, 2, "Norm of the gradient, and images per second, by step."),
+    ):
+        blocks += _panels(curves_over_seeds(rows, metrics), columns, caption, arms)
+    return Section("Curves", blocks)
+
+
+def _learning(curves: Curves, split: str, arms: Mapping[str, str]) -> Picture:
+    panels = panels_with_lines(learning_panels(split), curves)
+    figure = draw_curves(curves, panels, 2, common_axis=True, arms=arms)
+    labels = {"training": "training", "evaluation": split}
+    parts = [
+        _course(f"{name}, {label}", kinds[kind])
+        for name, kinds in curves.items()
+        for kind, label in labels.items()
+        if kinds[kind]
+    ]
+    alt = (
+        f"Lines of bits/dim by step (above) and by time of training (below); panels: {', '.join(panels)}. "
+        f"{'; '.join(parts)}."
+    )
+    evaluated = f", and evaluations of the EMA parameters on {split}" if "evaluation" in panels else ""
+    caption = f"Bits/dim: the training loss (no EMA){evaluated}; by step, and by the time of the training steps alone."
+    return embed_figure(figure, alt, caption)
+
+
+def _panels(curves: Curves, columns: int, caption: str, arms: Mapping[str, str]) -> list[Picture]:
+    """The picture of all kinds of curves that any run has, if there are any."""
+    kinds = [kind for kind in next(iter(curves.values())) if any(points[kind] for points in curves.values())]
+    if not kinds:
+        return []
+    panels = {kind: PANELS.get(kind, Panel(kind)) for kind in kinds}
+    named = {f"{name}, {kind}": points[kind] for name, points in curves.items() for kind in kinds}
+    ends = [_course(name, points[-1:]) for name, points in named.items() if points]
+    figure = draw_curves(curves, panels, columns, arms=arms)
+    return [embed_figure(figure, f"{caption} At the end: {'; '.join(ends)}.", caption)]
+
+
+def _course(name: str, points: Points) -> str:
+    """'vdm, training: 5.123 at step 10, 3.210 at step 120'."""
+    ends = [points[0], points[-1]] if len(points) > 1 else points
+    return f"{name}: " + ", ".join(f"{np.mean(values):.3f} at step {step:,}" for step, values in ends)
+
+
+def _evaluations(curves: Curves) -> list[list[str]]:
+    """A row per step with the mean over seeds of each name."""
+    means = [{step: float(np.mean(v)) for step, v in kinds["evaluation"]} for kinds in curves.values()]
+    steps = sorted(set().union(*means))
+    return [[f"{step:,}", *(format_number(column.get(step)) for column in means)] for step in steps]

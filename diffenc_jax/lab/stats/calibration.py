@@ -1,0 +1,75 @@
+"""Classification by likelihoods: probabilities of the classes, and whether these are as often right as they say."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from diffenc_jax.evaluation.means import share_interval
+
+# Number of bins of the confidence, of equal width.
+BINS = 10
+
+
+class Bin(NamedTuple):
+    """The images whose confidence, the probability of the predicted class, lies in (low, high].
+
+    Attributes:
+      low, high: ends of the bin.
+      images: number of the images.
+      confidence: their mean confidence; None without images.
+      accuracy: the share of them whose prediction is right; None without images.
+      accuracy_low, accuracy_high: ends of its 95 % interval (`means.share_interval`); None without images.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
+
+
+def posterior(nats: np.ndarray) -> np.ndarray:
+    """p(class | x) [N, K] for equally probable classes, from -log p(x | class) [N, K]."""
+    return scipy.special.softmax(-nats, axis=1)
+
+
+def log_score(nats: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """-log p(label | x) [N] in nats, for equally probable classes, from -log p(x | class) [N, K] and labels [N]."""
+    own = np.take_along_axis(nats, labels[:, None], axis=1)[:, 0]
+    return own + scipy.special.logsumexp(-nats, axis=1)
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[Bin]:
+    """Accuracy by confidence, from p(class | x) [N, K] and labels [N] (arXiv 1706.04599)."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    found = []
+    for i in range(bins):
+        inside = number == i
+        count, low, high = int(inside.sum()), float(edges[i]), float(edges[i + 1])
+        if count:
+            mean, accuracy = float(confidence[inside].mean()), float(right[inside].mean())
+            found.append(Bin(low, high, count, mean, accuracy, *share_interval(int(right[inside].sum()), count)))
+        else:
+            found.append(Bin(low, high, 0, None, None, None, None))
+    return found
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Expected calibration error, Σ n |accuracy - confidence| / N over the bins (arXiv 1706.04599).
+
+    Chance alone makes it positive: accuracies of few images vary.
+    """
+    total = sum(one.images for one in bins)
+    return (
+        sum(
+            one.images * abs(one.accuracy - one.confidence)
+            for one in bins
+            if one.accuracy is not None and one.confidence is not None
+        )
+        / total
+    )

@@ -1,0 +1,129 @@
+"""The diffusion loss at infinite depth per image and cell of t, and the two errors that it consists of."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.streams import gaussian, stream, uniform
+from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.gaussian import sum_dims
+from diffenc_jax.diffusion.losses import errors_at
+from diffenc_jax.lab.studies.sweep import OnPart, split_images, sweep
+from diffenc_jax.model import Model, Params, bind_to
+from diffenc_jax.runs.records import read_record, record_paths
+from diffenc_jax.runs.trained import Trained, open_trained
+from diffenc_jax.runs.workdir import stored_config
+
+
+class LossByTime(NamedTuple):
+    """The loss on the cells [i, i + 1) / cells of t, at random times of each cell; float64.
+
+    Each value is one draw and unbiased for the mean of its cell. So `diffusion.mean((0, 1))` is the loss of each cell,
+    and `diffusion.mean()` an estimate of the bound's diffusion term.
+
+    Attributes:
+      t, gamma: [cells] centres of the cells, and γ there.
+      edges: [cells + 1] γ at the ends of the cells.
+      diffusion: [draws, images, cells] nats, ½ γ'(t) α_t² ‖v_t - v̂ + σ_t (slope + k x̂)‖², see `Instant.loss`.
+      velocity: [draws, images, cells] ‖v_t - v̂‖².
+      residual: [draws, images, cells] ‖σ_t (slope + k x̂)‖², the part of the encoder's drift that the model misses.
+        With λ = -γ and slope = (dx_t/dγ) / σ_t² it is ‖dx_t/dλ - σ_t² x̂‖² / σ_t² for an encoder that drifts (k = 1;
+        arXiv 2310.19789), and zero for the identity.
+
+    `diffusion` differs from ½ γ' α_t² (velocity + residual) by the product of the two errors.
+    """
+
+    t: np.ndarray
+    gamma: np.ndarray
+    edges: np.ndarray
+    diffusion: np.ndarray
+    velocity: np.ndarray
+    residual: np.ndarray
+
+    @property
+    def dgamma(self) -> np.ndarray:
+        """[cells] Mean γ' of each cell: diffusion / dgamma is the loss per unit of γ, whatever the schedule."""
+        return np.diff(self.edges) * len(self.t)
+
+
+def open_runs(workdirs: Sequence[Path], changes: Mapping[str, Any]) -> list[Trained]:
+    """The runs in `workdirs`, with `changes` of their configurations by key.
+
+    Raises InputError unless all evaluate on the same images, two or more.
+    """
+    runs = [open_trained(workdir, stored_config(workdir).replace(changes)) for workdir in workdirs]
+    images = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split)) for run in runs]
+    described = [
+        f"{run.workdir} evaluates on {run.dataset.name} {split} ({sha256[:12]})"
+        for run, (split, sha256) in zip(runs, images, strict=True)
+    ]
+    advice = "give runs of the same images, or one --config.eval.split for all"
+    for theirs, text in zip(images, described, strict=True):
+        require(theirs == images[0], f"{described[0]}, {text}; {advice}")
+    split_images(runs[0])
+    return runs
+
+
+def measure_loss_by_time(
+    run: Trained, cells: int, num_draws: int, seed: int = 0, on_part: OnPart = lambda part: None
+) -> LossByTime:
+    """The loss by time of all images of the split that `run` evaluates on.
+
+    The noise of a value depends only on (seed, position of the image in the split, cell, number of the draw), so no
+    value depends on the batch size or the devices, and runs are compared under common noise.
+
+    Args:
+      cells: number of equal parts of t in [0, 1).
+      num_draws: draws of a time and a noise per image and cell.
+    """
+    values = np.empty((3, num_draws, len(split_images(run)), cells))
+    points = list(product(np.arange(num_draws, dtype=np.int32), np.arange(cells, dtype=np.int32)))
+    compute = partial(_values, run.model, seed, cells)
+    for rows, (draw, cell), batch in sweep(run, points, compute, on_part):
+        values[:, draw, rows, cell] = np.asarray(batch)[:, : len(rows)]
+    t = np.arange(2 * cells + 1) / (2 * cells)  # edges and centres alternate
+    gamma = np.asarray(run.model.bind(run.params).gamma(jnp.asarray(t, jnp.float32)), np.float64)
+    return LossByTime(t[1::2], gamma[1::2], gamma[::2], *values)
+
+
+def recorded_diffusion(run: Trained) -> float | None:
+    """The diffusion term in bits/dim of the run's record of this split at infinite depth, with the most passes."""
+    found = []
+    for path in record_paths(run.workdir, run.config.eval.split, run.step):
+        try:
+            record = read_record(path)
+        except InputError:
+            continue
+        if record["estimator"]["kind"] == "continuous" and "diffusion" in record["bpd"]:
+            found.append((record["estimator"]["passes"], record["bpd"]["diffusion"]))
+    return max(found, default=(0, None))[1]
+
+
+def draw_noise(
+    seed: int, cells: int, shape: tuple[int, ...], indices: jax.Array, draw: jax.Array, cell: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Times t [B], uniform in `cell`, and ε [B, *shape], of a draw for the images at `indices` [B]."""
+
+    def one(index):
+        key = jax.random.fold_in(stream(seed, "loss by time"), index)
+        key_t, key_eps = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, cell), draw))
+        return (cell + uniform(key_t)) / cells, gaussian(key_eps, shape)
+
+    return jax.vmap(one)(indices)
+
+
+def _values(model: Model, seed: int, cells: int, params: Params, batch: Batch, indices, valid, draw, cell):
+    """[3, B]: diffusion, velocity and residual of `LossByTime`."""
+    process = bind_to(model, params, batch)
+    t, eps = draw_noise(seed, cells, model.spec.shape, indices, draw, cell)
+    instant = process.place(t)
+    errors = errors_at(process, instant, process.pixel_values(batch.pixels), eps)
+    squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
+    return jnp.stack([instant.loss(errors), *squares])

@@ -1,0 +1,247 @@
+"""Grid of arms and seeds of one configuration: each pair is a run with its own workdir in a common root."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diffenc_jax.config import Config, flatten, load_config
+from diffenc_jax.config.load import read_changes
+from diffenc_jax.config.sections import LEARNED
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.text import require_printable
+from diffenc_jax.lab.studies.compare.measure import different_augmentation
+from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
+from diffenc_jax.runs.workdir import check_workdir
+
+FILE = "experiment.json"
+OTHER_ROOT = "give another --root"
+# Arguments of python that start a training run, and the measurement of a training step.
+MAIN, COSTS = ("-m", "diffenc_jax.main"), ("-m", "diffenc_jax", "costs")
+# Keys that the grid sets itself, and the options to give instead.
+SET_HERE = {"seed": "--seeds", "eval.seed": "--seeds, which are the evaluations' seeds too", "arm": "--arms"}
+# Sections that a final evaluation may change.
+EVALUATED = ("eval", "fit", "loss", "ode")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs that are compared.
+
+    The evaluation of a run takes its noise from the run's seed. Runs of one seed share data order, times and noise in
+    training and evaluation. What remains of the evaluation's noise differs from seed to seed like everything else, so
+    tests over seeds account for it.
+
+    Attributes:
+      config: name or path of the configuration.
+      arms: arms of the configuration.
+      seeds: training seeds.
+      overrides: "key=value" for all arms.
+      passes: passes over every image in the final evaluation; None: those of the configuration.
+      reference: arm with which the others are compared.
+      reproduces: names of the published comparisons that the runs repeat; see `studies.reproduction`.
+      final: "key=value" for the final evaluation of all runs, of keys in the sections `EVALUATED`.
+      across_augmentation: whether arms may differ in the augmentation of their training images.
+      train_only: whether the runs draw no samples and no cost of a step is measured.
+    """
+
+    config: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...]
+    passes: int | None
+    reference: str
+    reproduces: tuple[str, ...] = ()
+    final: tuple[str, ...] = ()
+    across_augmentation: bool = False
+    train_only: bool = False
+
+    def __post_init__(self):
+        for text in (self.config, *self.arms, *self.overrides, *self.final, self.reference):
+            require_printable(text)
+        require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
+        require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
+
+    def runs(self) -> Iterator[tuple[str, int]]:
+        """(arm, seed), seed after seed, so that the runs that finish first can be compared."""
+        return ((arm, seed) for seed in self.seeds for arm in self.arms)
+
+    def run_config(self, arm: str, seed: int) -> Config:
+        """The configuration of a run; raises InputError if the file or a key is wrong."""
+        from diffenc_jax.train.flops import load_run_config  # imported here, since reports load no JAX
+
+        return load_run_config(f"{self.config}:{arm}", self._overrides(seed))
+
+    def final_config(self, trained: Config) -> Config:
+        """The configuration of the final evaluation of the run `trained`; raises InputError if it is none."""
+        return trained.replace({"eval.seed": trained.seed, **read_changes(self._final())})
+
+    def run_commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
+        """Arguments of python for each process that makes the run. Each process may be repeated."""
+        train = [*MAIN, *self.training_flags(root, arm, seed)]
+        changes = [f"--config.{change}" for change in self._final()]
+        first = [*train, *["--no-samples"] * self.train_only]
+        return [first, [*train, "--mode=eval", *changes]] if changes else [first]
+
+    @property
+    def measured_arms(self) -> tuple[str, ...]:
+        """The arms whose cost of a step is measured."""
+        return () if self.train_only else self.arms
+
+    def cost_command(self, root: Path, arm: str) -> list[str]:
+        """Arguments of python for the measurement of a training step of `arm`."""
+        return [*COSTS, *self._flags(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
+
+    def command(self, root: Path) -> str:
+        """Shell command that makes the whole grid."""
+        seeds = ",".join(map(str, self.seeds))
+        given = [f"--config={self.config}", f"--arms={','.join(self.arms)}", f"--seeds={seeds}", f"--root={root}"]
+        given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
+        given += [f"--final={change}" for change in self.final]
+        given += ["--across-augmentation"] * self.across_augmentation + ["--train-only"] * self.train_only
+        given += [f"--config.{override}" for override in self.overrides]
+        return shlex.join(["diffenc", "significance", *given])
+
+    def training_flags(self, root: Path, arm: str, seed: int) -> list[str]:
+        """Flags of `diffenc_jax.main` for the training of a run."""
+        return [*self._flags(arm, seed), f"--workdir={workdir_of(root, arm, seed)}"]
+
+    def plan(self, root: Path) -> list[str]:
+        """Shell commands, a line per run and then a line per measured arm for the cost of its training step."""
+        runs = (self.run_commands(root, arm, seed) for arm, seed in self.runs())
+        costs = ([self.cost_command(root, arm)] for arm in self.measured_arms)
+        return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
+
+    def check(self, root: Path) -> None:
+        """Raise InputError if a run of the grid cannot be made, or its arms cannot be compared.
+
+        That is if a configuration is wrong, an override undoes an arm, a workdir holds another run, or one of other
+        sources of its parts, or arms differ in the augmentation of their training images without `across_augmentation`.
+        """
+        for override in self.overrides:
+            key = override.split("=")[0]
+            require(key not in SET_HERE, f"--config.{key} is set by the study; give {SET_HERE.get(key)}")
+        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
+        for override in self.overrides:
+            key = override.split("=")[0]
+            values = {arm: flat.get(key, "has none") for arm, flat in plain.items()}
+            differ = any(value != values[self.arms[0]] for value in values.values())
+            text = ", ".join(f"{arm} {value}" for arm, value in values.items())
+            require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
+        from diffenc_jax.runs.origin import check_parts  # imported here, since reports load no JAX
+
+        self._check_final()
+        self._check_augmentation()
+        for arm, seed in self.runs():
+            trained = self.run_config(arm, seed)
+            check_workdir(workdir_of(root, arm, seed), trained, False, OTHER_ROOT)
+            check_parts(workdir_of(root, arm, seed), trained)
+            final = self.final_config(trained)
+            learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
+            require(
+                trained.loss == final.loss or not learned,
+                f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED}, but ratios are learned in "
+                "training alone; leave out --final=loss.KEY=VALUE",
+            )
+
+    def note_in(self, root: Path) -> None:
+        """Write the grid to `root`, merged with the arms and seeds of a grid that is noted there.
+
+        Raises:
+          InputError: `root` holds a grid of another configuration, or cannot be written to.
+        """
+        known = read_grid(root)
+        merged = self if known is None else self._merged(known, root)
+        with writing(root, OTHER_ROOT):
+            write_json(root / FILE, asdict(merged))
+
+    def _check_final(self) -> None:
+        """Raise InputError if the final evaluation changes a key that is not its own."""
+        set_here = SET_HERE | {"eval.passes": "--passes"}
+        for key in (change.partition("=")[0] for change in self.final):
+            require(key not in set_here, f"--final={key} is set by the study; give {set_here.get(key)}")
+            require(
+                key.partition(".")[0] in EVALUATED,
+                f"--final={key} is no key of {', '.join(EVALUATED)}, which a trained run can be evaluated with; "
+                f"--config.{key} changes the runs",
+            )
+
+    def _check_augmentation(self) -> None:
+        """Raise InputError if arms differ in augmentation, unless they are compared across it."""
+        first, *others = (load_config(f"{self.config}:{arm}", self.overrides) for arm in self.arms)
+        for other in others:
+            ours, theirs = first.augmentation or "none", other.augmentation or "none"
+            require(
+                self.across_augmentation or ours == theirs,
+                f"the arms {first.arm} and {other.arm} {different_augmentation(ours, theirs)}",
+            )
+
+    def _final(self) -> tuple[str, ...]:
+        """Changes of a run's configuration for its final evaluation."""
+        return (*(() if self.passes is None else (f"eval.passes={self.passes}",)), *self.final)
+
+    def _flags(self, arm: str, seed: int) -> list[str]:
+        return [f"--config={self.config}:{arm}", *(f"--config.{override}" for override in self._overrides(seed))]
+
+    def _overrides(self, seed: int) -> tuple[str, ...]:
+        return (f"seed={seed}", f"eval.seed={seed}", *self.overrides)
+
+    def _merged(self, known: "Grid", root: Path) -> "Grid":
+        for key in ("config", "overrides"):
+            ours, theirs = getattr(self, key), getattr(known, key)
+            require(
+                ours == theirs,
+                f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; {OTHER_ROOT}",
+            )
+        arms = tuple(dict.fromkeys((*known.arms, *self.arms)))
+        reproduces = tuple(dict.fromkeys((*known.reproduces, *self.reproduces)))
+        return replace(
+            self,
+            arms=arms,
+            seeds=tuple(sorted({*known.seeds, *self.seeds})),
+            reproduces=reproduces,
+            across_augmentation=self.across_augmentation or known.across_augmentation,
+        )
+
+
+def workdir_of(root: Path, arm: str, seed: int) -> Path:
+    """Workdir of a run."""
+    return root / f"{arm}-seed{seed}"
+
+
+def cost_file(root: Path, arm: str) -> Path:
+    """File with the cost of a training step of `arm`."""
+    return root / "costs" / f"{arm}.json"
+
+
+def read_grid(root: Path) -> Grid | None:
+    """The grid that is noted in `root`, or None; raises InputError if the note cannot be read."""
+    path = root / FILE
+    if not list_paths(root, FILE):
+        return None
+    try:
+        noted = read_json(path)
+        grid = Grid(**{key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()})
+        require(_is_grid(grid), "it is not a grid of arms and seeds")
+        return grid
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read: {error}; delete it, the runs beside it are still found") from error
+
+
+def _is_grid(grid: Grid) -> bool:
+    """Whether the fields of a grid from a JSON file have their types."""
+    numbers = [*grid.seeds, grid.passes or 0]
+    return (
+        all(isinstance(value, tuple) for value in (grid.arms, grid.seeds, grid.overrides, grid.final))
+        and all(
+            isinstance(text, str) for text in (grid.config, grid.reference, *grid.arms, *grid.overrides, *grid.final)
+        )
+        and isinstance(grid.across_augmentation, bool)
+        and isinstance(grid.train_only, bool)
+        and all(type(number) is int and 0 <= number < 2**32 for number in numbers)
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else " ".join(value) or "none"

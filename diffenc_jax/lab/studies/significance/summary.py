@@ -1,0 +1,89 @@
+"""The summary of a root: its findings as markdown, JSON, CSV and figures."""
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffenc_jax.core.document import Section, Text, markdown
+from diffenc_jax.core.errors import InputError, reason
+from diffenc_jax.lab.studies.csv_tables import csv_text
+from diffenc_jax.lab.studies.reproduction.beside import beside_published, section
+from diffenc_jax.lab.studies.reproduction.comparisons import COMPARISONS
+from diffenc_jax.lab.studies.significance.analysis import Findings, find
+from diffenc_jax.lab.studies.significance.figure import draw_analysis, draw_curves, learning_panels
+from diffenc_jax.lab.studies.significance.finished import curves_of_arms, find_runs, read_costs
+from diffenc_jax.lab.studies.significance.grid import read_grid
+from diffenc_jax.lab.studies.significance.table import document, values_rows
+from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
+from diffenc_jax.runs.lock import in_turn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_summary(
+    root: Path, reference: str | None, target: float, across_augmentation: bool = False
+) -> tuple[Section | Text, list[Path]]:
+    """Write significance.md, significance.json, values.csv with a row per run, and the figures as .png and .pdf.
+
+    The last summary of other content is kept in root/earlier. Several machines may do so at once. If the runs
+    repeat a published comparison, the document sets them beside its figures.
+
+    Args:
+      root: folder of the runs' workdirs.
+      reference: arm with which the others are compared; None: that of the grid noted in `root`, or the first arm.
+      target: see `analyse`.
+      across_augmentation: see `find_runs`.
+
+    Returns:
+      The document and the files; if no run is finished, a line per missing run and no files.
+
+    Raises:
+      InputError: there are no runs, they cannot be compared, or `root` cannot be written to.
+    """
+    grid = read_grid(root)
+    runs, missing = find_runs(root, grid, across_augmentation)
+    if not runs:
+        return Text("\n".join(f"{run.arm}, seed {run.seed}: {run.why}" for run in missing)), []
+    reference = reference or (grid.reference if grid else next(run.arm for run in [*runs, *missing]))
+    curves = curves_of_arms(runs, runs[0].evaluation.record["dataset"]["split"])
+    found = find(runs, missing, curves, reference, target)
+    costs = read_costs(root, list(dict.fromkeys(run.arm for run in [*runs, *missing])))
+    names = [name for name in grid.reproduces if name in COMPARISONS] if grid else []
+    published = {name: beside_published(COMPARISONS[name], found.analysis, grid.overrides) for name in names}
+    sections = [section(beside) for beside in published.values()]
+    page = document(found, costs, grid and grid.command(root), sections)
+    content = {
+        "experiment": grid and asdict(grid),
+        "headline": found.headline._asdict(),
+        **found.analysis,
+        "costs": costs,
+        "published": published,
+        "missing": [run._asdict() for run in missing],
+        "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")},
+    }
+    figures = draw_analysis(found.analysis, found.data) | {"curves": _learning_curves(found)}
+    texts = {
+        "significance.md": markdown(page) + "\n",
+        "significance.json": json.dumps(content, indent=1) + "\n",
+        "values.csv": csv_text(values_rows(runs, root)),
+    }
+    files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
+    try:
+        with in_turn(root):
+            keep_earlier(root, texts, files)
+            for name, content in texts.items():
+                write_text(root / name, content)
+            for name, figure in figures.items():
+                save_figure(figure, root / name)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be written: {reason(error)}; make {root} writable") from error
+    return page, [root / name for name in (*texts, *files)]
+
+
+def _learning_curves(found: Findings) -> "Figure":
+    """Bits/dim of each arm in training and in the evaluations during training."""
+    panels = learning_panels(found.runs[0].evaluation.record["dataset"]["split"])
+    return draw_curves(found.curves, panels, 2, f"{found.data}: bits/dim during training", common_axis=True)

@@ -1,0 +1,55 @@
+"""Number formats, including values that are not known."""
+
+import pytest
+
+from diffenc_jax.core.numbers import (
+    UNKNOWN,
+    format_duration,
+    format_interval,
+    format_number,
+    format_record,
+    format_terms,
+    with_error,
+    with_errors,
+)
+
+
+def record(noise=0.1, images=0.2, total=0.3):
+    errors = {"noise": noise, "images": images, "total": total}
+    return {"bpd": {"total": 2.0, "latent": 0.5}, "standard_error": errors | {"terms": {"latent": dict(errors)}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (record(), "2.0000 ± 0.1000 (noise) ± 0.2000 (images) bits/dim"),
+        (record(noise=None, images=None), "2.0000 ± 0.3000 (images and noise) bits/dim"),
+        (record(images=None, total=None), "2.0000 ± 0.1000 (noise) bits/dim"),
+        (record(None, None, None), "2.0000 bits/dim"),
+        (record(images=None, total=0.1), "2.0000 ± 0.1000 (noise) ± 0.1000 (images and noise) bits/dim"),
+        (record(noise=2e-5), "2.0000 ± 2e-05 (noise) ± 0.2000 (images) bits/dim"),
+    ],
+)
+def test_a_records_errors_are_named(given, text):
+    assert format_record(given) == text
+    assert format_terms(given) == [("latent", text.replace("2.0", "0.5", 1).removesuffix(" bits/dim"))]
+
+
+def test_a_likelihood_given_labels_says_so():
+    labelled = record() | {"estimator": {"kind": "continuous", "labels": True}}
+    assert format_record(labelled) == f"{format_record(record())}, each image given its label"
+
+
+def test_unknown_values_have_one_sign():
+    assert with_errors(1.89124, 0.00312, None) == "1.8912 ± 0.0031"
+    assert format_number(None) == format_interval(None) == with_error(None, None) == UNKNOWN
+    assert (with_error(1.89124, 0.00312), with_error(1.89124, None)) == ("1.8912 ± 0.0031", "1.8912")
+    assert format_interval((1.25, 1.5)) == "1.2500 .. 1.5000"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "0:01:00"), (3723.0, "1:02:03"), (2 * 86_400 + 12_000, "2 d 3:20:00")],
+)
+def test_durations(seconds, text):
+    assert format_duration(seconds) == text

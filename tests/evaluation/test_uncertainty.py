@@ -1,0 +1,156 @@
+"""Standard errors against known variances: by hand, and in simulated evaluations."""
+
+import math
+
+import numpy as np
+import pytest
+
+from diffenc_jax.evaluation.uncertainty import difference, interval, replicates, standard_errors
+
+PASSES, IMAGES, REPEATS = 8, 40, 2000
+SPREAD, SLOPE, WHITE = 0.5, 6.0, 0.4
+# Of the mean over a replicate's m passes at t = (u + j)/m: slope² var(u)/m² from the times, and the white noise.
+PER_REPLICATE = PASSES // 2
+NOISE = math.sqrt((SLOPE**2 / (12 * PER_REPLICATE**2) + WHITE**2 / PER_REPLICATE) / 2 / IMAGES)
+
+
+@pytest.mark.parametrize(("passes", "expected"), [(1, None), (2, 2), (3, 3), (9, 3), (35, 5), (64, 2), (7, 7)])
+def test_replicates_are_the_smallest_divisor(passes, expected):
+    assert replicates(passes) == expected
+
+
+def test_by_hand():
+    # Variances over replicates 2 and 8, images' means 2 and 4, which is within the noise.
+    noise, images, total = standard_errors(np.array([[1.0, 2.0], [3.0, 6.0]]), 2)
+    assert (noise, images, total) == (pytest.approx(math.sqrt((2 + 8) / 2 / 4)), None, noise)
+    # Passes 0 and 2 are replicate 0: means 2 and 4 (image 0), 1 and 1 (image 1), 9 and 11 (image 2).
+    values = np.array([[0.0, 1, 8], [3, 0, 11], [4, 1, 10], [5, 2, 11]])
+    # The images' means 3, 1 and 10 are 5, 11 and 16 thirds off theirs; F of 2 and 2 degrees has the quantile 19.
+    noise, total = (2 + 0 + 2) / 2 / 9, (5**2 + 11**2 + 16**2) / 9 / 2 / 3
+    assert standard_errors(values, 2) == pytest.approx((math.sqrt(noise), math.sqrt(total - noise), math.sqrt(total)))
+
+
+def test_what_cannot_be_told_is_none():
+    values = np.array([[1.0, 2.0, 6.0]])
+    assert standard_errors(values, None) == (None, None, pytest.approx(math.sqrt(7 / 3)))
+    assert standard_errors(np.array([[1.0], [3.0]]), 2) == (pytest.approx(1.0), None, None)
+    assert standard_errors(values[:, :1], None) == (None, None, None)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 5])
+def test_impossible_replicates_are_refused(count):
+    with pytest.raises(ValueError, match="cannot be"):
+        standard_errors(np.zeros((4, 3)), count)
+
+
+def evaluate(rng, effects, slope=SLOPE):
+    """Passes [P, N] of images with noise-free values `effects` + slope/2; t = (u_{r,i} + j)/m in replicate r."""
+    u = rng.uniform(size=(1, 2, len(effects)))
+    t = (u + np.arange(PER_REPLICATE)[:, None, None]) / PER_REPLICATE
+    loss = slope * t + WHITE * rng.normal(size=t.shape)
+    return effects + loss.reshape(PASSES, -1)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """For each repeat: off the same images' noise-free mean, off the population's, standard errors [repeats, 3]."""
+    rng = np.random.RandomState(0)
+    rows = []
+    for _ in range(REPEATS):
+        effects = SPREAD * rng.normal(size=IMAGES)
+        values = evaluate(rng, effects)
+        off = values.mean() - SLOPE / 2
+        rows.append((off - effects.mean(), off, *standard_errors(values, 2)))
+    return np.array(rows, float)
+
+
+def test_the_squares_are_unbiased(simulated):
+    noise, images, total = (simulated[:, 2:] ** 2).T
+    for squares, expected in ((noise, NOISE**2), (total, NOISE**2 + SPREAD**2 / IMAGES)):
+        assert squares.mean() == pytest.approx(expected, abs=4 * squares.std() / math.sqrt(REPEATS))
+    assert noise.mean() == pytest.approx(NOISE**2, rel=0.03)
+    known = ~np.isnan(images)
+    assert known.mean() > 0.9
+    assert images[known] == pytest.approx((total - noise)[known])
+
+
+@pytest.mark.parametrize(("off", "error"), [(0, 2), (1, 4)], ids=["noise, same images", "total, population"])
+def test_intervals_cover(simulated, off, error):
+    df = IMAGES if off == 0 else IMAGES - 1  # of two replicates; of the images
+    low, high = interval(simulated[:, off], simulated[:, error], df)
+    assert 0.93 < np.mean((low < 0) & (high > 0)) < 0.97
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_what_is_printed_covers_however_little_the_images_differ(spread):
+    """The images' spread in units of the noise; their error is printed beside it, or both together if it is unknown."""
+    rng = np.random.default_rng(3)
+    covered, stated = 0, 0
+    for _ in range(REPEATS):
+        effects = spread * NOISE * math.sqrt(IMAGES) * rng.normal(size=IMAGES)
+        values = evaluate(rng, effects)
+        noise, images, total = standard_errors(values, 2)
+        assert total >= noise
+        stated += images is not None
+        low, high = interval(values.mean(), total if images is None else math.hypot(noise, images), IMAGES - 1)
+        covered += low < SLOPE / 2 < high
+    assert covered / REPEATS > 0.935
+    assert (stated / REPEATS < 0.06) == (spread == 0)
+
+
+def test_an_interval_has_the_quantiles_of_t():
+    """tan(0.475 π) for one degree of freedom, and z for very many."""
+    assert interval(2.0, 0.5, 1) == pytest.approx((2 - 0.5 * math.tan(0.475 * math.pi), 2 + 0.5 * 12.7062), rel=1e-5)
+    assert interval(0.0, 1.0, 10**9, level=0.6826895) == pytest.approx((-1, 1), abs=1e-6)
+
+
+def test_common_noise_cancels():
+    rng = np.random.RandomState(1)
+    effects = rng.normal(size=IMAGES)
+    b = evaluate(rng, effects)
+    shifts = 0.1 + 0.01 * rng.normal(size=IMAGES)
+    got = difference(b + shifts, b, 2, 2, common_noise=True)
+    assert got.mean == pytest.approx(shifts.mean())
+    assert got.standard_error.noise == pytest.approx(0, abs=1e-12)
+    assert got.standard_error.images == pytest.approx(shifts.std(ddof=1) / math.sqrt(IMAGES))
+    apart = difference(b + shifts, b, 2, 2, common_noise=False)
+    assert apart.mean == pytest.approx(got.mean)
+    assert apart.standard_error.noise == pytest.approx(math.sqrt(2) * standard_errors(b, 2).noise)
+
+
+def test_without_common_noise_the_noises_add_and_images_are_paired():
+    a, b = np.array([[1.0, 2.0], [3.0, 6.0]]), np.array([[0.0, 5.0], [1.0, 4.0], [2.0, 6.0]])
+    got = difference(a, b, 2, 3, common_noise=False)
+    noise = 10 / 2 / 4 + (1 + 1) / 3 / 4
+    assert got.mean == pytest.approx(3 - 3)
+    # The images' means differ by 1 and -1, less than their noise.
+    assert got.standard_error == (pytest.approx(math.sqrt(noise)), None, pytest.approx(math.sqrt(noise)))
+    assert difference(a, b[:1], 2, None, common_noise=False).standard_error.noise is None
+
+
+def test_intervals_of_differences_cover():
+    """Of two models that share what is hard about an image, under common noise and under their own."""
+    rng = np.random.RandomState(2)
+    covered = {True: 0, False: 0}
+    for _ in range(REPEATS // 2):
+        effects = SPREAD * rng.normal(size=IMAGES)
+        better = effects + 0.1 * rng.normal(size=IMAGES)
+        state = rng.get_state()
+        a = evaluate(rng, effects)
+        for common in covered:
+            if common:
+                again = np.random.RandomState()
+                again.set_state(state)
+            b = evaluate(again if common else rng, better, slope=5.0)
+            got = difference(a, b, 2, 2, common)
+            low, high = interval(got.mean, got.standard_error.total, IMAGES - 1)
+            covered[common] += low < 0.5 < high
+    for common, count in covered.items():
+        assert 0.93 < count / (REPEATS // 2) < 0.97, common
+
+
+def test_unlike_values_are_refused():
+    with pytest.raises(ValueError, match="3 and 4 images"):
+        difference(np.zeros((2, 3)), np.zeros((2, 4)), 2, 2, common_noise=False)
+    with pytest.raises(ValueError, match="common noise"):
+        difference(np.zeros((2, 3)), np.zeros((4, 3)), 2, 2, common_noise=True)

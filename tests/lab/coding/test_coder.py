@@ -1,0 +1,166 @@
+"""Codes of images against the bound in closed form, and their way back."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.diffusion.ratios import Table
+from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.lab.coding.coder import Coder, moves, order_for
+from diffenc_jax.lab.coding.lattice import Lattice
+from diffenc_jax.lab.coding.networks import CodingNetworks
+from diffenc_jax.lab.coding.stack import Stack
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, experiment, images
+
+COUNT, GAMMA = 400, np.array([-6.0, -3.5, -2.0, -1.0, 0.0, 1.0, 2.5, 5.0])
+ORDERS = ("ancestral", "bit_swap")
+NAMES = [(0, number) for number in range(COUNT)]
+
+
+def exact_steps():
+    """Steps with the best ratio of the exact denoiser, 1 / (1 + u) with u = (e^(γ_t - γ_s) - 1) α² Var[x | z] / σ²."""
+    alpha2, sigma2 = 1 / (1 + np.exp(GAMMA)), 1 / (1 + np.exp(-GAMMA))
+    variance = DEVIATION**2 * sigma2 / (DEVIATION**2 * alpha2 + sigma2)
+    u = np.expm1(np.diff(GAMMA)) * (alpha2 * variance / sigma2)[1:]
+    return Steps(jnp.asarray(GAMMA, jnp.float32), Table(jnp.asarray(1 / (1 + u), jnp.float32)))
+
+
+def coder(order, spacing, steps, batch_size=COUNT):
+    networks = CodingNetworks(experiment(loss__depth=len(GAMMA) - 1), PARAMS, steps, batch_size)
+    return Coder(networks, Lattice(GAMMA, spacing), order)
+
+
+def encoded(order, spacing, pixels):
+    stacks = [Stack() for _ in pixels]
+    return coder(order, spacing, exact_steps()).encode(stacks, pixels, NAMES[: len(pixels)]), stacks
+
+
+def closed_form(pixels, steps):
+    """The bound of each image, nats: expectations over z_t of a linear denoiser, and over z_0 by quadrature."""
+    x = ((2 * pixels.astype(float) + 1) / LEVELS - 1).reshape(len(pixels), -1)
+    alpha2, sigma2 = 1 / (1 + np.exp(GAMMA)), 1 / (1 + np.exp(-GAMMA))
+    total = 0.5 * (alpha2[-1] * x**2 - alpha2[-1] - np.log(sigma2[-1]))
+    for i, w in enumerate(np.asarray(steps.ratio.ratio, float)):
+        a2, s2 = alpha2[i + 1], sigma2[i + 1]
+        gain = DEVIATION**2 / (DEVIATION**2 * a2 + s2)  # x̂ = gain α z
+        square = ((1 - gain * a2) * x) ** 2 + gain**2 * a2 * s2
+        total += 0.5 * (w - 1 - np.log(w) + w * np.expm1(GAMMA[i + 1] - GAMMA[i]) * a2 / s2 * square)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    scale = 0.5 * LEVELS * np.exp(0.5 * GAMMA[0])
+    position = 0.5 * LEVELS * (x[..., None] + 1) - 0.5 + scale * nodes
+    logits = log_softmax(-0.5 * ((position[..., None] - np.arange(LEVELS)) / scale) ** 2, axis=-1)
+    taken = np.take_along_axis(logits, pixels.reshape(*x.shape, 1, 1).astype(int), axis=-1)[..., 0]
+    return (total - taken @ weights / weights.sum()).sum(axis=1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_code_is_as_long_as_the_bound_in_closed_form(order):
+    pixels = images(COUNT, 5)
+    lengths, _ = encoded(order, 0.25, pixels)
+    exact = closed_form(pixels, exact_steps())
+    for found in lengths:
+        error = (found - exact).std() / np.sqrt(COUNT)
+        assert abs((found - exact).mean()) < 3 * error
+        assert error < 0.02 * exact.mean()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_coarse_lattice_costs_what_theory_says(order):
+    """½ (r - 1 - ln r) nats per dimension and latent with r = 1 / (1 + δ²/12σ²), where the model is right."""
+    pixels = images(COUNT, 5)
+    for spacing in (2.0, 1.0, 0.5):
+        lengths, _ = encoded(order, spacing, pixels)
+        w = np.append(np.asarray(exact_steps().ratio.ratio, float), 1.0)
+        r = 1 / (1 + spacing**2 * w / 12)
+        expected = 0.5 * np.prod(SHAPE) * np.sum(r - 1 - np.log(r))
+        extra = lengths.code - lengths.density
+        assert abs(extra.mean() - expected) < 4 * extra.std() / np.sqrt(COUNT) + 0.1 * expected
+
+
+class Watched:
+    """Networks that know nothing, x̂ = 0, and keep the latents that they see."""
+
+    shape, pixel_levels = (30, 8, 8, 1), LEVELS
+
+    def __init__(self):
+        self.seen = {}
+
+    def encode(self, i, pixels):
+        return (2.0 * pixels + 1.0) / LEVELS - 1.0
+
+    def model(self, i, z_t):
+        self.seen[i + 1] = z_t
+        return np.zeros_like(z_t), np.ones_like(z_t)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_latents_are_draws_from_the_path(order):
+    """Whatever was pushed before them: no draw shows the zeros below the stack, or a model that is wrong."""
+    networks = Watched()
+    pixels = np.random.RandomState(0).randint(0, LEVELS, networks.shape).astype(np.uint8)
+    Coder(networks, Lattice(GAMMA, 0.25), order).encode([Stack() for _ in pixels], pixels, NAMES[:30])
+    x, alpha2 = networks.encode(0, pixels), 1 / (1 + np.exp(GAMMA))
+    noise = [(z - np.sqrt(alpha2[i]) * x) / np.sqrt(1 - alpha2[i]) for i, z in networks.seen.items()]
+    assert np.abs(noise).max() < 5.5
+    assert abs(np.mean(noise)) < 0.05
+    assert np.std(noise) == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_images_come_back_and_nothing_else_is_left(order):
+    pixels = images(23, 5)
+    _, stacks = encoded(order, 0.25, pixels)
+    back = [Stack(stack.words()) for stack in stacks]
+    np.testing.assert_array_equal(coder(order, 0.25, exact_steps()).decode(back, NAMES[:23]), pixels)
+    assert all(stack.is_initial for stack in back)
+
+
+def test_a_stack_holds_many_images():
+    """Each batch takes its bits from those before it: only the first one takes initial bits."""
+    pixels, coding = images(60, 5), coder("bit_swap", 0.25, exact_steps(), batch_size=4)
+    stacks, initial = [Stack() for _ in range(4)], []
+    for first in range(0, 60, 4):
+        coding.encode(stacks, pixels[first : first + 4], NAMES[first : first + 4])
+        initial.append(sum(stack.initial_words for stack in stacks))
+    assert initial[-1] <= initial[0] + 4
+    back = [Stack(stack.words()) for stack in stacks]
+    for first in reversed(range(0, 60, 4)):
+        found = coding.decode(back, NAMES[first : first + 4])
+        np.testing.assert_array_equal(found, pixels[first : first + 4])
+    assert all(stack.is_initial for stack in back)
+
+
+def test_an_image_is_coded_alike_in_every_batch():
+    pixels = images(9, 5)
+    _, together = encoded("bit_swap", 0.25, pixels)
+    stack = Stack()
+    coder("bit_swap", 0.25, exact_steps()).encode([stack], pixels[4:5], NAMES[4:5])
+    np.testing.assert_array_equal(stack.words(), together[4].words())
+
+
+def test_every_latent_is_popped_once_and_pushed_once():
+    for order in ORDERS:
+        made = moves(order, 5)
+        assert sorted(move.level for move in made if move.pops) == list(range(6))
+        assert sorted(move.level for move in made if not move.pops and move.level is not None) == list(range(6))
+        assert len(made) == 13
+
+
+def test_an_encoder_that_drifts_has_one_order():
+    assert order_for(None, drifts=True) == "ancestral"
+    assert order_for(None, drifts=False) == "bit_swap"
+    with pytest.raises(InputError, match=r"compress.order=bit_swap needs an encoder that leaves .*; take ancestral"):
+        order_for("bit_swap", drifts=True)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "message"),
+    [(np.nan, "the score network's output is not finite"), (np.inf, "standard deviation of z_0 is not positive")],
+)
+def test_outputs_that_cannot_be_coded_are_refused(ratio, message):
+    steps = exact_steps()
+    broken = steps._replace(ratio=Table(np.float32([ratio] * steps.depth)))
+    with pytest.raises(RunError, match=message):
+        coder("bit_swap", 0.25, broken, batch_size=1).encode([Stack()], images(1, 5), NAMES[:1])

@@ -1,0 +1,100 @@
+"""The stack: every operation is undone exactly, and costs what its probability says."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from diffenc_jax.lab.coding.stack import OutOfReach, Stack
+
+ODD = np.array([0.3, -1234.7, 5e8, -5e8, 0.0])
+WIDE = np.array([4.0, 0.7, 30.0, 4.0, 400.0])
+
+
+def random_operations(count, seed=0):
+    """(mean, std, distances in std) for Gaussians of all widths, some of them far from the mean."""
+    random = np.random.RandomState(seed)
+    for _ in range(count):
+        size = random.randint(1, 300)
+        far = random.standard_t(1.2, size) * random.choice([1.0, 1e4])
+        yield random.normal(0, 1e4, size), np.exp(random.uniform(-1, 5, size)), far
+
+
+@pytest.mark.parametrize("order", ["pops first", "pushes first", "in turn"])
+def test_everything_is_undone(order):
+    stack, done = Stack(), []
+    for number, (mean, std, far) in enumerate(random_operations(120)):
+        pops = {"pops first": number < 60, "pushes first": number >= 60, "in turn": number % 2 == 0}[order]
+        if pops:
+            pad = np.random.RandomState(number).randint(0, 2**16, 2 * len(mean))
+            stack.mask(pad)
+            done.append((stack.pop_gaussian(mean, std), mean, std, pad))
+        else:
+            k = np.clip(np.rint(mean + std * far), -(2**31), 2**31).astype(np.int64)
+            stack.push_any(k, mean, std)
+            done.append((k, mean, std, None))
+    back = Stack(stack.words())
+    for k, mean, std, pad in reversed(done):
+        if pad is None:
+            np.testing.assert_array_equal(back.pop_any(mean, std), k)
+        else:
+            back.push_gaussian(k, mean, std)
+            back.mask(pad)
+    assert back.is_initial
+    assert len(back.words()) == stack.initial_words + 1
+
+
+def test_nothing_is_initial_but_zeros():
+    assert Stack().is_initial
+    stack = Stack()
+    stack.push_any(np.array([3]), np.zeros(1), np.ones(1))
+    assert not stack.is_initial
+
+
+def test_popped_and_pushed_bits_are_those_of_the_probability():
+    mean, std = np.tile(ODD, 40), np.tile(WIDE, 40)
+    stack = Stack()
+    stack.mask(np.random.RandomState(0).randint(0, 2**16, 1000))
+    before = stack.bits
+    k = stack.pop_gaussian(mean, std)
+    cells = norm.cdf(k + 0.5, mean, std) - norm.cdf(k - 0.5, mean, std)
+    assert before - stack.bits == pytest.approx(-np.log2(cells).sum(), rel=1e-3)
+    stack.push_any(k, mean, std)
+    assert stack.bits == pytest.approx(before, abs=0.2)
+
+
+def test_one_wide_distribution_makes_no_other_longer():
+    std = np.append(np.full(2000, 4.0), 2e4)
+    k = np.rint(std * np.random.RandomState(0).normal(size=2001)).astype(np.int64)
+    stack = Stack()
+    before = stack.bits
+    stack.push_any(k, np.zeros(2001), std)
+    cost = -np.log2(norm.cdf(k + 0.5, 0, std) - norm.cdf(k - 0.5, 0, std)).sum()
+    assert stack.bits - before == pytest.approx(cost, abs=0.1)
+
+
+def test_masked_zeros_give_draws_from_the_distribution():
+    mean = np.tile(ODD, 4000)
+    for width in WIDE:
+        stack = Stack()
+        stack.mask(np.random.RandomState(1).randint(0, 2**16, 2 * len(mean)))
+        z = ((stack.pop_gaussian(mean, np.full_like(mean, width)) - mean) / width).reshape(-1, len(ODD))
+        np.testing.assert_allclose(z.mean(axis=0), 0, atol=5 / np.sqrt(4000))
+        np.testing.assert_allclose((z**2).mean(axis=0), 1 + 1 / (12 * width**2), atol=5 * np.sqrt(2 / 4000))
+
+
+def test_pixels_are_undone_at_the_cost_of_their_probability():
+    random = np.random.RandomState(0)
+    probabilities = random.dirichlet(np.full(256, 0.05), size=500)
+    pixels = np.array([random.choice(256, p=row) for row in probabilities])
+    stack = Stack()
+    before = stack.bits
+    stack.push_categorical(pixels, probabilities)
+    cost = -np.log2(probabilities[np.arange(500), pixels]).sum()
+    assert stack.bits - before == pytest.approx(cost, rel=1e-3)
+    np.testing.assert_array_equal(stack.pop_categorical(probabilities), pixels)
+    assert stack.is_initial
+
+
+def test_what_cannot_have_been_popped_is_refused():
+    with pytest.raises(OutOfReach):
+        Stack().push_gaussian(np.array([0, 100]), np.zeros(2), np.ones(2))

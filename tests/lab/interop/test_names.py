@@ -1,0 +1,93 @@
+"""Published names of our parameters, for both families of files."""
+
+import jax
+import numpy as np
+import pytest
+
+from diffenc_jax.config.recipe import encoder_network, score_network
+from diffenc_jax.lab.interop import names
+from diffenc_jax.lab.interop.names import Dialect
+from diffenc_jax.model import ImageSpec, build
+from tests import tiny
+
+DIFFENC, VDM = Dialect(bare=False, numbered=False), Dialect(bare=True, numbered=False)
+BLOCK = {
+    *(f"{norm}/{leaf}" for norm in ("GroupNorm_0", "GroupNorm_1") for leaf in ("scale", "bias")),
+    *(f"{conv}/{leaf}" for conv in ("conv1", "conv2") for leaf in ("kernel", "bias")),
+    "cond_proj/kernel",
+}
+
+
+def shapes_of(arm="vdm", size=4, **changes):
+    model = build(tiny.config(arm, **changes), ImageSpec((size, size, 1), tiny.LEVELS))
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def below(places, prefix):
+    return {name.removeprefix(prefix) for name in places if name.startswith(prefix)}
+
+
+@pytest.mark.parametrize(("dialect", "body"), [(DIFFENC, "VDMUNet_0/"), (VDM, "")])
+def test_the_score_networks_blocks(dialect, body):
+    places = names.places(shapes_of(model__score=score_network(width=32, layers=2)), dialect)
+    blocks = {name.split("/")[-3] for name in places if ".block_" in name}
+    numbers = {"down": (0, 1), "mid": (1, 2), "up": (0, 1, 2)}
+    assert blocks == {f"{way}.block_{i}" for way in numbers for i in numbers[way]}
+    assert below(places, f"score_model/{body}down.block_1/") == BLOCK
+    assert below(places, f"score_model/{body}up.block_2/") == BLOCK | {"nin_shortcut/kernel", "nin_shortcut/bias"}
+    assert places[f"score_model/{body}up.block_2/conv1/kernel"] == names.Place(
+        ("score", "up", "blocks", "conv_0", "kernel"), 2, (3, 3, 64, 32), (3, 3, 64, 32)
+    )
+    assert f"score_model/{body}mid.attn_1/proj_out/kernel" in places
+    assert f"score_model/{'' if dialect.bare else 'TimeEmbedding_0/'}dense1/kernel" in places
+    assert below(places, "score_model/conv_out/") == {"kernel", "bias"}
+
+
+def test_the_encoders_blocks_count_from_the_coarsest_on_the_way_up():
+    network = encoder_network(width=32, layers=4, levels=2)
+    places = names.places(shapes_of("diffenc", 8, model__encoder=network), Dialect(bare=False, numbered=True))
+    root = "encdec/inner_encoder/enc_model"
+    assert places[f"{root}/up_blocks_0/up_1_resnet_block1/conv2/bias"].path == ("encoder", "up_1_1", "conv_1", "bias")
+    assert places[f"{root}/down_blocks_1/down_1_resnet_block0/conv1/bias"].shape == (64,)
+    assert places[f"{root}/up_blocks_1/conv_trans/kernel"].path == ("encoder", "unpool_0", "kernel")
+    assert f"{root}/mid_resnet_2/cond_proj/kernel" in places
+    single = names.places(shapes_of("diffenc"), DIFFENC)
+    assert f"{root}/up_blocks_0/up_0_resnet_block/conv1/kernel" in single
+
+
+def test_a_score_network_that_pools_is_named_as_unet_alt():
+    places = names.places(shapes_of(model__score=score_network(width=32, layers=1, levels=1)), DIFFENC)
+    assert "score_model/UNet_0/down_blocks_0/down_0_resnet_block/conv1/kernel" in places
+    assert "score_model/UNet_0/mid_attn_1/q/kernel" in places
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("fixed_linear", {}),
+        ("fixed_poly10", {}),
+        ("learned_linear", {"w": (1,), "b": (1,)}),
+        (
+            "monotone",
+            {"l1/kernel": (1, 1), "l1/bias": (1,), "l2/kernel": (1, 1024), "l2/bias": (1024,), "l3/kernel": (1024, 1)},
+        ),
+    ],
+)
+def test_schedules(kind, expected):
+    places = names.places(shapes_of(model__schedule__kind=kind), VDM)
+    assert {n.removeprefix("gamma/"): p.shape for n, p in places.items() if n.startswith("gamma/")} == expected
+
+
+@pytest.mark.parametrize("dialect", [DIFFENC, VDM, Dialect(bare=False, numbered=True)])
+@pytest.mark.parametrize("arm", ["diffenc", "vdm"])
+def test_there_and_back(arm, dialect):
+    """Every one of our leaves from its published parameters, each known by its value; the dialect shows in names."""
+    shapes = shapes_of(arm, model__schedule__kind="learned_linear")
+    places = names.places(shapes, dialect)
+    published = {name: np.full(place.shape, i, np.float32) for i, (name, place) in enumerate(places.items())}
+    ours = names.to_ours(published, places)
+    assert jax.tree.map(np.shape, ours) == jax.tree.map(lambda s: s.shape, shapes)
+    for name, place in places.items():
+        np.testing.assert_array_equal(names.from_ours(ours, place), published[name], strict=True)
+    numbered = dialect.numbered and arm == "diffenc"
+    assert Dialect.of(published) == Dialect(dialect.bare, numbered)

@@ -1,0 +1,292 @@
+"""Published checkpoints as workdirs: the file's own losses come out, and what does not fit is refused."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import serialization
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
+from diffenc_jax.lab.interop import names, parity
+from diffenc_jax.lab.interop.convert import import_checkpoint, read_published
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.runs.checkpoint import Checkpoints
+from tests import refusals, tiny
+
+ROOT = Path(__file__).parents[3]
+STEP = 1_300_000
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+
+
+def reference(name):
+    """A reference file's arrays, and its configuration."""
+    with np.load(ROOT / "tests" / "reference" / f"{name}.npz") as archive:
+        arrays = dict(archive)
+    return arrays, parity.configuration(json.loads(str(arrays["meta"])))
+
+
+def write(path, ema, step=STEP):
+    """A checkpoint as the published code saves one: averages, other parameters, the optimizer's state."""
+    tree = {}
+    for name, value in ema.items():
+        *parents, leaf = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    others = jax.tree.map(lambda a: a + 1, tree)
+    optimizer = {"0": {"count": np.int32(step), "mu": others, "nu": others}, "1": {}}
+    state = {"step": step, "params": others, "ema_params": tree, "opt_state": optimizer}
+    path.write_bytes(serialization.msgpack_serialize(state))
+    return path
+
+
+def read_back(workdir, config, shape):
+    """The model and parameters that --mode=eval takes from `workdir`."""
+    model = build(config, ImageSpec(shape, config.data.pixel_levels))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    with Checkpoints(workdir) as checkpoints:
+        return model, checkpoints.restore_ema(checkpoints.latest_step(), shapes)
+
+
+def test_the_losses_are_the_published_ones(tmp_path):
+    arrays, config = reference("trainable")
+    path = write(tmp_path / "checkpoint_1300000", parity.prefixed(arrays, "param:"))
+    said = import_checkpoint(path, config, tmp_path / "run")
+    assert said.startswith(f"step {STEP} of {path}, 702,566 parameters, is in {tmp_path}/run")
+    model, params = read_back(tmp_path / "run", config, (16, 16, 3))
+    noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
+    place = model.place(params, noise.t)
+    terms = jax.jit(lambda: bound_at(model.bind(params), jnp.asarray(arrays["images"]), place, noise))()
+    for name, ours in zip(("loss_recon", "loss_latent", "loss_diffusion"), terms[:3], strict=True):
+        np.testing.assert_allclose(ours, arrays[name], rtol=1e-4, atol=1e-7 * model.spec.dims)
+
+
+def bare(name):
+    """As google-research/vdm names it."""
+    return name.replace("TimeEmbedding_0/", "").replace("VDMUNet_0/", "")
+
+
+def network(seed=0):
+    """A monotone network with random parameters, as google-research/vdm saves it, and its h."""
+    rng = np.random.RandomState(seed)
+    shapes = {"l2/kernel": (1, 1024), "l2/bias": (1024,), "l3/kernel": (1024, 1)}
+    ours = {f"gamma/{name}": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    ours |= {"gamma/l1/kernel": np.full((1, 1), -17.5, np.float32), "gamma/l1/bias": np.full(1, -12.5, np.float32)}
+
+    def h(t):
+        w = {name.removeprefix("gamma/"): np.asarray(value, np.float64) for name, value in ours.items()}
+        t = np.asarray(t, np.float64)[:, None]
+        hidden = 2 * (1 / (1 + np.exp(-((2 * t - 1) @ abs(w["l2/kernel"]) + w["l2/bias"])))) - 1
+        return (t @ abs(w["l1/kernel"]) + w["l1/bias"] + hidden @ abs(w["l3/kernel"]) / 1024)[:, 0]
+
+    return ours, h
+
+
+def test_a_vdm_of_google_research(tmp_path):
+    """Its ε̂, by hand as v̂, and its schedule, which is ours although it drifted off its end points."""
+    arrays, config = reference("vdm")
+    schedule, h = network()
+    ema = {bare(name): value for name, value in parity.prefixed(arrays, "param:").items()} | schedule
+    assert "score_model/dense0/kernel" in ema
+    assert "score_model/mid.block_1/conv1/kernel" in ema
+    path = write(tmp_path / "ckpt-1.flax", ema, step=np.int32(STEP))
+    config = config.replace({"model.schedule.kind": "monotone"})
+    with pytest.raises(InputError, match=r"which predict eps; take --config.model.prediction=eps, not v$"):
+        import_checkpoint(path, config, tmp_path / "run")
+    config = config.replace({"model.prediction": "eps"})
+    import_checkpoint(path, config, tmp_path / "run")
+    model, params = read_back(tmp_path / "run", config, (16, 16, 3))
+
+    # The file holds what the network with this z_t and γ says, there meant as v̂.
+    gamma, z = (jnp.asarray(arrays[name]) for name in ("gamma_t", "z_in"))
+    alpha, sigma = (np.sqrt(1 / (1 + np.exp(sign * arrays["gamma_t"]))).reshape(-1, 1, 1, 1) for sign in (1, -1))
+    expected = (arrays["v_hat"] - sigma * arrays["z_in"]) / alpha
+    np.testing.assert_allclose(jax.jit(model.bind(params).predict)(z, gamma).v, expected, rtol=1e-4, atol=1e-4)
+    t = np.linspace(0, 1, 33)
+    np.testing.assert_allclose(model.bind(params).gamma(jnp.asarray(t, jnp.float32)), h(t), atol=2e-5)
+    assert abs(h([0.0])[0] + 13.3) > 0.1
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A tiny DiffEnc's configuration, and random published parameters of it."""
+    config = tiny.config(model__schedule__kind="learned_linear")
+    return config, published_parameters(config)
+
+
+def published_parameters(config, spec=SPEC):
+    """Random parameters of a published model for images of `spec`, by their published names."""
+    model = build(config, spec)
+    places = names.places(jax.eval_shape(model.init, jax.random.key(0)), names.Dialect(bare=False, numbered=False))
+    rng = np.random.RandomState(0)
+    return {name: 0.1 * rng.normal(size=place.shape).astype(np.float32) for name, place in places.items()}
+
+
+BIAS, KERNEL = "score_model/conv_out/bias", "score_model/conv_out/kernel"
+WEIGHT = "encdec/inner_encoder/conv_in/kernel"
+NAN = np.asarray([np.nan], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({BIAS: None}, "model: 1 of its parameters missing (score_model/conv_out/bias (1,))"),
+        ({BIAS: np.zeros(2), KERNEL: None}, "missing (score_model/conv_out/kernel (3, 3, 32, 2)); 4 of its param"),
+        ({BIAS: np.zeros(())}, "1 of its parameters of another shape (score_model/conv_out/bias (), not (1,))"),
+        ({"score_model/more": NAN}, "1 of its parameters surplus (score_model/more (1,))"),
+        ({WEIGHT: NAN}, f"1 of its parameters of another shape ({WEIGHT} (1,), not (3, 3, 1, 32))"),
+        (
+            {WEIGHT: None, "score_model/more": NAN, "gamma/w": np.ones((), np.float32)},
+            f"1 of its parameters missing ({WEIGHT} (3, 3, 1, 32)); 1 of its parameters surplus "
+            "(score_model/more (1,)); 1 of its parameters of another shape (gamma/w (), not (1,))",
+        ),
+        ({BIAS: NAN}, f"its parameter {BIAS} is not finite"),
+        ({BIAS: np.asarray([1e300])}, f"its parameter {BIAS} is not finite"),
+        ({BIAS: np.asarray([1])}, f"its parameter {BIAS} is not an array of floats"),
+        ({BIAS: "text"}, f"its parameter {BIAS} is not an array of floats"),
+        ({"gamma/w": np.zeros(1, np.float32)}, "its noise schedule does not increase, from"),
+        ({"gamma/b": np.full(1, 3e38, np.float32)}, "its noise schedule does not increase, from 3e+38 to 3e+38"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(tmp_path, small, changes, message):
+    config, ema = small
+    changed = {name: value for name, value in (ema | changes).items() if value is not None}
+    as_arrays = {name: value for name, value in changed.items() if not isinstance(value, str)}
+    path = write(tmp_path / "file", as_arrays)
+    if len(as_arrays) < len(changed):
+        state = serialization.msgpack_restore(path.read_bytes())
+        state["ema_params"]["score_model"]["conv_out"]["bias"] = "text"
+        path.write_bytes(serialization.msgpack_serialize(state))
+    refused(path, config, tmp_path / "run", message)
+    assert not (tmp_path / "run").exists()
+
+
+def refused(path, config, workdir, message):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        import_checkpoint(path, config, workdir)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_that_does_not_fit_is_counted(tmp_path, small):
+    config, ema = small
+    half = dict(list(ema.items())[::2])
+    missing = len(ema) - len(half)
+    message = rf"{missing} of its parameters missing \(.*, and {missing - 3} more\)"
+    with pytest.raises(InputError, match=message):
+        import_checkpoint(write(tmp_path / "file", half), config, tmp_path / "run")
+
+
+def test_a_published_model_has_no_learned_ratio(tmp_path, small):
+    config, ema = small
+    learned = config.replace({"loss.depth": 4, "loss.variance_ratio": "learned", "sample.depth": 4})
+    message = "holds no ratio of variances, which no published model learns; take another loss.variance_ratio than"
+    refused(write(tmp_path / "file", ema), learned, tmp_path / "run", message)
+
+
+@pytest.mark.parametrize("kind", sorted(set(tiny.ENCODERS) - {"trainable"}))
+def test_a_published_model_has_no_other_encoder(tmp_path, small, kind):
+    config, ema = small
+    other = config.replace({"model.encoder": tiny.ENCODERS[kind].to_dict()})
+    message = f"unknown encoder of a published model '{kind}'; known: identity, nontrainable, trainable"
+    refused(write(tmp_path / "file", ema), other, tmp_path / "run", message)
+
+
+@pytest.mark.parametrize("step", [-1, 2**31, 1.0, True, "1", np.float32(1.0), np.arange(2), None])
+def test_a_step_that_is_none(tmp_path, small, step):
+    config, _ = small
+    path = tmp_path / "file"
+    path.write_bytes(serialization.msgpack_serialize({"step": step, "ema_params": {}}))
+    refused(path, config, tmp_path / "run", f"{path}: its step is not a whole number from 0 to 2147483647")
+    path.write_bytes(serialization.msgpack_serialize({"step": 1, "ema_params": 1}))
+    refused(path, config, tmp_path / "run", f"{path}: its ema_params are not a map of names")
+
+
+SHORT = serialization.msgpack_serialize(
+    {"step": np.int32(5), "ema_params": {"a": {"kernel": np.ones((2, 1), np.float32)}, "b": np.ones(1)}, "params": {}}
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(at=st.integers(0, len(SHORT) - 1), cut=st.integers(0, 4), new=st.binary(max_size=4))
+def test_a_changed_file_gives_a_step_and_floats_or_an_error(tmp_path_factory, at, cut, new):
+    path = tmp_path_factory.getbasetemp() / "changed"
+    path.write_bytes(SHORT[:at] + new + SHORT[at + cut :])
+    try:
+        step, arrays = read_published(path)
+    except InputError as refused:
+        said = str(refused)
+        assert "\n" not in said
+        return
+    assert type(step) is int
+    assert {array.dtype.kind for array in arrays.values()} <= {"f"}
+
+
+def test_a_workdir_is_never_overwritten(tmp_path, small):
+    config, ema = small
+    path, run = write(tmp_path / "file", ema), tmp_path / "run"
+    import_checkpoint(path, config, run)
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    assert "already holds step 1300000" in import_checkpoint(path, config, run)
+    other = {name: value + 1 for name, value in ema.items()}
+    refused(write(tmp_path / "other", other), config, run, f"{run} holds other checkpoints, the newest of step {STEP}")
+    refused(write(tmp_path / "later", ema, step=STEP + 1), config, run, f"{run} holds other checkpoints")
+    refused(path, config.replace({"seed": 1}), run, "a run of another configur")
+    (tmp_path / "foreign" / "checkpoints").mkdir(parents=True)
+    refused(path, config, tmp_path / "foreign", "holds checkpoints but no config.json")
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
+CONFIG = """
+from ml_collections import ConfigDict
+def get_config():
+    return ConfigDict({values!r})
+"""
+
+
+@pytest.mark.slow
+def test_imported_evaluated_sampled_and_not_trained(tmp_path, small, capsys):
+    """The commands as they follow one another; the record is of the file's step and parameters."""
+    np.save(tmp_path / "images.npy", tiny.images(80))
+    config, ema = small
+    values = config.replace({"data.source": str(tmp_path / "images.npy")}).to_dict()
+    (tmp_path / "config.py").write_text(CONFIG.format(values=values))
+    path = write(tmp_path / "checkpoint", ema | {"gamma/w": np.full(1, 14, np.float32)})
+    common = (f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/run")
+    assert main(["import-checkpoint", str(path), *common]) == 0
+    assert capsys.readouterr().out.startswith(f"step {STEP} of {path}, ")
+    assert main(["eval", *common]) == 0
+    (record,) = (json.loads(p.read_text()) for p in (tmp_path / "run" / "eval").glob(f"test-{STEP}-*.json"))
+    assert record["params"] == sum(value.size for value in ema.values())
+    assert all(np.isfinite(record["bpd"][name]) for name in TERMS)
+    assert main(["sample", *common]) == 0
+    assert list((tmp_path / "run" / "samples").glob(f"{STEP}-*.png"))
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    assert "averaged parameters and no optimizer state" in refusals.refused(main, ["train", *common], capsys)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: CHECKPOINT"),
+        (["file"], "required: --config"),
+        (["file", "more", "--config=digits"], "unrecognized arguments: more"),
+        (["file", "--config=digits", "--config.model.predict=eps"], "unknown configuration key 'model.pr"),
+        (["file", "--config=digits", "--mode=eval"], "unrecognized arguments: --mode=eval"),
+        (["tests", "--config=digits"], "tests cannot be read as a flax checkpoint: it is a folder"),
+        (["absent", "--config=digits"], "absent cannot be read as a flax checkpoint: there is no such file"),
+    ],
+)
+def test_bad_arguments(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert message in refusals.refused(main, ["import-checkpoint", *arguments, f"--workdir={tmp_path}/run"], capsys)
+    assert not (tmp_path / "run").exists()

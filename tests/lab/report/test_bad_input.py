@@ -1,0 +1,248 @@
+"""Bad workdirs and arguments: one line, or a note in the page; and hostile names."""
+
+import json
+import math
+import os
+import shutil
+
+import pytest
+from PIL import Image
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.core.text import CONTROLS
+from diffenc_jax.lab.report.collect import collect
+from diffenc_jax.lab.report.command_lines import NotMade
+from diffenc_jax.lab.report.seeds import costs_section, find_over_seeds
+from tests import refusals
+from tests.lab.report import made_up
+from tests.lab.studies.significance import made_up as runs
+
+HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture
+def run(tmp_path):
+    return runs.write(tmp_path, "diffenc", 0)
+
+
+def refused(capsys, *arguments):
+    return refusals.refused(main, ["report", *arguments], capsys)
+
+
+def test_folders_that_hold_no_run(tmp_path, capsys, run):
+    (tmp_path / "empty").mkdir()
+    out = f"--out={tmp_path / 'page.html'}"
+    assert "holds no run" in refused(capsys, tmp_path / "empty", out)
+    assert "is not a folder" in refused(capsys, tmp_path / "none", out)
+    assert "is given twice" in refused(capsys, run, run, out)
+    assert "is given twice" in refused(capsys, tmp_path, run, out)
+    assert "--reference=vdm is not among diffenc" in refused(capsys, run, "--reference=vdm", out)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_pages_that_cannot_be_written(tmp_path, capsys, run):
+    assert f"there is no folder {tmp_path / 'none'}" in refused(capsys, run, f"--out={tmp_path / 'none' / 'a.html'}")
+    assert "is a folder" in refused(capsys, run, f"--out={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"name": "a", "arm": "b"}', '{"name": "a", "arm": "b", "model": 3}']
+)
+def test_configurations_that_are_none(tmp_path, capsys, run, text):
+    (run / "config.json").write_text(text)
+    assert str(run) in refused(capsys, run, f"--out={tmp_path / 'page.html'}")
+
+
+@pytest.mark.parametrize("section", ["model", "train", "eval", "data"])
+def test_configurations_of_other_things(tmp_path, capsys, run, section):
+    config = json.loads((run / "config.json").read_text())
+    others = {key: {} if isinstance(value, dict) else [1] for key, value in config[section].items()}
+    (run / "config.json").write_text(json.dumps(config | {section: others}))
+    error = refused(capsys, run, f"--out={tmp_path / 'page.html'}")
+    assert f"{run}/config.json is not a configuration of this program: " in error
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bpd": {"total": 1.9, "latent": "x"}},
+        {"standard_error": {"noise": "x", "images": None, "total": None}},
+        {"standard_error": {"noise": 0.1}},
+        {"standard_error": [1]},
+        {"standard_error": None},
+        {"seconds": "x"},
+        {"params": None},
+        {"standard_error": {"noise": 0.1, "images": 0.1, "total": 0.1, "terms": {"latent": 3}}},
+    ],
+)
+def test_records_of_other_things_are_noted(run, changes):
+    change_record(run, **changes)
+    (only,) = collect([run]).runs
+    assert not only.records
+    assert "is not a complete record: it lacks " in only.notes[0]
+
+
+def test_runs_on_other_images_are_refused(tmp_path, capsys, run):
+    other = runs.write(tmp_path / "others", "vdm", 0, bits=runs.values("vdm", 0)[:, :30])
+    assert "they have different images" in refused(capsys, run, other, f"--out={tmp_path / 'page.html'}")
+
+
+def change_record(place, **changes):
+    path = runs.record_file(place)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
+    """The page has all the rest."""
+    made_up.write_studies(run)
+    record = runs.record_file(run)
+    values = record.with_suffix(".npz")
+    values.write_bytes(values.read_bytes()[:100])
+    (run / "eval" / "test-1500-ode.json").write_text('{"step": 1500')
+    (run / "eval" / "test-1500-other.json").write_bytes(b"\xff\xfe")
+    metrics = run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + 'null\n{"step": 1, "bpd": "x"}\n{"step": 1550, "bp')
+    (run / "samples" / "1500-depth250-seed0.png").write_bytes(b"\x89PNG\r\n\x1a\n none")
+    (run / "encoder_study" / "test-1500-x_t.png").write_bytes(b"")
+    (run / "encoder_study" / "test-1500-off.json").write_text('{"encoders": {"trained": {"bpd": []}}}')
+    (run / "encoder_study" / "test-1500-price.json").write_text('{"price": {}}')
+    (run / "loss_by_time" / "test-1500.csv").write_text("t,gamma\n0.1,x\n")
+    (run / "depth_study" / "test-1500.csv").write_text("depth\n")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    noted = capsys.readouterr().err
+    for name in (f"{values.name} cannot be read", "ode.json is not JSON", "other.json", "3 of 36 lines"):
+        assert name in noted
+        assert name in page.text
+    for name in (
+        "seed0.png is not a readable picture",
+        "x_t.png is not a readable picture",
+        "-off.json cannot be read as bounds",
+        "-price.json cannot be read as the price",
+    ):
+        assert name in page.text
+    for name in ("loss_by_time/test-1500.csv", "depth_study/test"):
+        assert name in page.text
+    total = json.loads(record.read_text())["bpd"]["total"]
+    assert page.tables["Other records, bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"
+    assert "left out of comparisons" in page.text
+    assert any("drawn again from each" in image["alt"] for image in page.all("img"))  # the intact pictures
+
+
+@pytest.mark.parametrize("text", ["{", '{"device": "1 x cpu"}', '{"device": 3, "flops_per_step": "x"}'])
+def test_costs_that_cannot_be_read_are_none(run, text):
+    (run / "costs").mkdir()
+    (run / "costs" / "diffenc.json").write_text(text)
+    collection = collect([run])
+    blocks = costs_section(collection, find_over_seeds(collection, None, 0.01)).blocks
+    (code,) = (line for block in blocks if isinstance(block, NotMade) for line in block.lines)
+    assert code.endswith(f"--json={run}/costs/diffenc.json")
+
+
+@pytest.mark.parametrize(("key", "value"), [("params", -1234), ("noise", -0.01), ("images", math.nan)])
+def test_an_implausible_record_is_named_and_not_shown(tmp_path, key, value):
+    """Neither the values of the run nor comparisons with it."""
+    runs.write_all(tmp_path, ("vdm", "diffenc"), (0, 1, 2))
+    file = runs.record_file(tmp_path / "diffenc-seed1")
+    record = json.loads(file.read_text())
+    (record if key in record else record["standard_error"])[key] = value
+    file.write_text(json.dumps(record))
+    page = made_up.write_page(tmp_path / "page.html", tmp_path, "--reference=vdm")
+    assert (
+        f"{file} is left out: it is not plausible, {'' if key in record else 'standard_error.'}{key} is {value}"
+        in page.text
+    )
+    assert "diffenc, seed 1" not in [row[0] for row in page.tables["Bits/dim ± noise ± images"]]
+    assert f"diffenc, seed 1: evaluated, but {file} is not plausible" in page.text
+    assert "over 2 seeds, on these images: too few seeds" in page.text
+
+
+def test_hostile_names_are_text(tmp_path, run):
+    place = tmp_path / HOSTILE.replace("/", "∕")
+    shutil.move(run, place)
+    change_record(place, device=HOSTILE, software={HOSTILE: HOSTILE}, arm=HOSTILE)
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"name": HOSTILE, "arm": HOSTILE}))
+    made_up.picture(place / "samples" / f"1500-{HOSTILE.replace('/', '∕')}.png")
+    page = made_up.write_page(tmp_path / "page.html", place)
+    assert not page.all("script")
+    assert all(image["src"].startswith("data:image/png") for image in page.all("img"))
+    assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
+    assert page.headings[0] == (1, f"{HOSTILE}: {HOSTILE}, seed 0")
+    assert page.tables["Made with"][2] == [HOSTILE, HOSTILE]
+
+
+@pytest.mark.parametrize("name", ["../evil", "evil", "evil.py"])
+def test_a_configurations_name_is_no_path_to_a_program(tmp_path, run, monkeypatch, name):
+    """Only installed configurations are loaded; a workdir cannot name another file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "evil.py").write_text("raise SystemExit('was run')")
+    (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"name": name}))
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "is not installed here" in page.text
+
+
+def plant(path, kind):
+    """Something that is no file in place of a file, or a file of eight gigabytes."""
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "huge":
+        path.touch()
+        os.truncate(path, 2**33)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else path.name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "folder", "huge"])
+def test_what_is_no_file_is_noted(tmp_path, capsys, run, kind):
+    """The page has all the rest."""
+    made_up.write_studies(run)
+    names = ["metrics.jsonl", "loss_by_time/test-1500.csv", "depth_study/test-1500.csv", "commands.txt"]
+    names += ["samples/1500-depth250-seed0.png", "encoder_study/test-1500-off.json", "eval/test-1500-other.json"]
+    for name in names:
+        plant(run / name, kind)
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "other.json cannot be read: " in capsys.readouterr().err
+    for name in names:
+        assert f"{run / name} cannot be read: " in page.text
+    plant(run / "config.json", kind)
+    assert f"{run / 'config.json'} cannot be read: " in refused(capsys, run, f"--out={tmp_path / 'page.html'}")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "huge", "loop"])
+def test_a_page_that_is_no_page_is_refused(tmp_path, capsys, run, kind):
+    out = tmp_path / "page.html"
+    plant(out, kind)
+    assert str(out) in refused(capsys, run, f"--out={out}")
+
+
+def test_a_picture_of_too_many_pixels_is_not_loaded(tmp_path, run):
+    made_up.write_studies(run)
+    Image.new("L", (2**13, 2**13)).save(run / "samples" / "1500-depth250-seed0.png")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "is not a readable picture: it has 67,108,864 pixels, of which at most 33,554,432 are shown" in page.text
+
+
+def test_control_characters_are_refused_or_escaped(tmp_path, capsys, run):
+    """In names of files, in a record, in a configuration, in commands and in arguments."""
+    out = f"--out={tmp_path / 'page.html'}"
+    with (run / "commands.txt").open("a") as file:
+        file.write("diffenc \x1b[2J\u202e\n")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert any("diffenc \\x1b[2J\\u202e" in line for line in page.code)
+    assert not CONTROLS.search((tmp_path / "page.html").read_text().replace("\n", ""))
+    change_record(run, device="\x1b[2J")
+    page = made_up.write_page(tmp_path / "page.html", run)
+    assert "a text in it holds control characters" in page.text
+    assert "a text in it holds control characters" in capsys.readouterr().err
+    made_up.picture(run / "samples" / "1500-\x1b[2J.png")
+    assert "1500-\\x1b[2J.png has a name with control characters" in refused(capsys, run, out)
+    assert "has control characters; leave them out" in refused(capsys, f"{run}\x1b", out)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"arm": "a\nb"}))
+    assert "a text in it holds control characters" in refused(capsys, run, out)

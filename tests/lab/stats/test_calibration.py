@@ -1,0 +1,37 @@
+"""Calibration: by hand, and of probabilities that are right."""
+
+import numpy as np
+import pytest
+
+from diffenc_jax.lab.stats.calibration import calibration_error, log_score, posterior, reliability
+
+NATS = np.array([[1.0, 1.0 + np.log(3)], [700.0, 0.0], [5.0, 5.0]])
+
+
+def test_probabilities_of_equally_probable_classes():
+    np.testing.assert_allclose(posterior(NATS), [[0.75, 0.25], [0.0, 1.0], [0.5, 0.5]], atol=1e-12)
+    np.testing.assert_allclose(log_score(NATS, np.array([0, 0, 1])), [-np.log(0.75), 700.0, np.log(2)])
+
+
+def test_bins_by_hand():
+    probabilities = np.array([[0.75, 0.25], [0.8, 0.2], [0.3, 0.7], [0.05, 0.95], [1.0, 0.0]])
+    bins = reliability(probabilities, np.array([0, 1, 1, 1, 1]), bins=4)
+    assert [one.images for one in bins] == [0, 0, 2, 3]  # 0.75 is the upper end of its bin
+    assert bins[0].confidence is bins[0].accuracy is bins[0].accuracy_low is bins[0].accuracy_high is None
+    assert (bins[2].accuracy, bins[2].confidence) == pytest.approx((1.0, 0.725))
+    z2 = 1.959964**2
+    assert (bins[2].accuracy_low, bins[2].accuracy_high) == pytest.approx((1 / (1 + z2 / 2), 1.0))  # 2 of 2 right
+    assert (bins[3].accuracy, bins[3].confidence) == pytest.approx((1 / 3, 2.75 / 3))
+    middle, half = (1 / 3 + z2 / 6) / (1 + z2 / 3), np.sqrt(z2 * (2 / 27 + z2 / 36)) / (1 + z2 / 3)
+    assert (bins[3].accuracy_low, bins[3].accuracy_high) == pytest.approx((middle - half, middle + half))
+    assert calibration_error(bins) == pytest.approx((2 * 0.275 + 3 * (2.75 - 1) / 3) / 5)
+
+
+def test_right_probabilities_have_no_error_but_chance():
+    """Of overconfident ones it is the excess of confidence."""
+    rng = np.random.RandomState(0)
+    share = rng.uniform(size=20_000)
+    probabilities, labels = np.stack([share, 1 - share], axis=1), (rng.uniform(size=20_000) > share).astype(int)
+    assert calibration_error(reliability(probabilities, labels)) < 0.015
+    certain = np.round(probabilities)
+    assert calibration_error(reliability(certain, labels)) == pytest.approx(0.25, abs=0.02)

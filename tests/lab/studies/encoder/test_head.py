@@ -1,0 +1,117 @@
+"""A derivative head that is trained on a frozen run: it approaches the best prediction, and is trained once."""
+
+import dataclasses
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.lab.studies.encoder.head import with_head
+from diffenc_jax.lab.studies.encoder.predictors import measure_rates
+from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.trained import Trained
+from tests import tiny
+from tests.lab.studies.encoder.test_replaced import Affine
+
+GAMMA = np.linspace(-7.8, 5.0, 14)
+STEPS = 1000
+
+
+class Pixelwise(nn.Module):
+    """A score network that returns 0, and a derivative head that is a small network of each pixel and the time."""
+
+    extra_heads: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, z, time, dropout_key=None, with_heads=False):
+        self.param("unused", nn.initializers.ones, (1,))
+        heads = {}
+        if self.extra_heads and (with_heads or self.is_initializing()):
+            heads["derivative"] = Head(name="derivative")(z, time)
+        return (jnp.zeros_like(z), heads) if with_heads else jnp.zeros_like(z)
+
+
+class Head(nn.Module):
+    @nn.compact
+    def __call__(self, z, time):
+        h = jnp.concatenate([z, jnp.broadcast_to(time[:, None, None, None], z.shape)], axis=-1)
+        for _ in range(2):
+            h = nn.swish(nn.Dense(32)(h))
+        return nn.Dense(1)(h)
+
+
+class Watched:
+    """A watch that counts steps."""
+
+    steps = 0
+
+    @contextmanager
+    def __call__(self, text, total):
+        def on_step():
+            self.steps += 1
+
+        yield on_step
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on independent, nearly Gaussian pixels whose encoder network gives y = 0, and so x_t = α² x."""
+    folder = tmp_path_factory.mktemp("head")
+    pixels = np.random.RandomState(0).normal(8, 3, (300, 4, 4, 1)).round().clip(0, 16).astype(np.uint8)
+    np.savez(folder / "images.npz", train=pixels[:200], test=pixels[200:])
+    changes = {"data__source": str(folder / "images.npz"), "train__batch_size": 64, "eval__batch_size": 100}
+    parts = Experiment.load(tiny.config("diffenc", **changes), "test", TRAIN)
+    model = dataclasses.replace(parts.model, score=Pixelwise(), encoder_net=Affine(0.0))
+    params = model.init(jax.random.key(0))
+    return Trained(**vars(parts) | {"model": model}, workdir=folder, step=1, steps=[1], params=params)
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+    watch = Watched()
+    found = with_head(run, STEPS, watch)
+    assert watch.steps == STEPS
+    return found
+
+
+def test_a_trained_head_approaches_the_linear_prediction(run, trained):
+    """For these images the linear prediction is nearly the best."""
+    assert set(measure_rates(run, GAMMA[:1])) == {"linear", "constant"}
+    rates = measure_rates(trained, GAMMA)
+    head, linear, constant = (np.trapezoid(rates[name].mean(axis=0), GAMMA) for name in ("head", "linear", "constant"))
+    assert linear < 0.75 * constant
+    assert 0.95 * linear < head < linear + 0.25 * (constant - linear)
+
+
+def test_all_else_is_frozen(run, trained):
+    score = {name: leaf for name, leaf in trained.params["score"].items() if name != "derivative"}
+    assert jax.tree.all(jax.tree.map(np.array_equal, trained.params | {"score": score}, run.params))
+
+
+def test_a_head_is_trained_once(run, trained):
+    """It is found again for the same parameters and steps, and trained anew for others or if its file is damaged."""
+    watch = Watched()
+    again = with_head(run, STEPS, watch)
+    assert watch.steps == 0
+    assert jax.tree.all(jax.tree.map(np.array_equal, again.params, trained.params))
+    with_head(run, 3, watch)
+    assert watch.steps == 3
+    (file,) = (run.workdir / "encoder_study").glob("head-1-3-*.npz")
+    file.write_bytes(file.read_bytes()[:-100])
+    with_head(run, 3, watch)
+    assert watch.steps == 6
+    with_head(dataclasses.replace(run, params=jax.tree.map(lambda leaf: leaf + 1, run.params)), 3, watch)
+    assert watch.steps == 9
+
+
+def test_no_head_is_trained_where_none_is_needed(run, trained):
+    watch = Watched()
+    assert with_head(run, 0, watch) is run
+    assert with_head(trained, 5, watch) is trained
+    assert trained.model.estimates_slope
+    assert not run.model.estimates_slope
+    assert watch.steps == 0

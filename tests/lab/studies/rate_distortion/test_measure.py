@@ -1,0 +1,175 @@
+"""Rate and distortion against closed forms for Gaussian data, the library's bound, and themselves in other batches."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.process import Prediction
+from diffenc_jax.evaluation.bound import Bound
+from diffenc_jax.evaluation.evaluator import summarize
+from diffenc_jax.lab.studies.rate_distortion.measure import measure_rate_distortion
+from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.runs.trained import Trained
+from tests import tiny
+from tests.evaluation import gaussian, subject
+
+DEPTH, PASSES, LEVELS, VALUES = 6, 8, gaussian.LEVELS, gaussian.VALUES
+# x_t / x by arm.
+FACTORS = {"vdm": lambda gamma: np.ones_like(gamma), "nontrainable": lambda gamma: 1 / (1 + np.exp(gamma))}
+
+
+def gain(gamma, factor, exp):
+    """x̂ / z with x̂ = E[x_t | z_t] for x ~ N(0, 0.3²) and x_t = factor x."""
+    alpha2 = 1 / (1 + exp(gamma))
+    return (gaussian.DEVIATION * factor) ** 2 * alpha2**0.5 / ((gaussian.DEVIATION * factor) ** 2 * alpha2 + 1 - alpha2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact(Model):
+    """A model whose score network is the exact denoiser of its encoder's x_t."""
+
+    def bind(self, params, dropout_key=None, condition=None):
+        process = super().bind(params)
+
+        def predict(z, gamma):
+            a, s = (align(jnp.sqrt(jax.nn.sigmoid(g)), z) for g in (-gamma, gamma))
+            x_hat = align(gain(gamma, process.encoder.mean(jnp.ones_like(gamma), gamma), jnp.exp), z) * z
+            return Prediction((a * z - x_hat) / s)
+
+        return dataclasses.replace(process, predict=predict)
+
+
+@cache
+def exact(arm):
+    """A run of the exact model, and its rate and distortion."""
+    changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 50, "eval__passes": PASSES, "loss__depth": DEPTH}
+    # So much noise at z_0 that the pixels are not known yet.
+    config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
+    built = build(config, ImageSpec(gaussian.SHAPE, LEVELS))
+    model = Exact(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
+    experiment = dataclasses.replace(gaussian.experiment(), config=config, model=model)
+    run = opened(experiment, gaussian.PARAMS)
+    return run, measure_rate_distortion(run, keep=3)
+
+
+def opened(experiment, params):
+    return Trained(**vars(experiment), workdir=None, step=1, steps=[1], params=params)
+
+
+def assert_expected(draws, pixels, by_level):
+    """Assert that draws [passes, images], means over independent pixels, have these expectations [LEVELS] by pixel."""
+    difference = draws - by_level[pixels].mean(axis=(1, 2, 3))
+    error = np.sqrt(difference.var(axis=0, ddof=1).mean() / difference.size)
+    assert error < 0.1 * draws.mean()
+    assert abs(difference.mean()) < 4 * error + 1e-6
+
+
+def costs(arm, gamma_s, gamma_t):
+    """[LEVELS] nats of a step at ratio 1 by pixel, averaged over ε: ½ E (μ_Q - μ_P)² / σ_Q²."""
+    f_s, f_t = (FACTORS[arm](gamma) for gamma in (gamma_s, gamma_t))
+    alpha2_s, alpha2_t = (1 / (1 + np.exp(gamma)) for gamma in (gamma_s, gamma_t))
+    shrink = np.exp(gamma_s - gamma_t)
+    k = 0.0 if arm == "vdm" else (gamma_t - gamma_s) / (1 - shrink)
+    share = (1 - shrink) * (1 + k * (1 - alpha2_t)) * gain(gamma_t, f_t, np.exp)
+    of_x = f_s - shrink * f_t - share * np.sqrt(alpha2_t) * f_t
+    of_eps = share * np.sqrt(1 - alpha2_t)
+    return 0.5 * alpha2_s * ((of_x * VALUES) ** 2 + of_eps**2) / ((1 - alpha2_s) * (1 - shrink))
+
+
+def squares(scale, noise):
+    """[LEVELS] mean squared error of the pixel nearest to scale · x + noise · ε, on a scale of 0 .. 255."""
+    edges = 2 * np.arange(1, LEVELS) / LEVELS - 1
+    below = ndtr((edges - scale * VALUES[:, None]) / noise)
+    probability = np.diff(below, axis=1, prepend=0.0, append=1.0)
+    level = np.arange(LEVELS)
+    return np.sum(probability * (255 / (LEVELS - 1) * (level - level[:, None])) ** 2, axis=1)
+
+
+@pytest.mark.parametrize("arm", FACTORS)
+def test_rates_are_those_of_gaussian_data(arm):
+    run, got = exact(arm)
+    pixels, gamma = run.dataset.splits["test"], got.gamma
+    alpha2 = 1 / (1 + np.exp(gamma[0]))
+    x_1 = FACTORS[arm](gamma[0]) * VALUES
+    nats = 0.5 * (alpha2 * x_1**2 - alpha2 + np.log1p(np.exp(-gamma[0])))
+    latent = nats[pixels].mean(axis=(1, 2, 3)) / np.log(2)
+    np.testing.assert_allclose(got.rate[..., 0], np.broadcast_to(latent, got.rate.shape[:2]), rtol=1e-4)
+    for number in range(DEPTH):
+        nats = nats + costs(arm, gamma[number + 1], gamma[number])
+        assert_expected(got.rate[..., number + 1], pixels, nats / np.log(2))
+
+
+@pytest.mark.parametrize("arm", FACTORS)
+def test_distortions_are_those_of_gaussian_data(arm):
+    """At z_t the pixel nearest to x̂ / (x_t / x), and at z_0 the one nearest to z_0 / α_0."""
+    run, got = exact(arm)
+    assert got.estimates_x
+    for number, gamma in enumerate(got.gamma[:-1]):
+        factor, alpha2 = FACTORS[arm](gamma), 1 / (1 + np.exp(gamma))
+        scale = gain(gamma, factor, np.exp) / factor
+        by_level = squares(scale * np.sqrt(alpha2) * factor, scale * np.sqrt(1 - alpha2))
+        assert_expected(got.square[..., number], run.dataset.splits["test"], by_level)
+    by_level = squares(FACTORS[arm](got.gamma[-1]), np.exp(0.5 * got.gamma[-1]))
+    assert_expected(got.square[..., -1], run.dataset.splits["test"], by_level)
+
+
+def test_the_images_shown_have_the_distortion():
+    run, got = exact("vdm")
+    np.testing.assert_array_equal(got.originals, run.dataset.splits["test"][:3])
+    error = 255 / (LEVELS - 1) * (got.shown.astype(float) - got.originals)
+    np.testing.assert_allclose(np.square(error).mean(axis=(2, 3, 4)).T, got.square[0, :3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("arm", FACTORS)
+def test_the_last_rate_is_the_bound_at_that_depth(arm):
+    run, got = exact(arm)
+    bound = Bound(run, passes=64)
+    tables = bound.tables(run.params)
+    values = gaussian.evaluate(bound, run.dataset.splits["test"], tables)
+    record = summarize(values, tables, bound, dims=2)
+    by_pass = got.rate[..., -1].mean(axis=1)
+    error = np.hypot(record["standard_error"]["noise"], by_pass.std(ddof=1) / np.sqrt(PASSES))
+    assert error < 0.02 * record["bpd"]["total"]
+    assert abs(by_pass.mean() - record["bpd"]["total"]) < 4 * error
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A run of a trainable encoder, and its rate and distortion."""
+    run = opened(subject.experiment("diffenc", loss__depth=3, eval__passes=2), subject.parameters())
+    return run, measure_rate_distortion(run, keep=5)
+
+
+def test_values_do_not_depend_on_the_batch(trained):
+    """They do not depend on other images either, as long as an image keeps its position."""
+    run, all_values = trained
+    dataset = dataclasses.replace(run.dataset, splits={"test": run.dataset.splits["test"][:7]})
+    config = run.config.replace({"eval.batch_size": 3})
+    got = measure_rate_distortion(dataclasses.replace(run, dataset=dataset, config=config), keep=5)
+    for name in ("rate", "square"):
+        np.testing.assert_allclose(getattr(got, name), getattr(all_values, name)[:, :7], rtol=1e-4)
+    np.testing.assert_array_equal(got.shown, all_values.shown)
+
+
+def test_noise_is_another_one_in_each_pass_and_at_each_seed(trained):
+    run, got = trained
+    assert np.all(got.rate[0, :, 1:] != got.rate[1, :, 1:])
+    other = measure_rate_distortion(dataclasses.replace(run, config=run.config.replace({"eval.seed": 1})), keep=5)
+    assert np.all(got.rate[..., 1:] != other.rate[..., 1:])
+
+
+def test_a_trainable_encoder_estimates_its_own_images(trained):
+    _, got = trained
+    assert not got.estimates_x
+
+
+def test_all_parts_of_the_work_are_reported(trained):
+    parts = []
+    measure_rate_distortion(trained[0], keep=1, on_part=parts.append)
+    assert sum(parts) == pytest.approx(1.0)

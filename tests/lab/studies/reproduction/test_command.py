@@ -1,0 +1,219 @@
+"""The command: arguments, the lines of launchers, made-up runs, and two machines of which one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.lab.studies.reproduction import comparisons
+from diffenc_jax.lab.studies.reproduction.comparisons import COMPARISONS, Comparison, Published
+from diffenc_jax.lab.studies.significance import grid
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.lock import LOCK
+from diffenc_jax.runs.workdir import saved_steps
+from tests.bucket import Faults
+from tests.lab.studies.significance import made_up
+from tests.refusals import refused
+
+ROOT = Path(__file__).parents[4]
+SEEDS, STEPS = 3, 1500
+DIGITS = Comparison(
+    "digits: a comparison of the tests",
+    "digits",
+    {"vdm": Published(1.85, 0.01), "diffenc": Published(1.80)},
+    {"vdm": 1e9, "diffenc": 2e9},
+    SEEDS,
+    STEPS,
+)
+
+
+@pytest.fixture
+def made_up_runs(monkeypatch):
+    """A comparison on the digits, whose runs are made up."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(comparisons.COMPARISONS, "digits", DIGITS)
+    for name in ("MAIN", "COSTS"):
+        monkeypatch.setattr(grid, name, ("-m", "tests.lab.studies.significance.made_up"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnist"], "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER"),
+        (["nosuch"], "unknown comparison 'nosuch'; known: cifar10-large, cifar10-nontrainable, cifar10-small,"),
+        (["mnist", "--root="], "argument --root: it is empty; name a file or a folder"),
+        (["mnist", "--root=a\nb"], r"argument --root: 'a\nb' has control characters; leave them out"),
+        (["--root=r"], "--root is for a comparison; name one, `diffenc reproduce` lists them"),
+        (["--config.train.steps=3"], "--config.key=value is for a comparison; name one"),
+        (["mnist", "--root=r", "--launch=ssh"], "invalid choice: 'ssh' (choose from"),
+        (["mnist", "--root=r", "--launch=gke", "--plan"], "--plan and --launch print different lines; give one"),
+        (["mnist", "--root=r", "--flags=--yes"], "--flags is for --launch; leave it out"),
+        (["mnist", "--root=r", "--launch=gke", "--flags='a"], "cannot be split: No closing quotation; check"),
+        (["mnist", "--root=r", "--launch=gke", "--flags='a\nb'"], "has control characters"),
+        (["mnist", "--root=r", "--config.train.stepz=1"], "unknown configuration key 'train.stepz'"),
+        (["mnist", "--root=r", "--config.seed=1"], "--config.seed is set by the study"),
+    ],
+)
+def test_bad_arguments(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(main, ["reproduce", *arguments], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_names_every_comparison(capsys):
+    assert main(["reproduce"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMPARISONS)
+
+
+def test_a_plan_has_the_steps_of_the_paper_or_those_that_are_given(tmp_path, capsys):
+    assert main(["reproduce", "imagenet32", f"--root={tmp_path / 'a'}", "--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * 3 + 2
+    assert "--config=imagenet32:diffenc-published --config.seed=0 --config.eval.seed=0" in lines[1]
+    assert all("--config.train.steps=1500000 " in line for line in lines)
+    assert main(["reproduce", "imagenet32", f"--root={tmp_path / 'b'}", "--plan", "--config.train.steps=20"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.count("--config.train.steps=") == line.count("--config.train.steps=20 ") == 1 for line in lines)
+
+
+FLAGS = {
+    "slurm": "--nodes=2 --partition='a b' --dry-run",
+    "gke": "--image=i --accelerator=a --topology=4x4 --hosts=4 --chips=4 --dry-run",
+    "tpu": "--zone=z --type=v5litepod-16 --runtime=r --spot --dry-run",
+}
+PROGRAMS = {"slurm": "sbatch", "gke": "JobSet", "tpu": "gcloud"}
+
+
+@pytest.mark.parametrize("launcher", FLAGS)
+def test_launchers_take_the_lines_that_are_printed(launcher, bucket, capsys):
+    root = bucket.folder
+    arguments = [f"--root={root}", f"--launch={launcher}", f"--flags={FLAGS[launcher]}"]
+    assert main(["reproduce", "cifar10-nontrainable", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * 5
+    assert "--name=cifar10-nontrainable-8-published-seed0 " in lines[1]
+    done = subprocess.run(["bash", "-c", lines[1]], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert PROGRAMS[launcher] in done.stdout
+    assert f"--workdir={root}/nontrainable-8-published-seed0" in done.stdout
+
+
+@pytest.mark.slow
+def test_made_up_runs_in_a_bucket_stand_beside_the_published_ones(made_up_runs, bucket, capsys):
+    root = bucket.folder
+    for arm in DIGITS.arms:
+        storage.write(root / "costs" / f"{arm}.json", json.dumps(made_up.COST).encode())
+        for seed in range(SEEDS):
+            if (arm, seed) != ("diffenc", 2):
+                made_up.write(root, arm, seed, made_up.values(arm, seed, passes=8))
+    assert main(["reproduce", "digits", f"--root={root}"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 6 runs to be made" in printed
+    assert storage.read(root / "logs" / "diffenc-seed2.log") == b"made up\n"
+    content = json.loads(storage.read(root / "significance.json"))
+    assert content["missing"] == []
+    measured = content["published"]["digits"]["arms"]["vdm"]
+    assert measured["difference"] == pytest.approx(content["arms"]["vdm"]["mean"] - 1.85)
+    assert content["published"]["digits"]["changes"] == []
+    page = storage.read(root / "significance.md").decode()
+    assert "## Beside the published figures: digits: a comparison of the tests" in page
+    assert storage.exists(root / "values.png")
+
+    assert main(["significance", "report", f"--root={root}"]) == 0
+    assert storage.read(root / "significance.md").decode() == page
+    assert not storage.exists(root / "earlier")
+
+
+# The comparison with the sizes of the digits: a run takes seconds.
+SMALL = {
+    "data.source": "digits",
+    "data.pixel_levels": 17,
+    "model.score.width": 32,
+    "model.score.layers": 1,
+    "model.score.groups": 8,
+    "model.score.mid_groups": 8,
+    "model.score.out_groups": 8,
+    "train.steps": 40,
+    "train.batch_size": 8,
+    "train.warmup_steps": 2,
+    "checkpoint.every_steps": 10,
+    "log.every_steps": 10,
+    "log.samples": 0,
+    "eval.passes": 2,
+    "eval.batch_size": 297,
+    "sample.num": 4,
+    "sample.depth": 3,
+}
+
+
+def start(root, output):
+    """The command as a user of one machine starts it."""
+    small = [f"--config.{key}={value}" for key, value in SMALL.items()]
+    command = [sys.executable, "-m", "diffenc_jax", "reproduce", "cifar10-nontrainable", f"--root={root}", *small]
+    quickly_compiled = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | quickly_compiled, stdout=output, stderr=output)
+
+
+def children(process):
+    """Numbers of the processes that a process has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        found += [int(path.parent.name)] * (int(words[1]) == process.pid)
+    return found
+
+
+def kill_machine(process):
+    """Kill a command and all that it has started, at once."""
+    if process.poll() is None:
+        for number in [process.pid, *children(process)]:
+            os.kill(number, signal.SIGKILL)
+        process.wait()
+
+
+def holders(workdir):
+    """How many processes have trained in a workdir."""
+    return sum(path.name.isdecimal() for path in storage.glob(workdir / LOCK, "*"))
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_two_machines_share_the_runs_and_one_dies(bucket, tmp_path):
+    root, comparison = bucket.folder, COMPARISONS["cifar10-nontrainable"]
+    bucket.faults = Faults(share=0.01)
+    with ExitStack() as stack:
+        outputs = [stack.enter_context((tmp_path / name).open("w")) for name in ("a.txt", "b.txt")]
+        machines = [start(root, output) for output in outputs]
+        for machine in machines:
+            stack.callback(kill_machine, machine)
+        first = root / f"{comparison.arms[0]}-seed0"
+        while 20 not in saved_steps(first):  # so that the checkpoint of step 10 is complete
+            assert [machine.poll() for machine in machines] == [None, None]
+            time.sleep(0.2)
+        begun = "vdm-8-published, seed 0: begun" in (tmp_path / "a.txt").read_text()
+        dies, lives = machines if begun else machines[::-1]
+        kill_machine(dies)
+        assert lives.wait(timeout=1200) == 0
+    printed = (tmp_path / ("b.txt" if begun else "a.txt")).read_text()
+    assert "vdm-8-published, seed 0: another process works on it" in printed
+    content = json.loads(storage.read(root / "significance.json"))
+    assert content["missing"] == []
+    assert {arm: values["n"] for arm, values in content["arms"].items()} == dict.fromkeys(comparison.arms, 5)
+    beside = content["published"]["cifar10-nontrainable"]
+    assert beside["arms"]["vdm-8-published"]["published"] == 2.783
+    assert "train.steps=40" in beside["changes"]
+    trained = {path.parent.name: holders(path.parent) for path in storage.glob(root, "*/config.json")}
+    assert trained.pop(first.name) == 2
+    assert set(trained.values()) == {1}
+    assert b"resuming from step" in storage.read(root / "logs" / f"{first.name}.log")

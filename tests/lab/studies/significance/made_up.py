@@ -1,0 +1,143 @@
+"""Made-up runs of the digits configuration: everything that a summary reads, without training.
+
+python -m tests.lab.studies.significance.made_up --config=configs/digits.py:ARM --workdir=DIR --config.seed=S ...
+writes a run, in place of diffenc_jax.main; with --json=FILE it writes costs, in place of `diffenc costs`.
+"""
+
+import json
+import math
+import sys
+
+import numpy as np
+
+from diffenc_jax.config import load_config
+from diffenc_jax.config.load import read_changes
+from diffenc_jax.core.buckets import as_path
+from diffenc_jax.lab.studies.significance.grid import workdir_of
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import write_json, write_text
+from diffenc_jax.runs.records import record_path, record_paths, write_record
+from diffenc_jax.runs.workdir import write_config
+
+DIMS, IMAGES = 64, 40
+NATS = DIMS * math.log(2)  # one bit per dimension
+MEANS = {"vdm": 1.85, "diffenc": 1.83, "nontrainable": 1.90, "vdm-params": 1.84, "vdm-flops": 1.82}
+MEANS |= {"vdm-T10": 3.65, "diffenc-T10": 3.6, "diffenc-T50": 2.0}
+PASSES = 4
+
+
+def values(arm, seed, passes=PASSES):
+    """Bits/dim [passes, images]: effects of the image, of the seed on all arms and on this one, and noise."""
+    images = np.random.RandomState(0).normal(scale=0.2, size=IMAGES)
+    of_seed = np.random.RandomState(1 + seed).normal(scale=0.02)
+    rng = np.random.RandomState(1000 * (1 + list(MEANS).index(arm)) + seed)
+    of_run = rng.normal(scale=0.005)
+    return MEANS[arm] + images + of_seed + of_run + rng.normal(scale=0.05, size=(passes, IMAGES))
+
+
+def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **changes):
+    """Write a finished run with `bits` [passes, images] and `changes` of its record; returns its workdir.
+
+    `final` are "key=value" changes of the loss for its evaluation.
+    """
+    bits = values(arm, seed) if bits is None else bits
+    place = workdir_of(root, arm, seed) if place is None else place
+    config = load_config(f"digits:{arm}", (f"seed={seed}", f"eval.seed={seed}", *overrides))
+    write_config(place, config)
+    loss = config.replace(read_changes(final)).loss
+    at_depth = {} if loss.depth is None else {"extrapolation": loss.extrapolation, "times": loss.times}
+    errors = {"noise": 0.01, "images": 0.02, "total": 0.03}
+    record = {
+        "step": config.train.steps,
+        "seed": seed,
+        "arm": arm,
+        "config_hash": config.hash,
+        "dataset": {
+            "name": "digits",
+            "version": "1",
+            "split": "test",
+            "num_examples": bits.shape[1],
+            "dims": DIMS,
+            "sha256": f"{bits.shape[1]:064}",
+            "sha256_any_order": f"{bits.shape[1]:064}",
+            "known_as": None,
+        },
+        "estimator": {
+            "kind": "continuous" if loss.depth is None else "discrete",
+            "depth": loss.depth,
+            "variance_ratio": loss.variance_ratio,
+            "passes": len(bits),
+            "replicates": 2 if len(bits) > 1 else None,
+            "seed": seed,
+            "time_sampling": "importance",
+            **at_depth,
+        },
+        "bpd": {
+            "total": float(bits.mean()),
+            "latent": float(bits.mean() / 10),
+            "reconstruction": 0.0,
+            "diffusion": float(0.9 * bits.mean()),
+        },
+        "standard_error": {**errors, "terms": dict.fromkeys(("latent", "reconstruction", "diffusion"), errors)},
+        "params": 1234,
+        "params_sha256": "0" * 64,
+        "seconds": 5.0,
+        "software": {"numpy": "2"},
+        "parts": {},
+        "device": "1 x cpu",
+    }
+    path = record_path(place, record, loss.name)
+    storage.make_folder(path.parent)
+    write_record(
+        path,
+        record | changes,
+        {"latent": 0.1 * NATS * bits, "reconstruction": 0.0 * bits, "diffusion": 0.9 * NATS * bits},
+    )
+    _write_metrics(place, bits.mean(), config.train.steps)
+    return place
+
+
+def record_file(place):
+    """The record of a run that has one."""
+    (path,) = record_paths(place)
+    return path
+
+
+def _write_metrics(place, bpd, steps):
+    rows = [{"step": step, "bpd": bpd + 100 / step} for step in range(50, steps + 1, 50)]
+    rows += [{"step": step, "test_total": bpd + 50 / step} for step in range(500, steps + 1, 500)]
+    write_text(place / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_all(root, arms=("vdm", "diffenc", "nontrainable"), seeds=range(5)):
+    """Write a finished run of each arm and seed."""
+    for arm in arms:
+        for seed in seeds:
+            write(root, arm, seed)
+    return root
+
+
+COST = {
+    "flops_per_step": 2e9,
+    "seconds_per_step": 0.1,
+    "memory_per_step": 3e7,
+    "device": "1 x cpu",
+}
+
+
+def _stand_in(argv):
+    given = dict(argument.removeprefix("--").split("=", 1) for argument in argv if "=" in argument)
+    if "json" in given:
+        storage.make_folder(as_path(given["json"]).parent)
+        write_json(as_path(given["json"]), COST)
+        return
+    arm, seed = given["config"].partition(":")[2], int(given["config.seed"])
+    bits = values(arm, seed, int(given.get("config.eval.passes", 8)))
+    overrides = [f"{k.removeprefix('config.')}={v}" for k, v in given.items() if k.startswith("config.train.")]
+    final = [f"{k.removeprefix('config.')}={v}" for k, v in given.items() if k.startswith("config.loss.")]
+    write(None, arm, seed, bits, overrides, place=as_path(given["workdir"]), final=final)
+    print("made up")
+
+
+if __name__ == "__main__":
+    _stand_in(sys.argv[1:])

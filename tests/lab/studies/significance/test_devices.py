@@ -1,0 +1,58 @@
+"""Who gets what of the machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.lab.studies.significance import devices
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with so many cores, and with files under /dev for what else it has."""
+
+    def machine(cores, *files, visible=None):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+        listed = [Path(file) for file in files]
+        monkeypatch.setattr(Path, "glob", lambda path, pattern: (f for f in listed if f.match(str(path / pattern))))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    return machine
+
+
+def test_one_process_has_the_machine(machine):
+    machine(8, "/dev/nvidia0", "/dev/nvidia1")
+    assert devices.shares(1) == [({}, None)]
+
+
+def test_cores_are_dealt_out(machine):
+    machine(5)
+    assert [share.cores for share in devices.shares(2)] == [{0, 2, 4}, {1, 3}]
+    assert [share.cores for share in devices.shares(7)] == [{i % 5} for i in range(7)]
+
+
+def test_a_gpu_each(machine):
+    machine(8, "/dev/nvidia0", "/dev/nvidia1")
+    assert devices.shares(2) == [({"CUDA_VISIBLE_DEVICES": "0"}, None), ({"CUDA_VISIBLE_DEVICES": "1"}, None)]
+
+
+def test_processes_that_share_a_gpu_leave_each_other_memory(machine):
+    machine(8, "/dev/nvidia0", visible="3")
+    shared = {"CUDA_VISIBLE_DEVICES": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    assert devices.shares(2) == [(shared, None)] * 2
+
+
+def test_hidden_gpus_are_not_used(machine):
+    machine(4, "/dev/nvidia0", visible="")
+    assert [share.cores for share in devices.shares(2)] == [{0, 2}, {1, 3}]
+
+
+def test_a_tpu_chip_each(machine):
+    machine(8, *(f"/dev/accel{i}" for i in range(4)))
+    chips = [share.environment for share in devices.shares(4)]
+    assert [chip["TPU_VISIBLE_DEVICES"] for chip in chips] == ["0", "1", "2", "3"]
+    assert len({chip["TPU_MESH_CONTROLLER_PORT"] for chip in chips}) == 4
+    assert {chip["TPU_PROCESS_BOUNDS"] for chip in chips} == {"1,1,1"}

@@ -1,0 +1,191 @@
+"""A grid as commands, refusals before anything runs, and the note in the root."""
+
+import contextlib
+import dataclasses
+import json
+
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.lab.studies.significance.grid import FILE, Grid, read_grid
+from diffenc_jax.train.flops import load_run_config
+from tests.lab.studies.significance import made_up
+
+# A configuration with an augmentation of the arm nontrainable alone.
+FLIPS = """
+from tests import tiny
+
+def get_config(arm="vdm"):
+    config = tiny.config_dict(arm, small=True)
+    config.train.augment = "flip" if arm == "nontrainable" else None
+    return config
+"""
+
+
+def make(**changes):
+    """vdm and diffenc over seeds 0 and 1 of the digits."""
+    given = dict(config="configs/digits.py", arms=("vdm", "diffenc"), seeds=(0, 1), overrides=(), passes=None)
+    return Grid(**{**given, "reference": "vdm", **changes})
+
+
+def test_a_line_a_run_then_one_an_arm(tmp_path):
+    lines = make(overrides=("train.steps=20",)).plan(tmp_path)
+    assert len(lines) == 4 + 2
+    assert lines[1] == (
+        "python -m diffenc_jax.main --config=configs/digits.py:diffenc --config.seed=0 --config.eval.seed=0 "
+        f"--config.train.steps=20 --workdir={tmp_path}/diffenc-seed0"
+    )
+    assert lines[4] == (
+        "python -m diffenc_jax costs --config=configs/digits.py:vdm --config.seed=0 --config.eval.seed=0 "
+        f"--config.train.steps=20 --json={tmp_path}/costs/vdm.json"
+    )
+
+
+def test_more_passes_are_another_process_in_the_same_line(tmp_path):
+    train, evaluate = make(passes=64).plan(tmp_path)[0].split(" && ")
+    assert evaluate == f"{train} --mode=eval --config.eval.passes=64"
+
+
+def test_the_final_evaluation_may_change_the_loss(tmp_path):
+    grid = make(arms=("vdm-T10",), reference="vdm-T10", passes=64, final=("loss.variance_ratio=optimal_pixel",))
+    train, evaluate = grid.plan(tmp_path)[0].split(" && ")
+    assert "variance_ratio" not in train
+    assert evaluate == f"{train} --mode=eval --config.eval.passes=64 --config.loss.variance_ratio=optimal_pixel"
+    trained = grid.run_config("vdm-T10", 0)
+    assert trained.loss.variance_ratio == 1.0
+    changes = {"eval.passes": 64, "loss.variance_ratio": "optimal_pixel"}
+    assert grid.final_config(trained) == trained.replace(changes)
+    assert "--final=loss.variance_ratio=optimal_pixel" in grid.command(tmp_path)
+
+
+def test_what_a_shell_would_take_apart_is_quoted(tmp_path):
+    assert f"'--workdir={tmp_path}/my runs/vdm-seed0'" in make().plan(tmp_path / "my runs")[0]
+
+
+def test_a_seed_has_its_noise_in_common(tmp_path):
+    configs = {run: make().final_config(make().run_config(*run)) for run in make().runs()}
+    assert {run: (c.seed, c.eval.seed) for run, c in configs.items()} == {run: (run[1], run[1]) for run in configs}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
+        ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
+        (
+            {"arms": ("vdm", "vdn")},
+            "unknown arm 'vdn'; known: diffenc, diffenc-affine, diffenc-dct, ",
+        ),
+        ({"config": "configs/nothing.py"}, "configs/nothing.py:vdm is neither an installed configuration nor a file"),
+        (
+            {"overrides": ("train.stepz=3",)},
+            "unknown configuration key 'train.stepz', perhaps train.steps; train has the keys",
+        ),
+        ({"overrides": ("train.steps=some",)}, "train.steps must be a whole number, not "),
+        ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
+        ({"overrides": ("seed=3",)}, "--config.seed is set by the study; give --seeds"),
+        ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
+        ({"final": ("eval.seed=3",)}, "--final=eval.seed is set by the study; give --seeds"),
+        ({"final": ("eval.passes=3",)}, "--final=eval.passes is set by the study; give --passes"),
+        ({"final": ("train.steps=3",)}, "--final=train.steps is no key of eval, fit, loss, ode"),
+        ({"final": ("model.encoder.width=3",)}, "--final=model.encoder.width is no key of eval, fit, loss, ode"),
+        ({"final": ("loss.depht=3",)}, "unknown configuration key 'loss.depht'"),
+        ({"final": ("loss.depth=few",)}, "loss.depth must be a whole number, or None for infinite depth, not 'few'"),
+        ({"final": ("loss.times=optimal",)}, "loss.times=optimal needs a finite loss.depth"),
+        (
+            {
+                "overrides": ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10"),
+                "final": ("loss.variance_ratio=optimal",),
+            },
+            "--final changes the loss of vdm where loss.variance_ratio=learned",
+        ),
+    ],
+)
+def test_refused(tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        make(**changes).check(tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_arms_with_other_augmentation_are_refused_unless_asked_for(tmp_path):
+    """Before any run is made. What is asked for is noted in the root, and part of the command."""
+    file, root = tmp_path / "flips.py", tmp_path / "root"
+    file.write_text(FLIPS)
+    grid = make(config=str(file), arms=("vdm", "nontrainable"))
+    reason = r"the arms vdm and nontrainable differ in the augmentation of their training images, none and flip; "
+    with pytest.raises(InputError, match=reason):
+        grid.check(root)
+    make(config=str(file), arms=("nontrainable",), reference="nontrainable").check(root)
+    asked = dataclasses.replace(grid, across_augmentation=True)
+    asked.check(root)
+    assert "--across-augmentation" in asked.command(root)
+    asked.note_in(root)
+    grid.note_in(root)
+    assert read_grid(root) == asked
+
+
+def test_a_workdir_of_another_configuration_is_refused(tmp_path):
+    made_up.write(tmp_path, "diffenc", 1, overrides=("train.learning_rate=0.1",))
+    with pytest.raises(InputError, match=r"diffenc-seed1 holds a run of another configuration: train.learning_rate"):
+        make().check(tmp_path)
+
+
+@pytest.mark.slow
+def test_steps_are_those_of_the_reference_of_an_arm_with_its_flops(tmp_path):
+    overrides = ("train.steps=100", "model.score.layers=1", "train.batch_size=8")
+    grid = make(arms=("vdm", "vdm-flops"), overrides=overrides)
+    grid.check(tmp_path)
+    matched = load_run_config("digits:vdm-flops", overrides).train.steps
+    assert [grid.run_config(arm, 0).train.steps for arm in grid.arms] == [100, matched]
+    assert matched > 100
+
+
+def test_what_is_noted_is_read_and_added_to(tmp_path):
+    make().note_in(tmp_path)
+    assert read_grid(tmp_path) == make()
+    final = ("eval.split=train",)
+    make(arms=("nontrainable", "vdm"), seeds=(3, 1), passes=8, reference="vdm", final=final).note_in(tmp_path)
+    every = make(arms=("vdm", "diffenc", "nontrainable"), seeds=(0, 1, 3), passes=8, final=final)
+    assert read_grid(tmp_path) == every
+
+
+def test_another_experiment_is_not_mixed_in(tmp_path):
+    make().note_in(tmp_path)
+    with pytest.raises(
+        InputError, match=r"another experiment, its overrides: none, not train.steps=3; give another --root"
+    ):
+        make(overrides=("train.steps=3",)).note_in(tmp_path)
+    with pytest.raises(InputError, match=r"another experiment, its config: configs/digits.py, not configs/mnist.py"):
+        make(config="configs/mnist.py").note_in(tmp_path)
+    assert read_grid(tmp_path) == make()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"arms": ["vdm"]})])
+def test_a_broken_note_is_named(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(InputError, match=r"experiment.json cannot be read"):
+        read_grid(tmp_path)
+
+
+def test_a_root_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written to: .*; give another --root"):
+        make().note_in(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "key", ["config", "arms", "seeds", "overrides", "passes", "reference", "final", "across_augmentation"]
+)
+@pytest.mark.parametrize("value", [3, "vdm", [[1]], {"a": 1}, [-1], [2**40], [True, None], "\x1b[2J", ["\n"], 0.5])
+def test_fields_of_another_kind_are_named_or_harmless(tmp_path, key, value):
+    make().note_in(tmp_path)
+    noted = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps(noted | {key: value}))
+    grid = None
+    with contextlib.suppress(InputError):
+        grid = read_grid(tmp_path)
+    if grid is not None:
+        assert all(line.isprintable() for line in (grid.command(tmp_path), *grid.plan(tmp_path)))
+        assert len(list(grid.runs())) == len(grid.arms) * len(grid.seeds)

@@ -1,0 +1,177 @@
+"""Jobs as real processes, small ones: order, failure, signals, and two that want the same run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse
+from diffenc_jax.lab.studies.significance import processes
+from diffenc_jax.lab.studies.significance.devices import Share
+from diffenc_jax.lab.studies.significance.job_log import open_log
+from diffenc_jax.lab.studies.significance.processes import Job, run_jobs
+from diffenc_jax.runs import storage
+
+ALONE = [Share({}, None)]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job of python programs."""
+    return lambda name, *programs: Job(name, [["-c", program] for program in programs], tmp_path / f"{name}.log")
+
+
+def test_commands_of_a_job_follow_each_other(job):
+    said = []
+    assert run_jobs([job("a", "print('one')", "print('two')"), job("b", "print('three')")], ALONE, said.append) == []
+    first, second = job("a"), job("b")
+    assert first.log.read_text() == "one\ntwo\n"
+    assert second.log.read_text() == "three\n"
+    assert [text.split(":")[0] for text in said] == ["a", "a", "b", "b"]
+    assert said[1].endswith("(1 of 2)")
+
+
+def test_as_many_at_a_time_as_there_are_shares(job, tmp_path):
+    """Each waits for the other's file, so that neither ends unless both run."""
+    meet = "import pathlib, time\nroot = pathlib.Path({root!r})\n(root / '{me}').touch()\n"
+    meet += "while not (root / '{other}').exists(): time.sleep(0.01)"
+    jobs = [
+        job(me, meet.format(root=str(tmp_path), me=f"{me}.here", other=f"{other}.here")) for me, other in ("ab", "ba")
+    ]
+    assert run_jobs(jobs, ALONE * 2, lambda _: None) == []
+
+
+def test_each_has_its_share(job):
+    program = "import os, time; time.sleep(0.2); print(os.environ['SHARE'], sorted(os.sched_getaffinity(0)))"
+    core = min(os.sched_getaffinity(0))
+    run_jobs([job("a", program)], [Share({"SHARE": "mine"}, frozenset({core}))], lambda _: None)
+    assert job("a").log.read_text() == f"mine [{core}]\n"
+
+
+def test_a_failure_leaves_the_others(job):
+    jobs = [job("bad", "print('step 3: not finite'); raise SystemExit(1)", "print('never')"), job("good", "pass")]
+    (failure,) = run_jobs(jobs, ALONE, lambda _: None)
+    assert failure == f"bad: exit code 1: step 3: not finite (see {jobs[0].log})"
+    assert jobs[1].log.exists()
+
+
+def test_one_that_is_killed_is_named(job):
+    (failure,) = run_jobs([job("a", "import os; os.kill(os.getpid(), 9)")], ALONE, lambda _: None)
+    assert failure.startswith("a: killed by signal 9: no output")
+
+
+def test_bad_input_stops_all(job):
+    patient = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit('saved')); print('up', flush=True)\n"
+    patient += "time.sleep(60)"
+    hasty = "import pathlib, sys, time\n"
+    hasty += f"while not pathlib.Path({str(job('patient').log)!r}).read_text(): time.sleep(0.01)\n"
+    hasty += "print('error: no such key'); sys.exit(2)"
+    jobs = [job("patient", patient), job("hasty", hasty), job("after", "pass")]
+    with pytest.raises(InputError, match=r"^hasty: no such key$"):
+        run_jobs(jobs, ALONE * 2, lambda _: None)
+    assert jobs[0].log.read_text() == "up\nsaved\n"
+    assert not jobs[2].log.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_passed_on_and_waited_for(job, number):
+    saver = "import os, signal, sys, time\nsignal.signal(15, lambda *_: (time.sleep(0.3), sys.exit('saved')))\n"
+    saver += f"os.kill({os.getpid()}, {int(number)}); time.sleep(60)"
+    jobs = [job("saver", saver, "print('never')"), job("after", "pass")]
+    with pytest.raises(Interrupted) as stop:
+        run_jobs(jobs, ALONE, lambda _: None)
+    assert stop.value.signal == number
+    assert jobs[0].log.read_text() == "saved\n"
+    assert not jobs[1].log.exists()
+
+
+def test_no_second_process_beside_one_whose_parent_was_killed(job, monkeypatch):
+    held = job("held")
+    with held.log.open("a") as log:
+        program = "import fcntl, time; fcntl.flock(1, fcntl.LOCK_EX); print('up', flush=True); time.sleep(60)"
+        orphan = subprocess.Popen([sys.executable, "-c", program], stdout=log)
+    try:
+        while not held.log.read_text().endswith("\n"):
+            time.sleep(0.01)
+        monkeypatch.setattr(processes, "RETRY_SECONDS", 0.05)
+        said = []
+
+        def say(line):
+            said.append(line)
+            if line == "other: done in 0 s (1 of 2)":
+                assert held.log.read_text() == "up\n"
+                orphan.kill()
+
+        assert run_jobs([job("held", "print('after')"), job("other", "pass")], ALONE, say) == []
+    finally:
+        orphan.kill()
+        orphan.wait()
+    assert held.log.read_text() == "up\nafter\n"
+    assert said[0] == "held: another process works on it"
+
+
+def test_a_job_in_use_comes_back_after_the_others(job, monkeypatch):
+    monkeypatch.setattr(processes, "RETRY_SECONDS", 0.05)
+    there = job("b").log
+    program = f"import pathlib, sys; print('tried'); sys.exit(0 if pathlib.Path({str(there)!r}).exists() else {IN_USE})"
+    said = []
+    assert run_jobs([job("a", program, "print('then')"), job("b", "pass")], ALONE, said.append) == []
+    assert job("a").log.read_text().splitlines() == ["tried", "tried", "then"]
+    assert [line for line in said if "another" in line] == ["a: another process works on it"]
+    assert said[-1].startswith("a: done in ")
+
+
+def test_what_another_process_has_done_is_not_begun(job):
+    others = replace(job("a", "print('never')"), is_done=lambda: True)
+    said = []
+    assert run_jobs([others, job("b", "pass")], ALONE, said.append) == []
+    assert said[0] == "a: done by another process (1 of 2)"
+    assert not others.log.exists()
+
+
+def test_a_log_in_a_bucket_is_that_of_one_machine_after_the_other(bucket):
+    place = bucket.folder / "logs" / "a.log"
+    assert run_jobs([Job("a", [["-c", "print('first')"]], place)], ALONE, lambda _: None) == []
+    log = open_log(place)
+    with pytest.raises(InUse):
+        open_log(place)
+    log.file.write(b"second\n\n")
+    log.file.flush()
+    log.save()
+    assert storage.read(place) == b"first\nsecond\n\n"
+    assert log.last_line() == "second"
+    log.close()
+    (failure,) = run_jobs([Job("a", [["-c", "exit('no such data')"]], place)], ALONE, lambda _: None)
+    assert failure == f"a: exit code 1: no such data (see {place})"
+    assert storage.read(place) == b"first\nsecond\n\nno such data\n"
+
+
+MACHINE = """
+import sys
+from pathlib import Path
+from diffenc_jax.lab.studies.significance import processes
+from diffenc_jax.lab.studies.significance.devices import Share
+root, processes.RETRY_SECONDS = Path(sys.argv[1]), 0.05
+def job(name):
+    made = root / f"{name}.made"
+    command = ["-c", f"import pathlib, time; print('made'); time.sleep(0.05); pathlib.Path({str(made)!r}).touch()"]
+    return processes.Job(name, [command], root / f"{name}.log", is_done=made.exists)
+jobs = [job(f"job{number}") for number in range(12)]
+assert processes.run_jobs(jobs, [Share({}, None)], print) == []
+"""
+
+
+def test_processes_with_the_same_jobs_make_each_of_them_once(tmp_path):
+    machines = [
+        subprocess.Popen([sys.executable, "-c", MACHINE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [machine.communicate(timeout=60)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0]
+    assert [(tmp_path / f"job{number}.log").read_text() for number in range(12)] == ["made\n"] * 12
+    assert sum(output.count(": done in ") for output in outputs) == 12
+    assert all(output.count("(12 of 12)") == 1 for output in outputs)
