@@ -25,6 +25,7 @@ from diffenc_jax.data.dataset import Dataset, image_shape
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.losses import bound
+from diffenc_jax.evaluation.estimator import Pass
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.parallel.mesh import batched, check_batch, make_mesh, replicated, to_devices
@@ -106,7 +107,7 @@ def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Tas
 
     def task(number):
         with jax.default_matmul_precision(precision):
-            return estimator.estimate(params, tables, Batch(pixels), indices, number)
+            return estimator.estimate(Pass(params, tables, Batch(pixels), indices, number))
 
     return task
 

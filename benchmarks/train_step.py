@@ -18,7 +18,6 @@ import timing
 
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.model import spec_of
-from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.train.flops import count
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def matmul_flops_per_second(dtype: str) -> float:
     """Best rate of a few products of two large square matrices of `dtype`."""
-    x = jax.random.normal(jax.random.key(0), (SIDE, SIDE), DTYPES[dtype])
+    x = jax.random.normal(jax.random.key(0), (SIDE, SIDE), getattr(jnp, dtype))
     product = jax.jit(jnp.matmul)
     return 2 * SIDE**3 / min(timing.call_seconds(lambda: product(x, x), REPEATS, warm_up=1))
 

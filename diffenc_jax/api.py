@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from diffenc_jax.config import Config, load_config
+from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.config.sections import FLOW
+from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.process import keep_programs
@@ -21,7 +22,7 @@ from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.gaussian import each_dim, sum_dims
-from diffenc_jax.evaluation import estimators
+from diffenc_jax.evaluation import estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.feeding import Batches
@@ -67,6 +68,7 @@ class Run:
         """
         plain = load_config(config) if isinstance(config, str) else config
         changed = load_run_config(config, changes=changes) if isinstance(config, str) else plain.replace(changes or {})
+        parts.allow_named(flatten(changed.to_dict()))
         self.experiment = Experiment.load(changed)
         self._workdir = default_workdir(changed, plain)
         keep_programs(self._workdir.parent)
@@ -326,6 +328,7 @@ def open(
     changes: Mapping[str, Any] | None = None,
     config: Config | None = None,
     needs_training_images: bool | None = None,
+    plugins: Iterable[str] = (),
 ) -> TrainedRun:
     """The run in `workdir` with its newest intact checkpoint.
 
@@ -334,13 +337,17 @@ def open(
       changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
       config: configuration to use instead of the stored one.
       needs_training_images: whether to load them; None: if the evaluation or the sampler fits something on them.
+      plugins: packages that may be imported because the run's configuration names parts of theirs, besides those that
+        announce their parts; `diffenc ... --plugins`.
 
     Raises:
       InputError: there is no such run, or it was trained by another configuration.
       RunError: all checkpoints are damaged.
     """
     workdir = as_path(str(workdir))
+    parts.allow(plugins)
+    parts.allow_named(changes or {})
     config = (stored_config(workdir) if config is None else config).replace(changes or {})
     if needs_training_images is None:
-        needs_training_images = estimators.needs_training_images(config) or samplers.needs_training_images(config)
+        needs_training_images = estimator.needs_training_images(config) or samplers.needs_training_images(config)
     return TrainedRun(open_trained(workdir, config, needs_training_images))

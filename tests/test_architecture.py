@@ -23,7 +23,7 @@ FLOORS = [
     ["commands"],
     ["__main__"],
     ["main", "__init__"],
-    ["lab.stats", "lab.interop"],
+    ["lab.table", "lab.stats", "lab.interop"],
     ["lab.coding"],
     ["lab.studies"],
     ["lab.report"],

@@ -14,7 +14,7 @@ from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.runs.experiment import Experiment
@@ -84,7 +84,7 @@ def test_programs_stay_in_float32(x64, arm, small):
     loss = dataclasses.replace(model.loss, depth=model.loss.depth or 3)
     steps = jax.eval_shape(partial(model.steps, loss=loss), state.params)
     tables = jax.eval_shape(Steps.to_arrays, steps) | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}
-    estimate = lambda params, tables: estimator.estimate(params, tables, batch, jnp.arange(8), 1)  # noqa: E731
+    estimate = lambda params, tables: estimator.estimate(Pass(params, tables, batch, jnp.arange(8), 1))  # noqa: E731
     program, values = jax.make_jaxpr(estimate, return_shape=True)(state.params, tables)
     assert not doubles(program.jaxpr)
     assert {values[term].dtype for term in estimator.terms} == {jnp.dtype("float32")}
@@ -107,6 +107,6 @@ def test_double_precision_changes_no_likelihood():
             estimator = make_estimator(run)
             params = tiny.away_from_zero(jax.jit(run.model.init)(stream(0, "params")))
             tables, images = estimator.tables(params), run.dataset.examples("test")
-            values.append(estimator.estimate(params, tables, images, np.arange(8), 1))
+            values.append(estimator.estimate(Pass(params, tables, images, np.arange(8), 1)))
     for name in ("t", "reconstruction", "latent", "diffusion"):
         np.testing.assert_allclose(values[1][name], values[0][name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -22,12 +22,12 @@ from diffenc_jax.config.recipe import (
 LEVELS = 17
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 TRANSFORMER = dict(patch=2, width=8, layers=2, heads=2)
-# Score networks by the kind that `model.registry.SCORE_NETWORKS` lists.
+# Score networks by their registered names.
 SCORE_NETWORKS = {
     "unet": score_network(width=32, layers=1, **NORMS),
     "transformer": score_transformer(**TRANSFORMER),
 }
-# Encoders with a network by the kind that `model.registry.ENCODERS` lists.
+# Encoders by a registered name, one per network.
 ENCODERS = {
     "trainable": encoder_network(width=32, layers=1, levels=1, **NORMS),
     "transformer": transformer_network(**TRANSFORMER),

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, perhaps, require
 
@@ -88,12 +89,14 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
     Raises InputError for an argument that is unknown, missing or malformed, and SystemExit once help is printed.
     """
-    if parser.get_default("overrides") is None:
-        _check_words(parser, argv, takes_overrides=False)
-        return parser.parse_args(argv)
-    rest, overrides = _split_overrides(argv)
-    _check_words(parser, rest, takes_overrides=True)
-    return parser.parse_args(rest, argparse.Namespace(overrides=overrides))
+    rest, overrides = list(argv), None
+    if parser.get_default("overrides") is not None:
+        rest, overrides = _split_overrides(argv)
+    _check_words(parser, rest, takes_overrides=overrides is not None)
+    given = argparse.Namespace() if overrides is None else argparse.Namespace(overrides=overrides)
+    arguments = parser.parse_args(rest, given)
+    parts.allow(getattr(arguments, "plugins", []))
+    return arguments
 
 
 def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -186,6 +189,19 @@ def add_changes(parser: argparse.ArgumentParser, *read: str) -> None:
         "configuration", f"--config.key=value changes a key of the run's configuration: {', '.join(read)}"
     )
     parser.set_defaults(overrides=[], read=read)
+    add_plugins(parser)
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add --plugins, the packages whose parts a stored configuration may name; `parse` allows them."""
+    parser.add_argument(
+        "--plugins",
+        type=lambda text: [name.strip() for name in text.split(",")],
+        default=[],
+        metavar="PACKAGE,...",
+        help="packages that may be imported because the run's configuration names parts of theirs, besides those that "
+        "announce their parts",
+    )
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -193,6 +209,7 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
     from diffenc_jax.config.load import read_changes
 
     changes = read_changes(arguments.overrides)
+    parts.allow_named(changes)
     for key in changes:
         is_read = any(key == name or key.startswith(f"{name}.") for name in arguments.read)
         require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(arguments.read)}")

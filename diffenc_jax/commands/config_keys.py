@@ -4,7 +4,6 @@ SECTION is a section, such as train or model.score, or one key. Defaults are tho
 --config they are the values of that configuration.
 """
 
-import importlib
 import inspect
 import textwrap
 from argparse import ArgumentParser, Namespace
@@ -12,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 from diffenc_jax.commands.arguments import add_config
+from diffenc_jax.core import parts
+from diffenc_jax.core.keys import FINITE, REQUIRED, Key, keys_of
 
 if TYPE_CHECKING:
-    from diffenc_jax.config.keys import Key, Section
+    from diffenc_jax.config.schema import Section
 
 EXAMPLE = """\
 diffenc config-keys train
@@ -31,7 +32,7 @@ class Listed(NamedTuple):
     """A key as it is listed: its path, its definition, its default, and the kind of network that has it, or ""."""
 
     path: str
-    key: "Key"
+    key: Key
     default: Any
     kind: str = ""
 
@@ -46,7 +47,7 @@ class Listing(NamedTuple):
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.config import Config, flatten, load_config
-    from diffenc_jax.config.keys import unknown_key
+    from diffenc_jax.config.schema import unknown_key
     from diffenc_jax.core.errors import require
 
     require(arguments.config or not arguments.overrides, "--config.key=value is for --config=NAME; give that as well")
@@ -60,42 +61,36 @@ def run(arguments: Namespace) -> None:
 
 def listings(section: "type[Section]", values: Mapping[str, Any] | None = None) -> Iterator[Listing]:
     """The section, and those in it, with the defaults of the recipe, or with the `values` of a configuration by key."""
-    from diffenc_jax.config.keys import join, keys_of, sections_of
-    from diffenc_jax.config.sections import NetworkConfig
+    from diffenc_jax.config.schema import join, sections_of
+    from diffenc_jax.config.sections import Options, PartConfig
 
     paths = {join(section.section, name): key for name, key in keys_of(section).items()}
     keys = [Listed(path, key, key.default if values is None else values[path]) for path, key in paths.items()]
     yield Listing(section.section, inspect.getdoc(section).splitlines()[0].replace("`", ""), keys)
     for name, nested in sections_of(section).items():
-        if nested is NetworkConfig:
-            yield _network_listing(join(section.section, name), values)
-        else:
+        if nested is PartConfig:
+            yield _part_listing(join(section.section, name), values)
+        elif nested is not Options:
             yield from listings(nested, values)
 
 
-def _network_listing(path: str, values: Mapping[str, Any] | None) -> Listing:
-    """A network's section, with the keys of each kind of network, or of the kind in `values` alone."""
+def _part_listing(path: str, values: Mapping[str, Any] | None) -> Listing:
+    """A part's section, with the keys of every registered part, or only of the part in `values`."""
     from diffenc_jax.config import flatten
-    from diffenc_jax.config.keys import REQUIRED, Key
     from diffenc_jax.config.recipe import recipe
-    from diffenc_jax.model.registry import keys_of_kinds
 
-    kinds = keys_of_kinds(path)
+    (kind,) = (name for name, kind in parts.KINDS.items() if kind.section == path)
+    what = parts.KINDS[kind].what
     defaults = flatten(recipe("recipe", "diffenc").to_dict()) if values is None else values
     chosen = defaults[f"{path}.kind"]
-    kind = Key(
-        "The kind decides about the other keys. To change it, choose an arm that has it, or give the whole section, "
-        f"such as --config.{path}='{{\"kind\":...}}'.",
-        type=str,
-        choices=tuple(kinds),
-        default="",
-    )
-    keys = [Listed(f"{path}.kind", kind, chosen)]
-    for name in kinds if values is None else [chosen]:
-        for option, definition in kinds[name].items():
+    doc = f"The {what}; the other keys are its own. Another one keeps the values of the keys that both have."
+    definition = Key(doc, type=str, part=kind, default="")
+    keys = [Listed(f"{path}.kind", definition, chosen)]
+    for name in parts.names(kind) if values is None else [chosen]:
+        for option, definition in parts.keys(kind, name).items():
             key = f"{path}.{option}"
-            keys.append(Listed(key, definition, defaults[key] if name == chosen else REQUIRED, name))
-    return Listing(path, f"{path}: a network", keys)
+            keys.append(Listed(key, definition, defaults[key] if name == chosen else definition.default, name))
+    return Listing(path, f"{path}: a {what}, and its keys", keys)
 
 
 def _blocks(listing: Listing) -> Iterator[tuple[str, str]]:
@@ -108,26 +103,16 @@ def _blocks(listing: Listing) -> Iterator[tuple[str, str]]:
 
 def _describe(listed: Listed) -> str:
     """The key, its default and notes on a line, then its meaning and what it may be, indented."""
-    from diffenc_jax.config.keys import REQUIRED
-
     head = listed.path if listed.default is REQUIRED else f"{listed.path} = {listed.default!r}"
     notes = ", ".join(filter(None, [listed.key.unit, listed.kind and f"of kind={listed.kind}"]))
     text = textwrap.indent(textwrap.fill(meaning(listed.key), WIDTH - 6, break_on_hyphens=False), " " * 6)
     return f"  {head}{f'  ({notes})' if notes else ''}\n{text}"
 
 
-def meaning(key: "Key") -> str:
+def meaning(key: Key) -> str:
     """The meaning of a key, and its possible values."""
-    from diffenc_jax.config.keys import FINITE
-
-    value = key.expected if not key.registry else f"one of {', '.join(sorted(_registry(key)))}"
+    value = f"one of {', '.join(parts.names(key.part))}, or package.module:Name" if key.part else key.expected
     value = f"a tuple, each {value}" if get_origin(key.type) is tuple else value
     limits = "" if key.limits is FINITE else f"; must {key.limits.words}"
     none = f"; None: {key.none}" if key.none else ""
     return f"{key.doc} {value[0].upper()}{value[1:]}{limits}{none}."
-
-
-def _registry(key: "Key") -> Any:
-    """Registry that lists the names of a key."""
-    module, _, name = key.registry.partition(":")
-    return getattr(importlib.import_module(f"diffenc_jax.{module}"), name)

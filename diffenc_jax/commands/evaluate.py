@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
     from diffenc_jax.core.numbers import format_record, format_terms
-    from diffenc_jax.evaluation.estimators import needs_training_images
+    from diffenc_jax.evaluation.estimator import needs_training_images
 
     job = start_job(arguments, trained=True)
     trained = api.open(job.workdir, config=job.config, needs_training_images=needs_training_images(job.config))

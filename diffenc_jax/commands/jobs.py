@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.commands.arguments import (
     add_config,
+    add_plugins,
     add_workdir,
     changes_of,
     load_arguments_config,
@@ -71,6 +72,7 @@ def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> No
         help=f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}",
     )
     add_job_arguments(parser, trained=True)
+    add_plugins(parser)
     parser.set_defaults(read=read)
 
 

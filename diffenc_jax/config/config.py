@@ -9,8 +9,10 @@ from typing import Any, Self
 from ml_collections import ConfigDict
 
 from diffenc_jax.config import sections
-from diffenc_jax.config.keys import REQUIRED, Section, jsonable, key, seed, unknown_key
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.config.changes import changed
+from diffenc_jax.config.schema import Section, flatten
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import REQUIRED, key, seed
 
 # Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
 # values, and they are no part of its identity.
@@ -85,16 +87,7 @@ class Config(Section):
         Changes are values by key, such as {"loss.depth": 10}, and sections, given as mappings or as sections:
         {"model.encoder": {"kind": "identity"}}. Raises InputError as `parse` does.
         """
-        values = self.to_dict()
-        for path, value in changes.items():
-            *parents, name = path.split(".")
-            place: Any = values
-            for section in parents:
-                place = place.get(section) if isinstance(place, dict) else None
-            if not isinstance(place, dict) or name not in place:
-                raise InputError(unknown_key(path, flatten(self.to_dict())))
-            place[name] = jsonable(value)
-        return self.parse(values)
+        return self.parse(changed(self.to_dict(), changes))
 
     def identity(self) -> dict[str, Any]:
         """Values by key of all that decides what the run computes; see `FREE`."""
@@ -123,14 +116,3 @@ class Config(Section):
     def differences(self, other: "Config") -> list[str]:
         """'key=ours (there theirs)' for each key of the identities that differs."""
         return [f"{key}={here} (there {there})" for key, (here, there) in self.changes(other).items()]
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by full key of a nested dictionary: {'train.steps': 100, ...}."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

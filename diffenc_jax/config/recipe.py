@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from diffenc_jax.config.config import Config
-from diffenc_jax.config.keys import REQUIRED, Section, keys_of, sections_of
+from diffenc_jax.config.schema import Section, sections_of
 from diffenc_jax.core.errors import lookup, require
+from diffenc_jax.core.keys import REQUIRED, keys_of
 
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
@@ -142,12 +143,17 @@ def code_network(units: int, active: int, **changes: Any) -> ConfigDict:
     return ConfigDict({**encoder_network(**changes), "kind": "k_hot", "units": units, "active": active})
 
 
+def fixed_schedule() -> ConfigDict:
+    """The published noise schedule, linear in t."""
+    return ConfigDict({"kind": "fixed_linear", "gamma_min": placeholder(float), "gamma_max": 5.0})
+
+
 def recipe(name: str, arm: str) -> ConfigDict:
     """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for `DEVIATIONS`."""
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
-    networks = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
-    return with_changes(config, given | networks)
+    parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
+    return with_changes(config, given | parts | {"model.schedule": fixed_schedule()})
 
 
 def _defaults(section: type[Section]) -> ConfigDict:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from diffenc_jax.config.keys import REQUIRED, Limits, Section, at_least, check_section, count, jsonable, key, seed
+from diffenc_jax.config.schema import Section, check_section, jsonable
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import REQUIRED, Limits, at_least, count, key, seed
 
 ENCODED, IMAGE = "encoded", "image"
 LEARNED = "learned"
@@ -24,10 +25,11 @@ FLIP, ROTATE, COLORS = AUGMENTATIONS = ("flip", "rotate", "colors")
 ANCESTRAL_ORDER, BIT_SWAP = "ancestral", "bit_swap"
 FIT_IMAGES = 64
 TIME_SAMPLING = ("importance", "uniform")
+DTYPES = ("bfloat16", "float32")
+REMAT = ("block", "none", "products")
+DEQUANTISATIONS = ("truncated_normal", "uniform")
 # Size up to which training images are kept on every accelerator: CIFAR-10 has 147 MiB.
 ON_DEVICE_MIB = 256
-# A single step from γ = -25 to γ = 25 may cost e^(3 · 25) nats per dimension; float32 ends at e^88.
-GAMMA_LIMITS = Limits("lie in -25 .. 25, the range in which float32 can hold losses", lambda gamma: -25 <= gamma <= 25)
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
 SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
 POSITIVE = Limits("be positive", lambda value: value > 0)
@@ -36,32 +38,52 @@ BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
 
 
 @dataclass(frozen=True)
-class NetworkConfig(Section):
-    """`model.score`, `model.encoder` or `model.code`: the kind of a network, and the keys that this kind has.
+class Options(Section):
+    """Keys of a part, such as an estimator, by name. They depend on the part, so they are checked where it is built.
 
-    The options depend on the kind, so they are checked where the network is built.
+    Attributes:
+      options: the values. The mapping must not be changed.
+    """
+
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], path: str) -> Self:
+        return cls(cls._read(values, path))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: jsonable(value) for name, value in self.options.items()}
+
+    @staticmethod
+    def _read(values: Mapping[str, Any], path: str) -> dict[str, Any]:
+        check_section(path, values)
+        for name, value in values.items():
+            require(isinstance(name, str), f"{path}.{name!r} is not a configuration key, which must be text")
+            allowed = "a number, text, truth value, None or tuple of these"
+            require(_is_plain(value), f"{path}.{name} must be {allowed}, not {value!r}")
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class PartConfig(Options):
+    """`model.score`, `model.encoder`, `model.code` or `model.schedule`: the name of a part, and its keys.
 
     Attributes:
       options: the other keys of the section. The mapping must not be changed.
     """
 
-    kind: str = key(REQUIRED, "Name in model.registry, of SCORE_NETWORKS, ENCODERS or CODES.")
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    kind: str = key("", "Name of the part, or its place, package.module:Name.")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
-        check_section(path, values)
-        require("kind" in values, f"configuration keys ['kind'] are missing in {path}")
-        require(isinstance(values["kind"], str), f"{path}.kind must be text, not {values['kind']!r}")
-        for name, value in values.items():
-            require(isinstance(name, str), f"{path}.{name!r} is not a configuration key, which must be text")
-            allowed = "a number, text, truth value, None or tuple of these"
-            require(_is_plain(value), f"{path}.{name} must be {allowed}, not {value!r}")
-        options = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name != "kind"}
-        return cls(values["kind"], options)
+        options = cls._read(values, path)
+        require("kind" in options, f"configuration keys ['kind'] are missing in {path}")
+        require(isinstance(options["kind"], str), f"{path}.kind must be text, not {options['kind']!r}")
+        kind = options.pop("kind")
+        return cls(options, kind)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **{name: jsonable(value) for name, value in self.options.items()}}
+        return {"kind": self.kind, **super().to_dict()}
 
 
 def _is_plain(value: Any) -> bool:
@@ -72,34 +94,14 @@ def _is_plain(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class ScheduleConfig(Section, section="model.schedule"):
-    """`model.schedule`: the noise schedule γ(t) = -log SNR."""
-
-    kind: str = key("fixed_linear", "Form of γ(t).", registry="diffusion.schedules:SCHEDULES")
-    gamma_min: float | None = key(
-        None,
-        "γ at t = 0; the initial value if the schedule learns it.",
-        none="a noise of 0.166 of a pixel's bin, -13.3 for 256 pixel levels",
-        limits=GAMMA_LIMITS,
-    )
-    gamma_max: float = key(5.0, "γ at t = 1; the initial value if the schedule learns it.", limits=GAMMA_LIMITS)
-
-    def check(self) -> None:
-        require(
-            self.gamma_min is None or self.gamma_min < self.gamma_max,
-            f"{self.section}.gamma_min={self.gamma_min} must lie below gamma_max={self.gamma_max}",
-        )
-
-
-@dataclass(frozen=True)
 class ModelConfig(Section, section="model"):
     """`model`: score network, encoder and noise schedule, and how the networks are computed."""
 
-    score: NetworkConfig
-    encoder: NetworkConfig
-    code: NetworkConfig
-    schedule: ScheduleConfig
-    prediction: str = key("v", "Quantity that the score network estimates.", registry="diffusion.gaussian:PREDICTIONS")
+    score: PartConfig
+    encoder: PartConfig
+    code: PartConfig
+    schedule: PartConfig
+    prediction: str = key("v", "Quantity that the score network estimates.", part="prediction")
     target: str = key(
         ENCODED,
         "Image that the model's x̂ estimates at z_t: 'encoded', which is x_t, whose drift the generative mean "
@@ -126,7 +128,7 @@ class ModelConfig(Section, section="model"):
         "Whether score network and encoder are conditioned on the augmentation of each training image, train.augment. "
         "Images are evaluated and drawn as those without augmentation.",
     )
-    dtype: str = key("float32", "Floating-point type of the networks' blocks.", registry="model.registry:DTYPES")
+    dtype: str = key("float32", "Floating-point type of the networks' blocks.", choices=DTYPES)
     scan: bool | None = key(
         None,
         "Whether layers of the same shape run in a loop, which compiles faster than unrolled layers. Changes no value.",
@@ -136,7 +138,7 @@ class ModelConfig(Section, section="model"):
         None,
         "Rematerialisation: which activations of a block are saved for the backward pass. Changes no value.",
         none="'none' on CPUs and 'products' on accelerators",
-        registry="nets.blocks:REMAT",
+        choices=REMAT,
     )
 
 
@@ -148,7 +150,7 @@ class LossConfig(Section, section="loss"):
     extrapolation: str = key(
         "linear",
         "How the generative mean corrects for the encoder's drift over a step.",
-        registry="diffusion.reverse:EXTRAPOLATIONS",
+        part="extrapolation",
     )
     variance_ratio: float | str = key(
         1.0,
@@ -211,7 +213,7 @@ class DataConfig(Section, section="data"):
         REQUIRED,
         "A data set's name; tfds:NAME[/CONFIG][:VERSION] for one of tensorflow-datasets; or a path: an .npy, .npz or "
         "IDX file, or a folder of pictures or of pickled batches.",
-        registry="data.sources:SOURCES",
+        part="data",
     )
     resize: int | None = key(
         None,
@@ -363,7 +365,8 @@ class EvalConfig(Section, section="eval"):
     )
     passes: int = count(2, "Evaluations of every image, each with its own noise. An even number spreads times best.")
     seed: int = seed("Seed of the noise. Runs that are compared should share it.")
-    estimator: str = key(BOUND, "Estimator of the likelihood.", registry="evaluation.estimators:ESTIMATORS")
+    estimator: str = key(BOUND, "Estimator of the likelihood.", part="estimator")
+    options: Options = dataclasses.field(default_factory=Options)
     time_sampling: str = key(
         "importance",
         "Density from which the bound's times are drawn: 'uniform', or 'importance', which follows the loss by time, "
@@ -382,7 +385,7 @@ class EvalConfig(Section, section="eval"):
         "Floating-point type in which the networks compute. 'float32' also disables the rounding of factors to "
         "bfloat16 or TF32 that accelerators apply in training.",
         none="model.dtype, as in training",
-        registry="model.registry:DTYPES",
+        choices=DTYPES,
     )
 
     def check(self) -> None:
@@ -421,7 +424,7 @@ class OdeConfig(Section, section="ode"):
         HUTCHINSON,
         "Divergence of the flow: 'exact' takes as many derivatives as there are dimensions, 'hutchinson' one per probe "
         "and is unbiased.",
-        registry="diffusion.likelihood:DIVERGENCES",
+        choices=(EXACT, HUTCHINSON),
     )
     probes: int = count(
         1,
@@ -431,7 +434,7 @@ class OdeConfig(Section, section="ode"):
     dequantisation: str = key(
         "truncated_normal",
         "Distribution within a pixel's bin that turns pixels into real numbers.",
-        registry="diffusion.likelihood:DEQUANTISATIONS",
+        choices=DEQUANTISATIONS,
     )
     dequantisation_draws: int = count(
         1,
@@ -494,8 +497,9 @@ class SampleConfig(Section, section="sample"):
     sampler: str = key(
         ANCESTRAL,
         "'ancestral' takes the generative model's own steps; 'flow' solves the probability-flow ODE, see ode.",
-        choices=(ANCESTRAL, FLOW),
+        part="sampler",
     )
+    options: Options = dataclasses.field(default_factory=Options)
     likelihood: bool = key(
         False,
         "Whether the likelihood of z_0 under the probability flow is computed along with each image, by ode.divergence "

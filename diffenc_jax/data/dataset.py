@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources, user_files
 from diffenc_jax.data.images import Batch, LocalPart, read_rows
@@ -174,7 +175,7 @@ def _named(data: DataConfig) -> sources.NamedSource | None:
 
 
 def _path(data: DataConfig) -> Path:
-    known = ", ".join(sources.SOURCES)
+    known = ", ".join(parts.names("data"))
     named = f"data.source={data.source[:99]!r}"
     require("://" not in data.source, f"{named} is not a local path; copy it first, as by `gcloud storage cp -r`")
     try:

@@ -1,4 +1,4 @@
-"""Registry of named data sets."""
+"""Named data sets; `core/table.py` has their names."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core import parts
 from diffenc_jax.data import prepared
 from diffenc_jax.data.labels import Labels
 from diffenc_jax.data.user_files import Source
@@ -48,7 +49,7 @@ def synthetic(_: DataConfig) -> Source:
 
 
 class NamedSource(NamedTuple):
-    """Entry of the registry.
+    """A data set with a name.
 
     Attributes:
       shape: (height, width, channels); None if only the source knows it.
@@ -67,19 +68,20 @@ def _from_tfds(name: str, shape: tuple[int, int, int] | None = None, classes: in
     return NamedSource(shape, partial(prepared.open_prepared, name), name, classes)
 
 
-SOURCES: dict[str, NamedSource] = {
-    "digits": NamedSource((8, 8, 1), digits, classes=10),
-    "synthetic": NamedSource((1, 1, 2), synthetic),
-    "cifar10": _from_tfds("cifar10", (32, 32, 3), 10),
-    "mnist": _from_tfds("mnist", (28, 28, 1), 10),
-    "fashion_mnist": _from_tfds("fashion_mnist", (28, 28, 1), 10),
-    "imagenet32": _from_tfds("imagenet_resized/32x32", (32, 32, 3)),
-    "imagenet64": _from_tfds("imagenet_resized/64x64", (64, 64, 3)),
-}
+DIGITS = NamedSource((8, 8, 1), digits, classes=10)
+SYNTHETIC = NamedSource((1, 1, 2), synthetic)
+CIFAR10 = _from_tfds("cifar10", (32, 32, 3), 10)
+MNIST = _from_tfds("mnist", (28, 28, 1), 10)
+FASHION_MNIST = _from_tfds("fashion_mnist", (28, 28, 1), 10)
+IMAGENET32 = _from_tfds("imagenet_resized/32x32", (32, 32, 3))
+IMAGENET64 = _from_tfds("imagenet_resized/64x64", (64, 64, 3))
 
 
 def named_source(name: str) -> NamedSource | None:
-    """The source of this name, or of the form tfds:NAME; None if there is none, as for a path."""
+    """The source of this name, of the form tfds:NAME, or at a place package.module:NAME; None for a path.
+
+    Raises InputError if there is no source at the place.
+    """
     if name.startswith(prepared.PREFIX):
         return _from_tfds(name.removeprefix(prepared.PREFIX))
-    return SOURCES.get(name)
+    return parts.load("data", name) if parts.is_place(name) or name in parts.names("data") else None

@@ -20,23 +20,24 @@ Both differences can be written with the lag ℓ of the noise, which vanishes wh
   ℓ = ½ - dρ/dγ - ½ e^(-2 ρ) at an instant,   ℓ = (λ - 1) / (e^(γ_t - γ_s) - 1) over a step,
   λ = √(e^(2 ρ_s) - c) e^(½ (γ_t - γ_s) - ρ_t),
 
-as the error of `Process.errors`, which takes the place of v_t - v̂ + σ_t (drift + f): with n = e^ρ ε and the assumed
-encoding of x̂, whose offset is (x̂_t - x̂) / σ_t²,
+as the error that takes the place of v_t - v̂ + σ_t (drift + f): with n = e^ρ ε and the assumed encoding of x̂, whose
+offset is (x̂_t - x̂) / σ_t²,
 
   (1 - ℓ̂) (v_t - v̂ + σ_t offset) + σ_t (drift - assumed drift) + (ℓ̂ - ℓ) n / α_t.
 """
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import held, key
 from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.encoders import Encoded, Encoder, Encoding, Network, Scale, offset_quotient
-from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 
 # Largest part of q(z_s | x)'s least variance that is drawn anew in a step; at 1, √(e^(2 ρ_s) - c) could have no slope.
 MOST = 0.99
@@ -44,18 +45,14 @@ MOST = 0.99
 
 @dataclass(frozen=True)
 class Affine(Encoder):
-    """x_t = x + σ_t² m and ρ = reach · tanh(r), where m and r are the halves of the network's output.
+    """x_t = x + σ_t² m and ρ = reach · tanh(r), where m and r are the halves of the network's output [B, .., 2 C]."""
 
-    Attributes:
-      reach: largest |ρ|, positive.
-      network: (x [B, .., C], γ [B]) -> [B, .., 2 C].
-    """
-
-    scales: ClassVar[bool] = True
+    scales_noise: ClassVar[bool] = True
+    network_kind: ClassVar[str] = "unet"
     outputs: ClassVar[int] = 2
 
-    reach: float
-    network: Network
+    reach: float = key(doc="Largest |ρ|, positive.")
+    network: Network = held()
 
     def __post_init__(self):
         require(self.reach > 0, f"an encoder's reach={self.reach} must be positive")
@@ -88,6 +85,22 @@ class Affine(Encoder):
 
     def variance_share(self, gamma_s: Gammas, gamma_t: Gammas) -> Gammas:
         return jnp.minimum(1.0, MOST * math.exp(-2.0 * self.reach) / -jnp.expm1(gamma_s - gamma_t))
+
+    def missed(
+        self,
+        true: Encoding,
+        assumed: Encoding,
+        offset: Images | None,
+        velocity: Images,
+        v: Images,
+        gamma_t: Gammas,
+    ) -> Images:
+        """The error above without v_t - v̂."""
+        missed = super().missed(true, assumed, offset, velocity, v, gamma_t)
+        s, a = align(sigma(gamma_t), v), align(alpha(gamma_t), v)
+        lag, true_lag = (cast(Scale, encoding.scale).lag for encoding in (assumed, true))
+        missed -= lag * (velocity + s * (0.0 if offset is None else offset))
+        return missed + (lag - true_lag) * ((v + s * true.x_t) / a) / a
 
     def _scale(self, log_std_s: Images, log_std_t: Images, gamma_s: Gammas, gamma_t: Gammas) -> Scale:
         """ρ_t and ℓ over a step: (λ² - 1) / (e^(γ_t - γ_s) - 1) / (λ + 1), where λ² - 1 is no small difference."""

@@ -12,29 +12,71 @@ loss remains above the bound.
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import key
 from diffenc_jax.core.streams import draw_each, uniform
 
 Logits = Float[Array, "b n"]
 Code = Float[Array, "b n"]
 
 
-@dataclass(frozen=True)
-class KHot:
-    """Codes of `units` units, of which `active` are 1 and the others 0.
+class LatentCode:
+    """Base class of codes, which define everything below.
+
+    Codes are frozen dataclasses. Fields that are made by `core.keys.key` are keys of a configuration.
 
     Attributes:
-      units: number n of units of an image's code.
-      active: number k of units that are 1.
+      units: number n of units of an image's code; 0 for no code.
+      network: module x [B, H, W, C] -> logits [B, n]; None if no logits are computed.
+      network_kind: name of the network behind the logits; "" for none.
     """
 
+    network_kind: ClassVar[str] = "unet"
+
     units: int
-    active: int
+    network: Any
+
+    @property
+    def nats(self) -> float:
+        """Cost of a code in nats per example."""
+        raise NotImplementedError
+
+    def best(self, logits: Logits) -> Code:
+        """The code c(x) of an image with these logits."""
+        raise NotImplementedError
+
+    def drawn(self, logits: Logits, key: jax.Array) -> Code:
+        """A code drawn as in training, with a gradient."""
+        raise NotImplementedError
+
+    def prior(self, keys: jax.Array, place: int) -> Code:
+        """Draws from the prior: those of each key [B], with `place` folded in."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NoCode(LatentCode):
+    """No code."""
+
+    network_kind: ClassVar[str] = ""
+
+    units: int = 0
+    network: Any = None
+
+
+@dataclass(frozen=True)
+class KHot(LatentCode):
+    """Codes of n units, of which k are 1 and the others 0."""
+
+    units: int = key(doc="Number n of units of an image's code.")
+    active: int = key(doc="Number k of units that are 1.")
+    network: Any = None
 
     def __post_init__(self) -> None:
         require(

@@ -4,16 +4,18 @@ The losses need x_t and its drift: at infinite depth the slope (dx_t/dγ) / σ_t
 (x_t - x_s) / (c σ_t²) with c = 1 - e^(γ_s - γ_t), which tends to the slope as s -> t.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import held, key
 from diffenc_jax.diffusion.arrays import Gammas, Images
-from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.gaussian import align, sigma
 
 Network = Callable[[Images, Gammas], Images]
 
@@ -66,15 +68,28 @@ class Encoder:
     The default slope divides by σ_t² and the default quotient subtracts two images: in float32 both lose digits near
     the data end and over short steps.
 
+    Encoders are frozen dataclasses. Fields that are made by `core.keys.key` are keys of a configuration. An encoder
+    with a network has it in its last field, `network`.
+
     Attributes:
       drifts: whether x_t depends on γ, so that the generative mean has to follow it.
-      scales: whether it scales the noise of z_t by e^ρ; see affine.py.
+      scales_noise: whether it scales the noise of z_t by e^ρ; see affine.py.
+      has_slope: whether x̂ = E[x_t | z_t] determines an estimate of the slope; it then defines `slope_estimate`.
+      has_image: whether x̂ determines an estimate of the image x; it then defines `image_estimate`.
+      network_kind: name of its network, unless a table or a configuration names another; "" for none.
       outputs: number of images that its network returns, one behind the other along the channels.
     """
 
     drifts: ClassVar[bool] = True
-    scales: ClassVar[bool] = False
+    scales_noise: ClassVar[bool] = False
+    has_slope: ClassVar[bool] = False
+    has_image: ClassVar[bool] = False
+    network_kind: ClassVar[str] = ""
     outputs: ClassVar[int] = 1
+
+    def bound(self, apply: Network) -> "Encoder":
+        """The encoder with the function (x [B, ...], γ [B]) -> output in place of its network."""
+        return dataclasses.replace(cast(Any, self), network=apply)
 
     def mean(self, x: Images, gamma: Gammas) -> Images:
         """x_t [B, ...] of images x [B, ...] at γ [B]."""
@@ -101,13 +116,36 @@ class Encoder:
         """`mean_and_quotient` of images that are encoded at both ends of the step already."""
         return Encoding(at_t.x_t, (at_t.x_t - at_s.x_t) / align(quotient_weight(gamma_s, gamma_t), at_t.x_t))
 
-    def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images | None:
-        """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
-        return None
+    def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
+        """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], where `has_slope`."""
+        raise NotImplementedError
 
-    def image_estimate(self, x_hat: Images, gamma: Gammas) -> Images | None:
-        """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B], or None where x̂ does not determine it."""
-        return None
+    def image_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
+        """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B], where `has_image`."""
+        raise NotImplementedError
+
+    def missed(
+        self,
+        true: Encoding,
+        assumed: Encoding,
+        offset: Images | None,
+        velocity: Images,
+        v: Images,
+        gamma_t: Gammas,
+    ) -> Images:
+        """σ_t (drift + f) [B, ...], the part of the drift that the generative mean misses (steps.py).
+
+        f = offset - assumed drift is the assumed correction.
+
+        Args:
+          true, assumed: the encodings of the image, and the one that the model assumes.
+          offset: (x̂_t - x̂) / σ_t² of the assumed encoding; None where x̂_t is x̂.
+          velocity: v_t - v̂.
+          v: v_t.
+          gamma_t: γ_t [B], or [B, ...] if each dimension has its own.
+        """
+        correction = -assumed.drift if offset is None else offset - assumed.drift
+        return align(sigma(gamma_t), v) * (true.drift + correction)
 
 
 @dataclass(frozen=True)
@@ -115,6 +153,8 @@ class Identity(Encoder):
     """x_t = x: VDM (arXiv 2107.00630)."""
 
     drifts: ClassVar[bool] = False
+    has_slope: ClassVar[bool] = True
+    has_image: ClassVar[bool] = True
 
     def mean(self, x: Images, gamma: Gammas) -> Images:
         return x
@@ -134,13 +174,12 @@ class Identity(Encoder):
 
 @dataclass(frozen=True)
 class Shrinking(Encoder):
-    """x_t = (1 - a σ_t²) x; dx_t/dγ = -a σ_t² α_t² x, and x_t - x_s = -a c σ_t² α_s² x.
+    """x_t = (1 - a σ_t²) x; dx_t/dγ = -a σ_t² α_t² x, and x_t - x_s = -a c σ_t² α_s² x."""
 
-    Attributes:
-      amount: strength a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.
-    """
+    has_slope: ClassVar[bool] = True
+    has_image: ClassVar[bool] = True
 
-    amount: float
+    amount: float = key(doc="Strength a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.")
 
     def __post_init__(self):
         require(self.amount <= 1, f"an encoder's amount={self.amount} must be at most 1: beyond, x_t can vanish")
@@ -182,7 +221,9 @@ class Trainable(Encoder):
       x_t - x_s = c σ_t² α_s² (y_t - x) + σ_s² (y_t - y_s).
     """
 
-    network: Network
+    network_kind: ClassVar[str] = "unet"
+
+    network: Network = held()
 
     def output(self, x: Images, gamma: Gammas) -> Images:
         """y."""

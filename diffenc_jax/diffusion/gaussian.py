@@ -1,4 +1,7 @@
-"""The variance-preserving Gaussian path q(z_t | x) = N(α_t x_t, σ_t² I), written in γ = -log SNR."""
+"""The variance-preserving Gaussian path q(z_t | x) = N(α_t x_t, σ_t² I), written in γ = -log SNR.
+
+The functions `velocity_from_...` are what a score network may estimate: (z_t, the estimate, γ [B]) -> v̂.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +68,3 @@ def velocity_from_image(z_t: Images, x: Images, gamma: Gammas) -> Images:
     Since v_t - v̂ = (x̂ - x_t) / σ_t, the diffusion loss of the identity is ½ γ' e^(-γ_t) ‖x - x̂‖².
     """
     return (align(alpha(gamma), z_t) * z_t - x) / align(sigma(gamma), z_t)
-
-
-# What a score network may estimate, and how v̂ follows from it: (z_t, estimate, γ [B]) -> v̂.
-PREDICTIONS = {"v": velocity_from_velocity, "eps": velocity_from_noise, "x": velocity_from_image}

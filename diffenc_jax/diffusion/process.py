@@ -13,7 +13,7 @@ from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.estimates import Estimate, Prediction
-from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma
+from diffenc_jax.diffusion.gaussian import image_from_velocity
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import Assumed, Assumption, linear
 from diffenc_jax.diffusion.steps import Errors, Instant, Place, Step, Steps, Warp
@@ -133,13 +133,8 @@ class Process:
 
     def errors(self, place: Place, estimate: Estimate, v: Images, encoding: Encoding) -> Errors:
         """The errors of an estimate at a `place` on the path, where v_t is `v`, for the encoding there."""
-        assumed, s = self.assumed(estimate, place), align(sigma(place.gamma_t), v)
-        velocity = v - estimate.v
-        missed = s * (encoding.drift + assumed.correction)
-        if encoding.scale is not None and assumed.encoding.scale is not None:
-            offset = 0.0 if assumed.offset is None else assumed.offset
-            lag, noise = assumed.encoding.scale.lag, (v + s * encoding.x_t) / align(alpha(place.gamma_t), v)
-            missed -= lag * (velocity + s * offset)
-            missed += (lag - encoding.scale.lag) * noise / align(alpha(place.gamma_t), v)
+        assumed, velocity = self.assumed(estimate, place), v - estimate.v
+        missed = self.encoder.missed(encoding, assumed.encoding, assumed.offset, velocity, v, place.gamma_t)
+        if self.encoder.scales_noise:
             missed = place.relative(self.encoder, velocity + missed) - velocity
         return Errors(velocity, missed, estimate)

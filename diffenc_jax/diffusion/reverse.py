@@ -71,16 +71,16 @@ class Extrapolated(Assumption):
     factor: Callable[[AnyShape, AnyShape], AnyShape]
 
     def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
-        if encoder.scales:
+        if encoder.scales_noise:
             raise ValueError("an encoder that scales the noise needs the assumption ThroughEncoder()")
         k = align(jnp.asarray(place.drift_factor(self.factor) * encoder.drifts), x_hat)
         return Assumed(Encoding(x_hat, -k * x_hat))
 
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
-        return encoder.slope_estimate(x_hat, gamma)
+        return encoder.slope_estimate(x_hat, gamma) if encoder.has_slope else None
 
     def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
-        return encoder.image_estimate(x_hat, gamma)
+        return encoder.image_estimate(x_hat, gamma) if encoder.has_image else None
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,6 @@ def _exponential(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
 linear = Extrapolated(_linear)
 # k = α_s² / α_t², so that b = α_s²/α_t² - e^(γ_s - γ_t): exact for x_t = α_t² x.
 exponential = Extrapolated(_exponential)
-EXTRAPOLATIONS = {"linear": linear, "exponential": exponential}
 
 
 def mean(z_t: Images, assumed: Assumed, step: Step) -> Images:

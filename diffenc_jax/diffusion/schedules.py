@@ -1,7 +1,6 @@
 """Noise schedules: increasing maps t in [0, 1] -> γ = -log SNR (arXiv 2107.00630, section 3.2).
 
-A schedule is a linen module, so that a learned schedule brings its parameters. To add one, write a class and list it in
-`SCHEDULES`; the contract tests cover every listed schedule.
+A schedule is a linen module, so that a learned schedule brings its parameters.
 """
 
 import math
@@ -13,10 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.keys import Limits, key
 from diffenc_jax.diffusion.arrays import AnyShape, Gammas, PerExample
 from diffenc_jax.diffusion.codes import Code
 
 PUBLISHED_GAMMA_MIN = -13.3
+# A single step from γ = -25 to γ = 25 may cost e^(3 · 25) nats per dimension; float32 ends at e^88.
+GAMMA_LIMITS = Limits("lie in -25 .. 25, the range in which float32 can hold losses", lambda gamma: -25 <= gamma <= 25)
 
 
 def gamma_min_for(pixel_levels: int) -> float:
@@ -34,15 +36,21 @@ class Schedule(nn.Module):
 
     A schedule defines `__call__`, increasing in t, with γ(0) = `gamma_min` and γ(1) = `gamma_max` at initialisation.
 
+    Its fields that are made by `core.keys.key` are keys of a configuration.
+
     Attributes:
-      gamma_min, gamma_max: γ(0) and γ(1), or their initial values.
       interior: names of the parameters that do not move the end points. The bound at infinite depth does not depend on
         them, so that they can be trained to reduce the variance of its estimate (section 3.2 and appendix I.2).
       per_dimension: whether it is one of `PerDimension`.
     """
 
-    gamma_min: float
-    gamma_max: float
+    gamma_min: float = key(
+        None,
+        "γ at t = 0; the initial value if the schedule learns it.",
+        none="a noise of 0.166 of a pixel's bin, -13.3 for 256 pixel levels",
+        limits=GAMMA_LIMITS,
+    )
+    gamma_max: float = key(5.0, "γ at t = 1; the initial value if the schedule learns it.", limits=GAMMA_LIMITS)
 
     interior: ClassVar[tuple[str, ...]] = ()
     per_dimension: ClassVar[bool] = False
@@ -200,12 +208,3 @@ class Polynomial(PerDimension):
 def _integral(a: Array, b: Array, c: Array, t: Array | float) -> Array:
     """∫ (a s² + b s + c)² ds from 0 to t."""
     return t * (c**2 + t * (b * c + t * ((b**2 + 2 * a * c) / 3 + t * (a * b / 2 + t * a**2 / 5))))
-
-
-SCHEDULES = {
-    "fixed_linear": FixedLinear,
-    "fixed_poly10": FixedPoly10,
-    "learned_linear": LearnedLinear,
-    "monotone": Monotone,
-    "polynomial": Polynomial,
-}

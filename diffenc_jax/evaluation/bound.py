@@ -16,7 +16,7 @@ from diffenc_jax.diffusion.gaussian import each_dim
 from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
-from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
+from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
 from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, fit_images, num_fit_images, steps_for
 from diffenc_jax.evaluation.uncertainty import replicates
 from diffenc_jax.model import Model, Params, bind_to
@@ -104,8 +104,9 @@ class Bound(Estimator):
         mass = best_density(self._mean_squares(params, tables)) if self._importance else np.ones(1)
         return tables | {"mass": jnp.asarray(mass, jnp.float32)}
 
-    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
-        return self.values(params, tables, batch, *self.noise(tables, indices, number))
+    def estimate(self, given: Pass) -> dict[str, jax.Array]:
+        noise, weight = self.noise(given.tables, given.indices, int(given.number))
+        return self.values(given.params, given.tables, given.batch, noise, weight)
 
     def noise(self, tables: Tables, indices: jax.Array, number: int) -> tuple[Noise, jax.Array]:
         """The noise of pass `number` for the images at `indices` [B] of their split, and the weights 1 / q(t) [B].

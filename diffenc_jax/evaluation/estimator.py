@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
 
 from diffenc_jax.config import Config
+from diffenc_jax.core import parts
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import Params
@@ -16,6 +18,24 @@ from diffenc_jax.runs.experiment import Experiment
 
 # Arrays other than the parameters that the values depend on: steps, or tables fitted on training images.
 Tables = dict[str, jax.Array]
+
+
+class Pass(NamedTuple):
+    """A batch of images in one pass of an evaluation.
+
+    Attributes:
+      params: the parameters.
+      tables: what `Estimator.tables` returned for them.
+      batch: the images.
+      indices: [B] the images' places in their split.
+      number: number of the pass, from 0.
+    """
+
+    params: Params
+    tables: Tables
+    batch: Batch
+    indices: jax.Array
+    number: int | np.integer
 
 
 class Estimator(ABC):
@@ -28,6 +48,10 @@ class Estimator(ABC):
       passes: number of evaluations per image.
     """
 
+    @dataclass(frozen=True)
+    class Options:
+        """Keys of the estimator, in the section `eval.options`; fields that are made by `core.keys.key`."""
+
     terms: tuple[str, ...]
     diagnostic_formats: ClassVar[Mapping[str, str]]
 
@@ -35,6 +59,11 @@ class Estimator(ABC):
         """Raises InputError if the estimator does not suit the model or the data."""
         self.experiment = experiment
         self.passes = experiment.config.eval.passes
+
+    @cached_property
+    def options(self) -> Any:
+        """The values of its keys, an object of its `Options`."""
+        return self.Options(**_options(self.experiment.config))
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -60,22 +89,32 @@ class Estimator(ABC):
         return {}
 
     @abstractmethod
-    def estimate(
-        self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int
-    ) -> dict[str, jax.Array]:
-        """Values [B] by name in pass `number`, the `terms` in nats among them, and maps [B, ...] named `MAP` + term.
+    def estimate(self, given: Pass) -> dict[str, jax.Array]:
+        """Values [B] by name, the `terms` in nats among them, and maps [B, ...] named `MAP` + term.
 
         An image's values depend on its pixels, its label where the model is conditioned on it, and (seed, index, pass)
         only, so that they do not depend on its batch.
-
-        Args:
-          batch: the images.
-          indices: [B] the images' places in their split.
         """
 
     @abstractmethod
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """Additional entries of the record, from all values [passes, images] by name and the tables behind them."""
+
+
+def make_estimator(experiment: Experiment) -> Estimator:
+    """The estimator that `config.eval` names; raises InputError if it does not suit the model or the data."""
+    _options(experiment.config)
+    return parts.load("estimator", experiment.config.eval.estimator)(experiment)
+
+
+def needs_training_images(config: Config) -> bool:
+    """Whether the estimator that `config.eval` names fits something on training images."""
+    return parts.load("estimator", config.eval.estimator).needs_training_images(config)
+
+
+def _options(config: Config) -> dict[str, Any]:
+    """The checked values of the keys of the estimator that `config.eval` names; raises InputError."""
+    return parts.options("estimator", config.eval.estimator, config.eval.options.options)
 
 
 def image_keys(seed: int | jax.Array, indices: jax.Array, group: int | jax.Array) -> jax.Array:

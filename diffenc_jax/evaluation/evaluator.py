@@ -14,15 +14,12 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
-from diffenc_jax.core.errors import lookup
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
-from diffenc_jax.evaluation.estimator import Estimator, Tables
-from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, make_estimator
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.model import Params, outside_parts
-from diffenc_jax.model.registry import DTYPES
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
@@ -41,11 +38,10 @@ AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
 
 def in_eval_dtype(experiment: AnyExperiment) -> AnyExperiment:
-    """The experiment with its model computing in `config.eval.dtype`; raises InputError if that is unknown."""
+    """The experiment with its model computing in `config.eval.dtype`."""
     dtype = experiment.config.eval.dtype
     if dtype is None:
         return experiment
-    lookup("eval.dtype", dtype, DTYPES)
     return dataclasses.replace(experiment, model=experiment.model.with_dtype(dtype))
 
 
@@ -195,7 +191,7 @@ class Evaluator:
                 rows, values = part.indices[: part.valid], None
                 if not evaluation.has(number, rows):
                     batch, indices = sharding.to_devices(self.experiment.mesh, (part.batch, part.indices))
-                    values = self.estimator.estimate(params, tables, batch, indices, number)
+                    values = self.estimator.estimate(Pass(params, tables, batch, indices, number))
                 yield number, rows, values
 
     def _describe(self, trained: Config, step: int, params: Params) -> dict[str, Any]:
@@ -206,7 +202,7 @@ class Evaluator:
             further["labels"] = True  # the likelihood of an image given its label
         augmented = {"augmentation": trained.augmentation} if trained.augmentation else {}
         model = self.experiment.model
-        coded = {"code": model.code.kind.nats / (model.spec.dims * math.log(2))} if model.code else {}
+        coded = {"code": model.code.nats / (model.spec.dims * math.log(2))} if model.code else {}
         return {
             "step": step,
             "seed": trained.seed,

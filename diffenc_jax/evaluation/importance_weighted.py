@@ -9,12 +9,11 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each
-from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.importance_weights import HEAVY_TAILED, effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimator import Tables, image_keys
+from diffenc_jax.evaluation.estimator import Pass, Tables, image_keys
 from diffenc_jax.evaluation.whole_path import WholePath
-from diffenc_jax.model import Params, bind_to
+from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -51,8 +50,8 @@ class ImportanceWeighted(WholePath):
             **super().describe(),
         }
 
-    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
-        return self._estimate(params, Steps.from_arrays(tables), batch, indices, np.int32(number))
+    def estimate(self, given: Pass) -> dict[str, jax.Array]:
+        return self._estimate(given._replace(number=np.int32(given.number)))
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K.
@@ -67,15 +66,15 @@ class ImportanceWeighted(WholePath):
         }
 
 
-def _estimate(experiment, params, steps, batch, indices, number):
+def _estimate(experiment, given):
     model, settings = experiment.model, experiment.config.eval
-    process = bind_to(model, params, batch)
-    keys = image_keys(settings.seed, indices, number)
+    process, steps = bind_to(model, given.params, given.batch), Steps.from_arrays(given.tables)
+    keys = image_keys(settings.seed, given.indices, given.number)
 
     def path(k):
         path_keys = jax.vmap(partial(jax.random.fold_in, data=k))(keys)
         draw = partial(gaussian_each, path_keys, shape=model.spec.shape)
-        weight = log_weight(process, steps, batch.pixels, draw(steps.depth), draw)
+        weight = log_weight(process, steps, given.batch.pixels, draw(steps.depth), draw)
         return weight.log_weight, weight.smallest_ratio
 
     log_weights, smallest = jax.lax.map(path, jnp.arange(settings.num_draws))

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config.sections import OdeConfig
-from diffenc_jax.core.errors import RunError, lookup
+from diffenc_jax.core.errors import RunError
 from diffenc_jax.core.streams import draw_each, signs, uniform
-from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
 from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, likelihood_of
-from diffenc_jax.evaluation.estimator import Estimator, Tables, image_keys
-from diffenc_jax.model import Params, bind_to
+from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
+from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.mesh import replicated
 from diffenc_jax.runs.experiment import Experiment
 
@@ -39,11 +38,9 @@ class Ode(Estimator):
     }
 
     def __init__(self, experiment: Experiment):
-        """Raises InputError if the model has no flow, or a name in `config.ode` is unknown."""
+        """Raises InputError if the model has no flow."""
         super().__init__(experiment)
         self._config = experiment.config.ode
-        lookup("ode.divergence", self._config.divergence, DIVERGENCES)
-        lookup("ode.dequantisation", self._config.dequantisation, DEQUANTISATIONS)
         experiment.model.check_flow()
         draws = self._config.dequantisation_draws
         self.terms = ("prior", "divergence", "dequantisation") if draws == 1 else ("importance_weighted",)
@@ -66,8 +63,8 @@ class Ode(Estimator):
             **super().describe(),
         }
 
-    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
-        return self._estimate(params, batch, indices, np.int32(number))
+    def estimate(self, given: Pass) -> dict[str, jax.Array]:
+        return self._estimate(given._replace(number=np.int32(given.number)))
 
     def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
         """Entries for the solver, the probes and the draws; raises RunError if the solver gave up on an image.
@@ -111,21 +108,22 @@ def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.maximum(uniform(key, shape), 2.0**-24)
 
 
-def _estimate(experiment, params, batch, indices, number):
+def _estimate(experiment, given):
     """One draw per image: values by name, with the entropy of the dequantisation instead of ln q of the draw."""
-    dequantised, path = _draw(experiment, params, batch, image_keys(experiment.config.eval.seed, indices, number), 0)
+    keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
+    dequantised, path = _draw(experiment, given, keys, 0)
     values = {"prior": path.prior, "divergence": path.divergence, "evaluations": path.evaluations}
     if path.probe_variance is not None:
         values["probe_variance"] = path.probe_variance
     return values | {"dequantisation": jnp.broadcast_to(dequantised.nats, path.prior.shape)}
 
 
-def _importance_weighted(experiment, params, batch, indices, number):
+def _importance_weighted(experiment, given):
     """Several draws per image, one after another, by their weights p(z_0) / q(z_0)."""
-    keys = image_keys(experiment.config.eval.seed, indices, number)
+    keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
 
     def weight(j):
-        dequantised, path = _draw(experiment, params, batch, keys, j)
+        dequantised, path = _draw(experiment, given, keys, j)
         return -path.total - dequantised.log_density, path.evaluations
 
     log_weights, evaluations = jax.lax.map(weight, jnp.arange(experiment.config.ode.dequantisation_draws))
@@ -137,14 +135,16 @@ def _importance_weighted(experiment, params, batch, indices, number):
     }
 
 
-def _draw(experiment, params, batch, keys, j):
+def _draw(experiment, given, keys, j):
     """Draw number j of z_0 for the images with `keys` [B], and its likelihood."""
     model, ode, spec = experiment.model, experiment.config.ode, experiment.model.spec
-    process = bind_to(model, params, batch)
+    process = bind_to(model, given.params, given.batch)
 
     # Even places are for the dequantisation, odd ones for the probes.
     ends, u = process.endpoints, draw_each(open_uniform, keys, 2 * j, spec.shape)
-    dequantised = DEQUANTISATIONS[ode.dequantisation](process.pixel_values(batch.pixels), spec.pixel_levels, ends[0], u)
+    dequantised = DEQUANTISATIONS[ode.dequantisation](
+        process.pixel_values(given.batch.pixels), spec.pixel_levels, ends[0], u
+    )
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
     probes = Probes(DIVERGENCES[ode.divergence], drawn)
     return dequantised, likelihood_of(process, dequantised.z_0, probes, solver_of(ode))

@@ -1,29 +1,25 @@
 """`build`: configuration and images -> Model. The only place where the parts meet."""
 
-import jax
-from flax import linen as nn
+import dataclasses
+from typing import Any
 
-from diffenc_jax.config import Config
-from diffenc_jax.config.sections import IMAGE, ScheduleConfig
-from diffenc_jax.core.errors import lookup, require
+import jax
+import jax.numpy as jnp
+
+from diffenc_jax.config import Config, flatten
+from diffenc_jax.config.sections import IMAGE, ModelConfig, PartConfig
+from diffenc_jax.core import parts
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import keys_of
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.dataset import image_shape, num_classes
+from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.encoders import Encoder
-from diffenc_jax.diffusion.gaussian import PREDICTIONS
-from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS
-from diffenc_jax.diffusion.schedules import SCHEDULES, gamma_min_for
+from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
-from diffenc_jax.model.registry import (
-    CODES,
-    ENCODERS,
-    SCORE_NETWORKS,
-    LatentCode,
-    build_code,
-    build_encoder,
-    build_score,
-    compute_options,
-)
+from diffenc_jax.nets.code import CodeNetwork
+from diffenc_jax.nets.network import Compute, Network, ScoreNetwork
 
 
 def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model:
@@ -35,23 +31,43 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
       platform: kind of the devices that the model will run on, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
     """
     section = config.model
-    lookup("model.prediction", section.prediction, PREDICTIONS)
-    lookup("loss.extrapolation", config.loss.extrapolation, EXTRAPOLATIONS)
     require(
         not section.labels or spec.num_classes >= 2,
         f"model.labels=True needs images of two classes or more; these are of {spec.num_classes}",
     )
-    attributes = compute_options(section, platform or jax.default_backend())
+    given = {
+        "compute": choose_compute(section, platform or jax.default_backend()),
+        "pixel_levels": spec.pixel_levels,
+    }
     augmentation = make_augmentation(config.train.augmentations, spec.shape)
     flags = augmentation.num_flags if section.augmentation else 0
-    attributes |= {"pixel_levels": spec.pixel_levels}
-    code = build_code(section.code, spec.shape, **attributes)
-    conditions = (spec.num_classes if section.labels else 0) + flags + (code.kind.units if code else 0)
-    attributes |= {"conditions": conditions}
-    schedule, gamma_range = _build_schedule(section.schedule, spec, code)
-    encoder_kind, encoder_net = build_encoder(section.encoder, spec.shape, **attributes)
+    code = build_code(section.code, spec.shape, **given)
+    given["conditions"] = (spec.num_classes if section.labels else 0) + flags + (code.units if code else 0)
+    chosen = {DERIVATIVE: section.derivative_head, ERROR: section.error_head}
+    heads = tuple(name for name, is_chosen in chosen.items() if is_chosen)
+    model = Model(
+        spec=spec,
+        schedule=build_schedule(section.schedule, spec, code),
+        score=build_score(section.score, spec.shape, extra_heads=heads, **given),
+        encoder=build_encoder(section.encoder, spec.shape, **given),
+        to_velocity=parts.load("prediction", section.prediction),
+        extrapolation=parts.load("extrapolation", config.loss.extrapolation),
+        target=section.target,
+        loss=config.loss,
+        labels=section.labels,
+        augmentation_flags=flags,
+        code=code,
+    )
+    _check_together(config, model)
+    model.check_depth("loss.depth", config.loss.depth)
+    return model
+
+
+def _check_together(config: Config, model: Model) -> None:
+    """Raise InputError if parts do not suit each other."""
+    section, encoder = config.model, model.encoder
     require(
-        not section.derivative_head or encoder_kind.slope_estimate is Encoder.slope_estimate,
+        not section.derivative_head or not encoder.has_slope,
         "model.derivative_head=True is only for encoders with a network: for the others dx_t/dγ follows from x_t",
     )
     require(
@@ -59,47 +75,101 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         "with model.target=image the encoder gives the drift: leave out model.derivative_head and loss.extrapolation",
     )
     require(
-        section.target == IMAGE or not encoder_kind.scales,
+        section.target == IMAGE or not encoder.scales_noise,
         f"model.encoder.kind={section.encoder.kind} scales the noise as well; it needs model.target=image",
     )
     require(
-        not schedule.per_dimension or encoder_net is None,
+        not model.schedule.per_dimension or not encoder.network_kind,
         f"model.schedule.kind={section.schedule.kind} has a γ per pixel, and an encoder's network is told only one: "
         "take an encoder without a network, or another schedule",
     )
-    chosen = {DERIVATIVE: section.derivative_head, ERROR: section.error_head}
-    heads = tuple(name for name, wanted in chosen.items() if wanted)
-    model = Model(
-        spec=spec,
-        schedule=schedule,
-        score=build_score(section.score, spec.shape, extra_heads=heads, **attributes),
-        encoder_kind=encoder_kind,
-        encoder_net=encoder_net,
-        gamma_range=gamma_range,
-        prediction=section.prediction,
-        target=section.target,
-        loss=config.loss,
-        labels=section.labels,
-        augmentation_flags=flags,
-        code=code,
+
+
+def choose_compute(config: ModelConfig, platform: str) -> Compute:
+    """How networks are computed, chosen for `platform` where the configuration leaves it open."""
+    on_cpu = platform == "cpu"
+    return Compute(
+        dtype=getattr(jnp, config.dtype),
+        scan=not on_cpu if config.scan is None else config.scan,
+        remat=config.remat or ("none" if on_cpu else "products"),
+        pairs=platform == "tpu",
     )
-    model.check_depth("loss.depth", config.loss.depth)
-    return model
+
+
+def build_score(config: PartConfig, shape: tuple[int, int, int], **given: Any) -> ScoreNetwork:
+    """The network that `model.score` describes, for images of `shape`; raises InputError."""
+    options = parts.options("score", config.kind, config.options)
+    return _network(parts.load("score", config.kind), options, "model.score", shape, given)
+
+
+def build_encoder(config: PartConfig, shape: tuple[int, int, int], **given: Any) -> Encoder:
+    """The encoder that `model.encoder` describes, with its network, for images of `shape`; raises InputError."""
+    kind = parts.load("encoder", config.kind)
+    return _with_network("encoder", config, shape, given | {"outputs": kind.outputs})
+
+
+def build_code(config: PartConfig, shape: tuple[int, int, int], **given: Any) -> LatentCode | None:
+    """The code that `model.code` describes, for images of `shape`; None without one. Raises InputError."""
+    code = _with_network("code", config, shape, given)
+    if not code.units:
+        return None
+    return dataclasses.replace(code, network=CodeNetwork(code.network, code.units))
+
+
+def build_schedule(config: PartConfig, spec: ImageSpec, code: LatentCode | None) -> Schedule:
+    """The schedule that `model.schedule` describes; raises InputError."""
+    options = parts.options("schedule", config.kind, config.options)
+    if options["gamma_min"] is None:
+        options["gamma_min"] = gamma_min_for(spec.pixel_levels)
+    low, high = options["gamma_min"], options["gamma_max"]
+    require(low < high, f"model.schedule.gamma_min={low:.4g} must lie below gamma_max={high:.4g}")
+    kind = parts.load("schedule", config.kind)
+    given = {"shape": spec.shape, "code_units": code.units if code else 0} if kind.per_dimension else {}
+    return kind(**options, **given)
+
+
+def _with_network(kind: str, config: PartConfig, shape: tuple[int, int, int], given: dict[str, Any]) -> Any:
+    """The encoder or code of a section, with the network that it holds."""
+    options, part = parts.options(kind, config.kind, config.options), parts.load(kind, config.kind)
+    own = {name: options.pop(name) for name in keys_of(part)}
+    name = parts.network_of(kind, config.kind)
+    if not name:
+        return part(**own)
+    network = _network(parts.load("network", name), options, parts.KINDS[kind].section, shape, given)
+    return part(**own, network=network)
+
+
+def _network(
+    kind: type[Network], options: dict[str, Any], path: str, shape: tuple[int, int, int], given: dict[str, Any]
+) -> Any:
+    """A network with the options of the section at `path` and the attributes that are `given`."""
+    require(
+        not given.get("conditions") or kind.takes_condition,
+        "model.labels=True, model.augmentation=True and a model.code need networks that take a condition, and that of "
+        f"{path}.kind takes none; take another",
+    )
+    outputs = given.get("outputs", 1)
+    require(
+        outputs == 1 or kind.takes_outputs,
+        f"{path}.kind needs a network with {outputs} images as outputs, and {kind.__name__} has one; take another",
+    )
+    network = kind(**options, **given)
+    network.check(path, shape)
+    return network
 
 
 def outside_parts(config: Config) -> dict[str, str]:
     """Digests of the sources of the model's parts that are not this package's, by key: 'model.encoder.kind=fading'."""
-    model, loss = config.model, config.loss
-    parts = {
-        f"model.score.kind={model.score.kind}": (SCORE_NETWORKS[model.score.kind],),
-        f"model.encoder.kind={model.encoder.kind}": ENCODERS[model.encoder.kind],
-        f"model.code.kind={model.code.kind}": CODES[model.code.kind],
-        f"model.schedule.kind={model.schedule.kind}": (SCHEDULES[model.schedule.kind],),
-        f"model.prediction={model.prediction}": (PREDICTIONS[model.prediction],),
-        f"loss.extrapolation={loss.extrapolation}": (EXTRAPOLATIONS[loss.extrapolation],),
-    }
-    digests = {key: outside_digest(part for part in entry if part is not None) for key, entry in parts.items()}
-    return {key: digest for key, digest in digests.items() if digest is not None}
+    flat, digests = flatten(config.to_dict()), {}
+    for kind in ("score", "encoder", "code", "schedule", "prediction", "extrapolation"):
+        key = parts.KINDS[kind].name_key
+        name = flat[key]
+        network = parts.network_of(kind, name)
+        held = [parts.load("network", network)] if network else []
+        digest = outside_digest([parts.load(kind, name), *held])
+        if digest is not None:
+            digests[f"{key}={name}"] = digest
+    return digests
 
 
 def spec_of(config: Config) -> ImageSpec:
@@ -113,26 +183,11 @@ def spec_of(config: Config) -> ImageSpec:
 
 def alike_layers(config: Config) -> int:
     """Number of alike layers of the score network; 0 where it repeats none."""
-    name = lookup("score network", config.model.score.kind, SCORE_NETWORKS).repeated
+    name = parts.load("score", config.model.score.kind).repeated
     return config.model.score.options[name] if name else 0
 
 
 def with_alike_layers(config: Config, count: int) -> Config:
     """The configuration with `count` alike layers in the score network."""
-    name = lookup("score network", config.model.score.kind, SCORE_NETWORKS).repeated
+    name = parts.load("score", config.model.score.kind).repeated
     return config.replace({f"model.score.{name}": count})
-
-
-def _build_schedule(
-    config: ScheduleConfig, spec: ImageSpec, code: LatentCode | None
-) -> tuple[nn.Module, tuple[float, float]]:
-    kind = lookup("schedule", config.kind, SCHEDULES)
-    gamma_min = gamma_min_for(spec.pixel_levels) if config.gamma_min is None else config.gamma_min
-    require(
-        gamma_min < config.gamma_max,
-        f"model.schedule.gamma_min={gamma_min:.4g} must lie below gamma_max={config.gamma_max:.4g}",
-    )
-    schedule = kind(gamma_min, config.gamma_max)
-    if schedule.per_dimension:
-        schedule = schedule.clone(shape=spec.shape, code_units=code.kind.units if code else 0)
-    return schedule, (gamma_min, config.gamma_max)

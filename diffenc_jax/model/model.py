@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,18 @@ from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfi
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
 from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.arrays import Gammas, Images
+from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.decoder import pixel_values
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.estimates import Prediction
-from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table
-from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS, ThroughEncoder
+from diffenc_jax.diffusion.reverse import Assumption, ThroughEncoder
+from diffenc_jax.diffusion.schedules import Schedule
 from diffenc_jax.diffusion.steps import Place, Steps
-from diffenc_jax.model.registry import LatentCode, with_dtype
+from diffenc_jax.nets.network import ScoreNetwork
 
 Params = Any
 # Additional heads of a score network, and the losses that they are trained on.
@@ -77,10 +79,9 @@ class Model:
       spec: the images.
       schedule: linen module t -> γ.
       score: the score network.
-      encoder_kind: class of the encoder.
-      encoder_net: its network, or None.
-      gamma_range: γ at the ends of the networks' time input.
-      prediction: what the score network estimates, a name of `PREDICTIONS`.
+      encoder: the encoder, with a linen module as its network where it has one.
+      to_velocity: v̂ from what the score network estimates: (z_t, estimate, γ [B]) -> v̂.
+      extrapolation: what the generative model assumes of the encoder's drift where x̂ estimates x_t.
       target: the image that x̂ estimates, 'encoded' or 'image'; see `diffusion/reverse.py`.
       loss: the depth and the ratio of variances of training.
       labels: whether the networks are conditioned on the images' labels.
@@ -89,17 +90,21 @@ class Model:
     """
 
     spec: ImageSpec
-    schedule: nn.Module
-    score: nn.Module
-    encoder_kind: type[Encoder]
-    encoder_net: nn.Module | None
-    gamma_range: tuple[float, float]
-    prediction: str
+    schedule: Schedule
+    score: ScoreNetwork
+    encoder: Encoder
+    to_velocity: Callable[[Images, Images, Gammas], Images]
+    extrapolation: Assumption
     target: str
     loss: LossConfig
     labels: bool = False
     augmentation_flags: int = 0
     code: LatentCode | None = None
+
+    @property
+    def gamma_range(self) -> tuple[float, float]:
+        """γ at the ends of the networks' time input."""
+        return self.schedule.gamma_min, self.schedule.gamma_max
 
     @property
     def has_derivative_head(self) -> bool:
@@ -114,18 +119,17 @@ class Model:
     @property
     def estimates_slope(self) -> bool:
         """Whether (dx_t/dγ) / σ_t² given z_t is estimated: by a derivative head, or because x̂ determines it."""
-        determined = self.target == IMAGE or self.encoder_kind.slope_estimate is not Encoder.slope_estimate
-        return determined or self.has_derivative_head
+        return self.target == IMAGE or self.encoder.has_slope or self.has_derivative_head
 
     @property
     def estimates_image(self) -> bool:
         """Whether x̂ determines an estimate of x given z_t."""
-        return self.target == IMAGE or self.encoder_kind.image_estimate is not Encoder.image_estimate
+        return self.target == IMAGE or self.encoder.has_image
 
     @property
     def num_conditions(self) -> int:
         """Number K of the inputs of the networks' condition; 0 for a model without one."""
-        return getattr(self.score, "conditions", 0)
+        return self.score.conditions
 
     @property
     def head_losses(self) -> tuple[str, ...]:
@@ -141,23 +145,29 @@ class Model:
     @property
     def unrolls_layers(self) -> bool:
         """Whether alike layers are unrolled instead of scanned."""
-        return not self.score.scan
+        return not self.score.compute.scan
 
     def with_dtype(self, name: str) -> "Model":
-        """The model with the blocks of its networks computing in the dtype `name` of `registry.DTYPES`."""
-        encoder_net = None if self.encoder_net is None else with_dtype(self.encoder_net, name)
-        return dataclasses.replace(self, score=with_dtype(self.score, name), encoder_net=encoder_net)
+        """The model with the blocks of its networks computing in the dtype `name`."""
+
+        def changed(network: Any) -> Any:
+            return network.clone(compute=dataclasses.replace(network.compute, dtype=getattr(jnp, name)))
+
+        encoder: Any = self.encoder
+        if encoder.network_kind:
+            encoder = encoder.bound(changed(encoder.network))
+        return dataclasses.replace(self, score=changed(self.score), encoder=encoder)
 
     def init(self, key: jax.Array) -> Params:
         """Initial float32 parameters {'score', 'schedule', and 'encoder', 'code' and 'ratio' where there is one}."""
         keys = jax.random.split(key, 3)
         x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
-        code = jnp.zeros((1, self.code.kind.units), jnp.float32) if self.code else None
+        code = jnp.zeros((1, self.code.units), jnp.float32) if self.code else None
         given = self._arguments(self.condition({}, Batch(x, jnp.zeros(1, jnp.int32)), code=code))
         warp: Any = {"code": code, "method": "warp"} if self.schedule.per_dimension else {}
         parts = {"score": self.score.init(keys[0], x, t, **given), "schedule": self.schedule.init(keys[1], t, **warp)}
-        if self.encoder_net is not None:
-            parts["encoder"] = self.encoder_net.init(keys[2], x, t, **given)
+        if self.encoder.network_kind:
+            parts["encoder"] = cast(Any, self.encoder).network.init(keys[2], x, t, **given)
         if self.code:
             parts["code"] = self.code.network.init(jax.random.fold_in(key, CODE), x)
         params = {name: variables.get("params", {}) for name, variables in parts.items()}
@@ -194,9 +204,9 @@ class Model:
         network: Callable = partial(self.code.network.apply, {"params": params["code"]})
         x = pixel_values(pixels, self.spec.pixel_levels)
         if dropout_key is None:
-            return self.code.kind.best(network(x))
+            return self.code.best(network(x))
         net_key, draw_key = jax.random.split(jax.random.fold_in(dropout_key, CODE))
-        return self.code.kind.drawn(network(x, net_key), draw_key)
+        return self.code.drawn(network(x, net_key), draw_key)
 
     def no_augmentation(self, size: int) -> jax.Array:
         """Flags [B, F] of `size` images without augmentation."""
@@ -214,12 +224,12 @@ class Model:
             encoder=self._encoder(params, keys[0], condition),
             predict=self._predict(params, keys[1], condition),
             gamma=lambda t: jnp.asarray(schedule({"params": params["schedule"]}, jnp.asarray(t, jnp.float32))),
-            assumption=ThroughEncoder() if self.target == IMAGE else EXTRAPOLATIONS[self.loss.extrapolation],
+            assumption=ThroughEncoder() if self.target == IMAGE else self.extrapolation,
             pixel_levels=self.spec.pixel_levels,
             condition=condition,
             warp=partial(self._warp, params, condition) if self.schedule.per_dimension else None,
             rebind=partial(self.bind, params, dropout_key),
-            code_nats=self.code.kind.nats if self.code else 0.0,
+            code_nats=self.code.nats if self.code else 0.0,
         )
 
     def place(self, params: Params, t: jax.Array) -> Place:
@@ -269,14 +279,14 @@ class Model:
         )
 
     def _encoder(self, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None) -> Encoder:
-        make: Callable[..., Encoder] = self.encoder_kind
-        if self.encoder_net is None:
-            return make()
-        return make(self._network(self.encoder_net, params["encoder"], dropout_key, condition))
+        if not self.encoder.network_kind:
+            return self.encoder
+        network = cast(Any, self.encoder).network
+        return self.encoder.bound(self._network(network, params["encoder"], dropout_key, condition))
 
     def _warp(self, params: Params, condition: jax.Array | None, gamma: jax.Array) -> jax.Array:
         """The γ_i [B, ...] of each dimension at γ [B]."""
-        code = _given(condition)[:, -self.code.kind.units :] if self.code else None
+        code = _given(condition)[:, -self.code.units :] if self.code else None
         return jnp.asarray(self.schedule.apply({"params": params["schedule"]}, gamma, code, method="warp"))
 
     def _predict(
@@ -287,7 +297,6 @@ class Model:
         The error head's output is bounded, ln V = L tanh(output / L) with L = `LARGEST_LOG_ERROR`.
         """
         network = self._network(self.score, params["score"], dropout_key, condition)
-        to_velocity = PREDICTIONS[self.prediction]
 
         def predict(z_t, gamma):
             if self.score.extra_heads:
@@ -297,7 +306,7 @@ class Model:
             log_error = heads.get(ERROR)
             if log_error is not None:
                 log_error = LARGEST_LOG_ERROR * jnp.tanh(log_error / LARGEST_LOG_ERROR)
-            return Prediction(to_velocity(z_t, z_t + output, gamma), heads.get(DERIVATIVE), log_error)
+            return Prediction(self.to_velocity(z_t, z_t + output, gamma), heads.get(DERIVATIVE), log_error)
 
         return predict
 

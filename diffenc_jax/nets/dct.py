@@ -7,23 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.core.keys import key
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, check_width
+from diffenc_jax.nets.network import Network
 
 
-class FrequencyGains(nn.Module):
+class FrequencyGains(Network):
     """[B, H, W, C], [B] -> IDCT(a(t) · DCT(x) + b(t)), [B, H, W, C] in float32, zero at initialisation.
 
     A perceptron computes a and b [H, W, C], one number each per frequency and channel, from the time. DCT is `dct`.
     There is no dropout.
-
-    Attributes:
-      width: width of the time embedding.
-      conditions: number K of the inputs of a condition; see `TimeEmbedding`.
     """
 
-    width: int
-    conditions: int = 0
-    repeated = None
+    width: int = key(doc="Width of the time embedding.")
+
+    takes_outputs = False
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""

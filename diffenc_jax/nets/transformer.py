@@ -8,54 +8,37 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import key
 from diffenc_jax.nets.blocks import Chain, Head, check_options
 from diffenc_jax.nets.dropout import Mask, draw_masks, dropout
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
 from diffenc_jax.nets.lanes import join
+from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.nets.norms import EPSILON
 
 EXPANSION = 4  # width of a block's perceptron in widths of a token
 
 
-class Transformer(nn.Module):
-    """[B, H, W, C], [B] -> [B, H, W, C] in float32, zero at initialisation.
+class Transformer(ScoreNetwork):
+    """Patches with learned positions (arXiv 2010.11929), and blocks modulated by the time (arXiv 2212.09748).
 
-    Patches with learned positions (arXiv 2010.11929), blocks modulated by the time (arXiv 2212.09748), and optional
-    long skip connections (arXiv 2209.12152).
-
-    Attributes:
-      patch: side of the squares that the image is cut into, one token per square.
-      width: channels of a token.
-      layers: number of blocks.
-      heads: number of heads of the attention.
-      dropout: dropout rate in the blocks.
-      fourier_bins: periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().
-      skip_connections: whether the last floor(layers / 2) blocks take, besides their inputs, the outputs of the first
-        ones in reverse order. With an odd number of layers the middle block has none.
-      pixel_levels: number of pixel levels.
-      dtype: dtype of the blocks. Time, Fourier features, the norms' statistics, the attention's softmax and the output
-        are always float32.
-      scan: whether the blocks are scanned; see `Chain`.
-      remat: a name of `REMAT`.
-      extra_heads: names of the additional heads on the last features; see `Head`.
-      conditions: number K of the inputs of a condition; see `TimeEmbedding`.
+    Long skip connections (arXiv 2209.12152) are optional.
     """
 
-    patch: int
-    width: int
-    layers: int
-    heads: int
-    dropout: float
-    fourier_bins: tuple[float, ...]
-    skip_connections: bool
-    pixel_levels: int = 256
-    dtype: Any = jnp.float32
-    scan: bool = False
-    remat: str = "none"
-    extra_heads: tuple[str, ...] = ()
-    conditions: int = 0
+    patch: int = key(doc="Side of the squares that the image is cut into, one token per square.")
+    width: int = key(doc="Channels of a token.")
+    layers: int = key(doc="Number of blocks.")
+    heads: int = key(doc="Number of heads of the attention.")
+    dropout: float = key(doc="Dropout rate in the blocks.")
+    fourier_bins: tuple[float, ...] = key(
+        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ()."
+    )
+    skip_connections: bool = key(
+        doc="Whether the last floor(layers / 2) blocks take, besides their inputs, the outputs of the first ones in "
+        "reverse order. With an odd number of layers the middle block has none."
+    )
 
-    repeated = "layers"  # the number of alike layers
+    repeated = "layers"
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
@@ -83,24 +66,25 @@ class Transformer(nn.Module):
         patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
         batch, tokens, _ = patches.shape
         positions = self.param("positions", nn.initializers.normal(0.02), (tokens, self.width), jnp.float32)
-        h = nn.Dense(self.width, dtype=self.dtype, name="embed")(patches) + positions.astype(self.dtype)
+        h = nn.Dense(self.width, dtype=self.compute.dtype, name="embed")(patches) + positions.astype(self.compute.dtype)
 
-        block = partial(TransformerBlock, self.width, self.heads, self.dropout, self.dtype)
+        block = partial(TransformerBlock, self.width, self.heads, self.dropout, self.compute.dtype)
         hidden = (batch, tokens, EXPANSION * self.width)
-        masks = draw_masks(dropout_key, self.dropout, [hidden] * self.layers, self.scan)
+        masks = draw_masks(dropout_key, self.dropout, [hidden] * self.layers, self.compute.scan)
         joined = self.layers // 2 if self.skip_connections else 0
         plain = self.layers - joined
-        h, outputs = Chain(plain, block, self.scan, self.remat, name="blocks")(h, cond, masks[:plain])
+        h, outputs = Chain(plain, block, self.compute.scan, self.compute.remat, name="blocks")(h, cond, masks[:plain])
         if joined:
-            chain = Chain(joined, block, self.scan, self.remat, name="joined_blocks")
+            chain = Chain(joined, block, self.compute.scan, self.compute.remat, name="joined_blocks")
             h, _ = chain(h, cond, masks[plain:], outputs[:joined][::-1])
 
-        output = partial(tokens_to_image, shape=x.shape, patch=self.patch)
+        shape = (*x.shape[:-1], self.outputs * x.shape[-1])
+        output = partial(tokens_to_image, shape=shape, patch=self.patch)
         out = output(h, cond)
         if not (with_heads or self.is_initializing()):
             return out
         heads = {
-            name: Head(block, output, self.dropout, self.scan, name=name)(h, cond, hidden, dropout_key)
+            name: Head(block, output, self.dropout, self.compute.scan, name=name)(h, cond, hidden, dropout_key)
             for name in self.extra_heads
         }
         return (out, heads) if with_heads else out

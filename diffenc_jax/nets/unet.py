@@ -8,56 +8,35 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import key
 from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
 from diffenc_jax.nets.blocks import REMAT, Chain, Head, ResnetBlock, check_options
 from diffenc_jax.nets.conv import Conv, ImageConv, multiply
 from diffenc_jax.nets.dropout import draw_masks
 from diffenc_jax.nets.embeddings import TimeEmbedding, fourier_features
 from diffenc_jax.nets.lanes import can_pair, channels_of, pair, twice, unpair
+from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.nets.norms import GroupNorm
 
 
-class UNet(nn.Module):
-    """[B, H, W, C], [B] -> [B, H, W, outputs · C] in float32, zero at initialisation.
+class UNet(ScoreNetwork):
+    """The U-Net of VDM and DiffEnc, with blocks at full resolution or on pooled levels."""
 
-    Attributes:
-      width: channels at full resolution, doubled at each pooled level.
-      layers: residual blocks on the way down (one more on the way up without pooling).
-      levels: number of 2x2 poolings. With 0 every block is at full resolution and has one skip connection.
-        Otherwise a level has floor(layers / levels) blocks and one skip connection.
-      groups: number of groups of the norms in the outer blocks.
-      mid_groups: number of groups of the norms in the middle.
-      out_groups: number of groups of the norm before the output.
-      dropout: dropout rate in the blocks.
-      fourier_bins: periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().
-      pixel_levels: number of pixel levels.
-      dtype: dtype of the blocks. Time, Fourier features, the norms' statistics and the output are always float32.
-      scan: whether the unpooled chains are scanned; see `Chain`.
-      pairs: whether arrays of few channels are paired; see `lanes`.
-      remat: a name of `REMAT`.
-      outputs: number of images that it returns, one behind the other along the channels.
-      extra_heads: names of the additional heads on the last features; see `Head`.
-      conditions: number K of the inputs of a condition; see `TimeEmbedding`.
-    """
+    width: int = key(doc="Channels at full resolution, doubled at each pooled level.")
+    layers: int = key(doc="Residual blocks on the way down (one more on the way up without pooling).")
+    levels: int = key(
+        doc="Number of 2x2 poolings. With 0 every block is at full resolution and has one skip connection. Otherwise a "
+        "level has floor(layers / levels) blocks and one skip connection."
+    )
+    groups: int = key(doc="Number of groups of the norms in the outer blocks.")
+    mid_groups: int = key(doc="Number of groups of the norms in the middle.")
+    out_groups: int = key(doc="Number of groups of the norm before the output.")
+    dropout: float = key(doc="Dropout rate in the blocks.")
+    fourier_bins: tuple[float, ...] = key(
+        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ()."
+    )
 
-    width: int
-    layers: int
-    levels: int
-    groups: int
-    mid_groups: int
-    out_groups: int
-    dropout: float
-    fourier_bins: tuple[float, ...]
-    pixel_levels: int = 256
-    dtype: Any = jnp.float32
-    scan: bool = False
-    remat: str = "none"
-    outputs: int = 1
-    extra_heads: tuple[str, ...] = ()
-    conditions: int = 0
-    pairs: bool = False
-
-    repeated = "layers"  # the number of alike layers
+    repeated = "layers"
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
@@ -95,46 +74,47 @@ class UNet(nn.Module):
         cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
         h = fourier_features(x, self.fourier_bins, self.pixel_levels)
         paired = self._paired(x.shape[2], level=0)
-        h = Conv(self.width, self.dtype, paired=paired, name="conv_in")(pair(h) if paired else h)
+        h = Conv(self.width, self.compute.dtype, paired=paired, name="conv_in")(pair(h) if paired else h)
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key, x.shape[2])
         output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1], paired)  # noqa: E731
         out = output(h, cond)
         if not (with_heads or self.is_initializing()):
             return out
-        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, True, paired)
+        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.compute.dtype, True, paired)
         heads = {
-            name: Head(block, output, self.dropout, self.scan, name=name)(h, cond, h.shape, dropout_key)
+            name: Head(block, output, self.dropout, self.compute.scan, name=name)(h, cond, h.shape, dropout_key)
             for name in self.extra_heads
         }
         return (out, heads) if with_heads else out
 
     def _paired(self, width, level):
         """Whether the arrays of a level are paired, in a network for images of this many pixels in a row."""
-        return self.pairs and can_pair(self.width << level, width >> level)
+        return self.compute.pairs and can_pair(self.width << level, width >> level)
 
     def _middle(self, h, cond, masks, paired):
-        recompute, channels = self.remat == "none", channels_of(h, paired)
-        block = partial(ResnetBlock, channels, self.mid_groups, self.dropout, self.dtype, recompute, paired)
+        recompute, channels = self.compute.remat == "none", channels_of(h, paired)
+        block = partial(ResnetBlock, channels, self.mid_groups, self.dropout, self.compute.dtype, recompute, paired)
         h = block(name="mid_0")(h, cond, masks[0])
-        attention = Attention(self.dtype, recompute, self.scan, name="attention")
+        attention = Attention(self.compute.dtype, recompute, self.compute.scan, name="attention")
         h = pair(attention(unpair(h))) if paired else attention(h)
         return block(name="mid_1")(h, cond, masks[1])
 
     def _flat(self, h, cond, dropout_key, width):
         """All blocks at full resolution, with one skip connection per block."""
-        layers, recompute, paired = self.layers, self.remat == "none", self._paired(width, level=0)
-        masks = draw_masks(dropout_key, self.dropout, [h.shape] * (2 * layers + 3), self.scan)
-        block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.dtype, recompute, paired)
+        compute, layers, paired = self.compute, self.layers, self._paired(width, level=0)
+        recompute = compute.remat == "none"
+        masks = draw_masks(dropout_key, self.dropout, [h.shape] * (2 * layers + 3), compute.scan)
+        block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute.dtype, recompute, paired)
         first = h
-        h, outputs = Chain(layers, block, self.scan, self.remat, name="down")(h, cond, masks[:layers])
+        h, outputs = Chain(layers, block, compute.scan, compute.remat, name="down")(h, cond, masks[:layers])
         h = self._middle(h, cond, masks[layers : layers + 2], paired)
-        skips = jnp.concatenate([outputs[::-1], first[None]]) if self.scan else [*outputs[::-1], first]
-        h, _ = Chain(layers + 1, block, self.scan, self.remat, name="up")(h, cond, masks[layers + 2 :], skips)
+        skips = jnp.concatenate([outputs[::-1], first[None]]) if compute.scan else [*outputs[::-1], first]
+        h, _ = Chain(layers + 1, block, compute.scan, compute.remat, name="up")(h, cond, masks[layers + 2 :], skips)
         return h
 
     def _pooled(self, h, cond, dropout_key, width):
         """Levels of halved resolution and doubled width, with one skip connection per level."""
-        levels, blocks = range(self.levels), range(self.layers // self.levels)
+        compute, levels, blocks = self.compute, range(self.levels), range(self.layers // self.levels)
         channels, paired = [self.width << i for i in levels], [self._paired(width, i) for i in levels]
 
         def shape(level, channels, paired):
@@ -143,12 +123,12 @@ class UNet(nn.Module):
 
         down = [shape(i, channels[i], paired[i]) for i in levels for _ in blocks]
         middle = shape(self.levels, channels[-1], paired=False)
-        masks = iter(draw_masks(dropout_key, self.dropout, [*down, middle, middle, *down[::-1]], self.scan))
-        kind = ResnetBlock if self.remat == "none" else nn.remat(ResnetBlock, policy=REMAT[self.remat])
+        masks = iter(draw_masks(dropout_key, self.dropout, [*down, middle, middle, *down[::-1]], compute.scan))
+        kind = ResnetBlock if compute.remat == "none" else nn.remat(ResnetBlock, policy=REMAT[compute.remat])
 
         def apply_blocks(h, way, i, skip=None):
             for j in blocks:
-                block = (channels[i], self.groups, self.dropout, self.dtype, self.remat == "none", paired[i])
+                block = (channels[i], self.groups, self.dropout, compute.dtype, compute.remat == "none", paired[i])
                 h = kind(*block, name=f"{way}_{i}_{j}")(h, cond, next(masks), skip if j == 0 else None)
             return h
 
@@ -159,7 +139,7 @@ class UNet(nn.Module):
             h = max_pool(h, paired[i])
         h = self._middle(h, cond, [next(masks), next(masks)], paired=False)
         for i in reversed(levels):
-            h = Unpool(channels[i], self.dtype, paired[i], name=f"unpool_{i}")(h)
+            h = Unpool(channels[i], compute.dtype, paired[i], name=f"unpool_{i}")(h)
             h = apply_blocks(h, "up", i, skips[i])
             h = unpair(h) if i > 0 and paired[i] else h
         return h

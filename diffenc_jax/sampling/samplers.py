@@ -14,7 +14,7 @@ import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW
-from diffenc_jax.core.errors import lookup
+from diffenc_jax.core import parts
 from diffenc_jax.core.streams import draw_each, gaussian_each, signs
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
@@ -52,7 +52,7 @@ class Wanted(NamedTuple):
     def bind(self, model: Model, params: Params) -> Process:
         """The process that draws these images."""
         batch = Batch(None, self.labels, model.no_augmentation(len(self.keys)))
-        code = model.code.kind.prior(self.keys, CODE) if model.code and self.code is None else self.code
+        code = model.code.prior(self.keys, CODE) if model.code and self.code is None else self.code
         return model.bind(params, condition=model.condition(params, batch, code=code))
 
 
@@ -167,11 +167,9 @@ class Flow(Sampler):
     """
 
     def __init__(self, experiment: Experiment):
-        """Raises InputError if the model has no flow, or `ode.divergence` is needed and unknown."""
+        """Raises InputError if the model has no flow."""
         experiment.model.check_flow()
         self._config, self._has_likelihood = experiment.config.ode, experiment.config.sample.likelihood
-        if self._has_likelihood:
-            lookup("ode.divergence", self._config.divergence, DIVERGENCES)
         outputs = batched(experiment.mesh), *(replicated(experiment.mesh),) * 2
         self._solve = jax.jit(partial(_flow, experiment), out_shardings=outputs)
 
@@ -212,17 +210,14 @@ def _flow(
     return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum(), likelihood
 
 
-SAMPLERS = {ANCESTRAL: Ancestral, FLOW: Flow}
-
-
 def make_sampler(experiment: Experiment) -> Sampler:
     """The sampler that `config.sample` names; raises InputError if it does not suit the model or the data."""
-    return lookup("sample.sampler", experiment.config.sample.sampler, SAMPLERS)(experiment)
+    return parts.load("sampler", experiment.config.sample.sampler)(experiment)
 
 
 def needs_training_images(config: Config) -> bool:
     """Whether the sampler that `config.sample` names fits something on training images."""
-    return lookup("sample.sampler", config.sample.sampler, SAMPLERS).needs_training_images(config)
+    return parts.load("sampler", config.sample.sampler).needs_training_images(config)
 
 
 def first_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:

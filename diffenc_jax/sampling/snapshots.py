@@ -45,7 +45,7 @@ class Snapshots:
         model, pictures = self._experiment.model, {}
         levels, num = model.spec.pixel_levels, self._experiment.config.log.samples
         images = None if self._sampling is None else self._sampling.images(params, num, on_part)
-        encoded = self._encoded(params) if model.encoder_kind.drifts else None
+        encoded = self._encoded(params) if model.encoder.drifts else None
         if images is not None and hosts.is_first():
             pictures["samples"] = _draw_samples(images, levels)
         if encoded is not None and hosts.is_first():

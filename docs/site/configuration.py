@@ -5,7 +5,7 @@ from itertools import groupby
 
 from diffenc_jax.commands.config_keys import Listed, Listing, listings, meaning
 from diffenc_jax.config import Config
-from diffenc_jax.config.keys import REQUIRED
+from diffenc_jax.core.keys import REQUIRED
 
 
 def reference() -> str:
@@ -21,7 +21,7 @@ def _section(listing: Listing) -> str:
 
 
 def _list(kind: str, keys: list[Listed]) -> str:
-    """The keys of a section, or those that one kind of network has."""
+    """The keys of a section, or those that one part has."""
     heading = f"<p>Of <code>kind={escape(kind)}</code>:</p>\n" if kind else ""
     return f'{heading}<dl class="keys">\n' + "\n".join(map(_key, keys)) + "\n</dl>"
 

@@ -18,7 +18,6 @@ import configuration  # noqa: E402
 import notebooks  # noqa: E402
 import packages  # noqa: E402
 
-EXAMPLES = ROOT / "tests" / "extending"
 # Documents at the top of the repository that are pages of the site.
 TOP_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 # Packages whose functions have a page each, and their names in documents: `diffusion.gaussian.diffuse`.
@@ -27,17 +26,7 @@ NAME = re.compile(rf"(?<!\[)`((?:{'|'.join(REFERENCE)})\.[\w.]*\w)`")
 LINK = re.compile(r'(?:(?<=\]\()|(?<=src="))(?!\w+:|#)([^)\s#"]+)')
 
 
-def diffs() -> str:
-    """The examples of docs/extending.md, each folded under its name, which is its anchor."""
-    return "\n\n".join(map(_folded, sorted(EXAMPLES.glob("*.diff"))))
-
-
-def _folded(path: Path) -> str:
-    lines = [f"    {line}" for line in ["```diff", *path.read_text().splitlines(), "```"]]
-    return "\n".join([f'<span id="{path.name}"></span>', "", f'??? example "{path.name}"', "", *lines])
-
-
-PARTS = {"configuration": configuration.reference, "diffs": diffs, "packages": packages.drawing}
+PARTS = {"configuration": configuration.reference, "packages": packages.drawing}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -77,8 +66,6 @@ def _target(link: str, folder: str, config: MkDocsConfig) -> str:
     path = (ROOT / folder / link).resolve().relative_to(ROOT)
     if str(path) in TOP_PAGES:
         return TOP_PAGES[str(path)]
-    if path.suffix == ".diff" and folder:
-        return f"extending.md#{path.name}"
     if path.suffix == ".ipynb":
         return f"{path.stem}.md"
     if path.parts[0] in ("docs", "pictures"):

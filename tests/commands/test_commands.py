@@ -44,7 +44,7 @@ def test_unknown_command_lists_the_known_ones(capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_usage_description_and_an_example(name, capsys):
-    command = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    command = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: diffenc {name} ")
@@ -229,7 +229,7 @@ def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_states_of_every_option_its_default_or_when_it_is_required(name):
-    module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
     parser = make_parser(module, name)
     text = " ".join(parser.format_help().split())
     valued = [a for a in parser._actions if a.option_strings and a.nargs != 0 and not a.required]
@@ -240,7 +240,7 @@ def test_help_states_of_every_option_its_default_or_when_it_is_required(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_terminal_of_80_columns(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    module = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
     lines = make_parser(module, name).format_help().splitlines()
     assert [line for line in lines if len(line) > 80] == []
     assert " ".join(module.__doc__.split()) in " ".join(" ".join(lines).split())

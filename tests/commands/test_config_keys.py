@@ -4,11 +4,12 @@ import pytest
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import Config, flatten, load_config
-from diffenc_jax.config.keys import REQUIRED, keys_of, sections_of
-from diffenc_jax.config.sections import NetworkConfig
-from diffenc_jax.evaluation.estimators import ESTIMATORS
-from diffenc_jax.model.registry import keys_of_kinds
+from diffenc_jax.config.schema import sections_of
+from diffenc_jax.config.sections import Options
+from diffenc_jax.core import parts
+from diffenc_jax.core.keys import REQUIRED, keys_of
 from tests.refusals import refused
+from tests.registered import ESTIMATORS
 
 
 def listed(capsys, *section):
@@ -28,7 +29,7 @@ def listed(capsys, *section):
 def sections(section=Config):
     yield section
     for nested in sections_of(section).values():
-        yield from sections(nested) if nested is not NetworkConfig else ()
+        yield from sections(nested) if not issubclass(nested, Options) else ()
 
 
 def test_lists_every_key_with_its_default_and_its_meaning(capsys):
@@ -42,13 +43,14 @@ def test_lists_every_key_with_its_default_and_its_meaning(capsys):
                 assert part in text
 
 
-@pytest.mark.parametrize("section", ["model.score", "model.encoder"])
-def test_lists_the_options_of_every_kind_of_network(section, capsys):
+@pytest.mark.parametrize("kind", ["score", "encoder", "code", "schedule"])
+def test_lists_the_keys_of_every_part(kind, capsys):
+    section = parts.KINDS[kind].section
     heads = [head for head, _ in listed(capsys, section)]
-    for kind, options in keys_of_kinds(section).items():
-        for name, key in options.items():
+    for part in parts.names(kind):
+        for name, key in parts.keys(kind, part).items():
             assert key.doc.endswith(".")
-            assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(of kind={kind})") for head in heads)
+            assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(of kind={part})") for head in heads)
 
 
 def test_with_a_configuration_its_values_are_listed(capsys):

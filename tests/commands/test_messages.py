@@ -223,7 +223,7 @@ def test_files_of_a_run_are_no_places_for_results(files, name, capsys):
 @pytest.mark.parametrize("name", ["eval", "sample", "depth-study", "loss-by-time", "encoder-study", "report"])
 @pytest.mark.parametrize("place", ["folder", "text.md", "absent"])
 def test_a_place_without_a_run_is_named_and_no_unknown_option_is_advised(name, place, capsys):
-    command = importlib.import_module(f"diffenc_jax.commands.{COMMANDS[name].module}")
+    command = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
     options = {option for action in make_parser(command, name)._actions for option in action.option_strings}
     by_name = [["--config=digits", f"--workdir={place}"]] if "--workdir" in options else []
     for given in [[place], *by_name]:

@@ -100,10 +100,10 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
         (
             DIGITS,
             ("seed=1", "loss.depth=1.5"),
-            "loss.depth must be a whole number, or None for infinite depth, not '1.5'",
+            "loss.depth must be a whole number, or None for infinite depth, not 1.5",
         ),
         (DIGITS, ("sample.reconstruct=(0.5,",), "sample.reconstruct must be a tuple, not '(0.5,'"),
-        (DIGITS, ("train=5",), "train must be a section of keys, not '5'"),
+        (DIGITS, ("train=5",), "train must be a section of keys, not 5"),
         (DIGITS, ("eval.passes=3000000000",), "eval.passes=3000000000 is too large; take less than 2^31"),
         (
             DIGITS,
@@ -116,7 +116,7 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
             "'batch_size', perhaps compress.batch_size or eval.batch_size or sample.batch_",
         ),
         (DIGITS, ("train.learning_rte=1",), "'train.learning_rte', perhaps train.learning_rate; train has the keys"),
-        (DIGITS, ("arm=vdm",), "would change the arm's name alone; choose an arm by --config="),
+        (DIGITS, ("arm=vdm",), "would change only the arm's name; choose an arm by --config="),
         (DIGITS, ("name=a/b",), "name='a/b' and arm='diffenc' are parts of a folder's name; take words without '/'"),
         ("configs", (), "--config=configs is a folder, not a configuration; give one of cifar10, digits,"),
         (

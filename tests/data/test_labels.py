@@ -11,8 +11,8 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import load_dataset, load_labels, num_classes
 from diffenc_jax.data.images import LocalPart
-from diffenc_jax.data.sources import SOURCES
 from tests.fuzz.fuzz_readers import idx_bytes
+from tests.registered import SOURCES
 
 COUNT, TEST = 30, 10
 IMAGES = np.random.RandomState(0).randint(0, 256, (COUNT, 4, 4, 3)).astype(np.uint8)

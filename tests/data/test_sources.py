@@ -6,8 +6,8 @@ import pytest
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape, load_dataset, load_labels
-from diffenc_jax.data.sources import SOURCES
 from tests import tiny
+from tests.registered import SOURCES
 
 
 def test_synthetic_is_a_swirl_of_256_levels():

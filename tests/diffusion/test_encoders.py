@@ -8,16 +8,16 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Shrinking
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.model.registry import ENCODERS
+from tests.registered import ENCODERS
 
 # Values of the encoders' own keys.
 OPTIONS = {"shrinking": {"amount": 0.5}, "affine": {"reach": 0.3}}
 
 
 def make(name):
-    kind, network = ENCODERS[name]
+    kind = ENCODERS[name]
     output = lambda x, gamma: jnp.concatenate([jnp.sin(2 * x + align(gamma, x))] * kind.outputs, axis=-1)  # noqa: E731
-    return kind(**OPTIONS.get(name, {}), **({} if network is None else {"network": output}))
+    return kind(**OPTIONS.get(name, {}), **({"network": output} if kind.network_kind else {}))
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
-from diffenc_jax.diffusion.gaussian import PREDICTIONS, align, alpha, diffuse, image_from_velocity, sigma
+from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
 from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, diffusion_loss, process_of, schedule
+from tests.registered import PREDICTIONS
 
 # The quantity that each name stands for, from x_t, ε and γ.
 MEANT = {"v": lambda x, eps, gamma: diffuse(x, gamma, eps)[1], "eps": lambda x, eps, gamma: eps}

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.schedules import SCHEDULES, FixedPoly10, Monotone, gamma_min_for, inverse_softplus
+from diffenc_jax.diffusion.schedules import FixedPoly10, Monotone, gamma_min_for, inverse_softplus
+from tests.registered import SCHEDULES
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -14,9 +14,10 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
-from diffenc_jax.diffusion.reverse import EXTRAPOLATIONS, ThroughEncoder, exponential, linear, mean
+from diffenc_jax.diffusion.reverse import ThroughEncoder, exponential, linear, mean
 from diffenc_jax.diffusion.steps import Step
 from tests.diffusion.test_losses import diffusion_loss, exact_velocity, expected_diffusion, process_of
+from tests.registered import EXTRAPOLATIONS
 
 
 def shrinking(gamma):

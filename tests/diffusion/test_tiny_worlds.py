@@ -18,10 +18,9 @@ from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.reverse import ThroughEncoder, linear
-from diffenc_jax.diffusion.schedules import SCHEDULES
-from diffenc_jax.model.registry import CODES, ENCODERS
 from tests.diffusion.law import EPS, EPS_WEIGHTS, DiscretePath, gauss_legendre
 from tests.diffusion.test_schedules import disturbed
+from tests.registered import CODES, ENCODERS, SCHEDULES
 
 LEVELS, DEPTH, ENDS = 4, 8, (-2.5, 3.0)
 X = decoder.pixel_values(jnp.arange(LEVELS, dtype=jnp.uint8)[:, None], LEVELS)
@@ -74,7 +73,7 @@ def exact(encoder, through, allowed):
 
 def process_of(kind, through=False, schedule="fixed_linear", code=None, ends=ENDS, code_of=CODE_OF):
     """Codes [B, n], or None -> the process of a batch of them; `code_of` each level."""
-    encoder = made(kind, **({"network": two_outputs} if kind.scales else {}))
+    encoder = made(kind, **({"network": two_outputs} if kind.scales_noise else {}))
     gamma, warp = schedule_of(schedule, code.units if code else 0, ends)
 
     def bind(codes):
@@ -115,10 +114,10 @@ def truths(process, p_0):
     return np.stack([-np.log(WIDTH * given @ p_0), -WIDTH * q @ np.log(p_0)])
 
 
-CLASSES = {entry.encoder.__name__: entry.encoder for entry in ENCODERS.values()}
-K_HOT = {name: made(entry.code) for name, entry in CODES.items() if entry.code}
+CLASSES = {kind.__name__: kind for kind in ENCODERS.values()}
+K_HOT = {name: made(kind) for name, kind in CODES.items() if kind.network_kind}
 WORLDS = {
-    **{name: (kind,) for name, kind in CLASSES.items() if not kind.scales},
+    **{name: (kind,) for name, kind in CLASSES.items() if not kind.scales_noise},
     **{f"{name}-image": (kind, True) for name, kind in CLASSES.items() if kind.drifts},
     **{name: (Identity, False, name) for name in SCHEDULES},
     "nontrainable-polynomial": (NonTrainable, False, "polynomial"),

@@ -10,7 +10,7 @@ from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Prediction
-from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.model import ImageSpec, Model, build
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.runs.experiment import Experiment
@@ -63,5 +63,5 @@ def make(**changes):
 def evaluate(estimator, pixels, tables):
     """Values [passes, images] by name."""
     indices = np.arange(len(pixels))
-    rows = [estimator.estimate(PARAMS, tables, Batch(pixels), indices, p) for p in range(estimator.passes)]
+    rows = [estimator.estimate(Pass(PARAMS, tables, Batch(pixels), indices, p)) for p in range(estimator.passes)]
     return {name: np.stack([np.asarray(row[name], np.float64) for row in rows]) for name in rows[0]}

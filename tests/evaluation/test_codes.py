@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab.studies.compare.measure import check_comparable
 from diffenc_jax.runs.records import read_evaluation
@@ -56,8 +56,8 @@ def test_an_image_counts_for_itself(kind):
     coded, params = coded_experiment(**KINDS[kind])
     estimator, images = make_estimator(coded), coded.dataset.examples("test").pixels[:6]
     tables, rows = estimator.tables(params), np.arange(6)
-    together = estimator.estimate(params, tables, Batch(images), rows, 1)
-    alone = estimator.estimate(params, tables, Batch(images[4:5]), rows[4:5], 1)
+    together = estimator.estimate(Pass(params, tables, Batch(images), rows, 1))
+    alone = estimator.estimate(Pass(params, tables, Batch(images[4:5]), rows[4:5], 1))
     for term in estimator.terms:
         np.testing.assert_allclose(together[term][4], alone[term][0], rtol=1e-4)
 

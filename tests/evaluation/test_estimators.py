@@ -6,10 +6,10 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
-from diffenc_jax.evaluation.estimator import image_keys
-from diffenc_jax.evaluation.estimators import ESTIMATORS, make_estimator, needs_training_images
+from diffenc_jax.evaluation.estimator import Pass, image_keys, make_estimator, needs_training_images
 from tests import tiny
 from tests.evaluation.gaussian import PARAMS, evaluate, experiment, images
+from tests.registered import ESTIMATORS
 
 PASSES = 2
 
@@ -27,7 +27,7 @@ def test_an_estimators_values_are_what_it_promises(kind):
     total = sum(values[term] for term in estimator.terms)
     assert np.all(np.isfinite(total))
     assert np.all(total[0] != total[1])
-    alone = estimator.estimate(PARAMS, tables, Batch(pixels[4:5]), np.array([4]), 1)
+    alone = estimator.estimate(Pass(PARAMS, tables, Batch(pixels[4:5]), np.array([4]), 1))
     for name, value in values.items():
         np.testing.assert_allclose(alone[name][0], value[1, 4], rtol=1e-5)
     other = make_estimator(experiment(**changes(kind), eval__seed=1))

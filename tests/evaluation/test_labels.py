@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
-from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab.studies.compare.measure import check_comparable, different_images
 from diffenc_jax.runs.records import read_evaluation
@@ -59,8 +59,8 @@ def test_an_image_counts_for_itself():
         images = estimator.experiment.dataset.examples("test")
         rows = np.arange(6)
         tables, batch = estimator.tables(PARAMS), Batch(images.pixels[:6], images.labels[:6])
-        together = estimator.estimate(PARAMS, tables, batch, rows, 1)
-        alone = estimator.estimate(PARAMS, tables, Batch(batch.pixels[4:5], batch.labels[4:5]), rows[4:5], 1)
+        together = estimator.estimate(Pass(PARAMS, tables, batch, rows, 1))
+        alone = estimator.estimate(Pass(PARAMS, tables, Batch(batch.pixels[4:5], batch.labels[4:5]), rows[4:5], 1))
         for term in estimator.terms:
             np.testing.assert_allclose(together[term][4], alone[term][0], rtol=1e-4)
 

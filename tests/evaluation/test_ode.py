@@ -13,7 +13,7 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.diffusion.flow import MAX_STEPS
 from diffenc_jax.diffusion.likelihood import truncated_normal
 from diffenc_jax.evaluation import ode
-from diffenc_jax.evaluation.estimators import make_estimator
+from diffenc_jax.evaluation.estimator import make_estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.lab.studies.compare.describe import describe_estimator

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
-from diffenc_jax.model import ImageSpec, build, registry
+from diffenc_jax.model import ImageSpec, build
 from tests import tiny
 from tests.model.test_labels import Unconditional, without_condition
 
@@ -58,8 +58,7 @@ def test_labels_come_before_the_flags():
     np.testing.assert_array_equal(built().condition({}, Batch(PIXELS)), np.zeros((6, 4)))
 
 
-def test_a_network_without_a_condition_is_refused(monkeypatch):
-    monkeypatch.setitem(registry.SCORE_NETWORKS, "plain", Unconditional)
+def test_a_network_without_a_condition_is_refused():
     config = tiny.config("vdm", small=True, train__augment="flip", model__augmentation=True)
     with pytest.raises(InputError, match=r"model.code need networks that take a condition"):
-        build(config.replace({"model.score": {"kind": "plain"}}), SPEC)
+        build(config.replace({"model.score": {"kind": f"{Unconditional.__module__}:Unconditional"}}), SPEC)

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import Noise, bound_at
-from diffenc_jax.model import ImageSpec, build, registry
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.nets.network import ScoreNetwork
 from tests import tiny
 
 CLASSES = 3
@@ -101,21 +101,17 @@ def test_networks_are_not_called_without_their_condition():
         process.encoder.mean(jnp.zeros((6, *SPEC.shape)), jnp.zeros(6))
 
 
-class Unconditional(nn.Module):
+class Unconditional(ScoreNetwork):
     """A network that takes no condition."""
 
-    repeated = None
-
-    def check(self, path, shape):
-        pass
+    takes_condition = False
 
 
-def test_what_cannot_be_conditioned_is_refused(monkeypatch):
+def test_what_cannot_be_conditioned_is_refused():
     config = tiny.config("vdm", small=True, model__labels=True)
     for classes in (0, 1):
         with pytest.raises(InputError, match=rf"needs images of two classes or more; these are of {classes}"):
             build(config, ImageSpec(SPEC.shape, tiny.LEVELS, classes))
-    monkeypatch.setitem(registry.SCORE_NETWORKS, "plain", Unconditional)
-    plain = config.replace({"model.score": {"kind": "plain"}})
+    plain = config.replace({"model.score": {"kind": f"{__name__}:Unconditional"}})
     with pytest.raises(InputError, match=r"networks that take a condition, and that of model.score.kind takes none"):
         build(plain, SPEC)

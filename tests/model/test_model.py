@@ -7,11 +7,11 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.flow import flow_of
-from diffenc_jax.diffusion.gaussian import PREDICTIONS
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.model.build import alike_layers, with_alike_layers
 from tests import tiny
+from tests.registered import PREDICTIONS
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
@@ -124,8 +124,8 @@ def test_a_second_head_is_for_a_trainable_encoder(arm):
         ({"model.score.kind": "mlp"}, "unknown score network 'mlp'; known: transformer, unet"),
         ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: affine, dct, identity, nontrainable"),
         ({"model.prediction": "score"}, "unknown model.prediction 'score'; known: eps, v, x"),
-        ({"model.dtype": "float8"}, "unknown model.dtype 'float8'; known: bfloat16, float32"),
-        ({"model.remat": "half"}, "unknown model.remat 'half'; known: block, none, products"),
+        ({"model.dtype": "float8"}, "model.dtype must be one of bfloat16, float32, not 'float8'"),
+        ({"model.remat": "half"}, "model.remat must be one of block, none, products, or None for"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
         ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the images are 4x4"),
         ({"model.score.groups": 5}, "model.score.groups=5 does not divide the 32 channels"),
@@ -136,6 +136,9 @@ def test_a_second_head_is_for_a_trainable_encoder(arm):
         ({"model.score.width": 40}, "the attention.s norm has 32 groups, which do not divide its 40 channels"),
         ({"model.score.dropout": 1.0}, r"model.score.dropout must lie in \[0, 1\)"),
         ({"model.schedule.gamma_max": -10.0}, r"gamma_min=-\S+ must lie below gamma_max=-10"),
+        ({"model.schedule.gamma_min": 6.0}, "model.schedule.gamma_min=6 must lie below gamma_max=5"),
+        ({"model.schedule.gamma_max": 200.0}, "gamma_max must lie in -25 .. 25, the range in which"),
+        ({"model.schedule.gamma_min": -25.1}, "can hold losses, or None for a noise of 0.166"),
         (
             {"loss.depth": 10_000_000},
             r"loss.depth=10000000 steps between γ = -\S+ and 5 are too short for float32; take",
@@ -145,9 +148,8 @@ def test_a_second_head_is_for_a_trainable_encoder(arm):
     ],
 )
 def test_refuses_in_one_line(changes, message):
-    config = tiny.config().replace(changes)
     with pytest.raises(InputError, match=message) as caught:
-        build(config, SPEC)
+        build(tiny.config().replace(changes), SPEC)
     assert "\n" not in str(caught.value)
 
 

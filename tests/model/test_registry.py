@@ -1,16 +1,16 @@
 """The contract of every network that is listed, and what is refused."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.config.sections import NetworkConfig
+from diffenc_jax.config.sections import PartConfig
+from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.model.registry import ENCODERS, SCORE_NETWORKS, build_encoder, build_score
+from diffenc_jax.model.build import build_encoder, build_score
 from tests import tiny
+from tests.registered import ENCODERS, SCORE_NETWORKS
 
 SHAPE = (4, 6, 2)
 # One kind of encoder per network: (what builds it, its kind).
@@ -23,12 +23,12 @@ TIME = jnp.asarray([0.0, 0.3, 1.0])
 
 
 def section(build, kind, **changes):
-    return NetworkConfig.parse({**SECTIONS[build][kind].to_dict(), **changes}, "model")
+    return PartConfig.parse({**SECTIONS[build][kind].to_dict(), **changes}, "model")
 
 
 def network(build, kind, **attributes):
     built = build(section(build, kind), SHAPE, **attributes)
-    return built[1] if build is build_encoder else built
+    return built.network if build is build_encoder else built
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def x():
 
 def test_every_network_is_covered():
     assert tiny.SCORE_NETWORKS.keys() == SCORE_NETWORKS.keys()
-    every = {entry.network for entry in ENCODERS.values()}
-    assert {ENCODERS[kind].network for kind in tiny.ENCODERS} == every - {None}
+    held = {parts.network_of("encoder", name) for name in ENCODERS}
+    assert {parts.network_of("encoder", name) for name in tiny.ENCODERS} == held - {""}
 
 
 # The U-Nets' start is slow to compile, and tests/nets/test_unet.py covers it too.
@@ -121,13 +121,6 @@ def test_refuses_in_one_line(kind, changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_an_encoder_has_the_values_of_its_own_keys():
-    given = NetworkConfig.parse({"kind": "shrinking", "amount": -0.5}, "model.encoder")
-    encoder, none = build_encoder(given, SHAPE)
-    assert (encoder(), none) == (encoder(amount=-0.5), None)
-    assert encoder.drifts
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -140,16 +133,4 @@ def test_an_encoder_has_the_values_of_its_own_keys():
 )
 def test_refuses_wrong_keys_of_an_encoder(values, message):
     with pytest.raises(InputError, match=message):
-        build_encoder(NetworkConfig.parse(values, "model.encoder"), SHAPE)
-
-
-def test_keys_are_the_attributes_without_default():
-    """The other attributes, such as dtype, are set where a network has them."""
-    given = {"dtype": jnp.bfloat16, "scan": True, "remat": "block", "pixel_levels": 17}
-    for build, kind in NETWORKS:
-        net = network(build, kind, **given)
-        told = {field.name for field in dataclasses.fields(net)} & set(given)
-        assert {name: getattr(net, name) for name in told} == {name: given[name] for name in told}
-        assert set(SECTIONS[build][kind]) - {"kind"} == {
-            field.name for field in dataclasses.fields(net) if field.default is dataclasses.MISSING
-        }
+        build_encoder(PartConfig.parse(values, "model.encoder"), SHAPE)

@@ -7,6 +7,7 @@ import pytest
 
 from diffenc_jax.nets.conv import Conv, Dense, ImageConv, sum_taps
 from diffenc_jax.nets.lanes import join, pair, unpair
+from diffenc_jax.nets.network import Compute
 from diffenc_jax.nets.norms import GroupNorm
 from diffenc_jax.nets.unet import UNet, Unpool, max_pool
 from tests import tiny
@@ -67,7 +68,9 @@ def test_networks(width, levels):
     """Output and its derivative by the time, with dropout, and gradients of a loss of both."""
     x, t = jax.random.normal(jax.random.key(0), (2, 8, 8, 3)), jnp.asarray([0.3, 0.7])
     options = dict(width=width, layers=max(levels, 1), levels=levels, groups=8, mid_groups=8, out_groups=8, dropout=0.2)
-    plain, paired = (UNet(**options, fourier_bins=(), pairs=pairs, scan=True) for pairs in (False, True))
+    plain, paired = (
+        UNet(**options, fourier_bins=(), compute=Compute(pairs=pairs, scan=True)) for pairs in (False, True)
+    )
     params = tiny.away_from_zero(jax.jit(plain.init)(jax.random.key(1), x, t))
 
     def loss(params, network):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.nets.network import Compute
 from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
 from tests import tiny
@@ -60,7 +61,7 @@ def test_scanned_and_rematerialised_equal_unrolled(net, options):
     """Under dropout, in values, derivatives in time and gradients."""
     params = tiny.parameters(net, X, TIME)
     expected, expected_gradient = value_and_gradient(net, params, KEY)
-    value, gradient = value_and_gradient(net.clone(**options), params, KEY)
+    value, gradient = value_and_gradient(net.clone(compute=Compute(**options)), params, KEY)
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_gradient))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), gradient, expected_gradient)
@@ -69,7 +70,7 @@ def test_scanned_and_rematerialised_equal_unrolled(net, options):
 @networks
 def test_scanned_equals_unrolled(net):
     params = tiny.parameters(net, X, TIME)
-    outputs = [jax.jit(net.clone(scan=scan).apply)(params, X, TIME, KEY) for scan in (False, True)]
+    outputs = [jax.jit(net.clone(compute=Compute(scan=scan)).apply)(params, X, TIME, KEY) for scan in (False, True)]
     np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
 
 
@@ -77,7 +78,7 @@ def test_scanned_equals_unrolled(net):
 def test_bfloat16_stays_near_float32_and_the_output_is_float32(net):
     params = tiny.parameters(net, X, TIME, 0.05)
     exact = jax.jit(net.apply)(params, X, TIME)
-    rounded = jax.jit(net.clone(dtype=jnp.bfloat16).apply)(params, X, TIME)
+    rounded = jax.jit(net.clone(compute=Compute(dtype=jnp.bfloat16)).apply)(params, X, TIME)
     assert rounded.dtype == jnp.float32
     assert 0 < float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.03
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.diffusion.schedules import SCHEDULES
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.step import StepFunction, make_optimizer
 from tests import tiny
+from tests.registered import SCHEDULES
 
 
 def test_what_decays():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.evaluation.estimators import needs_training_images
+from diffenc_jax.evaluation.estimator import needs_training_images
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.runs.lock import LOCK
 from diffenc_jax.runs.trained import open_trained

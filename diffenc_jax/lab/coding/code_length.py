@@ -7,16 +7,14 @@ import jax
 import numpy as np
 
 from diffenc_jax.core.errors import RunError
-from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimator import Tables
+from diffenc_jax.evaluation.estimator import Pass, Tables
 from diffenc_jax.evaluation.whole_path import WholePath
 from diffenc_jax.lab.coding.coder import order_for
 from diffenc_jax.lab.coding.container import overhead_bytes
 from diffenc_jax.lab.coding.header import blank_header
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder
 from diffenc_jax.lab.coding.stack import Stack
-from diffenc_jax.model import Params
 from diffenc_jax.parallel.mesh import round_up
 from diffenc_jax.runs.experiment import Experiment
 
@@ -47,18 +45,19 @@ class CodeLength(WholePath):
         return {
             "kind": "code_length",
             **super().describe(),
-            "order": order_for(compress.order, self.experiment.model.encoder_kind.drifts),
+            "order": order_for(compress.order, self.experiment.model.encoder.drifts),
             "spacing": compress.spacing,
             "stacks": compress.batch_size,
         }
 
-    def estimate(self, params: Params, tables: Tables, batch: Batch, indices: jax.Array, number: int):
-        steps, images = Steps.from_arrays(tables), np.asarray(batch.pixels)
+    def estimate(self, given: Pass) -> dict[str, jax.Array]:
+        steps, images = Steps.from_arrays(given.tables), np.asarray(given.batch.pixels)
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), self.experiment.config.eval.batch_size)
-        networks = CodingNetworks(self.experiment, params, steps, size)
+        networks = CodingNetworks(self.experiment, given.params, steps, size)
         coder = make_coder(self.experiment.config.compress, networks)
-        seeds = [(self.experiment.config.eval.seed, number, int(index)) for index in np.asarray(indices)]
+        seed = self.experiment.config.eval.seed
+        seeds = [(seed, int(given.number), int(index)) for index in np.asarray(given.indices)]
         stacks = [Stack() for _ in images]
         lengths = coder.encode(stacks, images, seeds)
         if not np.array_equal(coder.decode([Stack(stack.words()) for stack in stacks], seeds), images):

@@ -36,12 +36,12 @@ def check_coding(experiment: Experiment) -> None:
         "well; take a run without one",
     )
     require(
-        not experiment.model.encoder_kind.scales,
+        not experiment.model.encoder.scales_noise,
         f"there is no code for model.encoder.kind={config.model.encoder.kind}, which scales the noise; take another",
     )
     require(config.loss.depth is not None, "a code needs a finite depth, such as --config.loss.depth=50")
     require(jax.process_count() == 1, "coding runs on one host; start it without the others")
-    order_for(config.compress.order, experiment.model.encoder_kind.drifts)
+    order_for(config.compress.order, experiment.model.encoder.drifts)
 
 
 class CodingNetworks:
@@ -56,7 +56,7 @@ class CodingNetworks:
     def __init__(self, experiment: Experiment, params: Params, steps: Steps, batch_size: int):
         """Networks for batches of `batch_size` images, rounded up to a multiple of the number of devices."""
         model, self._mesh = experiment.model, experiment.mesh
-        self.drifts, self.pixel_levels = model.encoder_kind.drifts, model.spec.pixel_levels
+        self.drifts, self.pixel_levels = model.encoder.drifts, model.spec.pixel_levels
         self.shape = (sharding.round_up(self._mesh, batch_size), *model.spec.shape)
         self.seconds = 0.0
         self._params, self._steps = params, steps

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.recipe import encoder_network, recipe, score_network, with_changes
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
 from diffenc_jax.diffusion.ancestral import ancestral_step
-from diffenc_jax.diffusion.encoders import Encoding, Trainable
+from diffenc_jax.diffusion.encoders import Encoder, Encoding, Trainable
 from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
@@ -116,8 +116,8 @@ def _encoder(meta: Mapping[str, Any], height: int) -> ConfigDict:
     return encoder_network(**shape, groups=_OUTER_GROUPS, mid_groups=mid_groups, out_groups=groups)
 
 
-def _anchored(x_t: jax.Array) -> type[Trainable]:
-    """`Trainable` whose x_t takes the file's values and keeps its own derivatives.
+def _anchored(encoder: Encoder, x_t: jax.Array) -> Encoder:
+    """The encoder, a `Trainable`, whose x_t takes the file's values and keeps its own derivatives.
 
     Both sides' x_t carry float32's rounding of the network, about 1e-6, and the score network's Fourier features
     turn that into 1e-3 of an angle: gradients at two such x_t differ by some 1e-4 for no other reason.
@@ -128,7 +128,7 @@ def _anchored(x_t: jax.Array) -> type[Trainable]:
             encoding = super().mean_and_slope(x, gamma)
             return encoding._replace(x_t=x_t + (encoding.x_t - jax.lax.stop_gradient(encoding.x_t)))
 
-    return Anchored
+    return Anchored(cast(Trainable, encoder).network)
 
 
 def _losses(
@@ -144,7 +144,7 @@ def _losses(
     value, terms = jax.jit(partial(bpd, model))(params)
     anchored = model
     if "x_t" in arrays:
-        anchored = replace(model, encoder_kind=_anchored(jnp.asarray(arrays["x_t"])))
+        anchored = replace(model, encoder=_anchored(model.encoder, jnp.asarray(arrays["x_t"])))
     grads, _ = jax.jit(jax.grad(partial(bpd, anchored), has_aux=True))(params)
     ours_of = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
     for name, ours in ours_of.items():

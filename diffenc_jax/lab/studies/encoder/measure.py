@@ -63,11 +63,11 @@ def open_run(workdir: Path, passes: int, changes: Mapping[str, Any]) -> Trained:
     config = stored_config(workdir).replace({**changes, **bound})
     run = open_trained(workdir, config, needs_training_images=True)
     require(
-        run.model.encoder_kind.drifts,
+        run.model.encoder.drifts,
         f"{workdir} is a run of {config.arm}, whose encoder changes nothing (x_t = x); give a run with another encoder",
     )
     require(
-        not run.model.encoder_kind.scales,
+        not run.model.encoder.scales_noise,
         f"the encoder of {workdir} scales the noise as well, which this study does not measure; give another run",
     )
     require(

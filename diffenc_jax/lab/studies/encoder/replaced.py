@@ -59,9 +59,9 @@ def replaced(run: Trained) -> dict[str, Trained]:
     """`run` with each encoder of `REPLACEMENTS` that is not its own."""
     params = {name: part for name, part in run.params.items() if name != "encoder"}
     models = {
-        name: dataclasses.replace(run.model, encoder_kind=replacement.encoder, encoder_net=None)
+        name: dataclasses.replace(run.model, encoder=replacement.encoder())
         for name, replacement in REPLACEMENTS.items()
-        if replacement.encoder is not run.model.encoder_kind
+        if replacement.encoder is not type(run.model.encoder)
     }
     return {name: dataclasses.replace(run, model=model, params=params) for name, model in models.items()}
 

@@ -6,6 +6,7 @@ import numpy as np
 import scipy
 
 from diffenc_jax.evaluation.bound import Bound
+from diffenc_jax.evaluation.estimator import Pass
 from diffenc_jax.lab.stats.calibration import posterior
 from diffenc_jax.lab.studies.classify.measure import measure_bounds
 from diffenc_jax.lab.studies.classify.table import noise_of, totals
@@ -67,7 +68,7 @@ def test_the_bound_under_the_own_label_is_that_of_an_evaluation():
     bound, images = Bound(run), run.dataset.examples("test")
     tables, own = bound.tables(run.params), np.zeros(len(images.pixels))
     for number in range(bound.passes):
-        values = bound.estimate(run.params, tables, images, np.arange(len(own)), number)
+        values = bound.estimate(Pass(run.params, tables, images, np.arange(len(own)), number))
         own += sum(np.asarray(values[name], np.float64) for name in bound.terms) / bound.passes
     np.testing.assert_allclose(nats.mean(axis=0)[np.arange(len(own)), images.labels], own, rtol=1e-4)
 

@@ -211,7 +211,7 @@ def test_bad_input_is_refused(options, message, capsys, monkeypatch):
         ("--batch=6", "train.batch_size=6 does not divide over 4 devices; take a multiple of 4"),
         ("--config.mesh.fsdp=3", "mesh.fsdp=3 does not divide the number of devices; take a divisor of 4"),
         ("--slices=2 --config.mesh.fsdp=8", "mesh.fsdp=8 would span the 2 slices, of 4 devices each; take a"),
-        ("--config.model.remat=all", "unknown model.remat 'all'; known: block, none, products"),
+        ("--config.model.remat=all", "model.remat must be one of block, none, products, or None for"),
         ("--config.data.source=nowhere", "data.source='nowhere' is neither a known data set"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from flax import linen as nn
 
 from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.diffusion.encoders import Trainable
 from diffenc_jax.lab.studies.encoder.head import with_head
 from diffenc_jax.lab.studies.encoder.predictors import measure_rates
 from diffenc_jax.runs.experiment import Experiment
@@ -65,7 +66,7 @@ def run(tmp_path_factory):
     np.savez(folder / "images.npz", train=pixels[:200], test=pixels[200:])
     changes = {"data__source": str(folder / "images.npz"), "train__batch_size": 64, "eval__batch_size": 100}
     parts = Experiment.load(tiny.config("diffenc", **changes), "test", TRAIN)
-    model = dataclasses.replace(parts.model, score=Pixelwise(), encoder_net=Affine(0.0))
+    model = dataclasses.replace(parts.model, score=Pixelwise(), encoder=Trainable(Affine(0.0)))
     params = model.init(jax.random.key(0))
     return Trained(**vars(parts) | {"model": model}, workdir=folder, step=1, steps=[1], params=params)
 

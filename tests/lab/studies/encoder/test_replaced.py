@@ -46,7 +46,7 @@ def run(tmp_path_factory):
     config = tiny.config("diffenc", data__source=source, eval__passes=4, eval__time_sampling="uniform")
     write_config(folder, config)
     parts = Experiment.load(config)
-    model = dataclasses.replace(parts.model, score=Affine(0.5), encoder_net=Affine(0.0))
+    model = dataclasses.replace(parts.model, score=Affine(0.5), encoder=Trainable(Affine(0.0)))
     parts = vars(parts) | {"model": model}
     return Trained(**parts, workdir=folder, step=1, steps=[1], params=model.init(jax.random.key(0)))
 
@@ -84,7 +84,7 @@ def test_an_encoder_that_leaves_x_alone_has_the_identitys_bound_with_the_drift(r
     workdir = tmp_path / "copying"
     workdir.mkdir()
     write_config(workdir, run.config)
-    model = dataclasses.replace(run.model, encoder_kind=Copying)
+    model = dataclasses.replace(run.model, encoder=Copying(Affine(0.0)))
     found = measure_bounds(dataclasses.replace(run, model=model, workdir=workdir))
     for term in TERMS:
         assert found["identity"]["bpd"][term] == pytest.approx(found["trained"]["bpd"][term], rel=1e-5)

@@ -1,0 +1,65 @@
+"""Changes of a configuration's values: of single keys, of whole sections, and of names of parts with their keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffenc_jax.config.schema import flatten, join, jsonable, unknown_key
+from diffenc_jax.core import parts
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.keys import REQUIRED, Key
+
+_PART_BY_KEY = {kind.name_key: name for name, kind in parts.KINDS.items() if kind.section}
+
+
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values with others in place of some, given by key: {"loss.depth": 10, "model.encoder": {...}}.
+
+    Sections are replaced first, then names of parts. Another part keeps the values of the keys that the part before has
+    as well, and has its defaults for others. Raises InputError for an unknown key.
+    """
+    result = _copied(values)
+    open_keys: set[str] = set()
+    sections = {path: value for path, value in changes.items() if isinstance(value, Mapping)}
+    named = {path: value for path, value in changes.items() if path in _PART_BY_KEY}
+    for path, value in (sections | named | {**changes, **named}).items():
+        section, name = _section_of(result, path, open_keys)
+        if path in named and isinstance(value, str) and section[name] != value:
+            open_keys |= _take_part(result, _PART_BY_KEY[path], value)
+        section[name] = _copied(value) if isinstance(value, Mapping) else _like(path, section.get(name), value)
+    return result
+
+
+def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple[dict[str, Any], str]:
+    """The section that holds the key at `path`, and the key's name; `open_keys` need not be in it yet."""
+    *parents, name = path.split(".")
+    section: Any = values
+    for parent in parents:
+        section = section.get(parent) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or (name not in section and path not in open_keys):
+        raise InputError(unknown_key(path, {*flatten(values), *open_keys}))
+    return section, name
+
+
+def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
+    """Put the keys of the part `name` into its section, in place of those of another part; returns these keys."""
+    definitions, path = parts.keys(kind, name), parts.KINDS[kind].section
+    section, _ = _section_of(values, join(path, "kind"), {join(path, "kind")})
+    before = {key: section[key] for key in definitions if key in section}
+    defaults = {key: jsonable(d.default) for key, d in definitions.items() if d.default is not REQUIRED}
+    kept = {"kind": name} if "kind" in section else {}
+    section.clear()
+    section.update(kept | defaults | before)
+    return {join(path, key) for key in definitions}
+
+
+def _like(path: str, before: Any, value: Any) -> Any:
+    """The value as JSON has it; a whole number in place of one with digits is one, too."""
+    value = jsonable(value)
+    if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
+        return Key("", REQUIRED, type=float).checked(path, value)
+    return value
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested values, in which sections may be changed."""
+    return {name: _copied(value) if isinstance(value, Mapping) else jsonable(value) for name, value in values.items()}

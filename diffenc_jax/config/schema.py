@@ -1,0 +1,114 @@
+"""Sections of a configuration: mappings with given keys, read, checked and written back."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from ml_collections import ConfigDict
+
+from diffenc_jax.core.errors import abbreviated, alike, require
+from diffenc_jax.core.keys import Key, hints_of, keys_of
+
+NEAR = 0.6  # of difflib's ratio, from which the name of a key counts as near another
+
+
+@dataclass(frozen=True)
+class Section:
+    """Base class of the sections, which are frozen dataclasses whose fields are made by `key`.
+
+    A subclass names its path in the configuration: `class ScheduleConfig(Section, section="model.schedule")`.
+    An instance is checked when it is made: types and limits of its keys, then `check`.
+    """
+
+    section: ClassVar[str]
+
+    def __init_subclass__(cls, section: str = "") -> None:
+        cls.section = section
+
+    def __post_init__(self) -> None:
+        for name, definition in keys_of(type(self)).items():
+            value = definition.checked(join(self.section, name), getattr(self, name))
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise InputError if values make no sense together."""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], path: str) -> Self:
+        """The section from a mapping with exactly its keys; nested sections are mappings too.
+
+        Raises InputError if a key is missing or unknown, or if a value is not allowed.
+        """
+        check_section(path, values)
+        known, place = [field.name for field in dataclasses.fields(cls)], f" in {path}" if path else ""
+        unknown, missing = [name for name in values if name not in known], sorted(set(known) - set(values))
+        require(not unknown, f"unknown configuration keys {unknown}{place}; known: {', '.join(known)}")
+        require(not missing, f"configuration keys {missing} are missing{place}")
+        nested = {name: section.parse(values[name], join(path, name)) for name, section in sections_of(cls).items()}
+        return cls(**{**values, **nested})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The section as nested dictionaries of JSON's values, from which `parse` makes the same section."""
+        return {field.name: jsonable(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def sections_of(section: type[Section]) -> dict[str, type[Section]]:
+    """Classes of the nested sections, by name."""
+    hints = {name: hint for name, hint in hints_of(section).items() if isinstance(hint, type)}
+    return {name: hint for name, hint in hints.items() if issubclass(hint, Section)}
+
+
+def check_section(path: str, values: Any) -> None:
+    """Raise InputError unless `values`, given for the section at `path`, is a mapping."""
+    require(isinstance(values, Mapping), f"{path} must be a section of keys, not {values!r}")
+
+
+def jsonable(value: Any) -> Any:
+    """`value` with tuples as lists and sections as dictionaries."""
+    if isinstance(value, Section | ConfigDict):
+        return value.to_dict()
+    return [jsonable(member) for member in value] if isinstance(value, tuple) else value
+
+
+def join(path: str, name: str) -> str:
+    """Path of the key `name` in the section at `path`."""
+    return f"{path}.{name}" if path else name
+
+
+def unknown_key(path: str, known: Iterable[str]) -> str:
+    """Message that there is no key `path`, with the nearest ones and the keys beside it; `known` are all full keys."""
+    known = sorted(known)
+    parent, _, name = path.rpartition(".")
+    names = {key: key.rpartition(".")[2] for key in known}
+    siblings = [key.removeprefix(f"{parent}.") for key in known if parent and key.rpartition(".")[0] == parent]
+    nearest = (
+        [key for key in known if names[key] == name]
+        or [join(parent, sibling) for sibling in abbreviated(name, siblings)]
+        or difflib.get_close_matches(path, known, n=1)
+        or [key for key in known if names[key] in alike(name, names.values(), NEAR)]
+    )
+    perhaps = f", perhaps {' or '.join(nearest)}" if nearest else ""
+    sections = sorted({key.partition(".")[0] for key in known if "." in key})
+    where = f"{parent} has the keys {', '.join(siblings)}" if siblings else f"the sections are {', '.join(sections)}"
+    return f"unknown configuration key {path!r}{perhaps}; {where}; see `diffenc config-keys`"
+
+
+def find_key(section: type[Section], path: str) -> Key | None:
+    """Definition of the key at `path` below `section`; None if there is none, as for the options of a network."""
+    name, _, rest = path.partition(".")
+    nested = sections_of(section).get(name)
+    return keys_of(section).get(path) if nested is None else find_key(nested, rest)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by full key of a nested dictionary: {'train.steps': 100, ...}."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

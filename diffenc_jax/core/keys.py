@@ -1,0 +1,141 @@
+"""Keys: typed fields with a default, limits and documentation, of sections of a configuration and of parts."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.text import require_printable
+
+REQUIRED = dataclasses.MISSING
+hints_of: Callable[[type], dict[str, Any]] = cache(get_type_hints)
+TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    tuple: "a tuple",
+    NoneType: "None",
+}
+
+
+class Limits(NamedTuple):
+    """Limits of a number: in words, such as "be at least 1", and as a function that says whether they allow one."""
+
+    words: str
+    allow: Callable[[float], bool]
+
+
+def at_least(low: float) -> Limits:
+    """Limits of numbers that are `low` or more."""
+    return Limits(f"be at least {low}", lambda value: value >= low)
+
+
+FINITE = Limits("be finite", lambda value: abs(value) <= sys.float_info.max)
+SEEDS = Limits("lie in 0 .. 2^32 - 1", lambda value: 0 <= value < 2**32)
+
+
+@dataclass(frozen=True)
+class Key:
+    """Definition of one key.
+
+    Attributes:
+      doc: what the key does.
+      default: value in the recipe, or `REQUIRED`.
+      unit: unit of the value, such as "steps"; "" for names and pure numbers.
+      none: what the value None means, where None is allowed.
+      choices: allowed names, where they are fixed.
+      part: kind of the parts that it names (`core.parts.KINDS`); "" for another key. A name is looked up where the part
+        is built.
+      limits: limits of the number, or of each number in a tuple.
+      type: annotation of the field.
+    """
+
+    doc: str
+    default: Any = REQUIRED
+    unit: str = ""
+    none: str = ""
+    choices: tuple[str, ...] = ()
+    part: str = ""
+    limits: Limits = FINITE
+    type: Any = Any
+
+    @property
+    def types(self) -> tuple[type, ...]:
+        """Types of the value, or of the members of a tuple."""
+        arguments = get_args(self.type)
+        types = arguments[:1] if get_origin(self.type) is tuple else arguments or (self.type,)
+        return (*types, NoneType) if self.none and NoneType not in types else types
+
+    def checked(self, path: str, value: Any) -> Any:
+        """`value` in the key's type: lists as tuples, whole numbers as floats where only floats are expected.
+
+        Raises InputError if it has another type, lies outside the limits, or is not among the choices.
+        """
+        if get_origin(self.type) is not tuple:
+            return self._checked(path, value)
+        require(isinstance(value, tuple | list), f"{path} must be a tuple, not {value!r}")
+        return tuple(self._checked(f"each of {path}", member) for member in value)
+
+    @property
+    def expected(self) -> str:
+        """The type of the value, or of each member of a tuple, in words: "a whole number"."""
+        names = TYPE_NAMES | ({str: f"one of {', '.join(self.choices)}"} if self.choices else {})
+        return " or ".join(names[kind] for kind in self.types if kind is not NoneType)
+
+    @property
+    def or_none(self) -> str:
+        """End of a message about a wrong value: what None means, where it is allowed."""
+        return f", or None for {self.none}" if self.none else ""
+
+    def _checked(self, path: str, value: Any) -> Any:
+        require(self._has_type(value), f"{path} must be {self.expected}{self.or_none}, not {value!r}")
+        if isinstance(value, str):
+            require_printable(value, path)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        allowed = FINITE.allow(value) and self.limits.allow(value)
+        require(allowed, f"{path} must {self.limits.words}{self.or_none}, not {value!r}")
+        small = float in self.types or self.limits is SEEDS or value < 2**31
+        require(small, f"{path}={value} is too large; take less than 2^31")
+        return value if int in self.types else float(value)
+
+    def _has_type(self, value: Any) -> bool:
+        """Whether `value` has one of the types, and is among the choices if it is a name."""
+        if isinstance(value, bool):
+            return bool in self.types
+        if isinstance(value, str) and self.choices:
+            return value in self.choices
+        return isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
+
+
+def key(default: Any = REQUIRED, doc: str = "", **details: Any) -> Any:
+    """Field of a `Section` or a part: the key's default, what it does, and other attributes of `Key`."""
+    return dataclasses.field(default=default, metadata={"key": Key(doc, default, **details)})
+
+
+def count(default: int | None, doc: str, **details: Any) -> Any:
+    """Key of a number of things, at least 1."""
+    return key(default, doc, limits=at_least(1), **details)
+
+
+def seed(doc: str) -> Any:
+    """Key of a seed of 32 bits."""
+    return key(0, doc, limits=SEEDS)
+
+
+def held() -> Any:
+    """Field of a part for the network that it holds, the last one."""
+    return dataclasses.field()
+
+
+def keys_of(owner: type) -> dict[str, Key]:
+    """Definitions of the own keys of a section or a part, by name."""
+    fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
+    keyed = [field for field in fields if "key" in field.metadata]
+    hints = hints_of(owner) if keyed else {}
+    return {field.name: dataclasses.replace(field.metadata["key"], type=hints[field.name]) for field in keyed}

@@ -1,0 +1,192 @@
+"""Parts: the encoders, networks, schedules, estimators, ... that a configuration names.
+
+A part is a class, or for some kinds an object. It is named by a short name of a table, or by its place in a module,
+such as "my_package.encoders:Fading". The parts of this package stand in the tables `TABLES`; an installed package
+announces its own by entry points of the group `GROUP`, such as
+
+  [project.entry-points."diffenc_jax.parts"]
+  "encoder.fading" = "my_package.encoders:Fading"
+
+A part is imported when it is built. One that only a stored configuration names is not, unless an installed package
+announces it or `allow` was called for its package: whoever opens a run need not trust the one who trained it.
+"""
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.core.keys import Key, keys_of
+
+GROUP = "diffenc_jax.parts"
+TABLES = ("diffenc_jax.core.table", "diffenc_jax.lab.table")
+PLACE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
+_allowed: set[str] = set()
+
+
+class Kind(NamedTuple):
+    """A kind of parts.
+
+    Attributes:
+      what: the kind in messages.
+      base: place of the class that parts of this kind are subclasses or objects of.
+      name_key: key of the configuration that names a part; "" if none does.
+      section: section of the configuration with the part's own keys; "" if it has none.
+    """
+
+    what: str
+    base: str
+    name_key: str = ""
+    section: str = ""
+
+
+class Entry(NamedTuple):
+    """A part of a table.
+
+    Attributes:
+      target: its place, "package.module:Name".
+      network: name of the network that it holds, of the kind "network", in place of its own choice.
+    """
+
+    target: str
+    network: str = ""
+
+
+KINDS = {
+    "score": Kind("score network", "diffenc_jax.nets.network:ScoreNetwork", "model.score.kind", "model.score"),
+    "encoder": Kind("encoder", "diffenc_jax.diffusion.encoders:Encoder", "model.encoder.kind", "model.encoder"),
+    "code": Kind("code", "diffenc_jax.diffusion.codes:LatentCode", "model.code.kind", "model.code"),
+    "schedule": Kind("schedule", "diffenc_jax.diffusion.schedules:Schedule", "model.schedule.kind", "model.schedule"),
+    "network": Kind("network", "diffenc_jax.nets.network:Network"),
+    "prediction": Kind("model.prediction", "collections.abc:Callable", "model.prediction"),
+    "extrapolation": Kind("loss.extrapolation", "diffenc_jax.diffusion.reverse:Assumption", "loss.extrapolation"),
+    "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
+    "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
+    "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source"),
+}
+
+
+def is_place(name: str) -> bool:
+    """Whether a name is the place of a part, "package.module:Name"."""
+    return PLACE.fullmatch(name) is not None and not name.startswith("tfds:")
+
+
+def names(kind: str) -> list[str]:
+    """The short names of a kind, sorted."""
+    return sorted(_entries(kind))
+
+
+def load(kind: str, name: str) -> Any:
+    """The part of this name.
+
+    Raises InputError if there is none, it cannot be imported, or it is not of this kind.
+    """
+    what, base, name_key, _ = KINDS[kind]
+    place = entry(kind, name).target
+    given = f"{name_key or what}={name}"
+    part, wanted = _import(place, given), _import(base, given)
+    fits = isinstance(part, wanted) or (isinstance(part, type) and issubclass(part, wanted))
+    require(fits, f"{given} is no {what}, which is a {base.replace(':', '.')}; name another part")
+    return part
+
+
+def entry(kind: str, name: str) -> Entry:
+    """The entry of the part of this name in its table; raises InputError if there is none."""
+    return Entry(name) if is_place(name) else lookup(KINDS[kind].what, name, _entries(kind))
+
+
+def network_of(kind: str, name: str) -> str:
+    """Name of the network that a part holds; "" if it holds none."""
+    return entry(kind, name).network or getattr(load(kind, name), "network_kind", "")
+
+
+def keys(kind: str, name: str) -> dict[str, Key]:
+    """Definitions of the keys of a part by name: its own, then those of the network that it holds."""
+    part = load(kind, name)
+    own, network = keys_of(getattr(part, "Options", part)), network_of(kind, name)
+    return own | (keys_of(load("network", network)) if network else {})
+
+
+def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked values by key of a part; raises InputError if one is unknown, missing or not allowed."""
+    definitions, (_, _, name_key, section) = keys(kind, name), KINDS[kind]
+    unknown, missing = sorted(given.keys() - definitions), sorted(definitions.keys() - given)
+    part = f"{name_key}={name}"
+    advice = f"it has {', '.join(definitions) or 'none'}; choose an arm with this kind, or give the whole section"
+    require(not unknown, f"{part} has no keys {', '.join(unknown)}; {advice} {section}")
+    require(not missing, f"{part} needs the keys {', '.join(missing)} as well; choose an arm that has them")
+    return {name: key.checked(f"{section}.{name}", given[name]) for name, key in definitions.items()}
+
+
+def allow(packages: Iterable[str]) -> None:
+    """Allow this process to import parts of these packages although only a stored configuration names them."""
+    _allowed.update(packages)
+
+
+def allow_named(values: Mapping[str, Any]) -> None:
+    """Allow the packages of the parts that values by key name, which are the user's own."""
+    allow(_package(name) for _, _, name in _places(values))
+
+
+def check_allowed(values: Mapping[str, Any], where: Any) -> None:
+    """Raise InputError if values by key of a stored configuration name a part that may not be imported.
+
+    Args:
+      where: the run that they are stored in, for the message.
+    """
+    for kind, name_key, name in _places(values):
+        package = _package(name)
+        known = package in _allowed or name in {entry.target for entry in _entries(kind).values()}
+        advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
+        require(known, f"{where} names {name_key}={name}, which is imported only if you allow it; {advice}")
+
+
+def _places(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(kind, key, name) of each part that values by key name by its place."""
+    for kind, (_, _, name_key, _) in KINDS.items():
+        name = values.get(name_key)
+        if isinstance(name, str) and is_place(name):
+            yield kind, name_key, name
+
+
+def _package(place: str) -> str:
+    return place.partition(":")[0].partition(".")[0]
+
+
+@cache
+def _entries(kind: str) -> dict[str, Entry]:
+    """The parts of a kind by short name; raises InputError if two have one name."""
+    entries: dict[str, Entry] = {}
+    for table in TABLES:
+        entries |= importlib.import_module(table).PARTS.get(kind, {})
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP):
+        of, _, name = point.name.partition(".")
+        if of == kind:
+            other = entries.get(name, Entry(point.value)).target
+            require(other == point.value, f"two installed parts are called {point.name}: {other} and {point.value}")
+            entries[name] = Entry(point.value)
+    return entries
+
+
+def _import(place: str, given: str) -> Any:
+    """The object at a place; raises InputError, which names what was `given`."""
+    module, _, attribute = place.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name
+        if missing != module.partition(".")[0] or os.getcwd() in sys.path:
+            raise InputError(f"{given}: {first_line(error)}; install it, or start where its file is") from error
+        sys.path.append(os.getcwd())  # where `python -m` finds modules, and a console script does not
+        return _import(place, given)
+    except Exception as error:  # a module is a program and may raise anything
+        raise InputError(f"{given}: {module} cannot be imported: {first_line(error)}") from error
+    known: Collection[str] = [name for name in vars(found) if not name.startswith("_")]
+    require(hasattr(found, attribute), f"{given}: {module} has no {attribute}; it has {', '.join(known)}")
+    return getattr(found, attribute)

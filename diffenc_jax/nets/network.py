@@ -1,0 +1,66 @@
+"""Base classes of the networks that a configuration names, and how they are computed."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a network is computed. Changes no value, but for the rounding of `dtype`.
+
+    Attributes:
+      dtype: dtype of the blocks. Time, Fourier features, the norms' statistics, an attention's softmax and the output
+        are always float32.
+      scan: whether chains of alike blocks are scanned; see `blocks.Chain`.
+      remat: which activations are saved for the backward pass, a name of `blocks.REMAT`.
+      pairs: whether arrays of few channels are paired; see `lanes`.
+    """
+
+    dtype: Any = jnp.float32
+    scan: bool = False
+    remat: str = "none"
+    pairs: bool = False
+
+
+class Network(nn.Module, kw_only=True):
+    """Base class of networks (x [B, H, W, C], time [B], dropout key, condition [B, K]) -> [B, H, W, outputs · C].
+
+    Time lies in [0, 1]. Without a dropout key nothing is dropped. The output is float32 and zero at initialisation. A
+    subclass defines `__call__`; its fields that are made by `key` are keys of the configuration.
+
+    Attributes:
+      compute: how it is computed.
+      pixel_levels: number of pixel levels of the images.
+      outputs: number of images that it returns, one behind the other along the channels; 1 unless it `takes_outputs`.
+      conditions: number K of the inputs of a condition, see `embeddings.TimeEmbedding`; 0 unless it `takes_condition`.
+      takes_outputs, takes_condition: whether these may be set.
+      repeated: name of the key that is the number of its alike layers; "" if it repeats none.
+    """
+
+    compute: Compute = Compute()
+    pixel_levels: int = 256
+    outputs: int = 1
+    conditions: int = 0
+
+    takes_outputs: ClassVar[bool] = True
+    takes_condition: ClassVar[bool] = True
+    repeated: ClassVar[str] = ""
+
+    def check(self, path: str, shape: tuple[int, int, int]) -> None:
+        """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
+
+
+class ScoreNetwork(Network, kw_only=True):
+    """Base class of networks that can be the score network.
+
+    They take `with_heads` as well: with it they return the output and the outputs of the heads by name, which are not
+    computed otherwise.
+
+    Attributes:
+      extra_heads: names of the additional heads on the last features; see `blocks.Head`.
+    """
+
+    extra_heads: tuple[str, ...] = ()

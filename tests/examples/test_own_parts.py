@@ -1,0 +1,138 @@
+"""examples/own_parts: an encoder, a schedule and an estimator from outside, by their places and by short names."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.config import load_config
+from diffenc_jax.core import parts
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.evaluation.estimator import make_estimator
+from diffenc_jax.model import build, outside_parts, spec_of
+from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
+from tests.lab.studies.runs import write_images, write_run
+
+FOLDER = Path(__file__).parents[2] / "examples/own_parts"
+FADING, COSINE, MIRRORED = "own_parts.encoder:Fading", "own_parts.schedule:Cosine", "own_parts.estimator:Mirrored"
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+
+
+@pytest.fixture
+def announced(tmp_path, monkeypatch):
+    """What an installation of the package leaves: its entry points."""
+    folder = tmp_path / "own_parts-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own_parts\nVersion: 1\n")
+    lines = (FOLDER / "pyproject.toml").read_text().partition('"diffenc_jax.parts"]\n')[2].partition("\n\n")[0]
+    (folder / "entry_points.txt").write_text("[diffenc_jax.parts]\n" + lines.replace('"', ""))
+    monkeypatch.syspath_prepend(tmp_path)
+    parts._entries.cache_clear()
+    yield folder
+    parts._entries.cache_clear()
+
+
+def test_keys_of_another_kind_take_their_defaults_and_its_own_values():
+    config = load_config("digits:diffenc", [f"model.encoder.kind={FADING}", "model.schedule.kind=monotone"])
+    assert config.model.encoder.to_dict() == {"kind": FADING, "power": 1.0}
+    config = load_config("digits:vdm", ["model.encoder.power=2", f"model.encoder.kind={FADING}"])
+    model = build(config, spec_of(config))
+    x, gamma = jnp.ones((3, 8, 8, 1)), jnp.asarray([-5.0, 0.0, 4.0])
+    np.testing.assert_allclose(model.encoder.mean(x, gamma)[:, 0, 0, 0], 1 / (1 + np.exp(gamma)), rtol=1e-5)
+    assert list(outside_parts(config)) == [f"model.encoder.kind={FADING}"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.encoder.power=2"], "unknown configuration key 'model.encoder.power'"),
+        ([f"model.encoder.kind={FADING}", "model.encoder.powr=2"], "perhaps model.encoder.power; model.encoder has"),
+        ([f"model.encoder.kind={COSINE}"], r"is no encoder, which is a diffenc_jax.diffusion.encoders.Encoder"),
+        (["model.encoder.kind=own_parts.encoder:Fadign"], "own_parts.encoder has no Fadign; it has"),
+        (["model.encoder.kind=not_here.encoder:X"], "No module named 'not_here'; install it, or start where its file"),
+        (["model.encoder.kind=fading"], "unknown encoder 'fading'; known: affine, dct"),
+    ],
+)
+def test_refuses_in_one_line(overrides, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_config("digits:vdm", overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_of_its_keys_are_checked_when_it_is_built():
+    config = load_config("digits:vdm", [f"model.encoder.kind={FADING}", "model.encoder.power=-1"])
+    with pytest.raises(InputError, match=r"model.encoder.power must be at least 0, not -1"):
+        build(config, spec_of(config))
+
+
+def test_installed_parts_have_short_names(announced):
+    assert {"fading", "identity"} <= set(parts.names("encoder"))
+    config = load_config("digits:vdm", ["model.encoder.kind=fading", "model.schedule.kind=cosine"])
+    assert type(build(config, spec_of(config)).encoder) is parts.load("encoder", FADING)
+    (announced / "entry_points.txt").write_text("[diffenc_jax.parts]\nencoder.identity = own_parts.encoder:Fading\n")
+    parts._entries.cache_clear()
+    with pytest.raises(InputError, match=r"two installed parts are called encoder.identity: diffenc_jax\S+ and own_p"):
+        parts.names("encoder")
+
+
+def test_the_encoder_agrees_with_what_the_base_class_derives_from_its_mean(x64):
+    encoder, x, gamma = parts.load("encoder", FADING)(0.7), jnp.ones((5, 2, 2, 1)), jnp.linspace(-12.0, 5.0, 5)
+    encoding, derived = encoder.mean_and_slope(x, gamma), Encoder.mean_and_slope(encoder, x, gamma)
+    np.testing.assert_allclose(encoding.drift, derived.drift, rtol=1e-6)
+    np.testing.assert_allclose(encoder.image_estimate(encoding.x_t, gamma), x, rtol=1e-12)
+
+
+def test_the_angle_of_the_schedule_is_linear_in_time():
+    schedule, t = parts.load("schedule", COSINE)(-13.3, 5.0), jnp.linspace(0.0, 1.0, 11)
+    angle = np.arctan(np.exp(0.5 * np.asarray(schedule.apply({}, t), np.float64)))
+    np.testing.assert_allclose(np.diff(angle), (angle[-1] - angle[0]) / 10, rtol=1e-4)
+
+
+def test_the_estimator_is_unbiased_and_has_less_noise():
+    pixels, nats = images(IMAGES, 0), {}
+    options = {MIRRORED: {"pairs": 2}, "bound": {}}
+    for name, keys in options.items():
+        changes = {f"eval__options__{key}": value for key, value in keys.items()}
+        estimator = make_estimator(experiment(eval__estimator=name, eval__passes=32, **changes))
+        values = evaluate(estimator, pixels, estimator.tables(PARAMS))
+        nats[name] = sum(values[term] for term in estimator.terms)
+    means = np.stack([values.mean(0) for values in nats.values()])
+    noise = np.stack([values.std(0) / 32**0.5 for values in nats.values()])
+    assert noise[0].mean() < 0.9 * noise[1].mean()
+    errors = (means[1] - means[0]) / np.hypot(*noise)
+    assert abs(errors.mean()) < 4 / np.sqrt(errors.size)
+
+
+def diffenc(*arguments, **variables):
+    command = [sys.executable, "-m", "diffenc_jax", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(FOLDER.parents[1])} | variables
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_opening_a_run_imports_only_what_is_allowed(tmp_path):
+    """The run of another one, whose package lies on the path and prints when it is imported."""
+    write_run(tmp_path / "run", write_images(tmp_path / "images.npz"), arm="vdm", model__encoder__kind=FADING)
+    shutil.copytree(FOLDER / "own_parts", tmp_path / "own_parts")
+    with (tmp_path / "own_parts/__init__.py").open("a") as file:
+        file.write('print("imported")\n')
+    path = {"PYTHONPATH": f"{FOLDER.parents[1]}{os.pathsep}{tmp_path}"}
+    done = diffenc("eval", tmp_path / "run", **path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    advice = "give --plugins=own_parts, or plugins=['own_parts'] in Python, if you trust it"
+    assert done.stderr.strip().endswith(
+        f"names model.encoder.kind={FADING}, which is imported only if you allow it; {advice}"
+    )
+    done = diffenc("eval", tmp_path / "run", "--plugins=own_parts", **path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("imported\n")
