@@ -51,7 +51,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return f"{text} (default: {'none' if action.default in (None, []) else '%(default)s'})"
 
 
-def _wrap(text: str, width: int, **options: str) -> list[str]:
+def _wrap(text: str, width: int, **options: Any) -> list[str]:
     """Lines of a text, broken at spaces alone, so that no option or command is broken at its hyphens."""
     return textwrap.wrap(text, width, break_on_hyphens=False, **options)
 
@@ -74,7 +74,7 @@ def make_parser(command: ModuleType, prog: str) -> Parser:
     example = "\n".join(f"  {line}" for line in command.EXAMPLE.splitlines())
     parser = Parser(
         prog=prog,
-        description=inspect.cleandoc(command.__doc__),
+        description=inspect.cleandoc(command.__doc__ or ""),
         epilog=f"example:\n{example}",
         formatter_class=_Help,
         allow_abbrev=False,
@@ -293,7 +293,7 @@ def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None
 
 
 @contextmanager
-def watched(console: "Console", text: str, total: float) -> Iterator[Callable[[float], None]]:
+def watched(console: "Console", text: str, total: float) -> Iterator[Callable[..., None]]:
     """Progress of work, and a check for signals after each part of it.
 
     Args:

@@ -66,7 +66,7 @@ def listings(section: "type[Section]", values: Mapping[str, Any] | None = None) 
 
     paths = {join(section.section, name): key for name, key in keys_of(section).items()}
     keys = [Listed(path, key, key.default if values is None else values[path]) for path, key in paths.items()]
-    yield Listing(section.section, inspect.getdoc(section).splitlines()[0].replace("`", ""), keys)
+    yield Listing(section.section, (inspect.getdoc(section) or "").splitlines()[0].replace("`", ""), keys)
     for name, nested in sections_of(section).items():
         if nested is PartConfig:
             yield _part_listing(join(section.section, name), values)

@@ -109,7 +109,7 @@ def closing_table(record: dict[str, Any], dataset: "Dataset") -> "Table":
     rows.append(("total", format_record(record).replace(" bits/dim", "")))
     train, test = dataset.splits["train"], dataset.splits[split]
     if isinstance(train, np.ndarray):  # on several hosts each holds only a part
-        rows.append(("per-pixel histogram", f"{histogram_bpd(train, test, levels):.4f}"))
+        rows.append(("per-pixel histogram", f"{histogram_bpd(train, np.asarray(test), levels):.4f}"))
     rows.append((f"uniform, log2 {levels}", f"{uniform_bpd(levels):.4f}"))
     title = f"{dataset.name}, {record['arm']}, step {record['step']}"
     return Table((f"{split}, bits/dim", ""), rows, title)

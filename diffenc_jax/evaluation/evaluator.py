@@ -33,7 +33,7 @@ from diffenc_jax.runs.workdir import stored_config
 # Bytes of the maps of a split from which a line says how large they are.
 LARGE_MAPS = 2**28
 
-OnBatch = Callable[[], None]
+OnBatch = Callable[[], Any]
 AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
 
@@ -197,7 +197,7 @@ class Evaluator:
     def _describe(self, trained: Config, step: int, params: Params) -> dict[str, Any]:
         """The record, except for its results."""
         settings = self.experiment.config.eval
-        further = {"encoder": self._variant} if self._variant else {}
+        further: dict[str, Any] = {"encoder": self._variant} if self._variant else {}
         if self.experiment.model.labels:
             further["labels"] = True  # the likelihood of an image given its label
         augmented = {"augmentation": trained.augmentation} if trained.augmentation else {}
@@ -235,7 +235,7 @@ def summarize(values: dict[str, np.ndarray], tables: Tables, estimator: Estimato
     bits = {term: values[term] / (dims * math.log(2)) for term in estimator.terms}
     means = {term: float(value.mean()) for term, value in bits.items()}
     errors = {term: standard_errors(value, estimator.replicates)._asdict() for term, value in bits.items()}
-    total = standard_errors(sum(bits.values()), estimator.replicates)._asdict()
+    total = standard_errors(np.sum(list(bits.values()), axis=0), estimator.replicates)._asdict()
     return {
         "bpd": {"total": sum(means.values()), **means},
         "standard_error": {**total, "terms": errors},

@@ -7,7 +7,7 @@ Both follow from the error u = (μ_Q - μ_P)² / σ_Q² of a step on training im
 import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +109,8 @@ class Fit:
     @cached_property
     def grid(self) -> np.ndarray:
         """[grid + 1] the values of γ between which the costs of steps are tabulated, evenly spaced."""
-        return np.linspace(*map(float, self._model.bind(self._params).endpoints), self._config.grid + 1)
+        first, last = self._model.bind(self._params).endpoints
+        return np.linspace(float(first), float(last), self._config.grid + 1)
 
     @cached_property
     def costs(self) -> dict[str, np.ndarray]:
@@ -147,16 +148,17 @@ class Fit:
         from scipy.interpolate import PchipInterpolator  # a third of a second that training does not need
 
         ratio = str(loss.variance_ratio) if loss.variance_ratio in self.costs else FIXED
-        depth = min(loss.depth, self._config.grid // INTERVALS_PER_STEP)
+        wanted = cast(int, loss.depth)
+        depth = min(wanted, self._config.grid // INTERVALS_PER_STEP)
         if (ratio, depth) not in self._best_times:
             self._best_times[ratio, depth] = self.grid[best_times(self.costs[ratio], depth)]
         gamma = self._best_times[ratio, depth]
-        return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(loss.depth + 1) / loss.depth)
+        return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(wanted + 1) / wanted)
 
     def step_errors(self, gamma: jax.Array) -> Iterator[StepErrors]:
         """The errors of each step between `gamma` [T + 1], for images · grid / T pairs of an image and a noise."""
-        gamma = hosts.all_gather(gamma)
-        size, depth = self._num_images, len(gamma) - 1
+        whole = hosts.all_gather(gamma)
+        size, depth = self._num_images, len(whole) - 1
         pairs = max(size * self._config.grid // depth, 1)  # per step
         key = stream(self._config.seed, "fit ratio")
         waiting: list[tuple[np.ndarray, ...]] = []
@@ -165,7 +167,7 @@ class Fit:
             step = np.minimum(pair // pairs, depth - 1)  # the last batch is filled up with pairs that do not count
             batch = self._batch(pair)
             eps = gaussian(jax.random.fold_in(key, start), batch.pixels.shape)
-            found = map(hosts.all_gather, self._squared_error(self._params, batch, gamma[step], gamma[step + 1], eps))
+            found = map(hosts.all_gather, self._squared_error(self._params, batch, whole[step], whole[step + 1], eps))
             counted = min(size, depth * pairs - start)
             waiting.append(tuple(np.asarray(array, np.float64)[:counted] for array in found))
             while sum(len(u) for u, _ in waiting) >= pairs:

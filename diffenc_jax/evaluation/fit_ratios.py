@@ -1,7 +1,7 @@
 """Variance ratios of steps, from the errors of a model on training images."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -74,7 +74,7 @@ def _rows(errors: StepErrors) -> dict[Form, ByEstimate]:
         fitted = np.interp(errors.x_hat, knots, error).mean(axis=0)
         factor = np.divide(errors.u.mean(axis=0), fitted, out=np.zeros_like(fitted), where=fitted > 0)
         for has_factor, table in ((False, np.ones((1, 1, 1))), (True, factor)):
-            rows[Form(bins, has_factor)] = ByEstimate(knots, error, table)
+            rows[Form(bins, has_factor)] = ByEstimate(*cast(tuple[Any, Any, Any], (knots, error, table)))
     return {form: rows[form] for form in FORMS}
 
 

@@ -77,7 +77,7 @@ class Ode(Estimator):
         """
         check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
         evaluations, bits = values["evaluations"], self.experiment.model.spec.dims * np.log(2)
-        found = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
+        found: dict[str, Any] = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
         if "probe_variance" in values:
             image = float(np.sqrt(values["probe_variance"].mean())) / bits
             found["probe_error"] = {"image": image, "mean": image / values["probe_variance"].size ** 0.5}

@@ -1,7 +1,7 @@
 """The U-Net's residual block, and chains of alike blocks of any kind."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -113,7 +113,7 @@ class Chain(nn.Module):
         params = self.param("blocks", init)
 
         # Jitted so that alike layers are traced once.
-        apply = jax.jit(lambda params, *inputs: block.apply({"params": params}, *inputs))
+        apply: Callable = jax.jit(lambda params, *inputs: block.apply({"params": params}, *inputs))
         if self.remat != "none":
             apply = jax.checkpoint(apply, prevent_cse=not self.scan, policy=REMAT[self.remat])
 
@@ -122,7 +122,7 @@ class Chain(nn.Module):
 
             def body(h, layer):
                 layer_params, place, skip = layer
-                h = apply(layer_params, h, cond, None if place is None else Mask(shared, *place), skip)
+                h = apply(layer_params, h, cond, None if place is None else Mask(cast(jax.Array, shared), *place), skip)
                 return h, h
 
             return jax.lax.scan(body, h, (params, places, skips))

@@ -64,7 +64,7 @@ def unstack(tree: Any, count: int) -> list[Any]:
         return [jnp.stack(column) for column in columns]
 
     columns = linear_call(lambda indices, leaves: isolate(slices, (leaves, indices)), stack, indices, leaves)
-    return [structure.unflatten(row) for row in zip(*columns, strict=True)]
+    return [jax.tree.unflatten(structure, row) for row in zip(*columns, strict=True)]
 
 
 def product_gradient(x: jax.Array, y_bar: jax.Array) -> jax.Array:
@@ -90,7 +90,9 @@ def convolution_gradient(x: jax.Array, y_bar: jax.Array) -> jax.Array:
     rows = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
     # A sum of padded arrays is one pass over memory; a concatenation would be four.
     widths = [((0, 0, 0), (0, 0, 0), (i - 1, 1 - i, 0), (i * channels, (2 - i) * channels, 0)) for i in range(3)]
-    columns = sum(jax.lax.pad(y_bar, zero, width) for width in widths)
+    columns = jax.lax.pad(y_bar, zero, widths[0])
+    for width in widths[1:]:
+        columns += jax.lax.pad(y_bar, zero, width)
 
     def row_gradient(i):
         return product_gradient(jax.lax.dynamic_slice_in_dim(rows, i, x.shape[1], axis=1), columns)

@@ -26,7 +26,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def end_if_alone(error: RuntimeError) -> None:
+def end_if_alone(error: Exception) -> None:
     """End the process with a one-line message if `error` says that another process of the run is gone.
 
     The process ends at once, because JAX and Orbax would wait for the other one in their exit handlers. If the

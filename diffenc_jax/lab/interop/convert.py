@@ -55,8 +55,10 @@ def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:
     if isinstance(step, np.ndarray) and step.shape == () and step.dtype.kind in "iu":
         step = int(step)
     require(type(step) is int and 0 <= step <= MAX_STEP, f"{path}: its step is not a whole number from 0 to {MAX_STEP}")
-    require(isinstance(state["ema_params"], dict), f"{path}: its ema_params are not a map of names")
-    arrays = flatten_dict(state["ema_params"], sep="/")
+    try:
+        arrays = flatten_dict(state["ema_params"], sep="/")
+    except (AssertionError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: its ema_params are not a map of names") from error
     for name, value in arrays.items():
         is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
         require(is_float, f"{path}: its parameter {name} is not an array of floats")
