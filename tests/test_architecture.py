@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "diffenc_jax"
 # From the bottom up. A part may import lower floors and itself, nothing else, inside functions too.
 FLOORS = [
     ["core"],
-    ["display", "diffusion", "config"],
+    ["diffusion", "config"],
     ["nets", "data"],
     ["model", "parallel"],
     ["runs"],
@@ -23,7 +23,7 @@ FLOORS = [
     ["commands"],
     ["__main__"],
     ["main", "__init__"],
-    ["lab.table", "lab.stats", "lab.interop"],
+    ["lab.table", "lab.stats", "lab.interop", "lab.figures"],
     ["lab.coding"],
     ["lab.studies"],
     ["lab.report"],
@@ -72,6 +72,7 @@ def test_a_library_is_imported_where_it_is_wrapped():
     assert importers("orbax") == ["runs/checkpoint.py"]
     assert importers("diffrax") == ["diffusion/flow.py"]
     assert importers("constriction") == ["lab/coding/stack.py"]
+    assert all(name.startswith("lab/") for name in importers("matplotlib"))
     assert [name for name in importers("flax") if name.startswith("diffusion/")] == ["diffusion/schedules.py"]
 
 
@@ -91,7 +92,7 @@ def test_only_runs_looks_for_the_files_of_a_workdir():
 
 
 def test_help_statistics_data_and_configurations_load_no_jax():
-    light = [p for p in FILES if part(p) in ("lab.stats", "display", "config", "data", "__init__", "__main__")]
+    light = [p for p in FILES if part(p) in ("lab.stats", "config", "data", "__init__", "__main__")]
     modules = ", ".join("diffenc_jax." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in light)
     heavy = {"jax", "flax", "tensorflow", "matplotlib", "sklearn"}
     code = f"import sys, {modules}; diffenc_jax.__main__.main(['--help']); print({heavy} & set(sys.modules))"

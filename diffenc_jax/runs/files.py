@@ -16,11 +16,9 @@ from diffenc_jax.core.errors import InputError, reason, require
 from diffenc_jax.core.text import CONTROLS, has_controls
 from diffenc_jax.data.arrays import array_header, check_size
 from diffenc_jax.data.checks import machine_memory
-from diffenc_jax.display.figures import figure_bytes
 from diffenc_jax.runs import storage
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 # Advice for folders that cannot be written to.
@@ -92,12 +90,6 @@ def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> Non
     content = io.BytesIO()
     picture.save(content, format=kind, **options)
     storage.write(path, content.getbuffer())
-
-
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure to `path`.png and, as vectors, to `path`.pdf, each atomically."""
-    for kind in ("png", "pdf"):
-        storage.write(path.with_name(f"{path.name}.{kind}"), figure_bytes(figure, kind))
 
 
 def read_bytes(path: Path, advice: str = "", most: int = storage.MOST) -> bytes:

@@ -16,9 +16,9 @@ from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.workdir import stored_config
-from diffenc_jax.sampling import film, reconstructions
+from diffenc_jax.sampling import pictures
 from diffenc_jax.sampling.draw import Drawer, Drawn, OnPart, Programs
-from diffenc_jax.sampling.pictures import num_shown, write_picture
+from diffenc_jax.sampling.pictures import num_shown
 from diffenc_jax.sampling.samplers import Likelihood, make_sampler
 from diffenc_jax.sampling.store import ImageStore
 
@@ -79,12 +79,12 @@ class Sampling:
                 store.add(drawn.images[:missing], **{name: value[:missing] for name, value in likelihood.items()})
         if is_first:
             columns = spec.num_classes if self._has_columns else None
-            write_picture(store.images[: config.num], spec.pixel_levels, files["samples"], columns)
+            pictures.write_picture(store.images[: config.num], spec.pixel_levels, files["samples"], columns)
         if config.path:
             files["path"] = path.with_name(f"{path.stem}-path.gif")
-            frames = drawer.path(min(num_shown(spec.shape, film.SHOWN), config.num), on_part)
+            frames = drawer.path(min(num_shown(spec.shape, pictures.FILM_IMAGES), config.num), on_part)
             if is_first:
-                film.write_film(frames, spec.pixel_levels, files["path"])
+                pictures.write_film(frames, spec.pixel_levels, files["path"])
         if config.reconstruct:
             times = sorted(config.reconstruct)
             files["reconstructions"] = path.with_name(f"{path.stem}-from-{'-'.join(f'{t:g}' for t in times)}.png")
@@ -92,7 +92,7 @@ class Sampling:
             rows = [drawer.reconstruct(originals, t, on_part) for t in times]
             if is_first:
                 picture = files["reconstructions"]
-                reconstructions.write_reconstructions(originals.pixels, rows, spec.pixel_levels, picture)
+                pictures.write_reconstructions(originals.pixels, rows, spec.pixel_levels, picture)
         return files
 
     def _batch_size(self, num: int) -> int:
@@ -111,7 +111,7 @@ class Sampling:
     def _originals(self) -> Batch:
         """The first images of the split that the run evaluates on."""
         images = self._experiment.dataset.examples(self._experiment.config.eval.split)
-        count = min(num_shown(self._experiment.model.spec.shape, reconstructions.SHOWN), len(images.pixels))
+        count = min(num_shown(self._experiment.model.spec.shape, pictures.VERSION_IMAGES), len(images.pixels))
         return sharding.fetch(images, np.arange(count))
 
     def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:

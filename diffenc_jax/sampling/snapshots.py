@@ -6,19 +6,17 @@ import numpy as np
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.display.figures import style
 from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel import mesh as sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.draw import OnPart
-from diffenc_jax.sampling.pictures import POINT, add_picture, draw_point_panels, grid, num_shown, pixel_figure, rendered
+from diffenc_jax.sampling.pictures import POINT, num_shown, panel, side_by_side
 from diffenc_jax.sampling.sampling import Sampling
 
 # The number of images whose x_t is shown, and the number of γ.
 ROWS, COLUMNS = 4, 8
-WIDTH, CAPTION = 720, 20  # pixels: least width of the picture of x_t, and height of the line above it
-PANEL = 1.8  # inches: side of a panel of two-dimensional points
+WIDTH, POINTS_WIDTH = 80, 180  # pixels: least width of a column of images, and of a panel of two-dimensional points
 
 
 class Snapshots:
@@ -47,7 +45,7 @@ class Snapshots:
         images = None if self._sampling is None else self._sampling.images(params, num, on_part)
         encoded = self._encoded(params) if model.encoder.drifts else None
         if images is not None and hosts.is_first():
-            pictures["samples"] = _draw_samples(images, levels)
+            pictures["samples"] = np.atleast_3d(panel(images, levels))
         if encoded is not None and hosts.is_first():
             pictures["encoder"] = _draw_encoded(*encoded, levels)
         return pictures
@@ -68,26 +66,9 @@ def encode(process: Process, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
     return gammas, decoder.in_bins(x_t, process.pixel_levels)
 
 
-def _draw_samples(images: np.ndarray, levels: int) -> np.ndarray:
-    if images.shape[1:] == POINT:
-        return rendered(draw_point_panels({"samples": images}, levels, 4, 4.3))
-    return np.atleast_3d(grid(images, levels))
-
-
-@style()
 def _draw_encoded(originals: np.ndarray, gammas: np.ndarray, x_t: np.ndarray, levels: int) -> np.ndarray:
     """A column of x and one per γ, with captions above them; panels of points side by side."""
-    captions = ["x", *(f"γ = {gamma:.2f}".replace("-", "−") for gamma in gammas)]
-    columns = np.stack([originals.astype(np.float32), *x_t])
-    if originals.shape[1:] == POINT:
-        panels = dict(zip(captions, columns, strict=True))
-        return rendered(draw_point_panels(panels, levels, PANEL * len(panels), PANEL + 0.3))
-    images = columns.swapaxes(0, 1).reshape(-1, *originals.shape[1:])
-    picture = grid(images, levels, len(captions), WIDTH)
-    height, width = picture.shape[0] + CAPTION, picture.shape[1]
-    figure = pixel_figure(width, height)
-    add_picture(figure, picture, 0, 0)
-    for number, caption in enumerate(captions):
-        x, y = (number + 0.5) / len(captions), 1 - CAPTION / 2 / height
-        figure.text(x, y, caption, ha="center", va="center", fontsize=7)
-    return rendered(figure)
+    captions = ["x", *(f"log SNR {-gamma:.1f}" for gamma in gammas)]
+    columns, width = [originals.astype(np.float32), *x_t], POINTS_WIDTH if originals.shape[1:] == POINT else WIDTH
+    panels = [panel(images, levels, columns=1, min_width=width) for images in columns]
+    return side_by_side(dict(zip(captions, panels, strict=True)))

@@ -46,14 +46,6 @@ def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
     assert files.read_json(place / "config.json") == 3
 
 
-def test_a_figure_is_saved_as_pixels_and_as_vectors(tmp_path):
-    from matplotlib.figure import Figure
-
-    files.save_figure(Figure(figsize=(1, 1)), tmp_path / "a-0.5")
-    assert files.read_bytes(tmp_path / "a-0.5.png").startswith(b"\x89PNG")
-    assert files.read_bytes(tmp_path / "a-0.5.pdf").startswith(b"%PDF")
-
-
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
 def test_what_is_not_json_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)

@@ -9,9 +9,9 @@ from diffenc_jax.diffusion.decoder import in_bins
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.sampling.pictures import grid
+from diffenc_jax.sampling.pictures import CAPTION, MARGIN, grid
 from diffenc_jax.sampling.sampling import Sampling
-from diffenc_jax.sampling.snapshots import CAPTION, COLUMNS, ROWS, Snapshots
+from diffenc_jax.sampling.snapshots import COLUMNS, ROWS, WIDTH, Snapshots
 from tests import tiny
 from tests.evaluation import subject
 
@@ -37,11 +37,11 @@ def test_a_row_per_image_and_a_column_per_gamma():
     columns = [images]
     for gamma in np.linspace(low, high, COLUMNS, dtype=np.float32):
         columns.append(in_bins(process.encoder.mean(x, jnp.full(ROWS, gamma)), tiny.LEVELS))
-    factor = picture.shape[1] // (5 * (COLUMNS + 1) - 1)
-    small = picture[CAPTION + factor // 2 :: factor, factor // 2 :: factor, 0]
+    factor = WIDTH // 4
     for column, values in enumerate(columns):
         for row in range(ROWS):
-            seen = small[5 * row : 5 * row + 4, 5 * column : 5 * column + 4]
+            top, left = CAPTION + row * 5 * factor, MARGIN + column * (WIDTH + MARGIN)
+            seen = picture[top : top + WIDTH : factor, left : left + WIDTH : factor, 0]
             expected = np.clip(np.asarray(values[row, ..., 0]) / (tiny.LEVELS - 1), 0, 1) * 255
             np.testing.assert_allclose(seen, expected, atol=0.6)
     assert (picture[:CAPTION] < 128).any()  # the captions

@@ -33,10 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.core.terminal import make_console, print_table
     from diffenc_jax.evaluation.bound import Bound
+    from diffenc_jax.lab.figures.style import save_figure
     from diffenc_jax.lab.stats.calibration import posterior
     from diffenc_jax.lab.studies.classify import figure, measure, table
     from diffenc_jax.lab.studies.outputs import run_title, table_path, write_rows
-    from diffenc_jax.runs.files import MAKE_WRITABLE, save_figure, write_arrays, write_json, writing
+    from diffenc_jax.runs.files import MAKE_WRITABLE, write_arrays, write_json, writing
     from diffenc_jax.runs.workdir import stored_config
 
     changes = {"eval.passes": arguments.passes, "eval.estimator": "bound", "eval.num_draws": 1, **changes_of(arguments)}

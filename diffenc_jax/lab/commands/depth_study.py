@@ -57,9 +57,9 @@ def _choices(text: str) -> list[str]:
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.terminal import make_console, print_table
+    from diffenc_jax.lab.figures.style import save_figure
     from diffenc_jax.lab.studies.depth import figure, measure, table
     from diffenc_jax.lab.studies.outputs import run_title, table_path, write_rows
-    from diffenc_jax.runs.files import save_figure
     from diffenc_jax.runs.trained import open_trained
     from diffenc_jax.runs.workdir import stored_config
 

@@ -112,7 +112,8 @@ class _Study(NamedTuple):
 
     def draw(self, ending: str, drawn: "Figure") -> None:
         """Write a figure as .png and .pdf."""
-        from diffenc_jax.runs.files import MAKE_WRITABLE, save_figure, writing
+        from diffenc_jax.lab.figures.style import save_figure
+        from diffenc_jax.runs.files import MAKE_WRITABLE, writing
 
         with writing(self.path.parent, MAKE_WRITABLE):
             save_figure(drawn, self.file(ending))

@@ -28,9 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.terminal import make_console
+    from diffenc_jax.lab.figures.style import save_figure
     from diffenc_jax.lab.studies.by_time import figure, measure, table
     from diffenc_jax.lab.studies.outputs import data_title, table_path, write_rows
-    from diffenc_jax.runs.files import save_figure
 
     runs = measure.open_runs(arguments.workdirs, changes_of(arguments))
     paths = [table_path(run, table.FOLDER) for run in runs]

@@ -47,18 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.core.terminal import make_console, print_table
+    from diffenc_jax.lab.figures.style import save_figure
     from diffenc_jax.lab.studies.outputs import run_title, table_path, write_rows
     from diffenc_jax.lab.studies.rate_distortion import figure, measure, table
-    from diffenc_jax.runs.files import MAKE_WRITABLE, save_figure, writing
+    from diffenc_jax.runs.files import MAKE_WRITABLE, writing
     from diffenc_jax.runs.trained import open_trained
-    from diffenc_jax.sampling.pictures import num_shown
-    from diffenc_jax.sampling.reconstructions import SHOWN
+    from diffenc_jax.sampling.pictures import VERSION_IMAGES, num_shown
 
     config = _config(arguments)
     trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted)
     path, console, spec = table_path(trained, table.FOLDER), make_console(), trained.model.spec
     with watched(console, f"rate and distortion over {config.loss.depth} steps", 1.0) as on_part:
-        values = measure.measure_rate_distortion(trained, num_shown(spec.shape, SHOWN), on_part)
+        values = measure.measure_rate_distortion(trained, num_shown(spec.shape, VERSION_IMAGES), on_part)
     rows, title = table.tabulate(values), run_title(trained)
     picture, images = path.with_suffix(""), path.with_name(f"{path.stem}-images.png")
     write_rows(path, rows)

@@ -35,8 +35,9 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
     from diffenc_jax.core.terminal import print_table
     from diffenc_jax.data.dataset import load_dataset
+    from diffenc_jax.lab.figures.style import save_figure
     from diffenc_jax.lab.studies.sample_quality import fid, figure, measure, table
-    from diffenc_jax.runs.files import check_writable, exists, is_folder, save_figure, write_json
+    from diffenc_jax.runs.files import check_writable, exists, is_folder, write_json
     from diffenc_jax.runs.storage import identity, local_copy
     from diffenc_jax.runs.workdir import holds_run, stored_config
 

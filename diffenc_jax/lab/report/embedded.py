@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffenc_jax.core.errors import InputError, first_line
-from diffenc_jax.display.figures import figure_bytes
+from diffenc_jax.lab.figures.style import figure_bytes
 from diffenc_jax.runs.files import read_bytes
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 
 from diffenc_jax.core.document import Section, Text
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.display.figures import PAGE, literal, new_figure, style
+from diffenc_jax.lab.figures.style import PAGE, literal, new_figure, style
 from diffenc_jax.lab.report.collect import Collection, Record, Run
 from diffenc_jax.lab.report.command_lines import not_made_yet, run_line
 from diffenc_jax.lab.report.embedded import Picture, embed_figure

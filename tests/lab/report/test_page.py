@@ -22,7 +22,7 @@ from diffenc_jax.config.recipe import DEVIATIONS
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import load_dataset
-from diffenc_jax.display.figures import arm_style
+from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report.bits_per_dim import bits_section
 from diffenc_jax.lab.report.collect import collect
 from diffenc_jax.lab.report.seeds import find_over_seeds

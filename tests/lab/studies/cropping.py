@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from PIL import Image
 
-from diffenc_jax.display.figures import figure_bytes
+from diffenc_jax.lab.figures.style import figure_bytes
 
 
 def assert_uncropped(figure):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.display.figures import arm_style, figure_bytes
+from diffenc_jax.lab.figures.style import arm_style, figure_bytes
 from diffenc_jax.lab.stats.calibration import reliability
 from diffenc_jax.lab.studies.by_time.figure import Curve
 from diffenc_jax.lab.studies.by_time.figure import draw_curves as draw_by_time

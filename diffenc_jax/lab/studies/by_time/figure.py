@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diffenc_jax.display.figures import (
+from diffenc_jax.lab.figures.style import (
     COLUMN,
     GAMMA,
     SMALL,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.figures import BLUE, COLUMN, GREY, literal, new_figure, style
+from diffenc_jax.lab.figures.style import BLUE, COLUMN, GREY, literal, new_figure, style
 from diffenc_jax.lab.studies.outputs import Rows
 
 if TYPE_CHECKING:

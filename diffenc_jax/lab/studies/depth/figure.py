@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.figures import (
+from diffenc_jax.lab.figures.style import (
     BLACK,
     BLUE,
     COLUMN,

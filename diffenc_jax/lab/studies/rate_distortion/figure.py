@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.display.figures import COLUMN, arm_style, limits, literal, marker_step, new_figure, style
+from diffenc_jax.lab.figures.style import COLUMN, arm_style, limits, literal, marker_step, new_figure, style
 from diffenc_jax.lab.studies.outputs import Rows
 from diffenc_jax.lab.studies.rate_distortion.table import ending, even_rates
-from diffenc_jax.sampling.reconstructions import write_versions
+from diffenc_jax.sampling.pictures import write_versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,8 +21,8 @@ OF_X = "distortion of the image shown at $z_t$, the model's estimate of $x$"
 OF_X_T = r"distortion against $x$ of $\hat{x}(z_t)$, an estimate of the encoded image $x_t$, not of $x$"
 BANDS = "bands: ±2 standard errors over images and noise"
 # Below the pictures.
-SHOWN = "images shown at $z_t$ after so many bits of the steps from noise to data; RMSE: of all images, 0 .. 255"
-SHOWN_X_T = SHOWN.replace("images shown at $z_t$", r"$\hat{x}(z_t)$, an estimate of $x_t$,")
+SHOWN = "images shown at z_t after so many bits of the steps from noise to data; RMSE: of all images, 0 .. 255"
+SHOWN_X_T = SHOWN.replace("images shown at z_t", "the network's estimate of x_t, not of x,")
 
 
 @style()

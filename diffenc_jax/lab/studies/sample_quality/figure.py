@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.display.figures import BLACK, PAGE, arm_style, literal, new_figure, style, wrapped
+from diffenc_jax.lab.figures.style import BLACK, PAGE, arm_style, literal, new_figure, style, wrapped
 from diffenc_jax.lab.studies.sample_quality.neighbours import Neighbours
 from diffenc_jax.sampling.pictures import grid
 

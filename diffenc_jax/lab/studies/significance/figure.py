@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from diffenc_jax.display.figures import (
+from diffenc_jax.evaluation.means import mean_of
+from diffenc_jax.lab.figures.style import (
     COLUMN,
     PAGE,
     add_interval,
@@ -18,7 +19,6 @@ from diffenc_jax.display.figures import (
     style,
     wrapped,
 )
-from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.studies.significance.finished import Curves, Points
 from diffenc_jax.lab.studies.significance.headline import FEWEST_SEEDS
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffenc_jax.core.document import Section, Text, markdown
 from diffenc_jax.core.errors import InputError, reason
+from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.lab.studies.csv_tables import csv_text
 from diffenc_jax.lab.studies.reproduction.beside import beside_published, section
 from diffenc_jax.lab.studies.reproduction.comparisons import COMPARISONS
@@ -16,7 +17,7 @@ from diffenc_jax.lab.studies.significance.figure import draw_analysis, draw_curv
 from diffenc_jax.lab.studies.significance.finished import curves_of_arms, find_runs, read_costs
 from diffenc_jax.lab.studies.significance.grid import read_grid
 from diffenc_jax.lab.studies.significance.table import document, values_rows
-from diffenc_jax.runs.files import keep_earlier, save_figure, write_text
+from diffenc_jax.runs.files import keep_earlier, write_text
 from diffenc_jax.runs.lock import in_turn
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.display.figures import arm_style
+from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.studies.by_time.figure import shortest_names
 from diffenc_jax.lab.studies.by_time.measure import LossByTime, measure_loss_by_time
 from diffenc_jax.lab.studies.by_time.table import read_table, summarize

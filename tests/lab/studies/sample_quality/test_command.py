@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.document import Table, Text
-from diffenc_jax.display.figures import arm_style
+from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report.collect import collect
 from diffenc_jax.lab.report.embedded import Picture
 from diffenc_jax.lab.report.study_sections import samples_section

@@ -14,8 +14,8 @@ from diffenc_jax.config import load_config
 from diffenc_jax.core.document import markdown
 from diffenc_jax.data.baselines import histogram_bpd
 from diffenc_jax.data.dataset import load_dataset
-from diffenc_jax.display.figures import arm_style
 from diffenc_jax.lab.commands import significance as command
+from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.studies.significance.grid import Grid
 from diffenc_jax.lab.studies.significance.summary import write_summary
 from diffenc_jax.lab.studies.significance.table import costs_blocks

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffenc_jax.display import figures
+from diffenc_jax.lab.figures import style
 from tests import shipped
 
 NUMBERS = st.floats(-1e3, 1e3)
@@ -24,30 +24,30 @@ def look(style):
 
 def test_shipped_arms_are_distinct_from_each_other_and_from_all_others():
     names = {arm for arms in shipped.ARMS.values() for arm in arms}
-    known = [look(figures.arm_style(name)) for name in names]
+    known = [look(style.arm_style(name)) for name in names]
     assert len(set(known)) == len(names)
-    others = {look(figures.arm_style(f"arm {i}")) for i in range(1000)}
+    others = {look(style.arm_style(f"arm {i}")) for i in range(1000)}
     assert not others & set(known)
     assert len(others) > 40
 
 
 def test_arms_that_are_compared_have_their_own_colours():
     for names in ([*shipped.MATCHED, *shipped.OTHER_NETWORKS], ["vdm", "shrinking", "nontrainable"]):
-        colours = [figures.arm_style(name)["color"] for name in names]
+        colours = [style.arm_style(name)["color"] for name in names]
         assert len(set(colours)) == len(colours)
 
 
 def test_an_arm_at_several_depths_differs_in_its_lines():
-    plain, *deep = (figures.arm_style(name) for name in ("vdm", "vdm-T5", "vdm-T10", "vdm-T20", "vdm-T50"))
+    plain, *deep = (style.arm_style(name) for name in ("vdm", "vdm-T5", "vdm-T10", "vdm-T20", "vdm-T50"))
     assert len({str(style["linestyle"]) for style in deep}) == len(deep)
     assert {look(style) for style in deep} == {(plain["color"], plain["marker"], "white")}
 
 
 def test_an_unknown_arm_looks_the_same_in_every_process():
-    code = "from diffenc_jax.display.figures import arm_style; print(arm_style('mine, µ'))"
+    code = "from diffenc_jax.lab.figures.style import arm_style; print(arm_style('mine, µ'))"
     environment = os.environ | {"PYTHONHASHSEED": "123"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(figures.arm_style("mine, µ"))
+    assert done.stdout.strip() == str(style.arm_style("mine, µ"))
 
 
 def test_a_figure_waits_for_a_thread_that_imports_ipython(tmp_path):
@@ -56,10 +56,10 @@ def test_a_figure_waits_for_a_thread_that_imports_ipython(tmp_path):
     code = """if True:
         import threading
         import matplotlib.backends.backend_agg, matplotlib.style
-        from diffenc_jax.display import figures
+        from diffenc_jax.lab.figures import style
 
         threading.Thread(target=__import__, args=("IPython",)).start()
-        figures.figure_bytes(figures.new_figure(2, 2)[0], "png")
+        style.figure_bytes(style.new_figure(2, 2)[0], "png")
     """
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
@@ -67,17 +67,17 @@ def test_a_figure_waits_for_a_thread_that_imports_ipython(tmp_path):
 
 def test_runs_of_an_arm_differ_in_their_lines_alone():
     arms = ["vdm", "mine", "vdm", "diffenc", "mine", "vdm"]
-    styles = figures.run_styles(arms)
+    styles = style.run_styles(arms)
     for arm in set(arms):
         mine = [style for style, name in zip(styles, arms, strict=True) if name == arm]
-        assert {look(style) for style in mine} == {look(figures.arm_style(arm))}
+        assert {look(one) for one in mine} == {look(style.arm_style(arm))}
         assert len({style["linestyle"] for style in mine}) == len(mine)
-    assert figures.run_styles(["diffenc"]) == [styles[3]]
+    assert style.run_styles(["diffenc"]) == [styles[3]]
 
 
 @given(st.lists(NUMBERS, min_size=1), st.lists(INTERVALS))
 def test_limits_show_all_values_and_are_not_set_by_wide_intervals(values, intervals):
-    low, high = figures.limits(values, intervals)
+    low, high = style.limits(values, intervals)
     span = max(values) - min(values)
     assert low < min(values)
     assert max(values) < high
@@ -86,19 +86,19 @@ def test_limits_show_all_values_and_are_not_set_by_wide_intervals(values, interv
 
 
 def test_limits_show_narrow_intervals_and_the_interval_of_a_single_value():
-    low, high = figures.limits([1.0, 2.0, np.nan, np.inf], [(0.9, 2.1)])
+    low, high = style.limits([1.0, 2.0, np.nan, np.inf], [(0.9, 2.1)])
     assert low < 0.9
     assert high > 2.1
-    low, high = figures.limits([1.0, 1.0], [(0.9, 1.2)])
+    low, high = style.limits([1.0, 1.0], [(0.9, 1.2)])
     assert low < 0.9
     assert high > 1.2
 
 
 @pytest.mark.parametrize("vertical", [True, False])
 def test_an_interval_that_leaves_the_axis_ends_in_an_arrow(vertical):
-    _, axes = figures.new_figure(2, 2)
+    _, axes = style.new_figure(2, 2)
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    figures.add_interval(axes, 0.5, (-3.0, 0.25), "black", vertical)
+    style.add_interval(axes, 0.5, (-3.0, 0.25), "black", vertical)
     bar, *arrows = axes.lines
     along = 1 if vertical else 0
     assert bar.get_xydata()[:, along].tolist() == [0, 0.25]
@@ -108,30 +108,30 @@ def test_an_interval_that_leaves_the_axis_ends_in_an_arrow(vertical):
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=300), st.floats(0.5, 7))
 def test_wrapped_text_keeps_its_words_within_the_width(text, inches):
-    text = figures.literal(text)
-    lines = figures.wrapped(text, inches).split("\n")
+    text = style.literal(text)
+    lines = style.wrapped(text, inches).split("\n")
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    assert max(len(line.replace(r"\$", "$")) for line in lines) <= inches * 72 / (0.58 * figures.SMALL)
+    assert max(len(line.replace(r"\$", "$")) for line in lines) <= inches * 72 / (0.58 * style.SMALL)
 
 
 def test_a_dollar_sign_in_a_name_is_no_mathematics():
-    figure, _ = figures.new_figure(3, 2, figures.literal("a$^{_$ of $x$ and more") + " $x_t$")
-    figures.figure_bytes(figure, "png")
+    figure, _ = style.new_figure(3, 2, style.literal("a$^{_$ of $x$ and more") + " $x_t$")
+    style.figure_bytes(figure, "png")
 
 
 def test_mathematics_is_not_broken():
     text = r"the error $\|v-\hat{v}\|^2$ " * 9
-    assert all(line.count("$") % 2 == 0 for line in figures.wrapped(text, 2).split("\n"))
+    assert all(line.count("$") % 2 == 0 for line in style.wrapped(text, 2).split("\n"))
 
 
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_figures_look_alike_under_all_settings_of_a_user_and_leave_them_alone(kind, start):
     def drawn():
-        with figures.style():
-            figure, axes = figures.new_figure(2, 2, "title", "note $x_t$")
+        with style.style():
+            figure, axes = style.new_figure(2, 2, "title", "note $x_t$")
             axes.plot([1, 2], [3, 4], label="a")
             axes.legend()
-        return figures.figure_bytes(figure, kind)
+        return style.figure_bytes(figure, kind)
 
     plain = drawn()
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "mathtext.fontset": "cm"}):
@@ -139,3 +139,9 @@ def test_figures_look_alike_under_all_settings_of_a_user_and_leave_them_alone(ki
         assert drawn() == plain
         assert dict(matplotlib.rcParams) == before
     assert plain.startswith(start)
+
+
+def test_a_figure_is_saved_as_pixels_and_as_vectors(tmp_path):
+    style.save_figure(style.empty_figure(1, 1), tmp_path / "a-0.5")
+    assert (tmp_path / "a-0.5.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a-0.5.pdf").read_bytes().startswith(b"%PDF")

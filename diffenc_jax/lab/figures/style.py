@@ -7,9 +7,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from diffenc_jax.runs import storage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,6 +147,12 @@ def figure_bytes(figure: "Figure", kind: str, dpi: float = DPI) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata={"CreationDate": None} if kind == "pdf" else None)
     return buffer.getvalue()
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure to `path`.png and, as vectors, to `path`.pdf, each atomically."""
+    for kind in ("png", "pdf"):
+        storage.write(path.with_name(f"{path.name}.{kind}"), figure_bytes(figure, kind))
 
 
 def arm_style(arm: str, number: int = 0) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Figures by matplotlib: one style for all studies, and files of them."""
