@@ -50,10 +50,11 @@ class Section(NamedTuple):
 def numeric_columns(table: Table) -> list[bool]:
     """Whether each column holds only numbers and is aligned on the right; never the first column."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.heads)
-    return [number > 0 and all(map(_is_numeric, column)) for number, column in enumerate(columns)]
+    return [number > 0 and all(map(is_numeric, column)) for number, column in enumerate(columns)]
 
 
-def _is_numeric(cell: Any) -> bool:
+def is_numeric(cell: Any) -> bool:
+    """Whether a cell holds only numbers, or nothing."""
     return cell in ("", UNKNOWN) or NUMBERS.fullmatch(str(cell)) is not None
 
 

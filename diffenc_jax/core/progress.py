@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from typing import Self
 
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -21,12 +21,11 @@ Advance = Callable[..., None]
 
 # Seconds between two lines of a log: a tenth of the time so far, within these limits.
 SHORTEST, LONGEST = 30.0, 600.0
-# The rate of steps is measured over the last WINDOW seconds, with at least SAMPLE seconds between two of its samples.
-WINDOW, SAMPLE = 60.0, 0.1
-# Columns of a bar from left to right, and those that a narrow terminal gives up, the least useful first.
-COLUMNS = ("name", "count", "bar", "values", "rate", "time")
-GIVEN_UP = ("rate", "bar", "values", "time", "count")
-GAP, SHORTEST_NAME, SHORTEST_BAR, LONGEST_BAR = 2, 16, 8, 40
+# The rate of steps is measured over the last WINDOW seconds.
+WINDOW = 60.0
+# Columns of a bar from left to right, with the width of a terminal from which they are shown.
+COLUMNS = {"name": 0, "count": 0, "bar": 60, "values": 44, "rate": 72, "time": 30}
+GAP, SHORTEST_NAME, OTHERS = 2, 15, 48  # columns between two texts, of a name that is cut, and of all that follows it
 
 
 class Bar:
@@ -71,13 +70,12 @@ class Bar:
         is_first, self.done, now = not self._marks or done < self.done, done, self.clock()
         if is_first:
             self.restart()
-        elif now - self._marks[-1][0] >= SAMPLE:
-            self._marks.append((now, done))
-        while len(self._marks) > 2 and now - self._marks[1][0] > WINDOW:
-            del self._marks[0 if self.in_steps else 1]
+            return
+        self._marks.append((now, done))
+        while self.in_steps and len(self._marks) > 2 and now - self._marks[1][0] > WINDOW:
+            self._marks.popleft()
         then, before = self._marks[0]
-        if done > before:
-            self.seconds_per_unit = (now - then) / (done - before)
+        self.seconds_per_unit = (now - then) / (done - before)
 
     def restart(self) -> None:
         """Leave the time until now out of the rate."""
@@ -142,7 +140,7 @@ class Display:
         self._console, self._clock = console, clock
         self._live = Live(self, console=console, refresh_per_second=4, transient=transient)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self.is_live:
             self._live.start()
         return self
@@ -284,26 +282,17 @@ class RunProgress(Display):
 
 
 def _drawn(bars: list[Bar], width: int) -> Table:
-    """Bars of one kind as a grid of at most `width` columns; what does not fit is given up."""
+    """Bars of one kind as a grid of `width` columns; a narrow terminal has fewer of `COLUMNS`."""
     rows = [bar.columns() for bar in bars]
-    widths = {name: max(cell_len(row.get(name, "")) for row in rows) for name in COLUMNS} | {"bar": SHORTEST_BAR}
-    shown = [name for name in COLUMNS if widths[name]]
-
-    def spare() -> int:
-        return width - sum(widths[name] for name in shown) - GAP * (len(shown) - 1)
-
-    for name in GIVEN_UP:
-        if name == "time":
-            widths["name"] = min(widths["name"], max(widths["name"] + spare(), SHORTEST_NAME))
-        if spare() < 0 and name in shown[1:]:
-            shown.remove(name)
-    widths["bar"] += min(max(spare(), 0), LONGEST_BAR - SHORTEST_BAR)
-    grid = Table.grid(padding=(0, GAP, 0, 0))
+    shown = [n for n, least in COLUMNS.items() if width >= least and (n == "bar" or any(row[n] for row in rows))]
+    grid = Table.grid(padding=(0, GAP, 0, 0), expand="bar" in shown)
     for name in shown:
-        grid.add_column(width=min(widths[name], width), no_wrap=True, justify="right" if name == "count" else "left")
+        grid.add_column(
+            no_wrap=True, ratio=1 if name == "bar" else None, justify="right" if name == "count" else "left"
+        )
     for bar, row in zip(bars, rows, strict=True):
-        row["name"] = _shortened(row["name"], widths["name"])
-        drawn = ProgressBar(bar.total or 1.0, bar.done, width=widths["bar"])
+        row["name"] = _shortened(row["name"], max(width - OTHERS, SHORTEST_NAME))
+        drawn = ProgressBar(bar.total or 1.0, bar.done)
         grid.add_row(*(drawn if name == "bar" else Text(row[name]) for name in shown))
     return grid
 

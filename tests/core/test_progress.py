@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from diffenc_jax.core.progress import Bar, Display, RunProgress, watching
+from diffenc_jax.core.progress import Bar, Display, RunProgress
 
 STEPS, BATCH = 1000, 64
 METRICS = {"bpd": 1.89124, "diffusion": 1.7, "latent": 0.001}
@@ -85,12 +85,6 @@ def test_neither_compiling_nor_the_first_step_slows_the_rate(clock):
     assert progress.rate(20) == pytest.approx(19 * BATCH / (19 * 0.5))
     train(progress, clock, range(21, 31), seconds=0.25)
     assert progress.rate(30) == pytest.approx(BATCH / 0.25)
-
-
-def test_the_first_step_has_no_rate_to_log(clock):
-    progress = run_progress(log(), clock)
-    progress.resume(7)
-    assert progress.rate(8) is None
 
 
 def test_the_time_left_counts_down_between_steps_and_follows_the_last_minute(clock):
@@ -173,15 +167,6 @@ def test_the_last_frame_says_what_it_took(clock):
     assert console.file.getvalue().rsplit("step 100/100", 1)[1].rstrip("\n\x1b[?25h").endswith("took 50 s")
 
 
-def test_a_run_that_is_stopped_says_what_it_took(clock):
-    console = terminal(80)
-    with run_progress(console, clock) as progress:
-        train(progress, clock, range(1, 101))
-    last = console.file.getvalue().rsplit("step 100/1000", 1)[1]
-    assert "took 50 s" in last
-    assert "left" not in last
-
-
 def test_steps_that_are_not_finite_are_named(clock):
     progress = run_progress(terminal(80), clock)
     train(progress, clock, range(1, 11), metrics={})
@@ -225,20 +210,6 @@ def test_a_log_has_a_line_each_half_minute_and_later_each_ten_minutes(clock):
     assert all(re.match(r"step \d+/1000000  1\.8912 bits/dim  3 images/s  left ", line) for line in read(console)[1:])
 
 
-def test_fast_steps_have_no_more_lines(clock):
-    console = log()
-    times = line_times(clock, console, run_progress(console, clock), seconds=0.1)
-    assert times == pytest.approx([30, 60, 90], abs=0.5)
-
-
-def test_rate_and_time_left_agree_between_logs(clock):
-    progress = run_progress(terminal(80), clock)
-    train(progress, clock, range(1, 101), seconds=0.1, every=100)
-    train(progress, clock, range(101, 401), seconds=0.4, every=500)
-    assert "160 images/s" in frame(progress, 80)[0]
-    assert frame(progress, 80)[0].endswith("left 0:04:00")
-
-
 def test_metrics_are_read_only_for_what_is_shown(clock):
     progress, read_at = run_progress(log(), clock), []
     for step in range(1, 201):
@@ -271,14 +242,6 @@ def test_the_time_left_of_uneven_work_is_by_the_whole_time(clock):
             clock.now += seconds
             advance()
         assert frame(display, 80)[0].endswith("left 0:24:00")  # 720 seconds for three parts, six more
-
-
-def test_short_work_is_one_line_of_a_log():
-    console = log()
-    with watching(console, "sampling", 2) as advance:
-        advance()
-        advance()
-    assert read(console) == ["sampling"]
 
 
 def test_other_work_leaves_no_bar_on_a_terminal(clock):
