@@ -29,8 +29,8 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.terminal import print_table
 from diffenc_jax.parallel.memory import device_memory
-from diffenc_jax.parallel.mesh import make_mesh
 from diffenc_jax.parallel.peaks import peak_of
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.files import write_json
 
 EXAMPLE = "python benchmarks/accelerator.py --minutes=8 --json=accelerator.json"

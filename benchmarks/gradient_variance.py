@@ -20,10 +20,10 @@ from diffenc_jax.core.streams import stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
-from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.train.draws import Draw, every_kth
 from diffenc_jax.train.gradients import gradient
+from diffenc_jax.train.inputs import StepInputs, every_kth
 from diffenc_jax.train.loss_history import LossByTime
 
 EXAMPLE = "python benchmarks/gradient_variance.py runs/digits-diffenc-seed0 --batches=100"
@@ -69,7 +69,7 @@ def flat_gradient(
     s = antithetic(uniform(time_key), size)
     t, weight = losses.density().at(s) if by_loss else (s, jnp.ones_like(s))
     endpoints = every_kth(batch, k, first=jax.random.randint(first_key, (), 0, k))
-    draw = Draw(batch, model.draw_noise(noise_key, t, size // k), weight, None, endpoints)
+    draw = StepInputs(batch, model.draw_noise(noise_key, t, size // k), weight, None, endpoints)
     outputs, grads = gradient(model, params, draw)
     flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
     return flat, losses.plus(outputs.t, outputs.terms.diffusion)

@@ -28,7 +28,7 @@ from diffenc_jax.diffusion.losses import bound
 from diffenc_jax.evaluation.estimator import Pass
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import ImageSpec, Model, Params, build
-from diffenc_jax.parallel.mesh import batched, check_batch, make_mesh, replicated, to_devices
+from diffenc_jax.parallel.sharding import batched, check_batch, make_mesh, replicated, to_devices
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.samplers import first_noise, step_noise
 

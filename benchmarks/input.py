@@ -15,8 +15,8 @@ import records
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.data.images import Batch
-from diffenc_jax.parallel.feeding import Batches
-from diffenc_jax.parallel.mesh import check_batch, make_mesh
+from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.parallel.sharding import check_batch, make_mesh
 
 EXAMPLE = "python benchmarks/input.py --config=configs/digits.py --json=records.jsonl"
 IMAGES, REPEATS = 50_000, 5

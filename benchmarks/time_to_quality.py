@@ -23,8 +23,8 @@ from diffenc_jax.core import versions
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.parallel.feeding import Batches
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.train.step import Program
 

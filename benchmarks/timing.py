@@ -39,7 +39,7 @@ def compile_step(config: Config, mesh: Mesh) -> CompiledStep:
     spec = spec_of(config)
     program = Program(build(config, spec), config, mesh)
     step, times = compile_timed(lambda: program.step.lower(program.state, program.batch))
-    process.give_back()
+    process.return_freed_memory()
     return CompiledStep(program, step, spec.pixel_levels, times)
 
 

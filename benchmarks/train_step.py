@@ -19,7 +19,7 @@ import timing
 from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
 
 EXAMPLE = "python benchmarks/train_step.py --config=configs/cifar10.py:vdm --config.train.batch_size=8 --baseline=FILE"

@@ -25,7 +25,7 @@ from diffenc_jax.diffusion.gaussian import each_dim, sum_dims
 from diffenc_jax.evaluation import estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import array_shapes
 from diffenc_jax.runs.trained import Trained, open_trained

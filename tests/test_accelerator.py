@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from diffenc_jax.__main__ import execute
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 
 ROOT = Path(__file__).parents[1]
 OUT_OF_MEMORY = jax.errors.JaxRuntimeError(

@@ -77,7 +77,7 @@ def test_a_library_is_imported_where_it_is_wrapped():
 
 
 def test_only_the_mesh_names_its_axes():
-    assert [str(p.relative_to(PACKAGE)) for p in FILES if '"fsdp"' in p.read_text()] == ["parallel/mesh.py"]
+    assert [str(p.relative_to(PACKAGE)) for p in FILES if '"fsdp"' in p.read_text()] == ["parallel/sharding.py"]
 
 
 def test_only_runs_looks_for_the_files_of_a_workdir():

@@ -16,7 +16,7 @@ from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.draw import draw_pixels
 from diffenc_jax.sampling.samplers import first_noise, step_noise

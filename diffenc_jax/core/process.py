@@ -18,6 +18,7 @@ COLLECT_AFTER = 50_000
 # step, most of which is library calls, is not slower.
 OPTIMIZATION_LEVEL = "xla_backend_optimization_level"
 CPU_OPTIONS = {} if OPTIMIZATION_LEVEL in os.environ.get("XLA_FLAGS", "") else {OPTIMIZATION_LEVEL: 1}
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def prepare() -> None:
@@ -49,7 +50,19 @@ def real(path: Path) -> str:
     return str(path) if is_remote(path) else os.path.realpath(path)
 
 
-def give_back() -> None:
+def return_freed_memory() -> None:
     """Return freed memory to the system: after compilation this is more than a training step of 8 images needs."""
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory of this machine or container; None if they are unknown."""
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    try:
+        return min(physical, int(CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or no limit
+        return physical

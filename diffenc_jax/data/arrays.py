@@ -1,33 +1,16 @@
-"""numpy's files, .npy and .npz. Headers are checked before values are read, and nothing is unpickled."""
+"""Images and labels in numpy's files, .npy and .npz."""
 
-import io
-import math
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from diffenc_jax.core.errors import first_line
+from diffenc_jax.core.arrays import ERRORS, Archive, Header, read_header
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import hold_out, with_channels
 from diffenc_jax.data.labels import Labels, as_labels
-
-PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the kinds that numpy writes and zipfile unpacks piece by piece
-LONGEST_HEADER = 2**14  # bytes; numpy allows 10,000 characters
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-
-
-class Header(NamedTuple):
-    """Shape and dtype of the array in a file, and the size in bytes of a complete file with this header."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    size: int
 
 
 def npy_images(path: Path) -> np.ndarray:
@@ -37,9 +20,9 @@ def npy_images(path: Path) -> np.ndarray:
     """
     with checks.reading(path, "a .npy array", ValueError):
         with checks.regular(path).open("rb") as file:
-            header = array_header(file)
+            header = read_header(file)
         checks.are_images(path, header.shape, header.dtype)
-        check_size(header, path.stat().st_size)
+        header.check_size(path.stat().st_size)
         return with_channels(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -100,13 +83,8 @@ def npz_images(path: Path, name: str) -> np.ndarray:
 
 def npz_headers(path: Path) -> dict[str, Header]:
     """Headers of all arrays of a .npz file by name."""
-    with _archive(path) as archive:
-        found = {}
-        for entry in archive.namelist():
-            if entry.endswith(".npy"):
-                with archive.open(entry) as file:
-                    found[entry.removesuffix(".npy")] = array_header(file)
-        return found
+    with _opened(path) as archive:
+        return archive.headers
 
 
 def npz_array(path: Path, name: str, kinds: str = "") -> np.ndarray:
@@ -115,43 +93,16 @@ def npz_array(path: Path, name: str, kinds: str = "") -> np.ndarray:
     Args:
       kinds: the kinds of numpy's dtypes that are accepted as well, such as "iu" for all whole numbers.
     """
-    with _archive(path) as archive:
-        entry = archive.getinfo(name + ".npy")
-        with archive.open(entry) as file:
-            header = array_header(file)
+    with _opened(path) as archive:
+        header = archive.headers[name]
         if header.dtype != np.uint8 and header.dtype.kind not in kinds:
-            wanted, advice = ("whole numbers", "") if kinds else ("uint8, values 0 .. 255", f"; {checks.UNSCALED}")
-            raise checks.refused(path, f"must hold {wanted}; {name} is {str(header.dtype)[:40]}{advice}")
-        check_size(header, entry.file_size)
+            allowed, advice = ("whole numbers", "") if kinds else ("uint8, values 0 .. 255", f"; {checks.UNSCALED}")
+            raise checks.refused(path, f"must hold {allowed}; {name} is {str(header.dtype)[:40]}{advice}")
         checks.fits_memory(path, header.shape)
-        with archive.open(entry) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+        return archive.array(name)
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    errors = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)  # RuntimeError: encrypted
-    with checks.reading(path, "a .npz archive", *errors), zipfile.ZipFile(checks.regular(path)) as archive:
-        for entry in archive.infolist():
-            if entry.compress_type not in PACKED:
-                raise ValueError(f"{entry.filename[:40]!r} is compressed in a way that numpy does not use")
+def _opened(path: Path) -> Iterator[Archive]:
+    with checks.reading(path, "a .npz archive", *ERRORS), Archive(checks.regular(path)) as archive:
         yield archive
-
-
-def array_header(file: BinaryIO) -> Header:
-    """Header of the array file that begins here; raises ValueError."""
-    head = io.BytesIO(file.read(LONGEST_HEADER))  # numpy would read as much as the header says, up to 4 GB
-    version = np.lib.format.read_magic(head)
-    if version not in HEADERS:
-        raise ValueError(f"its format version {version} is not supported")
-    try:
-        shape, _, dtype = HEADERS[version](head)
-    except Exception as error:  # numpy parses it as Python source, and documents ValueError alone
-        raise ValueError(f"its header: {first_line(error) or type(error).__name__}") from error
-    return Header(shape, dtype, head.tell() + math.prod(shape) * dtype.itemsize)
-
-
-def check_size(header: Header, size: int) -> None:
-    """Raise ValueError unless the array file of this header has `size` bytes."""
-    if header.size != size:
-        raise ValueError(f"it has {size} bytes, but its header, of shape {list(header.shape)}, needs {header.size}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.data import arrays, checks, pickles
-from diffenc_jax.data.images import Concatenation
+from diffenc_jax.data.images import Images, OnDemand, concatenation
 from diffenc_jax.data.labels import Labels, as_labels
 
 NAMES = {
@@ -25,7 +25,7 @@ ARCHIVES = "*_npz"  # the folders that ImageNet's two archives unpack to
 COMPLETE = "train_data_batch_1 .. and val_data, or data_batch_1 .. and test_batch, belong together"
 
 
-def open_folder(path: Path) -> dict[str, Callable[[], Concatenation]]:
+def open_folder(path: Path) -> dict[str, Callable[[], Images]]:
     """Splits from the batches in `path`, training batches in the order of their numbers; empty without batches.
 
     Raises InputError if a batch is missing or present twice.
@@ -64,12 +64,12 @@ def _numbered(path: Path, name: re.Pattern) -> list[Path]:
     return [files[number] for number in sorted(files)]
 
 
-def _joined(files: list[Path], path: Path) -> Concatenation:
-    batches = [_Batch(checks.regular(file, path)) for file in files]
+def _joined(files: list[Path], path: Path) -> Images:
+    batches = [_batch(checks.regular(file, path)) for file in files]
     for file, batch in zip(files, batches, strict=True):
         if batch.shape[1:] != batches[0].shape[1:]:
             raise checks.refused(file, f"has images of {batch.shape[1:]}, but {files[0]} of {batches[0].shape[1:]}")
-    return Concatenation(batches)
+    return concatenation(batches)
 
 
 def _joined_labels(files: list[Path], path: Path) -> np.ndarray:
@@ -84,24 +84,22 @@ def _labels(file: Path) -> np.ndarray:
     return arrays.npz_integers(file, LABELS)
 
 
-class _Batch:
-    """`Images` of one file. Pickles are memory-mapped; .npz files are read at every access."""
+def _batch(path: Path) -> Images:
+    """The images of one file. Pickles are memory-mapped; .npz files are read at every access."""
+    if path.suffix == ".npz":
+        if "data" not in (headers := arrays.npz_headers(path)):
+            raise checks.refused(path, "holds no array 'data'")
+        rows, stored = partial(arrays.npz_array, path, "data"), headers["data"].shape
+    else:
+        mapped = pickles.pickled_array(path, "data")
+        rows, stored = lambda: mapped, mapped.shape
+    shape = _image_shape(path, stored)
 
-    def __init__(self, path: Path):
-        if path.suffix == ".npz":
-            self._rows = partial(arrays.npz_array, path, "data")
-            header = arrays.npz_headers(path).get("data")
-            if header is None:
-                raise checks.refused(path, "holds no array 'data'")
-            shape = header.shape
-        else:
-            rows = pickles.pickled_array(path, "data")
-            self._rows, shape = lambda: rows, rows.shape
-        self.shape = _image_shape(path, shape)
+    def read(start: int, stop: int) -> np.ndarray:
+        _, height, width, channels = shape
+        return rows()[start:stop].reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        _, height, width, channels = self.shape
-        return self._rows()[rows].reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+    return OnDemand(shape, read)
 
 
 def _image_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int, int]:

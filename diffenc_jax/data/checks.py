@@ -1,7 +1,6 @@
 """Checks of files before their contents are trusted. Every error is one line that names the file."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, islice
@@ -10,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import printable
 
 LONGEST = 200  # characters of a library's message
 UNSCALED = "save the unscaled pixels, as by array.astype(np.uint8)"
 WANTED = "must hold images [N, H, W, C] or [N, H, W]"
 CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of images whose axes are in another order
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def refused(what: Path | str, why: str) -> InputError:
@@ -80,18 +79,6 @@ def fits_memory(what: Path | str, shape: Sequence[int]) -> None:
     size, memory = math.prod(shape), machine_memory()
     if memory is not None and size > memory:
         raise refused(what, f"would take {_gb(size)} of memory, but this machine has {_gb(memory)}")
-
-
-def machine_memory() -> int | None:
-    """Bytes of memory of this machine or container; None if they are unknown."""
-    try:
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    try:
-        return min(physical, int(CONTAINER_LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or no limit
-        return physical
 
 
 def _gb(size: int) -> str:

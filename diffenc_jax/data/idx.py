@@ -24,25 +24,22 @@ def open_folder(path: Path) -> dict[str, Callable[[], np.ndarray]]:
 
     Empty if there are no such files; raises InputError if one of the two is missing.
     """
-    splits = {}
-    for split, prefix in PREFIXES.items():
-        found = sorted(path.glob(f"{prefix}-images[-.]idx3-ubyte*"))
-        if found:
-            splits[split] = partial(idx_images, checks.regular(found[0], path))
-    if splits and len(splits) < 2:
+    files = _files(path, "images[-.]idx3")
+    if len(files) == 1:
         raise checks.refused(path, "must hold both train-images-idx3-ubyte and t10k-images-idx3-ubyte (or .gz)")
-    return splits
+    return {split: partial(idx_images, file) for split, file in files.items()}
 
 
 def folder_labels(path: Path) -> Labels | None:
     """Labels of the splits of `open_folder`, train-labels-idx1-ubyte and t10k-labels-idx1-ubyte; None without them."""
-    splits = {}
-    for split, prefix in PREFIXES.items():
-        found = sorted(path.glob(f"{prefix}-labels[-.]idx1-ubyte*"))
-        if not found:
-            return None
-        splits[split] = partial(idx_labels, checks.regular(found[0], path))
-    return Labels.of_train(splits)
+    files = _files(path, "labels[-.]idx1")
+    return Labels.of_train({s: partial(idx_labels, f) for s, f in files.items()}) if len(files) == 2 else None
+
+
+def _files(path: Path, kind: str) -> dict[str, Path]:
+    """MNIST's files of a kind by split."""
+    files = {split: sorted(path.glob(f"{prefix}-{kind}-ubyte*")) for split, prefix in PREFIXES.items()}
+    return {split: checks.regular(paths[0], path) for split, paths in files.items() if paths}
 
 
 def file_labels(path: Path) -> Labels | None:

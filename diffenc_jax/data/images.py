@@ -35,45 +35,36 @@ class Images(Protocol):
         ...
 
 
-class Subset:
-    """Images of increasing indices `rows` [N] of `images`, renumbered from 0 and read on demand."""
+class OnDemand:
+    """`Images` of a `shape`, of which `read(start, stop)` returns those of the indices start .. stop - 1."""
 
-    def __init__(self, images: Images, rows: np.ndarray):
-        self._images, self._rows = images, rows
-        self.shape = (len(rows), *images.shape[1:])
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return read_rows(self._images, self._rows[rows])
-
-
-class DecodedOnDemand:
-    """Images that are decoded one by one: `decode(i)` returns uint8 [H, W, C], of the same shape for all i."""
-
-    def __init__(self, count: int, decode: Callable[[int], np.ndarray]):
-        self._count, self._decode = count, decode
-        self.shape = (count, *decode(0).shape)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.stack([self._decode(i) for i in range(*rows.indices(self._count))])
-
-
-class Concatenation:
-    """Concatenation of images of one shape. Only the parts that overlap a slice are read."""
-
-    def __init__(self, parts: Sequence[Images]):
-        self._parts = parts
-        self._ends = np.cumsum([part.shape[0] for part in parts])
-        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+    def __init__(self, shape: tuple[int, ...], read: Callable[[int, int], np.ndarray]):
+        self.shape, self._read = shape, read
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(self.shape[0])
-        found = np.empty((stop - start, *self.shape[1:]), np.uint8)
-        for part, end in zip(self._parts, self._ends, strict=True):
+        return self._read(start, stop)
+
+
+def subset(images: Images, rows: np.ndarray) -> Images:
+    """Images of increasing indices `rows` [N] of `images`, renumbered from 0 and read on demand."""
+    return OnDemand((len(rows), *images.shape[1:]), lambda start, stop: read_rows(images, rows[start:stop]))
+
+
+def concatenation(parts: Sequence[Images]) -> Images:
+    """Concatenation of images of one shape. Only the parts that overlap a slice are read."""
+    ends = np.cumsum([part.shape[0] for part in parts]).tolist()
+
+    def read(start: int, stop: int) -> np.ndarray:
+        images = np.empty((stop - start, *parts[0].shape[1:]), np.uint8)
+        for part, end in zip(parts, ends, strict=True):
             first = end - part.shape[0]
             a, b = max(start, first), min(stop, end)
             if a < b:
-                found[a - start : b - start] = part[int(a - first) : int(b - first)]
-        return found
+                images[a - start : b - start] = part[a - first : b - first]
+        return images
+
+    return OnDemand((ends[-1], *parts[0].shape[1:]), read)
 
 
 class LocalPart:
@@ -117,7 +108,7 @@ def hold_out(images: Images) -> dict[str, Callable[[], Images]]:
     num_test = max(1, count // HOLD_OUT_EVERY)
     order = np.random.RandomState(0).permutation(count)
     test, train = np.sort(order[:num_test]), np.sort(order[num_test:])
-    return {"train": lambda: Subset(images, train), "test": lambda: Subset(images, test)}
+    return {"train": lambda: subset(images, train), "test": lambda: subset(images, test)}
 
 
 def with_channels(images: np.ndarray) -> np.ndarray:

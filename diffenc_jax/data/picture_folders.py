@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import DecodedOnDemand, Images, hold_out
+from diffenc_jax.data.images import Images, OnDemand, hold_out
 from diffenc_jax.data.labels import Labels
 
 if TYPE_CHECKING:
@@ -66,11 +66,15 @@ def _class_names(top: Path) -> np.ndarray | None:
     return np.array([parts[0] for parts in places]) if all(len(parts) > 1 for parts in places) else None
 
 
-def all_pictures(top: Path, resize: int | None = None) -> DecodedOnDemand:
+def all_pictures(top: Path, resize: int | None = None) -> Images:
     """All pictures in `top` and its subfolders in the order of their paths."""
     paths = _paths(top)
     shape = decode_picture(checks.regular(paths[0], top), resize).shape
-    return DecodedOnDemand(len(paths), lambda number: decode_picture(checks.regular(paths[number], top), resize, shape))
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return np.stack([decode_picture(checks.regular(path, top), resize, shape) for path in paths[start:stop]])
+
+    return OnDemand((len(paths), *shape), read)
 
 
 def _paths(top: Path) -> list[Path]:

@@ -7,7 +7,7 @@ validation split is 'test', and the version says so.
 import difflib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import is_remote, prepare
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.data import downloads
+from diffenc_jax.data.images import Images, OnDemand
 from diffenc_jax.data.labels import Labels
 from diffenc_jax.data.picture_folders import square
 from diffenc_jax.data.user_files import Source
@@ -48,8 +49,7 @@ def open_prepared(name: str, data: DataConfig) -> Source:
     if not is_prepared:
         downloads.prepare(name, builder, folder)
     theirs = _splits(name, builder)
-    files = _InBucket(builder) if is_remote(str(builder.data_dir)) else _Local(builder)
-    read = partial(_Prepared, files)
+    read = partial(_read, builder, _copies(builder) if is_remote(str(builder.data_dir)) else lambda _: builder)
     images = {ours: partial(read, split, image, data.resize) for ours, split in theirs.items()}
 
     def labels() -> Labels | None:
@@ -193,79 +193,64 @@ def _splits(name: str, builder: Any) -> dict[str, str]:
     return {split: split for split in ("train", "validation", "test") if split in theirs} | {"test": test}
 
 
-class _Local:
-    """A prepared data set in a local folder."""
-
-    def __init__(self, builder: Any):
-        self.builder = builder
-
-    def holding(self, instruction: Any) -> Any:
-        """A builder that can read the examples of `instruction`."""
-        return self.builder
-
-
-class _InBucket:
-    """A prepared data set in a bucket. Its files are copied to a temporary folder when they are needed.
+def _copies(builder: Any) -> Callable[[Any], Any]:
+    """Function from an instruction to a builder of a data set in a bucket, whose files are copied to a local folder.
 
     tensorflow-datasets reads examples by TensorFlow, whose own access to buckets has its own credentials and settings;
     copies by `etils.epath` have those of all other files of a run.
     """
+    import tensorflow_datasets as tfds
 
-    def __init__(self, builder: Any):
-        self.builder = builder
-        self._folder = tempfile.TemporaryDirectory(prefix="diffenc-data-")
-        self._copied: set[str] = set()
+    folder = tempfile.TemporaryDirectory(prefix="diffenc-data-")
+    examples = {Path(file).name for split in builder.info.splits.values() for file in split.filenames}
+    copied: set[str] = set()
 
-    def holding(self, instruction: Any) -> Any:
-        """A builder that can read the examples of `instruction`."""
-        import tensorflow_datasets as tfds
+    def holding(instruction: Any) -> Any:
+        needed = {Path(file.filename).name for file in builder.info.splits[instruction].file_instructions}
+        for path in builder.data_path.iterdir():
+            if path.name not in copied and (path.name in needed or path.name not in examples):
+                path.copy(Path(folder.name, path.name))
+                copied.add(path.name)
+        return tfds.builder_from_directory(folder.name)
 
-        examples = {Path(file).name for split in self.builder.info.splits.values() for file in split.filenames}
-        needed = {Path(file.filename).name for file in self.builder.info.splits[instruction].file_instructions}
-        for path in self.builder.data_path.iterdir():
-            if path.name not in self._copied and (path.name in needed or path.name not in examples):
-                path.copy(Path(self._folder.name, path.name))
-                self._copied.add(path.name)
-        return tfds.builder_from_directory(self._folder.name)
+    return holding
 
 
-class _Prepared:
-    """Images or labels of a prepared split in a fixed order, read as `data.images.Images`."""
+def _read(builder: Any, holding: Callable[[Any], Any], split: str, feature: str, resize: int | None = None) -> Images:
+    """Images or labels of a prepared split in a fixed order. `holding` as in `_copies`."""
+    dtype, shape = builder.info.features[feature].np_dtype, builder.info.features[feature].shape
+    shape = shape if resize is None else (resize, resize, shape[-1])
 
-    def __init__(self, files: _Local | _InBucket, split: str, feature: str, resize: int | None = None):
-        info = files.builder.info
-        self._files, self._split, self._feature, self._resize = files, split, feature, resize
-        self._dtype = info.features[feature].np_dtype
-        shape = info.features[feature].shape
-        self.shape = (info.splits[split].num_examples, *(shape if resize is None else (resize, resize, shape[-1])))
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(self.shape[0])
-        found = np.empty((stop - start, *self.shape[1:]), self._dtype)
-        with _reading(str(self._files.builder.data_dir)):
-            at = 0
-            for part in self._batches(start, stop):
-                found[at : at + len(part)] = part
+    def read(start: int, stop: int) -> np.ndarray:
+        values, at = np.empty((stop - start, *shape), dtype), 0
+        with _reading(str(builder.data_dir)):
+            for part in _batches(holding, split, feature, resize, (start, stop)):
+                values[at : at + len(part)] = part
                 at += len(part)
-        return found
+        return values
 
-    def _batches(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Examples `start` .. `stop` - 1 in parts."""
-        import tensorflow as tf
-        import tensorflow_datasets as tfds
+    return OnDemand((builder.info.splits[split].num_examples, *shape), read)
 
-        tf.config.set_visible_devices([], "GPU")
-        split = tfds.core.ReadInstruction(self._split, from_=start, to=stop, unit="abs")
-        examples = self._files.holding(split).as_dataset(
-            split=split,
-            shuffle_files=False,
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-            decoders=tfds.decode.PartialDecoding({self._feature: True}),
-        )
-        values = examples.map(lambda example: example[self._feature])
-        if self._resize is None:
-            return iter(tfds.as_numpy(values.batch(BATCH)))
-        return (_resized(image, self._resize)[None] for image in tfds.as_numpy(values))
+
+def _batches(
+    holding: Callable[[Any], Any], split: str, feature: str, resize: int | None, rows: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Consecutive examples in parts."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    tf.config.set_visible_devices([], "GPU")
+    instruction = tfds.core.ReadInstruction(split, from_=rows[0], to=rows[1], unit="abs")
+    examples = holding(instruction).as_dataset(
+        split=instruction,
+        shuffle_files=False,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        decoders=tfds.decode.PartialDecoding({feature: True}),
+    )
+    values = examples.map(lambda example: example[feature])
+    if resize is None:
+        return iter(tfds.as_numpy(values.batch(BATCH)))
+    return (_resized(image, resize)[None] for image in tfds.as_numpy(values))
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

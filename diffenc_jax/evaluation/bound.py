@@ -20,7 +20,7 @@ from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
 from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, fit_images, num_fit_images, steps_for
 from diffenc_jax.evaluation.uncertainty import replicates
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel import sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.maps import MAP
 from diffenc_jax.runs.records import PER_PIXEL

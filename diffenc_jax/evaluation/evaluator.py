@@ -20,7 +20,7 @@ from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, make_estimator
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.model import Params, outside_parts
-from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import tree_digest

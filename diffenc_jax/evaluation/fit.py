@@ -27,8 +27,7 @@ from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
 from diffenc_jax.evaluation.fit_ratios import StepErrors, fit_by_estimate, fit_table
 from diffenc_jax.model import Params, bind_to
-from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs.experiment import Experiment
 
 # The best times are points of the grid if that leaves each step this many intervals on average.

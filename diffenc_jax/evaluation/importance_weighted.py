@@ -14,7 +14,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, Tables, image_keys
 from diffenc_jax.evaluation.whole_path import WholePath
 from diffenc_jax.model import bind_to
-from diffenc_jax.parallel.mesh import replicated
+from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
 
 

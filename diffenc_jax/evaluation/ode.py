@@ -16,7 +16,7 @@ from diffenc_jax.diffusion.importance_weights import effective_draws, importance
 from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, likelihood_of
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
 from diffenc_jax.model import bind_to
-from diffenc_jax.parallel.mesh import replicated
+from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
 
 

@@ -9,7 +9,7 @@ import jax
 
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.core.numbers import format_bytes
-from diffenc_jax.data.checks import machine_memory
+from diffenc_jax.core.process import machine_memory
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 # Memory that XLA's messages name: of a program (TPU), or of the part of it that was refused (CPU, GPU).

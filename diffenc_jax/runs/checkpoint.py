@@ -165,7 +165,7 @@ class Checkpoints:
             for path in storage.glob(self._folder, f"*{PARTIAL}*") if hosts.is_first() else ():
                 storage.delete(path)
 
-    def holds_ema_alone(self, step: int) -> bool:
+    def holds_ema_only(self, step: int) -> bool:
         """Whether `step` was saved by `save_ema`, so that training cannot resume from it; False if it is damaged."""
         try:
             return set(self._manager.item_metadata(step).keys()) - {HASHES} == {"ema"}

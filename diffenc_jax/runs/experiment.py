@@ -7,8 +7,8 @@ from jax.sharding import Mesh
 from diffenc_jax.config import Config
 from diffenc_jax.data.dataset import TRAIN, Dataset, load_dataset
 from diffenc_jax.model import ImageSpec, Model, build
-from diffenc_jax.parallel.feeding import needed_rows
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.batches import needed_rows
+from diffenc_jax.parallel.sharding import make_mesh
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from diffenc_jax.core.arrays import Archive
 from diffenc_jax.core.errors import InputError, reason, require
+from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import CONTROLS, has_controls
-from diffenc_jax.data.arrays import array_header, check_size
-from diffenc_jax.data.checks import machine_memory
 from diffenc_jax.runs import storage
 
 if TYPE_CHECKING:
@@ -187,21 +187,12 @@ def read_arrays(content: bytes | BinaryIO, packed: bool = False) -> dict[str, np
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     most = machine_memory() if packed else file.seek(0, io.SEEK_END)
     try:
-        with zipfile.ZipFile(file) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            if most is not None and size > most:
+        with Archive(file) as archive:
+            if most is not None and archive.unpacked > most:
                 return None
-            return {entry.filename.removesuffix(".npy"): _read_entry(archive, entry) for entry in archive.infolist()}
+            return {name: archive.array(name) for name in archive.headers}
     except Exception:  # noqa: BLE001  zipfile and numpy raise errors of many kinds
         return None
-
-
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
-    """Array of an entry of an .npz file. The size that it states is compared first: numpy would allocate it."""
-    with archive.open(entry) as file:
-        check_size(array_header(file), entry.file_size)
-    with archive.open(entry) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def list_paths(folder: Path, pattern: str) -> list[Path]:

@@ -10,7 +10,7 @@ from diffenc_jax.core.text import printable
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.model import outside_parts
 from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel.feeding import training_digests
+from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import writing
 from diffenc_jax.runs.workdir import NO_ORIGIN, Origin, saved_steps, stored_origin, write_config

@@ -12,7 +12,7 @@ from diffenc_jax.core.parts import check_allowed
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.model import Params
-from diffenc_jax.parallel.mesh import abstract_arrays, state_shardings
+from diffenc_jax.parallel.sharding import abstract_arrays, state_shardings
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.origin import check_parts, check_training_data, say_other_version

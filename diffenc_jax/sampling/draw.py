@@ -15,10 +15,10 @@ from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.gaussian import alpha, diffuse
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params
-from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.sampling.samplers import PIXELS, Likelihood, Sampler, Wanted, first_noise
+from diffenc_jax.sampling.samplers import PIXELS, Likelihood, Request, Sampler, first_noise
 
 # Called with the share of a batch's path that is complete since the last call.
 OnPart = Callable[[float], None]
@@ -53,7 +53,7 @@ class Drawn(NamedTuple):
     likelihood: Likelihood | None
 
 
-class Programs:
+class SamplerFunctions:
     """A sampler and the jitted functions around it, for any parameters; each is compiled once per batch size."""
 
     def __init__(self, experiment: Experiment, sampler: Sampler):
@@ -63,14 +63,14 @@ class Programs:
         self.fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
         self.noise = jax.jit(lambda keys: first_noise(keys, shape), out_shardings=batched)
         self.diffuse = jax.jit(
-            lambda params, wanted, *at: _diffuse(wanted.bind(model, params), wanted.keys, *at), out_shardings=batched
+            lambda params, request, *at: _diffuse(request.bind(model, params), request.keys, *at), out_shardings=batched
         )
         self.frame = jax.jit(
-            lambda params, wanted, *at: _frame(wanted.bind(model, params), *at), out_shardings=replicated
+            lambda params, request, *at: _frame(request.bind(model, params), *at), out_shardings=replicated
         )
         self.code = jax.jit(model.code_of, out_shardings=batched)
         self.pixels = jax.jit(
-            lambda params, wanted, z: draw_pixels(wanted.bind(model, params), wanted.keys, z, output),
+            lambda params, request, z: draw_pixels(request.bind(model, params), request.keys, z, output),
             out_shardings=replicated,
         )
 
@@ -78,7 +78,7 @@ class Programs:
 class Drawer:
     """Draws images with one set of parameters."""
 
-    def __init__(self, programs: Programs, params: Params):
+    def __init__(self, programs: SamplerFunctions, params: Params):
         self._programs, self._params = programs, params
         self._experiment, self._sampler = programs.experiment, programs.sampler
 
@@ -90,21 +90,21 @@ class Drawer:
         """Images number first .. first + count - 1, a multiple of the devices."""
         size = self._experiment.config.sample.batch_size
         with within_memory("a batch of samples", f"lower sample.batch_size={size}"):
-            wanted = self._wanted(first + np.arange(count))
-            return self._finish(wanted, self._programs.noise(wanted.keys), on_part)
+            request = self._request(first + np.arange(count))
+            return self._finish(request, self._programs.noise(request.keys), on_part)
 
     def path(self, count: int, on_part: OnPart) -> list[Frame]:
         """The first `count` images at every stop from z_1 to z_0, by the ancestral sampler."""
-        steps, wanted = self._prepared, self._wanted(np.arange(sharding.round_up(self._experiment.mesh, count)))
+        steps, request = self._prepared, self._request(np.arange(sharding.round_up(self._experiment.mesh, count)))
 
         def frame(z, taken):
             gamma = steps.gamma[steps.depth - taken]
-            found = self._programs.frame(self._params, wanted, z, gamma)
+            found = self._programs.frame(self._params, request, z, gamma)
             return Frame(float(gamma), *(np.asarray(a)[:count] for a in found))
 
-        z = self._programs.noise(wanted.keys)
+        z = self._programs.noise(request.keys)
         frames = [frame(z, 0)]
-        walk = self._sampler.walk(self._params, steps, wanted, z)
+        walk = self._sampler.walk(self._params, steps, request, z)
         for taken, stop in zip(self._sampler.stops()[1:], walk, strict=True):
             frames.append(frame(stop.z, taken))
             on_part(stop.share)
@@ -121,24 +121,24 @@ class Drawer:
         at = int(jnp.argmin(jnp.abs(steps.gamma - goal)))
         filled = sharding.to_devices(mesh, sharding.fetch(images, rows % count))
         code = self._programs.code(self._params, filled.pixels) if self._experiment.model.code else None
-        wanted = Wanted(self._keys("reconstruct", rows), filled.labels, code)
-        z = self._programs.diffuse(self._params, wanted, filled.pixels, steps.gamma[at])
-        finished = self._finish(wanted, z, on_part, first=steps.depth - at)
+        request = Request(self._keys("reconstruct", rows), filled.labels, code)
+        z = self._programs.diffuse(self._params, request, filled.pixels, steps.gamma[at])
+        finished = self._finish(request, z, on_part, first=steps.depth - at)
         return Reconstruction(t, float(steps.gamma[at]), finished.images[:count])
 
-    def _finish(self, wanted: Wanted, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
+    def _finish(self, request: Request, z: jax.Array, on_part: OnPart, **options: int) -> Drawn:
         """The images at the end of the path from z."""
         likelihood = None
-        for stop in self._sampler.walk(self._params, self._prepared, wanted, z, **options):
+        for stop in self._sampler.walk(self._params, self._prepared, request, z, **options):
             z, likelihood = stop.z, stop.likelihood
             on_part(stop.share)
-        images = np.asarray(self._programs.pixels(self._params, wanted, z))
+        images = np.asarray(self._programs.pixels(self._params, request, z))
         return Drawn(images, jax.tree.map(lambda nats: np.asarray(nats, np.float64), likelihood))
 
-    def _wanted(self, numbers: np.ndarray) -> Wanted:
+    def _request(self, numbers: np.ndarray) -> Request:
         """The images with these numbers, of the classes that `labels_of` says."""
         labels = labels_of(self._experiment, numbers)
-        return Wanted(self._keys("sample", numbers), sharding.to_devices(self._experiment.mesh, labels))
+        return Request(self._keys("sample", numbers), sharding.to_devices(self._experiment.mesh, labels))
 
     def _keys(self, name: str, numbers: np.ndarray) -> jax.Array:
         """Keys [B] of the images with these numbers."""

@@ -26,7 +26,7 @@ from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
 from diffenc_jax.evaluation.ode import check_solved, solver_of
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.model import CODE
-from diffenc_jax.parallel.mesh import batched, replicated
+from diffenc_jax.parallel.sharding import batched, replicated
 from diffenc_jax.runs.experiment import Experiment
 
 # The loop over steps runs on the device in this many parts, between which signals are handled and frames are taken.
@@ -36,7 +36,7 @@ PARTS = 50
 NOISE, PIXELS, STEPS = 0, 1, 2
 
 
-class Wanted(NamedTuple):
+class Request(NamedTuple):
     """Images that are to be drawn.
 
     Attributes:
@@ -70,7 +70,7 @@ class Likelihood(NamedTuple):
     bits_per_dim: jax.Array
 
 
-class Stop(NamedTuple):
+class PathPoint(NamedTuple):
     """A point on the path.
 
     Attributes:
@@ -106,8 +106,8 @@ class Sampler(ABC):
         return None
 
     @abstractmethod
-    def walk(self, params: Params, prepared: Any, wanted: Wanted, z_1: jax.Array) -> Iterator[Stop]:
-        """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images that are `wanted`."""
+    def walk(self, params: Params, prepared: Any, request: Request, z_1: jax.Array) -> Iterator[PathPoint]:
+        """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images that are requested."""
 
 
 class Ancestral(Sampler):
@@ -123,9 +123,9 @@ class Ancestral(Sampler):
             check_fit(experiment)
 
         @partial(jax.jit, out_shardings=batched(experiment.mesh))
-        def advance(params, steps, wanted, z, span):
-            noise = step_noise(wanted.keys, model.spec.shape)
-            return ancestral(wanted.bind(model, params), steps, z, noise, *span)
+        def advance(params, steps, request, z, span):
+            noise = step_noise(request.keys, model.spec.shape)
+            return ancestral(request.bind(model, params), steps, z, noise, *span)
 
         self._advance = advance
 
@@ -151,12 +151,14 @@ class Ancestral(Sampler):
         """The steps, fitted if `config.loss` asks for it."""
         return steps_for(self._experiment, params, self._loss)
 
-    def walk(self, params: Params, prepared: Steps, wanted: Wanted, z_1: jax.Array, first: int = 0) -> Iterator[Stop]:
+    def walk(
+        self, params: Params, prepared: Steps, request: Request, z_1: jax.Array, first: int = 0
+    ) -> Iterator[PathPoint]:
         """Stops on the path; with `first`, the path starts after that many steps, from z = `z_1`."""
         z = z_1
         for begin, end in pairwise(self.stops(first)):
-            z = self._advance(params, prepared, wanted, z, (np.int32(begin), np.int32(end)))
-            yield Stop(jax.block_until_ready(z), (end - begin) / (self._loss.depth - first))
+            z = self._advance(params, prepared, request, z, (np.int32(begin), np.int32(end)))
+            yield PathPoint(jax.block_until_ready(z), (end - begin) / (self._loss.depth - first))
 
 
 class Flow(Sampler):
@@ -185,22 +187,22 @@ class Flow(Sampler):
             described |= {"divergence": config.divergence, "probes": config.probes}
         return described
 
-    def walk(self, params: Params, prepared: None, wanted: Wanted, z_1: jax.Array) -> Iterator[Stop]:
+    def walk(self, params: Params, prepared: None, request: Request, z_1: jax.Array) -> Iterator[PathPoint]:
         """One stop, z_0; raises RunError if the solver gave up."""
-        z_0, failures, likelihood = self._solve(params, wanted, z_1)
+        z_0, failures, likelihood = self._solve(params, request, z_1)
         check_solved(int(failures))
-        yield Stop(z_0, 1.0, likelihood)
+        yield PathPoint(z_0, 1.0, likelihood)
 
 
 def _flow(
-    experiment: Experiment, params: Params, wanted: Wanted, z_1: jax.Array
+    experiment: Experiment, params: Params, request: Request, z_1: jax.Array
 ) -> tuple[jax.Array, jax.Array, Likelihood | None]:
     """z_0 [B, ...], the number [] of images that the solver gave up on, and the likelihood if it is asked for."""
     model, ode, spec, likelihood = experiment.model, experiment.config.ode, experiment.model.spec, None
-    process, solver = wanted.bind(model, params), solver_of(ode)
+    process, solver = request.bind(model, params), solver_of(ode)
     gamma_0, gamma_1 = process.endpoints
     if experiment.config.sample.likelihood:
-        drawn = [draw_each(signs, wanted.keys, STEPS + k, spec.shape) for k in range(ode.probes)]
+        drawn = [draw_each(signs, request.keys, STEPS + k, spec.shape) for k in range(ode.probes)]
         probes = Probes(DIVERGENCES[ode.divergence], jnp.stack(drawn, axis=1))
         z_0, path = sample_of(process, z_1, probes, solver)
         in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)

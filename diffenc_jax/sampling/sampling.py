@@ -11,13 +11,12 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import Params, outside_parts
-from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling import pictures
-from diffenc_jax.sampling.draw import Drawer, Drawn, OnPart, Programs
+from diffenc_jax.sampling.draw import Drawer, Drawn, OnPart, SamplerFunctions
 from diffenc_jax.sampling.pictures import num_shown
 from diffenc_jax.sampling.samplers import Likelihood, make_sampler
 from diffenc_jax.sampling.store import ImageStore
@@ -35,7 +34,7 @@ class Sampling:
         self._experiment, self._config = experiment, experiment.config.sample
         _check_label(experiment)
         self._sampler = make_sampler(experiment)
-        self._programs = Programs(experiment, self._sampler)
+        self._programs = SamplerFunctions(experiment, self._sampler)
 
     def num_parts(self) -> int:
         """The sum of all shares that `write` passes to `on_part`."""

@@ -7,8 +7,7 @@ import numpy as np
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params, bind_to
-from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.draw import OnPart
 from diffenc_jax.sampling.pictures import POINT, num_shown, panel, side_by_side

@@ -1,7 +1,8 @@
 """Calls of the compiled program: each makes one training step, or several."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,12 @@ import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.data.images import Batch
-from diffenc_jax.parallel.feeding import Batches
-from diffenc_jax.parallel.feeds import Feed, ResidentFeed, StackedFeed, is_on_device
-from diffenc_jax.parallel.mesh import IN_FLIGHT
+from diffenc_jax.parallel.batches import Batches, Feed, ResidentFeed, StackedFeed, is_on_device
+from diffenc_jax.parallel.sharding import IN_FLIGHT
 from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.profiler import Steps
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Program, StepFunction
+from diffenc_jax.train.step import Program, StepFunction, StepReport
 
 
 class CallReport(NamedTuple):
@@ -34,62 +34,39 @@ class CallReport(NamedTuple):
         return np.asarray(jax.device_get(self.finite))[:count].tolist()
 
 
-class Calls(Protocol):
-    """Training by calls of a compiled program.
-
-    Attributes:
-      program: the program.
-    """
-
-    program: jax.stages.Compiled
-
-    def __call__(self, state: TrainState, done: int, count: int) -> tuple[TrainState, CallReport]:
-        """`count` steps after `done` steps; `count` is at most train.steps_per_call."""
-        ...
+# (state, number of steps done, number of steps, at most train.steps_per_call) -> (state, report).
+Call = Callable[[TrainState, int, int], tuple[TrainState, CallReport]]
 
 
-class SingleSteps:
-    """Calls of a program that makes one step."""
+def compile_call(program: Program, config: Config, batches: Batches) -> tuple[jax.stages.Compiled, Call]:
+    """Compile a run's program, and make the function that trains by calls of it.
 
-    def __init__(self, program: jax.stages.Compiled, batches: Callable[[int], Batch]):
-        """Call `program` with each of `batches`, by the number of the step from 0 on."""
-        self.program, self._batches = program, batches
-
-    def __call__(self, state: TrainState, done: int, count: int) -> tuple[TrainState, CallReport]:
-        reports = []
-        for step in range(done, done + count):
-            state, report = self.program(state, self._batches(step))
-            reports.append(report)
-            if len(reports) > IN_FLIGHT:
-                jax.block_until_ready(reports[-1 - IN_FLIGHT].finite)
-        return state, CallReport([report.finite for report in reports], reports[-1].meter)
-
-
-class Loops:
-    """Calls of a program that makes any number of steps up to n in a loop on the device."""
-
-    def __init__(self, program: jax.stages.Compiled, feed: Feed):
-        """Call `program`, a compiled `loop`, with the batches of `feed`."""
-        self.program, self._feed = program, feed
-
-    def __call__(self, state: TrainState, done: int, count: int) -> tuple[TrainState, CallReport]:
-        return self.program(state, self._feed(done, count), np.int32(count))
-
-
-def make_calls(program: Program, config: Config, batches: Batches) -> Calls:
-    """Compile a run's calls, of up to train.steps_per_call steps.
-
-    On CPUs these are calls of the program of one step, since XLA executes convolutions in a loop on one thread: on two
-    cores, a step of configs/digits.py takes 1.8 times as long there. Raises RunError if a device has too little memory.
+    On CPUs it is the program of one step, since XLA executes convolutions in a loop on one thread: on two cores, a step
+    of configs/digits.py takes 1.8 times as long there. Raises RunError if a device has too little memory.
     """
     length = config.train.steps_per_call
     if length == 1 or is_cpu(program):
-        return SingleSteps(program.compiled(), batches)
+        compiled = program.compiled()
+        return compiled, partial(_call_step_by_step, compiled, batches)
+    feed: Feed
     if is_on_device(config, batches.train):
         feed = ResidentFeed(batches, length)
     else:
         feed = StackedFeed(batches, length, program.batch)
-    return Loops(program.compiled_loop(loop(program.function, feed, length), feed.shapes), feed)
+    compiled = program.compiled_loop(loop(program.function, feed, length), feed.shapes)
+    return compiled, lambda state, done, count: compiled(state, feed(done, count), np.int32(count))
+
+
+def _call_step_by_step(
+    compiled: jax.stages.Compiled, batches: Callable[[int], Batch], state: TrainState, done: int, count: int
+) -> tuple[TrainState, CallReport]:
+    reports: list[StepReport] = []
+    for step in range(done, done + count):
+        state, report = compiled(state, batches(step))
+        reports.append(report)
+        if len(reports) > IN_FLIGHT:
+            jax.block_until_ready(reports[-1 - IN_FLIGHT].finite)
+    return state, CallReport([report.finite for report in reports], reports[-1].meter)
 
 
 def is_cpu(program: Program) -> bool:
@@ -97,7 +74,7 @@ def is_cpu(program: Program) -> bool:
     return program.mesh.devices.flat[0].platform == "cpu"
 
 
-def loop(step: StepFunction, feed: Feed, length: int) -> Callable:
+def loop(step: StepFunction, feed: Feed, length: int) -> Callable[..., tuple[TrainState, CallReport]]:
     """The function (state, argument of the feed, count) -> (state, report), of `count` <= `length` steps.
 
     The number of steps is no constant of the program, so that calls of all lengths execute the same code: the values do

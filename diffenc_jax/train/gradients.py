@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from diffenc_jax.diffusion.losses import Terms, bound_at
 from diffenc_jax.diffusion.steps import Place
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.train.draws import Draw
+from diffenc_jax.train.inputs import StepInputs
 
 
 class StepOutputs(NamedTuple):
@@ -34,32 +34,32 @@ def learns_interior(model: Model) -> bool:
     return model.loss.depth is None and bool(model.schedule.interior)
 
 
-def gradient(model: Model, params: Params, draw: Draw) -> tuple[StepOutputs, Params]:
+def gradient(model: Model, params: Params, inputs: StepInputs) -> tuple[StepOutputs, Params]:
     """Gradient of the objective of a batch (see `StepOutputs.objective`), except for the schedule's interior.
 
     At infinite depth the schedule's interior gets the gradient of the loss's second moment instead.
     """
 
     def loss(params: Params, place: Place):
-        process, ends = bind_to(model, params, draw.batch, draw.dropout_key), ()
-        if draw.endpoints is not None:
-            ends = draw.endpoints.pixels, model.condition(params, draw.endpoints)
-        terms = bound_at(process, draw.batch.pixels, process.warped(place), draw.noise, *ends)
-        means = terms.weighted(draw.weight).means()
+        process, ends = bind_to(model, params, inputs.batch, inputs.dropout_key), ()
+        if inputs.endpoints is not None:
+            ends = inputs.endpoints.pixels, model.condition(params, inputs.endpoints)
+        terms = bound_at(process, inputs.batch.pixels, process.warped(place), inputs.noise, *ends)
+        means = terms.weighted(inputs.weight).means()
         objective = means.total / (model.spec.dims * math.log(2))
         for name in model.separate_losses:
             objective += means.head_losses[name] / model.spec.dims
-        return objective, StepOutputs(objective, terms, draw.noise.t, draw.weight)
+        return objective, StepOutputs(objective, terms, inputs.noise.t, inputs.weight)
 
     if learns_interior(model):
-        return _gradient_with_interior(model, loss, params, draw.noise.t)
-    value_and_grad = jax.value_and_grad(lambda params: loss(params, model.place(params, draw.noise.t)), has_aux=True)
+        return _gradient_with_interior(model, loss, params, inputs.noise.t)
+    value_and_grad = jax.value_and_grad(lambda params: loss(params, model.place(params, inputs.noise.t)), has_aux=True)
     (_, outputs), grads = value_and_grad(params)
     return outputs, grads
 
 
-def accumulated_gradient(model: Model, params: Params, parts: Draw) -> tuple[StepOutputs, Params]:
-    """Mean of `gradient` over parts of a batch, computed one after another in the memory of one; see `Draw.split`.
+def accumulated_gradient(model: Model, params: Params, parts: StepInputs) -> tuple[StepOutputs, Params]:
+    """Mean of `gradient` over parts of a batch, computed one after another, see `StepInputs.split`.
 
     The result is the gradient of the whole batch, except for the dropout masks and the order of summation. The outputs
     are those of the whole batch, in the order of the parts.

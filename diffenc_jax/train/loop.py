@@ -22,9 +22,8 @@ from diffenc_jax.core.progress import Advance, RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel.feeding import Batches
-from diffenc_jax.parallel.feeds import is_on_device
-from diffenc_jax.parallel.mesh import IN_FLIGHT
+from diffenc_jax.parallel.batches import Batches, is_on_device
+from diffenc_jax.parallel.sharding import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.experiment import Experiment
@@ -34,7 +33,7 @@ from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.superseded import SUPERSEDED, supersede
 from diffenc_jax.runs.workdir import check_workdir, claimed
-from diffenc_jax.train.calls import CallReport, call_length, make_calls
+from diffenc_jax.train.calls import CallReport, call_length, compile_call
 from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.profiler import Profiler, Steps, annotation
 from diffenc_jax.train.state import TrainState
@@ -143,7 +142,7 @@ def check_trainable(workdir: Path, config: Config, profiled: Steps | None = None
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.latest_step()
         require(
-            step is None or not checkpoints.holds_ema_alone(step),
+            step is None or not checkpoints.holds_ema_only(step),
             f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it; {advice}",
         )
     check_parts(workdir, config)
@@ -180,8 +179,8 @@ class _Session:
         if start < steps:
             with self.progress.compiling():
                 state = trainer.program.init() if state is None else state
-                calls = make_calls(trainer.program, config, trainer.batches)
-                self.profiler.compiled(calls.program)
+                compiled, call = compile_call(trainer.program, config, trainer.batches)
+                self.profiler.compiled(compiled)
         done = start
         while done < steps:
             if done and done % config.eval.every_steps == 0:
@@ -194,7 +193,7 @@ class _Session:
                 self.read_reports()
                 self.profiler.start()
             with annotation(done + 1):
-                state, report = calls(state, done, count)
+                state, report = call(state, done, count)
             self.unread.append((done, count, report))
             self.read_reports(keep=IN_FLIGHT)
             if done == start:

@@ -20,10 +20,9 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.augmentation import make_augmentation
-from diffenc_jax.parallel import memory
-from diffenc_jax.parallel import mesh as meshes
-from diffenc_jax.train.draws import Draw, every_kth
+from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import accumulated_gradient, gradient, learns_interior
+from diffenc_jax.train.inputs import StepInputs, every_kth
 from diffenc_jax.train.loss_history import LossByTime
 from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.state import TrainState
@@ -84,7 +83,7 @@ class StepFunction:
             losses=LossByTime.empty() if self.config.train.time_sampling == "importance" else None,
         )
 
-    def draw(self, step: jax.Array, batch: Batch, losses: LossByTime | None) -> Draw:
+    def inputs(self, step: jax.Array, batch: Batch, losses: LossByTime | None) -> StepInputs:
         """The random inputs of a step on a batch, whose images are augmented.
 
         Times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The end points
@@ -100,7 +99,7 @@ class StepFunction:
         k = math.gcd(train.ends_every, size // train.accumulate)
         noise = self.model.draw_noise(noise_key, t, size // k)
         batch = self.augment(step, batch)
-        return Draw(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
+        return StepInputs(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
 
     def augment(self, step: jax.Array, batch: Batch) -> Batch:
         """The batch with its images transformed as `train.augment` says, anew at each step.
@@ -122,14 +121,14 @@ class StepFunction:
         """
         train = self.config.train
         with jax.named_scope("noise"):
-            draw = self.draw(state.step, batch, state.losses)
-        params = meshes.gathered(self.mesh, state.params)
+            inputs = self.inputs(state.step, batch, state.losses)
+        params = sharding.gathered(self.mesh, state.params)
         if train.accumulate == 1:
-            outputs, grads = gradient(self.model, params, draw)
+            outputs, grads = gradient(self.model, params, inputs)
         else:
-            parts = draw.split(train.accumulate, 1 if self.mesh is None else self.mesh.size)
+            parts = inputs.split(train.accumulate, 1 if self.mesh is None else self.mesh.size)
             outputs, grads = accumulated_gradient(self.model, params, parts)
-        grads = meshes.scattered(self.mesh, grads)
+        grads = sharding.scattered(self.mesh, grads)
         with jax.named_scope("optimizer"):
             updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -191,8 +190,8 @@ def global_norm(tree: Params) -> jax.Array:
     step of configs/digits.py compiles in 0.87 to 0.92 of the CPU time that it takes with `optax.global_norm`.
     """
     leaves = jax.tree.leaves(tree)
-    small = [x.ravel() for x in leaves if x.size < meshes.MIN_SHARDED_SIZE]
-    parts = [jnp.concatenate(small), *(x for x in leaves if x.size >= meshes.MIN_SHARDED_SIZE)]
+    small = [x.ravel() for x in leaves if x.size < sharding.MIN_SHARDED_SIZE]
+    parts = [jnp.concatenate(small), *(x for x in leaves if x.size >= sharding.MIN_SHARDED_SIZE)]
     squares = [jnp.tensordot(x, x, x.ndim, precision=jax.lax.Precision.HIGHEST) for x in parts]
     return jnp.sqrt(sum(squares))
 
@@ -215,19 +214,19 @@ class Program:
             "model.remat=block"
         )
         self.function, self.mesh = StepFunction(model, config, mesh), mesh
-        meshes.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
+        sharding.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
         shapes = jax.eval_shape(self.function.init)
-        shardings, batched = meshes.state_shardings(mesh, shapes), meshes.batched(mesh)
+        shardings, batched = sharding.state_shardings(mesh, shapes), sharding.batched(mesh)
         self.init = jax.jit(self.function.init, out_shardings=shardings)
         self._options = {
-            "out_shardings": (shardings, meshes.replicated(mesh)),
+            "out_shardings": (shardings, sharding.replicated(mesh)),
             "donate_argnums": 0,
             "compiler_options": process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
         }
         self.step = jax.jit(self.function, in_shardings=(shardings, batched), **self._options)
-        self.state = meshes.abstract_arrays(shapes, shardings)
+        self.state = sharding.abstract_arrays(shapes, shardings)
         shapes = model.batch_shapes(train.batch_size)
-        self.batch = meshes.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
+        self.batch = sharding.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
 
     def compiled(self) -> jax.stages.Compiled:
         """Compile `step`, and return the compiler's memory to the system.
@@ -241,13 +240,13 @@ class Program:
 
         `argument` consists of ShapeDtypeStructs with shardings.
         """
-        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=meshes.replicated(self.mesh))
+        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(self.mesh))
         return self._compiled(lambda: jax.jit(steps, **self._options).lower(self.state, argument, count))
 
     def _compiled(self, lower: Callable[[], jax.stages.Lowered]) -> jax.stages.Compiled:
         with self.within_memory():
             program = lower().compile()
-        process.give_back()
+        process.return_freed_memory()
         memory.check_fits(program, STEP, self._advice)
         return program
 

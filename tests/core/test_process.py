@@ -36,13 +36,13 @@ def test_tunables_that_are_set_stay():
 def test_freed_memory_is_given_back():
     """Small objects below one that is in use, whose memory free() alone keeps."""
     program = """
-from diffenc_jax.core.process import give_back
+from diffenc_jax.core.process import return_freed_memory
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
 pieces = [bytearray(50_000) for _ in range(2000)]
 top = bytearray(50_000)
 del pieces
 before = resident()
-give_back()
+return_freed_memory()
 print(before - resident())
 """
     environment = os.environ | {process.TUNABLES: "glibc.malloc.mmap_threshold=1000000000"}

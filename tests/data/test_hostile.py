@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core import process
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import HELD_OUT, load_dataset
@@ -163,7 +164,7 @@ def test_the_machine_has_memory():
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "CONTAINER_LIMIT", tmp_path / "max")
+    monkeypatch.setattr(process, "CONTAINER_LIMIT", tmp_path / "max")
     physical = checks.machine_memory()
     (tmp_path / "max").write_text("1000000\n")
     assert checks.machine_memory() == 1_000_000
@@ -175,6 +176,7 @@ BOUNDED = """
 import resource, sys
 from pathlib import Path
 from diffenc_jax.data.user_files import open_path
+from diffenc_jax.core import process
 from diffenc_jax.core.errors import InputError
 resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
 try:

@@ -5,7 +5,7 @@ import pytest
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.data.dataset import load_dataset
-from diffenc_jax.data.images import DecodedOnDemand, LocalPart, Subset, read_rows
+from diffenc_jax.data.images import LocalPart, concatenation, read_rows, subset
 from tests import tiny
 
 ALL = tiny.images(20)
@@ -33,17 +33,17 @@ def test_runs_of_rows_are_read_at_once_and_nothing_else_is():
 
 def test_a_subset_is_renumbered():
     images = Watched()
-    subset = Subset(images, np.array([1, 2, 5, 6, 7, 19]))
-    assert subset.shape == (6, 4, 4, 1)
-    np.testing.assert_array_equal(subset[1:4], ALL[[2, 5, 6]])
+    renumbered = subset(images, np.array([1, 2, 5, 6, 7, 19]))
+    assert renumbered.shape == (6, 4, 4, 1)
+    np.testing.assert_array_equal(renumbered[1:4], ALL[[2, 5, 6]])
     assert images.asked == [(2, 3), (5, 7)]
 
 
-def test_images_are_decoded_when_requested():
-    decoded = []
-    images = DecodedOnDemand(20, lambda i: (decoded.append(i), ALL[i])[1])
-    np.testing.assert_array_equal(images[3:5], ALL[3:5])
-    assert (images.shape, decoded) == (ALL.shape, [0, 3, 4])
+def test_only_the_parts_that_a_slice_overlaps_are_read():
+    first, second, third = Watched(), Watched(), Watched()
+    images = concatenation([first, second, third])
+    np.testing.assert_array_equal(images[25:45], np.concatenate([ALL[5:], ALL[:5]]))
+    assert (first.asked, second.asked, third.asked) == ([], [(5, 20)], [(0, 5)])
 
 
 def test_a_local_part_keeps_the_indices_of_the_split():

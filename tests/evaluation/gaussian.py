@@ -12,7 +12,7 @@ from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.model import ImageSpec, Model, build
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
 

@@ -12,7 +12,7 @@ from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.model import ImageSpec, Model, build
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
 from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES

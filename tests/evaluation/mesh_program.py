@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.parallel.mesh import replicated
+from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny

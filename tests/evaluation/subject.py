@@ -4,7 +4,7 @@ import functools
 
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
 

@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel import memory
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.step import Program
 from tests import tiny
 

@@ -11,7 +11,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel.feeding import training_digests
+from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.workdir import Origin, claimed, stored_config, stored_origin, write_config

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from diffenc_jax.parallel.mesh import state_shardings
+from diffenc_jax.parallel.sharding import state_shardings
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.sampling.sampling import Sampling
 from tests.sampling.subject import experiment, parameters

@@ -1,6 +1,6 @@
 """A small model, none of whose parameters is zero, to sample from."""
 
-from diffenc_jax.sampling.draw import Drawer, Programs
+from diffenc_jax.sampling.draw import Drawer, SamplerFunctions
 from diffenc_jax.sampling.samplers import make_sampler
 from tests.evaluation import subject
 
@@ -17,4 +17,4 @@ def parameters(small=True):
 def drawer(**changes):
     """The drawer of a configuration with these changes."""
     changed = experiment(**changes)
-    return Drawer(Programs(changed, make_sampler(changed)), parameters())
+    return Drawer(SamplerFunctions(changed, make_sampler(changed)), parameters())

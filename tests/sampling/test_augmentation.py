@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diffenc_jax.sampling.draw import Drawer, Programs
+from diffenc_jax.sampling.draw import Drawer, SamplerFunctions
 from diffenc_jax.sampling.samplers import make_sampler
 from tests import tiny
 from tests.evaluation import subject
@@ -11,7 +11,9 @@ from tests.model.test_labels import without_condition
 
 def drawn(params, **changes):
     experiment = subject.experiment("vdm", train__augment="flip", sample__depth=8, **changes)
-    return Drawer(Programs(experiment, make_sampler(experiment)), params).images(0, 6, lambda share: None).images
+    return (
+        Drawer(SamplerFunctions(experiment, make_sampler(experiment)), params).images(0, 6, lambda share: None).images
+    )
 
 
 def test_samples_have_no_augmentation():

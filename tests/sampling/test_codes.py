@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.sampling.draw import Drawer, Programs
-from diffenc_jax.sampling.samplers import Wanted, make_sampler
+from diffenc_jax.sampling.draw import Drawer, SamplerFunctions
+from diffenc_jax.sampling.samplers import Request, make_sampler
 from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
 from tests.evaluation.gaussian_classes import MEANS, coded_experiment
 
@@ -16,7 +16,7 @@ NOTHING = lambda share: None  # noqa: E731
 
 def drawer(**changes):
     chosen, params = coded_experiment(sample__depth=60, **changes)
-    return Drawer(Programs(chosen, make_sampler(chosen)), params)
+    return Drawer(SamplerFunctions(chosen, make_sampler(chosen)), params)
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_the_likelihood_of_a_sample_has_the_cost_of_its_code():
     chosen, params = coded_experiment(**settings, ode__divergence="exact")
     z_1, keys = jnp.zeros((8, *SHAPE)), jax.random.split(jax.random.key(0), 8)
     codes = jnp.eye(len(MEANS))[jnp.arange(8) % len(MEANS)]
-    ((z_0, _, likelihood),) = make_sampler(chosen).walk(params, None, Wanted(keys, code=codes), z_1)
+    ((z_0, _, likelihood),) = make_sampler(chosen).walk(params, None, Request(keys, code=codes), z_1)
     gamma_0, gamma_1 = (1 / (1 + np.exp(-np.asarray(end))) for end in chosen.model.bind(params).endpoints)
     d_0, d_1 = (np.sqrt(DEVIATION**2 * (1 - variance) + variance) for variance in (gamma_0, gamma_1))
     mean = MEANS[np.arange(8) % len(MEANS)]

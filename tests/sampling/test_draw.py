@@ -20,7 +20,7 @@ from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import linear, mean
 from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.sampling import samplers
-from diffenc_jax.sampling.samplers import Wanted, make_sampler, needs_training_images
+from diffenc_jax.sampling.samplers import Request, make_sampler, needs_training_images
 from tests import tiny
 from tests.evaluation import gaussian as exact
 from tests.evaluation.subject import experiment as experiment_of
@@ -130,7 +130,7 @@ def test_the_flow_of_gaussian_pixels(changes):
     changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5, **changes)
     sampler = make_sampler(changed)
     z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *exact.SHAPE)), jnp.float32)
-    ((z_0, share, likelihood),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), Wanted(keys_of(8)), z_1)
+    ((z_0, share, likelihood),) = sampler.walk(exact.PARAMS, sampler.prepare(exact.PARAMS), Request(keys_of(8)), z_1)
     endpoints = changed.model.bind(exact.PARAMS).endpoints
     deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in endpoints]
     np.testing.assert_allclose(z_0, z_1 * deviations[0] / deviations[1], rtol=1e-3)
@@ -151,7 +151,7 @@ def test_the_likelihood_of_a_sample_is_that_of_its_way_back():
     changes = {"sample__sampler": "flow", "sample__likelihood": True, "ode__divergence": "exact"}
     changed, params = subject.experiment(ode__rtol=1e-5, ode__atol=1e-5, **changes), subject.parameters()
     z_1 = jnp.stack([noise("sample", i, 0) for i in range(2)])
-    ((z_0, _, likelihood),) = make_sampler(changed).walk(params, None, Wanted(keys_of(2)), z_1)
+    ((z_0, _, likelihood),) = make_sampler(changed).walk(params, None, Request(keys_of(2)), z_1)
 
     @jax.jit
     def up(z):
@@ -170,7 +170,7 @@ def test_a_solver_that_gives_up_ends_the_run():
     sampler = make_sampler(exact.experiment(sample__sampler="flow"))
     z_1 = jnp.zeros((4, *exact.SHAPE)).at[:3].set(jnp.inf)
     with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
-        list(sampler.walk(exact.PARAMS, None, Wanted(jax.random.split(jax.random.key(0), 4)), z_1))
+        list(sampler.walk(exact.PARAMS, None, Request(jax.random.split(jax.random.key(0), 4)), z_1))
 
 
 def test_a_model_without_a_flow_is_refused():

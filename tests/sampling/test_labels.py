@@ -10,8 +10,8 @@ from PIL import Image
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.gaussian import alpha, sigma
 from diffenc_jax.runs.workdir import write_config
-from diffenc_jax.sampling.draw import Drawer, Programs
-from diffenc_jax.sampling.samplers import Wanted, make_sampler
+from diffenc_jax.sampling.draw import Drawer, SamplerFunctions
+from diffenc_jax.sampling.samplers import Request, make_sampler
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
@@ -22,7 +22,7 @@ CLASSES = len(MEANS)
 
 def drawn(count, first=0, **changes):
     changed = experiment(sample__depth=60, **changes)
-    drawer = Drawer(Programs(changed, make_sampler(changed)), PARAMS)
+    drawer = Drawer(SamplerFunctions(changed, make_sampler(changed)), PARAMS)
     return drawer.images(first, count, lambda share: None).images
 
 
@@ -45,7 +45,7 @@ def test_the_flow_of_each_image_is_that_of_its_class():
     z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *SHAPE)), jnp.float32)
     labels = jnp.arange(8, dtype=jnp.int32) % CLASSES
     keys = jax.random.split(jax.random.key(0), 8)
-    ((z_0, _, likelihood),) = make_sampler(changed).walk(PARAMS, None, Wanted(keys, labels), z_1)
+    ((z_0, _, likelihood),) = make_sampler(changed).walk(PARAMS, None, Request(keys, labels), z_1)
     gamma_0, gamma_1 = changed.model.bind(PARAMS).endpoints
     mean = MEANS[labels][:, None, None, None]
     d_0, d_1 = (np.hypot(DEVIATION * alpha(gamma), sigma(gamma)) for gamma in (gamma_0, gamma_1))

@@ -7,7 +7,7 @@ import pytest
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.decoder import in_bins
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.pictures import CAPTION, MARGIN, grid
 from diffenc_jax.sampling.sampling import Sampling

@@ -7,7 +7,7 @@ import numpy as np
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.draws import Draw
+from diffenc_jax.train.inputs import StepInputs
 from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
@@ -22,7 +22,7 @@ def example(model):
     """Parameters away from zero, and a batch."""
     params = tiny.away_from_zero(jax.jit(model.init)(KEY), scale=0.1)
     noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
-    return params, Draw(Batch(jnp.asarray(tiny.images(6))), noise, jnp.ones(6), KEY)
+    return params, StepInputs(Batch(jnp.asarray(tiny.images(6))), noise, jnp.ones(6), KEY)
 
 
 def split(params, name):

@@ -13,7 +13,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.draws import every_kth
+from diffenc_jax.train.inputs import every_kth
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
@@ -95,7 +95,7 @@ def test_what_does_not_suit_the_images_is_refused():
 
 DEVICES = """
 import jax, numpy as np
-from diffenc_jax.parallel.mesh import batched
+from diffenc_jax.parallel.sharding import batched
 from tests.train.test_augmentation import PIXELS, draw, jnp, Batch, step_of
 mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(8, 1), ("data", "fsdp"))
 batch = Batch(jax.device_put(jnp.asarray(PIXELS), batched(mesh)))

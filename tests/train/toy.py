@@ -17,7 +17,7 @@ from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.train import gradients
-from diffenc_jax.train.draws import Draw
+from diffenc_jax.train.inputs import StepInputs
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def random_draw(shape, seed=0, dtype=float):
     pixels = jnp.asarray(rng.randint(0, 256, shape).astype(np.uint8))
     eps_0, eps_t = jnp.asarray(rng.normal(size=(2, *shape)), dtype)
     noise = Noise(jnp.asarray(rng.uniform(size=shape[0]), dtype), eps_0, eps_t)
-    return Draw(Batch(pixels), noise, jnp.ones(shape[0], dtype), jax.random.key(0))
+    return StepInputs(Batch(pixels), noise, jnp.ones(shape[0], dtype), jax.random.key(0))
 
 
 gradient = jax.jit(gradients.gradient, static_argnums=0)

@@ -15,7 +15,7 @@ from diffenc_jax.lab.coding.container import overhead_bytes
 from diffenc_jax.lab.coding.header import blank_header
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder
 from diffenc_jax.lab.coding.stack import Stack
-from diffenc_jax.parallel.mesh import round_up
+from diffenc_jax.parallel.sharding import round_up
 from diffenc_jax.runs.experiment import Experiment
 
 LN2 = math.log(2)

@@ -22,7 +22,7 @@ from diffenc_jax.lab.coding.header import KEYS, PLATFORM, Header, blank_header, 
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder
 from diffenc_jax.lab.coding.stack import OutOfReach, Stack
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.parallel.mesh import round_up
+from diffenc_jax.parallel.sharding import round_up
 from diffenc_jax.runs.files import check_writable, exists, opened, read_arrays, write_arrays
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import stored_config

@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.lab.coding.coder import Coder, order_for
 from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.parallel import mesh as sharding
+from diffenc_jax.parallel import sharding
 from diffenc_jax.runs.experiment import Experiment
 
 # Options of the compiler by platform. Without this one it chooses a GPU's kernels by timing them, anew in each process,

@@ -132,7 +132,7 @@ def _holds(workdir: Path, step: int, params: Params) -> bool:
         latest = checkpoints.latest_step()
         if latest is None:
             return False
-        if latest == step and checkpoints.holds_ema_alone(step):
+        if latest == step and checkpoints.holds_ema_only(step):
             theirs = checkpoints.restore_ema(step, jax.eval_shape(lambda: params))
             if jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), params, theirs)):
                 return True

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.pipeline import eval_batches
-from diffenc_jax.parallel.mesh import in_flight, replicated, round_up, to_devices
+from diffenc_jax.parallel.sharding import in_flight, replicated, round_up, to_devices
 from diffenc_jax.runs.trained import Trained
 
 # Called after each part of the work with its fraction of the whole.

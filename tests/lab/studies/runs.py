@@ -11,7 +11,7 @@ from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.runs.workdir import write_config

@@ -13,7 +13,7 @@ from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.lab.studies.sweep import OnPart, batch_size, num_batches, split_images
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.parallel.mesh import in_flight, to_devices
+from diffenc_jax.parallel.sharding import in_flight, to_devices
 from diffenc_jax.runs.trained import Trained, open_trained
 
 

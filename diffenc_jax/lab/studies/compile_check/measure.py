@@ -10,7 +10,7 @@ from diffenc_jax.core.versions import software
 from diffenc_jax.lab.studies.compile_check.compiled import Compiler, DoesNotFit
 from diffenc_jax.lab.studies.compile_check.tpu import describe_slices
 from diffenc_jax.model import spec_of
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 
 # Changes that lower the memory of a step, from the one that costs least time.
 REMEDIES: tuple[dict[str, Any], ...] = (

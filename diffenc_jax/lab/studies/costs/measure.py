@@ -9,7 +9,7 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.data.dataset import TRAIN
-from diffenc_jax.parallel.feeding import Batches
+from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.train.flops import count

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.parallel.mesh import fetch, round_up, to_devices
+from diffenc_jax.parallel.sharding import fetch, round_up, to_devices
 from diffenc_jax.runs.trained import Trained
 
 

@@ -22,7 +22,7 @@ from diffenc_jax.lab.studies.encoder.batches import batches
 from diffenc_jax.lab.studies.encoder.table import FOLDER, TRAINED
 from diffenc_jax.lab.studies.sweep import split_images
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.parallel.mesh import replicated
+from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.trained import Trained
 

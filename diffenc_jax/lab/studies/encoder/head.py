@@ -22,8 +22,8 @@ from diffenc_jax.lab.studies.encoder.table import FOLDER
 from diffenc_jax.lab.studies.sweep import UNWATCHED, Watch
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.model.model import DERIVATIVE
-from diffenc_jax.parallel.feeding import Batches
-from diffenc_jax.parallel.mesh import check_batch, in_flight
+from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.parallel.sharding import check_batch, in_flight
 from diffenc_jax.runs.files import MAKE_WRITABLE, opened_if_present, read_arrays, sha256_of, write_arrays, writing
 from diffenc_jax.runs.hashes import array_shapes, hash_arrays
 from diffenc_jax.runs.trained import Trained

@@ -6,7 +6,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.studies.compile_check.compiled import Compiler, DoesNotFit
 from diffenc_jax.model import ImageSpec
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
 from tests import tiny
 

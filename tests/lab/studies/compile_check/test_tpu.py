@@ -5,7 +5,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.studies.compile_check import tpu
-from diffenc_jax.parallel.mesh import make_mesh, num_slices
+from diffenc_jax.parallel.sharding import make_mesh, num_slices
 from tests.lab.studies.compile_check import tpu_compiler
 
 

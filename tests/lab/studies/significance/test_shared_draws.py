@@ -6,8 +6,8 @@ import pytest
 
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.parallel.feeding import Batches
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 

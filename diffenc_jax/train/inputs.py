@@ -10,7 +10,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import Noise
 
 
-class Draw(NamedTuple):
+class StepInputs(NamedTuple):
     """A batch of images and everything random about it.
 
     Attributes:
@@ -27,7 +27,7 @@ class Draw(NamedTuple):
     dropout_key: jax.Array | None
     endpoints: Batch | None = None
 
-    def split(self, parts: int, blocks: int) -> "Draw":
+    def split(self, parts: int, blocks: int) -> "StepInputs":
         """`parts` equal parts of the batch, stacked along a new leading axis; each part has a dropout key of its own.
 
         The batch lies in `blocks` contiguous blocks, one per device. Each part takes the same share of every block, so

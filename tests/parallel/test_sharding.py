@@ -11,7 +11,7 @@ from diffenc_jax.config.recipe import recipe
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.parallel import mesh as meshes
+from diffenc_jax.parallel import sharding
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def shapes():
 def test_the_share_of_a_device_falls_as_one_over_their_number(shapes, devices):
     """On abstract meshes, whose devices need not exist."""
     mesh = jax.sharding.AbstractMesh((2, devices), ("data", "fsdp"))
-    sharded = jax.tree.leaves(meshes.abstract_arrays(shapes, meshes.state_shardings(mesh, shapes)))
+    sharded = jax.tree.leaves(sharding.abstract_arrays(shapes, sharding.state_shardings(mesh, shapes)))
     share = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in sharded)
     total = sum(leaf.size for leaf in sharded)
     assert total <= devices * share < 1.03 * total
@@ -40,25 +40,25 @@ def test_calls_come_back_in_order_and_few_are_in_flight():
             started.append(number)
             yield number
 
-    for number in meshes.in_flight(calls()):
-        assert len(started) == min(number + 1 + meshes.IN_FLIGHT, 6)
+    for number in sharding.in_flight(calls()):
+        assert len(started) == min(number + 1 + sharding.IN_FLIGHT, 6)
     assert number == 5
 
 
 def test_batches_that_do_not_divide_over_the_devices_are_refused():
-    mesh = meshes.make_mesh()
-    meshes.check_batch(mesh, 6, "train.batch_size", 3)
+    mesh = sharding.make_mesh()
+    sharding.check_batch(mesh, 6, "train.batch_size", 3)
     with pytest.raises(
         InputError, match=r"train.batch_size=7 does not divide into train.accumulate=3 parts; take a multiple of 3"
     ):
-        meshes.check_batch(mesh, 7, "train.batch_size", 3)
+        sharding.check_batch(mesh, 7, "train.batch_size", 3)
     with pytest.raises(InputError, match=r"mesh.fsdp=2 does not divide the number of devices; take a divisor of 1"):
-        meshes.make_mesh(2, jax.devices()[:1])
+        sharding.make_mesh(2, jax.devices()[:1])
 
 
 def test_images_are_fetched_from_whichever_host_holds_them():
     images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
     rows = np.array([5, 3, 5])
-    np.testing.assert_array_equal(meshes.fetch(images, rows), images[rows])
+    np.testing.assert_array_equal(sharding.fetch(images, rows), images[rows])
     local = np.array([3, 4, 5])
-    np.testing.assert_array_equal(meshes.fetch(LocalPart(images[local], local, images.shape), rows), images[rows])
+    np.testing.assert_array_equal(sharding.fetch(LocalPart(images[local], local, images.shape), rows), images[rows])

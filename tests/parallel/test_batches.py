@@ -1,14 +1,14 @@
-"""Batches of several steps in one argument are those of the single steps."""
+"""Batches on devices are those of the order of the training images, one at a time or several in one argument."""
 
 import jax
 import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import ON_DEVICE_MIB
-from diffenc_jax.data.images import Batch
-from diffenc_jax.parallel.feeding import Batches
-from diffenc_jax.parallel.feeds import ResidentFeed, StackedFeed, is_on_device
-from diffenc_jax.parallel.mesh import make_mesh
+from diffenc_jax.data.images import Batch, LocalPart
+from diffenc_jax.data.pipeline import Order
+from diffenc_jax.parallel.batches import Batches, ResidentFeed, StackedFeed, is_on_device, needed_rows
+from diffenc_jax.parallel.sharding import make_mesh
 from tests import tiny
 
 
@@ -31,3 +31,21 @@ def test_images_stay_on_the_devices_if_they_are_few_or_if_asked():
         config = tiny.config(train__steps_per_call=2, data__on_device=asked)
         assert [is_on_device(config, train) for train in (few, many)] == expected
     assert not is_on_device(tiny.config(), few)
+
+
+def test_batches_follow_the_order_of_the_seed():
+    config, images = tiny.config(seed=3, data__shuffle_shards=2), tiny.images(20)
+    batches, order = Batches(Batch(images), config, make_mesh()), Order(20, 3, 8, 2)
+    for step in (0, 1, 7):
+        np.testing.assert_array_equal(batches(step).pixels, images[order.batch(step)])
+
+
+def test_the_needed_images_are_enough():
+    config, mesh, images = tiny.config(), make_mesh(), tiny.images(20)
+    rows = needed_rows(config, mesh)(20)
+    labels = np.arange(20, dtype=np.int32)
+    held = Batch(LocalPart(images[rows], rows, images.shape), LocalPart(labels[rows], rows, labels.shape))
+    part, whole = (Batches(split, config, mesh)(5) for split in (held, Batch(images, labels)))
+    np.testing.assert_array_equal(part.pixels, whole.pixels)
+    np.testing.assert_array_equal(part.labels, whole.labels)
+    np.testing.assert_array_equal(images[np.asarray(whole.labels)], whole.pixels)

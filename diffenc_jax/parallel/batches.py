@@ -1,0 +1,167 @@
+"""Training batches on the mesh, one at a time, or those of several steps as one argument of a compiled program.
+
+Every host reads and sends only the images that its own devices process.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from diffenc_jax.config import Config
+from diffenc_jax.config.sections import ON_DEVICE_MIB
+from diffenc_jax.core.errors import require
+from diffenc_jax.data.images import Batch, LocalPart
+from diffenc_jax.data.pipeline import Order
+from diffenc_jax.parallel import hosts
+from diffenc_jax.parallel.sharding import abstract_arrays, batched, host_rows, replicated, rows_to_devices
+
+
+class Batches:
+    """The batch of each training step, a function of (seed, step) that does not depend on the number of hosts.
+
+    Attributes:
+      train: all training images, with those that this host's devices process.
+      mesh, size: the mesh, and the number of images per batch.
+      rows: increasing indices of the rows of a batch that lie on this host's devices.
+    """
+
+    def __init__(self, train: Batch, config: Config, mesh: Mesh):
+        """Take all training images, with those that `needed_rows` names on this host.
+
+        Raises InputError if there are fewer images than shards.
+        """
+        self.train, self.mesh, self.size = train, mesh, config.train.batch_size
+        self._order, self.rows = _order(config, len(train.pixels)), host_rows(mesh, self.size)
+
+    def __call__(self, step: int) -> Batch:
+        """The images of `step`, counted from 0, divided over all devices."""
+        numbers = self.numbers(step)
+        here = jax.tree.map(lambda array: array[numbers], self.train)
+        return rows_to_devices(self.mesh, here, self.rows, self.size)
+
+    def numbers(self, step: int) -> np.ndarray:
+        """Indices of the images in this host's rows of the batch of `step`."""
+        return self._order.batch(step, self.rows)
+
+
+class StackedFeed:
+    """The batches of up to n consecutive steps as one argument of a compiled program, which the hosts send.
+
+    Attributes:
+      shapes: ShapeDtypeStructs of the argument, images [n, B, H, W, C], with their shardings.
+    """
+
+    def __init__(self, batches: Batches, length: int, batch: Batch):
+        """Feed up to `length` of the `batches`, which have the ShapeDtypeStructs `batch`."""
+        self._batches, self._length = batches, length
+        shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct((length, *one.shape), one.dtype), batch)
+        self.shapes = abstract_arrays(shapes, jax.tree.map(lambda _: batched(batches.mesh, axis=1), shapes))
+
+    def __call__(self, step: int, count: int) -> Batch:
+        """The argument with the batches of `count` steps from `step` on, counted from 0."""
+        batches, numbers = self._batches, _numbers_of_steps(self._batches, step, count, self._length)
+        here = jax.tree.map(lambda array: array[numbers], batches.train)
+        return rows_to_devices(batches.mesh, here, batches.rows, batches.size, axis=1)
+
+    def pick(self, argument: Batch, index: jax.Array) -> Batch:
+        """Batch `index` of an argument, within the program."""
+        return jax.tree.map(lambda array: array[index], argument)
+
+
+class Resident(NamedTuple):
+    """Argument of `ResidentFeed`: all training images, and the indices [n, B] of those in each batch."""
+
+    train: Batch
+    numbers: Any
+
+
+class ResidentFeed:
+    """As `StackedFeed`, but the images stay on the devices, each of which has all of them; the host sends indices."""
+
+    def __init__(self, batches: Batches, length: int):
+        """Feed up to `length` of the `batches` of a single host."""
+        self._batches, self._length = batches, length
+        self._everywhere, self._divided = replicated(batches.mesh), batched(batches.mesh, axis=1)
+        numbers = jax.ShapeDtypeStruct((length, batches.size), np.int32, sharding=self._divided)
+        train = abstract_arrays(batches.train, jax.tree.map(lambda _: self._everywhere, batches.train))
+        self.shapes = Resident(train, numbers)
+
+    @cached_property
+    def _train(self) -> Batch:
+        return jax.device_put(self._batches.train, self._everywhere)
+
+    def __call__(self, step: int, count: int) -> Resident:
+        numbers = _numbers_of_steps(self._batches, step, count, self._length).astype(np.int32)
+        return Resident(self._train, jax.device_put(numbers, self._divided))
+
+    def pick(self, argument: Resident, index: jax.Array) -> Batch:
+        numbers = argument.numbers[index]
+        return jax.tree.map(lambda array: array.at[numbers].get(mode="promise_in_bounds"), argument.train)
+
+
+Feed = StackedFeed | ResidentFeed
+
+
+def _numbers_of_steps(batches: Batches, step: int, count: int, length: int) -> np.ndarray:
+    """Indices [length, rows] of this host's images in the batches of `count` steps; the last one fills the rest."""
+    numbers = [batches.numbers(step + index) for index in range(count)]
+    return np.stack(numbers + numbers[-1:] * (length - count))
+
+
+def is_on_device(config: Config, train: Batch) -> bool:
+    """Whether training as `config` says keeps all training images on the devices; see data.on_device.
+
+    Raises InputError if they should be kept there and cannot.
+    """
+    if config.train.steps_per_call == 1:
+        return False
+    asked, processes = config.data.on_device, jax.process_count()
+    require(
+        not asked or processes == 1,
+        f"data.on_device=True is for one process, and this run has {processes}; leave it out",
+    )
+    if asked is not None or processes > 1:
+        return bool(asked)
+    return sum(array.nbytes for array in jax.tree.leaves(train)) <= ON_DEVICE_MIB * 2**20
+
+
+def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:
+    """Function from the number of training images to the increasing indices of those that this host's devices process.
+
+    If training batches do not divide over the devices, these are all images: such a run cannot be trained, but it can
+    be evaluated.
+    """
+    size = config.train.batch_size
+    if size % mesh.size:
+        return np.arange
+    return lambda count: _order(config, count).needed(host_rows(mesh, size))
+
+
+def training_digests(train: Batch, config: Config) -> dict[str, str]:
+    """SHA-256 digests of the training images and of their labels, if any, by 'images' and 'labels'.
+
+    They do not depend on the number of hosts, each of which holds whole shards. Every host must call this.
+    """
+    arrays = {"images": train.pixels} | ({} if train.labels is None else {"labels": train.labels})
+    shards = _order(config, len(train.pixels)).shards()
+    return {name: _digest_of_shards(array, shards) for name, array in arrays.items()}
+
+
+def _digest_of_shards(array: np.ndarray | LocalPart, shards: list[tuple[int, int]]) -> str:
+    """Digest of the digests of all shards, with zeros for the shards that a host does not hold."""
+    held, rows = (array.local, array.rows) if isinstance(array, LocalPart) else (array, np.arange(len(array)))
+    digests = np.zeros((len(shards), hashlib.sha256().digest_size), np.uint8)
+    for digest, ends in zip(digests, shards, strict=True):
+        first, last = np.searchsorted(rows, ends)
+        if last - first == ends[1] - ends[0]:
+            digest[:] = bytearray(hashlib.sha256(np.ascontiguousarray(held[first:last])).digest())
+    return hashlib.sha256(hosts.elementwise_max(digests).tobytes()).hexdigest()
+
+
+def _order(config: Config, count: int) -> Order:
+    return Order(count, config.seed, config.train.batch_size, config.data.shuffle_shards)
