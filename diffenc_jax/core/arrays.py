@@ -5,7 +5,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Header(NamedTuple):
             raise ValueError(f"it has {size} bytes, but its header, of shape {list(self.shape)}, needs {self.size}")
 
 
-def read_header(file: BinaryIO) -> Header:
+def read_header(file: IO[bytes]) -> Header:
     """Header of the array file that begins here; raises ValueError."""
     head = io.BytesIO(file.read(LONGEST_HEADER))  # numpy would read as much as the header says, up to 4 GB
     version = np.lib.format.read_magic(head)
@@ -52,7 +52,7 @@ class Archive(zipfile.ZipFile):
       unpacked: bytes of all entries, as the archive states them.
     """
 
-    def __init__(self, file: Path | BinaryIO):
+    def __init__(self, file: Path | IO[bytes]):
         super().__init__(file)
         for entry in self.infolist():
             if entry.compress_type not in PACKED:
@@ -61,8 +61,8 @@ class Archive(zipfile.ZipFile):
         self.headers: dict[str, Header] = {}
         for name in self.namelist():
             if name.endswith(".npy"):
-                with self.open(name) as entry:
-                    self.headers[name.removesuffix(".npy")] = read_header(entry)
+                with self.open(name) as file:
+                    self.headers[name.removesuffix(".npy")] = read_header(file)
 
     def array(self, name: str) -> np.ndarray:
         """The array of this name, if it is as large as its header says: numpy would allocate that at once."""

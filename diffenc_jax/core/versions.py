@@ -15,27 +15,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 OURS = "diffenc_jax"
-PACKAGES = (
-    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "scipy"),
-    "constriction",
-)
+PACKAGES = "jax jaxlib flax optax orbax-checkpoint diffrax numpy scipy constriction"
 ROOT = Path(__file__).parents[2]
 # Options of the compilers, named where they are set: they decide for which instructions a program is compiled.
 OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 # Instruction sets, as Linux names them, for which compilers and libraries have programs of their own.
-INSTRUCTIONS = [
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_bf16",
-    "asimd",
-    "sve",
-    "sve2",
-    "bf16",
-]
+INSTRUCTIONS = "avx avx2 fma avx512f avx512_bf16 avx512_fp16 amx_bf16 asimd sve sve2 bf16"
 # Compilers and libraries of accelerators, which are named where they are installed.
 OF_ACCELERATORS = ("libtpu", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
 NOT_INSTALLED = "none"
@@ -60,7 +45,7 @@ def package_version() -> str:
     """Version of this package with the commit of its sources, such as '0.1.0+g407aed4c8f12'.
 
     In a clone it is the commit that is checked out, read at the first call. '.changed' and a digest of the sources
-    follow where they differ from that commit; one that is tagged 'v0.1.0' is '0.1.0' alone. An installed distribution
+    follow where they differ from that commit; one that is tagged 'v0.1.0' is only '0.1.0'. An installed distribution
     has the version of the clone that it was built from. Without either, as in a copy of the sources, a digest of them
     stands in place of the commit.
     """
@@ -98,12 +83,12 @@ def _sources_digest() -> str:
 
 def software() -> dict[str, str]:
     """Versions by name, and options of compilers: {'python': '3.12.3', 'jax': '0.10.2', ...}."""
-    found = {name: _installed(name) for name in OF_ACCELERATORS} | {name: os.environ.get(name) for name in OPTIONS}
+    further = {name: _installed(name) for name in OF_ACCELERATORS} | {name: os.environ.get(name) for name in OPTIONS}
     return {
         "python": platform.python_version(),
         OURS: package_version(),
-        **{name: version(name) for name in PACKAGES},
-        **{name: value for name, value in found.items() if value},
+        **{name: version(name) for name in PACKAGES.split()},
+        **{name: value for name, value in further.items() if value},
     }
 
 
@@ -124,8 +109,8 @@ def processor() -> str:
         text = ""
     entries = dict(re.findall(r"^(model name|flags|Features)\s*: (.*)$", text, re.MULTILINE))
     has = set(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
-    found = " ".join(name for name in INSTRUCTIONS if name in has)
-    return entries.get("model name", platform.processor() or platform.machine()) + (f" ({found})" if found else "")
+    known = " ".join(name for name in INSTRUCTIONS.split() if name in has)
+    return entries.get("model name", platform.processor() or platform.machine()) + (f" ({known})" if known else "")
 
 
 def environment(parts: Mapping[str, str]) -> Environment:

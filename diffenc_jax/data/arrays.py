@@ -1,6 +1,6 @@
 """Images and labels in numpy's files, .npy and .npz."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 from diffenc_jax.core.arrays import ERRORS, Archive, Header, read_header
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import hold_out, with_channels
+from diffenc_jax.data.images import Splits, hold_out, with_channels
 from diffenc_jax.data.labels import Labels, as_labels
 
 
@@ -26,7 +26,7 @@ def npy_images(path: Path) -> np.ndarray:
         return with_channels(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def npz_splits(path: Path) -> dict[str, Callable[[], np.ndarray]]:
+def npz_splits(path: Path) -> Splits:
     """Splits of a .npz file with the arrays 'train' and 'test', 'x_train' and 'x_test', or one array of images."""
     names = _names_of_images(path)
     for prefix in ("", "x_"):
@@ -50,7 +50,7 @@ def npz_labels(path: Path) -> Labels | None:
     name = next((name for name in ("y", "labels") if name in arrays), None)
     if name is None or len(_names_of_images(path)) != 1:
         return None
-    return Labels(hold_out(npz_integers(path, name)), lambda: np.unique(npz_integers(path, name)))
+    return Labels.of_one(npz_integers(path, name))
 
 
 def npz_integers(path: Path, name: str) -> np.ndarray:

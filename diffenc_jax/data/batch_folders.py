@@ -6,14 +6,13 @@ numbers.
 
 import math
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from diffenc_jax.data import arrays, checks, pickles
-from diffenc_jax.data.images import Images, OnDemand, concatenation
+from diffenc_jax.data.images import Images, OnDemand, Splits, concatenation
 from diffenc_jax.data.labels import Labels, as_labels
 
 NAMES = {
@@ -25,7 +24,7 @@ ARCHIVES = "*_npz"  # the folders that ImageNet's two archives unpack to
 COMPLETE = "train_data_batch_1 .. and val_data, or data_batch_1 .. and test_batch, belong together"
 
 
-def open_folder(path: Path) -> dict[str, Callable[[], Images]]:
+def open_folder(path: Path) -> Splits:
     """Splits from the batches in `path`, training batches in the order of their numbers; empty without batches.
 
     Raises InputError if a batch is missing or present twice.
@@ -40,18 +39,18 @@ def folder_labels(path: Path) -> Labels:
 
 def _files(path: Path) -> dict[str, list[Path]]:
     """The files of each split in their order; empty without any. Raises InputError if one split has none."""
-    found = {split: _numbered(path, name) for split, name in NAMES.items()}
-    if not any(found.values()):
+    files = {split: _numbered(path, name) for split, name in NAMES.items()}
+    if not any(files.values()):
         return {}
-    for split, files in found.items():
-        if not files:
+    for split, batches in files.items():
+        if not batches:
             raise checks.refused(path, f"holds no batches for {split}: {COMPLETE}")
-    return found
+    return files
 
 
 def _numbered(path: Path, name: re.Pattern) -> list[Path]:
     """Files whose names match `name`, in the order of their numbers from 1."""
-    files = {}
+    files: dict[int, Path] = {}
     for file in sorted([*path.iterdir(), *path.glob(f"{ARCHIVES}/*")]):
         if match := name.fullmatch(file.name):
             number = int(match[1]) if match.groups() else 1
@@ -89,11 +88,10 @@ def _batch(path: Path) -> Images:
     if path.suffix == ".npz":
         if "data" not in (headers := arrays.npz_headers(path)):
             raise checks.refused(path, "holds no array 'data'")
-        rows, stored = partial(arrays.npz_array, path, "data"), headers["data"].shape
+        rows, shape = partial(arrays.npz_array, path, "data"), _image_shape(path, headers["data"].shape)
     else:
         mapped = pickles.pickled_array(path, "data")
-        rows, stored = lambda: mapped, mapped.shape
-    shape = _image_shape(path, stored)
+        rows, shape = partial(np.asarray, mapped), _image_shape(path, mapped.shape)
 
     def read(start: int, stop: int) -> np.ndarray:
         _, height, width, channels = shape

@@ -30,7 +30,7 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, *errors) as error:
+    except (OSError, *errors) as error:  # type: ignore[misc]
         said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
         raise refused(path, f"cannot be read as {kind}: {said[:LONGEST]}") from error
 

@@ -41,7 +41,8 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return next(iter(self.splits.values())).shape[1:]
+        _, height, width, channels = next(iter(self.splits.values())).shape
+        return height, width, channels
 
     def examples(self, split: str) -> Batch:
         """All images of a split, with their labels if there are labels."""
@@ -57,7 +58,8 @@ class Dataset:
         `sha256`, `sha256_any_order` and `known_as` (name of a well-known set, or None) are those of `fingerprints`;
         `dims` is the number of values per image. `labels_sha256` is there if there are labels.
         """
-        labels = {"labels_sha256": fingerprints.sha256(self.labels[split])} if split in self.labels else {}
+        classes: Any = self.labels.get(split)
+        labels = {} if classes is None else {"labels_sha256": fingerprints.sha256(classes)}
         count, any_order = len(self.splits[split]), self._digest("any order", fingerprints.sha256_any_order, split)
         return {
             "name": self.name,
@@ -71,7 +73,7 @@ class Dataset:
             **labels,
         }
 
-    def _digest(self, kind: str, compute: Callable[[np.ndarray], str], split: str) -> str:
+    def _digest(self, kind: str, compute: Callable[[Any], str], split: str) -> str:
         if (kind, split) not in self._digests:
             self._digests[kind, split] = compute(self.splits[split])
         return self._digests[kind, split]
@@ -96,9 +98,9 @@ def load_dataset(
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
     if not labels:
         return Dataset(source.name, source.version, data.pixel_levels, images)
-    found = _labels(source)
-    classes = {split: _read_classes(found, f"{source.name} ({split})", split, images[split]) for split in splits}
-    return Dataset(source.name, source.version, data.pixel_levels, images, classes, found.num_classes)
+    stored = _labels(source)
+    classes = {split: _read_classes(stored, f"{source.name} ({split})", split, images[split]) for split in splits}
+    return Dataset(source.name, source.version, data.pixel_levels, images, classes, stored.num_classes)
 
 
 def load_labels(data: DataConfig, split: str) -> np.ndarray | None:
@@ -131,7 +133,8 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
     """
     named = _named(data)
     if named is None:
-        return user_files.open_path(_path(data), data.resize).splits[TRAIN]().shape[1:]
+        _, height, width, channels = user_files.open_path(_path(data), data.resize).splits[TRAIN]().shape
+        return height, width, channels
     if named.shape is None or data.resize is not None:
         return prepared.image_shape(named.tfds, data)
     return named.shape

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-ImageShape = tuple[int, int, int]
+ImageShape = tuple[int, ...]
 SplitOf = tuple[str, int, ImageShape]  # split, number of images, shape of one
 
 # Names by `sha256_any_order`.
@@ -46,7 +46,7 @@ BY_COUNT = _imagenet(32) | _imagenet(64)
 
 def sha256(images: np.ndarray) -> str:
     """SHA-256 of the bytes of uint8 [N, H, W, C] in their order."""
-    return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
 def sha256_any_order(images: np.ndarray) -> str:
@@ -55,7 +55,7 @@ def sha256_any_order(images: np.ndarray) -> str:
     SHA-256 of the text 'HxWxC', a line feed, and the sorted SHA-256 of the images (32 bytes each). tensorflow-datasets
     shuffles the images that it prepares, so an IDX file and its prepared copy have only this digest in common.
     """
-    digests = sorted(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images)
+    digests = sorted(hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images)
     head = "x".join(map(str, images.shape[1:])) + "\n"
     return hashlib.sha256(head.encode() + b"".join(digests)).hexdigest()
 

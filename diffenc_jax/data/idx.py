@@ -5,21 +5,22 @@ import math
 import zlib
 from collections.abc import Callable
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import hold_out, with_channels
+from diffenc_jax.data.images import Splits, with_channels
 from diffenc_jax.data.labels import Labels
 
 TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
+Check = Callable[[Path, tuple[int, ...], np.dtype], None]
 GZIP_BEST = 1032  # upper bound of gzip's compression ratio
 
 
-def open_folder(path: Path) -> dict[str, Callable[[], np.ndarray]]:
+def open_folder(path: Path) -> Splits:
     """Splits by MNIST's file names, train-images-idx3-ubyte and t10k-images-idx3-ubyte, with or without .gz.
 
     Empty if there are no such files; raises InputError if one of the two is missing.
@@ -47,7 +48,7 @@ def file_labels(path: Path) -> Labels | None:
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     if beside == path or not beside.exists():
         return None
-    return Labels(hold_out(idx_labels(beside)), lambda: np.unique(idx_labels(beside)))
+    return Labels.of_one(idx_labels(beside))
 
 
 def idx_images(path: Path) -> np.ndarray:
@@ -65,7 +66,7 @@ def _are_labels(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         raise checks.refused(path, f"must hold labels, uint8 [N]; this is {dtype} {str(list(shape))[:60]}")
 
 
-def _values(path: Path, check: Callable[[Path, tuple[int, ...], np.dtype], None]) -> np.ndarray:
+def _values(path: Path, check: Check) -> np.ndarray:
     """Values of one file: two zero bytes, type, rank, sizes as big-endian uint32, values.
 
     Raises InputError if it is not such a file, if `check` raises it for its shape and type, or if its size does not
@@ -86,7 +87,9 @@ def _values(path: Path, check: Callable[[Path, tuple[int, ...], np.dtype], None]
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
-def _shape(path: Path, file: BinaryIO, check: Callable[[Path, tuple[int, ...], np.dtype], None]) -> tuple[int, ...]:
+def _shape(
+    path: Path, file: BufferedIOBase, check: Callable[[Path, tuple[int, ...], np.dtype], None]
+) -> tuple[int, ...]:
     """Shape that the header gives; the values follow."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != bytes(2) or head[2] not in TYPES:

@@ -1,6 +1,6 @@
 """Images of a split that are read on demand, and the part of a split that one host holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +33,10 @@ class Images(Protocol):
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Images of consecutive indices."""
         ...
+
+
+# Functions that open the images of a split, or their labels, by its name.
+Splits = Mapping[str, Callable[[], Images]]
 
 
 class OnDemand:
@@ -102,7 +106,7 @@ def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([images[int(run[0]) : int(run[-1]) + 1] for run in runs])
 
 
-def hold_out(images: Images) -> dict[str, Callable[[], Images]]:
+def hold_out(images: Images) -> Splits:
     """Splits 'train' and 'test' of one set: a fixed random tenth of it, at least one image, is 'test'."""
     count = images.shape[0]
     num_test = max(1, count // HOLD_OUT_EVERY)

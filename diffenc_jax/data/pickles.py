@@ -29,10 +29,10 @@ REFUSED = (pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS, pickle.DICT, pic
 class _Inert:
     """Stand-in for a named function or class: it stores its arguments and its state."""
 
-    def __init__(self, *given):
+    def __init__(self, *given: Any):
         self.given, self.state = given, None
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
@@ -105,9 +105,9 @@ def _to_numpy(entry: Any, key: str) -> np.ndarray:
     else:
         raise ValueError(f"{key!r} is not a numpy array")
     name = dtype.given[0] if isinstance(dtype, _Type) and dtype.given else dtype
-    if name not in ("u1", b"u1"):
-        shown = name if isinstance(name, str | bytes) else type(name).__name__
-        raise ValueError(f"{key!r} must be uint8 (u1), values 0 .. 255; it is {shown[:40]}")
+    name = name.decode("latin1") if isinstance(name, bytes) else name if isinstance(name, str) else type(name).__name__
+    if name != "u1":
+        raise ValueError(f"{key!r} must be uint8 (u1), values 0 .. 255; it is {name[:40]}")
     if isinstance(values, _Encoded) and values.given and isinstance(values.given[0], str):
         values = values.given[0].encode("latin1")
     if not isinstance(shape, tuple) or not all(type(n) is int and n > 0 for n in shape):
@@ -159,13 +159,16 @@ class _BoundedReader:
 class _Entries(dict):
     """Dict with string keys only: hashing deeply nested tuples would overflow the stack."""
 
-    def __setitem__(self, key, value):
+    def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(key, str | bytes):
             raise pickle.UnpicklingError("it has a dict with keys that are not strings")
         super().__setitem__(key, value)
 
 
-class _Unpickler(pickle._Unpickler):
+_Python: Any = pickle._Unpickler
+
+
+class _Unpickler(_Python):
     """Python's unpickler written in Python: the one in C can be made to allocate any amount of memory."""
 
     def find_class(self, module: str, name: str) -> type[_Inert]:
@@ -185,9 +188,9 @@ class _Unpickler(pickle._Unpickler):
 
     dispatch = {  # noqa: RUF012  as in the base class
         **dict.fromkeys(range(256), _refuse),
-        **pickle._Unpickler.dispatch,
+        **_Python.dispatch,
         **dict.fromkeys(map(ord, REFUSED), _refuse),
         pickle.EMPTY_DICT[0]: _empty_dict,
         pickle.FRAME[0]: _frame,
-        pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,
+        pickle.BYTEARRAY8[0]: _Python.load_binbytes8,
     }

@@ -2,15 +2,14 @@
 
 import os
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Images, OnDemand, hold_out
+from diffenc_jax.data.images import Images, OnDemand, Splits, hold_out
 from diffenc_jax.data.labels import Labels
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ VALIDATION = ("val", "valid", "validation", "dev")
 MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
 
-def open_folder(path: Path, resize: int | None = None) -> dict[str, Callable[[], Images]]:
+def open_folder(path: Path, resize: int | None = None) -> Splits:
     """Splits of the folders 'train' and 'test' of pictures, or of one folder; raises InputError without pictures.
 
     Args:
@@ -38,12 +37,16 @@ def open_folder(path: Path, resize: int | None = None) -> dict[str, Callable[[],
 
 def folder_labels(path: Path) -> Labels | None:
     """Labels of the splits of `open_folder`, the names of the subfolders; None if a picture is in no subfolder."""
-    labels = {split: _class_names(part) for split, part in (_parts(path) or {"all": path}).items()}
-    if any(names is None for names in labels.values()):
-        return None
-    if "all" in labels:
-        return Labels(hold_out(labels["all"]), lambda: np.unique(labels["all"]))
-    return Labels.of_train({split: lambda names=names: names for split, names in labels.items()})
+    labels = {}
+    for split, part in (_parts(path) or {"": path}).items():
+        if (names := _class_names(part)) is None:
+            return None
+        labels[split] = names
+    return (
+        Labels.of_one(labels[""])
+        if "" in labels
+        else Labels.of_train({s: partial(np.asarray, n) for s, n in labels.items()})
+    )
 
 
 def _parts(path: Path) -> dict[str, Path]:
@@ -114,7 +117,7 @@ def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...]
             if shape is not None and found != shape:
                 alike = "save all as grey or all as RGB" if found[:2] == shape[:2] else "give --config.data.resize=32"
                 raise checks.refused(path, f"is {found}, but the first picture is {shape}; {alike}")
-            if opened.has_transparency_data and opened.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            if opened.has_transparency_data and np.asarray(opened.convert("RGBA").getchannel("A")).min() < 255:
                 raise ValueError("it is transparent in places; put it onto a background")
             picture = opened.convert(mode)
             return np.asarray(picture if resize is None else square(picture, resize)).reshape(found)
@@ -130,7 +133,7 @@ def square(picture: "Image.Image", side: int) -> "Image.Image":
     return cropped.resize((side, side), Image.Resampling.LANCZOS)
 
 
-def _mode(opened) -> str:
+def _mode(opened: Any) -> str:
     """Mode, L or RGB, to which a picture converts without loss; raises ValueError if there is none."""
     deep = ";16" in str(opened.tile)  # Pillow opens 16 bits per colour as RGB of 8
     if deep or opened.mode not in MODES:

@@ -8,7 +8,7 @@ the content of a batch does not depend on the number of hosts. With one shard, a
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class Order:
         """First index of each shard, and that after its last one."""
         return [self._ends(shard) for shard in range(self.num_shards)]
 
-    def _ends(self, shard: int | np.ndarray) -> tuple[int | np.ndarray, int | np.ndarray]:
+    def _ends(self, shard: Any) -> tuple[Any, Any]:
         """First index of a shard, and of the next one; elementwise for several shards."""
         return shard * self._size // self.num_shards, (shard + 1) * self._size // self.num_shards
 

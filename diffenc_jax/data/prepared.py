@@ -128,10 +128,10 @@ def _reading(folder: str) -> Iterator[None]:
 
 
 def _unreadable(folder: str, error: Exception) -> InputError:
-    said = error
-    while not isinstance(said, OSError) and (said.__cause__ or said.__context__) is not None:
-        said = said.__cause__ or said.__context__  # libraries wrap the errors of networks and disks
-    said = said if isinstance(said, OSError) else error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__  # libraries wrap the errors of networks and disks
+    said = cause or error
     reason = (getattr(said, "strerror", None) or first_line(said))[:LONGEST]
     advice = "check its permissions, or prepare the data set anew"
     if is_remote(folder):

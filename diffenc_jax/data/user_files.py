@@ -3,13 +3,13 @@
 If there is no test split, a fixed tenth of the images is held out as one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from diffenc_jax.data import arrays, batch_folders, checks, idx, picture_folders
-from diffenc_jax.data.images import Images, hold_out
+from diffenc_jax.data.images import Images, Splits, hold_out
 from diffenc_jax.data.labels import Labels
 
 
@@ -24,7 +24,7 @@ class Source(NamedTuple):
 
     name: str
     version: str
-    splits: Mapping[str, Callable[[], Images]]
+    splits: Splits
     labels: Callable[[], Labels | None] = lambda: None
 
 
@@ -47,6 +47,8 @@ def open_path(path: Path, resize: int | None = None) -> Source:
     Args:
       resize: side of the squares to which pictures are cropped and resized; for folders of pictures only.
     """
+    splits: Splits
+    labels: Callable[[Path], Labels | None]
     with checks.reading(path, "images"):
         if path.is_dir():
             splits, labels = batch_folders.open_folder(path), batch_folders.folder_labels

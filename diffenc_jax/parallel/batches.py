@@ -159,7 +159,7 @@ def _digest_of_shards(array: np.ndarray | LocalPart, shards: list[tuple[int, int
     for digest, ends in zip(digests, shards, strict=True):
         first, last = np.searchsorted(rows, ends)
         if last - first == ends[1] - ends[0]:
-            digest[:] = bytearray(hashlib.sha256(np.ascontiguousarray(held[first:last])).digest())
+            digest[:] = bytearray(hashlib.sha256(np.ascontiguousarray(held[first:last]).data).digest())
     return hashlib.sha256(hosts.elementwise_max(digests).tobytes()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -30,7 +30,7 @@ class Memory(NamedTuple):
     @classmethod
     def of(cls, compiled: jax.stages.Compiled) -> "Memory":
         """Memory of a compiled step. The donated state is aliased and counted once, among the arguments."""
-        analysis = compiled.memory_analysis()
+        analysis: Any = compiled.memory_analysis()
         state = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
         return cls(state, analysis.temp_size_in_bytes)
 

@@ -1,7 +1,7 @@
 """The device mesh ('data', 'fsdp') and shardings on it. No other module names mesh axes."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -56,8 +56,9 @@ def missing_platform() -> str | None:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax asserts that there is one, where a plugin is not installed
         reason = first_line(error).partition(" (set JAX_PLATFORMS")[0]
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
         return (
-            f"JAX_PLATFORMS={jax.config.jax_platforms}: no such device can be used{reason and ': '}{reason}; install "
+            f"JAX_PLATFORMS={platforms}: no such device can be used{reason and ': '}{reason}; install "
             "diffenc_jax with the extra cuda or tpu and check the driver, or unset JAX_PLATFORMS to take what there is"
         )
     return None
@@ -138,7 +139,7 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """Increasing indices of the rows of a batch that lie on this host's devices."""
     rows = np.arange(batch_size)
     places = batched(mesh).addressable_devices_indices_map((batch_size,))
-    return np.unique(np.concatenate([rows[place] for place in places.values()]))
+    return np.unique(np.concatenate([rows[place] for place in places.values() if place is not None]))
 
 
 def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int, axis: int = 0) -> Tree:
@@ -149,9 +150,10 @@ def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size:
     position = np.zeros(batch_size, np.int64)
     position[rows] = np.arange(len(rows))
 
-    def one(array):
+    def one(array: np.ndarray) -> jax.Array:
         shape = (*array.shape[:axis], batch_size, *array.shape[axis + 1 :])
-        return jax.make_array_from_callback(shape, batched(mesh, axis), lambda at: array.take(position[at[axis]], axis))
+        take: Callable[[Any], np.ndarray] = lambda at: array.take(position[at[axis]], axis)  # noqa: E731
+        return jax.make_array_from_callback(shape, batched(mesh, axis), take)
 
     return jax.tree.map(one, host_arrays)
 
@@ -170,7 +172,7 @@ def in_flight(started: Iterable[T]) -> Iterator[T]:
 
     Every item of the iterable `started` starts a call, and is its result.
     """
-    pending = deque()
+    pending: deque[T] = deque()
     for call in started:
         pending.append(call)
         if len(pending) > IN_FLIGHT:
@@ -188,8 +190,8 @@ def fetch(split: Tree, rows: np.ndarray) -> Tree:
         if isinstance(held, np.ndarray):
             return held[rows]
         ours = held.has(rows)
-        found = np.zeros((len(rows), *held.shape[1:]), held.local.dtype)
-        found[ours] = held[rows[ours]]
-        return hosts.elementwise_max(found)
+        values = np.zeros((len(rows), *held.shape[1:]), held.local.dtype)
+        values[ours] = held[rows[ours]]
+        return hosts.elementwise_max(values)
 
     return jax.tree.map(one, split)

@@ -3,6 +3,7 @@
 import itertools
 import signal
 import types
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -19,8 +20,8 @@ class Shutdown:
     """A context that holds back the first SIGTERM or SIGINT; a second SIGINT raises KeyboardInterrupt."""
 
     def __init__(self):
-        self.signal: int | None = None
-        self._previous = {}
+        self.signal = 0  # the number of the one that has arrived
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Shutdown":
         self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -31,13 +32,13 @@ class Shutdown:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: types.FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
 
     def requested(self) -> bool:
         """Whether a signal has arrived."""
-        return self.signal is not None
+        return self.signal != 0
 
     def check(self) -> None:
         """Raise Interrupted if a signal has arrived."""

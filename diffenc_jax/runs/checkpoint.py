@@ -59,7 +59,7 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep_every_steps: int | None = None):
         """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given."""
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
-        self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, None, False
+        self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, 0, False
         self._opened: ocp.CheckpointManager | None = None
         self.complete: int | None = None
         _check_files(self._folder)
@@ -129,7 +129,7 @@ class Checkpoints:
                 self._save(step, state=state.replace(ema=None), ema=state.ema)
 
     def save_ema(self, step: int, ema: Any) -> None:
-        """Save averaged parameters alone, for evaluation and sampling; raises SaveFailed if they are not on disk."""
+        """Save only averaged parameters, for evaluation and sampling; raises SaveFailed if they are not on disk."""
         self._save(step, ema=ema)
         self.wait()
 
@@ -183,7 +183,7 @@ class Checkpoints:
         return restored["state"].replace(ema=restored["ema"])
 
     def restore_ema(self, step: int, abstract: Any) -> Any:
-        """The EMA parameters of `step` alone; see `restore`."""
+        """Only the EMA parameters of `step`; see `restore`."""
         return self._restore(step, ema=abstract)["ema"]
 
     def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
@@ -216,12 +216,12 @@ class Checkpoints:
         damaged = {}
         for step in reversed(self.steps()):
             try:
-                found = step, restore(step)
+                restored = restore(step)
             except Damaged as error:
                 damaged[step] = str(error)
                 continue
             self._set_aside(damaged, f"; continuing with that of step {step}")
-            return found
+            return step, restored
         if damaged:
             raise RunError(
                 f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}; train again, in "
@@ -269,9 +269,9 @@ class _Best(PreservationPolicy):
     def should_preserve(
         self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
     ) -> Sequence[bool]:
-        found = evaluated_bpd(self._workdir)
-        bits = [found.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
-        return [np.isfinite(value) and value == min(bits) for value in bits]
+        bits_by_step = evaluated_bpd(self._workdir)
+        bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
+        return [bool(np.isfinite(value)) and value == min(bits) for value in bits]
 
 
 def _check_files(folder: Path) -> None:

@@ -53,7 +53,7 @@ def sha256_of(content: bytes | memoryview) -> str:
 def digest_of(file: BinaryIO) -> str:
     """SHA-256 digest of an open file, in hexadecimal digits."""
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def free_path(path: Path) -> Path:

@@ -79,7 +79,7 @@ def _sha256(array: jax.Array | np.ndarray) -> str:
     if isinstance(array, jax.Array):
         array = array.addressable_data(0) if array.is_fully_replicated else hosts.all_gather(array)
     values = np.ascontiguousarray(array).reshape(-1)  # a scalar has no view as bytes
-    return hashlib.sha256(values.view(np.uint8)).hexdigest()
+    return hashlib.sha256(values.view(np.uint8).data).hexdigest()
 
 
 def _digest(value: Any) -> str:

@@ -110,7 +110,7 @@ def _parse_row(line: bytes) -> Row | None:
 def evaluated_bpd(workdir: Path) -> dict[int, float]:
     """Bits/dim by step of the evaluations during training."""
     rows = read_metrics(workdir)
-    return {row["step"]: value for row in rows for name, value in row.items() if name.endswith(TOTAL)}
+    return {int(row["step"]): value for row in rows for name, value in row.items() if name.endswith(TOTAL)}
 
 
 def training_seconds(rows: Sequence[Row], batch_size: int) -> dict[int, float]:

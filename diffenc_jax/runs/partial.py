@@ -55,7 +55,7 @@ class PartialEvaluation:
             return self
         if hosts.is_first():
             check_writable(self._path.parent)
-        arrays = read_arrays(hosts.broadcast(self._content() if hosts.is_first() else b""))
+        arrays = read_arrays(hosts.broadcast(_content(self._path, self._most) if hosts.is_first() else b""))
         if arrays is None or str(arrays.pop(DIGEST, "")) != _digest(arrays):
             return self
         self.seconds = float(arrays.pop("seconds"))
@@ -98,20 +98,13 @@ class PartialEvaluation:
         self._is_whole = True
         if time.perf_counter() - self._saved > self._pause:
             # On a disk that is full the record could not be written either; a bucket may answer again until then.
-            with suppress(OSError if is_remote(self._path or "") else ()):
+            with suppress(*[OSError] * is_remote(self._path or "")):
                 self._save()
 
     def finish(self) -> None:
         """Delete the file, after the record has been written."""
         if self._path is not None and hosts.is_first():
             storage.delete(self._path)
-
-    def _content(self) -> bytes:
-        """Content of the file, empty if there is none or it is no archive."""
-        with opened_if_present(self._path, "delete it", self._most) as file:
-            whole = is_archive(file)
-            file.seek(0)
-            return file.read() if whole else b""
 
     def _save(self) -> None:
         self._saved = start = time.perf_counter()
@@ -122,6 +115,14 @@ class PartialEvaluation:
         arrays = {"seconds": seconds, **self.values, **self.sums, **tables}
         write_arrays(self._path, **arrays, **{DIGEST: _digest(arrays)})
         self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - start))
+
+
+def _content(path: Path, most: int) -> bytes:
+    """Content of a file, empty if there is none or it is no archive."""
+    with opened_if_present(path, "delete it", most) as file:
+        whole = is_archive(file)
+        file.seek(0)
+        return file.read() if whole else b""
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -41,8 +41,8 @@ ERRORS = ("noise", "images", "total")  # sources of the standard errors of the t
 
 def check_record(path: Path, record: Any) -> None:
     """Raise InputError unless `record`, the value of the JSON file at `path`, is a complete record."""
-    for key, kind in REQUIRED.items():
-        _check_entry(path, record, key.split("."), kind)
+    for name, kind in REQUIRED.items():
+        _check_entry(path, record, name.split("."), kind)
     for key, kind in _further(record):
         _check_entry(path, record, key, kind)
     passes, replicates = record["estimator"]["passes"], record["estimator"]["replicates"]

@@ -63,14 +63,16 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
     check_allowed({key: value for key, value in flatten(stored.to_dict()).items() if used.get(key) == value}, workdir)
     check_workdir(workdir, config, True, "give the configuration that it was trained with, or another run")
     with Checkpoints(workdir) as checkpoints:
-        require(checkpoints.steps(), f"{workdir} holds no checkpoint yet; train it first")
+        require(checkpoints.steps() != [], f"{workdir} holds no checkpoint yet; train it first")
         run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))
         check_parts(workdir, config)
         origin = stored_origin(workdir)
         if needs_training_images:
             check_training_data(run, workdir, origin)
         say_other_version(workdir, origin.version, "trained")
-        step, params = checkpoints.newest(lambda step: _restore(checkpoints, step, run))
+        newest = checkpoints.newest(lambda step: _restore(checkpoints, step, run))
+        assert newest is not None  # since there are checkpoints
+        step, params = newest
         steps = [other for other in checkpoints.steps() if other <= step]
     return Trained(**vars(run), workdir=workdir, step=step, steps=steps, params=params)
 

@@ -18,7 +18,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.sampling.samplers import PIXELS, Likelihood, Request, Sampler, first_noise
+from diffenc_jax.sampling.samplers import PIXELS, Ancestral, Likelihood, Request, Sampler, first_noise
 
 # Called with the share of a batch's path that is complete since the last call.
 OnPart = Callable[[float], None]
@@ -78,9 +78,9 @@ class SamplerFunctions:
 class Drawer:
     """Draws images with one set of parameters."""
 
-    def __init__(self, programs: SamplerFunctions, params: Params):
-        self._programs, self._params = programs, params
-        self._experiment, self._sampler = programs.experiment, programs.sampler
+    def __init__(self, functions: SamplerFunctions, params: Params):
+        self._functions, self._params = functions, params
+        self._experiment, self._sampler = functions.experiment, functions.sampler
 
     @cached_property
     def _prepared(self) -> Any:
@@ -91,18 +91,19 @@ class Drawer:
         size = self._experiment.config.sample.batch_size
         with within_memory("a batch of samples", f"lower sample.batch_size={size}"):
             request = self._request(first + np.arange(count))
-            return self._finish(request, self._programs.noise(request.keys), on_part)
+            return self._finish(request, self._functions.noise(request.keys), on_part)
 
     def path(self, count: int, on_part: OnPart) -> list[Frame]:
         """The first `count` images at every stop from z_1 to z_0, by the ancestral sampler."""
+        assert isinstance(self._sampler, Ancestral)
         steps, request = self._prepared, self._request(np.arange(sharding.round_up(self._experiment.mesh, count)))
 
-        def frame(z, taken):
+        def frame(z: jax.Array, taken: int) -> Frame:
             gamma = steps.gamma[steps.depth - taken]
-            found = self._programs.frame(self._params, request, z, gamma)
-            return Frame(float(gamma), *(np.asarray(a)[:count] for a in found))
+            pictures = self._functions.frame(self._params, request, z, gamma)
+            return Frame(float(gamma), *(np.asarray(a)[:count] for a in pictures))
 
-        z = self._programs.noise(request.keys)
+        z = self._functions.noise(request.keys)
         frames = [frame(z, 0)]
         walk = self._sampler.walk(self._params, steps, request, z)
         for taken, stop in zip(self._sampler.stops()[1:], walk, strict=True):
@@ -120,9 +121,9 @@ class Drawer:
         goal = self._experiment.model.bind(self._params).gamma(jnp.float32(t))
         at = int(jnp.argmin(jnp.abs(steps.gamma - goal)))
         filled = sharding.to_devices(mesh, sharding.fetch(images, rows % count))
-        code = self._programs.code(self._params, filled.pixels) if self._experiment.model.code else None
+        code = self._functions.code(self._params, filled.pixels) if self._experiment.model.code else None
         request = Request(self._keys("reconstruct", rows), filled.labels, code)
-        z = self._programs.diffuse(self._params, request, filled.pixels, steps.gamma[at])
+        z = self._functions.diffuse(self._params, request, filled.pixels, steps.gamma[at])
         finished = self._finish(request, z, on_part, first=steps.depth - at)
         return Reconstruction(t, float(steps.gamma[at]), finished.images[:count])
 
@@ -132,7 +133,7 @@ class Drawer:
         for stop in self._sampler.walk(self._params, self._prepared, request, z, **options):
             z, likelihood = stop.z, stop.likelihood
             on_part(stop.share)
-        images = np.asarray(self._programs.pixels(self._params, request, z))
+        images = np.asarray(self._functions.pixels(self._params, request, z))
         return Drawn(images, jax.tree.map(lambda nats: np.asarray(nats, np.float64), likelihood))
 
     def _request(self, numbers: np.ndarray) -> Request:
@@ -143,7 +144,7 @@ class Drawer:
     def _keys(self, name: str, numbers: np.ndarray) -> jax.Array:
         """Keys [B] of the images with these numbers."""
         root = stream(self._experiment.config.sample.seed, name)
-        return self._programs.fold(root, sharding.to_devices(self._experiment.mesh, numbers.astype(np.uint32)))
+        return self._functions.fold(root, sharding.to_devices(self._experiment.mesh, numbers.astype(np.uint32)))
 
 
 def labels_of(experiment: Experiment, numbers: np.ndarray) -> np.ndarray | None:

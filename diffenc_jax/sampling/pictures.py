@@ -150,7 +150,7 @@ def _stacked(strips: Mapping[str, np.ndarray], note: str) -> np.ndarray:
     height, width = next(iter(strips.values())).shape[:2]
     step = height + MARGIN
     placed = [(SIDE_CAPTION, MARGIN + step * number, picture) for number, picture in enumerate(strips.values())]
-    texts = [(MARGIN, y + height / 2, text, "lm", 14) for (_, y, _), text in zip(placed, strips, strict=True)]
+    texts = [(float(MARGIN), y + height / 2, text, "lm", 14) for (_, y, _), text in zip(placed, strips, strict=True)]
     below = MARGIN + step * len(strips)
     texts.append((SIDE_CAPTION, below + NOTE / 3, note, "lm", 12))
     return _composed(SIDE_CAPTION + max(width, VERSION_WIDTH) + MARGIN, below + NOTE, placed, texts)
@@ -169,8 +169,8 @@ def _composed(
     for x, y, picture in placed:
         sheet.paste(Image.fromarray(picture), (x, y))
     draw = ImageDraw.Draw(sheet)
-    for x, y, text, anchor, size in texts:
-        draw.text((x, y), text, BLACK if size > 12 else GREY, anchor=anchor, font_size=size)
+    for left, middle, text, anchor, size in texts:
+        draw.text((left, middle), text, BLACK if size > 12 else GREY, anchor=anchor, font_size=size)
     return np.asarray(sheet)
 
 

@@ -117,8 +117,9 @@ class Ancestral(Sampler):
         """Raises InputError if the model or the data do not allow such steps."""
         model = experiment.model
         self._experiment = experiment
-        self._loss = dataclasses.replace(model.loss, depth=experiment.config.sample.depth)
-        model.check_depth("sample.depth", self._loss.depth)
+        self._depth = experiment.config.sample.depth
+        self._loss = dataclasses.replace(model.loss, depth=self._depth)
+        model.check_depth("sample.depth", self._depth)
         if self._loss.is_fitted:
             check_fit(experiment)
 
@@ -139,7 +140,7 @@ class Ancestral(Sampler):
 
     def stops(self, first: int = 0) -> list[int]:
         """The numbers of steps after which `walk` stops, counted from γ_1, beginning with `first` itself."""
-        left = self._loss.depth - first
+        left = self._depth - first
         parts = min(left, PARTS)
         return [first + left * part // parts for part in range(parts + 1)] if left else [first]
 
@@ -158,7 +159,7 @@ class Ancestral(Sampler):
         z = z_1
         for begin, end in pairwise(self.stops(first)):
             z = self._advance(params, prepared, request, z, (np.int32(begin), np.int32(end)))
-            yield PathPoint(jax.block_until_ready(z), (end - begin) / (self._loss.depth - first))
+            yield PathPoint(jax.block_until_ready(z), (end - begin) / (self._depth - first))
 
 
 class Flow(Sampler):

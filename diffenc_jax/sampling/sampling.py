@@ -34,7 +34,7 @@ class Sampling:
         self._experiment, self._config = experiment, experiment.config.sample
         _check_label(experiment)
         self._sampler = make_sampler(experiment)
-        self._programs = SamplerFunctions(experiment, self._sampler)
+        self._functions = SamplerFunctions(experiment, self._sampler)
 
     def num_parts(self) -> int:
         """The sum of all shares that `write` passes to `on_part`."""
@@ -50,7 +50,7 @@ class Sampling:
 
     def draw(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> Drawn:
         """`images`, and their likelihoods if `sample.likelihood` asks for them."""
-        drawer, size = Drawer(self._programs, params), self._batch_size(num)
+        drawer, size = Drawer(self._functions, params), self._batch_size(num)
         starts = range(0, num, size)
         batches = [drawer.images(first, size, lambda share: on_part(share / len(starts))) for first in starts]
         return jax.tree.map(lambda *parts: np.concatenate(parts)[:num], *batches)
@@ -64,7 +64,7 @@ class Sampling:
           on_part: called after each part of the work with its share of `num_parts()`. If it raises an exception, the
             batches so far are kept.
         """
-        config, drawer = self._config, Drawer(self._programs, params)
+        config, drawer = self._config, Drawer(self._functions, params)
         spec, is_first = self._experiment.model.spec, hosts.is_first()
         path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
         files = {"samples": path.with_suffix(".png"), "images": path}

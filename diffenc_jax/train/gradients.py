@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from diffenc_jax.diffusion.losses import Terms, bound_at
-from diffenc_jax.diffusion.steps import Place
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.train.inputs import StepInputs
 
@@ -40,8 +39,9 @@ def gradient(model: Model, params: Params, inputs: StepInputs) -> tuple[StepOutp
     At infinite depth the schedule's interior gets the gradient of the loss's second moment instead.
     """
 
-    def loss(params: Params, place: Place):
-        process, ends = bind_to(model, params, inputs.batch, inputs.dropout_key), ()
+    def loss(params: Params, place: Any) -> tuple[jax.Array, StepOutputs]:
+        process = bind_to(model, params, inputs.batch, inputs.dropout_key)
+        ends: tuple[Any, ...] = ()
         if inputs.endpoints is not None:
             ends = inputs.endpoints.pixels, model.condition(params, inputs.endpoints)
         terms = bound_at(process, inputs.batch.pixels, process.warped(place), inputs.noise, *ends)

@@ -38,7 +38,8 @@ class StepInputs(NamedTuple):
             shared = math.gcd(blocks, len(x) // parts)
             return x.reshape(shared, parts, -1, *x.shape[1:]).swapaxes(0, 1).reshape(parts, -1, *x.shape[1:])
 
-        keys = jax.vmap(lambda part: jax.random.fold_in(self.dropout_key, part))(jnp.arange(parts))
+        assert self.dropout_key is not None
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.dropout_key, jnp.arange(parts))
         return jax.tree.map(split_rows, self._replace(dropout_key=None))._replace(dropout_key=keys)
 
 

@@ -181,6 +181,7 @@ class _Session:
                 state = trainer.program.init() if state is None else state
                 compiled, call = compile_call(trainer.program, config, trainer.batches)
                 self.profiler.compiled(compiled)
+        assert state is not None  # a run that is complete has a checkpoint
         done = start
         while done < steps:
             if done and done % config.eval.every_steps == 0:
@@ -207,6 +208,7 @@ class _Session:
                 self.save(step, state)
         record = self.evaluate(max(start, steps), state)
         self.finish_saving(max(start, steps), state)
+        assert record is not None  # or `evaluate` has raised
         return state, record
 
     def save(self, step: int, state: TrainState) -> None:

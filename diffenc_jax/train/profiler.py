@@ -60,7 +60,7 @@ class Profiler:
     def compiled(self, step: jax.stages.Compiled) -> None:
         """Note the scopes of the operations of a compiled step."""
         if self._steps is not None:
-            self._scopes = dict(_INSTRUCTION.findall(step.as_text()))
+            self._scopes = dict(_INSTRUCTION.findall(step.as_text() or ""))
 
     def starts_before(self, step: int) -> bool:
         """Whether `start` is to be called before `step`, with all earlier steps waited for."""
@@ -68,7 +68,7 @@ class Profiler:
 
     def ends_after(self, step: int) -> bool:
         """Whether `save` is to be called after `step`, which is waited for."""
-        return self._temporary is not None and step == self._steps.last
+        return self._temporary is not None and self._steps is not None and step == self._steps.last
 
     def start(self) -> None:
         """Start the trace."""
@@ -80,6 +80,7 @@ class Profiler:
     def save(self) -> Path:
         """End the trace and write it to the workdir; returns its folder. Raises OSError."""
         temporary, self._temporary = self._temporary, None
+        assert temporary is not None  # `start` was called
         with temporary as folder:
             try:
                 jax.profiler.stop_trace()

@@ -33,4 +33,6 @@ class TrainState:
 
     def restarted(self) -> Self:
         """The state with a meter of no steps."""
-        return self.replace(meter=jax.tree.map(jnp.zeros_like, self.meter))
+        return self.replace(  # type: ignore[attr-defined]
+            meter=jax.tree.map(jnp.zeros_like, self.meter)
+        )

@@ -218,7 +218,7 @@ class Program:
         shapes = jax.eval_shape(self.function.init)
         shardings, batched = sharding.state_shardings(mesh, shapes), sharding.batched(mesh)
         self.init = jax.jit(self.function.init, out_shardings=shardings)
-        self._options = {
+        self._options: dict[str, Any] = {
             "out_shardings": (shardings, sharding.replicated(mesh)),
             "donate_argnums": 0,
             "compiler_options": process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,

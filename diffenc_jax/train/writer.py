@@ -56,7 +56,8 @@ class TensorBoardWriter:
         self._thread = ThreadPoolExecutor(1)
         self._file: MetricWriter | None = None
         self._said = ""  # the last warning
-        self._known: set[Point] | None = None
+        self._known: set[Point] = set()
+        self._is_begun = False
         self._opened, self._in_bucket = time.monotonic(), storage.is_in_bucket(workdir)
         self._spool = tempfile.TemporaryDirectory() if is_remote(workdir) else None  # files are made here and copied
 
@@ -123,20 +124,18 @@ class TensorBoardWriter:
         if self._file is None:
             from clu import metric_writers  # imports TensorFlow, which takes seconds
 
-            is_first = self._known is None
-            if is_first:
-                self._known = known_points(self._workdir)
             self._file = metric_writers.SummaryWriter(self._spool.name if self._spool else str(self._workdir))
             self._opened = time.monotonic()
-            if is_first:
-                self._describe()
+            if not self._is_begun:
+                self._known, self._is_begun = known_points(self._workdir), True
+                self._describe(self._file)
         return self._file
 
-    def _describe(self) -> None:
+    def _describe(self, file: "MetricWriter") -> None:
         from clu import parameter_overview
 
         if (HPARAMS, 0) not in self._known:
-            self._file.write_hparams(hyperparameters(self._config))
+            file.write_hparams(hyperparameters(self._config))
         texts = {
             "configuration": json.dumps(self._config.to_dict(), indent=2),
             "parameters": parameter_overview.get_parameter_overview(self._params, include_stats=False),
