@@ -28,6 +28,7 @@ from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import array_shapes
+from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
 from diffenc_jax.sampling import samplers
@@ -41,7 +42,6 @@ from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program
 
 Metrics = dict[str, float]
-Record = dict[str, Any]
 
 
 class Run:

@@ -1,6 +1,6 @@
 """Number formats: values with standard errors, intervals, durations, and the numbers of an evaluation's record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -45,7 +45,7 @@ def with_errors(value: float, noise: float | None, images: float | None) -> str:
     return " ± ".join([format_number(value), *(format_error(error) for error in (noise, images) if error is not None)])
 
 
-def format_record(record: dict[str, Any]) -> str:
+def format_record(record: Mapping[str, Any]) -> str:
     """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim': the total of an evaluation's record.
 
     For a model that is conditioned on labels ', each image given its label' follows.
@@ -54,13 +54,13 @@ def format_record(record: dict[str, Any]) -> str:
     return f"{_with_named_errors(record['bpd']['total'], record['standard_error'])} bits/dim{given}"
 
 
-def format_terms(record: dict[str, Any]) -> list[tuple[str, str]]:
+def format_terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, '0.0067 ± 0.0001 (noise) ± 0.0002 (images)') for each term of an evaluation's record."""
     terms = record["standard_error"]["terms"]
     return [(name, _with_named_errors(record["bpd"][name], errors)) for name, errors in terms.items()]
 
 
-def _with_named_errors(value: float, errors: dict[str, float | None]) -> str:
+def _with_named_errors(value: float, errors: Mapping[str, float | None]) -> str:
     names = {"noise": "noise", "images": "images"}
     if errors["images"] is None:
         names = {"noise": "noise", "total": "images and noise"}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.maps import MAP, Maps, extremes
 from diffenc_jax.runs.origin import say_other_version
 from diffenc_jax.runs.partial import PartialEvaluation
+from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
 from diffenc_jax.runs.workdir import stored_config
 
@@ -96,7 +97,7 @@ class Evaluator:
             "on disk, and about twice that in memory"
         )
 
-    def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> dict[str, Any]:
+    def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> Record:
         """The record of `params`, held in memory only.
 
         Args:
@@ -105,7 +106,7 @@ class Evaluator:
         """
         with PartialEvaluation(self._shape, dims=self._map_dims) as evaluation:
             results, _ = self._complete(evaluation, params, None, on_batch)
-            return self._describe(self.experiment.config, step, params) | results
+            return cast(Record, self._describe(self.experiment.config, step, params) | results)
 
     def record(
         self,
@@ -115,7 +116,7 @@ class Evaluator:
         *,
         tables: Callable[[], Tables] | None = None,
         on_batch: OnBatch = lambda: None,
-    ) -> dict[str, Any]:
+    ) -> Record:
         """Evaluate `params`, write the record and the values [passes, images] behind it, and return the record.
 
         An existing record of the same evaluation is returned as it is. An interrupted evaluation is resumed. Raises

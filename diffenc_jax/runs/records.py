@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -26,13 +26,12 @@ from diffenc_jax.runs.files import (
     write_arrays,
     write_json,
 )
-from diffenc_jax.runs.record_entries import ADVICE, check_record
+from diffenc_jax.runs.record_types import ADVICE, TOTAL, Record, checked_record
 
 EVAL_FOLDER = "eval"
 # Entries that determine the values of an evaluation.
 IDENTITY = ("step", "config_hash", "dataset", "estimator", "params_sha256", "parts")
-# In a record's 'estimator' where its file of values holds maps (maps.py).
-PER_PIXEL = "per_pixel"
+PER_PIXEL = "per_pixel"  # in a record's 'estimator' where its file of values holds maps (maps.py)
 # Largest difference by rounding between the mean of the values and the record's total.
 TOLERANCE = 1e-6
 
@@ -41,7 +40,7 @@ class Evaluation(NamedTuple):
     """The record at `path`, and the values beside it: `bits` [passes, images], bits/dim, the sum of all terms."""
 
     path: Path
-    record: dict[str, Any]
+    record: Record
     bits: np.ndarray
 
     @property
@@ -66,18 +65,18 @@ def last_record(workdir: Path) -> Path:
 
     Raises InputError if there is none, or more than one.
     """
-    found: dict[tuple[int, int], list[Path]] = {}
+    by_length: dict[tuple[int, int], list[Path]] = {}
     for path in record_paths(workdir):
         record = read_record(path)
-        found.setdefault((record["step"], record["estimator"]["passes"]), []).append(path)
-    require(bool(found), f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
-    (step, passes), paths = max(found.items())
+        by_length.setdefault((record["step"], record["estimator"]["passes"]), []).append(path)
+    require(bool(by_length), f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
+    (step, passes), paths = max(by_length.items())
     names = ", ".join(map(str, paths))
     require(len(paths) == 1, f"{workdir} has several records of step {step} in {passes} passes; give one of {names}")
     return paths[0]
 
 
-def find_record(path: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
+def find_record(path: Path, description: Mapping[str, Any]) -> Record | None:
     """The record at `path` if it has its values and the identity of `description`; every host must call this."""
     content = hosts.broadcast(_content_of(path, description) if hosts.is_first() else b"")
     return json.loads(content) if content else None
@@ -87,16 +86,16 @@ def _content_of(path: Path, description: Mapping[str, Any]) -> bytes:
     """`find_record` as the content of its file; empty without that record. Raises InputError for what is no file."""
     content = read_if_present(path, TEXT_BYTES)
     try:
-        record = parse_json(content)
-        if _digest(record) != _digest(description):
+        value = parse_json(content)
+        if _digest(value) != _digest(description):
             return b""
-        check_record(path, record)
+        record = checked_record(path, value)
     except (ValueError, AttributeError):  # no record, a damaged one, or another JSON value
         return b""
     return content if record["values_sha256"] == _digest_of_values(path, record) else b""
 
 
-def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Record:
     """Write the arrays beside a record, and the record with their digest, on the first host; every host must call this.
 
     Returns:
@@ -106,14 +105,12 @@ def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.
     written = {**record, "values_sha256": hosts.broadcast(digest.encode()).decode()}
     if hosts.is_first():
         write_json(path, written)
-    return written
+    return cast(Record, written)
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> Record:
     """The record at `path`; raises InputError if there is no complete record."""
-    record = read_json(path, ADVICE)
-    check_record(path, record)
-    return record
+    return checked_record(path, read_json(path, ADVICE))
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -121,7 +118,7 @@ def read_evaluation(path: Path) -> Evaluation:
     return with_values(path, read_record(path))
 
 
-def with_values(path: Path, record: dict[str, Any]) -> Evaluation:
+def with_values(path: Path, record: Record) -> Evaluation:
     """The `record` at `path` with its values; raises InputError if they are missing or of another evaluation."""
     arrays, digest = _arrays_and_digest(path, record)
     bits = _nats(path, record, arrays) / (record["dataset"]["dims"] * math.log(2))
@@ -142,7 +139,7 @@ def read_values(path: Path) -> dict[str, np.ndarray]:
     return _arrays_and_digest(path, read_record(path))[0]
 
 
-def _arrays_and_digest(path: Path, record: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], str]:
+def _arrays_and_digest(path: Path, record: Record) -> tuple[dict[str, np.ndarray], str]:
     """`read_values`, and the SHA-256 digest of their file."""
     values = path.with_suffix(".npz")
     require(exists(values), f"{values} is missing: it holds the values of {path}; keep both together")
@@ -153,7 +150,7 @@ def _arrays_and_digest(path: Path, record: Mapping[str, Any]) -> tuple[dict[str,
         return arrays, digest_of(file)
 
 
-def _digest_of_values(path: Path, record: Mapping[str, Any]) -> str | None:
+def _digest_of_values(path: Path, record: Record) -> str | None:
     """The digest of the file of values beside the record at `path`; None if there is none, or no archive."""
     with opened_if_present(path.with_suffix(".npz"), "delete it", _most_bytes(record)) as file:
         return digest_of(file) if is_archive(file) else None
@@ -168,18 +165,18 @@ def most_bytes(passes: int, images: int, dims: int = 0) -> int:
     return 2**30 + 2**8 * passes * images + 2**4 * images * dims
 
 
-def _most_bytes(record: Mapping[str, Any]) -> int:
+def _most_bytes(record: Record) -> int:
     return most_bytes(*_shape(record), record["dataset"]["dims"] if record["estimator"].get(PER_PIXEL) else 0)
 
 
-def _shape(record: Mapping[str, Any]) -> tuple[int, int]:
+def _shape(record: Record) -> tuple[int, int]:
     return record["estimator"]["passes"], record["dataset"]["num_examples"]
 
 
-def _nats(path: Path, record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _nats(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """[passes, images], the sum of the record's terms in `arrays`."""
     shape, values = _shape(record), path.with_suffix(".npz")
-    terms = sorted(record["bpd"].keys() - {"total"})
+    terms = sorted(record["bpd"].keys() - {TOTAL})
     for term in terms:
         require(term in arrays, f"{values} lacks the term {term} of {path}")
         nats = arrays[term]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -31,6 +31,7 @@ from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.lock import Claim
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.origin import check_parts, note_origin
+from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.superseded import SUPERSEDED, supersede
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.calls import CallReport, call_length, compile_call
@@ -47,7 +48,6 @@ MAX_SKIPPED = 100
 ATTEMPTS, RETRY_SECONDS, FORGIVEN = 3, 10.0, 3
 NO_LONGER_EXACT = "results are no longer bit for bit those of an uninterrupted run"
 
-Record = dict[str, Any]
 # (parameters, function to call with the share of each finished part) -> pictures by name, uint8 [h, w, 1 or 3]. Every
 # host calls it; TensorBoard shows those of the first one.
 DrawPictures = Callable[[Params, Callable[[float], None]], dict[str, np.ndarray]]

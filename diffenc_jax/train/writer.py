@@ -20,6 +20,7 @@ from diffenc_jax.core.text import printable
 from diffenc_jax.model import Params
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import list_paths
+from diffenc_jax.runs.record_types import TOTAL, Errors, Record
 from diffenc_jax.train.step import learning_rate
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class TensorBoardWriter:
 
         self._submit(write)
 
-    def write_evaluation(self, step: int, record: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> None:
+    def write_evaluation(self, step: int, record: Record, pictures: Mapping[str, np.ndarray]) -> None:
         """Add the bits/dim of a record by term, with their standard errors, and pictures uint8 [h, w, channels].
 
         Their names are 'eval/<split>_<term>', 'eval/<split>_<term>_se_noise', 'eval/<split>_<term>_se_images', if they
@@ -151,14 +152,15 @@ class TensorBoardWriter:
                 storage.delete(path)
 
 
-def with_errors(record: Mapping[str, Any]) -> dict[str, float]:
+def with_errors(record: Record) -> dict[str, float]:
     """The bits/dim of a record and their standard errors over noise and over images, where they can be estimated."""
     split, errors = record["dataset"]["split"], record["standard_error"]
-    values = {}
+    values: dict[str, float | None] = {}
     for term, bpd in record["bpd"].items():
         values[f"{split}_{term}"] = bpd
-        for source in ("noise", "images"):
-            values[f"{split}_{term}_se_{source}"] = (errors if term == "total" else errors["terms"][term])[source]
+        of_term: Errors = errors if term == TOTAL else errors["terms"][term]
+        values[f"{split}_{term}_se_noise"] = of_term["noise"]
+        values[f"{split}_{term}_se_images"] = of_term["images"]
     return {name: value for name, value in values.items() if value is not None}
 
 
