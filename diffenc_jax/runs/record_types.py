@@ -108,9 +108,8 @@ def _check(path: Path, name: str, value: Any, kind: Any) -> None:
         for key, item in value.items():
             _check(path, f"{name}.{key}", item, get_args(kind)[1])
     else:
-        is_right = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (
-            kind is bool
-        )
+        allowed = int | float if kind is float else kind
+        is_right = isinstance(value, allowed) and isinstance(value, bool) == (kind is bool)
         require(is_right, _incomplete(path, name))
 
 

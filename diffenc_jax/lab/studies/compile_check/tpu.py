@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
-from diffenc_jax.parallel.peaks import PEAKS
+from diffenc_jax.lab.studies.compile_check.peaks import PEAKS
 
 # Describes an absent machine to the compiler, and lets several processes compile at once, since none holds a TPU.
 ENVIRONMENT = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffenc_jax.parallel.peaks import PEAKS, peak_of
+from diffenc_jax.lab.studies.compile_check.peaks import PEAKS, peak_of
 
 
 @pytest.mark.parametrize(
