@@ -2,8 +2,6 @@
 
 import http.server
 import os
-import subprocess
-import sys
 import threading
 
 import jax
@@ -75,18 +73,6 @@ OPTIONS = [
 def test_the_commands_of_jobs_ask(environment, command, options, message, capsys):
     environment({"TPU_WORKER_HOSTNAMES": "a,b"})
     assert message in refused(main, [command, "--config=nothing.py", *options], capsys)
-
-
-@pytest.mark.slow
-def test_a_slice_started_alone_trains_nothing(tmp_path):
-    """The variables of GKE, on a machine that is not Google's."""
-    variables = {"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "0"}
-    command = [sys.executable, "-m", "diffenc_jax.main", "--config=digits", f"--workdir={tmp_path}/run"]
-    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: this is one of 2 hosts of a TPU slice; add --distributed")
-    assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def step_of(augment=KINDS, conditioned=True, **changes):
 
 
 def draw(step, number=3, labels=None):
-    return jax.jit(step.draw)(jnp.int32(number), Batch(jnp.asarray(PIXELS), labels), None)
+    return jax.jit(step.inputs)(jnp.int32(number), Batch(jnp.asarray(PIXELS), labels), None)
 
 
 def undone(pixels, flags):
@@ -99,7 +99,7 @@ from diffenc_jax.parallel.sharding import batched
 from tests.train.test_augmentation import PIXELS, draw, jnp, Batch, step_of
 mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(8, 1), ("data", "fsdp"))
 batch = Batch(jax.device_put(jnp.asarray(PIXELS), batched(mesh)))
-one, eight = draw(step_of()).batch, jax.jit(step_of().draw)(jnp.int32(3), batch, None).batch
+one, eight = draw(step_of()).batch, jax.jit(step_of().inputs)(jnp.int32(3), batch, None).batch
 assert len(eight.pixels.sharding.device_set) == 8
 jax.tree.map(np.testing.assert_array_equal, one, eight)
 """

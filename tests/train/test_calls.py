@@ -87,14 +87,6 @@ def assert_close_runs(a, b):
 
 
 @pytest.mark.slow
-def test_several_steps_per_call_change_no_value(single, images, tmp_path):
-    settings = config(images, train__steps_per_call=4)
-    train(settings, tmp_path / "run")
-    assert_same_run(tmp_path / "run", single)
-    assert_same_states(tmp_path / "run", single, settings)
-
-
-@pytest.mark.slow
 def test_a_resumed_run_may_have_other_steps_per_call(single, images, tmp_path):
     """It stops at a step that is no multiple of either."""
     train(config(images, train__steps=5, train__steps_per_call=3), tmp_path / "run")

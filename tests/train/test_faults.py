@@ -19,7 +19,6 @@ from diffenc_jax.train import step as steps
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.step import Program, StepFunction
 from tests import tiny
-from tests.logs import logged
 from tests.train.running import assert_same_run, before_each_step, train, wait_for_checkpoint
 
 BAD = np.zeros((8, 4, 4, 1), np.uint8)  # a batch whose gradient the tests spoil
@@ -105,24 +104,6 @@ def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, c
     monkeypatch.setattr(loop, "MAX_SKIPPED", 2)
     with pytest.raises(RunError, match=r"step 5: .* not finite, 2 steps in a row; the checkpoint of step 4 is kept"):
         train_spoilt(tmp_path / "other")
-
-
-@pytest.mark.slow
-def test_damage_costs_a_run_the_steps_since_the_last_intact_checkpoint(unbroken, images, tmp_path, capsys):
-    """And nothing else: it ends as an undamaged run."""
-    workdir = tmp_path / "run"
-    train(config(images, train__steps=6), workdir)
-    largest = max((workdir / "checkpoints" / "6" / "state").rglob("*"), key=lambda path: path.stat().st_size)
-    content = bytearray(largest.read_bytes())
-    content[len(content) // 2] ^= 1
-    largest.write_bytes(content)
-    train(config(images), workdir)
-    output = capsys.readouterr()
-    assert "the checkpoint of step 6 is damaged: " in output.err
-    assert (workdir / "damaged" / "6").exists()
-    assert f"resuming from step 4 of {workdir}" in output.out
-    assert logged(workdir)[-2:] == logged(unbroken)[-2:]
-    jax.tree.map(np.testing.assert_array_equal, open_trained(workdir).params, open_trained(unbroken).params)
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.metrics import read_metrics
-from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import stored_origin
 from tests import tiny
 from tests.logs import logged
@@ -57,28 +56,11 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     assert (record["step"], record["seed"], record["arm"]) == (8, 0, "diffenc")
     assert [row["step"] for row in logged(unbroken)] == [3, 6, 8]
     assert logged(unbroken)[-1]["test_total"] == pytest.approx(sum(bits.values()))
+    assert shown(unbroken)["eval/test_total", 8] == pytest.approx(sum(bits.values()))
+    assert {("train/bpd", 3), ("train/learning_rate", 6), ("eval/test_latent_se_noise", 8)} <= shown(unbroken).keys()
     stored = json.loads((unbroken / "config.json").read_text())
     assert stored["train"]["steps"] == 8
     assert stored["environments"] == [{name: record[name] for name in ("device", "software", "parts")}]
-
-
-def test_tensorboard_shows_what_is_logged(unbroken):
-    """And beside it the learning rate, and the standard errors of the record."""
-    values, (record, _) = shown(unbroken), evaluated(unbroken, 8)
-    rows = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
-    expected = {("train/learning_rate", step): 1e-3 for step in (3, 6)}
-    for row in rows:
-        step, group = row.pop("step"), "train" if "bpd" in row else "eval"
-        expected |= {(f"{group}/{name}", step): value for name, value in row.items()}
-    errors = record["standard_error"]["terms"] | {"total": record["standard_error"]}
-    for term, error in errors.items():
-        known = [source for source in ("noise", "images") if error[source] is not None]
-        expected |= {(f"eval/test_{term}_se_{source}", 8): error[source] for source in known}
-    found = {point: value for point, value in values.items() if isinstance(value, float)}
-    assert found == pytest.approx(expected, rel=1e-6)
-    stored = json.loads((unbroken / "config.json").read_text())
-    del stored["environments"], stored["training_data"]
-    assert json.loads("".join(values["configuration", 0].splitlines()[1:-1])) == stored
 
 
 def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
@@ -149,25 +131,6 @@ def test_pictures_that_cannot_be_drawn_do_not_end_a_run(images, tmp_path, capsys
 
 
 @pytest.mark.slow
-def test_settings_of_jax_change_no_run(unbroken, images, tmp_path):
-    """Five steps as ever, the rest in double precision, with another default generator, and stopping at any NaN."""
-    workdir = tmp_path / "run"
-    train(config(images, train__steps=5), workdir)
-    with jax.enable_x64(True), jax.default_prng_impl("rbg"), jax.debug_nans(True):
-        train(config(images), workdir)
-    rows = [row for row in logged(workdir) if row["step"] != 5]
-    for expected, row in zip(logged(unbroken), rows, strict=True):
-        assert row == pytest.approx(expected, rel=1e-4)
-    leaves = (jax.tree.leaves(open_trained(folder).params) for folder in (unbroken, workdir))
-    for expected, leaf in zip(*leaves, strict=True):
-        assert leaf.dtype == expected.dtype
-        np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-6)
-    expected, values = (evaluated(folder, 8)[1] for folder in (unbroken, workdir))
-    for term in ("t", "reconstruction", "latent", "diffusion"):
-        np.testing.assert_allclose(values[term], expected[term], rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.slow
 def test_a_signal_saves_first(images, tmp_path):
     """SIGTERM after the first log, and Ctrl-C after one more; the run says so, saves, and resumes to the same end."""
     workdir, stopped = tmp_path / "run", 0
@@ -203,18 +166,6 @@ def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     record, _ = evaluated(unbroken, 8)
     assert first == f"tiny:diffenc, seed 0, {record['params']:,} parameters, on {record['device']}, in {unbroken}"
     assert second == f"resuming from step 8 of {unbroken}"
-
-
-@pytest.mark.slow
-def test_a_run_that_is_no_longer_finite_stops_and_keeps_finite_parameters(images, tmp_path):
-    poisoned = config(images, train__learning_rate=1e30, train__warmup_steps=6, checkpoint__every_steps=1)
-    message = r"step (\d+): the loss or its gradient is not finite; the checkpoint of"
-    with pytest.raises(RunError, match=message) as stop:
-        train(poisoned, tmp_path / "run")
-    bad = int(str(stop.value).split(":")[0].removeprefix("step "))
-    kept = open_trained(tmp_path / "run")
-    assert kept.step == bad - 1
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
 
 
 @pytest.mark.parametrize(
@@ -265,16 +216,3 @@ def test_a_run_goes_on_with_its_own_images_and_makes_its_later_records_anew(imag
     again = evaluated(workdir, 8)[0]
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
     assert evaluated(workdir, 4)[0]["step"] == 4
-
-
-@pytest.mark.slow
-def test_images_that_no_longer_fit_the_model(tmp_path):
-    """The file that the configuration names holds colour pictures where it held grey ones."""
-    path = tmp_path / "images.npz"
-    settings = tiny.config("vdm", data__source=str(path), train__steps=1)
-    np.savez(path, train=tiny.images(20), test=tiny.images(8))
-    train(settings, tmp_path / "run")
-    np.savez(path, train=tiny.images(20, (4, 4, 3)), test=tiny.images(8, (4, 4, 3)))
-    for act in (lambda: open_trained(tmp_path / "run"), lambda: train(settings, tmp_path / "run")):
-        with pytest.raises(InputError, match=r"of another model, perhaps of other images: score/conv_in/kernel"):
-            act()

@@ -30,7 +30,7 @@ def test_two_seeds_start_from_other_parameters():
 
 def test_a_step_draws_its_own_times_noise_and_dropout():
     batch = Batch(jnp.asarray(tiny.images(8)))
-    draws = [jax.jit(step_of(seed).draw)(jnp.int32(step), batch, None) for seed, step in ((0, 0), (0, 1), (1, 0))]
+    draws = [jax.jit(step_of(seed).inputs)(jnp.int32(step), batch, None) for seed, step in ((0, 0), (0, 1), (1, 0))]
     for a, b in itertools.combinations(draws, 2):
         assert jax.random.key_data(a.dropout_key).tolist() != jax.random.key_data(b.dropout_key).tolist()
         for x, y in zip(a.noise, b.noise, strict=True):

@@ -6,9 +6,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.estimator import needs_training_images
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.runs.lock import LOCK
 from diffenc_jax.runs.trained import open_trained
-from diffenc_jax.runs.workdir import claimed
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.train.running import save_images, train
@@ -82,14 +80,6 @@ def test_a_learned_ratio_is_trained_evaluated_and_sampled(images, tmp_path):
     assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
     with pytest.raises(InputError, match=r"loss.variance_ratio=1.0 \(there learned\)"):
         open_trained(tmp_path / "run", config(images, "vdm", train__steps=3))
-
-
-def test_a_workdir_without_a_checkpoint(images, tmp_path):
-    with claimed(tmp_path, config(images)):
-        pass
-    with pytest.raises(InputError, match="holds no checkpoint yet"):
-        open_trained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", LOCK}
 
 
 def test_another_configuration_is_refused_and_named(workdir, images):
