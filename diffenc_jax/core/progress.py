@@ -207,7 +207,7 @@ class RunProgress(Display):
         self._bar = Bar("", steps, in_steps=True, clock=clock)
         self.bars.append(self._bar)
         self._steps, self._batch_size, self._eval_every = steps, batch_size, eval_every
-        self._eval_seconds, self._is_fresh, self._rated = 0.0, False, (0, clock())
+        self._eval_seconds, self._rated = 0.0, (0, clock())
         self._start = 0
 
     def __exit__(self, *error: object) -> None:
@@ -264,9 +264,8 @@ class RunProgress(Display):
         if step == self._steps:
             bar.end()
         is_due = first or step == self._steps or bar.is_due()
-        if is_logged or (is_due and not self._is_fresh):
+        if is_logged or is_due:
             self._show(scalars())
-        self._is_fresh = (self._is_fresh or is_logged) and not is_due
         if is_due:
             self.say(bar)
 

@@ -21,7 +21,7 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
     """Twelve hexadecimal digits, a digest of the sources of the classes and functions that are not this package's.
 
     It covers what they need of the module that defines them, and whole modules that these import, if they are of the
-    same package or installed nowhere. Comments and layout do not count. It cannot cover what is found by its name at
+    same package or installed nowhere. Comments and layout do not count. It cannot cover what is texts by its name at
     run time, or what a program without a source file, such as an interactive one, has defined elsewhere.
 
     Returns:
@@ -31,15 +31,15 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
     outside = [part for part in named if part.__module__.partition(".")[0] != PACKAGE]
     if not outside:
         return None
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for part in outside:
         if not (text := _text(_file(part))):
             return UNKNOWN
         module = ast.parse(text)
         # A class that a function makes is in that function; one that was renamed may be anywhere.
         statements = _needed(module, part.__qualname__.partition(".")[0]) or module.body
-        _add(found, part.__qualname__, statements, part.__module__)
-    return hashlib.sha256("\n".join(f"{name} {text}" for name, text in sorted(found.items())).encode()).hexdigest()[:12]
+        _add(texts, part.__qualname__, statements, part.__module__)
+    return hashlib.sha256("\n".join(f"{name} {text}" for name, text in sorted(texts.items())).encode()).hexdigest()[:12]
 
 
 def _file(part: Any) -> str:
@@ -87,14 +87,14 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
             yield from (inner.id for inner in ast.walk(node.value) if isinstance(inner, ast.Name))
 
 
-def _add(found: dict[str, str], name: str, statements: list[ast.stmt], module: str) -> None:
+def _add(texts: dict[str, str], name: str, statements: list[ast.stmt], module: str) -> None:
     """Add statements of `module` under `name`, and the modules that they import."""
-    if name in found:
+    if name in texts:
         return
-    found[name] = "\n".join(map(ast.unparse, statements))
+    texts[name] = "\n".join(map(ast.unparse, statements))
     for imported in {name for statement in statements for name in _imported(statement, module)}:
         if file := _file_that_counts(sys.modules.get(imported), module):
-            _add(found, imported, ast.parse(_text(file)).body, imported)
+            _add(texts, imported, ast.parse(_text(file)).body, imported)
 
 
 def _imported(statement: ast.stmt, module: str) -> Iterator[str]:

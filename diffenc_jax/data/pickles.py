@@ -73,10 +73,10 @@ def pickled_array(path: Path, key: str) -> np.ndarray:
 def pickled_integers(path: Path, key: str) -> list[int]:
     """List of whole numbers under `key` of such a dict; raises InputError as `pickled_array` does."""
     with _reading(path):
-        found = _entry(path, key)
-        if not isinstance(found, list) or not all(type(n) is int and abs(n) < 2**31 for n in found):
+        labels = _entry(path, key)
+        if not isinstance(labels, list) or not all(type(n) is int and abs(n) < 2**31 for n in labels):
             raise ValueError(f"{key!r} is not a list of whole numbers")
-        return found
+        return labels
 
 
 def _reading(path: Path) -> AbstractContextManager[None]:
@@ -86,13 +86,13 @@ def _reading(path: Path) -> AbstractContextManager[None]:
 def _entry(path: Path, key: str) -> Any:
     """The entry under `key`, text or bytes, of the dict in the pickle at `path`; raises ValueError without one."""
     with checks.regular(path).open("rb") as file:
-        found = _load(file)
-    if not isinstance(found, dict):
+        batch = _load(file)
+    if not isinstance(batch, dict):
         raise ValueError(f"it is not a dict with {key!r}")
     for name in (key, key.encode()):
-        if name in found:
-            return found[name]
-    raise ValueError(f"it has no {key!r}; it has {str(list(found)[:8])[:80]}")
+        if name in batch:
+            return batch[name]
+    raise ValueError(f"it has no {key!r}; it has {str(list(batch)[:8])[:80]}")
 
 
 def _to_numpy(entry: Any, key: str) -> np.ndarray:

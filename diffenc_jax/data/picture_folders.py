@@ -113,14 +113,15 @@ def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...]
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=FORMATS) as opened:
             mode = _mode(opened)
-            found = (*((opened.height, opened.width) if resize is None else (resize, resize)), len(mode))
-            if shape is not None and found != shape:
-                alike = "save all as grey or all as RGB" if found[:2] == shape[:2] else "give --config.data.resize=32"
-                raise checks.refused(path, f"is {found}, but the first picture is {shape}; {alike}")
+            own_shape = (*((opened.height, opened.width) if resize is None else (resize, resize)), len(mode))
+            if shape is not None and own_shape != shape:
+                same_size = own_shape[:2] == shape[:2]
+                advice = "save all as grey or all as RGB" if same_size else "give --config.data.resize=32"
+                raise checks.refused(path, f"is {own_shape}, but the first picture is {shape}; {advice}")
             if opened.has_transparency_data and np.asarray(opened.convert("RGBA").getchannel("A")).min() < 255:
                 raise ValueError("it is transparent in places; put it onto a background")
             picture = opened.convert(mode)
-            return np.asarray(picture if resize is None else square(picture, resize)).reshape(found)
+            return np.asarray(picture if resize is None else square(picture, resize)).reshape(own_shape)
 
 
 def square(picture: "Image.Image", side: int) -> "Image.Image":

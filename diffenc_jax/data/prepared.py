@@ -6,19 +6,22 @@ validation split is 'test', and the version says so.
 
 import difflib
 import re
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import is_remote, prepare
 from diffenc_jax.core.errors import InputError, first_line, require
-from diffenc_jax.data import downloads
+from diffenc_jax.data.checks import LONGEST
 from diffenc_jax.data.images import Images, OnDemand
 from diffenc_jax.data.labels import Labels
 from diffenc_jax.data.picture_folders import square
@@ -28,7 +31,6 @@ PREFIX = "tfds:"
 AXES = ("height", "width", "number of channels")
 BATCH = 1024  # images that are decoded together
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
-LONGEST = 200  # characters of a library's message
 
 
 def open_prepared(name: str, data: DataConfig) -> Source:
@@ -47,7 +49,7 @@ def open_prepared(name: str, data: DataConfig) -> Source:
     with _reading(folder):
         is_prepared = builder.is_prepared()
     if not is_prepared:
-        downloads.prepare(name, builder, folder)
+        _download(name, builder, folder)
     theirs = _splits(name, builder)
     read = partial(_read, builder, _copies(builder) if is_remote(str(builder.data_dir)) else lambda _: builder)
     images = {ours: partial(read, split, image, data.resize) for ours, split in theirs.items()}
@@ -165,11 +167,11 @@ def _image_feature(name: str, builder: Any) -> str:
 
     features = builder.info.features
     known = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    found = [key for key, feature in known.items() if isinstance(feature, tfds.features.Image)]
+    images = [key for key, feature in known.items() if isinstance(feature, tfds.features.Image)]
     held = f"its features: {', '.join(known)[:LONGEST] or 'none'}"
-    require(bool(found), f"{PREFIX}{name} holds no images ({held}); name a data set of images")
-    image = "image" if "image" in found else found[0]
-    require(image == "image" or len(found) == 1, f"{PREFIX}{name} holds several images per example ({held})")
+    require(bool(images), f"{PREFIX}{name} holds no images ({held}); name a data set of images")
+    image = "image" if "image" in images else images[0]
+    require(image == "image" or len(images) == 1, f"{PREFIX}{name} holds several images per example ({held})")
     dtype = np.dtype(known[image].np_dtype)
     require(dtype == np.uint8, f"{PREFIX}{name}: its images are {dtype}; name a data set of uint8 images")
     return image
@@ -259,3 +261,84 @@ def _resized(image: np.ndarray, side: int) -> np.ndarray:
 
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     return np.asarray(square(picture, side)).reshape(side, side, image.shape[-1])
+
+
+def _download(name: str, builder: Any, folder: str) -> None:
+    """Download and prepare a data set; raises InputError, which says which files to put where, if that fails.
+
+    Args:
+      name: its name in messages.
+      builder: its builder, whose data are not prepared.
+      folder: folder of prepared data sets.
+    """
+    import tensorflow_datasets as tfds
+
+    if "://" in folder:
+        raise InputError(_by_copy(name, builder, folder))
+    manual = Path(folder) / "downloads" / "manual"
+    instructions = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())[:LONGEST]
+    by_hand = f"put its files into {manual} by hand and run again. {instructions}"
+    has_files = manual.is_dir() and any(manual.iterdir())
+    require(not instructions or has_files, f"{name} cannot be downloaded without its publisher's consent; {by_hand}")
+    files = {url: info.filename for url, info in (builder.url_infos or {}).items()}
+    urls = [url for url in _first_urls(builder) if not (files.get(url) and (manual / files[url]).exists())]
+    if not instructions:
+        names = [files.get(url) or Path(urlsplit(url).path).name for url in urls]
+        by_hand = f"put {', '.join(names) or 'its archives'}, as published, into {manual} by hand and run again"
+    for url in urls:
+        if not _resolves(url):
+            raise InputError(f"{name} cannot be downloaded: {urlsplit(url).hostname} cannot be reached; {by_hand}")
+    try:
+        # Prepared copies in the bucket of tensorflow-datasets are not asked for: that needs credentials or a time-out.
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    except Exception as error:  # network, disk and archives raise anything
+        reason = first_line(error)[:LONGEST]
+        raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
+
+
+def _by_copy(name: str, builder: Any, folder: str) -> str:
+    here = f"import tensorflow_datasets as t; t.builder('{name}', data_dir='tfds').download_and_prepare()"
+    return (
+        f'{name} is not prepared in {folder}; prepare it in a local folder, by `python -c "{here}"`, and copy it, by '
+        f"`gcloud storage cp -r tfds/{builder.name} {folder}/`"
+    )
+
+
+class _Asked(Exception):
+    """A builder asked for its first files."""
+
+
+class _FirstRequest:
+    """Stand-in for the download manager of tensorflow-datasets, which notes the first URLs that a builder asks for."""
+
+    def __init__(self):
+        self.urls: list[str] = []
+
+    def download(self, urls: Any) -> NoReturn:
+        import jax
+
+        self.urls = [str(getattr(url, "url", url)) for url in jax.tree.leaves(urls)]
+        raise _Asked
+
+    download_and_extract = download
+
+    def __getattr__(self, name: str) -> NoReturn:  # such as manual_dir
+        raise _Asked
+
+
+def _first_urls(builder: Any) -> list[str]:
+    """The URLs that preparation downloads first; empty if they are unknown."""
+    request = _FirstRequest()
+    with suppress(_Asked, TypeError):  # TypeError: builders that run on a cluster take a second argument
+        builder._split_generators(request)
+    return request.urls
+
+
+def _resolves(url: str) -> bool:
+    """Whether the URL's host has an address or a proxy is set. tensorflow-datasets itself retries for minutes."""
+    if getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(urlsplit(url).hostname, None))
+    except OSError:
+        return False

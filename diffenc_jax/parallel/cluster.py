@@ -15,16 +15,15 @@ from diffenc_jax.core.errors import require
 PRODUCT = Path("/sys/class/dmi/id/product_name")
 DEVICES = Path("/dev")
 METADATA_SECONDS = 3
-ONE_PROCESS = "1,1,1"  # TPU_PROCESS_BOUNDS of a process that has chips for itself alone
+ONE_PROCESS = "1,1,1"  # TPU_PROCESS_BOUNDS of a process with chips of its own
 
 
 def require_alone() -> None:
     """Raise InputError if this is one of several processes of a job, which `--distributed` would connect."""
-    found = _tpu_slice(os.environ) or _slurm_job(os.environ) or _mpi_job(os.environ) or _tpu_vm(os.environ)
+    job = _tpu_slice(os.environ) or _slurm_job(os.environ) or _mpi_job(os.environ) or _tpu_vm(os.environ)
     require(
-        found is None,
-        f"this is one of {found}; add --distributed to run on all of them, or --no-distributed to run in this process "
-        "alone",
+        job is None,
+        f"this is one of {job}; add --distributed to run on all of them, or --no-distributed to run only this process",
     )
 
 
@@ -70,8 +69,8 @@ def _mpi_job(environment: Mapping[str, str]) -> str | None:
 
 def _tpu_vm(environment: Mapping[str, str]) -> str | None:
     """Hosts of a slice of Cloud TPU VMs, by Google's metadata server, which is asked on TPU VMs only."""
-    alone = "TPU_SKIP_MDS_QUERY" in environment or environment.get("TPU_PROCESS_BOUNDS") == ONE_PROCESS
-    if alone or not _is_tpu_vm():
+    is_single = "TPU_SKIP_MDS_QUERY" in environment or environment.get("TPU_PROCESS_BOUNDS") == ONE_PROCESS
+    if is_single or not _is_tpu_vm():
         return None
     server = environment.get("GCE_METADATA_IP", "metadata.google.internal")
     url = f"http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints"

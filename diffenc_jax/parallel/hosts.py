@@ -1,6 +1,6 @@
 """Communication between the hosts of a run. Every host must call these functions at the same points.
 
-The first host alone writes a workdir's files and reports to the user. What it reads from them is broadcast, so that
+Only the first host writes a workdir's files and reports to the user. What it reads from them is broadcast, so that
 all hosts take the same decisions. JAX is imported where it is used, because what only reads a run's files has no use
 for it.
 """

@@ -42,8 +42,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def needed_bytes(error: Exception) -> int | None:
     """Bytes that an error of `is_out_of_memory` names; None if it names none."""
-    found = _SIZE.search(str(error))
-    return int(float(found[1]) * _UNITS[found[2]]) if found else None
+    match = _SIZE.search(str(error))
+    return int(float(match[1]) * _UNITS[match[2]]) if match else None
 
 
 def device_memory() -> int | None:

@@ -57,8 +57,8 @@ def unseal(content: Any, stamp: Stamp) -> Hashes:
 
 def verify(items: Mapping[str, Any], hashes: Hashes) -> None:
     """Raise Damaged unless the trees `items` hold the hashed arrays. Every host must call this."""
-    found = hash_arrays(items)
-    damaged = sorted(name for name in found if found[name] != hashes.get(name))
+    actual = hash_arrays(items)
+    damaged = sorted(name for name in actual if actual[name] != hashes.get(name))
     # Each host reads for itself, and all hosts must take the same decision.
     if hosts.elementwise_max(np.asarray(len(damaged))):
         more = f" and {len(damaged) - 1} more are" if len(damaged) > 1 else " is"

@@ -81,7 +81,7 @@ def _read_parts(workdir: Path) -> list[_Part]:
 
 def _read_part(path: Path) -> _Part:
     rows, lost, digest = [], 0, hashlib.sha256()
-    with opened_if_present(path, "delete it, which loses the curves alone", METRICS_BYTES) as file:
+    with opened_if_present(path, "delete it, which loses only the curves", METRICS_BYTES) as file:
         is_begun = False  # whether `line` goes on with a line that is longer than a row
         while line := file.readline(ROW_BYTES):
             digest.update(line)
@@ -129,7 +129,7 @@ def training_seconds(rows: Sequence[Row], batch_size: int) -> dict[int, float]:
 
 
 class MetricsFile:
-    """Writer of a run's metrics, on the first host alone.
+    """Writer of a run's metrics, on the first host only.
 
     A resumed run repeats the steps after its last checkpoint. Rows beyond its first step are therefore dropped when
     the file is opened, and rows that are in the file already are not written again.

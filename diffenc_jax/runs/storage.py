@@ -166,12 +166,12 @@ def glob(folder: Path, pattern: str) -> list[Path]:
         return sorted(folder.glob(pattern))
     first, _, rest = pattern.partition("/")
     if "*" in first:
-        found = [folder / name for name in _names(folder) if fnmatchcase(name, first)]
+        paths = [folder / name for name in _names(folder) if fnmatchcase(name, first)]
     else:
-        found = [folder / first]
+        paths = [folder / first]
     if rest:
-        return sorted(itertools.chain.from_iterable(glob(path, rest) for path in found))
-    return sorted(path for path in found if "*" in first or exists(path))
+        return sorted(itertools.chain.from_iterable(glob(path, rest) for path in paths))
+    return sorted(path for path in paths if "*" in first or exists(path))
 
 
 def _names(folder: Path) -> list[str]:

@@ -38,8 +38,8 @@ class ImageStore:
         if hosts.is_first():
             check_writable(self._path.parent)
         paths = (self._path, self._unfinished) if hosts.is_first() else ()
-        found = [arrays for path in paths if (arrays := self._read(path)) is not None]
-        self._parts = sorted(found, key=lambda arrays: len(arrays["images"]))[-1:]
+        contents = [arrays for path in paths if (arrays := self._read(path)) is not None]
+        self._parts = sorted(contents, key=lambda arrays: len(arrays["images"]))[-1:]
         self.count = int(hosts.broadcast(str(sum(len(part["images"]) for part in self._parts)).encode()))
         return self
 

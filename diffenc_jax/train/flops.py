@@ -1,4 +1,4 @@
-"""FLOPs of a training step from shapes alone, and configurations whose length of training follows from them."""
+"""FLOPs of a training step from shapes only, and configurations whose length of training follows from them."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
