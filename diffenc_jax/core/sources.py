@@ -72,7 +72,7 @@ def _needed(module: ast.Module, name: str) -> list[ast.stmt]:
 
 
 def _bound(statement: ast.stmt) -> Iterator[str]:
-    """Names that a statement defines, or changes an item or an attribute of."""
+    """The name of a definition; all names in another statement, as it may define or change what they stand for."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield statement.name
         return
@@ -81,10 +81,8 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
             yield (node.asname or node.name).partition(".")[0]
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, ast.Name):
             yield node.id
-        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield from (inner.id for inner in ast.walk(node.value) if isinstance(inner, ast.Name))
 
 
 def _add(texts: dict[str, str], name: str, statements: list[ast.stmt], module: str) -> None:

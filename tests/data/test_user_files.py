@@ -1,6 +1,5 @@
 """Users' files: what is written comes back, and what is wrong is named."""
 
-import gzip
 import struct
 from pathlib import Path
 
@@ -48,38 +47,6 @@ def test_npz_with_splits(tmp_path, names):
     dataset = read(tmp_path / "a.npz")
     np.testing.assert_array_equal(dataset.splits["train"], IMAGES[:20])
     np.testing.assert_array_equal(dataset.splits["test"], IMAGES[20:])
-
-
-def test_npz_with_one_array(tmp_path):
-    np.savez(tmp_path / "a.npz", IMAGES)
-    assert_holds_out_a_tenth(read(tmp_path / "a.npz"), IMAGES)
-
-
-@pytest.mark.parametrize("ending", ["", ".gz"])
-def test_idx_folder(tmp_path, ending):
-    pack = gzip.compress if ending else bytes
-    for prefix, images in (("train", GREY[:20]), ("t10k", GREY[20:])):
-        (tmp_path / f"{prefix}-images-idx3-ubyte{ending}").write_bytes(pack(idx(images[..., 0])))
-        (tmp_path / f"{prefix}-labels-idx1-ubyte{ending}").write_bytes(pack(b"labels"))
-    dataset = read(tmp_path)
-    np.testing.assert_array_equal(dataset.splits["train"], GREY[:20])
-    np.testing.assert_array_equal(dataset.splits["test"], GREY[20:])
-
-
-def test_idx_file(tmp_path):
-    (tmp_path / "digits").write_bytes(idx(GREY[..., 0]))
-    assert_holds_out_a_tenth(read(tmp_path / "digits"), GREY)
-
-
-@pytest.mark.parametrize(("images", "channels"), [(IMAGES, 3), (GREY, 1)])
-def test_pictures(tmp_path, images, channels):
-    for split, part in (("train", images[:20]), ("test", images[20:])):
-        (tmp_path / split / "class").mkdir(parents=True)
-        for i, image in enumerate(part):
-            Image.fromarray(image.squeeze()).save(tmp_path / split / "class" / f"{i:02}.png")
-    dataset = read(tmp_path)
-    assert dataset.shape == (6, 5, channels)
-    np.testing.assert_array_equal(dataset.splits["train"], images[:20])
 
 
 def test_arrays_whose_last_axis_may_be_the_width():

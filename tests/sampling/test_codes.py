@@ -30,6 +30,7 @@ def test_samples_are_those_of_all_codes_equally():
     np.testing.assert_array_equal(drawer().images(7, 3, NOTHING).images, images[7:10])
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_a_sample_has_the_cost_of_its_code():
     """Another code for the same path: the flow of the class, -log p(z_0, c) = -log p(z_0 | c) + ln 4."""
     settings = {"sample__sampler": "flow", "sample__likelihood": True, "ode__rtol": 1e-5, "ode__atol": 1e-5}

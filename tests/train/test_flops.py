@@ -122,6 +122,7 @@ def test_the_flops_match_under_every_override(changes):
     assert ours == load_run_config("digits:vdm-flops", changes=changes)
 
 
+@pytest.mark.slow
 def test_any_arm_can_get_the_flops_of_another():
     small = ("model.score.layers=1", "train.batch_size=8")
     ours = load_run_config("digits:vdm", (*small, "train.flops_of=diffenc"))

@@ -77,28 +77,23 @@ def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
     assert resumed == whole
 
 
-def test_a_run_with_several_steps_per_call_is_the_same(unbroken, images, tmp_path):
-    train(config(images, train__steps_per_call=4), tmp_path / "run")
+def test_a_run_with_several_steps_per_call_is_the_same(unbroken, images, tmp_path, capsys):
+    """Also if its pictures cannot be drawn."""
+
+    def draw(params, on_part):
+        raise RunError("the solver gave up")
+
+    train(config(images, train__steps_per_call=4), tmp_path / "run", draw)
     assert_same_run(tmp_path / "run", unbroken)
+    assert "TensorBoard has no pictures of step 8: the solver gave up" in capsys.readouterr().out
 
 
-def test_a_run_that_goes_on_under_other_versions_says_so(images, tmp_path, capsys, monkeypatch):
-    workdir, here = tmp_path / "run", versions.environment({})
-    train(config(images, train__steps=2), workdir)
-    newer = here["software"] | {"jax": "99.1", "libtpu": "3.0"}
-    monkeypatch.setattr(versions, "software", lambda: newer)
-    train(config(images, train__steps=4), workdir)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "other versions" in line]
-    assert lines == [
-        f"resuming under other versions: jax {jax.__version__} -> 99.1, libtpu none -> 3.0; "
-        "results are no longer bit for bit those of an uninterrupted run"
-    ]
-    assert stored_origin(workdir).environments == [here, here | {"software": newer}]
+def test_a_signal_stops_the_drawing_of_pictures(images, tmp_path, capsys, monkeypatch):
+    """The state is saved; the run that resumes draws the pictures again, of the same parameters.
 
-
-def test_a_signal_stops_the_drawing_of_pictures(images, tmp_path):
-    """The state is saved; the run that resumes draws the pictures again, of the same parameters."""
-    drawn, settings = [], config(images, eval__every_steps=4)
+    It resumes under other versions, and says so.
+    """
+    drawn, settings, here = [], config(images, eval__every_steps=4), versions.environment({})
 
     def draw(params, on_part):
         drawn.append(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)]))
@@ -111,23 +106,20 @@ def test_a_signal_stops_the_drawing_of_pictures(images, tmp_path):
         train(settings, tmp_path / "run", draw)
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert checkpoints.latest_step() == 4
+    newer = here["software"] | {"jax": "99.1", "libtpu": "3.0"}
+    monkeypatch.setattr(versions, "software", lambda: newer)
     state, _ = train(settings, tmp_path / "run", draw)
+    assert [line for line in capsys.readouterr().out.splitlines() if "other versions" in line] == [
+        f"resuming under other versions: jax {jax.__version__} -> 99.1, libtpu none -> 3.0; "
+        "results are no longer bit for bit those of an uninterrupted run"
+    ]
+    assert stored_origin(tmp_path / "run").environments == [here, here | {"software": newer}]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert len(drawn) == 3
     np.testing.assert_array_equal(drawn[2], np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.ema)]))
     values = shown(tmp_path / "run")
     assert [int(values["eval/grey", step][0, 0, 0]) for step in (4, 8)] == [2, 3]
     assert ("eval/test_total", 4) in values
-
-
-def test_pictures_that_cannot_be_drawn_do_not_end_a_run(images, tmp_path, capsys):
-    def draw(params, on_part):
-        raise RunError("the solver gave up")
-
-    _, record = train(config(images), tmp_path / "run", draw)
-    assert record["step"] == 8
-    assert "TensorBoard has no pictures of step 8: the solver gave up" in capsys.readouterr().out
-    assert ("eval/test_total", 8) in shown(tmp_path / "run")
 
 
 @pytest.mark.slow
