@@ -156,9 +156,9 @@ class Display:
         """Print a line, above the bars."""
         self._console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def say(self, bar: Bar) -> None:
-        """Print the line of a bar, unless it is drawn."""
-        line = bar.line()
+    def say(self, what: Bar | str) -> None:
+        """Print a line for a log, or that of a bar, unless bars are drawn."""
+        line = what if isinstance(what, str) else what.line()
         if not self.is_live:
             self.print_line(line)
 
@@ -166,8 +166,7 @@ class Display:
     def task(self, name: str, total: float) -> Iterator[Advance]:
         """Show work while the block does it; yields `advance(part=1)`, to be called after each part of `total`."""
         bar, said = Bar(name, total, clock=self._clock), False
-        if not self.is_live:
-            self.print_line(name)
+        self.say(name)
 
         def advance(part: float = 1) -> None:
             nonlocal said
@@ -222,13 +221,11 @@ class RunProgress(Display):
     def compiling(self) -> Iterator[None]:
         """Show that the block compiles."""
         begun = self._clock()
-        if not self.is_live:
-            self.print_line("compiling")
+        self.say("compiling")
         self._bar.set_doing("compiling")
         yield
         self._bar.set_doing("")
-        if not self.is_live:
-            self.print_line(f"compiled in {format_duration(self._clock() - begun)}")
+        self.say(f"compiled in {format_duration(self._clock() - begun)}")
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
