@@ -6,7 +6,7 @@ import itertools
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -94,8 +94,8 @@ def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> Non
 
 def read_bytes(path: Path, advice: str = "", most: int = storage.MOST) -> bytes:
     """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read or is larger."""
-    with _reading(path, advice):
-        return storage.read(path, most)
+    with opened(path, advice, most) as file:
+        return file.read()
 
 
 @contextmanager
@@ -118,9 +118,8 @@ def opened_if_present(path: Path, advice: str = "", most: int = storage.MOST) ->
 
 def read_if_present(path: Path, most: int = storage.MOST) -> bytes:
     """Content of a file, empty if there is none; raises InputError as `read_bytes` does."""
-    with _reading(path), suppress(FileNotFoundError, NotADirectoryError):
-        return storage.read(path, most)
-    return b""
+    with opened_if_present(path, "", most) as file:
+        return file.read()
 
 
 def exists(path: Path) -> bool:

@@ -59,15 +59,10 @@ def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
 
 def tail(path: Path, most: int) -> bytes:
     """The last `most` bytes of a file, empty if there is no file."""
-    try:
-        if is_remote(path):
-            with _bucket(path) as bucket:
-                return bucket.cat_file(str(path))[-most:]
-        with opened(path) as file:
-            file.seek(-min(most, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            return file.read()
-    except FileNotFoundError:
-        return b""
+    with suppress(FileNotFoundError), opened(path) as file:
+        file.seek(-min(most, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        return file.read()
+    return b""
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
