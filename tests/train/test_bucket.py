@@ -16,6 +16,7 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import read_json
 from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
@@ -29,6 +30,7 @@ import sys
 from rich.console import Console
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.train.loop import Trainer
 from tests.train.test_bucket import config
@@ -77,6 +79,15 @@ def test_a_run_killed_amid_saves_goes_on_bit_for_bit(images, unbroken, bucket):
     assert sum(bucket.faults.failed.values()) > 10
     bucket.faults = Faults()
     assert_same_run(bucket.folder, unbroken)
+
+
+@pytest.mark.long
+def test_it_goes_on_on_another_number_of_devices(images, unbroken, bucket):
+    """The result is the same up to float32's order of summation."""
+    kill_amid_a_save(start(images, bucket.folder, devices=4), bucket.folder, SAVE_EVERY)
+    assert start(images, bucket.folder, devices=2).wait() == 0
+    totals = [read_json(storage.glob(w / "eval", "*.json")[0])["bpd"]["total"] for w in (bucket.folder, unbroken)]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-3)
 
 
 def test_two_processes_that_claim_one_workdir_do_not_disturb_each_other(images, unbroken, bucket, capfd):

@@ -15,6 +15,7 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import stored_origin
 from tests import tiny
 from tests.logs import logged
@@ -28,7 +29,7 @@ def images(tmp_path_factory):
 
 
 def config(images, **changes):
-    return tiny.config(small=True, **{"data__source": images, **changes})
+    return tiny.config("vdm", small=True, **{"data__source": images, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     bits = {name: mean / (16 * np.log(2)) for name, mean in means.items()}
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
     assert record["dataset"]["num_examples"] == 13
-    assert (record["step"], record["seed"], record["arm"]) == (8, 0, "diffenc")
+    assert (record["step"], record["seed"], record["arm"]) == (8, 0, "vdm")
     assert [row["step"] for row in logged(unbroken)] == [3, 6, 8]
     assert logged(unbroken)[-1]["test_total"] == pytest.approx(sum(bits.values()))
     assert shown(unbroken)["eval/test_total", 8] == pytest.approx(sum(bits.values()))
@@ -123,6 +124,25 @@ def test_a_signal_stops_the_drawing_of_pictures(images, tmp_path, capsys, monkey
 
 
 @pytest.mark.slow
+def test_settings_of_jax_change_no_run(unbroken, images, tmp_path):
+    """Five steps as ever, the rest in double precision, with another default generator, and stopping at any NaN."""
+    workdir = tmp_path / "run"
+    train(config(images, train__steps=5), workdir)
+    with jax.enable_x64(True), jax.default_prng_impl("rbg"), jax.debug_nans(True):
+        train(config(images), workdir)
+    rows = [row for row in logged(workdir) if row["step"] != 5]
+    for expected, row in zip(logged(unbroken), rows, strict=True):
+        assert row == pytest.approx(expected, rel=1e-4)
+    leaves = (jax.tree.leaves(open_trained(folder).params) for folder in (unbroken, workdir))
+    for expected, leaf in zip(*leaves, strict=True):
+        assert leaf.dtype == expected.dtype
+        np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-6)
+    expected, values = (evaluated(folder, 8)[1] for folder in (unbroken, workdir))
+    for term in ("t", "reconstruction", "latent", "diffusion"):
+        np.testing.assert_allclose(values[term], expected[term], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_a_signal_saves_first(images, tmp_path):
     """SIGTERM after the first log, and Ctrl-C after one more; the run says so, saves, and resumes to the same end."""
     workdir, stopped = tmp_path / "run", 0
@@ -156,7 +176,7 @@ def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     assert shown(unbroken).keys() == points
     first, second, *_ = capsys.readouterr().out.splitlines()
     record, _ = evaluated(unbroken, 8)
-    assert first == f"tiny:diffenc, seed 0, {record['params']:,} parameters, on {record['device']}, in {unbroken}"
+    assert first == f"tiny:vdm, seed 0, {record['params']:,} parameters, on {record['device']}, in {unbroken}"
     assert second == f"resuming from step 8 of {unbroken}"
 
 
