@@ -24,7 +24,7 @@ from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.train.gradients import gradient
 from diffenc_jax.train.inputs import StepInputs, every_kth
-from diffenc_jax.train.loss_history import LossByTime
+from diffenc_jax.train.state import LossByTime
 
 EXAMPLE = "python benchmarks/gradient_variance.py runs/digits-diffenc-seed0 --batches=100"
 RECIPES = {

@@ -12,9 +12,8 @@ from diffenc_jax.config import Config
 from diffenc_jax.data.images import Batch
 from diffenc_jax.parallel.batches import Batches, Feed, ResidentFeed, StackedFeed, is_on_device
 from diffenc_jax.parallel.sharding import IN_FLIGHT
-from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.profiler import Steps
-from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.state import Meter, TrainState
 from diffenc_jax.train.step import Program, StepFunction, StepReport
 
 

@@ -35,9 +35,8 @@ from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.superseded import SUPERSEDED, supersede
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.calls import CallReport, call_length, compile_call
-from diffenc_jax.train.meter import Meter
 from diffenc_jax.train.profiler import Profiler, Steps, annotation
-from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.state import Meter, TrainState
 from diffenc_jax.train.step import Program
 from diffenc_jax.train.writer import TensorBoardWriter
 

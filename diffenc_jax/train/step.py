@@ -23,9 +23,7 @@ from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import accumulated_gradient, gradient, learns_interior
 from diffenc_jax.train.inputs import StepInputs, every_kth
-from diffenc_jax.train.loss_history import LossByTime
-from diffenc_jax.train.meter import Meter
-from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.state import LossByTime, Meter, TrainState
 
 STEP = "a training step"  # in messages
 

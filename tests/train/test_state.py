@@ -1,4 +1,4 @@
-"""Importance sampling of times: no bias, a lower variance, and a density that follows the losses."""
+"""Metrics are averages over steps; importance sampling of times has no bias and a lower variance."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.loss_history import CELLS, LossByTime
+from diffenc_jax.train.gradients import StepOutputs
+from diffenc_jax.train.state import CELLS, LossByTime, Meter
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
@@ -74,3 +76,26 @@ def test_a_step_records_its_unweighted_losses():
     for a, b in zip(*(jax.tree.leaves(states[name].params) for name in states), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     assert bool(report.finite)
+
+
+def test_meter_averages_its_steps():
+    rng = np.random.RandomState(0)
+    nats, errors = rng.normal(size=(3, 3, 8)).astype(np.float32), rng.uniform(size=(3, 8)).astype(np.float32)
+    times, weights = rng.uniform(size=(3, 8)), rng.uniform(0.5, 2, size=(3, 8)).astype(np.float32)
+    norms = rng.uniform(size=3)
+    meter = Meter.empty(["slope_error"])
+    for k in range(3):
+        terms = Terms(*map(jnp.asarray, nats[k]), jnp.asarray(errors[k]))
+        outputs = StepOutputs(jnp.zeros(()), terms, jnp.asarray(times[k]), jnp.asarray(weights[k]))
+        meter = meter.plus(Meter.of_step(outputs, dims=5, grad_norm=jnp.float32(norms[k])))
+    reconstruction, latent, diffusion = np.swapaxes(nats, 0, 1) / (5 * np.log(2))
+    diffusion = diffusion * weights
+    scalars = meter.scalars()
+    assert scalars["bpd"] == pytest.approx((reconstruction + latent + diffusion).mean(), rel=1e-5)
+    assert scalars["diffusion"] == pytest.approx(diffusion.mean(), rel=1e-5)
+    assert scalars["slope_error"] == pytest.approx((weights * errors).mean() / 5, rel=1e-5)
+    assert scalars["grad_norm"] == pytest.approx(norms.mean(), rel=1e-5)
+    for i in range(4):
+        quarter = (times >= i / 4) & (times < (i + 1) / 4)
+        mean = diffusion[quarter].sum() / weights[quarter].sum()
+        assert scalars[f"diffusion_quarter_{i + 1}"] == pytest.approx(mean, rel=1e-5)
