@@ -9,8 +9,7 @@ import numpy as np
 
 from diffenc_jax.core.arrays import ERRORS, Archive, Header, read_header
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Splits, hold_out, with_channels
-from diffenc_jax.data.labels import Labels, as_labels
+from diffenc_jax.data.images import Labels, Splits, as_labels, hold_out, with_channels
 
 
 def npy_images(path: Path) -> np.ndarray:

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.data import arrays, checks, pickles
-from diffenc_jax.data.images import Images, OnDemand, Splits, concatenation
-from diffenc_jax.data.labels import Labels, as_labels
+from diffenc_jax.data.images import Images, Labels, OnDemand, Splits, as_labels, concatenation
 
 NAMES = {
     "train": re.compile(r"(?:train_)?data_batch_(\d{1,9})(?:\.npz)?"),

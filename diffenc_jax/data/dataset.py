@@ -12,8 +12,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources, user_files
-from diffenc_jax.data.images import Batch, LocalPart, read_rows
-from diffenc_jax.data.labels import Labels
+from diffenc_jax.data.images import Batch, Labels, LocalPart, read_rows
 
 TRAIN = "train"
 HELD_OUT = "as one in ten, and at least one, is held out where there is no test split"

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Splits, with_channels
-from diffenc_jax.data.labels import Labels
+from diffenc_jax.data.images import Labels, Splits, with_channels
 
 TYPES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split

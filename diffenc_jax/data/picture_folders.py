@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Images, OnDemand, Splits, hold_out
-from diffenc_jax.data.labels import Labels
+from diffenc_jax.data.images import Images, Labels, OnDemand, Splits, hold_out
 
 if TYPE_CHECKING:
     from PIL import Image

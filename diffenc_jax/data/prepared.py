@@ -22,8 +22,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import is_remote, prepare
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.data.checks import LONGEST
-from diffenc_jax.data.images import Images, OnDemand
-from diffenc_jax.data.labels import Labels
+from diffenc_jax.data.images import Images, Labels, OnDemand
 from diffenc_jax.data.picture_folders import square
 from diffenc_jax.data.user_files import Source
 

@@ -9,7 +9,7 @@ import numpy as np
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.data import prepared
-from diffenc_jax.data.labels import Labels
+from diffenc_jax.data.images import Labels
 from diffenc_jax.data.user_files import Source
 
 DIGITS_TRAIN = 1500

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffenc_jax.data import arrays, batch_folders, checks, idx, picture_folders
-from diffenc_jax.data.images import Images, Splits, hold_out
-from diffenc_jax.data.labels import Labels
+from diffenc_jax.data.images import Images, Labels, Splits, hold_out
 
 
 class Source(NamedTuple):

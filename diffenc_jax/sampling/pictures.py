@@ -4,11 +4,14 @@ import colorsys
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffenc_jax.runs.files import save_picture
-from diffenc_jax.sampling.draw import Frame, Reconstruction
+
+if TYPE_CHECKING:
+    from diffenc_jax.sampling.draw import Frame, Reconstruction
 
 MIN_WIDTH = 480  # pixels: a grid is enlarged by an integer factor to at least this width, a scatter plot has it
 GAP = 1
@@ -42,7 +45,7 @@ def write_picture(images: np.ndarray, levels: int, path: Path, columns: int | No
         _save(grid(images[:SHOWN], levels, columns), path)
 
 
-def write_film(frames: Sequence[Frame], levels: int, path: Path) -> None:
+def write_film(frames: "Sequence[Frame]", levels: int, path: Path) -> None:
     """Write a GIF of the frames with z on the left and x̂ on the right; the last frame stays longer."""
     from PIL import Image
 
@@ -56,7 +59,7 @@ def write_film(frames: Sequence[Frame], levels: int, path: Path) -> None:
     save_picture(pictures[0], path, "GIF", **options)
 
 
-def write_reconstructions(originals: np.ndarray, rows: list[Reconstruction], levels: int, path: Path) -> None:
+def write_reconstructions(originals: np.ndarray, rows: "list[Reconstruction]", levels: int, path: Path) -> None:
     """Write the picture of uint8 `originals` [N, H, W, C] and their reconstructions."""
     versions = {f"t = {row.t:g}\nlog SNR {-row.gamma:.2f}": row.images for row in rows}
     write_versions({"original": originals} | versions, levels, SAMPLED, path)
