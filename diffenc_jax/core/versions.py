@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 OURS = "diffenc_jax"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint diffrax numpy scipy constriction"
@@ -116,17 +116,6 @@ def processor() -> str:
 def environment(parts: Mapping[str, str]) -> Environment:
     """The environment of this process, with these `parts`."""
     return {"device": device(), "software": software(), "parts": dict(parts)}
-
-
-def is_environment(value: Any) -> bool:
-    """Whether a value from a JSON file is an Environment that can be printed."""
-    if not isinstance(value, dict) or value.keys() != Environment.__annotations__.keys():
-        return False
-    tables = value["software"], value["parts"]
-    if not all(isinstance(table, dict) for table in tables):
-        return False
-    texts = [value["device"], *(text for table in tables for item in table.items() for text in item)]
-    return all(isinstance(text, str) and text.isprintable() for text in texts)
 
 
 def changes(before: Environment, after: Environment) -> str:

@@ -9,10 +9,10 @@ import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -29,6 +29,7 @@ from diffenc_jax.data.user_files import Source
 PREFIX = "tfds:"
 AXES = ("height", "width", "number of channels")
 BATCH = 1024  # images that are decoded together
+MOST_FILES = 6  # that a message names
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
 
 
@@ -279,12 +280,11 @@ def _download(name: str, builder: Any, folder: str) -> None:
     by_hand = f"put its files into {manual} by hand and run again. {instructions}"
     has_files = manual.is_dir() and any(manual.iterdir())
     require(not instructions or has_files, f"{name} cannot be downloaded without its publisher's consent; {by_hand}")
-    files = {url: info.filename for url, info in (builder.url_infos or {}).items()}
-    urls = [url for url in _first_urls(builder) if not (files.get(url) and (manual / files[url]).exists())]
+    files = {url: info.filename for url, info in _url_infos(builder) if not (manual / info.filename).exists()}
     if not instructions:
-        names = [files.get(url) or Path(urlsplit(url).path).name for url in urls]
-        by_hand = f"put {', '.join(names) or 'its archives'}, as published, into {manual} by hand and run again"
-    for url in urls:
+        names = ", ".join(list(files.values())[:MOST_FILES]) or "its archives"
+        by_hand = f"put {names}, as published, into {manual} by hand and run again"
+    for url in files:
         if not _resolves(url):
             raise InputError(f"{name} cannot be downloaded: {urlsplit(url).hostname} cannot be reached; {by_hand}")
     try:
@@ -303,34 +303,11 @@ def _by_copy(name: str, builder: Any, folder: str) -> str:
     )
 
 
-class _Asked(Exception):
-    """A builder asked for its first files."""
-
-
-class _FirstRequest:
-    """Stand-in for the download manager of tensorflow-datasets, which notes the first URLs that a builder asks for."""
-
-    def __init__(self):
-        self.urls: list[str] = []
-
-    def download(self, urls: Any) -> NoReturn:
-        import jax
-
-        self.urls = [str(getattr(url, "url", url)) for url in jax.tree.leaves(urls)]
-        raise _Asked
-
-    download_and_extract = download
-
-    def __getattr__(self, name: str) -> NoReturn:  # such as manual_dir
-        raise _Asked
-
-
-def _first_urls(builder: Any) -> list[str]:
-    """The URLs that preparation downloads first; empty if they are unknown."""
-    request = _FirstRequest()
-    with suppress(_Asked, TypeError):  # TypeError: builders that run on a cluster take a second argument
-        builder._split_generators(request)
-    return request.urls
+def _url_infos(builder: Any) -> list[tuple[str, Any]]:
+    """The published files of a data set by URL: for a configuration such as '32x32', those named by its size."""
+    infos, config = list((builder.url_infos or {}).items()), builder.builder_config
+    size = re.match(r"\d+", config.name) if config else None
+    return [(url, info) for url, info in infos if size is None or size[0] in info.filename]
 
 
 def _resolves(url: str) -> bool:

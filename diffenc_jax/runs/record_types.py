@@ -1,10 +1,10 @@
 """Entries of a record that its readers rely on, and their check. Estimators add settings and diagnostics."""
 
-import types
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, TypedDict, cast
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.typed import mismatch
 
 ADVICE = "give a record such as eval/*.json"
 TOTAL = "total"  # in `bpd`, beside the terms
@@ -94,23 +94,9 @@ def checked_record(path: Path, value: Any) -> Record:
 
 
 def _check(path: Path, name: str, value: Any, kind: Any) -> None:
-    """Raise InputError unless the entry `name` is of this type: a TypedDict, dict[str, X], X | None, or a JSON type."""
-    if is_typeddict(kind):
-        value = value if isinstance(value, dict) else {}
-        for key, hint in get_type_hints(kind).items():
-            if key in value or key in kind.__required_keys__:
-                _check(path, f"{name}.{key}".strip("."), value.get(key, ...), hint)  # Ellipsis is no JSON value
-    elif isinstance(kind, types.UnionType):
-        if value is not None:
-            _check(path, name, value, get_args(kind)[0])
-    elif get_origin(kind) is dict:
-        require(isinstance(value, dict), _incomplete(path, name))
-        for key, item in value.items():
-            _check(path, f"{name}.{key}", item, get_args(kind)[1])
-    else:
-        allowed = int | float if kind is float else kind
-        is_right = isinstance(value, allowed) and isinstance(value, bool) == (kind is bool)
-        require(is_right, _incomplete(path, name))
+    """Raise InputError unless the entry `name` is of this type."""
+    wrong = mismatch(value, kind, name)
+    require(wrong is None, _incomplete(path, wrong or ""))
 
 
 def _incomplete(path: Path, name: str) -> str:

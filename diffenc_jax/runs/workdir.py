@@ -18,7 +18,8 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.versions import OURS, Environment, is_environment, package_version
+from diffenc_jax.core.typed import mismatch
+from diffenc_jax.core.versions import OURS, Environment, package_version
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import (
@@ -229,10 +230,10 @@ def _read_config(path: Path) -> tuple[dict[str, Any], Origin]:
     stored = read_json(path)
     require(isinstance(stored, dict), f"{path} is not a configuration")
     environments, data = stored.pop(ENVIRONMENTS, []), stored.pop(TRAINING_DATA, {})
-    is_valid = isinstance(environments, list) and all(is_environment(each) for each in environments)
     advice = f"set it to []{other_version(_version_in(environments))}"
+    is_valid = mismatch(environments, list[Environment]) is None
     require(is_valid, f"{path}: {ENVIRONMENTS!r} is not a list of devices, software and parts; {advice}")
-    is_valid = isinstance(data, dict) and all(isinstance(digest, str) for digest in data.values())
+    is_valid = mismatch(data, dict[str, str]) is None
     require(is_valid, f"{path}: {TRAINING_DATA!r} does not hold digests; restore it")
     return stored, Origin(environments, data)
 

@@ -149,7 +149,6 @@ def test_a_run_that_cannot_be_read_names_the_commit_that_can(tmp_path, change):
         [environment() | {"software": ["jax"]}],
         [environment() | {"parts": {"x": 3}}],
         [environment(jax=None)],
-        [environment() | {"more": 1}],
     ],
 )
 def test_other_values_are_refused_in_one_line(tmp_path, value):
