@@ -1,7 +1,7 @@
 """The device mesh ('data', 'fsdp') and shardings on it. No other module names mesh axes."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -152,8 +152,11 @@ def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size:
 
     def one(array: np.ndarray) -> jax.Array:
         shape = (*array.shape[:axis], batch_size, *array.shape[axis + 1 :])
-        take: Callable[[Any], np.ndarray] = lambda at: array.take(position[at[axis]], axis)  # noqa: E731
-        return jax.make_array_from_callback(shape, batched(mesh, axis), take)
+
+        def part(at: Any) -> np.ndarray:
+            return array.take(position[at[axis]], axis)
+
+        return jax.make_array_from_callback(shape, batched(mesh, axis), part)
 
     return jax.tree.map(one, host_arrays)
 
