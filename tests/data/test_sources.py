@@ -47,7 +47,7 @@ def test_shapes_of_images_at_a_path(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"'cifar' is neither a known data set \(digits, synthetic, cifar10"):
+    with pytest.raises(InputError, match=r"'cifar' is neither a known data set \(cifar10, digits, fashion_mnist"):
         load_dataset(DataConfig("cifar", pixel_levels=17), "train")
 
 
