@@ -136,9 +136,9 @@ def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool 
     except MemoryError as error:
         return _fail(f"out of memory on this machine: {error}; ask for less at once", 1)
     except (RuntimeError, AssertionError) as error:
-        from diffenc_jax.parallel import hosts, memory, mesh
+        from diffenc_jax.parallel import hosts, memory, sharding
 
-        if missing := mesh.missing_platform():
+        if missing := sharding.missing_platform():
             return _fail(missing, 2)
         if memory.is_out_of_memory(error):
             return _fail(

@@ -8,7 +8,9 @@ is not repeated; any other gets a file of its own.
 """
 
 import argparse
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from diffenc_jax.commands.arguments import watched
 from diffenc_jax.commands.jobs import add_trained_job_arguments, start_job
@@ -42,8 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
         job.print(f"step {step}: {split} {format_record(record)}")
         for name, value in format_terms(record):
             job.print(f"  {name} {value}")
+        diagnostics: Mapping[str, Any] = record
         for key, text in evaluator.estimator.diagnostic_formats.items():
             # An entry that was changed by hand may not suit its format.
             with suppress(KeyError, TypeError, ValueError, IndexError):
-                job.print(f"  {text.format(record[key])}")
+                job.print(f"  {text.format(diagnostics[key])}")
     arguments.wrote_to = job.folders

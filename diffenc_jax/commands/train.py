@@ -9,7 +9,7 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffenc_jax.commands.jobs import add_job_arguments, start_job
 from diffenc_jax.core.errors import require
@@ -17,6 +17,7 @@ from diffenc_jax.core.errors import require
 if TYPE_CHECKING:
     from diffenc_jax.core.document import Table
     from diffenc_jax.data.dataset import Dataset
+    from diffenc_jax.runs.record_types import Record
 
 EXAMPLE = "diffenc train --config=digits:vdm --config.train.learning_rate=1e-3"
 ON_INTERRUPT = "the same command continues from what is saved"
@@ -96,7 +97,7 @@ def _ask_to_overwrite(workdir: Path) -> None:
     require(agreed, f"{workdir} stays as it is; give another --workdir, or leave out --overwrite to resume the run")
 
 
-def closing_table(record: dict[str, Any], dataset: "Dataset") -> "Table":
+def closing_table(record: "Record", dataset: "Dataset") -> "Table":
     """Bits/dim by term of a record, above those of two trivial models of the same images."""
     import numpy as np
 
