@@ -93,7 +93,7 @@ EXPERIMENTS = {
         "runs/noise-end",
         "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
         35,
-        then=[Step(f"diffenc encoder-study {NOISY}", partial(tables.encoder, NOISY))],
+        then=[Step(f"diffenc encoder-study {NOISY}", partial(tables.study, "encoder-study", NOISY))],
     ),
     "swirl": Experiment(
         [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))],
@@ -101,7 +101,10 @@ EXPERIMENTS = {
     ),
     "depth": Experiment(
         [
-            Step(f"diffenc depth-study {run} --depths=5,10,20,50,100 --passes=32", partial(tables.depths, run))
+            Step(
+                f"diffenc depth-study {run} --depths=5,10,20,50,100 --passes=32",
+                partial(tables.study, "depth-study", run),
+            )
             for run in (VDM, DIFFENC)
         ],
         35,
@@ -144,7 +147,7 @@ EXPERIMENTS = {
     ),
     "encoder": Experiment(
         [
-            Step(f"diffenc encoder-study {run}", partial(tables.encoder, run))
+            Step(f"diffenc encoder-study {run}", partial(tables.study, "encoder-study", run))
             for run in (DIFFENC, "runs/digits/nontrainable-seed0")
         ],
         8,
@@ -152,10 +155,7 @@ EXPERIMENTS = {
     "samples": Experiment(
         [
             Step(f"diffenc sample --config=digits --workdir={DIFFENC} --config.sample.num=1000"),
-            Step(
-                f"diffenc sample-quality {DIFFENC}/samples/1500-depth250-seed0.npz",
-                partial(tables.quality, f"{DIFFENC}/samples/1500-depth250-seed0-quality.json"),
-            ),
+            Step(f"diffenc sample-quality {DIFFENC}", partial(tables.study, "sample-quality", DIFFENC)),
         ],
         3,
     ),

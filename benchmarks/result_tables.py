@@ -10,12 +10,9 @@ import numpy as np
 import peers
 
 from diffenc_jax.core.document import Table
+from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.compare.measure import compare
 from diffenc_jax.lab.studies.compare.table import comparison_table
-from diffenc_jax.lab.studies.depth import table as depth
-from diffenc_jax.lab.studies.encoder import balance
-from diffenc_jax.lab.studies.encoder.table import bounds_table, read_bounds
-from diffenc_jax.lab.studies.sample_quality.table import quality_table
 from diffenc_jax.lab.studies.significance.finished import curves_of_arms, find_runs
 from diffenc_jax.lab.studies.significance.grid import read_grid
 from diffenc_jax.runs.records import read_evaluation, record_paths
@@ -93,31 +90,21 @@ def evaluations(run: str, **passes: int) -> Tables:
     return tables
 
 
-def depths(run: str, work: Path, output: str) -> list[Table]:
-    (path,) = (work / run / depth.FOLDER).glob("*.csv")
-    return depth.depth_tables(depth.read_table(path), Path(run).name)
-
-
-def encoder(run: str, work: Path, output: str) -> Iterable[Table]:
-    (bounds,), (price,) = ((work / run / "encoder_study").glob(f"*-{name}.json") for name in ("off", "price"))
-    found = balance.read_balance(price)
-    yield from (bounds_table(read_bounds(bounds)), balance.price_table(found), balance.ends_table(found))
-
-
-def quality(samples: str, work: Path, output: str) -> list[Table]:
-    return [quality_table(json.loads((work / samples).read_text()))]
+def study(name: str, run: str, work: Path, output: str) -> list[Table]:
+    """The tables of a study's last result."""
+    known = studies.load(name)
+    return known.tables([known.read(known.newest(work / run, "test"))])
 
 
 def classification(run: str, work: Path, output: str) -> Iterable[Table]:
     """Totals of a classification: accuracy, -log p of the right label, calibration and noise."""
-    (path,) = (work / run / "classify").glob("*.json")
-    found = json.loads(path.read_text())
-    (low, high), score = found["accuracy"]["interval"], found["log_score"]
-    accuracy = f"{found['accuracy']['mean']:.3f} ({low:.3f} .. {high:.3f})"
-    score = f"{score['mean']:.3f} ± {score['standard_error']:.3f}"
-    numbers = [f"{found[key]:.3f}" for key in ("calibration_error", "noise")]
+    known = studies.load("classify")
+    found = known.read(known.newest(work / run, "test")).result
+    accuracy = f"{found.accuracy:.3f} ({found.interval[0]:.3f} .. {found.interval[1]:.3f})"
+    score = f"{found.log_score:.3f} ± {found.log_score_se:.3f}"
     heads = ["passes", "accuracy (95 % interval)", "-log p(label given x), nats", "calibration error", "noise, nats"]
-    yield Table(heads, [[found["estimator"]["passes"], accuracy, score, *numbers]], f"{found['images']} images")
+    numbers = [f"{found.calibration_error:.3f}", f"{found.noise:.3f}"]
+    yield Table(heads, [[found.estimator["passes"], accuracy, score, *numbers]], f"{len(found.labels)} images")
 
 
 def parity(work: Path, output: str) -> Iterable[Table]:

@@ -1,6 +1,7 @@
 """The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
 
-A command is a module and an entry of `COMMANDS`. The module has
+A command is a module and an entry of `COMMANDS`; that of a study follows from its class, an entry of `STUDIES` in
+lab/studies. The module has
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,
@@ -20,8 +21,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output
@@ -44,6 +44,8 @@ class Command(NamedTuple):
     computes: bool = False
 
 
+# The library imports no module of the lab; it names them.
+STUDIES = importlib.import_module("diffenc_jax.lab.studies").STUDIES
 COMMANDS = {
     "train": Command("commands.train", "train a model, evaluate it and draw samples", computes=True),
     "eval": Command("commands.evaluate", "evaluate checkpoints of a trained run", computes=True),
@@ -51,18 +53,7 @@ COMMANDS = {
     "compress": Command("lab.commands.compress", "compress images without loss", computes=True),
     "decompress": Command("lab.commands.decompress", "decompress a file of images", computes=True),
     "compare": Command("lab.commands.compare", "compare evaluations, with errors of their differences"),
-    "depth-study": Command(
-        "lab.commands.depth_study", "measure bits/dim by number of steps, and the best steps", computes=True
-    ),
-    "rate-distortion": Command(
-        "lab.commands.rate_distortion", "measure the error of images by the bits received", computes=True
-    ),
-    "loss-by-time": Command("lab.commands.loss_by_time", "measure the diffusion loss by noise level", computes=True),
-    "classify": Command("lab.commands.classify", "classify images by the bound under each label", computes=True),
-    "encoder-study": Command(
-        "lab.commands.encoder_study", "measure what a trained encoder does, and the bound without it", computes=True
-    ),
-    "sample-quality": Command("lab.commands.sample_quality", "measure samples beside real images"),
+    **{name: Command("lab.commands.study", entry.summary, entry.computes) for name, entry in STUDIES.items()},
     "significance": Command("lab.commands.significance", "train arms under several seeds and test their differences"),
     "reproduce": Command("lab.commands.reproduce", "repeat the paper's comparisons, or list their costs"),
     "report": Command("lab.commands.report", "write a page of HTML about runs"),
@@ -92,15 +83,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         case [name] if name not in COMMANDS:
             return _fail(f"unknown command {name!r}{perhaps(name, COMMANDS)}; known: {', '.join(COMMANDS)}", 2)
     name, *rest = words
+    return execute(command_of(name), f"diffenc {name}", rest, computes=argv is None and COMMANDS[name].computes)
+
+
+def command_of(name: str) -> Any:
+    """The module of a command, or the command of a study, an object with the same attributes."""
     module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
-    return execute(module, f"diffenc {name}", rest, computes=argv is None and COMMANDS[name].computes)
+    return module.StudyCommand(name) if name in STUDIES else module
 
 
-def execute(command: ModuleType, prog: str, argv: Sequence[str], computes: bool = False) -> int:
+def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:
     """Run one command; returns its exit code.
 
     Args:
-      command: module of the command.
+      command: module of the command, or an object with its attributes.
       prog: how the user calls it.
       argv: its arguments.
       computes: whether this process is that of a long computation. It restarts with huge pages where that makes

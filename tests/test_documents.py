@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diffenc_jax.__main__ import COMMANDS
+from diffenc_jax.__main__ import COMMANDS, command_of
 from diffenc_jax.commands.arguments import make_parser
 from diffenc_jax.config import load_config
 from diffenc_jax.config.recipe import DEVIATIONS
@@ -56,8 +56,7 @@ def test_the_description_of_the_distribution_has_addresses_for_paths(monkeypatch
 @documents
 def test_commands_and_their_options_exist(path):
     for name, arguments in commands(TEXTS[path]):
-        module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
-        known = {option for action in make_parser(module, name)._actions for option in action.option_strings}
+        known = {option for action in make_parser(command_of(name), name)._actions for option in action.option_strings}
         options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
         assert not {option for option in options if not option.startswith("--config.")} - known, name
     for name in re.findall(r"`diffenc ([a-z][\w-]*)", TEXTS[path]):

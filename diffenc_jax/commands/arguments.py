@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffenc_jax.core import parts
@@ -69,7 +68,7 @@ def _fill(paragraph: str, width: int) -> str:
     return "\n".join(line for lines in filled for line in lines)
 
 
-def make_parser(command: ModuleType, prog: str) -> Parser:
+def make_parser(command: Any, prog: str) -> Parser:
     """Parser of a command's arguments; its help is the module's docstring, its options and its EXAMPLE."""
     example = "\n".join(f"  {line}" for line in command.EXAMPLE.splitlines())
     parser = Parser(

@@ -1,6 +1,5 @@
 """The table of commands: listing, help, version, and exit codes."""
 
-import importlib
 import itertools
 import os
 import signal
@@ -12,7 +11,7 @@ from types import ModuleType
 import jax
 import pytest
 
-from diffenc_jax.__main__ import COMMANDS, execute, main
+from diffenc_jax.__main__ import COMMANDS, command_of, execute, main
 from diffenc_jax.commands.arguments import add_config, make_parser
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.core.versions import package_version
@@ -44,7 +43,7 @@ def test_unknown_command_lists_the_known_ones(capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_usage_description_and_an_example(name, capsys):
-    command = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
+    command = command_of(name)
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: diffenc {name} ")
@@ -229,7 +228,7 @@ def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_states_of_every_option_its_default_or_when_it_is_required(name):
-    module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
+    module = command_of(name)
     parser = make_parser(module, name)
     text = " ".join(parser.format_help().split())
     valued = [a for a in parser._actions if a.option_strings and a.nargs != 0 and not a.required]
@@ -240,7 +239,7 @@ def test_help_states_of_every_option_its_default_or_when_it_is_required(name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_terminal_of_80_columns(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
+    module = command_of(name)
     lines = make_parser(module, name).format_help().splitlines()
     assert [line for line in lines if len(line) > 80] == []
     assert " ".join(module.__doc__.split()) in " ".join(" ".join(lines).split())

@@ -1,12 +1,10 @@
 """Bad input to the commands: one line that says what is wrong and what to do, and exit code 2."""
 
-import importlib
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffenc_jax.__main__ import COMMANDS, main
+from diffenc_jax.__main__ import command_of, main
 from diffenc_jax.commands.arguments import make_parser, writable_file
 from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
@@ -169,7 +167,7 @@ def test_what_was_unclear(argv, message, capsys):
         ),
         (["depth-study", "folder", "--depths=99999999999"], "99999999999 is too large; take at most 2147483647"),
         (["loss-by-time", "folder", "--cells=-1"], "argument --cells: '-1' is not a whole number above zero"),
-        (["encoder-study", "folder", "--gammas=1"], "'1' leaves out an end of the path; take at least 2"),
+        (["encoder-study", "folder", "--gammas=1"], "1 leaves out an end of the path; take at least 2"),
         (
             ["compare", "empty.json"],
             "empty.json is not JSON (Expecting value: line 1 column 1 (char 0)); give a record such",
@@ -179,7 +177,7 @@ def test_what_was_unclear(argv, message, capsys):
             "list.json is not a complete record: it lacks step, or has another kind of value there; give a record such",
         ),
         (["compare", "list.json", "--json=folder"], "--json=folder is a folder; name a file"),
-        (["sample-quality", "sixty.npz"], "sixty.npz is not in samples/ of a workdir; give its run's --workdir"),
+        (["sample-quality", "folder", "--samples=sixty.npz"], "folder holds no run"),
         (
             ["significance", "--root=folder", "--config=digits", "--arms=vdm", "--seeds=0-99999999999"],
             "at most 10000 of",
@@ -223,7 +221,7 @@ def test_files_of_a_run_are_no_places_for_results(files, name, capsys):
 @pytest.mark.parametrize("name", ["eval", "sample", "depth-study", "loss-by-time", "encoder-study", "report"])
 @pytest.mark.parametrize("place", ["folder", "text.md", "absent"])
 def test_a_place_without_a_run_is_named_and_no_unknown_option_is_advised(name, place, capsys):
-    command = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
+    command = command_of(name)
     options = {option for action in make_parser(command, name)._actions for option in action.option_strings}
     by_name = [["--config=digits", f"--workdir={place}"]] if "--workdir" in options else []
     for given in [[place], *by_name]:

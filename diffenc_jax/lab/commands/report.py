@@ -1,8 +1,8 @@
 """Write one page of HTML about runs.
 
 WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The page shows bits/dim by term with standard
-errors, differences and, if an arm has several seeds, their significance; curves; loss by time, depth study, samples and
-figures of the encoder, or the commands that make them; costs; the configuration compared with the published recipe;
+errors, differences and, if an arm has several seeds, their significance; curves; the results of all studies, and
+samples, or the commands that make them; costs; the configuration compared with the published recipe;
 images, software and the commands that reproduce everything. The page contains its pictures and needs neither network
 nor scripts, so it can be sent, printed and archived. An existing page is replaced, and no other file is. No model is
 built: it takes seconds wherever the workdirs are.

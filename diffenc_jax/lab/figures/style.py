@@ -244,22 +244,6 @@ def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str,
             axes.plot(*place([end]), marker=arrow, color=color, markersize=5, clip_on=False)
 
 
-def add_band(axes: "Axes", rows: list[dict[str, float]], column: str, label: str, **look: Any) -> None:
-    """Add a column of a table to the axes against 'gamma', with a band of two of its standard errors, '<column>_se'.
-
-    `look` is the style of an arm, or a colour and a line; at most ten points have markers.
-    """
-    gamma, mean, error = (np.array([row[key] for row in rows]) for key in ("gamma", column, f"{column}_se"))
-    axes.plot(gamma, mean, label=label, markevery=marker_step(len(gamma)), **look)
-    axes.fill_between(gamma, mean - 2 * error, mean + 2 * error, color=look["color"], alpha=0.25, linewidth=0)
-
-
-def top_of_bands(rows: list[dict[str, float]], columns: Iterable[str], others: Iterable[float] = ()) -> float:
-    """Upper limit of an axis from 0 that shows columns, `others` and, unless they are wide, bands of `add_band`."""
-    bands = [(row[column], row[column] + 2 * row[f"{column}_se"]) for column in columns for row in rows]
-    return limits([0, *others, *(value for value, _ in bands)], bands)[1]
-
-
 def marker_step(points: int) -> int:
     """Distance between the points of a line that have markers, of which there are at most ten."""
     return -(-points // 10) or 1

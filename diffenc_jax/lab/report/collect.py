@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import UNKNOWN, with_errors
-from diffenc_jax.lab.studies.by_time.figure import shortest_names
 from diffenc_jax.lab.studies.compare.describe import implausible
 from diffenc_jax.lab.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.lab.studies.significance.grid import Grid, read_grid
+from diffenc_jax.lab.studies.study import shortest_names
 from diffenc_jax.runs.metrics import METRICS_FILE, Row, read_metrics_and_lost
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
 from diffenc_jax.runs.storage import identity

@@ -7,8 +7,7 @@ from typing import Any
 from diffenc_jax.core.document import Items, Section, Text
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_record, with_error
-from diffenc_jax.lab.figures.style import arm_style
-from diffenc_jax.lab.report import study_sections
+from diffenc_jax.display.figures import arm_style
 from diffenc_jax.lab.report.bits_per_dim import bits_section, compare_runs
 from diffenc_jax.lab.report.collect import Collection, Evaluations
 from diffenc_jax.lab.report.command_lines import gathered
@@ -17,6 +16,7 @@ from diffenc_jax.lab.report.curves import curves_section
 from diffenc_jax.lab.report.html import Headline, Page
 from diffenc_jax.lab.report.pixels import pixels_section
 from diffenc_jax.lab.report.provenance import commands_section, provenance_section
+from diffenc_jax.lab.report.samples import samples_section
 from diffenc_jax.lab.report.seeds import (
     costs_section,
     evaluations_of,
@@ -25,6 +25,7 @@ from diffenc_jax.lab.report.seeds import (
     significance_section,
     trivial_of,
 )
+from diffenc_jax.lab.report.study_sections import study_sections
 from diffenc_jax.lab.studies.compare.describe import describe_estimator, describe_images
 from diffenc_jax.lab.studies.compare.measure import Row
 from diffenc_jax.lab.studies.compare.table import SINGLE_RUNS, conclusions
@@ -54,11 +55,8 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
         significance_section(collection, found),
         curves_section(collection),
         pixels_section(collection),
-        study_sections.loss_by_time_section(collection),
-        study_sections.depth_section(collection),
-        study_sections.rate_section(collection),
-        study_sections.samples_section(collection),
-        study_sections.encoder_section(collection),
+        *study_sections(collection),
+        samples_section(collection),
         costs_section(collection, found),
         configuration_section(collection),
         provenance_section(collection),

@@ -11,7 +11,7 @@ from diffenc_jax.lab.figures.style import PAGE, literal, new_figure, style
 from diffenc_jax.lab.report.collect import Collection, Record, Run
 from diffenc_jax.lab.report.command_lines import not_made_yet, run_line
 from diffenc_jax.lab.report.embedded import Picture, embed_figure
-from diffenc_jax.lab.studies.outputs import data_title
+from diffenc_jax.lab.studies.study import data_title
 from diffenc_jax.runs.maps import read_maps
 from diffenc_jax.runs.records import PER_PIXEL
 

@@ -12,10 +12,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab.report.collect import Collection, Run
 from diffenc_jax.lab.report.command_lines import command_line, config_flags, run_line, significance_line
-from diffenc_jax.lab.studies.by_time import table as by_time
-from diffenc_jax.lab.studies.depth import table as depth
-from diffenc_jax.lab.studies.encoder import table as encoder
-from diffenc_jax.lab.studies.rate_distortion import table as rate_distortion
+from diffenc_jax.lab.studies import STUDIES
 from diffenc_jax.lab.studies.significance.finished import deviations
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.runs.history import noted_commands
@@ -136,16 +133,9 @@ def _incomplete(run: Run, different: Sequence[str]) -> str:
 
 
 def _studies(collection: Collection) -> list[str]:
-    """A command for each study that has left files."""
-
-    def workdirs(folder: str) -> list[Path]:
-        return [run.workdir for run in collection.runs if list_paths(run.workdir / folder, "*")]
-
-    timed = workdirs(by_time.FOLDER)
-    lines = [command_line("loss-by-time", *timed)] if timed else []
-    folders = {
-        "depth-study": depth.FOLDER,
-        "rate-distortion": rate_distortion.FOLDER,
-        "encoder-study": encoder.FOLDER,
-    }
-    return lines + [command_line(name, workdir) for name, folder in folders.items() for workdir in workdirs(folder)]
+    """A command for each study that has left results."""
+    lines = []
+    for name in STUDIES:
+        workdirs = [run.workdir for run in collection.runs if list_paths(run.workdir / name, "*.json")]
+        lines += [command_line(name, *workdirs)] if workdirs else []
+    return lines

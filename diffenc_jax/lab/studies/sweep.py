@@ -1,8 +1,7 @@
 """Evaluation of one jitted function on every batch of a split, at every point of a grid."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,30 +14,33 @@ from diffenc_jax.runs.trained import Trained
 
 # Called after each part of the work with its fraction of the whole.
 OnPart = Callable[[float], None]
-# (text, number of batches) -> context manager whose value is called after every batch.
-Watch = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-UNWATCHED: Watch = lambda text, total: nullcontext(lambda: None)  # noqa: E731
 
 
 def sweep(
-    run: Trained, points: Sequence[tuple[Any, ...]], compute: Callable[..., Any], on_part: OnPart
+    run: Trained,
+    points: Sequence[tuple[Any, ...]],
+    compute: Callable[..., Any],
+    on_part: OnPart = lambda part: None,
+    split: str | None = None,
 ) -> Iterator[tuple[np.ndarray, tuple[Any, ...], Any]]:
     """Yield (rows, point, values) for every batch of the images that `run` evaluates on, and every point.
 
     Args:
       run: gives the images, the parameters, the mesh and the batch size.
-      points: tuples of the further arguments of `compute`: scalars with a dtype, or trees of arrays on the devices.
+      points: tuples of the further arguments of `compute`: scalars with a dtype, or trees of arrays.
       compute: pure function (params, batch, indices [B], valid [], *point) -> arrays. `indices` are positions in the
         split. Only the first `valid` images of a batch count.
+      split: other images to go through.
 
     Yields:
       The positions in the split of the batch's valid images, the point, and what `compute` returned.
     """
-    size, total = batch_size(run), num_batches(run) * len(points)
+    size, images = batch_size(run), run.dataset.examples(split or run.config.eval.split)
+    total = math.ceil(len(images.pixels) / size) * len(points)
     compute = jax.jit(compute, out_shardings=replicated(run.mesh))
 
     def calls():
-        for part in eval_batches(run.dataset.examples(run.config.eval.split), size):
+        for part in eval_batches(images, size):
             batch, indices = to_devices(run.mesh, (part.batch, part.indices))
             for point in points:
                 values = compute(run.params, batch, indices, np.int32(part.valid), *point)
@@ -65,3 +67,8 @@ def split_images(run: Trained) -> np.ndarray:
     name, images = run.dataset.name, run.dataset.splits[split]
     require(len(images) > 1, f"{name} {split} is one image, and standard errors over images need at least two")
     return images
+
+
+def rows_of_columns(columns: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+    """Rows of a table that is given by its columns, each [rows]."""
+    return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]

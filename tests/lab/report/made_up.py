@@ -8,14 +8,16 @@ import numpy as np
 from PIL import Image
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.lab.studies.by_time import table as by_time
-from diffenc_jax.lab.studies.depth import table as depth
-from diffenc_jax.lab.studies.outputs import write_rows
+from diffenc_jax.lab import studies
+from diffenc_jax.lab.studies.by_time.study import ByTime
+from diffenc_jax.lab.studies.depth.measure import studied
+from diffenc_jax.lab.studies.depth.study import Depths
+from diffenc_jax.lab.studies.study import Measured
+from diffenc_jax.runs.workdir import stored_config
 from tests.lab.studies.significance import made_up
 
 ARMS = ("vdm", "diffenc", "nontrainable")
 CELLS = 8
-ENCODER = ("curves", "difference", "price", "x_t")
 
 
 def write_root(root, arms, seeds=(0, 1)):
@@ -43,65 +45,26 @@ def write_metrics(place, seed):
 
 
 def write_studies(place):
-    """Write what loss-by-time, depth-study, rate-distortion, sample, sample-quality and encoder-study leave."""
-    write_rows(place / by_time.FOLDER / "test-1500.csv", by_time_rows())
-    write_rows(place / depth.FOLDER / "test-1500.csv", depth_rows())
-    for name in ("test-500", "test-1500", "test-1500-images"):
-        picture(place / "rate_distortion" / f"{name}.png")
+    """Write what loss-by-time, depth-study and sample leave."""
+    config = stored_config(place)
+    data = {"name": "digits", "split": "test"}
+    for name, result in {"loss-by-time": by_time(), "depth-study": depths()}.items():
+        study = studies.load(name)
+        for step in (500, 1500):
+            measured = Measured(name, config.arm, step, config.seed, config.arm, data, {}, {}, {}, result)
+            path = study.path(place, measured).with_suffix(".json")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(study.content(measured)[0]))
     picture(place / "samples" / "1500-depth250-seed0.png")
     picture(place / "samples" / "500-depth250-seed0.png")
     picture(place / "samples" / "1500-depth250-seed0-from-0.5.png")
     picture(place / "samples" / "1500-depth250-seed0-path.gif")
-    picture(place / "samples" / "1500-depth250-seed0-quality.png")
-    (place / "samples" / "1500-depth250-seed0-quality.json").write_text(json.dumps(quality()))
-    for name in ENCODER:
-        picture(place / "encoder_study" / f"test-1500-{name}.png")
-    bounds = {"encoders": other_encoders()}
-    (place / "encoder_study" / "test-1500-off.json").write_text(json.dumps(bounds))
-    (place / "encoder_study" / "test-1500-price.json").write_text(json.dumps(price()))
 
 
-def quality():
-    """A record of sample-quality."""
-    pair = {"samples": 37.4, "unseen": 16.4, "train": 16.2}
-    test = {"statistic": -20.7, "p_two_sided": 1.7e-95}
-    overlap = {"density": 0.111, "coverage": 0.195}
-    space = {"dims": 32, "frechet": 425.8, "frechet_train": 50.7, "p_farther": 0.01}
-    space |= {"overlap": overlap, "overlap_train": overlap}
-    shares = {"shares": [0.05, 0.15] * 5, "shares_unseen": [0.1] * 10, "p_shares": 7.3e-12}
-    confidence = {"accuracy": 0.993, "confidence": 0.49, "confidence_unseen": 0.98, "confident": test}
-    differences = {name: dict.fromkeys(("means", "deviations", "histograms"), value) for name, value in pair.items()}
-    correlations = {name: {"vertical": {"value": 0.35, "error": 0.007}} for name in pair}
-    quantiles = {name: {"0.05": value / 2, "0.5": value} for name, value in pair.items()}
-    return {
-        "samples": {"count": 297},
-        "dataset": [{"name": "digits", "num_examples": 1500}, {"name": "digits", "num_examples": 297}],
-        "neighbours": {"distance": quantiles, "near": pair, "copies": pair, "copying": test},
-        "pixels": {"differences": differences, "correlations": correlations},
-        "principal_components": space,
-        "classes": shares | confidence | {"logits": space},
-        "fid": {"off": "it needs torch-fidelity"},
-    }
-
-
-def other_encoders():
-    """Bounds with two encoders, as encoder-study evaluates them."""
-    terms = {"diffusion": 1.75, "latent": 0.0031, "reconstruction": 0.0123, "total": 1.7654}
-    pairs = {term: {"mean": value / 100, "standard_error": {"total": value / 1000}} for term, value in terms.items()}
-    others = {"identity": {"meaning": "x_t = x", "bpd": terms, "difference": pairs}}
-    return {"trained": {"meaning": "the bound that was trained", "bpd": terms}} | others
-
-
-def price():
-    """The price of an encoder's drift, as encoder-study measures it."""
-    total = lambda value: {"mean": value, "standard_error": value / 10}  # noqa: E731
-    ends = {"reconstruction": total(0.0123), "latent": total(0.0031), "fitted": total(0.0012)}
-    prices = {"head": 0.0011, "linear": 0.0013, "constant": 0.0027}
-    return {
-        "price": {name: total(value) for name, value in prices.items()},
-        "ends": {"trained": ends, "identity": ends},
-        "won": total(0.0009),
-    }
+def by_time():
+    """The same for every run: a bump over t."""
+    rows = by_time_rows()
+    return ByTime(rows, sum(row["diffusion"] * row["gamma_width"] for row in rows), 0.01, -9.0, 3.0)
 
 
 def by_time_rows():
@@ -114,15 +77,15 @@ def by_time_rows():
     return rows
 
 
-def depth_rows():
-    """Rows of a depth study: an excess of 0.5 to 4 divided by the depth."""
-    rows = [{"depth": "infinite", "choice": "", "bpd": 1.85, "excess": 0.0, "excess_se": None, "kept": None}]
-    for number in (10, 50):
-        for choice, cost in zip(depth.studied(False), (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
-            excess = cost / number
-            row = {"depth": number, "choice": choice, "bpd": 1.85 + excess, "excess": excess, "excess_se": excess / 20}
+def depths():
+    """An excess of 0.5 to 4 divided by the depth."""
+    rows = []
+    for depth in (10, 50):
+        for choice, cost in zip(studied(False), (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
+            excess = cost / depth
+            row = {"depth": depth, "choice": choice, "bpd": 1.85 + excess, "excess": excess, "excess_se": excess / 20}
             rows.append(row | {"kept": cost / 4})
-    return rows
+    return Depths(1.85, rows)
 
 
 def picture(path):

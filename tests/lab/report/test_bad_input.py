@@ -103,25 +103,14 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     metrics = run / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + 'null\n{"step": 1, "bpd": "x"}\n{"step": 1550, "bp')
     (run / "samples" / "1500-depth250-seed0.png").write_bytes(b"\x89PNG\r\n\x1a\n none")
-    (run / "encoder_study" / "test-1500-x_t.png").write_bytes(b"")
-    (run / "encoder_study" / "test-1500-off.json").write_text('{"encoders": {"trained": {"bpd": []}}}')
-    (run / "encoder_study" / "test-1500-price.json").write_text('{"price": {}}')
-    (run / "loss_by_time" / "test-1500.csv").write_text("t,gamma\n0.1,x\n")
-    (run / "depth_study" / "test-1500.csv").write_text("depth\n")
+    (run / "loss-by-time" / "test-1500.json").write_text("[]")
     page = made_up.write_page(tmp_path / "page.html", run)
     noted = capsys.readouterr().err
     for name in (f"{values.name} cannot be read", "ode.json is not JSON", "other.json", "3 of 36 lines"):
         assert name in noted
         assert name in page.text
-    for name in (
-        "seed0.png is not a readable picture",
-        "x_t.png is not a readable picture",
-        "-off.json cannot be read as bounds",
-        "-price.json cannot be read as the price",
-    ):
-        assert name in page.text
-    for name in ("loss_by_time/test-1500.csv", "depth_study/test"):
-        assert name in page.text
+    assert "seed0.png is not a readable picture" in page.text
+    assert "loss-by-time/test-1500.json cannot be read as a result of loss-by-time; run the study again" in page.text
     total = json.loads(record.read_text())["bpd"]["total"]
     assert page.tables["Other records, bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"
     assert "left out of comparisons" in page.text
@@ -202,8 +191,8 @@ def plant(path, kind):
 def test_what_is_no_file_is_noted(tmp_path, capsys, run, kind):
     """The page has all the rest."""
     made_up.write_studies(run)
-    names = ["metrics.jsonl", "loss_by_time/test-1500.csv", "depth_study/test-1500.csv", "commands.txt"]
-    names += ["samples/1500-depth250-seed0.png", "encoder_study/test-1500-off.json", "eval/test-1500-other.json"]
+    names = ["metrics.jsonl", "loss-by-time/test-1500.json", "depth-study/test-1500.json", "commands.txt"]
+    names += ["samples/1500-depth250-seed0.png", "eval/test-1500-other.json"]
     for name in names:
         plant(run / name, kind)
     page = made_up.write_page(tmp_path / "page.html", run)

@@ -26,12 +26,8 @@ from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report.bits_per_dim import bits_section
 from diffenc_jax.lab.report.collect import collect
 from diffenc_jax.lab.report.seeds import find_over_seeds
-from diffenc_jax.lab.report.study_sections import ENCODER_FIGURES, RATE_FIGURES
 from diffenc_jax.lab.studies.compare.measure import compare
 from diffenc_jax.lab.studies.compare.table import comparison_table
-from diffenc_jax.lab.studies.depth import table as depth
-from diffenc_jax.lab.studies.encoder import balance
-from diffenc_jax.lab.studies.encoder import table as encoder
 from diffenc_jax.lab.studies.significance.summary import write_summary
 from diffenc_jax.lab.studies.trivial import trivial_models as trivial_models_of
 from diffenc_jax.runs.records import read_evaluation
@@ -165,63 +161,27 @@ def test_the_curves_end_where_the_log_does(page):
     assert cells(page, "Bits/dim by step")["1,000"] == dict.fromkeys(ARMS, "1.8500")
 
 
-def test_bits_by_time_add_up(page):
-    table = cells(page, "Diffusion loss by quarter of t, bits/dim; they add up to the area")
-    expected = sum(row["diffusion"] * row["gamma_width"] for row in made_up.by_time_rows())
-    for arm in ARMS:
-        area, *quarters = map(float, table[f"{arm}, seed 0"].values())
-        assert area == pytest.approx(expected, abs=1e-4)
-        assert sum(quarters) == pytest.approx(area, abs=3e-4)
-    assert quarters[1] == max(quarters)  # the bump is at t = 0.4
+def test_studies_have_their_newest_results_their_tables_and_their_sentences(page):
+    table = cells(page, "digits (test), step 1500: diffusion loss by quarter of t, bits/dim; they add up to the area")
+    assert [row["area"] for row in table.values()] == [f"{sum(made_up.by_time().quarters()):.4f}"] * 3
+    expected = made_up.depths()
+    for table in expected.tables():
+        shown = page.tables[f"diffenc, seed 0 on digits (test), step 1500: {table.caption}"]
+        assert shown == [list(table.heads), *([str(cell) for cell in row] for row in table.rows)]
+    assert f"vdm, seed 0 on digits (test), step 1500: {expected.sentence()}." in page.text
+    titles = [text for _, text in page.headings]
+    assert {"Bits by time", "Finite depth"} < set(titles)
 
 
-def test_the_depth_studys_table_is_the_commands(page):
-    for expected in depth.depth_tables(made_up.depth_rows(), "vdm, seed 0 on digits (test), step 1500"):
-        table = page.tables[expected.caption]
-        assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
-        assert expected.caption.endswith("; infinite depth: 1.8500")
-    assert table[1][-1] == "0.0500 ± 0.0025 (0.12)"
-
-
-def test_the_newest_pictures_of_rate_and_distortion(page):
-    captions = [attributes["alt"] for attributes in page.all("img") if attributes["alt"].startswith("Rate")]
-    heads = [f"Rate and distortion of {arm}, seed 0 on digits (test), step 1500: " for arm in ARMS]
-    assert sorted(captions) == sorted(head + what for head in heads for what in RATE_FIGURES.values())
-
-
-def test_newest_samples_and_all_figures_of_encoders_that_encode(page):
+def test_newest_samples(page):
     captions = [attributes["alt"] for attributes in page.all("img")]
     drawn = [alt for alt in captions if "step 1500 (depth250, seed0" in alt]
-    kinds = ["A grid of images drawn from ", "images drawn again from each", "A film of images", "Distances to"]
+    kinds = ["A grid of images drawn from ", "images drawn again from each", "A film of images"]
     assert len(drawn) == 3 * len(kinds)
     for alts in zip(*[iter(drawn)] * len(kinds), strict=True):
         assert alts[0].startswith(kinds[0])
         assert all(sum(kind in alt for alt in alts) == 1 for kind in kinds)
     assert not any("step 500 (" in alt for alt in captions)
-    for arm in ARMS:
-        head = f"Encoder of {arm}, seed 0 on digits (test), step 1500: "
-        names = () if arm == "vdm" else made_up.ENCODER
-        assert {alt for alt in captions if alt.startswith(head)} == {head + ENCODER_FIGURES[name] for name in names}
-
-
-def test_bounds_with_other_encoders_are_those_of_the_study(page):
-    table = cells(page, f"diffenc, seed 0, with other encoders in place of its own: {encoder.CAPTION}")
-    assert table["trained"]["total"] == "1.7654"
-    assert table["identity"] == {
-        "diffusion": "+0.0175 ± 0.0018",
-        "latent": "+0.0000 ± 0.0000",
-        "reconstruction": "+0.0001 ± 0.0000",
-        "total": "+0.0177 ± 0.0018",
-    }
-    assert "identity: x_t = x" in page.text
-
-
-def test_the_price_of_the_drift_is_that_of_the_study(page):
-    table = cells(page, f"diffenc, seed 0: {balance.PRICE_CAPTION}")
-    assert table["derivative head"] == {"price": "0.00110 ± 0.00011", "remark": "the lowest bound"}
-    assert table["linear predictor"]["price"] == "0.00130 ± 0.00013"
-    assert cells(page, f"diffenc, seed 0: {balance.ENDS_CAPTION}")["identity"]["latent"] == "0.00310 ± 0.00031"
-    assert "at most 0.00110 ± 0.00011 bits/dim (derivative head); Gaussian fit: 0.00130; end terms win" in page.text
 
 
 def test_keys_that_differ_from_the_published_recipe_are_marked(page):
@@ -350,13 +310,14 @@ def test_what_is_not_there_yet_has_its_command(tmp_path):
         f"diffenc rate-distortion '{place}'",
         f"diffenc sample '{place}'",
         f"diffenc encoder-study '{place}'",
+        f"diffenc sample-quality '{place}'",
     ):
         assert line in page.code
     images = load_dataset(config.data, "train", "test").splits
     histogram = histogram_bpd(images["train"], images["test"], 17)
     assert cells(page, "Without a network")["per-pixel histogram of training"] == {"bits/dim": f"{histogram:.4f}"}
     (line,) = re.findall(r"Evaluation; .*", page.text)
-    assert line.count(";") == 7  # all in one line, and no section is about them
+    assert line.count(";") == 8  # all in one line, and no section is about them
     titles = {text for _, text in page.headings}
     assert "Not made yet" in titles
     assert not {"Bits by pixel", "Bits by time", "Finite depth", "Samples", "Encoder"} & titles

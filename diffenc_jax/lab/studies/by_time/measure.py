@@ -1,25 +1,23 @@
 """The diffusion loss at infinite depth per image and cell of t, and the two errors that it consists of."""
 
-from collections.abc import Mapping, Sequence
+import math
 from functools import partial
 from itertools import product
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.streams import gaussian, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import errors_at
-from diffenc_jax.lab.studies.sweep import OnPart, split_images, sweep
+from diffenc_jax.evaluation.uncertainty import mean_and_error
+from diffenc_jax.lab.studies.by_time.study import MIDDLE, ByTime
+from diffenc_jax.lab.studies.sweep import OnPart, rows_of_columns, split_images, sweep
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.runs.records import read_record, record_paths
-from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.trained import Trained
 
 
 class LossByTime(NamedTuple):
@@ -53,24 +51,6 @@ class LossByTime(NamedTuple):
         return np.diff(self.edges) * len(self.t)
 
 
-def open_runs(workdirs: Sequence[Path], changes: Mapping[str, Any]) -> list[Trained]:
-    """The runs in `workdirs`, with `changes` of their configurations by key.
-
-    Raises InputError unless all evaluate on the same images, two or more.
-    """
-    runs = [open_trained(workdir, stored_config(workdir).replace(changes)) for workdir in workdirs]
-    images = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split)) for run in runs]
-    described = [
-        f"{run.workdir} evaluates on {run.dataset.name} {split} ({sha256[:12]})"
-        for run, (split, sha256) in zip(runs, images, strict=True)
-    ]
-    advice = "give runs of the same images, or one --config.eval.split for all"
-    for theirs, text in zip(images, described, strict=True):
-        require(theirs == images[0], f"{described[0]}, {text}; {advice}")
-    split_images(runs[0])
-    return runs
-
-
 def measure_loss_by_time(
     run: Trained, cells: int, num_draws: int, seed: int = 0, on_part: OnPart = lambda part: None
 ) -> LossByTime:
@@ -93,17 +73,19 @@ def measure_loss_by_time(
     return LossByTime(t[1::2], gamma[1::2], gamma[::2], *values)
 
 
-def recorded_diffusion(run: Trained) -> float | None:
-    """The diffusion term in bits/dim of the run's record of this split at infinite depth, with the most passes."""
-    found = []
-    for path in record_paths(run.workdir, run.config.eval.split, run.step):
-        try:
-            record = read_record(path)
-        except InputError:
-            continue
-        if record["estimator"]["kind"] == "continuous" and "diffusion" in record["bpd"]:
-            found.append((record["estimator"]["passes"], record["bpd"]["diffusion"]))
-    return max(found, default=(0, None))[1]
+def summarize(values: LossByTime, dims: int) -> ByTime:
+    """Means over images; an image's value is the mean of its draws, so the errors contain the noise of the draws."""
+    width = np.diff(values.edges)
+    scales = {"diffusion": 1 / (dims * math.log(2) * values.dgamma), "velocity": 1 / dims, "residual": 1 / dims}
+    by_image = {name: getattr(values, name).mean(axis=0) * scale for name, scale in scales.items()}
+    columns = {"t": values.t, "gamma": values.gamma, "gamma_width": width}
+    for name, array in by_image.items():
+        columns[name], columns[f"{name}_se"] = mean_and_error(array)
+    area, error = mean_and_error(by_image["diffusion"] @ width)
+    # Within a cell the bits count as uniform in γ.
+    share = np.concatenate([[0.0], np.cumsum(columns["diffusion"] * width)]) / area
+    middle = np.interp([(1 - MIDDLE) / 2, (1 + MIDDLE) / 2], share, values.edges)
+    return ByTime(rows_of_columns(columns), *map(float, (area, error, *middle)))
 
 
 def draw_noise(

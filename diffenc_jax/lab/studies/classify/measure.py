@@ -2,33 +2,59 @@
 
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from diffenc_jax.config import Config
-from diffenc_jax.core.errors import RunError, require
+from diffenc_jax.core.errors import RunError
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
+from diffenc_jax.evaluation.means import mean_and_error, share_interval
+from diffenc_jax.lab.stats.calibration import calibration_error, log_score, posterior, reliability
+from diffenc_jax.lab.studies.classify.study import Classification
+from diffenc_jax.lab.studies.study import Watch
 from diffenc_jax.lab.studies.sweep import OnPart, batch_size, num_batches, split_images
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.parallel.sharding import in_flight, to_devices
-from diffenc_jax.runs.trained import Trained, open_trained
+from diffenc_jax.parallel.mesh import in_flight, to_devices
+from diffenc_jax.runs.trained import Trained
 
 
-def open_run(workdir: Path, config: Config) -> Trained:
-    """The run in `workdir`, computing in `eval.dtype`, with training images if the bound needs them.
+def classify(run: Trained, watch: Watch) -> Classification:
+    """Classify the images of the split that `run` evaluates on by the bounds under each label."""
+    run = in_eval_dtype(run)
+    bound, split = Bound(run), run.config.eval.split
+    with watch(f"bound of {split} under {run.model.spec.num_classes} labels", 1.0) as on_part:
+        nats = measure_bounds(run, bound, on_part)
+    return summarize(nats, np.asarray(run.dataset.labels[split]), bound.describe())
 
-    Raises InputError if there is no such run, it is not conditioned on labels, or its split is one image.
-    """
-    require(
-        config.model.labels,
-        f"{workdir} is a run without labels, which cannot classify; train one with --config.model.labels=True",
+
+def summarize(groups: np.ndarray, labels: np.ndarray, estimator: dict[str, Any]) -> Classification:
+    """The result for nats [G, N, K] of G groups of passes and the images' own labels [N]."""
+    nats = groups.mean(axis=0)
+    right, bins = nats.argmin(axis=1) == labels, reliability(posterior(nats), labels)
+    by_class = [right[labels == label] for label in range(nats.shape[1])]
+    return Classification(
+        accuracy=float(right.mean()),
+        interval=list(share_interval(int(right.sum()), len(right))),
+        **dict(zip(("log_score", "log_score_se"), map(float, mean_and_error(log_score(nats, labels))), strict=True)),
+        calibration_error=calibration_error(bins),
+        accuracy_by_class=[float(one.mean()) if len(one) else None for one in by_class],
+        noise=noise_of(groups),
+        rows=[one._asdict() for one in bins],
+        estimator=estimator,
+        nats=nats,
+        labels=labels,
     )
-    run = open_trained(workdir, config, Bound.needs_training_images(config))
-    split_images(run)
-    return in_eval_dtype(run)
+
+
+def noise_of(nats: np.ndarray) -> float | None:
+    """`Classification.noise`, from the differences between the G groups of nats [G, N, K]; None for one group."""
+    if len(nats) == 1:
+        return None
+    best = np.argsort(nats.mean(axis=0), axis=1)[None, :, :2]
+    difference = np.diff(np.take_along_axis(nats, best, axis=2), axis=2)
+    return float(np.sqrt(np.mean(difference.var(axis=0, ddof=1)) / len(nats)))
 
 
 def measure_bounds(run: Trained, bound: Bound, on_part: OnPart = lambda part: None) -> np.ndarray:

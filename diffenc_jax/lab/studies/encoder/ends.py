@@ -7,7 +7,8 @@ KL(q(z_1) ‖ N(0, I)) - KL(q(z_1) ‖ p(z_1)): the second part, but for what th
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +19,9 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import latent
-from diffenc_jax.lab.studies.encoder.batches import batches
-from diffenc_jax.lab.studies.encoder.table import FOLDER, TRAINED
-from diffenc_jax.lab.studies.sweep import split_images
+from diffenc_jax.lab.studies.encoder.study import TRAINED
+from diffenc_jax.lab.studies.sweep import split_images, sweep
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.trained import Trained
 
@@ -60,24 +59,20 @@ def fitted_latent(x_1: Images, gamma_1: Scalar, mean: jax.Array, variance: jax.A
     return 0.5 * sum_dims(jnp.log1p(variance * jnp.exp(-gamma_1)) + excess)
 
 
-def measure_ends(run: Trained, bounds: dict[str, Any]) -> dict[str, Ends]:
+def measure_ends(run: Trained, records: dict[str, Path]) -> dict[str, Ends]:
     """The terms at the ends of both `PATHS`, for all images of the split.
 
     Args:
       run: has the training images as well.
-      bounds: what `replaced.measure_bounds` returned for `run`.
+      records: of both paths, by name of the bound.
     """
-    images = split_images(run)
-    sums_of = jax.jit(partial(_sums, run.model), out_shardings=replicated(run.mesh))
-    nats_of = jax.jit(partial(_nats, run.model), out_shardings=replicated(run.mesh))
-    parts = (sums_of(run.params, part.batch, part.weight) for part in batches(run, TRAIN))
-    mean, square = sum(np.asarray(sums, np.float64) for sums in parts) / len(run.dataset.splits[TRAIN])
-    moments = np.float32(mean), np.float32(np.maximum(square - mean**2, 0))
-    nats = np.empty((len(PATHS), 2, len(images)))
-    for part in batches(run, run.config.eval.split):
-        nats[..., part.rows] = np.asarray(nats_of(run.params, part.batch, *moments))[..., : len(part.rows)]
-    records = [run.workdir / FOLDER / bounds[path]["record"] for path in PATHS]
-    reconstruction = [read_values(record)["reconstruction"].mean(axis=0) for record in records]
+    sums = sweep(run, [()], partial(_sums, run.model), split=TRAIN)
+    moments = sum(np.asarray(part, np.float64) for _, _, part in sums) / len(run.dataset.splits[TRAIN])
+    variance = np.maximum(moments[1] - moments[0] ** 2, 0)
+    point, nats = (np.float32(moments[0]), np.float32(variance)), np.empty((len(PATHS), 2, len(split_images(run))))
+    for rows, _, part in sweep(run, [point], partial(_nats, run.model)):
+        nats[..., rows] = np.asarray(part)[..., : len(rows)]
+    reconstruction = [read_values(records[path])["reconstruction"].mean(axis=0) for path in PATHS]
     return {path: Ends(*terms) for path, *terms in zip(PATHS, reconstruction, *nats.swapaxes(0, 1), strict=True)}
 
 
@@ -88,13 +83,14 @@ def _ends(model: Model, params: Params, batch: Batch) -> tuple[jax.Array, jax.Ar
     return jnp.stack([process.encoder.mean(x, jnp.full(len(x), gamma_1)), x]), gamma_1
 
 
-def _sums(model: Model, params: Params, batch: Batch, weight) -> jax.Array:
+def _sums(model: Model, params: Params, batch: Batch, indices, valid) -> jax.Array:
     """Sums over the images of x_1 and of its square, [2, 2, H, W, C]: by power, and by path."""
     x_1, _ = _ends(model, params, batch)
+    weight = (jnp.arange(len(batch.pixels)) < valid).astype(jnp.float32)
     return jnp.stack([jnp.einsum("pb...,b->p...", power, weight, precision="highest") for power in (x_1, x_1**2)])
 
 
-def _nats(model: Model, params: Params, batch: Batch, mean, variance) -> jax.Array:
+def _nats(model: Model, params: Params, batch: Batch, indices, valid, mean, variance) -> jax.Array:
     """'latent' and 'fitted' of `Ends` along both paths, [2, 2, B], for moments [2, H, W, C]."""
     x_1, gamma_1 = _ends(model, params, batch)
     nats = [[latent(x, gamma_1), fitted_latent(x, gamma_1, *fit)] for x, *fit in zip(x_1, mean, variance, strict=True)]

@@ -18,8 +18,8 @@ from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.lab.studies.encoder.price import model_rate
-from diffenc_jax.lab.studies.encoder.table import FOLDER
-from diffenc_jax.lab.studies.sweep import UNWATCHED, Watch
+from diffenc_jax.lab.studies.encoder.replaced import FOLDER
+from diffenc_jax.lab.studies.study import UNWATCHED, Watch
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.model.model import DERIVATIVE
 from diffenc_jax.parallel.batches import Batches

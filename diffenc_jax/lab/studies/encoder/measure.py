@@ -1,24 +1,30 @@
-"""Effects of an encoder on the images of a split, at many γ."""
+"""Effects of an encoder on the images of a split at many γ, and all measurements of the study together."""
 
 import math
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each, stream
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.decoder import pixel_values
-from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
-from diffenc_jax.lab.studies.sweep import OnPart, split_images, sweep
+from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
+from diffenc_jax.evaluation.uncertainty import mean_and_error
+from diffenc_jax.lab.studies.encoder.ends import Ends, measure_ends
+from diffenc_jax.lab.studies.encoder.head import with_head
+from diffenc_jax.lab.studies.encoder.price import measure_model_rates
+from diffenc_jax.lab.studies.encoder.replaced import measure_bounds
+from diffenc_jax.lab.studies.encoder.study import Arguments, Encoder
+from diffenc_jax.lab.studies.study import Watch
+from diffenc_jax.lab.studies.sweep import OnPart, rows_of_columns, split_images, sweep
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.trained import Trained
+
+# Number of γ whose images are drawn.
+COLUMNS = 5
 
 
 class ByGamma(NamedTuple):
@@ -32,9 +38,6 @@ class ByGamma(NamedTuple):
       derivative: [N, G] (dx_t/dγ)².
       residual: [N, G] (dx_t/dλ - σ_t² x̂)² at one draw of z_t per image and γ: the part of the encoder's drift that the
         generative model, whose mean drifts by σ_t² x̂, misses. It is σ_t² times the `residual` of `by_time`.
-      added, removed: [N, G] max(x_t - x, 0) and max(x - x_t, 0).
-      added_map, removed_map: [G, H, W, C] means of the same two over the images, per pixel.
-      x_rms: root mean square of x over all images.
       x: [n, H, W, C] the first images.
       x_t, dx_t: [n, G, H, W, C] their encoded images, and dx_t/dγ.
     """
@@ -43,39 +46,72 @@ class ByGamma(NamedTuple):
     difference: np.ndarray
     derivative: np.ndarray
     residual: np.ndarray
-    added: np.ndarray
-    removed: np.ndarray
-    added_map: np.ndarray
-    removed_map: np.ndarray
-    x_rms: float
     x: np.ndarray
     x_t: np.ndarray
     dx_t: np.ndarray
 
 
-def open_run(workdir: Path, passes: int, changes: Mapping[str, Any]) -> Trained:
-    """The run, with `changes` of its configuration by key, and its training images.
+def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> Encoder:
+    """Everything that the study measures; finished bounds and a finished head are used again."""
+    with watch("images by γ", 1.0) as on_part:
+        effects = measure_by_gamma(run, arguments.gammas, arguments.images, on_part=on_part)
+    bounds, records = measure_bounds(run, watch)
+    ends = measure_ends(run, records)
+    headed = with_head(run, arguments.head_steps, watch)
+    rates = None
+    if headed.model.estimates_slope:
+        with watch("price by γ", 1.0) as on_part:
+            rates = measure_model_rates(headed, effects.gamma, on_part=on_part)
+    predictor = "derivative head" if headed.model.has_derivative_head else "score network"
+    return summarize(effects, rates, predictor, ends, bounds, run.model.spec.dims)
 
-    Times in the bound are uniform, so that its noise is common to all encoders. Raises InputError if there is no such
-    run or split, the split is one image, or the encoder is the identity.
+
+def summarize(
+    effects: ByGamma,
+    rates: np.ndarray | None,
+    predictor: str,
+    ends: dict[str, Ends],
+    bounds: dict[str, dict[str, Any]],
+    dims: int,
+) -> Encoder:
+    """Means over images, from rates [N, G] of the price and terms in nats. The error of √m is that of m over 2 √m."""
+
+    def bits(nats):
+        return list(map(float, mean_and_error(nats / (dims * math.log(2)))))
+
+    columns = {"gamma": effects.gamma}
+    for name in ("difference", "derivative", "residual"):
+        mean, error = mean_and_error(getattr(effects, name))
+        columns[name] = root = np.sqrt(mean)
+        columns[f"{name}_se"] = np.divide(error, 2 * root, out=np.zeros_like(root), where=root > 0)
+    if rates is not None:
+        columns["price"], columns["price_se"] = mean_and_error(rates / (dims * math.log(2)))
+    trained, identity = ends.values()
+    shown = even_places(effects, COLUMNS)
+    return Encoder(
+        rows=rows_of_columns(columns),
+        predictor="" if rates is None else predictor,
+        price=None if rates is None else bits(np.trapezoid(rates, effects.gamma, axis=1)),
+        ends={path: {name: bits(nats) for name, nats in terms._asdict().items()} for path, terms in ends.items()},
+        won=bits(identity.cost - trained.cost),
+        bounds=bounds,
+        shown=shown,
+        x=effects.x.astype(np.float32),
+        x_t=effects.x_t[:, shown].astype(np.float32),
+        dx_t=effects.dx_t[:, shown].astype(np.float32),
+    )
+
+
+def even_places(effects: ByGamma, most: int) -> list[int]:
+    """At most `most` positions on the grid of γ, the last of all among them, between which x_t moves equally far.
+
+    The speed of x_t is the root mean square of dx_t/dγ. An encoder that never moves has positions evenly spaced in γ.
     """
-    bound = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1, "eval.passes": passes}
-    config = stored_config(workdir).replace({**changes, **bound})
-    run = open_trained(workdir, config, needs_training_images=True)
-    require(
-        run.model.encoder.drifts,
-        f"{workdir} is a run of {config.arm}, whose encoder changes nothing (x_t = x); give a run with another encoder",
-    )
-    require(
-        not run.model.encoder.scales_noise,
-        f"the encoder of {workdir} scales the noise as well, which this study does not measure; give another run",
-    )
-    require(
-        not run.model.schedule.per_dimension,
-        f"{workdir} has a γ per pixel, and this study is of one γ for all; give another run",
-    )
-    split_images(run)
-    return run
+    speed = np.sqrt(effects.derivative.mean(axis=0))
+    moved = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * np.diff(effects.gamma))])
+    moved = moved if moved[-1] > 0 else effects.gamma - effects.gamma[0]
+    wanted = moved[-1] * np.arange(1, most + 1) / most
+    return np.unique(np.abs(moved[:, None] - wanted).argmin(axis=0)).tolist()
 
 
 def measure_by_gamma(
@@ -93,25 +129,23 @@ def measure_by_gamma(
     images = split_images(run)
     shape, keep = images.shape[1:], min(keep, len(images))
     gamma = np.linspace(*map(float, run.model.bind(run.params).endpoints), gammas)
-    values, maps = np.empty((5, len(images), gammas)), np.zeros((2, gammas, *shape))
+    values = np.empty((3, len(images), gammas))
     kept_arrays = np.empty((2, keep, gammas, *shape))
     points = [(np.float32(value), np.int32(g)) for g, value in enumerate(gamma)]
     compute = partial(_effects, run.model, seed)
-    for rows, (_, g), (by_image, sums, *arrays) in sweep(run, points, compute, on_part):
+    for rows, (_, g), (by_image, *arrays) in sweep(run, points, compute, on_part):
         values[:, rows, g] = np.asarray(by_image)[:, : len(rows)]
-        maps[:, g] += np.asarray(sums)
         kept = rows[rows < keep]
         for target, array in zip(kept_arrays, arrays, strict=True):
             if len(kept):
                 target[kept, g] = np.asarray(array)[: len(kept)]
     levels = run.model.spec.pixel_levels
     level = np.asarray(pixel_values(jnp.asarray(np.arange(levels, dtype=np.uint8)), levels), np.float64)
-    x_rms = math.sqrt(np.mean([np.square(level[image]).mean() for image in images]))
-    return ByGamma(gamma, *values, *maps / len(images), x_rms, level[images[:keep]], *kept_arrays)
+    return ByGamma(gamma, *values, level[images[:keep]], *kept_arrays)
 
 
 def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number):
-    """Effects on a batch at one γ: the five values of `ByGamma` [5, B], sums of its maps [2, H, W, C], x_t and dx_t."""
+    """Effects on a batch at one γ: the three values of `ByGamma` [3, B], x_t and dx_t."""
     process = bind_to(model, params, batch)
     x = process.pixel_values(batch.pixels)
     gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
@@ -119,9 +153,6 @@ def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, val
     keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "encoder study"), indices)
     z_t, _ = diffuse(x_t, gammas, gaussian_each(keys, number, x.shape[1:]))
     correction = process.assumed_at(process.estimate(z_t, gammas), gammas).correction
-    added, removed = jnp.maximum(x_t - x, 0.0), jnp.maximum(x - x_t, 0.0)
     squares = (jnp.square(array) for array in (x_t - x, sigma2 * slope, sigma2 * (slope + correction)))
-    by_image = jnp.stack([sum_dims(array) / model.spec.dims for array in (*squares, added, removed)])
-    real = align((jnp.arange(len(x)) < valid).astype(x.dtype), x)
-    sums = jnp.stack([jnp.sum(real * array, axis=0) for array in (added, removed)])
-    return by_image, sums, x_t, sigma2 * slope
+    by_image = jnp.stack([sum_dims(array) / model.spec.dims for array in squares])
+    return by_image, x_t, sigma2 * slope

@@ -13,20 +13,20 @@ score network.
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import difference
-from diffenc_jax.lab.studies.encoder.table import FOLDER, TRAINED
-from diffenc_jax.lab.studies.sweep import UNWATCHED, Watch
+from diffenc_jax.lab.studies.encoder.study import TRAINED
+from diffenc_jax.lab.studies.study import Watch
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.trained import Trained
+
+# In the workdir, of the records, and of a derivative head beside them.
+FOLDER = "encoder-records"
 
 
 class DriftingIdentity(Identity):
@@ -66,48 +66,32 @@ def replaced(run: Trained) -> dict[str, Trained]:
     return {name: dataclasses.replace(run, model=model, params=params) for name, model in models.items()}
 
 
-def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> dict[str, Any]:
+def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
     """Evaluate `run` as `run.config.eval` says, with its encoder and with `REPLACEMENTS`, under common noise.
 
-    Writes a record per encoder to the folder of this study in the workdir; finished records are used again. Records of
-    `REPLACEMENTS` name the encoder in their 'estimator'. Fitted steps are always those of the trained encoder, since
-    they belong to the generative model.
-
-    Args:
-      watch: context manager around each evaluation.
+    Writes a record per encoder to `FOLDER` in the workdir; finished records are used again. Records of `REPLACEMENTS`
+    name the encoder in their 'estimator'. Fitted steps are always those of the trained encoder, since they belong to
+    the generative model.
 
     Returns:
-      By encoder, the trained one first: 'meaning', 'record' (name of the file), 'bpd' and 'standard_error' of the
-      record. Other encoders than the trained one have 'difference', by term and in 'total': 'mean' and
-      'standard_error' of the difference to the trained one in bits/dim, paired by image.
+      `study.Encoder.bounds`, and the paths of the records by encoder.
     """
-    bounds, trained = {}, {}
+    bounds, paths, bits = {}, {}, {}
     own = Evaluator(run, folder=FOLDER)
     tables = cache(lambda: own.estimator.tables(run.params))
     for name, variant in {TRAINED: run, **replaced(run)}.items():
         evaluator = own if variant is run else Evaluator(variant, folder=FOLDER, variant=name)
         with watch(f"bound, encoder: {name}", evaluator.num_batches()) as on_batch:
             record = evaluator.record(variant.params, run.step, run.workdir, tables=tables, on_batch=on_batch)
-        path = evaluator.path(variant.params, run.step, run.workdir)
-        bits = _bits(path, evaluator.estimator.terms, run.model.spec.dims)
-        meaning = "the bound that was trained" if variant is run else REPLACEMENTS[name].meaning
-        bounds[name] = {"meaning": meaning, "record": path.name}
-        bounds[name] |= {key: record[key] for key in ("bpd", "standard_error")}
-        if variant is run:
-            trained = bits
-        else:
-            bounds[name]["difference"] = _differences(bits, trained, evaluator.estimator.replicates)
-    return bounds
-
-
-def _bits(record: Path, terms: Sequence[str], dims: int) -> dict[str, np.ndarray]:
-    """Bits/dim [passes, images] by term and in 'total', from the arrays beside a record."""
-    nats = read_values(record)
-    bits = {term: nats[term] / (dims * math.log(2)) for term in terms}
-    return bits | {"total": sum(bits.values())}
-
-
-def _differences(bits: dict[str, np.ndarray], trained: dict[str, np.ndarray], replicates: int | None) -> dict[str, Any]:
-    """Differences by term, of values [passes, images]."""
-    pairs = {term: difference(bits[term], trained[term], replicates, replicates, True) for term in bits}
-    return {term: {"mean": pair.mean, "standard_error": pair.standard_error._asdict()} for term, pair in pairs.items()}
+        paths[name] = evaluator.path(variant.params, run.step, run.workdir)
+        nats = {term: read_values(paths[name])[term] for term in evaluator.estimator.terms}
+        bits[name] = {term: one / (run.model.spec.dims * math.log(2)) for term, one in nats.items()}
+        bits[name]["total"] = sum(bits[name].values())
+        bounds[name] = {key: record[key] for key in ("bpd", "standard_error")}
+        if variant is not run:
+            groups, pairs = evaluator.estimator.replicates, {}
+            for term, values in bits[name].items():
+                pair = difference(values, bits[TRAINED][term], groups, groups, True)
+                pairs[term] = [pair.mean, pair.standard_error.total]
+            bounds[name] |= {"meaning": REPLACEMENTS[name].meaning, "difference": pairs}
+    return bounds, paths

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import progressive
@@ -18,10 +19,17 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import image_keys
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
-from diffenc_jax.lab.studies.rate_distortion.table import LARGEST_PIXEL
+from diffenc_jax.evaluation.means import mean_and_error
+from diffenc_jax.lab.studies.rate_distortion.study import Rates
+from diffenc_jax.lab.studies.study import Rows
 from diffenc_jax.lab.studies.sweep import OnPart, split_images, sweep
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained
+
+# Errors of pixels are on this scale, whatever the number of pixel levels.
+LARGEST_PIXEL = 255
+# Rates of the printed table and of the pictures, evenly spaced between 0 and the bound; images of the pictures.
+RATES, IMAGES = 5, 8
 
 
 class RateDistortion(NamedTuple):
@@ -42,6 +50,37 @@ class RateDistortion(NamedTuple):
     estimates_x: bool
     originals: np.ndarray
     shown: np.ndarray
+
+
+def summarize(values: RateDistortion, loss: LossConfig, levels: int) -> Rates:
+    """Means over images and passes; the errors contain the noise, since each pass has its own."""
+    rows: Rows = []
+    for number, gamma in enumerate([*map(float, values.gamma), None]):
+        rate, rate_se = _mean(values.rate[..., number])
+        square, error = (0.0, 0.0) if gamma is None else _mean(values.square[..., number])
+        rmse, psnr, rmse_se, psnr_se = math.sqrt(square), None, 0.0, None
+        if square:
+            rmse_se, psnr_se = error / (2 * rmse), 10 / math.log(10) * error / square
+            psnr = 20 * math.log10(LARGEST_PIXEL / rmse)
+        row = {"steps": min(number, len(values.gamma) - 1), "gamma": gamma, "rate": rate, "rate_se": rate_se}
+        rows.append(row | {"rmse": rmse, "rmse_se": rmse_se, "psnr": psnr, "psnr_se": psnr_se})
+    ratio = loss.variance_ratio if isinstance(loss.variance_ratio, str) else f"{loss.variance_ratio:g}"
+    steps, numbers = f"{loss.depth} steps, {loss.times} times, variance ratio {ratio}", even_rates(rows)
+    pixels = np.concatenate([values.originals[None], values.shown[numbers]])
+    return Rates(rows, steps, values.estimates_x, numbers, (2 * pixels / (levels - 1) - 1).astype(np.float32))
+
+
+def even_rates(rows: Rows) -> list[int]:
+    """Numbers of the z_t whose rates are nearest to `RATES` rates evenly spaced between 0 and the bound."""
+    rates = np.array([row["rate"] for row in rows])
+    wanted = rates[-1] * np.arange(1, RATES + 1) / (RATES + 1)
+    return np.unique(np.abs(rates[:-1, None] - wanted).argmin(axis=0)).tolist()
+
+
+def _mean(values: np.ndarray) -> tuple[float, float]:
+    """Mean of values [passes, images], and its standard error over images and noise."""
+    mean, error = mean_and_error(values.mean(axis=0))
+    return float(mean), float(error)
 
 
 def measure_rate_distortion(run: Trained, keep: int, on_part: OnPart = lambda part: None) -> RateDistortion:

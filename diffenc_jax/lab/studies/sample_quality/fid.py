@@ -15,7 +15,6 @@ FILE = "weights-inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 WHERE = f"{FILE}, from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0"
 INSTALL = "pip install 'diffenc_jax[fid]'"
-OFF = f"it needs torch-fidelity ({INSTALL}) and --fid-weights=FILE, where FILE is {WHERE}"
 
 
 def check_weights(weights: Path) -> None:

@@ -1,34 +1,83 @@
-"""The record of the quality of samples: JSON values, each beside that of real images."""
+"""The numbers of the quality of samples, each beside that of test images."""
 
 import hashlib
-from importlib.metadata import version
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.versions import OURS, package_version
+from diffenc_jax.config import Config
+from diffenc_jax.core.errors import require
 from diffenc_jax.data import arrays
-from diffenc_jax.data.dataset import Dataset, load_labels
-from diffenc_jax.lab.studies.sample_quality import classes, features, fid, neighbours, pixels
-from diffenc_jax.lab.studies.sample_quality.features import subset
-from diffenc_jax.lab.studies.sample_quality.neighbours import Neighbours
+from diffenc_jax.data.dataset import Dataset, load_dataset
+from diffenc_jax.lab.stats.distributions import rank_sum
+from diffenc_jax.lab.stats.hypotheses import Outcome
+from diffenc_jax.lab.studies.sample_quality import fid
+from diffenc_jax.lab.studies.sample_quality.study import Arguments, Quality
+from diffenc_jax.runs.files import exists, is_folder, list_paths
+from diffenc_jax.runs.storage import local_copy
+from diffenc_jax.runs.workdir import stored_config
 
 # Fewer samples or test images give no meaningful numbers.
 FEWEST = 10
-# Upper limit of samples and of test images, except for nearest neighbours (all samples) and FID (all of both).
+# Upper limit of test images whose nearest training images are found.
 MOST = 10_000
-PACKAGES = ("numpy", "scipy", "scikit-learn")
+CHUNK = 10_000
+# A sample is near if it is nearer to a training image than all but this fraction of the unseen images.
+NEAR = 0.05
+# Number of pairs that are drawn.
+PAIRS = 12
 
 
-class Measured(NamedTuple):
-    """The record, and the nearest training images of the samples and of the test images."""
+@dataclass(frozen=True)
+class Samples:
+    """Samples uint8 [N, H, W, C] of a run, and the data set that they are like."""
 
-    record: dict[str, Any]
-    samples: Neighbours
-    unseen: Neighbours
+    workdir: Path
+    config: Config
+    dataset: Dataset
+    step: int
+    file: Path
+    images: np.ndarray
+
+
+class Neighbours(NamedTuple):
+    """Of N images the distance [N] to the nearest training image, L2 in levels, and that image's number [N]."""
+
+    distances: np.ndarray
+    numbers: np.ndarray
+
+
+def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any]) -> Samples:
+    """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
+    config = stored_config(workdir).replace(given | {"eval.split": "test"})
+    path = arguments.samples or _last(workdir)
+    require(exists(path) and not is_folder(path), f"{path} is not a file; give a .npz file of samples")
+    if arguments.fid_weights is not None:
+        fid.check_weights(arguments.fid_weights)
+    dataset, number = load_dataset(config.data, "train", "test"), re.match(r"\d+", path.name)
+    tests, channels = len(dataset.splits["test"]), dataset.shape[2]
+    require(tests >= FEWEST, f"{dataset.name} has {tests} test images, too few to compare samples with")
+    require(
+        arguments.fid_weights is None or channels in (1, 3),
+        f"FID needs grey or RGB images, these have {channels} channels",
+    )
+    with local_copy(path) as copy:
+        images = read_samples(copy, dataset)
+    return Samples(workdir, config, dataset, int(number[0]) if number else 0, path, images)
+
+
+def _last(workdir: Path) -> Path:
+    """The samples of the last step in a workdir."""
+    found = [
+        (int(match[0]), path)
+        for path in list_paths(workdir / "samples", "*.npz")
+        if (match := re.match(r"\d+", path.name))
+    ]
+    require(bool(found), f"{workdir} holds no samples; draw some with diffenc sample, or give --samples=FILE")
+    return max(found)[1]
 
 
 def read_samples(path: Path, dataset: Dataset) -> np.ndarray:
@@ -44,72 +93,81 @@ def read_samples(path: Path, dataset: Dataset) -> np.ndarray:
     return images
 
 
-def measure_quality(samples: np.ndarray, dataset: Dataset, data: DataConfig, weights: Path | None) -> Measured:
-    """Quality of `samples`, each number beside that of real images.
+def measure_quality(given: Samples, weights: Path | None) -> Quality:
+    """Quality of samples, each number beside that of test images.
 
     Args:
-      samples: uint8 [N, H, W, C].
-      dataset: with the splits 'train' and 'test'.
-      data: the section of the configuration that describes the data set; gives the labels.
       weights: file of the network for FID; None: no FID.
     """
-    train, test = dataset.splits["train"], dataset.splits["test"]
-    count = min(len(samples), len(train), MOST)
-    # Samples, equally many training images, and test images, unseen in training.
-    sets = {"samples": samples[:count], "train": subset(train, count), "unseen": subset(test, MOST)}
-    found, unseen = (neighbours.nearest(images, train) for images in (samples, sets["unseen"]))
-    record = {
-        "samples": {"count": len(samples), "sha256": hashlib.sha256(samples.tobytes()).hexdigest()},
-        "dataset": [dataset.fingerprint(split) for split in ("train", "test")],
-        "compared": {name: len(images) for name, images in sets.items()},
-        "neighbours": {
-            "distance": {"samples": found.quantiles, "unseen": unseen.quantiles},
-            "copies": {"samples": found.copies, "unseen": unseen.copies},
-            "near": {"samples": neighbours.near(found, unseen), "unseen": neighbours.near(unseen, unseen)},
-            "copying": neighbours.copying(found, unseen),
-        },
-        "pixels": {
-            "differences": {
-                name: pixels.pixel_differences(sets[name], sets["unseen"], dataset.pixel_levels)
-                for name in ("samples", "train")
-            },
-            "correlations": {name: pixels.correlations(images) for name, images in sets.items()},
-        },
-        "principal_components": features.feature_distances(features.principal_components(train), **sets),
-        "classes": _classes(sets, train, data),
-        "fid": {"off": fid.OFF} if weights is None else _fid(samples, dataset, weights),
-        "software": {OURS: package_version()} | {name: version(name) for name in PACKAGES},
+    samples, levels = given.images, given.dataset.pixel_levels
+    train, test = (given.dataset.splits[split] for split in ("train", "test"))
+    ours, theirs = nearest(samples, train), nearest(subset(test, MOST), train)
+    limit = np.quantile(theirs.distances, NEAR)
+    numbers = {
+        name: [float(of(one)) for one in (ours.distances, theirs.distances)]
+        for name, of in {
+            "median": np.median,
+            "low": lambda distances: np.quantile(distances, 0.05),
+            "near": lambda distances: np.mean(distances < limit),
+            "copies": lambda distances: np.mean(distances == 0),
+        }.items()
     }
-    return Measured(_plain(record), found, unseen)
+    if weights is not None:
+        numbers["fid"] = [fid.fid(images, train, levels, weights) for images in (samples, test)]
+    test_of = copying(ours, theirs)
+    return Quality(
+        file=given.file.name,
+        sha256=hashlib.sha256(samples.tobytes()).hexdigest(),
+        count=len(samples),
+        train=len(train),
+        test=len(test),
+        numbers=numbers,
+        copying=[test_of.statistic, test_of.p_two_sided],
+        nearest=ours.distances,
+        unseen=theirs.distances,
+        pairs=_pairs(samples, train, ours, levels),
+    )
 
 
-def _classes(sets: dict[str, np.ndarray], train: np.ndarray, data: DataConfig) -> dict[str, Any]:
-    """Predictions of a classifier, and distances in its logits; or the reason why there is none."""
-    try:
-        known, labels = (load_labels(data, split) for split in ("train", "test"))
-    except InputError as error:  # labels that cannot be read, beside images that can
-        return {"off": str(error)}
-    if known is None:
-        return {"off": f"{data.source} has no labels to train a classifier with"}
-    count = len(np.unique(known))
-    if not 2 <= count <= classes.MOST_CLASSES:
-        return {"off": f"a classifier of pixels cannot distinguish {count} classes"}
-    classifier = classes.train_classifier(train, known)
-    predictions = classes.predict(classifier, sets["samples"], sets["unseen"], subset(labels, MOST))
-    return predictions._asdict() | {"logits": features.feature_distances(classifier.logits, **sets)}
+def nearest(images: np.ndarray, train: np.ndarray) -> Neighbours:
+    """Nearest of `train` [M, H, W, C] to each of uint8 `images` [N, H, W, C]; the first one among equally near ones.
+
+    Distances are computed in float64 from whole numbers, so that those of copies are exactly zero.
+    """
+    from sklearn.metrics import pairwise_distances_argmin_min
+
+    ours = flatten(images, np.float64)
+    distances, numbers = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
+    for start in range(0, len(train), CHUNK):
+        found, between = pairwise_distances_argmin_min(ours, flatten(train[start : start + CHUNK], np.float64))
+        nearer = between < distances
+        distances[nearer], numbers[nearer] = between[nearer], found[nearer] + start
+    return Neighbours(distances, numbers)
 
 
-def _fid(samples: np.ndarray, dataset: Dataset, weights: Path) -> dict[str, Any]:
-    train, test = dataset.splits["train"], dataset.splits["test"]
-    return {
-        "samples": fid.fid(samples, train, dataset.pixel_levels, weights),
-        "unseen": fid.fid(test, train, dataset.pixel_levels, weights),
-        "counts": {"samples": len(samples), "unseen": len(test), "train": len(train)},
-        "software": {name: version(name) for name in ("torch", "torch-fidelity")},
-    }
+def copying(samples: Neighbours, unseen: Neighbours) -> Outcome:
+    """The global data-copying test Z_U (Meehan et al., arXiv 2004.05675, section 3): ranks of the distances.
+
+    Far below zero, samples lie nearer to training images than images of the same distribution: they are copies. Far
+    above zero, samples lie farther away than real images.
+    """
+    return rank_sum(samples.distances, unseen.distances)
 
 
-def _plain(value: Any) -> Any:
-    """NamedTuples as dictionaries, at every depth of dictionaries."""
-    value = value._asdict() if hasattr(value, "_asdict") else value
-    return {key: _plain(part) for key, part in value.items()} if isinstance(value, dict) else value
+def subset(images: np.ndarray, count: int) -> np.ndarray:
+    """A fixed random subset of `count` images in their order; all images if there are no more."""
+    if len(images) <= count:
+        return images
+    return images[np.sort(np.random.RandomState(0).permutation(len(images))[:count])]
+
+
+def flatten(images: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """[N, H W C] of images [N, H, W, C]."""
+    return images.reshape(len(images), -1).astype(dtype)
+
+
+def _pairs(samples: np.ndarray, train: np.ndarray, found: Neighbours, levels: int) -> np.ndarray:
+    """`Quality.pairs`."""
+    orders = (np.argsort(found.distances, kind="stable")[:PAIRS], np.arange(min(PAIRS, len(samples))))
+    pictures = [images for rows in orders for images in (samples[rows], train[found.numbers[rows]])]
+    return (2 * np.stack(pictures) / (levels - 1) - 1).astype(np.float32)

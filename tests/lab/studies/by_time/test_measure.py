@@ -79,11 +79,6 @@ def test_cells_lie_where_the_schedule_puts_them(gaussian):
     np.testing.assert_allclose(got.edges, schedule(jnp.arange(CELLS + 1) / CELLS), rtol=1e-5)
 
 
-def test_only_an_encoder_that_drifts_has_a_residual(gaussian):
-    (encoder, *_), _, got = gaussian
-    assert np.all((got.residual > 0) == encoder.drifts)
-
-
 @pytest.fixture(scope="module")
 def trained():
     """A model with no parameter at zero, and its parameters."""
@@ -117,14 +112,6 @@ def test_values_do_not_depend_on_the_batch(trained, values):
     got = measure_loss_by_time(run, cells=3, num_draws=2, seed=5)
     for name in ("diffusion", "velocity", "residual"):
         np.testing.assert_allclose(getattr(got, name), getattr(values, name)[:, :5], rtol=1e-4)
-
-
-def test_all_parts_of_the_work_are_reported():
-    parts = []
-    model = runs.formula_model(runs.DoubledIdentity(), exact_velocity(jnp.ones_like), (GAMMA_0, GAMMA_1), SHAPE, 2)
-    run = runs.opened(model, np.zeros((5, *SHAPE), np.uint8), batch_size=2)
-    measure_loss_by_time(run, cells=2, num_draws=3, on_part=parts.append)
-    np.testing.assert_allclose(parts, np.full(18, 1 / 18))
 
 
 def test_noise_depends_on_the_image_and_times_fill_their_cell():

@@ -5,13 +5,16 @@ from functools import cache
 import numpy as np
 import scipy
 
+from diffenc_jax.__main__ import main
 from diffenc_jax.evaluation.bound import Bound
+from diffenc_jax.lab import studies
 from diffenc_jax.evaluation.estimator import Pass
 from diffenc_jax.lab.stats.calibration import posterior
-from diffenc_jax.lab.studies.classify.measure import measure_bounds
-from diffenc_jax.lab.studies.classify.table import noise_of, totals
+from diffenc_jax.lab.studies.classify.measure import measure_bounds, noise_of, summarize
 from diffenc_jax.runs.trained import Trained
 from tests.evaluation import gaussian_classes
+from tests.lab.studies.runs import CLASSES, write_images, write_run
+from tests.refusals import refused
 
 
 def opened(**changes):
@@ -36,9 +39,10 @@ def test_an_exact_model_classifies_as_bayes_does():
     # Of the two equal classes neither is the more probable one.
     np.testing.assert_array_equal(mean[:, 2], mean[:, 3])
     right = expected[:, :3].argmax(axis=1) == images.labels
-    found = totals(nats, images.labels)
-    assert abs(found["accuracy"]["mean"] - right.mean()) < 0.05
-    assert found["accuracy_by_class"][3] == 0.0
+    found = summarize(nats, images.labels, {})
+    assert abs(found.accuracy - right.mean()) < 0.05
+    assert found.accuracy_by_class[3] == 0.0
+    assert sum(row["accuracy"] * row["images"] for row in found.rows if row["images"]) / 60 == found.accuracy
 
 
 def test_the_noise_is_as_large_as_its_effect():
@@ -57,9 +61,9 @@ def test_the_noise_is_as_large_as_its_effect():
 def test_an_accuracy_of_1_is_not_certain():
     """Of 50 images, all of them right, the 95 % interval begins at 1 / (1 + z²/50)."""
     nats = np.random.RandomState(0).normal(size=(1, 50, 3))
-    found = totals(nats, nats[0].argmin(axis=1))["accuracy"]
-    assert found["mean"] == 1.0
-    np.testing.assert_allclose(found["interval"], [1 / (1 + 1.959964**2 / 50), 1.0], rtol=1e-6)
+    found = summarize(nats, nats[0].argmin(axis=1), {})
+    assert found.accuracy == 1.0
+    np.testing.assert_allclose(found.interval, [1 / (1 + 1.959964**2 / 50), 1.0], rtol=1e-6)
 
 
 def test_the_bound_under_the_own_label_is_that_of_an_evaluation():
@@ -77,3 +81,16 @@ def test_values_do_not_depend_on_the_batch():
     run = opened(count=50, eval__passes=2, eval__batch_size=7)
     whole = opened(count=50, eval__passes=2, eval__batch_size=50)
     np.testing.assert_allclose(measure_bounds(run, Bound(run)), measure_bounds(whole, Bound(whole)), rtol=1e-4)
+
+
+def test_the_study_is_of_runs_with_labels(tmp_path, capsys):
+    labelled = write_run(tmp_path / "a", write_images(tmp_path / "images.npz"), arm="diffenc", model__labels=True)
+    found = studies.measure("classify", labelled, {"eval.seed": 3}, passes=4).result
+    assert found.nats.shape == (13, CLASSES)
+    np.testing.assert_array_equal(found.labels, np.arange(13) % CLASSES)
+    assert (found.estimator["passes"], found.estimator["seed"]) == (4, 3)
+    plain = write_run(tmp_path / "b", tmp_path / "images.npz")
+    said = "is a run without labels, which cannot classify; train one with --config.model.labels=True"
+    assert said in refused(main, ["classify", plain], capsys)
+    compress = ["compress", labelled, "test", "-o", tmp_path / "c", "--config.loss.depth=3"]
+    assert "would have to send the labels as well; take a run without labels" in refused(main, compress, capsys)

@@ -10,11 +10,11 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from diffenc_jax.data.dataset import TRAIN
-from diffenc_jax.diffusion.losses import latent
 from diffenc_jax.lab.studies.encoder import replaced
-from diffenc_jax.lab.studies.encoder.balance import totals
 from diffenc_jax.lab.studies.encoder.ends import fitted_latent, measure_ends
+from diffenc_jax.lab.studies.encoder.measure import ByGamma, summarize
 from diffenc_jax.lab.studies.encoder.replaced import REPLACEMENTS, measure_bounds
+from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.runs.workdir import write_config
@@ -42,8 +42,8 @@ def run(tmp_path_factory):
 def ends(run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replaced, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
-        bounds = measure_bounds(run)
-    return bounds, measure_ends(run, bounds)
+        bounds, records = measure_bounds(run, UNWATCHED)
+    return bounds, measure_ends(run, records)
 
 
 def values(images):
@@ -88,24 +88,12 @@ def test_the_terms_are_those_of_the_bounds(ends):
             assert getattr(terms, term).mean() == pytest.approx(nats, rel=1e-5)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_a_fitted_prior_wins_the_divergence_of_z_from_the_standard_normal(gamma):
-    """x_1 = m ± s has the moments of N(m, s²), and both terms depend on x_1 by its moments alone."""
-    mean, deviation = 0.4, 0.5
-    x = jnp.float32([[mean - deviation], [mean + deviation]])
-    gamma_1, moments = jnp.float32(gamma), (jnp.full((1,), mean), jnp.full((1,), deviation**2))
-    won = latent(x, gamma_1) - fitted_latent(x, gamma_1, *moments)
-    alpha2, sigma2 = 1 / (1 + np.exp(gamma)), 1 / (1 + np.exp(-gamma))
-    expected = gaussian_kl(np.sqrt(alpha2) * mean, alpha2 * deviation**2 + sigma2, 0.0, 1.0)
-    assert won.mean() == pytest.approx(expected, rel=1e-4)
-
-
 def test_what_the_ends_win(ends):
     """The reconstruction terms, and the parts of the latent terms that a prior can win, paired by image."""
     trained, identity = ends[1].values()
     won = identity.reconstruction - trained.reconstruction
     won += (identity.latent - identity.fitted) - (trained.latent - trained.fitted)
-    found = totals(np.array([0.0, 1.0]), {}, ends[1], 16)["won"]
-    scale = 16 * np.log(2)
-    assert found["mean"] == pytest.approx(won.mean() / scale)
-    assert found["standard_error"] == pytest.approx(won.std(ddof=1) / np.sqrt(13) / scale)
+    effects = ByGamma(np.arange(2.0), *np.ones((3, 13, 2)), np.zeros((1, 2, 2, 1)), *np.zeros((2, 1, 2, 2, 2, 1)))
+    found, scale = summarize(effects, None, "", ends[1], ends[0], 16), 16 * np.log(2)
+    assert found.won == pytest.approx([won.mean() / scale, won.std(ddof=1) / np.sqrt(13) / scale])
+    assert found.ends["trained"]["latent"][0] == pytest.approx(trained.latent.mean() / scale)

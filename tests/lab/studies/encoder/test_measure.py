@@ -7,8 +7,8 @@ import pytest
 
 from diffenc_jax.diffusion.encoders import NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.lab.studies.encoder.measure import measure_by_gamma
-from diffenc_jax.lab.studies.encoder.table import AMOUNTS, SQUARES, tabulate
+from diffenc_jax.lab.studies.encoder.ends import Ends
+from diffenc_jax.lab.studies.encoder.measure import even_places, measure_by_gamma, summarize
 from tests import tiny
 from tests.diffusion.test_losses import exact_velocity
 from tests.lab.studies import runs
@@ -26,8 +26,11 @@ def measured(encoder, images=IMAGES, velocity=None, levels=tiny.LEVELS, batch_si
     return measure_by_gamma(runs.opened(model, images, batch_size=batch_size), gammas, keep, **options)
 
 
-def column(rows, name):
-    return np.array([row[name] for row in rows])
+def columns(effects):
+    """The columns of a result's rows, without a price."""
+    one = Ends(*np.zeros((3, 2)))
+    rows = summarize(effects, None, "", {"trained": one, "identity": one}, {}, 16).rows
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 @pytest.fixture(scope="module")
@@ -44,35 +47,27 @@ def nontrainable_by_hand():
         "difference": np.square(sigma2 * x),
         "derivative": np.square(alpha2 * sigma2 * x),
         "residual": np.square(sigma2 * (alpha2 * x - X_HAT)),
-        "added": np.maximum(-sigma2 * x, 0),
-        "removed": np.maximum(sigma2 * x, 0),
     }
 
 
 def test_every_column_of_the_nontrainable_encoder(nontrainable):
     gamma, expected = nontrainable_by_hand()
-    rows = tabulate(nontrainable)
-    np.testing.assert_allclose(column(rows, "gamma"), gamma)
-    for name in (*SQUARES, *AMOUNTS):
+    found = columns(nontrainable)
+    np.testing.assert_allclose(found["gamma"], gamma)
+    for name in expected:
         by_image = expected[name].mean(axis=(2, 3, 4))
         np.testing.assert_allclose(getattr(nontrainable, name), by_image, rtol=1e-3)
-        mean, error = by_image.mean(axis=0), by_image.std(axis=0, ddof=1) / np.sqrt(7)
-        if name in SQUARES:
-            mean, error = np.sqrt(mean), error / (2 * np.sqrt(mean))
-        np.testing.assert_allclose(column(rows, name), mean, rtol=1e-3)
-        np.testing.assert_allclose(column(rows, f"{name}_se"), error, rtol=3e-3)
+        root, error = np.sqrt(by_image.mean(axis=0)), by_image.std(axis=0, ddof=1) / np.sqrt(7)
+        np.testing.assert_allclose(found[name], root, rtol=1e-3)
+        np.testing.assert_allclose(found[f"{name}_se"], error / (2 * root), rtol=3e-3)
 
 
 def test_the_images_of_the_nontrainable_encoder(nontrainable):
-    """Maps are means over all images, without those that only fill a batch."""
-    gamma, expected = nontrainable_by_hand()
-    for name in AMOUNTS:
-        np.testing.assert_allclose(getattr(nontrainable, f"{name}_map"), expected[name].mean(axis=0), rtol=1e-3)
+    gamma, _ = nontrainable_by_hand()
     alpha2 = (1 / (1 + np.exp(gamma))).reshape(6, 1, 1, 1)
     np.testing.assert_allclose(nontrainable.x, X[:2], atol=1e-6)
     np.testing.assert_allclose(nontrainable.x_t, alpha2 * X[:2, None], atol=1e-6)
     np.testing.assert_allclose(nontrainable.dx_t, alpha2 * (alpha2 - 1) * X[:2, None], atol=1e-6)
-    assert nontrainable.x_rms == pytest.approx(np.sqrt(np.mean(X**2)))
 
 
 def test_the_derivative_is_that_of_x_t():
@@ -80,15 +75,7 @@ def test_the_derivative_is_that_of_x_t():
     slopes = (effects.x_t[:, 2:] - effects.x_t[:, :-2]) / (effects.gamma[2:] - effects.gamma[:-2]).reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(effects.dx_t[:, 1:-1], slopes, atol=1e-3)
     root = np.sqrt(np.square(slopes).mean(axis=(0, 2, 3, 4)))
-    np.testing.assert_allclose(column(tabulate(effects), "derivative")[1:-1], root, rtol=2e-3)
-
-
-def test_added_and_removed_amounts_sum_to_the_change():
-    effects = measured(WAVE, gammas=5, keep=7)
-    change = effects.x_t - effects.x[:, None]
-    np.testing.assert_allclose(effects.added - effects.removed, change.mean(axis=(2, 3, 4)), atol=1e-6)
-    np.testing.assert_allclose(effects.added + effects.removed, np.abs(change).mean(axis=(2, 3, 4)), atol=1e-6)
-    np.testing.assert_allclose(effects.added_map - effects.removed_map, change.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(columns(effects)["derivative"][1:-1], root, rtol=2e-3)
 
 
 def test_the_residual_of_the_best_model_of_gaussian_data():
@@ -107,13 +94,17 @@ def test_values_do_not_depend_on_the_batch():
     fewer = measured(WAVE, IMAGES[:5], batch_size=3, **options)
     for name, value in whole._asdict().items():
         np.testing.assert_allclose(getattr(parts, name), value, rtol=1e-5, atol=1e-6)
-    for name in (*SQUARES, *AMOUNTS):
+    for name in ("difference", "derivative", "residual"):
         np.testing.assert_allclose(getattr(fewer, name), getattr(whole, name)[:5], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(fewer.x_t, whole.x_t, atol=1e-6)
     assert len(np.unique(whole.residual)) == whole.residual.size
 
 
-def test_all_parts_of_the_work_are_reported():
-    parts = []
-    measured(NonTrainable(), keep=99, on_part=parts.append)
-    np.testing.assert_allclose(parts, np.full(6, 1 / 6))
+def test_images_are_drawn_at_places_between_which_x_t_moves_equally_far():
+    """x_t = α² x moves by the change of α²; one that never moves has places evenly spaced in γ."""
+    effects = measured(NonTrainable(), gammas=400)
+    alpha2 = 1 / (1 + np.exp(effects.gamma[even_places(effects, 5)]))
+    np.testing.assert_allclose(-np.diff(alpha2), (alpha2[0] - alpha2[-1]) / 4, rtol=0.02)
+    assert even_places(effects._replace(derivative=0 * effects.derivative), 4) == pytest.approx(
+        [100, 200, 299, 399], abs=1
+    )

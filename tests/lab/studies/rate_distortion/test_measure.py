@@ -9,15 +9,26 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from diffenc_jax.__main__ import main
+from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
+from diffenc_jax.evaluation import evaluator
 from diffenc_jax.evaluation.bound import Bound
-from diffenc_jax.evaluation.evaluator import summarize
-from diffenc_jax.lab.studies.rate_distortion.measure import measure_rate_distortion
+from diffenc_jax.lab import studies
+from diffenc_jax.lab.studies.rate_distortion.measure import (
+    RateDistortion,
+    even_rates,
+    measure_rate_distortion,
+    summarize,
+)
 from diffenc_jax.model import ImageSpec, Model, build
 from diffenc_jax.runs.trained import Trained
+from diffenc_jax.runs.workdir import stored_config
 from tests import tiny
 from tests.evaluation import gaussian, subject
+from tests.lab.studies.runs import write_images, write_run
+from tests.refusals import refused
 
 DEPTH, PASSES, LEVELS, VALUES = 6, 8, gaussian.LEVELS, gaussian.VALUES
 # x_t / x by arm.
@@ -132,7 +143,7 @@ def test_the_last_rate_is_the_bound_at_that_depth(arm):
     bound = Bound(run, passes=64)
     tables = bound.tables(run.params)
     values = gaussian.evaluate(bound, run.dataset.splits["test"], tables)
-    record = summarize(values, tables, bound, dims=2)
+    record = evaluator.summarize(values, tables, bound, dims=2)
     by_pass = got.rate[..., -1].mean(axis=1)
     error = np.hypot(record["standard_error"]["noise"], by_pass.std(ddof=1) / np.sqrt(PASSES))
     assert error < 0.02 * record["bpd"]["total"]
@@ -169,7 +180,45 @@ def test_a_trainable_encoder_estimates_its_own_images(trained):
     assert not got.estimates_x
 
 
-def test_all_parts_of_the_work_are_reported(trained):
-    parts = []
-    measure_rate_distortion(trained[0], keep=1, on_part=parts.append)
-    assert sum(parts) == pytest.approx(1.0)
+def test_a_table_by_hand():
+    """Two images in two passes over one step."""
+    values = RateDistortion(
+        gamma=np.array([5.0, -8.0]),
+        rate=np.array([[[0.1, 1.0, 1.5], [0.3, 2.0, 2.5]], [[0.1, 2.0, 2.5], [0.3, 3.0, 3.5]]]),
+        square=np.array([[[100.0, 0.0], [300.0, 0.0]], [[100.0, 0.0], [300.0, 0.0]]]),
+        estimates_x=True,
+        originals=np.zeros((1, 2, 2, 1), np.uint8),
+        shown=np.full((2, 1, 2, 2, 1), 16, np.uint8),
+    )
+    found = summarize(values, LossConfig(1, "linear", 1.0, "uniform"), 17)
+    first, second, last = found.rows
+    assert (first["rate"], first["rate_se"]) == pytest.approx((0.2, 0.1))
+    assert (second["rate"], second["rate_se"]) == pytest.approx((2.0, 0.5))
+    # The mean square is 200 ± 100; the error of its root is 100 / (2 √200), and that of 10 log10 of it 10 / ln 10 / 2.
+    assert (first["rmse"], first["rmse_se"]) == pytest.approx((200**0.5, 50 / 200**0.5))
+    assert (first["psnr"], first["psnr_se"]) == pytest.approx((10 * np.log10(255**2 / 200), 5 / np.log(10)))
+    assert (second["rmse"], second["rmse_se"], second["psnr"], second["psnr_se"]) == (0.0, 0.0, None, None)
+    assert (last["gamma"], last["rate"], last["rmse"], last["psnr"]) == (None, 2.5, 0.0, None)
+    (table,) = found.tables()
+    assert [line[1] for line in table.rows] == ["5.00", "-8.00", "pixels"]
+    assert table.rows[0][2:] == ["0.2000 ± 0.1000", "14.14 ± 3.54", "25.12 ± 2.17"]
+    assert found.pictures.reshape(3, -1).tolist() == [[-1.0] * 4, [1.0] * 4, [1.0] * 4]
+
+
+def test_rates_shown_are_evenly_spaced():
+    rates = [0.0, 0.1, 0.4, 1.1, 1.9, 2.2, 3.1, 3.9, 5.1, 5.9, 6.0]
+    assert even_rates([{"rate": rate} for rate in rates]) == [3, 4, 6, 7, 8]
+
+
+def test_the_depth_is_that_of_the_option_of_the_key_or_of_the_run(tmp_path, capsys):
+    images = write_images(tmp_path / "images.npz")
+    write_run(tmp_path / "diffenc", images, arm="diffenc", loss__depth=2, eval__passes=1)
+    found = studies.measure("rate-distortion", tmp_path / "diffenc").result
+    assert [row["steps"] for row in found.rows] == [0, 1, 2, 2]
+    assert "x̂, an estimate of the encoded image x_t and not of x" in found.tables()[0].caption
+    study, config = studies.load("rate-distortion"), stored_config(write_run(tmp_path / "vdm", images))
+    for given, depth, expected in (({}, None, 100), ({"loss.depth": 5}, None, 5), ({"loss.depth": 5}, 3, 3)):
+        changes = study.changes(config, given, study.arguments(depth=depth, passes=7))
+        assert (changes["loss.depth"], changes["eval.passes"]) == (expected, 7)
+    error = refused(main, ["rate-distortion", tmp_path / "vdm", "--depth=100000000"], capsys)
+    assert "are too short for float32; take at most" in error

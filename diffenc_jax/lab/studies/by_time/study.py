@@ -1,0 +1,113 @@
+"""The diffusion loss by noise level: its study, and its result."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.numbers import format_number
+from diffenc_jax.lab.studies.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
+from diffenc_jax.lab.studies.study import Measured, Rows, Study, Watch, option
+
+if TYPE_CHECKING:
+    from diffenc_jax.runs.trained import Trained
+
+# Part of the bits inside the interval of γ in the sentence; equal parts lie outside at either end.
+MIDDLE = 0.9
+PANELS = {
+    "diffusion": ("bits/dim per unit of $\\gamma$", "diffusion loss"),
+    "velocity": (
+        r"$\|v-\hat{v}\|^2/d$",
+        "velocity $v$ of the noisy path and its estimate $\\hat{v}$\nby the network, in $d$ dimensions",
+    ),
+    "residual": (
+        r"$\|\mathrm{d}x_t/\mathrm{d}\lambda-\sigma_t^2\hat{x}\|^2/(\sigma_t^2d)$",
+        "encoded image $x_t$ and its estimate $\\hat{x}$,\n$\\lambda=-\\gamma$, variance of the noise $\\sigma_t^2$",
+    ),
+}
+AREA = "area of the diffusion loss ± standard error"
+CAPTION = (
+    "the diffusion loss per unit of γ, whose area is the diffusion term of the bound, and the squared errors per "
+    f"dimension of the velocity and, with an encoder, of its drift; {BANDS}"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of the study."""
+
+    cells: int = option(50, "number of equal parts of t")
+    draws: int = option(4, "draws of time and noise per image and cell")
+
+
+@dataclass
+class ByTime:
+    """Means over images.
+
+    Attributes:
+      rows: a row per cell: t and gamma of its centre, gamma_width, diffusion in bits/dim per unit of γ, velocity and
+        residual per dimension, and the standard error over images of each of these three (_se).
+      area: area under the diffusion loss over γ, bits/dim.
+      standard_error: that of the area over images.
+      low, high: ends of the interval of γ that holds the middle `MIDDLE` of the area.
+    """
+
+    rows: Rows
+    area: float
+    standard_error: float
+    low: float
+    high: float
+
+    def quarters(self) -> list[float]:
+        """The area of each quarter of t, whose cells are equal parts of [0, 1]."""
+        quarters = [0.0] * 4
+        for row in self.rows:
+            quarters[min(3, int(4 * row["t"]))] += row["diffusion"] * row["gamma_width"]
+        return quarters
+
+    def tables(self) -> list[Table]:
+        """The area by quarter of t."""
+        quarters = self.quarters()
+        heads = ["area", *(f"t in {i / 4:g} .. {(i + 1) / 4:g}" for i in range(4))]
+        caption = "diffusion loss by quarter of t, bits/dim; they add up to the area"
+        return [Table(heads, [[*map(format_number, (sum(quarters), *quarters))]], caption)]
+
+    def sentence(self) -> str:
+        area = f"area {self.area:.4f} ± {self.standard_error:.4f} bits/dim of diffusion loss"
+        return f"{area}, {MIDDLE:.0%} of it between γ = {self.low:.2f} and {self.high:.2f}"
+
+
+class LossByTime(Study[Arguments, ByTime]):
+    """Measure the diffusion loss of trained runs by noise level, and the errors that it consists of.
+
+    Evaluates every image of `eval.split` in each of --cells equal parts of the time t, from the data at 0 to the noise
+    at 1, at infinite depth, with the averaged (EMA) parameters of the newest checkpoint. The result has a row per cell:
+    the diffusion loss per unit of γ = -log SNR in bits/dim, whose area is the bound's diffusion term, and the squared
+    errors of the velocity and of the encoder's drift, with standard errors over images. Several runs are evaluated
+    under common noise. The cost is --cells times --draws forward passes per image, 200 by default.
+    """
+
+    name = "loss-by-time"
+    title = "Bits by time"
+    example = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
+    on_interrupt = "the results of finished runs are kept; the same command starts again"
+    together = True
+    arguments = Arguments
+    result = ByTime
+
+    def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> ByTime:
+        from diffenc_jax.lab.studies.by_time import measure
+
+        with watch("loss by time", 1.0) as on_part:
+            values = measure.measure_loss_by_time(run, arguments.cells, arguments.draws, on_part=on_part)
+        return measure.summarize(values, run.model.spec.dims)
+
+    def figures(self, shown: Sequence[Measured[ByTime]]) -> dict[str, Chart | Board]:
+        labels = [f"{one.name}: {one.result.area:.3f} ± {one.result.standard_error:.3f} bits/dim" for one in shown]
+        drifts = any(row["residual"] for one in shown for row in one.result.rows)
+        panels = []
+        for quantity, (ylabel, title) in list(PANELS.items())[: 2 + drifts]:
+            runs = [(label, one.result.rows, one.arm) for label, one in zip(labels, shown, strict=True)]
+            curves = [with_errors(label, rows, "gamma", quantity, arm=arm) for label, rows, arm in runs]
+            panels.append(Panel(ylabel, curves, title))
+        return {"": Chart(CAPTION, GAMMA, panels, f"{AREA}; {BANDS}")}

@@ -1,0 +1,208 @@
+"""Figures of studies as plain data, charts of curves and boards of pictures, and how they are drawn.
+
+The data need neither numpy nor matplotlib, so that a study that makes them is declared without either.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GAMMA = r"$\gamma=-\log\,\mathrm{SNR}$"
+BANDS = "bands: ±2 standard errors over images"
+# Ratio of positive values from which a logarithmic axis shows them.
+DECADE = 10
+# Least distance of labels as part of a logarithmic axis.
+APART = 0.08
+# Boards: side of a cell in inches, and the gap between cells as a fraction of the side.
+SIDE, GAP = 0.8, 0.08
+
+
+class Curve(NamedTuple):
+    """Values at several places, and what they lie between.
+
+    Attributes:
+      low, high: ends of the bands or bars of the values; empty without any.
+      arm: arm of a run, which has its own look; empty: the next colour.
+      colour: number of a colour in place of the next one.
+      dashed: whether the line is broken.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    arm: str = ""
+    colour: int | None = None
+    dashed: bool = False
+
+
+class Panel(NamedTuple):
+    """Curves over one axis; `logarithmic`: the values, too, if all are positive and far apart."""
+
+    ylabel: str
+    curves: Sequence[Curve]
+    title: str = ""
+    from_zero: bool = True
+    logarithmic: bool = False
+
+
+class Chart(NamedTuple):
+    """Panels over one another, of a common horizontal axis.
+
+    Attributes:
+      caption: what they show, in words that stand without the figure.
+      note: symbols and entries of the legend, explained below the panels.
+      bars: whether the ends of values are bars and not bands.
+    """
+
+    caption: str
+    xlabel: str
+    panels: Sequence[Panel]
+    note: str = ""
+    logarithmic: bool = False
+    bars: bool = False
+
+
+class Board(NamedTuple):
+    """Pictures by the names of rows and the heads of columns.
+
+    Attributes:
+      pictures: arrays [rows, columns, H, W, C] in -1 .. 1, side by side.
+      signed: whether the last array has differences, which are shown on the scale of their largest size.
+      symbol: of the values of the last array, at the bar of its colours; empty for no bar.
+    """
+
+    caption: str
+    names: Sequence[str]
+    heads: Sequence[str]
+    pictures: "Sequence[np.ndarray]"
+    note: str = ""
+    signed: bool = False
+    symbol: str = ""
+
+
+def with_errors(label: str, rows: Sequence[dict[str, Any]], x: str, y: str, **look: Any) -> Curve:
+    """The curve of a column y of rows against x, between two standard errors '<y>_se' below and above."""
+    known = [row for row in rows if row[y] is not None]
+    low, high = ([row[y] + sign * (row[f"{y}_se"] or 0.0) for row in known] for sign in (-2, 2))
+    return Curve(label, [row[x] for row in known], [row[y] for row in known], low, high, **look)
+
+
+def draw(figure: Chart | Board, title: str) -> "Figure":
+    """Draw a figure in the style of all figures."""
+    from diffenc_jax.display.figures import literal, style
+
+    with style():
+        return _draw_chart(figure, literal(title)) if isinstance(figure, Chart) else _draw_board(figure, literal(title))
+
+
+def _draw_chart(chart: Chart, title: str) -> "Figure":
+    from diffenc_jax.display.figures import COLUMN, SMALL, literal, new_figure, wrapped
+
+    labels = list(dict.fromkeys(curve.label for panel in chart.panels for curve in panel.curves))
+    height = 1.5 + 1.5 * len(chart.panels) + 0.15 * len(labels) + 0.7 * (len(chart.panels) == 1)
+    figure, grid = new_figure(COLUMN, height, title, nrows=len(chart.panels), sharex=True, squeeze=False)
+    handles: dict[str, Any] = {}
+    for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
+        handles |= _draw_panel(axes, panel, labels, chart.bars)
+        axes.set_ylabel(panel.ylabel)
+        axes.set_title(panel.title, fontsize=SMALL)
+        axes.grid()
+    axes.set_xlabel(chart.xlabel)
+    if chart.logarithmic:
+        ticks = _apart(sorted({x for panel in chart.panels for curve in panel.curves for x in curve.x}))
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    figure.align_ylabels(grid[:, 0])
+    # Below the panels, where it hides no curve.
+    arms = {curve.label for panel in chart.panels for curve in panel.curves if curve.arm}  # names of runs
+    names = [wrapped(literal(label) if label in arms else label, 2.5) for label in handles]
+    figure.legend(list(handles.values()), names, loc="outside lower center", title=wrapped(chart.note, 3.0))
+    return figure
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Those of increasing values whose labels lie apart on a logarithmic axis."""
+    ticks = list(values[:1])
+    for value in values:
+        if math.log(value / ticks[-1]) >= APART * math.log(values[-1] / values[0]) > 0:
+            ticks.append(value)
+    return ticks
+
+
+def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> dict[str, Any]:
+    """Draw the curves of a panel, in the colours of their `labels`; returns the entries of the legend by label."""
+    from diffenc_jax.display.figures import COLOURS, MARKERS, limits, marker_step, run_styles
+
+    handles: dict[str, Any] = {}
+    looks = run_styles([curve.arm for curve in panel.curves])
+    for curve, look in zip(panel.curves, looks, strict=True):
+        if not curve.arm:
+            at = (labels.index(curve.label) if curve.colour is None else curve.colour) % len(COLOURS)
+            look = {"color": COLOURS[at], "marker": MARKERS[at], "linestyle": "--" if curve.dashed else "-"}
+        if bars and curve.low:
+            reach = [[max(0.0, y - low), max(0.0, high - y)] for y, low, high in zip(*curve[2:5], strict=True)]
+            handles[curve.label] = axes.errorbar(curve.x, curve.y, list(zip(*reach, strict=True)), **look)
+        else:
+            (handles[curve.label],) = axes.plot(curve.x, curve.y, markevery=marker_step(len(curve.x)), **look)
+            axes.fill_between(
+                curve.x, curve.low or curve.y, curve.high or curve.y, color=look["color"], alpha=0.25, lw=0
+            )
+    values = [value for curve in panel.curves for value in curve.y]
+    ends = [end for curve in panel.curves for end in zip(curve.low, curve.high, strict=True)]
+    if panel.logarithmic and min(values) > 0 and max(values) > DECADE * min(values):
+        axes.set_yscale("log")
+    elif panel.from_zero:
+        axes.set_ylim(0, limits([0, *values], ends)[1])
+    else:
+        axes.set_ylim(*limits(values, ends))
+    return handles
+
+
+def _draw_board(board: Board, title: str) -> "Figure":
+    import numpy as np
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    from diffenc_jax.display.figures import new_figure
+
+    *others, last = board.pictures
+    scale = float(np.abs(last).max() if board.signed else 1.0) or 1.0
+    parts = [*(_coloured(values, False) for values in others), _coloured(last / scale, board.signed)]
+    pictures = np.concatenate(parts, axis=1)
+    n, g, height, width, _ = pictures.shape
+    gap = max(1, round(GAP * width))
+    canvas = np.ones((n, g, height + gap, width + gap, 3))
+    canvas[:, :, :height, :width] = pictures
+    canvas = canvas.swapaxes(1, 2).reshape(n * (height + gap), g * (width + gap), 3)[:-gap, :-gap]
+    side = SIDE / width
+    figure, axes = new_figure(1.6 + side * canvas.shape[1], 1.2 + side * canvas.shape[0], title, board.note)
+    figure.set_layout_engine("compressed")  # otherwise labels touch the border
+    axes.imshow(canvas, interpolation="nearest")
+    axes.xaxis.tick_top()
+    axes.set_xticks(np.arange(g) * (width + gap) + (width - 1) / 2, labels=board.heads)
+    axes.set_yticks(np.arange(n) * (height + gap) + (height - 1) / 2, labels=board.names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if board.symbol:
+        colours = ScalarMappable(Normalize(-scale, scale), "RdBu_r" if board.signed else "gray")
+        figure.colorbar(colours, ax=axes, label=board.symbol, aspect=40, pad=0.02).outline.set_visible(False)
+    return figure
+
+
+def _coloured(values: "np.ndarray", signed: bool) -> "np.ndarray":
+    """RGB [n, g, H, W, 3] of values [n, g, H, W, C] in -1 .. 1: three channels are colours, others lie side by side."""
+    import numpy as np
+    from matplotlib import colormaps
+
+    unit = np.clip(0.5 + 0.5 * values, 0.0, 1.0)
+    if values.shape[-1] == 3:
+        return unit
+    return colormaps["RdBu_r" if signed else "gray"](np.concatenate(np.moveaxis(unit, -1, 0), axis=3))[..., :3]

@@ -1,0 +1,316 @@
+"""Studies: what is measured with trained runs, and everything that follows from it once.
+
+A study is a class with a name, the dataclass of its arguments, a measurement, and the dataclass of its result with
+tables, a sentence and figures. Its command (`commands.study`), its files in a workdir and their reading (here), its
+function in Python (`studies.measure`) and its section of the report follow from these.
+
+A module that declares a study imports neither JAX nor numpy, so that its help and the report start at once.
+"""
+
+import dataclasses
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from diffenc_jax.commands.arguments import EVERY_STUDY, place, positive
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.lab.studies.charts import Board, Chart, draw
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from diffenc_jax.config import Config
+    from diffenc_jax.runs.trained import Trained
+
+    Array = np.ndarray
+else:
+
+    class Array:
+        """Type of a result's fields that are arrays: they go to a .npz file, all others to JSON."""
+
+
+class Result(Protocol):
+    """A result of a study, a dataclass."""
+
+    def tables(self) -> list[Table]:
+        """Its tables, whose captions do not name the run."""
+
+    def sentence(self) -> str:
+        """Its summary in one line."""
+
+
+A = TypeVar("A")
+R = TypeVar("R", bound=Result)
+# (text, sum of all parts) -> context manager whose value is called after every part, by default 1.
+Watch = Callable[[str, float], AbstractContextManager[Callable[..., None]]]
+UNWATCHED: Watch = lambda text, total: nullcontext(lambda part=1: None)  # noqa: E731
+# Rows of a table by column, as JSON has them.
+Rows = list[dict[str, Any]]
+ADVICE = "run the study again"
+LARGEST = 1e30  # of the numbers in a result, which are drawn
+ARRAY_BYTES = 2**30  # the arrays of a result are never larger
+# What tables, sentences and figures raise for a result that was changed.
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class Measured(Generic[R]):
+    """A result, and what it was measured on; the content of its file.
+
+    Attributes:
+      study: name of the study.
+      name: name of the run among those that are shown together; its arm in the file.
+      step, seed, arm: of the run.
+      dataset: fingerprint of the images.
+      arguments: the study's arguments by name.
+      changes: values by key that the run's configuration had for the study.
+      software: versions by name.
+      result: the result.
+    """
+
+    study: str
+    name: str
+    step: int
+    seed: int
+    arm: str
+    dataset: dict[str, Any]
+    arguments: dict[str, Any]
+    changes: dict[str, Any]
+    software: dict[str, str]
+    result: R
+
+    @property
+    def data(self) -> str:
+        """'digits (test), step 1500'."""
+        return data_title(self.dataset["name"], self.dataset["split"], self.step)
+
+    @property
+    def title(self) -> str:
+        """'vdm on digits (test), step 1500'."""
+        return f"{self.name} on {self.data}"
+
+    def sentence(self) -> str:
+        """The result's sentence about the run."""
+        return f"{self.title}: {self.result.sentence()}"
+
+
+def data_title(source: str, split: str, step: int) -> str:
+    """'digits (test), step 1500', for the data `source`, a name or a path."""
+    return f"{Path(source).name} ({split}), step {step}"
+
+
+def option(default: Any, meaning: str, metavar: str = "N", parse: Callable[[str], Any] | None = None) -> Any:
+    """A field of a study's arguments, which is an option of its command.
+
+    Args:
+      parse: function from the option's text to its value; None: by the type of the field.
+    """
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "metavar": metavar, "parse": parse})
+
+
+def parser_of(field: "dataclasses.Field[Any]") -> Callable[[str], Any]:
+    """The function from the text of an option to its value."""
+    numbers = lambda text: tuple(sorted({positive(part) for part in text.split(",")}))  # noqa: E731
+    names = lambda text: tuple(part.strip() for part in text.split(","))  # noqa: E731
+    by_type: dict[Any, Callable[[str], Any]] = {int: positive, int | None: positive, Path | None: place}
+    return field.metadata["parse"] or {**by_type, tuple[int, ...]: numbers, tuple[str, ...]: names}[field.type]
+
+
+def text_of(value: Any) -> str:
+    """The text of an option that `parser_of` reads as `value`."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+class Study(ABC, Generic[A, R]):
+    """What a study declares; its docstring is the help of its command.
+
+    Attributes:
+      name: of the command, and of the folder of its files in a workdir.
+      title: of its section of the report.
+      example: a command line.
+      arguments: frozen dataclass whose fields are `option`s.
+      result: dataclass of JSON values and `Array`s, with `tables()` and `sentence()`.
+      reads: sections and keys of the configuration that --config.key=value may change.
+      together: whether figures and tables are of several runs side by side.
+      on_interrupt: what is kept after Ctrl-C.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    example: ClassVar[str]
+    arguments: type[A]
+    result: type[R]
+    reads: ClassVar[tuple[str, ...]] = EVERY_STUDY
+    together: ClassVar[bool] = False
+    on_interrupt: ClassVar[str] = "nothing is written; the same command starts again"
+
+    @abstractmethod
+    def measure(self, run: "Trained", arguments: A, watch: Watch) -> R:
+        """The result for a run that `open` returned."""
+
+    def figures(self, shown: Sequence[Measured[R]]) -> dict[str, Chart | Board]:
+        """Figures by the end of their files' names, of one run, or of several if they are `together`."""
+        return {}
+
+    def tables(self, shown: Sequence[Measured[R]]) -> list[Table]:
+        """The tables of results; common ones, with a column of names, if they are `together`."""
+        named = [(one, one.result.tables()) for one in shown]
+        if not self.together:
+            return [table._replace(caption=f"{one.title}: {table.caption}") for one, own in named for table in own]
+        tables = []
+        for number, (heads, _, caption) in enumerate(named[0][1]):
+            rows = [[one.name, *row] for one, own in named for row in own[number].rows]
+            tables.append(Table(["run", *heads], rows, f"{self.title_of(shown)}: {caption}"))
+        return tables
+
+    def title_of(self, shown: Sequence[Measured[R]]) -> str:
+        """The title of figures: the run and its images, or the images of several runs `together`."""
+        return "; ".join(sorted({one.data if self.together else one.title for one in shown}))
+
+    def applies(self, config: "Config") -> bool:
+        """Whether the study can be made of a run with this configuration."""
+        return True
+
+    def needs_training_images(self, config: "Config") -> bool:
+        """Whether the measurement reads the training images, too."""
+        return False
+
+    def changes(self, stored: "Config", given: dict[str, Any], arguments: A) -> dict[str, Any]:
+        """Changes of the stored configuration: those that were given, and those that the study makes."""
+        return given
+
+    def open(self, workdir: Path, arguments: A, given: dict[str, Any]) -> "Trained":
+        """The run to measure, its configuration changed; raises InputError if the study cannot be made of it."""
+        from diffenc_jax.lab.studies.sweep import split_images
+        from diffenc_jax.runs.trained import open_trained
+        from diffenc_jax.runs.workdir import stored_config
+
+        stored = stored_config(workdir)
+        config = stored.replace(self.changes(stored, given, arguments))
+        run = open_trained(workdir, config, self.needs_training_images(config))
+        split_images(run)
+        self.check(run)
+        return run
+
+    def check(self, run: "Trained") -> None:
+        """Raises InputError for a run that cannot be measured."""
+
+    def measured(self, run: "Trained", arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
+        """The result of a run, with what it was measured on."""
+        from diffenc_jax.core import versions
+
+        config, options = run.config, json.loads(json.dumps(vars(arguments), default=str))
+        about = self.name, config.arm, run.step, config.seed, config.arm, run.dataset.fingerprint(config.eval.split)
+        return Measured(*about, options, dict(given), versions.software(), self.measure(run, arguments, watch))
+
+    def path(self, workdir: Path, measured: Measured[R]) -> Path:
+        """The path of a result's files, without their endings; the step follows the split, if that is in the name."""
+        return workdir / self.name / f"{measured.dataset['split']}-{measured.step}"
+
+    def write(self, path: Path, measured: Measured[R]) -> list[Path]:
+        """Write a result and its figures as `path`.json, .npz, .png, .pdf; returns the files.
+
+        Files of an earlier result are replaced. Raises InputError if they cannot be written.
+        """
+        from diffenc_jax.runs.files import MAKE_WRITABLE, write_arrays, write_json, writing
+
+        content, arrays = self.content(measured)
+        files = [path.with_suffix(kind) for kind in (".json", *([".npz"] if arrays else []))]
+        with writing(path.parent, MAKE_WRITABLE):
+            if arrays:
+                content["arrays_sha256"] = write_arrays(files[1], **arrays)
+            write_json(files[0], content)
+        return [*files, *self.draw(path, [measured])]
+
+    def draw(self, path: Path, shown: Sequence[Measured[R]]) -> list[Path]:
+        """Write the figures of results as `path`.png, `path`-NAME.png and so on; returns the files."""
+        from diffenc_jax.runs.files import MAKE_WRITABLE, save_figure, writing
+
+        files, title = [], self.title_of(shown)
+        with writing(path.parent, MAKE_WRITABLE):
+            for ending, figure in self.figures(shown).items():
+                place = path.with_name("-".join(filter(None, (path.name, ending))))
+                save_figure(draw(figure, title), place)
+                files += [place.with_name(f"{place.name}.{kind}") for kind in ("png", "pdf")]
+        return files
+
+    def content(self, measured: Measured[R]) -> tuple[dict[str, Any], dict[str, Array]]:
+        """The JSON value of a result, and its arrays by name."""
+        content = dataclasses.asdict(measured)
+        return content, {name: content["result"].pop(name) for name in self._arrays()}
+
+    def newest(self, workdir: Path, split: str) -> Path | None:
+        """The file of the result of the last step in a workdir, if possible of `split`; None if there is none."""
+        from diffenc_jax.runs.files import list_paths
+
+        paths = list_paths(workdir / self.name, "*.json")
+        found = [(match, path) for path in paths if (match := re.match(r"(?:([a-z]\w*)-)?(\d+)", path.stem))]
+        return max(found, key=lambda one: (one[0][1] == split, int(one[0][2]), one[1].stem))[1] if found else None
+
+    def read(self, path: Path) -> Measured[R]:
+        """The result in the file at `path`; raises InputError if it is damaged or no result of this study."""
+        from diffenc_jax.runs.files import read_json
+
+        content = read_json(path, ADVICE)
+        try:
+            require(_is_drawable(content), f"{path}: a number is not finite; {ADVICE}")
+            result, digest = content.pop("result"), content.pop("arrays_sha256", None)
+            arrays = self._read_arrays(path.with_suffix(".npz"), digest)
+            measured: Measured[R] = Measured(**content, result=self.result(**result, **arrays))
+            self.tables([measured]), measured.sentence()
+        except InputError:
+            raise
+        except MALFORMED as error:
+            raise InputError(f"{path} cannot be read as a result of {self.name}; {ADVICE}") from error
+        return measured
+
+    def _arrays(self) -> list[str]:
+        """Names of the result's fields that are arrays."""
+        return [field.name for field in dataclasses.fields(self.result) if field.type is Array]  # type: ignore[arg-type]
+
+    def _read_arrays(self, path: Path, digest: str | None) -> dict[str, Any]:
+        from diffenc_jax.runs.files import digest_of, opened, read_arrays
+
+        if not self._arrays():
+            return {}
+        with opened(path, ADVICE, ARRAY_BYTES) as file:
+            require(digest_of(file) == digest, f"{path} does not belong to the result beside it; {ADVICE}")
+            return read_arrays(file) or {}
+
+
+def _is_drawable(value: Any) -> bool:
+    """Whether all numbers in a JSON value are finite and not huge."""
+    if isinstance(value, dict | list):
+        return all(map(_is_drawable, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, int | float) or abs(value) <= LARGEST
+
+
+def common_images(runs: Sequence["Trained"]) -> None:
+    """Raise InputError unless all runs evaluate on the same images."""
+    images = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split)) for run in runs]
+    texts = [
+        f"{run.workdir} evaluates on {run.dataset.name} {split} ({sha256[:12]})"
+        for run, (split, sha256) in zip(runs, images, strict=True)
+    ]
+    for theirs, text in zip(images, texts, strict=True):
+        advice = "give runs of the same images, or one --config.eval.split for all"
+        require(theirs == images[0], f"{texts[0]}, {text}; {advice}")
+
+
+def shortest_names(runs: Sequence[Any]) -> list[str]:
+    """The shortest names that distinguish the runs: arms, with seeds or steps where necessary, else workdirs.
+
+    Args:
+      runs: objects with `config` (`arm`, `seed`), `step` and `workdir`.
+    """
+    arms = [run.config.arm for run in runs]
+    seeds = [f"{run.config.arm}, seed {run.config.seed}" for run in runs]
+    steps = [f"{run.config.arm}, step {run.step}" for run in runs]
+    paths = [str(run.workdir) for run in runs]
+    return next(names for names in (arms, seeds, steps, paths) if len(set(names)) == len(runs) or names is paths)

@@ -1,0 +1,194 @@
+"""The command on held-out digits, copies of training digits and noise, which it distinguishes; and its refusals."""
+
+import hashlib
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.lab import studies
+from diffenc_jax.lab.studies.sample_quality import fid, measure
+from diffenc_jax.runs.workdir import write_config
+from tests import refusals, tiny
+
+TRAIN, TEST = 1100, 350
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A run's folder with samples: 'held-out', which are digits of neither split; 'copies'; 'noise'."""
+    patch, folder = pytest.MonkeyPatch(), tmp_path_factory.mktemp("run")
+    digits = load_digits()
+    given, others = np.split(np.random.RandomState(1).permutation(len(digits.images)), [TRAIN + TEST])
+    fewer = SimpleNamespace(images=digits.images[given], target=digits.target[given])
+    patch.setattr("sklearn.datasets.load_digits", lambda: fewer)
+    patch.setattr("diffenc_jax.data.sources.DIGITS_TRAIN", TRAIN)
+    write_config(folder, tiny.config("vdm"))
+    as_images = lambda x: x.astype(np.uint8)[..., None]  # noqa: E731
+    train = fewer.images[np.random.RandomState(0).permutation(TRAIN + TEST)[:TRAIN]]
+    kinds = {
+        "held-out": as_images(digits.images[others]),
+        "copies": as_images(train[:300]),
+        "noise": tiny.images(300, (8, 8, 1)),
+    }
+    (folder / "samples").mkdir()
+    for name, images in kinds.items():
+        np.savez(folder / "samples" / f"{name}.npz", images=images)
+    yield folder
+    patch.undo()
+
+
+def run(home, name, **options):
+    return studies.measure("sample-quality", home, samples=home / "samples" / f"{name}.npz", **options).result
+
+
+def test_held_out_digits_are_as_good_as_real_ones(home):
+    found = run(home, "held-out")
+    assert (found.count, found.train, found.test) == (347, TRAIN, TEST)
+    assert abs(found.copying[0]) < 3
+    assert found.numbers["near"][0] == pytest.approx(0.05, abs=0.04)
+    assert found.sentence().endswith("; FID: off without --fid-weights")
+
+
+def test_copies_of_training_digits_are_detected(home):
+    found = run(home, "copies")
+    assert found.copying[0] < -20
+    assert (found.numbers["copies"], found.numbers["near"][0]) == ([1, 0], 1)
+    np.testing.assert_array_equal(found.pairs[0], found.pairs[1])
+    assert ["  copies", "100.0%", "0.0%"] in found.tables()[0].rows
+
+
+def test_noise_is_far_from_everything(home):
+    found = run(home, "noise")
+    assert found.copying[0] > 20
+
+
+def test_the_last_samples_of_a_run_are_measured_and_named(home, capsys):
+    for name in ("500-depth3-seed0", "1500-depth3-seed0", "1500-depth3-seed1"):
+        (home / "samples" / f"{name}.npz").write_bytes((home / "samples" / "noise.npz").read_bytes())
+    assert main(["sample-quality", str(home)]) == 0
+    assert "1500-depth3-seed1.json, 1500-depth3-seed1.npz" in capsys.readouterr().out
+    study = studies.load("sample-quality")
+    measured = study.read(study.newest(home, "test"))
+    assert (measured.step, measured.result.file) == (1500, "1500-depth3-seed1.npz")
+    assert set(study.figures([measured])) == {"", "pairs"}
+
+
+@pytest.fixture
+def torch_fidelity(monkeypatch, tmp_path):
+    """A stand-in for the library and its network: 'FID' is the difference of the mean pixels. Keeps its calls."""
+    calls = []
+
+    def calculate_metrics(**arguments):
+        means = [np.mean([data[i] for i in range(len(data))]) for data in (arguments["input1"], arguments["input2"])]
+        calls.append(arguments)
+        return {"frechet_inception_distance": abs(means[0] - means[1])}
+
+    data = SimpleNamespace(Dataset=object)
+    torch = SimpleNamespace(
+        utils=SimpleNamespace(data=data), from_numpy=lambda x: x, cuda=SimpleNamespace(is_available=lambda: False)
+    )
+    library = SimpleNamespace(KEY_METRIC_FID="frechet_inception_distance", calculate_metrics=calculate_metrics)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", library)
+    monkeypatch.setattr(fid, "find_spec", lambda name: name)
+    weights = tmp_path / fid.FILE
+    weights.write_bytes(b"weights")
+    return calls, weights
+
+
+def test_fid_is_that_of_the_library(home, torch_fidelity, monkeypatch):
+    calls, weights = torch_fidelity
+    monkeypatch.setattr(fid, "SHA256", hashlib.sha256(b"weights").hexdigest())
+    found = run(home, "noise", fid_weights=weights)
+    samples, test = calls
+    assert samples["feature_extractor_weights_path"] == str(weights)
+    assert samples["fid"] is True
+    assert (len(samples["input1"]), len(test["input1"]), len(test["input2"])) == (300, TEST, TRAIN)
+    shown, noise = samples["input1"][7], tiny.images(300, (8, 8, 1))[7, ..., 0]
+    assert shown.dtype == np.uint8
+    np.testing.assert_array_equal(shown, np.round(noise * (255 / 16)).astype(np.uint8)[None].repeat(3, axis=0))
+    ours, theirs = found.numbers["fid"]
+    assert ours > 5 * theirs > 0
+    assert found.tables()[0].rows[-1][0] == "FID to all training images"
+
+
+def test_colours_are_shown_as_they_are(torch_fidelity):
+    calls, weights = torch_fidelity
+    images = tiny.images(4, (3, 5, 3))
+    fid.fid(images, images, 256, weights)
+    np.testing.assert_array_equal(calls[0]["input1"][2], images[2].transpose(2, 0, 1))
+
+
+def refused(home, capsys, path, *arguments):
+    return refusals.refused(main, ["sample-quality", home, f"--samples={path}", *arguments], capsys)
+
+
+def test_weights_of_another_network_are_refused(home, torch_fidelity, capsys):
+    _, weights = torch_fidelity
+    error = refused(home, capsys, home / "samples" / "noise.npz", f"--fid-weights={weights}")
+    found = hashlib.sha256(b"weights").hexdigest()[:12]
+    assert f"is not the network that defines FID (sha256 {found}); take {fid.FILE}" in error
+
+
+def test_without_the_library_the_error_says_how_to_get_it(home, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(fid, "find_spec", lambda name: None)
+    error = refused(home, capsys, home / "samples" / "noise.npz", f"--fid-weights={tmp_path / 'none'}")
+    assert "FID needs torch-fidelity, which is not installed; run pip install 'diffenc_jax[fid]'" in error
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"samples": tiny.images(20, (8, 8, 1))}, "holds no array 'images'"),
+        ({"images": tiny.images(20, (4, 4, 1))}, r"holds images of \[4, 4, 1\], but those of digits are \[8, 8, 1\]"),
+        ({"images": tiny.images(20, (8, 8, 1)) + 1}, "holds the value 17, but those of digits are 0 .. 16"),
+        ({"images": tiny.images(9, (8, 8, 1))}, "holds 9 samples, too few"),
+        ({"images": tiny.images(20, (8, 8, 1)).astype(float)}, "must hold uint8, values 0 .. 255; images is float64"),
+        ({"images": np.array([{}], object)}, "must hold uint8"),
+    ],
+)
+def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
+    np.savez(tmp_path / "samples.npz", **arrays)
+    assert re.search(said, refused(home, capsys, tmp_path / "samples.npz"))
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
+
+
+def test_files_that_are_no_archive_and_folders_without_samples_are_refused(home, tmp_path, capsys):
+    (tmp_path / "samples.npz").write_text("no archive")
+    assert "cannot be read as a .npz archive" in refused(home, capsys, tmp_path / "samples.npz")
+    assert "none.npz is not a file; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
+    write_config(tmp_path, tiny.config("vdm"))
+    error = refusals.refused(main, ["sample-quality", tmp_path], capsys)
+    assert "holds no samples; draw some with diffenc sample, or give --samples=FILE" in error
+
+
+def test_the_nearest_training_image(monkeypatch):
+    monkeypatch.setattr(measure, "CHUNK", 7)
+    train, samples = tiny.images(30, seed=1), tiny.images(9)
+    found = measure.nearest(samples, train)
+    distances = np.sqrt(((samples[:, None].astype(float) - train) ** 2).sum(axis=(2, 3, 4)))
+    np.testing.assert_allclose(found.distances, distances.min(axis=1))
+    np.testing.assert_array_equal(found.numbers, distances.argmin(axis=1))
+
+
+def test_copies_are_at_zero_exactly_and_next_to_copies_are_not():
+    train = np.random.RandomState(0).randint(254, 256, (50, 32, 32, 3)).astype(np.uint8)  # the longest vectors
+    samples = train[[3, 40, 7, 7]].copy()
+    samples[1, 5, 5, 1] ^= 1
+    found = measure.nearest(samples, train)
+    assert found.distances.tolist() == [0, 1, 0, 0]
+    assert found.numbers.tolist() == [3, 40, 7, 7]
+
+
+def test_copying_is_told_from_real_and_from_far():
+    rng = np.random.RandomState(0)
+    z = lambda a, b: measure.copying(*(measure.Neighbours(d, np.zeros(len(d), int)) for d in (a, b))).statistic  # noqa: E731
+    unseen, alike = rng.gamma(9, size=300), rng.gamma(9, size=200)
+    assert abs(z(alike, unseen)) < 2
+    assert z(unseen * 0.5, unseen) < -10
+    assert z(unseen * 2, unseen) > 10
