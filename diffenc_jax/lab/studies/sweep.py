@@ -64,7 +64,7 @@ def num_batches(run: Trained) -> int:
 def split_images(run: Trained) -> np.ndarray:
     """The images of the split that `run` evaluates on; raises InputError for a single one."""
     split = run.config.eval.split
-    name, images = run.dataset.name, run.dataset.splits[split]
+    name, images = run.dataset.name, np.asarray(run.dataset.splits[split])
     require(len(images) > 1, f"{name} {split} is one image, and standard errors over images need at least two")
     return images
 

@@ -76,7 +76,7 @@ def measure_bounds(run: Trained, bound: Bound, on_part: OnPart = lambda part: No
         within_memory("a classification", f"lower eval.batch_size={settings.batch_size}"),
     ):
         for rows, number, label, values in in_flight(_started(run, bound)):
-            terms = sum(np.asarray(values[name], np.float64) for name in bound.terms)
+            terms = np.sum([np.asarray(values[name], np.float64) for name in bound.terms], axis=0)
             nats[number % groups, rows, label] += terms[: len(rows)] * groups / bound.passes
             on_part(1 / total)
     if not np.isfinite(nats).all():

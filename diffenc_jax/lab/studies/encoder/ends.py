@@ -6,7 +6,7 @@ with the mean and the variance of z_1 per pixel over training images, lowers the
 KL(q(z_1) ‖ N(0, I)) - KL(q(z_1) ‖ p(z_1)): the second part, but for what the fit leaves of it.
 """
 
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,8 +66,8 @@ def measure_ends(run: Trained, records: dict[str, Path]) -> dict[str, Ends]:
       run: has the training images as well.
       records: of both paths, by name of the bound.
     """
-    sums = sweep(run, [()], partial(_sums, run.model), split=TRAIN)
-    moments = sum(np.asarray(part, np.float64) for _, _, part in sums) / len(run.dataset.splits[TRAIN])
+    sums = (np.asarray(part, np.float64) for _, _, part in sweep(run, [()], partial(_sums, run.model), split=TRAIN))
+    moments = reduce(np.add, sums) / len(run.dataset.splits[TRAIN])
     variance = np.maximum(moments[1] - moments[0] ** 2, 0)
     point, nats = (np.float32(moments[0]), np.float32(variance)), np.empty((len(PATHS), 2, len(split_images(run))))
     for rows, _, part in sweep(run, [point], partial(_nats, run.model)):

@@ -128,7 +128,8 @@ def measure_by_gamma(
     """
     images = split_images(run)
     shape, keep = images.shape[1:], min(keep, len(images))
-    gamma = np.linspace(*map(float, run.model.bind(run.params).endpoints), gammas)
+    low, high = map(float, run.model.bind(run.params).endpoints)
+    gamma = np.linspace(low, high, gammas)
     values = np.empty((3, len(images), gammas))
     kept_arrays = np.empty((2, keep, gammas, *shape))
     points = [(np.float32(value), np.int32(g)) for g, value in enumerate(gamma)]
@@ -141,7 +142,8 @@ def measure_by_gamma(
                 target[kept, g] = np.asarray(array)[: len(kept)]
     levels = run.model.spec.pixel_levels
     level = np.asarray(pixel_values(jnp.asarray(np.arange(levels, dtype=np.uint8)), levels), np.float64)
-    return ByGamma(gamma, *values, level[images[:keep]], *kept_arrays)
+    (difference, derivative, residual), (x_t, dx_t) = values, kept_arrays
+    return ByGamma(gamma, difference, derivative, residual, level[images[:keep]], x_t, dx_t)
 
 
 def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number):

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import difference
@@ -86,7 +88,7 @@ def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]
         paths[name] = evaluator.path(variant.params, run.step, run.workdir)
         nats = {term: read_values(paths[name])[term] for term in evaluator.estimator.terms}
         bits[name] = {term: one / (run.model.spec.dims * math.log(2)) for term, one in nats.items()}
-        bits[name]["total"] = sum(bits[name].values())
+        bits[name]["total"] = np.sum(list(bits[name].values()), axis=0)
         bounds[name] = {key: record[key] for key in ("bpd", "standard_error")}
         if variant is not run:
             groups, pairs = evaluator.estimator.replicates, {}

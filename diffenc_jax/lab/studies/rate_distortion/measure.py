@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +141,7 @@ def _measured(
         yield rows, place, [0, 1 + steps.depth], found
 
 
-def _at_step(model: Model, seed: np.uint32, params: Params, batch: Batch, indices, valid, steps, number, group):
+def _at_step(model: Model, seed: Any, params: Params, batch: Batch, indices, valid, steps, number, group):
     """`_Shown` after `number` of the steps; the next step is the part of the code."""
     pixels, process = batch.pixels, bind_to(model, params, batch)
     eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
@@ -149,7 +149,7 @@ def _at_step(model: Model, seed: np.uint32, params: Params, batch: Batch, indice
     return _Shown(found.cost[None], found.pixels, _square(model, found.pixels, pixels))
 
 
-def _at_ends(model: Model, seed: np.uint32, params: Params, batch: Batch, indices, valid, number, group) -> _Shown:
+def _at_ends(model: Model, seed: Any, params: Params, batch: Batch, indices, valid, number, group) -> _Shown:
     """After all steps, `number` of them; the parts of the code are the latent and the reconstruction term."""
     pixels, process = batch.pixels, bind_to(model, params, batch)
     eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)

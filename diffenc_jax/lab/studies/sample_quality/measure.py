@@ -100,17 +100,15 @@ def measure_quality(given: Samples, weights: Path | None) -> Quality:
       weights: file of the network for FID; None: no FID.
     """
     samples, levels = given.images, given.dataset.pixel_levels
-    train, test = (given.dataset.splits[split] for split in ("train", "test"))
+    train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
     ours, theirs = nearest(samples, train), nearest(subset(test, MOST), train)
     limit = np.quantile(theirs.distances, NEAR)
+    both = ours.distances, theirs.distances
     numbers = {
-        name: [float(of(one)) for one in (ours.distances, theirs.distances)]
-        for name, of in {
-            "median": np.median,
-            "low": lambda distances: np.quantile(distances, 0.05),
-            "near": lambda distances: np.mean(distances < limit),
-            "copies": lambda distances: np.mean(distances == 0),
-        }.items()
+        "median": [float(np.median(distances)) for distances in both],
+        "low": [float(np.quantile(distances, 0.05)) for distances in both],
+        "near": [float(np.mean(distances < limit)) for distances in both],
+        "copies": [float(np.mean(distances == 0)) for distances in both],
     }
     if weights is not None:
         numbers["fid"] = [fid.fid(images, train, levels, weights) for images in (samples, test)]
@@ -122,7 +120,7 @@ def measure_quality(given: Samples, weights: Path | None) -> Quality:
         train=len(train),
         test=len(test),
         numbers=numbers,
-        copying=[test_of.statistic, test_of.p_two_sided],
+        copying=[float(test_of.statistic), float(test_of.p_two_sided)],
         nearest=ours.distances,
         unseen=theirs.distances,
         pairs=_pairs(samples, train, ours, levels),
