@@ -7,8 +7,8 @@ import scipy
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.evaluation.bound import Bound
-from diffenc_jax.lab import studies
 from diffenc_jax.evaluation.estimator import Pass
+from diffenc_jax.lab import studies
 from diffenc_jax.lab.stats.calibration import posterior
 from diffenc_jax.lab.studies.classify.measure import measure_bounds, noise_of, summarize
 from diffenc_jax.runs.trained import Trained
