@@ -7,7 +7,7 @@ from typing import Any
 from diffenc_jax.core.document import Items, Section, Text
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_record, with_error
-from diffenc_jax.display.figures import arm_style
+from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report.bits_per_dim import bits_section, compare_runs
 from diffenc_jax.lab.report.collect import Collection, Evaluations
 from diffenc_jax.lab.report.command_lines import gathered

@@ -96,14 +96,14 @@ def with_errors(label: str, rows: Sequence[dict[str, Any]], x: str, y: str, **lo
 
 def draw(figure: Chart | Board, title: str) -> "Figure":
     """Draw a figure in the style of all figures."""
-    from diffenc_jax.display.figures import literal, style
+    from diffenc_jax.lab.figures.style import literal, style
 
     with style():
         return _draw_chart(figure, literal(title)) if isinstance(figure, Chart) else _draw_board(figure, literal(title))
 
 
 def _draw_chart(chart: Chart, title: str) -> "Figure":
-    from diffenc_jax.display.figures import COLUMN, SMALL, literal, new_figure, wrapped
+    from diffenc_jax.lab.figures.style import COLUMN, SMALL, literal, new_figure, wrapped
 
     labels = list(dict.fromkeys(curve.label for panel in chart.panels for curve in panel.curves))
     height = 1.5 + 1.5 * len(chart.panels) + 0.15 * len(labels) + 0.7 * (len(chart.panels) == 1)
@@ -139,7 +139,7 @@ def _apart(values: Sequence[float]) -> list[float]:
 
 def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> dict[str, Any]:
     """Draw the curves of a panel, in the colours of their `labels`; returns the entries of the legend by label."""
-    from diffenc_jax.display.figures import COLOURS, MARKERS, limits, marker_step, run_styles
+    from diffenc_jax.lab.figures.style import COLOURS, MARKERS, limits, marker_step, run_styles
 
     handles: dict[str, Any] = {}
     looks = run_styles([curve.arm for curve in panel.curves])
@@ -171,7 +171,7 @@ def _draw_board(board: Board, title: str) -> "Figure":
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    from diffenc_jax.display.figures import new_figure
+    from diffenc_jax.lab.figures.style import new_figure
 
     *others, last = board.pictures
     scale = float(np.abs(last).max() if board.signed else 1.0) or 1.0

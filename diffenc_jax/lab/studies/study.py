@@ -230,7 +230,8 @@ class Study(ABC, Generic[A, R]):
 
     def draw(self, path: Path, shown: Sequence[Measured[R]]) -> list[Path]:
         """Write the figures of results as `path`.png, `path`-NAME.png and so on; returns the files."""
-        from diffenc_jax.runs.files import MAKE_WRITABLE, save_figure, writing
+        from diffenc_jax.lab.figures.style import save_figure
+        from diffenc_jax.runs.files import MAKE_WRITABLE, writing
 
         files, title = [], self.title_of(shown)
         with writing(path.parent, MAKE_WRITABLE):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffenc_jax.display.figures import arm_style
+from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.studies.charts import Board, Chart, Panel, draw, with_errors
 from tests.lab.studies.cropping import assert_labels_apart, assert_uncropped
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffenc_jax.display.figures import arm_style, figure_bytes
+from diffenc_jax.lab.figures.style import arm_style, figure_bytes
 from diffenc_jax.lab.studies.significance.analysis import find
 from diffenc_jax.lab.studies.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.studies.significance.finished import find_runs

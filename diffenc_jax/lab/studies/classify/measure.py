@@ -16,7 +16,7 @@ from diffenc_jax.lab.studies.classify.study import Classification
 from diffenc_jax.lab.studies.study import Watch
 from diffenc_jax.lab.studies.sweep import OnPart, batch_size, num_batches, split_images
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.parallel.mesh import in_flight, to_devices
+from diffenc_jax.parallel.sharding import in_flight, to_devices
 from diffenc_jax.runs.trained import Trained
 
 
