@@ -1,10 +1,10 @@
 """Speed of the CIFAR-10 models on the accelerators of this machine, within a given time: tables and one record.
 
 Measures, the most useful first, on all devices that JAX finds, in one process: training steps of vdm-8, diffenc-8-2,
-vdm and diffenc at batch 128 in bfloat16 and float32, with other choices of model.remat and model.scan; where the time
-of a step goes; evaluation and sampling; bits/dim on digits of trainings in bfloat16 and in float32; and whether a
-repeated training gives the same bits. A measurement that fails, or that the time does not allow, is named with the
-reason, and the others go on. No data set is needed.
+vdm and diffenc at batch 128 in bfloat16 and float32, with other choices of model.remat and model.scan; evaluation and
+sampling; bits/dim on digits of trainings in bfloat16 and in float32; and whether a repeated training gives the same
+bits. A measurement that fails, or that the time does not allow, is named with the reason, and the others go on. No data
+set is needed.
 
 The record is one JSON object. With --json it is written again after every measurement, so that it is there however the
 process ends; otherwise it is printed after the tables. docs/speed.md explains the values.
@@ -24,7 +24,7 @@ import records
 from budget import FAILED, LEFT_OUT, MEASURED, Measurement, Row, within
 from measurements import SMALL, Bench, Sizes
 
-from diffenc_jax.commands.arguments import place, positive_number, writable_file
+from diffenc_jax.commands.arguments import positive_number, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.terminal import print_table
@@ -35,13 +35,11 @@ from diffenc_jax.runs.files import write_json
 
 EXAMPLE = "python benchmarks/accelerator.py --minutes=8 --json=accelerator.json"
 GIB = 2**30
-WIDEST = 100  # characters of a cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=positive_number, default=8.0, help="time for all measurements")
     parser.add_argument("--json", metavar="FILE", help="file of the record; an existing one is replaced")
-    parser.add_argument("--profiles", type=place, metavar="DIR", help="folder that keeps the traces, for XProf")
     parser.add_argument("--small", action="store_true", help="small networks and few steps, to try this program")
 
 
@@ -50,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     kind, devices = jax.devices()[0].device_kind, jax.device_count()
     chip, seconds = peak_of(kind), 60 * arguments.minutes
     peak = None if chip is None else chip.device_flops * devices
-    bench = Bench(make_mesh(), SMALL if arguments.small else Sizes(), peak, arguments.profiles)
+    bench = Bench(make_mesh(), SMALL if arguments.small else Sizes(), peak)
     measurements = plan(bench)
     about = {
         "benchmark": "accelerator",
@@ -82,9 +80,6 @@ def plan(bench: Bench) -> list[Measurement]:
         words = ["step", arm, dtype, *(f"{key}={value}" for key, value in choice.items())]
         return Measurement(" ".join(words), "step", expected, lambda: bench.step(arm, dtype, changes))
 
-    def trace(expected, arm):
-        return Measurement(f"trace {arm} bfloat16", "trace", expected, lambda: bench.trace(arm, "bfloat16"))
-
     def repeat(expected, arm, dtype):
         return Measurement(f"repeat {arm} {dtype}", "repeat", expected, lambda: bench.repeat(arm, dtype))
 
@@ -96,7 +91,7 @@ def plan(bench: Bench) -> list[Measurement]:
 
     return [
         *(step(30, "vdm-8"), step(45, "diffenc-8-2"), step(40, "vdm"), step(60, "diffenc")),
-        *(trace(15, "diffenc"), trace(10, "vdm"), dtypes(70, seed=0), repeat(10, "diffenc", "bfloat16")),
+        *(dtypes(70, seed=0), repeat(10, "diffenc", "bfloat16")),
         *(rate(30, "evaluation", "diffenc"), rate(20, "sampling", "vdm")),
         *(step(25, "vdm-8", "float32"), step(40, "diffenc-8-2", "float32")),
         *(step(50, "diffenc", remat="none"), step(35, "vdm", remat="none")),
@@ -157,27 +152,14 @@ class Report:
 
 
 def tables(rows: list[Row]) -> list[Table]:
-    """Tables of the outcomes by kind, the traces' own tables, and a table of what is missing."""
+    """Tables of the outcomes by kind, and a table of what is missing."""
+    measured = [row for row in rows if row["status"] == MEASURED]
     found = [
-        Table(["", *heads], [[row["name"], *cells(row)] for row in rows if _is(row, kind, MEASURED)], caption)
+        Table(["", *heads], [[row["name"], *cells(row)] for row in measured if row["kind"] == kind], caption)
         for kind, (caption, heads, cells) in KINDS.items()
     ]
-    for row in rows:
-        if _is(row, "trace", MEASURED):
-            captions = {"parts": f"{row['name']}, {row['about']}", "operations": row["name"]}
-            found += [_with_short_cells(Table(**row[name]), caption) for name, caption in captions.items()]
     missing = [[row["name"], row["status"], row["reason"]] for row in rows if row["status"] in (FAILED, LEFT_OUT)]
     return [table for table in (*found, Table(["", "", "reason"], missing, "Not measured")) if table.rows]
-
-
-def _with_short_cells(table: Table, caption: str) -> Table:
-    """The table under another caption, with cells of at most `WIDEST` characters: joined operations name all scopes."""
-    rows = [[cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 3]}..." for cell in row] for row in table.rows]
-    return Table(table.heads, rows, caption)
-
-
-def _is(row: Row, kind: str, status: str) -> bool:
-    return row["kind"] == kind and row["status"] == status
 
 
 def _step_cells(row: Row) -> list[str]:

@@ -4,10 +4,7 @@ The models are those of the configurations cifar10 and digits. Images of CIFAR-1
 """
 
 import itertools
-import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import inference
@@ -21,16 +18,11 @@ from diffenc_jax.api import Run
 from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.recipe import dct_network, score_transformer
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.lab.studies.profile.measure import read_profile
-from diffenc_jax.lab.studies.profile.table import about, operations_table, parts_table
 from diffenc_jax.model import Params, spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
-from diffenc_jax.train.profiler import Profiler, Steps, annotation
 
 DTYPES = ("float32", "bfloat16")
-TRACED = Steps(1, 3)
-TOP = 15  # operations of a trace
 # Small networks whose programs compile quickly, also on a CPU.
 SMALL_SCORE = score_transformer(patch=4, width=8, layers=2, heads=2, skip_connections=False)
 SMALL_ENCODER = dct_network(width=8)
@@ -65,14 +57,13 @@ SMALL = Sizes(8, 2, 1.0, 3, trained_steps=3, passes=2, repeated_steps=2, small_n
 class Bench:
     """Measurements of the same sizes on the same mesh, which share compiled programs and counts of FLOPs."""
 
-    def __init__(self, mesh: Mesh, sizes: Sizes, peak: float | None, profiles: Path | None = None):
+    def __init__(self, mesh: Mesh, sizes: Sizes, peak: float | None):
         """Nothing is computed yet.
 
         Args:
           peak: peak rate of all devices of `mesh`, FLOPs per second; None if it is unknown.
-          profiles: folder whose subfolders keep the traces; None to keep none.
         """
-        self._mesh, self._sizes, self._peak, self._profiles = mesh, sizes, peak, profiles
+        self._mesh, self._sizes, self._peak = mesh, sizes, peak
         self._compiled: dict[tuple[str, str], timing.CompiledStep] = {}
         self._flops: dict[str, float | None] = {}
 
@@ -100,31 +91,6 @@ class Bench:
             "state_bytes": memory.state,
             "temporary_bytes": memory.temporaries,
             "peak_bytes": peak if peak > before else None,
-        }
-
-    def trace(self, arm: str, dtype: str) -> dict[str, Any]:
-        """Where the time of a step goes, by part and by operation; its program is that of an earlier `step`."""
-        compiled = self._compiled_step(arm, dtype)
-        training = timing.Training(compiled)
-        timing.call_seconds(training, repeats=1)
-        with ExitStack() as stack:
-            if self._profiles is None:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            else:
-                folder = self._profiles / f"{arm}-{dtype}"
-            profiler = stack.enter_context(Profiler(TRACED, folder))
-            profiler.compiled(compiled.step)
-            profiler.start()
-            for number in range(TRACED.first, TRACED.last + 1):
-                with annotation(number):
-                    jax.block_until_ready(training())
-            profiler.save()
-            profile = read_profile(folder)
-        return {
-            "about": about(profile),
-            "operation_seconds_per_step": profile.seconds / profile.num_steps,
-            "parts": parts_table(profile)._asdict(),
-            "operations": operations_table(profile, TOP)._asdict(),
         }
 
     def repeat(self, arm: str, dtype: str) -> dict[str, Any]:

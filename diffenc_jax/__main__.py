@@ -60,7 +60,6 @@ COMMANDS = {
     "costs": Command(
         "lab.commands.costs", "measure parameters, FLOPs, memory and time of a training step", computes=True
     ),
-    "profile-summary": Command("lab.commands.profile_summary", "show where the time of profiled training steps goes"),
     "compile-check": Command("lab.commands.compile_check", "compile a training step for a TPU slice, without a TPU"),
     "config-keys": Command("commands.config_keys", "list all keys of a configuration, with defaults and meanings"),
     "import-checkpoint": Command("lab.commands.import_checkpoint", "turn a published checkpoint into a workdir"),

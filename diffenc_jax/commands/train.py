@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile",
         type=_steps,
         metavar="FIRST:LAST",
-        help="trace these steps, counted from 1, into WORKDIR/plugins/profile, for TensorBoard and profile-summary",
+        help="trace these steps, counted from 1, into WORKDIR/plugins/profile, for XProf and TensorBoard",
     )
     parser.add_argument(
         "--no-samples", action="store_true", help="draw no samples, during training (log.samples) or at its end"

@@ -37,7 +37,7 @@ class CallReport(NamedTuple):
 Call = Callable[[TrainState, int, int], tuple[TrainState, CallReport]]
 
 
-def compile_call(program: Program, config: Config, batches: Batches) -> tuple[jax.stages.Compiled, Call]:
+def compile_call(program: Program, config: Config, batches: Batches) -> Call:
     """Compile a run's program, and make the function that trains by calls of it.
 
     On CPUs it is the program of one step, since XLA executes convolutions in a loop on one thread: on two cores, a step
@@ -45,15 +45,14 @@ def compile_call(program: Program, config: Config, batches: Batches) -> tuple[ja
     """
     length = config.train.steps_per_call
     if length == 1 or is_cpu(program):
-        compiled = program.compiled()
-        return compiled, partial(_call_step_by_step, compiled, batches)
+        return partial(_call_step_by_step, program.compiled(), batches)
     feed: Feed
     if is_on_device(config, batches.train):
         feed = ResidentFeed(batches, length)
     else:
         feed = StackedFeed(batches, length, program.batch)
     compiled = program.compiled_loop(loop(program.function, feed, length), feed.shapes)
-    return compiled, lambda state, done, count: compiled(state, feed(done, count), np.int32(count))
+    return lambda state, done, count: compiled(state, feed(done, count), np.int32(count))
 
 
 def _call_step_by_step(

@@ -178,8 +178,7 @@ class _Session:
         if start < steps:
             with self.progress.compiling():
                 state = trainer.program.init() if state is None else state
-                compiled, call = compile_call(trainer.program, config, trainer.batches)
-                self.profiler.compiled(compiled)
+                call = compile_call(trainer.program, config, trainer.batches)
         assert state is not None  # a run that is complete has a checkpoint
         done = start
         while done < steps:

@@ -1,7 +1,5 @@
-"""Traces of training steps by `jax.profiler`, for XProf, TensorBoard's profile plugin and `diffenc profile-summary`."""
+"""Traces of training steps by `jax.profiler`, for XProf and TensorBoard's profile plugin."""
 
-import json
-import re
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +13,8 @@ from diffenc_jax.runs.files import list_paths
 
 # Below a workdir; XProf looks for runs of this folder. A run is a folder named by its time.
 PLUGIN = Path("plugins", "profile")
-# In the folder of a run: the traced steps, and the scope of each operation of the compiled step by its name.
-SCOPES_FILE = "scopes.json"
 # Name of the annotation of a step, with its number.
 STEP = "train"
-_INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?\bop_name="([^"]*)"', re.MULTILINE)
 
 
 class Steps(NamedTuple):
@@ -37,7 +32,7 @@ class Steps(NamedTuple):
 
 
 class Profiler:
-    """Trace of some steps of a training, with the scopes that `jax.named_scope` gives its operations.
+    """Trace of some steps of a training.
 
     Use it as a context manager: a trace that is not finished at its end is discarded. The first host traces its own
     devices, the others none.
@@ -47,7 +42,6 @@ class Profiler:
         """Trace `steps`, none if None, into the folder PLUGIN of `workdir`."""
         self._steps, self._workdir = steps if hosts.is_first() else None, workdir
         self._temporary: tempfile.TemporaryDirectory | None = None
-        self._scopes: dict[str, str] = {}
 
     def __enter__(self) -> "Profiler":
         return self
@@ -56,11 +50,6 @@ class Profiler:
         if self._temporary is not None:
             jax.profiler.stop_trace()
             self._temporary.cleanup()
-
-    def compiled(self, step: jax.stages.Compiled) -> None:
-        """Note the scopes of the operations of a compiled step."""
-        if self._steps is not None:
-            self._scopes = dict(_INSTRUCTION.findall(step.as_text() or ""))
 
     def starts_before(self, step: int) -> bool:
         """Whether `start` is to be called before `step`, with all earlier steps waited for."""
@@ -87,7 +76,6 @@ class Profiler:
             except RuntimeError as error:  # such as a full disk
                 raise OSError(None, f"the profile cannot be written: {first_line(error)}") from error
             (run,) = list_paths(Path(folder), f"{PLUGIN}/*")
-            (run / SCOPES_FILE).write_text(json.dumps({"steps": self._steps, "scopes": self._scopes}))
             place = self._workdir / PLUGIN / run.name
             storage.copy_folder(run, place)
         return place

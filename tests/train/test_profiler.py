@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from diffenc_jax.core.errors import InputError, Interrupted
-from diffenc_jax.lab.studies.profile.measure import read_profile
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.train import profiler
 from diffenc_jax.train.loop import Trainer, check_trainable
@@ -43,27 +42,19 @@ def profiled(tmp_path_factory):
     return settings, folder / "run"
 
 
+def traced_steps(workdir):
+    """Numbers of the steps in the only trace of a run, and the content of its file."""
+    (trace,) = workdir.glob(f"{profiler.PLUGIN}/*/*.xplane.pb")
+    planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+    events = [event for plane in planes for line in plane.lines for event in line.events if event.name == profiler.STEP]
+    return [dict(event.stats)["step_num"] for event in events], trace.read_bytes()
+
+
 @pytest.mark.slow
-def test_a_trace_holds_its_steps_by_part(profiled):
-    profile = read_profile(profiled[1])
-    assert profile.steps == (3, 5)
-    (trace,) = profile.folder.glob("*.xplane.pb")
-    events = [
-        event
-        for plane in jax.profiler.ProfileData.from_file(str(trace)).planes
-        for line in plane.lines
-        for event in line.events
-        if event.name == profiler.STEP
-    ]
-    assert [dict(event.stats)["step_num"] for event in events] == [3, 4, 5]
-    whole = [operation for operation in profile.operations if operation.calls % 3 == 0]
-    assert len(whole) > 0.95 * len(profile.operations)  # each step executes each operation equally often
-    seconds = profile.by_part()
-    assert {part for part, _ in seconds} >= {"encoder", "score_network", "losses", "optimizer"}
-    assert seconds["score_network", True] > 0
-    assert ("optimizer", True) not in seconds
-    assert sum(seconds.values()) == pytest.approx(profile.seconds)
-    assert 0 < profile.seconds < sum(event.duration_ns for event in events) * 1e-9 * 8 + 10
+def test_a_trace_holds_its_steps_and_the_scopes_of_their_operations(profiled):
+    steps, content = traced_steps(profiled[1])
+    assert steps == [3, 4, 5]
+    assert all(scope in content for scope in (b"score_network", b"encoder", b"optimizer"))
 
 
 @pytest.mark.slow
@@ -84,11 +75,10 @@ def test_an_interrupted_trace_is_discarded_and_the_run_resumes(tmp_path):
         train_profiled(settings, tmp_path / "run", interrupt)
     with pytest.raises(InputError, match=r"--profile=3:5: the run has made 4 of its 8 steps; give later steps"):
         train_profiled(settings, tmp_path / "run")
-    with pytest.raises(InputError, match="holds no profile of training steps"):
-        read_profile(tmp_path / "run")
+    assert not list((tmp_path / "run").glob(f"{profiler.PLUGIN}/*"))
     trainer = Trainer(Experiment.load(settings), tmp_path / "run", profiled=profiler.Steps(5, 6))
     trainer.run(Console())
-    assert read_profile(tmp_path / "run").steps == (5, 6)
+    assert traced_steps(tmp_path / "run")[0] == [5, 6]
 
 
 @pytest.mark.slow

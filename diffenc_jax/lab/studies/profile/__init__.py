@@ -1,1 +1,0 @@
-"""Profile of training steps: where the time of a step goes."""
