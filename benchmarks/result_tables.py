@@ -13,7 +13,8 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.compare.measure import compare
 from diffenc_jax.lab.studies.compare.table import comparison_table
-from diffenc_jax.lab.studies.significance.finished import curves_of_arms, find_runs
+from diffenc_jax.lab.studies.significance.curves import curves_of_arms
+from diffenc_jax.lab.studies.significance.finished import find_runs
 from diffenc_jax.lab.studies.significance.grid import read_grid
 from diffenc_jax.runs.records import read_evaluation, record_paths
 

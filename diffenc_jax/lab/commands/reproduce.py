@@ -13,18 +13,18 @@ gone, another one resumes the run. `diffenc significance report --root=DIR` summ
 
 import shlex
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
 
 from diffenc_jax.commands.arguments import OVERRIDE, add_difference, place
 from diffenc_jax.core.errors import InputError, lookup, require
 from diffenc_jax.core.text import require_printable
 from diffenc_jax.lab.commands.grids import add_runs, make, note, print_failures, print_page, summarize
-from diffenc_jax.lab.studies.reproduction.launchers import LAUNCHERS, launch_line
 
-if TYPE_CHECKING:
-    from diffenc_jax.lab.studies.reproduction.comparisons import Comparison
-    from diffenc_jax.lab.studies.significance.grid import Grid
-
+# Scripts that make one run, and their action, by name of the launcher.
+LAUNCHERS = {
+    "slurm": ("launch/slurm.sh", "run"),
+    "gke": ("launch/gke.sh", "run"),
+    "tpu": ("launch/tpu.sh", "watch"),
+}
 EXAMPLE = """\
 diffenc reproduce cifar10-small --root=gs://BUCKET/small
 diffenc reproduce cifar10-large --root=gs://BUCKET/large --launch=tpu \\
@@ -46,51 +46,35 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    from diffenc_jax.lab.studies.reproduction.comparisons import COMPARISONS
-    from diffenc_jax.lab.studies.reproduction.table import listing
+    from diffenc_jax.lab.studies.reproduction.comparisons import COMPARISONS, listing
+    from diffenc_jax.lab.studies.significance.measure import missing_runs
 
+    root = arguments.root
     if arguments.name is None:
-        _check_without_name(arguments)
-        print_page(listing(COMPARISONS))
+        given = [f"--{name}" for name in ("root", "plan", "launch", "flags") if getattr(arguments, name)]
+        given += [f"{OVERRIDE}key=value"] * bool(arguments.overrides)
+        require(not given, f"{(given or [''])[0]} is for a comparison; name one, `diffenc reproduce` lists them")
+        print_page(listing())
         return 0
     comparison = lookup("comparison", arguments.name, COMPARISONS)
-    require(arguments.root is not None, "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER")
+    require(root is not None, "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER")
     require(not (arguments.plan and arguments.launch), "--plan and --launch print different lines; give one of them")
     require(arguments.launch or arguments.flags is None, "--flags is for --launch; leave it out")
     flags = _split(arguments.flags or "")
-    grid = _grid(arguments.name, comparison, arguments.overrides)
-    note(grid, arguments.root)
-    if arguments.plan or arguments.launch:
-        lines = _launch_lines(grid, arguments, flags) if arguments.launch else grid.plan(arguments.root)
-        print("\n".join(lines))
+    grid = comparison.grid(arguments.name, arguments.overrides)
+    note(grid, root)
+    if arguments.plan:
+        print("\n".join(grid.plan(root)))
         return 0
-    failures = make(grid, arguments.root, arguments.parallel)
-    arguments.wrote_to = [arguments.root]
-    summarize(arguments.root, grid.reference, arguments.difference)
+    if arguments.launch:
+        for arm, seed in missing_runs(grid, root):
+            name, training = f"{grid.config}-{arm}-seed{seed}", grid.training_flags(root, arm, seed)
+            print(shlex.join([*LAUNCHERS[arguments.launch], f"--name={name}", *flags, "--", *training]))
+        return 0
+    failures = make(grid, root, arguments.parallel)
+    arguments.wrote_to = [root]
+    summarize(root, grid.reference, arguments.difference)
     return print_failures(failures)
-
-
-def _check_without_name(arguments: Namespace) -> None:
-    given = [f"--{name}" for name in ("root", "plan", "launch", "flags") if getattr(arguments, name)]
-    given += [f"{OVERRIDE}key=value"] * bool(arguments.overrides)
-    require(not given, f"{(given or [''])[0]} is for a comparison; name one, `diffenc reproduce` lists them")
-
-
-def _grid(name: str, comparison: "Comparison", overrides: list[str]) -> "Grid":
-    """The runs of a comparison. An override replaces that of the comparison for the same key."""
-    from diffenc_jax.lab.studies.significance.grid import Grid
-
-    keys = {override.partition("=")[0] for override in overrides}
-    own = [override for override in comparison.overrides if override.partition("=")[0] not in keys]
-    return Grid(
-        config=comparison.config,
-        arms=comparison.arms,
-        seeds=tuple(range(comparison.num_seeds)),
-        overrides=(*own, *overrides),
-        passes=None,
-        reference=comparison.reference,
-        reproduces=(name,),
-    )
 
 
 def _split(flags: str) -> list[str]:
@@ -99,13 +83,3 @@ def _split(flags: str) -> list[str]:
         return shlex.split(flags)
     except ValueError as error:
         raise InputError(f"--flags={flags!r} cannot be split: {error}; check its quotes") from error
-
-
-def _launch_lines(grid: "Grid", arguments: Namespace, flags: list[str]) -> list[str]:
-    from diffenc_jax.lab.studies.significance.measure import missing_runs
-
-    lines = []
-    for arm, seed in missing_runs(grid, arguments.root):
-        training = grid.training_flags(arguments.root, arm, seed)
-        lines.append(launch_line(arguments.launch, f"{grid.config}-{arm}-seed{seed}", flags, training))
-    return lines

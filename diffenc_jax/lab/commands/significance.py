@@ -31,50 +31,31 @@ NEEDED = ("config", "arms", "seeds")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "action", nargs="?", type=_action, metavar="report", help="summarize the existing runs and train none"
-    )
-    parser.add_argument("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
+    add = parser.add_argument
+    add("action", nargs="?", type=_action, metavar="report", help="summarize the existing runs and train none")
+    add("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
-    parser.add_argument(
-        "--arms",
-        type=_arms,
-        metavar="ARM,...",
-        help="arms of the configuration to compare; required, except for report",
-    )
-    parser.add_argument(
-        "--seeds",
-        type=_seeds,
-        metavar="SEED,...",
-        help="training seeds, such as 0-4 or 0,2,7; required, except for report",
-    )
-    parser.add_argument(
+    add("--arms", type=_arms, metavar="ARM,...", help="arms to compare; required, except for report")
+    add("--seeds", type=_seeds, metavar="SEED,...", help="seeds, such as 0-4 or 0,2,7; required, except for report")
+    add(
         "--reference",
         metavar="ARM",
         help="arm to compare the others with (default: the first; for report, that of the study in DIR)",
     )
-    parser.add_argument(
-        "--passes", type=positive, metavar="P", help="passes of the final evaluation (default: eval.passes)"
-    )
-    parser.add_argument(
+    add("--passes", type=positive, metavar="P", help="passes of the final evaluation (default: eval.passes)")
+    add(
         "--final",
         type=_change,
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a key of eval, fit, loss or ode for the final evaluation alone, such as "
+        help="change a key of eval, fit, loss or ode only for the final evaluation, such as "
         "loss.variance_ratio=optimal_pixel; may be repeated",
     )
-    parser.add_argument(
-        "--across-augmentation",
-        action="store_true",
-        help="compare arms with different augmentation of their training images (train.augment), otherwise refused",
-    )
-    parser.add_argument(
-        "--train-only",
-        action="store_true",
-        help="only train and evaluate the runs and compare them: draw no samples, measure no costs of a step",
-    )
+    augmented = "compare arms with different augmentation of their training images (train.augment), otherwise refused"
+    add("--across-augmentation", action="store_true", help=augmented)
+    only = "only train and evaluate the runs and compare them: draw no samples, measure no costs of a step"
+    add("--train-only", action="store_true", help=only)
     add_difference(parser)
     add_runs(parser)
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import UNKNOWN, with_errors
 from diffenc_jax.lab.studies.compare.describe import implausible
 from diffenc_jax.lab.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.lab.studies.significance.grid import Grid, read_grid
@@ -55,8 +54,8 @@ class Run:
     @property
     def step(self) -> int:
         """The last evaluated step, or else the last logged one."""
-        steps = [record.step for record in self.records] or [row["step"] for row in self.metrics]
-        return int(max(steps, default=0))
+        steps = [record.step for record in self.records] or [int(row["step"]) for row in self.metrics]
+        return max(steps, default=0)
 
     @property
     def newest(self) -> list[Record]:
@@ -115,7 +114,7 @@ class Collection:
     def comparable(self) -> Evaluations:
         """`common_evaluations` of the runs' last steps, by workdir."""
         newest = {run.workdir: [record.evaluation for record in run.newest] for run in self.runs}
-        return common_evaluations({workdir: [e for e in found if e is not None] for workdir, found in newest.items()})
+        return common_evaluations({workdir: [e for e in those if e is not None] for workdir, those in newest.items()})
 
 
 def collect(places: Sequence[Path]) -> Collection:
@@ -125,16 +124,10 @@ def collect(places: Sequence[Path]) -> Collection:
       InputError: a place holds no run or is given twice, or the runs are evaluated on different images.
     """
     workdirs = [workdir for place in places for workdir in _workdirs(place)]
-    seen: set[Path] = set()
-    for workdir in workdirs:
-        place = identity(workdir)
-        require(place not in seen, f"{workdir} is given twice; give every run once")
-        seen.add(place)
-    runs = []
-    for workdir in workdirs:
-        notes: list[str] = []
-        metrics, records = _read_metrics(workdir, notes), _read_records(workdir, notes)
-        runs.append(Run(workdir, stored_config(workdir), metrics, records, notes))
+    identities = [identity(workdir) for workdir in workdirs]
+    for workdir, own in zip(workdirs, identities, strict=True):
+        require(identities.count(own) == 1, f"{workdir} is given twice; give every run once")
+    runs = [_read(workdir) for workdir in workdirs]
     _check_images(runs)
     if len(places) == 1 and not holds_run(places[0]):
         grid = read_grid(places[0])
@@ -153,6 +146,12 @@ def _workdirs(place: Path) -> list[Path]:
     return workdirs
 
 
+def _read(workdir: Path) -> Run:
+    notes: list[str] = []
+    metrics, records = _read_metrics(workdir, notes), _read_records(workdir, notes)
+    return Run(workdir, stored_config(workdir), metrics, records, notes)
+
+
 def _read_metrics(workdir: Path, notes: list[str]) -> list[Row]:
     try:
         rows, lost = read_metrics_and_lost(workdir)
@@ -167,6 +166,7 @@ def _read_metrics(workdir: Path, notes: list[str]) -> list[Row]:
 def _read_records(workdir: Path, notes: list[str]) -> list[Record]:
     records = []
     for path in record_paths(workdir):
+        evaluation = None
         try:
             record = read_record(path)
         except InputError as error:
@@ -179,25 +179,15 @@ def _read_records(workdir: Path, notes: list[str]) -> list[Record]:
             evaluation = with_values(path, record)
         except InputError as error:
             notes.append(f"{error}; its record is shown, but left out of comparisons")
-            evaluation = None
         records.append(Record(path, record, evaluation))
     return sorted(records, key=lambda record: (record.step, record.path.name))
-
-
-def bits_and_errors(record: dict[str, Any], name: str) -> str:
-    """'1.8912 ± 0.0031 ± 0.0123' for the total or a term; `UNKNOWN` for a term that the record does not have."""
-    if name not in record["bpd"]:
-        return UNKNOWN
-    errors = record["standard_error"] if name == "total" else record["standard_error"]["terms"][name]
-    return with_errors(record["bpd"][name], errors["noise"], errors["images"])
 
 
 def _check_images(runs: Iterable[Run]) -> None:
     """Raise InputError unless all evaluations of a split have the same images."""
     by_split: dict[str, list[Evaluation]] = {}
-    for run in runs:
-        for record in run.records:
-            if record.evaluation is not None:
-                by_split.setdefault(record.record["dataset"]["split"], []).append(record.evaluation)
+    for record in (record for run in runs for record in run.records):
+        if record.evaluation is not None:
+            by_split.setdefault(record.record["dataset"]["split"], []).append(record.evaluation)
     for evaluations in by_split.values():
         check_comparable(evaluations, across_estimators=True, across_augmentation=True)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from diffenc_jax.config import flatten, installed_configs, load_config
 from diffenc_jax.core.document import Code, Section, Text
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.lab.report.collect import Collection, Record, Run
+from diffenc_jax.lab.report.collect import Collection, Run
 from diffenc_jax.lab.report.html import Fold
-from diffenc_jax.lab.studies.significance.finished import deviations
+from diffenc_jax.runs.workdir import CONFIG_FILE
 
 # Keys that depend on the machine; `stored_config` does not fix them.
 LEFT_OPEN = {"model.scan", "model.remat"}
@@ -21,26 +21,29 @@ def command_line(name: str, *arguments: Any) -> str:
     return shlex.join(["diffenc", name, *map(str, arguments)])
 
 
-def config_flags(run: Run) -> tuple[list[str], list[str]]:
-    """Flags that select a run's configuration, and the keys whose values they do not reproduce.
+def config_flags(run: Run) -> tuple[list[str], str]:
+    """Flags that select a run's configuration, and a caution if they do not reproduce it, else ''.
 
     The flags name the installed configuration of the same name and override the keys in which the stored configuration
     differs from it.
     """
-    config = run.config
-    wanted, spec = flatten(config.to_dict()), f"{config.name}:{config.arm}"
+    config, stored = run.config, f"The configuration of {run.title} is {run.workdir / CONFIG_FILE}; the command"
     if config.name not in installed_configs():
-        return [f"--config=configs/{config.name}.py:{config.arm}"], sorted(wanted.keys() - LEFT_OPEN)
+        file = f"configs/{config.name}.py"
+        caution = f"{stored} reads {file}, which is not installed here and may differ from it."
+        return [f"--config={file}:{config.arm}"], caution
+    wanted, spec = flatten(config.to_dict()), f"{config.name}:{config.arm}"
     try:
         given = _values(spec)
         changed = {key: value for key, value in wanted.items() if key in given and given[key] != value}
         overrides = [f"{key}={_typed(value)}" for key, value in changed.items() if key not in LEFT_OPEN]
         given = _values(spec, *overrides)
-    except InputError:
-        return [f"--config={spec}"], sorted(wanted.keys() - LEFT_OPEN)
+    except InputError as error:
+        return [f"--config={spec}"], f"{stored} cannot make it: {error}."
     keys = (wanted.keys() | given.keys()) - LEFT_OPEN
     different = sorted(key for key in keys if given.get(key, ...) != wanted.get(key, ...))  # Ellipsis is no key's value
-    return [f"--config={spec}", *(f"--config.{override}" for override in overrides)], different
+    caution = f"{stored} does not set its keys {', '.join(different)}." if different else ""
+    return [f"--config={spec}", *(f"--config.{override}" for override in overrides)], caution
 
 
 @cache
@@ -53,13 +56,11 @@ def _typed(value: Any) -> str:
     return str(tuple(value)) if isinstance(value, list) else str(value)
 
 
-def run_line(command: str, run: Run, record: Record | None = None) -> str:
-    """Line of 'train', 'eval' or 'sample' for a run; with `record`, the evaluation that made it."""
+def run_line(command: str, run: Run) -> str:
+    """Line of 'train', 'eval' or 'sample' for a run."""
     if command == "train":
         return command_line(command, *config_flags(run)[0], f"--workdir={run.workdir}")
-    changes = {} if record is None else deviations(record.record["estimator"], run.config)
-    flags = [f"--config.{key}={value}" for key, value in changes.items() if not isinstance(value, dict | list)]
-    return command_line(command, run.workdir, *flags)
+    return command_line(command, run.workdir)
 
 
 class NotMade(NamedTuple):
@@ -91,17 +92,13 @@ def gathered(sections: Iterable[Section], arms: Sequence[str]) -> list[Section]:
     named = [f" ({', '.join(some)})" if len(some) < len(arms) else "" for some in lacking]
     names = "; ".join(f"{one.what}{of_arms}" for one, of_arms in zip(missing, named, strict=True))
     lines = "\n".join(line for one in missing for line in one.lines)
-    return [
-        *whole,
-        Section(
-            "Not made yet", [Text(f"{names[0].upper()}{names[1:]}."), Fold("Commands that make it", [Code(lines)])]
-        ),
-    ]
+    blocks = [Text(f"{names[0].upper()}{names[1:]}."), Fold("Commands that make it", [Code(lines)])]
+    return [*whole, Section("Not made yet", blocks)]
 
 
 def significance_line(collection: Collection) -> str:
     """Command that trains the arms over the seeds of the grid, or over five."""
-    if collection.grid is not None:
+    if collection.grid is not None and collection.root is not None:
         return collection.grid.command(collection.root)
     name = collection.runs[0].config.name
     given = [f"--config={name}", f"--arms={','.join(collection.by_arm)}", "--seeds=0-4", f"--root=runs/{name}-seeds"]

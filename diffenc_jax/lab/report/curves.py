@@ -1,6 +1,5 @@
 """Course of training: bits/dim, terms, quarters of t, gradient norm and speed, from the metrics."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,11 @@ import numpy as np
 from diffenc_jax.core.document import Section, Table, Text
 from diffenc_jax.core.numbers import format_number
 from diffenc_jax.lab.report.collect import Collection
-from diffenc_jax.lab.report.embedded import Picture, embed_figure
+from diffenc_jax.lab.report.embedded import embed_figure
 from diffenc_jax.lab.report.html import Fold
+from diffenc_jax.lab.studies.significance.analysis import FEWEST_SEEDS
+from diffenc_jax.lab.studies.significance.curves import Curves, curves_over_seeds, learning_curves
 from diffenc_jax.lab.studies.significance.figure import Panel, draw_curves, learning_panels, panels_with_lines
-from diffenc_jax.lab.studies.significance.finished import Curves, Points, curves_over_seeds, learning_curves
-from diffenc_jax.lab.studies.significance.headline import FEWEST_SEEDS
 
 TERMS = {name: name for name in ("reconstruction", "latent", "diffusion")}
 QUARTERS = {f"quarter {i} of t": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
@@ -39,7 +38,13 @@ def curves_section(collection: Collection) -> Section:
         return Section("Curves", [Text("Nothing is logged yet: metrics.jsonl fills while the run trains.")])
     seeds, about = max(len(runs) for runs in rows.values()), ABOUT.format(split=split)
     about += f"{ABOUT_SEEDS}{ABOUT_BANDS * (seeds >= FEWEST_SEEDS)}." if seeds > 1 else ""
-    blocks: list[Any] = [Text(about), _learning(learning, split, arms)]
+    panels = panels_with_lines(learning_panels(split), learning)
+    evaluated = f", and evaluations of the EMA parameters on {split}" if "evaluation" in panels else ""
+    caption = f"Bits/dim: the training loss (no EMA){evaluated}; by step, and by the time of the training steps only."
+    figure = draw_curves(learning, panels, 2, common_axis=True, arms=arms)
+    by_step = {name: {kind: kinds[kind] for kind in ("training", "evaluation")} for name, kinds in learning.items()}
+    alt = f"Lines by step (above) and by time of training (below). {caption} {_courses(by_step)}."
+    blocks: list[Any] = [Text(about), embed_figure(figure, alt, caption)]
     if evaluations := _evaluations(learning):
         table = Table(["step", *learning], evaluations, "Bits/dim by step")
         blocks.append(Fold("Evaluations during training, in numbers", [table]))
@@ -48,45 +53,22 @@ def curves_section(collection: Collection) -> Section:
         (QUARTERS, 2, "Training diffusion loss by quarter of t (the first is nearest to the data), by step."),
         (PACE, 2, "Norm of the gradient, and images per second, by step."),
     ):
-        blocks += _panels(curves_over_seeds(rows, metrics), columns, caption, arms)
+        curves = curves_over_seeds(rows, metrics)
+        if shown := {kind: PANELS.get(kind, Panel(kind)) for kind in metrics if any(c[kind] for c in curves.values())}:
+            alt = f"{caption} {_courses(curves)}."
+            blocks.append(embed_figure(draw_curves(curves, shown, columns, arms=arms), alt, caption))
     return Section("Curves", blocks)
 
 
-def _learning(curves: Curves, split: str, arms: Mapping[str, str]) -> Picture:
-    panels = panels_with_lines(learning_panels(split), curves)
-    figure = draw_curves(curves, panels, 2, common_axis=True, arms=arms)
-    labels = {"training": "training", "evaluation": split}
-    parts = [
-        _course(f"{name}, {label}", kinds[kind])
-        for name, kinds in curves.items()
-        for kind, label in labels.items()
-        if kinds[kind]
-    ]
-    alt = (
-        f"Lines of bits/dim by step (above) and by time of training (below); panels: {', '.join(panels)}. "
-        f"{'; '.join(parts)}."
-    )
-    evaluated = f", and evaluations of the EMA parameters on {split}" if "evaluation" in panels else ""
-    caption = f"Bits/dim: the training loss (no EMA){evaluated}; by step, and by the time of the training steps alone."
-    return embed_figure(figure, alt, caption)
-
-
-def _panels(curves: Curves, columns: int, caption: str, arms: Mapping[str, str]) -> list[Picture]:
-    """The picture of all kinds of curves that any run has, if there are any."""
-    kinds = [kind for kind in next(iter(curves.values())) if any(points[kind] for points in curves.values())]
-    if not kinds:
-        return []
-    panels = {kind: PANELS.get(kind, Panel(kind)) for kind in kinds}
-    named = {f"{name}, {kind}": points[kind] for name, points in curves.items() for kind in kinds}
-    ends = [_course(name, points[-1:]) for name, points in named.items() if points]
-    figure = draw_curves(curves, panels, columns, arms=arms)
-    return [embed_figure(figure, f"{caption} At the end: {'; '.join(ends)}.", caption)]
-
-
-def _course(name: str, points: Points) -> str:
-    """'vdm, training: 5.123 at step 10, 3.210 at step 120'."""
-    ends = [points[0], points[-1]] if len(points) > 1 else points
-    return f"{name}: " + ", ".join(f"{np.mean(values):.3f} at step {step:,}" for step, values in ends)
+def _courses(curves: Curves) -> str:
+    """'vdm, training: 5.123 at step 10, 3.210 at step 120; ...' for each line."""
+    lines = []
+    for name, kinds in curves.items():
+        for kind, points in kinds.items():
+            ends = points[:1] + points[1:][-1:]
+            values = ", ".join(f"{np.mean(values):.3f} at step {step:,}" for step, values in ends)
+            lines += [f"{name}, {kind}: {values}"] * bool(points)
+    return "; ".join(lines)
 
 
 def _evaluations(curves: Curves) -> list[list[str]]:

@@ -23,7 +23,7 @@ class Marked(str):
     """A highlighted cell."""
 
 
-class Headline(NamedTuple):
+class Card(NamedTuple):
     """A number with its title, its errors, and the colour that its arm has in figures."""
 
     title: str
@@ -37,7 +37,7 @@ class Page(NamedTuple):
 
     title: str
     lead: Sequence[Any]
-    headlines: Sequence[Headline]
+    cards: Sequence[Card]
     after: Sequence[Any]
     sections: Sequence[Section]
 

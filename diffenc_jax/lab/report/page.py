@@ -5,31 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Text
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_record, with_error
 from diffenc_jax.lab.figures.style import arm_style
-from diffenc_jax.lab.report.bits_per_dim import bits_section, compare_runs
+from diffenc_jax.lab.report.bits_per_dim import bits_section
 from diffenc_jax.lab.report.collect import Collection, Evaluations
 from diffenc_jax.lab.report.command_lines import gathered
 from diffenc_jax.lab.report.configuration import configuration_section
 from diffenc_jax.lab.report.curves import curves_section
-from diffenc_jax.lab.report.html import Headline, Page
+from diffenc_jax.lab.report.html import Card, Page
 from diffenc_jax.lab.report.pixels import pixels_section
 from diffenc_jax.lab.report.provenance import commands_section, provenance_section
+from diffenc_jax.lab.report.results import Results, costs_section, results_of, significance_section
 from diffenc_jax.lab.report.samples import samples_section
-from diffenc_jax.lab.report.seeds import (
-    costs_section,
-    evaluations_of,
-    find_over_seeds,
-    reference_of,
-    significance_section,
-    trivial_of,
-)
 from diffenc_jax.lab.report.study_sections import study_sections
 from diffenc_jax.lab.studies.compare.describe import describe_estimator, describe_images
-from diffenc_jax.lab.studies.compare.measure import Row
 from diffenc_jax.lab.studies.compare.table import SINGLE_RUNS, conclusions
-from diffenc_jax.lab.studies.significance.analysis import Findings
+from diffenc_jax.lab.studies.significance.analysis import Arm
+from diffenc_jax.lab.studies.significance.headline import headline
 from diffenc_jax.lab.studies.significance.table import over_common_seeds
 
 NOISE_AND_IMAGES = (
@@ -44,41 +36,26 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
 
     Args:
       places, out: arguments of the command, which the page repeats.
-      reference, target: see `find_over_seeds`; raises InputError if no run is of the arm `reference`.
+      reference, target: see `results_of`.
     """
-    found = _find(collection, reference, target)
-    evaluations, reference = evaluations_of(collection, found), reference_of(collection, reference)
-    is_over_seeds = isinstance(found, Findings) and found.has_several_seeds
-    rows = [] if is_over_seeds else compare_runs(collection, evaluations, reference)
+    results = results_of(collection, reference, target)
     sections = [
-        bits_section(collection, evaluations, rows, trivial_of(collection, found)),
-        significance_section(collection, found),
+        bits_section(collection, results),
+        significance_section(collection, results),
         curves_section(collection),
         pixels_section(collection),
         *study_sections(collection),
         samples_section(collection),
-        costs_section(collection, found),
+        costs_section(collection, results),
         configuration_section(collection),
         provenance_section(collection),
     ]
     content = gathered((section for section in sections if section), list(collection.by_arm))
-    sections = [*content, commands_section(collection, places, out)]
+    content.append(commands_section(collection, places, out))
     if collection.notes:
-        sections.append(Section("Files and lines that are left out", [Items(collection.notes)]))
-    lead = [Text(_lead(collection, evaluations))]
-    heads = _heads(collection, found, evaluations, rows)
-    return Page(_title(collection), lead, *heads, sections)
-
-
-def _find(collection: Collection, reference: str | None, target: float) -> Findings | InputError:
-    """The findings over seeds, or the reason why there are none; the page has other contents."""
-    arms = list(collection.by_arm)
-    if reference is not None and reference not in arms:
-        raise InputError(f"--reference={reference} is not among {', '.join(arms)}")
-    try:
-        return find_over_seeds(collection, reference, target)
-    except InputError as error:
-        return error
+        content.append(Section("Files and lines that are left out", [Items(collection.notes)]))
+    lead = [Text(_lead(collection, results.evaluations))]
+    return Page(_title(collection), lead, *_heads(collection, results), content)
 
 
 def _title(collection: Collection) -> str:
@@ -103,33 +80,36 @@ def _lead(collection: Collection, evaluations: Evaluations) -> str:
     return f"{text}."
 
 
-def _heads(
-    collection: Collection, found: Findings | InputError, evaluations: Evaluations, rows: Sequence[Row]
-) -> tuple[list[Headline], list[Any]]:
-    """The numbers at the head of the page, and the blocks below them: conclusions over seeds, or else from `rows`.
+def _heads(collection: Collection, results: Results) -> tuple[list[Card], list[Any]]:
+    """The numbers at the head of the page, and the blocks below them: conclusions over seeds, or else of single runs.
 
     Arms are compared only over the same seeds.
     """
-    if isinstance(found, Findings):
-        arms, common = found.analysis["arms"], found.analysis["common_seeds"]
-        unequal = [] if all(len(arm["bpd"]) == len(common) for arm in arms.values()) else [over_common_seeds(common)]
-        if found.has_several_seeds:
-            heads = [_head_over_seeds(name, arm) for name, arm in arms.items() if common]
-            return heads, [Text(". ".join([*unequal, OVER_SEEDS])), Items(found.headline.items)]
+    cautions = []
+    if results.findings is not None:
+        analysis = results.findings.analysis
+        arms, common, concluded = analysis.arms, analysis.common_seeds, headline(analysis)
+        cautions = concluded.cautions
+        unequal = [] if all(list(arm.bpd) == common for arm in arms.values()) else [over_common_seeds(common)]
+        if results.over_seeds:
+            cards = [_card_over_seeds(name, arm) for name, arm in arms.items() if common]
+            return cards, [Text(". ".join([*unequal, OVER_SEEDS])), Items(concluded.items)]
         if unequal:
             return [], [Text(f"{unequal[0]}.")]
-    heads = []
-    for workdir, evaluation in evaluations.items():
+    cards = []
+    for workdir, evaluation in results.evaluations.items():
         number, _, remark = format_record(evaluation.record).partition(" ")
         colour = arm_style(evaluation.record["arm"])["color"]
-        heads.append(Headline(collection.names[workdir], number, remark, colour))
-    cautions = found.headline.cautions if isinstance(found, Findings) else []
-    known = [Items(items)] if (items := [*(conclusions(rows) if rows else []), *cautions]) else []
-    known += [Text(f"{SINGLE_RUNS[0].upper()}{SINGLE_RUNS[1:]}.")] if rows else []
-    return heads, [Text(NOISE_AND_IMAGES if heads else "No run is evaluated yet."), *known]
+        cards.append(Card(collection.names[workdir], number, remark, colour))
+    blocks: list[Any] = [Text(NOISE_AND_IMAGES if cards else "No run is evaluated yet.")]
+    if items := [*(conclusions(results.rows) if results.rows else []), *cautions]:
+        blocks.append(Items(items))
+    if results.rows:
+        blocks.append(Text(f"{SINGLE_RUNS[0].upper()}{SINGLE_RUNS[1:]}."))
+    return cards, blocks
 
 
-def _head_over_seeds(name: str, arm: dict[str, Any]) -> Headline:
-    number, _, error = with_error(arm["mean"], arm["standard_error"]).partition(" ")
-    title = f"{name}, {arm['n']} seed{'s' * (arm['n'] > 1)}"
-    return Headline(title, number, f"{error} bits/dim".strip(), arm_style(name)["color"])
+def _card_over_seeds(name: str, arm: Arm) -> Card:
+    number, _, error = with_error(arm.mean, arm.standard_error).partition(" ")
+    title = f"{name}, {arm.n} seed{'s' * (arm.n > 1)}"
+    return Card(title, number, f"{error} bits/dim".strip(), arm_style(name)["color"])

@@ -16,7 +16,6 @@ from diffenc_jax.runs.maps import read_maps
 from diffenc_jax.runs.records import PER_PIXEL
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NOTE = "above each image its bits/dim, and below it its bits per pixel, summed over channels and terms of the bound"
@@ -52,26 +51,20 @@ def pixels_section(collection: Collection) -> Section:
 def _picture(run: Run, record: Record) -> Picture | Text:
     """The figure of a record, or the reason why there is none."""
     try:
-        shown = _read(run, record)
+        maps = read_maps(record.path)
     except InputError as error:
         return Text(str(error))
-    split = record.record["dataset"]["split"]
-    title = f"{run.title} on {data_title(run.config.data.source, split, record.step)}"
+    bits = sum(nats[maps.rows].astype(np.float64) for nats in maps.nats.values()) / math.log(2)
+    images = np.clip(maps.pixels / (run.config.data.pixel_levels - 1), 0, 1)
+    images = images if images.shape[-1] in (1, 3) else images.mean(axis=-1, keepdims=True)
+    shown = Shown(images, bits.sum(axis=-1), bits.mean(axis=(1, 2, 3)))
+    title = f"{run.title} on {data_title(run.config.data.source, record.record['dataset']['split'], record.step)}"
     fewest, most = (f"{bits:.3f}" for bits in shown.bits_per_dim[[0, -1]])
     alt = (
         f"The images with the fewest and with the most bits of {title}, from {fewest} to {most} bits/dim, each above "
         f"the map of its bits per pixel, of which a pixel has at most {shown.bits.max():.1f}."
     )
     return embed_figure(draw_maps(shown, title), alt, f"{title}: {NOTE}.")
-
-
-def _read(run: Run, record: Record) -> Shown:
-    """The images and maps to show; raises InputError if the record has none."""
-    maps = read_maps(record.path)
-    bits = sum(nats[maps.rows].astype(np.float64) for nats in maps.nats.values()) / math.log(2)
-    images = np.clip(maps.pixels / (run.config.data.pixel_levels - 1), 0, 1)
-    images = images if images.shape[-1] in (1, 3) else images.mean(axis=-1, keepdims=True)
-    return Shown(images, bits.sum(axis=-1), bits.mean(axis=(1, 2, 3)))
 
 
 @style()
@@ -83,18 +76,15 @@ def draw_maps(shown: Shown, title: str) -> "Figure":
     figure, axes = new_figure(PAGE, size, literal(title), nrows=4, ncols=count, squeeze=False)
     finite = shown.bits[np.isfinite(shown.bits)]
     most = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-    for i in range(2 * count):
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for i, (image, bits, bits_per_dim) in enumerate(zip(*shown, strict=True)):
         above, below = axes[2 * (i // count) : 2 * (i // count) + 2, i % count]
-        _show(above, shown.images[i].squeeze(-1) if shown.images.shape[-1] == 1 else shown.images[i], "gray", 1.0)
-        above.set_title(f"{shown.bits_per_dim[i]:.3f}")
-        drawn = _show(below, shown.bits[i], "magma", most)
+        above.imshow(image, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")  # cmap: only for grey values
+        above.set_title(f"{bits_per_dim:.3f}")
+        drawn = below.imshow(bits, cmap="magma", vmin=0.0, vmax=most, interpolation="nearest")
     for row, label in enumerate(("fewest bits", "bits per pixel", "most bits", "bits per pixel")):
         axes[row, 0].set_ylabel(label)
     figure.colorbar(drawn, ax=axes, label="bits per pixel", shrink=0.6)
     return figure
-
-
-def _show(axes: "Axes", values: np.ndarray, colours: str, most: float):
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    return axes.imshow(values, cmap=colours, vmin=0.0, vmax=most, interpolation="nearest")

@@ -11,21 +11,18 @@ from diffenc_jax.core.document import Code, Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab.report.collect import Collection, Run
-from diffenc_jax.lab.report.command_lines import command_line, config_flags, run_line, significance_line
-from diffenc_jax.lab.studies import STUDIES
-from diffenc_jax.lab.studies.significance.finished import deviations
-from diffenc_jax.runs.files import list_paths
+from diffenc_jax.lab.report.command_lines import command_line, config_flags, run_line
 from diffenc_jax.runs.history import noted_commands
 from diffenc_jax.runs.workdir import stored_origin
 
 
 def provenance_section(collection: Collection) -> Section:
     """Runs, images and software."""
-    blocks = [_runs(collection)]
-    if changes := _changes_in_training(collection):
+    blocks: list[Any] = [_runs(collection)]
+    pairs = [(run, *pair) for run in collection.runs for pair in pairwise(stored_origin(run.workdir).environments)]
+    if changes := [f"{run.title}, went on {versions.changes(before, after)}." for run, before, after in pairs]:
         blocks.append(Items(changes))
-    records = [record.record for run in collection.runs for record in run.newest]
-    if records:
+    if records := [record.record for run in collection.runs for record in run.newest]:
         blocks += [_data(records), _software(collection)]
     else:
         blocks.append(Text("No run is evaluated yet; an evaluation records images and software."))
@@ -41,12 +38,6 @@ def _runs(collection: Collection) -> Table:
         steps = f"{run.step:,} of {run.config.train.steps:,}"
         rows.append([run.title, steps, ", ".join(seeds) or UNKNOWN, ", ".join(hashes), str(run.workdir)])
     return Table(["run", "step", "evaluation's seed", "configuration's hash", "workdir"], rows, "Runs")
-
-
-def _changes_in_training(collection: Collection) -> list[str]:
-    """'vdm, seed 0, went on under other versions: jax 0.10.2 -> 0.12.0.' per change of a run's software or devices."""
-    pairs = [(run, *pair) for run in collection.runs for pair in pairwise(stored_origin(run.workdir).environments)]
-    return [f"{run.title}, went on {versions.changes(before, after)}." for run, before, after in pairs]
 
 
 def _data(records: Sequence[dict[str, Any]]) -> Table:
@@ -65,13 +56,13 @@ def _data(records: Sequence[dict[str, Any]]) -> Table:
 
 def _software(collection: Collection) -> Table:
     """Device and software of the newest records; where they differ, '2.4 (vdm, seed 0); 2.5 (vdm, seed 1)'."""
-    found: dict[str, dict[str, list[str]]] = {}
+    runs_by: dict[str, dict[str, list[str]]] = {}
     for run in collection.runs:
         for record in (record.record for record in run.newest):
             for name, value in {"device": record["device"], **record["software"], **record["parts"]}.items():
-                found.setdefault(name, {}).setdefault(str(value), []).append(run.title)
+                runs_by.setdefault(name, {}).setdefault(str(value), []).append(run.title)
     rows = []
-    for name, values in found.items():
+    for name, values in runs_by.items():
         named = [f"{value} ({', '.join(dict.fromkeys(runs))})" for value, runs in values.items()]
         rows.append([name, "; ".join(named) if len(named) > 1 else next(iter(values))])
     return Table(["", "version"], [*rows, ["this page", f"{versions.OURS} {versions.package_version()}"]], "Made with")
@@ -81,26 +72,18 @@ def commands_section(collection: Collection, places: Sequence[Path], out: Path) 
     """The commands that made everything on the page, in their order, as they are noted in the workdirs."""
     commands: dict[str, list[str]] = {}
     notes: list[str] = []
-    root = [] if collection.root is None else _noted(collection.root, notes)
-    if collection.grid is not None:
-        commands["All runs, their evaluations and their comparison:"] = root or [significance_line(collection)]
+    grid, root = collection.grid, collection.root
+    if grid is not None and root is not None:
+        commands["All runs, their evaluations and their comparison:"] = _noted(root, notes) or [grid.command(root)]
     made_by_grid = {line for run in collection.runs for line in _grid_lines(collection, run)}
     noted = {run.workdir: _noted(run.workdir, notes) for run in collection.runs}
     # The first commands of all workdirs precede the second ones, which may read several workdirs.
     in_turn = dict.fromkeys(line for turn in zip_longest(*noted.values()) for line in turn if line is not None)
-    commands["As they were run:"] = lines = [line for line in in_turn if line not in made_by_grid]
-    if without := [run for run in collection.runs if not noted[run.workdir] and collection.grid is None]:
-        evaluated = [(run, record) for run in without for record in run.newest]
-        deviating = [(run, record) for run, record in evaluated if deviations(record.record["estimator"], run.config)]
-        commands |= {
-            "The runs, each with training, evaluation and samples:": [run_line("train", run) for run in without],
-            "Evaluations that deviate from the configurations of the runs:": [run_line("eval", *p) for p in deviating],
-        }
-        notes += [_incomplete(run, different) for run in without if (different := config_flags(run)[1])]
-    commands |= {
-        "Further studies:": [] if lines else _studies(collection),
-        "This page:": [command_line("report", *places, f"--out={out}")],
-    }
+    commands["As they were run:"] = [line for line in in_turn if line not in made_by_grid]
+    without = [run for run in collection.runs if not noted[run.workdir] and grid is None]
+    commands["The runs, each with training, evaluation and samples:"] = [run_line("train", run) for run in without]
+    notes += [caution for run in without if (caution := config_flags(run)[1])]
+    commands["This page:"] = [command_line("report", *places, f"--out={out}")]
     blocks = [b for text, lines in commands.items() if lines for b in (Text(text), Code("\n".join(lines)))]
     return Section("Commands that reproduce this page", [*blocks, *map(Text, notes)])
 
@@ -116,26 +99,7 @@ def _noted(folder: Path, notes: list[str]) -> list[str]:
 
 def _grid_lines(collection: Collection, run: Run) -> list[str]:
     """The commands that a significance study has run for `run`."""
-    grid, key = collection.grid, (run.config.arm, run.config.seed)
-    if grid is None or key not in grid.runs():
+    grid, root, key = collection.grid, collection.root, (run.config.arm, run.config.seed)
+    if grid is None or root is None or key not in grid.runs():
         return []
-    return [shlex.join(["python", *command]) for command in grid.run_commands(collection.root, *key)]
-
-
-def _incomplete(run: Run, different: Sequence[str]) -> str:
-    """Text about keys that the command of a run does not reproduce."""
-    if len(different) > 20:
-        return (
-            f"The configuration of {run.title} is {run.workdir / 'config.json'}; the command reads "
-            f"configs/{run.config.name}.py, which is not installed here and may differ from it."
-        )
-    return f"The command of {run.title} does not set these keys, so the file must: {', '.join(different)}."
-
-
-def _studies(collection: Collection) -> list[str]:
-    """A command for each study that has left results."""
-    lines = []
-    for name in STUDIES:
-        workdirs = [run.workdir for run in collection.runs if list_paths(run.workdir / name, "*.json")]
-        lines += [command_line(name, *workdirs)] if workdirs else []
-    return lines
+    return [shlex.join(["python", *command]) for command in grid.run_commands(root, *key)]

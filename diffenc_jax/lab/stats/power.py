@@ -102,7 +102,7 @@ class Design:
         """Critical values, over which the power is averaged.
 
         Let b be the share of one arm in the sum of both estimated variances. Welch's df = (n − 1)/(b² + (1 − b)²)
-        depends on the values through b alone, which is Beta((n − 1)/2, (n − 1)/2) and independent of T_{2n−2, δ}. So
+        depends on the values only through b, which is Beta((n − 1)/2, (n − 1)/2) and independent of T_{2n−2, δ}. So
         the power is the mean over b of P(|T_{2n−2, δ}| > t_{1−α/2, df(b)}). The paired test has b = 1.
         """
         share = np.ones(1)

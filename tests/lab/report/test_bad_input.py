@@ -10,9 +10,6 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.text import CONTROLS
-from diffenc_jax.lab.report.collect import collect
-from diffenc_jax.lab.report.command_lines import NotMade
-from diffenc_jax.lab.report.seeds import costs_section, find_over_seeds
 from tests import refusals
 from tests.lab.report import made_up
 from tests.lab.studies.significance import made_up as runs
@@ -29,20 +26,22 @@ def refused(capsys, *arguments):
     return refusals.refused(main, ["report", *arguments], capsys)
 
 
-def test_folders_that_hold_no_run(tmp_path, capsys, run):
+def test_arguments_that_are_refused(tmp_path, capsys, run):
     (tmp_path / "empty").mkdir()
     out = f"--out={tmp_path / 'page.html'}"
-    assert "holds no run" in refused(capsys, tmp_path / "empty", out)
-    assert "is not a folder" in refused(capsys, tmp_path / "none", out)
-    assert "is given twice" in refused(capsys, run, run, out)
-    assert "is given twice" in refused(capsys, tmp_path, run, out)
-    assert "--reference=vdm is not among diffenc" in refused(capsys, run, "--reference=vdm", out)
+    other = runs.write(tmp_path / "others", "vdm", 0, bits=runs.values("vdm", 0)[:, :30])
+    for arguments, message in (
+        ((tmp_path / "empty", out), "holds no run"),
+        ((tmp_path / "none", out), "is not a folder"),
+        ((run, run, out), "is given twice"),
+        ((tmp_path, run, out), "is given twice"),
+        ((run, "--reference=vdm", out), "--reference=vdm is not among diffenc"),
+        ((run, other, out), "they have different images"),
+        ((run, f"--out={tmp_path / 'none' / 'a.html'}"), f"there is no folder {tmp_path / 'none'}"),
+        ((run, f"--out={tmp_path}"), "is a folder"),
+    ):
+        assert message in refused(capsys, *arguments)
     assert not (tmp_path / "page.html").exists()
-
-
-def test_pages_that_cannot_be_written(tmp_path, capsys, run):
-    assert f"there is no folder {tmp_path / 'none'}" in refused(capsys, run, f"--out={tmp_path / 'none' / 'a.html'}")
-    assert "is a folder" in refused(capsys, run, f"--out={tmp_path}")
 
 
 @pytest.mark.parametrize(
@@ -62,31 +61,6 @@ def test_configurations_of_other_things(tmp_path, capsys, run, section):
     assert f"{run}/config.json is not a configuration of this program: " in error
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"bpd": {"total": 1.9, "latent": "x"}},
-        {"standard_error": {"noise": "x", "images": None, "total": None}},
-        {"standard_error": {"noise": 0.1}},
-        {"standard_error": [1]},
-        {"standard_error": None},
-        {"seconds": "x"},
-        {"params": None},
-        {"standard_error": {"noise": 0.1, "images": 0.1, "total": 0.1, "terms": {"latent": 3}}},
-    ],
-)
-def test_records_of_other_things_are_noted(run, changes):
-    change_record(run, **changes)
-    (only,) = collect([run]).runs
-    assert not only.records
-    assert "is not a complete record: it lacks " in only.notes[0]
-
-
-def test_runs_on_other_images_are_refused(tmp_path, capsys, run):
-    other = runs.write(tmp_path / "others", "vdm", 0, bits=runs.values("vdm", 0)[:, :30])
-    assert "they have different images" in refused(capsys, run, other, f"--out={tmp_path / 'page.html'}")
-
-
 def change_record(place, **changes):
     path = runs.record_file(place)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -98,6 +72,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     record = runs.record_file(run)
     values = record.with_suffix(".npz")
     values.write_bytes(values.read_bytes()[:100])
+    (run / "eval" / "test-1500-x.json").write_text(json.dumps(json.loads(record.read_text()) | {"seconds": "x"}))
     (run / "eval" / "test-1500-ode.json").write_text('{"step": 1500')
     (run / "eval" / "test-1500-other.json").write_bytes(b"\xff\xfe")
     metrics = run / "metrics.jsonl"
@@ -106,7 +81,8 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     (run / "loss-by-time" / "test-1500.json").write_text("[]")
     page = made_up.write_page(tmp_path / "page.html", run)
     noted = capsys.readouterr().err
-    for name in (f"{values.name} cannot be read", "ode.json is not JSON", "other.json", "3 of 36 lines"):
+    incomplete = "x.json is not a complete record: it lacks seconds, or"
+    for name in (f"{values.name} cannot be read", "ode.json is not JSON", "other.json", "3 of 36 lines", incomplete):
         assert name in noted
         assert name in page.text
     assert "seed0.png is not a readable picture" in page.text
@@ -115,16 +91,6 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     assert page.tables["Other records, bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"
     assert "left out of comparisons" in page.text
     assert any("drawn again from each" in image["alt"] for image in page.all("img"))  # the intact pictures
-
-
-@pytest.mark.parametrize("text", ["{", '{"device": "1 x cpu"}', '{"device": 3, "flops_per_step": "x"}'])
-def test_costs_that_cannot_be_read_are_none(run, text):
-    (run / "costs").mkdir()
-    (run / "costs" / "diffenc.json").write_text(text)
-    collection = collect([run])
-    blocks = costs_section(collection, find_over_seeds(collection, None, 0.01)).blocks
-    (code,) = (line for block in blocks if isinstance(block, NotMade) for line in block.lines)
-    assert code.endswith(f"--json={run}/costs/diffenc.json")
 
 
 @pytest.mark.parametrize(("key", "value"), [("params", -1234), ("noise", -0.01), ("images", math.nan)])

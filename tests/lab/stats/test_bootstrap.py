@@ -38,13 +38,6 @@ def test_enumerated_and_drawn_resamples_agree():
     assert drawn == bootstrap(values, resamples=3000) != bootstrap(values, resamples=3000, seed=1)
 
 
-def test_many_well_behaved_values_have_students_interval():
-    values = np.random.default_rng(0).normal(size=(40, 500))
-    got = bootstrap(values)
-    assert got.seeds == pytest.approx(mean_of(values.mean(axis=1)).interval, abs=0.001)
-    assert got.images == pytest.approx(mean_of(values.mean(axis=0)).interval, abs=0.001)
-
-
 def test_what_is_hard_about_an_image_does_not_average_out_over_seeds():
     images = np.random.default_rng(1).normal(size=200)
     got = bootstrap(np.tile(images, (5, 1)))

@@ -60,33 +60,12 @@ def test_many_experiments_at_once_are_those_one_by_one(test):
             assert getattr(many, name)[index] == pytest.approx(getattr(one, name))
 
 
-@pytest.mark.parametrize("test", [welch_t, paired_t, sign_flip])
-def test_swapping_the_arms_swaps_the_sides(test):
-    there, back = test(A, B), test(B, A)
-    assert back.statistic == pytest.approx(-there.statistic)
-    assert back.p_two_sided == pytest.approx(there.p_two_sided)
-    assert back.p_one_sided_less == pytest.approx(there.p_one_sided_greater)
-    assert (there.p_one_sided_less < 0.5) == (there.statistic < 0)
-
-
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
 def test_welchs_test_of_means_is_that_of_their_values(alternative):
     sides = [(x.mean(), x.std(ddof=1) / math.sqrt(len(x)), len(x)) for x in (A, 2 * B[:4] + 0.5)]
     got, expected = welch_t_of_means(*sides), welch_t(A, 2 * B[:4] + 0.5)
     for name in ("statistic", "df", ALTERNATIVES[alternative]):
         assert getattr(got, name) == pytest.approx(getattr(expected, name))
-
-
-def test_the_papers_own_figures():
-    """Of arXiv 2310.19789: VDM 2.641 ± 0.003, DiffEnc 2.620 ± 0.006, standard errors over three seeds each."""
-    vdm, diffenc = (mean + error * math.sqrt(3) * np.arange(-1, 2) for mean, error in ((2.641, 0.003), (2.620, 0.006)))
-    got = welch_t(vdm, diffenc)
-    assert got.statistic == pytest.approx(3.13, abs=0.005)
-    assert got.df == pytest.approx(2.94, abs=0.005)
-    assert got.p_one_sided_greater == pytest.approx(0.027, abs=0.0005)
-    assert got.p_two_sided == pytest.approx(0.053, abs=0.0005)
-    assert "p_two_sided=0.053" in str(got)
-    assert "p_one_sided_greater=0.026" in str(got)
 
 
 @pytest.mark.parametrize("test", [welch_t, paired_t])
@@ -204,12 +183,9 @@ def test_holm_by_hand():
     assert holm(np.array([[0.4, 0.9], [0.01, 0.04]])) == pytest.approx(np.array([[0.8, 0.9], [0.02, 0.04]]))
     assert holm(np.array([0.03])) == pytest.approx([0.03])
     assert holm(np.array([0.6, 0.7])).tolist() == [1, 1]
-
-
-@pytest.mark.parametrize("p", [math.nan, -0.1, 1.1])
-def test_holm_refuses_what_is_no_probability(p):
-    with pytest.raises(ValueError, match="lie in"):
-        holm(np.array([0.5, p]))
+    for p in (math.nan, -0.1, 1.1):
+        with pytest.raises(ValueError, match="lie in"):
+            holm(np.array([0.5, p]))
 
 
 def test_holm_holds_the_family_wise_error():

@@ -1,5 +1,7 @@
 """Figures of all studies: an arm looks alike in each, axes show the data, and nothing is cropped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,13 +64,13 @@ def test_few_seeds_have_no_intervals_and_no_bands(tmp_path):
         analysis = analysed(tmp_path / str(seeds), range(seeds))
         drawn = draw_analysis(analysis, "digits, test")
         (axes,) = drawn["values"].axes
-        values = [value for arm in analysis["arms"].values() for value in arm["bpd"].values()]
+        values = [value for arm in analysis.arms.values() for value in arm.bpd.values()]
         low, high = axes.get_ylim()
         assert low < min(values) <= max(values) < high
         bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() == 1.6]
         assert [list(bar) for bar in bars] == [[i, i] for i in range(len(ARMS))] * (seeds > 2)
         means = [line.get_xydata()[0] for line in axes.lines if line.get_markersize() == 7]
-        expected = [arm["mean"] for arm in analysis["arms"].values()]
+        expected = [arm.mean for arm in analysis.arms.values()]
         np.testing.assert_allclose(means, list(enumerate(expected)))
         assert ("differences" in drawn) == (seeds > 2)
         points = [(step, [3 + 100 / step] * seeds) for step in range(10, 500, 10)]
@@ -88,10 +90,10 @@ def test_nothing_is_cropped(tmp_path):
 def test_labels_do_not_overlap(tmp_path):
     names = [f"{PATH}{number}" for number in range(3)]
     analysis = analysed(tmp_path, range(1))
-    renamed = {name: analysis["arms"][arm] for name, arm in zip(names, ARMS, strict=True)}
-    differences = [c | {"arm": name} for c, name in zip(analysis["comparisons"], names, strict=False)]
+    renamed = {name: analysis.arms[arm] for name, arm in zip(names, ARMS, strict=True)}
+    differences = [replace(c, arm=name) for c, name in zip(analysis.comparisons, names, strict=False)]
     for figure in (
         *draw_analysis(analysis, PATH).values(),
-        *draw_analysis(analysis | {"arms": renamed, "comparisons": differences}, PATH).values(),
+        *draw_analysis(replace(analysis, arms=renamed, comparisons=differences), PATH).values(),
     ):
         assert_labels_apart(figure)

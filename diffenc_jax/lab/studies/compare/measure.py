@@ -18,26 +18,36 @@ LABELS = "labels_sha256"  # in a record's 'dataset', where the model is conditio
 Key = TypeVar("Key", bound=Hashable)
 
 
+class Excess(NamedTuple):
+    """Bits/dim of an evaluation minus those of the reference.
+
+    Attributes:
+      value: mean over passes and images.
+      error: standard errors of `value`, paired by image.
+      interval: simultaneous t interval from the total standard error; None for a single image.
+      common_noise: whether the evaluation shares the noise of the reference.
+    """
+
+    value: float
+    error: StandardErrors
+    interval: tuple[float, float] | None
+    common_noise: bool
+
+
 class Row(NamedTuple):
-    """One evaluation beside the reference, in bits/dim. The fields from `excess` on are None for the reference itself.
+    """One evaluation beside the reference, in bits/dim.
 
     Attributes:
       evaluation: the evaluation.
       bpd: mean over passes and images.
       error: standard errors of `bpd`.
-      excess: `bpd` minus that of the reference.
-      excess_error: standard errors of `excess`, paired by image.
-      excess_interval: simultaneous t interval from the total standard error; None for a single image.
-      common_noise: whether the evaluation shares the noise of the reference.
+      excess: difference to the reference; None for the reference itself.
     """
 
     evaluation: Evaluation
     bpd: float
     error: StandardErrors
-    excess: float | None = None
-    excess_error: StandardErrors | None = None
-    excess_interval: tuple[float, float] | None = None
-    common_noise: bool | None = None
+    excess: Excess | None
 
 
 def compare(evaluations: Sequence[Evaluation]) -> list[Row]:
@@ -51,21 +61,22 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Row]:
     """
     reference, *others = evaluations
     level = 1 - (1 - LEVEL) / max(len(others), 1)
-    rows = [_row(evaluation, None if evaluation is reference else reference, level) for evaluation in evaluations]
+    rows = [_row(reference, None), *(_row(other, _excess(other, reference, level)) for other in others)]
     return sorted(rows, key=lambda row: (math.isnan(row.bpd), row.bpd))
 
 
-def _row(evaluation: Evaluation, reference: Evaluation | None, level: float) -> Row:
-    bpd, error = float(evaluation.bits.mean()), standard_errors(evaluation.bits, evaluation.replicates)
-    if reference is None:
-        return Row(evaluation, bpd, error)
+def _row(evaluation: Evaluation, excess: Excess | None) -> Row:
+    errors = standard_errors(evaluation.bits, evaluation.replicates)
+    return Row(evaluation, float(evaluation.bits.mean()), errors, excess)
+
+
+def _excess(evaluation: Evaluation, reference: Evaluation, level: float) -> Excess:
     ours, theirs = evaluation.record["estimator"], reference.record["estimator"]
     common = all(ours[key] == theirs[key] for key in NOISE)
     replicates = evaluation.replicates, reference.replicates
-    excess, excess_error = difference(evaluation.bits, reference.bits, *replicates, common)
-    total = excess_error.total
-    ends = None if total is None else interval(excess, total, evaluation.bits.shape[1] - 1, level)
-    return Row(evaluation, bpd, error, excess, excess_error, ends, common)
+    value, errors = difference(evaluation.bits, reference.bits, *replicates, common)
+    total, images = errors.total, evaluation.bits.shape[1]
+    return Excess(value, errors, None if total is None else interval(value, total, images - 1, level), common)
 
 
 def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[Key, Evaluation]:
@@ -79,7 +90,11 @@ def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[K
         for evaluation in evaluations:
             for way in _ways(evaluation.record):
                 by_way.setdefault(way, {}).setdefault(key, evaluation)
-    return max(by_way.values(), key=lambda found: (len(found), _passes(found)), default={})
+
+    def rank(runs: Mapping[Key, Evaluation]) -> tuple[int, int]:
+        return len(runs), len(next(iter(runs.values())).bits)
+
+    return max(by_way.values(), key=rank, default={})
 
 
 def _ways(record: dict[str, Any]) -> list[str]:
@@ -87,10 +102,6 @@ def _ways(record: dict[str, Any]) -> list[str]:
     seeds = [seed, "of the run"] if seed == record["seed"] else [seed]
     estimator = {key: value for key, value in record["estimator"].items() if key != PER_PIXEL}
     return [json.dumps([split, estimator | {"seed": name}], sort_keys=True) for name in seeds]
-
-
-def _passes(found: Mapping[Any, Evaluation]) -> int:
-    return len(next(iter(found.values())).bits)
 
 
 def check_comparable(

@@ -7,6 +7,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import format_interval, with_errors
 from diffenc_jax.lab.studies.compare.describe import describe_augmentation, describe_estimator, describe_images
 from diffenc_jax.lab.studies.compare.measure import NOISE, Row, different_methods
+from diffenc_jax.lab.studies.plain import plain
 from diffenc_jax.runs.records import Evaluation
 
 HEADS = ("arm", "seed", "step", "estimator", "bits/dim ± noise ± images")
@@ -27,8 +28,8 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
         about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
         bpd, excess = with_errors(row.bpd, row.error.noise, row.error.images), [REFERENCE, ""]
         if row.excess is not None:
-            error = row.excess_error
-            excess = [with_errors(row.excess, error.noise, error.images), format_interval(row.excess_interval)]
+            value, error, ends, _ = row.excess
+            excess = [with_errors(value, error.noise, error.images), format_interval(ends)]
         file = [row.evaluation.path] if with_files else []
         lines.append([*about, bpd, *(excess if compared else []), *file])
     heads = [*HEADS, *([DIFFERENCE, interval] if compared else []), *(["file"] if with_files else [])]
@@ -39,10 +40,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """One line per fact that is needed to read the table."""
     evaluations = [row.evaluation for row in rows]
     reference = next(row.evaluation for row in rows if row.excess is None)
-    others = [row for row in rows if row.excess is not None]
+    others = [(row.evaluation, row.excess) for row in rows if row.excess is not None]
     lines = [f"images: {describe_images(reference.record['dataset'])}"]
     if others:
-        different = [str(row.evaluation.path) for row in others if not row.common_noise]
+        different = [str(evaluation.path) for evaluation, excess in others if not excess.common_noise]
         seed, passes, replicates = (reference.record["estimator"][key] for key in NOISE[1:])
         common = f"noise: common to all (seed {seed}, {passes} passes, {replicates or 'no'} replicates)"
         lines.append(f"noise: different from the reference's in {', '.join(different)}" if different else common)
@@ -77,13 +78,13 @@ def conclusions(rows: Sequence[Row]) -> list[str]:
     reference = name(next(row for row in rows if row.excess is None))
     sentences = []
     for row in rows:
-        if row.excess is None or row.excess_interval is None:
+        if row.excess is None or row.excess.interval is None:
             continue
-        low, high = row.excess_interval
+        value, (low, high) = row.excess.value, row.excess.interval
         shown = "the images tell the two apart" if not low <= 0 <= high else "the images do not tell the two apart"
         sentences.append(
-            f"{name(row)} lies {abs(row.excess):.4f} bits/dim {'below' if row.excess < 0 else 'above'} "
-            f"{reference} ({format_interval(row.excess_interval)}, 95 % over noise and images): {shown}."
+            f"{name(row)} lies {abs(value):.4f} bits/dim {'below' if value < 0 else 'above'} "
+            f"{reference} ({format_interval((low, high))}, 95 % over noise and images): {shown}."
         )
     return sentences
 
@@ -92,30 +93,31 @@ def _of_one_step(evaluations: Sequence[Evaluation]) -> bool:
     return len({evaluation.record["step"] for evaluation in evaluations}) == 1
 
 
+def _paths_by(values: Sequence[str], evaluations: Sequence[Evaluation]) -> dict[str, str]:
+    """'(a.json, b.json)' by value, one per evaluation."""
+    paths: dict[str, list[str]] = {}
+    for value, evaluation in zip(values, evaluations, strict=True):
+        paths.setdefault(value, []).append(str(evaluation.path))
+    return {value: f"({', '.join(those)})" for value, those in paths.items()}
+
+
 def _augmentations(evaluations: Sequence[Evaluation]) -> list[str]:
     """A line about the augmentation of the training images, if any run has one."""
-    by_run = {str(e.path): describe_augmentation(e.record) for e in evaluations}
-    kinds = sorted(set(by_run.values()))
-    if kinds == ["none"]:
-        return []
-    if len(kinds) == 1:
-        return [f"augmentation of the training images: {kinds[0]}"]
-    values = "; ".join(f"{kind} ({', '.join(path for path, has in by_run.items() if has == kind)})" for kind in kinds)
+    paths_by = _paths_by([describe_augmentation(evaluation.record) for evaluation in evaluations], evaluations)
+    if len(paths_by) == 1:
+        return [f"augmentation of the training images: {kind}" for kind in paths_by if kind != "none"]
+    values = "; ".join(f"{kind} {paths}" for kind, paths in sorted(paths_by.items()))
     return [f"augmentation of the training images differs: {values}"]
 
 
 def _environments(evaluations: Sequence[Evaluation]) -> list[str]:
     """'jax differs: 0.10.2 (a.json), 0.11.0 (b.json)' per package, part or device that is not the same for all."""
-    found = [evaluation.record for evaluation in evaluations]
-    records = [record["software"] | record["parts"] | {"device": record["device"]} for record in found]
+    records = [e.record["software"] | e.record["parts"] | {"device": e.record["device"]} for e in evaluations]
     lines = []
     for name in sorted(set().union(*records)):
-        files: dict[str, list[str]] = {}
-        for evaluation, record in zip(evaluations, records, strict=True):
-            files.setdefault(str(record.get(name, "none")), []).append(str(evaluation.path))
-        if len(files) > 1:
-            values = ", ".join(f"{value} ({', '.join(paths)})" for value, paths in files.items())
-            lines.append(f"{name} differs: {values}")
+        values = _paths_by([str(record.get(name, "none")) for record in records], evaluations)
+        if len(values) > 1:
+            lines.append(f"{name} differs: {', '.join(f'{value} {paths}' for value, paths in values.items())}")
     return lines
 
 
@@ -123,10 +125,8 @@ def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
     """The table, unrounded, and its notes as JSON values."""
     entries = []
     for row in rows:
-        record, figures = row.evaluation.record, row._asdict()
-        del figures["evaluation"]
-        for name in ("error", "excess_error"):
-            figures[name] = figures[name] and figures[name]._asdict()
+        record = row.evaluation.record
         about = {key: record[key] for key in ("arm", "seed", "step", "estimator")}
-        entries.append({"file": str(row.evaluation.path), **about, **figures})
+        numbers = {"bpd": row.bpd, "error": row.error, "excess": row.excess}
+        entries.append({"file": str(row.evaluation.path), **about, **plain(numbers)})
     return {"dataset": rows[0].evaluation.record["dataset"], "rows": entries, "notes": notes(rows)}

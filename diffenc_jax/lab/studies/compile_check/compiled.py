@@ -35,8 +35,7 @@ class Work(NamedTuple):
     @classmethod
     def of(cls, compiled: jax.stages.Compiled) -> "Work":
         """Work of a compiled step."""
-        analysis = compiled.cost_analysis()
-        text = compiled.as_text()
+        analysis, text = compiled.cost_analysis() or {}, compiled.as_text() or ""
         return cls(analysis["flops"], memory_bytes(text), analysis["bytes accessed"], estimated_cycles(text))
 
 

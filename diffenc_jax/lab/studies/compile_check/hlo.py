@@ -67,7 +67,7 @@ def arrays_of(text: str) -> list[Array]:
 
     The last axes of a layout are padded to multiples of its first tile. S(1) and above are other memories.
     """
-    found = []
+    arrays = []
     for match in ARRAY.finditer(text):
         sizes = [int(size) for size in match["sizes"].split(",") if size]
         order = [int(axis) for axis in (match["order"] or "").split(",") if axis]
@@ -76,5 +76,5 @@ def arrays_of(text: str) -> list[Array]:
         for axis, step in zip(order, reversed(tile[1].split(",")) if tile else (), strict=False):
             sizes[axis] = -(-sizes[axis] // int(step)) * int(step)
         bits = int(match["bits"] or 8)
-        found.append(Array(math.prod(sizes) * max(bits, 8) // 8, "S(" not in place))
-    return found
+        arrays.append(Array(math.prod(sizes) * max(bits, 8) // 8, "S(" not in place))
+    return arrays

@@ -93,10 +93,10 @@ def describe_slices(topology: str, count: int = 1) -> Slices:
         options["num_slices"] = count
     name = f"{kind}:{'x'.join(map(str, shape))}"
     try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+        described = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except Exception as error:
         raise InputError(f"the TPU compiler does not know {topology}: {first_line(error)}") from error
-    return Slices(CHIPS[kind], found.devices)
+    return Slices(CHIPS[kind], described.devices)
 
 
 def parse_topology(topology: str) -> tuple[str, tuple[int, ...]]:

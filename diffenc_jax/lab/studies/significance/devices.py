@@ -33,7 +33,8 @@ def shares(parallel: int) -> list[Share]:
     if chips := tpu_chips():
         return [Share(_tpu(i % chips), None) for i in range(parallel)]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    return [Share({}, _part(cores, i, parallel)) for i in range(parallel)]
+    # Cores that remain go to the first processes; of more processes than cores, several have the same core.
+    return [Share({}, frozenset(cores[i % len(cores) :: parallel]) if cores else None) for i in range(parallel)]
 
 
 def _gpus() -> list[str]:
@@ -54,12 +55,3 @@ def _tpu(chip: int) -> dict[str, str]:
         "TPU_MESH_CONTROLLER_ADDRESS": f"localhost:{port}",
         "TPU_MESH_CONTROLLER_PORT": port,
     }
-
-
-def _part(cores: list[int], number: int, parallel: int) -> frozenset[int] | None:
-    """Cores of process `number` of `parallel`; the remaining cores go to the first processes."""
-    if not cores:
-        return None
-    if len(cores) < parallel:
-        return frozenset({cores[number % len(cores)]})
-    return frozenset(cores[number::parallel])

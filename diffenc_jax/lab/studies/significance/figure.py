@@ -1,6 +1,6 @@
 """Figures of an analysis, and curves of training. Arms differ in colours, markers and lines, in every figure alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,8 @@ from diffenc_jax.lab.figures.style import (
     style,
     wrapped,
 )
-from diffenc_jax.lab.studies.significance.finished import Curves, Points
-from diffenc_jax.lab.studies.significance.headline import FEWEST_SEEDS
+from diffenc_jax.lab.studies.significance.analysis import FEWEST_SEEDS, Analysis, Arm, Comparison
+from diffenc_jax.lab.studies.significance.curves import Curves, Points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,38 +57,37 @@ def learning_panels(split: str) -> dict[str, Panel]:
 
 def panels_with_lines(panels: Mapping[str, Panel], curves: Curves) -> Mapping[str, Panel]:
     """The panels in which a curve has more than one point; all of them if there are none."""
-    found = {kind: panel for kind, panel in panels.items() if any(len(kinds[kind]) > 1 for kinds in curves.values())}
-    return found or panels
+    shown = {kind: panel for kind, panel in panels.items() if any(len(kinds[kind]) > 1 for kinds in curves.values())}
+    return shown or panels
 
 
 @style()
-def draw_analysis(analysis: dict[str, Any], data: str) -> "dict[str, Figure]":
+def draw_analysis(analysis: Analysis, data: str) -> "dict[str, Figure]":
     """'values' by arm, and 'differences' to the reference over enough seeds; `data` names the images in the titles."""
-    drawn = {"values": _draw_values(analysis["arms"], data)}
-    if comparisons := [c for c in analysis["comparisons"] if c.get("n", 0) >= FEWEST_SEEDS]:
-        drawn["differences"] = _draw_differences(comparisons, analysis["reference"], data)
+    drawn = {"values": _draw_values(analysis.arms, data)}
+    if comparisons := [c for c in analysis.comparisons if c.n >= FEWEST_SEEDS]:
+        drawn["differences"] = _draw_differences(comparisons, analysis.reference, data)
     return drawn
 
 
-def _draw_values(arms: dict[str, Any], data: str) -> "Figure":
+def _draw_values(arms: Mapping[str, Arm], data: str) -> "Figure":
     """Bits/dim by arm: a marker per run, lines that join the runs of a seed, and the mean with its interval."""
     width = min(max(COLUMN, 0.9 + 0.8 * len(arms)), PAGE)
-    values = {name: list(arm["bpd"].values()) for name, arm in arms.items()}
-    intervals = [arm["interval"] for arm in arms.values() if arm["n"] >= FEWEST_SEEDS]
+    intervals = [arm.interval for arm in arms.values() if arm.interval and arm.n >= FEWEST_SEEDS]
     names = [wrapped(literal(name), (width - 0.8) / len(arms)) for name in arms]
     height = 3.1 + LINE * _lines(names)
     figure, axes = new_figure(width, height, literal(data), f"{_legend(intervals)} Grey lines join the runs of a seed.")
-    axes.set_ylim(*limits([value for of_arm in values.values() for value in of_arm], intervals))
-    for seed in sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]}):
-        points = [(i - SIDE, arm["bpd"][str(seed)]) for i, arm in enumerate(arms.values()) if str(seed) in arm["bpd"]]
+    axes.set_ylim(*limits([value for arm in arms.values() for value in arm.bpd.values()], intervals))
+    for seed in sorted({seed for arm in arms.values() for seed in arm.bpd}):
+        points = [(i - SIDE, arm.bpd[seed]) for i, arm in enumerate(arms.values()) if seed in arm.bpd]
         axes.plot(*zip(*points, strict=True), color="0.75", linewidth=0.8, zorder=1)
     for i, (name, arm) in enumerate(arms.items()):
         look = arm_style(name)
-        axes.plot([i - SIDE] * len(values[name]), values[name], **look | SEED)
-        if arm["n"] >= FEWEST_SEEDS:
-            add_interval(axes, i, arm["interval"], look["color"], vertical=True)
-        if arm["mean"] is not None:
-            axes.plot(i, arm["mean"], **look | MEAN)
+        axes.plot([i - SIDE] * len(arm.bpd), list(arm.bpd.values()), **look | SEED)
+        if arm.interval and arm.n >= FEWEST_SEEDS:
+            add_interval(axes, i, arm.interval, look["color"], vertical=True)
+        if arm.mean is not None:
+            axes.plot(i, arm.mean, **look | MEAN)
     axes.set_xticks(range(len(arms)), labels=names)
     axes.set(ylabel="bits/dim (lower is better)", xlim=(-0.6, len(arms) - 0.4))
     axes.grid(axis="y")
@@ -105,21 +104,21 @@ def _lines(names: list[str]) -> int:
     return 1 + max(name.count("\n") for name in names)
 
 
-def _draw_differences(comparisons: list[dict[str, Any]], reference: str, data: str) -> "Figure":
+def _draw_differences(comparisons: Sequence[Comparison], reference: str, data: str) -> "Figure":
     """Differences to the reference: a marker per seed, and the mean with its interval."""
-    intervals = [c["interval"] for c in comparisons]
-    values = [list(c["difference"].values()) for c in comparisons]
+    intervals = [c.interval for c in comparisons if c.interval]
     title, note = literal(f"{data}: against {reference}"), f"{_legend(intervals)} Paired by seed."
-    names = [wrapped(literal(comparison["arm"]), 1.0) for comparison in comparisons]
+    names = [wrapped(literal(comparison.arm), 1.0) for comparison in comparisons]
     height = 1.7 + max(0.4, LINE * _lines(names)) * len(comparisons)
     figure, axes = new_figure(COLUMN, height, title, note)
-    axes.set_xlim(*limits([0, *(value for of_arm in values for value in of_arm)], intervals))
+    axes.set_xlim(*limits([0, *(value for c in comparisons for value in c.difference.values())], intervals))
     axes.axvline(0, color="black", linewidth=0.8)
-    for i, (comparison, of_arm) in enumerate(zip(comparisons, values, strict=True)):
-        look = arm_style(comparison["arm"])
-        axes.plot(of_arm, [i - SIDE] * len(of_arm), **look | SEED)
-        add_interval(axes, i, comparison["interval"], look["color"], vertical=False)
-        axes.plot(comparison["mean"], i, **look | MEAN)
+    for i, comparison in enumerate(comparisons):
+        look = arm_style(comparison.arm)
+        axes.plot(list(comparison.difference.values()), [i - SIDE] * comparison.n, **look | SEED)
+        if comparison.interval:
+            add_interval(axes, i, comparison.interval, look["color"], vertical=False)
+        axes.plot(comparison.mean, i, **look | MEAN)
     axes.set_yticks(range(len(comparisons)), labels=names)
     axes.set_xlabel("bits/dim above the reference\n(left of 0: better)")
     axes.locator_params(axis="x", nbins=5)
@@ -159,7 +158,7 @@ def draw_curves(
     labels = [wrapped(literal(name), PAGE / LEGEND - 0.5) for name in curves]
     below = 0.15 * (1 + max(label.count("\n") for label in labels)) * -(-len(labels) // LEGEND)
     sharex = "row" if common_axis else False
-    grid = {"nrows": rows, "ncols": columns, "sharex": sharex, "sharey": common_axis, "squeeze": False}
+    grid: dict[str, Any] = {"nrows": rows, "ncols": columns, "sharex": sharex, "sharey": common_axis, "squeeze": False}
     figure, all_axes = new_figure(PAGE, 0.4 + below + 2.1 * rows, title, **grid)
     time, second = _unit_of_time(curves, panels)
     for number, (axes, (kind, panel)) in enumerate(zip(all_axes.flat, panels.items(), strict=False)):

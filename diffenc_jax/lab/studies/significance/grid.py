@@ -2,9 +2,9 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.config.load import read_changes
@@ -119,30 +119,20 @@ class Grid:
         That is if a configuration is wrong, an override undoes an arm, a workdir holds another run, or one of other
         sources of its parts, or arms differ in the augmentation of their training images without `across_augmentation`.
         """
-        for override in self.overrides:
-            key = override.split("=")[0]
-            require(key not in SET_HERE, f"--config.{key} is set by the study; give {SET_HERE.get(key)}")
-        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
-        for override in self.overrides:
-            key = override.split("=")[0]
-            values = {arm: flat.get(key, "has none") for arm, flat in plain.items()}
-            differ = any(value != values[self.arms[0]] for value in values.values())
-            text = ", ".join(f"{arm} {value}" for arm, value in values.items())
-            require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
         from diffenc_jax.runs.origin import check_parts  # imported here, since reports load no JAX
 
+        self._check_overrides()
         self._check_final()
-        self._check_augmentation()
         for arm, seed in self.runs():
-            trained = self.run_config(arm, seed)
-            check_workdir(workdir_of(root, arm, seed), trained, False, OTHER_ROOT)
-            check_parts(workdir_of(root, arm, seed), trained)
+            trained, workdir = self.run_config(arm, seed), workdir_of(root, arm, seed)
+            check_workdir(workdir, trained, False, OTHER_ROOT)
+            check_parts(workdir, trained)
             final = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
             require(
                 trained.loss == final.loss or not learned,
                 f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED}, but ratios are learned in "
-                "training alone; leave out --final=loss.KEY=VALUE",
+                "training only; leave out --final=loss.KEY=VALUE",
             )
 
     def note_in(self, root: Path) -> None:
@@ -156,6 +146,24 @@ class Grid:
         with writing(root, OTHER_ROOT):
             write_json(root / FILE, asdict(merged))
 
+    def _check_overrides(self) -> None:
+        """Raise InputError if an override undoes an arm, or if arms differ in augmentation."""
+        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
+        for key in (override.partition("=")[0] for override in self.overrides):
+            require(key not in SET_HERE, f"--config.{key} is set by the study; give {SET_HERE.get(key)}")
+            values = {arm: flat.get(key, "has none") for arm, flat in plain.items()}
+            text = ", ".join(f"{arm} {value}" for arm, value in values.items())
+            differ = any(value != values[self.arms[0]] for value in values.values())
+            require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
+        configs = {arm: load_config(f"{self.config}:{arm}", self.overrides) for arm in self.arms}
+        augmentations = {arm: config.augmentation or "none" for arm, config in configs.items()}
+        first = augmentations[self.arms[0]]
+        for arm, other in augmentations.items():
+            require(
+                self.across_augmentation or other == first,
+                f"the arms {self.arms[0]} and {arm} {different_augmentation(first, other)}",
+            )
+
     def _check_final(self) -> None:
         """Raise InputError if the final evaluation changes a key that is not its own."""
         set_here = SET_HERE | {"eval.passes": "--passes"}
@@ -165,16 +173,6 @@ class Grid:
                 key.partition(".")[0] in EVALUATED,
                 f"--final={key} is no key of {', '.join(EVALUATED)}, which a trained run can be evaluated with; "
                 f"--config.{key} changes the runs",
-            )
-
-    def _check_augmentation(self) -> None:
-        """Raise InputError if arms differ in augmentation, unless they are compared across it."""
-        first, *others = (load_config(f"{self.config}:{arm}", self.overrides) for arm in self.arms)
-        for other in others:
-            ours, theirs = first.augmentation or "none", other.augmentation or "none"
-            require(
-                self.across_augmentation or ours == theirs,
-                f"the arms {first.arm} and {other.arm} {different_augmentation(ours, theirs)}",
             )
 
     def _final(self) -> tuple[str, ...]:
@@ -194,13 +192,11 @@ class Grid:
                 ours == theirs,
                 f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; {OTHER_ROOT}",
             )
-        arms = tuple(dict.fromkeys((*known.arms, *self.arms)))
-        reproduces = tuple(dict.fromkeys((*known.reproduces, *self.reproduces)))
         return replace(
             self,
-            arms=arms,
+            arms=tuple(dict.fromkeys((*known.arms, *self.arms))),
             seeds=tuple(sorted({*known.seeds, *self.seeds})),
-            reproduces=reproduces,
+            reproduces=tuple(dict.fromkeys((*known.reproduces, *self.reproduces))),
             across_augmentation=self.across_augmentation or known.across_augmentation,
         )
 
@@ -221,26 +217,22 @@ def read_grid(root: Path) -> Grid | None:
     if not list_paths(root, FILE):
         return None
     try:
-        noted = read_json(path)
-        grid = Grid(**{key: tuple(value) if isinstance(value, list) else value for key, value in noted.items()})
-        require(_is_grid(grid), "it is not a grid of arms and seeds")
-        return grid
+        content = read_json(path).items()
+        noted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content}
+        wrong = [f.name for f in fields(Grid) if not _has_type(noted.get(f.name, f.default), f.type)]
+        require(not wrong, f"{', '.join(wrong)}: not of a grid of arms and seeds")
+        return Grid(**noted)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read: {error}; delete it, the runs beside it are still found") from error
 
 
-def _is_grid(grid: Grid) -> bool:
-    """Whether the fields of a grid from a JSON file have their types."""
-    numbers = [*grid.seeds, grid.passes or 0]
-    return (
-        all(isinstance(value, tuple) for value in (grid.arms, grid.seeds, grid.overrides, grid.final))
-        and all(
-            isinstance(text, str) for text in (grid.config, grid.reference, *grid.arms, *grid.overrides, *grid.final)
-        )
-        and isinstance(grid.across_augmentation, bool)
-        and isinstance(grid.train_only, bool)
-        and all(type(number) is int and 0 <= number < 2**32 for number in numbers)
-    )
+def _has_type(value: Any, kind: Any) -> bool:
+    """Whether a value has the type of a field of a grid. Numbers are seeds and passes, of 32 bits."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_has_type(one, get_args(kind)[0]) for one in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return kind in (int, int | None) and 0 <= value < 2**32
+    return isinstance(value, kind)
 
 
 def _text(value: Any) -> str:

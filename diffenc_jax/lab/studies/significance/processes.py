@@ -7,24 +7,29 @@ done: by the other process, or by this one if the other is gone.
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, reason
 from diffenc_jax.lab.studies.significance.devices import Share
-from diffenc_jax.lab.studies.significance.job_log import JobLog, open_log
 from diffenc_jax.parallel.shutdown import Shutdown
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import read_if_present
+from diffenc_jax.runs.lock import locked
 
 POLL_SECONDS = 0.1
 # Time after which a job is tried again that another process works on.
 RETRY_SECONDS = 60.0
 # Exit code of our commands for bad input.
 BAD_INPUT = 2
+MOST = 2**24  # bytes of a log in a bucket; the end of a longer one is kept
+OTHERS = "another process works on it"
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Job:
       name: for messages.
       commands: arguments of python, one list per command. A command exits with `IN_USE` if another process works on
         the job.
-      log: file to which their output is appended; see `job_log`.
+      log: file to which their output is appended, in a bucket once they have ended.
       workdir, steps: folder and number of steps of the run that they train, if they train one.
       is_done: whether another process has done the job.
     """
@@ -49,24 +54,30 @@ class Job:
 
 
 class _Running:
-    """A job in progress."""
+    """A job in progress.
 
-    def __init__(self, job: Job, share: Share, log: JobLog):
-        """Start the first command."""
-        self.job, self.start, self.log = job, time.perf_counter(), log
-        self._share, self._left = share, deque(job.commands)
+    Attributes:
+      start: time of its start.
+      closing: what is closed at its end, such as its lock.
+    """
+
+    def __init__(self, job: Job, share: Share, output: Path):
+        """Start the first command, which writes to the file `output` on this machine."""
+        self.job, self.start, self.closing = job, time.perf_counter(), ExitStack()
+        self._share, self._output, self._left = share, output, deque(job.commands)
         self._process = self._next()
 
     def _next(self) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, *self._left.popleft()],
-            stdout=self.log.file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=os.environ | self._share.environment,
-            # Ctrl-C reaches only this process, which passes it on once.
-            start_new_session=True,
-        )
+        with self._output.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, *self._left.popleft()],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | self._share.environment,
+                # Ctrl-C reaches only this process, which passes it on once.
+                start_new_session=True,
+            )
         if self._share.cores:
             # Before the process imports JAX, which counts the cores.
             os.sched_setaffinity(process.pid, self._share.cores)
@@ -78,19 +89,25 @@ class _Running:
         if code == 0 and self._left:
             self._process = self._next()
             return None
-        if code is None:
-            self.log.save()
         return code
+
+    def last_line(self) -> str:
+        """The last line of the output that is not empty."""
+        lines = storage.tail(self._output, 2**16).decode(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
     def stop(self) -> None:
         """Ask the process to save and end, and drop the commands after it."""
         self._left.clear()
         self._process.terminate()
 
-    def wait(self) -> None:
-        """Wait for the end of the process."""
+    def end(self) -> None:
+        """Wait for the end of the process, and append its output to a log in a bucket."""
         self._process.wait()
-        self.log.close()
+        log = self.job.log
+        with self.closing, suppress(OSError, InputError):  # a bucket that does not answer ends no job
+            if is_remote(log):
+                storage.write(log, (read_if_present(log, MOST) + storage.tail(self._output, MOST))[-MOST:])
 
 
 class _Jobs:
@@ -114,34 +131,36 @@ class _Jobs:
         return bool(self._waiting or self.running)
 
     def begin(self) -> None:
-        """Start waiting jobs on the free shares; those that another process has done or works on are not started."""
-        for number in range(len(self._shares)):
-            if number in self.running:
-                continue
-            while job := self._next_due():
+        """Start waiting jobs on the free shares, except those that another process has done."""
+        for number, share in enumerate(self._shares):
+            while number not in self.running and (job := self._next_due()):
                 try:
-                    if self._start(job, number):
-                        break
+                    self._start(job, number, share)
                 except InUse:
-                    self._try_later(job, "another process works on it")
+                    self._try_later(job, OTHERS)
                 except (InputError, OSError) as error:
                     if not is_remote(job.log):
                         raise
-                    self._try_later(job, f"put off, {getattr(error, 'strerror', None) or error}")
+                    self._try_later(job, f"put off, {reason(error)}")
 
     def collect(self) -> None:
         """Count the jobs that have ended; raises InputError if one has refused its input."""
         for number, code in [(number, running.poll()) for number, running in self.running.items()]:
-            if code is not None:
-                running = self.running.pop(number)
-                last = running.log.last_line()
-                running.log.close()
-                if code == IN_USE:
-                    self._try_later(running.job, "another process works on it")
-                elif code == BAD_INPUT:
-                    raise InputError(f"{running.job.name}: {last.removeprefix('error: ')}")
-                else:
-                    self._end(self._outcome(running, code, last))
+            if code is None:
+                continue
+            running = self.running.pop(number)
+            job, last = running.job, running.last_line()
+            running.end()
+            if code == BAD_INPUT:
+                raise InputError(f"{job.name}: {last.removeprefix('error: ')}")
+            if code == IN_USE:
+                self._try_later(job, OTHERS)
+            elif code == 0:
+                self._end(f"{job.name}: done in {time.perf_counter() - running.start:.0f} s")
+            else:
+                why = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+                self.failures.append(f"{job.name}: {why}: {last} (see {job.log})")
+                self._end(f"{job.name}: failed, {why}")
 
     def stop(self) -> None:
         """Stop the running jobs and wait for them."""
@@ -151,20 +170,22 @@ class _Jobs:
         for running in self.running.values():
             running.stop()
         for running in self.running.values():
-            running.wait()
+            running.end()
 
-    def _start(self, job: Job, number: int) -> bool:
-        """Start a job on a share; returns False if it is done. Raises InUse if another process has locked its log."""
-        if not job.is_done():
-            with ExitStack() as stack:
-                log = stack.enter_context(closing(open_log(job.log)))
-                if not job.is_done():  # nor was it done just before the log was locked
-                    self.running[number] = _Running(job, self._shares[number], log)
-                    stack.pop_all()
-                    self._say(f"{job.name}: begun, see {job.log}")
-                    return True
-        self._end(f"{job.name}: done by another process")
-        return False
+    def _start(self, job: Job, number: int, share: Share) -> None:
+        """Start a job on a share unless it is done. Raises InUse if another process works on it."""
+        with ExitStack() as stack:
+            stack.enter_context(locked(job.log.with_suffix(""), wait=False))
+            if job.is_done():
+                self._end(f"{job.name}: done by another process")
+                return
+            output = job.log
+            if is_remote(job.log):
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffenc-log-"))
+                output = Path(folder, job.log.name)
+            self.running[number] = running = _Running(job, share, output)
+            running.closing = stack.pop_all()
+            self._say(f"{job.name}: begun, see {job.log}")
 
     def _next_due(self) -> Job | None:
         """The first waiting job that may be tried, removed from those that wait."""
@@ -185,19 +206,10 @@ class _Jobs:
         self.ended += 1
         self._say(f"{line} ({self.ended} of {self._count})")
 
-    def _outcome(self, running: _Running, code: int, last: str) -> str:
-        """Line about a job that has ended with an exit code and a last line; a failure is added to `failures`."""
-        name = running.job.name
-        if code == 0:
-            return f"{name}: done in {time.perf_counter() - running.start:.0f} s"
-        why = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        self.failures.append(f"{name}: {why}: {last} (see {running.job.log})")
-        return f"{name}: failed, {why}"
-
 
 def run_jobs(
-    jobs: list[Job],
-    shares: list[Share],
+    jobs: Sequence[Job],
+    shares: Sequence[Share],
     say: Callable[[str], None],
     show: Callable[[Sequence[Job], int], None] = lambda running, ended: None,
 ) -> list[str]:

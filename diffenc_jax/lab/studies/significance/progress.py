@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.progress import Bar, Clock, Display
 from diffenc_jax.lab.studies.significance.processes import Job
 from diffenc_jax.runs.metrics import newest_metrics
 
-# Seconds between two readings of the metrics, on disk and in a bucket, where each reading is a request per run.
-READ_SECONDS, READ_SECONDS_REMOTE = 1.0, 15.0
+# Seconds between two readings of the metrics. In a bucket each reading is a request per run.
+READ_SECONDS = 5.0
 
 
 class JobsProgress(Display):
@@ -21,36 +20,24 @@ class JobsProgress(Display):
         """Bars for `count` jobs on `console`, which disappear in the end."""
         super().__init__(console, transient=True, clock=clock)
         self._count, self._next_read = count, clock()
-        self._all: Bar | None = None
+        self._all = Bar("", count, clock=clock)
         self._bars: dict[str, Bar] = {}
 
     def show(self, running: Sequence[Job], ended: int) -> None:
         """Show the `running` jobs and that `ended` jobs have ended; reads metrics now and then."""
-        now = self._clock()
-        if now < self._next_read:
+        if self._clock() < self._next_read:
             return
-        remote = any(job.workdir is not None and is_remote(job.workdir) for job in running)
-        self._next_read = now + (READ_SECONDS_REMOTE if remote else READ_SECONDS)
+        self._next_read = self._clock() + READ_SECONDS
         self._bars = {job.name: self._bars.get(job.name) or self._begin(job) for job in running}
         for job in running:
             _read(job, self._bars[job.name])
-        # An evaluation counts as a step, so that no job is done before it ends.
-        done = ended + sum(bar.done / (bar.total + 1) for bar in self._bars.values() if bar.total)
-        self._all = self._all or self._begin_all(done)
         self._all.name = f"{ended} of {self._count} done"
-        self._all.advance(done)
-        evaluating = sum(bar.done == bar.total for bar in self._bars.values())
-        self._all.set_doing("evaluating" if ended + evaluating == self._count else "")
+        # An evaluation counts as a step, so that no job is done before it ends.
+        self._all.advance(ended + sum(bar.done / (bar.total + 1) for bar in self._bars.values() if bar.total))
         self.bars[:] = [self._all] * (self._count > 1) + list(self._bars.values())
         for bar in self.bars:
             if bar.is_due():
                 self.say(bar)
-
-    def _begin_all(self, done: float) -> Bar:
-        """The bar of all jobs, of which `done` are done."""
-        bar = Bar("", self._count, done=done, clock=self._clock)
-        bar.restart()  # the time until the first step of a job is a part of its work
-        return bar
 
     def _begin(self, job: Job) -> Bar:
         done = 0 if job.workdir is None else newest_metrics(job.workdir)[0]
@@ -60,7 +47,7 @@ class JobsProgress(Display):
 
 
 def _read(job: Job, bar: Bar) -> None:
-    if job.workdir is None:
+    if job.workdir is None or job.steps is None:
         return
     step, bpd = newest_metrics(job.workdir)
     if step != bar.done:

@@ -1,7 +1,6 @@
 """The summary of a root: its findings as markdown, JSON, CSV and figures."""
 
 import json
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +9,15 @@ from diffenc_jax.core.document import Section, Text, markdown
 from diffenc_jax.core.errors import InputError, reason
 from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.lab.studies.csv_tables import csv_text
-from diffenc_jax.lab.studies.reproduction.beside import beside_published, section
+from diffenc_jax.lab.studies.plain import plain
+from diffenc_jax.lab.studies.reproduction.beside import section
 from diffenc_jax.lab.studies.reproduction.comparisons import COMPARISONS
 from diffenc_jax.lab.studies.significance.analysis import Findings, find
+from diffenc_jax.lab.studies.significance.curves import curves_of_arms
 from diffenc_jax.lab.studies.significance.figure import draw_analysis, draw_curves, learning_panels
-from diffenc_jax.lab.studies.significance.finished import curves_of_arms, find_runs, read_costs
+from diffenc_jax.lab.studies.significance.finished import arms_of, find_runs, read_costs
 from diffenc_jax.lab.studies.significance.grid import read_grid
+from diffenc_jax.lab.studies.significance.headline import headline
 from diffenc_jax.lab.studies.significance.table import document, values_rows
 from diffenc_jax.runs.files import keep_earlier, write_text
 from diffenc_jax.runs.lock import in_turn
@@ -47,36 +49,35 @@ def write_summary(
     grid = read_grid(root)
     runs, missing = find_runs(root, grid, across_augmentation)
     if not runs:
-        return Text("\n".join(f"{run.arm}, seed {run.seed}: {run.why}" for run in missing)), []
-    reference = reference or (grid.reference if grid else next(run.arm for run in [*runs, *missing]))
+        return Text("\n".join(map(str, missing))), []
+    arms = arms_of(runs, missing)
     curves = curves_of_arms(runs, runs[0].evaluation.record["dataset"]["split"])
-    found = find(runs, missing, curves, reference, target)
-    costs = read_costs(root, list(dict.fromkeys(run.arm for run in [*runs, *missing])))
-    names = [name for name in grid.reproduces if name in COMPARISONS] if grid else []
-    published = {name: beside_published(COMPARISONS[name], found.analysis, grid.overrides) for name in names}
-    sections = [section(beside) for beside in published.values()]
-    page = document(found, costs, grid and grid.command(root), sections)
+    findings = find(runs, missing, curves, reference or (grid.reference if grid else arms[0]), target)
+    costs = read_costs(root, arms)
+    repeated = {name: COMPARISONS[name] for name in (grid.reproduces if grid else ()) if name in COMPARISONS}
+    overrides, command = (grid.overrides, grid.command(root)) if grid else ((), None)
+    page = document(findings, costs, command, [section(one, findings.analysis, overrides) for one in repeated.values()])
     content = {
-        "experiment": grid and asdict(grid),
-        "headline": found.headline._asdict(),
-        **found.analysis,
+        "experiment": grid,
+        "headline": headline(findings.analysis),
+        **plain(findings.analysis),
         "costs": costs,
-        "published": published,
-        "missing": [run._asdict() for run in missing],
+        "published": {name: one.arms for name, one in repeated.items()},
+        "missing": missing,
         "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")},
     }
-    figures = draw_analysis(found.analysis, found.data) | {"curves": _learning_curves(found)}
+    figures = draw_analysis(findings.analysis, findings.data) | {"curves": _learning_curves(findings)}
     texts = {
         "significance.md": markdown(page) + "\n",
-        "significance.json": json.dumps(content, indent=1) + "\n",
+        "significance.json": json.dumps(plain(content), indent=1) + "\n",
         "values.csv": csv_text(values_rows(runs, root)),
     }
     files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
     try:
         with in_turn(root):
             keep_earlier(root, texts, files)
-            for name, content in texts.items():
-                write_text(root / name, content)
+            for name, text in texts.items():
+                write_text(root / name, text)
             for name, figure in figures.items():
                 save_figure(figure, root / name)
     except OSError as error:
@@ -84,7 +85,7 @@ def write_summary(
     return page, [root / name for name in (*texts, *files)]
 
 
-def _learning_curves(found: Findings) -> "Figure":
+def _learning_curves(findings: Findings) -> "Figure":
     """Bits/dim of each arm in training and in the evaluations during training."""
-    panels = learning_panels(found.runs[0].evaluation.record["dataset"]["split"])
-    return draw_curves(found.curves, panels, 2, f"{found.data}: bits/dim during training", common_axis=True)
+    panels = learning_panels(findings.runs[0].evaluation.record["dataset"]["split"])
+    return draw_curves(findings.curves, panels, 2, f"{findings.data}: bits/dim during training", common_axis=True)

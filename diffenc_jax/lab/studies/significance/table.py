@@ -1,33 +1,47 @@
 """The document of an analysis in sections, and the table of the runs' values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffenc_jax.core.document import Code, Items, Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
 from diffenc_jax.lab.studies.compare.describe import describe_estimator
-from diffenc_jax.lab.studies.significance.analysis import CORRECTED, POWER, Findings
-from diffenc_jax.lab.studies.significance.finished import FinishedRun
-from diffenc_jax.lab.studies.significance.headline import ALPHA, FEWEST_SEEDS, MAIN_TEST
+from diffenc_jax.lab.studies.significance.analysis import (
+    ALPHA,
+    CORRECTED,
+    FEWEST_SEEDS,
+    MAIN_TEST,
+    POWER,
+    Analysis,
+    Arm,
+    Findings,
+    OverSeeds,
+)
+from diffenc_jax.lab.studies.significance.finished import Cost, FinishedRun
+from diffenc_jax.lab.studies.significance.headline import headline
 
-Costs = dict[str, dict[str, Any]]
+Costs = Mapping[str, Cost]
 
 
-def document(found: Findings, costs: Costs, command: str | None, published: Sequence[Section] = ()) -> Section:
+def document(findings: Findings, costs: Costs, command: str | None, published: Sequence[Section] = ()) -> Section:
     """The whole document; it ends with `command`, which makes the runs, if that is known.
 
     Args:
       published: sections on what the runs repeat.
     """
-    arms, seeds = {run.arm for run in found.runs}, sorted({run.seed for run in found.runs})
+    analysis, arms = findings.analysis, {run.arm for run in findings.runs}
+    seeds = sorted({run.seed for run in findings.runs})
     count = f"{len(arms)} arm{'s' * (len(arms) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    concluded = [Section("Conclusions", [Items(items)])] if (items := found.headline.items) else []
-    blocks = [about(found.runs), *concluded, *findings(found.analysis), *published]
-    costs_and_changes = [*costs_blocks(found.analysis, costs), *_changes(found.analysis)]
-    blocks.append(Section("Costs of the arms", costs_and_changes))
-    blocks += [*missing_section(found), _origin(found.runs, command)]
-    return Section(f"{found.runs[0].config.name}: {count}", blocks)
+    concluded = [Section("Conclusions", [Items(items)])] if (items := headline(analysis).items) else []
+    return Section(
+        f"{findings.runs[0].config.name}: {count}",
+        [
+            *(about(findings.runs), *concluded, *analysis_sections(analysis), *published),
+            Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)]),
+            *(*missing_section(findings), _origin(findings.runs, command)),
+        ],
+    )
 
 
 def about(runs: Sequence[FinishedRun]) -> Text:
@@ -50,19 +64,19 @@ def _estimators(runs: Sequence[FinishedRun]) -> str:
     return "; ".join(f"{estimator} ({', '.join(names)})" for estimator, names in arms.items())
 
 
-def findings(analysis: dict[str, Any]) -> list[Section | Text]:
+def analysis_sections(analysis: Analysis) -> list[Section | Text]:
     """Values of the arms, differences between them, tests, variance components, and power."""
-    if not analysis["comparisons"]:
+    if not analysis.comparisons:
         return [_values(analysis), _variation(analysis)]
     return [_values(analysis), _differences(analysis), _tests(analysis), _variation(analysis), _power(analysis)]
 
 
-def _values(analysis: dict[str, Any]) -> Section:
-    arms, common = analysis["arms"], analysis["common_seeds"]
-    seeds = sorted({int(seed) for arm in arms.values() for seed in arm["bpd"]})
-    terms = list(next(iter(arms.values()))["terms"])
+def _values(analysis: Analysis) -> Section:
+    arms, common = analysis.arms, analysis.common_seeds
+    seeds = sorted({seed for arm in arms.values() for seed in arm.bpd})
+    terms = list(next(iter(arms.values())).terms)
     rows = [
-        [name, *_by_seed(arm["bpd"], seeds), *_mean(arm), *map(format_number, arm["terms"].values())]
+        [name, *_by_seed(arm.bpd, seeds), *_mean(arm), *map(format_number, arm.terms.values())]
         for name, arm in arms.items()
     ]
     table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)
@@ -76,38 +90,35 @@ def over_common_seeds(common: Sequence[int]) -> str:
     return f"Means are over the seeds that all arms have: {', '.join(map(str, common))}"
 
 
-def _differences(analysis: dict[str, Any]) -> Section:
-    comparisons = analysis["comparisons"]
-    seeds = sorted({seed for c in comparisons for seed in c["paired_seeds"]})
+def _differences(analysis: Analysis) -> Section:
+    count, seeds = len(analysis.comparisons), sorted({s for c in analysis.comparisons for s in c.difference})
     rows = []
-    for c in comparisons:
-        test = c["tests"].get(MAIN_TEST, {})
-        ps = (format_p(test.get(key)) for key in ("p_two_sided", "holm_p_two_sided"))
-        rows.append([c["arm"], *_by_seed(c.get("difference", {}), seeds), *_mean(c), *ps])
+    for c in analysis.comparisons:
+        test = c.tests.get(MAIN_TEST)
+        ps = (format_p(p) for p in ((test.p_two_sided, test.holm_p_two_sided) if test else (None, None)))
+        rows.append([c.arm, *_by_seed(c.difference, seeds), *_mean(c), *ps])
     heads = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", "p", "p (Holm)"]
     text = (
         "Paired by seed; below zero is better than the reference. p of the two-sided paired t test, and corrected by "
-        f"Holm's method for {len(comparisons)} comparison{'s' * (len(comparisons) > 1)}."
+        f"Holm's method for {count} comparison{'s' * (count > 1)}."
     )
-    return Section(f"Differences to {analysis['reference']}", [Text(text), Table(heads, rows)])
+    return Section(f"Differences to {analysis.reference}", [Text(text), Table(heads, rows)])
 
 
-def _tests(analysis: dict[str, Any]) -> Section | Text:
+def _tests(analysis: Analysis) -> Section | Text:
     rows = [
         [
-            comparison["arm"],
-            name,
-            *(UNKNOWN if test[key] is None else f"{test[key]:.3g}" for key in ("statistic", "df")),
-            *(format_p(test[prefix + key]) for key in CORRECTED for prefix in ("", "holm_")),
+            *(comparison.arm, name, f"{test.statistic:.3g}", UNKNOWN if test.df is None else f"{test.df:.3g}"),
+            *(format_p(getattr(test, prefix + key)) for key in CORRECTED for prefix in ("", "holm_")),
         ]
-        for comparison in analysis["comparisons"]
-        for name, test in comparison["tests"].items()
+        for comparison in analysis.comparisons
+        for name, test in comparison.tests.items()
     ]
     if not rows:
         return Text("No tests: they need two seeds that an arm has in common with the reference.")
     heads = ["arm", "test", "statistic", "df", "p two-sided", "(Holm)", "p one-sided, lower", "(Holm)"]
     heads += ["p one-sided, higher", "(Holm)"]
-    pairs = max(len(comparison["paired_seeds"]) for comparison in analysis["comparisons"])
+    pairs = max(comparison.n for comparison in analysis.comparisons)
     text = (
         "One-sided: the arm is lower, or higher, than the reference; valid only if the direction was fixed before the "
         f"values were known. With {pairs} pairs no sign-flip test has a two-sided p below "
@@ -116,41 +127,37 @@ def _tests(analysis: dict[str, Any]) -> Section | Text:
     return Section("Tests", [Text(text), Table(heads, rows)])
 
 
-def _variation(analysis: dict[str, Any]) -> Section:
-    subjects = dict(analysis["arms"])
-    subjects |= {f"{c['arm']} - {c['reference']}": c for c in analysis["comparisons"] if "mean" in c}
+def _variation(analysis: Analysis) -> Section:
+    subjects: dict[str, OverSeeds] = dict(analysis.arms)
+    subjects |= {f"{c.arm} - {c.reference}": c for c in analysis.comparisons if c.n}
     rows = []
     for name, subject in subjects.items():
-        parts, bootstrap = subject["between_seeds"] or {}, subject["bootstrap"] or {}
-        spreads = (format_number(parts.get(key)) for key in ("between", "noise", "seeds"))
-        ends = (format_interval(bootstrap.get(key)) for key in ("seeds", "images", "seeds_and_images"))
-        rows.append([name, *spreads, *ends])
+        parts, ends = subject.between_seeds, subject.bootstrap
+        spreads = (parts.between, parts.noise, parts.seeds) if parts else [None] * 3
+        intervals = (ends.seeds, ends.images, ends.seeds_and_images) if ends else [None] * 3
+        rows.append([name, *map(format_number, spreads), *map(format_interval, intervals)])
     heads = ["", "between runs", "from noise", "from seeds", "over seeds", "over images", "over seeds and images"]
-    common = (
-        " The seeds share the noise of their evaluations; none of these numbers contains its common effect on them."
-        if analysis["noise_common_to_seeds"]
-        else ""
-    )
+    common = " The seeds share the noise of their evaluations; no number here contains its common effect on them."
     text = (
         "Standard deviations of a run's value: in total, from the noise of the evaluation, and from training seeds. "
         "Then 95 % bootstrap intervals of the mean: for other seeds on these images, for these seeds on other images, "
-        f"and for other seeds on other images.{common}"
+        f"and for other seeds on other images.{common * analysis.noise_common_to_seeds}"
     )
     return Section("Sources of variation", [Text(text), Table(heads, rows)])
 
 
-def _power(analysis: dict[str, Any]) -> Section:
+def _power(analysis: Analysis) -> Section:
     rows = [
-        [c["arm"], design, *map(format_number, (v["sd"], v["detectable_difference"])), v["seeds_needed"]]
-        for c in analysis["comparisons"]
-        for design, v in c.get("power", {}).items()
+        [c.arm, design, format_number(power.sd), format_number(power.detectable_difference), power.seeds_needed]
+        for c in analysis.comparisons
+        for design, power in c.power.items()
     ]
     title = "Power of this design"
     if not rows:
         return Section(title, [Text(f"Not estimated: it takes the spread over {FEWEST_SEEDS} seeds or more.")])
-    target = analysis["target_difference"]
+    target = analysis.target_difference
     text = (
-        f"With a two-sided test at the {_percent(ALPHA)} level, uncorrected, with probability {_percent(POWER)}, if "
+        f"With a two-sided test at the {100 * ALPHA:g} % level, uncorrected, with probability {100 * POWER:g} %, if "
         "the standard deviations are those of these runs: the smallest difference that is detected, and the number of "
         f"seeds that detect {target:g}. Paired: from the differences by seed; welch: without pairs."
     )
@@ -158,52 +165,51 @@ def _power(analysis: dict[str, Any]) -> Section:
     return Section(title, [Text(text), Table(heads, rows)])
 
 
-def costs_blocks(analysis: dict[str, Any], costs: Costs) -> list[Table | Text]:
+def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
     """Parameters, steps and costs of each arm."""
-    arms, reference = analysis["arms"], analysis["reference"]
+    arms, reference = analysis.arms, analysis.reference
     known = reference in arms and reference in costs
-    theirs = costs[reference]["flops_per_step"] * arms[reference]["step"] if known else None
-    rows = [[name, *_cost(arm, costs.get(name, {}), theirs)] for name, arm in arms.items()]
+    theirs = costs[reference].flops_per_step * arms[reference].step if known else None
+    rows = [[name, *_cost(arm, costs.get(name), theirs)] for name, arm in arms.items()]
     heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
     heads += ["ms per step", "MB per step"]
     blocks: list[Table | Text] = [Table(heads, rows)]
-    if device := next((cost["device"] for cost in costs.values()), None):
+    if device := next((cost.device for cost in costs.values()), None):
         blocks.append(Text(f"Measured on {device}; memory is the state and the temporaries of a step."))
     return blocks
 
 
-def _changes(analysis: dict[str, Any]) -> list[Text | Items]:
-    """The keys in which each arm differs from the reference, if there are other arms."""
-    if not (comparisons := analysis["comparisons"]):
-        return []
-    changes = (", ".join(f"{key} {value}" for key, value in c["changes"].items()) for c in comparisons)
-    items = [f"{c['arm']}: {text or 'nothing'}" for c, text in zip(comparisons, changes, strict=True)]
-    return [Text(f"Differences to the configuration of {analysis['reference']}:"), Items(items)]
-
-
-def _cost(arm: dict[str, Any], cost: dict[str, Any], theirs: float | None) -> list[str]:
+def _cost(arm: Arm, cost: Cost | None, theirs: float | None) -> list[str]:
     """Cells of an arm; `theirs` are the FLOPs of the reference's training, if they are known."""
-    known = [f"{arm['params']:,}", f"{arm['step']:,}"]
-    if not cost:
+    known = [f"{arm.params:,}", f"{arm.step:,}"]
+    if cost is None:
         return known + [UNKNOWN] * 5
-    flops = cost["flops_per_step"] * arm["step"]
+    flops = cost.flops_per_step * arm.step
     return [
         *known,
-        f"{cost['flops_per_step'] / 1e9:.4g}",
+        f"{cost.flops_per_step / 1e9:.4g}",
         f"{flops / 1e12:.4g}",
         UNKNOWN if theirs is None else f"{100 * (flops / theirs - 1):+.1f} %",
-        f"{1e3 * cost['seconds_per_step']:.4g}",
-        f"{cost['memory_per_step'] / 1e6:.4g}",
+        f"{1e3 * cost.seconds_per_step:.4g}",
+        f"{cost.memory_per_step / 1e6:.4g}",
     ]
 
 
-def missing_section(found: Findings) -> list[Section]:
-    """The missing runs, if any."""
-    if not found.missing:
+def _changes(analysis: Analysis) -> list[Text | Items]:
+    """The keys in which each arm differs from the reference, if there are other arms."""
+    changes = {c.arm: ", ".join(f"{key} {value}" for key, value in c.changes.items()) for c in analysis.comparisons}
+    if not changes:
         return []
-    lines = [f"{run.arm}, seed {run.seed}: {run.why}" for run in found.missing]
-    reference = found.analysis["reference"]
-    if reference not in found.analysis["arms"]:
+    items = [f"{arm}: {text or 'nothing'}" for arm, text in changes.items()]
+    return [Text(f"Differences to the configuration of {analysis.reference}:"), Items(items)]
+
+
+def missing_section(findings: Findings) -> list[Section]:
+    """The missing runs, if any."""
+    if not findings.missing:
+        return []
+    lines, reference = [str(run) for run in findings.missing], findings.analysis.reference
+    if reference not in findings.analysis.arms:
         lines.append(f"nothing can be compared yet: the reference {reference} has no finished run")
     return [Section("Missing", [Items(lines)])]
 
@@ -227,20 +233,16 @@ def values_rows(runs: Sequence[FinishedRun], root: Path) -> list[dict[str, Any]]
     return rows
 
 
-def mean_and_interval(subject: dict[str, Any]) -> str:
+def mean_and_interval(subject: OverSeeds) -> str:
     """'1.8271 ± 0.0012 (1.8248 .. 1.8294)', for an arm or a comparison."""
     mean, interval = _mean(subject)
     return mean if interval == UNKNOWN else f"{mean} ({interval})"
 
 
-def _mean(subject: dict[str, Any]) -> tuple[str, str]:
+def _mean(subject: OverSeeds) -> tuple[str, str]:
     """'1.8271 ± 0.0012' and its interval."""
-    return with_error(subject.get("mean"), subject.get("standard_error")), format_interval(subject.get("interval"))
+    return with_error(subject.mean, subject.standard_error), format_interval(subject.interval)
 
 
-def _by_seed(values: dict[str, float], seeds: Sequence[int]) -> list[str]:
-    return [format_number(values.get(str(seed))) for seed in seeds]
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:g} %"
+def _by_seed(values: Mapping[int, float], seeds: Sequence[int]) -> list[str]:
+    return [format_number(values.get(seed)) for seed in seeds]

@@ -205,20 +205,9 @@ def test_bad_input_is_refused(options, message, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--batch=6", "train.batch_size=6 does not divide over 4 devices; take a multiple of 4"),
-        ("--config.mesh.fsdp=3", "mesh.fsdp=3 does not divide the number of devices; take a divisor of 4"),
-        ("--slices=2 --config.mesh.fsdp=8", "mesh.fsdp=8 would span the 2 slices, of 4 devices each; take a"),
-        ("--config.model.remat=all", "model.remat must be one of block, none, products, or None for"),
-        ("--config.data.source=nowhere", "data.source='nowhere' is neither a known data set"),
-    ],
-)
-def test_a_step_that_cannot_be_trained_there_is_refused(option, message):
-    done = run("--topology=v5e:2x2", *option.split())
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: ")
+def test_a_step_that_cannot_be_trained_there_is_refused():
+    done = run("--topology=v5e:2x2", "--batch=6")
+    message = "error: train.batch_size=6 does not divide over 4 devices; take a multiple of 4"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
-    assert message in done.stderr
-    assert not done.stdout

@@ -77,5 +77,3 @@ def fail_with(monkeypatch, message):
 def test_a_step_that_cannot_be_trained_is_refused_before_anything_is_compiled():
     with pytest.raises(InputError, match=r"train\.batch_size=9 does not divide into train.accumulate=2 parts"):
         compiler(train__batch_size=9, train__accumulate=2)
-    with pytest.raises(InputError, match=r"unknown model\.remat 'all'; known: block, none, products"):
-        compiler(model__remat="all")

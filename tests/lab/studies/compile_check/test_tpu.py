@@ -13,12 +13,9 @@ from tests.lab.studies.compile_check import tpu_compiler
 @pytest.mark.parametrize(
     ("topology", "chips", "hosts"),
     [
-        ("v4:2x2x1", 4, 1),
         ("v4:2x2x2", 8, 2),
         ("v5e:1x1", 1, 1),
-        ("v5e:2x2", 4, 1),
         ("v5e:4x4", 16, 4),
-        ("v5p:2x2x4", 16, 4),
         ("v5p:4x4x8", 128, 32),
         ("v6e:8x8", 64, 16),
         ("tpu7x:2x2x2", 8, 2),
@@ -55,12 +52,9 @@ def test_only_the_data_axis_runs_between_slices(topology, slices, monkeypatch):
     ("topology", "message"),
     [
         ("v7:2x2", "unknown kind of TPU 'v7'; known: tpu7x, v4, v5e, v5p, v6e"),
-        ("v5e", "there is no slice 'v5e'; v5e:SHAPE has the shapes 1x1, 2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16"),
-        ("v5e:3x3", "there is no slice 'v5e:3x3'"),
-        ("v5e:4x2", "there is no slice 'v5e:4x2'"),
+        ("v5e:4x2", "there is no slice 'v5e:4x2'; v5e:SHAPE has the shapes 1x1, 2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16"),
         ("v6e:2x2x1", "there is no slice 'v6e:2x2x1'"),
         ("v5e:2x", "there is no slice 'v5e:2x'"),
-        ("v5e:-2x2", "there is no slice 'v5e:-2x2'"),
         ("v4:2x2", "there is no slice 'v4:2x2'; v4:SHAPE has the shapes 2x2x1, 2x2x2, 2x2x4, 2x4x4, and AxBxC"),
         ("v4:4x8x4", "and AxBxC of multiples of 4, A <= B <= C, with at most 4096 chips"),
         ("v4:16x16x20", "with at most 4096 chips"),

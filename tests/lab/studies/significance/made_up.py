@@ -13,10 +13,11 @@ import numpy as np
 from diffenc_jax.config import load_config
 from diffenc_jax.config.load import read_changes
 from diffenc_jax.core.buckets import as_path
+from diffenc_jax.lab.studies.significance.finished import FinishedRun
 from diffenc_jax.lab.studies.significance.grid import workdir_of
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import write_json, write_text
-from diffenc_jax.runs.records import record_path, record_paths, write_record
+from diffenc_jax.runs.records import Evaluation, record_path, record_paths, write_record
 from diffenc_jax.runs.workdir import write_config
 
 DIMS, IMAGES = 64, 40
@@ -95,6 +96,26 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
     )
     _write_metrics(place, bits.mean(), config.train.steps)
     return place
+
+
+def finished(bits, arms_of_config=True):
+    """Finished runs in memory, from bits/dim [passes, images] by arm and seed.
+
+    Without `arms_of_config` the arms need not be those of the digits.
+    """
+    runs = []
+    for (arm, seed), values in bits.items():
+        estimator = {"seed": seed, "replicates": 2 if len(values) > 1 else None}
+        bpd = {"total": values.mean(), "diffusion": values.mean()}
+        evaluation = Evaluation(None, {"step": 10, "params": 5, "bpd": bpd, "estimator": estimator}, values)
+        config = load_config(f"digits:{arm}" if arms_of_config else "digits")
+        runs.append(FinishedRun(arm, seed, None, config, evaluation))
+    return runs
+
+
+def per_seed(**values):
+    """Bits/dim [1, 2] by arm and seed, from a value per seed of each arm."""
+    return {(arm, seed): np.full((1, 2), bpd) for arm, of_arm in values.items() for seed, bpd in enumerate(of_arm)}
 
 
 def record_file(place):

@@ -23,31 +23,21 @@ def machine(monkeypatch):
     return machine
 
 
-def test_one_process_has_the_machine(machine):
-    machine(8, "/dev/nvidia0", "/dev/nvidia1")
-    assert devices.shares(1) == [({}, None)]
-
-
 def test_cores_are_dealt_out(machine):
     machine(5)
+    assert devices.shares(1) == [({}, None)]
     assert [share.cores for share in devices.shares(2)] == [{0, 2, 4}, {1, 3}]
     assert [share.cores for share in devices.shares(7)] == [{i % 5} for i in range(7)]
+    machine(4, "/dev/nvidia0", visible="")  # a GPU that is hidden
+    assert [share.cores for share in devices.shares(2)] == [{0, 2}, {1, 3}]
 
 
-def test_a_gpu_each(machine):
+def test_a_gpu_each_or_a_part_of_its_memory(machine):
     machine(8, "/dev/nvidia0", "/dev/nvidia1")
     assert devices.shares(2) == [({"CUDA_VISIBLE_DEVICES": "0"}, None), ({"CUDA_VISIBLE_DEVICES": "1"}, None)]
-
-
-def test_processes_that_share_a_gpu_leave_each_other_memory(machine):
     machine(8, "/dev/nvidia0", visible="3")
     shared = {"CUDA_VISIBLE_DEVICES": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     assert devices.shares(2) == [(shared, None)] * 2
-
-
-def test_hidden_gpus_are_not_used(machine):
-    machine(4, "/dev/nvidia0", visible="")
-    assert [share.cores for share in devices.shares(2)] == [{0, 2}, {1, 3}]
 
 
 def test_a_tpu_chip_each(machine):

@@ -28,43 +28,26 @@ def make(**changes):
     return Grid(**{**given, "reference": "vdm", **changes})
 
 
-def test_a_line_a_run_then_one_an_arm(tmp_path):
-    lines = make(overrides=("train.steps=20",)).plan(tmp_path)
-    assert len(lines) == 4 + 2
-    assert lines[1] == (
-        "python -m diffenc_jax.main --config=configs/digits.py:diffenc --config.seed=0 --config.eval.seed=0 "
-        f"--config.train.steps=20 --workdir={tmp_path}/diffenc-seed0"
-    )
-    assert lines[4] == (
-        "python -m diffenc_jax costs --config=configs/digits.py:vdm --config.seed=0 --config.eval.seed=0 "
-        f"--config.train.steps=20 --json={tmp_path}/costs/vdm.json"
-    )
+def test_a_plan_has_a_line_per_run_and_one_per_measured_arm(tmp_path):
+    """What a shell would take apart is quoted."""
+    root, run = tmp_path / "my runs", "--config=configs/digits.py:{0} --config.seed={1} --config.eval.seed={1}"
+    train = f"python -m diffenc_jax.main {run} --config.train.steps=20 '--workdir={root}/{{0}}-seed{{1}}'"
+    costs = f"python -m diffenc_jax costs {run} --config.train.steps=20 '--json={root}/costs/{{0}}.json'"
+    runs = [("vdm", 0), ("diffenc", 0), ("vdm", 1), ("diffenc", 1)]
+    grid = make(overrides=("train.steps=20",))
+    assert grid.plan(root) == [*(train.format(*one) for one in runs), *(costs.format(*one) for one in runs[:2])]
+    evaluated = dataclasses.replace(grid, passes=64, final=("eval.split=train",), train_only=True)
+    final = f"{train} --no-samples && {train} --mode=eval --config.eval.passes=64 --config.eval.split=train"
+    assert evaluated.plan(root) == [final.format(*one) for one in runs]
+    assert all(flag in evaluated.command(root) for flag in ("--final=eval.split=train", "--train-only"))
 
 
-def test_more_passes_are_another_process_in_the_same_line(tmp_path):
-    train, evaluate = make(passes=64).plan(tmp_path)[0].split(" && ")
-    assert evaluate == f"{train} --mode=eval --config.eval.passes=64"
-
-
-def test_the_final_evaluation_may_change_the_loss(tmp_path):
+def test_the_final_evaluation_may_change_the_loss_and_has_the_noise_of_the_seed():
     grid = make(arms=("vdm-T10",), reference="vdm-T10", passes=64, final=("loss.variance_ratio=optimal_pixel",))
-    train, evaluate = grid.plan(tmp_path)[0].split(" && ")
-    assert "variance_ratio" not in train
-    assert evaluate == f"{train} --mode=eval --config.eval.passes=64 --config.loss.variance_ratio=optimal_pixel"
-    trained = grid.run_config("vdm-T10", 0)
-    assert trained.loss.variance_ratio == 1.0
+    trained = grid.run_config("vdm-T10", 1)
+    assert (trained.seed, trained.eval.seed, trained.loss.variance_ratio) == (1, 1, 1.0)
     changes = {"eval.passes": 64, "loss.variance_ratio": "optimal_pixel"}
     assert grid.final_config(trained) == trained.replace(changes)
-    assert "--final=loss.variance_ratio=optimal_pixel" in grid.command(tmp_path)
-
-
-def test_what_a_shell_would_take_apart_is_quoted(tmp_path):
-    assert f"'--workdir={tmp_path}/my runs/vdm-seed0'" in make().plan(tmp_path / "my runs")[0]
-
-
-def test_a_seed_has_its_noise_in_common(tmp_path):
-    configs = {run: make().final_config(make().run_config(*run)) for run in make().runs()}
-    assert {run: (c.seed, c.eval.seed) for run, c in configs.items()} == {run: (run[1], run[1]) for run in configs}
 
 
 @pytest.mark.parametrize(
@@ -153,13 +136,15 @@ def test_what_is_noted_is_read_and_added_to(tmp_path):
 
 def test_another_experiment_is_not_mixed_in(tmp_path):
     make().note_in(tmp_path)
-    with pytest.raises(
-        InputError, match=r"another experiment, its overrides: none, not train.steps=3; give another --root"
+    for changes, reason in (
+        ({"overrides": ("train.steps=3",)}, "its overrides: none, not train.steps=3; give another --root"),
+        ({"config": "configs/mnist.py"}, "its config: configs/digits.py, not configs/mnist.py"),
     ):
-        make(overrides=("train.steps=3",)).note_in(tmp_path)
-    with pytest.raises(InputError, match=r"another experiment, its config: configs/digits.py, not configs/mnist.py"):
-        make(config="configs/mnist.py").note_in(tmp_path)
+        with pytest.raises(InputError, match=f"another experiment, {reason}"):
+            make(**changes).note_in(tmp_path)
     assert read_grid(tmp_path) == make()
+    with pytest.raises(InputError, match=r"cannot be written to: .*; give another --root"):
+        make().note_in(tmp_path / FILE)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"arms": ["vdm"]})])
@@ -167,12 +152,6 @@ def test_a_broken_note_is_named(tmp_path, text):
     (tmp_path / FILE).write_text(text)
     with pytest.raises(InputError, match=r"experiment.json cannot be read"):
         read_grid(tmp_path)
-
-
-def test_a_root_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot be written to: .*; give another --root"):
-        make().note_in(tmp_path / "file")
 
 
 @pytest.mark.parametrize(

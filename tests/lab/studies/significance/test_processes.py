@@ -4,17 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 
-from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted
 from diffenc_jax.lab.studies.significance import processes
 from diffenc_jax.lab.studies.significance.devices import Share
-from diffenc_jax.lab.studies.significance.job_log import open_log
 from diffenc_jax.lab.studies.significance.processes import Job, run_jobs
 from diffenc_jax.runs import storage
+from diffenc_jax.runs.lock import locked
 
 ALONE = [Share({}, None)]
 
@@ -53,15 +52,13 @@ def test_each_has_its_share(job):
 
 
 def test_a_failure_leaves_the_others(job):
-    jobs = [job("bad", "print('step 3: not finite'); raise SystemExit(1)", "print('never')"), job("good", "pass")]
-    (failure,) = run_jobs(jobs, ALONE, lambda _: None)
-    assert failure == f"bad: exit code 1: step 3: not finite (see {jobs[0].log})"
-    assert jobs[1].log.exists()
-
-
-def test_one_that_is_killed_is_named(job):
-    (failure,) = run_jobs([job("a", "import os; os.kill(os.getpid(), 9)")], ALONE, lambda _: None)
-    assert failure.startswith("a: killed by signal 9: no output")
+    bad = job("bad", "print('step 3: not finite'); raise SystemExit(1)", "print('never')")
+    killed, good = job("killed", "import os; os.kill(os.getpid(), 9)"), job("good", "print('made')")
+    assert run_jobs([bad, killed, good], ALONE, lambda _: None) == [
+        f"bad: exit code 1: step 3: not finite (see {bad.log})",
+        f"killed: killed by signal 9: no output (see {killed.log})",
+    ]
+    assert good.log.read_text() == "made\n"
 
 
 def test_bad_input_stops_all(job):
@@ -89,31 +86,6 @@ def test_a_signal_is_passed_on_and_waited_for(job, number):
     assert not jobs[1].log.exists()
 
 
-def test_no_second_process_beside_one_whose_parent_was_killed(job, monkeypatch):
-    held = job("held")
-    with held.log.open("a") as log:
-        program = "import fcntl, time; fcntl.flock(1, fcntl.LOCK_EX); print('up', flush=True); time.sleep(60)"
-        orphan = subprocess.Popen([sys.executable, "-c", program], stdout=log)
-    try:
-        while not held.log.read_text().endswith("\n"):
-            time.sleep(0.01)
-        monkeypatch.setattr(processes, "RETRY_SECONDS", 0.05)
-        said = []
-
-        def say(line):
-            said.append(line)
-            if line == "other: done in 0 s (1 of 2)":
-                assert held.log.read_text() == "up\n"
-                orphan.kill()
-
-        assert run_jobs([job("held", "print('after')"), job("other", "pass")], ALONE, say) == []
-    finally:
-        orphan.kill()
-        orphan.wait()
-    assert held.log.read_text() == "up\nafter\n"
-    assert said[0] == "held: another process works on it"
-
-
 def test_a_job_in_use_comes_back_after_the_others(job, monkeypatch):
     monkeypatch.setattr(processes, "RETRY_SECONDS", 0.05)
     there = job("b").log
@@ -133,21 +105,15 @@ def test_what_another_process_has_done_is_not_begun(job):
     assert not others.log.exists()
 
 
-def test_a_log_in_a_bucket_is_that_of_one_machine_after_the_other(bucket):
-    place = bucket.folder / "logs" / "a.log"
-    assert run_jobs([Job("a", [["-c", "print('first')"]], place)], ALONE, lambda _: None) == []
-    log = open_log(place)
-    with pytest.raises(InUse):
-        open_log(place)
-    log.file.write(b"second\n\n")
-    log.file.flush()
-    log.save()
-    assert storage.read(place) == b"first\nsecond\n\n"
-    assert log.last_line() == "second"
-    log.close()
-    (failure,) = run_jobs([Job("a", [["-c", "exit('no such data')"]], place)], ALONE, lambda _: None)
+def test_a_log_in_a_bucket_grows_by_the_output_of_each_machine(bucket, monkeypatch):
+    monkeypatch.setattr(processes, "RETRY_SECONDS", 0.05)
+    place, said = bucket.folder / "logs" / "a.log", []
+    assert run_jobs([Job("a", [["-c", "print('first')"]], place)], ALONE, said.append) == []
+    with locked(place.with_suffix("")) as claim:  # another machine works on it, until it is told of
+        release = lambda line: said.append(line) or ("another" in line and claim.release())  # noqa: E731
+        (failure,) = run_jobs([Job("a", [["-c", "exit('no such data')"]], place)], ALONE, release)
     assert failure == f"a: exit code 1: no such data (see {place})"
-    assert storage.read(place) == b"first\nsecond\n\nno such data\n"
+    assert storage.read(place) == b"first\nno such data\n"
 
 
 MACHINE = """
