@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, lookup, require
+from diffenc_jax.diffusion.gaussian import velocity_from_noise
 from diffenc_jax.lab.interop import flax_msgpack, names
 from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.runs.checkpoint import Checkpoints
@@ -82,9 +83,9 @@ def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Par
     if problems := list(_misfits(arrays, places)):
         raise InputError(f"{path} is not of the configuration's model: {'; '.join(problems)}")
     require(
-        not dialect.bare or model.prediction == "eps",
-        f"{path} is named as google-research/vdm names its models, which predict eps; "
-        f"take --config.model.prediction=eps, not {model.prediction}",
+        not dialect.bare or model.to_velocity is velocity_from_noise,
+        f"{path} is named as google-research/vdm names its models, which predict eps; take "
+        "--config.model.prediction=eps",
     )
     for name, value in arrays.items():
         with np.errstate(over="ignore"):

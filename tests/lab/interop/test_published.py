@@ -100,7 +100,7 @@ def test_a_vdm_of_google_research(tmp_path):
     assert "score_model/mid.block_1/conv1/kernel" in ema
     path = write(tmp_path / "ckpt-1.flax", ema, step=np.int32(STEP))
     config = config.replace({"model.schedule.kind": "monotone"})
-    with pytest.raises(InputError, match=r"which predict eps; take --config.model.prediction=eps, not v$"):
+    with pytest.raises(InputError, match=r"which predict eps; take --config.model.prediction=eps$"):
         import_checkpoint(path, config, tmp_path / "run")
     config = config.replace({"model.prediction": "eps"})
     import_checkpoint(path, config, tmp_path / "run")
