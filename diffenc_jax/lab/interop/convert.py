@@ -53,7 +53,7 @@ def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:
     """
     state = flax_msgpack.read_checkpoint(path, ("step", "ema_params"))
     step = state["step"]
-    if isinstance(step, np.ndarray) and step.shape == () and step.dtype.kind in "iu":
+    if isinstance(step, np.ndarray | np.integer) and step.shape == () and step.dtype.kind in "iu":
         step = int(step)
     require(type(step) is int and 0 <= step <= MAX_STEP, f"{path}: its step is not a whole number from 0 to {MAX_STEP}")
     try:

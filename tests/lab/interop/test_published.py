@@ -282,8 +282,8 @@ def test_imported_evaluated_sampled_and_not_trained(tmp_path, small, capsys):
         (["file", "more", "--config=digits"], "unrecognized arguments: more"),
         (["file", "--config=digits", "--config.model.predict=eps"], "unknown configuration key 'model.pr"),
         (["file", "--config=digits", "--mode=eval"], "unrecognized arguments: --mode=eval"),
-        (["tests", "--config=digits"], "tests cannot be read as a flax checkpoint: it is a folder"),
-        (["absent", "--config=digits"], "absent cannot be read as a flax checkpoint: there is no such file"),
+        (["tests", "--config=digits"], "tests cannot be read: it is a folder"),
+        (["absent", "--config=digits"], "absent cannot be read: there is no such file"),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path, capsys, monkeypatch):

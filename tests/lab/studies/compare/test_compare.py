@@ -86,12 +86,15 @@ def compared(*paths):
 
 
 def body(out):
-    """The cells of each row of the printed table; the rule below its heads shows the columns."""
+    """The cells of each row of the printed table, whose columns are two spaces apart in all lines."""
     lines = out.splitlines()
     (rule,) = (number for number, line in enumerate(lines) if line.startswith("─"))
-    spans = [match.span() for match in re.finditer("─+", lines[rule])]
     end = next(number for number, line in enumerate(lines) if line.startswith("images: "))
-    return [[line[slice(*span)].strip() for span in spans] for line in lines[rule + 1 : end]]
+    table = [lines[rule - 1], *lines[rule + 1 : end]]
+    columns = zip(*(line.ljust(200) for line in table), strict=True)
+    used = "".join("x" if any(character != " " for character in column) else " " for column in columns)
+    spans = [match.span() for match in re.finditer(r"x+( x+)*", used)]
+    return [[line[slice(*span)].strip() for span in spans] for line in table[1:]]
 
 
 def test_the_table_by_hand(write, capsys):
