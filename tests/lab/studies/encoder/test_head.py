@@ -13,6 +13,7 @@ from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.diffusion.encoders import Trainable
 from diffenc_jax.lab.studies.encoder.head import with_head
 from diffenc_jax.lab.studies.encoder.price import measure_model_rates
+from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained
 from tests import tiny
@@ -22,10 +23,8 @@ GAMMA = np.linspace(-7.8, 5.0, 14)
 STEPS = 1000
 
 
-class Pixelwise(nn.Module):
+class Pixelwise(ScoreNetwork):
     """A score network that returns 0, and a derivative head that is a small network of each pixel and the time."""
-
-    extra_heads: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, z, time, dropout_key=None, with_heads=False):

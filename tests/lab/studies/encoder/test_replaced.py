@@ -15,6 +15,7 @@ from diffenc_jax.lab.studies.encoder import replaced
 from diffenc_jax.lab.studies.encoder.replaced import REPLACEMENTS, measure_bounds
 from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.model import build
+from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.records import read_record
 from diffenc_jax.runs.trained import Trained
@@ -25,11 +26,10 @@ from tests.lab.studies.runs import write_images
 TERMS = ("reconstruction", "latent", "diffusion", "total")
 
 
-class Affine(nn.Module):
+class Affine(ScoreNetwork):
     """A network that compiles fast, affine in x and time, with parameters of about `scale`."""
 
     scale: float
-    extra_heads: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None):
