@@ -19,12 +19,12 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffenc_jax.commands.arguments import make_parser, parse
-from diffenc_jax.core import output
+from diffenc_jax.core import output, parts
 from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, perhaps, reason
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
@@ -44,8 +44,13 @@ class Command(NamedTuple):
     computes: bool = False
 
 
-# The library imports no module of the lab; it names them.
-STUDIES = importlib.import_module("diffenc_jax.lab.studies").STUDIES
+STUDY = "lab.commands.study"  # the module of every study's command
+
+
+def _studies(entries: Mapping[str, parts.Entry]) -> dict[str, Command]:
+    return {name: Command(STUDY, entry.summary or entry.target, entry.computes) for name, entry in entries.items()}
+
+
 COMMANDS = {
     "train": Command("commands.train", "train a model, evaluate it and draw samples", computes=True),
     "eval": Command("commands.evaluate", "evaluate checkpoints of a trained run", computes=True),
@@ -53,7 +58,7 @@ COMMANDS = {
     "compress": Command("lab.commands.compress", "compress images without loss", computes=True),
     "decompress": Command("lab.commands.decompress", "decompress a file of images", computes=True),
     "compare": Command("lab.commands.compare", "compare evaluations, with errors of their differences"),
-    **{name: Command("lab.commands.study", entry.summary, entry.computes) for name, entry in STUDIES.items()},
+    **_studies(parts.own("study")),
     "significance": Command("lab.commands.significance", "train arms under several seeds and test their differences"),
     "reproduce": Command("lab.commands.reproduce", "repeat the paper's comparisons, or list their costs"),
     "report": Command("lab.commands.report", "write a page of HTML about runs"),
@@ -79,16 +84,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         case ["--version"]:
             print(f"{OURS} {package_version()}")
             return _code_of_output()
-        case [name] if name not in COMMANDS:
-            return _fail(f"unknown command {name!r}{perhaps(name, COMMANDS)}; known: {', '.join(COMMANDS)}", 2)
+        case [name] if name not in COMMANDS and name not in (known := commands()):
+            return _fail(f"unknown command {name!r}{perhaps(name, known)}; known: {', '.join(known)}", 2)
     name, *rest = words
-    return execute(command_of(name), f"diffenc {name}", rest, computes=argv is None and COMMANDS[name].computes)
+    computes = argv is None and (COMMANDS.get(name) or commands()[name]).computes
+    return execute(command_of(name), f"diffenc {name}", rest, computes)
+
+
+def commands() -> dict[str, Command]:
+    """All commands: those of the package, and the studies of other packages."""
+    return _studies(parts.entries("study")) | COMMANDS
 
 
 def command_of(name: str) -> Any:
     """The module of a command, or the command of a study, an object with the same attributes."""
-    module = importlib.import_module(f"diffenc_jax.{COMMANDS[name].module}")
-    return module.StudyCommand(name) if name in STUDIES else module
+    module = COMMANDS[name].module if name in COMMANDS else STUDY
+    command = importlib.import_module(f"diffenc_jax.{module}")
+    return command.StudyCommand(name) if module == STUDY else command
 
 
 def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:
@@ -147,8 +159,9 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
 
 
 def _listing() -> str:
-    width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()]
+    listed = COMMANDS | commands()
+    width = max(map(len, listed)) + 2
+    lines = [f"  {name:<{width}}{command.summary}" for name, command in listed.items()]
     head = "usage: diffenc COMMAND [arguments]\n\nLikelihood training of diffusion models. Commands:"
     end = "\n`diffenc COMMAND --help` explains a command, `diffenc --version` prints the version."
     return "\n".join([head, *lines, end])

@@ -50,10 +50,14 @@ class Entry(NamedTuple):
     Attributes:
       target: its place, "package.module:Name".
       network: name of the network that it holds, of the kind "network", in place of its own choice.
+      summary: a line for the list of commands, if it is a study.
+      computes: whether a study runs networks.
     """
 
     target: str
     network: str = ""
+    summary: str = ""
+    computes: bool = True
 
 
 KINDS = {
@@ -67,6 +71,7 @@ KINDS = {
     "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
     "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
     "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source"),
+    "study": Kind("study", "diffenc_jax.lab.studies.study:Study"),
 }
 
 
@@ -77,7 +82,7 @@ def is_place(name: str) -> bool:
 
 def names(kind: str) -> list[str]:
     """The short names of a kind, sorted."""
-    return sorted(_entries(kind))
+    return sorted(entries(kind))
 
 
 def load(kind: str, name: str) -> Any:
@@ -96,7 +101,9 @@ def load(kind: str, name: str) -> Any:
 
 def entry(kind: str, name: str) -> Entry:
     """The entry of the part of this name in its table; raises InputError if there is none."""
-    return Entry(name) if is_place(name) else lookup(KINDS[kind].what, name, _entries(kind))
+    if is_place(name):
+        return Entry(name)
+    return own(kind).get(name) or lookup(KINDS[kind].what, name, entries(kind))
 
 
 def network_of(kind: str, name: str) -> str:
@@ -140,7 +147,7 @@ def check_allowed(values: Mapping[str, Any], where: Any) -> None:
     """
     for kind, name_key, name in _places(values):
         package = _package(name)
-        known = package in _allowed or name in {entry.target for entry in _entries(kind).values()}
+        known = package in _allowed or name in {entry.target for entry in entries(kind).values()}
         advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
         require(known, f"{where} names {name_key}={name}, which is imported only if you allow it; {advice}")
 
@@ -158,13 +165,18 @@ def _package(place: str) -> str:
 
 
 @cache
-def _entries(kind: str) -> dict[str, Entry]:
-    """The parts of a kind by short name; raises InputError if two have one name."""
-    entries: dict[str, Entry] = {}
-    for table in TABLES:
-        entries |= importlib.import_module(table).PARTS.get(kind, {})
-    from importlib.metadata import entry_points
+def own(kind: str) -> dict[str, Entry]:
+    """The parts of a kind in `TABLES` by short name."""
+    tables = (importlib.import_module(table).PARTS for table in TABLES)
+    return {name: entry for table in tables for name, entry in table.get(kind, {}).items()}
 
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """All parts of a kind by short name, the package's own first; raises InputError if two have one name."""
+    from importlib.metadata import entry_points  # a tenth of a second that own parts need not wait for
+
+    entries = dict(own(kind))
     for point in entry_points(group=GROUP):
         of, _, name = point.name.partition(".")
         if of == kind:

@@ -37,9 +37,9 @@ def announced(tmp_path, monkeypatch):
     lines = (FOLDER / "pyproject.toml").read_text().partition('"diffenc_jax.parts"]\n')[2].partition("\n\n")[0]
     (folder / "entry_points.txt").write_text("[diffenc_jax.parts]\n" + lines.replace('"', ""))
     monkeypatch.syspath_prepend(tmp_path)
-    parts._entries.cache_clear()
+    parts.entries.cache_clear()
     yield folder
-    parts._entries.cache_clear()
+    parts.entries.cache_clear()
 
 
 def test_keys_of_another_kind_take_their_defaults_and_its_own_values():
@@ -80,7 +80,7 @@ def test_installed_parts_have_short_names(announced):
     config = load_config("digits:vdm", ["model.encoder.kind=fading", "model.schedule.kind=cosine"])
     assert type(build(config, spec_of(config)).encoder) is parts.load("encoder", FADING)
     (announced / "entry_points.txt").write_text("[diffenc_jax.parts]\nencoder.identity = own_parts.encoder:Fading\n")
-    parts._entries.cache_clear()
+    parts.entries.cache_clear()
     with pytest.raises(InputError, match=r"two installed parts are called encoder.identity: diffenc_jax\S+ and own_p"):
         parts.names("encoder")
 

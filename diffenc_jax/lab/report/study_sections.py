@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+from diffenc_jax.core import parts
 from diffenc_jax.core.document import Section, Text
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.command_lines import command_line, not_made_yet
 from diffenc_jax.lab.report.embedded import embed_figure
-from diffenc_jax.lab.studies import STUDIES, load
+from diffenc_jax.lab.studies import load
 from diffenc_jax.lab.studies.charts import draw
 from diffenc_jax.lab.studies.study import ADVICE, MALFORMED, Measured, Study
 
@@ -18,7 +19,7 @@ MOST_TOGETHER = 7
 
 def study_sections(collection: Collection) -> list[Section]:
     """The sections of all studies of the table."""
-    return [_section(collection, load(name)) for name in STUDIES]
+    return [_section(collection, load(name)) for name in parts.entries("study")]
 
 
 def _section(collection: Collection, study: Study[Any, Any]) -> Section:

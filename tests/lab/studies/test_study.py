@@ -13,6 +13,7 @@ from PIL import Image
 
 import diffenc_jax.__main__ as program
 from diffenc_jax.commands.arguments import make_parser
+from diffenc_jax.core import parts
 from diffenc_jax.core.document import Table, Text
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.lab import studies
@@ -100,12 +101,11 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch):
-    """The study is the only one that there is."""
-    entry = studies.Entry(f"{__name__}:Brightness", "measure brightness")
-    monkeypatch.setattr(studies, "STUDIES", {NAME: entry})
-    monkeypatch.setattr("diffenc_jax.lab.report.study_sections.STUDIES", {NAME: entry})
-    monkeypatch.setattr(program, "STUDIES", {NAME: entry})
-    monkeypatch.setattr(program, "COMMANDS", {NAME: program.Command("lab.commands.study", "measure brightness")})
+    """The study is the only one that there is, and of another package than the commands."""
+    known = {NAME: parts.Entry(f"{__name__}:Brightness", summary="measure brightness")}
+    own = parts.own
+    monkeypatch.setattr(parts, "own", lambda kind: known if kind == "study" else own(kind))
+    monkeypatch.setattr(parts, "entries", parts.own)
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ def test_names_are_the_shortest_that_distinguish_runs():
 
 def test_studies_stand_in_the_table_under_their_names(monkeypatch):
     monkeypatch.undo()
-    for name in studies.STUDIES:
+    for name in parts.names("study"):
         study = studies.load(name)
         assert study.name == name
         assert study.example.splitlines()[-1 - study.example.count("\\")].startswith(f"diffenc {name} ")
