@@ -8,7 +8,7 @@ from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import NoneType
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from ml_collections import ConfigDict
 
@@ -79,6 +79,8 @@ def _read(path: str, text: str, flat: Mapping[str, Any]) -> Any:
         return None
     kinds = set(definition.types) - {NoneType}
     value = _TRUTH.get(text.lower(), text) if kinds == {bool} else text if kinds == {str} else _literal(text)
+    if get_origin(definition.type) is tuple and isinstance(value, int | float):
+        value = (value,)
     is_meant = isinstance(value, float) and int in kinds and value.is_integer() and abs(value) < 2**31
     advice = f"; write {int(value)}" if is_meant else ""
     require(not advice, f"{path} must be {definition.expected}{definition.or_none}, not {text!r}{advice}")
@@ -87,10 +89,12 @@ def _read(path: str, text: str, flat: Mapping[str, Any]) -> Any:
 
 def _literal(text: str) -> Any:
     """The number, tuple or mapping that `text` is written as, or else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+    for read in (ast.literal_eval, float):  # the latter for inf and nan
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            pass
+    return text
 
 
 def installed_configs() -> list[str]:

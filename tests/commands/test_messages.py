@@ -96,7 +96,7 @@ def test_what_was_unclear(argv, message, capsys):
         ),
         ([*TRAIN, KEYS("data.source=folder")], "folder holds no pictures (.png, .jpg,"),
         ([*TRAIN, KEYS("data.source=text.md")], "text.md is not a .npy, .npz or IDX file of images"),
-        ([*TRAIN, KEYS("data.source=")], "data.source='' is neither a known data set (digits,"),
+        ([*TRAIN, KEYS("data.source=")], "data.source='' is neither a known data set (cifar10, digits,"),
         ([*TRAIN, KEYS("data.source=sixty.npz"), KEYS("data.resize=8")], "data.resize=8 is for one; resize its arrays"),
         (
             [*TRAIN, KEYS("data.resize=8")],
@@ -114,14 +114,13 @@ def test_what_was_unclear(argv, message, capsys):
         ([*TRAIN, KEYS("loss.depth=abc")], "loss.depth must be a whole number, or None for infinite depth, not 'abc'"),
         ([*TRAIN, KEYS("loss.depth=2000000000")], "are too short for float32; take at most"),
         ([*TRAIN, KEYS("model.score.dropout=nan")], "model.score.dropout must be finite, not nan"),
-        ([*TRAIN, KEYS("model.score.kind=transformer")], "model.score.kind=transformer has no keys groups, levels,"),
         (
-            [*TRAIN, KEYS("model.encoder.kind=identity")],
-            "has no keys dropout, fourier_bins, groups, layers, levels, mid",
+            [*TRAIN, KEYS("model.score.kind=transformer")],
+            "kind=transformer needs the keys heads, patch, skip_connections",
         ),
         (
             [*TRAIN, KEYS("arm=vdm")],
-            "--config.arm would change the arm's name alone; choose an arm by --config=digits:ARM",
+            "--config.arm would change only the arm's name; choose an arm by --config=digits:ARM",
         ),
         ([*TRAIN, KEYS("name=a/b")], "are parts of a folder's name; take words without '/'"),
         (["train", "--config=digits", "--workdir="], "argument --workdir: it is empty; name a file or a folder"),
@@ -191,7 +190,7 @@ def test_what_was_unclear(argv, message, capsys):
         ),
         (
             ["import-checkpoint", "folder", "--config=digits"],
-            "folder cannot be read as a flax checkpoint: it is a folder",
+            "folder cannot be read: it is a folder",
         ),
         (["parity", "folder"], "folder cannot be read: Is a directory; give reference arrays of the published code"),
     ],
