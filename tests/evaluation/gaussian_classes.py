@@ -67,7 +67,8 @@ def coded_experiment(count=150, **changes):
     code = code_network(units=len(MEANS), active=1, width=32, layers=1, levels=0, **tiny.NORMS)
     chosen = _experiment(count, {"model__schedule__kind": "polynomial", "model__code": code, **changes})
     schedule = tiny.away_from_zero(chosen.model.init(jax.random.key(0))["schedule"])
-    model = dataclasses.replace(chosen.model, code=chosen.model.code._replace(network=NearestMean()))
+    coded = dataclasses.replace(chosen.model.code, network=NearestMean())
+    model = dataclasses.replace(chosen.model, code=coded)
     return dataclasses.replace(chosen, model=model), {"score": {}, "code": {}, "schedule": schedule}
 
 

@@ -249,8 +249,3 @@ def test_the_networks_compute_in_the_dtype_of_the_evaluation(tmp_path, monkeypat
     np.testing.assert_allclose(values["float32"], values["as trained"], rtol=1e-5)
     np.testing.assert_array_equal(values["bfloat16"], values["as trained, bfloat16"])
     assert np.all(values["bfloat16"] != values["as trained"])
-
-
-def test_an_unknown_dtype_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"unknown eval\.dtype 'float16', perhaps bfloat16; known: bfloat16, float32"):
-        evaluator(tmp_path, eval__dtype="float16")
