@@ -70,9 +70,9 @@ def read_changes(overrides: Sequence[str]) -> dict[str, Any]:
 def _read(path: str, text: str, flat: Mapping[str, Any]) -> Any:
     """The value of a key that `text` stands for; raises InputError for a value that the key cannot have."""
     definition, before = find_key(Config, path), flat.get(path)
-    is_of_part = definition is None and before is not None
+    is_of_part = definition is None and isinstance(before, int | float | str)
     if is_of_part:  # its class need not be imported: the value that it has tells the type
-        definition = Key("", REQUIRED, type=tuple[Any, ...] if isinstance(before, tuple | list) else type(before))
+        definition = Key("", REQUIRED, type=type(before))
     if definition is None:
         return _literal(text)
     if definition.none and text == "None":
@@ -84,7 +84,7 @@ def _read(path: str, text: str, flat: Mapping[str, Any]) -> Any:
     is_meant = isinstance(value, float) and int in kinds and value.is_integer() and abs(value) < 2**31
     advice = f"; write {int(value)}" if is_meant else ""
     require(not advice, f"{path} must be {definition.expected}{definition.or_none}, not {text!r}{advice}")
-    return definition.checked(path, value) if is_of_part and not isinstance(before, tuple | list) else value
+    return definition.checked(path, value) if is_of_part else value
 
 
 def _literal(text: str) -> Any:

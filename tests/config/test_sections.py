@@ -114,6 +114,7 @@ REFUSED = {
     "fitting grid": ({"fit.grid": 15}, "fit.grid must be at least 16, not 15"),
     "samples": ({"sample.num": 0}, "sample.num must be at least 1, not 0"),
     "sampler": ({"sample.sampler": "ddim"}, "unknown sample.sampler 'ddim'; known: ancestral, flow"),
+    "dtype": ({"eval.dtype": "float16"}, "eval.dtype must be one of bfloat16, float32, or None for model.dtype"),
     "output": ({"sample.output": "mean"}, "sample.output must be one of argmax, softmax, not 'mean'"),
     "time 0": ({"sample.reconstruct": (0.5, 0.0)}, "each of sample.reconstruct must lie in (0, 1], not 0.0"),
     "time beyond 1": ({"sample.reconstruct": (1.5,)}, "each of sample.reconstruct must lie in (0, 1], not 1.5"),

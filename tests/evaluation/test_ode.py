@@ -189,18 +189,6 @@ def test_an_image_that_the_solver_gave_up_on_is_no_number_in_a_mean():
         estimator.diagnostics({"prior": np.array([[1.0, np.nan], [2.0, 3.0]])}, {})
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"ode__divergence": "skilling"}, "unknown ode.divergence 'skilling'; known: exact, hutchinson"),
-        ({"ode__dequantisation": "none"}, "unknown ode.dequantisation 'none'; known: truncated_normal, uniform"),
-    ],
-)
-def test_unknown_names_are_refused(changes, message):
-    with pytest.raises(InputError, match=message):
-        make(eval__estimator="ode", **changes)
-
-
 def test_a_learned_encoder_needs_the_derivative_head():
     changes = {"eval__estimator": "ode", "model__derivative_head": True}
     described = make_estimator(subject.experiment("diffenc", **changes)).describe()

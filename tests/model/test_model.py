@@ -144,7 +144,6 @@ def test_a_second_head_is_for_a_trainable_encoder(arm):
             r"loss.depth=10000000 steps between γ = -\S+ and 5 are too short for float32; take",
         ),
         ({"loss.extrapolation": "cubic"}, "unknown loss.extrapolation 'cubic'; known: exponential, linear"),
-        ({"model.encoder.kind": "identity"}, "model.encoder.kind=identity has no keys dropout, "),
     ],
 )
 def test_refuses_in_one_line(changes, message):

@@ -18,8 +18,9 @@ def drawn(arm, seed, step):
     """Images, times, noise and images of the end points of a training step."""
     config = tiny.config(arm, seed=seed)
     batch = Batches(Batch(IMAGES), config, make_mesh())(step)
-    draw = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config).draw(np.int32(step), batch, None)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(draw._replace(dropout_key=None))]
+    function = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
+    inputs = function.inputs(np.int32(step), batch, None)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(inputs._replace(dropout_key=None))]
 
 
 @pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
