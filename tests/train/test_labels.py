@@ -40,7 +40,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole():
     batch = Batch(jnp.asarray(tiny.images(8)), jnp.arange(8, dtype=jnp.int32) % 3)
     inputs = StepFunction(model, config).inputs(jnp.int32(0), batch, None)._replace(dropout_key=jax.random.key(0))
     _, expected = gradient(model, params, inputs)
-    _, grads = accumulated_gradient(model, params, inputs.split(2, 1))
+    _, grads = accumulated_gradient(model, params, inputs, 2, 1)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), grads, expected)
     for network in ("score", "encoder"):
         assert np.abs(expected[network]["time"]["condition"]["kernel"]).max() > 0.01
