@@ -23,7 +23,7 @@ from diffenc_jax.nets.unet import UNet
 LEVELS, SHAPE = 17, (8, 8, 1)
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 SCORE = UNet(width=32, layers=2, levels=0, dropout=0.1, fourier_bins=(2.0, 1.0), pixel_levels=LEVELS, **NORMS)
-ENCODER = UNet(width=16, layers=2, levels=1, dropout=0.1, fourier_bins=(), pixel_levels=LEVELS, **NORMS)
+ENCODER = UNet(width=16, layers=2, levels=2, dropout=0.1, fourier_bins=(), pixel_levels=LEVELS, **NORMS)
 SCHEDULE = FixedLinear(gamma_min_for(LEVELS), 5.0)
 
 

@@ -18,4 +18,4 @@ def test_it_needs_the_mathematics_and_the_networks_only():
 
 @pytest.mark.slow
 def test_it_learns():
-    assert 1.5 < runpy.run_path(str(FILE))["main"](steps=150) < 3.2  # uniform: 4.09
+    assert 1.5 < runpy.run_path(str(FILE))["main"](steps=60, batch_size=16) < 7.0  # at the start: 8.9
