@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def commands() -> dict[str, Command]:
     """All commands: those of the package, and the studies of other packages."""
-    return _studies(parts.entries("study")) | COMMANDS
+    return COMMANDS | _studies(parts.entries("study"))
 
 
 def command_of(name: str) -> Any:
@@ -159,7 +159,7 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
 
 
 def _listing() -> str:
-    listed = COMMANDS | commands()
+    listed = commands()
     width = max(map(len, listed)) + 2
     lines = [f"  {name:<{width}}{command.summary}" for name, command in listed.items()]
     head = "usage: diffenc COMMAND [arguments]\n\nLikelihood training of diffusion models. Commands:"
