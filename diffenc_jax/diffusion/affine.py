@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import held, key
 from diffenc_jax.diffusion.arrays import Gammas, Images
-from diffenc_jax.diffusion.encoders import Encoded, Encoder, Encoding, Network, Scale, offset_quotient
+from diffenc_jax.diffusion.encoders import Assumed, Encoded, Encoder, Encoding, Network, Scale, offset_quotient
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 
 # Largest part of q(z_s | x)'s least variance that is drawn anew in a step; at 1, √(e^(2 ρ_s) - c) could have no slope.
@@ -86,20 +86,12 @@ class Affine(Encoder):
     def variance_share(self, gamma_s: Gammas, gamma_t: Gammas) -> Gammas:
         return jnp.minimum(1.0, MOST * math.exp(-2.0 * self.reach) / -jnp.expm1(gamma_s - gamma_t))
 
-    def missed(
-        self,
-        true: Encoding,
-        assumed: Encoding,
-        offset: Images | None,
-        velocity: Images,
-        v: Images,
-        gamma_t: Gammas,
-    ) -> Images:
+    def missed(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
         """The error above without v_t - v̂."""
-        missed = super().missed(true, assumed, offset, velocity, v, gamma_t)
+        missed = super().missed(true, assumed, velocity, v, gamma_t)
         s, a = align(sigma(gamma_t), v), align(alpha(gamma_t), v)
-        lag, true_lag = (cast(Scale, encoding.scale).lag for encoding in (assumed, true))
-        missed -= lag * (velocity + s * (0.0 if offset is None else offset))
+        lag, true_lag = (cast(Scale, encoding.scale).lag for encoding in (assumed.encoding, true))
+        missed -= lag * (velocity + s * (0.0 if assumed.offset is None else assumed.offset))
         return missed + (lag - true_lag) * ((v + s * true.x_t) / a) / a
 
     def _scale(self, log_std_s: Images, log_std_t: Images, gamma_s: Gammas, gamma_t: Gammas) -> Scale:

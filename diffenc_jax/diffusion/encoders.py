@@ -62,6 +62,23 @@ class Encoding(NamedTuple):
         return Encoded(self.x_t, None if self.scale is None else self.scale.log_std)
 
 
+class Assumed(NamedTuple):
+    """The encoding that the generative model assumes of the image behind z_t.
+
+    Attributes:
+      encoding: x̂_t and its drift, [B, ...] each.
+      offset: (x̂_t - x̂) / σ_t² [B, ...]; None where x̂_t is x̂.
+    """
+
+    encoding: Encoding
+    offset: Images | None = None
+
+    @property
+    def correction(self) -> Images:
+        """offset - drift [B, ...], which σ_t times the encoder's drift is compared with: for `Extrapolated`, k x̂."""
+        return -self.encoding.drift if self.offset is None else self.offset - self.encoding.drift
+
+
 class Encoder:
     """Base class of encoders: a subclass defines `mean`, and may replace the rest by forms that keep more digits.
 
@@ -86,6 +103,8 @@ class Encoder:
     has_image: ClassVar[bool] = False
     network_kind: ClassVar[str] = ""
     outputs: ClassVar[int] = 1
+
+    network: Any
 
     def bound(self, apply: Network) -> "Encoder":
         """The encoder with the function (x [B, ...], γ [B]) -> output in place of its network."""
@@ -124,28 +143,17 @@ class Encoder:
         """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B], where `has_image`."""
         raise NotImplementedError
 
-    def missed(
-        self,
-        true: Encoding,
-        assumed: Encoding,
-        offset: Images | None,
-        velocity: Images,
-        v: Images,
-        gamma_t: Gammas,
-    ) -> Images:
+    def missed(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
         """σ_t (drift + f) [B, ...], the part of the drift that the generative mean misses (steps.py).
 
-        f = offset - assumed drift is the assumed correction.
-
         Args:
-          true, assumed: the encodings of the image, and the one that the model assumes.
-          offset: (x̂_t - x̂) / σ_t² of the assumed encoding; None where x̂_t is x̂.
+          true: the encoding of the image.
+          assumed: that which the model assumes, whose correction is f.
           velocity: v_t - v̂.
           v: v_t.
           gamma_t: γ_t [B], or [B, ...] if each dimension has its own.
         """
-        correction = -assumed.drift if offset is None else offset - assumed.drift
-        return align(sigma(gamma_t), v) * (true.drift + correction)
+        return align(sigma(gamma_t), v) * (true.drift + assumed.correction)
 
 
 @dataclass(frozen=True)

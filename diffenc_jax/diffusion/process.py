@@ -11,11 +11,11 @@ from jaxtyping import Array, Int
 
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Pixels, Scalar
-from diffenc_jax.diffusion.encoders import Encoder, Encoding
+from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
 from diffenc_jax.diffusion.estimates import Estimate, Prediction
 from diffenc_jax.diffusion.gaussian import image_from_velocity
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.diffusion.reverse import Assumed, Assumption, linear
+from diffenc_jax.diffusion.reverse import Assumption, linear
 from diffenc_jax.diffusion.steps import Errors, Instant, Place, Step, Steps, Warp
 
 AnyPlace = TypeVar("AnyPlace", Instant, Step)
@@ -134,7 +134,7 @@ class Process:
     def errors(self, place: Place, estimate: Estimate, v: Images, encoding: Encoding) -> Errors:
         """The errors of an estimate at a `place` on the path, where v_t is `v`, for the encoding there."""
         assumed, velocity = self.assumed(estimate, place), v - estimate.v
-        missed = self.encoder.missed(encoding, assumed.encoding, assumed.offset, velocity, v, place.gamma_t)
+        missed = self.encoder.missed(encoding, assumed, velocity, v, place.gamma_t)
         if self.encoder.scales_noise:
             missed = place.relative(self.encoder, velocity + missed) - velocity
         return Errors(velocity, missed, estimate)

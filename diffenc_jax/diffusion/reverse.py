@@ -14,32 +14,14 @@ c ℓ (α_s/α_t) (z_t - α_t x̂_t), with the lag ℓ of the assumed encoding (
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images
-from diffenc_jax.diffusion.encoders import Encoder, Encoding
+from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 from diffenc_jax.diffusion.steps import Place, Step
-
-
-class Assumed(NamedTuple):
-    """The encoding that the generative model assumes of the image behind z_t.
-
-    Attributes:
-      encoding: x̂_t and its drift, [B, ...] each.
-      offset: (x̂_t - x̂) / σ_t² [B, ...]; None where x̂_t is x̂.
-    """
-
-    encoding: Encoding
-    offset: Images | None = None
-
-    @property
-    def correction(self) -> Images:
-        """offset - drift [B, ...], which σ_t times the encoder's drift is compared with: for `Extrapolated`, k x̂."""
-        return -self.encoding.drift if self.offset is None else self.offset - self.encoding.drift
 
 
 class Assumption:

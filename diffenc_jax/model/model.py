@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -153,7 +153,7 @@ class Model:
         def changed(network: Any) -> Any:
             return network.clone(compute=dataclasses.replace(network.compute, dtype=getattr(jnp, name)))
 
-        encoder: Any = self.encoder
+        encoder = self.encoder
         if encoder.network_kind:
             encoder = encoder.bound(changed(encoder.network))
         return dataclasses.replace(self, score=changed(self.score), encoder=encoder)
@@ -167,7 +167,7 @@ class Model:
         warp: Any = {"code": code, "method": "warp"} if self.schedule.per_dimension else {}
         parts = {"score": self.score.init(keys[0], x, t, **given), "schedule": self.schedule.init(keys[1], t, **warp)}
         if self.encoder.network_kind:
-            parts["encoder"] = cast(Any, self.encoder).network.init(keys[2], x, t, **given)
+            parts["encoder"] = self.encoder.network.init(keys[2], x, t, **given)
         if self.code:
             parts["code"] = self.code.network.init(jax.random.fold_in(key, CODE), x)
         params = {name: variables.get("params", {}) for name, variables in parts.items()}
@@ -281,8 +281,8 @@ class Model:
     def _encoder(self, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None) -> Encoder:
         if not self.encoder.network_kind:
             return self.encoder
-        network = cast(Any, self.encoder).network
-        return self.encoder.bound(self._network(network, params["encoder"], dropout_key, condition))
+        network = self._network(self.encoder.network, params["encoder"], dropout_key, condition)
+        return self.encoder.bound(network)
 
     def _warp(self, params: Params, condition: jax.Array | None, gamma: jax.Array) -> jax.Array:
         """The γ_i [B, ...] of each dimension at γ [B]."""
