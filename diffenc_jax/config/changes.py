@@ -21,7 +21,8 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     open_keys: set[str] = set()
     sections = {path: value for path, value in changes.items() if isinstance(value, Mapping)}
     named = {path: value for path, value in changes.items() if path in _PART_BY_KEY}
-    for path, value in (sections | named | {**changes, **named}).items():
+    parts.allow_named(flatten(sections) | named)
+    for path, value in (sections | named | dict(changes)).items():
         section, name = _section_of(result, path, open_keys)
         if path in named and isinstance(value, str) and section[name] != value:
             open_keys |= _take_part(result, _PART_BY_KEY[path], value)

@@ -23,7 +23,8 @@ from diffenc_jax.core.keys import REQUIRED, Key
 _PACKAGE = Path(__file__).parents[1]
 # A wheel holds the configurations within the package; a checkout beside it.
 CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
-OPTIONS = ("eval.options.", "sample.options.")
+# Sections that hold only keys of a part, whose name stands elsewhere.
+OPTIONS = tuple(f"{kind.section}." for kind in parts.KINDS.values() if kind.section not in kind.name_key)
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 

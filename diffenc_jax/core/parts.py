@@ -7,15 +7,16 @@ announces its own by entry points of the group `GROUP`, such as
   [project.entry-points."diffenc_jax.parts"]
   "encoder.fading" = "my_package.encoders:Fading"
 
-A part is imported when it is built. One that only a stored configuration names is not, unless an installed package
-announces it or `allow` was called for its package: whoever opens a run need not trust the one who trained it.
+A part is imported when it is built. One that is named by its place is refused unless an installed package announces it
+or its package was allowed, as it is where users give a configuration, its changes or plugins. A stored configuration
+allows nothing: whoever opens a run need not trust the one who trained it.
 """
 
 import importlib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -88,11 +89,13 @@ def names(kind: str) -> list[str]:
 def load(kind: str, name: str) -> Any:
     """The part of this name.
 
-    Raises InputError if there is none, it cannot be imported, or it is not of this kind.
+    Raises InputError if there is none, it may not or cannot be imported, or it is not of this kind.
     """
     what, base, name_key, _ = KINDS[kind]
-    place = entry(kind, name).target
     given = f"{name_key or what}={name}"
+    if is_place(name):
+        _check_allowed(kind, name, given)
+    place = entry(kind, name).target
     part, wanted = _import(place, given), _import(base, given)
     fits = isinstance(part, wanted) or (isinstance(part, type) and issubclass(part, wanted))
     require(fits, f"{given} is no {what}, which is a {base.replace(':', '.')}; name another part")
@@ -129,35 +132,28 @@ def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: key.checked(f"{section}.{name}", given[name]) for name, key in definitions.items()}
 
 
+def own_options(kind: str, name: str, given: Mapping[str, Any]) -> Any:
+    """The checked values of a part's keys as an object of its dataclass `Options`; raises InputError as `options`."""
+    return load(kind, name).Options(**options(kind, name, given))
+
+
 def allow(packages: Iterable[str]) -> None:
-    """Allow this process to import parts of these packages although only a stored configuration names them."""
+    """Allow this process to import parts of these packages by their places."""
     _allowed.update(packages)
 
 
 def allow_named(values: Mapping[str, Any]) -> None:
     """Allow the packages of the parts that values by key name, which are the user's own."""
-    allow(_package(name) for _, _, name in _places(values))
+    named = (values.get(kind.name_key) for kind in KINDS.values())
+    allow(_package(name) for name in named if isinstance(name, str) and is_place(name))
 
 
-def check_allowed(values: Mapping[str, Any], where: Any) -> None:
-    """Raise InputError if values by key of a stored configuration name a part that may not be imported.
-
-    Args:
-      where: the run that they are stored in, for the message.
-    """
-    for kind, name_key, name in _places(values):
-        package = _package(name)
-        known = package in _allowed or name in {entry.target for entry in entries(kind).values()}
-        advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
-        require(known, f"{where} names {name_key}={name}, which is imported only if you allow it; {advice}")
-
-
-def _places(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(kind, key, name) of each part that values by key name by its place."""
-    for kind, (_, _, name_key, _) in KINDS.items():
-        name = values.get(name_key)
-        if isinstance(name, str) and is_place(name):
-            yield kind, name_key, name
+def _check_allowed(kind: str, name: str, given: str) -> None:
+    """Raise InputError unless the part at the place `name` may be imported."""
+    package = _package(name)
+    known = package in _allowed or name in {entry.target for entry in entries(kind).values()}
+    advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
+    require(known, f"a stored configuration names {given}, which is imported only if you allow it; {advice}")
 
 
 def _package(place: str) -> str:

@@ -63,7 +63,7 @@ class Estimator(ABC):
     @cached_property
     def options(self) -> Any:
         """The values of its keys, an object of its `Options`."""
-        return self.Options(**_options(self.experiment.config))
+        return _options(self.experiment.config)
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -112,9 +112,9 @@ def needs_training_images(config: Config) -> bool:
     return parts.load("estimator", config.eval.estimator).needs_training_images(config)
 
 
-def _options(config: Config) -> dict[str, Any]:
+def _options(config: Config) -> Any:
     """The checked values of the keys of the estimator that `config.eval` names; raises InputError."""
-    return parts.options("estimator", config.eval.estimator, config.eval.options.options)
+    return parts.own_options("estimator", config.eval.estimator, config.eval.options.options)
 
 
 def image_keys(seed: int | jax.Array, indices: jax.Array, group: int | jax.Array) -> jax.Array:

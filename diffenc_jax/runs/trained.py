@@ -6,9 +6,8 @@ from pathlib import Path
 
 import jax
 
-from diffenc_jax.config import Config, flatten
+from diffenc_jax.config import Config
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.parts import check_allowed
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.model import Params
@@ -57,10 +56,7 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
         other training images than those that were loaded.
       RunError: all checkpoints are damaged.
     """
-    stored = stored_config(workdir)
-    config = stored if config is None else config
-    used = flatten(config.to_dict())
-    check_allowed({key: value for key, value in flatten(stored.to_dict()).items() if used.get(key) == value}, workdir)
+    config = stored_config(workdir) if config is None else config
     check_workdir(workdir, config, True, "give the configuration that it was trained with, or another run")
     with Checkpoints(workdir) as checkpoints:
         require(checkpoints.steps() != [], f"{workdir} holds no checkpoint yet; train it first")

@@ -4,7 +4,8 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -85,7 +86,24 @@ class PathPoint(NamedTuple):
 
 
 class Sampler(ABC):
-    """A method of sampling z_0 from z_1. A sampler class is constructed from an `Experiment`."""
+    """A method of sampling z_0 from z_1.
+
+    Attributes:
+      experiment: the model and the configuration.
+    """
+
+    @dataclass(frozen=True)
+    class Options:
+        """Keys of the sampler, in the section `sample.options`; fields that are made by `core.keys.key`."""
+
+    def __init__(self, experiment: Experiment):
+        """Raises InputError if the sampler does not suit the model or the data."""
+        self.experiment = experiment
+
+    @cached_property
+    def options(self) -> Any:
+        """The values of its keys, an object of its `Options`."""
+        return _options(self.experiment.config)
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -115,8 +133,8 @@ class Ancestral(Sampler):
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if the model or the data do not allow such steps."""
+        super().__init__(experiment)
         model = experiment.model
-        self._experiment = experiment
         self._depth = experiment.config.sample.depth
         self._loss = dataclasses.replace(model.loss, depth=self._depth)
         model.check_depth("sample.depth", self._depth)
@@ -146,11 +164,11 @@ class Ancestral(Sampler):
 
     def describe(self) -> dict[str, Any]:
         described = {"kind": ANCESTRAL, **dataclasses.asdict(self._loss)}
-        return described | ({"fit": fit_description(self._experiment)} if self._loss.is_fitted else {})
+        return described | ({"fit": fit_description(self.experiment)} if self._loss.is_fitted else {})
 
     def prepare(self, params: Params) -> Steps:
         """The steps, fitted if `config.loss` asks for it."""
-        return steps_for(self._experiment, params, self._loss)
+        return steps_for(self.experiment, params, self._loss)
 
     def walk(
         self, params: Params, prepared: Steps, request: Request, z_1: jax.Array, first: int = 0
@@ -171,6 +189,7 @@ class Flow(Sampler):
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if the model has no flow."""
+        super().__init__(experiment)
         experiment.model.check_flow()
         self._config, self._has_likelihood = experiment.config.ode, experiment.config.sample.likelihood
         outputs = batched(experiment.mesh), *(replicated(experiment.mesh),) * 2
@@ -215,12 +234,18 @@ def _flow(
 
 def make_sampler(experiment: Experiment) -> Sampler:
     """The sampler that `config.sample` names; raises InputError if it does not suit the model or the data."""
+    _options(experiment.config)
     return parts.load("sampler", experiment.config.sample.sampler)(experiment)
 
 
 def needs_training_images(config: Config) -> bool:
     """Whether the sampler that `config.sample` names fits something on training images."""
     return parts.load("sampler", config.sample.sampler).needs_training_images(config)
+
+
+def _options(config: Config) -> Any:
+    """The checked values of the keys of the sampler that `config.sample` names; raises InputError."""
+    return parts.own_options("sampler", config.sample.sampler, config.sample.options.options)
 
 
 def first_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -1,5 +1,6 @@
 """examples/own_parts: an encoder, a schedule and an estimator from outside, by their places and by short names."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.evaluation.estimator import make_estimator
 from diffenc_jax.model import build, outside_parts, spec_of
+from diffenc_jax.sampling.samplers import make_sampler
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.lab.studies.runs import write_images, write_run
 
@@ -26,11 +28,12 @@ FADING, COSINE, MIRRORED = "own_parts.encoder:Fading", "own_parts.schedule:Cosin
 @pytest.fixture(autouse=True)
 def on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
+    parts.allow(["own_parts"])
 
 
 @pytest.fixture
 def announced(tmp_path, monkeypatch):
-    """What an installation of the package leaves: its entry points."""
+    """The entry points that an installation of the package leaves."""
     folder = tmp_path / "own_parts-1.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own_parts\nVersion: 1\n")
@@ -117,6 +120,29 @@ def diffenc(*arguments, **variables):
     command = [sys.executable, "-m", "diffenc_jax", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(FOLDER.parents[1])} | variables
     return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("key", ["eval.estimator", "sample.sampler", "data.source", "loss.extrapolation"])
+def test_no_key_of_a_stored_configuration_imports_anything(key, tmp_path):
+    """Every way in which Python opens a run is refused before a module of the run's is imported."""
+    run = write_run(tmp_path / "run", write_images(tmp_path / "images.npz"), arm="vdm")
+    stored = json.loads((run / "config.json").read_text())
+    section, name = key.split(".")
+    stored[section][name] = "stranger:Part"
+    (run / "config.json").write_text(json.dumps(stored))
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    code = f"import diffenc_jax as dj; dj.open({str(run)!r}).sampling"
+    path = f"{FOLDER.parents[1]}{os.pathsep}{tmp_path}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    refusal = f"names {key}=stranger:Part, which is imported only if you allow it; give --plugins=stranger"
+    assert refusal in done.stderr.splitlines()[-1]
+
+
+def test_keys_of_a_sampler_are_checked():
+    with pytest.raises(InputError, match=r"sample.sampler=ancestral has no keys pairs; it has none"):
+        make_sampler(experiment(sample__options={"pairs": 2}))
 
 
 def test_opening_a_run_imports_only_what_is_allowed(tmp_path):

@@ -12,7 +12,6 @@ import numpy as np
 
 from diffenc_jax.api import TrainedRun
 from diffenc_jax.core.errors import RunError, require
-from diffenc_jax.core.parts import check_allowed
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
@@ -181,9 +180,7 @@ def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Containe
     header = container.header
     changed = [f"{key} {a} -> {b}" for key, a, b in zip(PLATFORM, header.platform, platform(), strict=True) if a != b]
     require(not changed, f"{name} was compressed elsewhere ({', '.join(changed)}); {ELSEWHERE}")
-    changes = dict(zip(KEYS, header.values, strict=True))
-    check_allowed(changes, name)
-    trained = open_trained(workdir, stored_config(workdir).replace(changes))
+    trained = open_trained(workdir, stored_config(workdir).replace(dict(zip(KEYS, header.values, strict=True))))
     require(
         header.step in trained.steps,
         f"{name} was compressed at step {header.step}, of which {workdir} has no checkpoint; it has {trained.steps}",
