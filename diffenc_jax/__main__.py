@@ -1,7 +1,7 @@
 """The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
 
-A command is a module and an entry of `COMMANDS`; that of a study follows from its class, an entry of `STUDIES` in
-lab/studies. The module has
+A command is a module and an entry of `COMMANDS`; that of a study follows from its class, a part of the kind "study".
+The module has
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,

@@ -1,4 +1,4 @@
-"""What the evaluations of the runs say together: statistics over seeds, costs, and differences of single runs."""
+"""Results of all runs of a page: statistics over seeds, costs, and differences of single runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from diffenc_jax.lab.studies.trivial import TrivialModels, trivial_models
 
 @dataclass(frozen=True)
 class Results:
-    """What the page is about.
+    """Evaluations, statistics and differences that the sections of the page show.
 
     Attributes:
       findings: findings over seeds; None if there are none, for the reason `why`.

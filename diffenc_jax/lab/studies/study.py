@@ -1,7 +1,7 @@
 """Studies: what is measured with trained runs, and everything that follows from it once.
 
 A study is a class with a name, the dataclass of its arguments, a measurement, and the dataclass of its result with
-tables, a sentence and figures. Its command (`commands.study`), its files in a workdir and their reading (here), its
+tables, a sentence and figures. Its command (`lab.commands.study`), its files in a workdir and their reading (here), its
 function in Python (`studies.measure`) and its section of the report follow from these.
 
 A module that declares a study imports neither JAX nor numpy, so that its help and the report start at once.
@@ -128,7 +128,7 @@ def text_of(value: Any) -> str:
 
 
 class Study(ABC, Generic[A, R]):
-    """What a study declares; its docstring is the help of its command.
+    """Base class of studies; the docstring of a study is the help of its command.
 
     Attributes:
       name: of the command, and of the folder of its files in a workdir.

@@ -1,4 +1,4 @@
-"""What a trained encoder does, what it costs, and the bound without it: the study, and its result."""
+"""The study of a trained encoder, and its result: its effects, its price, and the bound without it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -44,7 +44,7 @@ class Samples:
 
 
 class Neighbours(NamedTuple):
-    """Of N images the distance [N] to the nearest training image, L2 in levels, and that image's number [N]."""
+    """The distance [N] of each image to the nearest training image, L2 in levels, and that image's number [N]."""
 
     distances: np.ndarray
     numbers: np.ndarray
