@@ -87,7 +87,7 @@ def test_training_lowers_its_error_and_logs_it():
     step.optimizer = optimizer
     state, jitted, logged = jax.jit(step.init)(), jax.jit(step), []
     for _ in range(40):
-        state, report = jitted(state, Batch(jnp.asarray(tiny.images(6))))
+        state, report = jitted(state.restarted(), Batch(jnp.asarray(tiny.images(6))))
         logged.append(report.meter.scalars())
     errors = [row["slope_error"] for row in logged]
     assert np.mean(errors[-10:]) < 0.5 * np.mean(errors[:3])

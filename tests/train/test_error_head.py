@@ -116,7 +116,7 @@ def test_training_at_infinite_depth_lowers_the_bound_at_every_depth():
 
     before = np.asarray(diffusion(state.params))
     for _ in range(150):  # 4 / 3e-2 steps are needed at the least
-        state, report = jitted(state, Batch(jnp.asarray(tiny.images(6))))
+        state, report = jitted(state.restarted(), Batch(jnp.asarray(tiny.images(6))))
         logged.append(report.meter.scalars()["error_score"])
     assert np.mean(logged[-10:]) < np.mean(logged[:3]) - 0.2
     assert np.all(np.asarray(diffusion(state.params)) < before)
