@@ -44,6 +44,7 @@ BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimat
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
 VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
+TRANSFORMER = "digits_variants:vdm-transformer"
 REFERENCE = ("vdm", "nontrainable", "trainable", "trainable_learned_schedule", "multires")
 INFERENCE = {
     "forward in training, ms": ("forward_seconds", 1e-3),
@@ -56,7 +57,7 @@ START = {
     "resumed, s": ("resumed_seconds", 1),
 }
 EXPERIMENTS = {
-    "digits": significance("digits", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
+    "digits": significance("digits_matched", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
     "fashion": significance(
         "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 140
     ),
@@ -68,20 +69,20 @@ EXPERIMENTS = {
         90,
     ),
     "encoders": significance(
-        "digits",
+        "digits_variants",
         "runs/encoders",
         "--seeds=0-2 --arms=diffenc,diffenc-transformer,diffenc-dct --passes=32 --parallel=2",
         45,
     ),
     "processes": significance(
-        "digits",
+        "digits_matched",
         "runs/processes",
         "--seeds=0-2 --arms=vdm-matched,vdm-polynomial-matched,vdm-mulan-matched,diffenc-matched,"
         "diffenc-image-matched,diffenc-affine --passes=64 --parallel=2",
         105,
     ),
     "few-steps": significance(
-        "digits",
+        "digits_variants",
         "runs/few-steps",
         "--seeds=0-2 --arms=vdm-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10 "
         "--passes=32 --parallel=2",
@@ -89,7 +90,7 @@ EXPERIMENTS = {
         "--final=loss.variance_ratio=optimal_pixel",
     ),
     "noise-end": significance(
-        "digits",
+        "digits_variants",
         "runs/noise-end",
         "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
         35,
@@ -111,7 +112,7 @@ EXPERIMENTS = {
     ),
     "labels": Experiment(
         [
-            Step("diffenc train --config=digits:vdm-transformer --config.model.labels=True --workdir=runs/labels"),
+            Step(f"diffenc train --config={TRANSFORMER} --config.model.labels=True --workdir=runs/labels"),
             *(
                 Step(f"diffenc classify runs/labels --passes={passes}", partial(tables.classification, "runs/labels"))
                 for passes in (16, 128)
@@ -121,7 +122,7 @@ EXPERIMENTS = {
     ),
     "anomalies": Experiment(
         [
-            Step("diffenc train --config=digits:vdm-transformer --workdir=runs/anomalies"),
+            Step(f"diffenc train --config={TRANSFORMER} --workdir=runs/anomalies"),
             Step(
                 "python benchmarks/anomalies.py runs/anomalies --others=/usr/share/datasets/fashion-mnist",
                 tables.printed,

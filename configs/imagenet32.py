@@ -18,7 +18,6 @@ are there. Decoded, it takes 3.9 GB of memory.
 
 from diffenc_jax.config.recipe import (
     ARMS,
-    as_published,
     choose_arm,
     encoder_network,
     matched,
@@ -27,7 +26,7 @@ from diffenc_jax.config.recipe import (
     with_changes,
 )
 
-ALL_ARMS = ARMS | as_published(ARMS) | matched("vdm", ARMS["vdm"], "diffenc", layers=33)
+ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], "diffenc", layers=33)
 
 
 def get_config(arm="diffenc"):

@@ -7,8 +7,8 @@ on one GPU; 2.7 M parameters (vdm 2.2). To compare at equal cost, vdm-params has
 6 % more training FLOPs), and vdm-flops the FLOPs of its training (13 % more steps).
 
 diffenc-8-2, nontrainable-8 and vdm-8 have the networks of CIFAR-10's 8-layer models and 2 M steps, as published (arXiv
-2310.19789; the figures for MNIST are not known here). Each also with -published, which undoes the differences in
-training that keys can undo.
+2310.19789; the figures for MNIST are not known here). With -published, such as vdm-8-published, the differences in
+training that keys can undo are undone.
 
 Data: tensorflow-datasets downloads mnist on first use. A folder with its four files in IDX format
 works too: --config.data.source=FOLDER.
@@ -16,7 +16,6 @@ works too: --config.data.source=FOLDER.
 
 from diffenc_jax.config.recipe import (
     ARMS,
-    as_published,
     choose_arm,
     encoder_network,
     matched,
@@ -36,7 +35,7 @@ PUBLISHED_ARMS = {
     "nontrainable-8": PUBLISHED_SIZE | ARMS["nontrainable"],
     "vdm-8": PUBLISHED_SIZE | ARMS["vdm"],
 }
-ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], "diffenc", layers=10) | PUBLISHED_ARMS | as_published(PUBLISHED_ARMS)
+ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], "diffenc", layers=10) | PUBLISHED_ARMS
 
 
 def get_config(arm="diffenc"):

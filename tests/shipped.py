@@ -8,22 +8,21 @@ from diffenc_jax.config import load_config
 CONFIGS = Path(__file__).parent.parent / "configs"
 COMPARED = ["diffenc", "nontrainable", "vdm"]
 MATCHED = [*COMPARED, "vdm-params", "vdm-flops"]
-PUBLISHED = {name: [f"{arm}-published" for arm in COMPARED] for name in ("cifar10", "digits", "imagenet32")}
-PUBLISHED["mnist"] = ["diffenc-8-2-published", "nontrainable-8-published", "vdm-8-published"]
-PUBLISHED["cifar10"] += PUBLISHED["mnist"]
-# Arms of the digits for the question when an encoder helps; see docs/encoder.md.
-CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
-UNBOUNDED = ["diffenc-unbounded", "diffenc-residual"]
+EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8"]
 PROCESSES = ["diffenc-image", "diffenc-affine", "vdm-polynomial", "vdm-mulan", "vdm-code"]
 EQUAL = [f"{arm}-matched" for arm in ("vdm", "diffenc", "diffenc-image", "vdm-polynomial", "vdm-mulan")]
 OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
-EIGHT_LAYERS = ["diffenc-8-2", "nontrainable-8", "vdm-8", "vdm-8-params", "vdm-8-flops"]
+# Arms of the digits for the question when an encoder helps; see docs/encoder.md.
+CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
 ARMS = {
-    "cifar10": [*MATCHED, *EIGHT_LAYERS, *OTHER_NETWORKS, *PROCESSES, *EQUAL, *PUBLISHED["cifar10"]],
-    "digits": [*MATCHED, *OTHER_NETWORKS, *UNBOUNDED, *PROCESSES, *EQUAL, *CONTROLS, *PUBLISHED["digits"]],
-    "imagenet32": [*MATCHED, *PUBLISHED["imagenet32"]],
-    "mnist": [*MATCHED, "diffenc-8-2", "nontrainable-8", "vdm-8", *PUBLISHED["mnist"]],
-    **dict.fromkeys(("fashion_mnist", "fashion_mnist_small", "imagenet64"), MATCHED),
+    "cifar10": [*COMPARED, *EIGHT_LAYERS],
+    "cifar10_matched": [*MATCHED, *EIGHT_LAYERS, "vdm-8-params", "vdm-8-flops", "diffenc-affine", *EQUAL],
+    "cifar10_variants": [*COMPARED, *OTHER_NETWORKS, *PROCESSES],
+    "digits": COMPARED,
+    "digits_matched": [*MATCHED, "diffenc-affine", *EQUAL],
+    "digits_variants": [*COMPARED, *OTHER_NETWORKS, *PROCESSES, *CONTROLS, "diffenc-unbounded", "diffenc-residual"],
+    "mnist": [*MATCHED, *EIGHT_LAYERS],
+    **dict.fromkeys(("fashion_mnist", "fashion_mnist_small", "imagenet32", "imagenet64"), MATCHED),
     "synthetic": [*COMPARED, "vdm-flops"],
 }
 

@@ -70,7 +70,7 @@ KEYS_OF_EXAMPLES = {"model.encoder.power"}  # of the parts in docs/extending.md
 @documents
 def test_keys_exist(path):
     config = load_config("digits").to_dict()
-    config["model"]["score"] |= load_config("digits:vdm-transformer").to_dict()["model"]["score"]
+    config["model"]["score"] |= load_config("digits_variants:vdm-transformer").to_dict()["model"]["score"]
     sections = "|".join(name for name, value in config.items() if isinstance(value, dict))
     text = re.sub(r"^ {4}(?:\$|error:) .*$", "", TEXTS[path], flags=re.MULTILINE)  # docs/mistakes.md: wrong input
     found = re.findall(rf"(?<=--config\.)[a-z_.\d]+(?==)|(?<=`)(?:{sections})\.[a-z_.\d]+(?=[=`])", text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import NoneType
+from types import ModuleType, NoneType
 from typing import Any, cast, get_origin
 
 from ml_collections import ConfigDict
@@ -103,6 +103,11 @@ def installed_configs() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "__init__")
 
 
+def installed(name: str) -> ModuleType:
+    """The module of an installed configuration, on which another one may build."""
+    return _module(str(CONFIGS / f"{name}.py"))
+
+
 def _file(spec: str) -> str:
     """`spec` with the path of the file in place of an installed name; raises InputError if there is no such file."""
     name, colon, arm = spec.partition(":")
@@ -124,14 +129,19 @@ def _advice() -> str:
 
 def _get_config(file: str, arm: list[str]) -> dict[str, Any]:
     """The values that the function `get_config` of a file returns."""
-    specification = importlib.util.spec_from_file_location("diffenc_jax_configuration", file)
-    module = importlib.util.module_from_spec(cast(ModuleSpec, specification))
-    cast(Loader, module.__loader__).exec_module(module)
+    module = _module(file)
     missing = f"{file}: it defines no get_config(), so it is no configuration; {_advice()}"
     require(hasattr(module, "get_config"), missing)
     config = module.get_config(*arm)
     require(isinstance(config, ConfigDict), f"get_config() must return a ConfigDict, not {config!r}")
     return config.to_dict()
+
+
+def _module(file: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location("diffenc_jax_configuration", file)
+    module = importlib.util.module_from_spec(cast(ModuleSpec, specification))
+    cast(Loader, module.__loader__).exec_module(module)
+    return module
 
 
 def _last_line(error: Exception) -> str:

@@ -16,8 +16,8 @@ NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
 NO_CODE = ConfigDict({"kind": "none"})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
-# Suffix of an arm, before the depth T that it is trained with.
-DEPTH = "-T"
+# Suffixes of an arm: before the depth T that it is trained with, and for training as published.
+DEPTH, PUBLISHED = "-T", "-published"
 
 
 class Deviation(NamedTuple):
@@ -171,28 +171,26 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 
 
 def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
-    """Apply the changes of the arm `config.arm` (see `with_changes`).
+    """Apply the changes of the arm `config.arm` (see `with_changes`), whose name may have suffixes.
 
-    '<arm>-T<depth>' is an arm with `loss.depth` set: 'diffenc-T10' is 'diffenc' trained with 10 steps. If the arm has
-    the FLOPs of another arm's training (`train.flops_of`), these are then the FLOPs of the other arm at this depth.
+    '<arm>-published' undoes the deviations of training that keys can undo (see `AS_PUBLISHED`), and '<arm>-T<depth>'
+    sets `loss.depth`: 'diffenc-T10' is 'diffenc' trained with 10 steps. If the arm has the FLOPs of another arm's
+    training (`train.flops_of`), these are then the FLOPs of that arm with the same suffixes.
 
     Raises InputError if there is no such arm, or the suffix gives no depth.
     """
-    name, suffix, depth = config.arm.rpartition(DEPTH)
-    if config.arm in arms or not suffix:
-        return with_changes(config, lookup("arm", config.arm, arms))
-    is_depth = re.fullmatch("[1-9][0-9]*", depth) is not None and (name in arms or DEPTH not in name)
-    example = f"{name.partition(DEPTH)[0]}{DEPTH}10"
-    require(is_depth, f"arm {config.arm!r}: {DEPTH} must be followed by one depth in steps, such as {example}")
-    changes = dict(lookup("arm", name, arms))
+    if config.arm in arms:
+        return with_changes(config, arms[config.arm])
+    stem, at, depth = config.arm.rpartition(DEPTH) if DEPTH in config.arm else (config.arm, "", "")
+    name = stem if stem in arms else stem.removesuffix(PUBLISHED)
+    changes = {**lookup("arm", name, arms), **(AS_PUBLISHED if name != stem else {})}
+    if at:
+        is_depth = re.fullmatch("[1-9][0-9]*", depth) is not None
+        require(is_depth, f"arm {config.arm!r}: {DEPTH} must be followed by one depth in steps, such as {stem}{at}10")
+        changes["loss.depth"] = int(depth)
     if changes.get("train.flops_of"):
-        changes["train.flops_of"] += suffix + depth
-    return with_changes(config, {**changes, "loss.depth": int(depth)})
-
-
-def as_published(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Arms '<arm>-published', which undo the deviations of training that keys can undo; see `AS_PUBLISHED`."""
-    return {f"{arm}-published": {**changes, **AS_PUBLISHED} for arm, changes in arms.items()}
+        changes["train.flops_of"] += config.arm.removeprefix(name)
+    return with_changes(config, changes)
 
 
 def matched(arm: str, changes: Mapping[str, Any], reference: str, layers: int) -> dict[str, dict[str, Any]]:

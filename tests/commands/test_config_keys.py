@@ -54,9 +54,9 @@ def test_lists_the_keys_of_every_part(kind, capsys):
 
 
 def test_with_a_configuration_its_values_are_listed(capsys):
-    flags = ["--config=digits:shrinking", "--config.train.b1=0.5"]
+    flags = ["--config=digits_variants:shrinking", "--config.train.b1=0.5"]
     heads = [head.partition("  (")[0] for head, _ in listed(capsys, *flags)]
-    expected = flatten(load_config("digits:shrinking", ["train.b1=0.5"]).to_dict())
+    expected = flatten(load_config("digits_variants:shrinking", ["train.b1=0.5"]).to_dict())
     assert sorted(heads) == sorted(f"{path} = {value!r}" for path, value in expected.items())
     assert "model.encoder.amount = 0.5" in heads
     assert "give that as well" in refused(main, ["config-keys", "--config.train.b1=0.5"], capsys)

@@ -35,8 +35,8 @@ def test_a_workdir_in_use_is_told_from_bad_input_before_anything_is_loaded(tmp_p
     ("argv", "message"),
     [
         ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, diffenc-affine, diffenc-dct"),
-        (["--config=cifar10:vdm-9"], "known: diffenc, diffenc-8-2, diffenc-8-2-published, diffenc-affine"),
+        ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, nontrainable, vdm"),
+        (["--config=cifar10:vdm-9"], "known: diffenc, diffenc-8-2, nontrainable, "),
         ([DIGITS, "--config.sed=1"], "unknown configuration key 'sed', perhaps seed; the sections are"),
         ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz', perhaps train.steps; "),
         ([f"{DIGITS}:vdm", "--config.model.encoder.width=8"], "unknown configuration key 'model.encoder.width'"),

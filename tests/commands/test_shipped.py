@@ -28,7 +28,7 @@ def test_every_arm_builds(name, arms):
     assert f"--config=configs/{name}.py\n" in shipped.load(name).__doc__
     for arm in arms:
         config = load_config(f"{name}:{arm}")
-        assert str(default_workdir(config, config)) == f"runs/{name}-{arm}-seed0"
+        assert str(default_workdir(config, config)) == f"runs/{config.name}-{arm}-seed0"
         assert ("encoder" in shapes_of(config)) == arm.startswith("diffenc")
 
 

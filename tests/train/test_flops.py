@@ -57,9 +57,9 @@ def installed(config):
     return count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
 
 
-SLOW = [("cifar10", "diffenc", "vdm"), ("cifar10", "diffenc-8-2", "vdm-8")]
+SLOW = [("cifar10_matched", "diffenc", "vdm"), ("cifar10_matched", "diffenc-8-2", "vdm-8")]
 SLOW += [(name, "diffenc", "vdm") for name in ("mnist", "fashion_mnist", "imagenet32", "imagenet64")]
-CASES = [("digits", "diffenc", "vdm"), *[pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]]
+CASES = [("digits_matched", "diffenc", "vdm"), *[pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]]
 
 
 def shares(text, what):
@@ -83,7 +83,7 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits", "cifar10"])
+@pytest.mark.parametrize("name", ["digits_matched", "cifar10_matched"])
 @pytest.mark.parametrize("arm", shipped.EQUAL)
 def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(name, arm):
     theirs, ours = (load_run_config(f"{name}:{arm}") for arm in ("diffenc-affine", arm))
@@ -112,22 +112,22 @@ def test_the_swirls_longer_vdm_costs_what_diffenc_does():
 )
 def test_the_flops_match_under_every_override(changes):
     """To a step, by text as on the command line and by value; train.steps is the reference's."""
-    ours = load_run_config("digits:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
+    ours = load_run_config("digits_matched:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
     theirs = load_config("digits:diffenc").replace(changes)
     flops = [installed(config).flops_per_step for config in (theirs, ours)]
     assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
-    assert ours == load_config("digits:vdm-flops").replace(
+    assert ours == load_config("digits_matched:vdm-flops").replace(
         changes | {"train.flops_of": None, "train.steps": ours.train.steps}
     )
-    assert ours == load_run_config("digits:vdm-flops", changes=changes)
+    assert ours == load_run_config("digits_matched:vdm-flops", changes=changes)
 
 
 @pytest.mark.slow
 def test_any_arm_can_get_the_flops_of_another():
     small = ("model.score.layers=1", "train.batch_size=8")
-    ours = load_run_config("digits:vdm", (*small, "train.flops_of=diffenc"))
-    assert ours.train.steps == load_run_config("digits:vdm-flops", small).train.steps > 1500
-    assert load_run_config("digits:vdm-flops", ("train.flops_of=None",)).train.steps == 1500
+    ours = load_run_config("digits_matched:vdm", (*small, "train.flops_of=diffenc"))
+    assert ours.train.steps == load_run_config("digits_matched:vdm-flops", small).train.steps > 1500
+    assert load_run_config("digits_matched:vdm-flops", ("train.flops_of=None",)).train.steps == 1500
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_any_arm_can_get_the_flops_of_another():
 )
 def test_an_arm_that_says_nothing_is_refused(arm, message):
     with pytest.raises(InputError, match=message):
-        load_run_config("digits:vdm", (f"train.flops_of={arm}",))
+        load_run_config("digits_matched:vdm", (f"train.flops_of={arm}",))
 
 
 def test_a_length_that_is_left_open_is_refused():

@@ -57,7 +57,7 @@ def test_the_final_evaluation_may_change_the_loss_and_has_the_noise_of_the_seed(
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
         (
             {"arms": ("vdm", "vdn")},
-            "unknown arm 'vdn'; known: diffenc, diffenc-affine, diffenc-dct, ",
+            "unknown arm 'vdn'; known: diffenc, nontrainable, vdm",
         ),
         ({"config": "configs/nothing.py"}, "configs/nothing.py:vdm is neither an installed configuration nor a file"),
         (
@@ -118,9 +118,9 @@ def test_a_workdir_of_another_configuration_is_refused(tmp_path):
 @pytest.mark.slow
 def test_steps_are_those_of_the_reference_of_an_arm_with_its_flops(tmp_path):
     overrides = ("train.steps=100", "model.score.layers=1", "train.batch_size=8")
-    grid = make(arms=("vdm", "vdm-flops"), overrides=overrides)
+    grid = make(config="configs/digits_matched.py", arms=("vdm", "vdm-flops"), overrides=overrides)
     grid.check(tmp_path)
-    matched = load_run_config("digits:vdm-flops", overrides).train.steps
+    matched = load_run_config("digits_matched:vdm-flops", overrides).train.steps
     assert [grid.run_config(arm, 0).train.steps for arm in grid.arms] == [100, matched]
     assert matched > 100
 
