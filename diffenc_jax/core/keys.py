@@ -36,6 +36,8 @@ def at_least(low: float) -> Limits:
 
 
 FINITE = Limits("be finite", lambda value: abs(value) <= sys.float_info.max)
+POSITIVE = Limits("be positive", lambda value: value > 0)
+FRACTION = Limits("lie in [0, 1)", lambda value: 0 <= value < 1)
 SEEDS = Limits("lie in 0 .. 2^32 - 1", lambda value: 0 <= value < 2**32)
 
 
