@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.xla_flags import QUICKLY_COMPILED
+
 ROOT = Path(__file__).parents[1]
 FIGURES = {"samples", "maps", "encoder", "by-time"}
 # What makes it shorter here.
 SHORTER = {
-    '"train.steps": 400': '"train.steps": 60, "eval.passes": 2',
+    '"train.steps": 400': '"train.steps": 60, "eval.passes": 2, "model.score.layers": 1',
     '"test", 400': '"test", 60',
     "range(32)": "range(2)",
     '"gammas": 21, "images": 3': '"gammas": 5, "images": 1',
@@ -33,6 +35,7 @@ def test_the_notebook_runs_and_its_outputs_are_what_its_text_says(tmp_path, monk
         pytest.importorskip(package, reason=f"{package} is not installed; pip install '.[test]'")
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("XLA_FLAGS", QUICKLY_COMPILED)
     text = (ROOT / "docs" / "digits.ipynb").read_text(encoding="utf-8")
     for long, short in SHORTER.items():
         long, short = (source.replace('"', '\\"') for source in (long, short))
