@@ -120,7 +120,7 @@ def key(default: Any = REQUIRED, doc: str = "", **details: Any) -> Any:
     return dataclasses.field(default=default, metadata={"key": Key(doc, default, **details)})
 
 
-def count(default: int | None, doc: str, **details: Any) -> Any:
+def count(default: Any, doc: str, **details: Any) -> Any:
     """Key of a number of things, at least 1."""
     return key(default, doc, limits=at_least(1), **details)
 

@@ -77,7 +77,7 @@ def flow_of(process: Process) -> Flow:
         a, s, assumed = align(alpha(gamma), z), align(sigma(gamma), z), process.assumed_at(estimate, gamma)
         u = 0.5 * a * s * (estimate.v + s * (slope - assumed.correction))
         x_t, _, log_std, lag = assumed.encoding
-        return u if log_std is None else u - (0.5 * jnp.expm1(-2.0 * log_std) + lag) * (z - a * x_t)
+        return u if log_std is None or lag is None else u - (0.5 * jnp.expm1(-2.0 * log_std) + lag) * (z - a * x_t)
 
     return flow
 
