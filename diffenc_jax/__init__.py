@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from diffenc_jax.core.errors import RunError as RunError
     from diffenc_jax.data.images import Batch as Batch
     from diffenc_jax.diffusion import ancestral as ancestral
-    from diffenc_jax.diffusion import density as density
     from diffenc_jax.diffusion import encoders as encoders
     from diffenc_jax.diffusion import flow as flow
     from diffenc_jax.diffusion import losses as losses
@@ -41,7 +40,6 @@ _PUBLIC = {
     "RunError": ("core.errors", "RunError"),
     "TrainedRun": ("api", "TrainedRun"),
     "ancestral": ("diffusion.ancestral", ""),
-    "density": ("diffusion.density", ""),
     "encoders": ("diffusion.encoders", ""),
     "flow": ("diffusion.flow", ""),
     "load_config": ("train.flops", "load_run_config"),

@@ -1,11 +1,7 @@
 """benchmarks/accelerator.py: every measurement has a row, whatever fails and however short the time is."""
 
 import importlib
-import itertools
 import json
-import math
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -71,10 +67,6 @@ def run(monkeypatch, tmp_path):
     return run
 
 
-def statuses(record):
-    return {row["name"]: row["status"] for row in record["measurements"]}
-
-
 def test_a_failed_measurement_is_a_row_and_the_rest_goes_on(run, capsys):
     code, record = run()
     assert code == 0
@@ -93,28 +85,6 @@ def test_a_failed_measurement_is_a_row_and_the_rest_goes_on(run, capsys):
     assert "dtypes seed 0 1500 1.8500 1.8500 1.8500 1.8500 +0.0012 -0.0003" in lines
     assert "repeat diffenc bfloat16 10 no 2 of 9 1e-07" in lines
     assert f"step diffenc bfloat16 remat=none failed {out_of_memory}" in lines
-
-
-def test_the_record_names_the_machine_and_all_that_is_promised(run):
-    _, record = run()
-    assert record["device_count"] == jax.device_count()
-    assert record["software"]["jax"] == jax.__version__
-    assert record["peak_flops_per_second"] is None  # of a CPU
-    steps = {
-        f"step {arm} {dtype}" for arm in ("vdm-8", "diffenc-8-2", "vdm", "diffenc") for dtype in ("bfloat16", "float32")
-    }
-    names = list(statuses(record))
-    assert steps <= set(names)
-    assert {name.split()[-1] for name in names[:4]} == {"bfloat16"}  # the most useful ones
-    assert {"remat=none", "remat=block", "scan=False"} <= {name.split()[-1] for name in names}
-    assert {row["kind"] for row in record["measurements"]} == set(VALUES)
-
-
-def test_without_a_file_the_record_is_printed(run, capsys):
-    accelerator = importlib.import_module("accelerator")
-    assert execute(accelerator, "accelerator.py", []) == 0
-    record = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert statuses(record)["step vdm-8 bfloat16"] == "measured"
 
 
 def test_what_does_not_fit_the_time_is_left_out():
@@ -154,26 +124,6 @@ def test_what_does_not_fit_the_time_is_left_out():
     ]
 
 
-def test_utilisation_is_the_share_of_the_peak():
-    utilisation = importlib.import_module("measurements").utilisation
-    assert utilisation(20e12, 0.05, 1e15) == pytest.approx(0.4)
-    assert utilisation(None, 0.05, 1e15) is None
-    assert utilisation(20e12, 0.05, None) is None
-
-
-@pytest.mark.slow
-def test_the_time_is_kept_although_a_measurement_goes_on(tmp_path):
-    """As a program of its own, which ends in the midst of the measurement that no estimate exists for."""
-    file = tmp_path / "record.json"
-    command = [sys.executable, "benchmarks/accelerator.py", "--small", "--minutes=0.02", f"--json={file}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(file.read_text())["measurements"]
-    assert {row["status"] for row in rows} == {"left out"}
-    assert [row["reason"] for row in rows[:2]] == ["it was not finished in the time", "the time is over"]
-    assert "Not measured" in done.stdout
-
-
 @pytest.mark.slow
 def test_measurements_of_small_networks():
     """The values of each kind, as the program has them with --small."""
@@ -192,15 +142,3 @@ def test_measurements_of_small_networks():
     sampling = bench.rate("sampling", "vdm", "bfloat16")
     assert sampling["images_per_second"] == pytest.approx(8 / sampling["batch_seconds"])
     assert bench.rate("evaluation", "vdm", "float32")["images_per_second"] > 0
-
-
-@pytest.mark.slow
-def test_dtypes_are_compared_under_the_same_noise():
-    measurements = importlib.import_module("measurements")
-    found = measurements.Bench(make_mesh(), measurements.SMALL, None).dtypes(seed=0)
-    bits = found["bpd"]
-    assert list(bits) == [f"{a}_in_{b}" for a, b in itertools.product(("float32", "bfloat16"), repeat=2)]
-    assert all(map(math.isfinite, bits.values()))
-    assert found["excess_of_training"] == bits["bfloat16_in_float32"] - bits["float32_in_float32"]
-    assert found["excess_of_evaluation"] == bits["float32_in_bfloat16"] - bits["float32_in_float32"]
-    assert 0 < abs(found["excess_of_evaluation"]) < 0.05 * bits["float32_in_float32"]

@@ -132,7 +132,7 @@ def dct_network(**changes: Any) -> ConfigDict:
 
 
 def affine_process(encoder: ConfigDict, reach: float = 0.25) -> dict[str, Any]:
-    """Changes of an arm whose encoder scales the noise as well, by up to e^±reach; see diffusion/affine.py."""
+    """Changes of an arm whose encoder scales the noise as well, by up to e^±reach; see `encoders.Affine`."""
     return {"model.encoder": ConfigDict({**encoder, "reach": reach}), "model.target": "image"}
 
 

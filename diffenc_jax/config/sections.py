@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from diffenc_jax.config.schema import Section, check_section, jsonable
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.keys import REQUIRED, Limits, at_least, count, key, seed
+from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, Limits, at_least, count, key, seed
 
 ENCODED, IMAGE = "encoded", "image"
 LEARNED = "learned"
@@ -32,8 +32,6 @@ DEQUANTISATIONS = ("truncated_normal", "uniform")
 ON_DEVICE_MIB = 256
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
 SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
-POSITIVE = Limits("be positive", lambda value: value > 0)
-FRACTION = Limits("lie in [0, 1)", lambda value: 0 <= value < 1)
 BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
 
 

@@ -36,6 +36,8 @@ def at_least(low: float) -> Limits:
 
 
 FINITE = Limits("be finite", lambda value: abs(value) <= sys.float_info.max)
+POSITIVE = Limits("be positive", lambda value: value > 0)
+FRACTION = Limits("lie in [0, 1)", lambda value: 0 <= value < 1)
 SEEDS = Limits("lie in 0 .. 2^32 - 1", lambda value: 0 <= value < 2**32)
 
 
@@ -118,7 +120,7 @@ def key(default: Any = REQUIRED, doc: str = "", **details: Any) -> Any:
     return dataclasses.field(default=default, metadata={"key": Key(doc, default, **details)})
 
 
-def count(default: int | None, doc: str, **details: Any) -> Any:
+def count(default: Any, doc: str, **details: Any) -> Any:
     """Key of a number of things, at least 1."""
     return key(default, doc, limits=at_least(1), **details)
 

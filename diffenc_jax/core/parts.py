@@ -68,7 +68,7 @@ KINDS = {
     "schedule": Kind("schedule", "diffenc_jax.diffusion.schedules:Schedule", "model.schedule.kind", "model.schedule"),
     "network": Kind("network", "diffenc_jax.nets.network:Network"),
     "prediction": Kind("model.prediction", "collections.abc:Callable", "model.prediction"),
-    "extrapolation": Kind("loss.extrapolation", "diffenc_jax.diffusion.reverse:Assumption", "loss.extrapolation"),
+    "extrapolation": Kind("loss.extrapolation", "diffenc_jax.diffusion.reverse:Extrapolated", "loss.extrapolation"),
     "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
     "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
     "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source"),

@@ -18,7 +18,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         "unet": Entry(f"{_NETS}.unet:UNet"),
     },
     "encoder": {
-        "affine": Entry("diffenc_jax.diffusion.affine:Affine"),
+        "affine": Entry(f"{_ENCODERS}:Affine"),
         "dct": Entry(f"{_ENCODERS}:Unbounded", network="frequency_gains"),
         "identity": Entry(f"{_ENCODERS}:Identity"),
         "nontrainable": Entry(f"{_ENCODERS}:NonTrainable"),

@@ -1,4 +1,4 @@
-"""The probability-flow ODE and its solution (arXiv 2011.13456, section 4.3; the encoder's part is derived here).
+"""The probability-flow ODE, its solution and its likelihood (arXiv 2011.13456, section 4.3).
 
 The path z_γ = α x_t + σ ε has α² = sigmoid(-γ), σ² = sigmoid(γ), so that dα/dγ = -½ α σ², dσ/dγ = ½ σ α², and
 
@@ -6,18 +6,20 @@ The path z_γ = α x_t + σ ε has α² = sigmoid(-γ), σ² = sigmoid(γ), so t
 
 is the velocity of a flow dz/dγ = u with the path's marginals. γ itself is the time of the integration, so that only
 the end points of the schedule matter. A model that gives û instead of u defines a flow of its own from N(0, I) at γ_1.
+Its likelihood is exact, up to the solver's error.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
-from diffenc_jax.diffusion.gaussian import align, alpha, sigma
+from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Scalar
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma, sum_dims
 from diffenc_jax.diffusion.process import Process
 
 # (z [B, ...], γ [B]) -> dz/dγ.
@@ -30,6 +32,8 @@ METHOD = "Bosh3"
 MAX_STEPS = 10_000
 # Length of the first step in γ; the second may be ten times as long.
 FIRST_STEP = 0.01
+# Number of directional derivatives computed at once for an exact divergence; it bounds the memory.
+DIRECTIONS = 64
 
 
 class Solver(NamedTuple):
@@ -38,30 +42,11 @@ class Solver(NamedTuple):
     Attributes:
       rtol, atol: relative and absolute tolerance of a step.
       max_steps: an example that needs more steps has no solution.
-      method: name of a Runge-Kutta method of diffrax whose last stage is the next step's first.
-      reverse_mode: whether gradients by reverse-mode differentiation can pass through the solution. The steps that the
-        solver takes are then differentiated as they are, from about sqrt(2 max_steps) states that are kept per example.
     """
 
     rtol: float
     atol: float
     max_steps: int = MAX_STEPS
-    method: str = METHOD
-    reverse_mode: bool = False
-
-
-class Solution(NamedTuple):
-    """The solution for one example.
-
-    Attributes:
-      state: state at the end.
-      evaluations: number of evaluations of the rates.
-      reached: whether the end was reached within the allowed number of steps.
-    """
-
-    state: Any
-    evaluations: Int[Array, ""]
-    reached: Bool[Array, ""]
 
 
 def flow_of(process: Process) -> Flow:
@@ -73,7 +58,7 @@ def flow_of(process: Process) -> Flow:
       u = ½ α σ E[v_t | z] + α σ² E[slope | z] = ½ α σ (E[v_t + σ slope | z] + σ E[slope | z]).
 
     ŝ comes from the derivative head, or follows from x̂ where that determines it. An encoder that scales the noise adds
-    dρ/dγ (z - α x̂_t), with dρ/dγ = -½ (e^(-2 ρ) - 1) - ℓ of the assumed encoding (affine.py). Where each dimension has
+    dρ/dγ (z - α x̂_t), with dρ/dγ = -½ (e^(-2 ρ) - 1) - ℓ of the assumed encoding (`Affine`). Where each dimension has
     a γ_i(γ) of its own, α, σ and u are those at γ_i, and dz_i/dγ = u_i dγ_i/dγ. The flow raises InputError if the
     process estimates no slope.
     """
@@ -91,13 +76,13 @@ def flow_of(process: Process) -> Flow:
             raise InputError("the slope of this encoder is unknown; a flow needs a derivative head")
         a, s, assumed = align(alpha(gamma), z), align(sigma(gamma), z), process.assumed_at(estimate, gamma)
         u = 0.5 * a * s * (estimate.v + s * (slope - assumed.correction))
-        x_t, _, scale = assumed.encoding
-        return u if scale is None else u - (0.5 * jnp.expm1(-2.0 * scale.log_std) + scale.lag) * (z - a * x_t)
+        x_t, _, log_std, lag = assumed.encoding
+        return u if log_std is None or lag is None else u - (0.5 * jnp.expm1(-2.0 * log_std) + lag) * (z - a * x_t)
 
     return flow
 
 
-def by_example(compute: Callable[..., Any], process: Process, *arrays: Float[Array, "b ..."]) -> Any:
+def by_example(compute: Callable[..., Any], process: Process, *arrays: Float[Array, "b ..."] | None) -> Any:
     """compute(process, *arrays), where `compute` follows the flow of each example of the arrays [B, ...] by itself.
 
     A process with a condition is for its own batch, so each example then has the process of its own condition.
@@ -106,13 +91,15 @@ def by_example(compute: Callable[..., Any], process: Process, *arrays: Float[Arr
         return compute(process, *arrays)
 
     def one(condition, *arrays):
-        found = compute(process.with_condition(condition[None]), *(array[None] for array in arrays))
-        return jax.tree.map(lambda array: array[0], found)
+        values = compute(process.with_condition(condition[None]), *jax.tree.map(lambda array: array[None], arrays))
+        return jax.tree.map(lambda array: array[0], values)
 
     return jax.vmap(one)(process.condition, *arrays)
 
 
-def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, solver: Solver) -> Solution:
+def solve(
+    rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, solver: Solver
+) -> tuple[Any, Int[Array, ""]]:
     """Solution of d state/dγ = rates(γ, state) between two γ, in either direction.
 
     The error of a step is held below atol + rtol |value|, by its root mean square over each part of the state.
@@ -121,11 +108,15 @@ def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, so
       rates: derivative of a state.
       state: state of one example, an array or a tuple of arrays.
       endpoints: γ at the start and at the end.
+
+    Returns:
+      The state at the end, NaN where that was not reached within the allowed number of steps, and the number of
+      evaluations of the rates.
     """
     import diffrax  # half a second of import time
 
-    method = getattr(diffrax, solver.method)()
-    found = diffrax.diffeqsolve(
+    method = getattr(diffrax, METHOD)()
+    solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda gamma, state, _: rates(gamma, state)),
         method,
         t0=endpoints[0],
@@ -133,14 +124,14 @@ def solve(rates: Callable[[Any, Any], Any], state: Any, endpoints: Endpoints, so
         dt0=FIRST_STEP * jnp.sign(endpoints[1] - endpoints[0]),
         y0=state,
         stepsize_controller=diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms),
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if solver.reverse_mode else diffrax.ForwardMode(),
+        adjoint=diffrax.ForwardMode(),
         max_steps=solver.max_steps,
         throw=False,
     )
-    end = jax.tree.map(lambda saved: saved[0], found.ys)
+    reached = diffrax.is_successful(solution.result)
+    end = jax.tree.map(lambda saved: jnp.where(reached, saved[0], jnp.nan), solution.ys)
     # The first stage of a step is the last stage of the step before, and is kept when a step is tried again.
-    evaluations = 1 + (method.tableau.num_stages - 1) * jnp.asarray(found.stats["num_steps"])
-    return Solution(end, evaluations, diffrax.is_successful(found.result))
+    return end, 1 + (method.tableau.num_stages - 1) * jnp.asarray(solution.stats["num_steps"])
 
 
 def carry(flow: Flow, z: Images, endpoints: Endpoints, solver: Solver) -> Images:
@@ -148,14 +139,199 @@ def carry(flow: Flow, z: Images, endpoints: Endpoints, solver: Solver) -> Images
 
     Every example takes steps of its own size, so that its result does not depend on its batch.
     """
-
-    def carry_one(z):
-        found = solve(lambda gamma, z: flow(z[None], gamma[None])[0], z, endpoints, solver)
-        return jnp.where(found.reached, found.state, jnp.nan)
-
-    return jax.vmap(carry_one)(z)
+    return jax.vmap(lambda z: solve(lambda gamma, z: flow(z[None], gamma[None])[0], z, endpoints, solver)[0])(z)
 
 
 def _largest_rms(error):
     """The largest root mean square among the parts of the state."""
     return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part))) for part in jax.tree.leaves(error)]))
+
+
+# Signs ±1 [B, n, ...] of n probes per example; None for the exact divergence.
+Signs = Float[Array, "b n *d"] | None
+
+
+def exact_divergence(field: Callable, z: Float[Array, "*d"]) -> tuple[Float[Array, "*d"], Float[Array, " 1"]]:
+    """u(z) and div u = Σ_i ∂u_i/∂z_i [1], by d directional derivatives.
+
+    The field is linearised once, and `DIRECTIONS` derivatives are taken at a time.
+    """
+    u, derivative = jax.linearize(field, z)
+
+    def diagonal(i):
+        direction = jax.nn.one_hot(i, z.size, dtype=z.dtype).reshape(z.shape)
+        return jnp.sum(derivative(direction) * direction)
+
+    return u, jnp.sum(jax.lax.map(diagonal, jnp.arange(z.size), batch_size=DIRECTIONS))[None]
+
+
+def hutchinson(
+    field: Callable, z: Float[Array, "*d"], probes: Float[Array, "n *d"]
+) -> tuple[Float[Array, "*d"], Float[Array, " n"]]:
+    """u(z) and probeᵀ (∂u/∂z) probe, whose mean over probes of independent signs is div u (arXiv 1810.01367).
+
+    Its variance comes from the Jacobian's symmetric part off the diagonal. Probes are fixed along a path, so that the
+    integral is unbiased too and its integrand is smooth. All of them share one evaluation of u.
+    """
+
+    def along(probe):
+        u, derivative = jax.jvp(field, (z,), (probe,))
+        return u, jnp.sum(probe * derivative)
+
+    return jax.vmap(along, out_axes=(None, 0))(probes)
+
+
+class PathLikelihood(NamedTuple):
+    """-log p(z_0) = prior + divergence, nats per example, [B]; NaN where the solver gave up.
+
+    Attributes:
+      prior: -log N(z_1; 0, I).
+      divergence: -∫ div u dγ from γ_0 to γ_1, the mean over probes.
+      evaluations: number of evaluations of the flow that the example's own steps took.
+      probe_variance: unbiased estimate, from the differences between probes, of the variance of `divergence` that the
+        choice of the probes causes; None for a single probe.
+    """
+
+    prior: PerExample
+    divergence: PerExample
+    evaluations: Int[Array, " b"]
+    probe_variance: PerExample | None
+
+    @property
+    def total(self) -> PerExample:
+        """-log p(z_0)."""
+        return self.prior + self.divergence
+
+
+def path_likelihood(
+    flow: Flow, z: Images, ends: Endpoints, signs: Signs, solver: Solver, *, down: bool = False
+) -> tuple[Images, PathLikelihood]:
+    """The other end of the path dz/dγ = u from z, and log p(z_0) = log N(z_1; 0, I) + ∫ div u dγ.
+
+    Every example takes steps of its own size, so that its value does not depend on its batch. The error of a step is
+    held below atol + rtol |value| twice: in z by its root mean square over the dimensions, and in the integrals of the
+    divergence in nats per dimension, which would be lost among the dimensions of z, by its root mean square over the
+    probes. The error of their mean is at most that, so that more probes take about as many steps as one.
+
+    Args:
+      z: [B, ...] z_0, or z_1 if `down`.
+      ends: γ at z and at the other end: (γ_0, γ_1), or (γ_1, γ_0) if `down`.
+      signs: n probes per example, signs ±1 [B, n, ...], for `hutchinson`; None for `exact_divergence`.
+    """
+
+    count = 1 if signs is None else signs.shape[1]
+
+    def follow(z, signs):
+        def rates(gamma, state):
+            field = lambda z: flow(z[None], gamma[None])[0]  # noqa: E731
+            u, div = exact_divergence(field, state[0]) if signs is None else hutchinson(field, state[0], signs)
+            return u, div / z.size
+
+        return solve(rates, (z, jnp.zeros(count, z.dtype)), ends, solver)
+
+    (end, per_dim), evaluations = jax.vmap(follow)(z, signs)
+    z_1, dims = z if down else end, z[0].size
+    prior = 0.5 * (sum_dims(jnp.square(z_1)) + dims * math.log(2 * math.pi))
+    divergence = (dims if down else -dims) * per_dim.mean(axis=1)
+    variance = dims**2 * per_dim.var(axis=1, ddof=1) / count if count > 1 else None
+    prior = jnp.where(jnp.isnan(divergence), jnp.nan, prior)
+    return end, PathLikelihood(prior, divergence, evaluations, variance)
+
+
+def likelihood_of(process: Process, z_0: Images, signs: Signs, solver: Solver) -> PathLikelihood:
+    """`path_likelihood` under the flow of a process, each example with its own condition.
+
+    A code's cost is in the prior. Raises InputError if the process estimates no slope, see `flow_of`.
+    """
+    return _along(process, z_0, signs, solver, down=False)[1]
+
+
+def sample_of(process: Process, z_1: Images, signs: Signs, solver: Solver) -> tuple[Images, PathLikelihood]:
+    """z_0 [B, ...] along the flow of a process from z_1, and its likelihood, integrated on the way.
+
+    Up to the solver's error and the choice of the probes, the likelihood is that of `likelihood_of` at z_0.
+    """
+    return _along(process, z_1, signs, solver, down=True)
+
+
+def _along(process, z, signs, solver, down):
+    def one(process, z, signs):
+        ends = process.endpoints[::-1] if down else process.endpoints
+        return path_likelihood(flow_of(process), z, ends, signs, solver, down=down)
+
+    end, path = by_example(one, process, z, signs)
+    return end, path._replace(prior=path.prior + process.code_nats)
+
+
+class Dequantised(NamedTuple):
+    """A draw x̃ ~ q(x̃ | pixels) within the pixels' bins, placed on the flow's path: z_0 = α_0 x̃.
+
+    With p(x̃) = α_0^d p(z_0), P(pixels) = ∫ p(x̃) dx̃ over the bins is E p(x̃) / q(x̃) = E p(z_0) / q(z_0), so that
+
+      -log P(pixels) <= E[-log p(z_0)] + nats,   nats = E ln q(z_0) = -entropy of z_0,
+      -log P(pixels) <= -E ln[1/k Σ_j p(z_0j) / q(z_0j)] for k draws (arXiv 1509.00519; arXiv 2305.03935),
+
+    and the second right side falls with k from the first one towards -log P. It needs log p(z_0) itself: the
+    exponential of an unbiased estimate of log p is above p on average (Jensen's inequality), so that the weights of
+    `hutchinson` are too large on average, and their right side need not be a bound.
+
+    Attributes:
+      z_0: [B, ...].
+      nats: [] the mean of `log_density`.
+      log_density: [B] ln q(z_0).
+    """
+
+    z_0: Images
+    nats: Scalar
+    log_density: PerExample
+
+
+def bin_nats(dims: int, pixel_levels: int, gamma_0: Scalar) -> Scalar:
+    """Nats to add to -log p(z_0) for -log of the density of z_0 / α_0 on the axis on which a pixel's bin has width 1.
+
+    -d ln(2 α_0 / V). With it, densities are in the units of the pixels' probabilities, and so are bits/dim.
+    """
+    return -dims * (0.5 * jax.nn.log_sigmoid(-gamma_0) + math.log(2.0 / pixel_levels))
+
+
+def uniform(x: Images, pixel_levels: int, gamma_0: Scalar, u: Images) -> Dequantised:
+    """Dequantisation by x̃ uniform on the pixel's bin."""
+    z_0 = alpha(gamma_0) * (x + 2.0 / pixel_levels * (u - 0.5))
+    nats = bin_nats(x[0].size, pixel_levels, gamma_0)
+    return Dequantised(z_0, nats, jnp.broadcast_to(nats, len(x)))
+
+
+def truncated_normal(x: Images, pixel_levels: int, gamma_0: Scalar, u: Images) -> Dequantised:
+    """Dequantisation by z_0 = α_0 x + σ_0 ε, ε normal within ±τ = ±e^(-γ_0/2) / V, half a bin (arXiv 2305.03935).
+
+    Up to the tails this is the distribution that the model was trained on at γ_0. Per dimension
+    ln q(z_0) = -½ ε² - ½ ln 2π - ln Z - ln σ_0 with Z = erf(τ/√2).
+    """
+    tau = jnp.exp(-0.5 * gamma_0) / pixel_levels
+    # From the middle outwards: the distribution function would lose its digits in the upper tail.
+    inside = jax.scipy.special.erf(tau / math.sqrt(2.0))
+    eps = jnp.clip(math.sqrt(2.0) * jax.scipy.special.erfinv((2.0 * u - 1.0) * inside), -tau, tau)
+    log_sigma, dims = 0.5 * jax.nn.log_sigmoid(gamma_0), x[0].size
+    log_density = -0.5 * sum_dims(jnp.square(eps)) - dims * (
+        0.5 * math.log(2.0 * math.pi) + jnp.log(inside) + log_sigma
+    )
+    return Dequantised(
+        alpha(gamma_0) * x + sigma(gamma_0) * eps, -dims * (log_sigma + truncated_entropy(tau)), log_density
+    )
+
+
+def truncated_entropy(tau: AnyShape) -> AnyShape:
+    """Entropy in nats of a standard normal within ±τ: ½ ln(2πe) + ln Z - τ φ(τ) / Z with Z = erf(τ/√2).
+
+    It is ½ ln(2πe) - 0.01522 at the published γ_0 = -13.3 and V = 256 (arXiv 2305.03935), and ln 2τ at small τ.
+    """
+    inside = jax.scipy.special.erf(tau / math.sqrt(2.0))
+    density = jnp.exp(-0.5 * jnp.square(tau)) / math.sqrt(2.0 * math.pi)
+    return 0.5 * math.log(2.0 * math.pi * math.e) + jnp.log(inside) - tau * density / inside
+
+
+# (x, the centres of the pixels' bins [B, ...], V, γ_0, u ~ U(0, 1) [B, ...]) -> a draw within the bins.
+DEQUANTISATIONS: dict[str, Callable[[Images, int, Scalar, Images], Dequantised]] = {
+    "uniform": uniform,
+    "truncated_normal": truncated_normal,
+}

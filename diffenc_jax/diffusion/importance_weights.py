@@ -8,7 +8,7 @@ since E w = p(x). The right side is the bound of losses.py at the same depth. Th
 -log p(x), however loose the bound is.
 
 How fast it falls depends on the tail of w. A step with the variance ratio w_i multiplies w, per dimension, by a factor
-of which the p-th moment is, with ξ ~ N(0, 1) and the deviation δ of `log_path_weight`,
+of which the p-th moment is, with ξ ~ N(0, 1) and the deviation δ of `log_weight`,
 
   E exp(p/2 [ln w_i + ξ² - w_i (ξ + δ)²]) ~ ∫ exp(-½ (1 - p (1 - w_i)) ξ² - p w_i δ ξ) dξ.
 
@@ -20,7 +20,6 @@ about like K^(-w_i) instead of 1/√K, arbitrarily slowly as w_i -> 0.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,37 +31,11 @@ from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 
-# Largest variance ratio of a step with which the weights have no second moment.
-HEAVY_TAILED = 0.5
-
-
-class PathWeight(NamedTuple):
-    """The weight of one path per image.
-
-    Attributes:
-      log_weight: ln w, nats per example [B].
-      end: z_0 / α_0 [B, ...].
-      smallest_ratio: [B] the smallest variance ratio of a dimension in a step of the path.
-    """
-
-    log_weight: PerExample
-    end: Images
-    smallest_ratio: PerExample
-
 
 def log_weight(
     process: Process, steps: Steps, pixels: Pixels, eps_1: Images, draw: Callable[[Array], Images]
-) -> PathWeight:
-    """The weight of one path per image, uint8 [B, ...]; for its noise see `log_path_weight`."""
-    path = log_path_weight(process, steps, process.pixel_values(pixels), eps_1, draw)
-    reconstruction = decoder.log_likelihood(path.end, pixels, steps.gamma[0], process.pixel_levels)
-    return path._replace(log_weight=path.log_weight + reconstruction)
-
-
-def log_path_weight(
-    process: Process, steps: Steps, x: Images, eps_1: Images, draw: Callable[[Array], Images]
-) -> PathWeight:
-    """The weight without ln p(x | z_0).
+) -> PerExample:
+    """ln w of one path per image, nats per example [B].
 
     Written in the noise ε_t of z_t = α_t x_t + σ_t ε_t, the path from ε_1 to ε_0 does not depend on x, unless the
     encoder scales the noise: with ξ ~ N(0, I) and c = 1 - e^(γ_s - γ_t) a step of q(z_s | z_t, x) (steps.py) is
@@ -74,10 +47,11 @@ def log_path_weight(
       ln p(z_s | z_t) - ln q(z_s | z_t, x) = ½ Σ [ln w_i + ξ² - w_i (ξ + δ)²].
 
     Args:
-      x: values of the images [B, ...].
+      pixels: uint8 [B, ...].
       eps_1: [B, ...] the noise that the path starts from.
       draw: ξ [B, ...] of the k-th step, k = 0 .. T - 1, counted from γ_1.
     """
+    x = process.pixel_values(pixels)
     gamma_0, gamma_1 = (jnp.broadcast_to(steps.gamma[i], (len(x),)) for i in (0, -1))
     first = process.encoder.encode(x, gamma_1)
     z_1, _ = diffuse(first.x_t, gamma_1, first.noise(eps_1))
@@ -86,28 +60,26 @@ def log_path_weight(
     start = 0.5 * sum_dims(start if first.log_std is None else start + 2.0 * first.log_std) - process.code_nats
 
     def body(k, state):
-        noise, total, smallest = state
+        noise, total = state
         step, xi = process.step(steps, steps.depth - 1 - k, len(x)), draw(k)
         encoding = step.encode(process.encoder, x)
         errors = losses.errors_of(process, step, encoding, noise)
-        delta, w = step.deviation(errors), jnp.broadcast_to(step.weight(errors.estimate), x.shape)
+        delta, w = step.deviation(errors), step.weight(errors.estimate)
         # ξ² - w (ξ + δ)² without the difference of two squares
         total += 0.5 * sum_dims(jnp.log(w) + (1.0 - w) * jnp.square(xi) - w * delta * (2.0 * xi + delta))
-        smallest = jnp.minimum(smallest, jnp.min(w, axis=tuple(range(1, x.ndim))))
-        return _next_noise(process.encoder, step, encoding, noise, xi), total, smallest
+        return _next_noise(process.encoder, step, encoding, noise, xi), total
 
-    state = first.noise(eps_1), start, jnp.full_like(start, jnp.inf)
-    noise, total, smallest = jax.lax.fori_loop(0, steps.depth, body, state)
-    end = process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * noise
-    return PathWeight(total, end, smallest)
+    noise, total = jax.lax.fori_loop(0, steps.depth, body, (first.noise(eps_1), start))
+    u = process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * noise
+    return total + decoder.log_likelihood(u, pixels, steps.gamma[0], process.pixel_levels)
 
 
 def _next_noise(encoder, step, encoding, noise, xi):
-    """The noise of z_s from that of z_t; for an encoder that scales it, √(1 - c) λ noise + σ_Q/σ_s ξ (affine.py)."""
+    """The noise of z_s from that of z_t; for an encoder that scales it, √(1 - c) λ noise + σ_Q/σ_s ξ (`Affine`)."""
     kept = align(jnp.exp(0.5 * (step.gamma_s - step.gamma_t)), xi)
-    if encoding.scale is None:
+    if encoding.lag is None:
         return kept * noise + jnp.sqrt(1.0 - jnp.square(kept)) * xi
-    factor = 1.0 + encoding.scale.lag * align(jnp.expm1(step.gamma_t - step.gamma_s), xi)
+    factor = 1.0 + encoding.lag * align(jnp.expm1(step.gamma_t - step.gamma_s), xi)
     new = step.variance(encoder) / jax.nn.sigmoid(step.gamma_s)
     return kept * factor * noise + align(jnp.sqrt(new), xi) * xi
 

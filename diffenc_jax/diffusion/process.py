@@ -12,8 +12,7 @@ from jaxtyping import Array, Int
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
-from diffenc_jax.diffusion.estimates import Estimate, Prediction
-from diffenc_jax.diffusion.gaussian import image_from_velocity
+from diffenc_jax.diffusion.gaussian import Estimate, Prediction, image_from_velocity
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import Assumption, linear
 from diffenc_jax.diffusion.steps import Errors, Instant, Place, Step, Steps, Warp
@@ -126,10 +125,6 @@ class Process:
     def image(self, estimate: Estimate, gamma_t: Gammas) -> Images | None:
         """An estimate of x, if x̂ determines it."""
         return self.assumption.image(estimate.x_hat, gamma_t, self.encoder)
-
-    def predict_image(self, z_t: Images, gamma_t: Gammas) -> Images:
-        """x̂, the model's estimate of x_t, or of x (reverse.py)."""
-        return self.estimate(z_t, gamma_t).x_hat
 
     def errors(self, place: Place, estimate: Estimate, v: Images, encoding: Encoding) -> Errors:
         """The errors of an estimate at a `place` on the path, where v_t is `v`, for the encoding there."""

@@ -28,19 +28,6 @@ class Stage(NamedTuple):
     cost: PerExample
 
 
-class Ends(NamedTuple):
-    """Image shown at z_0, and the costs at both ends of the path.
-
-    Attributes:
-      pixels: the most probable pixels given z_0, uint8 [B, ...].
-      latent, reconstruction: the terms of the bound at z_1 and z_0, nats per example [B].
-    """
-
-    pixels: Pixels
-    latent: PerExample
-    reconstruction: PerExample
-
-
 def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> Stage:
     """The stage at z_t = α_t x_t + σ_t ε, of which `step` is the next step."""
     errors = errors_at(process, step, process.pixel_values(pixels), eps)
@@ -49,11 +36,14 @@ def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> Stage:
     return Stage(decoder.nearest_pixel(shown, process.pixel_levels), step.loss(errors) / step.depth)
 
 
-def ends(process: Process, pixels: Pixels, eps: Images) -> Ends:
-    """The ends of the path, with z_0 = α_0 x_0 + σ_0 ε."""
+def ends(process: Process, pixels: Pixels, eps: Images) -> tuple[Pixels, PerExample, PerExample]:
+    """The most probable pixels given z_0 = α_0 x_0 + σ_0 ε, and the terms of the bound at both ends.
+
+    Returns:
+      Pixels uint8 [B, ...], and the latent and the reconstruction term, nats per example [B].
+    """
     x, levels, (gamma_0, gamma_1) = process.pixel_values(pixels), process.pixel_levels, process.endpoints
     start, end = (process.encoder.encode(x, jnp.full(len(x), gamma)) for gamma in (gamma_0, gamma_1))
     u = start.x_t + jnp.exp(0.5 * gamma_0) * start.noise(eps)
-    reconstruction = -decoder.log_likelihood(u, pixels, gamma_0, levels)
     at_noise = latent(end.x_t, gamma_1, end.log_std, process.code_nats)
-    return Ends(decoder.nearest_pixel(u, levels), at_noise, reconstruction)
+    return decoder.nearest_pixel(u, levels), at_noise, -decoder.log_likelihood(u, pixels, gamma_0, levels)

@@ -18,8 +18,7 @@ from jaxtyping import Array, Float
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.arrays import Gammas, Images
-from diffenc_jax.diffusion.estimates import Estimate
-from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.gaussian import Estimate, align
 
 
 class Table(NamedTuple):

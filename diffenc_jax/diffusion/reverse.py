@@ -6,7 +6,7 @@ x̂ alone: an assumed x̂_t with an assumed drift,
   μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s c [x̂_t - σ_t² drift],   c = 1 - e^(γ_s - γ_t),
 
 so that the diffusion loss compares both with the encoder's own x_t and drift. An encoder that scales the noise adds
-c ℓ (α_s/α_t) (z_t - α_t x̂_t), with the lag ℓ of the assumed encoding (affine.py). There are two ways to assume it:
+c ℓ (α_s/α_t) (z_t - α_t x̂_t), with the lag ℓ of the assumed encoding (`Affine`). There are two ways to assume it:
 
   `Extrapolated`    x̂ estimates x_t, and the drift is -k x̂, as published (arXiv 2310.19789)
   `ThroughEncoder`  x̂ estimates the image x, and the encoder gives its x̂_t and drift (arXiv 2404.12940)
@@ -24,24 +24,8 @@ from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 from diffenc_jax.diffusion.steps import Place, Step
 
 
-class Assumption:
-    """Base class: how an encoding is assumed from x̂ [B, ...]."""
-
-    def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
-        """The encoding at `place`."""
-        raise NotImplementedError
-
-    def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
-        """An estimate [B, ...] of (dx_t/dγ) / σ_t² given z_t at γ [B]; None where x̂ does not determine it."""
-        raise NotImplementedError
-
-    def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
-        """An estimate [B, ...] of x given z_t at γ [B]; None where x̂ does not determine it."""
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
-class Extrapolated(Assumption):
+class Extrapolated:
     """x̂ estimates x_t, and the drift is assumed to be -k x̂; k = 0 for an encoder that does not drift.
 
     With b = c (1 + k σ_t²) the mean is μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s b x̂.
@@ -53,26 +37,28 @@ class Extrapolated(Assumption):
     factor: Callable[[AnyShape, AnyShape], AnyShape]
 
     def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
-        if encoder.scales_noise:
-            raise ValueError("an encoder that scales the noise needs the assumption ThroughEncoder()")
+        """The encoding at `place`."""
         k = align(jnp.asarray(place.drift_factor(self.factor) * encoder.drifts), x_hat)
         return Assumed(Encoding(x_hat, -k * x_hat))
 
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
+        """An estimate [B, ...] of (dx_t/dγ) / σ_t² given z_t at γ [B]; None where x̂ does not determine it."""
         return encoder.slope_estimate(x_hat, gamma) if encoder.has_slope else None
 
     def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
+        """An estimate [B, ...] of x given z_t at γ [B]; None where x̂ does not determine it."""
         return encoder.image_estimate(x_hat, gamma) if encoder.has_image else None
 
 
 @dataclass(frozen=True)
-class ThroughEncoder(Assumption):
+class ThroughEncoder:
     """x̂ estimates the image x, whose x̂_t and drift are the encoder's: p(z_s | z_t) is q(z_s | z_t, x̂).
 
     At infinite depth, x_t - dx_t/dγ is then predicted by x̂_t - dx̂_t/dγ instead of (1 + σ_t²) x̂.
     """
 
     def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
+        """The encoding at `place`."""
         encoding = place.encode(encoder, x_hat)
         return Assumed(encoding, (encoding.x_t - x_hat) / align(jax.nn.sigmoid(place.gamma_t), x_hat))
 
@@ -86,7 +72,11 @@ class ThroughEncoder(Assumption):
         return encoder.mean_and_slope(x_hat, gamma).drift
 
     def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:
+        """x̂ itself."""
         return x_hat
+
+
+Assumption = Extrapolated | ThroughEncoder
 
 
 def _linear(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
@@ -105,10 +95,10 @@ exponential = Extrapolated(_exponential)
 
 def mean(z_t: Images, assumed: Assumed, step: Step) -> Images:
     """μ_P [B, ...] of p(z_s | z_t)."""
-    x_t, drift, scale = assumed.encoding
+    x_t, drift, _, lag = assumed.encoding
     c, shrink = -jnp.expm1(step.gamma_s - step.gamma_t), alpha(step.gamma_s) / alpha(step.gamma_t)
     moved = x_t - align(jnp.square(sigma(step.gamma_t)), z_t) * drift
-    if scale is not None:
-        factor = 1.0 + scale.lag * align(jnp.expm1(step.gamma_t - step.gamma_s), z_t)
-        z_t, moved = factor * z_t, moved - scale.lag * x_t
+    if lag is not None:
+        factor = 1.0 + lag * align(jnp.expm1(step.gamma_t - step.gamma_s), z_t)
+        z_t, moved = factor * z_t, moved - lag * x_t
     return align(shrink * (1.0 - c), z_t) * z_t + align(alpha(step.gamma_s) * c, z_t) * moved

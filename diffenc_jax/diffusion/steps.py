@@ -18,8 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Reduction, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
-from diffenc_jax.diffusion.estimates import Estimate
-from diffenc_jax.diffusion.gaussian import align, alpha, sum_dims
+from diffenc_jax.diffusion.gaussian import Estimate, align, alpha, sum_dims
 from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
 
 # (γ_s, γ_t) -> the factor k of a drift over the step.

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config.sections import OdeConfig
+from diffenc_jax.config.sections import HUTCHINSON, OdeConfig
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.core.streams import draw_each, signs, uniform
-from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver
+from diffenc_jax.diffusion.flow import DEQUANTISATIONS, MAX_STEPS, METHOD, Solver, likelihood_of
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
-from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, likelihood_of
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
@@ -21,7 +20,7 @@ from diffenc_jax.runs.experiment import Experiment
 
 
 class Ode(Estimator):
-    """-log P(pixels) <= prior + divergence + dequantisation; see `diffusion/likelihood.py`.
+    """-log P(pixels) <= prior + divergence + dequantisation; see `diffusion/flow.py`.
 
     With several draws of the dequantisation noise, the only term is -ln of the mean of their weights.
 
@@ -146,5 +145,5 @@ def _draw(experiment, given, keys, j):
         process.pixel_values(given.batch.pixels), spec.pixel_levels, ends[0], u
     )
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
-    probes = Probes(DIVERGENCES[ode.divergence], drawn)
+    probes = drawn if ode.divergence == HUTCHINSON else None
     return dequantised, likelihood_of(process, dequantised.z_0, probes, solver_of(ode))

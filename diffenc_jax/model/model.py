@@ -20,11 +20,11 @@ from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.decoder import pixel_values
 from diffenc_jax.diffusion.encoders import Encoder
-from diffenc_jax.diffusion.estimates import Prediction
+from diffenc_jax.diffusion.gaussian import Prediction
 from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table
-from diffenc_jax.diffusion.reverse import Assumption, ThroughEncoder
+from diffenc_jax.diffusion.reverse import Extrapolated, ThroughEncoder
 from diffenc_jax.diffusion.schedules import Schedule
 from diffenc_jax.diffusion.steps import Place, Steps
 from diffenc_jax.nets.network import ScoreNetwork
@@ -94,7 +94,7 @@ class Model:
     score: ScoreNetwork
     encoder: Encoder
     to_velocity: Callable[[Images, Images, Gammas], Images]
-    extrapolation: Assumption
+    extrapolation: Extrapolated
     target: str
     loss: LossConfig
     labels: bool = False

@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import checkpoint_policies as policies
 
-from diffenc_jax.core.errors import require
 from diffenc_jax.nets.conv import Conv, Dense
 from diffenc_jax.nets.dropout import Mask, draw_masks, dropout, stack_masks
-from diffenc_jax.nets.embeddings import check_width
 from diffenc_jax.nets.lanes import join, twice
 from diffenc_jax.nets.norms import STATISTICS, GroupNorm
 from diffenc_jax.nets.xla_cpu import unstack
@@ -28,15 +26,6 @@ REMAT = {
     "products": policies.save_from_both_policies(_is_product, policies.save_only_these_names(STATISTICS)),
     "block": policies.nothing_saveable,
 }
-
-
-def check_options(path: str, network: nn.Module) -> None:
-    """Raise InputError, naming keys of `path`, unless the options that all networks of blocks have are possible."""
-    check_width(path, network.width)
-    require(network.layers >= 1, f"{path}.layers must be at least 1, not {network.layers}")
-    require(0.0 <= network.dropout < 1.0, f"{path}.dropout must lie in [0, 1), not {network.dropout}")
-    positive = all(isinstance(b, int | float) and b > 0 for b in network.fourier_bins)
-    require(positive, f"{path}.fourier_bins must be positive numbers, not {network.fourier_bins}")
 
 
 class ResnetBlock(nn.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.core.keys import key
-from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, check_width
+from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding
 from diffenc_jax.nets.network import Network
 
 
@@ -19,13 +19,9 @@ class FrequencyGains(Network):
     There is no dropout.
     """
 
-    width: int = key(doc="Width of the time embedding.")
+    width: int = key(doc="Width of the time embedding.", limits=WIDTHS)
 
     takes_outputs = False
-
-    def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
-        check_width(path, self.width)
 
     @nn.compact
     def __call__(

@@ -7,16 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import Limits
 
 HIGHEST = jax.lax.Precision.HIGHEST
 MAX_PERIOD = 10_000.0
 TIME_SCALE = 1000.0
-
-
-def check_width(path: str, width: int) -> None:
-    """Raise InputError unless `width`, the configuration's `path`.width, is one that `sinusoids` takes."""
-    require(width >= 4 and width % 2 == 0, f"{path}.width must be even and at least 4, not {width}")
+# Widths that `sinusoids` takes.
+WIDTHS = Limits("be even and at least 4", lambda width: width >= 4 and width % 2 == 0)
 
 
 def sinusoids(time: jax.Array, width: int) -> jax.Array:

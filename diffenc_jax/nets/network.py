@@ -1,10 +1,15 @@
-"""Base classes of the networks that a configuration names, and how they are computed."""
+"""Base classes of the networks that a configuration names, how they are computed, and the network of codes."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+
+from diffenc_jax.nets.blocks import Head
+from diffenc_jax.nets.embeddings import HIGHEST
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,29 @@ class ScoreNetwork(Network, kw_only=True):
     """
 
     extra_heads: tuple[str, ...] = ()
+
+    def finish(self, h, cond, output, make_block, hidden_shape, dropout_key, with_heads) -> Any:
+        """What `__call__` returns, from the last features h [B, ..., C]; the other arguments are those of `Head`."""
+        out = output(h, cond)
+        if not (with_heads or self.is_initializing()):
+            return out
+        head = partial(Head, make_block, output, self.dropout, self.compute.scan)
+        heads = {name: head(name=name)(h, cond, hidden_shape, dropout_key) for name in self.extra_heads}
+        return (out, heads) if with_heads else out
+
+
+class CodeNetwork(nn.Module):
+    """x [B, H, W, C] -> logits [B, units], linear in x + trunk(x), float32.
+
+    Attributes:
+      trunk: a network of images and times, which is zero at initialisation; its time is 0.
+      units: number of logits.
+    """
+
+    trunk: nn.Module
+    units: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        seen = x + self.trunk(x, jnp.zeros(len(x), x.dtype), dropout_key)
+        return nn.Dense(self.units, precision=HIGHEST, name="logits")(seen.reshape(len(x), -1))

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.keys import key
-from diffenc_jax.nets.blocks import Chain, Head, check_options
+from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
+from diffenc_jax.nets.blocks import Chain
 from diffenc_jax.nets.dropout import Mask, draw_masks, dropout
-from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
+from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.lanes import join
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.nets.norms import EPSILON
@@ -25,13 +25,14 @@ class Transformer(ScoreNetwork):
     Long skip connections (arXiv 2209.12152) are optional.
     """
 
-    patch: int = key(doc="Side of the squares that the image is cut into, one token per square.")
-    width: int = key(doc="Channels of a token.")
-    layers: int = key(doc="Number of blocks.")
-    heads: int = key(doc="Number of heads of the attention.")
-    dropout: float = key(doc="Dropout rate in the blocks.")
+    patch: int = count(REQUIRED, "Side of the squares that the image is cut into, one token per square.")
+    width: int = key(doc="Channels of a token.", limits=WIDTHS)
+    layers: int = count(REQUIRED, "Number of blocks.")
+    heads: int = count(REQUIRED, "Number of heads of the attention.")
+    dropout: float = key(doc="Dropout rate in the blocks.", limits=FRACTION)
     fourier_bins: tuple[float, ...] = key(
-        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ()."
+        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().",
+        limits=POSITIVE,
     )
     skip_connections: bool = key(
         doc="Whether the last floor(layers / 2) blocks take, besides their inputs, the outputs of the first ones in "
@@ -42,13 +43,12 @@ class Transformer(ScoreNetwork):
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
-        check_options(path, self)
         require(
-            self.heads >= 1 and self.width % self.heads == 0,
+            self.width % self.heads == 0,
             f"{path}.heads={self.heads} does not divide the width {self.width}",
         )
         require(
-            self.patch >= 1 and shape[0] % self.patch == 0 and shape[1] % self.patch == 0,
+            shape[0] % self.patch == 0 and shape[1] % self.patch == 0,
             f"{path}.patch={self.patch} does not divide height and width; the images are {shape[0]}x{shape[1]}",
         )
 
@@ -80,14 +80,7 @@ class Transformer(ScoreNetwork):
 
         shape = (*x.shape[:-1], self.outputs * x.shape[-1])
         output = partial(tokens_to_image, shape=shape, patch=self.patch)
-        out = output(h, cond)
-        if not (with_heads or self.is_initializing()):
-            return out
-        heads = {
-            name: Head(block, output, self.dropout, self.compute.scan, name=name)(h, cond, hidden, dropout_key)
-            for name in self.extra_heads
-        }
-        return (out, heads) if with_heads else out
+        return self.finish(h, cond, output, block, hidden, dropout_key, with_heads)
 
 
 class TransformerBlock(nn.Module):

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.keys import key
+from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
 from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
-from diffenc_jax.nets.blocks import REMAT, Chain, Head, ResnetBlock, check_options
+from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock
 from diffenc_jax.nets.conv import Conv, ImageConv, multiply
 from diffenc_jax.nets.dropout import draw_masks
-from diffenc_jax.nets.embeddings import TimeEmbedding, fourier_features
+from diffenc_jax.nets.embeddings import WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.lanes import can_pair, channels_of, pair, twice, unpair
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.nets.norms import GroupNorm
@@ -22,25 +22,25 @@ from diffenc_jax.nets.norms import GroupNorm
 class UNet(ScoreNetwork):
     """The U-Net of VDM and DiffEnc, with blocks at full resolution or on pooled levels."""
 
-    width: int = key(doc="Channels at full resolution, doubled at each pooled level.")
-    layers: int = key(doc="Residual blocks on the way down (one more on the way up without pooling).")
+    width: int = key(doc="Channels at full resolution, doubled at each pooled level.", limits=WIDTHS)
+    layers: int = count(REQUIRED, "Residual blocks on the way down (one more on the way up without pooling).")
     levels: int = key(
         doc="Number of 2x2 poolings. With 0 every block is at full resolution and has one skip connection. Otherwise a "
         "level has floor(layers / levels) blocks and one skip connection."
     )
-    groups: int = key(doc="Number of groups of the norms in the outer blocks.")
-    mid_groups: int = key(doc="Number of groups of the norms in the middle.")
-    out_groups: int = key(doc="Number of groups of the norm before the output.")
-    dropout: float = key(doc="Dropout rate in the blocks.")
+    groups: int = count(REQUIRED, "Number of groups of the norms in the outer blocks.")
+    mid_groups: int = count(REQUIRED, "Number of groups of the norms in the middle.")
+    out_groups: int = count(REQUIRED, "Number of groups of the norm before the output.")
+    dropout: float = key(doc="Dropout rate in the blocks.", limits=FRACTION)
     fourier_bins: tuple[float, ...] = key(
-        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ()."
+        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().",
+        limits=POSITIVE,
     )
 
     repeated = "layers"
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
-        check_options(path, self)
         require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")
         side = 2**self.levels
         require(
@@ -51,14 +51,10 @@ class UNet(ScoreNetwork):
         middle = self.width * 2 ** max(self.levels - 1, 0)
         for name, channels in (("groups", self.width), ("mid_groups", middle), ("out_groups", self.width)):
             groups = getattr(self, name)
-            require(
-                groups >= 1 and channels % groups == 0,
-                f"{path}.{name}={groups} does not divide the {channels} channels of its norms",
-            )
+            require(channels % groups == 0, f"{path}.{name}={groups} does not divide its {channels} channels")
         require(
             middle % ATTENTION_GROUPS == 0,
-            f"{path}: the attention's norm has {ATTENTION_GROUPS} groups, which do not divide its {middle} channels; "
-            "take another width",
+            f"{path}.width: {ATTENTION_GROUPS} must divide the {middle} channels of the attention's norm",
         )
 
     @nn.compact
@@ -77,15 +73,8 @@ class UNet(ScoreNetwork):
         h = Conv(self.width, self.compute.dtype, paired=paired, name="conv_in")(pair(h) if paired else h)
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key, x.shape[2])
         output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1], paired)  # noqa: E731
-        out = output(h, cond)
-        if not (with_heads or self.is_initializing()):
-            return out
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, self.compute.dtype, True, paired)
-        heads = {
-            name: Head(block, output, self.dropout, self.compute.scan, name=name)(h, cond, h.shape, dropout_key)
-            for name in self.extra_heads
-        }
-        return (out, heads) if with_heads else out
+        return self.finish(h, cond, output, block, h.shape, dropout_key, with_heads)
 
     def _paired(self, width, level):
         """Whether the arrays of a level are paired, in a network for images of this many pixels in a row."""

@@ -98,13 +98,3 @@ def convolution_gradient(x: jax.Array, y_bar: jax.Array) -> jax.Array:
         return product_gradient(jax.lax.dynamic_slice_in_dim(rows, i, x.shape[1], axis=1), columns)
 
     return jax.lax.map(row_gradient, jnp.arange(3)).reshape(3, x.shape[-1], 3, channels).swapaxes(1, 2)
-
-
-def with_single_gradient(f: Function, static_argnums: tuple[int, ...]) -> Function:
-    """f, jitted by itself, so that its gradient by each argument is a single array.
-
-    Where such a gradient is a sum of terms, one of them constant over positions, XLA leaves the sum to the operations
-    that use it, so that each block would add up the terms of all later blocks again. For group norms, together with
-    `isolate`: 0.57 of the time to trace and compile a step.
-    """
-    return jax.jit(f, static_argnums=static_argnums)

@@ -177,5 +177,5 @@ def _diffuse(process: Process, keys: jax.Array, images: jax.Array, gamma: jax.Ar
 
 def _frame(process: Process, z: jax.Array, gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
     """z and x̂ [B, ...] at γ [], in bins."""
-    x_hat = process.predict_image(z, process.gammas_of(gamma, len(z)))
+    x_hat = process.estimate(z, process.gammas_of(gamma, len(z))).x_hat
     return decoder.in_bins(z, process.pixel_levels), decoder.in_bins(x_hat, process.pixel_levels)

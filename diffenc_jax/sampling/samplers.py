@@ -14,13 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config import Config
-from diffenc_jax.config.sections import ANCESTRAL, FLOW
+from diffenc_jax.config.sections import ANCESTRAL, FLOW, HUTCHINSON
 from diffenc_jax.core import parts
 from diffenc_jax.core.streams import draw_each, gaussian_each, signs
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
-from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, bin_nats, sample_of
+from diffenc_jax.diffusion.flow import METHOD, bin_nats, by_example, carry, flow_of, sample_of
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
@@ -223,7 +222,7 @@ def _flow(
     gamma_0, gamma_1 = process.endpoints
     if experiment.config.sample.likelihood:
         drawn = [draw_each(signs, request.keys, STEPS + k, spec.shape) for k in range(ode.probes)]
-        probes = Probes(DIVERGENCES[ode.divergence], jnp.stack(drawn, axis=1))
+        probes = jnp.stack(drawn, axis=1) if ode.divergence == HUTCHINSON else None
         z_0, path = sample_of(process, z_1, probes, solver)
         in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)
         likelihood = Likelihood(path.total, in_bins / (spec.dims * math.log(2)))

@@ -1,32 +1,14 @@
 """Latent codes: their prior, how they are chosen and drawn, and that the bound with their cost holds."""
 
-from functools import cache, partial
 from itertools import combinations, permutations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.codes import KHot
-from diffenc_jax.diffusion.encoders import Identity
-from diffenc_jax.diffusion.gaussian import align, velocity_from_image
-from diffenc_jax.diffusion.importance_weights import log_weight
-from diffenc_jax.diffusion.process import Prediction, Process
-from diffenc_jax.diffusion.progressive import ends
-from diffenc_jax.diffusion.schedules import Polynomial
-from tests.diffusion.test_ratios import DEPTH, DRAWS, GAMMA_0, GAMMA_1, GRID, IMAGES, LEVELS, gamma, probabilities
-from tests.diffusion.test_schedules import disturbed
-
-CODE = KHot(2, 1)
-SCHEDULE = Polynomial(GAMMA_0, GAMMA_1, shape=(2,), code_units=2)
-VARIABLES = disturbed(
-    SCHEDULE.init(jax.random.key(0), jnp.zeros(1), jnp.zeros((1, 2)), method="warp"), seed=4, scale=0.3
-)
 
 
 def all_codes(code):
@@ -35,12 +17,6 @@ def all_codes(code):
     for row, chosen in zip(rows, combinations(range(code.units), code.active), strict=True):
         row[list(chosen)] = 1
     return rows
-
-
-@given(st.integers(2, 12), st.data())
-def test_the_cost_is_that_of_one_of_all_codes(units, data):
-    code = KHot(units, data.draw(st.integers(1, units - 1)))
-    assert len(all_codes(code)) * np.exp(-code.nats) == pytest.approx(1.0)
 
 
 def test_the_code_of_the_paper_costs_41_bits():
@@ -90,73 +66,3 @@ def test_the_gradient_of_a_draw_moves_the_logits_the_right_way():
     assert np.all(np.diag(jacobian) > 0)
     assert np.all(jacobian - np.diag(np.diag(jacobian)) <= 0)
     np.testing.assert_allclose(jacobian.sum(axis=1), 0.0, atol=1e-6)
-
-
-def coded(condition):
-    """A process of two pixels whose score network and noise schedule depend on a code of one bit."""
-
-    def predict(z, gamma):
-        turned = jnp.stack([z[:, 0] + 0.3 * z[:, 1], z[:, 1] - 0.2 * z[:, 0]], axis=1)
-        shift = align(condition[:, 0] - condition[:, 1], z)
-        return Prediction(velocity_from_image(z, 0.6 * jnp.tanh(turned + 0.4 * shift), gamma))
-
-    warp = partial(SCHEDULE.apply, VARIABLES, code=condition, method="warp")
-    options = {"condition": condition, "warp": warp, "code_nats": CODE.nats, "rebind": coded}
-    return Process(Identity(), predict, gamma, pixel_levels=LEVELS, **options)
-
-
-def given_code(row, count):
-    return coded(jnp.broadcast_to(jnp.asarray(row), (count, 2)))
-
-
-@pytest.fixture
-def conditional(x64):
-    return world()
-
-
-@cache
-def world():
-    """Three steps, and p(x | c) [2, 16] by quadrature over the whole path."""
-    steps = given_code([1.0, 0.0], 1).uniform_steps(DEPTH)
-    return steps, [np.asarray(probabilities(given_code(row, len(GRID) ** 2), steps)) for row in np.eye(2)]
-
-
-def test_the_bound_holds_for_every_code_of_every_image(conditional):
-    """-ln Σ_c p(c) p(x | c) <= ln 2 - ln p(x | c) <= the bound with code c, by quadrature over the noise."""
-    steps, given = conditional
-    assert [row.sum() for row in given] == pytest.approx([1.0, 1.0], abs=1e-6)
-    assert np.max(np.abs(given[0] / given[1] - 1)) > 0.1
-    probability = np.mean(given, axis=0)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(24)
-    eps = jnp.asarray(np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2))
-    weights = np.outer(weights, weights).ravel() / (2 * np.pi)
-
-    @jax.jit
-    def bound(image, row):
-        process, pixels = given_code(row, len(eps)), jnp.broadcast_to(image, eps.shape)
-        places = [process.step(steps, i, len(eps))._replace(depth=1.0) for i in range(DEPTH)]
-        noise = losses.Noise(jnp.zeros(len(eps)), eps, eps)
-        terms = [losses.bound_at(process, pixels, place, noise) for place in places]
-        total = terms[0].reconstruction + terms[0].latent + sum(term.diffusion for term in terms)
-        ended = ends(process, pixels, eps)
-        return jnp.sum(weights * total), jnp.sum(weights * (ended.latent - terms[0].latent))
-
-    for row, conditioned in zip(np.eye(2), given, strict=True):
-        for image, p, p_given in zip(IMAGES, probability, conditioned, strict=True):
-            total, difference = bound(jnp.asarray(image), jnp.asarray(row))
-            assert total > CODE.nats - np.log(p_given) > -np.log(p)
-            assert abs(difference) < 1e-9
-
-
-def test_paths_weigh_what_the_code_costs_as_well(conditional):
-    """E w = p(c) p(x | c)."""
-    steps, given = conditional
-    noise = jnp.asarray(np.random.RandomState(0).normal(size=(DEPTH + 1, DRAWS, 2)))
-    pixels = jnp.broadcast_to(jnp.asarray(IMAGES[5]), (DRAWS, 2))
-    for row, conditioned in zip(np.eye(2), given, strict=True):
-        process = given_code(row, DRAWS)
-        path = jax.jit(lambda p, process=process: log_weight(process, steps, p, noise[0], lambda k: noise[k + 1]))(
-            pixels
-        )
-        weights = np.exp(np.asarray(path.log_weight))
-        assert abs(weights.mean() - 0.5 * conditioned[5]) < 4 * weights.std() / np.sqrt(DRAWS)

@@ -17,7 +17,7 @@ from diffenc_jax.diffusion.steps import Instant, Step, Steps
 from tests.diffusion.law import EPS, EPS_WEIGHTS, DiscretePath, LinearPath, gauss_legendre
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
-DEPTHS = [5, 20, 100, 1000]
+DEPTHS = [5, 100, 1000]
 
 
 class Function(Encoder):
@@ -62,13 +62,12 @@ LINEAR = {
 }
 _MIX = np.random.RandomState(5).normal(size=(3, 3))
 COVARIANCES = {
-    "flat": 0.26 * np.eye(3),
     "steep": np.diag([1e-3, 0.1, 10.0]),
     "correlated": _MIX @ np.diag([0.02, 0.2, 2.0]) @ _MIX.T,
 }
 gaussian_cases = pytest.mark.parametrize(
     ("name", "spectrum"),
-    [(name, "correlated") for name in LINEAR] + [("nontrainable", "flat"), ("half", "steep"), ("matrix", "steep")],
+    [(name, "correlated") for name in LINEAR] + [("half", "steep")],
 )
 # Points over which a quadratic function has the mean that it has over N(0, I_6).
 POINTS = np.sqrt(6.0) * np.concatenate([np.eye(6), -np.eye(6)])
@@ -155,29 +154,6 @@ def test_gaussian_data_at_finite_depth(x64, name, spectrum):
         assert np.all(np.abs(lost) < 1e-6)
 
 
-def test_a_markov_path_is_not_enough(x64):
-    """For x_t = e^γ x, u is Markov also when x is not given, and yet the gap is all of I(x; z_1) - I(x; z_0)."""
-    matrix = lambda gamma, xp=np: xp.exp(gamma)[:, None, None] * np.eye(3)  # noqa: E731
-    path = LinearPath(matrix, COVARIANCES["correlated"])
-    gammas = [np.array([gamma]) for gamma in (-5.0, -1.0, 1.0)]
-    assert path.information(gammas, (1,), (3,), (2,))[0] == pytest.approx(0.0, abs=1e-12)
-    gained = path.at(1.0) - path.at(-5.0)
-    assert gained > 1.0
-    assert path.gap(-5.0, 1.0) == pytest.approx(gained, rel=1e-6)
-    assert continuous_cost(matrix_encoder(matrix), linear, path) == pytest.approx(0.0, abs=1e-12)
-
-
-def test_what_is_lost_in_two_parts(x64):
-    """Σ I(x; z_t | z_s) is what later latents tell of x beyond z_0, and what makes the path without x non-Markov."""
-    path = LinearPath(any_matrix, COVARIANCES["correlated"])
-    gammas = [np.array([gamma]) for gamma in (-6.0, -3.0, 0.0, 3.0)]
-    lost = sum(path.information(gammas, (0,), (i + 1,), (i,))[0] for i in (1, 2, 3))
-    beyond = path.information(gammas, (0,), (2, 3, 4), (1,))[0]
-    memory = path.information(gammas, (3,), (1,), (2,))[0] + path.information(gammas, (4,), (1, 2), (3,))[0]
-    assert lost == pytest.approx(beyond + memory, rel=1e-9)
-    assert min(beyond, memory) > 1e-3
-
-
 # Four values with unequal probabilities, 1 of 4 levels each; ends at which every term matters.
 LEVELS = 4
 CENTRES = 2 * (np.arange(LEVELS) + 0.5) / LEVELS - 1
@@ -236,8 +212,7 @@ def error(z):
 
 
 @pytest.mark.parametrize("name", DISCRETE)
-@pytest.mark.parametrize("error", [None, error], ids=["exact", "inexact"])
-def test_discrete_data_at_infinite_depth(x64, name, error):
+def test_discrete_data_at_infinite_depth(x64, name):
     """H(x), end terms and gap; an error of x̂ adds ½ ∫ e^(-γ) (1 + k σ²)² E error² dγ."""
     encoder, extrapolation = DISCRETE[name]
     path = discrete_path(encoder)
@@ -251,27 +226,24 @@ def test_discrete_data_at_infinite_depth(x64, name, error):
         u = z / align(alpha(gamma), z)
         logits = jnp.log(PRIOR) - 0.5 * (u - values(encoder.mean, gamma)) ** 2 * jnp.exp(-align(gamma, z))
         x_hat = jnp.sum(jax.nn.softmax(logits) * values(target, gamma), axis=1, keepdims=True)
-        return Prediction(velocity_from_image(z, x_hat + (0.0 if error is None else error(z)), gamma))
+        return Prediction(velocity_from_image(z, x_hat + error(z), gamma))
 
     gamma, weights = gauss_legendre(*ENDS, nodes=60)
     width = ENDS[1] - ENDS[0]
     place = Instant(jnp.asarray(gamma), jnp.full(len(gamma), width))
     bound = float(weights @ np.asarray(discrete_bound(encoder, extrapolation, predict, place))) / width
     gap = path.gap(*ENDS)
-    expected = end_terms(path) + gap
-    if error is not None:
-        z = path.latents(gamma)[1] / np.sqrt(1 + np.exp(gamma))[:, None, None]
-        scale = 1 + encoder.drifts / (1 + np.exp(-gamma))
-        expected += 0.5 * weights @ (np.exp(-gamma) * scale**2 * path.mean(np.square(error(z))))
-    assert bound == pytest.approx(expected, rel=1e-6)
+    z = path.latents(gamma)[1] / np.sqrt(1 + np.exp(gamma))[:, None, None]
+    scale = 1 + encoder.drifts / (1 + np.exp(-gamma))
+    missed = 0.5 * weights @ (np.exp(-gamma) * scale**2 * path.mean(np.square(error(z))))
+    assert bound == pytest.approx(end_terms(path) + gap + missed, rel=1e-6)
     assert (gap < 1e-9) == (name in ("identity", "shift"))
 
 
-@pytest.mark.parametrize("depth", [5, 20])
 @pytest.mark.parametrize("name", DISCRETE)
-def test_discrete_data_at_finite_depth(x64, name, depth):
+def test_discrete_data_at_finite_depth(x64, name):
     """The law at finite depth for a model that is far from the best one, with a ratio per step."""
-    encoder, extrapolation = DISCRETE[name]
+    depth, (encoder, extrapolation) = 5, DISCRETE[name]
     path = discrete_path(encoder)
     ratio = np.random.RandomState(depth).uniform(0.3, 2.0, depth)
     gamma = np.linspace(*ENDS, depth + 1)
@@ -289,11 +261,3 @@ def test_discrete_data_at_finite_depth(x64, name, depth):
         lost, misfit = lost + parts[0], misfit + parts[1]
     assert bound == pytest.approx(end_terms(path) + lost + misfit, rel=1e-6)
     assert (lost < 1e-9) == (name in ("identity", "shift"))
-
-
-def test_the_covariance_bounds_the_price_of_a_linear_encoder(x64):
-    """Gaussian data of the same variance have the largest gap."""
-    shrink = lambda gamma: (1 / (1 + np.exp(gamma)))[:, None, None] * np.eye(1)  # noqa: E731
-    variance = PRIOR @ np.square(CENTRES - PRIOR @ CENTRES)
-    largest = LinearPath(shrink, np.array([[variance]])).gap(*ENDS)
-    assert 0.1 * largest < discrete_path(NonTrainable()).gap(*ENDS) < largest

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Shrinking
+from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import align
 from tests.registered import ENCODERS
 
@@ -88,19 +87,3 @@ def test_an_encoder_that_states_a_slope_estimates_its_own(x64, name, x):
 def test_an_image_estimate_gives_back_the_image(x64, name, x):
     encoder, gamma = make(name), jnp.linspace(-13.0, 5.0, 7)
     np.testing.assert_allclose(encoder.image_estimate(encoder.mean(x, gamma), gamma), x, atol=1e-12)
-
-
-def test_shrinking_by_everything_is_the_non_trainable_encoder(x64, x):
-    gamma, gamma_s = jnp.linspace(-8.0, 5.0, 7), jnp.linspace(-9.0, 0.0, 7)
-    np.testing.assert_array_equal(Shrinking(1.0).mean(x, gamma), align(jax.nn.sigmoid(-gamma), x) * x)
-    for ours, theirs in (
-        (Shrinking(1.0).mean_and_slope(x, gamma), NonTrainable().mean_and_slope(x, gamma)),
-        (Shrinking(1.0).mean_and_quotient(x, gamma_s, gamma), NonTrainable().mean_and_quotient(x, gamma_s, gamma)),
-        (Shrinking(0.0).mean_and_slope(x, gamma), Identity().mean_and_slope(x, gamma)),
-    ):
-        np.testing.assert_array_equal(ours[:2], theirs[:2])
-
-
-def test_an_amount_that_turns_images_over_is_refused():
-    with pytest.raises(InputError, match=r"amount=1\.5 must be at most 1"):
-        Shrinking(1.5)

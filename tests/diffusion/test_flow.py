@@ -1,63 +1,197 @@
-"""Samples of the probability flow: exact for Gaussian data, and on the way back where they came from."""
+"""The flow's likelihood against closed forms for Gaussian data, and what is added for whole pixels."""
 
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
-from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.encoders import Trainable
-from diffenc_jax.diffusion.flow import Solver, carry, flow_of
-from tests.diffusion.test_likelihood import (
-    DIMS,
-    ENCODERS,
-    GAMMA_0,
-    GAMMA_1,
-    SHAPE,
-    covariance,
-    draws,
-    gaussian_flow,
-    hard,
-    marginal,
-    solve,
-    tolerant,
+from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.flow import (
+    DEQUANTISATIONS,
+    DIRECTIONS,
+    Solver,
+    bin_nats,
+    carry,
+    exact_divergence,
+    flow_of,
+    hutchinson,
+    path_likelihood,
+    truncated_entropy,
 )
-from tests.diffusion.test_losses import process_of
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma
+from diffenc_jax.diffusion.process import Prediction, Process
+
+GAMMA_0, GAMMA_1 = -13.3, 5.0
+ENDS = (GAMMA_0, GAMMA_1)
+LEVELS = 256
+SHAPE = (2, 2)
+DIMS = 4
+SIGNS = np.asarray(list(itertools.product((-1.0, 1.0), repeat=DIMS))).reshape(-1, *SHAPE)
+
+# f of the encoder x_t = f(γ) x, and its drift factor k at infinite depth.
+ENCODERS = {
+    "identity": (jnp.ones_like, 0.0),
+    "nontrainable": (lambda gamma: jax.nn.sigmoid(-gamma), 1.0),
+    "trainable": (lambda gamma: jax.nn.sigmoid(-gamma) + 0.5 * jax.nn.sigmoid(gamma) * jnp.sin(gamma), 1.0),
+}
 
 
-def carried_down(flow):
-    return jax.jit(lambda z_1: carry(flow, z_1, tuple(map(jnp.asarray, (GAMMA_1, GAMMA_0))), Solver(1e-7, 1e-7)))
+def covariance(seed=0):
+    """Of four correlated dimensions of different variance."""
+    a = np.random.RandomState(seed).normal(size=(DIMS, DIMS)) * np.asarray([0.1, 0.5, 1.0, 1.5])[:, None]
+    return jnp.asarray(a @ a.T)
 
 
-@pytest.mark.parametrize("name", [pytest.param("identity", marks=pytest.mark.slow), "trainable"])
-def test_noise_becomes_the_data(x64, name):
-    """z_0 = S_0^½ S_1^-½ z_1 is linear in z_1 ~ N(0, I), so that unit vectors tell its covariance, S_0 S_1^-1."""
+def marginal(cov, f, gamma):
+    """The covariance of z_γ."""
+    return jnp.square(alpha(gamma) * f(gamma)) * cov + jnp.square(sigma(gamma)) * jnp.eye(DIMS)
+
+
+def gaussian_flow(cov, f, k):
+    """The flow from v̂ and ŝ of the best score network and derivative head for data N(0, cov).
+
+    v̂ solves v̂ - k σ x̂ = E[v_t + σ slope | z] with x̂ = α z - σ v̂.
+    """
+
+    class Scaled(Encoder):
+        drifts = bool(k)
+
+    def predict(z, gamma):
+        g = gamma[0]  # one for all
+        a, s, (value, slope) = alpha(g), sigma(g), jax.value_and_grad(f)(g)
+        flat = z.reshape(-1, DIMS)
+        whitened = jnp.linalg.solve(marginal(cov, f, g), flat.T).T
+        x, eps = a * value * whitened @ cov, s * whitened
+        slope_hat = slope / s**2 * x
+        v_hat = (a * eps - s * value * x + s * slope_hat + k * s * a * flat) / (1 + k * s**2)
+        return Prediction(v_hat.reshape(z.shape), slope_hat.reshape(z.shape))
+
+    return flow_of(Process(Scaled(), predict, lambda t: GAMMA_0 + (GAMMA_1 - GAMMA_0) * t))
+
+
+def follow(flow, z, ends=ENDS, solver=Solver(1e-7, 1e-7), signs=None, down=False):  # noqa: B008
+    """`path_likelihood` from z between two γ; by default with the exact divergence."""
+    ends, signs = jax.tree.map(jnp.asarray, (ends, signs))
+    return jax.jit(lambda z: path_likelihood(flow, z, ends, signs, solver, down=down))(z)
+
+
+def draws(count):
+    """[count, *SHAPE] from N(0, I)."""
+    return jnp.asarray(np.random.RandomState(1).normal(size=(count, *SHAPE)))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_flow_has_the_density_of_its_data(x64, name):
+    """It carries N(0, S_0) to N(0, S_1) by z_1 = S_1^½ S_0^-½ z_0, and takes what arrives for N(0, I)."""
     f, k = ENCODERS[name]
-    cov = covariance()
-    arrived = carried_down(gaussian_flow(cov, f, k))(jnp.eye(DIMS).reshape(-1, *SHAPE)).reshape(-1, DIMS)
-    s_0, s_1 = (marginal(cov, f, jnp.asarray(gamma)) for gamma in (GAMMA_0, GAMMA_1))
-    np.testing.assert_allclose(arrived.T @ arrived, s_0 @ jnp.linalg.inv(s_1), rtol=1e-4, atol=1e-5)
+    cov, z_0 = covariance(), draws(3)
+    s_0, s_1 = (marginal(cov, f, jnp.asarray(gamma)) for gamma in ENDS)
+    _, path = follow(gaussian_flow(cov, f, k), z_0)
+    flat = z_0.reshape(-1, DIMS)
+    quadratic = jnp.einsum("bi,ij,bj->b", flat, s_1 @ jnp.linalg.inv(s_0), flat)
+    growth = 0.5 * (jnp.linalg.slogdet(s_1)[1] - jnp.linalg.slogdet(s_0)[1])
+    np.testing.assert_allclose(path.prior, 0.5 * (quadratic + DIMS * math.log(2 * math.pi)), rtol=1e-4)
+    np.testing.assert_allclose(path.divergence, jnp.full(3, -growth), atol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["identity", "trainable"])
-def test_the_likelihood_takes_a_sample_for_the_noise_that_it_came_from(x64, name):
-    flow, z_1 = gaussian_flow(covariance(), *ENCODERS[name]), draws()
-    prior = 0.5 * (jnp.square(z_1).sum((1, 2)) + DIMS * math.log(2 * math.pi))
-    np.testing.assert_allclose(solve(flow, carried_down(flow)(z_1), solver=tolerant(1e-7)).prior, prior, rtol=1e-4)
+@pytest.mark.parametrize("signs", [None, SIGNS[:6].reshape(3, 2, *SHAPE)], ids=["exact", "hutchinson"])
+def test_the_likelihood_along_with_a_sample_is_that_of_the_sample(x64, signs):
+    """On the way down and on the way up; without the likelihood, the same sample."""
+    flow, z_1 = gaussian_flow(covariance(), *ENCODERS["trainable"]), draws(3)
+    z_0, down = follow(flow, z_1, ENDS[::-1], signs=signs, down=True)
+    arrived, up = follow(flow, z_0, signs=signs)
+    np.testing.assert_allclose(arrived, z_1, atol=1e-4)
+    np.testing.assert_allclose(down.total, up.total, atol=1e-3)
+    carried = jax.jit(lambda z: carry(flow, z, tuple(map(jnp.asarray, ENDS[::-1])), Solver(1e-7, 1e-7)))(z_1)
+    np.testing.assert_allclose(carried, z_0, atol=1e-4)
+
+
+def bend(z):
+    """A field without symmetry, whose Jacobian is full."""
+    flat = z.reshape(-1)
+    return jnp.sin(flat * jnp.roll(flat, 1) + jnp.cumsum(flat)).reshape(z.shape)
+
+
+def test_exact_divergence_is_the_jacobians_trace(x64):
+    """In more dimensions than are followed at once."""
+    z = jnp.asarray(np.random.RandomState(0).normal(size=(5, 15)))
+    assert z.size > DIRECTIONS
+    u, divergence = jax.jit(lambda: exact_divergence(bend, z))()
+    jacobian = jax.jit(jax.jacfwd(bend))(z).reshape(z.size, z.size)
+    np.testing.assert_allclose(u, bend(z), rtol=1e-12)
+    assert divergence.tolist() == pytest.approx([float(jnp.trace(jacobian))], rel=1e-10)
+
+
+def test_hutchinsons_mean_over_all_signs_is_exact(x64):
+    z = draws(1)[0]
+    estimates = jax.jit(lambda signs: hutchinson(bend, z, signs)[1])(jnp.asarray(SIGNS))
+    assert float(estimates.mean()) == pytest.approx(float(exact_divergence(bend, z)[1][0]), rel=1e-10)
+    assert float(estimates.std()) > 0.1
+
+
+def test_several_probes_share_a_path(x64):
+    """Their mean, and no more evaluations than for one."""
+    curved, z_0, signs = lambda z, gamma: jax.vmap(bend)(z), draws(2), jnp.asarray(SIGNS[:8]).reshape(2, 4, *SHAPE)
+    _, together = follow(curved, z_0, (0.0, 1.0), signs=signs)
+    _, alone = follow(curved, jnp.repeat(z_0, 4, axis=0), (0.0, 1.0), signs=jnp.concatenate(signs)[:, None])
+    each = alone.divergence.reshape(2, 4)
+    np.testing.assert_allclose(together.divergence, each.mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(together.probe_variance, each.var(axis=1, ddof=1) / 4, rtol=1e-4)
+    assert np.all(together.evaluations <= 1.1 * alone.evaluations.reshape(2, 4).max(axis=1))
+    assert alone.probe_variance is None
+
+
+def hard(z, gamma):
+    """A flow that is the harder to follow the further out one starts."""
+    return jnp.sin(align(gamma, z) * z) * z
+
+
+def test_evaluations_are_counted(x64):
+    calls = []
+
+    def counted(z, gamma):
+        jax.debug.callback(lambda _: calls.append(1), gamma)
+        return hard(z, gamma)
+
+    _, path = follow(counted, draws(1), (-2.0, 2.0), Solver(1e-2, 1e-2))
+    jax.effects_barrier()
+    assert int(path.evaluations[0]) == len(calls)
 
 
 def test_who_gives_up_is_no_number(x64):
-    z = draws(2) * jnp.asarray([1e-3, 3.0])[:, None, None]
-    ends = jnp.asarray(2.0), jnp.asarray(-2.0)
-    arrived = jax.jit(lambda z: carry(hard, z, ends, Solver(1e-4, 1e-4, max_steps=12)))(z)
-    assert np.isfinite(arrived[0]).all()
-    assert np.isnan(arrived[1]).all()
+    z, solver = draws(2) * jnp.asarray([1e-3, 3.0])[:, None, None], Solver(1e-4, 1e-4, max_steps=12)
+    arrived, path = follow(hard, z, ends=(-2.0, 2.0), solver=solver)
+    carried = jax.jit(lambda z: carry(hard, z, (jnp.asarray(-2.0), jnp.asarray(2.0)), solver))(z)
+    for values in (arrived, carried, path.prior, path.divergence):
+        assert np.isfinite(values[0]).all()
+        assert np.isnan(values[1]).all()
 
 
-def test_a_network_encoder_without_derivative_head_has_no_flow():
-    process = process_of(Trainable(lambda x, gamma: x), lambda z, gamma: z)
-    with pytest.raises(InputError, match="needs a derivative head"):
-        flow_of(process)(jnp.ones((2, 3)), jnp.zeros(2))
+@pytest.mark.parametrize("tau", [0.01, 0.5, 3.0, 8.0])
+def test_entropy_of_the_truncated_normal(x64, tau):
+    expected = scipy.stats.truncnorm(-tau, tau).entropy()
+    assert float(truncated_entropy(jnp.asarray(tau))) == pytest.approx(expected, abs=1e-9)
+    with jax.enable_x64(False):
+        assert float(truncated_entropy(jnp.float32(tau))) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", DEQUANTISATIONS)
+@pytest.mark.parametrize("gamma_0", [GAMMA_0, -10.0])
+def test_the_density_of_a_draw(x64, name, gamma_0):
+    """ln q(z_0) is that of the distribution, and its mean over draws is what is added for whole pixels."""
+    x, levels, gamma_0 = jnp.full((20_001, 2), 0.25), 32, jnp.asarray(gamma_0)
+    u = jnp.stack([(jnp.arange(len(x)) + 0.5) / len(x)] * 2, axis=1)
+    z_0, nats, log_density = DEQUANTISATIONS[name](x, levels, gamma_0, u)
+    a, s, tau = float(alpha(gamma_0)), float(sigma(gamma_0)), math.exp(-0.5 * float(gamma_0)) / levels
+    q = {
+        "uniform": scipy.stats.uniform(a * (0.25 - 1 / levels), a * 2 / levels),
+        "truncated_normal": scipy.stats.truncnorm(-tau, tau, loc=a * 0.25, scale=s),
+    }[name]
+    np.testing.assert_allclose(log_density, q.logpdf(np.asarray(z_0)).sum(axis=1), atol=1e-6)
+    assert float(log_density.mean()) == pytest.approx(float(nats), abs=1e-3)
+    # A density that is constant over a bin gives, times the bin's width, the pixel's probability.
+    assert float(bin_nats(2, levels, gamma_0)) == pytest.approx(-2 * math.log(a * 2 / levels))

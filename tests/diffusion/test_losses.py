@@ -10,7 +10,7 @@ import pytest
 
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
-from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
+from diffenc_jax.diffusion.gaussian import align, diffuse
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import linear
@@ -67,8 +67,6 @@ def expected_diffusion(encoder, factor, nodes=400):
     [
         (Identity(), jnp.ones_like, 6.646643, 0.003358),
         (NonTrainable(), lambda gamma: jax.nn.sigmoid(-gamma), 6.711451, 0.0000114),
-        # The same encoder, as a trainable one whose network happens to say y = 0.
-        (Trainable(lambda x, gamma: 0.0 * x), lambda gamma: jax.nn.sigmoid(-gamma), 6.711451, 0.0000114),
     ],
 )
 def test_gaussian_data_costs_what_theory_says(x64, encoder, factor, diffusion, latent):
@@ -76,67 +74,6 @@ def test_gaussian_data_costs_what_theory_says(x64, encoder, factor, diffusion, l
     got = losses.latent(encoder.mean(ones, jnp.full(1, GAMMA_1)), jnp.asarray(GAMMA_1))
     assert float(got[0]) == pytest.approx(latent, abs=1e-6)
     assert expected_diffusion(encoder, factor) == pytest.approx(diffusion, abs=1e-6)
-
-
-def test_the_identity_bound_is_the_entropy_at_the_data_end(x64):
-    latent = float(losses.latent(jnp.ones((1, 1)), jnp.asarray(GAMMA_1))[0])
-    log_variance = float(jax.nn.log_sigmoid(GAMMA_0))
-    assert expected_diffusion(Identity(), jnp.ones_like) + latent == pytest.approx(-0.5 * log_variance, abs=1e-6)
-
-
-def test_a_general_linear_encoder(x64):
-    """½ ∫ e^(-γ) (f - f')² σ² / (α² f² + σ²) dγ for x_t = f(γ) x, here f = α² + σ² c sin γ."""
-    c = 0.3
-    encoder = Trainable(lambda x, gamma: jnp.arctanh(c * align(jnp.sin(gamma), x) * x))
-    gamma, weights = np.polynomial.legendre.leggauss(400)
-    gamma, weights = (GAMMA_1 + GAMMA_0 + (GAMMA_1 - GAMMA_0) * gamma) / 2, weights * (GAMMA_1 - GAMMA_0) / 2
-    f, df = jax.vmap(jax.value_and_grad(lambda g: jax.nn.sigmoid(-g) + jax.nn.sigmoid(g) * c * jnp.sin(g)))(gamma)
-    alpha2, sigma2 = jax.nn.sigmoid(-gamma), jax.nn.sigmoid(gamma)
-    exact = 0.5 * float(weights @ (np.exp(-gamma) * (f - df) ** 2 * sigma2 / (alpha2 * f**2 + sigma2)))
-    # The best model estimates ((f - f') / (1 + σ²)) x given z_t, not x_t.
-    total = 0.0
-    for x in (-1.0, 1.0):
-        for eps in (-1.0, 1.0):
-            ones = jnp.ones((len(gamma), 1))
-
-            def velocity(z, g):
-                x_hat = ((f - df) / (1 + sigma2) * jnp.sqrt(alpha2) * f / (alpha2 * f**2 + sigma2))[:, None] * z
-                return (jnp.sqrt(alpha2)[:, None] * z - x_hat) / jnp.sqrt(sigma2)[:, None]
-
-            t = jnp.asarray((gamma - GAMMA_0) / (GAMMA_1 - GAMMA_0))
-            process = process_of(encoder, velocity)
-            loss = diffusion_loss(process, process.instant(t), x * ones, eps * ones)
-            total += 0.25 * float(loss @ weights) / (GAMMA_1 - GAMMA_0)
-    assert total == pytest.approx(exact, rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    "encoder", [Identity(), NonTrainable(), Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))]
-)
-def test_the_velocity_form_is_the_image_form(x64, encoder):
-    """½ γ' e^(-γ) ‖x_t - dx_t/dγ - (1 + k σ²) x̂‖² equals what `Instant.loss` computes."""
-    rng = np.random.RandomState(0)
-    x, eps, v_hat = (jnp.asarray(rng.normal(size=(5, 3, 2))) for _ in range(3))
-    t = jnp.asarray(rng.uniform(size=5))
-    gamma = schedule(t)
-    x_t, dx_t = jax.jvp(lambda g: encoder.mean(x, g), (gamma,), (jnp.ones_like(gamma),))
-    z_t, _ = diffuse(x_t, gamma, eps)
-    x_hat = image_from_velocity(z_t, v_hat, gamma)
-    k = float(encoder.drifts)
-    residual = x_t - dx_t - (1 + k * align(jax.nn.sigmoid(gamma), x)) * x_hat
-    expected = 0.5 * (GAMMA_1 - GAMMA_0) * jnp.exp(-gamma) * jnp.sum(residual**2, axis=(1, 2))
-    process = process_of(encoder, lambda z, g: v_hat)
-    got = diffusion_loss(process, process.instant(t), x, eps)
-    np.testing.assert_allclose(got, expected, rtol=1e-8)
-
-
-def test_latent_keeps_its_digits_in_float32():
-    """Against the textbook form in float64, for an x_1 so small that float32 would cancel."""
-    x_1 = np.full((1, 1000), 0.006, np.float32)
-    alpha2 = 1 / (1 + np.exp(GAMMA_1))
-    sigma2 = 1 - alpha2
-    exact = 0.5 * np.sum(alpha2 * x_1.astype(np.float64) ** 2 + sigma2 - np.log(sigma2) - 1)
-    assert float(losses.latent(jnp.asarray(x_1), jnp.float32(GAMMA_1))[0]) == pytest.approx(exact, rel=5e-5)
 
 
 @pytest.mark.parametrize("encoder", [Identity(), Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))])
@@ -174,7 +111,7 @@ def test_the_bound_draws_times_and_noise_from_one_key(x64, depth):
         place = process.instant(t) if steps is None else steps.at(t)
         return losses.bound_at(process, pixels, place, losses.Noise(t, eps_0, eps_t)).total.mean()
 
-    keys = jax.random.split(jax.random.key(0), 5_000)
+    keys = jax.random.split(jax.random.key(0), 1_000)
     drawn = jax.jit(jax.vmap(lambda key: losses.bound(process, pixels, key, steps).total.mean()))(keys)
     expected = jax.jit(jax.vmap(by_hand))(keys)
     error = math.sqrt((drawn.var() + expected.var()) / len(keys))

@@ -7,11 +7,11 @@ import pytest
 
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Residual, Shrinking, Trainable
 from diffenc_jax.diffusion.flow import flow_of
-from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma
+from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.diffusion.reverse import ThroughEncoder, exponential, linear, mean
-from diffenc_jax.diffusion.steps import Instant, Step
+from diffenc_jax.diffusion.reverse import ThroughEncoder, mean
+from diffenc_jax.diffusion.steps import Step
 
 ENCODERS = {
     "identity": Identity(),
@@ -40,40 +40,6 @@ def test_through_the_encoder_the_step_is_the_path_s(drawn, encoder):
     a_s, a_t = (align(alpha(gamma), x) for gamma in (step.gamma_s, step.gamma_t))
     expected = a_s / a_t * kept * z_t + a_s * (x_s - kept * x_t)
     np.testing.assert_allclose(mean(z_t, ThroughEncoder()(x, step, encoder), step), expected, atol=1e-9)
-
-
-@every_encoder
-def test_at_infinite_depth_the_prediction_is_that_of_the_image(drawn, encoder):
-    """x_t - dx_t/dγ is predicted by the same function of x̂, through both terms of `Errors`."""
-    step, z_t, x = drawn
-    gamma, x_hat, place = step.gamma_t, jnp.roll(x, 1, axis=1), Instant(step.gamma_t, jnp.ones(6))
-    process = Process(encoder, lambda z, gamma: Prediction(z), lambda t: t, ThroughEncoder())
-    s = align(sigma(gamma), x)
-    v, v_hat = ((align(alpha(gamma), x) * z_t - image) / s for image in (encoder.mean(x, gamma), x_hat))
-    estimate = process.estimate(z_t, gamma)._replace(x_hat=x_hat, v=v_hat)
-    errors = process.errors(place, estimate, v, place.encode(encoder, x))
-    predicted, wanted = (rate(encoder, image, gamma) for image in (x_hat, x))
-    np.testing.assert_allclose(-s * (errors.velocity + errors.drift), wanted - predicted, atol=1e-9)
-
-
-def rate(encoder, x, gamma):
-    """x_t - dx_t/dγ."""
-    x_t, derivative = jax.jvp(lambda gamma: encoder.mean(x, gamma), (gamma,), (jnp.ones_like(gamma),))
-    return x_t - derivative
-
-
-@pytest.mark.parametrize(("encoder", "share"), [(Identity(), lambda gamma: 1.0 + 0 * gamma), (NonTrainable(), None)])
-def test_both_assumptions_agree_where_the_encoder_is_linear_in_its_share(drawn, encoder, share):
-    """For the identity and α² x, an estimate of x_t is as good as one of x: k = 1 and, over steps, `exponential`."""
-    step, z_t, x = drawn
-    instant = Instant(step.gamma_t, jnp.ones(6))
-    x_t = encoder.mean(x, step.gamma_t)
-    through = mean(z_t, ThroughEncoder()(x, step, encoder), step)
-    np.testing.assert_allclose(through, mean(z_t, exponential(x_t, step, encoder), step), atol=1e-9)
-    variance = align(jax.nn.sigmoid(step.gamma_t), x)
-    published = (1 + encoder.drifts * variance) * x_t
-    np.testing.assert_allclose(rate(encoder, x, step.gamma_t), published, atol=1e-9)
-    np.testing.assert_allclose(linear(x_t, instant, encoder).correction, encoder.drifts * x_t)
 
 
 @every_encoder

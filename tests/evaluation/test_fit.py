@@ -11,7 +11,7 @@ from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import Encoded, NonTrainable
-from diffenc_jax.diffusion.estimates import Prediction
+from diffenc_jax.diffusion.gaussian import Prediction
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.diffusion.estimates import Estimate
+from diffenc_jax.diffusion.gaussian import Estimate
 from diffenc_jax.diffusion.ratios import cost
 from diffenc_jax.evaluation.fit import Fit
 from diffenc_jax.evaluation.fit_ratios import StepErrors, fit_by_estimate, fit_table, mean_by_bin

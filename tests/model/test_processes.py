@@ -88,7 +88,7 @@ def test_the_bound_trains_what_is_learned(name, part):
         ),
         ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),
         ("diffenc", {"model.target": "image", "model.derivative_head": True}, "the encoder gives the drift"),
-        ("diffenc", AFFINE | affine_process(AFFINE["model.encoder"], reach=0.0), "reach=0.0 must be positive"),
+        ("diffenc", AFFINE | affine_process(AFFINE["model.encoder"], reach=0.0), "reach must be positive, not 0.0"),
         ("vdm", {"model.code": {**CODE, "active": 5}}, "model.code.active=5 of model.code.units=5 units makes no code"),
         ("vdm", {"model.code": {"kind": "none", "units": 2}}, "model.code.kind=none has no keys units"),
         ("vdm", {"model.code": {"kind": "k_cold"}}, "unknown code 'k_cold'; known: k_hot, none"),

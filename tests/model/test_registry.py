@@ -101,7 +101,7 @@ def test_heads_change_nothing_else(kind, x):
     ("kind", "changes", "message"),
     [
         ("transformer", {"patch": 4}, "model.encoder.patch=4 does not divide height and width; the images are 4x6"),
-        ("transformer", {"patch": 0}, "model.encoder.patch=0 does not divide"),
+        ("transformer", {"patch": 0}, "model.encoder.patch must be at least 1"),
         ("transformer", {"heads": 3}, "model.encoder.heads=3 does not divide the width 8"),
         ("transformer", {"layers": 0}, "model.encoder.layers must be at least 1, not 0"),
         ("transformer", {"dropout": 1.0}, r"model.encoder.dropout must lie in \[0, 1\), not 1.0"),
@@ -126,7 +126,7 @@ def test_refuses_in_one_line(kind, changes, message):
     [
         ({"kind": "shrinking"}, "model.encoder.kind=shrinking needs the keys amount as well; choose an arm"),
         ({"kind": "shrinking", "amount": "much"}, "model.encoder.amount must be a number, not 'much'"),
-        ({"kind": "shrinking", "amount": 2}, "amount=2.0 must be at most 1"),
+        ({"kind": "shrinking", "amount": 2}, "amount must be at most 1, beyond which x_t can vanish, not 2"),
         ({"kind": "shrinking", "amount": 1.0, "width": 8}, "kind=shrinking has no keys width; it has amount; choose"),
         ({"kind": "nontrainable", "amount": 1.0}, "kind=nontrainable has no keys amount; it has none; choose an arm"),
     ],

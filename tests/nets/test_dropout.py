@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.dropout import Mask, draw_bytes, draw_masks, dropout, stack_masks
+from diffenc_jax.nets.dropout import draw_bytes, draw_masks, dropout
 
 KEY = jax.random.key(0)
 SHAPES = [(4, 8, 8, 6), (4, 4, 4, 10), (4, 2, 2, 2)]
@@ -48,29 +48,6 @@ def test_masks_do_not_depend_on_how_they_are_drawn():
     keys = jax.random.split(KEY, 2)
     flat = draw_bytes(keys, 0.3, (4, 384)).reshape(SHAPES[0])
     np.testing.assert_array_equal(draw_bytes(keys, 0.3, SHAPES[0]), flat)
-
-
-def test_a_batch_drops_what_its_images_drop():
-    """The first images of a larger batch have the masks of the smaller."""
-    (mask,), (larger,) = (kept(0.3, [(b, 4, 4, 2)], scan=False) for b in (2, 5))
-    np.testing.assert_array_equal(mask, larger[:2])
-
-
-def test_stacked_masks_are_those_of_the_blocks():
-    masks = draw_masks(KEY, 0.3, [SHAPES[0]] * 10, scan=True)
-    shared, places = stack_masks(masks[3:])
-    for i, mask in enumerate(masks[3:]):
-        one = Mask(shared, *(place[i] for place in places))
-        np.testing.assert_array_equal(one.kept(), mask.kept())
-    assert stack_masks([None, None]) == (None, None)
-
-
-def test_kept_entries_are_scaled_and_have_a_gradient():
-    x = jax.random.normal(KEY, SHAPES[0])
-    (mask,) = draw_masks(KEY, 0.25, SHAPES[:1], scan=False)
-    y, pullback = jax.vjp(lambda x: dropout(x, 0.25, mask), x)
-    np.testing.assert_allclose(y, np.where(mask.kept(), x / 0.75, 0), rtol=1e-6)
-    np.testing.assert_allclose(pullback(jnp.ones_like(x))[0], mask.kept() / 0.75, rtol=1e-6)
 
 
 def test_no_dropout():

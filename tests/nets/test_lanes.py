@@ -20,12 +20,6 @@ def agree(a, b, tolerance=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), a, b)
 
 
-def test_pairs_are_neighbours():
-    assert pair(FIRST).shape == (2, 4, 3, 8)
-    np.testing.assert_array_equal(pair(FIRST)[:, :, 1, 4:], FIRST[:, :, 3])
-    np.testing.assert_array_equal(unpair(pair(FIRST)), FIRST)
-
-
 def test_joined_arrays_are_concatenated_on_every_platform():
     expected = jnp.concatenate([FIRST, SECOND[..., :3]], axis=-1)
     for call in (join, join.__wrapped__):

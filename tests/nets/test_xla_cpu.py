@@ -50,13 +50,6 @@ def test_gradients_by_kernels_of_both_platforms_are_float32_and_equal(shape, nam
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("ours", "plain", "taps"), PAIRS)
-def test_derivative_along_both_arguments(ours, plain, taps):
-    x, kernel, x_dot, _ = draw(*SHAPES[0], taps)
-    found, expected = (jax.jvp(f, (x, kernel), (x_dot, 2.0 * kernel)) for f in (ours, plain))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
-
-
 def test_unstacked_trees_are_slices_with_their_gradients():
     tree = {"a": jnp.arange(12.0).reshape(3, 4) - 5.0, "b": jnp.asarray([2.0, -1.0, 0.5])}
     weights = [0.3, -2.0, 5.0]

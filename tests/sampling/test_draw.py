@@ -13,9 +13,8 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.encoders import Identity
-from diffenc_jax.diffusion.flow import MAX_STEPS, Solver, flow_of
+from diffenc_jax.diffusion.flow import MAX_STEPS, Solver, likelihood_of
 from diffenc_jax.diffusion.gaussian import alpha, sigma
-from diffenc_jax.diffusion.likelihood import DIVERGENCES, Probes, ode_likelihood
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import linear, mean
 from diffenc_jax.diffusion.steps import Step
@@ -155,9 +154,7 @@ def test_the_likelihood_of_a_sample_is_that_of_its_way_back():
 
     @jax.jit
     def up(z):
-        process = changed.model.bind(params)
-        probes = Probes(DIVERGENCES["exact"], jnp.ones_like(z)[:, None])
-        return ode_likelihood(flow_of(process), z, process.endpoints, probes, Solver(1e-5, 1e-5))
+        return likelihood_of(changed.model.bind(params), z, None, Solver(1e-5, 1e-5))
 
     expected = 0.5 * (jnp.square(z_1).sum((1, 2, 3)) + 16 * np.log(2 * np.pi))
     np.testing.assert_allclose(up(z_0).prior, expected, rtol=2e-3)

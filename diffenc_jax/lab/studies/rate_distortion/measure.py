@@ -153,9 +153,8 @@ def _at_ends(model: Model, seed: Any, params: Params, batch: Batch, indices, val
     """After all steps, `number` of them; the parts of the code are the latent and the reconstruction term."""
     pixels, process = batch.pixels, bind_to(model, params, batch)
     eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
-    found = progressive.ends(process, pixels, eps)
-    nats = jnp.stack([found.latent, found.reconstruction])
-    return _Shown(nats, found.pixels, _square(model, found.pixels, pixels))
+    shown, *nats = progressive.ends(process, pixels, eps)
+    return _Shown(jnp.stack(nats), shown, _square(model, shown, pixels))
 
 
 def _square(model: Model, shown: jax.Array, pixels: jax.Array) -> jax.Array:
