@@ -82,14 +82,12 @@ class Fit:
         check_fit(experiment)
         self._experiment, self._params = experiment, params
         self._model, self._config = experiment.model, experiment.config.fit
-        self._num_images = num_fit_images(experiment)
-        self._order = _shuffled(experiment)
-        self._best_times: dict[tuple[str, int], np.ndarray] = {}
+        self._num_images, self._order = num_fit_images(experiment), _shuffled(experiment)
 
         # The ends of the steps are arguments, so that the networks are compiled once for all depths.
         @jax.jit
         def error(params, batch, *places):
-            process = self._bound(params, batch)
+            process = bind_to(self._model, params, batch)
             return squared_error(process, process.pixel_values(batch.pixels), *places)
 
         self._squared_error = error
@@ -120,13 +118,13 @@ class Fit:
 
         @jax.jit
         def encode(params, batch, gamma):
-            process = self._bound(params, batch)
+            process = bind_to(self._model, params, batch)
             gammas = process.gammas_of(gamma, len(batch.pixels))
             return process.encoder.encode(process.pixel_values(batch.pixels), gammas)
 
         @jax.jit
         def costs_from(params, batch, encoded, t, eps):
-            return costs_to_all(self._bound(params, batch), gammas, encoded, t, eps)
+            return costs_to_all(bind_to(self._model, params, batch), gammas, encoded, t, eps)
 
         encoded = [encode(self._params, batch, gamma) for gamma in gammas]
         encoded = jax.tree.map(lambda *arrays: jnp.stack(arrays), *encoded)
@@ -149,9 +147,7 @@ class Fit:
         ratio = str(loss.variance_ratio) if loss.variance_ratio in self.costs else FIXED
         wanted = cast(int, loss.depth)
         depth = min(wanted, self._config.grid // INTERVALS_PER_STEP)
-        if (ratio, depth) not in self._best_times:
-            self._best_times[ratio, depth] = self.grid[best_times(self.costs[ratio], depth)]
-        gamma = self._best_times[ratio, depth]
+        gamma = self.grid[best_times(self.costs[ratio], depth)]
         return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(wanted + 1) / wanted)
 
     def step_errors(self, gamma: jax.Array) -> Iterator[StepErrors]:
@@ -178,9 +174,6 @@ class Fit:
         """Training images of these numbers in the drawn order, which repeats."""
         images = sharding.fetch(self._experiment.dataset.examples(FIT_SPLIT), self._order[numbers % len(self._order)])
         return sharding.to_devices(self._experiment.mesh, images)
-
-    def _bound(self, params: Params, batch: Batch) -> Process:
-        return bind_to(self._model, params, batch)
 
 
 def squared_error(

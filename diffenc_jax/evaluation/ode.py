@@ -14,7 +14,7 @@ from diffenc_jax.core.streams import draw_each, signs, uniform
 from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
 from diffenc_jax.diffusion.likelihood import DEQUANTISATIONS, DIVERGENCES, Probes, likelihood_of
-from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
+from diffenc_jax.evaluation.estimator import Estimator, Pass, image_keys
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
@@ -66,7 +66,7 @@ class Ode(Estimator):
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
         return self._estimate(given._replace(number=np.int32(given.number)))
 
-    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entries for the solver, the probes and the draws; raises RunError if the solver gave up on an image.
 
         'evaluations' of the flow per image and pass, mean and maximum: over all draws, where there are several.

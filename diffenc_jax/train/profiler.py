@@ -13,7 +13,7 @@ from diffenc_jax.runs.files import list_paths
 
 # Below a workdir; XProf looks for runs of this folder. A run is a folder named by its time.
 PLUGIN = Path("plugins", "profile")
-# Name of the annotation of a step, with its number.
+# Name of the annotation by which a trace tells the steps apart.
 STEP = "train"
 
 
@@ -79,8 +79,3 @@ class Profiler:
             place = self._workdir / PLUGIN / run.name
             storage.copy_folder(run, place)
         return place
-
-
-def annotation(step: int) -> jax.profiler.StepTraceAnnotation:
-    """Context of a step, counted from 1, by which a trace tells the steps apart."""
-    return jax.profiler.StepTraceAnnotation(STEP, step_num=step)
