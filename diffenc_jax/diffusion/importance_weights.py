@@ -32,9 +32,6 @@ from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 
-# Largest variance ratio of a step with which the weights have no second moment.
-HEAVY_TAILED = 0.5
-
 
 class PathWeight(NamedTuple):
     """The weight of one path per image.
@@ -42,12 +39,10 @@ class PathWeight(NamedTuple):
     Attributes:
       log_weight: ln w, nats per example [B].
       end: z_0 / α_0 [B, ...].
-      smallest_ratio: [B] the smallest variance ratio of a dimension in a step of the path.
     """
 
     log_weight: PerExample
     end: Images
-    smallest_ratio: PerExample
 
 
 def log_weight(
@@ -86,20 +81,18 @@ def log_path_weight(
     start = 0.5 * sum_dims(start if first.log_std is None else start + 2.0 * first.log_std) - process.code_nats
 
     def body(k, state):
-        noise, total, smallest = state
+        noise, total = state
         step, xi = process.step(steps, steps.depth - 1 - k, len(x)), draw(k)
         encoding = step.encode(process.encoder, x)
         errors = losses.errors_of(process, step, encoding, noise)
         delta, w = step.deviation(errors), jnp.broadcast_to(step.weight(errors.estimate), x.shape)
         # ξ² - w (ξ + δ)² without the difference of two squares
         total += 0.5 * sum_dims(jnp.log(w) + (1.0 - w) * jnp.square(xi) - w * delta * (2.0 * xi + delta))
-        smallest = jnp.minimum(smallest, jnp.min(w, axis=tuple(range(1, x.ndim))))
-        return _next_noise(process.encoder, step, encoding, noise, xi), total, smallest
+        return _next_noise(process.encoder, step, encoding, noise, xi), total
 
-    state = first.noise(eps_1), start, jnp.full_like(start, jnp.inf)
-    noise, total, smallest = jax.lax.fori_loop(0, steps.depth, body, state)
+    noise, total = jax.lax.fori_loop(0, steps.depth, body, (first.noise(eps_1), start))
     end = process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * noise
-    return PathWeight(total, end, smallest)
+    return PathWeight(total, end)
 
 
 def _next_noise(encoder, step, encoding, noise, xi):

@@ -153,7 +153,7 @@ def _loaded(config: Config) -> tuple[type[Estimator], Any]:
     return parts.load("estimator", name), parts.own_options("estimator", name, config.eval.options.options)
 
 
-def image_keys(seed: int | jax.Array, indices: jax.Array, group: int | jax.Array) -> jax.Array:
+def image_keys(seed: Any, indices: jax.Array, group: int | jax.Array) -> jax.Array:
     """Keys [B] of the images at `indices` [B] of their split, in one pass or one group of passes."""
 
     def one(index):

@@ -159,7 +159,7 @@ class Evaluator:
                 rows, values = part.indices[: part.valid], None
                 if not evaluation.has(number, rows):
                     batch, indices = sharding.to_devices(self.experiment.mesh, (part.batch, part.indices))
-                    values = self.estimator.estimate(Pass(params, tables, batch, indices, number))
+                    values = self.estimator.estimate(Pass(params, tables, batch, indices, np.int32(number)))
                 yield number, rows, values
 
     def _describe(self, trained: Config, step: int, params: Params) -> dict[str, Any]:

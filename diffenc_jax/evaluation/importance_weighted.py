@@ -9,7 +9,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each
-from diffenc_jax.diffusion.importance_weights import HEAVY_TAILED, effective_draws, importance_bound, log_weight
+from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator, image_keys
 from diffenc_jax.model import bind_to
@@ -24,8 +24,6 @@ class ImportanceWeighted(StepsEstimator):
     diagnostic_formats: ClassVar = {
         "one_draw": "the bound, by the same paths one by one: {:.4f} bits/dim",
         "effective_draws": "draws that carry the weight, on average: {:.1f}",
-        "smallest_ratio": "a step's variance ratio is {:.3g}, at most 1/2: the weights' variance is infinite, and more "
-        "draws tighten the bound slowly",
     }
 
     def __init__(self, experiment: Experiment):
@@ -47,18 +45,13 @@ class ImportanceWeighted(StepsEstimator):
         return {"kind": "importance_weighted", "num_draws": draws, **super().describe()}
 
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
-        return self._estimate(given._replace(number=np.int32(given.number)))
+        return self._estimate(given)
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
-        """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K.
-
-        'smallest_ratio' is the smallest variance ratio on the paths, present if it is at most `HEAVY_TAILED`.
-        """
-        smallest = float(values["smallest_ratio"].min())
+        """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K."""
         return {
             "one_draw": float(values["one_draw"].mean() / (self.experiment.model.spec.dims * np.log(2))),
             "effective_draws": float(values["effective_draws"].mean()),
-            **({"smallest_ratio": smallest} if smallest <= HEAVY_TAILED else {}),
         }
 
 
@@ -70,13 +63,11 @@ def _estimate(experiment, given):
     def path(k):
         path_keys = jax.vmap(partial(jax.random.fold_in, data=k))(keys)
         draw = partial(gaussian_each, path_keys, shape=model.spec.shape)
-        weight = log_weight(process, steps, given.batch.pixels, draw(steps.depth), draw)
-        return weight.log_weight, weight.smallest_ratio
+        return log_weight(process, steps, given.batch.pixels, draw(steps.depth), draw).log_weight
 
-    log_weights, smallest = jax.lax.map(path, jnp.arange(settings.num_draws))
+    log_weights = jax.lax.map(path, jnp.arange(settings.num_draws))
     return {
         "importance_weighted": importance_bound(log_weights),
         "one_draw": -log_weights.mean(axis=0),
         "effective_draws": effective_draws(log_weights),
-        "smallest_ratio": smallest.min(axis=0),
     }

@@ -64,7 +64,7 @@ class Ode(Estimator):
         }
 
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
-        return self._estimate(given._replace(number=np.int32(given.number)))
+        return self._estimate(given)
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entries for the solver, the probes and the draws; raises RunError if the solver gave up on an image.

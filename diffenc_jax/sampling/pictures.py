@@ -13,12 +13,12 @@ SHOWN = 100
 POINT = (1, 1, 2)  # images of this shape are two-dimensional points
 
 
-def write_picture(images: np.ndarray, levels: int, path: Path, columns: int | None = None) -> None:
+def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
     """Write the first `SHOWN` of uint8 [N, H, W, C] as a grid, or all points as a scatter plot; see `picture`."""
     from PIL import Image
 
     shown = images if images.shape[1:] == POINT else images[:SHOWN]
-    save_picture(Image.fromarray(picture(shown, levels, columns)), path, "PNG")
+    save_picture(Image.fromarray(picture(shown, levels)), path, "PNG")
 
 
 def picture(values: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:
@@ -42,7 +42,7 @@ def grid(images: np.ndarray, levels: int, columns: int | None = None) -> np.ndar
     if channels not in (1, 3):
         images = images.transpose(0, 1, 3, 2).reshape(n, height, width * channels, 1)
         width, channels = width * channels, 1
-    columns = math.ceil(math.sqrt(n)) if columns is None else columns
+    columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     canvas = np.full((rows * columns, height + GAP, width + GAP, channels), 255, np.uint8)
     canvas[:n, :height, :width] = grey_values(images, levels)

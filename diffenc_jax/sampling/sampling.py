@@ -27,7 +27,6 @@ from diffenc_jax.sampling import pictures
 from diffenc_jax.sampling.samplers import PIXELS, Request, first_noise, make_sampler
 
 FOLDER = "samples"
-MOST_COLUMNS = 20  # of a picture that has one column per class
 # Called with the share of the work that is complete since the last call.
 OnPart = Callable[[float], None]
 
@@ -100,8 +99,7 @@ class Sampling:
                 write_arrays(path, images=images, settings=settings)
         files = {"samples": path.with_suffix(".png"), "images": path}
         if hosts.is_first():
-            columns = spec.num_classes if self._has_columns else None
-            pictures.write_picture(images[: config.num], spec.pixel_levels, files["samples"], columns)
+            pictures.write_picture(images[: config.num], spec.pixel_levels, files["samples"])
         return files
 
     def _draw(self, params: Params, prepared: Any, first: int, count: int, on_part: OnPart) -> np.ndarray:
@@ -123,12 +121,6 @@ class Sampling:
 
     def _num_batches(self, count: int) -> int:
         return math.ceil(count / self._batch_size(self._config.num))
-
-    @property
-    def _has_columns(self) -> bool:
-        """Whether a picture has a column per class, as samples count through the classes."""
-        model = self._experiment.model
-        return model.labels and self._config.label is None and model.spec.num_classes <= MOST_COLUMNS
 
     def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""

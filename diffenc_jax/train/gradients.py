@@ -71,7 +71,7 @@ def accumulated_gradient(model: Model, params: Params, parts: StepInputs) -> tup
 
     count = len(parts.batch.pixels)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    total, outputs = jax.lax.scan(add, zeros, parts, unroll=count if model.unrolls_layers else 1)
+    total, outputs = jax.lax.scan(add, zeros, parts, unroll=1 if model.score.compute.scan else count)
     joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs._replace(objective=None))
     return joined._replace(objective=outputs.objective.mean()), jax.tree.map(lambda x: x / count, total)
 

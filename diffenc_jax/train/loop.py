@@ -32,10 +32,10 @@ from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.superseded import SUPERSEDED, supersede
 from diffenc_jax.runs.workdir import check_workdir, claimed
-from diffenc_jax.train.calls import CallReport, call_length, compile_call
+from diffenc_jax.train.calls import call_length, compile_call
 from diffenc_jax.train.profiler import STEP, Profiler, Steps
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.step import Program, StepReport
 from diffenc_jax.train.writer import TensorBoardWriter
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
@@ -90,7 +90,7 @@ class Trainer:
         config, workdir = self.config, self.workdir
         check_trainable(workdir, config, self.profiled)
         # The calls whose reports have not been read, by the numbers of steps before and of their own.
-        self._unread: deque[tuple[int, int, CallReport]] = deque()
+        self._unread: deque[tuple[int, int, StepReport]] = deque()
         self._consecutive_skipped = self._failed_saves = 0
         with ExitStack() as stack:
             enter = stack.enter_context
@@ -165,7 +165,8 @@ class Trainer:
         """Wait for calls, and check and log their steps, until at most `keep` reports are unread."""
         while len(self._unread) > keep:
             done, count, report = self._unread.popleft()
-            for step, is_finite in enumerate(report.are_finite(count), done + 1):
+            finite = np.asarray(jax.device_get(report.finite))[:count].tolist()
+            for step, is_finite in enumerate(finite, done + 1):
                 self._consecutive_skipped = 0 if is_finite else self._consecutive_skipped + 1
                 if self._consecutive_skipped:
                     self._skip_or_stop(step)

@@ -70,7 +70,8 @@ class TensorBoardWriter:
 
     def write_evaluation(self, step: int, bits: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
         """Add bits/dim and pictures uint8 [h, w, channels] by name, 'eval/<name>'."""
-        values, images = ({f"eval/{name}": value for name, value in named.items()} for named in (bits, pictures))
+        values = {f"eval/{name}": value for name, value in bits.items()}
+        images = {f"eval/{name}": picture for name, picture in pictures.items()}
         self._submit(lambda: self._write(step, values, images))
 
     def _submit(self, action: Callable[[], None]) -> None:

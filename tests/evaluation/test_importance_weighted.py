@@ -43,32 +43,6 @@ def test_more_draws_are_tighter(values):
     assert abs(many["one_draw"].mean() - bound.mean()) < 4 * noise
 
 
-@pytest.mark.parametrize(("ratio", "warns"), [(0.51, False), (0.5, True), (0.2, True)])
-def test_weights_without_a_variance_are_reported(ratio, warns):
-    """The record names the smallest ratio if it is at most 1/2."""
-    estimator = make(eval__estimator="importance_weighted", loss__depth=DEPTH, loss__variance_ratio=ratio)
-    tables = estimator.tables(PARAMS)
-    found = estimator.diagnostics(evaluate(estimator, images(2, 3), tables), tables)
-    assert ("smallest_ratio" in found) == warns
-    if warns:
-        assert found["smallest_ratio"] == pytest.approx(ratio)
-        line = estimator.diagnostic_formats["smallest_ratio"].format(found["smallest_ratio"])
-        assert line.startswith(f"a step's variance ratio is {ratio}, at most 1/2: ")
-
-
-def test_the_description_has_everything_that_values_depend_on():
-    estimator = make(eval__estimator="importance_weighted", loss__depth=DEPTH, eval__num_draws=16, eval__passes=3)
-    described = estimator.describe()
-    assert {key: described[key] for key in ("kind", "num_draws", "depth", "passes", "replicates")} == {
-        "kind": "importance_weighted",
-        "num_draws": 16,
-        "depth": DEPTH,
-        "passes": 3,
-        "replicates": 3,
-    }
-    assert estimator.name == "depth8-importance_weighted16"
-
-
 def test_infinite_depth_has_no_path():
     with pytest.raises(InputError, match=r"needs a finite loss.depth, such as --config.loss.depth=100"):
         make(eval__estimator="importance_weighted")

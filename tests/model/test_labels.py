@@ -52,9 +52,8 @@ def without_condition(params):
     return unflatten_dict({path: leaf for path, leaf in flat.items() if "condition" not in path})
 
 
-@pytest.mark.parametrize("depth", [None, 4])
-def test_without_the_kernels_of_the_condition_it_is_the_unconditional_model(depth):
-    model, plain = built(loss__depth=depth), built(False, loss__depth=depth)
+def test_without_the_kernels_of_the_condition_it_is_the_unconditional_model():
+    model, plain = built(), built(False)
     jax.tree.map(np.testing.assert_array_equal, without_condition(tiny.initial(model)), tiny.initial(plain))
     params = parameters(model)
     flat = flatten_dict(params, keep_empty_nodes=True)

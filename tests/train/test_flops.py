@@ -57,9 +57,7 @@ def installed(config):
     return count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
 
 
-SLOW = [("cifar10", "diffenc", "vdm"), ("cifar10", "diffenc-8-2", "vdm-8")]
-SLOW += [(name, "diffenc", "vdm") for name in ("mnist", "fashion_mnist", "imagenet32", "imagenet64")]
-CASES = [("digits", "diffenc", "vdm"), *[pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]]
+CASES = [("digits", "diffenc", "vdm"), pytest.param("cifar10", "diffenc", "vdm", marks=pytest.mark.slow)]
 
 
 def shares(text, what):
@@ -83,26 +81,6 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits", "cifar10"])
-@pytest.mark.parametrize("arm", shipped.EQUAL)
-def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(name, arm):
-    theirs, ours = (load_run_config(f"{name}:{arm}") for arm in ("diffenc-affine", arm))
-    their_counts, our_counts = map(installed, (theirs, ours))
-    assert our_counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
-    whole = their_counts.flops_per_step * theirs.train.steps
-    assert abs(our_counts.flops_per_step * ours.train.steps - whole) <= our_counts.flops_per_step
-
-
-@pytest.mark.slow
-def test_the_swirls_longer_vdm_costs_what_diffenc_does():
-    theirs, ours = (load_run_config(f"synthetic:{arm}") for arm in ("diffenc", "vdm-flops"))
-    flops = [installed(config).flops_per_step for config in (theirs, ours)]
-    assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
-    more = ours.train.steps / theirs.train.steps - 1
-    assert shares(shipped.load("synthetic").__doc__, "steps") == [f"{100 * more:.0f}"]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -122,14 +100,6 @@ def test_the_flops_match_under_every_override(changes):
     assert ours == load_run_config("digits:vdm-flops", changes=changes)
 
 
-@pytest.mark.slow
-def test_any_arm_can_get_the_flops_of_another():
-    small = ("model.score.layers=1", "train.batch_size=8")
-    ours = load_run_config("digits:vdm", (*small, "train.flops_of=diffenc"))
-    assert ours.train.steps == load_run_config("digits:vdm-flops", small).train.steps > 1500
-    assert load_run_config("digits:vdm-flops", ("train.flops_of=None",)).train.steps == 1500
-
-
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
@@ -147,12 +117,3 @@ def test_a_length_that_is_left_open_is_refused():
     config = tiny.config("vdm", train__flops_of="diffenc")
     with pytest.raises(InputError, match=r"train\.flops_of=diffenc leaves train\.steps open; load the configuration"):
         StepFunction(build(config, SPEC), config)
-
-
-def test_a_count_without_the_cpu_is_refused(monkeypatch):
-    def absent(backend):
-        raise RuntimeError(f"Unknown backend {backend}")
-
-    monkeypatch.setattr(jax, "local_devices", absent)
-    with pytest.raises(InputError, match="counted on the CPU: Unknown backend cpu; add cpu to JAX_PLATFORMS"):
-        count(tiny.config("vdm"), SPEC)

@@ -1,4 +1,4 @@
-"""Training with labels: batches carry them, and runs resume with them."""
+"""Training with labels: batches carry them."""
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,9 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.inputs import every_kth
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
-from tests.train.running import assert_same_run, save_images, train
 from tests.train.toy import accumulated_gradient, gradient
 
 CHANGES = dict(small=True, model__labels=True)
-FEWER = {"eval__passes": 1, "eval__time_sampling": "uniform"}
 
 
 def test_labels_stay_with_their_images():
@@ -44,12 +42,3 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), grads, expected)
     for network in ("score", "encoder"):
         assert np.abs(expected[network]["time"]["condition"]["kernel"]).max() > 0.01
-
-
-@pytest.mark.slow
-def test_a_resumed_run_is_that_of_an_unbroken_one(tmp_path):
-    config = tiny.config(**CHANGES, **FEWER, data__source=save_images(tmp_path))
-    train(config, tmp_path / "unbroken")
-    train(config.replace({"train.steps": 5}), tmp_path / "run")
-    train(config, tmp_path / "run")
-    assert_same_run(tmp_path / "run", tmp_path / "unbroken", except_steps=[5])

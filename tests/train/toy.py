@@ -30,7 +30,7 @@ class Toy:
     spec: ImageSpec
     schedule: nn.Module
     loss: ClassVar = SimpleNamespace(depth=None)
-    unrolls_layers: ClassVar = False
+    score: ClassVar = SimpleNamespace(compute=SimpleNamespace(scan=True))
     separate_losses: ClassVar = ()
 
     def condition(self, params, batch, dropout_key=None):

@@ -10,6 +10,7 @@ from diffenc_jax.lab.report.command_lines import not_made_yet, run_line
 from diffenc_jax.lab.report.embedded import Picture, embed_file
 from diffenc_jax.runs.files import list_paths
 
+
 def samples_section(collection: Collection) -> Section:
     """The newest pictures of samples of the first run of each group."""
     found = [(run, list(_pictures(run))) for run in collection.first_of_groups.values()]
