@@ -1,7 +1,6 @@
 """The images and pictures that `config.sample` asks for. An image is a function of (seed, its number) only."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,6 @@ class Sampling:
             out_shardings=replicated,
         )
 
-    def num_parts(self) -> int:
-        """The sum of all shares that `write` passes to `on_part`."""
-        return self._num_batches(self._config.num)
-
     def images(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> np.ndarray:
         """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes.
 
@@ -78,7 +73,7 @@ class Sampling:
         Images that an earlier call wrote are not drawn again, and stay if there are more than `sample.num`.
 
         Args:
-          on_part: called after each part of the work with its share of `num_parts()`. If it raises an exception, the
+          on_part: called after each part of the work with its share of the whole. If it raises an exception, the
             batches so far are kept.
         """
         config, spec = self._config, self._experiment.model.spec
@@ -86,13 +81,15 @@ class Sampling:
         settings = json.dumps(self._describe(params, step, workdir), sort_keys=True)
         parts = [_stored(path, settings, spec.shape)]
         count = int(hosts.broadcast(str(len(parts[0])).encode()))
-        on_part(self._num_batches(config.num) - self._num_batches(max(config.num - count, 0)))
+        on_part(min(count / config.num, 1.0))
         try:
             prepared = self._sampler.prepare(params) if count < config.num else None
             while count < config.num:
-                drawn = self._draw(params, prepared, count, self._batch_size(config.num), on_part)
-                parts.append(drawn[: config.num - count])
-                count += len(parts[-1])
+                size = self._batch_size(config.num)
+                part = min(size, config.num - count)
+                drawn = self._draw(params, prepared, count, size, lambda share: on_part(share * part / config.num))  # noqa: B023
+                parts.append(drawn[:part])
+                count += part
         finally:
             images = np.concatenate(parts)
             if hosts.is_first() and len(parts) > 1:
@@ -118,9 +115,6 @@ class Sampling:
     def _batch_size(self, num: int) -> int:
         """Images per batch where `num` are drawn."""
         return sharding.round_up(self._experiment.mesh, min(self._config.batch_size, num))
-
-    def _num_batches(self, count: int) -> int:
-        return math.ceil(count / self._batch_size(self._config.num))
 
     def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""

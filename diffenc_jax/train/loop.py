@@ -100,7 +100,7 @@ class Trainer:
             self._progress = enter(RunProgress(console, steps, batch_size, config.eval.every_steps))
             self._profiler = enter(Profiler(self.profiled, workdir))
             start, state = self._restore()
-            self._tensorboard = enter(TensorBoardWriter(workdir, config.train))
+            self._tensorboard = enter(TensorBoardWriter(workdir))
             self._metrics = MetricsFile(workdir, start)
             try:
                 with self.program.within_memory():
@@ -177,7 +177,7 @@ class Trainer:
                     row["skipped_steps"] = self.config.log.every_steps - float(report.meter.steps)
                 if (rate := self._progress.rate(step)) is not None:
                     row["images_per_second"] = rate
-                self._tensorboard.write_training(step, row)
+                self._tensorboard.write(step, {f"train/{name}": value for name, value in row.items()}, {})
                 self._append(step, row)
             self._progress.advance(step, scalars, is_logged)
 
@@ -270,7 +270,8 @@ class Trainer:
                 if record is not None:
                     self._progress.print_line(f"step {step}: {split} {format_record(record)}")
                     row = {f"{split}_{name}": value for name, value in record["bpd"].items()}
-                    self._tensorboard.write_evaluation(step, row, self._samples(step, state.ema))
+                    named = {f"eval/{name}": value for name, value in row.items()}
+                    self._tensorboard.write(step, named, self._samples(step, state.ema))
                     self._append(step, row)
         except Interrupted:
             self._save_and_stop(step, state)
@@ -282,7 +283,7 @@ class Trainer:
             return {}
         with self._interruptible_task(f"drawing samples at step {step}", 1.0) as on_part:
             try:
-                return {"samples": self.draw_samples(params, on_part)}
+                return {"eval/samples": self.draw_samples(params, on_part)}
             except RunError as error:
                 self._progress.print_line(f"TensorBoard has no samples of step {step}: {error}")
                 return {}

@@ -21,8 +21,7 @@ from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
-from diffenc_jax.train.gradients import accumulated_gradient, gradient, learns_interior
-from diffenc_jax.train.inputs import StepInputs, every_kth
+from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
 from diffenc_jax.train.state import LossByTime, Meter, TrainState
 
 STEP = "a training step"  # in messages

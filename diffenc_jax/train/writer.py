@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import reason
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
-from diffenc_jax.train.step import learning_rate
 
 if TYPE_CHECKING:
     from clu.metric_writers import MetricWriter
@@ -36,10 +34,9 @@ class TensorBoardWriter:
     point that a resumed one does not write again.
     """
 
-    def __init__(self, workdir: Path, config: TrainConfig):
+    def __init__(self, workdir: Path):
         """Nothing is written before the first point."""
-        self._workdir, self._learning_rate = workdir, learning_rate(config)
-        self._thread = ThreadPoolExecutor(1)
+        self._workdir, self._thread = workdir, ThreadPoolExecutor(1)
         self._file: MetricWriter | None = None
         self._said = ""  # the last warning
         self._opened, self._in_bucket = time.monotonic(), storage.is_in_bucket(workdir)
@@ -59,20 +56,9 @@ class TensorBoardWriter:
         if self._in_bucket:
             self._submit(self._close)
 
-    def write_training(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Add the metrics of a step, 'train/<name>', and its learning rate."""
-
-        def write():
-            values = {**scalars, "learning_rate": float(self._learning_rate(step - 1))}
-            self._write(step, {f"train/{name}": value for name, value in values.items()}, {})
-
-        self._submit(write)
-
-    def write_evaluation(self, step: int, bits: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
-        """Add bits/dim and pictures uint8 [h, w, channels] by name, 'eval/<name>'."""
-        values = {f"eval/{name}": value for name, value in bits.items()}
-        images = {f"eval/{name}": picture for name, picture in pictures.items()}
-        self._submit(lambda: self._write(step, values, images))
+    def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
+        """Add numbers and pictures uint8 [h, w, channels] by name."""
+        self._submit(lambda: self._write(step, scalars, images))
 
     def _submit(self, action: Callable[[], None]) -> None:
         def attempt():

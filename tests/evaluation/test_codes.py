@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.lab.studies.compare.measure import check_comparable
-from diffenc_jax.runs.records import read_evaluation
-from diffenc_jax.runs.workdir import write_config
 from tests.evaluation.gaussian import SHAPE
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
 
@@ -34,15 +31,3 @@ def test_bits_are_those_given_the_code_and_its_cost(kind):
     ours, theirs = Evaluator(coded).evaluate(params), Evaluator(labelled).evaluate(PARAMS)
     error = np.hypot(*(found["standard_error"]["noise"] for found in (ours, theirs)))
     assert ours["bpd"]["total"] - theirs["bpd"]["total"] == pytest.approx(COST, abs=4 * error + 0.02)
-
-
-def test_a_coded_run_is_compared_with_one_without_codes(tmp_path):
-    """The cost of the code is a part of its likelihood, so that nothing else needs to be said."""
-    coded, params = coded_experiment(eval__passes=2, eval__time_sampling="uniform")
-    write_config(tmp_path, coded.config)
-    evaluator = Evaluator(coded)
-    evaluator.record(params, 1, tmp_path)
-    ours = read_evaluation(evaluator.path(params, 1, tmp_path))
-    theirs = ours._replace(record={key: value for key, value in ours.record.items() if key != "code"})
-    assert ours.record["code"] == pytest.approx(COST)
-    check_comparable([ours, theirs], False)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.core import versions
 from diffenc_jax.core.numbers import format_record, format_terms
 from diffenc_jax.evaluation import evaluator as evaluators
 from diffenc_jax.evaluation.bound import Bound
@@ -159,17 +158,6 @@ def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
     assert len(seen) == 3
 
 
-def test_a_record_of_another_commit_is_read_and_says_so(tmp_path, capsys):
-    ours = evaluator(tmp_path, eval__passes=2)
-    record, path = ours.record(parameters(), 1, tmp_path), ours.path(parameters(), 1, tmp_path)
-    record["software"]["diffenc_jax"] = "0.1.0+g0123456789ab"
-    path.write_text(json.dumps(record))
-    capsys.readouterr()
-    assert ours.record(parameters(), 1, tmp_path) == record
-    said = f"{path} was computed at diffenc_jax 0.1.0+g0123456789ab; this is {versions.package_version()}\n"
-    assert capsys.readouterr().err == said
-
-
 def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     ours, mass = evaluator(tmp_path), jnp.asarray([0.25, 0.75])
     plain = ours.record(parameters(), 1, tmp_path)
@@ -189,26 +177,3 @@ def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     assert json.loads(path.read_text()) == variant
     assert variant["estimator"] == plain["estimator"] | {"encoder": "identity"}
     np.testing.assert_array_equal(read_values(path)["mass"], mass)
-
-
-@pytest.mark.slow
-def test_the_networks_compute_in_the_dtype_of_the_evaluation(tmp_path, monkeypatch):
-    """Whatever they were trained in; 'float32' leaves no product to TF32 or bfloat16."""
-    values, cases = (
-        {},
-        {"as trained": ("float32", None), "float32": ("bfloat16", "float32"), "16": ("float32", "bfloat16")},
-    )
-    for case, (trained, dtype) in cases.items():
-        ours, seen = evaluator(tmp_path / case, model__dtype=trained, eval__dtype=dtype), set()
-        estimate = ours.estimator.estimate
-
-        def watched(*given, seen=seen, estimate=estimate):
-            seen.add(jax.config.jax_default_matmul_precision)
-            return estimate(*given)
-
-        monkeypatch.setattr(ours.estimator, "estimate", watched)
-        assert ours.record(parameters(), 1, tmp_path / case)["estimator"]["dtype"] == dtype
-        assert seen == {"highest" if dtype == "float32" else None}
-        values[case] = read_values(ours.path(parameters(), 1, tmp_path / case))["diffusion"]
-    np.testing.assert_allclose(values["float32"], values["as trained"], rtol=1e-5)
-    assert np.all(values["16"] != values["as trained"])

@@ -1,7 +1,5 @@
 """Steps fitted on training images, against direct averages and against the unfitted steps they must improve on."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +19,6 @@ from diffenc_jax.evaluation.fit import (
     fit_description,
     fit_images,
     squared_error,
-    steps_for,
 )
 from tests import tiny
 from tests.evaluation.subject import SPLITS, experiment, parameters
@@ -115,17 +112,6 @@ def test_best_times_cost_no_more_than_others(fit, ratio):
     np.testing.assert_allclose(fine[::25], gamma, rtol=1e-5)
 
 
-def test_costs_by_ratio_are_in_order(fit):
-    """One ratio per pixel costs no more than one per channel, per step, or none; all are finite above the diagonal."""
-    costs = fit.costs
-    above = np.triu_indices(len(fit.grid), 1)
-    order = [costs[kind][above] for kind in ("optimal_pixel", "optimal_channel", "optimal", "1")]
-    for less, more in itertools.pairwise(order):
-        assert np.all(less <= more * (1 + 1e-6))
-    assert np.all(costs["optimal_estimate"][above] <= costs["optimal"][above] * (1 + 1e-5))
-    assert np.all(np.isinf(costs["1"][np.tril_indices(len(fit.grid))]))
-
-
 def test_the_images_of_a_fit_are_drawn_by_its_seed():
     """All images of a small set, unless told otherwise."""
     drawn = [fit_images(experiment(fit__images=6, fit__seed=seed)).pixels for seed in (0, 0, 1)]
@@ -134,10 +120,3 @@ def test_the_images_of_a_fit_are_drawn_by_its_seed():
     known = {image.tobytes() for image in SPLITS["train"]}
     assert all(len({image.tobytes() for image in images} & known) == 6 for images in drawn)
     assert fit_description(experiment(fit__images=None))["images"] == 20
-
-
-def test_a_learned_ratio_is_one_per_step():
-    subject = experiment(loss__depth=3, loss__variance_ratio="learned", sample__depth=3)
-    params = parameters() | {"ratio": {"log": jnp.log(jnp.asarray([0.5, 1.0, 2.0]))}}
-    steps = steps_for(subject, params, subject.config.loss)
-    np.testing.assert_allclose(steps.ratio.ratio.squeeze(), [0.5, 1.0, 2.0], rtol=1e-6)

@@ -7,8 +7,7 @@ import pytest
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.diffusion.estimates import Estimate
 from diffenc_jax.diffusion.ratios import cost
-from diffenc_jax.evaluation.fit import Fit
-from diffenc_jax.evaluation.fit_ratios import StepErrors, fit_by_estimate, fit_table
+from diffenc_jax.evaluation.fit import Fit, StepErrors, fit_by_estimate, fit_table
 from tests.evaluation.subject import experiment, parameters
 
 SHAPE = (4, 4, 1)

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.lab.studies.compare.measure import check_comparable, different_images
-from diffenc_jax.runs.records import read_evaluation
-from diffenc_jax.runs.workdir import write_config
 from tests.evaluation.gaussian import DEVIATION, LEVELS, VALUES
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, experiment
 
@@ -60,21 +56,3 @@ def test_steps_are_fitted_to_labelled_images():
     other = dataclasses.replace(fitted, dataset=dataclasses.replace(fitted.dataset, labels=wrong))
     ours, theirs = (Evaluator(run).estimator.tables(PARAMS) for run in (fitted, other))
     assert not np.allclose(ours["gamma"], theirs["gamma"], rtol=1e-3)
-
-
-def test_a_conditional_model_is_not_compared_with_another(tmp_path):
-    run = experiment(eval__passes=2, eval__time_sampling="uniform")
-    write_config(tmp_path, run.config)
-    labels = run.dataset.labels["test"]
-    plain = dataclasses.replace(run.dataset, labels={"test": labels})
-    evaluator = Evaluator(dataclasses.replace(run, dataset=plain))
-    evaluator.record(PARAMS, 1, tmp_path)
-    ours = read_evaluation(evaluator.path(PARAMS, 1, tmp_path))
-    estimator, dataset = dict(ours.record["estimator"]), dict(ours.record["dataset"])
-    del estimator["labels"], dataset["labels_sha256"]
-    theirs = ours._replace(record=ours.record | {"estimator": estimator, "dataset": dataset})
-    with pytest.raises(InputError, match=r"different estimators: labels=True and None; give --across-estimators"):
-        check_comparable([ours, theirs], False)
-    check_comparable([ours, theirs], True)
-    changed = ours.record["dataset"] | {"labels_sha256": "0" * 64}
-    assert "the same images with different labels" in different_images(ours.record["dataset"], changed)

@@ -1,7 +1,5 @@
 """The ODE's likelihood of Gaussian pixels against the exact one, through dequantisation and the solver."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,9 +22,7 @@ from tests.evaluation.gaussian import (
     LEVELS,
     PARAMS,
     VALUES,
-    Gaussian,
     evaluate,
-    exact_prediction,
     experiment,
     images,
     make,
@@ -126,35 +122,6 @@ def test_a_record_of_several_draws(tmp_path):
     assert record["bpd"]["total"] < record["one_draw"] - 0.1
     assert 1 < record["effective_draws"] < DRAWS
     assert read_evaluation(path).bits.mean() == pytest.approx(record["bpd"]["total"])
-
-
-class Mixing(Gaussian):
-    """A model whose flow mixes the two pixels of an image, so that the probes' signs matter."""
-
-    def bind(self, params, dropout_key=None, condition=None):
-        def predict(z, gamma):
-            prediction = exact_prediction(z, gamma)
-            return prediction._replace(v=prediction.v + 0.3 * jnp.sin(z + 2.0 * z[:, :, ::-1]))
-
-        return dataclasses.replace(super().bind(params), predict=predict)
-
-
-def test_the_probes_part_of_the_noise():
-    """The mean square of the difference from the exact divergence, at the same z_0, is the variance between probes."""
-    values, pixels = {}, images(60, 4)
-    for name, changes in (("exact", {}), ("hutchinson", {"ode__probes": 4})):
-        changed = experiment(eval__estimator="ode", eval__passes=8, ode__divergence=name, **changes)
-        fields = {field.name: getattr(changed.model, field.name) for field in dataclasses.fields(changed.model)}
-        estimator = make_estimator(dataclasses.replace(changed, model=Mixing(**fields)))
-        values[name] = evaluate(estimator, pixels, {})
-    assert estimator.name == "ode-hutchinson4-truncated_normal"
-    missed = np.square(values["hutchinson"]["divergence"] - values["exact"]["divergence"])
-    variance = values["hutchinson"]["probe_variance"]
-    assert variance.mean() > 1e-3
-    assert missed.mean() == pytest.approx(variance.mean(), rel=0.2)
-    found = estimator.diagnostics(values["hutchinson"])["probe_error"]
-    assert found["image"] == pytest.approx(np.sqrt(missed.mean()) / (2 * np.log(2)), rel=0.1)
-    assert found["mean"] == pytest.approx(found["image"] / np.sqrt(8 * len(pixels)))
 
 
 def test_an_image_that_the_solver_gave_up_on_is_no_number_in_a_mean():

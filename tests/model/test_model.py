@@ -9,7 +9,6 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.flow import flow_of
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.model.build import alike_layers, with_alike_layers
 from tests import tiny
 from tests.registered import PREDICTIONS
 
@@ -144,13 +143,3 @@ def test_refuses_in_one_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build(tiny.config().replace(changes), SPEC)
     assert "\n" not in str(caught.value)
-
-
-def test_alike_layers_are_those_that_the_score_network_repeats():
-    """Adding one adds the same number of parameters each time."""
-    config, counts = tiny.config("vdm"), []
-    assert alike_layers(config) == 1
-    for layers in (1, 2, 3):
-        shapes = jax.eval_shape(build(with_alike_layers(config, layers), SPEC).init, jax.random.key(0))
-        counts.append(sum(leaf.size for leaf in jax.tree.leaves(shapes["score"])))
-    assert counts[2] - counts[1] == counts[1] - counts[0] > 0

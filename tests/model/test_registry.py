@@ -117,18 +117,3 @@ def test_refuses_in_one_line(kind, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build_part("encoder", section("encoder", kind, **changes), SHAPE)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"kind": "shrinking"}, "model.encoder.kind=shrinking needs the keys amount as well; choose an arm"),
-        ({"kind": "shrinking", "amount": "much"}, "model.encoder.amount must be a number, not 'much'"),
-        ({"kind": "shrinking", "amount": 2}, "amount=2.0 must be at most 1"),
-        ({"kind": "shrinking", "amount": 1.0, "width": 8}, "kind=shrinking has no keys width; it has amount; choose"),
-        ({"kind": "nontrainable", "amount": 1.0}, "kind=nontrainable has no keys amount; it has none; choose an arm"),
-    ],
-)
-def test_refuses_wrong_keys_of_an_encoder(values, message):
-    with pytest.raises(InputError, match=message):
-        build_part("encoder", PartConfig.parse(values, "model.encoder"), SHAPE)

@@ -6,7 +6,7 @@ import numpy as np
 
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.inputs import every_kth
+from diffenc_jax.train.gradients import every_kth
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 

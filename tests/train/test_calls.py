@@ -79,15 +79,6 @@ def assert_close_runs(a, b):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_may_have_other_steps_per_call(single, images, tmp_path):
-    """It stops at a step that is no multiple of either."""
-    train(config(images, train__steps=5, train__steps_per_call=3), tmp_path / "run")
-    train(config(images, train__steps_per_call=4), tmp_path / "run")
-    assert_same_run(tmp_path / "run", single, except_steps=[5])
-    assert_same_states(tmp_path / "run", single, config(images))
-
-
-@pytest.mark.slow
 def test_loops_train_as_single_steps(single, images, tmp_path, monkeypatch):
     """Up to rounding, wherever the images are kept; and bit for bit as each other, wherever calls end."""
     monkeypatch.setattr(calls, "is_cpu", lambda program: False)

@@ -1,16 +1,13 @@
 """Training with labels: batches carry them."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.inputs import every_kth
+from diffenc_jax.train.gradients import every_kth
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
-from tests.train.toy import accumulated_gradient, gradient
 
 CHANGES = dict(small=True, model__labels=True)
 
@@ -28,17 +25,3 @@ def test_labels_stay_with_their_images():
             assert batch.labels.shape == (parts, size)
             np.testing.assert_array_equal(batch.pixels[..., 0, 0, 0], batch.labels)
     np.testing.assert_array_equal(inputs.endpoints.labels, every_kth(inputs.batch, 2, jnp.int32(1)).labels)
-
-
-@pytest.mark.slow
-def test_parts_of_a_batch_have_the_gradient_of_the_whole():
-    config = tiny.config(**CHANGES, train__ends_every=2, model__score__dropout=0.0)
-    model = build(config, ImageSpec((4, 4, 1), tiny.LEVELS, 3))
-    params = tiny.away_from_zero(tiny.initial(model))
-    batch = Batch(jnp.asarray(tiny.images(8)), jnp.arange(8, dtype=jnp.int32) % 3)
-    inputs = StepFunction(model, config).inputs(jnp.int32(0), batch, None)._replace(dropout_key=jax.random.key(0))
-    _, expected = gradient(model, params, inputs)
-    _, grads = accumulated_gradient(model, params, inputs, 2, 1)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), grads, expected)
-    for network in ("score", "encoder"):
-        assert np.abs(expected[network]["time"]["condition"]["kernel"]).max() > 0.01

@@ -10,7 +10,7 @@ from rich.console import Console
 from diffenc_jax.core.errors import InputError, Interrupted
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.train import profiler
-from diffenc_jax.train.loop import Trainer, check_trainable
+from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.train.running import assert_same_run, before_each_step, save_images
 
@@ -76,10 +76,3 @@ def test_an_interrupted_trace_is_discarded_and_the_run_resumes(tmp_path):
     trainer = Trainer(Experiment.load(settings), tmp_path / "run", profiled=profiler.Steps(5, 6))
     trainer.run(Console())
     assert traced_steps(tmp_path / "run")[0] == [5, 6]
-
-
-def test_steps_outside_the_run(tmp_path):
-    settings = tiny.config()
-    check_trainable(tmp_path / "run", settings, profiler.Steps(8, 8))
-    with pytest.raises(InputError, match="--profile=7:9 is outside the run, which ends at step 8; give steps up to 8"):
-        check_trainable(tmp_path / "run", settings, profiler.Steps(7, 9))

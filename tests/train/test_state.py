@@ -52,11 +52,6 @@ def test_the_density_follows_the_loss(estimates):
     np.testing.assert_allclose(losses.density().mass, 0.95 * loss / loss.sum() + 0.05 / CELLS, rtol=0.1)
 
 
-def test_it_is_uniform_until_every_cell_has_examples():
-    losses = LossByTime.empty().plus(jnp.asarray([0.1, 0.9]), jnp.asarray([5.0, 1.0]))
-    np.testing.assert_allclose(losses.density().mass, 1 / CELLS, rtol=1e-6)
-
-
 def test_meter_averages_its_steps():
     rng = np.random.RandomState(0)
     nats, errors = rng.normal(size=(3, 3, 8)).astype(np.float32), rng.uniform(size=(3, 8)).astype(np.float32)

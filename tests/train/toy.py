@@ -17,7 +17,7 @@ from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.train import gradients
-from diffenc_jax.train.inputs import StepInputs
+from diffenc_jax.train.gradients import StepInputs
 
 
 @dataclass(frozen=True)
