@@ -40,7 +40,7 @@ class Profiler:
 
     def __init__(self, steps: Steps | None, workdir: Path):
         """Trace `steps`, none if None, into the folder PLUGIN of `workdir`."""
-        self._first, self._last = steps if steps and hosts.is_first() else (None, None)
+        self._first, self._last = steps if steps and hosts.is_first() else (0, 0)
         self._workdir, self._folder = workdir, tempfile.TemporaryDirectory(prefix="diffenc-profile-")
         self._is_tracing = False
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.evaluation.estimator import Pass, make_estimator, needs_training_images
 from tests import tiny
@@ -35,11 +34,6 @@ def test_an_estimators_values_are_what_it_promises(kind):
     assert {"kind", "passes", "replicates", "seed"} <= estimator.describe().keys()
     for name, value in estimator.diagnostics(values).items():
         assert estimator.diagnostic_formats[name].format(value)
-
-
-def test_an_unknown_estimator_is_refused():
-    with pytest.raises(InputError, match=r"unknown eval\.estimator 'exact'; known: bound, code_length, importance_we"):
-        make_estimator(experiment(eval__estimator="exact"))
 
 
 @pytest.mark.parametrize(

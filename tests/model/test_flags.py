@@ -44,13 +44,3 @@ def test_without_the_kernels_of_the_flags_it_is_the_plain_model():
     found = np.asarray(bound(model, params, FLAGS))
     np.testing.assert_allclose(found[PLAIN], expected[PLAIN], rtol=1e-5)
     assert np.all(np.abs(found / expected - 1)[~PLAIN] > 1e-5)
-
-
-def test_labels_come_before_the_flags():
-    model = built(model__labels=True)
-    labels = jnp.asarray([0, 2, 1, 1, 0, 2], jnp.int32)
-    expected = np.concatenate([np.eye(3)[labels], FLAGS], axis=1)
-    np.testing.assert_array_equal(model.condition({}, Batch(PIXELS, labels, FLAGS)), expected)
-    np.testing.assert_array_equal(model.condition({}, Batch(PIXELS, labels))[:, :3], expected[:, :3])
-    assert not model.condition({}, Batch(PIXELS, labels))[:, 3:].any()
-    np.testing.assert_array_equal(built().condition({}, Batch(PIXELS)), np.zeros((6, 4)))

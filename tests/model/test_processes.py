@@ -87,11 +87,8 @@ def test_the_bound_trains_what_is_learned(name, part):
             "has a γ per pixel, and an encoder's network is told only one",
         ),
         ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),
-        ("diffenc", {"model.target": "image", "model.derivative_head": True}, "the encoder gives the drift"),
         ("diffenc", AFFINE | affine_process(AFFINE["model.encoder"], reach=0.0), "reach=0.0 must be positive"),
         ("vdm", {"model.code": {**CODE, "active": 5}}, "model.code.active=5 of model.code.units=5 units makes no code"),
-        ("vdm", {"model.code": {"kind": "none", "units": 2}}, "model.code.kind=none has no keys units"),
-        ("vdm", {"model.code": {"kind": "k_cold"}}, "unknown code 'k_cold'; known: k_hot, none"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arm, changes, message):

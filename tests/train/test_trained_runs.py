@@ -65,12 +65,3 @@ def test_a_learned_ratio_is_trained_evaluated_and_sampled(images, tmp_path):
     assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
     with pytest.raises(InputError, match=r"loss.variance_ratio=1.0 \(there learned\)"):
         open_trained(tmp_path / "run", config(images, "vdm", train__steps=3))
-
-
-def test_another_configuration_is_refused_and_named(workdir, images):
-    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
-    other = config(images, seed=1, train__learning_rate=5e-4)
-    for act in (train, lambda config, workdir: open_trained(workdir, config)):
-        with pytest.raises(InputError, match=r"seed=1 \(there 0\); train.learning_rate=0.0005 \(there 0.001\)"):
-            act(other, workdir)
-    assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
