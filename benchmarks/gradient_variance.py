@@ -22,8 +22,7 @@ from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.train.gradients import gradient
-from diffenc_jax.train.inputs import StepInputs, every_kth
+from diffenc_jax.train.gradients import StepInputs, every_kth, gradient
 from diffenc_jax.train.state import LossByTime
 
 EXAMPLE = "python benchmarks/gradient_variance.py runs/digits-diffenc-seed0 --batches=100"

@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from diffenc_jax.config import Config, flatten, load_config
-from diffenc_jax.config.sections import FLOW
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, require
@@ -32,9 +31,7 @@ from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
 from diffenc_jax.sampling import samplers
-from diffenc_jax.sampling.samplers import Likelihood
 from diffenc_jax.sampling.sampling import Sampling
-from diffenc_jax.sampling.snapshots import Snapshots
 from diffenc_jax.train.flops import load_run_config
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.profiler import Steps
@@ -191,25 +188,6 @@ class Run:
         sampling = Sampling(self._changed("sample", changes)) if changes else self.sampling
         return sampling.images(params, num)
 
-    def sample_with_likelihood(
-        self, state: TrainState | Params | None = None, num: int = 16, **changes: Any
-    ) -> tuple[np.ndarray, Likelihood]:
-        """Images drawn along the probability flow, uint8 [num, H, W, C], and the likelihoods [num] of their z_0.
-
-        They are those of `diffenc sample` with `sample.sampler=flow` and `sample.likelihood=True`. Raises InputError if
-        the model has no flow.
-
-        Args:
-          state: as for `evaluate`.
-          num: number of images.
-          changes: other values of `config.sample`, such as seed=1.
-        """
-        params, _ = self._params_and_step(state)
-        flow = {"sampler": FLOW, "likelihood": True, "path": False, "reconstruct": ()}
-        drawn = Sampling(self._changed("sample", flow | changes)).draw(params, num)
-        assert drawn.likelihood is not None
-        return drawn.images, drawn.likelihood
-
     def fit(
         self,
         workdir: str | Path | None = None,
@@ -228,8 +206,8 @@ class Run:
           Interrupted: a signal arrived; the state is saved.
         """
         path, console = self._workdir if workdir is None else as_path(str(workdir)), console or Console()
-        snapshots = Snapshots(self.experiment, self.sampling if self.config.log.samples else None)
-        trainer = Trainer(self.experiment, path, snapshots, profiled)
+        draw_samples = self.sampling.picture if self.config.log.samples else None
+        trainer = Trainer(self.experiment, path, draw_samples, profiled)
         if overwrite and (aside := set_aside(path)):
             console.print(f"{path} is moved to {aside}", highlight=False, soft_wrap=True)
         return trainer.run(console)

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import diffenc_jax as dj
-from diffenc_jax.sampling.pictures import grid
+from diffenc_jax.sampling.pictures import panel
 from tests import tiny
 from tests.tensorboard import shown
 
@@ -93,7 +93,7 @@ def test_terms_are_the_same_for_whole_numbers_of_any_type(run, trained):
     np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "sample", "sample_with_likelihood"])
+@pytest.mark.parametrize("verb", ["evaluate", "sample"])
 def test_a_run_without_parameters_says_so(run, trained, verb):
     with pytest.raises(dj.InputError, match=r"^this run has no trained parameters; .*dj\.open\(WORKDIR\)$"):
         getattr(run, verb)()
@@ -183,22 +183,11 @@ def test_samples_of_an_opened_run_are_those_of_its_state(run, trained):
     assert ours.max() < tiny.LEVELS
 
 
-@pytest.mark.slow
-def test_samples_of_the_flow_come_with_their_likelihood(run, trained):
-    """The two numbers differ by the unit of the density: a pixel's bin instead of z_0."""
-    images, likelihood = run.sample_with_likelihood(trained[0], 3, seed=3)
-    assert images.shape == (3, *run.model.spec.shape)
-    dims, gamma_0 = run.model.spec.dims, run.model.gamma_range[0]
-    unit = dims * math.log(2 / tiny.LEVELS / math.sqrt(1 + math.exp(gamma_0)))
-    np.testing.assert_allclose(likelihood.bits_per_dim * dims * math.log(2), likelihood.nats - unit, rtol=1e-4)
-    assert len(set(likelihood.nats.tolist())) == 3
-
-
 def test_tensorboard_shows_samples_at_each_evaluation(run, trained):
     state, _, workdir = trained
     pictures = {name: value for name, value in shown(workdir).items() if isinstance(value, np.ndarray)}
     assert pictures.keys() == {("eval/samples", 8)}
-    expected = grid(run.sample(state, run.config.log.samples), tiny.LEVELS)
+    expected = panel(run.sample(state, run.config.log.samples), tiny.LEVELS)
     np.testing.assert_array_equal(pictures["eval/samples", 8][..., 0], expected)
 
 

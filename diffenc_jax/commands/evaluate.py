@@ -35,8 +35,6 @@ def run(arguments: argparse.Namespace) -> None:
     steps, split = job.config.eval.chosen_steps(available), job.config.eval.split
     missing = sorted(set(steps) - set(available))
     require(not missing, f"{job.workdir} has no checkpoint of the steps {missing}; it has {available}")
-    if note := evaluator.size_note():
-        job.print(note)
     for step in steps:
         params = trained.at(step).params
         with watched(job.console, f"evaluating {split} at step {step}", evaluator.num_batches()) as on_batch:

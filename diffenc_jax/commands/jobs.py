@@ -52,7 +52,7 @@ class Job:
 
     def write_samples(self, sampling: "Sampling", params: Any, step: int) -> dict[str, Path]:
         """The files of samples by content; raises Interrupted after a signal, with all finished batches saved."""
-        with watched(self.console, f"sampling step {step}", sampling.num_parts()) as on_part:
+        with watched(self.console, f"sampling step {step}", 1.0) as on_part:
             return sampling.write(params, step, self.workdir, on_part)
 
     def print_files(self, files: dict[str, Path]) -> None:

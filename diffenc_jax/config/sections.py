@@ -372,11 +372,6 @@ class EvalConfig(Section, section="eval"):
         choices=TIME_SAMPLING,
     )
     num_draws: int = count(1, "Paths per image and pass of the estimator importance_weighted; 1 for the others.")
-    per_pixel: bool = key(
-        False,
-        "Whether the nats of every pixel and channel, means over the passes, are kept beside the record of "
-        "estimator=bound: 12 bytes per pixel and channel.",
-    )
     checkpoints: str = key(NEWEST, "Checkpoints to evaluate: 'newest', 'all', or steps such as '500,1000'.")
     dtype: str | None = key(
         None,
@@ -391,11 +386,6 @@ class EvalConfig(Section, section="eval"):
         require(
             self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED,
             f"eval.num_draws={self.num_draws} is read by eval.estimator={IMPORTANCE_WEIGHTED} alone, and this is "
-            f"{self.estimator}",
-        )
-        require(
-            not self.per_pixel or self.estimator == BOUND,
-            f"eval.per_pixel=True needs eval.estimator={BOUND}, whose terms are sums over pixels, and this is "
             f"{self.estimator}",
         )
 
@@ -498,11 +488,6 @@ class SampleConfig(Section, section="sample"):
         part="sampler",
     )
     options: Options = dataclasses.field(default_factory=Options)
-    likelihood: bool = key(
-        False,
-        "Whether the likelihood of z_0 under the probability flow is computed along with each image, by ode.divergence "
-        "and ode.probes, and written beside the images. For sampler=flow.",
-    )
     label: int | None = key(
         None,
         "Class of the images, counted from 0, of a model with model.labels.",
@@ -514,23 +499,6 @@ class SampleConfig(Section, section="sample"):
         "How z_0 becomes pixels: 'argmax' takes the most probable value, 'softmax' draws from p(pixel | z_0).",
         choices=(ARGMAX, SOFTMAX),
     )
-    path: bool = key(False, "Whether a GIF shows the path from noise to the first images.")
-    reconstruct: tuple[float, ...] = key(
-        (),
-        "Times t. Images of eval.split are diffused to z_t and sampled anew from there; a picture shows both.",
-        limits=Limits("lie in (0, 1]", lambda time: 0 < time <= 1),
-    )
-
-    def check(self) -> None:
-        shown = [f"sample.path={self.path}"] * self.path + ["sample.reconstruct"] * bool(self.reconstruct)
-        require(
-            self.sampler == ANCESTRAL or not shown,
-            f"{' and '.join(shown)} would show the steps of sample.sampler={ANCESTRAL}; {self.sampler} takes none",
-        )
-        require(
-            self.sampler == FLOW or not self.likelihood,
-            f"sample.likelihood=True is the likelihood of the probability flow; sample with sample.sampler={FLOW}",
-        )
 
     @property
     def file_suffix(self) -> str:

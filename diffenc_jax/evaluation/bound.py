@@ -1,7 +1,7 @@
 """The variational bound, at infinite depth or over steps: one time per image and pass."""
 
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,24 +12,21 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.streams import stream, uniform
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion.gaussian import each_dim
 from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
-from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
-from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, fit_images, num_fit_images, steps_for
+from diffenc_jax.evaluation.estimator import Pass, StepsEstimator, Tables, image_keys
+from diffenc_jax.evaluation.fit import Fit, fit_description, fit_images, num_fit_images
 from diffenc_jax.evaluation.uncertainty import replicates
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import sharding
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.maps import MAP
-from diffenc_jax.runs.records import PER_PIXEL
 
 # Cells of t on each of which the density of importance-sampled times is constant; one per step if there are fewer.
 CELLS = 32
 
 
-class Bound(Estimator):
+class Bound(StepsEstimator):
     """The bound by term, with the times of an image spread over its passes.
 
     The passes fall into independent groups of n (`replicates`). The passes j = 0 .. n - 1 of a group use the times of
@@ -38,15 +35,9 @@ class Bound(Estimator):
     term is weighted by 1 / q(t), so that the estimate is unbiased for every q.
 
     Bounds of one model on one mesh share their compiled functions, whatever their depth.
-
-    Attributes:
-      loss: depth, variance ratio and times of the steps; the extrapolation is the model's.
     """
 
     terms = TERMS
-    diagnostic_formats: ClassVar = {
-        "variance_kept": "importance sampling of times: {:.0%} of a uniform time's variance"
-    }
 
     def __init__(
         self, experiment: Experiment, loss: LossConfig | None = None, passes: int | None = None, fit: Fit | None = None
@@ -58,16 +49,13 @@ class Bound(Estimator):
           passes: `config.eval.passes` by default.
           fit: the fitted steps to use; by default they are fitted when they are needed.
         """
-        super().__init__(experiment)
-        self.loss = loss or experiment.model.loss
+        super().__init__(experiment, loss)
         self.passes = passes or self.passes
         self._fit = fit
         self._importance = experiment.config.eval.time_sampling == "importance"
         if self._importance:
             num_fit_images(experiment)
-        if self.loss.is_fitted:
-            check_fit(experiment)
-        self._compiled = _compiled(experiment.model, experiment.mesh, experiment.config.eval.per_pixel)
+        self._compiled = _compiled(experiment.model, experiment.mesh)
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -82,25 +70,15 @@ class Bound(Estimator):
         return replicates(self.passes)
 
     def describe(self) -> dict[str, Any]:
-        loss = self.loss
-        description = {
-            "kind": "continuous" if loss.depth is None else "discrete",
-            "depth": loss.depth,
-            "variance_ratio": loss.variance_ratio,
-            **super().describe(),
-            "time_sampling": "importance" if self._importance else "uniform",
-        }
-        if loss.depth is not None:
-            description |= {"extrapolation": loss.extrapolation, "times": loss.times}
-        if loss.is_fitted or self._importance:
-            description["fit"] = fit_description(self.experiment)
-        if self.experiment.config.eval.per_pixel:
-            description[PER_PIXEL] = True
-        return description
+        kind = "continuous" if self.loss.depth is None else "discrete"
+        sampling = "importance" if self._importance else "uniform"
+        fit = {"fit": fit_description(self.experiment)} if self._importance else {}
+        return {"kind": kind, **super().describe(), "time_sampling": sampling, **fit}
 
     def tables(self, params: Params) -> Tables:
         """The steps' arrays at finite depth, and the 'mass' of importance-sampled times by cell."""
-        tables = {} if self.loss.depth is None else self._steps(params).to_arrays()
+        fitted = self._fit if self.loss.is_fitted else None
+        tables = super().tables(params) if fitted is None else fitted.steps(self.loss).to_arrays()
         mass = best_density(self._mean_squares(params, tables)) if self._importance else np.ones(1)
         return tables | {"mass": jnp.asarray(mass, jnp.float32)}
 
@@ -128,26 +106,6 @@ class Bound(Estimator):
             place = self._compiled.step(Steps.from_arrays(tables), noise.t)
         return self._compiled.terms(params, batch, noise, weight, place)
 
-    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
-        """'variance_kept': the variance of the diffusion term at one time, relative to that at a uniform time.
-
-        Estimated from the values themselves: with y = f / q at t ~ q, E f² over uniform times is E q y², and
-        independent groups of passes give (E f)² as the mean product of their means.
-        """
-        groups = self.replicates
-        if not self._importance or groups is None:
-            return {}
-        y, q = values["diffusion"], 1.0 / values["weight"]
-        means = y.reshape(-1, groups, y.shape[1]).mean(axis=0)
-        product = (means.sum(axis=0) ** 2 - (means**2).sum(axis=0)) / (groups * (groups - 1))
-        uniform, ours = (np.mean(np.mean(square, axis=0) - product) for square in (q * y**2, y**2))
-        return {"variance_kept": float(ours / uniform)} if min(uniform, ours) > 0 else {}
-
-    def _steps(self, params: Params) -> Steps:
-        if self._fit is not None and self.loss.is_fitted:
-            return self._fit.steps(self.loss)
-        return steps_for(self.experiment, params, self.loss)
-
     def _mean_squares(self, params: Params, tables: Tables) -> np.ndarray:
         """[cells] the mean square of the diffusion term over training images, by cell of t."""
         config, mesh = self.experiment.config, self.experiment.mesh
@@ -167,22 +125,17 @@ class Bound(Estimator):
 
 
 class _Compiled:
-    """The jitted functions of the bound of one model on one mesh, with or without maps of its terms.
+    """The jitted functions of the bound of one model on one mesh.
 
     Places on the path are computed separately from the terms, so that the networks are compiled once for all depths.
     """
 
-    def __init__(self, model: Model, mesh: Mesh, per_pixel: bool):
+    def __init__(self, model: Model, mesh: Mesh):
         def terms(params, batch, noise, weight, place):
-            """The terms by name, and the times and weights that they were evaluated with, [B] each, and the maps."""
-            process, maps = bind_to(model, params, batch), {}
-            place = process.warped(place)
-            if per_pixel:
-                by_pixel = bound_at(process, batch.pixels, place, noise, reduction=each_dim).weighted(weight)
-                maps, found = {MAP + name: getattr(by_pixel, name) for name in TERMS}, by_pixel.summed()
-            else:
-                found = bound_at(process, batch.pixels, place, noise).weighted(weight)
-            return {name: getattr(found, name) for name in TERMS} | {"t": noise.t, "weight": weight} | maps
+            """The terms by name, and the times and weights that they were evaluated with, [B] each."""
+            process = bind_to(model, params, batch)
+            terms = bound_at(process, batch.pixels, process.warped(place), noise).weighted(weight)
+            return {name: getattr(terms, name) for name in TERMS} | {"t": noise.t, "weight": weight}
 
         self.instant = jax.jit(lambda params, t: model.bind(params).instant(t))
         self.step = jax.jit(lambda steps, t: steps.at(t))

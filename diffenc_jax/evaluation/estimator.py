@@ -1,18 +1,20 @@
-"""The base class of estimators of the likelihood, and the random keys from which all of them draw an image's noise."""
+"""The base classes of estimators of the likelihood, and the random keys from which they draw an image's noise."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
 
 from diffenc_jax.config import Config
+from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch
+from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
 from diffenc_jax.model import Params
 from diffenc_jax.runs.experiment import Experiment
 
@@ -53,7 +55,7 @@ class Estimator(ABC):
         """Keys of the estimator, in the section `eval.options`; fields that are made by `core.keys.key`."""
 
     terms: tuple[str, ...]
-    diagnostic_formats: ClassVar[Mapping[str, str]]
+    diagnostic_formats: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if the estimator does not suit the model or the data."""
@@ -63,7 +65,7 @@ class Estimator(ABC):
     @cached_property
     def options(self) -> Any:
         """The values of its keys, an object of its `Options`."""
-        return _options(self.experiment.config)
+        return _loaded(self.experiment.config)[1]
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -90,37 +92,71 @@ class Estimator(ABC):
 
     @abstractmethod
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
-        """Values [B] by name, the `terms` in nats among them, and maps [B, ...] named `MAP` + term.
+        """Values [B] by name, the `terms` in nats among them.
 
         An image's values depend on its pixels, its label where the model is conditioned on it, and (seed, index, pass)
         only, so that they do not depend on its batch.
         """
 
-    @abstractmethod
-    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
-        """Additional entries of the record, from all values [passes, images] by name and the tables behind them."""
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Additional entries of the record, from all values [passes, images] by name."""
+        return {}
+
+
+class StepsEstimator(Estimator):
+    """An estimator of the generative model at a depth, finite or infinite, whose tables are the model's steps.
+
+    Attributes:
+      loss: depth, variance ratio and times of the steps.
+    """
+
+    def __init__(self, experiment: Experiment, loss: LossConfig | None = None):
+        """Raises InputError if `config.fit` is needed and does not suit the data or the devices.
+
+        Args:
+          loss: `model.loss` by default.
+        """
+        super().__init__(experiment)
+        self.loss = loss or experiment.model.loss
+        if self.loss.is_fitted:
+            check_fit(experiment)
+
+    @staticmethod
+    def needs_training_images(config: Config) -> bool:
+        return config.loss.is_fitted
+
+    def describe(self) -> dict[str, Any]:
+        loss = self.loss
+        description = {**super().describe(), "depth": loss.depth, "variance_ratio": loss.variance_ratio}
+        if loss.depth is not None:
+            description |= {"extrapolation": loss.extrapolation, "times": loss.times}
+        return description | ({"fit": fit_description(self.experiment)} if loss.is_fitted else {})
+
+    def tables(self, params: Params) -> Tables:
+        """The steps' arrays by name; none at infinite depth."""
+        return {} if self.loss.depth is None else steps_for(self.experiment, params, self.loss).to_arrays()
 
 
 def make_estimator(experiment: Experiment) -> Estimator:
     """The estimator that `config.eval` names; raises InputError if it does not suit the model or the data."""
-    _options(experiment.config)
-    return parts.load("estimator", experiment.config.eval.estimator)(experiment)
+    return _loaded(experiment.config)[0](experiment)
 
 
 def needs_training_images(config: Config) -> bool:
     """Whether the estimator that `config.eval` names fits something on training images."""
-    return parts.load("estimator", config.eval.estimator).needs_training_images(config)
+    return _loaded(config)[0].needs_training_images(config)
 
 
-def _options(config: Config) -> Any:
-    """The checked values of the keys of the estimator that `config.eval` names; raises InputError."""
-    return parts.own_options("estimator", config.eval.estimator, config.eval.options.options)
+def _loaded(config: Config) -> tuple[type[Estimator], Any]:
+    """The estimator that `config.eval` names, and the checked values of its keys; raises InputError."""
+    name = config.eval.estimator
+    return parts.load("estimator", name), parts.own_options("estimator", name, config.eval.options.options)
 
 
-def image_keys(seed: int | jax.Array, indices: jax.Array, group: int | jax.Array) -> jax.Array:
+def image_keys(seed: Any, indices: jax.Array, group: int | jax.Array) -> jax.Array:
     """Keys [B] of the images at `indices` [B] of their split, in one pass or one group of passes."""
-    return jax.vmap(partial(_image_key, seed, group))(indices)
 
+    def one(index):
+        return jax.random.fold_in(jax.random.fold_in(stream(seed, "eval"), index), group)
 
-def _image_key(seed, group, index):
-    return jax.random.fold_in(jax.random.fold_in(stream(seed, "eval"), index), group)
+    return jax.vmap(one)(indices)

@@ -14,7 +14,6 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
-from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, make_estimator
@@ -24,15 +23,10 @@ from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import tree_digest
-from diffenc_jax.runs.maps import MAP, Maps, extremes
-from diffenc_jax.runs.origin import say_other_version
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
 from diffenc_jax.runs.workdir import stored_config
-
-# Bytes of the maps of a split from which a line says how large they are.
-LARGE_MAPS = 2**28
 
 OnBatch = Callable[[], Any]
 AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
@@ -74,9 +68,6 @@ class Evaluator:
           folder: subfolder of a workdir for the records.
           variant: short name of a variant of the model, part of a record's name and its 'estimator.encoder'.
         """
-        if experiment.config.eval.per_pixel and folder != EVAL_FOLDER:  # the records of studies have no maps
-            config = experiment.config.replace({"eval.per_pixel": False})
-            experiment = dataclasses.replace(experiment, config=config)
         settings, experiment = experiment.config.eval, in_eval_dtype(experiment)
         self.experiment, self.estimator = experiment, make(experiment)
         self._folder, self._variant = folder, variant
@@ -87,16 +78,6 @@ class Evaluator:
         """Number of calls of `on_batch` per evaluation."""
         return self.estimator.passes * math.ceil(len(self._split.pixels) / self._batch_size)
 
-    def size_note(self) -> str | None:
-        """A line about the size of the maps per pixel; None if there are none, or they are small."""
-        size = 4 * len(self.estimator.terms) * len(self._split.pixels) * self._map_dims
-        if size < LARGE_MAPS:
-            return None
-        return (
-            f"eval.per_pixel=True: the maps of {len(self._split.pixels):,} images take {format_bytes(size)} per record "
-            "on disk, and about twice that in memory"
-        )
-
     def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> Record:
         """The record of `params`, held in memory only.
 
@@ -104,9 +85,9 @@ class Evaluator:
           step: training step of `params`, for the record.
           on_batch: called after every batch.
         """
-        with PartialEvaluation(self._shape, dims=self._map_dims) as evaluation:
+        with PartialEvaluation(self._shape) as evaluation:
             results, _ = self._complete(evaluation, params, None, on_batch)
-            return cast(Record, self._describe(self.experiment.config, step, params) | results)
+        return cast(Record, self._describe(self.experiment.config, step, params) | results)
 
     def record(
         self,
@@ -130,9 +111,8 @@ class Evaluator:
         description = self._describe(stored_config(workdir), step, params)
         path = self._path(workdir, description)
         if known := find_record(path, description):
-            say_other_version(path, known["software"].get(versions.OURS, ""), "computed")
             return known
-        with PartialEvaluation(self._shape, path, self._map_dims) as evaluation:
+        with PartialEvaluation(self._shape, path) as evaluation:
             results, arrays = self._complete(evaluation, params, tables, on_batch)
             record = write_record(path, description | results, arrays)
             evaluation.finish()
@@ -147,15 +127,10 @@ class Evaluator:
         """(passes, images)."""
         return self.estimator.passes, len(self._split.pixels)
 
-    @property
-    def _map_dims(self) -> int:
-        """Dimensions of an image's map; 0 without maps."""
-        return self.experiment.model.spec.dims if self.experiment.config.eval.per_pixel else 0
-
     def _complete(
         self, evaluation: PartialEvaluation, params: Params, tables: Callable[[], Tables] | None, on_batch: OnBatch
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Compute the missing values; returns the results of the record, and all values, maps and tables by name."""
+        """Compute the missing values; returns the results of the record, and all values and tables by name."""
         start = time.perf_counter()
         settings = self.experiment.config.eval
         with (
@@ -168,20 +143,10 @@ class Evaluator:
                     kept = {name: np.asarray(value)[: len(rows)] for name, value in values.items()}
                     evaluation.put(number, rows, kept)
                 on_batch()
-        results = summarize(evaluation.values, found, self.estimator, self.experiment.model.spec.dims)
+        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
         results["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         results["seconds"] = round(evaluation.seconds + time.perf_counter() - start, 3)
-        tables_of = {name: np.asarray(table) for name, table in found.items()}
-        return results, evaluation.values | self._maps(evaluation) | tables_of
-
-    def _maps(self, evaluation: PartialEvaluation) -> dict[str, np.ndarray]:
-        """Maps, means over the passes, with the images of the fewest and the most bits; every host must call this."""
-        if not evaluation.sums:
-            return {}
-        passes = self.estimator.passes
-        rows = extremes(sum(evaluation.values[term].mean(axis=0) for term in self.estimator.terms))
-        nats = {name.removeprefix(MAP): total / np.float32(passes) for name, total in evaluation.sums.items()}
-        return Maps(nats, rows, sharding.fetch(self._split.pixels, rows)).to_arrays()
+        return results, evaluation.values | {name: np.asarray(table) for name, table in found.items()}
 
     def _started(
         self, evaluation: PartialEvaluation, params: Params, tables: Tables
@@ -192,53 +157,53 @@ class Evaluator:
                 rows, values = part.indices[: part.valid], None
                 if not evaluation.has(number, rows):
                     batch, indices = sharding.to_devices(self.experiment.mesh, (part.batch, part.indices))
-                    values = self.estimator.estimate(Pass(params, tables, batch, indices, number))
+                    values = self.estimator.estimate(Pass(params, tables, batch, indices, np.int32(number)))
                 yield number, rows, values
 
     def _describe(self, trained: Config, step: int, params: Params) -> dict[str, Any]:
         """The record, except for its results."""
-        settings = self.experiment.config.eval
-        further: dict[str, Any] = {"encoder": self._variant} if self._variant else {}
-        if self.experiment.model.labels:
-            further["labels"] = True  # the likelihood of an image given its label
-        augmented = {"augmentation": trained.augmentation} if trained.augmentation else {}
-        model = self.experiment.model
-        coded = {"code": model.code.nats / (model.spec.dims * math.log(2))} if model.code else {}
+        settings, model = self.experiment.config.eval, self.experiment.model
+        estimator = self.estimator.describe() | {"dtype": settings.dtype}
+        if self._variant:
+            estimator["encoder"] = self._variant
+        if model.labels:
+            estimator["labels"] = True  # the likelihood of an image given its label
+        digest = outside_digest([self.estimator])
+        own_estimator = {} if digest is None else {f"eval.estimator={self.estimator.name}": digest}
         return {
             "step": step,
             "seed": trained.seed,
             "arm": trained.arm,
             "config_hash": trained.hash,
-            **augmented,
-            **coded,
+            **({"augmentation": trained.augmentation} if trained.augmentation else {}),
+            **({"code": model.code.nats / (model.spec.dims * math.log(2))} if model.code else {}),
             "dataset": self.experiment.dataset.fingerprint(settings.split),
-            "estimator": self.estimator.describe() | {"dtype": settings.dtype} | further,
+            "estimator": estimator,
             "params_sha256": tree_digest(params),
-            **versions.environment(self._parts()),
+            **versions.environment(outside_parts(self.experiment.config) | own_estimator),
         }
-
-    def _parts(self) -> dict[str, str]:
-        """Digests of the sources of the parts that are not this package's, the estimator's among them."""
-        digest = outside_digest([self.estimator])
-        named = {} if digest is None else {f"eval.estimator={self.estimator.name}": digest}
-        return outside_parts(self.experiment.config) | named
 
     def _path(self, workdir: Path, description: dict[str, Any]) -> Path:
         parts = self.estimator.name, self._variant, self.experiment.config.eval.dtype
         return record_path(workdir, description, "-".join(part for part in parts if part), self._folder)
 
 
-def summarize(values: dict[str, np.ndarray], tables: Tables, estimator: Estimator, dims: int) -> dict[str, Any]:
+def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) -> dict[str, Any]:
     """'bpd' and 'standard_error', total and by term, and the estimator's diagnostics, from values [passes, images].
 
     The standard errors are those of `evaluation/uncertainty.py`; they are None if they cannot be estimated.
     """
+
+    def errors(bits: np.ndarray) -> dict[str, Any]:
+        return standard_errors(bits, estimator.replicates)._asdict()
+
     bits = {term: values[term] / (dims * math.log(2)) for term in estimator.terms}
     means = {term: float(value.mean()) for term, value in bits.items()}
-    errors = {term: standard_errors(value, estimator.replicates)._asdict() for term, value in bits.items()}
-    total = standard_errors(np.sum(list(bits.values()), axis=0), estimator.replicates)._asdict()
     return {
         "bpd": {"total": sum(means.values()), **means},
-        "standard_error": {**total, "terms": errors},
-        **estimator.diagnostics(values, tables),
+        "standard_error": {
+            **errors(np.sum(list(bits.values()), axis=0)),
+            "terms": {term: errors(value) for term, value in bits.items()},
+        },
+        **estimator.diagnostics(values),
     }

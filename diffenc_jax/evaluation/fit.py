@@ -5,9 +5,9 @@ Both follow from the error u = (μ_Q - μ_P)² / σ_Q² of a step on training im
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,9 @@ from diffenc_jax.diffusion.encoders import Encoded
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.diffusion.ratios import ByErrorHead, Table, best_cost, cost
+from diffenc_jax.diffusion.ratios import ByErrorHead, ByEstimate, Table, best_cost, best_ratio, cost
 from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
-from diffenc_jax.evaluation.fit_ratios import StepErrors, fit_by_estimate, fit_table
 from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs.experiment import Experiment
@@ -37,6 +36,36 @@ FIT_SPLIT = "train"
 FIXED = "1"
 # Bins of x̂ for the costs of steps with a ratio that depends on x̂.
 TIME_BINS = 48
+# Numbers of bins of x̂ that a fit chooses from.
+BINS = (24, 96)
+
+
+class StepErrors(NamedTuple):
+    """The errors of one step for P pairs of an image and a noise, [P, H, W, C] each; float64.
+
+    Attributes:
+      u: (μ_Q - μ_P)² / σ_Q².
+      x_hat: the estimate x̂ at z_t.
+    """
+
+    u: np.ndarray
+    x_hat: np.ndarray
+
+
+class Form(NamedTuple):
+    """A form of `ByEstimate`.
+
+    Attributes:
+      bins: number of bins of x̂, whose means are the knots; with 1, u does not depend on x̂.
+      has_factor: whether there is a factor per pixel.
+    """
+
+    bins: int
+    has_factor: bool
+
+
+# The last form is one ratio per pixel.
+FORMS = (*(Form(bins, has_factor) for bins in BINS for has_factor in (False, True)), Form(1, True))
 
 
 def check_fit(experiment: Experiment) -> None:
@@ -82,14 +111,12 @@ class Fit:
         check_fit(experiment)
         self._experiment, self._params = experiment, params
         self._model, self._config = experiment.model, experiment.config.fit
-        self._num_images = num_fit_images(experiment)
-        self._order = _shuffled(experiment)
-        self._best_times: dict[tuple[str, int], np.ndarray] = {}
+        self._num_images, self._order = num_fit_images(experiment), _shuffled(experiment)
 
         # The ends of the steps are arguments, so that the networks are compiled once for all depths.
         @jax.jit
         def error(params, batch, *places):
-            process = self._bound(params, batch)
+            process = bind_to(self._model, params, batch)
             return squared_error(process, process.pixel_values(batch.pixels), *places)
 
         self._squared_error = error
@@ -120,13 +147,13 @@ class Fit:
 
         @jax.jit
         def encode(params, batch, gamma):
-            process = self._bound(params, batch)
+            process = bind_to(self._model, params, batch)
             gammas = process.gammas_of(gamma, len(batch.pixels))
             return process.encoder.encode(process.pixel_values(batch.pixels), gammas)
 
         @jax.jit
         def costs_from(params, batch, encoded, t, eps):
-            return costs_to_all(self._bound(params, batch), gammas, encoded, t, eps)
+            return costs_to_all(bind_to(self._model, params, batch), gammas, encoded, t, eps)
 
         encoded = [encode(self._params, batch, gamma) for gamma in gammas]
         encoded = jax.tree.map(lambda *arrays: jnp.stack(arrays), *encoded)
@@ -149,9 +176,7 @@ class Fit:
         ratio = str(loss.variance_ratio) if loss.variance_ratio in self.costs else FIXED
         wanted = cast(int, loss.depth)
         depth = min(wanted, self._config.grid // INTERVALS_PER_STEP)
-        if (ratio, depth) not in self._best_times:
-            self._best_times[ratio, depth] = self.grid[best_times(self.costs[ratio], depth)]
-        gamma = self._best_times[ratio, depth]
+        gamma = self.grid[best_times(self.costs[ratio], depth)]
         return PchipInterpolator(np.arange(depth + 1) / depth, gamma)(np.arange(wanted + 1) / wanted)
 
     def step_errors(self, gamma: jax.Array) -> Iterator[StepErrors]:
@@ -178,9 +203,6 @@ class Fit:
         """Training images of these numbers in the drawn order, which repeats."""
         images = sharding.fetch(self._experiment.dataset.examples(FIT_SPLIT), self._order[numbers % len(self._order)])
         return sharding.to_devices(self._experiment.mesh, images)
-
-    def _bound(self, params: Params, batch: Batch) -> Process:
-        return bind_to(self._model, params, batch)
 
 
 def squared_error(
@@ -246,3 +268,64 @@ def _step(gamma_s: jax.Array, gamma_t: jax.Array) -> Step:
 def _shuffled(experiment: Experiment) -> np.ndarray:
     """The numbers of all training images in an order drawn by `fit.seed`."""
     return np.random.default_rng(experiment.config.fit.seed).permutation(len(experiment.dataset.splits[FIT_SPLIT]))
+
+
+def fit_table(steps: Iterable[StepErrors], axes: tuple[int, ...]) -> Table:
+    """The best ratio per step for the mean error, shared over `axes` of the image."""
+    shared = tuple(axis + 1 for axis in axes)
+    u = np.stack([errors.u.mean(axis=(0, *shared), keepdims=True)[0] for errors in steps])
+    return Table(best_ratio(jnp.asarray(u, jnp.float32)))
+
+
+def fit_by_estimate(steps: Iterable[StepErrors]) -> ByEstimate:
+    """The form of `FORMS` that costs least on held-out pairs, fitted to all pairs.
+
+    Each form is fitted to every second pair and evaluated on the others; the choice is one for all steps.
+    """
+    rows: dict[Form, list[ByEstimate]] = {form: [] for form in FORMS}
+    costs = dict.fromkeys(FORMS, 0.0)
+    for errors in steps:
+        half, other = (StepErrors(*(array[first::2] for array in errors)) for first in (0, 1))
+        for form, row in _rows(errors).items():
+            rows[form].append(row)
+        for form, row in _rows(half).items():
+            costs[form] += _mean_cost(row, other) if len(other.u) else 0.0
+    best = min(costs, key=costs.__getitem__)
+    return ByEstimate(*(jnp.asarray(np.stack(tables), jnp.float32) for tables in zip(*rows[best], strict=True)))
+
+
+def _rows(errors: StepErrors) -> dict[Form, ByEstimate]:
+    """The row of one step in each form, in numpy."""
+    rows = {}
+    for bins in dict.fromkeys(form.bins for form in FORMS):
+        knots, error = np.zeros(1), np.ones(1)
+        if bins > 1:
+            knots, error = mean_by_bin(errors.x_hat.ravel(), errors.u.ravel(), bins)
+        fitted = np.interp(errors.x_hat, knots, error).mean(axis=0)
+        factor = np.divide(errors.u.mean(axis=0), fitted, out=np.zeros_like(fitted), where=fitted > 0)
+        for has_factor, table in ((False, np.ones((1, 1, 1))), (True, factor)):
+            rows[Form(bins, has_factor)] = ByEstimate(*cast(tuple[Any, Any, Any], (knots, error, table)))
+    return {form: rows[form] for form in FORMS}
+
+
+def _mean_cost(row: ByEstimate, errors: StepErrors) -> float:
+    expected = row.factor * np.interp(errors.x_hat, row.knots, row.error)
+    w, u = best_ratio(jnp.asarray(expected, jnp.float32)), jnp.asarray(errors.u, jnp.float32)
+    return float(jnp.mean(cost(w, u)))
+
+
+def mean_by_bin(x: np.ndarray, u: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means [bins] of x and of u in bins of x [N] that hold equal shares of Σ √u.
+
+    Bins of equal counts would resolve best where most pixels are and errors are small, such as a background. Without
+    samples enough for all bins, the last ones repeat.
+    """
+    order = np.argsort(x)
+    x, u = x[order], u[order]
+    share = np.cumsum(np.sqrt(u))
+    share = share / share[-1] if share[-1] > 0 else np.arange(1, len(x) + 1) / len(x)
+    number = np.minimum((share * bins).astype(int), bins - 1)
+    filled, count = np.unique(number, return_counts=True)
+    means = (np.add.reduceat(values, np.searchsorted(number, filled)) / count for values in (x, u))
+    knots, error = (np.pad(mean, (0, bins - len(filled)), mode="edge") for mean in means)
+    return knots, error

@@ -11,14 +11,13 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimator import Pass, Tables, image_keys
-from diffenc_jax.evaluation.whole_path import WholePath
+from diffenc_jax.evaluation.estimator import Pass, StepsEstimator, image_keys
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
 
 
-class ImportanceWeighted(WholePath):
+class ImportanceWeighted(StepsEstimator):
     """-ln(1/K Σ w) at the finite depth of `config.loss`; see `diffusion/importance_weights.py`."""
 
     terms = ("importance_weighted",)
@@ -31,7 +30,7 @@ class ImportanceWeighted(WholePath):
         """Raises InputError if the depth is infinite, or `config.fit` is needed and does not suit the data."""
         super().__init__(experiment)
         require(
-            self._loss.depth is not None,
+            self.loss.depth is not None,
             "eval.estimator=importance_weighted needs a finite loss.depth, such as --config.loss.depth=100: "
             "it draws whole paths",
         )
@@ -39,19 +38,16 @@ class ImportanceWeighted(WholePath):
 
     @property
     def name(self) -> str:
-        return f"{self._loss.name}-importance_weighted{self.experiment.config.eval.num_draws}"
+        return f"{self.loss.name}-importance_weighted{self.experiment.config.eval.num_draws}"
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "kind": "importance_weighted",
-            "num_draws": self.experiment.config.eval.num_draws,
-            **super().describe(),
-        }
+        draws = self.experiment.config.eval.num_draws
+        return {"kind": "importance_weighted", "num_draws": draws, **super().describe()}
 
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
-        return self._estimate(given._replace(number=np.int32(given.number)))
+        return self._estimate(given)
 
-    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K."""
         return {
             "one_draw": float(values["one_draw"].mean() / (self.experiment.model.spec.dims * np.log(2))),

@@ -27,16 +27,8 @@ class Mean(NamedTuple):
 
 
 def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
-    """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom.
-
-    Raises ValueError if there is no value, or `level` does not lie between 0 and 1.
-    """
-    n = len(values)
-    if n == 0:
-        raise ValueError("a mean needs at least one value")
-    if not 0 < level < 1:
-        raise ValueError(f"the level of an interval lies between 0 and 1, such as 0.95, not {level}")
-    mean = float(np.mean(values))
+    """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom."""
+    n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Mean(n, mean, None, None, None)
     sd = float(np.std(values, ddof=1))

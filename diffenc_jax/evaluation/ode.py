@@ -13,7 +13,7 @@ from diffenc_jax.core.errors import RunError
 from diffenc_jax.core.streams import draw_each, signs, uniform
 from diffenc_jax.diffusion.flow import DEQUANTISATIONS, MAX_STEPS, METHOD, Solver, likelihood_of
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
-from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, image_keys
+from diffenc_jax.evaluation.estimator import Estimator, Pass, image_keys
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
@@ -30,8 +30,6 @@ class Ode(Estimator):
 
     diagnostic_formats: ClassVar = {
         "evaluations": "function evaluations per image: {0[mean]:.0f} on average, {0[max]} at most",
-        "probe_error": "standard error by the choice of the probes: {0[image]:.4f} bits/dim per image and pass, "
-        "{0[mean]:.4f} of the mean",
         "one_draw": "the bound, by the same draws one by one: {:.4f} bits/dim",
         "effective_draws": "draws that carry the weight, on average: {:.1f}",
     }
@@ -63,23 +61,18 @@ class Ode(Estimator):
         }
 
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
-        return self._estimate(given._replace(number=np.int32(given.number)))
+        return self._estimate(given)
 
-    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
-        """Entries for the solver, the probes and the draws; raises RunError if the solver gave up on an image.
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Entries for the solver and the draws; raises RunError if the solver gave up on an image.
 
         'evaluations' of the flow per image and pass, mean and maximum: over all draws, where there are several.
-        'probe_error', with several probes: the standard error in bits/dim that the choice of the probes causes, of one
-        image in one pass ('image', root mean square) and of the record's mean ('mean'), which is a part of the noise in
-        'standard_error'. 'one_draw' and 'effective_draws', with several draws: bits/dim of the same draws at k = 1, and
-        how many of them carry the weight, on average.
+        'one_draw' and 'effective_draws', with several draws: bits/dim of the same draws at k = 1, and how many of them
+        carry the weight, on average.
         """
         check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
         evaluations, bits = values["evaluations"], self.experiment.model.spec.dims * np.log(2)
         found: dict[str, Any] = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
-        if "probe_variance" in values:
-            image = float(np.sqrt(values["probe_variance"].mean())) / bits
-            found["probe_error"] = {"image": image, "mean": image / values["probe_variance"].size ** 0.5}
         if "one_draw" in values:
             found["one_draw"] = float(values["one_draw"].mean()) / bits
             found["effective_draws"] = float(values["effective_draws"].mean())
@@ -112,8 +105,6 @@ def _estimate(experiment, given):
     keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
     dequantised, path = _draw(experiment, given, keys, 0)
     values = {"prior": path.prior, "divergence": path.divergence, "evaluations": path.evaluations}
-    if path.probe_variance is not None:
-        values["probe_variance"] = path.probe_variance
     return values | {"dequantisation": jnp.broadcast_to(dequantised.nats, path.prior.shape)}
 
 

@@ -47,8 +47,6 @@ def replicates(passes: int) -> int | None:
     Few replicates have many passes each, over which their times are spread. The N (R − 1) degrees of freedom that
     remain are enough wherever there are many images.
     """
-    if passes < 1:
-        raise ValueError(f"there must be at least one pass, not {passes}")
     return next((r for r in range(2, passes + 1) if passes % r == 0), None)
 
 
@@ -68,9 +66,6 @@ def standard_errors(values: np.ndarray, replicates: int | None) -> StandardError
       values: [P, N], in any unit.
       replicates: R, a divisor of P above 1; None where the passes are not independent replicates, as for a single
         pass. Then noise and images are not determined.
-
-    Raises:
-      ValueError: the passes do not divide into so many replicates.
     """
     return _errors(values.mean(axis=0), _noise(values, replicates))
 
@@ -89,15 +84,8 @@ def difference(
       a: [P_a, N]; `b`: [P_b, N] of the same images in the same order, in the same unit.
       replicates_a: as in `standard_errors`; `replicates_b` likewise.
       common_noise: whether both were evaluated under the same noise, with the same passes and replicates.
-
-    Raises:
-      ValueError: they have different numbers of images, or cannot have common noise.
     """
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"{a.shape[1]} and {b.shape[1]} images cannot be paired")
     if common_noise:
-        if (len(a), replicates_a) != (len(b), replicates_b):
-            raise ValueError("with common noise both have the same passes and replicates")
         values = a - b
         return Difference(float(values.mean()), standard_errors(values, replicates_a))
     noise_a, noise_b = _noise(a, replicates_a), _noise(b, replicates_b)
@@ -120,10 +108,7 @@ def _noise(values: np.ndarray, replicates: int | None) -> float | None:
     """Noise of the mean of values [P, N], from the means [R, N] of their replicates."""
     if replicates is None:
         return None
-    passes, images = values.shape
-    if replicates < 2 or passes % replicates:
-        raise ValueError(f"{passes} passes cannot be {replicates} replicates; a divisor of them above 1 can")
-    means = values.reshape(-1, replicates, images).mean(axis=0)
+    means = values.reshape(-1, replicates, values.shape[1]).mean(axis=0)
     return math.sqrt(means.var(axis=0, ddof=1).mean() / means.size)
 
 

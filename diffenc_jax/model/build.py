@@ -14,7 +14,6 @@ from diffenc_jax.core.keys import keys_of
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.dataset import image_shape, num_classes
 from diffenc_jax.diffusion.codes import LatentCode
-from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
@@ -34,21 +33,19 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         not section.labels or spec.num_classes >= 2,
         f"model.labels=True needs images of two classes or more; these are of {spec.num_classes}",
     )
-    given = {
-        "compute": choose_compute(section, platform or jax.default_backend()),
-        "pixel_levels": spec.pixel_levels,
-    }
+    compute = choose_compute(section, platform or jax.default_backend())
+    given: dict[str, Any] = {"compute": compute, "pixel_levels": spec.pixel_levels}
     augmentation = make_augmentation(config.train.augmentations, spec.shape)
     flags = augmentation.num_flags if section.augmentation else 0
-    code = build_code(section.code, spec.shape, **given)
+    code = build_part("code", section.code, spec.shape, **given)
+    code = dataclasses.replace(code, network=CodeNetwork(code.network, code.units)) if code.units else None
     given["conditions"] = (spec.num_classes if section.labels else 0) + flags + (code.units if code else 0)
-    chosen = {DERIVATIVE: section.derivative_head, ERROR: section.error_head}
-    heads = tuple(name for name, is_chosen in chosen.items() if is_chosen)
+    heads = (DERIVATIVE,) * section.derivative_head + (ERROR,) * section.error_head
     model = Model(
         spec=spec,
         schedule=build_schedule(section.schedule, spec, code),
-        score=build_score(section.score, spec.shape, extra_heads=heads, **given),
-        encoder=build_encoder(section.encoder, spec.shape, **given),
+        score=build_part("score", section.score, spec.shape, extra_heads=heads, **given),
+        encoder=build_part("encoder", section.encoder, spec.shape, **given),
         to_velocity=parts.load("prediction", section.prediction),
         extrapolation=parts.load("extrapolation", config.loss.extrapolation),
         target=section.target,
@@ -95,24 +92,22 @@ def choose_compute(config: ModelConfig, platform: str) -> Compute:
     )
 
 
-def build_score(config: PartConfig, shape: tuple[int, int, int], **given: Any) -> ScoreNetwork:
-    """The network that `model.score` describes, for images of `shape`; raises InputError."""
-    options = parts.options("score", config.kind, config.options)
-    return _network(parts.load("score", config.kind), options, "model.score", shape, given)
+def build_part(kind: str, config: PartConfig, shape: tuple[int, int, int], **given: Any) -> Any:
+    """The score network, or the encoder or code with its network, that a section describes, for images of `shape`.
 
-
-def build_encoder(config: PartConfig, shape: tuple[int, int, int], **given: Any) -> Encoder:
-    """The encoder that `model.encoder` describes, with its network, for images of `shape`; raises InputError."""
-    kind = parts.load("encoder", config.kind)
-    return _with_network("encoder", config, shape, given | {"outputs": kind.outputs})
-
-
-def build_code(config: PartConfig, shape: tuple[int, int, int], **given: Any) -> LatentCode | None:
-    """The code that `model.code` describes, for images of `shape`; None without one. Raises InputError."""
-    code = _with_network("code", config, shape, given)
-    if not code.units:
-        return None
-    return dataclasses.replace(code, network=CodeNetwork(code.network, code.units))
+    Raises InputError if a network does not suit what is `given`, the attributes of networks besides their keys.
+    """
+    part, options = parts.load(kind, config.kind), parts.options(kind, config.kind, config.options)
+    path = parts.KINDS[kind].section
+    if kind == "score":
+        return _network(part, options, path, shape, given)
+    own = {name: options.pop(name) for name in keys_of(part)}
+    name = parts.network_of(kind, config.kind)
+    if not name:
+        return part(**own)
+    if kind == "encoder":
+        given["outputs"] = part.outputs
+    return part(**own, network=_network(parts.load("network", name), options, path, shape, given))
 
 
 def build_schedule(config: PartConfig, spec: ImageSpec, code: LatentCode | None) -> Schedule:
@@ -162,12 +157,10 @@ def outside_parts(config: Config) -> dict[str, str]:
     flat, digests = flatten(config.to_dict()), {}
     for kind in ("score", "encoder", "code", "schedule", "prediction", "extrapolation"):
         key = parts.KINDS[kind].name_key
-        name = flat[key]
-        network = parts.network_of(kind, name)
-        held = [parts.load("network", network)] if network else []
-        digest = outside_digest([parts.load(kind, name), *held])
+        network = parts.network_of(kind, flat[key])
+        digest = outside_digest([parts.load(kind, flat[key]), *([parts.load("network", network)] if network else [])])
         if digest is not None:
-            digests[f"{key}={name}"] = digest
+            digests[f"{key}={flat[key]}"] = digest
     return digests
 
 

@@ -61,8 +61,9 @@ class ImageSpec:
         fits = array.shape[1:] == self.shape and len(array) > 0
         require(fits, f"images must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
         low, high = int(array.min()), int(array.max())
-        inside = low >= 0 and high <= last
-        require(inside, f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}")
+        require(
+            low >= 0 and high <= last, f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}"
+        )
         return array.astype(np.uint8)
 
     @property
@@ -127,11 +128,6 @@ class Model:
         return self.target == IMAGE or self.encoder.has_image
 
     @property
-    def num_conditions(self) -> int:
-        """Number K of the inputs of the networks' condition; 0 for a model without one."""
-        return self.score.conditions
-
-    @property
     def head_losses(self) -> tuple[str, ...]:
         """Names of the losses of the score network's heads, in `Terms.head_losses`."""
         return tuple(HEAD_LOSS[name] for name in self.score.extra_heads)
@@ -141,11 +137,6 @@ class Model:
         """The `head_losses` that are minimised beside the bound: all but those of a head that the bound trains."""
         by_bound = HEAD_LOSS[ERROR] if self.loss.variance_ratio == LEARNED_ERROR else None
         return tuple(name for name in self.head_losses if name != by_bound)
-
-    @property
-    def unrolls_layers(self) -> bool:
-        """Whether alike layers are unrolled instead of scanned."""
-        return not self.score.compute.scan
 
     def with_dtype(self, name: str) -> "Model":
         """The model with the blocks of its networks computing in the dtype `name`."""
@@ -163,7 +154,7 @@ class Model:
         keys = jax.random.split(key, 3)
         x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
         code = jnp.zeros((1, self.code.units), jnp.float32) if self.code else None
-        given = self._arguments(self.condition({}, Batch(x, jnp.zeros(1, jnp.int32)), code=code))
+        given = self._given(self.condition({}, Batch(x, jnp.zeros(1, jnp.int32)), code=code))
         warp: Any = {"code": code, "method": "warp"} if self.schedule.per_dimension else {}
         parts = {"score": self.score.init(keys[0], x, t, **given), "schedule": self.schedule.init(keys[1], t, **warp)}
         if self.encoder.network_kind:
@@ -219,15 +210,22 @@ class Model:
         without one: its networks raise ValueError.
         """
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
-        schedule = self.schedule.apply
+        schedule, encoder = partial(self.schedule.apply, {"params": params["schedule"]}), self.encoder
+        if encoder.network_kind:
+            encoder = encoder.bound(self._network(encoder.network, params["encoder"], keys[0], condition))
+
+        def warp(gamma):
+            code = self._given(condition)["condition"][:, -self.code.units :] if self.code else None
+            return jnp.asarray(schedule(gamma, code, method="warp"))
+
         return Process(
-            encoder=self._encoder(params, keys[0], condition),
-            predict=self._predict(params, keys[1], condition),
-            gamma=lambda t: jnp.asarray(schedule({"params": params["schedule"]}, jnp.asarray(t, jnp.float32))),
+            encoder=encoder,
+            predict=self._predict(self._network(self.score, params["score"], keys[1], condition)),
+            gamma=lambda t: jnp.asarray(schedule(jnp.asarray(t, jnp.float32))),
             assumption=ThroughEncoder() if self.target == IMAGE else self.extrapolation,
             pixel_levels=self.spec.pixel_levels,
             condition=condition,
-            warp=partial(self._warp, params, condition) if self.schedule.per_dimension else None,
+            warp=warp if self.schedule.per_dimension else None,
             rebind=partial(self.bind, params, dropout_key),
             code_nats=self.code.nats if self.code else 0.0,
         )
@@ -278,25 +276,11 @@ class Model:
             "(eval.estimator=bound) and draw by steps (sample.sampler=ancestral)",
         )
 
-    def _encoder(self, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None) -> Encoder:
-        if not self.encoder.network_kind:
-            return self.encoder
-        network = self._network(self.encoder.network, params["encoder"], dropout_key, condition)
-        return self.encoder.bound(network)
-
-    def _warp(self, params: Params, condition: jax.Array | None, gamma: jax.Array) -> jax.Array:
-        """The γ_i [B, ...] of each dimension at γ [B]."""
-        code = _given(condition)[:, -self.code.units :] if self.code else None
-        return jnp.asarray(self.schedule.apply({"params": params["schedule"]}, gamma, code, method="warp"))
-
-    def _predict(
-        self, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None
-    ) -> Callable[..., Prediction]:
-        """(z_t, γ [B]) -> the prediction: the network's output on top of z_t, converted to v̂.
+    def _predict(self, network: Callable) -> Callable[..., Prediction]:
+        """(z_t, γ [B]) -> the prediction: the score network's output on top of z_t, converted to v̂.
 
         The error head's output is bounded, ln V = L tanh(output / L) with L = `LARGEST_LOG_ERROR`.
         """
-        network = self._network(self.score, params["score"], dropout_key, condition)
 
         def predict(z_t, gamma):
             if self.score.extra_heads:
@@ -310,33 +294,28 @@ class Model:
 
         return predict
 
-    def _arguments(self, condition: jax.Array | None) -> dict[str, Any]:
-        """Arguments of the networks besides image, time and dropout key, by name."""
-        return {"condition": condition} if self.num_conditions else {}
-
     def _network(
         self, net: nn.Module, params: Params, dropout_key: jax.Array | None, condition: jax.Array | None
     ) -> Callable:
         low, high = self.gamma_range
-        given = self._arguments(condition)
 
         def apply(x, gamma, **options):
-            if self.num_conditions:
-                _given(condition)
             gamma = gamma.reshape(len(gamma), -1).mean(axis=1) if gamma.ndim > 1 else gamma
             # The time embedding multiplies rounding by 1000, most of all in dy/dγ. The barrier hides the constant from
             # compilers, which would replace the division by a product with a rounded reciprocal.
             span = jax.lax.optimization_barrier(jnp.asarray(high - low, gamma.dtype))
-            return net.apply({"params": params}, x, (gamma - low) / span, dropout_key, **given, **options)
+            options |= self._given(condition)
+            return net.apply({"params": params}, x, (gamma - low) / span, dropout_key, **options)
 
         return apply
 
-
-def _given(condition: jax.Array | None) -> jax.Array:
-    """The condition of a model that needs one."""
-    if condition is None:
-        raise ValueError("the model is conditioned; bind it with the condition of a batch")
-    return condition
+    def _given(self, condition: jax.Array | None) -> dict[str, Any]:
+        """Arguments of the networks besides image, time and dropout key, by name."""
+        if not self.score.conditions:
+            return {}
+        if condition is None:
+            raise ValueError("the model is conditioned; bind it with the condition of a batch")
+        return {"condition": condition}
 
 
 def bind_to(model: Model, params: Params, batch: Batch, dropout_key: jax.Array | None = None) -> Process:

@@ -14,7 +14,6 @@ from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import check_writable, is_archive, opened_if_present, read_arrays, write_arrays
-from diffenc_jax.runs.maps import MAP
 from diffenc_jax.runs.records import most_bytes
 
 # Seconds between two saves, or this many times the seconds that the last one took.
@@ -23,28 +22,22 @@ TABLE, DIGEST = "table.", "sha256"
 
 
 class PartialEvaluation:
-    """Values [passes, images] by name of one evaluation, of which some are missing (NaN), and sums of maps over passes.
+    """Values [passes, images] by name of one evaluation, of which some are missing (NaN).
 
     They are saved beside the record that they will become, every half minute and when an exception ends the
     evaluation.
 
     Attributes:
       values: the values by name.
-      sums: by name, 'map.diffusion', the sum over the passes of the maps [images, ...] of those values.
       seconds: time that earlier processes spent on this evaluation.
     """
 
-    def __init__(self, shape: tuple[int, int], record: Path | None = None, dims: int = 0):
-        """Prepare an evaluation of `shape` (passes, images) for the file `record`; None keeps nothing on disk.
-
-        Args:
-          dims: dimensions of an image, if there are maps.
-        """
+    def __init__(self, shape: tuple[int, int], record: Path | None = None):
+        """Prepare an evaluation of `shape` (passes, images) for the file `record`; None keeps nothing on disk."""
         self.values: dict[str, np.ndarray] = {}
-        self.sums: dict[str, np.ndarray] = {}
         self.seconds = 0.0
         self._shape, self._path = shape, record and record.with_suffix(".partial.npz")
-        self._most, self._pause = most_bytes(*shape, dims), SAVE_SECONDS
+        self._most, self._pause = most_bytes(*shape), SAVE_SECONDS
         self._is_whole = True  # False while values are stored, which a signal may interrupt
         self._tables: dict[str, np.ndarray] | None = None
         self._started = self._saved = time.perf_counter()
@@ -60,8 +53,7 @@ class PartialEvaluation:
             return self
         self.seconds = float(arrays.pop("seconds"))
         self._tables = {key.removeprefix(TABLE): a for key, a in arrays.items() if key.startswith(TABLE)}
-        self.sums = {key: a for key, a in arrays.items() if key.startswith(MAP)}
-        self.values = {key: a for key, a in arrays.items() if not key.startswith((TABLE, MAP))}
+        self.values = {key: a for key, a in arrays.items() if not key.startswith(TABLE)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -84,17 +76,10 @@ class PartialEvaluation:
         return bool(self.values) and not any(np.isnan(a[number, rows]).any() for a in self.values.values())
 
     def put(self, number: int, rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
-        """Store the values [len(rows)] of pass `number` for the images `rows`, and add their maps [len(rows), ...]."""
-        # Batches of another size than those of an earlier process may hold images whose maps are added already.
-        known = [~np.isnan(a[number, rows]) for a in self.values.values()]
-        new = ~np.any(known, axis=0) if known else np.ones(len(rows), bool)
+        """Store the values [len(rows)] of pass `number` for the images `rows`."""
         self._is_whole = False
         for name, value in values.items():
-            if name.startswith(MAP):
-                sums = self.sums.setdefault(name, np.zeros((self._shape[1], *value.shape[1:]), np.float32))
-                sums[rows[new]] += value[new]
-            else:
-                self.values.setdefault(name, np.full(self._shape, np.nan))[number, rows] = value
+            self.values.setdefault(name, np.full(self._shape, np.nan))[number, rows] = value
         self._is_whole = True
         if time.perf_counter() - self._saved > self._pause:
             # On a disk that is full the record could not be written either; a bucket may answer again until then.
@@ -112,7 +97,7 @@ class PartialEvaluation:
             return
         tables = {TABLE + name: table for name, table in (self._tables or {}).items()}
         seconds = np.asarray(self.seconds + self._saved - self._started)
-        arrays = {"seconds": seconds, **self.values, **self.sums, **tables}
+        arrays = {"seconds": seconds, **self.values, **tables}
         write_arrays(self._path, **arrays, **{DIGEST: _digest(arrays)})
         self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - start))
 

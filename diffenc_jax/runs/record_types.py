@@ -34,7 +34,6 @@ class EstimatorEntry(TypedDict):
     passes: int
     replicates: int | None
     seed: int
-    per_pixel: NotRequired[bool]
 
 
 class Errors(TypedDict):

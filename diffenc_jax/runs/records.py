@@ -31,7 +31,6 @@ from diffenc_jax.runs.record_types import ADVICE, TOTAL, Record, checked_record
 EVAL_FOLDER = "eval"
 # Entries that determine the values of an evaluation.
 IDENTITY = ("step", "config_hash", "dataset", "estimator", "params_sha256", "parts")
-PER_PIXEL = "per_pixel"  # in a record's 'estimator' where its file of values holds maps (maps.py)
 # Largest difference by rounding between the mean of the values and the record's total.
 TOLERANCE = 1e-6
 
@@ -143,7 +142,7 @@ def _arrays_and_digest(path: Path, record: Record) -> tuple[dict[str, np.ndarray
     """`read_values`, and the SHA-256 digest of their file."""
     values = path.with_suffix(".npz")
     require(exists(values), f"{values} is missing: it holds the values of {path}; keep both together")
-    with opened(values, "evaluate again", _most_bytes(record)) as file:
+    with opened(values, "evaluate again", most_bytes(*_shape(record))) as file:
         arrays = read_arrays(file)
         if arrays is None:
             raise InputError(f"{values} cannot be read as .npz; evaluate again")
@@ -152,21 +151,13 @@ def _arrays_and_digest(path: Path, record: Record) -> tuple[dict[str, np.ndarray
 
 def _digest_of_values(path: Path, record: Record) -> str | None:
     """The digest of the file of values beside the record at `path`; None if there is none, or no archive."""
-    with opened_if_present(path.with_suffix(".npz"), "delete it", _most_bytes(record)) as file:
+    with opened_if_present(path.with_suffix(".npz"), "delete it", most_bytes(*_shape(record))) as file:
         return digest_of(file) if is_archive(file) else None
 
 
-def most_bytes(passes: int, images: int, dims: int = 0) -> int:
-    """Bytes that the file of an evaluation's values, and of the tables behind them, never exceeds.
-
-    Args:
-      dims: dimensions of an image, if the file holds maps.
-    """
-    return 2**30 + 2**8 * passes * images + 2**4 * images * dims
-
-
-def _most_bytes(record: Record) -> int:
-    return most_bytes(*_shape(record), record["dataset"]["dims"] if record["estimator"].get(PER_PIXEL) else 0)
+def most_bytes(passes: int, images: int) -> int:
+    """Bytes that the file of an evaluation's values, and of the tables behind them, never exceeds."""
+    return 2**30 + 2**8 * passes * images
 
 
 def _shape(record: Record) -> tuple[int, int]:

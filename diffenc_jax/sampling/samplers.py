@@ -1,7 +1,6 @@
 """The path from noise to z_0, a batch at a time: by the generative model's steps, or along the probability flow."""
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW, HUTCHINSON
 from diffenc_jax.core import parts
-from diffenc_jax.core.streams import draw_each, gaussian_each, signs
+from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import METHOD, bin_nats, by_example, carry, flow_of, sample_of
+from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
@@ -29,11 +28,15 @@ from diffenc_jax.model.model import CODE
 from diffenc_jax.parallel.sharding import batched, replicated
 from diffenc_jax.runs.experiment import Experiment
 
-# The loop over steps runs on the device in this many parts, between which signals are handled and frames are taken.
+# The loop over steps runs on the device in this many parts, between which signals are handled.
 PARTS = 50
 # Numbers folded into an image's key: NOISE for z_1, PIXELS for the draw of its pixels, STEPS + k for step k of the
-# ancestral sampler or probe k of the flow.
+# ancestral sampler.
 NOISE, PIXELS, STEPS = 0, 1, 2
+
+
+# z [B, ...] at a stop on the path, and the share of the path since the previous stop.
+Stop = tuple[jax.Array, float]
 
 
 class Request(NamedTuple):
@@ -42,46 +45,16 @@ class Request(NamedTuple):
     Attributes:
       keys: [B] their random keys.
       labels: int32 [B] their classes; None for a model without labels.
-      code: [B, n] their codes; None if these are drawn from their prior.
     """
 
     keys: jax.Array
     labels: jax.Array | None = None
-    code: jax.Array | None = None
 
     def bind(self, model: Model, params: Params) -> Process:
-        """The process that draws these images."""
+        """The process that draws these images, with codes from their prior."""
         batch = Batch(None, self.labels, model.no_augmentation(len(self.keys)))
-        code = model.code.prior(self.keys, CODE) if model.code and self.code is None else self.code
+        code = model.code.prior(self.keys, CODE) if model.code else None
         return model.bind(params, condition=model.condition(params, batch, code=code))
-
-
-class Likelihood(NamedTuple):
-    """The likelihood of z_0 under the probability flow, per image.
-
-    Attributes:
-      nats: -log p(z_0) [B], where p is the density of the flow at γ_0.
-      bits_per_dim: [B] -log2 per dimension of the density of z_0 / α_0 on the axis on which a pixel's bin has width 1.
-        It is comparable with bits/dim of pixels: the probability of pixels is the integral of this density over their
-        bins.
-    """
-
-    nats: jax.Array
-    bits_per_dim: jax.Array
-
-
-class PathPoint(NamedTuple):
-    """A point on the path.
-
-    Attributes:
-      z: [B, ...].
-      share: share of the path since the previous stop.
-      likelihood: at z_0, if `sample.likelihood` asks for it.
-    """
-
-    z: jax.Array
-    share: float
-    likelihood: Likelihood | None = None
 
 
 class Sampler(ABC):
@@ -102,7 +75,7 @@ class Sampler(ABC):
     @cached_property
     def options(self) -> Any:
         """The values of its keys, an object of its `Options`."""
-        return _options(self.experiment.config)
+        return _loaded(self.experiment.config)[1]
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -123,7 +96,7 @@ class Sampler(ABC):
         return None
 
     @abstractmethod
-    def walk(self, params: Params, prepared: Any, request: Request, z_1: jax.Array) -> Iterator[PathPoint]:
+    def walk(self, params: Params, prepared: Any, request: Request, z_1: jax.Array) -> Iterator[Stop]:
         """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images that are requested."""
 
 
@@ -155,12 +128,6 @@ class Ancestral(Sampler):
     def name(self) -> str:
         return self._loss.name
 
-    def stops(self, first: int = 0) -> list[int]:
-        """The numbers of steps after which `walk` stops, counted from γ_1, beginning with `first` itself."""
-        left = self._depth - first
-        parts = min(left, PARTS)
-        return [first + left * part // parts for part in range(parts + 1)] if left else [first]
-
     def describe(self) -> dict[str, Any]:
         described = {"kind": ANCESTRAL, **dataclasses.asdict(self._loss)}
         return described | ({"fit": fit_description(self.experiment)} if self._loss.is_fitted else {})
@@ -169,82 +136,60 @@ class Ancestral(Sampler):
         """The steps, fitted if `config.loss` asks for it."""
         return steps_for(self.experiment, params, self._loss)
 
-    def walk(
-        self, params: Params, prepared: Steps, request: Request, z_1: jax.Array, first: int = 0
-    ) -> Iterator[PathPoint]:
-        """Stops on the path; with `first`, the path starts after that many steps, from z = `z_1`."""
-        z = z_1
-        for begin, end in pairwise(self.stops(first)):
+    def walk(self, params: Params, prepared: Steps, request: Request, z_1: jax.Array) -> Iterator[Stop]:
+        z, parts = z_1, min(self._depth, PARTS)
+        for begin, end in pairwise(self._depth * part // parts for part in range(parts + 1)):
             z = self._advance(params, prepared, request, z, (np.int32(begin), np.int32(end)))
-            yield PathPoint(jax.block_until_ready(z), (end - begin) / (self._depth - first))
+            yield jax.block_until_ready(z), (end - begin) / self._depth
 
 
 class Flow(Sampler):
-    """The probability flow from γ_1 to γ_0, solved as `config.ode` says: another generative model than the steps'.
-
-    With `sample.likelihood` the divergence is integrated on the way, and its error is controlled too, which changes the
-    solver's steps and z_0 within the tolerance.
-    """
+    """The probability flow from γ_1 to γ_0, solved as `config.ode` says: another generative model than the steps'."""
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if the model has no flow."""
         super().__init__(experiment)
         experiment.model.check_flow()
-        self._config, self._has_likelihood = experiment.config.ode, experiment.config.sample.likelihood
-        outputs = batched(experiment.mesh), *(replicated(experiment.mesh),) * 2
+        self._config = experiment.config.ode
+        outputs = batched(experiment.mesh), replicated(experiment.mesh)
         self._solve = jax.jit(partial(_flow, experiment), out_shardings=outputs)
 
     @property
     def name(self) -> str:
-        name = f"{FLOW}-rtol{self._config.rtol:g}-atol{self._config.atol:g}"
-        return f"{name}-{self._config.divergence_name}" if self._has_likelihood else name
+        return f"{FLOW}-rtol{self._config.rtol:g}-atol{self._config.atol:g}"
 
     def describe(self) -> dict[str, Any]:
-        config = self._config
-        described = {"kind": FLOW, "solver": METHOD, "rtol": config.rtol, "atol": config.atol}
-        if self._has_likelihood:
-            described |= {"divergence": config.divergence, "probes": config.probes}
-        return described
+        return {"kind": FLOW, "solver": METHOD, "rtol": self._config.rtol, "atol": self._config.atol}
 
-    def walk(self, params: Params, prepared: None, request: Request, z_1: jax.Array) -> Iterator[PathPoint]:
+    def walk(self, params: Params, prepared: None, request: Request, z_1: jax.Array) -> Iterator[Stop]:
         """One stop, z_0; raises RunError if the solver gave up."""
-        z_0, failures, likelihood = self._solve(params, request, z_1)
+        z_0, failures = self._solve(params, request, z_1)
         check_solved(int(failures))
-        yield PathPoint(z_0, 1.0, likelihood)
+        yield z_0, 1.0
 
 
-def _flow(
-    experiment: Experiment, params: Params, request: Request, z_1: jax.Array
-) -> tuple[jax.Array, jax.Array, Likelihood | None]:
-    """z_0 [B, ...], the number [] of images that the solver gave up on, and the likelihood if it is asked for."""
-    model, ode, spec, likelihood = experiment.model, experiment.config.ode, experiment.model.spec, None
-    process, solver = request.bind(model, params), solver_of(ode)
+def _flow(experiment: Experiment, params: Params, request: Request, z_1: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """z_0 [B, ...], and the number [] of images that the solver gave up on."""
+    process, solver = request.bind(experiment.model, params), solver_of(experiment.config.ode)
     gamma_0, gamma_1 = process.endpoints
-    if experiment.config.sample.likelihood:
-        drawn = [draw_each(signs, request.keys, STEPS + k, spec.shape) for k in range(ode.probes)]
-        probes = jnp.stack(drawn, axis=1) if ode.divergence == HUTCHINSON else None
-        z_0, path = sample_of(process, z_1, probes, solver)
-        in_bins = path.total + bin_nats(spec.dims, spec.pixel_levels, gamma_0)
-        likelihood = Likelihood(path.total, in_bins / (spec.dims * math.log(2)))
-    else:
-        z_0 = by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
-    return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum(), likelihood
+    z_0 = by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
+    return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum()
 
 
 def make_sampler(experiment: Experiment) -> Sampler:
     """The sampler that `config.sample` names; raises InputError if it does not suit the model or the data."""
-    _options(experiment.config)
-    return parts.load("sampler", experiment.config.sample.sampler)(experiment)
+    return _loaded(experiment.config)[0](experiment)
 
 
 def needs_training_images(config: Config) -> bool:
     """Whether the sampler that `config.sample` names fits something on training images."""
-    return parts.load("sampler", config.sample.sampler).needs_training_images(config)
+    return _loaded(config)[0].needs_training_images(config)
 
 
-def _options(config: Config) -> Any:
-    """The checked values of the keys of the sampler that `config.sample` names; raises InputError."""
-    return parts.own_options("sampler", config.sample.sampler, config.sample.options.options)
+def _loaded(config: Config) -> tuple[type[Sampler], Any]:
+    """The sampler that `config.sample` names, and the checked values of its keys; raises InputError."""
+    name = config.sample.sampler
+    return parts.load("sampler", name), parts.own_options("sampler", name, config.sample.options.options)
 
 
 def first_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:

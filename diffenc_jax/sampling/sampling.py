@@ -1,44 +1,54 @@
-"""The images and pictures that `config.sample` asks for."""
+"""The images and pictures that `config.sample` asks for. An image is a function of (seed, its number) only."""
 
-import math
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.sources import outside_digest
-from diffenc_jax.data.images import Batch
+from diffenc_jax.core.streams import draw_each, stream, uniform
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.gaussian import alpha
+from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import hosts, sharding
+from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import check_writable, opened_if_present, read_arrays, write_arrays
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling import pictures
-from diffenc_jax.sampling.draw import Drawer, Drawn, OnPart, SamplerFunctions
-from diffenc_jax.sampling.pictures import num_shown
-from diffenc_jax.sampling.samplers import Likelihood, make_sampler
-from diffenc_jax.sampling.store import ImageStore
+from diffenc_jax.sampling.samplers import PIXELS, Request, first_noise, make_sampler
 
 FOLDER = "samples"
-# Most columns of a picture that has one per class.
-MOST_COLUMNS = 20
+# Called with the share of the work that is complete since the last call.
+OnPart = Callable[[float], None]
 
 
 class Sampling:
-    """Images and pictures of one or more checkpoints, as `config.sample` asks for."""
+    """Images of one or more checkpoints, and their picture. Its functions are compiled once per batch size."""
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if `config.sample` does not suit the model or the data."""
-        self._experiment, self._config = experiment, experiment.config.sample
-        _check_label(experiment)
-        self._sampler = make_sampler(experiment)
-        self._functions = SamplerFunctions(experiment, self._sampler)
-
-    def num_parts(self) -> int:
-        """The sum of all shares that `write` passes to `on_part`."""
-        return self._num_batches(self._config.num) + self._config.path + len(self._config.reconstruct)
+        config, model, mesh = experiment.config.sample, experiment.model, experiment.mesh
+        require(
+            config.label is None or config.label < model.spec.num_classes,
+            f"sample.label={config.label} is no class of {experiment.dataset.name}; take one of 0 .. "
+            f"{model.spec.num_classes - 1}",
+        )
+        self._experiment, self._config, self._sampler = experiment, config, make_sampler(experiment)
+        batched, replicated = sharding.batched(mesh), sharding.replicated(mesh)
+        self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
+        self._noise = jax.jit(lambda keys: first_noise(keys, model.spec.shape), out_shardings=batched)
+        self._pixels = jax.jit(
+            lambda params, request, z: draw_pixels(request.bind(model, params), request.keys, z, config.output),
+            out_shardings=replicated,
+        )
 
     def images(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> np.ndarray:
         """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes.
@@ -46,14 +56,16 @@ class Sampling:
         Args:
           on_part: called after each part of the work with its share of the whole.
         """
-        return self.draw(params, num, on_part).images
+        size = self._batch_size(num)
+        starts, prepared = range(0, num, size), self._sampler.prepare(params)
+        return np.concatenate(
+            [self._draw(params, prepared, first, size, lambda share: on_part(share / len(starts))) for first in starts]
+        )[:num]
 
-    def draw(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> Drawn:
-        """`images`, and their likelihoods if `sample.likelihood` asks for them."""
-        drawer, size = Drawer(self._functions, params), self._batch_size(num)
-        starts = range(0, num, size)
-        batches = [drawer.images(first, size, lambda share: on_part(share / len(starts))) for first in starts]
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[:num], *batches)
+    def picture(self, params: Params, on_part: OnPart) -> np.ndarray:
+        """A picture of the first `log.samples` images, uint8 [h, w, 1 or 3]."""
+        images = self.images(params, self._experiment.config.log.samples, on_part)
+        return np.atleast_3d(pictures.picture(images, self._experiment.model.spec.pixel_levels))
 
     def write(self, params: Params, step: int, workdir: Path, on_part: OnPart) -> dict[str, Path]:
         """Samples with `params` of the run in `workdir` at `step`, and returns the files by their kind.
@@ -61,60 +73,51 @@ class Sampling:
         Images that an earlier call wrote are not drawn again, and stay if there are more than `sample.num`.
 
         Args:
-          on_part: called after each part of the work with its share of `num_parts()`. If it raises an exception, the
+          on_part: called after each part of the work with its share of the whole. If it raises an exception, the
             batches so far are kept.
         """
-        config, drawer = self._config, Drawer(self._functions, params)
-        spec, is_first = self._experiment.model.spec, hosts.is_first()
+        config, spec = self._config, self._experiment.model.spec
         path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
+        settings = json.dumps(self._describe(params, step, workdir), sort_keys=True)
+        parts = [_stored(path, settings, spec.shape)]
+        count = int(hosts.broadcast(str(len(parts[0])).encode()))
+        on_part(min(count / config.num, 1.0))
+        try:
+            prepared = self._sampler.prepare(params) if count < config.num else None
+            while count < config.num:
+                size = self._batch_size(config.num)
+                part = min(size, config.num - count)
+                drawn = self._draw(params, prepared, count, size, lambda share: on_part(share * part / config.num))  # noqa: B023
+                parts.append(drawn[:part])
+                count += part
+        finally:
+            images = np.concatenate(parts)
+            if hosts.is_first() and len(parts) > 1:
+                write_arrays(path, images=images, settings=settings)
         files = {"samples": path.with_suffix(".png"), "images": path}
-        values = Likelihood._fields if config.likelihood else ()
-        with ImageStore(path, self._describe(params, step, workdir), spec.shape, values) as store:
-            on_part(self._num_batches(config.num) - self._num_batches(max(config.num - store.count, 0)))
-            while store.count < config.num:
-                drawn = drawer.images(store.count, self._batch_size(config.num), on_part)
-                missing = config.num - store.count
-                likelihood = {} if drawn.likelihood is None else drawn.likelihood._asdict()
-                store.add(drawn.images[:missing], **{name: value[:missing] for name, value in likelihood.items()})
-        if is_first:
-            columns = spec.num_classes if self._has_columns else None
-            pictures.write_picture(store.images[: config.num], spec.pixel_levels, files["samples"], columns)
-        if config.path:
-            files["path"] = path.with_name(f"{path.stem}-path.gif")
-            frames = drawer.path(min(num_shown(spec.shape, pictures.FILM_IMAGES), config.num), on_part)
-            if is_first:
-                pictures.write_film(frames, spec.pixel_levels, files["path"])
-        if config.reconstruct:
-            times = sorted(config.reconstruct)
-            files["reconstructions"] = path.with_name(f"{path.stem}-from-{'-'.join(f'{t:g}' for t in times)}.png")
-            originals = self._originals()
-            rows = [drawer.reconstruct(originals, t, on_part) for t in times]
-            if is_first:
-                picture = files["reconstructions"]
-                pictures.write_reconstructions(originals.pixels, rows, spec.pixel_levels, picture)
+        if hosts.is_first():
+            pictures.write_picture(images[: config.num], spec.pixel_levels, files["samples"])
         return files
+
+    def _draw(self, params: Params, prepared: Any, first: int, count: int, on_part: OnPart) -> np.ndarray:
+        """Images number first .. first + count - 1, a multiple of the devices, uint8 [count, H, W, C]."""
+        experiment, numbers = self._experiment, first + np.arange(count)
+        with within_memory("a batch of samples", f"lower sample.batch_size={self._config.batch_size}"):
+            numbers_and_labels = numbers.astype(np.uint32), labels_of(experiment, numbers)
+            numbers_there, labels = sharding.to_devices(experiment.mesh, numbers_and_labels)
+            request = Request(self._fold(stream(self._config.seed, "sample"), numbers_there), labels)
+            z = self._noise(request.keys)
+            for stop, share in self._sampler.walk(params, prepared, request, z):
+                z = stop
+                on_part(share)
+            return np.asarray(self._pixels(params, request, z))
 
     def _batch_size(self, num: int) -> int:
         """Images per batch where `num` are drawn."""
         return sharding.round_up(self._experiment.mesh, min(self._config.batch_size, num))
 
-    def _num_batches(self, count: int) -> int:
-        return math.ceil(count / self._batch_size(self._config.num))
-
-    @property
-    def _has_columns(self) -> bool:
-        """Whether a picture has a column per class, as samples count through the classes."""
-        model = self._experiment.model
-        return model.labels and self._config.label is None and model.spec.num_classes <= MOST_COLUMNS
-
-    def _originals(self) -> Batch:
-        """The first images of the split that the run evaluates on."""
-        images = self._experiment.dataset.examples(self._experiment.config.eval.split)
-        count = min(num_shown(self._experiment.model.spec.shape, pictures.VERSION_IMAGES), len(images.pixels))
-        return sharding.fetch(images, np.arange(count))
-
     def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
-        label = {"label": self._config.label} if self._experiment.model.labels else {}
+        """Everything that the images depend on except for their numbers."""
         digest = outside_digest([self._sampler])
         return {
             "step": step,
@@ -125,14 +128,40 @@ class Sampling:
             "seed": self._config.seed,
             "output": self._config.output,
             "sampler": self._sampler.describe(),
-            **label,
+            **({"label": self._config.label} if self._experiment.model.labels else {}),
         }
 
 
-def _check_label(experiment: Experiment) -> None:
-    """Raises InputError if `sample.label` is no class of the data set."""
-    label, classes = experiment.config.sample.label, experiment.model.spec.num_classes
-    require(
-        label is None or label < classes,
-        f"sample.label={label} is no class of {experiment.dataset.name}; take one of 0 .. {classes - 1}",
-    )
+def labels_of(experiment: Experiment, numbers: np.ndarray) -> np.ndarray | None:
+    """Classes int32 [B] of the samples with these numbers; None for a model without labels.
+
+    All are `sample.label`. If it is None, the numbers count through the classes, so that all have equally many.
+    """
+    label, model = experiment.config.sample.label, experiment.model
+    if not model.labels:
+        return None
+    return (numbers % model.spec.num_classes if label is None else np.full(len(numbers), label)).astype(np.int32)
+
+
+def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) -> jax.Array:
+    """uint8 [B, H, W, C] from z_0: the most probable pixels, or for SOFTMAX a draw from p(pixel | z_0)."""
+    gamma_0, levels = process.endpoints[0], process.pixel_levels
+    u = z_0 / alpha(gamma_0)
+    if output == SOFTMAX:
+        return decoder.draw_pixel(u, gamma_0, levels, draw_each(uniform, keys, PIXELS, z_0.shape[1:]))
+    return decoder.nearest_pixel(u, levels)
+
+
+def _stored(path: Path, settings: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The images [N, *shape] in a file, on the first host; none if they were sampled with other settings.
+
+    Raises InputError if the folder cannot be written to.
+    """
+    if hosts.is_first():
+        check_writable(path.parent)
+        with opened_if_present(path, "delete it") as file:
+            arrays = read_arrays(file) or {}
+        images = arrays.get("images", np.empty(0))
+        if str(arrays.get("settings")) == settings and images.dtype == np.uint8 and images.shape[1:] == shape:
+            return images
+    return np.empty((0, *shape), np.uint8)

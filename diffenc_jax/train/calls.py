@@ -1,8 +1,7 @@
 """Calls of the compiled program: each makes one training step, or several."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +12,11 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.parallel.batches import Batches, Feed, ResidentFeed, StackedFeed, is_on_device
 from diffenc_jax.parallel.sharding import IN_FLIGHT
 from diffenc_jax.train.profiler import Steps
-from diffenc_jax.train.state import Meter, TrainState
+from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program, StepFunction, StepReport
 
-
-class CallReport(NamedTuple):
-    """The values of a call that the host reads, a few calls later.
-
-    Attributes:
-      finite: for each step, whether the loss and its gradient are finite; bools [], or one [n] of at least these steps.
-      meter: sums of the metrics since the last restart, up to the last step.
-    """
-
-    finite: Sequence[jax.Array] | jax.Array
-    meter: Meter
-
-    def are_finite(self, count: int) -> list[bool]:
-        """Whether each of the call's `count` steps is finite; waits for them."""
-        return np.asarray(jax.device_get(self.finite))[:count].tolist()
-
-
-# (state, number of steps done, number of steps, at most train.steps_per_call) -> (state, report).
-Call = Callable[[TrainState, int, int], tuple[TrainState, CallReport]]
+# (state, number of steps done, number of steps up to train.steps_per_call) -> (state, report of at least these steps).
+Call = Callable[[TrainState, int, int], tuple[TrainState, StepReport]]
 
 
 def compile_call(program: Program, config: Config, batches: Batches) -> Call:
@@ -57,14 +39,14 @@ def compile_call(program: Program, config: Config, batches: Batches) -> Call:
 
 def _call_step_by_step(
     compiled: jax.stages.Compiled, batches: Callable[[int], Batch], state: TrainState, done: int, count: int
-) -> tuple[TrainState, CallReport]:
+) -> tuple[TrainState, StepReport]:
     reports: list[StepReport] = []
     for step in range(done, done + count):
         state, report = compiled(state, batches(step))
         reports.append(report)
         if len(reports) > IN_FLIGHT:
             jax.block_until_ready(reports[-1 - IN_FLIGHT].finite)
-    return state, CallReport([report.finite for report in reports], reports[-1].meter)
+    return state, StepReport([report.finite for report in reports], reports[-1].meter)
 
 
 def is_cpu(program: Program) -> bool:
@@ -72,7 +54,7 @@ def is_cpu(program: Program) -> bool:
     return program.mesh.devices.flat[0].platform == "cpu"
 
 
-def loop(step: StepFunction, feed: Feed, length: int) -> Callable[..., tuple[TrainState, CallReport]]:
+def loop(step: StepFunction, feed: Feed, length: int) -> Callable[..., tuple[TrainState, StepReport]]:
     """The function (state, argument of the feed, count) -> (state, report), of `count` <= `length` steps.
 
     The number of steps is no constant of the program, so that calls of all lengths execute the same code: the values do
@@ -86,7 +68,7 @@ def loop(step: StepFunction, feed: Feed, length: int) -> Callable[..., tuple[Tra
             return state, finite.at[index].set(report.finite)
 
         state, finite = jax.lax.fori_loop(0, count, one, (state, jnp.ones(length, bool)))
-        return state, CallReport(finite, state.meter)
+        return state, StepReport(finite, state.meter)
 
     return train_steps
 

@@ -89,11 +89,8 @@ def load_run_config(spec: str, overrides: Sequence[str] = (), changes: Mapping[s
 
 
 def _flops_per_step(config: Config) -> float:
-    spec = spec_of(config)
     same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1}  # for all of these the FLOPs are counted once
-    return _counted_flops(config.replace(same), spec)
+    return _counted(config.replace(same), spec_of(config)).flops_per_step
 
 
-@cache
-def _counted_flops(config: Config, spec: ImageSpec) -> float:
-    return count(config, spec).flops_per_step
+_counted = cache(count)

@@ -13,7 +13,7 @@ from diffenc_jax.runs.files import list_paths
 
 # Below a workdir; XProf looks for runs of this folder. A run is a folder named by its time.
 PLUGIN = Path("plugins", "profile")
-# Name of the annotation of a step, with its number.
+# Name of the annotation by which a trace tells the steps apart.
 STEP = "train"
 
 
@@ -40,47 +40,40 @@ class Profiler:
 
     def __init__(self, steps: Steps | None, workdir: Path):
         """Trace `steps`, none if None, into the folder PLUGIN of `workdir`."""
-        self._steps, self._workdir = steps if hosts.is_first() else None, workdir
-        self._temporary: tempfile.TemporaryDirectory | None = None
+        self._first, self._last = steps if steps and hosts.is_first() else (0, 0)
+        self._workdir, self._folder = workdir, tempfile.TemporaryDirectory(prefix="diffenc-profile-")
+        self._is_tracing = False
 
     def __enter__(self) -> "Profiler":
         return self
 
     def __exit__(self, *_) -> None:
-        if self._temporary is not None:
+        if self._is_tracing:
             jax.profiler.stop_trace()
-            self._temporary.cleanup()
+        self._folder.cleanup()
 
     def starts_before(self, step: int) -> bool:
         """Whether `start` is to be called before `step`, with all earlier steps waited for."""
-        return self._steps is not None and step == self._steps.first
+        return step == self._first
 
     def ends_after(self, step: int) -> bool:
         """Whether `save` is to be called after `step`, which is waited for."""
-        return self._temporary is not None and self._steps is not None and step == self._steps.last
+        return self._is_tracing and step == self._last
 
     def start(self) -> None:
         """Start the trace."""
-        self._temporary = tempfile.TemporaryDirectory(prefix="diffenc-profile-")
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0  # every call of a function would be traced, which slows the host down
-        jax.profiler.start_trace(self._temporary.name, profiler_options=options)
+        jax.profiler.start_trace(self._folder.name, profiler_options=options)
+        self._is_tracing = True
 
     def save(self) -> Path:
         """End the trace and write it to the workdir; returns its folder. Raises OSError."""
-        temporary, self._temporary = self._temporary, None
-        assert temporary is not None  # `start` was called
-        with temporary as folder:
-            try:
-                jax.profiler.stop_trace()
-            except RuntimeError as error:  # such as a full disk
-                raise OSError(None, f"the profile cannot be written: {first_line(error)}") from error
-            (run,) = list_paths(Path(folder), f"{PLUGIN}/*")
-            place = self._workdir / PLUGIN / run.name
-            storage.copy_folder(run, place)
-        return place
-
-
-def annotation(step: int) -> jax.profiler.StepTraceAnnotation:
-    """Context of a step, counted from 1, by which a trace tells the steps apart."""
-    return jax.profiler.StepTraceAnnotation(STEP, step_num=step)
+        self._is_tracing = False
+        try:
+            jax.profiler.stop_trace()
+        except RuntimeError as error:  # such as a full disk
+            raise OSError(None, f"the profile cannot be written: {first_line(error)}") from error
+        (run,) = list_paths(Path(self._folder.name), f"{PLUGIN}/*")
+        storage.copy_folder(run, self._workdir / PLUGIN / run.name)
+        return self._workdir / PLUGIN / run.name

@@ -21,22 +21,21 @@ from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
-from diffenc_jax.train.gradients import accumulated_gradient, gradient, learns_interior
-from diffenc_jax.train.inputs import StepInputs, every_kth
+from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
 from diffenc_jax.train.state import LossByTime, Meter, TrainState
 
 STEP = "a training step"  # in messages
 
 
 class StepReport(NamedTuple):
-    """The values of a step that the host reads, a few steps later.
+    """The values of a step, or of several in a row, that the host reads a few steps later.
 
     Attributes:
-      finite: bool [], whether the loss and its gradient are finite.
+      finite: bool [], whether the loss and its gradient are finite; of several steps one per step.
       meter: sums of the metrics since the meter of the state was restarted.
     """
 
-    finite: jax.Array
+    finite: Any
     meter: Meter
 
 
@@ -231,7 +230,7 @@ class Program:
 
         Raises RunError if a device has too little memory for it.
         """
-        return self._compiled(lambda: self.step.lower(self.state, self.batch))
+        return self._compiled(self.step, self.batch)
 
     def compiled_loop(self, steps: Callable[..., Any], argument: Any) -> jax.stages.Compiled:
         """Compile `steps`, (state, argument, number of steps) -> (state, report), as `compiled` does.
@@ -239,11 +238,11 @@ class Program:
         `argument` consists of ShapeDtypeStructs with shardings.
         """
         count = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(self.mesh))
-        return self._compiled(lambda: jax.jit(steps, **self._options).lower(self.state, argument, count))
+        return self._compiled(jax.jit(steps, **self._options), argument, count)
 
-    def _compiled(self, lower: Callable[[], jax.stages.Lowered]) -> jax.stages.Compiled:
+    def _compiled(self, function: Any, *arguments: Any) -> jax.stages.Compiled:
         with self.within_memory():
-            program = lower().compile()
+            program = function.lower(self.state, *arguments).compile()
         process.return_freed_memory()
         memory.check_fits(program, STEP, self._advice)
         return program

@@ -21,7 +21,7 @@ def get_config(arm="vdm"):
 RECORDS = ("run/eval/a.json", "run/eval/b.json")
 COMMANDS = {
     "eval": ["eval", "--config=tiny.py", "--workdir=run", "--config.eval.seed=1"],
-    "sample": ["sample", "--config=tiny.py", "--workdir=run", "--config.sample.seed=1", "--config.sample.path=True"],
+    "sample": ["sample", "--config=tiny.py", "--workdir=run", "--config.sample.seed=1"],
     "train": ["train", "--config=tiny.py", "--workdir=run", "--config.train.steps=12"],
     "loss-by-time": ["loss-by-time", "run", "--draws=2"],
     "depth-study": ["depth-study", "run", "--depths=2"],

@@ -48,7 +48,7 @@ def files(tmp_path, monkeypatch):
             "train.batch_size=64 does not divide into train.accumulate=3 parts; take",
         ),
         ([*TRAIN, KEYS("model.score.width=abc")], "model.score.width must be a whole number, not 'abc'"),
-        ([*TRAIN, KEYS("sample.path=maybe")], "sample.path must be True or False, not 'maybe'"),
+        ([*TRAIN, KEYS("model.labels=maybe")], "model.labels must be True or False, not 'maybe'"),
         (
             ["train", "--config=folder"],
             "--config=folder is a folder, not a configuration; give one of cifar10, digits,",
@@ -161,8 +161,8 @@ def test_what_was_unclear(argv, message, capsys):
         ([*TRAIN, "--profile=1499:1501"], "--profile=1499:1501 is outside the run, which ends at step 1500"),
         (["eval", "--config=digits", "--overwrite"], "unrecognized arguments: --overwrite"),
         (
-            ["sample", "--config=digits", KEYS("sample.reconstruct=2")],
-            "each of sample.reconstruct must lie in (0, 1], not 2",
+            ["sample", "--config=digits", KEYS("sample.num=0")],
+            "sample.num must be at least 1, not 0",
         ),
         (["depth-study", "folder", "--depths=99999999999"], "99999999999 is too large; take at most 2147483647"),
         (["loss-by-time", "folder", "--cells=-1"], "argument --cells: '-1' is not a whole number above zero"),

@@ -15,7 +15,7 @@ from tests import tiny
 
 
 def test_what_is_stored_is_read_again():
-    config = tiny.config(sample__reconstruct=(0.5, 1.0), eval__dtype="bfloat16")
+    config = tiny.config(eval__dtype="bfloat16")
     assert Config.parse(json.loads(json.dumps(config.to_dict()))) == config
 
 

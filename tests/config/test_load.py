@@ -50,7 +50,6 @@ def test_names_are_listed():
         ("train.augment=flip,rotate", ("train", "augment", "flip,rotate")),
         ("train.augment=None", ("train", "augment", None)),
         ("eval.dtype=None", ("eval", "dtype", None)),
-        ("sample.reconstruct=(0.5,1)", ("sample", "reconstruct", (0.5, 1.0))),
         ("eval={}", None),
         ("mesh={'fsdp':2}", ("mesh", "fsdp", 2)),
     ],
@@ -98,13 +97,12 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
         (DIGITS, ("loss.variance_ratio=1j",), "not 1j"),
         (DIGITS, ("loss={'depth':{2:3}}",), "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
         (DIGITS, ("model.score.width=abc",), "model.score.width must be a whole number, not 'abc'"),
-        (DIGITS, ("sample.path=maybe",), "sample.path must be True or False, not 'maybe'"),
+        (DIGITS, ("model.labels=maybe",), "model.labels must be True or False, not 'maybe'"),
         (
             DIGITS,
             ("seed=1", "loss.depth=1.5"),
             "loss.depth must be a whole number, or None for infinite depth, not 1.5",
         ),
-        (DIGITS, ("sample.reconstruct=(0.5,",), "sample.reconstruct must be a tuple, not '(0.5,'"),
         (DIGITS, ("train=5",), "train must be a section of keys, not 5"),
         (DIGITS, ("eval.passes=3000000000",), "eval.passes=3000000000 is too large; take less than 2^31"),
         (

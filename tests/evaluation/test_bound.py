@@ -37,7 +37,7 @@ def exact_pixel_nats():
     return reconstruction + latent + diffusion
 
 
-@pytest.mark.parametrize(("sampling", "passes"), [("importance", 4), ("uniform", 4), ("importance", 3)])
+@pytest.mark.parametrize(("sampling", "passes"), [("importance", 4), ("uniform", 3)])
 def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes):
     """400 small evaluations: intervals of ± 1.96 standard errors, over the same images and over all images."""
     subject = experiment(eval__time_sampling=sampling, eval__passes=passes)
@@ -48,7 +48,7 @@ def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes):
     for repeat in range(400):
         bound = Bound(dataclasses.replace(subject, config=subject.config.replace({"eval.seed": repeat})))
         pixels = images(IMAGES, 100 + repeat)
-        summary = summarize(evaluate(bound, pixels, tables), tables, bound, dims=2)
+        summary = summarize(evaluate(bound, pixels, tables), bound, dims=2)
         errors, total = summary["standard_error"], summary["bpd"]["total"]
         truth = by_pixel[pixels].sum(axis=(1, 2, 3)).mean() * bits
         same += abs(total - truth) < 1.96 * errors["noise"]
@@ -82,24 +82,6 @@ def test_an_images_noise_is_its_own_whatever_the_batch():
     for other in (drawn([5], 2, 3), drawn([100_000], 1, 3), drawn([100_000], 2, 3, seed=1)):
         for a, b in zip(alone[:3], other[:3], strict=True):
             assert not np.any(a == b)
-
-
-def test_passes_of_a_group_share_a_time_but_no_noise():
-    first, second = drawn([3], 0, 4), drawn([3], 2, 4)
-    assert second[0] == pytest.approx(np.mod(first[0] + 0.5, 1), abs=1e-6)
-    assert not np.any(first[1] == second[1])
-
-
-def test_variance_kept_is_the_ratio_of_two_variances():
-    """Against the variances of one uniform and one importance-sampled time, of many draws."""
-    ours, plain = make(eval__passes=400), make(eval__passes=400, eval__time_sampling="uniform")
-    pixels = images(30, 5)
-    values = [evaluate(bound, pixels, bound.tables(PARAMS)) for bound in (ours, plain)]
-    variance = [np.var(value["diffusion"], axis=0).mean() for value in values]
-    kept = ours.diagnostics(values[0], {})["variance_kept"]
-    assert kept == pytest.approx(variance[0] / variance[1], rel=0.1)
-    assert kept < 0.8
-    assert plain.diagnostics(values[1], {}) == {}
 
 
 def test_both_samplings_have_the_same_mean():

@@ -6,68 +6,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.data.images import Batch
-from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.lab.studies.compare.measure import check_comparable
-from diffenc_jax.runs.records import read_evaluation
-from diffenc_jax.runs.workdir import write_config
 from tests.evaluation.gaussian import SHAPE
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
 
 COST = np.log2(len(MEANS)) / np.prod(SHAPE)  # bits/dim
 KINDS = {
     "bound": {"eval__passes": 256, "eval__time_sampling": "uniform"},
-    "maps": {"eval__passes": 256, "eval__time_sampling": "uniform", "eval__per_pixel": True},
     "ode": {"eval__estimator": "ode", "eval__passes": 4},
     "importance_weighted": {"eval__estimator": "importance_weighted", "eval__passes": 4, "loss__depth": 100},
 }
 
 
 @pytest.mark.parametrize(
-    "kind", ["bound", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("maps", "ode", "importance_weighted"))]
+    "kind", ["bound", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("ode", "importance_weighted"))]
 )
 def test_bits_are_those_given_the_code_and_its_cost(kind):
     """Whatever the noise schedules of the pixels are, which depend on the code."""
     coded, params = coded_experiment(**KINDS[kind])
-    labelled = experiment(**{key: value for key, value in KINDS[kind].items() if key != "eval__per_pixel"})
+    labelled = experiment(**KINDS[kind])
     images = coded.dataset.examples("test").pixels
     labels = np.asarray(coded.model.code_of(params, jnp.asarray(images))).argmax(axis=1).astype(np.int32)
     labelled = dataclasses.replace(labelled, dataset=dataclasses.replace(labelled.dataset, labels={"test": labels}))
     ours, theirs = Evaluator(coded).evaluate(params), Evaluator(labelled).evaluate(PARAMS)
     error = np.hypot(*(found["standard_error"]["noise"] for found in (ours, theirs)))
     assert ours["bpd"]["total"] - theirs["bpd"]["total"] == pytest.approx(COST, abs=4 * error + 0.02)
-
-
-def test_a_coded_run_is_compared_with_one_without_codes(tmp_path):
-    """The cost of the code is a part of its likelihood, so that nothing else needs to be said."""
-    coded, params = coded_experiment(eval__passes=2, eval__time_sampling="uniform")
-    write_config(tmp_path, coded.config)
-    evaluator = Evaluator(coded)
-    evaluator.record(params, 1, tmp_path)
-    ours = read_evaluation(evaluator.path(params, 1, tmp_path))
-    theirs = ours._replace(record={key: value for key, value in ours.record.items() if key != "code"})
-    assert ours.record["code"] == pytest.approx(COST)
-    check_comparable([ours, theirs], False)
-
-
-@pytest.mark.parametrize("kind", ["bound", pytest.param("ode", marks=pytest.mark.slow)])
-def test_an_image_counts_for_itself(kind):
-    coded, params = coded_experiment(**KINDS[kind])
-    estimator, images = make_estimator(coded), coded.dataset.examples("test").pixels[:6]
-    tables, rows = estimator.tables(params), np.arange(6)
-    together = estimator.estimate(Pass(params, tables, Batch(images), rows, 1))
-    alone = estimator.estimate(Pass(params, tables, Batch(images[4:5]), rows[4:5], 1))
-    for term in estimator.terms:
-        np.testing.assert_allclose(together[term][4], alone[term][0], rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_steps_are_fitted_to_coded_images():
-    """Fitted times and ratios lower the bound, as they do without codes."""
-    steps = {"loss__depth": 4, "eval__passes": 16, "eval__time_sampling": "uniform"}
-    bits = []
-    for fitted in ({}, {"loss__times": "optimal", "loss__variance_ratio": "optimal_pixel"}):
-        coded, params = coded_experiment(**steps, **fitted)
-        bits.append(Evaluator(coded).evaluate(params)["bpd"]["total"])
-    assert bits[1] < bits[0] - 0.02

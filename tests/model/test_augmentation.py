@@ -49,14 +49,6 @@ def test_images_are_those_of_numpy():
     np.testing.assert_array_equal(found[0], image)
 
 
-def test_flips_and_colors_suit_images_that_are_not_square():
-    images = np.random.RandomState(0).randint(0, 256, (4, 2, 3, 2)).astype(np.uint8)
-    choice = {"flip": jnp.array([0, 1, 0, 1]), "colors": jnp.array([0, 0, 1, 1])}
-    found = make_augmentation(("flip", "colors"), (2, 3, 2)).apply(jnp.asarray(images), choice)
-    expected = [images[0], images[1][:, ::-1], images[2][..., ::-1], images[3][:, ::-1, ::-1]]
-    np.testing.assert_array_equal(found, np.stack(expected))
-
-
 def test_flags_say_what_was_done():
     """One flag per transformation other than the identity, in the order of the kinds."""
     flags = np.asarray(ALL.flags(CHOICE))

@@ -5,15 +5,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.model import ImageSpec, build
 from tests import tiny
-from tests.model.test_labels import Unconditional, without_condition
+from tests.model.test_labels import without_condition
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS, 3)
 PIXELS = jnp.asarray(tiny.images(6))
@@ -37,7 +35,7 @@ def bound(model, params, flags):
 def test_without_the_kernels_of_the_flags_it_is_the_plain_model():
     """Images without augmentation have its values with any kernels."""
     model, plain = built(), built(False)
-    assert plain.num_conditions == 0
+    assert plain.score.conditions == 0
     params = tiny.away_from_zero(tiny.initial(model), 0.3)
     flat = flatten_dict(params, keep_empty_nodes=True)
     zero = unflatten_dict({path: 0 * leaf if "condition" in path else leaf for path, leaf in flat.items()})
@@ -46,19 +44,3 @@ def test_without_the_kernels_of_the_flags_it_is_the_plain_model():
     found = np.asarray(bound(model, params, FLAGS))
     np.testing.assert_allclose(found[PLAIN], expected[PLAIN], rtol=1e-5)
     assert np.all(np.abs(found / expected - 1)[~PLAIN] > 1e-5)
-
-
-def test_labels_come_before_the_flags():
-    model = built(model__labels=True)
-    labels = jnp.asarray([0, 2, 1, 1, 0, 2], jnp.int32)
-    expected = np.concatenate([np.eye(3)[labels], FLAGS], axis=1)
-    np.testing.assert_array_equal(model.condition({}, Batch(PIXELS, labels, FLAGS)), expected)
-    np.testing.assert_array_equal(model.condition({}, Batch(PIXELS, labels))[:, :3], expected[:, :3])
-    assert not model.condition({}, Batch(PIXELS, labels))[:, 3:].any()
-    np.testing.assert_array_equal(built().condition({}, Batch(PIXELS)), np.zeros((6, 4)))
-
-
-def test_a_network_without_a_condition_is_refused():
-    config = tiny.config("vdm", small=True, train__augment="flip", model__augmentation=True)
-    with pytest.raises(InputError, match=r"model.code need networks that take a condition"):
-        build(config.replace({"model.score": {"kind": f"{Unconditional.__module__}:Unconditional"}}), SPEC)

@@ -8,27 +8,25 @@ import pytest
 from diffenc_jax.config.sections import PartConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.model.build import build_encoder, build_score
+from diffenc_jax.model.build import build_part
 from tests import tiny
 from tests.registered import ENCODERS, SCORE_NETWORKS
 
 SHAPE = (4, 6, 2)
-# One kind of encoder per network: (what builds it, its kind).
-NETWORKS = [(build_encoder, kind) for kind in tiny.ENCODERS]
-NETWORKS += [(build_score, kind) for kind in SCORE_NETWORKS]
-IDS = [f"{build.__name__}-{kind}" for build, kind in NETWORKS]
-SECTIONS = {build_encoder: tiny.ENCODERS, build_score: tiny.SCORE_NETWORKS}
+# One kind of encoder per network: (the part that holds it, its kind).
+SECTIONS = {"encoder": tiny.ENCODERS, "score": tiny.SCORE_NETWORKS}
+NETWORKS = [("encoder", kind) for kind in tiny.ENCODERS] + [("score", kind) for kind in SCORE_NETWORKS]
 KEY = jax.random.key(3)
 TIME = jnp.asarray([0.0, 0.3, 1.0])
 
 
-def section(build, kind, **changes):
-    return PartConfig.parse({**SECTIONS[build][kind].to_dict(), **changes}, "model")
+def section(part, kind, **changes):
+    return PartConfig.parse({**SECTIONS[part][kind].to_dict(), **changes}, "model")
 
 
-def network(build, kind, **attributes):
-    built = build(section(build, kind), SHAPE, **attributes)
-    return built.network if build is build_encoder else built
+def network(part, kind, **attributes):
+    built = build_part(part, section(part, kind), SHAPE, **attributes)
+    return built.network if part == "encoder" else built
 
 
 @pytest.fixture
@@ -46,10 +44,10 @@ def test_every_network_is_covered():
 STARTS = [pytest.param(*n, marks=pytest.mark.slow) if n[1] in ("trainable", "unet") else n for n in NETWORKS]
 
 
-@pytest.mark.parametrize(("build", "kind"), STARTS, ids=IDS)
-def test_zero_at_initialisation_and_not_after_a_step(build, kind, x):
+@pytest.mark.parametrize(("part", "kind"), STARTS)
+def test_zero_at_initialisation_and_not_after_a_step(part, kind, x):
     """Along the gradient the output moves, with the image and with the time."""
-    net = network(build, kind)
+    net = network(part, kind)
 
     @jax.jit
     def outputs():
@@ -65,10 +63,10 @@ def test_zero_at_initialisation_and_not_after_a_step(build, kind, x):
     assert not np.allclose(after[0] / after[1], x[0] / x[1])
 
 
-@pytest.mark.parametrize(("build", "kind"), NETWORKS, ids=IDS)
-def test_value_and_derivative_see_one_mask(build, kind, x):
+@pytest.mark.parametrize(("part", "kind"), NETWORKS)
+def test_value_and_derivative_see_one_mask(part, kind, x):
     """jax.jvp in the time, under dropout, against differences under the same key, extrapolated to zero."""
-    net = network(build, kind)
+    net = network(part, kind)
     params = tiny.parameters(net, x, TIME)
     steps = jnp.asarray([0.0, 2e-4, -2e-4, 1e-4, -1e-4])
 
@@ -87,7 +85,7 @@ def test_value_and_derivative_see_one_mask(build, kind, x):
 @pytest.mark.parametrize("kind", SCORE_NETWORKS)
 def test_heads_change_nothing_else(kind, x):
     """The output is that of the network without the head, and its parameters are part of those with it."""
-    plain, headed = (network(build_score, kind, extra_heads=heads) for heads in ((), ("derivative", "error")))
+    plain, headed = (network("score", kind, extra_heads=heads) for heads in ((), ("derivative", "error")))
     params = tiny.parameters(headed, x, TIME)
     without = jax.eval_shape(plain.init, jax.random.key(0), x, TIME)["params"]
     kept = {name: params["params"][name] for name in without}
@@ -117,20 +115,5 @@ def test_heads_change_nothing_else(kind, x):
 )
 def test_refuses_in_one_line(kind, changes, message):
     with pytest.raises(InputError, match=message) as caught:
-        build_encoder(section(build_encoder, kind, **changes), SHAPE)
+        build_part("encoder", section("encoder", kind, **changes), SHAPE)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"kind": "shrinking"}, "model.encoder.kind=shrinking needs the keys amount as well; choose an arm"),
-        ({"kind": "shrinking", "amount": "much"}, "model.encoder.amount must be a number, not 'much'"),
-        ({"kind": "shrinking", "amount": 2}, "amount must be at most 1, beyond which x_t can vanish, not 2"),
-        ({"kind": "shrinking", "amount": 1.0, "width": 8}, "kind=shrinking has no keys width; it has amount; choose"),
-        ({"kind": "nontrainable", "amount": 1.0}, "kind=nontrainable has no keys amount; it has none; choose an arm"),
-    ],
-)
-def test_refuses_wrong_keys_of_an_encoder(values, message):
-    with pytest.raises(InputError, match=message):
-        build_encoder(PartConfig.parse(values, "model.encoder"), SHAPE)

@@ -45,27 +45,10 @@ def test_damaged_values_are_computed_again(tmp_path):
         assert partial.tables(lambda: {"steps": jnp.zeros(1)})["steps"].shape == (1,)
 
 
-def test_maps_are_added_over_the_passes_and_once_per_image(tmp_path):
-    record = tmp_path / "a.json"
-
-    def put(partial, number, rows, value):
-        maps = np.full((len(rows), 2, 1, 1), value)
-        partial.put(number, np.array(rows), {"nats": np.ones(len(rows)), "map.nats": maps})
-
-    with contextlib.suppress(KeyboardInterrupt), PartialEvaluation((2, 3), record, 2) as partial:
-        put(partial, 0, [0, 1], 1.0)
-        raise KeyboardInterrupt
-    with PartialEvaluation((2, 3), record, 2) as partial:
-        put(partial, 0, [0, 1, 2], 10.0)
-        put(partial, 1, [0, 1, 2], 100.0)
-        np.testing.assert_array_equal(partial.sums["map.nats"][:, 0, 0, 0], [101, 101, 110])
-        assert partial.values.keys() == {"nats"}
-
-
 def test_values_that_an_exception_left_half_stored_are_not_saved(tmp_path):
     record = tmp_path / "a.json"
-    with contextlib.suppress(ValueError), PartialEvaluation((2, 3), record, 2) as partial:
-        partial.put(0, ROWS, {"map.nats": np.ones((2, 2)), "nats": np.ones(3)})
+    with contextlib.suppress(ValueError), PartialEvaluation((2, 3), record) as partial:
+        partial.put(0, ROWS, {"t": np.ones(2), "nats": np.ones(3)})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,6 @@
 """A small model, none of whose parameters is zero, to sample from."""
 
-from diffenc_jax.sampling.draw import Drawer, SamplerFunctions
-from diffenc_jax.sampling.samplers import make_sampler
+from diffenc_jax.sampling.sampling import Sampling
 from tests.evaluation import subject
 
 
@@ -14,7 +13,5 @@ def parameters(small=True):
     return subject.parameters("vdm", scale=0.01, small=small)
 
 
-def drawer(**changes):
-    """The drawer of a configuration with these changes."""
-    changed = experiment(**changes)
-    return Drawer(SamplerFunctions(changed, make_sampler(changed)), parameters())
+def sampling(**changes):
+    return Sampling(experiment(**changes))

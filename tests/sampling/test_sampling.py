@@ -1,23 +1,45 @@
-"""The files of samples: all images and pictures, and after an interruption what the same command continues from."""
+"""Images as functions of (seed, number), and their files, which the same command continues after an interruption."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 
-from diffenc_jax.core.errors import InputError, Interrupted
+from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from diffenc_jax.core.streams import gaussian, stream
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.flow import MAX_STEPS
+from diffenc_jax.diffusion.gaussian import alpha, sigma
 from diffenc_jax.runs.files import write_arrays
 from diffenc_jax.runs.workdir import write_config
-from diffenc_jax.sampling.sampling import Sampling
-from diffenc_jax.sampling.store import ImageStore
+from diffenc_jax.sampling import samplers
+from diffenc_jax.sampling.pictures import picture
+from diffenc_jax.sampling.samplers import Request, make_sampler, needs_training_images
 from tests import tiny
-from tests.sampling.subject import drawer, experiment, parameters
+from tests.evaluation import gaussian as exact
+from tests.evaluation.subject import experiment as experiment_of
+from tests.sampling.subject import experiment, parameters, sampling
 
-SMALL = {"sample__num": 12, "sample__batch_size": 4}
-STEM = "7-depth3-seed0"
+SHAPE, DEPTH = (4, 4, 1), 3
+SMALL = {"sample__num": 12, "sample__batch_size": 4, "sample__depth": DEPTH}
+STEM = f"7-depth{DEPTH}-seed0"
 
 
-def sampling(**changes):
-    return Sampling(experiment(**changes))
+@pytest.fixture(scope="module")
+def expected():
+    """The images 0 .. 11, in one loop over all steps, with noise by name, number and step."""
+    model, params = experiment().model, parameters()
+    steps = model.steps(params, LossConfig(DEPTH))
+
+    def noise(place):
+        keys = (jax.random.fold_in(jax.random.fold_in(stream(0, "sample"), i), place) for i in range(12))
+        return jnp.stack([gaussian(key, SHAPE) for key in keys])
+
+    eps = jnp.stack([noise(2 + k) for k in range(DEPTH)])
+    z_0 = jax.jit(lambda z: ancestral(model.bind(params), steps, z, lambda k: eps[k]))(noise(0))
+    return np.asarray(decoder.nearest_pixel(z_0 / alpha(steps.gamma[0]), tiny.LEVELS))
 
 
 @pytest.fixture
@@ -31,28 +53,69 @@ def images(path):
         return archive["images"]
 
 
-def contents(folder):
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+def test_an_image_depends_on_its_number_only(expected, monkeypatch):
+    """Three steps in one part of one step and another of two; in batches of twelve and of five."""
+    monkeypatch.setattr(samplers, "PARTS", 2)
+    for size in (12, 5):
+        parts = []
+        chosen = sampling(sample__depth=DEPTH, sample__batch_size=size, log__samples=3)
+        np.testing.assert_array_equal(chosen.images(parameters(), 12, parts.append), expected)
+        assert sum(parts) == pytest.approx(1.0)
+    assert len({image.tobytes() for image in expected}) == 12
+    shown = chosen.picture(parameters(), lambda share: None)
+    np.testing.assert_array_equal(shown[..., 0], picture(expected[:3], tiny.LEVELS))
 
 
-def test_all_images_and_pictures_are_written(workdir):
-    chosen = sampling(**SMALL, sample__path=True, sample__reconstruct=(1.0, 0.4))
+def test_drawn_pixels_are_near_the_most_probable_ones(expected):
+    """At a noise of 0.166 of a bin, a pixel differs by one at most."""
+    differs = np.abs(sampling(**SMALL, sample__output="softmax").images(parameters(), 12).astype(int) - expected)
+    assert 0 < differs.mean() < 0.2
+    assert differs.max() == 1
+
+
+def test_interrupted_sampling_resumes(workdir, expected):
+    folder, chosen, shares = workdir / "samples", sampling(**SMALL), []
+
+    def stop(share):
+        shares.append(share)
+        if sum(shares) > 0.8:
+            raise Interrupted(2)
+
+    with pytest.raises(Interrupted):
+        chosen.write(parameters(), 7, workdir, stop)
+    np.testing.assert_array_equal(images(folder / f"{STEM}.npz"), expected[:8])
     parts = []
     files = chosen.write(parameters(), 7, workdir, parts.append)
-    assert {name: path.relative_to(workdir / "samples").as_posix() for name, path in files.items()} == {
-        "samples": f"{STEM}.png",
-        "images": f"{STEM}.npz",
-        "path": f"{STEM}-path.gif",
-        "reconstructions": f"{STEM}-from-0.4-1.png",
-    }
-    assert contents(workdir / "samples").keys() == {path.name for path in files.values()}
-    assert sum(parts) == pytest.approx(chosen.num_parts())
-    drawn = images(files["images"])
-    assert (drawn.dtype, drawn.shape) == (np.uint8, (12, 4, 4, 1))
-    np.testing.assert_array_equal(drawn, drawer().images(0, 12, lambda share: None).images)
-    np.testing.assert_array_equal(chosen.images(parameters(), 10), drawn[:10])
-    with Image.open(files["path"]) as film:
-        assert film.n_frames == 4
+    assert files == {"samples": folder / f"{STEM}.png", "images": folder / f"{STEM}.npz"}
+    assert set(folder.iterdir()) == set(files.values())
+    assert sum(parts) == pytest.approx(1.0)
+    assert parts[0] == pytest.approx(2 / 3)
+    np.testing.assert_array_equal(images(files["images"]), expected)
+    # Fewer images are there already; more are added after them.
+    before = files["images"].stat().st_mtime_ns
+    sampling(**SMALL | {"sample__num": 4}).write(parameters(), 7, workdir, parts.append)
+    assert files["images"].stat().st_mtime_ns == before
+    sampling(**SMALL | {"sample__num": 15}).write(parameters(), 7, workdir, parts.append)
+    more = images(files["images"])
+    assert len(more) == 15
+    np.testing.assert_array_equal(more[:12], expected)
+
+
+def test_what_is_no_file_of_these_images_is_replaced(workdir, expected):
+    """Images of other parameters, a file that is cut short, and other arrays."""
+    chosen = sampling(**SMALL)
+    path = chosen.write(jax.tree.map(lambda leaf: 2 * leaf, parameters()), 7, workdir, lambda share: None)["images"]
+    assert not np.array_equal(images(path), expected)
+    chosen.write(parameters(), 7, workdir, lambda share: None)
+    np.testing.assert_array_equal(images(path), expected)
+    with np.load(path) as archive:
+        settings = str(archive["settings"])
+    path.write_bytes(path.read_bytes()[:-40])
+    for found in (None, {}, {"images": expected[..., 0]}, {"images": expected.astype(float)}):
+        if found is not None:
+            write_arrays(path, settings=settings, **found)
+        chosen.write(parameters(), 7, workdir, lambda share: None)
+        np.testing.assert_array_equal(images(path), expected)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
@@ -63,84 +126,35 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
     assert not parts
 
 
-def test_interrupted_sampling_resumes(workdir):
-    folder, chosen, shares = workdir / "samples", sampling(**SMALL), []
-
-    def stop(share):
-        shares.append(share)
-        if sum(shares) > 2.5:
-            raise Interrupted(2)
-
-    with pytest.raises(Interrupted):
-        chosen.write(parameters(), 7, workdir, stop)
-    assert contents(folder).keys() == {f"{STEM}.unfinished.npz"}
-    first = images(folder / f"{STEM}.unfinished.npz")
-    assert len(first) == 8
-    parts = []
-    chosen.write(parameters(), 7, workdir, parts.append)
-    assert parts == [2, *[pytest.approx(1 / 3)] * 3]
-    assert contents(folder).keys() == {f"{STEM}.npz", f"{STEM}.png"}
-    np.testing.assert_array_equal(images(folder / f"{STEM}.npz"), drawer().images(0, 12, lambda share: None).images)
-
-    # Fewer images are there already; more are added after them.
-    before = contents(folder)[f"{STEM}.npz"]
-    sampling(**SMALL | {"sample__num": 4}).write(parameters(), 7, workdir, parts.append)
-    assert contents(folder)[f"{STEM}.npz"] == before
-    assert len(parts) == 5
-    sampling(**SMALL | {"sample__num": 15}).write(parameters(), 7, workdir, parts.append)
-    more = images(folder / f"{STEM}.npz")
-    np.testing.assert_array_equal(more[:8], first)
-    assert len(more) == 15
+def test_the_flow_of_gaussian_pixels():
+    """z_0 is z_1 times the quotient of the marginals' standard deviations; from infinity nothing arrives."""
+    changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
+    sampler, keys = make_sampler(changed), jax.random.split(jax.random.key(0), 8)
+    z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *exact.SHAPE)), jnp.float32)
+    ((z_0, share),) = sampler.walk(exact.PARAMS, None, Request(keys), z_1)
+    ends = changed.model.bind(exact.PARAMS).endpoints
+    deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in ends]
+    np.testing.assert_allclose(z_0, z_1 * deviations[0] / deviations[1], rtol=1e-3)
+    assert share == 1.0
+    with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
+        list(sampler.walk(exact.PARAMS, None, Request(keys), z_1.at[:3].set(jnp.inf)))
 
 
-def test_likelihoods_are_written_with_their_images(workdir):
-    """They continue as the images do, and are those that the API returns."""
-    changes = SMALL | {"sample__sampler": "flow", "sample__likelihood": True, "ode__rtol": 1e-2, "ode__atol": 1e-2}
-    chosen = sampling(**changes)
-    path = chosen.write(parameters(), 7, workdir, lambda share: None)["images"]
-    assert path.name == "7-flow-rtol0.01-atol0.01-hutchinson-seed0.npz"
-    sampling(**changes | {"sample__num": 14}).write(parameters(), 7, workdir, lambda share: None)
-    drawn = chosen.draw(parameters(), 14)
-    with np.load(path) as archive:
-        np.testing.assert_array_equal(archive["images"], drawn.images)
-        for name in ("nats", "bits_per_dim"):
-            assert archive[name].shape == (14,)
-            np.testing.assert_array_equal(archive[name], getattr(drawn.likelihood, name))
-            assert len(np.unique(archive[name])) == 14
-
-
-def test_images_without_their_likelihoods_are_replaced(tmp_path):
-    path, drawn, nats = tmp_path / "drawn.npz", tiny.images(3), np.arange(3.0)
-    write_arrays(path, images=drawn, settings="{}")
-    for known in (0, 3):
-        with ImageStore(path, {}, (4, 4, 1), ("nats",)) as store:
-            assert store.count == known
-            store.add(drawn, nats=nats)
-    with np.load(path) as archive:
-        np.testing.assert_array_equal(archive["nats"], [*nats, *nats])
-
-
-def test_images_of_other_settings_are_replaced(tmp_path):
-    path, drawn = tmp_path / "drawn.npz", tiny.images(3)
-    for settings, known in (({"rtol": 1e-4}, 0), ({"rtol": 1e-4}, 3), ({"rtol": 1e-5}, 0)):
-        with ImageStore(path, settings, (4, 4, 1)) as store:
-            assert store.count == known
-            store.add(drawn)
-        assert len(images(path)) == known + 3
-    path.write_bytes(path.read_bytes()[:-40])
-    with ImageStore(path, {"rtol": 1e-5}, (4, 4, 1)) as store:
-        assert store.count == 0
-        store.add(drawn)
-    np.testing.assert_array_equal(images(path), drawn)
+def test_a_model_without_a_flow_is_refused():
+    changes = {"sample__sampler": "flow", "model__derivative_head": True}
+    assert make_sampler(experiment_of("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
+        make_sampler(experiment_of("diffenc", **changes | {"model__derivative_head": False}))
 
 
 @pytest.mark.parametrize(
-    "found", [{}, {"images": np.zeros((3, 4, 4, 1))}, {"images": tiny.images(3)[..., 0]}, {"images": np.asarray("x")}]
+    ("changes", "needed"),
+    [
+        ({}, False),
+        ({"loss__depth": 3, "loss__variance_ratio": "optimal"}, True),
+        ({"loss__depth": 3, "loss__times": "optimal"}, True),
+        ({"loss__depth": 3, "loss__times": "optimal", "sample__sampler": "flow"}, False),
+    ],
 )
-def test_arrays_that_are_no_images_are_replaced(tmp_path, found):
-    path = tmp_path / "drawn.npz"
-    write_arrays(path, settings="{}", **found)
-    with ImageStore(path, {}, (4, 4, 1)) as store:
-        assert store.count == 0
-        store.add(tiny.images(2))
-    np.testing.assert_array_equal(images(path), tiny.images(2))
+def test_training_images_are_needed_for_fits_only(changes, needed):
+    assert needs_training_images(tiny.config("vdm", **changes)) == needed

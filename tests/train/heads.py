@@ -7,7 +7,7 @@ import numpy as np
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.inputs import StepInputs
+from diffenc_jax.train.gradients import StepInputs
 from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)

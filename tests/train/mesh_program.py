@@ -1,12 +1,13 @@
 """Run as `python -m tests.train.mesh_program '{"devices": 4, ...}'`: train a tiny model on fake devices.
 
-Keys: devices, of each process; fsdp; encoder, a kind of `tiny.ENCODERS`; labels, whether the model is conditioned on
-them; folder, which holds the images and the run, and in which result.npz is written: the parameters, the nats per
-image, and the share of the parameters that a device holds. workdir: of the run, if it is not in `folder`. With several
-processes: process, processes and port. die_after: the step after which the process kills itself. steps_per_call: of the
-training; in_loops: whether these steps run in loops, as on accelerators. save_every: steps between checkpoints.
+Keys: devices, of each process; fsdp; folder, which holds the images and the run, and in which result.npz is written:
+the parameters, the nats per image, and the share of the parameters that a device holds; and if `fixed` is true, the
+nats per image by batch size and samples of parameters that no training has made. workdir: of the run, if it is not in
+`folder`. unet: whether the networks are U-Nets. With several processes: process, processes and port. die_after: the
+step after which the process kills itself. steps_per_call: of the training; above 1 in loops.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -26,20 +27,24 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from diffenc_jax.config.recipe import score_transformer
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.diffusion.losses import TERMS
-from diffenc_jax.parallel import hosts
+from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.records import read_values
 from diffenc_jax.sampling.sampling import Sampling
-from diffenc_jax.sampling.snapshots import Snapshots
 from diffenc_jax.train import calls
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
 
-SAVE_EVERY = 2
+SAVE_EVERY, SIZES = 2, (3, 13)
 WORKDIR = as_path(GIVEN.get("workdir", f"{GIVEN['folder']}/run"))
+# Wide enough for parameters that are sharded.
+WIDE = {} if GIVEN.get("unet") else {"model__score": score_transformer(patch=2, width=64, layers=1, heads=2)}
 
 
 def die(step):
@@ -53,32 +58,48 @@ def main(folder):
     if "processes" in GIVEN:
         jax.distributed.initialize(f"localhost:{GIVEN['port']}", GIVEN["processes"], GIVEN["process"])
     config = tiny.config(
+        small=not GIVEN.get("unet"),
         data__source=str(folder / "images.npz"),
-        model__encoder=tiny.ENCODERS[GIVEN.get("encoder", "trainable")],
-        model__labels=GIVEN.get("labels", False),
+        model__labels=True,
         mesh__fsdp=GIVEN["fsdp"],
-        checkpoint__every_steps=GIVEN.get("save_every", SAVE_EVERY),
+        checkpoint__every_steps=SAVE_EVERY,
         train__steps_per_call=GIVEN.get("steps_per_call", 1),
+        sample__output="softmax",
+        **WIDE,
     )
-    if GIVEN.get("in_loops"):
+    if config.train.steps_per_call > 1:
         calls.is_cpu = lambda program: False
     experiment = Experiment.load(config)
-    trainer = Trainer(experiment, WORKDIR, Snapshots(experiment, Sampling(experiment)))
+    trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture)
     if "die_after" in GIVEN:
         before_each_step(trainer, die)
     state, record = trainer.run(Console(quiet=True))
     if hosts.is_first():
-        save(state, record, folder)
+        leaves = jax.tree.leaves(state.params)
+        held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
+        (path,) = storage.glob(WORKDIR / "eval", "test-8-continuous-*.npz")
+        with storage.local_copy(path) as copy, np.load(copy) as values:
+            nats = np.stack([values[name] for name in TERMS])
+        flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
+        more = fixed(experiment, trainer.program.state.params) if GIVEN.get("fixed") else {}
+        np.savez(folder / "result.npz", params=flat, nats=nats, held=held, bpd=record["bpd"]["total"], **more)
 
 
-def save(state, record, folder):
-    leaves = jax.tree.leaves(state.params)
-    held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
-    (path,) = storage.glob(WORKDIR / "eval", "test-8-continuous-*.npz")
-    with storage.local_copy(path) as copy, np.load(copy) as values:
-        nats = np.stack([values[name] for name in TERMS])
-    flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
-    np.savez(folder / "result.npz", params=flat, nats=nats, held=held, bpd=record["bpd"]["total"])
+def fixed(experiment, abstract):
+    """Nats by batch size, and samples in batches of 8 and of 16, of the same parameters on any devices."""
+    params = tiny.away_from_zero(jax.jit(experiment.model.init)(jax.random.key(0)), 0.01)
+    params = jax.device_put(params, sharding.state_shardings(experiment.mesh, abstract))
+    found = {}
+    for size in SIZES:
+        changed = experiment.config.replace({"eval.batch_size": size})
+        evaluator = Evaluator(dataclasses.replace(experiment, config=changed), folder=f"fixed{size}")
+        evaluator.record(params, 1, WORKDIR)
+        values = read_values(evaluator.path(params, 1, WORKDIR))
+        found[f"nats{size}"] = np.stack([values[name] for name in (*TERMS, "t")])
+    for size in (8, 16):
+        changed = experiment.config.replace({"sample.batch_size": size})
+        found[f"samples{size}"] = Sampling(dataclasses.replace(experiment, config=changed)).images(params, 12)
+    return found
 
 
 if __name__ == "__main__":

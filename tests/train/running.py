@@ -14,9 +14,9 @@ from tests import tiny
 from tests.logs import logged
 
 
-def train(config, workdir, draw_pictures=None):
+def train(config, workdir, draw_samples=None):
     """The state at the end, and the record."""
-    return Trainer(Experiment.load(config), workdir, draw_pictures).run(Console())
+    return Trainer(Experiment.load(config), workdir, draw_samples).run(Console())
 
 
 def save_images(folder, num_test=13):

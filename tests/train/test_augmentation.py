@@ -1,23 +1,15 @@
-"""Training with augmentation: what a step is given, at the end points, in parts and on several devices."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Training with augmentation: what a step is given, at the end points and in parts."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.inputs import every_kth
+from diffenc_jax.train.gradients import every_kth
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
-ROOT = Path(__file__).parents[2]
 SHAPE, KINDS = (4, 4, 2), "rotate, flip,colors"
 PIXELS = tiny.images(16, SHAPE)
 
@@ -66,17 +58,12 @@ def test_images_keep_their_flags_and_labels_in_parts_of_a_batch():
             assert_flags_match(joined, [original[label] for label in joined.labels.tolist()])
 
 
-def test_without_conditioning_the_images_are_the_same_and_there_are_no_flags():
-    plain, conditioned = draw(step_of(conditioned=False)), draw(step_of())
-    assert plain.batch.augmentation is None
+def test_without_conditioning_the_images_are_the_same_and_without_augmentation_the_draws():
+    plain, conditioned, without = draw(step_of(conditioned=False)), draw(step_of()), draw(step_of(None, False))
+    assert plain.batch.augmentation is without.batch.augmentation is None
     np.testing.assert_array_equal(plain.batch.pixels, conditioned.batch.pixels)
-
-
-def test_a_step_without_augmentation_has_its_batch_and_the_other_draws():
-    plain, augmented = draw(step_of(None, False)), draw(step_of())
-    np.testing.assert_array_equal(plain.batch.pixels, PIXELS)
-    assert plain.batch.augmentation is None
-    jax.tree.map(np.testing.assert_array_equal, plain.noise, augmented.noise)
+    np.testing.assert_array_equal(without.batch.pixels, PIXELS)
+    jax.tree.map(np.testing.assert_array_equal, without.noise, conditioned.noise)
 
 
 def test_every_step_and_seed_augments_anew():
@@ -84,28 +71,3 @@ def test_every_step_and_seed_augments_anew():
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert np.mean(np.any(images[a] != images[b], axis=(1, 2, 3))) > 0.5
     np.testing.assert_array_equal(images[0], draw(step_of()).batch.pixels)
-
-
-def test_what_does_not_suit_the_images_is_refused():
-    for augment, shape in (("rotate", (4, 5, 1)), ("colors", (4, 4, 1))):
-        config = tiny.config("vdm", small=True, train__augment=augment)
-        with pytest.raises(InputError, match=rf"'{augment}' .*; leave it out of train.augment"):
-            build(config, ImageSpec(shape, tiny.LEVELS))
-
-
-DEVICES = """
-import jax, numpy as np
-from diffenc_jax.parallel.sharding import batched
-from tests.train.test_augmentation import PIXELS, draw, jnp, Batch, step_of
-mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(8, 1), ("data", "fsdp"))
-batch = Batch(jax.device_put(jnp.asarray(PIXELS), batched(mesh)))
-one, eight = draw(step_of()).batch, jax.jit(step_of().inputs)(jnp.int32(3), batch, None).batch
-assert len(eight.pixels.sharding.device_set) == 8
-jax.tree.map(np.testing.assert_array_equal, one, eight)
-"""
-
-
-@pytest.mark.slow  # another process
-def test_eight_devices_augment_as_one():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", DEVICES], cwd=ROOT, env=os.environ | flags, check=True, timeout=300)

@@ -1,7 +1,6 @@
 """Runs in a bucket whose requests fail: killed amid saves, continued elsewhere, claimed twice, and read by commands."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.core.buckets import as_path, file_system
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.checkpoint import Checkpoints
@@ -21,16 +20,14 @@ from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.bucket import Faults
-from tests.tensorboard import shown
 from tests.train.running import assert_same_run, before_each_step, train
 
-STEPS, SAVE_EVERY = 40, 4
+STEPS, SAVE_EVERY = 20, 4
 TRAIN = """
 import sys
 from rich.console import Console
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.train.loop import Trainer
 from tests.train.test_bucket import config
@@ -90,28 +87,13 @@ def test_it_goes_on_on_another_number_of_devices(images, unbroken, bucket):
     assert totals[0] == pytest.approx(totals[1], rel=1e-3)
 
 
-def test_two_processes_that_claim_one_workdir_do_not_disturb_each_other(images, unbroken, bucket, capfd):
-    """The second one is refused, or finds the run finished if that takes less than a sign of life."""
-    processes = [start(images, bucket.folder) for _ in range(2)]
-    codes = sorted(process.wait() for process in processes)
-    assert codes == [0, 0] or (codes == [0, 1] and "InUse: another process trains in" in capfd.readouterr().err)
-    assert_same_run(bucket.folder, unbroken)
-
-
 @pytest.fixture(scope="module")
 def trained(images, unbroken, _server):
-    """A finished run in the bucket."""
+    """A finished run in the bucket, with TensorBoard's files."""
     workdir = as_path("gs://bucket/runs/vdm-seed0")
     train(config(images), workdir)
+    assert storage.glob(workdir, "events.*")
     return workdir
-
-
-def test_tensorboard_shows_the_run(trained, tmp_path):
-    """Its files are copied when they are closed, and hold the points of the run once."""
-    for path in storage.glob(trained, "events.*"):
-        (tmp_path / path.name).write_bytes(storage.read(path))
-    found = shown(tmp_path)
-    assert {("train/bpd", step) for step in range(2, STEPS + 1, 2)} <= found.keys()
 
 
 def test_commands_read_a_run_in_a_bucket(trained, tmp_path, capsys):
@@ -128,35 +110,11 @@ def test_commands_read_a_run_in_a_bucket(trained, tmp_path, capsys):
     assert storage.exists(trained / "compared.json")
 
 
-def test_damaged_checkpoints_are_set_aside(images, bucket, trained, capfd):
-    workdir = bucket.folder
-    for source in bucket_objects(trained):
-        storage.write(workdir / source.relative_to(trained), storage.read(source))
-    (data, *_) = [path for path in bucket_objects(workdir) if f"checkpoints/{STEPS}/state/d/" in str(path)]
-    storage.write(data, storage.read(data)[:100])
-    train(config(images), workdir)
-    assert f"moved to {workdir}/damaged/{STEPS}; continuing with that of step" in capfd.readouterr().err
-    assert storage.exists(workdir / "damaged" / str(STEPS) / "commit_success.txt")
-    assert_same_run(workdir, trained)
-
-
-def bucket_objects(folder):
-    return [as_path(f"gs://{name}") for name in file_system().find(str(folder))]
-
-
-@pytest.mark.parametrize(("fault", "why"), [(403, "no permission in this bucket"), (404, "there is no such bucket")])
-def test_a_bucket_that_cannot_be_used_is_one_line(images, bucket, fault, why):
-    bucket.faults = Faults(share=1.0, kinds=(fault,))
-    with pytest.raises(InputError, match=why) as caught:
+def test_a_bucket_that_cannot_be_used_is_one_line(images, bucket):
+    bucket.faults = Faults(share=1.0, kinds=(403,))
+    with pytest.raises(InputError, match="no permission in this bucket") as caught:
         train(config(images), bucket.folder)
     assert "\n" not in str(caught.value)
-
-
-def test_a_bucket_whose_description_cannot_be_read_is_refused_at_the_start(images, bucket, capfd):
-    """Orbax reads it when it deletes a checkpoint."""
-    bucket.faults = Faults(share=1.0, kinds=(403,), only=r"^GET /storage/v1/b/bucket(\?|$)")
-    assert start(images, bucket.folder).wait() == 1
-    assert re.search(r"checkpoints cannot be opened: no permission .* Legacy Bucket Reader\n", capfd.readouterr().err)
 
 
 def test_a_bucket_that_becomes_read_only_ends_the_run_with_what_is_saved(images, bucket, monkeypatch):

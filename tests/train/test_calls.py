@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.core.errors import RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import open_trained
@@ -19,6 +19,7 @@ from tests.train.running import assert_same_run, train
 
 @pytest.mark.parametrize("profiled", [None, Steps(14, 16)])
 def test_calls_end_where_something_is_due(profiled):
+    """And are as long as they may be otherwise."""
     every = {"log": 3, "checkpoint": 8, "eval": 5}
     changes = {f"{section}__every_steps": steps for section, steps in every.items()}
     config = tiny.config(train__steps=22, train__steps_per_call=4, **changes)
@@ -29,11 +30,8 @@ def test_calls_end_where_something_is_due(profiled):
     due = {step for step in range(1, 23) if step == 22 or any(step % steps == 0 for steps in every.values())}
     traced = set() if profiled is None else {13, 14, 15, 16}
     assert set(ends) == due | traced
-
-
-def test_a_call_is_as_long_as_it_may_be():
-    config = tiny.config(train__steps=50, train__steps_per_call=4, log__every_steps=10)
-    assert [call_length(config, done) for done in (0, 1, 7, 9, 48)] == [4, 3, 1, 1, 2]
+    rare = tiny.config(train__steps=50, train__steps_per_call=4, log__every_steps=10)
+    assert [call_length(rare, done) for done in (0, 1, 7, 9, 48)] == [4, 3, 1, 1, 2]
 
 
 def config(images, **changes):
@@ -60,12 +58,6 @@ def single(images, tmp_path_factory):
     return workdir
 
 
-@pytest.fixture
-def in_loops(monkeypatch):
-    """Steps run in loops, as on accelerators."""
-    monkeypatch.setattr(calls, "is_cpu", lambda program: False)
-
-
 def newest_states(workdir, config):
     """The arrays of the newest two checkpoints."""
     shapes = Trainer(Experiment.load(config), workdir).program.state
@@ -87,17 +79,9 @@ def assert_close_runs(a, b):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_may_have_other_steps_per_call(single, images, tmp_path):
-    """It stops at a step that is no multiple of either."""
-    train(config(images, train__steps=5, train__steps_per_call=3), tmp_path / "run")
-    train(config(images, train__steps_per_call=4), tmp_path / "run")
-    assert_same_run(tmp_path / "run", single, except_steps=[5])
-    assert_same_states(tmp_path / "run", single, config(images))
-
-
-@pytest.mark.slow
-def test_loops_train_as_single_steps(single, images, tmp_path, in_loops):
+def test_loops_train_as_single_steps(single, images, tmp_path, monkeypatch):
     """Up to rounding, wherever the images are kept; and bit for bit as each other, wherever calls end."""
+    monkeypatch.setattr(calls, "is_cpu", lambda program: False)
     settings = config(images, train__steps_per_call=4)
     train(settings, tmp_path / "run")
     assert_close_runs(tmp_path / "run", single)
@@ -110,23 +94,13 @@ def test_loops_train_as_single_steps(single, images, tmp_path, in_loops):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("in_loop", [False, True])
-def test_a_step_amid_a_call_that_is_not_finite_is_named(images, tmp_path, monkeypatch, in_loop):
+def test_a_step_amid_a_call_that_is_not_finite_is_named(images, tmp_path):
     """And the checkpoint before it is kept, although the call goes on."""
     poison = {"train__learning_rate": 1e30, "train__warmup_steps": 9, "checkpoint__every_steps": 2}
-    few = {"log__every_steps": 100, "train__steps": 40}
     messages = []
     for length in (1, 4):
-        monkeypatch.setattr(calls, "is_cpu", lambda program, single=length == 1 or not in_loop: single)
-        workdir = tmp_path / str(length)
+        few = {"log__every_steps": 100, "train__steps": 40, "train__steps_per_call": length}
         with pytest.raises(RunError, match=r"step \d+: .* is not finite; the checkpoint of step 2 is kept") as stop:
-            train(config(images, train__steps_per_call=length, **poison | few), workdir)
+            train(config(images, **poison, **few), tmp_path / str(length))
         messages.append(str(stop.value))
-        kept = open_trained(workdir)
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
     assert messages[0] == messages[1]
-
-
-def test_images_on_the_device_need_several_steps_per_call():
-    with pytest.raises(InputError, match=r"data\.on_device=True is read with train\.steps_per_call above 1 alone"):
-        tiny.config(data__on_device=True)

@@ -7,7 +7,7 @@ import pytest
 
 from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.model import ImageSpec
-from diffenc_jax.train.inputs import every_kth
+from diffenc_jax.train.gradients import every_kth
 from tests.train.toy import Toy, accumulated_gradient, gradient, random_draw
 
 BATCH, K, SHAPE = 8, 4, (1, 1, 3)

@@ -9,13 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at, errors_at
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.model import build
 from diffenc_jax.train.gradients import gradient
-from diffenc_jax.train.step import StepFunction
-from tests import tiny
 from tests.train import heads
 from tests.train.heads import SPEC, built, join, split, stack
 
@@ -94,29 +90,3 @@ def test_with_its_own_ratio_the_bound_alone_trains_it(example):
     assert_close(head_grads, jax.jit(jax.grad(bound, argnums=1))(rest, head), 1e-4)
     expected = jax.jit(jax.grad(at_fixed_ratios))(rest, ratios())
     assert_close(rest_grads, expected, 1e-4)
-
-
-@pytest.mark.slow
-def test_training_at_infinite_depth_lowers_the_bound_at_every_depth():
-    """From a head that expects an error e⁴ times too large. All other parameters are fixed."""
-    config = tiny.config(model__error_head=True, log__every_steps=1)
-    fixed = lambda params: jax.tree_util.tree_map_with_path(lambda path, _: HEAD not in str(path), params)  # noqa: E731
-    step = StepFunction(build(config, SPEC), config)
-    step.optimizer = optax.chain(optax.adam(3e-2), optax.masked(optax.set_to_zero(), fixed))
-    state, jitted, logged = jax.jit(step.init)(), jax.jit(step), []
-    state.params["score"][HEAD]["conv_out"]["bias"] += 4.0
-    noise = step.model.draw_noise(jax.random.key(5), (jnp.arange(60) + 0.5) / 60)
-    pixels = jnp.tile(jnp.asarray(tiny.images(6)), (10, 1, 1, 1))
-    models = [headed(loss__variance_ratio="learned_error", loss__depth=depth) for depth in (3, 30)]
-
-    @jax.jit
-    def diffusion(params):
-        terms = (bound_at(model.bind(params), pixels, model.place(params, noise.t), noise) for model in models)
-        return jnp.stack([part.diffusion.mean() for part in terms])
-
-    before = np.asarray(diffusion(state.params))
-    for _ in range(150):  # 4 / 3e-2 steps are needed at the least
-        state, report = jitted(state.restarted(), Batch(jnp.asarray(tiny.images(6))))
-        logged.append(report.meter.scalars()["error_score"])
-    assert np.mean(logged[-10:]) < np.mean(logged[:3]) - 0.2
-    assert np.all(np.asarray(diffusion(state.params)) < before)

@@ -1,6 +1,4 @@
-"""Faults that a run survives: values that are not finite, a full disk, a jumping clock, a second process."""
-
-import time
+"""Faults that a run survives: values that are not finite, and a full disk."""
 
 import jax
 import jax.numpy as jnp
@@ -24,19 +22,16 @@ from tests.train.running import assert_same_run, before_each_step, train, wait_f
 BAD = np.zeros((8, 4, 4, 1), np.uint8)  # a batch whose gradient the tests spoil
 
 
-@pytest.mark.parametrize(
-    ("value", "sampling"), [(np.nan, "importance"), pytest.param(np.inf, "uniform", marks=pytest.mark.slow)]
-)
-def test_a_step_that_is_not_finite_is_skipped(monkeypatch, value, sampling):
+def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
     """It changes the number of the step alone, and the averages that are logged next are those of the other steps."""
     gradient = steps.gradient
 
     def spoilt(model, params, draw):
         outputs, grads = gradient(model, params, draw)
-        return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.batch.pixels), grad, value), grads)
+        return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.batch.pixels), grad, np.nan), grads)
 
     monkeypatch.setattr(steps, "gradient", spoilt)
-    config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling=sampling)
+    config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling="importance")
     step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
     train_step, good = jax.jit(step), Batch(jnp.asarray(tiny.images(8)))
     first, before = train_step(jax.jit(step.init)(), good)
@@ -106,23 +101,6 @@ def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, c
         train_spoilt(tmp_path / "other")
 
 
-@pytest.mark.slow
-def test_a_clock_that_jumps_changes_nothing(unbroken, images, tmp_path, monkeypatch):
-    """By decades, both ways, between saves: of one that is under way Orbax may think that it took too long."""
-    now, jumps, offset = time.time, {3: 1e9, 5: -1e9, 7: 0.0}, [0.0]
-
-    def jump(step):
-        if step in jumps:
-            wait_for_checkpoint(tmp_path / "run", step - 1)
-            time.sleep(1.0)  # until the work that follows a save is done
-            offset[0] = jumps[step]
-
-    monkeypatch.setattr(time, "time", lambda: now() + offset[0])
-    train_with(jump, config(images), tmp_path / "run")
-    assert offset == [0.0]
-    assert_same_run(tmp_path / "run", unbroken)
-
-
 def full_between(small_disk, first, last):
     """The disk is full from step `first` on, when the checkpoint before it is saved, until step `last`."""
     disk, toggle = small_disk
@@ -151,11 +129,9 @@ def test_a_run_goes_on_through_a_full_disk(unbroken, images, small_disk, capsys)
 @pytest.mark.slow
 def test_a_run_stops_at_a_full_disk_and_resumes(unbroken, images, small_disk):
     disk, toggle = small_disk
-    with pytest.raises(
-        RunError, match=r"No space left on device \(free some space\); the checkpoint of step 2 is kept$"
-    ) as stop:
+    message = r"No space left on device \(free some space\); the checkpoint of step 2 is kept$"
+    with pytest.raises(RunError, match=message):
         train_with(full_between(small_disk, 3, None), config(images), disk / "run")
-    assert "\n" not in str(stop.value)
     toggle()
     assert open_trained(disk / "run").step == 2
     train(config(images), disk / "run")

@@ -42,24 +42,15 @@ def test_flops_are_those_of_the_products():
     assert count(config, ImageSpec((side, side, 1), tiny.LEVELS)).flops_per_step == pytest.approx(3 * forward, rel=0.03)
 
 
-@pytest.mark.slow
-def test_every_layer_counts_alike_however_it_is_computed():
-    flops = [count(tiny.config("vdm", model__score__layers=layers), SPEC).flops_per_step for layers in (1, 2, 3)]
-    assert flops[2] - flops[1] == pytest.approx(flops[1] - flops[0], rel=1e-3)
-    assert flops[1] > 1.3 * flops[0]
-    looped = tiny.config("vdm", model__score__layers=3, model__scan=True, model__remat="block")
-    assert count(looped, SPEC).flops_per_step == flops[2]
-    assert looped.model.scan
-
-
 def installed(config):
     """Counts of an installed configuration."""
     return count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
 
 
-SLOW = [("cifar10_matched", "diffenc", "vdm"), ("cifar10_matched", "diffenc-8-2", "vdm-8")]
-SLOW += [(name, "diffenc", "vdm") for name in ("mnist", "fashion_mnist", "imagenet32", "imagenet64")]
-CASES = [("digits_matched", "diffenc", "vdm"), *[pytest.param(*case, marks=pytest.mark.slow) for case in SLOW]]
+CASES = [
+    ("digits_matched", "diffenc", "vdm"),
+    pytest.param("cifar10_matched", "diffenc-8-2", "vdm-8", marks=pytest.mark.slow),
+]
 
 
 def shares(text, what):
@@ -83,35 +74,21 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits_matched", "cifar10_matched"])
-@pytest.mark.parametrize("arm", shipped.EQUAL)
-def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(name, arm):
-    theirs, ours = (load_run_config(f"{name}:{arm}") for arm in ("diffenc-affine", arm))
-    their_counts, our_counts = map(installed, (theirs, ours))
-    assert our_counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
+def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference():
+    theirs = load_run_config("digits_matched:diffenc-affine")
+    their_counts = installed(theirs)
     whole = their_counts.flops_per_step * theirs.train.steps
-    assert abs(our_counts.flops_per_step * ours.train.steps - whole) <= our_counts.flops_per_step
+    for arm in shipped.EQUAL:
+        ours = load_run_config(f"digits_matched:{arm}")
+        counts = installed(ours)
+        assert counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
+        assert abs(counts.flops_per_step * ours.train.steps - whole) <= counts.flops_per_step
 
 
 @pytest.mark.slow
-def test_the_swirls_longer_vdm_costs_what_diffenc_does():
-    theirs, ours = (load_run_config(f"synthetic:{arm}") for arm in ("diffenc", "vdm-flops"))
-    flops = [installed(config).flops_per_step for config in (theirs, ours)]
-    assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
-    more = ours.train.steps / theirs.train.steps - 1
-    assert shares(shipped.load("synthetic").__doc__, "steps") == [f"{100 * more:.0f}"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"train.batch_size": 16, "model.score.layers": 1, "train.ends_every": 1, "train.steps": 300},
-        {"train.accumulate": 2, "loss.depth": 10, "model.score.layers": 1, "seed": 3},
-    ],
-)
-def test_the_flops_match_under_every_override(changes):
+def test_the_flops_match_under_every_override():
     """To a step, by text as on the command line and by value; train.steps is the reference's."""
+    changes = {"train.accumulate": 2, "loss.depth": 10, "model.score.layers": 1, "train.steps": 300}
     ours = load_run_config("digits_matched:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
     theirs = load_config("digits:diffenc").replace(changes)
     flops = [installed(config).flops_per_step for config in (theirs, ours)]
@@ -120,14 +97,6 @@ def test_the_flops_match_under_every_override(changes):
         changes | {"train.flops_of": None, "train.steps": ours.train.steps}
     )
     assert ours == load_run_config("digits_matched:vdm-flops", changes=changes)
-
-
-@pytest.mark.slow
-def test_any_arm_can_get_the_flops_of_another():
-    small = ("model.score.layers=1", "train.batch_size=8")
-    ours = load_run_config("digits_matched:vdm", (*small, "train.flops_of=diffenc"))
-    assert ours.train.steps == load_run_config("digits_matched:vdm-flops", small).train.steps > 1500
-    assert load_run_config("digits_matched:vdm-flops", ("train.flops_of=None",)).train.steps == 1500
 
 
 @pytest.mark.parametrize(
@@ -147,12 +116,3 @@ def test_a_length_that_is_left_open_is_refused():
     config = tiny.config("vdm", train__flops_of="diffenc")
     with pytest.raises(InputError, match=r"train\.flops_of=diffenc leaves train\.steps open; load the configuration"):
         StepFunction(build(config, SPEC), config)
-
-
-def test_a_count_without_the_cpu_is_refused(monkeypatch):
-    def absent(backend):
-        raise RuntimeError(f"Unknown backend {backend}")
-
-    monkeypatch.setattr(jax, "local_devices", absent)
-    with pytest.raises(InputError, match="counted on the CPU: Unknown backend cpu; add cpu to JAX_PLATFORMS"):
-        count(tiny.config("vdm"), SPEC)

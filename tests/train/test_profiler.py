@@ -10,9 +10,9 @@ from rich.console import Console
 from diffenc_jax.core.errors import InputError, Interrupted
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.train import profiler
-from diffenc_jax.train.loop import Trainer, check_trainable
+from diffenc_jax.train.loop import Trainer
 from tests import tiny
-from tests.train.running import assert_same_run, before_each_step, save_images, train
+from tests.train.running import assert_same_run, before_each_step, save_images
 
 STEPS = profiler.Steps(3, 5)
 
@@ -34,14 +34,6 @@ def train_profiled(config, workdir, action=lambda step: None):
     trainer.run(Console())
 
 
-@pytest.fixture(scope="module")
-def profiled(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("profiled")
-    settings = config(folder)
-    train_profiled(settings, folder / "run")
-    return settings, folder / "run"
-
-
 def traced_steps(workdir):
     """Numbers of the steps in the only trace of a run, and the content of its file."""
     (trace,) = workdir.glob(f"{profiler.PLUGIN}/*/*.xplane.pb")
@@ -51,17 +43,22 @@ def traced_steps(workdir):
 
 
 @pytest.mark.slow
-def test_a_trace_holds_its_steps_and_the_scopes_of_their_operations(profiled):
-    steps, content = traced_steps(profiled[1])
+def test_a_trace_holds_its_steps_and_changes_no_value(tmp_path, monkeypatch, capsys):
+    """Nor does a trace that cannot be written."""
+    settings = config(tmp_path)
+    train_profiled(settings, tmp_path / "run")
+    steps, content = traced_steps(tmp_path / "run")
     assert steps == [3, 4, 5]
     assert all(scope in content for scope in (b"score_network", b"encoder", b"optimizer"))
 
+    def full(*_):
+        raise OSError(28, "No space left on device", "profile")
 
-@pytest.mark.slow
-def test_it_changes_no_value(profiled, tmp_path):
-    settings, workdir = profiled
-    train(settings, tmp_path / "run")
-    assert_same_run(tmp_path / "run", workdir)
+    monkeypatch.setattr(profiler.storage, "copy_folder", full)
+    train_profiled(settings, tmp_path / "other")
+    message = r"profile: No space left on device \(free some space\); .*, and the run goes on"
+    assert re.search(message, capsys.readouterr().out)
+    assert_same_run(tmp_path / "other", tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -79,24 +76,3 @@ def test_an_interrupted_trace_is_discarded_and_the_run_resumes(tmp_path):
     trainer = Trainer(Experiment.load(settings), tmp_path / "run", profiled=profiler.Steps(5, 6))
     trainer.run(Console())
     assert traced_steps(tmp_path / "run")[0] == [5, 6]
-
-
-@pytest.mark.slow
-def test_a_profile_that_cannot_be_written_does_not_end_the_run(profiled, tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise OSError(28, "No space left on device", "profile")
-
-    monkeypatch.setattr(profiler.storage, "copy_folder", full)
-    settings, workdir = profiled
-    train_profiled(settings, tmp_path / "run")
-    assert re.search(
-        r"profile: No space left on device \(free some space\); .*, and the run goes on", capsys.readouterr().out
-    )
-    assert_same_run(tmp_path / "run", workdir)
-
-
-def test_steps_outside_the_run(tmp_path):
-    settings = tiny.config()
-    check_trainable(tmp_path / "run", settings, profiler.Steps(8, 8))
-    with pytest.raises(InputError, match="--profile=7:9 is outside the run, which ends at step 8; give steps up to 8"):
-        check_trainable(tmp_path / "run", settings, profiler.Steps(7, 9))

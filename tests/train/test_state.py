@@ -5,14 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.gradients import StepOutputs
 from diffenc_jax.train.state import CELLS, LossByTime, Meter
-from diffenc_jax.train.step import StepFunction
-from tests import tiny
 
 BATCH = 64
 
@@ -54,28 +50,6 @@ def test_the_density_follows_the_loss(estimates):
     t = (np.arange(CELLS) + 0.5) / CELLS
     loss = 1 + 8 / 3 * t**3
     np.testing.assert_allclose(losses.density().mass, 0.95 * loss / loss.sum() + 0.05 / CELLS, rtol=0.1)
-
-
-def test_it_is_uniform_until_every_cell_has_examples():
-    losses = LossByTime.empty().plus(jnp.asarray([0.1, 0.9]), jnp.asarray([5.0, 1.0]))
-    np.testing.assert_allclose(losses.density().mass, 1 / CELLS, rtol=1e-6)
-
-
-@pytest.mark.slow
-def test_a_step_records_its_unweighted_losses():
-    """Under the initial, uniform density it is otherwise the step with uniform times."""
-    states = {}
-    for sampling in ("uniform", "importance"):
-        config = tiny.config("vdm", train__time_sampling=sampling)
-        step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
-        states[sampling], report = jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
-    losses, uniform = states["importance"].losses, states["uniform"]
-    assert uniform.losses is None
-    assert float(losses.examples.sum()) == 8
-    assert float(losses.squares.sum()) > 0
-    for a, b in zip(*(jax.tree.leaves(states[name].params) for name in states), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    assert bool(report.finite)
 
 
 def test_meter_averages_its_steps():

@@ -17,7 +17,7 @@ from diffenc_jax.diffusion.losses import Noise
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.train import gradients
-from diffenc_jax.train.inputs import StepInputs
+from diffenc_jax.train.gradients import StepInputs
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Toy:
     spec: ImageSpec
     schedule: nn.Module
     loss: ClassVar = SimpleNamespace(depth=None)
-    unrolls_layers: ClassVar = False
+    score: ClassVar = SimpleNamespace(compute=SimpleNamespace(scan=True))
     separate_losses: ClassVar = ()
 
     def condition(self, params, batch, dropout_key=None):

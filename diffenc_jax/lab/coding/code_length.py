@@ -8,8 +8,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimator import Pass, Tables
-from diffenc_jax.evaluation.whole_path import WholePath
+from diffenc_jax.evaluation.estimator import Pass, StepsEstimator
 from diffenc_jax.lab.coding.coder import order_for
 from diffenc_jax.lab.coding.container import overhead_bytes
 from diffenc_jax.lab.coding.header import blank_header
@@ -21,7 +20,7 @@ from diffenc_jax.runs.experiment import Experiment
 LN2 = math.log(2)
 
 
-class CodeLength(WholePath):
+class CodeLength(StepsEstimator):
     """The growth of the stack of each image, coded on a stack of its own (coding/coder.py)."""
 
     terms = ("code_length",)
@@ -38,7 +37,7 @@ class CodeLength(WholePath):
 
     @property
     def name(self) -> str:
-        return f"{self._loss.name}-code_length"
+        return f"{self.loss.name}-code_length"
 
     def describe(self) -> dict[str, Any]:
         compress = self.experiment.config.compress
@@ -70,7 +69,7 @@ class CodeLength(WholePath):
             "initial": LN2 * initial,
         }
 
-    def diagnostics(self, values: dict[str, np.ndarray], tables: Tables) -> dict[str, Any]:
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Bits/dim: 'density' and 'bound' of the same latents, and 'gross', that of a file of these images."""
         config, mesh, shape = self.experiment.config, self.experiment.mesh, self.experiment.model.spec.shape
         count, batch_size = values["code_length"].shape[1], round_up(mesh, config.compress.batch_size)

@@ -13,7 +13,6 @@ from diffenc_jax.lab.report.command_lines import gathered
 from diffenc_jax.lab.report.configuration import configuration_section
 from diffenc_jax.lab.report.curves import curves_section
 from diffenc_jax.lab.report.html import Card, Page
-from diffenc_jax.lab.report.pixels import pixels_section
 from diffenc_jax.lab.report.provenance import commands_section, provenance_section
 from diffenc_jax.lab.report.results import Results, costs_section, results_of, significance_section
 from diffenc_jax.lab.report.samples import samples_section
@@ -43,7 +42,6 @@ def make_page(collection: Collection, places: Sequence[Path], out: Path, referen
         bits_section(collection, results),
         significance_section(collection, results),
         curves_section(collection),
-        pixels_section(collection),
         *study_sections(collection),
         samples_section(collection),
         costs_section(collection, results),

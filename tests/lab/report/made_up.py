@@ -57,8 +57,6 @@ def write_studies(place):
             path.write_text(json.dumps(study.content(measured)[0]))
     picture(place / "samples" / "1500-depth250-seed0.png")
     picture(place / "samples" / "500-depth250-seed0.png")
-    picture(place / "samples" / "1500-depth250-seed0-from-0.5.png")
-    picture(place / "samples" / "1500-depth250-seed0-path.gif")
 
 
 def by_time():

@@ -166,11 +166,8 @@ def test_studies_have_their_newest_results_their_tables_and_their_sentences(page
 def test_newest_samples(page):
     captions = [attributes["alt"] for attributes in page.all("img")]
     drawn = [alt for alt in captions if "step 1500 (depth250, seed0" in alt]
-    kinds = ["A grid of images drawn from ", "images drawn again from each", "A film of images"]
-    assert len(drawn) == 3 * len(kinds)
-    for alts in zip(*[iter(drawn)] * len(kinds), strict=True):
-        assert alts[0].startswith(kinds[0])
-        assert all(sum(kind in alt for alt in alts) == 1 for kind in kinds)
+    assert len(drawn) == 3
+    assert all(alt.startswith("A grid of images drawn from ") for alt in drawn)
     assert not any("step 500 (" in alt for alt in captions)
 
 
@@ -216,7 +213,6 @@ def test_the_commands_make_the_same_configurations(root, page):
     assert len(given) == 6
     for arguments in given:
         assert load_arguments_config(arguments) == stored_config(arguments.workdir)
-    assert f"diffenc eval {root}/vdm-seed0 --config.eval.per_pixel=True" in page.code
     assert page.code[-1].startswith(f"diffenc report {root} --out=")
 
 

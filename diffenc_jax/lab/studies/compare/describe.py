@@ -3,10 +3,8 @@
 import math
 from typing import Any
 
-from diffenc_jax.runs.records import PER_PIXEL
-
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
-VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes", PER_PIXEL}
+VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
 
 
 def method(estimator: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, interval, standard_errors
 from diffenc_jax.lab.studies.compare.describe import describe_augmentation, describe_images, method
-from diffenc_jax.runs.records import PER_PIXEL, Evaluation
+from diffenc_jax.runs.records import Evaluation
 
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
@@ -100,8 +100,7 @@ def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[K
 def _ways(record: dict[str, Any]) -> list[str]:
     seed, split = record["estimator"]["seed"], record["dataset"]["split"]
     seeds = [seed, "of the run"] if seed == record["seed"] else [seed]
-    estimator = {key: value for key, value in record["estimator"].items() if key != PER_PIXEL}
-    return [json.dumps([split, estimator | {"seed": name}], sort_keys=True) for name in seeds]
+    return [json.dumps([split, record["estimator"] | {"seed": name}], sort_keys=True) for name in seeds]
 
 
 def check_comparable(

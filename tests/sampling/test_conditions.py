@@ -1,0 +1,86 @@
+"""Samples of a model that is conditioned on labels, a latent code, or augmentation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.diffusion.gaussian import alpha, sigma
+from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.sampling.samplers import Request, make_sampler
+from diffenc_jax.sampling.sampling import Sampling
+from tests import tiny
+from tests.evaluation import subject
+from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
+from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
+from tests.model.test_labels import without_condition
+
+CLASSES = len(MEANS)
+
+
+def drawn(count, **changes):
+    return Sampling(experiment(sample__depth=60, sample__batch_size=800, **changes)).images(PARAMS, count)
+
+
+def test_images_count_through_the_classes(tmp_path):
+    """Each is the one that its own class would have, and has the mean of its class."""
+    images = drawn(800)
+    values = (2 * images.astype(np.float64) + 1) / LEVELS - 1
+    for label in range(CLASSES):
+        of_class = values[label::CLASSES].ravel()
+        assert abs(of_class.mean() - MEANS[label]) < 4 * DEVIATION / np.sqrt(of_class.size)
+        assert of_class.std() == pytest.approx(DEVIATION, rel=0.15)
+    alone = drawn(8, sample__label=2)
+    np.testing.assert_array_equal(alone[2::CLASSES], images[2:8:CLASSES])
+    assert not np.array_equal(alone, images[:8])
+    one = experiment(sample__num=2, sample__label=2)
+    write_config(tmp_path, one.config)
+    path = Sampling(one).write(PARAMS, 7, tmp_path, lambda share: None)["images"]
+    assert path.name == "7-depth3-label2-seed0.npz"
+
+
+def test_the_flow_of_each_image_is_that_of_its_class():
+    """z_0 is at the same quantile of its class as z_1."""
+    changed = experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
+    z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *SHAPE)), jnp.float32)
+    labels = jnp.arange(8, dtype=jnp.int32) % CLASSES
+    keys = jax.random.split(jax.random.key(0), 8)
+    ((z_0, _),) = make_sampler(changed).walk(PARAMS, None, Request(keys, labels), z_1)
+    gamma_0, gamma_1 = changed.model.bind(PARAMS).endpoints
+    mean = MEANS[labels][:, None, None, None]
+    d_0, d_1 = (np.hypot(DEVIATION * alpha(gamma), sigma(gamma)) for gamma in (gamma_0, gamma_1))
+    expected = alpha(gamma_0) * mean + (z_1 - alpha(gamma_1) * mean) * d_0 / d_1
+    np.testing.assert_allclose(z_0, expected, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [(4, r"sample.label=4 is no class of gaussian classes; take one of 0 .. 3"), (-1, "label must be at least 0")],
+)
+def test_a_class_that_there_is_not_is_refused(label, message):
+    with pytest.raises(InputError, match=message):
+        Sampling(experiment(sample__label=label))
+
+
+@pytest.mark.slow
+def test_samples_are_those_of_all_codes_equally():
+    """The mean and the variance are those of the mixture; an image does not depend on the others."""
+    chosen, params = coded_experiment(sample__depth=60, sample__batch_size=1200)
+    images = Sampling(chosen).images(params, 1200)
+    means = ((2 * images.astype(np.float64) + 1) / LEVELS - 1).mean(axis=(1, 2, 3))
+    variance = MEANS.var() + DEVIATION**2 / np.prod(SHAPE)
+    assert abs(means.mean() - MEANS.mean()) < 4 * np.sqrt(variance / len(means))
+    assert abs(means.var() / variance - 1) < 0.2
+    np.testing.assert_array_equal(Sampling(chosen).images(params, 3), images[:3])
+
+
+def test_samples_have_no_augmentation():
+    model = subject.experiment("vdm", train__augment="flip", model__augmentation=True).model
+    params = tiny.away_from_zero(tiny.initial(model), 0.02)
+    conditioned, plain = (
+        Sampling(subject.experiment("vdm", train__augment="flip", sample__depth=8, **changes)).images(given, 6)
+        for given, changes in ((params, {"model__augmentation": True}), (without_condition(params), {}))
+    )
+    assert len(np.unique(plain)) > 5
+    assert np.mean(conditioned == plain) > 0.99  # but for rounding
