@@ -104,7 +104,7 @@ class Evaluator:
           step: training step of `params`, for the record.
           on_batch: called after every batch.
         """
-        with PartialEvaluation(self._shape, dims=self._map_dims) as evaluation:
+        with PartialEvaluation(self._shape) as evaluation:
             results, _ = self._complete(evaluation, params, None, on_batch)
             return cast(Record, self._describe(self.experiment.config, step, params) | results)
 
@@ -132,7 +132,7 @@ class Evaluator:
         if known := find_record(path, description):
             say_other_version(path, known["software"].get(versions.OURS, ""), "computed")
             return known
-        with PartialEvaluation(self._shape, path, self._map_dims) as evaluation:
+        with PartialEvaluation(self._shape, path) as evaluation:
             results, arrays = self._complete(evaluation, params, tables, on_batch)
             record = write_record(path, description | results, arrays)
             evaluation.finish()

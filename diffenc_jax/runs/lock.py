@@ -69,7 +69,6 @@ class BucketClaim(Claim):
         while not self._ended.wait(BEAT_SECONDS) and not self._lost:
             with suppress(OSError, TakenOver):
                 self.check()
-                self._note["beats"] += 1
                 self._write(self._note)
 
     def _write(self, note: dict[str, Any]) -> None:
@@ -103,12 +102,11 @@ def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
 def check_free(workdir: Path) -> None:
     """Raise InUse if another process holds the lock of `workdir`. Other errors are left to `locked`."""
     with suppress(OSError):
-        if not is_remote(workdir):
-            if storage.exists(workdir / LOCK):
-                with locked(workdir):
-                    pass
-        elif number := _highest(workdir):
-            _wait_for_end(workdir, number)
+        if is_remote(workdir):
+            _wait_for_end(workdir, _highest(workdir))
+        elif storage.exists(workdir / LOCK):
+            with locked(workdir):
+                pass
 
 
 @contextmanager
@@ -127,9 +125,8 @@ def _claim(workdir: Path, wait: bool) -> BucketClaim:
     """Take the lock of a workdir in a bucket; raises InUse if another process holds it."""
     while True:
         number = _highest(workdir)
-        if number:
-            _wait_for_end(workdir, number, wait)
-        note = {"holder": secrets.token_hex(8), **_this_process(), "beats": 0, "released": False}
+        _wait_for_end(workdir, number, wait)
+        note = {"holder": secrets.token_hex(8), "host": socket.gethostname(), "process": os.getpid()}
         if storage.create(_place(workdir, number + 1), json.dumps(note).encode()):
             return BucketClaim(workdir, number + 1, note)
 
@@ -137,13 +134,13 @@ def _claim(workdir: Path, wait: bool) -> BucketClaim:
 def _wait_for_end(workdir: Path, number: int, wait: bool = True) -> None:
     """Wait until the holder of the lock with this number is gone; raises InUse once it shows that it is not."""
     place = _place(workdir, number)
-    first = _read(place)
-    while True:
-        note = _read(place)
-        age = (_now(workdir) - storage.changed(place)).total_seconds()
-        if note.get("released") or _is_dead(note) or age > GONE_SECONDS:
+    first = storage.changed(place) if number else None
+    while number:
+        note, changed = _read(place), storage.changed(place)
+        age = (_now(workdir) - changed).total_seconds()
+        if note.get("released") or age > GONE_SECONDS:
             return
-        if not wait or note.get("beats") != first.get("beats"):
+        if not wait or changed != first:
             where = f"process {note.get('process')} on {note.get('host')}"
             raise InUse(f"another process trains in {workdir} ({where}); wait for it, or {OTHER_WORKDIR}")
         time.sleep(min(BEAT_SECONDS / 5, GONE_SECONDS - age + 1))
@@ -163,12 +160,12 @@ def _place(workdir: Path, number: int) -> Path:
 
 
 def _read(place: Path) -> dict[str, Any]:
-    """The note of a holder; empty if it is none."""
-    try:
+    """The note of a holder; empty if it is damaged."""
+    with suppress(ValueError):
         note = parse_json(storage.read(place))
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
+        if isinstance(note, dict):
+            return note
+    return {}
 
 
 def _now(workdir: Path) -> datetime:
@@ -179,32 +176,3 @@ def _now(workdir: Path) -> datetime:
         return storage.changed(trial)
     finally:
         storage.delete(trial)
-
-
-def _this_process() -> dict[str, Any]:
-    """Identity of this process: its host, and on Linux the boot and the namespace that its number belongs to."""
-    return {"host": socket.gethostname(), "process": os.getpid(), "scope": _scope(), "begun": _begun(os.getpid())}
-
-
-def _is_dead(note: dict[str, Any]) -> bool:
-    """Whether a holder was a process of this machine that has ended; False if that cannot be known."""
-    scope, process = _scope(), note.get("process")
-    if scope is None or not isinstance(process, int) or note.get("scope") != scope:
-        return False
-    return _begun(process) != note.get("begun")
-
-
-def _scope() -> str | None:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return None
-
-
-def _begun(process: int) -> str | None:
-    """Time at which a process began, in ticks since the boot; None if there is no such process."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None

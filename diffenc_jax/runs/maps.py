@@ -1,6 +1,5 @@
 """Maps of nats per pixel and channel in the .npz file of a record, and the images that a page shows with them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,19 +41,11 @@ def extremes(nats: np.ndarray) -> np.ndarray:
 
 
 def read_maps(path: Path) -> Maps:
-    """The maps of the record at `path`; raises InputError if there are none, or they do not belong together."""
+    """The maps of the record at `path`; raises InputError if there are none."""
     arrays, values = read_values(path), path.with_suffix(".npz")
     maps = {name.removeprefix(MAP): array for name, array in arrays.items() if name.startswith(MAP)}
-    is_whole = bool(maps) and _are_maps(maps, arrays.get(ROWS), arrays.get(PIXELS))
-    require(is_whole, f"{values} holds no maps per pixel; evaluate again with --config.eval.per_pixel=True")
+    require(
+        bool(maps) and {ROWS, PIXELS} <= arrays.keys(),
+        f"{values} holds no maps per pixel; evaluate again with --config.eval.per_pixel=True",
+    )
     return Maps(maps, arrays[ROWS], arrays[PIXELS])
-
-
-def _are_maps(maps: Mapping[str, np.ndarray], rows: np.ndarray | None, pixels: np.ndarray | None) -> bool:
-    """Whether the arrays have the types and shapes of `Maps`."""
-    if rows is None or pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.size:
-        return False
-    shape = next(iter(maps.values())).shape
-    alike = all(nats.shape == shape and nats.dtype == np.float32 for nats in maps.values())
-    paired = rows.shape == pixels.shape[:1] and len(rows) % 2 == 0 and rows.dtype.kind == "i"
-    return alike and shape[1:] == pixels.shape[1:] and paired and rows.min() >= 0 and rows.max() < shape[0]

@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -41,19 +41,21 @@ def read(path: Path, most: int = MOST) -> bytes:
 @contextmanager
 def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
     """A regular file of at most `most` bytes, to read from; raises OSError for anything else."""
-    if is_remote(path):
-        with _bucket(path) as bucket:
-            content = bucket.cat_file(str(path))
-        _check_size(path, len(content), most)
-        yield io.BytesIO(content)
-        return
-    # A pipe without a writer would block, and a device might never end.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file, _naming(path):
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        _check_size(path, status.st_size, most)
+    with ExitStack() as stack:
+        file: BinaryIO
+        if is_remote(path):
+            with _bucket(path) as bucket:
+                file = io.BytesIO(bucket.cat_file(str(path)))
+        else:  # a pipe without a writer would block, and a device might never end
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = stack.enter_context(os.fdopen(handle, "rb"))
+            stack.enter_context(_naming(path))
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+        size = file.seek(0, os.SEEK_END)
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, of which at most {most:,} are read", str(path))
+        file.seek(0)
         yield file
 
 
@@ -123,21 +125,6 @@ def exists(path: Path) -> bool:
         with _bucket(path) as bucket:
             return bucket.exists(str(path))
     return os.path.lexists(path)
-
-
-def file_size(path: Path) -> int | None:
-    """Bytes of a regular file on disk; None if it is something else, or a link to something else."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def tree(folder: Path) -> Iterator[Path]:
-    """Paths of all that is in a folder on disk and in the folders below it, except for these."""
-    for place, _, names in os.walk(folder):
-        yield from (Path(place) / name for name in names)
 
 
 def is_folder(path: Path) -> bool:
@@ -223,20 +210,6 @@ def local_copy(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def is_in_bucket(path: Path) -> bool:
-    """Whether `path` is in a bucket, or below a folder as which gcsfuse or the like has mounted one."""
-    if is_remote(path):
-        return True
-    try:
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return False
-    folders = {mount[1].replace("\\040", " "): mount[2] for mount in mounts}
-    place = identity(path)
-    kinds = (folders[str(folder)] for folder in (place, *place.parents) if str(folder) in folders)
-    return next(kinds, "").startswith("fuse")
-
-
 def copy_folder(source: Path, target: Path) -> list[Path]:
     """Copy the files of a folder on disk into a folder, which may be in a bucket; returns those of `source`."""
     make_folder(target)
@@ -249,11 +222,6 @@ def copy_folder(source: Path, target: Path) -> list[Path]:
 def identity(path: Path) -> Path:
     """The path that all names of a file or folder have in common: links are followed."""
     return path if is_remote(path) else Path(os.path.realpath(path))
-
-
-def _check_size(path: Path, size: int, most: int) -> None:
-    if size > most:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, of which at most {most:,} are read", str(path))
 
 
 @contextmanager

@@ -32,7 +32,6 @@ from diffenc_jax.runs.lock import Claim
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.record_types import Record
-from diffenc_jax.runs.superseded import SUPERSEDED, supersede
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.calls import CallReport, call_length, compile_call
 from diffenc_jax.train.profiler import Profiler, Steps, annotation
@@ -109,8 +108,6 @@ class Trainer:
                 progress.print_line(f"resuming from step {start} of {workdir}")
             if changes := note_origin(self.experiment, workdir, start):
                 progress.print_line(f"resuming {changes}; {NO_LONGER_EXACT}")
-            if moved := supersede(workdir, start):
-                progress.print_line(f"{moved} files of later steps are moved to {workdir / SUPERSEDED}")
             with TensorBoardWriter(workdir, config, self.program.state.params, start) as tensorboard:
                 metrics = MetricsFile(workdir, start)
                 session = _Session(self, claim, checkpoints, shutdown, progress, metrics, tensorboard, profiler)

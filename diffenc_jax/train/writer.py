@@ -59,7 +59,7 @@ class TensorBoardWriter:
         self._said = ""  # the last warning
         self._known: set[Point] = set()
         self._is_begun = False
-        self._opened, self._in_bucket = time.monotonic(), storage.is_in_bucket(workdir)
+        self._opened = time.monotonic()
         self._spool = tempfile.TemporaryDirectory() if is_remote(workdir) else None  # files are made here and copied
 
     def __enter__(self) -> "TensorBoardWriter":
@@ -73,7 +73,7 @@ class TensorBoardWriter:
 
     def begin_file(self) -> None:
         """Close the file in a bucket, before a checkpoint is saved."""
-        if self._in_bucket:
+        if self._spool is not None:
             self._submit(self._close)
 
     def write_training(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -117,7 +117,7 @@ class TensorBoardWriter:
         new = {name: value for name, value in values.items() if (name, step) not in self._known}
         getattr(file, f"write_{kind}")(step, new)
         file.flush()
-        if self._in_bucket and time.monotonic() - self._opened > FILE_SECONDS:
+        if self._spool and time.monotonic() - self._opened > FILE_SECONDS:
             self._close()
 
     def _open(self) -> "MetricWriter":
@@ -177,8 +177,6 @@ def known_points(workdir: Path) -> set[Point]:
 
     points = set()
     for path in list_paths(workdir, "events.out.tfevents.*"):
-        if not is_remote(path) and storage.file_size(path) is None:
-            continue
         with storage.opened(path) as file, suppress(DecodeError):
             for content in _event_records(file):
                 event = Event.FromString(content)

@@ -1,8 +1,5 @@
 """One process at a time holds a workdir, on disk and in a bucket, where a silent holder is replaced."""
 
-import json
-import subprocess
-import sys
 import threading
 import time
 
@@ -25,40 +22,22 @@ def patient(quick, monkeypatch):
     monkeypatch.setattr(lock, "GONE_SECONDS", 60.0)
 
 
-def holder_elsewhere(workdir, number=1, **changes):
+def holder_elsewhere(workdir, number=1):
     """A lock that a process of another machine has left."""
-    note = {"holder": "x", "host": "vm-7", "process": 12, "scope": "another boot", "beats": 3, "released": False}
-    assert storage.create(workdir / LOCK / str(number), json.dumps(note | changes).encode())
+    assert storage.create(workdir / LOCK / str(number), b'{"holder": "x", "host": "vm-7", "process": 12}')
 
 
-def test_a_second_process_is_refused_until_the_lock_is_released(bucket, patient):
-    with locked(bucket.folder) as claim:
-        message = r"another process trains in gs://.* \(process \d+ on .*\); wait for it"
-        with pytest.raises(InputError, match=message), locked(bucket.folder):
-            pass
-        claim.check()
-    with locked(bucket.folder) as claim:
-        claim.check()
-
-
-def test_what_is_in_use_is_found_out_without_taking_it(bucket, quick, tmp_path):
+def test_a_second_process_is_refused_until_the_lock_is_released(bucket, quick, tmp_path):
     for folder in (bucket.folder, tmp_path):
         check_free(folder)
-        with locked(folder):
-            with pytest.raises(InUse, match=f"another process trains in {folder}"):
-                check_free(folder)
-            with pytest.raises(InUse), locked(folder, wait=False):
-                pass
-        check_free(folder)
+        with locked(folder) as claim:
+            for act in (check_free, lambda folder: locked(folder, wait=False).__enter__()):
+                with pytest.raises(InUse, match=f"another process trains in {folder}.*; wait for it"):
+                    act(folder)
+            claim.check()
+        check_free(folder)  # without taking it
     assert [path.name for path in storage.glob(bucket.folder / LOCK, "*")] == ["1"]
-
-
-def test_without_waiting_a_holder_is_alive_until_it_was_silent_for_long(bucket, quick):
-    holder_elsewhere(bucket.folder)
-    with pytest.raises(InUse), locked(bucket.folder, wait=False):
-        pass
-    time.sleep(lock.GONE_SECONDS + 1)
-    with locked(bucket.folder, wait=False) as claim:
+    with locked(bucket.folder) as claim:
         claim.check()
 
 
@@ -82,14 +61,17 @@ def test_those_that_wait_their_turn_follow_each_other(bucket, quick, monkeypatch
         assert most == [1, 1, 1]
 
 
-def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick):
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick, is_damaged):
     holder_elsewhere(bucket.folder)
+    if is_damaged:
+        storage.write(bucket.folder / LOCK / "1", b"[")
     with locked(bucket.folder) as claim:
         claim.check()
         holder_elsewhere(bucket.folder, number=3)
         with pytest.raises(RunError, match=r"another process trains in .*: this one was silent for more than 0 s"):
             claim.check()
-    assert json.loads(storage.read(bucket.folder / LOCK / "2"))["released"] is False
+    assert b"released" not in storage.read(bucket.folder / LOCK / "2")
 
 
 def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
@@ -97,10 +79,8 @@ def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
     place, ended = bucket.folder / LOCK / "1", threading.Event()
 
     def live():
-        note = json.loads(storage.read(place))
         while not ended.wait(0.3):
-            note["beats"] += 1
-            storage.write(place, json.dumps(note).encode())
+            storage.write(place, storage.read(place))
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -110,21 +90,6 @@ def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
     finally:
         ended.set()
         thread.join()
-
-
-HOLDER = """
-import os, sys
-from diffenc_jax.core.buckets import as_path
-from diffenc_jax.runs.lock import locked
-with locked(as_path(sys.argv[1])):
-    os.kill(os.getpid(), 9)
-"""
-
-
-def test_a_killed_process_of_this_machine_is_replaced_at_once(bucket):
-    assert subprocess.run([sys.executable, "-c", HOLDER, str(bucket.folder)]).returncode == -9
-    with locked(bucket.folder) as claim:
-        claim.check()
 
 
 @pytest.mark.slow
@@ -148,10 +113,3 @@ def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
     for thread in threads:
         thread.join()
     assert (len(got), len(refused)) == (1, 3)
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"beats": []}'])
-def test_a_damaged_lock_is_one_of_a_silent_holder(bucket, quick, content):
-    storage.create(bucket.folder / LOCK / "1", content)
-    with locked(bucket.folder) as claim:
-        claim.check()

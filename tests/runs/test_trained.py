@@ -8,7 +8,6 @@ import pytest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
-from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
@@ -80,9 +79,3 @@ def test_other_runs_are_refused(workdir, images, tmp_path_factory):
     write_config(empty, tiny.config("vdm", data__source=images))
     with pytest.raises(InputError, match="holds no checkpoint yet"):
         open_trained(empty)
-
-
-def test_an_experiment_loads_what_training_needs(images):
-    experiment = Experiment.load(tiny.config("vdm", data__source=images))
-    assert set(experiment.dataset.splits) == {"train", "test"}
-    assert experiment.mesh.size == len(jax.devices())

@@ -19,7 +19,7 @@ from diffenc_jax.lab.studies.significance.finished import arms_of, find_runs, re
 from diffenc_jax.lab.studies.significance.grid import read_grid
 from diffenc_jax.lab.studies.significance.headline import headline
 from diffenc_jax.lab.studies.significance.table import document, values_rows
-from diffenc_jax.runs.files import keep_earlier, write_text
+from diffenc_jax.runs.files import write_text
 from diffenc_jax.runs.lock import in_turn
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ def write_summary(
     files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
     try:
         with in_turn(root):
-            keep_earlier(root, texts, files)
             for name, text in texts.items():
                 write_text(root / name, text)
             for name, figure in figures.items():
