@@ -96,7 +96,7 @@ class Trainer:
             claimed(workdir, config) as claim,
             shutdown_of_run() as shutdown,
             Checkpoints(workdir, config.checkpoint.keep_every_steps) as checkpoints,
-            RunProgress(console, config.train.steps, config.train.batch_size, config.eval.every_steps) as progress,
+            RunProgress(console, config.train.steps, config.train.batch_size) as progress,
             Profiler(self.profiled, workdir) as profiler,
         ):
             progress.print_line(self._title())

@@ -54,11 +54,10 @@ def test_environments_are_kept_in_order_and_each_change_is_noted_once(start, tmp
         "",
         "under other versions: jax 0.10.2 -> 0.12.0",
         "",
-        "under other versions: jax 0.12.0 -> 0.10.2, libtpu none -> 0.0.42; "
-        "with other sources of model.encoder.kind=fading none -> 0a; "
-        "on other devices: 1 x cpu -> 8 x TPU v5 lite",
-        "under other versions: libtpu 0.0.42 -> none; with other sources of model.encoder.kind=fading 0a -> none; "
-        "on other devices: 8 x TPU v5 lite -> 1 x cpu",
+        "under other versions: device 1 x cpu -> 8 x TPU v5 lite, jax 0.12.0 -> 0.10.2, libtpu none -> 0.0.42, "
+        "model.encoder.kind=fading none -> 0a",
+        "under other versions: device 8 x TPU v5 lite -> 1 x cpu, libtpu 0.0.42 -> none, "
+        "model.encoder.kind=fading 0a -> none",
     ]
     assert stored_origin(tmp_path).environments == [first, second, third, first]
     assert stored_config(tmp_path) == CONFIG
