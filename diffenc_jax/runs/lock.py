@@ -100,14 +100,6 @@ def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
         yield Claim()
 
 
-def check_free(workdir: Path) -> None:
-    """Raise InUse if another process holds the lock of `workdir`. Other errors are left to `locked`."""
-    with suppress(OSError):
-        if storage.exists(workdir / LOCK):
-            with locked(workdir):
-                pass
-
-
 def _wait_until_gone(path: Path, wait: bool) -> None:
     """Wait until the holder of a lock is silent for `GONE_SECONDS`; raises InUse if it shows a sign of life."""
     first = storage.changed(path)

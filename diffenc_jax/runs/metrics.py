@@ -26,15 +26,7 @@ Row = dict[str, float]
 
 def read_metrics(workdir: Path) -> list[Row]:
     """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
-    return read_metrics_and_lost(workdir)[0]
-
-
-def read_metrics_and_lost(workdir: Path) -> tuple[list[Row], int]:
-    """`read_metrics`, and the number of lines that are unreadable, such as one that a crash cut short."""
-    content = read_if_present(workdir / METRICS_FILE, METRICS_BYTES)
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    rows = _rows(lines)
-    return rows, len(lines) - len(rows)
+    return _rows(read_if_present(workdir / METRICS_FILE, METRICS_BYTES).split(b"\n"))
 
 
 def newest_metrics(workdir: Path) -> tuple[int, float | None]:

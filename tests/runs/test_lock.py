@@ -6,7 +6,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError, InUse, RunError
 from diffenc_jax.runs import lock, storage
-from diffenc_jax.runs.lock import LOCK, check_free, locked
+from diffenc_jax.runs.lock import LOCK, locked
 from tests.bucket import Faults
 
 
@@ -28,13 +28,10 @@ def holder_elsewhere(workdir):
 
 def test_a_second_process_is_refused_until_the_lock_is_released(bucket, quick, tmp_path):
     for folder in (bucket.folder, tmp_path):
-        check_free(folder)
         with locked(folder) as claim:
-            for act in (check_free, lambda folder: locked(folder, wait=False).__enter__()):
-                with pytest.raises(InUse, match=f"another process trains in {folder}.*; wait for it"):
-                    act(folder)
+            with pytest.raises(InUse, match=f"another process trains in {folder}.*; wait for it"):
+                locked(folder, wait=False).__enter__()
             claim.check()
-        check_free(folder)
         with locked(folder) as claim:
             claim.check()
     assert storage.glob(bucket.folder, "*") == []

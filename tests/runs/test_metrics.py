@@ -12,7 +12,6 @@ from diffenc_jax.runs.metrics import (
     evaluated_bpd,
     newest_metrics,
     read_metrics,
-    read_metrics_and_lost,
     training_seconds,
 )
 
@@ -87,7 +86,7 @@ def test_the_newest_metrics_are_found_at_the_end_of_a_long_file(tmp_path):
 def test_junk_is_passed_over_and_dropped_when_a_run_goes_on(tmp_path, junk):
     row, path = b'{"step": 2, "bpd": Infinity}', tmp_path / METRICS_FILE
     path.write_bytes(b"\n".join([junk, row, junk, b""]))
-    assert read_metrics_and_lost(tmp_path) == ([{"step": 2, "bpd": math.inf}], 2)
+    assert read_metrics(tmp_path) == [{"step": 2, "bpd": math.inf}]
     MetricsFile(tmp_path, 5)
     assert path.read_bytes() == row + b"\n"
 
