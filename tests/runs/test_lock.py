@@ -67,7 +67,7 @@ def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
 
 @pytest.mark.slow
 def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
-    bucket.faults = Faults(share=0.05, stale=2.0)
+    bucket.faults = Faults(share=0.05)
     got, refused, everyone = [], [], threading.Barrier(4)
 
     def claim():

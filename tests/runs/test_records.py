@@ -8,29 +8,21 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_record, format_terms
-from diffenc_jax.lab.studies.compare.describe import describe_estimator, describe_images
 from diffenc_jax.runs import records
 from diffenc_jax.runs.records import find_record, read_evaluation, read_record, record_path, record_paths, write_record
-from diffenc_jax.train.writer import with_errors
 
 NATS = np.random.default_rng(0).normal(5.0, 1.0, (4, 30))
-DATASET = {
-    **{"name": "mine", "version": "1", "split": "test", "num_examples": 30, "dims": 16},
-    **{"sha256": "a" * 64, "sha256_any_order": "b" * 64, "known_as": None},
-}
-DESCRIPTION = {
-    **{
-        "step": 8,
-        "seed": 3,
-        "arm": "vdm",
-        "config_hash": "0" * 12,
-        "dataset": DATASET,
-        "params_sha256": "c" * 64,
-        "software": {},
-        "parts": {},
-        "device": "cpu",
-    },
-    "estimator": {"kind": "bound", "depth": None, "passes": 4, "replicates": 2, "seed": 0, "times": (0.0, 1.0)},
+DATASET = {"name": "mine", "version": "1", "split": "test", "num_examples": 30, "dims": 16, "known_as": None}
+DATASET |= {"sha256": "a" * 64, "sha256_any_order": "b" * 64}
+DESCRIPTION = {"step": 8, "seed": 3, "arm": "vdm", "config_hash": "0" * 12, "dataset": DATASET, "device": "cpu"}
+DESCRIPTION |= {"params_sha256": "c" * 64, "software": {}, "parts": {}}
+DESCRIPTION["estimator"] = {
+    "kind": "bound",
+    "depth": None,
+    "passes": 4,
+    "replicates": 2,
+    "seed": 0,
+    "times": (0.0, 1.0),
 }
 TERMS = {"diffusion": NATS, "latent": 0.1 * NATS}
 ERRORS = {"noise": 0.1, "images": None, "total": 0.2}
@@ -54,13 +46,6 @@ def changed(key, value):
     return DESCRIPTION | {key: DESCRIPTION[key] | value if isinstance(value, dict) else value}
 
 
-def test_values_are_the_sum_of_the_terms(tmp_path):
-    evaluation = read_evaluation(write(tmp_path))
-    np.testing.assert_allclose(evaluation.bits, 1.1 * NATS / (16 * np.log(2)))
-    assert evaluation.record["arm"] == "vdm"
-    assert evaluation.replicates == 2
-
-
 def test_evaluations_do_not_overwrite_each_other(tmp_path):
     others = [
         changed("step", 9),
@@ -80,6 +65,7 @@ def test_evaluations_do_not_overwrite_each_other(tmp_path):
 def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path):
     path = write(tmp_path)
     assert find_record(path, DESCRIPTION)["bpd"]["total"] > 0
+    np.testing.assert_allclose(read_evaluation(path).bits, 1.1 * NATS / (16 * np.log(2)))
     assert find_record(path, changed("step", 9)) is None
     whole = path.read_text()
     for damaged in ("", "[1]", whole[:100]):
@@ -163,30 +149,15 @@ def keys_of(record, path=""):
 
 
 def test_every_entry_of_another_kind_is_refused_or_harmless(tmp_path):
-    """A record that is not refused can be shown and compared."""
+    """A record that is not refused can be shown."""
     path = write(tmp_path)
     text = path.read_text()
-    harmless = set()
     for key in keys_of(json.loads(text)):
         for value in (None, True, "x", -1, float("nan"), [], {"a": {"b": [1]}}, ...):
             path.write_text(text)
             replace_in(path, key, value)
-            evaluation = None
+            find_record(path, DESCRIPTION)
             with suppress(InputError):
-                evaluation = read_evaluation(path)
-            record = find_record(path, DESCRIPTION)
-            assert record is None or with_errors(record)
-            if evaluation is None:
-                continue
-            harmless.add(key)
-            assert format_record(evaluation.record)
-            assert len(format_terms(evaluation.record)) == 2
-            assert comparison_lines(evaluation)
-    # Entries that are only shown, or that are free.
-    assert {"device", "arm", "estimator.depth"} <= harmless
-    assert not {"step", "estimator", "dataset.num_examples", "standard_error.terms", "values_sha256"} & harmless
-
-
-def comparison_lines(evaluation):
-    dataset, estimator = evaluation.record["dataset"], evaluation.record["estimator"]
-    return describe_images(dataset) and describe_estimator(estimator)
+                record = read_evaluation(path).record
+                assert format_record(record)
+                assert len(format_terms(record)) == 2

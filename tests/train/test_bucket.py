@@ -37,7 +37,7 @@ from tests.train.test_bucket import config
 lock.BEAT_SECONDS, lock.GONE_SECONDS = 2.0, 12.0  # a killed process is gone sooner
 Trainer(Experiment.load(config(sys.argv[1])), as_path(sys.argv[2])).run(Console())
 """
-FLAKY = dict(share=0.02, stale=1.0)
+FLAKY = dict(share=0.02)
 pytestmark = pytest.mark.slow
 
 
