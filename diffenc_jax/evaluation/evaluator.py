@@ -25,7 +25,6 @@ from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.maps import MAP, Maps, extremes
-from diffenc_jax.runs.origin import say_other_version
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
@@ -130,7 +129,6 @@ class Evaluator:
         description = self._describe(stored_config(workdir), step, params)
         path = self._path(workdir, description)
         if known := find_record(path, description):
-            say_other_version(path, known["software"].get(versions.OURS, ""), "computed")
             return known
         with PartialEvaluation(self._shape, path) as evaluation:
             results, arrays = self._complete(evaluation, params, tables, on_batch)

@@ -61,15 +61,14 @@ def last_record(workdir: Path) -> Path:
 
     Raises InputError if there is none, or more than one.
     """
-    by_length: dict[tuple[int, int], list[Path]] = {}
-    for path in record_paths(workdir):
-        record = read_record(path)
-        by_length.setdefault((record["step"], record["estimator"]["passes"]), []).append(path)
-    require(bool(by_length), f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
-    (step, passes), paths = max(by_length.items())
-    names = ", ".join(map(str, paths))
-    require(len(paths) == 1, f"{workdir} has several records of step {step} in {passes} passes; give one of {names}")
-    return paths[0]
+    records = {path: read_record(path) for path in record_paths(workdir)}
+    require(bool(records), f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
+    lengths = {path: (record["step"], record["estimator"]["passes"]) for path, record in records.items()}
+    step, passes = max(lengths.values())
+    last, *others = [path for path, length in lengths.items() if length == (step, passes)]
+    names = ", ".join(map(str, [last, *others]))
+    require(not others, f"{workdir} has several records of step {step} in {passes} passes; give one of {names}")
+    return last
 
 
 def find_record(path: Path, description: Mapping[str, Any]) -> Record | None:

@@ -42,16 +42,15 @@ SHORT = re.compile(r"[\w.+-]{,44}")  # suffixes of default workdirs that are not
 MOST_NAMED = 6  # differences between two configurations that a message names
 
 
-def default_workdir(config: Config, plain: Config, ignored: tuple[str, ...] = ()) -> Path:
+def default_workdir(config: Config, plain: Config) -> Path:
     """runs/NAME-ARM-seed<seed>, with a suffix where `config` computes something else than `plain`.
 
     The suffix consists of the changes, such as '-learning_rate-0.001', or of 6 hexadecimal digits if that were long.
 
     Args:
       plain: the configuration without the changes that were asked for, such as `--config.key=value`.
-      ignored: beginnings of keys whose changes do not count.
     """
-    changes = {key: here for key, (here, _) in config.changes(plain).items() if not key.startswith((*NAMED, *ignored))}
+    changes = {key: here for key, (here, _) in config.changes(plain).items() if key not in NAMED}
     suffix = "".join(f"-{'_'.join(key.split('.')[1:])}-{value}" for key, value in changes.items())
     if not SHORT.fullmatch(suffix):
         suffix = f"-{sha256_of(json.dumps(changes).encode())[:6]}"
@@ -71,12 +70,6 @@ def find_workdirs(root: Path) -> list[Path]:
 def saved_steps(workdir: Path) -> list[int]:
     """Steps of the checkpoints in `workdir`, increasing; no checkpoint is opened, so some may be damaged."""
     return sorted(int(path.name) for path in list_paths(workdir / CHECKPOINTS, "*") if path.name.isdecimal())
-
-
-def trained_workdir(config: Config, plain: Config) -> Path:
-    """The default workdir of a run to evaluate, which may have been trained with the `loss` of `plain`."""
-    own, with_plain_loss = default_workdir(config, plain), default_workdir(config, plain, ignored=("loss.",))
-    return own if own.exists() or not with_plain_loss.exists() else with_plain_loss
 
 
 def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str = OTHER_WORKDIR) -> None:

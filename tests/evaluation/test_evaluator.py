@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_record, format_terms
 from diffenc_jax.evaluation import evaluator as evaluators
@@ -175,17 +174,6 @@ def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
         monkeypatch.setattr(evaluators, "outside_digest", lambda parts, digest=digest: digest)
         seen.add(ours.path(params, 1, tmp_path))
     assert len(seen) == 3
-
-
-def test_a_record_of_another_commit_is_read_and_says_so(tmp_path, capsys):
-    ours = evaluator(tmp_path, eval__passes=2)
-    record, path = ours.record(parameters(), 1, tmp_path), ours.path(parameters(), 1, tmp_path)
-    record["software"]["diffenc_jax"] = "0.1.0+g0123456789ab"
-    path.write_text(json.dumps(record))
-    capsys.readouterr()
-    assert ours.record(parameters(), 1, tmp_path) == record
-    said = f"{path} was computed at diffenc_jax 0.1.0+g0123456789ab; this is {versions.package_version()}\n"
-    assert capsys.readouterr().err == said
 
 
 def test_a_record_in_memory_is_that_of_the_workdir(tmp_path):

@@ -18,7 +18,6 @@ from diffenc_jax.runs.workdir import (
     saved_steps,
     set_aside,
     stored_config,
-    trained_workdir,
     write_config,
 )
 from tests import tiny
@@ -46,15 +45,6 @@ def test_the_default_names_what_differs_from_the_configuration(changes, suffix):
     assert re.fullmatch(f"runs/tiny-vdm-seed3{suffix}", str(names[0]))
     names += [default_workdir(changed(seed=3, **changes | {"train__b2": b2}), CONFIG) for b2 in (0.25, 0.75)]
     assert len(set(names)) == 3
-
-
-def test_a_run_that_was_trained_with_the_plain_loss_is_found_too(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    other = changed(loss__depth=5, train__b1=0.5)
-    assert str(trained_workdir(other, CONFIG)) == "runs/tiny-vdm-seed0-depth-5-b1-0.5"
-    for name in ("tiny-vdm-seed0-b1-0.5", "tiny-vdm-seed0-depth-5-b1-0.5"):  # the run with that loss goes first
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        assert trained_workdir(other, CONFIG).name == name
 
 
 def test_the_stored_configuration_leaves_the_computation_to_the_machine(tmp_path):
