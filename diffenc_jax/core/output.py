@@ -56,7 +56,9 @@ def go_on_without_output() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    sys.stdout, sys.stderr = (stream and TolerantStream(stream) for stream in (sys.stdout, sys.stderr))
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name) or os.fdopen(number, "w", closefd=False)
+        setattr(sys, name, TolerantStream(stream))
 
 
 def lost_output() -> str:

@@ -75,7 +75,7 @@ class Record(TypedDict):
 def checked_record(path: Path, value: Any) -> Record:
     """The `value` of the JSON file at `path`; raises InputError unless it is a complete record."""
     wrong = mismatch(value, Record)
-    wrong = _flaw(value) if wrong is None else wrong or "all"
+    wrong = _flaw(value) if wrong is None else wrong or "its content"
     require(not wrong, f"{path} is not a complete record: {wrong} is missing, or of another kind; {ADVICE}")
     return cast(Record, value)
 

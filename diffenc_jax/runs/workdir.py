@@ -89,6 +89,7 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str =
     different = config.differences(stored)
     if must_exist and LEARNED not in (config.loss.variance_ratio, stored.loss.variance_ratio):
         different = [line for line in different if not line.startswith("loss.")]
+    different.sort(key=lambda line: line.partition("=")[0] not in NAMED)
     named = different[:MOST_NAMED] + ["..."] * (len(different) > MOST_NAMED)
     require(not different, f"{workdir} holds a run of another configuration: {'; '.join(named)}; {advice}")
 
@@ -103,7 +104,7 @@ def check_not_of_run(path: Path) -> None:
 
 def place_aside(workdir: Path) -> Path:
     """The first free one of WORKDIR.1, WORKDIR.2, ..."""
-    return free_path(storage.identity(workdir))
+    return free_path(workdir if workdir.name.strip(".") else storage.identity(workdir))
 
 
 def set_aside(workdir: Path) -> Path | None:

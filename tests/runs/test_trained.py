@@ -1,5 +1,7 @@
 """A trained run is opened with its configuration, its images and the parameters of a checkpoint."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,15 +28,15 @@ def parameters(config, step):
     return tiny.away_from_zero(jax.tree.map(lambda leaf: jnp.full(leaf.shape, step, jnp.float32), shapes))
 
 
-@pytest.fixture
-def workdir(images, tmp_path):
+@pytest.fixture(scope="module")
+def workdir(images, tmp_path_factory):
     """A run of two checkpoints."""
-    config = tiny.config("vdm", data__source=images)
-    write_config(tmp_path, config)
-    with Checkpoints(tmp_path, keep_every_steps=1) as checkpoints:
+    config, workdir = tiny.config("vdm", data__source=images), tmp_path_factory.mktemp("run")
+    write_config(workdir, config)
+    with Checkpoints(workdir, keep_every_steps=1) as checkpoints:
         for step in (4, 8):
             checkpoints.save_ema(step, parameters(config, step))
-    return tmp_path
+    return workdir
 
 
 def assert_holds(run, step):
@@ -61,7 +63,8 @@ def test_images_and_loss_may_be_chosen(workdir, images):
     assert open_trained(workdir, deep).model.loss.depth == 5
 
 
-def test_a_damaged_checkpoint_is_passed_over(workdir, capsys):
+def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
+    workdir = shutil.copytree(workdir, tmp_path / "run")
     (workdir / "checkpoints" / "8" / "ema" / "manifest.ocdbt").write_bytes(b"")
     run = open_trained(workdir)
     assert (run.step, run.steps) == (4, [4])
