@@ -10,26 +10,16 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 NAME = "bucket"
 # Headers that belong to one connection.
-HOPS = (
-    "connection",
-    "transfer-encoding",
-    "content-length",
-    "content-encoding",
-    "keep-alive",
-    "accept-encoding",
-    "host",
-)
+HOPS = re.compile("(?i)connection|transfer-encoding|content-(length|encoding)|keep-alive|accept-encoding|host")
 
 
 @dataclass
@@ -39,17 +29,13 @@ class Faults:
     Attributes:
       share: of the requests, how many fail; each time in one of the ways of `kinds`.
       kinds: a status to answer with instead of forwarding; "cut": the connection ends without an answer; "lost": the
-        request is forwarded and its answer lost; "short": the answer ends too early; "slow": it comes `seconds` later.
-      seconds: see "slow".
+        request is forwarded and its answer lost; "short": the answer ends too early.
       only: regular expression of "METHOD path" for requests that may fail.
-      stale: seconds for which a listing is answered as it was.
     """
 
     share: float = 0.0
-    kinds: tuple[int | str, ...] = (429, 500, 503, "cut", "lost", "short", "slow")
-    seconds: float = 0.2
+    kinds: tuple[int | str, ...] = (429, 500, 503, "cut", "lost", "short")
     only: str = ""
-    stale: float = 0.0
     failed: dict[int | str, int] = field(default_factory=dict)
 
 
@@ -59,7 +45,6 @@ class Bucket:
     def __init__(self, seed: int = 0):
         self.faults = Faults()
         self._random, self._lock = random.Random(seed), threading.Lock()
-        self._listings: dict[str, tuple[float, tuple]] = {}
 
     def __enter__(self) -> "Bucket":
         # The package's own class gives it a pipe for its log that nobody reads, so that it stops when that is full.
@@ -103,7 +88,7 @@ class Bucket:
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
-        kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOPS]
+        kept = [(name, value) for name, value in answer.getheaders() if not HOPS.fullmatch(name)]
         return answer.status, kept, content
 
     def _fault(self, request: str) -> int | str | None:
@@ -114,16 +99,6 @@ class Bucket:
             kind = self._random.choice(faults.kinds)
             faults.failed[kind] = faults.failed.get(kind, 0) + 1
             return kind
-
-    def _answer(self, method: str, path: str, forward: Callable[[], tuple]) -> tuple:
-        """The answer of the server, or if it is a listing perhaps that of an earlier request."""
-        if method != "GET" or not re.fullmatch(r"/storage/v1/b/[^/]+/o", urlsplit(path).path):
-            return forward()
-        begun, answer = self._listings.get(path, (0.0, ()))
-        if time.monotonic() - begun > self.faults.stale:
-            answer = forward()
-            self._listings[path] = time.monotonic(), answer
-        return answer
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         bucket = self
@@ -139,14 +114,10 @@ class Bucket:
                     return self._cut()
                 if isinstance(fault, int):
                     return self._reply(fault, [], b'{"error": {"code": %d, "message": "a fault"}}' % fault)
-                headers = {name: value for name, value in self.headers.items() if name.lower() not in HOPS}
-                answer = bucket._answer(
-                    self.command, self.path, lambda: bucket._forward(self.command, self.path, headers, body)
-                )
+                headers = {name: value for name, value in self.headers.items() if not HOPS.fullmatch(name)}
+                answer = bucket._forward(self.command, self.path, headers, body)
                 if fault == "lost":
                     return self._cut()
-                if fault == "slow":
-                    time.sleep(bucket.faults.seconds)
                 return self._reply(*answer, short=fault == "short")
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any

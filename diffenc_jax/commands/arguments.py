@@ -232,10 +232,10 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def workdir_of(arguments: argparse.Namespace, config: "Config", trained: bool = False) -> Path:
-    """The folder that --workdir names, or the default one of `config`, of a run that is `trained` or yet to train."""
+def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:
+    """The folder that --workdir names, or the default one of `config`."""
     from diffenc_jax.config import load_config
-    from diffenc_jax.runs.workdir import default_workdir, trained_workdir
+    from diffenc_jax.runs.workdir import default_workdir
 
     if arguments.workdir is not None:
         return arguments.workdir
@@ -243,7 +243,7 @@ def workdir_of(arguments: argparse.Namespace, config: "Config", trained: bool = 
         plain = load_config(arguments.config)
     except InputError as error:
         raise InputError(f"{error}, without the keys that are changed; name the run's folder by --workdir") from error
-    return (trained_workdir if trained else default_workdir)(config, plain)
+    return default_workdir(config, plain)
 
 
 def add_json(parser: argparse.ArgumentParser, content: str) -> None:

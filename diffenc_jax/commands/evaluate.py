@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.core.numbers import format_record, format_terms
     from diffenc_jax.evaluation.estimator import needs_training_images
 
-    job = start_job(arguments, trained=True)
+    job = start_job(arguments)
     trained = api.open(job.workdir, config=job.config, needs_training_images=needs_training_images(job.config))
     evaluator, available = trained.evaluator, trained.experiment.steps
     steps, split = job.config.eval.chosen_steps(available), job.config.eval.split

@@ -105,12 +105,8 @@ def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) ->
     group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
 
 
-def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
-    """Load the configuration, join the cluster and set the compilation cache; raises InputError.
-
-    Args:
-      trained: whether the run is trained already.
-    """
+def start_job(arguments: argparse.Namespace) -> Job:
+    """Load the configuration, join the cluster and set the compilation cache; raises InputError."""
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import cluster
 
@@ -129,7 +125,7 @@ def start_job(arguments: argparse.Namespace, trained: bool = False) -> Job:
     elif arguments.distributed is None:
         cluster.require_alone()
     config = _config_of_run(arguments) if arguments.run else load_arguments_config(arguments)
-    workdir = arguments.run or workdir_of(arguments, config, trained)
+    workdir = arguments.run or workdir_of(arguments, config)
     _set_compilation_cache(arguments.compilation_cache, workdir)
 
     from diffenc_jax.core.terminal import make_console

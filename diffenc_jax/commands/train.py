@@ -45,8 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.api import Run
     from diffenc_jax.core.terminal import print_table
-    from diffenc_jax.parallel import hosts
-    from diffenc_jax.runs.lock import check_free
     from diffenc_jax.train.loop import check_trainable
     from diffenc_jax.train.profiler import Steps
 
@@ -58,10 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     if profiled is not None:
         profiled.check(job.config.train.steps)
     if not arguments.overwrite:
-        # Both before the images are loaded and perhaps downloaded.
-        check_trainable(job.workdir, job.config, profiled)
-        if hosts.is_first():
-            check_free(job.workdir)
+        check_trainable(job.workdir, job.config, profiled)  # before the images are loaded and perhaps downloaded
     elif not arguments.yes:
         _ask_to_overwrite(job.workdir)
     run = Run(job.config)

@@ -50,12 +50,10 @@ class Section(NamedTuple):
 def numeric_columns(table: Table) -> list[bool]:
     """Whether each column holds only numbers and is aligned on the right; never the first column."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.heads)
-    return [number > 0 and all(map(is_numeric, column)) for number, column in enumerate(columns)]
-
-
-def is_numeric(cell: Any) -> bool:
-    """Whether a cell holds only numbers, or nothing."""
-    return cell in ("", UNKNOWN) or NUMBERS.fullmatch(str(cell)) is not None
+    return [
+        number > 0 and all(cell in ("", UNKNOWN) or NUMBERS.fullmatch(str(cell)) for cell in column)
+        for number, column in enumerate(columns)
+    ]
 
 
 def markdown(block: Any, level: int = 1) -> str:
@@ -76,12 +74,9 @@ def markdown(block: Any, level: int = 1) -> str:
 
 def _markdown_table(table: Table) -> str:
     """Padded table that also reads as plain text; columns of numbers are aligned on the right."""
-    lines = [list(map(str, line)) for line in (table.heads, *table.rows)]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.heads))]
-    columns = list(zip(widths, numeric_columns(table), strict=True))
-    rule = ["-" * (width - right) + ":" * right for width, right in columns]
-    padded = [
-        [cell.rjust(width) if right else cell.ljust(width) for cell, (width, right) in zip(line, columns, strict=True)]
-        for line in lines
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [padded[0], rule, *padded[1:]])
+    columns = []
+    for right, *cells in zip(numeric_columns(table), table.heads, *table.rows, strict=True):
+        width = max(3, *(len(str(cell)) for cell in cells))
+        head, *others = (str(cell).rjust(width) if right else str(cell).ljust(width) for cell in cells)
+        columns.append([head, "-" * (width - right) + ":" * right, *others])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))

@@ -3,7 +3,6 @@
 import difflib
 import errno
 import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -11,7 +10,7 @@ T = TypeVar("T")
 # Exit code of a command whose run another process works on: that of sysexits.h for "try again later".
 IN_USE = 75
 ALIKE = 0.8  # of difflib's ratio, from which a name counts as a misspelling of another
-SHORTEST = 3  # letters of a name's beginning, or of a word in it, that tell the name; fewer are initials
+SHORTEST = 3  # letters of a part of a name that tell the name
 MOST_NAMED = 3  # names that a message gives
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's part of it
 
@@ -73,16 +72,10 @@ def alike(name: str, known: Iterable[str], cutoff: float) -> list[str]:
 
 
 def abbreviated(name: str, known: Iterable[str]) -> list[str]:
-    """The known names of which `name` is a short or a long form: lr or rate for learning_rate, evaluate for eval."""
-    forms = [other for other in known if _is_form(name.strip("-"), other.strip("-"))]
+    """The known names of which `name` is a short or a long form: rate for learning_rate, evaluate for eval."""
+    short = name.strip("-")
+    forms = [other for other in known if len(short) >= SHORTEST and (short in other or short.startswith(other))]
     return sorted(forms, key=len)[:MOST_NAMED]
-
-
-def _is_form(name: str, known: str) -> bool:
-    words = re.split("[-_]", known)
-    if len(name) < SHORTEST:
-        return len(words) > 1 and name == "".join(word[:1] for word in words)
-    return name in words or known.startswith(name) or (name.startswith(known) and len(known) >= SHORTEST)
 
 
 def require(condition: bool, message: str) -> None:

@@ -48,20 +48,17 @@ class TolerantStream:
 
 
 def go_on_without_output() -> None:
-    """Make standard output and error tolerant, and those that are closed lead nowhere.
+    """Make standard output and error tolerant, and keep the numbers of those that are closed.
 
     Call it before anything is printed or opened: a file that is opened would take the number of a closed stream, and
     receive what libraries print.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
-            os.set_inheritable(number, True)
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
-    sys.stdout, sys.stderr = TolerantStream(sys.stdout), TolerantStream(sys.stderr)
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name) or os.fdopen(number, "w", closefd=False)
+        setattr(sys, name, TolerantStream(stream))
 
 
 def lost_output() -> str:

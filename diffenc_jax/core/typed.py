@@ -11,22 +11,21 @@ def mismatch(value: Any, kind: Any, name: str = "") -> str | None:
       kind: a TypedDict, which may have further keys, dict[str, X], list[X], X | None, or a type of JSON values; float
         stands for all numbers.
     """
-    if is_typeddict(kind):
-        entries, needed = value if isinstance(value, dict) else {}, kind.__required_keys__
-        hints = {key: hint for key, hint in get_type_hints(kind).items() if key in needed or key in entries}
-        # A missing entry is an Ellipsis, which is no JSON value.
-        parts = [(entries.get(key, ...), hint, f"{name}.{key}".strip(".")) for key, hint in hints.items()]
-    elif isinstance(kind, types.UnionType):
-        parts = [] if value is None else [(value, get_args(kind)[0], name)]
-    elif get_origin(kind) is dict:
-        if not isinstance(value, dict):
-            return name
-        parts = [(item, get_args(kind)[1], f"{name}.{key}") for key, item in value.items()]
-    elif get_origin(kind) is list:
-        if not isinstance(value, list):
-            return name
-        parts = [(item, get_args(kind)[0], f"{name}.{number}") for number, item in enumerate(value)]
-    else:
+    if isinstance(kind, types.UnionType):
+        return None if value is None else mismatch(value, get_args(kind)[0], name)
+    container = dict if is_typeddict(kind) else get_origin(kind)
+    if container is None:
         allowed = int | float if kind is float else kind
         return None if isinstance(value, allowed) and isinstance(value, bool) == (kind is bool) else name
-    return next((wrong for part in parts if (wrong := mismatch(*part)) is not None), None)
+    if not isinstance(value, container):
+        return name
+    if is_typeddict(kind):
+        hints = {
+            key: hint for key, hint in get_type_hints(kind).items() if key in kind.__required_keys__ | value.keys()
+        }
+        parts = [(key, value.get(key, ...), hint) for key, hint in hints.items()]  # an Ellipsis is no JSON value
+    else:
+        items = value.items() if container is dict else enumerate(value)
+        parts = [(key, item, get_args(kind)[-1]) for key, item in items]
+    wrong = (mismatch(item, hint, f"{name}.{key}".strip(".")) for key, item, hint in parts)
+    return next((entry for entry in wrong if entry is not None), None)

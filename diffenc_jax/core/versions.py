@@ -119,20 +119,11 @@ def environment(parts: Mapping[str, str]) -> Environment:
 
 
 def changes(before: Environment, after: Environment) -> str:
-    """'under other versions: jax 0.10.2 -> 0.12.0; on other devices: 1 x cpu -> 8 x cpu', empty without a change."""
-    parts = []
-    if changed := _changed(before["software"], after["software"]):
-        parts.append(f"under other versions: {', '.join(changed)}")
-    if changed := _changed(before["parts"], after["parts"]):
-        parts.append(f"with other sources of {', '.join(changed)}")
-    if before["device"] != after["device"]:
-        parts.append(f"on other devices: {before['device']} -> {after['device']}")
-    return "; ".join(parts)
-
-
-def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    pairs = {name: (before.get(name, NOT_INSTALLED), after.get(name, NOT_INSTALLED)) for name in {**before, **after}}
-    return [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
+    """'under other versions: jax 0.10.2 -> 0.12.0, device 1 x cpu -> 8 x cpu', empty without a change."""
+    old, new = ({**one["software"], **one["parts"], "device": one["device"]} for one in (before, after))
+    pairs = {name: (old.get(name, NOT_INSTALLED), new.get(name, NOT_INSTALLED)) for name in sorted({**old, **new})}
+    changed = [f"{name} {was} -> {is_now}" for name, (was, is_now) in pairs.items() if was != is_now]
+    return f"under other versions: {', '.join(changed)}" if changed else ""
 
 
 def _installed(name: str) -> str | None:

@@ -204,9 +204,9 @@ class PathLikelihood(NamedTuple):
 
 
 def path_likelihood(
-    flow: Flow, z: Images, ends: Endpoints, signs: Signs, solver: Solver, *, down: bool = False
+    flow: Flow, z_0: Images, ends: Endpoints, signs: Signs, solver: Solver
 ) -> tuple[Images, PathLikelihood]:
-    """The other end of the path dz/dγ = u from z, and log p(z_0) = log N(z_1; 0, I) + ∫ div u dγ.
+    """z_1 at the end of the path dz/dγ = u from z_0, and log p(z_0) = log N(z_1; 0, I) + ∫ div u dγ.
 
     Every example takes steps of its own size, so that its value does not depend on its batch. The error of a step is
     held below atol + rtol |value| twice: in z by its root mean square over the dimensions, and in the integrals of the
@@ -214,11 +214,10 @@ def path_likelihood(
     probes. The error of their mean is at most that, so that more probes take about as many steps as one.
 
     Args:
-      z: [B, ...] z_0, or z_1 if `down`.
-      ends: γ at z and at the other end: (γ_0, γ_1), or (γ_1, γ_0) if `down`.
+      z_0: [B, ...].
+      ends: (γ_0, γ_1).
       signs: n probes per example, signs ±1 [B, n, ...], for `hutchinson`; None for `exact_divergence`.
     """
-
     count = 1 if signs is None else signs.shape[1]
 
     def follow(z, signs):
@@ -229,13 +228,13 @@ def path_likelihood(
 
         return solve(rates, (z, jnp.zeros(count, z.dtype)), ends, solver)
 
-    (end, per_dim), evaluations = jax.vmap(follow)(z, signs)
-    z_1, dims = z if down else end, z[0].size
+    (z_1, per_dim), evaluations = jax.vmap(follow)(z_0, signs)
+    dims = z_0[0].size
     prior = 0.5 * (sum_dims(jnp.square(z_1)) + dims * math.log(2 * math.pi))
-    divergence = (dims if down else -dims) * per_dim.mean(axis=1)
+    divergence = -dims * per_dim.mean(axis=1)
     variance = dims**2 * per_dim.var(axis=1, ddof=1) / count if count > 1 else None
     prior = jnp.where(jnp.isnan(divergence), jnp.nan, prior)
-    return end, PathLikelihood(prior, divergence, evaluations, variance)
+    return z_1, PathLikelihood(prior, divergence, evaluations, variance)
 
 
 def likelihood_of(process: Process, z_0: Images, signs: Signs, solver: Solver) -> PathLikelihood:
@@ -243,24 +242,12 @@ def likelihood_of(process: Process, z_0: Images, signs: Signs, solver: Solver) -
 
     A code's cost is in the prior. Raises InputError if the process estimates no slope, see `flow_of`.
     """
-    return _along(process, z_0, signs, solver, down=False)[1]
 
+    def one(process, z_0, signs):
+        return path_likelihood(flow_of(process), z_0, process.endpoints, signs, solver)[1]
 
-def sample_of(process: Process, z_1: Images, signs: Signs, solver: Solver) -> tuple[Images, PathLikelihood]:
-    """z_0 [B, ...] along the flow of a process from z_1, and its likelihood, integrated on the way.
-
-    Up to the solver's error and the choice of the probes, the likelihood is that of `likelihood_of` at z_0.
-    """
-    return _along(process, z_1, signs, solver, down=True)
-
-
-def _along(process, z, signs, solver, down):
-    def one(process, z, signs):
-        ends = process.endpoints[::-1] if down else process.endpoints
-        return path_likelihood(flow_of(process), z, ends, signs, solver, down=down)
-
-    end, path = by_example(one, process, z, signs)
-    return end, path._replace(prior=path.prior + process.code_nats)
+    path = by_example(one, process, z_0, signs)
+    return path._replace(prior=path.prior + process.code_nats)
 
 
 class Dequantised(NamedTuple):
@@ -286,18 +273,11 @@ class Dequantised(NamedTuple):
     log_density: PerExample
 
 
-def bin_nats(dims: int, pixel_levels: int, gamma_0: Scalar) -> Scalar:
-    """Nats to add to -log p(z_0) for -log of the density of z_0 / α_0 on the axis on which a pixel's bin has width 1.
-
-    -d ln(2 α_0 / V). With it, densities are in the units of the pixels' probabilities, and so are bits/dim.
-    """
-    return -dims * (0.5 * jax.nn.log_sigmoid(-gamma_0) + math.log(2.0 / pixel_levels))
-
-
 def uniform(x: Images, pixel_levels: int, gamma_0: Scalar, u: Images) -> Dequantised:
     """Dequantisation by x̃ uniform on the pixel's bin."""
     z_0 = alpha(gamma_0) * (x + 2.0 / pixel_levels * (u - 0.5))
-    nats = bin_nats(x[0].size, pixel_levels, gamma_0)
+    # The density of z_0 is constant over a bin, whose width is 2 α_0 / V in each dimension.
+    nats = -x[0].size * (0.5 * jax.nn.log_sigmoid(-gamma_0) + math.log(2.0 / pixel_levels))
     return Dequantised(z_0, nats, jnp.broadcast_to(nats, len(x)))
 
 

@@ -17,7 +17,7 @@ from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
-from diffenc_jax.nets.network import CodeNetwork, Compute, Network, ScoreNetwork
+from diffenc_jax.nets.network import CodeNetwork, Compute, Network
 
 
 def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model:

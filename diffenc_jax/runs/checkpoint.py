@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import InputError, RunError, reason, require
+from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
@@ -29,7 +30,6 @@ from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
 
 KEEP_LATEST = 2
-DATA, MOST = "d", 2**26  # the folders of the arrays' values, and bytes that no other file of a checkpoint exceeds
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
@@ -61,10 +61,8 @@ class Checkpoints:
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
         self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, 0, False
         self._opened: ocp.CheckpointManager | None = None
-        self.complete: int | None = None
-        _check_files(self._folder)
         try:
-            self.complete = self._manager.latest_step()
+            self.complete: int | None = self._manager.latest_step()
         except Exception as error:  # of any library, if a bucket does not answer
             why = storage.bucket_reason(error) if is_remote(workdir) else _reason(error)
             raise InputError(f"{self._folder} cannot be opened: {why}") from error
@@ -247,17 +245,15 @@ class Checkpoints:
 
         The configuration of a workdir does not change, but the images that it names may, and the software.
         """
-        for item, tree in sorted(abstract.items()):
-            theirs = {name: tuple(a[1]) for name, a in hashes.items() if name.startswith(f"{item}/")}
-            ours = array_shapes({item: tree})
-            for name in sorted(ours.keys() | theirs.keys()):
-                if ours.get(name) != theirs.get(name):
-                    other = "model, perhaps of other images" if item == "ema" else "version of diffenc_jax"
-                    raise InputError(
-                        f"{self._folder / str(step)} is of another {other}: {name.removeprefix(f'{item}/')} is "
-                        f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
-                        f"{other_version(stored_origin(self._workdir).version)}"
-                    )
+        ours = array_shapes(abstract)
+        theirs = {name: tuple(entry[1]) for name, entry in hashes.items() if name.partition("/")[0] in abstract}
+        different = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+        for name in different[:1]:
+            raise InputError(
+                f"{self._folder / str(step)} is of another model, of other images, or of another version of "
+                f"diffenc_jax: {name} is {theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
+                f"{other_version(stored_origin(self._workdir).version)}"
+            )
 
 
 class _Best(PreservationPolicy):
@@ -274,24 +270,6 @@ class _Best(PreservationPolicy):
         return [bool(np.isfinite(value)) and value == min(bits) for value in bits]
 
 
-def _check_files(folder: Path) -> None:
-    """Raise InputError unless all that is in a folder of checkpoints on disk are folders and regular files.
-
-    Orbax and TensorStore open whatever they find. A pipe would block them, and what describes the arrays is read whole.
-    """
-    if is_remote(folder):
-        return
-    is_other = files.exists(folder) and not storage.is_folder(folder)
-    require(not is_other, f"{folder} is not a folder; move it away")
-    for path in storage.tree(folder):
-        size = storage.file_size(path)
-        if size is None:  # or it was deleted meanwhile, by the process that trains
-            require(not storage.exists(path), f"{path} is no regular file; move away the checkpoint that it is in")
-        elif path.parent.name != DATA:
-            require(size <= MOST, f"{path} has {size:,} bytes, too many; move away the checkpoint that it is in")
-
-
 def _reason(error: Exception) -> str:
     """Why files cannot be read or written, shortened: TensorStore's errors name many files."""
-    line = reason(error)
-    return line if len(line) <= 300 else f"{line[:150]} ... {line[-140:]}"
+    return textwrap.shorten(reason(error), 300)

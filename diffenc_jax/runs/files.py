@@ -4,8 +4,7 @@ import hashlib
 import io
 import itertools
 import json
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -62,29 +61,6 @@ def free_path(path: Path) -> Path:
     return next(place for place in itertools.chain([path], numbered) if not storage.exists(place))
 
 
-def keep_earlier(folder: Path, texts: Mapping[str, str], others: Iterable[str]) -> None:
-    """Move files out of the way of others of different content, into `folder`/earlier, which holds the last such ones.
-
-    Args:
-      texts: new content of the files in `folder` by name. Nothing is moved unless one of them has another content.
-      others: names of files that belong to them.
-    """
-    if all(_holds_at_most(folder / name, text.encode()) for name, text in texts.items()):
-        return
-    place = folder / "earlier"
-    storage.delete(place)
-    storage.make_folder(place)
-    for name in (*texts, *others):
-        if storage.exists(folder / name):
-            storage.move(folder / name, place / name)
-
-
-def _holds_at_most(path: Path, content: bytes) -> bool:
-    """Whether a file has this content, or none."""
-    with opened_if_present(path) as file:
-        return file.read(len(content) + 1) in (b"", content)
-
-
 def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> None:
     """Write a picture as a file of this kind, such as "PNG", with Pillow's options for it."""
     content = io.BytesIO()
@@ -118,7 +94,7 @@ def opened_if_present(path: Path, advice: str = "", most: int = storage.MOST) ->
 
 def read_if_present(path: Path, most: int = storage.MOST) -> bytes:
     """Content of a file, empty if there is none; raises InputError as `read_bytes` does."""
-    with opened_if_present(path, "", most) as file:
+    with opened_if_present(path, most=most) as file:
         return file.read()
 
 
@@ -140,7 +116,7 @@ def read_text(path: Path, advice: str = "") -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise InputError(_with_advice(f"{path} is not a text file", advice)) from error
+        raise InputError(f"{path} is not a text file{advice and '; '}{advice}") from error
 
 
 def read_json(path: Path, advice: str = "") -> Any:
@@ -149,7 +125,7 @@ def read_json(path: Path, advice: str = "") -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise InputError(_with_advice(f"{path} is not JSON ({error})", advice)) from error
+        raise InputError(f"{path} is not JSON ({error}){advice and '; '}{advice}") from error
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -165,15 +141,9 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def _parse_int(digits: str) -> int:
-    if len(digits) > len(str(LARGEST)) or abs(int(digits)) >= LARGEST:
+    if abs(int(digits)) >= LARGEST:  # or ValueError, if they are thousands
         raise ValueError("it holds an integer of more than 64 bits")
     return int(digits)
-
-
-def is_archive(file: BinaryIO) -> bool:
-    """Whether an open file is a whole .npz file, as far as its end says."""
-    file.seek(0)
-    return zipfile.is_zipfile(file)
 
 
 def read_arrays(content: bytes | BinaryIO, packed: bool = False) -> dict[str, np.ndarray] | None:
@@ -226,8 +196,4 @@ def _reading(path: Path, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(_with_advice(f"{path} cannot be read: {reason(error)}", advice)) from error
-
-
-def _with_advice(message: str, advice: str) -> str:
-    return f"{message}; {advice}" if advice else message
+        raise InputError(f"{path} cannot be read: {reason(error)}{advice and '; '}{advice}") from error

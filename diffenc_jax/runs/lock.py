@@ -1,28 +1,24 @@
-"""The lock of a workdir, which one training process holds at a time: a file on disk, numbered objects in a bucket."""
+"""The lock of a workdir, which one training process holds at a time: a file on disk, an object in a bucket."""
 
-import json
 import os
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InUse, TakenOver
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import OTHER_WORKDIR, parse_json
+from diffenc_jax.runs.files import OTHER_WORKDIR
 
 LOCK = ".lock"
 # In a bucket: seconds between two signs of life, and of silence after which the holder counts as gone.
 BEAT_SECONDS, GONE_SECONDS = 10.0, 60.0
-TURN_SECONDS = 0.5  # between two attempts to take a lock that is held for seconds only
 
 
 class Claim:
@@ -33,47 +29,45 @@ class Claim:
 
 
 class BucketClaim(Claim):
-    """The lock of a workdir in a bucket: the objects .lock/1, .lock/2, ..., one per process that ever held it.
+    """The lock of a workdir in a bucket: an object with a note of its holder, which rewrites it every `BEAT_SECONDS`.
 
-    The object with the highest number says who holds the lock. It is created on condition that there is none, so that
-    of several processes one succeeds, and its holder rewrites it every `BEAT_SECONDS`. If it was released, or if it has
-    not changed for `GONE_SECONDS`, the next process creates the object with the next number, which tells a holder that
-    had only stalled that it is no longer the holder. Objects are never deleted, so a number is never used twice.
+    It is created on condition that there is none, so that of several processes one succeeds. If it has not changed for
+    `GONE_SECONDS`, another process deletes it and creates its own. A holder that had only stalled finds another note.
     """
 
-    def __init__(self, workdir: Path, number: int, note: dict[str, Any]):
-        self._workdir, self._number, self._note = workdir, number, note
+    def __init__(self, path: Path, note: bytes):
+        self._path, self._note = path, note
         self._ended, self._lost = threading.Event(), False
         self._thread = threading.Thread(target=self._beat, name="lock of the workdir", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        with suppress(OSError):  # a bucket that does not answer cannot be written to either
-            self._lost = self._lost or storage.exists(_place(self._workdir, self._number + 1))
+        try:
+            self._lost = self._lost or storage.read(self._path) != self._note
+        except FileNotFoundError:
+            self._lost = True
+        except OSError:  # a bucket that does not answer cannot be written to either
+            return
         if self._lost:
             self._ended.set()
             raise TakenOver(
-                f"another process trains in {self._workdir}: this one was silent for more than {GONE_SECONDS:.0f} s; "
-                "it ends, and the other one goes on from the last checkpoint"
+                f"another process trains in {self._path.parent}: this one was silent for more than "
+                f"{GONE_SECONDS:.0f} s; it ends, and the other one goes on from the last checkpoint"
             )
 
     def release(self) -> None:
         """Let others take the lock, unless it is lost."""
         self._ended.set()
         self._thread.join()
-        if not self._lost:
-            with suppress(OSError):
-                self._write({**self._note, "released": True})
+        with suppress(OSError, TakenOver):
+            self.check()
+            storage.delete(self._path)
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS) and not self._lost:
+        while not self._ended.wait(BEAT_SECONDS):
             with suppress(OSError, TakenOver):
                 self.check()
-                self._note["beats"] += 1
-                self._write(self._note)
-
-    def _write(self, note: dict[str, Any]) -> None:
-        storage.write(_place(self._workdir, self._number), json.dumps(note).encode())
+                storage.write(self._path, self._note)
 
 
 @contextmanager
@@ -86,7 +80,13 @@ def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
     Raises InUse if another process holds it, and OSError if the workdir cannot be written to.
     """
     if is_remote(workdir):
-        claim = _claim(workdir, wait)
+        path = workdir / LOCK
+        note = f"process {os.getpid()} on {socket.gethostname()}, {secrets.token_hex(4)}".encode()
+        while not storage.create(path, note):
+            with suppress(FileNotFoundError):  # released meanwhile
+                _wait_until_gone(path, wait)
+                storage.delete(path)
+        claim = BucketClaim(path, note)
         try:
             yield claim
         finally:
@@ -100,111 +100,19 @@ def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
         yield Claim()
 
 
-def check_free(workdir: Path) -> None:
-    """Raise InUse if another process holds the lock of `workdir`. Other errors are left to `locked`."""
-    with suppress(OSError):
-        if not is_remote(workdir):
-            if storage.exists(workdir / LOCK):
-                with locked(workdir):
-                    pass
-        elif number := _highest(workdir):
-            _wait_for_end(workdir, number)
-
-
-@contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, once no other process does; raises OSError if it cannot be written to."""
-    with ExitStack() as stack:
-        while True:
-            with suppress(InUse):
-                stack.enter_context(locked(folder))
-                break
-            time.sleep(TURN_SECONDS)
-        yield
-
-
-def _claim(workdir: Path, wait: bool) -> BucketClaim:
-    """Take the lock of a workdir in a bucket; raises InUse if another process holds it."""
+def _wait_until_gone(path: Path, wait: bool) -> None:
+    """Wait until the holder of a lock is silent for `GONE_SECONDS`; raises InUse if it shows a sign of life."""
+    first = storage.changed(path)
     while True:
-        number = _highest(workdir)
-        if number:
-            _wait_for_end(workdir, number, wait)
-        note = {"holder": secrets.token_hex(8), **_this_process(), "beats": 0, "released": False}
-        if storage.create(_place(workdir, number + 1), json.dumps(note).encode()):
-            return BucketClaim(workdir, number + 1, note)
-
-
-def _wait_for_end(workdir: Path, number: int, wait: bool = True) -> None:
-    """Wait until the holder of the lock with this number is gone; raises InUse once it shows that it is not."""
-    place = _place(workdir, number)
-    first = _read(place)
-    while True:
-        note = _read(place)
-        age = (_now(workdir) - storage.changed(place)).total_seconds()
-        if note.get("released") or _is_dead(note) or age > GONE_SECONDS:
-            return
-        if not wait or note.get("beats") != first.get("beats"):
-            where = f"process {note.get('process')} on {note.get('host')}"
-            raise InUse(f"another process trains in {workdir} ({where}); wait for it, or {OTHER_WORKDIR}")
-        time.sleep(min(BEAT_SECONDS / 5, GONE_SECONDS - age + 1))
-
-
-def _highest(workdir: Path) -> int:
-    """The highest number of a lock, 0 without one. A listing may be out of date, so the next numbers are tried too."""
-    listed = [int(path.name) for path in storage.glob(workdir / LOCK, "*") if path.name.isdecimal()]
-    number = max(listed, default=0)
-    while storage.exists(_place(workdir, number + 1)):
-        number += 1
-    return number
-
-
-def _place(workdir: Path, number: int) -> Path:
-    return workdir / LOCK / str(number)
-
-
-def _read(place: Path) -> dict[str, Any]:
-    """The note of a holder; empty if it is none."""
-    try:
-        note = parse_json(storage.read(place))
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
-def _now(workdir: Path) -> datetime:
-    """Time by the bucket's clock, since those of several machines may differ."""
-    trial = workdir / LOCK / f"clock-{secrets.token_hex(4)}"
-    storage.write(trial, b"")
-    try:
-        return storage.changed(trial)
-    finally:
+        changed = storage.changed(path)
+        # By the bucket's clock, since those of several machines may differ.
+        trial = path.with_name(f"{LOCK}-clock-{secrets.token_hex(4)}")
+        storage.write(trial, b"")
+        age = (storage.changed(trial) - changed).total_seconds()
         storage.delete(trial)
-
-
-def _this_process() -> dict[str, Any]:
-    """Identity of this process: its host, and on Linux the boot and the namespace that its number belongs to."""
-    return {"host": socket.gethostname(), "process": os.getpid(), "scope": _scope(), "begun": _begun(os.getpid())}
-
-
-def _is_dead(note: dict[str, Any]) -> bool:
-    """Whether a holder was a process of this machine that has ended; False if that cannot be known."""
-    scope, process = _scope(), note.get("process")
-    if scope is None or not isinstance(process, int) or note.get("scope") != scope:
-        return False
-    return _begun(process) != note.get("begun")
-
-
-def _scope() -> str | None:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return None
-
-
-def _begun(process: int) -> str | None:
-    """Time at which a process began, in ticks since the boot; None if there is no such process."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
+        if age > GONE_SECONDS:
+            return
+        if not wait or changed != first:
+            holder = storage.read(path).decode(errors="replace")
+            raise InUse(f"another process trains in {path.parent} ({holder}); wait for it, or {OTHER_WORKDIR}")
+        time.sleep(min(BEAT_SECONDS / 5, GONE_SECONDS - age + 1))

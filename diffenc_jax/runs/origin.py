@@ -1,12 +1,10 @@
 """Origin of a run's parameters: noted in its config.json, and compared when it goes on or is evaluated."""
 
-import sys
 from pathlib import Path
 
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.text import printable
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.model import outside_parts
 from diffenc_jax.parallel import hosts
@@ -66,10 +64,3 @@ def check_parts(workdir: Path, config: Config) -> None:
         f"{workdir} was trained with another source of {', '.join(changed)}; restore it, or give "
         "--config.checkpoint.other_parts=True to go on with this one",
     )
-
-
-def say_other_version(subject: Path, version: str, verb: str) -> None:
-    """Print on standard error that another version of this package has `verb`, 'trained' or 'computed', `subject`."""
-    if version not in ("", versions.package_version()) and hosts.is_first():
-        line = f"{subject} was {verb} at {versions.OURS} {version}; this is {versions.package_version()}"
-        print(printable(line), file=sys.stderr, flush=True)

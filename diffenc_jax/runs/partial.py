@@ -1,8 +1,7 @@
 """An unfinished evaluation: its values so far, kept on disk so that an interrupted evaluation can be resumed."""
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import numpy as np
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import check_writable, is_archive, opened_if_present, read_arrays, write_arrays
-from diffenc_jax.runs.records import most_bytes
+from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 
 # Seconds between two saves, or this many times the seconds that the last one took.
 SAVE_SECONDS, SAVE_PAUSE = 30.0, 20.0
-TABLE, DIGEST = "table.", "sha256"
+TABLE = "table."
 
 
 class PartialEvaluation:
@@ -37,7 +35,7 @@ class PartialEvaluation:
         self.values: dict[str, np.ndarray] = {}
         self.seconds = 0.0
         self._shape, self._path = shape, record and record.with_suffix(".partial.npz")
-        self._most, self._pause = most_bytes(*shape), SAVE_SECONDS
+        self._pause = SAVE_SECONDS
         self._is_whole = True  # False while values are stored, which a signal may interrupt
         self._tables: dict[str, np.ndarray] | None = None
         self._started = self._saved = time.perf_counter()
@@ -48,8 +46,8 @@ class PartialEvaluation:
             return self
         if hosts.is_first():
             check_writable(self._path.parent)
-        arrays = read_arrays(hosts.broadcast(_content(self._path, self._most) if hosts.is_first() else b""))
-        if arrays is None or str(arrays.pop(DIGEST, "")) != _digest(arrays):
+        arrays = read_arrays(hosts.broadcast(read_if_present(self._path) if hosts.is_first() else b""))
+        if arrays is None:
             return self
         self.seconds = float(arrays.pop("seconds"))
         self._tables = {key.removeprefix(TABLE): a for key, a in arrays.items() if key.startswith(TABLE)}
@@ -98,22 +96,5 @@ class PartialEvaluation:
         tables = {TABLE + name: table for name, table in (self._tables or {}).items()}
         seconds = np.asarray(self.seconds + self._saved - self._started)
         arrays = {"seconds": seconds, **self.values, **tables}
-        write_arrays(self._path, **arrays, **{DIGEST: _digest(arrays)})
+        write_arrays(self._path, **arrays)
         self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - start))
-
-
-def _content(path: Path, most: int) -> bytes:
-    """Content of a file, empty if there is none or it is no archive."""
-    with opened_if_present(path, "delete it", most) as file:
-        whole = is_archive(file)
-        file.seek(0)
-        return file.read() if whole else b""
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 digest of arrays with their names, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -73,30 +73,22 @@ class Record(TypedDict):
 
 def checked_record(path: Path, value: Any) -> Record:
     """The `value` of the JSON file at `path`; raises InputError unless it is a complete record."""
-    _check(path, "", value, Record)
-    record = cast(Record, value)
-    _check(path, "values_sha256", record.get("values_sha256"), str)
-    require(TOTAL in record["bpd"] and len(record["bpd"]) > 1, _incomplete(path, "bpd.total and a term"))
-    for term in record["bpd"].keys() - {TOTAL}:
-        _check(path, f"standard_error.terms.{term}", record["standard_error"]["terms"].get(term), Errors)
-    passes, replicates = record["estimator"]["passes"], record["estimator"]["replicates"]
-    require(
-        min(passes, record["dataset"]["num_examples"], record["dataset"]["dims"]) >= 1,
-        f"{path} evaluates nothing: passes, num_examples and dims must be at least 1",
-    )
-    require(
-        replicates is None or (replicates >= 2 and passes % replicates == 0),
-        f"{path} says {replicates} replicates of {passes} passes; they must be a divisor above 1",
-    )
-    require(min(record["step"], record["seed"]) >= 0, f"{path} has a negative step or seed; {ADVICE}")
-    return record
+    wrong = mismatch(value, Record)
+    wrong = _flaw(value) if wrong is None else wrong or "its content"
+    require(not wrong, f"{path} is not a complete record: {wrong} is missing, or of another kind; {ADVICE}")
+    return cast(Record, value)
 
 
-def _check(path: Path, name: str, value: Any, kind: Any) -> None:
-    """Raise InputError unless the entry `name` is of this type."""
-    wrong = mismatch(value, kind, name)
-    require(wrong is None, _incomplete(path, wrong or ""))
-
-
-def _incomplete(path: Path, name: str) -> str:
-    return f"{path} is not a complete record: it lacks {name}, or has another kind of value there; {ADVICE}"
+def _flaw(record: Record) -> str:
+    """The first entry whose value no evaluation has, although it is of its type; empty without one."""
+    terms, passes, replicates = record["bpd"], record["estimator"]["passes"], record["estimator"]["replicates"]
+    checks = {
+        "values_sha256": "values_sha256" in record,
+        "bpd": TOTAL in terms and len(terms) > 1,
+        "standard_error.terms": terms.keys() - {TOTAL} == record["standard_error"]["terms"].keys(),
+        "estimator.passes": passes >= 1,
+        "estimator.replicates": replicates is None or (replicates >= 2 and passes % replicates == 0),
+        "dataset": min(record["dataset"]["num_examples"], record["dataset"]["dims"]) >= 1,
+        "step or seed": min(record["step"], record["seed"]) >= 0,
+    }
+    return next((name for name, is_right in checks.items() if not is_right), "")

@@ -17,13 +17,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from diffenc_jax.core.buckets import file_system, is_remote
 from diffenc_jax.core.errors import first_line
-
-if TYPE_CHECKING:
-    from gcsfs import GCSFileSystem
 
 MOST = 2**40  # bytes that are read at most, unless a caller knows better
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
@@ -41,19 +38,18 @@ def read(path: Path, most: int = MOST) -> bytes:
 @contextmanager
 def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
     """A regular file of at most `most` bytes, to read from; raises OSError for anything else."""
-    if is_remote(path):
-        with _bucket(path) as bucket:
-            content = bucket.cat_file(str(path))
-        _check_size(path, len(content), most)
-        yield io.BytesIO(content)
-        return
-    # A pipe without a writer would block, and a device might never end.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file, _naming(path):
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
+    with _errors(path):
+        if is_remote(path):
+            file: BinaryIO = io.BytesIO(file_system().cat_file(str(path)))
+        else:  # a pipe without a writer would block, and a device might never end
+            file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    with file:
+        if not is_remote(path) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        _check_size(path, status.st_size, most)
+        size = file.seek(0, os.SEEK_END)
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, of which at most {most:,} are read", str(path))
+        file.seek(0)
         yield file
 
 
@@ -67,13 +63,12 @@ def tail(path: Path, most: int) -> bytes:
 
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write a file completely or not at all. In a bucket it is one object."""
-    if is_remote(path):
-        with _bucket(path, writes=True) as bucket:
-            bucket.pipe_file(str(path), bytes(content))
-        return
-    # A name that nobody can foresee, created exclusively: a link that was put there could lead out of the folder.
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    with _naming(path):
+    with _errors(path, writes=True):
+        if is_remote(path):
+            file_system().pipe_file(str(path), bytes(content))
+            return
+        # A name that nobody can foresee, created exclusively: a link that was put there could lead out of the folder.
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         file = temporary.open("xb")
         try:
             with file:
@@ -95,7 +90,7 @@ def try_to_write(folder: Path) -> None:
 
 def append(path: Path, content: bytes) -> None:
     """Append to a file on disk, completely or not at all."""
-    with _naming(path), path.open("ab", buffering=0) as file:  # a buffer would be written after the file is cut
+    with _errors(path), path.open("ab", buffering=0) as file:  # a buffer would be written after the file is cut
         size, left = file.tell(), memoryview(content)
         try:
             while left:
@@ -109,8 +104,8 @@ def append(path: Path, content: bytes) -> None:
 def create(path: Path, content: bytes) -> bool:
     """Write an object of a bucket if there is none at `path`; whether it was written, by this call, is returned."""
     try:
-        with _bucket(path, writes=True) as bucket:
-            bucket.pipe_file(str(path), content, mode="create")
+        with _errors(path, writes=True):
+            file_system().pipe_file(str(path), content, mode="create")
     except FileExistsError:
         # The answer to the first attempt may have been lost; its repetition then finds the object.
         return read(path) == content
@@ -119,40 +114,23 @@ def create(path: Path, content: bytes) -> bool:
 
 def exists(path: Path) -> bool:
     """Whether there is a file, a folder, or a link that leads nowhere."""
-    if is_remote(path):
-        with _bucket(path) as bucket:
-            return bucket.exists(str(path))
-    return os.path.lexists(path)
-
-
-def file_size(path: Path) -> int | None:
-    """Bytes of a regular file on disk; None if it is something else, or a link to something else."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def tree(folder: Path) -> Iterator[Path]:
-    """Paths of all that is in a folder on disk and in the folders below it, except for these."""
-    for place, _, names in os.walk(folder):
-        yield from (Path(place) / name for name in names)
+    with _errors(path):
+        return file_system().exists(str(path)) if is_remote(path) else os.path.lexists(path)
 
 
 def is_folder(path: Path) -> bool:
     """Whether there is a folder."""
-    if is_remote(path):
-        with _bucket(path) as bucket, suppress(FileNotFoundError):
-            return bucket.info(str(path))["type"] == "directory"
-        return False
-    return path.is_dir()
+    if not is_remote(path):
+        return path.is_dir()
+    with suppress(FileNotFoundError), _errors(path):
+        return file_system().info(str(path))["type"] == "directory"
+    return False
 
 
 def changed(path: Path) -> datetime:
     """Time of the last change of an object of a bucket, by the bucket's clock."""
-    with _bucket(path) as bucket:
-        return bucket.modified(str(path))
+    with _errors(path):
+        return file_system().modified(str(path))
 
 
 def glob(folder: Path, pattern: str) -> list[Path]:
@@ -170,11 +148,9 @@ def glob(folder: Path, pattern: str) -> list[Path]:
 
 
 def _names(folder: Path) -> list[str]:
-    with _bucket(folder) as bucket:
-        try:
-            return [entry.rstrip("/").rpartition("/")[2] for entry in bucket.ls(str(folder), detail=False)]
-        except FileNotFoundError:
-            return []
+    with suppress(FileNotFoundError), _errors(folder):
+        return [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
+    return []
 
 
 def make_folder(folder: Path) -> None:
@@ -185,13 +161,13 @@ def make_folder(folder: Path) -> None:
 
 def delete(path: Path) -> None:
     """Delete a file, or a folder with all that is in it, if it exists."""
-    if is_remote(path):
-        with _bucket(path, writes=True) as bucket, suppress(FileNotFoundError):
-            bucket.rm(str(path), recursive=True)
-    elif path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError), _errors(path):
+        if is_remote(path):
+            file_system().rm(str(path), recursive=True)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def move(path: Path, place: Path) -> None:
@@ -200,15 +176,15 @@ def move(path: Path, place: Path) -> None:
     In a bucket all objects are copied, by the bucket itself, before the first is deleted: if that is interrupted,
     `path` is complete or `place` is.
     """
-    if not is_remote(path):
-        path.rename(place)
-        return
-    with _bucket(path, writes=True) as bucket:
-        names = [f"gs://{name}" for name in bucket.find(str(path))]
+    with _errors(path, writes=True):
+        if not is_remote(path):
+            path.rename(place)
+            return
+        names = [f"gs://{name}" for name in file_system().find(str(path))]
         for name in names:
-            bucket.cp_file(name, str(place) + name.removeprefix(str(path)))
+            file_system().cp_file(name, str(place) + name.removeprefix(str(path)))
         for name in names:
-            bucket.rm_file(name)
+            file_system().rm_file(name)
 
 
 @contextmanager
@@ -221,20 +197,6 @@ def local_copy(path: Path) -> Iterator[Path]:
         copy = Path(folder) / path.name
         copy.write_bytes(read(path))
         yield copy
-
-
-def is_in_bucket(path: Path) -> bool:
-    """Whether `path` is in a bucket, or below a folder as which gcsfuse or the like has mounted one."""
-    if is_remote(path):
-        return True
-    try:
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return False
-    folders = {mount[1].replace("\\040", " "): mount[2] for mount in mounts}
-    place = identity(path)
-    kinds = (folders[str(folder)] for folder in (place, *place.parents) if str(folder) in folders)
-    return next(kinds, "").startswith("fuse")
 
 
 def copy_folder(source: Path, target: Path) -> list[Path]:
@@ -251,38 +213,22 @@ def identity(path: Path) -> Path:
     return path if is_remote(path) else Path(os.path.realpath(path))
 
 
-def _check_size(path: Path, size: int, most: int) -> None:
-    if size > most:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, of which at most {most:,} are read", str(path))
-
-
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Give `path` as `filename` to the OSErrors of the block: those of reading and writing have none."""
+def _errors(path: Path, writes: bool = False) -> Iterator[None]:
+    """Give all errors of a bucket, and the OSErrors of a disk, the form of this module. FileExistsError stays."""
     try:
         yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-@contextmanager
-def _bucket(path: Path, writes: bool = False) -> Iterator["GCSFileSystem"]:
-    """The file system of buckets, whose errors become OSErrors. FileExistsError is raised as it is."""
-    try:
-        yield file_system()
     except FileExistsError:
         raise
-    except FileNotFoundError as error:
-        why = "there is no such bucket" if writes else os.strerror(errno.ENOENT)
-        raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno or errno.EIO, bucket_reason(error), str(path)) from error
     except Exception as error:  # gcsfs lets errors of four libraries through
-        raise OSError(errno.EIO, bucket_reason(error), str(path)) from error
+        if isinstance(error, FileNotFoundError):
+            why = "there is no such bucket" if writes and is_remote(path) else os.strerror(errno.ENOENT)
+            raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
+        if is_remote(path):
+            raise OSError(errno.EIO, bucket_reason(error), str(path)) from error
+        if not isinstance(error, OSError) or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def bucket_reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel.sharding import abstract_arrays, state_shardings
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.origin import check_parts, check_training_data, say_other_version
+from diffenc_jax.runs.origin import check_parts, check_training_data
 from diffenc_jax.runs.workdir import check_workdir, stored_config, stored_origin
 
 
@@ -62,10 +62,8 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
         require(checkpoints.steps() != [], f"{workdir} holds no checkpoint yet; train it first")
         run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))
         check_parts(workdir, config)
-        origin = stored_origin(workdir)
         if needs_training_images:
-            check_training_data(run, workdir, origin)
-        say_other_version(workdir, origin.version, "trained")
+            check_training_data(run, workdir, stored_origin(workdir))
         newest = checkpoints.newest(lambda step: _restore(checkpoints, step, run))
         assert newest is not None  # since there are checkpoints
         step, params = newest

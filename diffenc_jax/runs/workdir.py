@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NotRequired, TypedDict
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LEARNED
-from diffenc_jax.core.buckets import as_path, is_remote
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.typed import mismatch
 from diffenc_jax.core.versions import OURS, Environment, package_version
@@ -38,28 +36,25 @@ from diffenc_jax.runs.lock import LOCK, Claim, locked
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
 # Files and folders of a run whose content other commands rely on.
 OWN = (CONFIG_FILE, CHECKPOINTS, "commands.txt", "compression", "eval", "metrics.jsonl", "samples")
-# Entries of config.json beside the configuration; see `Origin`.
-ENVIRONMENTS, TRAINING_DATA = "environments", "training_data"
 SEEN_SECONDS = 20.0  # within which all hosts must see what one of them writes
-# Keys that have short names in default workdirs, and keys that are in the name of every workdir.
-SHORT = {"train.learning_rate": "lr", "train.batch_size": "batch"}
-NAMED = ("name", "arm", "seed")
-# A suffix names the changes of a configuration if it has at most this many parts and characters.
-MOST_PARTS, LONGEST = 3, 40
+NAMED = ("name", "arm", "seed")  # keys that are in the name of every default workdir
+SHORT = re.compile(r"[\w.+-]{,44}")  # suffixes of default workdirs that are not replaced by a digest
 MOST_NAMED = 6  # differences between two configurations that a message names
 
 
-def default_workdir(config: Config, plain: Config, ignored: tuple[str, ...] = ()) -> Path:
+def default_workdir(config: Config, plain: Config) -> Path:
     """runs/NAME-ARM-seed<seed>, with a suffix where `config` computes something else than `plain`.
 
-    The suffix consists of the changes, such as '-lr1e-3-depth50', or of 6 hexadecimal digits if that were too long.
+    The suffix consists of the changes, such as '-learning_rate-0.001', or of 6 hexadecimal digits if that were long.
 
     Args:
       plain: the configuration without the changes that were asked for, such as `--config.key=value`.
-      ignored: beginnings of keys whose changes do not count.
     """
-    changes = {key: here for key, (here, _) in config.changes(plain).items() if not key.startswith((*NAMED, *ignored))}
-    return Path("runs") / "-".join([f"{config.name}-{config.arm}-seed{config.seed}", *_suffix(changes)])
+    changes = {key: here for key, (here, _) in config.changes(plain).items() if key not in NAMED}
+    suffix = "".join(f"-{'_'.join(key.split('.')[1:])}-{value}" for key, value in changes.items())
+    if not SHORT.fullmatch(suffix):
+        suffix = f"-{sha256_of(json.dumps(changes).encode())[:6]}"
+    return Path("runs") / f"{config.name}-{config.arm}-seed{config.seed}{suffix}"
 
 
 def holds_run(workdir: Path) -> bool:
@@ -75,32 +70,6 @@ def find_workdirs(root: Path) -> list[Path]:
 def saved_steps(workdir: Path) -> list[int]:
     """Steps of the checkpoints in `workdir`, increasing; no checkpoint is opened, so some may be damaged."""
     return sorted(int(path.name) for path in list_paths(workdir / CHECKPOINTS, "*") if path.name.isdecimal())
-
-
-def trained_workdir(config: Config, plain: Config) -> Path:
-    """The default workdir of a run to evaluate, which may have been trained with the `loss` of `plain`."""
-    own, with_plain_loss = default_workdir(config, plain), default_workdir(config, plain, ignored=("loss.",))
-    return own if own.exists() or not with_plain_loss.exists() else with_plain_loss
-
-
-def _suffix(changes: Mapping[str, Any]) -> list[str]:
-    """The parts of a default workdir's name that stand for changed values, given by key."""
-    parts = [_part(SHORT.get(key) or "_".join(key.split(".")[1:]), value) for key, value in changes.items()]
-    text = "-".join(parts)
-    if len(parts) <= MOST_PARTS and len(text) <= LONGEST and re.fullmatch(r"[\w.+-]*", text):
-        return parts
-    return [sha256_of(json.dumps(changes).encode())[:6]]
-
-
-def _part(name: str, value: Any) -> str:
-    """'lr1e-3', 'batch64', 'dtype-bfloat16': a name and its value, numbers as short as they can be written."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{name}-{value}"
-    number = str(value)
-    if isinstance(value, float):
-        scientific = np.format_float_scientific(value, trim="-", exp_digits=1).replace("e+", "e")
-        number = min(np.format_float_positional(value, trim="-"), scientific, key=len)
-    return f"{name}{'-' * name[-1].isdecimal()}{number}"
 
 
 def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str = OTHER_WORKDIR) -> None:
@@ -121,8 +90,7 @@ def check_workdir(workdir: Path, config: Config, must_exist: bool, advice: str =
     if must_exist and LEARNED not in (config.loss.variance_ratio, stored.loss.variance_ratio):
         different = [line for line in different if not line.startswith("loss.")]
     different.sort(key=lambda line: line.partition("=")[0] not in NAMED)
-    named, more = different[:MOST_NAMED], len(different) - MOST_NAMED
-    named += [f"{more} other keys differ"] if more > 0 else []
+    named = different[:MOST_NAMED] + ["..."] * (len(different) > MOST_NAMED)
     require(not different, f"{workdir} holds a run of another configuration: {'; '.join(named)}; {advice}")
 
 
@@ -135,31 +103,24 @@ def check_not_of_run(path: Path) -> None:
 
 
 def place_aside(workdir: Path) -> Path:
-    """The first free one of WORKDIR.1, WORKDIR.2, ...; raises InputError if `workdir` contains the current folder."""
-    here = Path.cwd()
-    require(
-        storage.identity(workdir) not in (here, *here.parents),
-        f"{workdir} contains the current folder and cannot be moved aside; start from another folder",
-    )
-    return free_path(workdir)
+    """The first free one of WORKDIR.1, WORKDIR.2, ..."""
+    return free_path(workdir if workdir.name.strip(".") else storage.identity(workdir))
 
 
 def set_aside(workdir: Path) -> Path | None:
-    """Rename the run in `workdir` to its `place_aside`, and return that; None without a run. Every host must call this.
+    """Move the run in `workdir` to its `place_aside`, and return that; None without a run. Every host must call this.
 
-    Raises InputError if another process trains in it, or if it cannot be renamed.
+    Raises InputError if another process trains in it, or if it cannot be moved.
     """
     moved = ""
     if hosts.is_first() and (holds_run(workdir) or saved_steps(workdir)):
-        aside = place_aside(workdir)
-        with writing(workdir.parent), locked(workdir):
+        with writing(workdir), locked(workdir):
+            aside = place_aside(workdir)
+            storage.make_folder(aside)
+            for path in storage.glob(workdir, "*"):
+                if path.name != LOCK:
+                    storage.move(path, aside / path.name)
             moved = str(aside)
-            if is_remote(workdir):  # the lock stays
-                for path in storage.glob(workdir, "*"):
-                    if path.name != LOCK:
-                        storage.move(path, aside / path.name)
-            else:
-                storage.move(workdir, aside)
     moved = hosts.broadcast(moved.encode()).decode()
     return as_path(moved) if moved else None
 
@@ -180,10 +141,17 @@ class Origin:
     @property
     def version(self) -> str:
         """Version of this package that trained the last steps; empty if it is not known."""
-        return _version_in(self.environments)
+        return self.environments[-1]["software"].get(OURS, "") if self.environments else ""
 
 
 NO_ORIGIN = Origin()
+
+
+class _Stored(TypedDict):
+    """Entries of config.json beside the configuration; see `Origin`."""
+
+    environments: NotRequired[list[Environment]]
+    training_data: NotRequired[dict[str, str]]
 
 
 def stored_config(workdir: Path) -> Config:
@@ -197,9 +165,8 @@ def stored_config(workdir: Path) -> Config:
     try:
         return Config.parse(stored).replace({"model.scan": None, "model.remat": None})
     except InputError as error:
-        raise InputError(
-            f"{path} is not a configuration of this program: {error}{other_version(origin.version)}"
-        ) from error
+        version = other_version(origin.version)
+        raise InputError(f"{path} is not a configuration of this program: {error}{version}") from error
 
 
 def stored_origin(workdir: Path) -> Origin:
@@ -209,40 +176,22 @@ def stored_origin(workdir: Path) -> Origin:
 
 def other_version(version: str) -> str:
     """'; it was trained at ...': part of a message about a run that another version of this package has trained."""
-    if version in ("", package_version()):
-        return ""
-    commit = re.search(r"\+g(\w+)", version)
-    there = f"after `git checkout {commit[1]}`" if commit else "with that version"
-    return f"; it was trained at {OURS} {version}, and this is {package_version()}: evaluate it {there}"
-
-
-def _version_in(environments: Any) -> str:
-    """Version of this package in the last of the environments, whose form another version may have changed."""
-    try:
-        version = environments[-1]["software"][OURS]
-    except (LookupError, TypeError):
-        return ""
-    return version if isinstance(version, str) else ""
+    ours = package_version()
+    return "" if version in ("", ours) else f"; it was trained at {OURS} {version}, and this is {ours}"
 
 
 def _read_config(path: Path) -> tuple[dict[str, Any], Origin]:
     """The unchecked configuration in a config.json, and the origin beside it. Raises InputError."""
     stored = read_json(path)
-    require(isinstance(stored, dict), f"{path} is not a configuration")
-    environments, data = stored.pop(ENVIRONMENTS, []), stored.pop(TRAINING_DATA, {})
-    advice = f"set it to []{other_version(_version_in(environments))}"
-    is_valid = mismatch(environments, list[Environment]) is None
-    require(is_valid, f"{path}: {ENVIRONMENTS!r} is not a list of devices, software and parts; {advice}")
-    is_valid = mismatch(data, dict[str, str]) is None
-    require(is_valid, f"{path}: {TRAINING_DATA!r} does not hold digests; restore it")
-    return stored, Origin(environments, data)
+    wrong = mismatch(stored, _Stored)
+    require(wrong is None, f"{path} is damaged, or of another version of {OURS}: {wrong or 'it'} is wrong; restore it")
+    return stored, Origin(stored.pop("environments", []), stored.pop("training_data", {}))
 
 
 def write_config(workdir: Path, config: Config, origin: Origin = NO_ORIGIN) -> None:
     """Store the configuration of the run in `workdir`; raises InputError if it cannot be written."""
-    entries = {ENVIRONMENTS: list(origin.environments), TRAINING_DATA: dict(origin.training_data)}
     with writing(workdir):
-        write_json(workdir / CONFIG_FILE, config.to_dict() | entries)
+        write_json(workdir / CONFIG_FILE, config.to_dict() | vars(origin))
 
 
 @contextmanager

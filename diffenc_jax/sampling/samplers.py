@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config import Config
-from diffenc_jax.config.sections import ANCESTRAL, FLOW, HUTCHINSON
+from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core import parts
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch

@@ -30,7 +30,6 @@ from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.record_types import Record
-from diffenc_jax.runs.superseded import SUPERSEDED, supersede
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.calls import call_length, compile_call
 from diffenc_jax.train.profiler import STEP, Profiler, Steps
@@ -96,8 +95,7 @@ class Trainer:
             enter = stack.enter_context
             self._claim, self._shutdown = enter(claimed(workdir, config)), enter(shutdown_of_run())
             self._checkpoints = enter(Checkpoints(workdir, config.checkpoint.keep_every_steps))
-            steps, batch_size = config.train.steps, config.train.batch_size
-            self._progress = enter(RunProgress(console, steps, batch_size, config.eval.every_steps))
+            self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
             self._profiler = enter(Profiler(self.profiled, workdir))
             start, state = self._restore()
             self._tensorboard = enter(TensorBoardWriter(workdir))
@@ -121,8 +119,6 @@ class Trainer:
             say(f"resuming from step {start} of {workdir}")
         if changes := note_origin(self.experiment, workdir, start):
             say(f"resuming {changes}; {NO_LONGER_EXACT}")
-        if moved := supersede(workdir, start):
-            say(f"{moved} files of later steps are moved to {workdir / SUPERSEDED}")
         return start, state
 
     def _train(self, state: TrainState | None, start: int) -> tuple[TrainState, Record]:

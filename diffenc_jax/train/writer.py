@@ -29,9 +29,8 @@ class TensorBoardWriter:
     warning on standard error, and the next point opens a new file. A resumed run writes the points after its last
     checkpoint again, in place of which TensorBoard shows the newer ones.
 
-    A file in a bucket, or on a bucket that is mounted as a folder, exists from the moment on at which it is closed.
-    There a new one is begun every `FILE_SECONDS` and at every checkpoint, so that a process that is killed loses no
-    point that a resumed one does not write again.
+    A file in a bucket exists from the moment on at which it is closed. A new one is begun there every `FILE_SECONDS`
+    and at every checkpoint, so that a process that is killed loses no point that a resumed one does not write again.
     """
 
     def __init__(self, workdir: Path):
@@ -39,7 +38,7 @@ class TensorBoardWriter:
         self._workdir, self._thread = workdir, ThreadPoolExecutor(1)
         self._file: MetricWriter | None = None
         self._said = ""  # the last warning
-        self._opened, self._in_bucket = time.monotonic(), storage.is_in_bucket(workdir)
+        self._opened = time.monotonic()
         self._spool = tempfile.TemporaryDirectory() if is_remote(workdir) else None  # files are made here and copied
 
     def __enter__(self) -> "TensorBoardWriter":
@@ -53,7 +52,7 @@ class TensorBoardWriter:
 
     def begin_file(self) -> None:
         """Close the file in a bucket, before a checkpoint is saved."""
-        if self._in_bucket:
+        if self._spool is not None:
             self._submit(self._close)
 
     def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
@@ -83,7 +82,7 @@ class TensorBoardWriter:
         self._file.write_scalars(step, scalars)
         self._file.write_images(step, images)
         self._file.flush()
-        if self._in_bucket and time.monotonic() - self._opened > FILE_SECONDS:
+        if self._spool is not None and time.monotonic() - self._opened > FILE_SECONDS:
             self._close()
 
     def _close(self) -> None:

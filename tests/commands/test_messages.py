@@ -173,7 +173,7 @@ def test_what_was_unclear(argv, message, capsys):
         ),
         (
             ["compare", "list.json"],
-            "list.json is not a complete record: it lacks step, or has another kind of value there; give a record such",
+            "list.json is not a complete record: its content is missing, or of another kind; give a record such",
         ),
         (["compare", "list.json", "--json=folder"], "--json=folder is a folder; name a file"),
         (["sample-quality", "folder", "--samples=sixty.npz"], "folder holds no run"),

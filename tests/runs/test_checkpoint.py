@@ -1,6 +1,5 @@
 """A checkpoint restores what was saved, whatever happens to its files; the last intact one is kept."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
-from diffenc_jax.runs.hashes import Damaged, hash_arrays, verify
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
 
@@ -72,10 +70,6 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def empty(path):
-    path.write_bytes(b"")
-
-
 def flip(path):
     content = bytearray(path.read_bytes())
     for place in np.random.default_rng(len(content)).integers(len(content), size=3) if content else ():
@@ -87,19 +81,17 @@ def delete(path):
     path.unlink()
 
 
-def test_a_state_of_another_version_is_not_called_damaged(saved):
+def test_a_state_of_another_model_or_version_is_not_called_damaged(saved):
     """The averages can still be evaluated."""
     other = abstract().replace(opt_state=(abstract().step,))
     with Checkpoints(saved, 1000) as checkpoints:
-        with pytest.raises(
-            InputError, match=r"2 is of another version of diffenc_jax: opt_state/1/score/bias is \(4,\)"
-        ):
+        with pytest.raises(InputError, match=r"another version of diffenc_jax: state/opt_state/1/score/bias is \(4,\)"):
             checkpoints.newest(lambda step: checkpoints.restore(step, other))
         assert checkpoints.steps() == [1, 2]
         assert_same(checkpoints.restore_ema(2, abstract().ema), state(2).ema)
 
 
-@pytest.mark.parametrize("harm", [truncate, empty, flip, delete])
+@pytest.mark.parametrize("harm", [truncate, flip, delete])
 def test_whatever_happens_to_a_file_nothing_wrong_is_restored(saved, tmp_path, capsys, harm):
     """Each file of the newest of two checkpoints in turn: either it is restored exactly, or the older one is."""
     shutil.copytree(saved, tmp_path / "run")
@@ -116,15 +108,6 @@ def test_whatever_happens_to_a_file_nothing_wrong_is_restored(saved, tmp_path, c
         fell_back += step == 1
         path.write_bytes(content)
     assert 5 <= fell_back < len(files)  # some files are not needed
-
-
-def test_a_changed_value_is_named():
-    """Orbax alone would restore it without an error."""
-    hashes, changed = hash_arrays({"ema": state(2).ema}), state(2).ema
-    changed["score"]["kernel"] = changed["score"]["kernel"].at[1, 1].add(1e-6)
-    verify({"ema": state(2).ema}, hashes)
-    with pytest.raises(Damaged, match="ema/score/kernel is not what was saved"):
-        verify({"ema": changed}, hashes)
 
 
 def test_a_resumed_run_sets_damaged_checkpoints_aside(saved, tmp_path, capsys):
@@ -149,20 +132,13 @@ def test_a_resumed_run_sets_damaged_checkpoints_aside(saved, tmp_path, capsys):
 def test_only_damaged_checkpoints_are_an_error_that_names_them(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "run")
     for step in (1, 2):
-        empty(tmp_path / "run" / "checkpoints" / str(step) / "hashes" / "metadata")
+        truncate(tmp_path / "run" / "checkpoints" / str(step) / "hashes" / "metadata")
     with pytest.raises(
         RunError, match=r"all checkpoints in .* are damaged: .*step 2 is damaged.*step 1 is damaged"
     ) as error:
         newest(tmp_path / "run", write=True)
     assert "\n" not in str(error.value)
     assert (tmp_path / "run" / "checkpoints" / "2").exists()
-
-
-def test_another_model_is_not_damage(saved):
-    other = abstract()
-    other = other.replace(ema={"score": {"kernel": other.params["score"]["kernel"]}})
-    with Checkpoints(saved) as checkpoints, pytest.raises(InputError, match=r"score/bias is \(4,\) there and absent"):
-        checkpoints.newest(lambda step: checkpoints.restore(step, other))
 
 
 def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
@@ -220,40 +196,6 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
     assert steps == ["[2, 3]", "[3, 5]"]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["3", "5"]
     assert_same(newest(tmp_path)[1], state(5))
-
-
-@pytest.mark.parametrize("kind", ["pipe", "loop", "file"])
-def test_what_is_no_folder_of_checkpoints_is_refused(tmp_path, kind):
-    """Before anything is trained: it would be trained anew."""
-    place = tmp_path / "checkpoints"
-    if kind == "pipe":
-        os.mkfifo(place)
-    elif kind == "loop":
-        place.symlink_to("checkpoints")
-    else:
-        place.write_text("x")
-    for writes in (None, 1000):
-        with pytest.raises(InputError, match=r"checkpoints is not a folder; move it away$"):
-            Checkpoints(tmp_path, writes)
-
-
-@pytest.mark.parametrize("kind", ["pipe", "loop", "device", "huge"])
-def test_what_is_no_file_of_a_checkpoint_is_named(saved, tmp_path, kind):
-    """None is opened, and none is followed: a pipe would block."""
-    shutil.copytree(saved, tmp_path / "run")
-    place = tmp_path / "run" / "checkpoints" / "2" / "ema" / "_METADATA"
-    place.unlink()
-    if kind == "pipe":
-        os.mkfifo(place)
-    elif kind == "huge":
-        place.touch()
-        os.truncate(place, 2**33)
-    else:
-        place.symlink_to("/dev/zero" if kind == "device" else place.name)
-    with pytest.raises(
-        InputError, match=f"{place} (is no regular file|has 8,589,934,592 bytes).* move away the checkpoint"
-    ):
-        Checkpoints(tmp_path / "run")
 
 
 def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_path, capsys):

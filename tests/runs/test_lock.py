@@ -1,16 +1,12 @@
 """One process at a time holds a workdir, on disk and in a bucket, where a silent holder is replaced."""
 
-import json
-import subprocess
-import sys
 import threading
-import time
 
 import pytest
 
 from diffenc_jax.core.errors import InputError, InUse, RunError
 from diffenc_jax.runs import lock, storage
-from diffenc_jax.runs.lock import LOCK, check_free, in_turn, locked
+from diffenc_jax.runs.lock import LOCK, locked
 from tests.bucket import Faults
 
 
@@ -25,82 +21,39 @@ def patient(quick, monkeypatch):
     monkeypatch.setattr(lock, "GONE_SECONDS", 60.0)
 
 
-def holder_elsewhere(workdir, number=1, **changes):
+def holder_elsewhere(workdir):
     """A lock that a process of another machine has left."""
-    note = {"holder": "x", "host": "vm-7", "process": 12, "scope": "another boot", "beats": 3, "released": False}
-    assert storage.create(workdir / LOCK / str(number), json.dumps(note | changes).encode())
+    storage.write(workdir / LOCK, b"process 12 on vm-7")
 
 
-def test_a_second_process_is_refused_until_the_lock_is_released(bucket, patient):
-    with locked(bucket.folder) as claim:
-        message = r"another process trains in gs://.* \(process \d+ on .*\); wait for it"
-        with pytest.raises(InputError, match=message), locked(bucket.folder):
-            pass
-        claim.check()
-    with locked(bucket.folder) as claim:
-        claim.check()
-
-
-def test_what_is_in_use_is_found_out_without_taking_it(bucket, quick, tmp_path):
+def test_a_second_process_is_refused_until_the_lock_is_released(bucket, quick, tmp_path):
     for folder in (bucket.folder, tmp_path):
-        check_free(folder)
-        with locked(folder):
-            with pytest.raises(InUse, match=f"another process trains in {folder}"):
-                check_free(folder)
-            with pytest.raises(InUse), locked(folder, wait=False):
-                pass
-        check_free(folder)
-    assert [path.name for path in storage.glob(bucket.folder / LOCK, "*")] == ["1"]
-
-
-def test_without_waiting_a_holder_is_alive_until_it_was_silent_for_long(bucket, quick):
-    holder_elsewhere(bucket.folder)
-    with pytest.raises(InUse), locked(bucket.folder, wait=False):
-        pass
-    time.sleep(lock.GONE_SECONDS + 1)
-    with locked(bucket.folder, wait=False) as claim:
-        claim.check()
-
-
-def test_those_that_wait_their_turn_follow_each_other(bucket, quick, monkeypatch, tmp_path):
-    monkeypatch.setattr(lock, "TURN_SECONDS", 0.05)
-    for folder in (bucket.folder, tmp_path):
-        inside, most = [], []
-
-        def enter(folder=folder, inside=inside, most=most):
-            with in_turn(folder):
-                inside.append(1)
-                most.append(len(inside))
-                time.sleep(0.2)
-                inside.pop()
-
-        threads = [threading.Thread(target=enter) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert most == [1, 1, 1]
+        with locked(folder) as claim:
+            with pytest.raises(InUse, match=f"another process trains in {folder}.*; wait for it"):
+                locked(folder, wait=False).__enter__()
+            claim.check()
+        with locked(folder) as claim:
+            claim.check()
+    assert storage.glob(bucket.folder, "*") == []
 
 
 def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick):
     holder_elsewhere(bucket.folder)
     with locked(bucket.folder) as claim:
         claim.check()
-        holder_elsewhere(bucket.folder, number=3)
+        holder_elsewhere(bucket.folder)
         with pytest.raises(RunError, match=r"another process trains in .*: this one was silent for more than 0 s"):
             claim.check()
-    assert json.loads(storage.read(bucket.folder / LOCK / "2"))["released"] is False
+    assert storage.read(bucket.folder / LOCK) == b"process 12 on vm-7"
 
 
 def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
     holder_elsewhere(bucket.folder)
-    place, ended = bucket.folder / LOCK / "1", threading.Event()
+    ended = threading.Event()
 
     def live():
-        note = json.loads(storage.read(place))
         while not ended.wait(0.3):
-            note["beats"] += 1
-            storage.write(place, json.dumps(note).encode())
+            holder_elsewhere(bucket.folder)
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -112,24 +65,9 @@ def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
         thread.join()
 
 
-HOLDER = """
-import os, sys
-from diffenc_jax.core.buckets import as_path
-from diffenc_jax.runs.lock import locked
-with locked(as_path(sys.argv[1])):
-    os.kill(os.getpid(), 9)
-"""
-
-
-def test_a_killed_process_of_this_machine_is_replaced_at_once(bucket):
-    assert subprocess.run([sys.executable, "-c", HOLDER, str(bucket.folder)]).returncode == -9
-    with locked(bucket.folder) as claim:
-        claim.check()
-
-
 @pytest.mark.slow
 def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
-    bucket.faults = Faults(share=0.05, stale=2.0)
+    bucket.faults = Faults(share=0.05)
     got, refused, everyone = [], [], threading.Barrier(4)
 
     def claim():
@@ -148,10 +86,3 @@ def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
     for thread in threads:
         thread.join()
     assert (len(got), len(refused)) == (1, 3)
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"beats": []}'])
-def test_a_damaged_lock_is_one_of_a_silent_holder(bucket, quick, content):
-    storage.create(bucket.folder / LOCK / "1", content)
-    with locked(bucket.folder) as claim:
-        claim.check()

@@ -1,5 +1,7 @@
 """metrics.jsonl: appended to, repeated steps written once, damaged lines skipped."""
 
+import math
+
 import pytest
 
 from diffenc_jax.runs import storage
@@ -10,7 +12,6 @@ from diffenc_jax.runs.metrics import (
     evaluated_bpd,
     newest_metrics,
     read_metrics,
-    read_metrics_and_lost,
     training_seconds,
 )
 
@@ -36,27 +37,29 @@ def test_the_seconds_of_training_follow_from_the_logged_paces():
     assert training_seconds(rows, batch_size=8) == {0: 0, 100: 100, 200: 150, 300: 350}
 
 
-def test_a_resumed_run_repeats_nothing(tmp_path):
+@pytest.mark.parametrize("place", ["disk", "bucket"])
+def test_a_resumed_run_repeats_nothing(tmp_path, place, request):
     """It resumes from step 4: what lies beyond is written anew, and what is there is not written again."""
-    before = MetricsFile(tmp_path, 0)
+    folder = tmp_path if place == "disk" else request.getfixturevalue("bucket").folder
+    before = MetricsFile(folder, 0)
     for step in (2, 4, 6):
         before.append(step, {"bpd": step / 2})
-    with (tmp_path / METRICS_FILE).open("a") as file:
-        file.write('{"step": 7, "b')
-    resumed = MetricsFile(tmp_path, 4)
-    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4]
+    before.flush()
+    storage.write(folder / METRICS_FILE, storage.read(folder / METRICS_FILE) + b'{"step": 7, "b')
+    resumed = MetricsFile(folder, 4)
+    assert [row["step"] for row in read_metrics(folder)] == [2, 4]
     assert not resumed.is_new(4, {"bpd": 0.0})
     assert resumed.is_new(4, {"test_total": 0.0})
     for step in (4, 6):
         resumed.append(step, {"bpd": 9.0})
-    assert read_metrics(tmp_path) == [{"step": s, "bpd": b} for s, b in ((2, 1.0), (4, 2.0), (6, 9.0))]
+    resumed.flush()
+    assert read_metrics(folder) == [{"step": s, "bpd": b} for s, b in ((2, 1.0), (4, 2.0), (6, 9.0))]
+    assert newest_metrics(folder) == (6, 9.0)
 
 
 def test_the_newest_metrics_are_found_at_the_end_of_a_long_file(tmp_path):
     assert newest_metrics(tmp_path) == (0, None)
     path = tmp_path / METRICS_FILE
-    path.write_text('{"step": 3, "test_total": 2.0}\n')
-    assert newest_metrics(tmp_path) == (3, None)
     path.write_text("".join(f'{{"step": {step}, "bpd": {step / 4}}}\n' for step in range(TAIL // 8)))
     last = TAIL // 8 - 1
     assert newest_metrics(tmp_path) == (last, last / 4)
@@ -65,48 +68,27 @@ def test_the_newest_metrics_are_found_at_the_end_of_a_long_file(tmp_path):
     assert newest_metrics(tmp_path) == (last + 1, last / 4)
 
 
-def test_the_newest_metrics_of_a_bucket_are_in_the_last_file(bucket):
-    assert newest_metrics(bucket.folder) == (0, None)
-    storage.write(bucket.folder / METRICS_FILE, b'{"step": 3, "bpd": 2.0}\n')
-    assert newest_metrics(bucket.folder) == (3, 2.0)
-    storage.write(bucket.folder / "metrics.1.jsonl", b'{"step": 4, "bpd": 1.5}\n')
-    assert newest_metrics(bucket.folder) == (4, 1.5)
-
-
 @pytest.mark.parametrize(
     "junk",
     [
         b"\x00\xff\xfe",
         b"[1, 2]",
-        b"3",
         b'{"bpd": 1.0}',
-        b'{"step": "4", "bpd": 1.0}',
-        b'{"step": 4.5, "bpd": 1.0}',
         b'{"step": -1, "bpd": 1.0}',
-        b'{"step": true, "bpd": 1.0}',
-        b'{"step": 1e308, "bpd": 1.0}',
         b'{"step": 4, "bpd": 1e308}',
         b'{"step": 4, "bpd": null}',
-        b'{"step": 4, "bpd": 1%s}' % (b"0" * 400),
-        b'{"step": 1%s, "bpd": 1.0}' % (b"0" * 400),
         b'{"step": 1%s, "bpd": 1.0}' % (b"0" * 5000),
         b"[" * 5000,
-        b'{"step": 4}',
+        bytes(2**20),
         b'{"step": 1, "\\u001b[2J_total": 2.0}',
     ],
 )
 def test_junk_is_passed_over_and_dropped_when_a_run_goes_on(tmp_path, junk):
-    row, path = b'{"step": 2, "bpd": 1.5}', tmp_path / METRICS_FILE
+    row, path = b'{"step": 2, "bpd": Infinity}', tmp_path / METRICS_FILE
     path.write_bytes(b"\n".join([junk, row, junk, b""]))
-    assert read_metrics_and_lost(tmp_path) == ([{"step": 2, "bpd": 1.5}], 2)
-    assert newest_metrics(tmp_path) == (2, 1.5)
+    assert read_metrics(tmp_path) == [{"step": 2, "bpd": math.inf}]
     MetricsFile(tmp_path, 5)
     assert path.read_bytes() == row + b"\n"
-
-
-def test_values_that_are_not_finite_are_kept(tmp_path):
-    (tmp_path / METRICS_FILE).write_text('{"step": 2, "bpd": Infinity}\n')
-    assert read_metrics(tmp_path) == [{"step": 2, "bpd": float("inf")}]
 
 
 def test_what_cannot_be_written_is_written_later(tmp_path):
@@ -118,14 +100,3 @@ def test_what_cannot_be_written_is_written_later(tmp_path):
     folder.mkdir()
     metrics.append(3, {"bpd": 1.0})
     assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3]
-
-
-def test_a_line_without_an_end_is_one_lost_line(tmp_path):
-    """Whatever its length; it is read in parts."""
-    path = tmp_path / METRICS_FILE
-    path.write_bytes(b'{"step": 1, "bpd": 2.0}\n' + bytes(2**20))
-    assert read_metrics_and_lost(tmp_path) == ([{"step": 1, "bpd": 2.0}], 1)
-    path.write_bytes(bytes(2**20) + b'{"step": 1, "bpd": 2.0}\n{"step": 2, "bpd": 2.0}\n')
-    assert read_metrics_and_lost(tmp_path) == ([{"step": 2, "bpd": 2.0}], 1)
-    MetricsFile(tmp_path, 5)
-    assert path.read_text() == '{"step": 2, "bpd": 2.0}\n'

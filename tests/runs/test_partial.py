@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import read_arrays, write_arrays
 from diffenc_jax.runs.partial import PartialEvaluation
 
 ROWS = np.array([0, 2])
@@ -50,33 +49,6 @@ def test_values_that_an_exception_left_half_stored_are_not_saved(tmp_path):
     with contextlib.suppress(ValueError), PartialEvaluation((2, 3), record) as partial:
         partial.put(0, ROWS, {"t": np.ones(2), "nats": np.ones(3)})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_without_a_record_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    interrupted(None)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"nats": np.zeros((2, 3))},
-        {"nats": np.array(["x", "y"])},
-        {"seconds": np.asarray("x")},
-        {"table.steps": np.zeros(4)},
-        {"more": np.zeros(1)},
-        {"sha256": np.asarray("0" * 64)},
-    ],
-)
-def test_values_that_no_evaluation_wrote_are_computed_again(tmp_path, changes):
-    record = tmp_path / "a.json"
-    interrupted(record)
-    (path,) = tmp_path.iterdir()
-    write_arrays(path, **read_arrays(path.read_bytes()) | changes)
-    with PartialEvaluation((2, 3), record) as partial:
-        assert not partial.has(0, ROWS)
-        assert partial.seconds == 0
 
 
 def test_a_full_disk_is_reported_once(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Records: a name per identity, found again by it, and refused where something is missing or does not belong."""
 
 import json
-import os
 from contextlib import suppress
 
 import numpy as np
@@ -9,28 +8,21 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_record, format_terms
-from diffenc_jax.lab.studies.compare.describe import describe_estimator, describe_images
 from diffenc_jax.runs import records
 from diffenc_jax.runs.records import find_record, read_evaluation, read_record, record_path, record_paths, write_record
 
 NATS = np.random.default_rng(0).normal(5.0, 1.0, (4, 30))
-DATASET = {
-    **{"name": "mine", "version": "1", "split": "test", "num_examples": 30, "dims": 16},
-    **{"sha256": "a" * 64, "sha256_any_order": "b" * 64, "known_as": None},
-}
-DESCRIPTION = {
-    **{
-        "step": 8,
-        "seed": 3,
-        "arm": "vdm",
-        "config_hash": "0" * 12,
-        "dataset": DATASET,
-        "params_sha256": "c" * 64,
-        "software": {},
-        "parts": {},
-        "device": "cpu",
-    },
-    "estimator": {"kind": "bound", "depth": None, "passes": 4, "replicates": 2, "seed": 0, "times": (0.0, 1.0)},
+DATASET = {"name": "mine", "version": "1", "split": "test", "num_examples": 30, "dims": 16, "known_as": None}
+DATASET |= {"sha256": "a" * 64, "sha256_any_order": "b" * 64}
+DESCRIPTION = {"step": 8, "seed": 3, "arm": "vdm", "config_hash": "0" * 12, "dataset": DATASET, "device": "cpu"}
+DESCRIPTION |= {"params_sha256": "c" * 64, "software": {}, "parts": {}}
+DESCRIPTION["estimator"] = {
+    "kind": "bound",
+    "depth": None,
+    "passes": 4,
+    "replicates": 2,
+    "seed": 0,
+    "times": (0.0, 1.0),
 }
 TERMS = {"diffusion": NATS, "latent": 0.1 * NATS}
 ERRORS = {"noise": 0.1, "images": None, "total": 0.2}
@@ -54,13 +46,6 @@ def changed(key, value):
     return DESCRIPTION | {key: DESCRIPTION[key] | value if isinstance(value, dict) else value}
 
 
-def test_values_are_the_sum_of_the_terms(tmp_path):
-    evaluation = read_evaluation(write(tmp_path))
-    np.testing.assert_allclose(evaluation.bits, 1.1 * NATS / (16 * np.log(2)))
-    assert evaluation.record["arm"] == "vdm"
-    assert evaluation.replicates == 2
-
-
 def test_evaluations_do_not_overwrite_each_other(tmp_path):
     others = [
         changed("step", 9),
@@ -80,6 +65,7 @@ def test_evaluations_do_not_overwrite_each_other(tmp_path):
 def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path):
     path = write(tmp_path)
     assert find_record(path, DESCRIPTION)["bpd"]["total"] > 0
+    np.testing.assert_allclose(read_evaluation(path).bits, 1.1 * NATS / (16 * np.log(2)))
     assert find_record(path, changed("step", 9)) is None
     whole = path.read_text()
     for damaged in ("", "[1]", whole[:100]):
@@ -101,7 +87,7 @@ def test_values_of_another_evaluation_are_refused_and_evaluated_anew(tmp_path, m
         patch.setattr(records, "write_json", fill_disk)
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path, terms={name: nats[:, ::-1] for name, nats in TERMS.items()})
-    with pytest.raises(InputError, match=r"\.npz was changed after .*\.json was written; evaluate again"):
+    with pytest.raises(InputError, match=r"\.npz was changed after .*\.json was written"):
         read_evaluation(path)
     assert find_record(path, DESCRIPTION) is None
     write(tmp_path)
@@ -122,24 +108,21 @@ def replace_in(path, key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "reason"),
+    ("key", "value", "wrong"),
     [
-        ("dataset", ..., "it lacks dataset.name"),
-        ("dataset.dims", ..., "it lacks dataset.dims"),
-        ("dataset.dims", 0, "evaluates nothing"),
-        ("estimator.replicates", ..., "it lacks estimator.replicates"),
-        ("estimator.replicates", 3, "says 3 replicates of 4 passes"),
-        ("estimator.passes", 8, r"is \[4, 30\], but"),
-        ("bpd.total", 1.5, r"says 1.500000 bits/dim, but its .npz 0.50"),
-        ("bpd.prior", 0.0, "it lacks standard_error.terms.prior.noise"),
+        ("dataset", ..., "dataset"),
+        ("dataset.dims", 0, "dataset"),
+        ("estimator.replicates", 3, "estimator.replicates"),
+        ("bpd.prior", 0.0, "standard_error.terms"),
+        ("standard_error.terms.latent.noise", "x", "standard_error.terms.latent.noise"),
+        ("values_sha256", ..., "values_sha256"),
     ],
 )
-def test_incomplete_records_are_named(tmp_path, key, value, reason):
+def test_incomplete_records_are_named(tmp_path, key, value, wrong):
     path = write(tmp_path)
     replace_in(path, key, value)
-    with pytest.raises(InputError, match=reason) as caught:
+    with pytest.raises(InputError, match=f"{path} is not a complete record: {wrong} is missing, or of another kind; "):
         read_evaluation(path)
-    assert str(path) in str(caught.value)
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
@@ -149,11 +132,11 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     values = path.with_suffix(".npz")
     with pytest.raises(InputError, match=f"{values} is not JSON"):
         read_record(values)
-    values.write_bytes(values.read_bytes()[:500])
-    with pytest.raises(InputError, match=f"{values} cannot be read as .npz"):
+    write_record(path, json.loads(path.read_text()), {"diffusion": NATS.astype(np.float32), "latent": NATS})
+    with pytest.raises(InputError, match=rf"{values} does not hold the terms of {path} in float64 \[4, 30\]"):
         read_evaluation(path)
     values.unlink()
-    with pytest.raises(InputError, match=f"{values} is missing"):
+    with pytest.raises(InputError, match=f"{values} cannot be read: No such file"):
         read_evaluation(path)
 
 
@@ -166,47 +149,15 @@ def keys_of(record, path=""):
 
 
 def test_every_entry_of_another_kind_is_refused_or_harmless(tmp_path):
-    """A record that is not refused can be shown and compared."""
+    """A record that is not refused can be shown."""
     path = write(tmp_path)
     text = path.read_text()
-    harmless = set()
     for key in keys_of(json.loads(text)):
-        for value in (None, True, "x", -1, 1e308, float("nan"), [], ["x"], {}, {"a": {"b": [1]}}, ...):
+        for value in (None, True, "x", -1, float("nan"), [], {"a": {"b": [1]}}, ...):
             path.write_text(text)
             replace_in(path, key, value)
-            evaluation = None
+            find_record(path, DESCRIPTION)
             with suppress(InputError):
-                evaluation = read_evaluation(path)
-            record = find_record(path, DESCRIPTION)
-            assert record is None or format_record(record)
-            if evaluation is None:
-                continue
-            harmless.add(key)
-            assert format_record(evaluation.record)
-            assert len(format_terms(evaluation.record)) == 2
-            assert comparison_lines(evaluation)
-    # Entries that are only shown, or that are free.
-    assert {"device", "arm", "estimator.depth"} <= harmless
-    assert not {"step", "bpd", "estimator", "dataset.num_examples", "standard_error.terms", "values_sha256"} & harmless
-
-
-def comparison_lines(evaluation):
-    dataset, estimator = evaluation.record["dataset"], evaluation.record["estimator"]
-    return describe_images(dataset) and describe_estimator(estimator)
-
-
-@pytest.mark.parametrize("values", [NATS.astype(np.float32), NATS.astype(str), NATS.astype(complex), NATS[0]])
-def test_values_of_another_kind_are_refused(tmp_path, values):
-    path = write(tmp_path)
-    record = json.loads(path.read_text())
-    write_record(path, record, {"diffusion": values, "latent": NATS})
-    with pytest.raises(InputError, match=r"\.npz: diffusion is "):
-        read_evaluation(path)
-
-
-def test_a_file_of_values_that_is_too_large_is_not_read(tmp_path):
-    path = write(tmp_path)
-    os.truncate(path.with_suffix(".npz"), 2**32)
-    for read in (read_evaluation, lambda path: find_record(path, DESCRIPTION)):
-        with pytest.raises(InputError, match=r"\.npz cannot be read: it has 4,294,967,296 bytes, of which at most"):
-            read(path)
+                record = read_evaluation(path).record
+                assert format_record(record)
+                assert len(format_terms(record)) == 2

@@ -64,8 +64,6 @@ def test_only_regular_files_are_read(tmp_path):
     }.items():
         with pytest.raises(InputError, match=re.escape(f"cannot be read: {why}") + "$"):
             files.read_bytes(path)
-        with pytest.raises(OSError, match=why):
-            storage.tail(path, 10)
 
 
 def test_one_of_many_creates_an_object(bucket):
@@ -124,9 +122,7 @@ def test_a_missing_bucket_is_named(bucket):
         files.check_writable(folder)
 
 
-@pytest.mark.parametrize(
-    "text", ["s3://bucket/run", "gs://", "gs://bucket", "gs://bucket/", "gs:/bucket/run", "http://x/y"]
-)
+@pytest.mark.parametrize("text", ["s3://bucket/run", "gs://bucket/", "gs:/bucket/run"])
 def test_other_places_are_refused(text):
     with pytest.raises(InputError, match=r"cannot be opened; give a local folder, or gs://BUCKET/FOLDER on Google"):
         as_path(text)
@@ -151,15 +147,6 @@ def test_a_write_to_a_full_disk_names_its_file_and_leaves_what_was_there(small_d
     fill()
     storage.append(disk / "a", bytes(10**5))
     assert storage.read(disk / "a") == b"old" + bytes(10**5)
-
-
-def test_links_that_lead_nowhere_exist(tmp_path):
-    (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "away").symlink_to(tmp_path / "none")
-    assert storage.exists(tmp_path / "loop")
-    assert storage.exists(tmp_path / "away")
-    assert storage.identity(tmp_path / "loop") == tmp_path.resolve() / "loop"
-    assert files.free_path(tmp_path / "away") == tmp_path / "away.1"
 
 
 IN_ONE_PROCESS = """

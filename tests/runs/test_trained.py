@@ -1,5 +1,7 @@
 """A trained run is opened with its configuration, its images and the parameters of a checkpoint."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,6 @@ import pytest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
-from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
@@ -27,15 +28,15 @@ def parameters(config, step):
     return tiny.away_from_zero(jax.tree.map(lambda leaf: jnp.full(leaf.shape, step, jnp.float32), shapes))
 
 
-@pytest.fixture
-def workdir(images, tmp_path):
+@pytest.fixture(scope="module")
+def workdir(images, tmp_path_factory):
     """A run of two checkpoints."""
-    config = tiny.config("vdm", data__source=images)
-    write_config(tmp_path, config)
-    with Checkpoints(tmp_path, keep_every_steps=1) as checkpoints:
+    config, workdir = tiny.config("vdm", data__source=images), tmp_path_factory.mktemp("run")
+    write_config(workdir, config)
+    with Checkpoints(workdir, keep_every_steps=1) as checkpoints:
         for step in (4, 8):
             checkpoints.save_ema(step, parameters(config, step))
-    return tmp_path
+    return workdir
 
 
 def assert_holds(run, step):
@@ -62,7 +63,8 @@ def test_images_and_loss_may_be_chosen(workdir, images):
     assert open_trained(workdir, deep).model.loss.depth == 5
 
 
-def test_a_damaged_checkpoint_is_passed_over(workdir, capsys):
+def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
+    workdir = shutil.copytree(workdir, tmp_path / "run")
     (workdir / "checkpoints" / "8" / "ema" / "manifest.ocdbt").write_bytes(b"")
     run = open_trained(workdir)
     assert (run.step, run.steps) == (4, [4])
@@ -80,9 +82,3 @@ def test_other_runs_are_refused(workdir, images, tmp_path_factory):
     write_config(empty, tiny.config("vdm", data__source=images))
     with pytest.raises(InputError, match="holds no checkpoint yet"):
         open_trained(empty)
-
-
-def test_an_experiment_loads_what_training_needs(images):
-    experiment = Experiment.load(tiny.config("vdm", data__source=images))
-    assert set(experiment.dataset.splits) == {"train", "test"}
-    assert experiment.mesh.size == len(jax.devices())

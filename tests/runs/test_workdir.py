@@ -5,12 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.runs.files import check_writable
 from diffenc_jax.runs.workdir import (
     check_workdir,
     claimed,
@@ -20,7 +18,6 @@ from diffenc_jax.runs.workdir import (
     saved_steps,
     set_aside,
     stored_config,
-    trained_workdir,
     write_config,
 )
 from tests import tiny
@@ -32,43 +29,22 @@ def changed(**changes):
     return tiny.config("vdm", **changes)
 
 
-def test_the_default_names_configuration_arm_and_seed():
-    assert str(default_workdir(changed(seed=3), CONFIG)) == "runs/tiny-vdm-seed3"
-
-
 @pytest.mark.parametrize(
     ("changes", "suffix"),
     [
-        ({}, ""),
         ({"train__steps": 99, "eval__passes": 3}, ""),
-        ({"train__learning_rate": 1e-4}, "-lr1e-4"),
-        ({"train__learning_rate": 2e6, "train__batch_size": 100000}, "-batch100000-lr2e6"),
-        ({"train__learning_rate": 0.25, "train__batch_size": 64, "loss__depth": 50}, "-depth50-batch64-lr0.25"),
-        ({"model__score__width": 64, "train__b1": 0.5}, "-score_width64-b1-0.5"),
-        ({"model__dtype": "bfloat16", "data__source": "faces"}, "-source-faces-dtype-bfloat16"),
-        ({"train__ends_every": 1, "train__time_sampling": "importance"}, "-ends_every1-time_sampling-importance"),
+        ({"train__learning_rate": 0.25, "loss__depth": 50}, "-depth-50-learning_rate-0.25"),
+        ({"model__score__width": 64, "train__b1": 0.5}, "-score_width-64-b1-0.5"),
+        ({"data__source": "/a/b"}, "-[0-9a-f]{6}"),
+        ({"train__learning_rate": 1e-4, "train__b1": 0.5, "train__b2": 0.5, "train__epsilon": 1e-7}, "-[0-9a-f]{6}"),
     ],
 )
 def test_the_default_names_what_differs_from_the_configuration(changes, suffix):
-    assert str(default_workdir(changed(**changes), CONFIG)) == f"runs/tiny-vdm-seed0{suffix}"
-
-
-def test_many_or_long_changes_become_a_digest_of_their_values():
-    many = dict(train__learning_rate=1e-4, train__b1=0.5, train__b2=0.5, train__epsilon=1e-7)
-    several = [many, {**many, "train__b1": 0.6}, {"data__source": "/a/b"}, {"data__source": "/b/b"}]
-    names = {default_workdir(changed(**changes), CONFIG).name for changes in several}
-    assert len(names) == len(several)
-    assert all(re.fullmatch(r"tiny-vdm-seed0-[0-9a-f]{6}", name) for name in names)
-    assert default_workdir(changed(**many), CONFIG).name in names
-
-
-def test_a_run_that_was_trained_with_the_plain_loss_is_found_too(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    other = changed(loss__depth=5, train__b1=0.5)
-    assert str(trained_workdir(other, CONFIG)) == "runs/tiny-vdm-seed0-depth5-b1-0.5"
-    for name in ("tiny-vdm-seed0-b1-0.5", "tiny-vdm-seed0-depth5-b1-0.5"):  # the run with that loss goes first
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        assert trained_workdir(other, CONFIG).name == name
+    """Many or long changes become a digest of their values."""
+    names = [default_workdir(changed(seed=3, **changes), CONFIG)]
+    assert re.fullmatch(f"runs/tiny-vdm-seed3{suffix}", str(names[0]))
+    names += [default_workdir(changed(seed=3, **changes | {"train__b2": b2}), CONFIG) for b2 in (0.25, 0.75)]
+    assert len(set(names)) == 3
 
 
 def test_the_stored_configuration_leaves_the_computation_to_the_machine(tmp_path):
@@ -142,16 +118,6 @@ def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
     assert [stored_config(tmp_path / f"run.{number + 1}").seed for number in range(3)] == [0, 1, 2]
 
 
-def test_the_current_folder_is_not_moved(tmp_path, monkeypatch):
-    write_config(tmp_path, CONFIG)
-    (tmp_path / "below").mkdir()
-    monkeypatch.chdir(tmp_path / "below")
-    for workdir in (tmp_path, Path("..")):
-        with pytest.raises(InputError, match="contains the current folder and cannot be moved aside; start from"):
-            set_aside(workdir)
-    assert holds_run(tmp_path)
-
-
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -176,15 +142,3 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
         first.send_signal(signal.SIGKILL)
     with claimed(tmp_path, changed(train__steps=3)):
         assert json.loads((tmp_path / "config.json").read_text())["train"]["steps"] == 3
-
-
-def test_a_read_only_disk_is_reported_before_anything_is_computed(tmp_path):
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path], capture_output=True).returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    try:
-        with pytest.raises(InputError, match=r"cannot be written to: Read-only file system; give another --workdir$"):
-            claimed(tmp_path / "run", CONFIG).__enter__()
-        with pytest.raises(InputError, match=r"cannot be written to: Read-only file system; make it a folder that can"):
-            check_writable(tmp_path / "eval")
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)

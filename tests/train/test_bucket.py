@@ -28,12 +28,14 @@ import sys
 from rich.console import Console
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs import lock
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.train.loop import Trainer
 from tests.train.test_bucket import config
+lock.BEAT_SECONDS, lock.GONE_SECONDS = 2.0, 12.0  # a killed process is gone sooner
 Trainer(Experiment.load(config(sys.argv[1])), as_path(sys.argv[2])).run(Console())
 """
-FLAKY = dict(share=0.02, stale=1.0)
+FLAKY = dict(share=0.02)
 pytestmark = pytest.mark.slow
 
 

@@ -168,7 +168,7 @@ def test_bad_input_leaves_no_trace(images, tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_goes_on_with_its_own_images_and_makes_its_later_records_anew(images, tmp_path):
+def test_a_run_goes_on_with_its_own_images_and_makes_its_later_steps_anew(images, tmp_path):
     """Its newest checkpoint is damaged; then its images are exchanged for others of the same shape, and restored."""
     workdir, path = tmp_path / "run", tmp_path / "images.npz"
     shutil.copy(images, path)
@@ -182,8 +182,6 @@ def test_a_run_goes_on_with_its_own_images_and_makes_its_later_records_anew(imag
         train(settings, workdir)
     shutil.copy(images, path)
     train(settings, workdir)
-    (aside,) = (workdir / "superseded" / "4" / "eval").glob("*.json")
-    assert json.loads(aside.read_text()) == first
     again = evaluated(workdir, 8)[0]
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
     assert evaluated(workdir, 4)[0]["step"] == 4

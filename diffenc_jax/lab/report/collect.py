@@ -12,7 +12,7 @@ from diffenc_jax.lab.studies.compare.describe import implausible
 from diffenc_jax.lab.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.lab.studies.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
-from diffenc_jax.runs.metrics import METRICS_FILE, Row, read_metrics_and_lost
+from diffenc_jax.runs.metrics import Row, read_metrics
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
 from diffenc_jax.runs.storage import identity
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
@@ -154,13 +154,10 @@ def _read(workdir: Path) -> Run:
 
 def _read_metrics(workdir: Path, notes: list[str]) -> list[Row]:
     try:
-        rows, lost = read_metrics_and_lost(workdir)
+        return read_metrics(workdir)
     except InputError as error:
         notes.append(str(error))
         return []
-    if lost:
-        notes.append(f"{workdir / METRICS_FILE}: {lost} of {lost + len(rows)} lines cannot be read and are left out")
-    return rows
 
 
 def _read_records(workdir: Path, notes: list[str]) -> list[Record]:

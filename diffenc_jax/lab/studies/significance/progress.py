@@ -20,39 +20,26 @@ class JobsProgress(Display):
         """Bars for `count` jobs on `console`, which disappear in the end."""
         super().__init__(console, transient=True, clock=clock)
         self._count, self._next_read = count, clock()
-        self._all = Bar("", count, clock=clock)
+        self._all = self.bar("", count)
         self._bars: dict[str, Bar] = {}
 
     def show(self, running: Sequence[Job], ended: int) -> None:
         """Show the `running` jobs and that `ended` jobs have ended; reads metrics now and then."""
-        if self._clock() < self._next_read:
+        if self.clock() < self._next_read:
             return
-        self._next_read = self._clock() + READ_SECONDS
-        self._bars = {job.name: self._bars.get(job.name) or self._begin(job) for job in running}
+        self._next_read = self.clock() + READ_SECONDS
+        for name in self._bars.keys() - {job.name for job in running}:
+            self._bars.pop(name).remove()
+        shares = 0.0
         for job in running:
-            _read(job, self._bars[job.name])
-        self._all.name = f"{ended} of {self._count} done"
-        # An evaluation counts as a step, so that no job is done before it ends.
-        self._all.advance(ended + sum(bar.done / (bar.total + 1) for bar in self._bars.values() if bar.total))
-        self.bars[:] = [self._all] * (self._count > 1) + list(self._bars.values())
-        for bar in self.bars:
+            bar = self._bars.get(job.name)
+            bar = self._bars[job.name] = bar or self.bar(job.name, job.steps)
+            if job.workdir is not None and job.steps is not None:
+                step, bpd = newest_metrics(job.workdir)
+                values = "evaluating" if step >= job.steps else "" if bpd is None else f"{bpd:.4f} bits/dim"
+                bar.show(step, values, f"{job.name}, step {step}/{job.steps}")
+                shares += step / (job.steps + 1)  # an evaluation counts as a step, so no job is done before it ends
+        self._all.show(ended + shares, name=f"{ended} of {self._count} done")
+        for bar in (self._all, *self._bars.values()):
             if bar.is_due():
-                self.say(bar)
-
-    def _begin(self, job: Job) -> Bar:
-        done = 0 if job.workdir is None else newest_metrics(job.workdir)[0]
-        bar = Bar(job.name, job.steps, in_steps=True, done=done, clock=self._clock)
-        bar.set_doing("" if job.workdir is None else "starting")
-        return bar
-
-
-def _read(job: Job, bar: Bar) -> None:
-    if job.workdir is None or job.steps is None:
-        return
-    step, bpd = newest_metrics(job.workdir)
-    if step != bar.done:
-        bar.set_doing("")
-        bar.advance(step)
-    if step >= job.steps:
-        bar.set_doing("evaluating")
-    bar.values = "" if bpd is None else f"{bpd:.4f} bits/dim"
+                self.say(bar.line())

@@ -19,8 +19,7 @@ from diffenc_jax.lab.studies.significance.finished import arms_of, find_runs, re
 from diffenc_jax.lab.studies.significance.grid import read_grid
 from diffenc_jax.lab.studies.significance.headline import headline
 from diffenc_jax.lab.studies.significance.table import document, values_rows
-from diffenc_jax.runs.files import keep_earlier, write_text
-from diffenc_jax.runs.lock import in_turn
+from diffenc_jax.runs.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,12 +73,10 @@ def write_summary(
     }
     files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
     try:
-        with in_turn(root):
-            keep_earlier(root, texts, files)
-            for name, text in texts.items():
-                write_text(root / name, text)
-            for name, figure in figures.items():
-                save_figure(figure, root / name)
+        for name, text in texts.items():
+            write_text(root / name, text)
+        for name, figure in figures.items():
+            save_figure(figure, root / name)
     except OSError as error:
         raise InputError(f"{error.filename} cannot be written: {reason(error)}; make {root} writable") from error
     return page, [root / name for name in (*texts, *files)]

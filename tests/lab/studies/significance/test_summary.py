@@ -79,25 +79,6 @@ def test_what_an_arm_costs(root):
     assert "- nontrainable: model.encoder.kind nontrainable\n" in summarized(root)[0]
 
 
-def test_a_summary_of_other_content_is_kept(tmp_path):
-    def files(folder):
-        return {path.name: path.read_bytes() for path in folder.glob("[a-z]*.*")}
-
-    made_up.write_all(tmp_path, ("vdm", "diffenc"), (0, 1))
-    write_summary(tmp_path, "vdm", 0.01)
-    first = files(tmp_path)
-    write_summary(tmp_path, "vdm", 0.01)
-    assert files(tmp_path) == first
-    assert not (tmp_path / "earlier").exists()
-    made_up.write_all(tmp_path, ("vdm", "diffenc"), (2,))
-    write_summary(tmp_path, "vdm", 0.01)
-    assert files(tmp_path / "earlier") == first
-    second = files(tmp_path)
-    write_summary(tmp_path, "diffenc", 0.01)
-    assert (tmp_path / "earlier" / "significance.json").read_bytes() == second["significance.json"]
-    assert len(list(tmp_path.glob("earlier*"))) == 1
-
-
 @pytest.mark.parametrize("name", ["values", "differences", "curves"])
 def test_every_arm_is_drawn_in_its_colour(root, name):
     arms = [arm for arm in ARMS if (name, arm) != ("differences", "vdm")]  # the reference
