@@ -9,7 +9,8 @@ from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.flops import count, load_run_config
+from diffenc_jax.train import flops as counted
+from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import StepFunction
 from tests import shipped, tiny
 
@@ -70,7 +71,7 @@ def shares(text, what):
 @pytest.mark.parametrize(("name", "reference", "arm"), CASES)
 def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
     """In parameters, or FLOPs to a step; and the file says what they get besides."""
-    theirs, params, flops = (load_run_config(f"{name}:{of}") for of in (reference, f"{arm}-params", f"{arm}-flops"))
+    theirs, params, flops = (counted.load_config(f"{name}:{of}") for of in (reference, f"{arm}-params", f"{arm}-flops"))
     their_counts, params_counts, flops_counts = map(installed, (theirs, params, flops))
     assert params_counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
     assert params.train.steps == theirs.train.steps
@@ -86,7 +87,7 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
 @pytest.mark.parametrize("name", ["digits_matched", "cifar10_matched"])
 @pytest.mark.parametrize("arm", shipped.EQUAL)
 def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(name, arm):
-    theirs, ours = (load_run_config(f"{name}:{arm}") for arm in ("diffenc-affine", arm))
+    theirs, ours = (counted.load_config(f"{name}:{arm}") for arm in ("diffenc-affine", arm))
     their_counts, our_counts = map(installed, (theirs, ours))
     assert our_counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
     whole = their_counts.flops_per_step * theirs.train.steps
@@ -95,7 +96,7 @@ def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(
 
 @pytest.mark.slow
 def test_the_swirls_longer_vdm_costs_what_diffenc_does():
-    theirs, ours = (load_run_config(f"synthetic:{arm}") for arm in ("diffenc", "vdm-flops"))
+    theirs, ours = (counted.load_config(f"synthetic:{arm}") for arm in ("diffenc", "vdm-flops"))
     flops = [installed(config).flops_per_step for config in (theirs, ours)]
     assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
     more = ours.train.steps / theirs.train.steps - 1
@@ -112,22 +113,22 @@ def test_the_swirls_longer_vdm_costs_what_diffenc_does():
 )
 def test_the_flops_match_under_every_override(changes):
     """To a step, by text as on the command line and by value; train.steps is the reference's."""
-    ours = load_run_config("digits_matched:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
+    ours = counted.load_config("digits_matched:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
     theirs = load_config("digits:diffenc").replace(changes)
     flops = [installed(config).flops_per_step for config in (theirs, ours)]
     assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
     assert ours == load_config("digits_matched:vdm-flops").replace(
         changes | {"train.flops_of": None, "train.steps": ours.train.steps}
     )
-    assert ours == load_run_config("digits_matched:vdm-flops", changes=changes)
+    assert ours == counted.load_config("digits_matched:vdm-flops", changes)
 
 
 @pytest.mark.slow
 def test_any_arm_can_get_the_flops_of_another():
     small = ("model.score.layers=1", "train.batch_size=8")
-    ours = load_run_config("digits_matched:vdm", (*small, "train.flops_of=diffenc"))
-    assert ours.train.steps == load_run_config("digits_matched:vdm-flops", small).train.steps > 1500
-    assert load_run_config("digits_matched:vdm-flops", ("train.flops_of=None",)).train.steps == 1500
+    ours = counted.load_config("digits_matched:vdm", (*small, "train.flops_of=diffenc"))
+    assert ours.train.steps == counted.load_config("digits_matched:vdm-flops", small).train.steps > 1500
+    assert counted.load_config("digits_matched:vdm-flops", ("train.flops_of=None",)).train.steps == 1500
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_any_arm_can_get_the_flops_of_another():
 )
 def test_an_arm_that_says_nothing_is_refused(arm, message):
     with pytest.raises(InputError, match=message):
-        load_run_config("digits_matched:vdm", (f"train.flops_of={arm}",))
+        counted.load_config("digits_matched:vdm", (f"train.flops_of={arm}",))
 
 
 def test_a_length_that_is_left_open_is_refused():
