@@ -193,11 +193,7 @@ def workdir_of(arguments: argparse.Namespace, config: "Config", trained: bool = 
 
     if arguments.workdir is not None:
         return arguments.workdir
-    try:
-        plain = load_config(arguments.config)
-    except InputError as error:
-        raise InputError(f"{error}, without the keys that are changed; name the run's folder by --workdir") from error
-    return (trained_workdir if trained else default_workdir)(config, plain)
+    return (trained_workdir if trained else default_workdir)(config, load_config(arguments.config))
 
 
 def add_json(parser: argparse.ArgumentParser, content: str) -> None:

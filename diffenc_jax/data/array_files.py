@@ -18,8 +18,7 @@ def open_file(path: Path) -> tuple[Splits, OpenLabels]:
     """Splits and labels of one file.
 
     An .npz file has the arrays 'train' and 'test', or 'x_train' and 'x_test', with labels 'y_train' and 'y_test' or
-    'train_labels' and 'test_labels'; or one array of images, with labels 'y' or 'labels'. Labels of an IDX file are in
-    a file beside it, named '-labels-idx1-' for '-images-idx3-'.
+    'train_labels' and 'test_labels'; or one array of images, with labels 'y' or 'labels'. Other files have no labels.
     """
     shapes = npz_shapes(path) if path.suffix == ".npz" else {}
 
@@ -35,9 +34,7 @@ def open_file(path: Path) -> tuple[Splits, OpenLabels]:
     images = all_images(path)
     if name := next((name for name in ("y", "labels") if name in shapes), None):
         return hold_out(images), lambda: Labels.of_one(_npz_labels(path, name))
-    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-    has_labels = beside != path and beside.exists()
-    return hold_out(images), lambda: Labels.of_one(_idx_labels(beside)) if has_labels else None
+    return hold_out(images), lambda: None
 
 
 def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:

@@ -108,12 +108,11 @@ def _builder(name: str, data: DataConfig) -> Any:
     unknown = f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION){perhaps(base.lower(), known)}"
     require(base in known, f"{unknown}; all: {CATALOGUE}")
     require("=" not in name, f"{what}: options of a builder are not supported; give NAME/CONFIG:VERSION")
-    try:
-        return tfds.builder(name, data_dir=folder)
-    except (ImportError, ValueError, AssertionError) as error:  # a package that is missing; an unknown version
-        raise InputError(f"{what} cannot be loaded: {first_line(error)[:LONGEST]}") from error
-    except Exception as error:  # a bucket that cannot be read
-        raise _unreadable(folder, error) from error
+    with _reading(folder):
+        try:
+            return tfds.builder(name, data_dir=folder)
+        except (ImportError, ValueError, AssertionError) as error:  # a package that is missing; an unknown version
+            raise InputError(f"{what} cannot be loaded: {first_line(error)[:LONGEST]}") from error
 
 
 @contextmanager
@@ -121,20 +120,17 @@ def _reading(folder: str) -> Iterator[None]:
     """Turn any error into an InputError that data sets in `folder` cannot be read; libraries raise anything."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
-        raise _unreadable(folder, error) from error
-
-
-def _unreadable(folder: str, error: Exception) -> InputError:
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__  # libraries wrap the errors of networks and disks
-    said = cause or error
-    reason = (getattr(said, "strerror", None) or first_line(said))[:LONGEST]
-    advice = "check its permissions, or prepare the data set anew"
-    if is_remote(folder):
-        advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
-    return InputError(f"{folder} cannot be read ({type(said).__name__}: {reason}); {advice}")
+        said: BaseException = error
+        while not isinstance(said, OSError) and (cause := said.__cause__ or said.__context__):
+            said = cause  # libraries wrap the errors of networks and disks
+        reason = (getattr(said, "strerror", None) or first_line(error))[:LONGEST]
+        advice = "check its permissions, or prepare the data set anew"
+        if is_remote(folder):
+            advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
+        raise InputError(f"{folder} cannot be read ({type(said).__name__}: {reason}); {advice}") from error
 
 
 def _image_feature(name: str, builder: Any) -> str:
@@ -183,39 +179,30 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
 
 def _read(builder: Any, holding: Callable[[Any], Any], split: str, feature: str, resize: int | None = None) -> Images:
     """Images or labels of a prepared split in a fixed order. `holding` as in `_copies`."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    tf.config.set_visible_devices([], "GPU")
     dtype, shape = builder.info.features[feature].np_dtype, builder.info.features[feature].shape
     shape = shape if resize is None else (resize, resize, shape[-1])
 
     def read(start: int, stop: int) -> np.ndarray:
         values, at = np.empty((stop - start, *shape), dtype), 0
         with _reading(str(builder.data_dir)):
-            for part in _batches(holding, split, feature, resize, (start, stop)):
-                values[at : at + len(part)] = part
+            instruction = tfds.core.ReadInstruction(split, from_=start, to=stop, unit="abs")
+            examples = holding(instruction).as_dataset(
+                split=instruction,
+                shuffle_files=False,
+                read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+                decoders=tfds.decode.PartialDecoding({feature: True}),
+            )
+            stored = examples.map(lambda example: example[feature])
+            for part in tfds.as_numpy(stored.batch(BATCH if resize is None else 1)):
+                values[at : at + len(part)] = part if resize is None else _resized(part[0], resize)
                 at += len(part)
         return values
 
     return OnDemand((builder.info.splits[split].num_examples, *shape), read)
-
-
-def _batches(
-    holding: Callable[[Any], Any], split: str, feature: str, resize: int | None, rows: tuple[int, int]
-) -> Iterator[np.ndarray]:
-    """Consecutive examples in parts."""
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    tf.config.set_visible_devices([], "GPU")
-    instruction = tfds.core.ReadInstruction(split, from_=rows[0], to=rows[1], unit="abs")
-    examples = holding(instruction).as_dataset(
-        split=instruction,
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        decoders=tfds.decode.PartialDecoding({feature: True}),
-    )
-    values = examples.map(lambda example: example[feature])
-    if resize is None:
-        return iter(tfds.as_numpy(values.batch(BATCH)))
-    return (_resized(image, resize)[None] for image in tfds.as_numpy(values))
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

@@ -65,12 +65,6 @@ def write_idx(folder, ending=""):
     return folder
 
 
-def write_one_idx(folder):
-    (folder / "my-images-idx3-ubyte").write_bytes(idx_bytes(GREY))
-    (folder / "my-labels-idx1-ubyte").write_bytes(idx_bytes(STORED.astype(np.uint8)))
-    return folder / "my-images-idx3-ubyte"
-
-
 def write_cifar(folder, labels=STORED, text=str.encode, protocol=2):
     """Batches of 8 and 12 training images, and one of test images."""
     for name, part in (("data_batch_1", slice(0, 8)), ("data_batch_2", slice(8, 20)), ("test_batch", slice(20, 30))):
@@ -130,6 +124,5 @@ WITH_SPLITS = {
 }
 WRITERS = WITH_SPLITS | {
     "one npz": write_one_npz,
-    "one idx": write_one_idx,
     "pictures without splits": lambda f: write_pictures(f, (".", ".")),
 }
