@@ -2,12 +2,11 @@
 # make test: install and run the tests. make lint: style and types alone.
 # make docs: serve the documentation on localhost. make site: build it into build/site, to be opened from disk.
 # make notebook: run docs/digits.ipynb and save it with its outputs, which the site shows.
-# make fuzz: search for files that break the readers, one minute per reader.
 # make lock: pin the requirements of pyproject.toml in requirements/.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow soak docs site notebook fuzz lint format lock clean
+.PHONY: demo test test-slow soak docs site notebook lint format lock clean
 
 # Three fifths of the configured steps reach 1.95 bits/dim. `diffenc train --config=digits` continues the run.
 DEMO_STEPS = 900
@@ -37,13 +36,6 @@ site: .venv/installed-docs
 
 notebook: .venv/installed-test
 	$(BIN)/python docs/site/notebooks.py docs/digits.ipynb
-
-# Inputs that break a reader are kept in tests/fuzz/findings/.
-FUZZ_SECONDS ?= 60
-fuzz: .venv/installed-fuzz
-	for target in npy npz npz_member idx pickle msgpack container overrides; do \
-	    $(BIN)/python tests/fuzz/fuzz_readers.py $$target --seconds=$(FUZZ_SECONDS) || exit 1; \
-	done
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -88,10 +80,6 @@ INSTALL = if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=.venv $(BIN)/uv pip install $(1)
 
 .venv/installed-docs: .venv/installed-test requirements/lock-docs.txt
 	$(call INSTALL,-r requirements/lock-docs.txt -e '.[docs]')
-	touch $@
-
-.venv/installed-fuzz: .venv/installed
-	$(call INSTALL,-r requirements/lock.txt -e '.[fuzz]')
 	touch $@
 
 # The TPU compiler, for tests, is kept apart: wherever JAX finds it, it searches for a TPU at every start.

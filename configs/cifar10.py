@@ -2,7 +2,7 @@
 
   python -m diffenc_jax.main --config=configs/cifar10.py
 
-DEVIATIONS in config/recipe.py, which docs/training.md shows, lists what differs from the publication.
+docs/training.md lists what differs from the publication.
 Published test bits/dim (mean and standard error over seeds):
   diffenc        2.620 +- 0.006 (3 seeds)    vdm        2.641 +- 0.003 (3 seeds)
   diffenc-8-2    2.783 (5 seeds, 2 M steps)  vdm-8      2.783 (5 seeds, 2 M steps)

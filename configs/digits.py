@@ -6,7 +6,7 @@ Reaches about 1.85 bits/dim on the 297 test images (uniform: 4.09) in two and a 
 training on two cores.
 
 Arms: diffenc (the default), nontrainable and vdm. With -published, such as vdm-published, an arm is trained with the
-differences from the published training (DEVIATIONS in config/recipe.py) undone that keys can undo. With -T<depth>,
+differences from the published training (docs/training.md) undone that keys can undo. With -T<depth>,
 such as diffenc-T10, it is trained and evaluated with that many steps. configs/digits_matched.py has arms of equal
 cost, configs/digits_variants.py other networks, encoders and forward processes.
 """

@@ -5,7 +5,7 @@
 The data is the new, anti-aliased version (tensorflow-datasets' imagenet_resized/32x32, 50,000
 validation images, which are the test split here): its bits/dim are not comparable with those of
 the old one (downsampled_imagenet, 49,999 images), on which the same vdm has 3.72.
-Published bits/dim: 3.46 for both diffenc and vdm. DEVIATIONS in config/recipe.py lists what differs from the
+Published bits/dim: 3.46 for both diffenc and vdm. docs/training.md lists what differs from the
 publication; diffenc-published, nontrainable-published and vdm-published undo what keys can undo in training.
 
 Cost: 162 TFLOP per step (vdm 157), 1.3e21 FLOP for 8 M steps; 127 M parameters (vdm 122). To compare at

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from diffenc_jax.diffusion import schedules as schedules
     from diffenc_jax.diffusion.process import Prediction as Prediction
     from diffenc_jax.diffusion.process import Process as Process
-    from diffenc_jax.train.flops import load_run_config
-
-    load_config = load_run_config
+    from diffenc_jax.train.flops import load_config as load_config
 
 # Public names: the module, and the name in it; "" for the module itself.
 _PUBLIC = {
@@ -42,7 +40,7 @@ _PUBLIC = {
     "ancestral": ("diffusion.ancestral", ""),
     "encoders": ("diffusion.encoders", ""),
     "flow": ("diffusion.flow", ""),
-    "load_config": ("train.flops", "load_run_config"),
+    "load_config": ("train.flops", "load_config"),
     "losses": ("diffusion.losses", ""),
     "open": ("api", "open"),
     "schedules": ("diffusion.schedules", ""),

@@ -1,7 +1,6 @@
 """The public API: runs as objects, for notebooks and scripts. The commands use it too."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.console import Console
 from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch, LocalPart
@@ -32,7 +31,7 @@ from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.sampling import Sampling
-from diffenc_jax.train.flops import load_run_config
+from diffenc_jax.train import flops
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.profiler import Steps
 from diffenc_jax.train.state import TrainState
@@ -64,20 +63,11 @@ class Run:
           changes: other values by key, such as {"train.batch_size": 64}.
         """
         plain = load_config(config) if isinstance(config, str) else config
-        changed = load_run_config(config, changes=changes) if isinstance(config, str) else plain.replace(changes or {})
+        changed = flops.load_config(config, changes or {}) if isinstance(config, str) else plain.replace(changes or {})
         parts.allow_named(flatten(changed.to_dict()))
         self.experiment = Experiment.load(changed)
         self._workdir = default_workdir(changed, plain)
         keep_programs(self._workdir.parent)
-
-    def __repr__(self) -> str:
-        config, data = self.config, self.experiment.dataset
-        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._shapes))
-        images = ", ".join(f"{len(images):,} {split}" for split, images in data.splits.items())
-        return (
-            f"{type(self).__name__} of {config.name}:{config.arm}, seed {config.seed}, {size:,} parameters\n"
-            f"{data.name}: {'x'.join(map(str, data.shape))}, {data.pixel_levels} levels; {images}"
-        )
 
     @property
     def config(self) -> Config:
@@ -219,12 +209,8 @@ class Run:
 
     def _checked(self, params: Params) -> Params:
         """`params`; raises InputError unless they have the shapes of the model's."""
-        given, wanted = array_shapes(params), array_shapes(self._shapes)
-        different = min(given.items() ^ wanted.items(), default=None)
-        if different is not None:
-            path = different[0]
-            pair = f"{path} should be {wanted.get(path, 'absent')}, and is {given.get(path, 'absent')}"
-            raise InputError(f"these are not parameters of this model: {pair}; give a state of this run, or its ema")
+        same = array_shapes(params) == array_shapes(self._shapes)
+        require(same, "these are not parameters of this model; give a state of this run, or its ema")
         return params
 
     @cached_property
@@ -284,9 +270,6 @@ class TrainedRun(Run):
     def __init__(self, trained: Trained):
         self.experiment, self._workdir = trained, trained.workdir
         keep_programs(self._workdir.parent)
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()}; step {self.experiment.step} of {self.experiment.workdir}"
 
     @property
     def params(self) -> Params:

@@ -99,7 +99,7 @@ def test_a_run_without_parameters_says_so(run, trained, verb):
         getattr(run, verb)()
     params = trained[0].ema
     for other in ({}, {**params, "score": {}}, jax.tree.map(lambda leaf: leaf[None], params), trained[1]):
-        with pytest.raises(dj.InputError, match=r"^these are not parameters of this model: \S+ should be \(?"):
+        with pytest.raises(dj.InputError, match="these are not parameters of this model"):
             getattr(run, verb)(other)
     with pytest.raises(dj.InputError, match="not parameters of this model"):
         run.terms({}, run.test)
@@ -152,13 +152,6 @@ def test_programs_are_kept_beside_the_workdir_unless_jax_knows_a_place(run, trai
         assert jax.config.jax_compilation_cache_dir == f"{trained[2].parent}/compilation_cache"
     finally:
         jax.config.update("jax_compilation_cache_dir", place)
-
-
-def test_a_run_prints_what_it_is(run, trained):
-    size = sum(leaf.size for leaf in jax.tree.leaves(trained[0].ema))
-    first, images = f"Run of tiny:vdm, seed 0, {size:,} parameters\n", f"{run.config.data.source}: 4x4x1, 17 levels"
-    assert repr(run) == f"{first}{images}; 40 train, 12 test"
-    assert repr(dj.open(trained[2])) == f"Trained{first}{images}; 12 test, 40 train; step 8 of {trained[2]}"
 
 
 def test_opening_a_run_logs_nothing(trained, caplog):

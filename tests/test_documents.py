@@ -11,7 +11,6 @@ import pytest
 from diffenc_jax.__main__ import COMMANDS, command_of
 from diffenc_jax.commands.arguments import make_parser
 from diffenc_jax.config import load_config
-from diffenc_jax.config.recipe import DEVIATIONS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -79,12 +78,6 @@ def test_keys_exist(path):
         for part in key.split(".") if key != "key" else []:  # --config.key=value is the general form
             assert part in value, key
             value = value[part]
-
-
-def test_the_deviations_from_the_published_recipe_are_those_of_the_configuration():
-    section = TEXTS[ROOT / "docs/training.md"].partition("## The published recipe\n")[2].partition("\n## ")[0]
-    rows = [line.strip("| ").split(" | ") for line in section.replace("`", "").splitlines() if line.startswith("|")]
-    assert rows[2:] == [[d.what, d.published, d.here, d.effect, d.remedy] for d in DEVIATIONS]
 
 
 @documents

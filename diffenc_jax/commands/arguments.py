@@ -2,11 +2,10 @@
 
 import argparse
 import inspect
-import itertools
-import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,38 +33,20 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Help that states the default of every option that takes a value, and fits paragraphs and lists to the width."""
+    """Help that keeps paragraphs and the example, and states the defaults of options."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n\n".join(_fill(part, width) for part in text.split("\n\n"))
+        paragraphs = text.split("\n\n")
+        fill = partial(textwrap.fill, width=width, break_on_hyphens=False)
+        return "\n\n".join(part if part.startswith("example:") else fill(part) for part in paragraphs)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        return _wrap(" ".join(text.split()), width)
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        has_none = action.required or action.nargs == 0 or not action.option_strings
-        if "(default" in text or "; required" in text or has_none:
-            return text
-        return f"{text} (default: {'none' if action.default in (None, []) else '%(default)s'})"
-
-
-def _wrap(text: str, width: int, **options: Any) -> list[str]:
-    """Lines of a text, broken at spaces alone, so that no option or command is broken at its hyphens."""
-    return textwrap.wrap(text, width, break_on_hyphens=False, **options)
-
-
-def _fill(paragraph: str, width: int) -> str:
-    """A paragraph filled to a width; a list of 'name  text' filled per entry; an example as it is."""
-    if paragraph.startswith("example:"):
-        return paragraph
-    if not paragraph.startswith("  "):
-        return "\n".join(_wrap(paragraph, width))
-    entries = [entry.strip().partition("  ") for entry in re.split(r"\n  (?! )", paragraph)]
-    room = max(len(name) for name, _, _ in entries) + 4
-    rows = [(f"  {name}".ljust(room), " ".join(text.split())) for name, _, text in entries]
-    filled = (_wrap(text, width, initial_indent=name, subsequent_indent=" " * room) for name, text in rows)
-    return "\n".join(line for lines in filled for line in lines)
+        has_none = action.default in (None, [], False, argparse.SUPPRESS) or action.required or "(default" in text
+        return text if has_none else f"{text} (default: %(default)s)"
 
 
 def make_parser(command: Any, prog: str) -> Parser:
@@ -88,12 +69,14 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
     Raises InputError for an argument that is unknown, missing or malformed, and SystemExit once help is printed.
     """
-    rest, overrides = list(argv), None
-    if parser.get_default("overrides") is not None:
-        rest, overrides = _split_overrides(argv)
-    _check_words(parser, rest, takes_overrides=overrides is not None)
-    given = argparse.Namespace() if overrides is None else argparse.Namespace(overrides=overrides)
-    arguments = parser.parse_args(rest, given)
+    takes_overrides = parser.get_default("overrides") is not None
+    rest, overrides = _split_overrides(argv) if takes_overrides else (list(argv), [])
+    arguments, unknown = parser.parse_known_args(rest)
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        parser.error(f"unrecognized arguments: {unknown[0]}{perhaps(unknown[0].partition('=')[0], options)}")
+    if takes_overrides:
+        arguments.overrides = overrides
     parts.allow(getattr(arguments, "plugins", []))
     return arguments
 
@@ -114,30 +97,6 @@ def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, overrides
 
 
-def _check_words(parser: Parser, words: Sequence[str], takes_overrides: bool) -> None:
-    """Raises InputError for a word that no argument takes, before argparse asks for the argument that is missing."""
-    known = [option for action in parser._actions for option in action.option_strings]
-    for word in itertools.takewhile(lambda word: word != "--", words):
-        name = word.partition("=")[0]
-        if name.startswith("--") and name not in known and " " not in word:
-            hint = perhaps(name, known) or (_keys_of_that_name(name) if takes_overrides else "")
-            parser.error(f"unrecognized arguments: {word}{hint}")
-    takes_words = any(not action.option_strings for action in parser._actions)
-    if takes_overrides and words and not words[0].startswith("-") and not takes_words:
-        parser.error(f"{words[0]} is no option; give --config=NAME[:ARM]")
-
-
-def _keys_of_that_name(option: str) -> str:
-    """'; the configuration has --config.train.steps' for the option --steps, or ''."""
-    from diffenc_jax.config import flatten
-    from diffenc_jax.config.recipe import recipe
-
-    name = option.removeprefix("--").replace("-", "_")
-    keys = [key for key in flatten(recipe("recipe", "diffenc").to_dict()) if key.rpartition(".")[2] == name]
-    named = ", ".join(f"{OVERRIDE}{key}" for key in sorted(keys, key=len))
-    return f"; the configuration has {named}" if keys else ""
-
-
 def place(text: str) -> Path:
     """Argument type: a file or a folder, on disk or gs://BUCKET/..., which need not exist."""
     if not text.strip():
@@ -150,19 +109,14 @@ def place(text: str) -> Path:
 
 def positive(text: str) -> int:
     """Argument type: a whole number above zero, of 31 bits."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    if int(text) > MOST:
-        raise argparse.ArgumentTypeError(f"{text} is too large; take at most {MOST}")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero, of at most {MOST}")
     return int(text)
 
 
 def positive_number(text: str) -> float:
     """Argument type: a finite number above zero."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
     return value
@@ -217,9 +171,9 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def load_arguments_config(arguments: argparse.Namespace) -> "Config":
     """The configuration that --config and its overrides describe; raises InputError if there is none."""
-    from diffenc_jax.train.flops import load_run_config
+    from diffenc_jax.train.flops import load_config
 
-    return load_run_config(arguments.config, arguments.overrides)
+    return load_config(arguments.config, arguments.overrides)
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -239,11 +193,7 @@ def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:
 
     if arguments.workdir is not None:
         return arguments.workdir
-    try:
-        plain = load_config(arguments.config)
-    except InputError as error:
-        raise InputError(f"{error}, without the keys that are changed; name the run's folder by --workdir") from error
-    return default_workdir(config, plain)
+    return default_workdir(config, load_config(arguments.config))
 
 
 def add_json(parser: argparse.ArgumentParser, content: str) -> None:

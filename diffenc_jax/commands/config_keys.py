@@ -1,31 +1,26 @@
 """List the keys of a configuration: defaults, limits, choices and meanings.
 
-SECTION is a section, such as train or model.score, or one key. Defaults are those of the published recipe; with
---config they are the values of that configuration.
+SECTION is a section, such as train or model.score, or one key. Defaults are those of the published recipe.
 """
 
 import inspect
 import textwrap
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
-from diffenc_jax.commands.arguments import add_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.keys import FINITE, REQUIRED, Key, keys_of
 
 if TYPE_CHECKING:
     from diffenc_jax.config.schema import Section
 
-EXAMPLE = """\
-diffenc config-keys train
-diffenc config-keys model.score --config=digits:vdm"""
+EXAMPLE = "diffenc config-keys train"
 WIDTH = 80
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("section", nargs="?", default="", metavar="SECTION", help="section or key (default: all)")
-    add_config(parser, required=False)
 
 
 class Listed(NamedTuple):
@@ -46,59 +41,46 @@ class Listing(NamedTuple):
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.config import Config, flatten, load_config
+    from diffenc_jax.config import Config
     from diffenc_jax.config.schema import unknown_key
     from diffenc_jax.core.errors import require
 
-    require(arguments.config or not arguments.overrides, "--config.key=value is for --config=NAME; give that as well")
-    values = flatten(load_config(arguments.config, arguments.overrides).to_dict()) if arguments.config else None
     wanted = arguments.section
-    blocks = [block for listing in listings(Config, values) for block in _blocks(listing)]
-    chosen = [text for path, text in blocks if not wanted or f"{path}.".startswith(f"{wanted}.")]
-    require(bool(chosen), unknown_key(wanted, {path for path, _ in blocks}))
-    print("\n".join(chosen).strip("\n"))
+    keys = [listed for listing in listings(Config) for listed in listing.keys]
+    chosen = [listed for listed in keys if not wanted or f"{listed.path}.".startswith(f"{wanted}.")]
+    require(bool(chosen), unknown_key(wanted, {listed.path for listed in keys}))
+    print("\n".join(map(_describe, chosen)))
 
 
-def listings(section: "type[Section]", values: Mapping[str, Any] | None = None) -> Iterator[Listing]:
-    """The section, and those in it, with the defaults of the recipe, or with the `values` of a configuration by key."""
+def listings(section: "type[Section]") -> Iterator[Listing]:
+    """The section, and those in it, with the defaults of the recipe."""
     from diffenc_jax.config.schema import join, sections_of
     from diffenc_jax.config.sections import Options, PartConfig
 
-    paths = {join(section.section, name): key for name, key in keys_of(section).items()}
-    keys = [Listed(path, key, key.default if values is None else values[path]) for path, key in paths.items()]
+    keys = [Listed(join(section.section, name), key, key.default) for name, key in keys_of(section).items()]
     yield Listing(section.section, (inspect.getdoc(section) or "").splitlines()[0].replace("`", ""), keys)
     for name, nested in sections_of(section).items():
         if nested is PartConfig:
-            yield _part_listing(join(section.section, name), values)
+            yield _part_listing(join(section.section, name))
         elif nested is not Options:
-            yield from listings(nested, values)
+            yield from listings(nested)
 
 
-def _part_listing(path: str, values: Mapping[str, Any] | None) -> Listing:
-    """A part's section, with the keys of every registered part, or only of the part in `values`."""
+def _part_listing(path: str) -> Listing:
+    """A part's section, with the keys of every registered part."""
     from diffenc_jax.config import flatten
     from diffenc_jax.config.recipe import recipe
 
     (kind,) = (name for name, kind in parts.KINDS.items() if kind.section == path)
-    what = parts.KINDS[kind].what
-    defaults = flatten(recipe("recipe", "diffenc").to_dict()) if values is None else values
-    chosen = defaults[f"{path}.kind"]
+    what, recipes = parts.KINDS[kind].what, flatten(recipe("recipe", "diffenc").to_dict())
     doc = f"The {what}; the other keys are its own. Another one keeps the values of the keys that both have."
-    definition = Key(doc, type=str, part=kind, default="")
-    keys = [Listed(f"{path}.kind", definition, chosen)]
-    for name in parts.names(kind) if values is None else [chosen]:
+    chosen = recipes[f"{path}.kind"]
+    keys = [Listed(f"{path}.kind", Key(doc, type=str, part=kind, default=""), chosen)]
+    for name in parts.names(kind):
         for option, definition in parts.keys(kind, name).items():
-            key = f"{path}.{option}"
-            keys.append(Listed(key, definition, defaults[key] if name == chosen else definition.default, name))
+            default = recipes[f"{path}.{option}"] if name == chosen else definition.default
+            keys.append(Listed(f"{path}.{option}", definition, default, name))
     return Listing(path, f"{path}: a {what}, and its keys", keys)
-
-
-def _blocks(listing: Listing) -> Iterator[tuple[str, str]]:
-    """(path, text) of the section's heading and of its keys."""
-    if listing.path:
-        yield listing.path, f"\n{textwrap.fill(listing.text, WIDTH)}\n"
-    for listed in listing.keys:
-        yield listed.path, _describe(listed)
 
 
 def _describe(listed: Listed) -> str:

@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
-    from diffenc_jax.core.numbers import format_record, format_terms
     from diffenc_jax.evaluation.estimator import needs_training_images
 
     job = start_job(arguments)
@@ -39,9 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
         params = trained.at(step).params
         with watched(job.console, f"evaluating {split} at step {step}", evaluator.num_batches()) as on_batch:
             record = evaluator.record(params, step, job.workdir, on_batch=on_batch)
-        job.print(f"step {step}: {split} {format_record(record)}")
-        for name, value in format_terms(record):
-            job.print(f"  {name} {value}")
+        job.print_record(record)
         diagnostics: Mapping[str, Any] = record
         for key, text in evaluator.estimator.diagnostic_formats.items():
             # An entry that was changed by hand may not suit its format.

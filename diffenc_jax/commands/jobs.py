@@ -16,14 +16,15 @@ from diffenc_jax.commands.arguments import (
     watched,
     workdir_of,
 )
-from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from diffenc_jax.config import Config
+    from diffenc_jax.runs.record_types import Record
     from diffenc_jax.sampling.sampling import Sampling
 
 # A process that is silent for this long counts as lost, and the other processes of its run end.
@@ -49,6 +50,14 @@ class Job:
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
         self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def print_record(self, record: "Record") -> None:
+        """Print bits/dim of an evaluation, in total and by term."""
+        from diffenc_jax.core.numbers import format_record, format_terms
+
+        self.print(f"step {record['step']}: {record['dataset']['split']} {format_record(record)}")
+        for name, value in format_terms(record):
+            self.print(f"  {name} {value}")
 
     def write_samples(self, sampling: "Sampling", params: Any, step: int) -> dict[str, Path]:
         """The files of samples by content; raises Interrupted after a signal, with all finished batches saved."""
@@ -81,13 +90,6 @@ def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) ->
     add_config(parser, required=not trained)
     add_workdir(parser)
     parser.set_defaults(run=None)
-    parser.add_argument(
-        "--compilation-cache",
-        "--compilation_cache",
-        metavar="DIR|none",
-        help="folder of compiled programs for later starts, or none (default: JAX_COMPILATION_CACHE_DIR, or without it "
-        "compilation_cache beside the workdir)",
-    )
     group = parser.add_argument_group("several hosts")
     group.add_argument(
         "--distributed",
@@ -97,7 +99,6 @@ def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) ->
     )
     group.add_argument(
         "--coordinator",
-        type=_address,
         metavar="HOST:PORT",
         help="address of process 0, where JAX does not find the hosts itself",
     )
@@ -110,14 +111,15 @@ def start_job(arguments: argparse.Namespace) -> Job:
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import cluster
 
-    for name in ("processes", "process"):
-        given = getattr(arguments, name) is not None
-        require(not given or arguments.coordinator, f"--{name} is for --coordinator=HOST:PORT; give that as well")
     process, processes = arguments.process, arguments.processes
-    if None not in (process, processes):
-        numbers = f"0 .. {processes - 1}, for --processes={processes}"
-        require(0 <= process < processes, f"--process={process} must lie in {numbers}")
-    _check_run(arguments)
+    if (process, processes) != (None, None):
+        complete = (
+            ":" in (arguments.coordinator or "") and None not in (process, processes) and 0 <= process < processes
+        )
+        require(complete, "--coordinator=HOST:PORT, --processes=N and --process=0 .. N - 1 belong together")
+    one = "name one run: by its folder, or by --config=NAME[:ARM] and perhaps --workdir"
+    require((arguments.run is None) != (arguments.config is None), one)
+    require(arguments.run is None or arguments.workdir is None, one)
     if arguments.distributed or arguments.coordinator:
         # Bad input is refused before waiting for the other hosts.
         _ = _config_of_run(arguments) if arguments.run else load_config(arguments.config, arguments.overrides)
@@ -126,24 +128,13 @@ def start_job(arguments: argparse.Namespace) -> Job:
         cluster.require_alone()
     config = _config_of_run(arguments) if arguments.run else load_arguments_config(arguments)
     workdir = arguments.run or workdir_of(arguments, config)
-    _set_compilation_cache(arguments.compilation_cache, workdir)
+    keep_programs(workdir.parent)
 
     from diffenc_jax.core.terminal import make_console
     from diffenc_jax.parallel import hosts
 
     cluster.require_connected()
     return Job(config, workdir, make_console(quiet=not hosts.is_first()))
-
-
-def _check_run(arguments: argparse.Namespace) -> None:
-    """Raise InputError unless the run is named in one of two ways: by its folder, or by a configuration."""
-    run, config, workdir = arguments.run, arguments.config, arguments.workdir
-    if run is None:
-        where = "the folder of a run" if workdir is None else f"{workdir} without --workdir"
-        require(config is not None, f"no run is named; give {where}, or --config=NAME[:ARM]")
-    else:
-        given = [f"--{name}={value}" for name, value in (("config", config), ("workdir", workdir)) if value is not None]
-        require(not given, f"the run is named by its folder {run}; leave out {' and '.join(given)}")
 
 
 def _config_of_run(arguments: argparse.Namespace) -> "Config":
@@ -169,24 +160,3 @@ def _join_cluster(arguments: argparse.Namespace) -> None:
             f"no cluster was found: {first_line(error)} Start the run with a script of launch/, or give --coordinator, "
             "--processes and --process"
         ) from error
-
-
-def _set_compilation_cache(folder: str | None, workdir: Path) -> None:
-    """Keep compiled programs in `folder`, or nowhere for 'none'; None stands for JAX's setting or the default."""
-    import jax
-
-    from diffenc_jax.core import process
-
-    if folder is None:
-        process.keep_programs(workdir.parent)
-    elif folder == "none":
-        jax.config.update("jax_enable_compilation_cache", False)
-    else:
-        jax.config.update("jax_compilation_cache_dir", process.real(as_path(folder)))
-
-
-def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as localhost:8476")
-    return text

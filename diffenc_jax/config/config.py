@@ -46,32 +46,22 @@ class Config(Section):
     mesh: sections.MeshConfig
 
     def check(self) -> None:
-        sample, loss = self.sample, self.loss
-        require(
-            loss.variance_ratio != sections.LEARNED_ERROR or self.model.error_head,
-            f"loss.variance_ratio={sections.LEARNED_ERROR} is the ratio of the score network's error head; train with "
-            f"--config.model.error_head=True, or take {sections.OPTIMAL_ESTIMATE}, which is fitted to any trained run",
+        model, sample, loss = self.model, self.sample, self.loss
+        ratio = (
+            f"loss.variance_ratio={loss.variance_ratio} is that of model.error_head; train with model.error_head=True"
         )
-        require(
-            sample.label is None or self.model.labels,
-            f"sample.label={sample.label} is for a model that is conditioned on labels; train with "
-            "--config.model.labels=True",
+        require(loss.variance_ratio != sections.LEARNED_ERROR or model.error_head, ratio)
+        label = (
+            f"sample.label={sample.label} is for a model that is conditioned on labels; train with model.labels=True"
         )
-        require(
-            not self.model.augmentation or self.train.augment is not None,
-            "model.augmentation=True conditions on an augmentation, and there is none; give train.augment, such as "
-            "--config.train.augment=flip",
-        )
-        require(
-            self.data.on_device is None or self.train.steps_per_call > 1,
-            f"data.on_device={self.data.on_device} is read with train.steps_per_call above 1 alone; give that too, "
-            "such as --config.train.steps_per_call=10",
-        )
-        if sample.sampler == sections.ANCESTRAL:
-            require(
-                loss.variance_ratio != sections.LEARNED or sample.depth == loss.depth,
-                f"sample.depth={sample.depth} must be loss.depth={loss.depth}, since one ratio per step is learned",
-            )
+        require(sample.label is None or model.labels, label)
+        augment = "model.augmentation=True conditions on train.augment; give that too, such as train.augment=flip"
+        require(not model.augmentation or self.train.augment is not None, augment)
+        on_device = f"data.on_device={self.data.on_device} needs train.steps_per_call above 1"
+        require(self.data.on_device is None or self.train.steps_per_call > 1, on_device)
+        if sample.sampler == sections.ANCESTRAL and loss.variance_ratio == sections.LEARNED:
+            depth = f"sample.depth={sample.depth} must be loss.depth={loss.depth}, since one ratio per step is learned"
+            require(sample.depth == loss.depth, depth)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any] | ConfigDict, path: str = "") -> Self:

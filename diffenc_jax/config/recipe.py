@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -20,83 +20,8 @@ ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {
 DEPTH, PUBLISHED = "-T", "-published"
 
 
-class Deviation(NamedTuple):
-    """A difference between the published recipe, as its code has it, and the recipe here.
-
-    Attributes:
-      what: part of the recipe.
-      published, here: the two recipes.
-      effect: known effect of the difference.
-      changes: values by key that undo the difference, or come nearest to it if `exact` is false; empty if no key does.
-    """
-
-    what: str
-    published: str
-    here: str
-    effect: str
-    changes: Mapping[str, Any] = {}
-    exact: bool = True
-
-    @property
-    def remedy(self) -> str:
-        """'train.ends_every=1', 'nearest: eval.passes=1' or 'none'."""
-        keys = ", ".join(f"{key}={value}" for key, value in self.changes.items()) or "none"
-        return keys if self.exact else f"nearest: {keys}"
-
-
-DEVIATIONS = (
-    Deviation(
-        "end-point terms",
-        "of every image in each step",
-        "of one image in eight in each step",
-        "an eighth of their cost; the gradient stays unbiased",
-        {"train.ends_every": 1},
-    ),
-    Deviation(
-        "dropout in the encoder",
-        "a new mask in each of its calls: x_t, y and dy/dγ",
-        "one mask per image for x_t, y and dy/dγ",
-        "lowers the training loss, by 0.0006 bits/dim on a small net",
-    ),
-    Deviation(
-        "order of the images",
-        "a shuffle buffer of 1,000 images",
-        "a permutation per epoch of each of 32 parts of the images, from all of which a batch draws",
-        "not measured",
-        {"data.shuffle_shards": 1},
-        exact=False,
-    ),
-    Deviation(
-        "times of a batch",
-        "spread evenly over each device's images",
-        "spread evenly over the batch of all devices",
-        "none on one device; less variance of the gradient on several",
-    ),
-    Deviation(
-        "random numbers",
-        "seed 1, one key per device and step",
-        "seed 0, named streams that do not depend on the devices",
-        "that of another seed",
-    ),
-    Deviation(
-        "weight decay",
-        "also of the end points of learned schedules",
-        "neither of these nor of learned variance ratios",
-        "none with the published fixed schedule",
-    ),
-    Deviation(
-        "evaluation",
-        "the mean over the batches of one pass, with uniform times",
-        "the mean over all images of several passes, with importance-sampled times and noise that eval.seed fixes",
-        "the same expectation; smaller errors, which are known",
-        {"eval.passes": 1, "eval.time_sampling": "uniform"},
-        exact=False,
-    ),
-)
-# Changes of a recipe that undo the deviations of training. Those of the evaluation can be made on any trained run.
-AS_PUBLISHED = {
-    key: value for deviation in DEVIATIONS for key, value in deviation.changes.items() if not key.startswith("eval.")
-}
+# Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
+AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -147,7 +72,7 @@ def fixed_schedule() -> ConfigDict:
 
 
 def recipe(name: str, arm: str) -> ConfigDict:
-    """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for `DEVIATIONS`."""
+    """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for docs/training.md."""
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
     parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}

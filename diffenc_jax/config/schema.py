@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from ml_collections import ConfigDict
 
-from diffenc_jax.core.errors import abbreviated, alike, require
+from diffenc_jax.core.errors import alike, require
 from diffenc_jax.core.keys import Key, hints_of, keys_of
 
 NEAR = 0.6  # of difflib's ratio, from which the name of a key counts as near another
@@ -82,18 +82,13 @@ def unknown_key(path: str, known: Iterable[str]) -> str:
     """Message that there is no key `path`, with the nearest ones and the keys beside it; `known` are all full keys."""
     known = sorted(known)
     parent, _, name = path.rpartition(".")
-    names = {key: key.rpartition(".")[2] for key in known}
     siblings = [key.removeprefix(f"{parent}.") for key in known if parent and key.rpartition(".")[0] == parent]
-    nearest = (
-        [key for key in known if names[key] == name]
-        or [join(parent, sibling) for sibling in abbreviated(name, siblings)]
-        or difflib.get_close_matches(path, known, n=1)
-        or [key for key in known if names[key] in alike(name, names.values(), NEAR)]
-    )
+    nearest = [join(parent, sibling) for sibling in alike(name, siblings, NEAR)]
+    nearest = nearest or [key for key in known if key.rpartition(".")[2] == name]
+    nearest = nearest or difflib.get_close_matches(path, known, n=1)
     perhaps = f", perhaps {' or '.join(nearest)}" if nearest else ""
-    sections = sorted({key.partition(".")[0] for key in known if "." in key})
-    where = f"{parent} has the keys {', '.join(siblings)}" if siblings else f"the sections are {', '.join(sections)}"
-    return f"unknown configuration key {path!r}{perhaps}; {where}; see `diffenc config-keys`"
+    has = f"{parent} has the keys {', '.join(siblings)}; " if siblings else ""
+    return f"unknown configuration key {path!r}{perhaps}; {has}see `diffenc config-keys`"
 
 
 def find_key(section: type[Section], path: str) -> Key | None:

@@ -56,9 +56,8 @@ class Options(Section):
     def _read(values: Mapping[str, Any], path: str) -> dict[str, Any]:
         check_section(path, values)
         for name, value in values.items():
-            require(isinstance(name, str), f"{path}.{name!r} is not a configuration key, which must be text")
-            allowed = "a number, text, truth value, None or tuple of these"
-            require(_is_plain(value), f"{path}.{name} must be {allowed}, not {value!r}")
+            plain = f"{path}.{name} must be a number, text, truth value, None or tuple of these, not {value!r}"
+            require(isinstance(name, str) and _is_plain(value), plain)
         return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
@@ -75,9 +74,8 @@ class PartConfig(Options):
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
         options = cls._read(values, path)
-        require("kind" in options, f"configuration keys ['kind'] are missing in {path}")
-        require(isinstance(options["kind"], str), f"{path}.kind must be text, not {options['kind']!r}")
-        kind = options.pop("kind")
+        kind = options.pop("kind", None)
+        require(isinstance(kind, str), f"{path}.kind must be text, not {kind!r}")
         return cls(options, kind)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,39 +100,29 @@ class ModelConfig(Section, section="model"):
     prediction: str = key("v", "Quantity that the score network estimates.", part="prediction")
     target: str = key(
         ENCODED,
-        "Image that the model's x̂ estimates at z_t: 'encoded', which is x_t, whose drift the generative mean "
-        "extrapolates as published, or 'image', which is x, from which the encoder gives x_t and its drift.",
+        "Image that the model's x̂ estimates at z_t: 'encoded', which is x_t, as published, or 'image', which is x, "
+        "from which the encoder gives x_t and its drift.",
         choices=(ENCODED, IMAGE),
     )
     derivative_head: bool = key(
-        False,
-        "Whether the score network has a second head, for dx_t/dγ. With a trainable encoder the probability-flow "
-        "likelihood and the flow sampler need it.",
+        False, "Second head of the score network, for dx_t/dγ; with a trainable encoder the probability flow needs it."
     )
     error_head: bool = key(
-        False,
-        "Whether the score network has a second head, for its own squared error at z_t, which gives variance ratios at "
-        "every depth: loss.variance_ratio=learned_error.",
+        False, "Second head of the score network, for its squared error at z_t, as loss.variance_ratio=learned_error."
     )
-    labels: bool = key(
-        False,
-        "Whether score network and encoder are conditioned on the images' labels, so that bits/dim are those of an "
-        "image given its label.",
-    )
+    labels: bool = key(False, "Whether score network and encoder are conditioned on the images' labels.")
     augmentation: bool = key(
-        False,
-        "Whether score network and encoder are conditioned on the augmentation of each training image, train.augment. "
-        "Images are evaluated and drawn as those without augmentation.",
+        False, "Whether score network and encoder are conditioned on the augmentation of each image, train.augment."
     )
     dtype: str = key("float32", "Floating-point type of the networks' blocks.", choices=DTYPES)
     scan: bool | None = key(
         None,
-        "Whether layers of the same shape run in a loop, which compiles faster than unrolled layers. Changes no value.",
+        "Whether layers of the same shape run in a loop, which compiles faster than unrolled layers.",
         none="a loop on accelerators, unrolled layers on CPUs",
     )
     remat: str | None = key(
         None,
-        "Rematerialisation: which activations of a block are saved for the backward pass. Changes no value.",
+        "Rematerialisation: which activations of a block are saved for the backward pass.",
         none="'none' on CPUs and 'products' on accelerators",
         choices=REMAT,
     )
@@ -146,16 +134,13 @@ class LossConfig(Section, section="loss"):
 
     depth: int | None = count(None, "Depth T of the bound.", unit="steps", none="infinite depth")
     extrapolation: str = key(
-        "linear",
-        "How the generative mean corrects for the encoder's drift over a step.",
-        part="extrapolation",
+        "linear", "Correction of the generative mean for the encoder's drift over a step.", part="extrapolation"
     )
     variance_ratio: float | str = key(
         1.0,
-        "w = σ_Q² / σ_P² of each step. 'learned' trains one ratio per step. 'optimal' fits one ratio per step on "
-        "training images after training, 'optimal_channel' one per step and channel, 'optimal_pixel' one per step, "
-        "pixel and channel, 'optimal_estimate' a function per step of the pixel's estimate x̂; training itself then "
-        "uses 1. 'learned_error' is the ratio of model.error_head, at every pixel and z_t. Infinite depth requires 1.",
+        "w = σ_Q² / σ_P² of each step. 'learned' trains one per step; 'learned_error' is that of model.error_head; the "
+        "others are fitted after training: 'optimal' one per step, 'optimal_channel' and 'optimal_pixel' one per step "
+        "and channel or pixel, 'optimal_estimate' a function of the pixel's estimate x̂. Infinite depth requires 1.",
         limits=POSITIVE,
         choices=(LEARNED, LEARNED_ERROR, *FITTED_RATIOS),
     )
@@ -166,15 +151,10 @@ class LossConfig(Section, section="loss"):
     )
 
     def check(self) -> None:
-        if self.depth is not None:
-            return
-        require(
-            self.variance_ratio == 1,
-            f"loss.variance_ratio={self.variance_ratio} needs a finite loss.depth: at infinite depth the ratio must be "
-            "1, which every best ratio tends to as steps get short; with any other w the bound diverges as "
-            "(depth · dimensions / 2) (w - 1 - ln w)",
-        )
-        require(self.times == "uniform", "loss.times=optimal needs a finite loss.depth: infinite depth has no steps")
+        if self.depth is None:
+            ratio = f"loss.variance_ratio={self.variance_ratio} needs a finite loss.depth, such as 1000"
+            require(self.variance_ratio == 1, f"{ratio}: at infinite depth the bound diverges with any ratio but 1")
+            require(self.times == "uniform", "loss.times=optimal needs a finite loss.depth, such as 1000")
 
     @property
     def name(self) -> str:
@@ -209,14 +189,13 @@ class DataConfig(Section, section="data"):
 
     source: str = key(
         REQUIRED,
-        "A data set's name; tfds:NAME[/CONFIG][:VERSION] for one of tensorflow-datasets; or a path: an .npy, .npz or "
-        "IDX file, or a folder of pictures or of pickled batches.",
+        "A data set's name; tfds:NAME[/CONFIG][:VERSION] for one of tensorflow-datasets; or the path of an .npy, .npz "
+        "or IDX file, or of a folder of pictures or of pickled batches.",
         part="data",
     )
     resize: int | None = key(
         None,
-        "Side of the squares that pictures of a folder or of tensorflow-datasets are cropped to, at their centres, and "
-        "resized to with anti-aliasing.",
+        "Side of the squares to which pictures of a folder or of tensorflow-datasets are cropped and resized.",
         unit="pixels",
         none="pictures as they are, all of one size",
         limits=SIDES,
@@ -229,13 +208,11 @@ class DataConfig(Section, section="data"):
     pixel_levels: int = key(256, "Number of values that a pixel can take.", limits=PIXEL_LEVELS)
     shuffle_shards: int = count(
         32,
-        "Number of parts of consecutive training images that are shuffled separately. Several hosts can each hold a "
-        "part of the images if it is a multiple of their number; 1 shuffles all images together.",
+        "Parts of consecutive training images that are shuffled separately, so that each host may hold some of them.",
     )
     on_device: bool | None = key(
         None,
-        "Whether every accelerator holds all training images, for train.steps_per_call above 1: the host sends the "
-        "numbers of a batch's images instead of the images. For one process. Changes no value.",
+        "Whether every accelerator holds all training images, for train.steps_per_call above 1 and one process.",
         none=f"if there is one process, and they have at most {ON_DEVICE_MIB} MiB",
     )
 
@@ -247,46 +224,38 @@ class TrainConfig(Section, section="train"):
     steps: int = count(8_000_000, "Length of training.", unit="steps")
     flops_of: str | None = key(
         None,
-        "Name of an arm of the same configuration, the FLOPs of whose training this run gets: they decide train.steps, "
-        "and a value given for train.steps is that arm's.",
+        "Arm of the same configuration whose training has the FLOPs of this one: they decide train.steps, and a value "
+        "given for train.steps is that arm's.",
         none="the length train.steps",
     )
     steps_per_call: int = count(
         1,
-        "Steps per call of the compiled program on an accelerator, for models so small that calls take longer than "
-        "steps; fewer where a log, checkpoint or evaluation is due. CPUs make one step per call. Changes no value but "
-        "by rounding.",
+        "Steps per call of the compiled program on an accelerator, for models so small that calls take longer.",
         unit="steps",
     )
     batch_size: int = count(128, "Images per step, on all devices together.", unit="images")
     accumulate: int = count(
         1,
-        "Number of equal parts in which a batch's gradient is computed, one after another, to save memory. Changes the "
-        "dropout masks and drawn codes and, unless train.ends_every divides a part, the images whose end points are "
-        "evaluated.",
+        "Equal parts in which a batch's gradient is computed, to save memory. Changes dropout masks and drawn codes.",
     )
     ends_every: int = count(
         8,
-        "Evaluate the end-point terms (reconstruction and latent loss, 0.5 % of the bound) on one image in ends_every. "
-        "The gradient stays unbiased; the published recipe has 1.",
+        "Evaluate the end-point terms (reconstruction and latent loss) on one image in ends_every; published: 1.",
     )
     augment: str | None = key(
         None,
-        "Random transformations of each training image in each step, separated by commas: 'flip', from left to right "
-        "with probability 1/2; 'rotate', by 0, 90, 180 or 270 degrees; 'colors', a permutation of the channels. Those "
-        "of a kind are equally probable.",
+        "Random transformations of each training image, separated by commas: 'flip', from left to right; 'rotate', by "
+        "0, 90, 180 or 270 degrees; 'colors', a permutation of the channels.",
         none="no augmentation",
     )
     time_sampling: str = key(
         "uniform",
-        "Density from which the times of the diffusion loss are drawn: 'uniform', or 'importance', which follows the "
-        "loss by time. The gradient stays unbiased.",
+        "Density of the times of the diffusion loss: 'uniform', or 'importance', which follows the loss by time.",
         choices=TIME_SAMPLING,
     )
     on_nonfinite: str = key(
         "stop",
-        "Reaction to a loss or gradient that is not finite: 'stop' the run, or 'skip' the step, which leaves the "
-        "parameters as they are.",
+        "Reaction to a loss or gradient that is not finite: 'stop' the run, or 'skip' the step.",
         choices=("skip", "stop"),
     )
     learning_rate: float = key(2e-4, "Learning rate after the warm-up.", limits=POSITIVE)
@@ -298,12 +267,8 @@ class TrainConfig(Section, section="train"):
     ema_decay: float = key(0.9999, "Decay rate of the parameters' moving average, which is evaluated.", limits=FRACTION)
 
     def check(self) -> None:
-        given = self._augment_names()
-        require(
-            len(set(given)) == len(given) and set(given) <= set(AUGMENTATIONS),
-            f"{self.section}.augment={self.augment} must name some of {', '.join(AUGMENTATIONS)}, each once, separated "
-            "by commas, or be None",
-        )
+        allowed = f"{', '.join(AUGMENTATIONS)}, separated by commas, or be None"
+        require(set(self._augment_names()) <= set(AUGMENTATIONS), f"train.augment={self.augment} must name {allowed}")
 
     @property
     def augmentations(self) -> tuple[str, ...]:
@@ -321,8 +286,7 @@ class LogConfig(Section, section="log"):
     every_steps: int = count(1000, "Interval over which metrics are averaged and written.", unit="steps")
     samples: int = key(
         16,
-        "Images that are drawn at each evaluation during training and shown in TensorBoard: the first of those that "
-        "`sample` describes. 0 draws none.",
+        "Images that are drawn at each evaluation during training, as `sample` says, and shown in TensorBoard.",
         unit="images",
         limits=at_least(0),
     )
@@ -335,20 +299,16 @@ class CheckpointConfig(Section, section="checkpoint"):
     every_steps: int = count(10_000, "Interval between checkpoints.", unit="steps")
     keep_every_steps: int = count(
         1_000_000,
-        "Interval between checkpoints that are kept for good. Of the others the newest two stay, and the best of those "
-        "that were evaluated.",
+        "Interval between checkpoints that are kept for good. Of the others the newest two and the best one stay.",
         unit="steps",
     )
     on_failure: str = key(
         "stop",
-        "Reaction to a checkpoint or log that cannot be written, such as on a full disk: 'stop' the run, or 'go_on' "
-        "with the checkpoints that exist.",
+        "Reaction to a checkpoint or log that cannot be written: 'stop' the run, or 'go_on'.",
         choices=("go_on", "stop"),
     )
     other_parts: bool = key(
-        False,
-        "Whether a run may go on, or be evaluated, with other sources of its own parts, such as an encoder that is not "
-        "this package's, than it was trained with.",
+        False, "Whether a run may go on, or be evaluated, with another source of its parts from outside the package."
     )
 
 
@@ -410,37 +370,27 @@ class OdeConfig(Section, section="ode"):
 
     divergence: str = key(
         HUTCHINSON,
-        "Divergence of the flow: 'exact' takes as many derivatives as there are dimensions, 'hutchinson' one per probe "
-        "and is unbiased.",
+        "Divergence of the flow: 'exact', or 'hutchinson', which is unbiased and takes one derivative per probe.",
         choices=(EXACT, HUTCHINSON),
     )
-    probes: int = count(
-        1,
-        "Random probes per image and pass of divergence=hutchinson, averaged along one path. Each costs a directional "
-        "derivative per evaluation of the flow, and the variance that they cause falls as 1 / probes.",
-    )
+    probes: int = count(1, "Random probes per image and pass of divergence=hutchinson, averaged along one path.")
     dequantisation: str = key(
         "truncated_normal",
         "Distribution within a pixel's bin that turns pixels into real numbers.",
         choices=DEQUANTISATIONS,
     )
     dequantisation_draws: int = count(
-        1,
-        "Draws of the dequantisation noise per image and pass, each followed along a path of its own and combined by "
-        "importance weights, which tightens the bound. More than 1 need divergence=exact.",
+        1, "Draws of the dequantisation noise per image and pass, importance-weighted; divergence=exact if several."
     )
     rtol: float = key(1e-4, "Relative tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
     atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
 
     def check(self) -> None:
+        probes, draws = f"ode.probes={self.probes}", f"ode.dequantisation_draws={self.dequantisation_draws}"
+        require(self.probes == 1 or self.divergence == HUTCHINSON, f"{probes} needs ode.divergence={HUTCHINSON}")
+        why = "with an estimated divergence their importance-weighted mean would be no bound"
         require(
-            self.probes == 1 or self.divergence == HUTCHINSON,
-            f"ode.probes={self.probes} is read by ode.divergence={HUTCHINSON} alone, and this is {self.divergence}",
-        )
-        require(
-            self.dequantisation_draws == 1 or self.divergence == EXACT,
-            f"ode.dequantisation_draws={self.dequantisation_draws} needs ode.divergence={EXACT}: the exponential of an "
-            "estimated log-likelihood is too large on average, so that its importance-weighted mean would be no bound",
+            self.dequantisation_draws == 1 or self.divergence == EXACT, f"{draws} needs ode.divergence=exact: {why}"
         )
 
     @property
@@ -461,8 +411,7 @@ class FitConfig(Section, section="fit"):
     )
     grid: int = key(
         480,
-        "Intervals of γ, at whose end points steps may begin and end. Tables of ratios are averaged over images · grid "
-        "pairs of image and noise, spread evenly over the steps.",
+        "Intervals of γ, at whose end points steps may begin and end; one noise per image and interval.",
         unit="intervals",
         limits=at_least(16),  # two steps of evaluation.fit's eight intervals
     )
@@ -513,21 +462,18 @@ class CompressConfig(Section, section="compress"):
 
     order: str | None = key(
         None,
-        "Order of the pops and pushes of a batch: 'ancestral' pops all latents first, 'bit_swap' one at a time, which "
-        "takes far fewer initial bits and an encoder that does not drift.",
+        "Order of pops and pushes: 'ancestral' pops all latents first, 'bit_swap' one at a time.",
         none="bit_swap where the encoder allows it",
         choices=(ANCESTRAL_ORDER, BIT_SWAP),
     )
     spacing: float = key(
         0.25,
-        "Spacing of the lattices of latents, as a share of the standard deviation of a step. A finer one takes more "
-        "initial bits; a coarser one lengthens the code.",
+        "Spacing of the lattices of latents, as a share of the standard deviation of a step.",
         limits=BETWEEN_0_AND_1,
     )
     batch_size: int = key(
         64,
-        "Images per batch, each on a stack of its own, rounded up to a multiple of the number of devices. Each stack "
-        "takes initial bits.",
+        "Images per batch, each on a stack of its own, rounded up to a multiple of the number of devices.",
         unit="images",
         limits=Limits("lie in 1 .. 4096", lambda size: 1 <= size <= 4096),
     )
@@ -540,6 +486,6 @@ class MeshConfig(Section, section="mesh"):
 
     fsdp: int = count(
         1,
-        "Number of devices over which each copy of the training state is sharded; a divisor of their number.",
+        "Devices over which each copy of the training state is sharded; a divisor of their number.",
         unit="devices",
     )

@@ -2,108 +2,143 @@
 
 A batch's 'data' is uint8 [N, 3 S S]. Each row is an image in the order channel, row, column. Its 'labels' are whole
 numbers.
+
+A pickle is a program that calls the functions it names. Here every name that numpy's arrays need stands for an inert
+class that stores its arguments, and every other name is refused, so that nothing in a pickle is run.
 """
 
 import math
+import mmap
+import pickle
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from diffenc_jax.data import arrays, checks, pickles
-from diffenc_jax.data.images import Images, Labels, OnDemand, Splits, as_labels, concatenation
+from diffenc_jax.core.text import printable
+from diffenc_jax.data import checks
+from diffenc_jax.data.array_files import npz_array, npz_shapes
+from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, concatenation
 
 NAMES = {
     "train": re.compile(r"(?:train_)?data_batch_(\d{1,9})(?:\.npz)?"),
     "test": re.compile(r"(?:val_data|test_batch)(?:\.npz)?"),
 }
-LABELS = "labels"
 ARCHIVES = "*_npz"  # the folders that ImageNet's two archives unpack to
-COMPLETE = "train_data_batch_1 .. and val_data, or data_batch_1 .. and test_batch, belong together"
+COMPLETE = "train_data_batch_1 .. and val_data, or data_batch_1 .. and test_batch"
 
 
-def open_folder(path: Path) -> Splits:
-    """Splits from the batches in `path`, training batches in the order of their numbers; empty without batches.
+def open_folder(path: Path) -> tuple[Splits, OpenLabels]:
+    """Splits and labels of the batches in `path`, training batches in the order of their numbers; none without batches.
 
     Raises InputError if a batch is missing or present twice.
     """
-    return {split: partial(_joined, files, path) for split, files in _files(path).items()}
-
-
-def folder_labels(path: Path) -> Labels:
-    """Labels of the splits of `open_folder`: a batch's 'labels', one whole number per image."""
-    return Labels.of_train({split: partial(_joined_labels, files, path) for split, files in _files(path).items()})
-
-
-def _files(path: Path) -> dict[str, list[Path]]:
-    """The files of each split in their order; empty without any. Raises InputError if one split has none."""
     files = {split: _numbered(path, name) for split, name in NAMES.items()}
     if not any(files.values()):
-        return {}
-    for split, batches in files.items():
-        if not batches:
-            raise checks.refused(path, f"holds no batches for {split}: {COMPLETE}")
-    return files
+        return {}, lambda: None
+    for batches in files.values():
+        if [number for number, _ in batches] != list(range(1, len(batches) + 1)) or not batches:
+            raise checks.refused(path, f"must hold each batch once: {COMPLETE}")
+    paths = {split: [file for _, file in batches] for split, batches in files.items()}
+    labels = {split: partial(_joined_labels, batches) for split, batches in paths.items()}
+    return {split: partial(_joined, batches) for split, batches in paths.items()}, lambda: Labels.of_train(labels)
 
 
-def _numbered(path: Path, name: re.Pattern) -> list[Path]:
-    """Files whose names match `name`, in the order of their numbers from 1."""
-    files: dict[int, Path] = {}
-    for file in sorted([*path.iterdir(), *path.glob(f"{ARCHIVES}/*")]):
-        if match := name.fullmatch(file.name):
-            number = int(match[1]) if match.groups() else 1
-            if number in files:
-                raise checks.refused(file, f"and {files[number]} are the same batch; keep one")
-            files[number] = file
-    missing = sorted(set(range(1, len(files) + 1)) - set(files))
-    if missing:
-        raise checks.refused(path, f"lacks training batch {missing[0]}; it has {sorted(files)[:20]}")
-    return [files[number] for number in sorted(files)]
+def _numbered(path: Path, name: re.Pattern[str]) -> list[tuple[int, Path]]:
+    """The batches of a split with their numbers, in this order; a test batch has the number 1."""
+    files = [(name.fullmatch(file.name), file) for file in (*path.iterdir(), *path.glob(f"{ARCHIVES}/*"))]
+    return sorted((int(match[1]) if match.groups() else 1, file) for match, file in files if match)
 
 
-def _joined(files: list[Path], path: Path) -> Images:
-    batches = [_batch(checks.regular(file, path)) for file in files]
+def _joined(files: list[Path]) -> Images:
+    batches = [_batch(file) for file in files]
     for file, batch in zip(files, batches, strict=True):
         if batch.shape[1:] != batches[0].shape[1:]:
             raise checks.refused(file, f"has images of {batch.shape[1:]}, but {files[0]} of {batches[0].shape[1:]}")
     return concatenation(batches)
 
 
-def _joined_labels(files: list[Path], path: Path) -> np.ndarray:
-    return np.concatenate([_labels(checks.regular(file, path)) for file in files])
-
-
-def _labels(file: Path) -> np.ndarray:
-    if file.suffix != ".npz":
-        return as_labels(file, LABELS, pickles.pickled_integers(file, LABELS))
-    if LABELS not in arrays.npz_headers(file):
-        raise checks.refused(file, f"holds no array {LABELS!r}")
-    return arrays.npz_integers(file, LABELS)
+def _joined_labels(files: list[Path]) -> np.ndarray:
+    read = [npz_array(file, "labels") if file.suffix == ".npz" else _pickled(file, "labels") for file in files]
+    return np.concatenate([checks.as_labels(file, "labels", array) for file, array in zip(files, read, strict=True)])
 
 
 def _batch(path: Path) -> Images:
     """The images of one file. Pickles are memory-mapped; .npz files are read at every access."""
     if path.suffix == ".npz":
-        if "data" not in (headers := arrays.npz_headers(path)):
-            raise checks.refused(path, "holds no array 'data'")
-        rows, shape = partial(arrays.npz_array, path, "data"), _image_shape(path, headers["data"].shape)
+        rows, shape = partial(npz_array, path, "data"), npz_shapes(path).get("data", ())
     else:
-        mapped = pickles.pickled_array(path, "data")
-        rows, shape = partial(np.asarray, mapped), _image_shape(path, mapped.shape)
-
-    def read(start: int, stop: int) -> np.ndarray:
-        _, height, width, channels = shape
-        return rows()[start:stop].reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-
-    return OnDemand(shape, read)
-
-
-def _image_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """[N, S, S, 3] for rows [N, 3 S S]; raises InputError for other shapes."""
+        mapped = _pickled(path, "data")
+        rows, shape = partial(np.asarray, mapped), mapped.shape
     size = math.isqrt(max(shape[1], 0) // 3) if len(shape) == 2 else 0
     if size == 0 or shape[0] < 1 or shape[1] != 3 * size * size:
-        raise checks.refused(
-            path, f"must hold 'data' [N, 3 S S], square images in three colours; it is {str(shape)[:80]}"
-        )
-    return shape[0], size, size, 3
+        raise checks.refused(path, f"must hold 'data' [N, 3 S S], square images in three colours; it is {shape}")
+
+    def read(start: int, stop: int) -> np.ndarray:
+        images = rows()[start:stop].reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
+        return checks.as_images(path, images)
+
+    return OnDemand((shape[0], size, size, 3), read)
+
+
+class _Inert:
+    """Stand-in for a named function or class: it stores its arguments and its state."""
+
+    given: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __init__(self, *given: Any):
+        self.given = given
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+# The names of numpy's arrays in pickles up to protocol 4.
+KNOWN = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+}
+_Python: Any = pickle._Unpickler  # the one in C can be made to allocate any amount of memory
+
+
+class _Unpickler(_Python):
+    """Python's unpickler, to which the names in a pickle are inert."""
+
+    def find_class(self, module: str, name: str) -> type[_Inert]:
+        if (module, name) not in KNOWN:
+            raise ValueError(f"it names {printable(f'{module}.{name}'[:99])}, which no image needs; it is not run")
+        return _Inert
+
+
+class _Map(mmap.mmap):
+    """Memory-mapped file whose long byte strings stay in the file."""
+
+    LONG = 2**16
+
+    def read(self, count: int | None = None) -> Any:
+        start = self.tell()
+        if count is None or count < self.LONG:
+            return super().read(count)
+        self.seek(min(start + count, len(self)))
+        return memoryview(self)[start : start + count]
+
+
+def _pickled(path: Path, key: str) -> np.ndarray:
+    """The uint8 array, or the list as an array, under `key` (text or bytes) of the dict in a pickle."""
+    with checks.reading(path):
+        with checks.regular(path).open("rb") as file:
+            batch = _Unpickler(_Map(file.fileno(), 0, access=mmap.ACCESS_READ), encoding="bytes").load()
+        entry = next((batch[name] for name in (key, key.encode()) if name in batch), None)
+        if isinstance(entry, list):
+            return np.asarray(entry)
+        if not isinstance(entry, _Inert):
+            raise ValueError(f"it is no batch of images: it has no {key!r}")
+        _, shape, dtype, is_fortran, values = entry.state
+        if (name := dtype.given[0]) not in ("u1", b"u1"):
+            raise ValueError(f"it must be uint8 (u1), values 0 .. 255; it is {name!r}")
+        return np.frombuffer(values, np.uint8).reshape(shape, order="F" if is_fortran else "C")

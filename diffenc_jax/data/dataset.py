@@ -11,8 +11,8 @@ import numpy as np
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.data import checks, fingerprints, prepared, sources, user_files
-from diffenc_jax.data.images import Batch, Labels, LocalPart, read_rows
+from diffenc_jax.data import checks, fingerprints, prepared, sources
+from diffenc_jax.data.images import Batch, Labels, LocalPart, Source, read_rows
 
 TRAIN = "train"
 HELD_OUT = "as one in ten, and at least one, is held out where there is no test split"
@@ -35,7 +35,7 @@ class Dataset:
     splits: Mapping[str, np.ndarray | LocalPart]
     labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
     num_classes: int = 0
-    _digests: dict[tuple[str, str], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _digests: dict[str, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,7 +49,7 @@ class Dataset:
 
     def sha256(self, split: str) -> str:
         """SHA-256 of the decoded images' bytes in their order; computed once per split."""
-        return self._digest("in order", fingerprints.sha256, split)
+        return self._both_digests(split)[0]
 
     def fingerprint(self, split: str) -> dict[str, Any]:
         """A record's 'dataset': JSON values that identify the images of a split.
@@ -59,23 +59,24 @@ class Dataset:
         """
         classes: Any = self.labels.get(split)
         labels = {} if classes is None else {"labels_sha256": fingerprints.sha256(classes)}
-        count, any_order = len(self.splits[split]), self._digest("any order", fingerprints.sha256_any_order, split)
+        count, (in_order, any_order) = len(self.splits[split]), self._both_digests(split)
         return {
             "name": self.name,
             "version": self.version,
             "split": split,
             "num_examples": count,
             "dims": math.prod(self.shape),
-            "sha256": self.sha256(split),
+            "sha256": in_order,
             "sha256_any_order": any_order,
             "known_as": fingerprints.known_as(any_order, count, self.shape, split),
             **labels,
         }
 
-    def _digest(self, kind: str, compute: Callable[[Any], str], split: str) -> str:
-        if (kind, split) not in self._digests:
-            self._digests[kind, split] = compute(self.splits[split])
-        return self._digests[kind, split]
+    def _both_digests(self, split: str) -> tuple[str, str]:
+        if split not in self._digests:
+            images: Any = self.splits[split]
+            self._digests[split] = fingerprints.sha256(images), fingerprints.sha256_any_order(images)
+        return self._digests[split]
 
 
 def load_dataset(
@@ -98,18 +99,8 @@ def load_dataset(
     if not labels:
         return Dataset(source.name, source.version, data.pixel_levels, images)
     stored = _labels(source)
-    classes = {split: _read_classes(stored, f"{source.name} ({split})", split, images[split]) for split in splits}
+    classes = {split: stored.classes(f"{source.name} ({split})", split, images[split]) for split in splits}
     return Dataset(source.name, source.version, data.pixel_levels, images, classes, stored.num_classes)
-
-
-def load_labels(data: DataConfig, split: str) -> np.ndarray | None:
-    """Classes [N], integers from 0, of the images of a split in the order of `load_dataset`; None without labels."""
-    source = _source(data)
-    labels = source.labels()
-    if labels is None:
-        return None
-    count = source.splits[split]().shape[0]
-    return labels.classes(f"{source.name} ({split})", split, None, count)
 
 
 def num_classes(data: DataConfig) -> int:
@@ -132,19 +123,19 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
     """
     named = _named(data)
     if named is None:
-        _, height, width, channels = user_files.open_path(_path(data), data.resize).splits[TRAIN]().shape
+        _, height, width, channels = sources.open_path(_path(data), data.resize).splits[TRAIN]().shape
         return height, width, channels
     if named.shape is None or data.resize is not None:
         return prepared.image_shape(named.tfds, data)
     return named.shape
 
 
-def _source(data: DataConfig) -> user_files.Source:
+def _source(data: DataConfig) -> Source:
     named = _named(data)
-    return user_files.open_path(_path(data), data.resize) if named is None else named.open(data)
+    return sources.open_path(_path(data), data.resize) if named is None else named.open(data)
 
 
-def _labels(source: user_files.Source) -> Labels:
+def _labels(source: Source) -> Labels:
     """The labels of `source`; raises InputError without any."""
     labels = source.labels()
     if labels is None:
@@ -159,38 +150,28 @@ def _without_labels(name: str) -> str:
     )
 
 
-def _read_classes(labels: Labels, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
-    """Classes of the images of a split, of those that `images` holds."""
-    if isinstance(images, LocalPart):
-        return LocalPart(labels.classes(what, split, images.rows, len(images)), images.rows, (len(images),))
-    return labels.classes(what, split, None, len(images))
-
-
 def _named(data: DataConfig) -> sources.NamedSource | None:
     named = sources.named_source(data.source)
-    require(
-        named is None or data.resize is None or bool(named.tfds),
-        f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets, and {data.source} is "
-        "neither; leave it out",
-    )
+    if named is not None and not named.tfds and data.resize is not None:
+        raise InputError(
+            f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets; leave it out"
+        )
     return named
 
 
 def _path(data: DataConfig) -> Path:
-    known = ", ".join(parts.names("data"))
-    named = f"data.source={data.source[:99]!r}"
-    require("://" not in data.source, f"{named} is not a local path; copy it first, as by `gcloud storage cp -r`")
+    path = Path(data.source)
     try:
-        path = Path(data.source).expanduser()
         exists = bool(data.source) and path.exists()
-    except (OSError, RuntimeError):  # unknown user's home; a name that is too long; a folder without permission
+    except OSError:  # a name that is too long; a folder without permission
         exists = False
-    require(exists, f"{named} is neither a known data set ({known}, or tfds:NAME) nor a path that can be read")
+    known = f"a known data set ({', '.join(parts.names('data'))}, or tfds:NAME)"
+    require(exists, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
     return path
 
 
 def _read(
-    source: user_files.Source, split: str, part: Callable[[int], np.ndarray] | None, pixel_levels: int
+    source: Source, split: str, part: Callable[[int], np.ndarray] | None, pixel_levels: int
 ) -> np.ndarray | LocalPart:
     """Read a split, or the images that `part` selects. Check that they are uint8 [N, H, W, C] below `pixel_levels`."""
     images, what = source.splits[split](), f"{source.name} ({split})"
@@ -199,12 +180,9 @@ def _read(
     rows = np.arange(count) if part is None else part(count)
     checks.fits_memory(what, (len(rows), *images.shape[1:]))
     held = images[:count] if len(rows) == count else read_rows(images, rows)
-    require(held.dtype == np.uint8, f"{what}: images must be uint8, these are {held.dtype}")
-    require(held.ndim == 4, f"{what}: images must be [N, H, W, C], these are {list(held.shape)}")
+    it_is = f"{held.dtype} {list(held.shape)}"
+    require(held.dtype == np.uint8 and held.ndim == 4, f"{what}: images must be uint8 [N, H, W, C], these are {it_is}")
     largest, allowed = int(held.max()), pixel_levels - 1
-    require(
-        largest <= allowed,
-        f"{what}: a pixel has the value {largest}, but data.pixel_levels={pixel_levels} allows 0 .. {allowed}; take "
-        "data.pixel_levels=256 for images of 8 bits",
-    )
+    has = f"{what}: a pixel has the value {largest}, but data.pixel_levels={pixel_levels} allows 0 .. {allowed}"
+    require(largest <= allowed, f"{has}; take data.pixel_levels=256 for images of 8 bits")
     return held if len(rows) == count else LocalPart(held, rows, images.shape)

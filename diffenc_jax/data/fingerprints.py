@@ -4,9 +4,6 @@ import hashlib
 
 import numpy as np
 
-ImageShape = tuple[int, ...]
-SplitOf = tuple[str, int, ImageShape]  # split, number of images, shape of one
-
 # Names by `sha256_any_order`.
 BY_DIGEST = {
     "81eecd9d0769d84612d2d66781c4dedd56e2d9a31e27a30abc83370c4807db8b": "scikit-learn's digits, train",
@@ -18,30 +15,20 @@ BY_DIGEST = {
 }
 
 
-def _imagenet(size: int) -> dict[SplitOf, str]:
-    """Names of both downscaled ImageNets by count.
-
-    Their bits/dim are not comparable: the same VDM has 3.72 on the old and 3.46 on the new 32x32, which is smoother
-    because it averages over boxes. Only their counts distinguish them here, so another downscaling of all of ImageNet
-    gets the name of the new one.
-    """
-    old = f"ImageNet{size}, old (downsampled_imagenet of van den Oord et al., arXiv 1601.06759)"
-    new = (
-        f"ImageNet{size}, new (anti-aliased; tensorflow-datasets imagenet_resized/{size}x{size}, "
-        "Chrabaszcz et al., arXiv 1707.08819)"
-    )
-    shape = (size, size, 3)
-    return {
-        ("train", 1_281_149, shape): f"{old}, train",
-        ("test", 49_999, shape): f"{old}, validation",
-        ("train", 1_281_167, shape): f"{new}, train",
-        ("test", 50_000, shape): f"{new}, validation",
-    }
-
-
-# Names of sets without an established digest. The split is needed besides count and shape: CIFAR-10 has as many
-# training images as the new ImageNet32 has validation images, of the same shape.
-BY_COUNT = _imagenet(32) | _imagenet(64)
+# Names of ImageNet of {0} x {0} pixels by split and number of images, for lack of established digests. Bits/dim of both
+# downscalings are not comparable: the same VDM has 3.72 on the old and 3.46 on the new 32x32, which is smoother because
+# it averages over boxes. Another downscaling of all of ImageNet gets the name of the new one.
+OLD = "ImageNet{0}, old (downsampled_imagenet of van den Oord et al., arXiv 1601.06759)"
+NEW = (
+    "ImageNet{0}, new (anti-aliased; tensorflow-datasets imagenet_resized/{0}x{0}, Chrabaszcz et al., arXiv 1707.08819)"
+)
+BY_COUNT = {
+    ("train", 1_281_149): f"{OLD}, train",
+    ("test", 49_999): f"{OLD}, validation",
+    ("train", 1_281_167): f"{NEW}, train",
+    ("test", 50_000): f"{NEW}, validation",
+}
+SHAPES = ((32, 32, 3), (64, 64, 3))
 
 
 def sha256(images: np.ndarray) -> str:
@@ -60,7 +47,7 @@ def sha256_any_order(images: np.ndarray) -> str:
     return hashlib.sha256(head.encode() + b"".join(digests)).hexdigest()
 
 
-def known_as(digest: str, count: int, shape: ImageShape, split: str) -> dict[str, str] | None:
+def known_as(digest: str, count: int, shape: tuple[int, ...], split: str) -> dict[str, str] | None:
     """{"as": name of a well-known set of images, "by": "digest" or "count"}; None for an unknown set.
 
     A known `digest`, the `sha256_any_order` of the images, decides, whatever the split is called. Otherwise the number
@@ -68,5 +55,5 @@ def known_as(digest: str, count: int, shape: ImageShape, split: str) -> dict[str
     """
     if digest in BY_DIGEST:
         return {"as": BY_DIGEST[digest], "by": "digest"}
-    name = BY_COUNT.get((split, count, tuple(shape)))
-    return None if name is None else {"as": name, "by": "count"}
+    name = BY_COUNT.get((split, count))
+    return {"as": name.format(shape[0]), "by": "count"} if name and tuple(shape) in SHAPES else None

@@ -1,14 +1,12 @@
 """Images of a split and their labels, read on demand, and the part of a split that one host holds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.text import printable
-from diffenc_jax.data import checks
 
 # One image in this many is held out for testing.
 HOLD_OUT_EVERY = 10
@@ -120,11 +118,6 @@ def hold_out(images: Images) -> Splits:
     return {"train": lambda: subset(images, train), "test": lambda: subset(images, test)}
 
 
-def with_channels(images: np.ndarray) -> np.ndarray:
-    """[N, H, W, C] from [N, H, W, C] or [N, H, W]."""
-    return images[..., None] if images.ndim == 3 else images
-
-
 class Labels(NamedTuple):
     """The labels of a data set: whole numbers, or names.
 
@@ -156,28 +149,35 @@ class Labels(NamedTuple):
         """K."""
         return len(self.values())
 
-    def classes(self, what: str, split: str, rows: np.ndarray | None, count: int) -> np.ndarray:
-        """Classes int32 of the images at the increasing indices `rows` of a split; None: of all `count` images.
+    def classes(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
+        """Classes int32 of the images of a split, of those that `images` holds.
 
         Raises InputError, which begins with `what`, if there are not as many labels as images, or a label is unknown.
         """
-        labels, values = self.splits[split](), self.values()
+        labels, values, count = self.splits[split](), self.values(), len(images)
         several = f"{what}: there are {labels.shape[0]} labels for {count} images; give one per image"
         require(labels.shape == (count,), several)
-        held = read_rows(labels, np.arange(count) if rows is None else rows)
-        classes = np.minimum(np.searchsorted(values, held), len(values) - 1)
+        held = read_rows(labels, images.rows if isinstance(images, LocalPart) else np.arange(count))
+        classes = np.minimum(np.searchsorted(values, held), len(values) - 1).astype(np.int32)
         unknown = held[values[classes] != held]
         name = printable(str(unknown[:1].tolist())[1:-1])
         require(len(unknown) == 0, f"{what}: the label {name} is not among the {len(values)} of the training images")
-        return classes.astype(np.int32)
+        return LocalPart(classes, images.rows, (count,)) if isinstance(images, LocalPart) else classes
 
 
-def as_labels(path: Path, name: str, stored: np.ndarray | Sequence) -> np.ndarray:
-    """Labels [N] of an array or a list `name` in a file; raises InputError unless it is [N] or [N, 1] whole numbers."""
-    labels = np.asarray(stored)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
-        it_is = f"{str(labels.dtype)[:20]} {str(list(labels.shape))[:60]}"
-        raise checks.refused(path, f"must hold labels [N], whole numbers; {name} is {it_is}")
-    return labels
+# Function that finds the labels of a data set; it returns None if there are none.
+OpenLabels = Callable[[], Labels | None]
+
+
+class Source(NamedTuple):
+    """A data set whose splits are opened on demand.
+
+    Attributes:
+      name, version: as in `Dataset`.
+      splits: functions that open the images of a split, by its name.
+    """
+
+    name: str
+    version: str
+    splits: Splits
+    labels: OpenLabels = lambda: None

@@ -1,65 +1,48 @@
 """Folders of pictures: .png, .jpg and similar formats, grey or RGB with 8 bits per value."""
 
 import os
-import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Images, Labels, OnDemand, Splits, hold_out
+from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, hold_out
 
 if TYPE_CHECKING:
     from PIL import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more, some of which start programs
-# Folders beside 'train' that are not read as further training images.
-VALIDATION = ("val", "valid", "validation", "dev")
+VALIDATION = ("val", "valid", "validation")
 # Mode to convert each of Pillow's modes to. Values of other modes do not fit 8 bits or are not colours.
 MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
 
-def open_folder(path: Path, resize: int | None = None) -> Splits:
-    """Splits of the folders 'train' and 'test' of pictures, or of one folder; raises InputError without pictures.
+def open_folder(path: Path, resize: int | None = None) -> tuple[Splits, OpenLabels]:
+    """Splits and labels of the folders 'train' and 'test' of pictures, or of one folder.
+
+    Labels are the names of the subfolders; there are none if a picture is in no subfolder.
 
     Args:
       resize: as in `decode_picture`.
     """
-    parts = _parts(path)
-    if parts:
-        return {split: partial(all_pictures, part, resize) for split, part in parts.items()}
-    return hold_out(all_pictures(path, resize))
-
-
-def folder_labels(path: Path) -> Labels | None:
-    """Labels of the splits of `open_folder`, the names of the subfolders; None if a picture is in no subfolder."""
-    labels = {}
-    for split, part in (_parts(path) or {"": path}).items():
-        if (names := _class_names(part)) is None:
-            return None
-        labels[split] = names
-    return (
-        Labels.of_one(labels[""])
-        if "" in labels
-        else Labels.of_train({s: partial(np.asarray, n) for s, n in labels.items()})
-    )
-
-
-def _parts(path: Path) -> dict[str, Path]:
-    """The folders 'train' and 'test' by their names; empty unless there are both.
-
-    Raises InputError for a folder 'train' with one of `VALIDATION` and no 'test'.
-    """
     parts = {split: path / split for split in ("train", "test")}
     if not all(part.is_dir() for part in parts.values()):
-        other = next((name for name in VALIDATION if (path / name).is_dir()), None)
-        if other and parts["train"].is_dir():
-            raise checks.refused(path, f"has folders train and {other}, but no test; rename {other} to test")
-        return {}
-    return {split: checks.inside(part, path) for split, part in parts.items()}
+        if parts["train"].is_dir() and any((path / name).is_dir() for name in VALIDATION):
+            raise checks.refused(path, f"has a folder train but no test; rename one of {', '.join(VALIDATION)} to test")
+        return hold_out(
+            all_pictures(path, resize)
+        ), lambda: None if (names := _class_names(path)) is None else Labels.of_one(names)
+
+    def labels() -> Labels | None:
+        train, test = (_class_names(part) for part in parts.values())
+        return (
+            None if train is None or test is None else Labels.of_train({"train": lambda: train, "test": lambda: test})
+        )
+
+    return {split: partial(all_pictures, part, resize) for split, part in parts.items()}, labels
 
 
 def _class_names(top: Path) -> np.ndarray | None:
@@ -71,10 +54,10 @@ def _class_names(top: Path) -> np.ndarray | None:
 def all_pictures(top: Path, resize: int | None = None) -> Images:
     """All pictures in `top` and its subfolders in the order of their paths."""
     paths = _paths(top)
-    shape = decode_picture(checks.regular(paths[0], top), resize).shape
+    shape = decode_picture(paths[0], resize).shape
 
     def read(start: int, stop: int) -> np.ndarray:
-        return np.stack([decode_picture(checks.regular(path, top), resize, shape) for path in paths[start:stop]])
+        return np.stack([decode_picture(path, resize, shape) for path in paths[start:stop]])
 
     return OnDemand((len(paths), *shape), read)
 
@@ -82,15 +65,14 @@ def all_pictures(top: Path, resize: int | None = None) -> Images:
 def _paths(top: Path) -> list[Path]:
     """Sorted paths of the pictures in `top` and its subfolders; raises InputError without any."""
     paths = []
-    with checks.reading(top, "a folder of pictures"):
+    with checks.reading(top):
         for at, folders, names in os.walk(top, onerror=_raise):
             for link in (Path(at, name) for name in folders if os.path.islink(Path(at, name))):
                 raise checks.refused(link, "is a link to a folder; put the folder itself there")
-            paths += [Path(at, name) for name in folders + names if name.lower().endswith(ENDINGS)]
-    paths.sort()
+            paths += [Path(at, name) for name in names if name.lower().endswith(ENDINGS)]
     if not paths:
         raise checks.refused(top, f"holds no pictures ({', '.join(ENDINGS)}), no batches and no IDX files")
-    return paths
+    return sorted(paths)
 
 
 def _raise(error: OSError) -> None:
@@ -100,27 +82,25 @@ def _raise(error: OSError) -> None:
 def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """uint8 [H, W, 1 or 3] of one picture, which must have `shape` if one is given; this is checked before decoding.
 
-    Raises InputError unless it is a complete, still, opaque picture of 8 bits per value and of reasonable size.
+    Raises InputError unless it is a complete, opaque picture of 8 bits per value and of reasonable size.
 
     Args:
       resize: side of the square to which the largest square at the picture's centre is resized, by Lanczos' filter.
     """
     from PIL import Image
 
-    # Decoders raise undocumented exceptions.
-    with checks.reading(path, "a picture", Exception), warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=FORMATS) as opened:
-            mode = _mode(opened)
-            own_shape = (*((opened.height, opened.width) if resize is None else (resize, resize)), len(mode))
-            if shape is not None and own_shape != shape:
-                same_size = own_shape[:2] == shape[:2]
-                advice = "save all as grey or all as RGB" if same_size else "give --config.data.resize=32"
-                raise checks.refused(path, f"is {own_shape}, but the first picture is {shape}; {advice}")
-            if opened.has_transparency_data and np.asarray(opened.convert("RGBA").getchannel("A")).min() < 255:
-                raise ValueError("it is transparent in places; put it onto a background")
-            picture = opened.convert(mode)
-            return np.asarray(picture if resize is None else square(picture, resize)).reshape(own_shape)
+    with checks.reading(path), Image.open(checks.regular(path), formats=FORMATS) as opened:
+        if opened.mode not in MODES or ";16" in str(opened.tile):  # Pillow opens 16 bits per colour as RGB of 8
+            raise ValueError(f"its pixels are {opened.mode} or of 16 bits; save it as grey or RGB of 8 bits")
+        mode = MODES[opened.mode]
+        own_shape = (*((opened.height, opened.width) if resize is None else (resize, resize)), len(mode))
+        if shape is not None and own_shape != shape:
+            advice = "save all as grey or all as RGB" if own_shape[:2] == shape[:2] else "give --config.data.resize=32"
+            raise checks.refused(path, f"is {own_shape}, but the first picture is {shape}; {advice}")
+        if opened.has_transparency_data and np.asarray(opened.convert("RGBA").getchannel("A")).min() < 255:
+            raise ValueError("it is transparent in places; put it onto a background")
+        picture = opened.convert(mode)
+        return np.asarray(picture if resize is None else square(picture, resize)).reshape(own_shape)
 
 
 def square(picture: "Image.Image", side: int) -> "Image.Image":
@@ -131,14 +111,3 @@ def square(picture: "Image.Image", side: int) -> "Image.Image":
     left, top = ((length - shorter) // 2 for length in picture.size)
     cropped = picture.crop((left, top, left + shorter, top + shorter))
     return cropped.resize((side, side), Image.Resampling.LANCZOS)
-
-
-def _mode(opened: Any) -> str:
-    """Mode, L or RGB, to which a picture converts without loss; raises ValueError if there is none."""
-    deep = ";16" in str(opened.tile)  # Pillow opens 16 bits per colour as RGB of 8
-    if deep or opened.mode not in MODES:
-        pixels = f"{opened.mode} of 16 bits" if deep else opened.mode
-        raise ValueError(f"its pixels are {pixels}; save it as grey or RGB of 8 bits")
-    if getattr(opened, "is_animated", False) and opened.format != "MPO":  # MPO: a camera's picture with previews
-        raise ValueError("it holds several pictures; save each as a file")
-    return MODES[opened.mode]

@@ -4,7 +4,6 @@ Images must have one size, or be resized. The splits are 'train' and 'test'; whe
 validation split is 'test', and the version says so.
 """
 
-import difflib
 import re
 import socket
 import tempfile
@@ -20,16 +19,13 @@ import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import is_remote, prepare
-from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.errors import InputError, first_line, perhaps, require
 from diffenc_jax.data.checks import LONGEST
-from diffenc_jax.data.images import Images, Labels, OnDemand
+from diffenc_jax.data.images import Images, Labels, OnDemand, Source
 from diffenc_jax.data.picture_folders import square
-from diffenc_jax.data.user_files import Source
 
 PREFIX = "tfds:"
-AXES = ("height", "width", "number of channels")
 BATCH = 1024  # images that are decoded together
-MOST_FILES = 6  # that a message names
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
 
 
@@ -50,9 +46,12 @@ def open_prepared(name: str, data: DataConfig) -> Source:
         is_prepared = builder.is_prepared()
     if not is_prepared:
         _download(name, builder, folder)
-    theirs = _splits(name, builder)
+    known = list(builder.info.splits)
+    test = "test" if "test" in known else "validation"
+    held = f"{PREFIX}{name} must have the splits 'train' and 'test' or 'validation'; it has {', '.join(known)}"
+    require("train" in known and test in known, held)
+    theirs = {split: split for split in ("train", "validation") if split in known} | {"test": test}
     read = partial(_read, builder, _copies(builder) if is_remote(str(builder.data_dir)) else lambda _: builder)
-    images = {ours: partial(read, split, image, data.resize) for ours, split in theirs.items()}
 
     def labels() -> Labels | None:
         label = _label_feature(builder)
@@ -63,8 +62,9 @@ def open_prepared(name: str, data: DataConfig) -> Source:
 
     config = builder.builder_config
     version = [str(builder.version)]
-    version += ["validation as test"] if theirs["test"] == "validation" else []
+    version += ["validation as test"] if test == "validation" else []
     version += [f"resized to {data.resize}x{data.resize}"] if data.resize else []
+    images = {ours: partial(read, split, image, data.resize) for ours, split in theirs.items()}
     return Source(f"{builder.name}/{config.name}" if config else builder.name, ", ".join(version), images, labels)
 
 
@@ -78,16 +78,11 @@ def num_classes(name: str, data: DataConfig) -> int:
 def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, int, int]:
     """(height, width, channels) of a data set's images, which need not be prepared; raises InputError if they vary."""
     builder = builder or _builder(name, data)
-    feature = _image_feature(name, builder)
-    shape = builder.info.features[feature].shape
-    varying = " and ".join(axis for axis, size in zip(AXES, shape, strict=True) if size is None)
-    if data.resize is not None:
-        what = f"{shape[2] or 'a varying number of'} channels"
-        require(shape[2] in (1, 3), f"{PREFIX}{name}: images of {what} cannot be resized; leave out data.resize")
+    shape = builder.info.features[_image_feature(name, builder)].shape
+    if data.resize is not None and shape[2] in (1, 3):
         return data.resize, data.resize, shape[2]
-    require(
-        not varying, f"{PREFIX}{name}: the {varying} of its images may vary; resize them, as by --config.data.resize=32"
-    )
+    advice = "resize them, as by --config.data.resize=32" if shape[2] in (1, 3) else "take another data set"
+    require(None not in shape and data.resize is None, f"{PREFIX}{name} has images of the shape {shape}; {advice}")
     return shape
 
 
@@ -107,17 +102,17 @@ def _builder(name: str, data: DataConfig) -> Any:
     """The builder of `name`, with what is prepared in the folder of data sets; raises InputError."""
     import tensorflow_datasets as tfds
 
-    require("=" not in name, f"{PREFIX}{name}: options of a builder are not supported; give NAME/CONFIG:VERSION")
-    require(not re.match(r"\w+:\w*[A-Za-z_]", name), f"{PREFIX}{name}: data sets of other namespaces are not supported")
-    folder = _folder(data)
-    try:
-        return tfds.builder(name, data_dir=folder)
-    except ImportError as error:
-        raise InputError(f"{PREFIX}{name}: {first_line(error)}; install that package") from error
-    except Exception as error:  # an unknown name, configuration or version; a bucket that cannot be read
-        if isinstance(error, ValueError | AssertionError):
-            raise InputError(_unknown(name, error)) from error
-        raise _unreadable(folder, error) from error
+    folder, what = _folder(data), f"{PREFIX}{name[:99]}"
+    base = name.partition("/")[0].partition(":")[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    unknown = f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION){perhaps(base.lower(), known)}"
+    require(base in known, f"{unknown}; all: {CATALOGUE}")
+    require("=" not in name, f"{what}: options of a builder are not supported; give NAME/CONFIG:VERSION")
+    with _reading(folder):
+        try:
+            return tfds.builder(name, data_dir=folder)
+        except (ImportError, ValueError, AssertionError) as error:  # a package that is missing; an unknown version
+            raise InputError(f"{what} cannot be loaded: {first_line(error)[:LONGEST]}") from error
 
 
 @contextmanager
@@ -125,40 +120,17 @@ def _reading(folder: str) -> Iterator[None]:
     """Turn any error into an InputError that data sets in `folder` cannot be read; libraries raise anything."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
-        raise _unreadable(folder, error) from error
-
-
-def _unreadable(folder: str, error: Exception) -> InputError:
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__  # libraries wrap the errors of networks and disks
-    said = cause or error
-    reason = (getattr(said, "strerror", None) or first_line(said))[:LONGEST]
-    advice = "check its permissions, or prepare the data set anew"
-    if is_remote(folder):
-        advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
-    return InputError(f"{folder} cannot be read ({type(said).__name__}: {reason}); {advice}")
-
-
-def _unknown(name: str, error: Exception) -> str:
-    """Message that tensorflow-datasets has no data set, configuration or version of this name, with near matches."""
-    import tensorflow_datasets as tfds
-
-    base, _, rest = name.partition("/")
-    base, config = base.partition(":")[0], rest.partition(":")[0]
-    known = tfds.list_builders(with_community_datasets=False)
-    what = f"{PREFIX}{name[:99]}"
-    if base not in known:
-        near = difflib.get_close_matches(base.lower().replace("-", "_"), known, n=4)
-        similar = f"similar: {', '.join(near)}; " if near else ""
-        return f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION); {similar}all: {CATALOGUE}"
-    configs = list(tfds.builder_cls(base).builder_configs)
-    if config and config not in configs:
-        near = difflib.get_close_matches(config, configs, n=4, cutoff=0) or ["none"]
-        return f"{what}: {base} has no configuration {config!r}; it has {', '.join(near)}{', ...' * (len(configs) > 4)}"
-    reason = first_line(error).rpartition('}": ')[2]  # such as an unknown version
-    return f"{what}: {reason[:LONGEST]}"
+        said: BaseException = error
+        while not isinstance(said, OSError) and (cause := said.__cause__ or said.__context__):
+            said = cause  # libraries wrap the errors of networks and disks
+        reason = (getattr(said, "strerror", None) or first_line(error))[:LONGEST]
+        advice = "check its permissions, or prepare the data set anew"
+        if is_remote(folder):
+            advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
+        raise InputError(f"{folder} cannot be read ({type(said).__name__}: {reason}); {advice}") from error
 
 
 def _image_feature(name: str, builder: Any) -> str:
@@ -168,13 +140,10 @@ def _image_feature(name: str, builder: Any) -> str:
     features = builder.info.features
     known = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     images = [key for key, feature in known.items() if isinstance(feature, tfds.features.Image)]
-    held = f"its features: {', '.join(known)[:LONGEST] or 'none'}"
-    require(bool(images), f"{PREFIX}{name} holds no images ({held}); name a data set of images")
-    image = "image" if "image" in images else images[0]
-    require(image == "image" or len(images) == 1, f"{PREFIX}{name} holds several images per example ({held})")
-    dtype = np.dtype(known[image].np_dtype)
-    require(dtype == np.uint8, f"{PREFIX}{name}: its images are {dtype}; name a data set of uint8 images")
-    return image
+    images = [key for key in images if key == "image"] or images
+    one = len(images) == 1 and np.dtype(known[images[0]].np_dtype) == np.uint8
+    require(one, f"{PREFIX}{name} must hold one image of uint8 per example; its features: {str(known)[:LONGEST]}")
+    return images[0]
 
 
 def _label_feature(builder: Any) -> str | None:
@@ -183,16 +152,6 @@ def _label_feature(builder: Any) -> str | None:
 
     classes = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
     return "label" if "label" in classes else next(iter(classes), None)
-
-
-def _splits(name: str, builder: Any) -> dict[str, str]:
-    """The data set's split by the name that it has here."""
-    theirs = list(builder.info.splits)
-    test = "test" if "test" in theirs else "validation"
-    held = f"its splits: {', '.join(theirs) or 'none'}"
-    complete = "train" in theirs and test in theirs
-    require(complete, f"{PREFIX}{name} must have the splits 'train' and 'test' or 'validation' ({held})")
-    return {split: split for split in ("train", "validation", "test") if split in theirs} | {"test": test}
 
 
 def _copies(builder: Any) -> Callable[[Any], Any]:
@@ -220,39 +179,30 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
 
 def _read(builder: Any, holding: Callable[[Any], Any], split: str, feature: str, resize: int | None = None) -> Images:
     """Images or labels of a prepared split in a fixed order. `holding` as in `_copies`."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    tf.config.set_visible_devices([], "GPU")
     dtype, shape = builder.info.features[feature].np_dtype, builder.info.features[feature].shape
     shape = shape if resize is None else (resize, resize, shape[-1])
 
     def read(start: int, stop: int) -> np.ndarray:
         values, at = np.empty((stop - start, *shape), dtype), 0
         with _reading(str(builder.data_dir)):
-            for part in _batches(holding, split, feature, resize, (start, stop)):
-                values[at : at + len(part)] = part
+            instruction = tfds.core.ReadInstruction(split, from_=start, to=stop, unit="abs")
+            examples = holding(instruction).as_dataset(
+                split=instruction,
+                shuffle_files=False,
+                read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+                decoders=tfds.decode.PartialDecoding({feature: True}),
+            )
+            stored = examples.map(lambda example: example[feature])
+            for part in tfds.as_numpy(stored.batch(BATCH if resize is None else 1)):
+                values[at : at + len(part)] = part if resize is None else _resized(part[0], resize)
                 at += len(part)
         return values
 
     return OnDemand((builder.info.splits[split].num_examples, *shape), read)
-
-
-def _batches(
-    holding: Callable[[Any], Any], split: str, feature: str, resize: int | None, rows: tuple[int, int]
-) -> Iterator[np.ndarray]:
-    """Consecutive examples in parts."""
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    tf.config.set_visible_devices([], "GPU")
-    instruction = tfds.core.ReadInstruction(split, from_=rows[0], to=rows[1], unit="abs")
-    examples = holding(instruction).as_dataset(
-        split=instruction,
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        decoders=tfds.decode.PartialDecoding({feature: True}),
-    )
-    values = examples.map(lambda example: example[feature])
-    if resize is None:
-        return iter(tfds.as_numpy(values.batch(BATCH)))
-    return (_resized(image, resize)[None] for image in tfds.as_numpy(values))
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:
@@ -264,7 +214,7 @@ def _resized(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _download(name: str, builder: Any, folder: str) -> None:
-    """Download and prepare a data set; raises InputError, which says which files to put where, if that fails.
+    """Download and prepare a data set; raises InputError, which says where to put its files, if that fails.
 
     Args:
       name: its name in messages.
@@ -273,20 +223,18 @@ def _download(name: str, builder: Any, folder: str) -> None:
     """
     import tensorflow_datasets as tfds
 
-    if "://" in folder:
-        raise InputError(_by_copy(name, builder, folder))
+    advice = f"prepare it by tensorflow-datasets in a local folder and copy that to {folder}"
+    require("://" not in folder, f"{name} is not prepared in {folder}; {advice}")
     manual = Path(folder) / "downloads" / "manual"
+    size = re.match(r"\d+", builder.builder_config.name if builder.builder_config else "")  # such as 32x32
+    infos = [(url, info.filename) for url, info in (builder.url_infos or {}).items()]
+    infos = [(url, name) for url, name in infos if size is None or size[0] in name]
+    missing = {url: name for url, name in infos if not (manual / name).exists()}
+    files = ", ".join(missing.values())[:LONGEST] or "its archives"
     instructions = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())[:LONGEST]
-    by_hand = f"put its files into {manual} by hand and run again. {instructions}"
-    has_files = manual.is_dir() and any(manual.iterdir())
-    require(not instructions or has_files, f"{name} cannot be downloaded without its publisher's consent; {by_hand}")
-    files = {url: info.filename for url, info in _url_infos(builder) if not (manual / info.filename).exists()}
-    if not instructions:
-        names = ", ".join(list(files.values())[:MOST_FILES]) or "its archives"
-        by_hand = f"put {names}, as published, into {manual} by hand and run again"
-    for url in files:
-        if not _resolves(url):
-            raise InputError(f"{name} cannot be downloaded: {urlsplit(url).hostname} cannot be reached; {by_hand}")
+    by_hand = f"put {files}, as published, into {manual} by hand and run again{instructions and f': {instructions}'}"
+    for host in {str(urlsplit(url).hostname) for url in missing}:
+        require(_resolves(host), f"{name} cannot be downloaded: {host} cannot be reached; {by_hand}")
     try:
         # Prepared copies in the bucket of tensorflow-datasets are not asked for: that needs credentials or a time-out.
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
@@ -295,26 +243,9 @@ def _download(name: str, builder: Any, folder: str) -> None:
         raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
 
 
-def _by_copy(name: str, builder: Any, folder: str) -> str:
-    here = f"import tensorflow_datasets as t; t.builder('{name}', data_dir='tfds').download_and_prepare()"
-    return (
-        f'{name} is not prepared in {folder}; prepare it in a local folder, by `python -c "{here}"`, and copy it, by '
-        f"`gcloud storage cp -r tfds/{builder.name} {folder}/`"
-    )
-
-
-def _url_infos(builder: Any) -> list[tuple[str, Any]]:
-    """The published files of a data set by URL: for a configuration such as '32x32', those named by its size."""
-    infos, config = list((builder.url_infos or {}).items()), builder.builder_config
-    size = re.match(r"\d+", config.name) if config else None
-    return [(url, info) for url, info in infos if size is None or size[0] in info.filename]
-
-
-def _resolves(url: str) -> bool:
-    """Whether the URL's host has an address or a proxy is set. tensorflow-datasets itself retries for minutes."""
-    if getproxies():
-        return True
+def _resolves(host: str) -> bool:
+    """Whether a host has an address or a proxy is set. tensorflow-datasets itself retries for minutes."""
     try:
-        return bool(socket.getaddrinfo(urlsplit(url).hostname, None))
+        return bool(getproxies() or socket.getaddrinfo(host, None))
     except OSError:
         return False

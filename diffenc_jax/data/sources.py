@@ -1,16 +1,19 @@
-"""Named data sets; `core/table.py` has their names."""
+"""Named data sets, whose names are in `core/table.py`, and users' own: files of arrays, folders of pictures or batches.
+
+If there is no test split, a fixed tenth of the images is held out as one.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
-from diffenc_jax.data import prepared
-from diffenc_jax.data.images import Labels
-from diffenc_jax.data.user_files import Source
+from diffenc_jax.data import array_files, batch_folders, checks, picture_folders, prepared
+from diffenc_jax.data.images import Images, Labels, Source
 
 DIGITS_TRAIN = 1500
 SWIRL_SIZES = {"train": 50_000, "test": 10_000}
@@ -85,3 +88,33 @@ def named_source(name: str) -> NamedSource | None:
     if name.startswith(prepared.PREFIX):
         return _from_tfds(name.removeprefix(prepared.PREFIX))
     return parts.load("data", name) if parts.is_place(name) or name in parts.names("data") else None
+
+
+def all_images(path: Path) -> Images:
+    """All images at `path`, in their order: of a folder of pictures, or of a file that holds one array of them.
+
+    Raises InputError, which names the file, if they cannot be read.
+    """
+    with checks.reading(path):
+        return picture_folders.all_pictures(path) if path.is_dir() else array_files.all_images(path)
+
+
+def open_path(path: Path, resize: int | None = None) -> Source:
+    """Open the images at `path`; raises InputError, which names the file, if they cannot be read.
+
+    Args:
+      resize: side of the squares to which pictures are cropped and resized; for folders of pictures only.
+    """
+    with checks.reading(path):
+        if not path.is_dir():
+            splits, labels = array_files.open_file(path)
+        else:
+            splits, labels = batch_folders.open_folder(path)
+            if not splits:
+                splits, labels = array_files.open_idx_folder(path)
+            if not splits:
+                version = "local" if resize is None else f"local, resized to {resize}x{resize}"
+                return Source(str(path), version, *picture_folders.open_folder(path, resize))
+    if resize is not None:
+        raise checks.refused(path, f"is no folder of pictures, and data.resize={resize} is for one; resize its arrays")
+    return Source(str(path), "local", splits, labels)

@@ -1,12 +1,12 @@
 """FLOPs of a training step from shapes only, and configurations whose length of training follows from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 
-from diffenc_jax.config import Config, load_config
+from diffenc_jax.config import Config, load
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.model import ImageSpec, build, spec_of
 from diffenc_jax.train.step import StepFunction
@@ -59,27 +59,28 @@ def count(config: Config, spec: ImageSpec) -> Counts:
     return Counts(params, flops)
 
 
-def load_run_config(spec: str, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a run: that of `load_config`, with `train.steps` counted if `train.flops_of` names an arm.
+def load_config(spec: str, changes: load.Changes = ()) -> Config:
+    """The configuration of a run, with `train.steps` counted if `train.flops_of` names an arm.
 
     The run then gets the FLOPs of the training of that arm of the same configuration, to half a step, under the same
-    overrides and changes. An override of `train.steps` is the length of that training. The result no longer names the
-    arm. The count takes seconds.
+    changes. A given `train.steps` is the length of that training. The result no longer names the arm. The count takes
+    seconds.
 
     Raises InputError if there is no such configuration, or the FLOPs cannot be counted; see `count`.
 
     Args:
-      spec, overrides: see `load_config`.
-      changes: other values by key; see `Config.replace`.
+      spec: name or path of a configuration with its arm, such as "digits:vdm".
+      changes: other values by key, {"train.batch_size": 64}, or in texts, ["train.batch_size=64"].
     """
-    changes = changes or {}
-    config = load_config(spec, overrides).replace(changes)
+    config = load.load_config(spec, changes)
     arm = config.train.flops_of
     if arm is None:
         return config
-    common = [override for override in overrides if override.partition("=")[0] != FLOPS_OF]
-    reference = load_config(f"{spec.partition(':')[0]}:{arm}", common)
-    reference = reference.replace({key: value for key, value in changes.items() if key != FLOPS_OF})
+    if isinstance(changes, Mapping):
+        changes = {key: value for key, value in changes.items() if key != FLOPS_OF}
+    else:
+        changes = [change for change in changes if change.partition("=")[0] != FLOPS_OF]
+    reference = load.load_config(f"{spec.partition(':')[0]}:{arm}", changes)
     require(
         reference.train.flops_of is None,
         f"{FLOPS_OF}={arm} must name an arm with a length of its own, and {arm} has that of {reference.train.flops_of}",

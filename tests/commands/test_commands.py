@@ -1,6 +1,5 @@
 """The table of commands: listing, help, version, and exit codes."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -42,13 +41,16 @@ def test_unknown_command_lists_the_known_ones(capsys):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_usage_description_and_an_example(name, capsys):
+def test_help_fits_a_terminal_and_explains_every_option(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     command = command_of(name)
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: diffenc {name} ")
-    assert " ".join(command.__doc__.split())[:100] in " ".join(text.split())
+    assert " ".join(command.__doc__.split()) in " ".join(text.split())
     assert f"  diffenc {name} " in text.partition("example:\n")[2]
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert all(action.help for action in make_parser(command, name)._actions)
 
 
 def test_listing_and_help_import_neither_jax_nor_tensorflow():
@@ -145,8 +147,7 @@ def test_arguments_and_overrides_are_told_apart():
     [
         ([], "the following arguments are required: --config; see `do --help`"),
         (["--config=x", "--config.a"], "--config.a has no value; give --config.a=VALUE"),
-        (["--config=x", "--config.a", "--fast"], "--config.a has no value; give --config.a=VALUE"),
-        (["--config=x", "--coun=1"], "unrecognized arguments: --coun=1"),
+        (["--config=x", "--coun=1"], "unrecognized arguments: --coun=1, perhaps --count; see `do --help`"),
         (["--config=x", "--count=many"], "argument --count: invalid int value: 'many'"),
         (["--config=x", "f", "g"], "unrecognized arguments: g"),
     ],
@@ -167,7 +168,7 @@ def test_out_of_memory_is_one_line_wherever_it_happens(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("argv", "lost"),
-    [*itertools.product(["--help", "--version", "train --help"], ["closed", "full", "gone"]), ("config-keys", "full")],
+    [("--help", "closed"), ("--version", "gone"), ("train --help", "full"), ("config-keys", "full")],
 )
 def test_output_that_cannot_be_written(argv, lost):
     """A full disk is an error of a command that only prints; a reader that is gone, such as `head`, is none."""
@@ -224,25 +225,6 @@ def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
     printed = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, timeout=60)
     assert (printed.returncode, printed.stderr) == (0, b"an error\n")
     assert printed.stdout == (rb"\xb1" * 1000 + b"\n") * 1000
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_states_of_every_option_its_default_or_when_it_is_required(name):
-    module = command_of(name)
-    parser = make_parser(module, name)
-    text = " ".join(parser.format_help().split())
-    valued = [a for a in parser._actions if a.option_strings and a.nargs != 0 and not a.required]
-    assert text.count("(default: ") + text.count("; required") >= len(valued)
-    assert all(action.help for action in parser._actions)
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_fits_a_terminal_of_80_columns(name, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    module = command_of(name)
-    lines = make_parser(module, name).format_help().splitlines()
-    assert [line for line in lines if len(line) > 80] == []
-    assert " ".join(module.__doc__.split()) in " ".join(" ".join(lines).split())
 
 
 def test_help_states_defaults(capsys):

@@ -3,7 +3,7 @@
 import pytest
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.config import Config, flatten, load_config
+from diffenc_jax.config import Config
 from diffenc_jax.config.schema import sections_of
 from diffenc_jax.config.sections import Options
 from diffenc_jax.core import parts
@@ -51,15 +51,6 @@ def test_lists_the_keys_of_every_part(kind, capsys):
         for name, key in parts.keys(kind, part).items():
             assert key.doc.endswith(".")
             assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(of kind={part})") for head in heads)
-
-
-def test_with_a_configuration_its_values_are_listed(capsys):
-    flags = ["--config=digits_variants:shrinking", "--config.train.b1=0.5"]
-    heads = [head.partition("  (")[0] for head, _ in listed(capsys, *flags)]
-    expected = flatten(load_config("digits_variants:shrinking", ["train.b1=0.5"]).to_dict())
-    assert sorted(heads) == sorted(f"{path} = {value!r}" for path, value in expected.items())
-    assert "model.encoder.amount = 0.5" in heads
-    assert "give that as well" in refused(main, ["config-keys", "--config.train.b1=0.5"], capsys)
 
 
 def test_a_section_and_a_key(capsys):

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.data.images import LocalPart, concatenation, read_rows, subset
 from tests import tiny
 
@@ -54,22 +52,3 @@ def test_a_local_part_keeps_the_indices_of_the_split():
     assert part.has(np.array([3, 4, 11, 12])).tolist() == [False, True, True, False]
     with pytest.raises(IndexError, match="another host holds"):
         part[np.array([4, 7])]
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".npz"])
-def test_a_part_of_the_training_images_is_loaded(tmp_path, suffix):
-    path = tmp_path / f"images{suffix}"
-    if suffix == ".npy":
-        np.save(path, ALL)
-    else:
-        np.savez(path, train=ALL, test=ALL[:7])
-    config = DataConfig(str(path), pixel_levels=17)
-    whole = load_dataset(config, "train", "test")
-    part = load_dataset(config, "train", "test", part=lambda count: np.arange(count // 2, count))
-    train = part.splits["train"]
-    assert len(train) == len(whole.splits["train"])
-    rows = np.array([len(train) - 1, len(train) // 2])
-    np.testing.assert_array_equal(train[rows], whole.splits["train"][rows])
-    assert len(train.local) == len(train) - len(train) // 2
-    np.testing.assert_array_equal(part.splits["test"], whole.splits["test"])
-    assert part.shape == whole.shape

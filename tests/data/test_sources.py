@@ -5,8 +5,7 @@ import pytest
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import image_shape, load_dataset, load_labels
-from tests import tiny
+from diffenc_jax.data.dataset import image_shape, load_dataset, num_classes
 from tests.registered import SOURCES
 
 
@@ -27,31 +26,22 @@ def test_labels_are_in_the_order_of_the_images():
     config = DataConfig("digits", pixel_levels=17)
     digits = load_digits()
     target = {image.astype(np.uint8).tobytes(): of for image, of in zip(digits.images, digits.target, strict=True)}
-    for split, images in load_dataset(config, "train", "test").splits.items():
-        np.testing.assert_array_equal(load_labels(config, split), [target[image.tobytes()] for image in images])
-    assert load_labels(DataConfig("synthetic", pixel_levels=17), "test") is None
+    dataset = load_dataset(config, "train", "test", labels=True)
+    for split, images in dataset.splits.items():
+        np.testing.assert_array_equal(dataset.labels[split], [target[image.tobytes()] for image in images])
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_shapes_are_known_before_the_images_are_there(name):
-    config = DataConfig(name)
-    if not SOURCES[name].tfds:  # made here, not prepared by tensorflow-datasets
+def test_shapes_and_classes_are_known_before_the_images_are_there(name):
+    config, source = DataConfig(name), SOURCES[name]
+    if not source.tfds:  # made here, not prepared by tensorflow-datasets
         assert load_dataset(config, "test").shape == image_shape(config)
-        return
-    assert image_shape(DataConfig(f"tfds:{SOURCES[name].tfds}")) == image_shape(config)
-
-
-def test_shapes_of_images_at_a_path(tmp_path):
-    np.save(tmp_path / "images.npy", tiny.images(4, shape=(6, 5, 3)))
-    assert image_shape(DataConfig(str(tmp_path / "images.npy"), pixel_levels=17)) == (6, 5, 3)
-
-
-def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"'cifar' is neither a known data set \(cifar10, digits, fashion_mnist"):
-        load_dataset(DataConfig("cifar", pixel_levels=17), "train")
-
-
-@pytest.mark.parametrize("path", ["gs://bucket/images.npz", "s3://bucket/pictures"])
-def test_images_of_ones_own_are_copied_from_a_bucket_first(path):
-    with pytest.raises(InputError, match="is not a local path; copy it first"):
-        load_dataset(DataConfig(path), "train")
+    else:
+        assert image_shape(DataConfig(f"tfds:{source.tfds}")) == image_shape(config)
+    if source.classes == 0:
+        with pytest.raises(InputError, match=rf"{name} has no labels, which model.labels=True needs; give a data set"):
+            num_classes(config)
+    elif source.tfds:
+        assert num_classes(config) == num_classes(DataConfig(f"tfds:{source.tfds}"))
+    else:
+        assert num_classes(config) == load_dataset(config, "test", labels=True).labels["test"].max() + 1

@@ -58,12 +58,3 @@ class TinyDeep(_Tiny):
 
     def features(self):
         return {"image": tfds.features.Image(shape=(4, 4, 1), dtype=np.uint16)}
-
-
-class TinyByHand(_Tiny):
-    """Its publisher wants to be asked."""
-
-    MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    Register at example.org.
-    Put tiny.zip there.
-    """

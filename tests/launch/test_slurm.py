@@ -40,13 +40,6 @@ def test_an_array_runs_the_plan_and_then_reports(cloud):
     assert len(lines) == len(runs) + 2  # the cost of a step of each arm
 
 
-def test_an_array_without_a_plan_is_not_submitted(cloud):
-    done = cloud.run(LAUNCH / "slurm.sh", "array", f"--root={cloud.folder}/r", "--", "--config=no.py", "--arms=vdm")
-    assert done.returncode == 2
-    assert "--seeds" in done.stderr
-    assert cloud.calls() == []
-
-
 def job(cloud, *words, **environment):
     return cloud.run(JOB, *words, SLURM_JOB_ID="5", SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="2", **environment)
 

@@ -103,30 +103,14 @@ def test_setup_takes_the_package_to_all_hosts(cloud, checkout):
     assert files == {name: name for name in [*FILES, "pyproject.toml", "setup.py", "README.md", "LICENSE"]}
 
 
-def test_setup_that_fails_leaves_nothing_here_and_says_so(cloud, checkout):
-    cloud.stand_in("gcloud", "exit 3")
-    scratch = cloud.folder / "scratch"
-    scratch.mkdir()
-    assert cloud.run(checkout / "launch" / "tpu.sh", "setup", *SLICE, TMPDIR=str(scratch)).returncode == 3
-    assert list(scratch.iterdir()) == []
-
-
-def test_tail_and_stop(cloud):
-    for action, options in (("tail", []), ("tail", ["--worker=2"]), ("stop", [])):
+def test_output_is_followed_and_fetched_and_the_run_stopped(cloud):
+    for action, options in (("tail", ["--worker=2"]), ("stop", []), ("logs", ["--to=fetched here"])):
         assert cloud.run(LAUNCH / "tpu.sh", action, *SLICE, *options).returncode == 0
     host = "bash diffenc_jax/launch/tpu_host.sh"
-    assert cloud.calls() == [ssh("0", f"{host} tail"), ssh("2", f"{host} tail"), ssh("all", f"{host} stop")]
-
-
-def test_the_output_of_all_hosts_is_fetched(cloud):
-    done = cloud.run(LAUNCH / "tpu.sh", "logs", *SLICE, "--to=fetched here")
-    assert (done.returncode, done.stdout) == (0, "the output of each host is in fetched here\n")
+    fetched = ssh("all", f"{host} log")
+    fetched.insert(-1, "--output-directory=fetched here")
+    assert cloud.calls() == [ssh("2", f"{host} tail"), ssh("all", f"{host} stop"), fetched]
     assert (cloud.folder / "fetched here").is_dir()
-    wanted = ssh("all", "bash diffenc_jax/launch/tpu_host.sh log")
-    wanted.insert(-1, "--output-directory=fetched here")
-    assert cloud.calls() == [wanted]
-    assert cloud.run(LAUNCH / "tpu.sh", "logs", *SLICE).returncode == 0
-    assert (cloud.folder / "logs" / "slice").is_dir()
 
 
 @pytest.fixture
@@ -242,27 +226,6 @@ def test_a_run_that_saved_and_ended_starts_again_without_limit(cloud, checkout):
     done, did = watch(cloud, checkout, ["ACTIVE"] * 4, ["ended 143"] * 3 + ["ended 0"], "--restarts=1")
     assert done.returncode == 0, done.stderr
     assert sum(verb.startswith("start ") for verb in did) == 3
-
-
-def test_watch_passes_flags_to_requests_and_to_connections(cloud, checkout):
-    watch(
-        cloud,
-        checkout,
-        ["ABSENT", "ACTIVE", "FAILED"],
-        ["none"],
-        "--gcloud=--internal-ips",
-        "--gcloud-ssh=--internal-ip",
-    )
-    for call in (call for call in cloud.calls() if call[0] == "gcloud" and "describe" not in call):
-        connects = call[4] in ("ssh", "scp")
-        assert ("--internal-ip" in call, "--internal-ips" in call) == (connects, not connects)
-
-
-def test_watch_requests_the_same_slice_again(cloud, checkout):
-    watch(cloud, checkout, ["ABSENT", "SUSPENDED", "FAILED"], [])
-    first, second = (call for call in cloud.calls() if "create" in call)
-    asked = ["queued-resources", "create", "slice", "--node-id=slice", "--zone=z", "--accelerator-type=v5litepod-16"]
-    assert first == second == ["gcloud", "compute", "tpus", *asked, "--runtime-version=v2-alpha", "--spot"]
 
 
 @pytest.mark.parametrize(

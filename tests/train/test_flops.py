@@ -9,7 +9,8 @@ from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.flops import count, load_run_config
+from diffenc_jax.train import flops as counted
+from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import StepFunction
 from tests import shipped, tiny
 
@@ -61,7 +62,7 @@ def shares(text, what):
 @pytest.mark.parametrize(("name", "reference", "arm"), CASES)
 def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
     """In parameters, or FLOPs to a step; and the file says what they get besides."""
-    theirs, params, flops = (load_run_config(f"{name}:{of}") for of in (reference, f"{arm}-params", f"{arm}-flops"))
+    theirs, params, flops = (counted.load_config(f"{name}:{of}") for of in (reference, f"{arm}-params", f"{arm}-flops"))
     their_counts, params_counts, flops_counts = map(installed, (theirs, params, flops))
     assert params_counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
     assert params.train.steps == theirs.train.steps
@@ -75,11 +76,11 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
 
 @pytest.mark.slow
 def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference():
-    theirs = load_run_config("digits_matched:diffenc-affine")
+    theirs = counted.load_config("digits_matched:diffenc-affine")
     their_counts = installed(theirs)
     whole = their_counts.flops_per_step * theirs.train.steps
     for arm in shipped.EQUAL:
-        ours = load_run_config(f"digits_matched:{arm}")
+        ours = counted.load_config(f"digits_matched:{arm}")
         counts = installed(ours)
         assert counts.total_params == pytest.approx(their_counts.total_params, rel=0.03)
         assert abs(counts.flops_per_step * ours.train.steps - whole) <= counts.flops_per_step
@@ -89,14 +90,14 @@ def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(
 def test_the_flops_match_under_every_override():
     """To a step, by text as on the command line and by value; train.steps is the reference's."""
     changes = {"train.accumulate": 2, "loss.depth": 10, "model.score.layers": 1, "train.steps": 300}
-    ours = load_run_config("digits_matched:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
+    ours = counted.load_config("digits_matched:vdm-flops", [f"{key}={value}" for key, value in changes.items()])
     theirs = load_config("digits:diffenc").replace(changes)
     flops = [installed(config).flops_per_step for config in (theirs, ours)]
     assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
     assert ours == load_config("digits_matched:vdm-flops").replace(
         changes | {"train.flops_of": None, "train.steps": ours.train.steps}
     )
-    assert ours == load_run_config("digits_matched:vdm-flops", changes=changes)
+    assert ours == counted.load_config("digits_matched:vdm-flops", changes)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_the_flops_match_under_every_override():
 )
 def test_an_arm_that_says_nothing_is_refused(arm, message):
     with pytest.raises(InputError, match=message):
-        load_run_config("digits_matched:vdm", (f"train.flops_of={arm}",))
+        counted.load_config("digits_matched:vdm", (f"train.flops_of={arm}",))
 
 
 def test_a_length_that_is_left_open_is_refused():

@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
     from diffenc_jax.core.terminal import make_console
-    from diffenc_jax.data.user_files import all_images
+    from diffenc_jax.data.sources import all_images
     from diffenc_jax.lab.coding.codec import Codec
     from diffenc_jax.runs import storage
     from diffenc_jax.runs.trained import open_trained

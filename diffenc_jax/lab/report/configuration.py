@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffenc_jax.config import Config, flatten
-from diffenc_jax.config.recipe import ARMS, AS_PUBLISHED, DEVIATIONS, choose_arm, recipe, with_changes
+from diffenc_jax.config.recipe import ARMS, AS_PUBLISHED, choose_arm, recipe, with_changes
 from diffenc_jax.core.document import Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab.report.collect import Collection
@@ -23,14 +23,8 @@ def published_recipe(config: Config) -> dict[str, Any]:
     return flatten(Config.parse(values).to_dict())
 
 
-def deviations_table() -> Table:
-    """Differences between the published recipe and that of this package."""
-    rows = [[d.what, d.published, d.here, d.effect, d.remedy] for d in DEVIATIONS]
-    return Table(["part", "published", "here", "effect", "keys that undo it"], rows, "Deviations of this package")
-
-
 def configuration_section(collection: Collection) -> Section:
-    """Differences to the published recipe, deviations of this package, differences between the runs, and all keys."""
+    """Differences to the published recipe, differences between the runs, and all keys."""
     flat = {name: flatten(run.config.to_dict()) for name, run in collection.first_of_groups.items()}
     recipes = {name: published_recipe(run.config) for name, run in collection.first_of_groups.items()}
     keys = sorted({key for values in (*flat.values(), *recipes.values()) for key in values} - NO_RECIPE)
@@ -52,7 +46,6 @@ def configuration_section(collection: Collection) -> Section:
             "encoder; evaluation, logging and checkpoints are the defaults of this package. Differences are marked."
         ),
         table(departing, f"{len(departing)} of {len(keys)} keys differ from the published recipe"),
-        Fold("Deviations of this package from the published recipe", [deviations_table()]),
     ]
     if len(flat) > 1:
         rows = [[key, *texts[key]] for key in keys if len(set(texts[key])) > 1]

@@ -18,7 +18,6 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.commands import train
 from diffenc_jax.commands.arguments import load_arguments_config, make_parser, parse
 from diffenc_jax.config import load_config
-from diffenc_jax.config.recipe import DEVIATIONS
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
 from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.lab.figures.style import arm_style
@@ -187,11 +186,6 @@ def test_keys_that_differ_from_the_published_recipe_are_marked(page):
     }
     expected = sum(value not in ("–", row["published"]) for row in table.values() for value in list(row.values())[:3])
     assert len(page.marked) == 2 * expected  # here, and among all keys
-
-
-def test_the_page_lists_what_the_recipe_changes_in_the_published_one(page):
-    shown = [tuple(row) for row in page.tables["Deviations of this package"][1:]]
-    assert shown == [(d.what, d.published, d.here, d.effect, d.remedy) for d in DEVIATIONS]
 
 
 def test_the_provenance_is_the_records(root, page):

@@ -21,7 +21,7 @@ def check_weights(weights: Path) -> None:
     """Raise InputError unless FID can be computed with the file `weights`."""
     if not all(map(find_spec, ("torch", "torch_fidelity"))):
         raise InputError(f"FID needs torch-fidelity, which is not installed; run {INSTALL}")
-    with checks.reading(weights, "weights"), checks.regular(weights).open("rb") as file:
+    with checks.reading(weights), checks.regular(weights).open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
         raise checks.refused(weights, f"is not the network that defines FID (sha256 {found[:12]}); take {WHERE}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import require
-from diffenc_jax.data import arrays
+from diffenc_jax.data import array_files
 from diffenc_jax.data.dataset import Dataset, load_dataset
 from diffenc_jax.lab.stats.distributions import rank_sum
 from diffenc_jax.lab.stats.hypotheses import Outcome
@@ -82,9 +82,7 @@ def _last(workdir: Path) -> Path:
 
 def read_samples(path: Path, dataset: Dataset) -> np.ndarray:
     """The samples at `path`, uint8 [N, H, W, C]; raises InputError unless they are like the images of `dataset`."""
-    headers = arrays.npz_headers(path)
-    require("images" in headers, f"{path} holds no array 'images'; give a file of `diffenc sample`")
-    images = arrays.npz_images(path, "images")
+    images = array_files.npz_images(path, "images")
     ours, theirs = list(images.shape[1:]), list(dataset.shape)
     require(ours == theirs, f"{path} holds images of {ours}, but those of {dataset.name} are {theirs}")
     largest, limit = int(images.max()), dataset.pixel_levels - 1

@@ -69,9 +69,9 @@ class Grid:
 
     def run_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run; raises InputError if the file or a key is wrong."""
-        from diffenc_jax.train.flops import load_run_config  # imported here, since reports load no JAX
+        from diffenc_jax.train import flops  # imported here, since reports load no JAX
 
-        return load_run_config(f"{self.config}:{arm}", self._overrides(seed))
+        return flops.load_config(f"{self.config}:{arm}", self._overrides(seed))
 
     def final_config(self, trained: Config) -> Config:
         """The configuration of the final evaluation of the run `trained`; raises InputError if it is none."""

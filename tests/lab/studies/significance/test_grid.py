@@ -8,7 +8,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.studies.significance.grid import FILE, Grid, read_grid
-from diffenc_jax.train.flops import load_run_config
+from diffenc_jax.train import flops
 from tests.lab.studies.significance import made_up
 
 # A configuration with an augmentation of the arm nontrainable alone.
@@ -120,7 +120,7 @@ def test_steps_are_those_of_the_reference_of_an_arm_with_its_flops(tmp_path):
     overrides = ("train.steps=100", "model.score.layers=1", "train.batch_size=8")
     grid = make(config="configs/digits_matched.py", arms=("vdm", "vdm-flops"), overrides=overrides)
     grid.check(tmp_path)
-    matched = load_run_config("digits_matched:vdm-flops", overrides).train.steps
+    matched = flops.load_config("digits_matched:vdm-flops", overrides).train.steps
     assert [grid.run_config(arm, 0).train.steps for arm in grid.arms] == [100, matched]
     assert matched > 100
 

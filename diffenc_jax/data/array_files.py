@@ -1,0 +1,110 @@
+"""Images and labels in single files: numpy's .npy and .npz, and IDX, the format of MNIST, gzipped or not."""
+
+import gzip
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from diffenc_jax.core.arrays import Archive
+from diffenc_jax.data import checks
+from diffenc_jax.data.images import Labels, OpenLabels, Splits, hold_out
+
+GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; those of IDX end with the type, uint8
+IDX_PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
+
+
+def open_file(path: Path) -> tuple[Splits, OpenLabels]:
+    """Splits and labels of one file.
+
+    An .npz file has the arrays 'train' and 'test', or 'x_train' and 'x_test', with labels 'y_train' and 'y_test' or
+    'train_labels' and 'test_labels'; or one array of images, with labels 'y' or 'labels'. Other files have no labels.
+    """
+    shapes = npz_shapes(path) if path.suffix == ".npz" else {}
+
+    def pair(*patterns: str) -> dict[str, str]:
+        pairs = [{split: pattern.format(split) for split in ("train", "test")} for pattern in patterns]
+        return next((names for names in pairs if shapes.keys() >= set(names.values())), {})
+
+    if names := pair("{}", "x_{}"):
+        classes = {split: partial(_npz_labels, path, name) for split, name in pair("y_{}", "{}_labels").items()}
+        return {
+            split: partial(npz_images, path, name) for split, name in names.items()
+        }, lambda: Labels.of_train(classes) if classes else None
+    images = all_images(path)
+    if name := next((name for name in ("y", "labels") if name in shapes), None):
+        return hold_out(images), lambda: Labels.of_one(_npz_labels(path, name))
+    return hold_out(images), lambda: None
+
+
+def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:
+    """Splits and labels of a folder with MNIST's files, such as train-images-idx3-ubyte or ...-ubyte.gz.
+
+    No splits if there are no such files; raises InputError if one of the two files of images is missing.
+    """
+    files, classes = _named(path, "images[-.]idx3"), _named(path, "labels[-.]idx1")
+    if len(files) == 1:
+        raise checks.refused(path, "must hold both train-images-idx3-ubyte and t10k-images-idx3-ubyte (or .gz)")
+    labels = {split: partial(_idx_labels, file) for split, file in classes.items()}
+    return {
+        split: partial(all_images, file) for split, file in files.items()
+    }, lambda: Labels.of_train(labels) if len(labels) == 2 else None
+
+
+def _named(path: Path, kind: str) -> dict[str, Path]:
+    files = {split: sorted(path.glob(f"{prefix}-{kind}-ubyte*")) for split, prefix in IDX_PREFIXES.items()}
+    return {split: paths[0] for split, paths in files.items() if paths}
+
+
+def all_images(path: Path) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of a file that holds one array of them; of a .npy file memory-mapped."""
+    if path.suffix == ".npz":
+        names = [name for name, shape in npz_shapes(path).items() if len(shape) >= 3]
+        if len(names) != 1:
+            held = ", ".join(sorted(names)[:8]) or "none"
+            raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {held}")
+        return npz_images(path, names[0])
+    if path.suffix == ".npy":
+        with checks.reading(path):
+            array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
+            return checks.as_images(path, array)
+    return checks.as_images(path, _idx_array(path))
+
+
+def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of all arrays of a .npz file by name."""
+    with checks.reading(path), Archive(checks.regular(path)) as archive:
+        return {name: header.shape for name, header in archive.headers.items()}
+
+
+def npz_array(path: Path, name: str) -> np.ndarray:
+    """The array `name` of a .npz file."""
+    with checks.reading(path), Archive(checks.regular(path)) as archive:
+        if name not in archive.headers:
+            raise checks.refused(path, f"holds no array {name!r}")
+        return archive.array(name)
+
+
+def npz_images(path: Path, name: str) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of the array `name` of a .npz file."""
+    return checks.as_images(path, npz_array(path, name))
+
+
+def _npz_labels(path: Path, name: str) -> np.ndarray:
+    return checks.as_labels(path, name, npz_array(path, name))
+
+
+def _idx_labels(path: Path) -> np.ndarray:
+    return checks.as_labels(path, "the file", _idx_array(path))
+
+
+def _idx_array(path: Path) -> np.ndarray:
+    """Values of an IDX file: two zero bytes, type, rank, sizes as big-endian uint32, values."""
+    with checks.reading(path):
+        content = checks.regular(path).read_bytes()
+        content = gzip.decompress(content) if content.startswith(GZIP) else content
+        if not content.startswith(IDX) or len(content) < 4:
+            raise checks.refused(path, "is not a .npy, .npz or IDX file of uint8")
+        rank = content[3]
+        shape = np.frombuffer(content, ">u4", rank, offset=4).tolist()
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)

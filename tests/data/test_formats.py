@@ -1,0 +1,399 @@
+"""Users' files in every format: each image comes back with its own class, and what is wrong is named in one line."""
+
+import gzip
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core import process
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data import checks
+from diffenc_jax.data.dataset import HELD_OUT, image_shape, load_dataset, num_classes
+from diffenc_jax.data.images import LocalPart
+from tests.data import files
+from tests.data.files import COUNT, GREY, IMAGES, STORED, idx_bytes, npy_bytes, npy_header, rows, zip_bytes
+
+CLASSES = np.searchsorted([3, 5, 9], STORED)
+CLASS_OF = {image.tobytes(): of for images in (IMAGES, GREY) for image, of in zip(images, CLASSES, strict=True)}
+
+
+def read(path, **options):
+    return load_dataset(DataConfig(str(path)), "train", "test", **options)
+
+
+@pytest.mark.parametrize("kind", files.WRITERS)
+def test_every_image_has_its_own_class(tmp_path, kind):
+    path = files.WRITERS[kind](tmp_path)
+    data = DataConfig(str(path))
+    dataset = read(path, labels=True)
+    assert dataset.num_classes == num_classes(data) == 3
+    assert image_shape(data) == dataset.shape
+    assert sorted(image.tobytes() for images in dataset.splits.values() for image in images) == sorted(
+        image.tobytes() for image in (IMAGES if dataset.shape[2] == 3 else GREY)
+    )
+    for split, labels in dataset.labels.items():
+        assert labels.dtype == np.int32
+        np.testing.assert_array_equal(labels, [CLASS_OF[image.tobytes()] for image in dataset.splits[split]])
+        if kind in files.WITH_SPLITS:
+            assert len(labels) == len(IMAGES[files.SPLITS[split]])
+    if kind in files.WITH_SPLITS and "pictures" not in kind:
+        images = IMAGES if dataset.shape[2] == 3 else GREY[..., None]
+        np.testing.assert_array_equal(dataset.splits["train"], images[files.SPLITS["train"]])
+    alone = load_dataset(data, "test", labels=True)  # of which not every class need be there
+    assert (alone.num_classes, alone.fingerprint("test")) == (3, dataset.fingerprint("test"))
+    assert not load_dataset(data, "test").labels
+
+
+@pytest.mark.parametrize("kind", ["npz", "one npz", "CIFAR-10, of Python 2", "ImageNet, .npz", "pictures"])
+def test_a_part_is_read(tmp_path, kind):
+    path, wanted = files.WRITERS[kind](tmp_path), np.array([3, 4, 5, 11, 17])
+    whole, part = (read(path, labels=True, part=chosen) for chosen in (None, lambda count: wanted))
+    for theirs, ours in ((whole.splits, part.splits), (whole.labels, part.labels)):
+        assert isinstance(ours["train"], LocalPart)
+        np.testing.assert_array_equal(ours["train"].local, theirs["train"][wanted])
+        np.testing.assert_array_equal(ours["train"][wanted[::-1]], theirs["train"][wanted[::-1]])
+        np.testing.assert_array_equal(ours["test"], theirs["test"])
+
+
+def test_a_tenth_is_held_out(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES)
+    splits = read(tmp_path / "a.npy").splits
+    assert len(splits["test"]) == COUNT // 10
+    assert len({image.tobytes() for images in splits.values() for image in images}) == COUNT
+    np.save(tmp_path / "one.npy", IMAGES[:1])
+    with pytest.raises(InputError, match=rf"\(train\): this split has no images; give at least two, {HELD_OUT}"):
+        read(tmp_path / "one.npy")
+
+
+def test_pictures_of_several_sizes_are_cropped_and_resized(tmp_path):
+    """The largest square in the middle is kept, and what is finer than the new pixels is averaged, not sampled."""
+    checkerboard = (np.indices((16, 16)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    for i, (height, width) in enumerate([(16, 16), (16, 40), (30, 16)] * 4):
+        picture = np.full((height, width), 255, np.uint8)
+        top, left = (height - 16) // 2, (width - 16) // 2
+        picture[top : top + 16, left : left + 16] = checkerboard
+        Image.fromarray(picture).save(tmp_path / f"{i:02}.png")
+    dataset = load_dataset(DataConfig(str(tmp_path), resize=4), "train", "test")
+    assert dataset.fingerprint("train")["version"] == "local, resized to 4x4"
+    for images in dataset.splits.values():
+        assert np.abs(images.astype(int) - 127.5).max() <= 1
+    assert image_shape(DataConfig(str(tmp_path), resize=8)) == (8, 8, 1)
+
+
+def palette(**options):
+    image = Image.fromarray(IMAGES[1] // 100 * 100).quantize(27)
+    image.info.update(options)
+    return image
+
+
+def rgba(alpha):
+    return Image.fromarray(np.concatenate([IMAGES[1], np.full((4, 4, 1), alpha, np.uint8)], -1))
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (rgba(255), IMAGES[1]),
+        (palette(), np.asarray(palette().convert("RGB"))),
+        (Image.fromarray(IMAGES[1, ..., 0] > 99), np.where(IMAGES[1, ..., :1] > 99, 255, 0)),
+    ],
+    ids=["opaque", "palette", "black and white"],
+)
+def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
+    for name in "abc":
+        image.save(tmp_path / f"{name}.png")
+    np.testing.assert_array_equal(read(tmp_path).splits["train"][0], expected)
+
+
+GLOBAL = b"\x80\x02c%s\n%s\n."
+LARGE = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 64) + bytes(99)
+# Contents of a single file by its name and the refusal, which begins with the file's name.
+WRONG = [
+    ("a.npy", npy_header((4, 6, 5, 3)) + bytes(9), "cannot be read: mmap length is greater than file size"),
+    ("a.npy", npy_header((2**40, 2**40, 3)) + bytes(100), "cannot be read: "),
+    ("a.npy", npy_header((4, 4, 4), "|O") + bytes(512), "cannot be read: "),
+    ("a.npy", npy_bytes(IMAGES / 255), "must hold uint8, values 0 .. 255; this is float64; save the unscaled pixels"),
+    ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),
+    ("a.npy", npy_bytes(np.zeros((9, 3, 6, 10), np.uint8)), "[9, 3, 6, 10], like [N, C, H, W]; save array.transpose("),
+    ("a.npy", b"", "cannot be read: "),
+    ("a.npz", zip_bytes({"a.npy": npy_header((4, 6, 5, 3)) + bytes(9)}), "cannot be read: it has"),
+    ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)}).replace(IMAGES.tobytes(), IMAGES[::-1].tobytes()), "Bad CRC-32"),
+    (
+        "a.npz",
+        zip_bytes({"a.npy": npy_bytes(IMAGES)}, zipfile.ZIP_BZIP2),
+        "compressed in a way that numpy does not use",
+    ),
+    ("a.npz", zip_bytes({"b.npy": npy_bytes(np.zeros(3))}), "or one array of images; its images: none"),
+    ("a.npz", zip_bytes({"a\n.npy": npy_bytes(IMAGES), "b.npy": npy_bytes(IMAGES)}), r"its images: a\n, b"),
+    ("a.npz", b"hello", "cannot be read: File is not a zip file"),
+    ("a", idx_bytes(GREY) + b"1", "cannot be read: cannot reshape array"),
+    ("a", idx_bytes(GREY)[:3] + b"\x05", "cannot be read: buffer is smaller"),
+    ("a", LARGE, "cannot be read: "),
+    ("a", gzip.compress(idx_bytes(GREY))[:-1], "cannot be read: Compressed file ended before the end-of-stream"),
+    ("a", idx_bytes(GREY[:0]), "must hold images [N, H, W, C] or [N, H, W]; this is [0, 4, 4]"),
+    ("a", bytes([0, 0, 13, 3]) + struct.pack(">3I", 1, 1, 1) + bytes(4), "is not a .npy, .npz or IDX file of uint8"),
+    ("a", b"hello", "is not a .npy, .npz or IDX file of uint8"),
+    ("test_batch", pickle.dumps([1]), "cannot be read: it is no batch of images: it has no 'data'"),
+    ("test_batch", pickle.dumps({"data": rows(IMAGES)}, 2)[:-200], "cannot be read: "),
+    ("test_batch", pickle.dumps({"data": rows(IMAGES) / 255}), "it must be uint8 (u1), values 0 .. 255; it is 'f8'"),
+    (
+        "test_batch",
+        pickle.dumps({"data": IMAGES}, 3),
+        "must hold 'data' [N, 3 S S], square images in three colours; it",
+    ),
+    ("test_batch", pickle.dumps({"data": np.zeros((2, 12), np.uint8)[:0]}, 3), "must hold 'data' [N, 3 S S]"),
+    ("test_batch", GLOBAL % (b"os", b"system"), "it names os.system, which no image needs; it is not run"),
+    ("test_batch", GLOBAL % (b"numpy", b"load"), "it names numpy.load, which no image needs"),
+    ("test_batch", GLOBAL % (b"numpy", b"ndarray.tofile"), "it names numpy.ndarray.tofile, which no image needs"),
+    ("test_batch", b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.", r"it names a\nb.c"),
+    ("test_batch", b"\x80\x02K\x01)R.", "cannot be read: 'int' object is not callable"),
+    ("test_batch", b"\x80\x04\x8e" + b"\xff" * 8, "cannot be read: "),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG, ids=range(len(WRONG)))
+def test_files_that_are_wrong(tmp_path, name, content, message):
+    if name == "test_batch":
+        files.write_cifar(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path if name == "test_batch" else tmp_path / name)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / name} ")
+    assert message in said
+    assert said.isprintable()
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a", "a.gz", "test_batch", "b.png"])
+def test_random_damage_is_one_line_or_harmless(tmp_path, name):
+    """A file of which bytes are changed or missing is read, or refused in one line."""
+    files.write_cifar(tmp_path)
+    whole = {
+        "a.npy": npy_bytes(IMAGES),
+        "a.npz": zip_bytes({"a.npy": npy_bytes(IMAGES)}, zipfile.ZIP_DEFLATED),
+        "a": idx_bytes(GREY),
+        "a.gz": gzip.compress(idx_bytes(GREY)),
+        "test_batch": (tmp_path / "test_batch").read_bytes(),
+        "b.png": (files.write_pictures(tmp_path / "p", (".", ".")) / "no 3").glob("*").__next__().read_bytes(),
+    }[name]
+    folder = tmp_path if name == "test_batch" else tmp_path / "pictures"
+    folder.mkdir(exist_ok=True)
+    path, rng = folder / name, np.random.RandomState(0)
+    for _ in range(60):
+        content = bytearray(whole)
+        for at in rng.randint(0, min(len(content), 200), rng.randint(1, 4)):
+            content[at] = rng.randint(256)
+        path.write_bytes(content[: len(content) - rng.randint(0, 2) * rng.randint(1, 40)])
+        with suppress(InputError):
+            read(folder if name in ("test_batch", "b.png") else path)
+
+
+class Calls:
+    """Pickled, a program that makes a folder."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._path),)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_nothing_in_a_pickle_is_run(tmp_path, protocol):
+    files.write_cifar(tmp_path)
+    batch = {"data": rows(IMAGES), "labels": Calls(tmp_path / "made")}
+    (tmp_path / "test_batch").write_bytes(pickle.dumps(batch, protocol))
+    with pytest.raises(
+        InputError, match=r"test_batch cannot be read: it names .*, which no image needs; it is not run"
+    ):
+        read(tmp_path)
+    assert not (tmp_path / "made").exists()
+
+
+def folder_of(folder, **pictures):
+    """A folder of a plain picture a.png and of others, by their names before '.png'."""
+    folder.mkdir()
+    Image.fromarray(IMAGES[0]).save(folder / "a.png")
+    for name, image in pictures.items():
+        image.save(folder / f"{name}.png")
+    return folder
+
+
+def png_of_16_bits():
+    """16 bits per colour, which Pillow reads but cannot write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head, rows = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0), zlib.compress((b"\0" + bytes(4 * 3 * 2)) * 4)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def wrong_folders(top):
+    """Writes folders; yields (path, what the message must say)."""
+    colour, grey = Image.fromarray(IMAGES[1]), Image.fromarray(GREY[1])
+    yield folder_of(top / "grey", b=grey), "b.png is (4, 4, 1), but the first picture is (4, 4, 3); save all as grey or"
+    small = Image.fromarray(IMAGES[1, :3])
+    yield (
+        folder_of(top / "sizes", b=small),
+        "b.png is (3, 4, 3), but the first picture is (4, 4, 3); give --config.data",
+    )
+    yield folder_of(top / "see-through", b=rgba(128)), "b.png cannot be read: it is transparent in places; put it onto"
+    yield folder_of(top / "clear", b=palette(transparency=0)), "it is transparent in places"
+    deep = Image.fromarray(GREY[1].astype(np.uint16))
+    yield folder_of(top / "deep", b=deep), "its pixels are I;16 or of 16 bits; save it as grey or"
+    (folder_of(top / "deeper") / "b.png").write_bytes(png_of_16_bits())
+    yield top / "deeper", "its pixels are RGB or of 16 bits"
+    for name, content in (("empty", b""), ("text", b"hello"), ("program", b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n")):
+        (folder_of(top / name) / "b.png").write_bytes(content)
+        yield top / name, "b.png cannot be read: cannot identify image file"
+    os.mkfifo(folder_of(top / "pipe") / "b.png")
+    yield top / "pipe", "b.png is no regular file"
+    (folder_of(top / "nowhere") / "b.png").symlink_to(top / "absent")
+    yield top / "nowhere", "b.png does not exist"
+    (folder_of(top / "below") / "more").symlink_to(top / "text")
+    yield top / "below", "more is a link to a folder; put the folder itself there"
+    Image.new("1", (16_000, 16_000)).save(folder_of(top / "bomb") / "a.png")
+    yield top / "bomb", "could be decompression bomb"
+    (folder_of(top / "name") / "a\n\x1b[31mb\udcff.png").write_text("hello")
+    yield top / "name", r"a\n\x1b[31mb\udcff.png cannot be read"
+    (top / "nothing").mkdir()
+    yield top / "nothing", "holds no pictures (.png, "
+    folder_of(folder_of(top / "validation") / "train", b=colour)
+    folder_of(top / "validation" / "val", b=colour)
+    yield top / "validation", "has a folder train but no test; rename one of val"
+    (files.write_idx(folder_of(top / "half")) / "t10k-images-idx3-ubyte").unlink()
+    yield top / "half", "must hold both train-images"
+    (files.write_cifar(folder_of(top / "gap")) / "data_batch_1").unlink()
+    yield top / "gap", "must hold each batch once: train_data_batch_1 .. and val_data, or"
+    (files.write_cifar(folder_of(top / "no test")) / "test_batch").unlink()
+    yield top / "no test", "must hold each batch once"
+    twice = files.write_cifar(folder_of(top / "twice"))
+    np.savez(twice / "data_batch_2.npz", data=rows(IMAGES))
+    yield twice, "must hold each batch once"
+    unlike = files.write_cifar(folder_of(top / "unlike"))
+    (unlike / "data_batch_2").write_bytes(pickle.dumps({"data": np.zeros((2, 12), np.uint8)}, 3))
+    yield unlike, "has images of (2, 2, 3), but"
+    nameless = files.write_imagenet(folder_of(top / "nameless"))
+    np.savez(nameless / "Imagenet32_val_npz" / "val_data.npz", images=rows(IMAGES))
+    yield nameless, "val_data.npz must hold 'data' [N, 3 S S]"
+    np.savez(top / "three.npz", a=IMAGES, b=IMAGES, c=IMAGES)
+    yield top / "three.npz", "must hold 'train' and 'test', or one array of images; its images: a, b, c"
+    np.savez(top / "unlike.npz", train=IMAGES, test=GREY)
+    yield top / "unlike.npz", "the splits' images differ in shape"
+    for source in ("absent.npy", "a" * 5000, "gs:/bucket"):
+        yield top / source, "nor a path that can be read"
+
+
+def test_folders_that_are_wrong(tmp_path):
+    for path, message in wrong_folders(tmp_path):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        said = str(caught.value)
+        assert message in said
+        assert said.isprintable()
+        assert str(path)[:50] in said
+
+
+def wrong_labels(folder):
+    """Sets whose images are right and whose labels are not; yields (path, what the message must say)."""
+
+    def new(name):
+        (folder / name).mkdir()
+        return folder / name
+
+    np.save(folder / "none.npy", IMAGES)
+    yield folder / "none.npy", "has no labels, which model.labels=True needs"
+    yield files.write_npz(new("few"), labels=np.stack([STORED] * 2)), "must hold labels [N]"
+    yield files.write_npz(new("real"), labels=STORED + 0.5), "must hold labels [N], whole numbers; y_train is float64"
+    unknown = np.where(np.arange(COUNT) == 29, 7, STORED)
+    yield files.write_npz(new("unknown"), labels=unknown), "(test): the label 7 is not among the 3 of the training"
+    np.savez(new("short") / "a.npz", x_train=IMAGES, x_test=IMAGES, y_train=STORED, y_test=STORED[:4])
+    yield folder / "short" / "a.npz", "(test): there are 4 labels for 30 images; give one per image"
+    (files.write_idx(new("idx")) / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(GREY[:10]))
+    yield folder / "idx", "t10k-labels-idx1-ubyte must hold labels [N]"
+    texts = pickle.dumps({b"data": rows(IMAGES), b"labels": ["a"] * COUNT}, 3)
+    (files.write_cifar(new("text")) / "test_batch").write_bytes(texts)
+    yield folder / "text", "test_batch must hold labels [N], whole numbers"
+    (files.write_cifar(new("bare")) / "test_batch").write_bytes(pickle.dumps({b"data": rows(IMAGES)}, 3))
+    yield folder / "bare", "test_batch cannot be read: it is no batch of images: it has no 'labels'"
+    Image.fromarray(IMAGES[0]).save(files.write_pictures(new("flat")) / "train" / "stray.png")
+    yield folder / "flat", "has no labels"
+    (files.write_pictures(new("other")) / "test" / "no 9").rename(folder / "other" / "test" / "no 7")
+    yield folder / "other", "the label 'no 7' is not among the 3"
+
+
+def test_wrong_labels_are_refused_where_they_are_read(tmp_path):
+    for path, message in wrong_labels(tmp_path):
+        read(path)
+        with pytest.raises(InputError) as caught:
+            read(path, labels=True)
+        assert message in str(caught.value)
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, to whom files are closed")
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a", "test_batch", "b.png"])
+def test_closed_files(tmp_path_factory, name):
+    top = tmp_path_factory.mktemp("closed")
+    for parent in (top, top.parent, top.parent.parent):
+        parent.chmod(0o755)
+    files.write_cifar(top)
+    path = top / ("pictures" if name == "b.png" else "") / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(InputError, match="cannot be read: Permission denied") as caught:
+            read({"test_batch": top, "b.png": path.parent}.get(name, path))
+    finally:
+        os.seteuid(0)
+    assert str(caught.value).startswith(f"{path} ")
+
+
+def test_more_than_the_memory_is_refused(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.zeros((2000, 32, 32), np.uint8))
+    monkeypatch.setattr(checks, "machine_memory", lambda: 2**20)
+    with pytest.raises(InputError, match=r"would take 0.00184 GB of memory, but this machine has 0.00105 GB"):
+        read(tmp_path / "a.npy")
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "CONTAINER_LIMIT", tmp_path / "max")
+    physical = checks.machine_memory()
+    assert 2**28 < physical < 2**50
+    for limit, expected in (("1000000\n", 1_000_000), ("max\n", physical)):
+        (tmp_path / "max").write_text(limit)
+        assert checks.machine_memory() == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "split", "message"),
+    [
+        (dict(source="cifar"), "train", r"'cifar' is neither a known data set \(cifar10, digits, fashion_mnist"),
+        (dict(source="digits", pixel_levels=16), "test", "the value 16, but data.pixel_levels=16 allows 0 .. 15"),
+        (dict(source="digits"), "validation", "digits has no split 'validation'; it has train, test"),
+        (
+            dict(source="digits", resize=4),
+            "train",
+            "data.resize=4 is for folders of pictures and for tensorflow-datase",
+        ),
+        (dict(source="a.npy", resize=4), "train", "a.npy is no folder of pictures, and data.resize=4 is for one"),
+    ],
+)
+def test_configurations_that_do_not_suit_the_data(data, split, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", IMAGES)
+    with pytest.raises(InputError, match=message):
+        load_dataset(DataConfig(**data), split)
