@@ -7,6 +7,7 @@ from typing import Any
 
 from diffenc_jax.core.document import Code, Section, Text
 from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.numbers import with_error
 from diffenc_jax.lab.report.collect import Collection, Evaluations
 from diffenc_jax.lab.report.command_lines import command_line, config_flags, not_made_yet, significance_line
 from diffenc_jax.lab.report.embedded import Picture, embed_figure
@@ -122,7 +123,7 @@ def _figures(findings: Findings) -> list[Picture]:
 
 
 def _in_words(subjects: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {significance.mean_and_interval(subject)}" for name, subject in subjects.items())
+    return "; ".join(f"{name}: {with_error(over.mean, over.standard_error)}" for name, over in subjects.items())
 
 
 def costs_section(collection: Collection, results: Results) -> Section:

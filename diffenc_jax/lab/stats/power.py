@@ -36,7 +36,6 @@ def power(difference: float, sd: float, seeds: int, alpha: float = ALPHA) -> flo
 
 def detectable_difference(sd: float, seeds: int, probability: float = POWER) -> float:
     """Difference above 0 that `seeds` seeds show with this probability, above `ALPHA`, in the unit of `sd`."""
-    _require_attainable(probability)
     upper = sd
     while power(upper, sd, seeds) < probability:
         upper *= 2
@@ -45,7 +44,6 @@ def detectable_difference(sd: float, seeds: int, probability: float = POWER) -> 
 
 def seeds_needed(difference: float, sd: float, probability: float = POWER) -> int:
     """Smallest number of seeds that shows a `difference` other than 0 with this probability, above `ALPHA`."""
-    _require_attainable(probability)
     if difference == 0:
         raise ValueError("a difference of 0 is not detected by any number of seeds")
     upper = MIN_SEEDS
@@ -53,8 +51,3 @@ def seeds_needed(difference: float, sd: float, probability: float = POWER) -> in
         upper *= 2
     suffices = lambda seeds: power(difference, sd, seeds) >= probability  # noqa: E731
     return bisect_left(range(upper), True, lo=MIN_SEEDS, key=suffices)
-
-
-def _require_attainable(probability: float) -> None:
-    if not ALPHA < probability < 1:
-        raise ValueError(f"the probability lies between {ALPHA} and 1, unlike {probability}")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data.baselines import histogram_bpd, uniform_bpd
@@ -33,7 +35,8 @@ def trivial_models(config: Config, evaluated: Iterable[DatasetEntry]) -> Trivial
         dataset = load_dataset(data, *dict.fromkeys((TRAIN, split)))
         same = all(entry["sha256"] == dataset.sha256(split) for entry in entries if entry["split"] == split)
         require(same, f"the images of {data.source} are not those that were evaluated")
-        histogram = histogram_bpd(dataset.splits[TRAIN], dataset.splits[split], dataset.pixel_levels)
+        train, test = (np.asarray(dataset.splits[name]) for name in (TRAIN, split))
+        histogram = histogram_bpd(train, test, dataset.pixel_levels)
     except InputError as error:
         return TrivialModels(uniform, str(error))
     return TrivialModels({"per-pixel histogram of training": histogram} | uniform, None)

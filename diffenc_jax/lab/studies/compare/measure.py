@@ -14,7 +14,6 @@ from diffenc_jax.runs.records import PER_PIXEL, Evaluation
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
 LEVEL = 0.95
-LABELS = "labels_sha256"  # in a record's 'dataset', where the model is conditioned on labels
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -117,7 +116,7 @@ def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool 
 def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
     """Reason why the images of two records cannot be paired; None if they can."""
     if all(a[key] == b[key] for key in ("split", "num_examples", "sha256")):
-        labels = a.get(LABELS), b.get(LABELS)
+        labels = a.get("labels_sha256"), b.get("labels_sha256")
         differ = None not in labels and labels[0] != labels[1]
         return "they hold the same images with different labels; evaluate both with the same" if differ else None
     if a["sha256_any_order"] != b["sha256_any_order"]:

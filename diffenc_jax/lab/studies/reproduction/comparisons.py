@@ -20,11 +20,6 @@ class Published(NamedTuple):
     mean: float | None = None
     standard_error: float | None = None
 
-    def __str__(self) -> str:
-        if self.mean is None:
-            return UNKNOWN
-        return f"{self.mean:g}" if self.standard_error is None else f"{self.mean:.3f} ± {self.standard_error:.3f}"
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -81,9 +76,9 @@ def repeated_by(grid: Grid) -> dict[str, Comparison]:
 def listing() -> Section:
     """Arms, seeds, steps and published figures of each comparison."""
     rows = [
-        [name, arm, one.num_seeds, f"{one.steps:,}", published]
+        [name, arm, one.num_seeds, f"{one.steps:,}", " ± ".join(f"{n:g}" for n in figures if n is not None) or UNKNOWN]
         for name, one in COMPARISONS.items()
-        for arm, published in one.arms.items()
+        for arm, figures in one.arms.items()
     ]
     table = Table(["name", "arm", "seeds", "steps", "published bits/dim"], rows)
     return Section(f"Comparisons of {PAPER}", [table])

@@ -143,7 +143,7 @@ def find(
       curves: the `learning_curves` by arm.
       reference: None is the first arm. Raises InputError if no run is of this arm.
     """
-    arms = list(dict.fromkeys(run.arm for run in (*runs, *missing)))
+    arms = list(dict.fromkeys([*(run.arm for run in runs), *(run.arm for run in missing)]))
     reference = reference or arms[0]
     require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
     trivial = trivial_models(runs[0].config, [runs[0].evaluation.record["dataset"]])

@@ -78,8 +78,8 @@ def _draw_means(
             axes.plot(values[arm], [i - SIDE] * len(values[arm]), **look | SEED)
             if arm in intervals:
                 style.add_interval(axes, i, intervals[arm], look["color"], vertical=False)
-            if means[arm].mean is not None:
-                axes.plot(means[arm].mean, i, **look | MEAN)
+            if (mean := means[arm].mean) is not None:
+                axes.plot(mean, i, **look | MEAN)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(axis="x")
 
@@ -138,7 +138,8 @@ def _draw_line(axes: "Axes", points: Points, label: str, look: dict[str, Any]) -
     intervals = [mean.interval for mean in means if mean.interval is not None and mean.n >= FEWEST_SEEDS]
     axes.plot(steps, [mean.mean for mean in means], label=label, markevery=style.marker_step(len(points)), **look)
     if intervals:
-        axes.fill_between(steps, *zip(*intervals, strict=True), color=look["color"], alpha=0.2, linewidth=0)
+        low, high = zip(*intervals, strict=True)
+        axes.fill_between(steps, low, high, color=look["color"], alpha=0.2, linewidth=0)
 
 
 def _late_values(lines: list[Points]) -> list[float]:

@@ -58,8 +58,8 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
     last steps. Raises InputError if there are no runs, or they cannot be compared.
     """
     stored = by_arm_and_seed((workdir, stored_config(workdir)) for workdir in find_workdirs(root))
-    arms, seeds = ({key[i] for key in stored} for i in (0, 1))
-    keys = list(grid.runs()) if grid else [(arm, seed) for seed in sorted(seeds) for arm in sorted(arms)]
+    arms, seeds = sorted({arm for arm, _ in stored}), sorted({seed for _, seed in stored})
+    keys = list(grid.runs()) if grid else [(arm, seed) for seed in seeds for arm in arms]
     require(bool(keys), f"{root} holds no runs; train some with `diffenc significance --root={root} ...`")
     expected: Expected = {key: stored.get(key, (workdir_of(root, *key), None)) for key in keys}
     begun = [(workdir, config) for workdir, config in expected.values() if config is not None]

@@ -174,7 +174,8 @@ def read_grid(root: Path) -> Grid | None:
     ]
     require(not wrong, f"{path} is damaged: {', '.join(wrong)}; {advice}")
     require(all(0 <= seed < 2**32 for seed in content["seeds"]), f"{path} is damaged: seeds; {advice}")
-    return Grid(**{key: tuple(v) if isinstance(v := content[key], list) else v for key in known})
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v := content[key], list) else v for key in known}
+    return Grid(**values)
 
 
 def _as_in_json(kind: Any) -> Any:

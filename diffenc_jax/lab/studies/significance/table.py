@@ -80,9 +80,9 @@ def _differences(analysis: Analysis) -> Section:
 def _tests(analysis: Analysis) -> Section:
     names, target, rows = (PAIRED_T, SIGN_FLIP, WELCH_T), f"seeds for {analysis.target_difference:g}", []
     for c in analysis.comparisons:
-        ps = ((c.tests[name].p_two_sided, c.corrected[name]) if name in c.tests else (None, None) for name in names)
-        power = format_number(c.detectable_difference), c.seeds_needed or UNKNOWN
-        rows.append([c.arm, *(format_p(p) for pair in ps for p in pair), *power])
+        plain = {name: float(outcome.p_two_sided) for name, outcome in c.tests.items()}
+        ps = (format_p(known.get(name)) for name in names for known in (plain, c.corrected))
+        rows.append([c.arm, *ps, format_number(c.detectable_difference), c.seeds_needed or UNKNOWN])
     heads = ["arm", *(head for name in names for head in (name, "(Holm)")), "smallest difference", target]
     text = (
         "Two-sided p, and corrected by Holm's method for the number of comparisons; paired t and sign flips are those "
@@ -142,12 +142,6 @@ def _changes(analysis: Analysis) -> list[Text | Items]:
 def missing_section(findings: Findings) -> list[Section]:
     """The missing runs, if any."""
     return [Section("Missing", [Items([str(run) for run in findings.missing])])] if findings.missing else []
-
-
-def mean_and_interval(subject: OverSeeds) -> str:
-    """'1.8271 ± 0.0012 (1.8248 .. 1.8294)', for an arm or a comparison."""
-    mean, interval = _mean(subject)
-    return mean if interval == UNKNOWN else f"{mean} ({interval})"
 
 
 def _mean(subject: OverSeeds) -> tuple[str, str]:
