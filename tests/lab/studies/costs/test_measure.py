@@ -1,4 +1,4 @@
-"""Costs of a step: measured, printed, and refused."""
+"""Costs of a step: measured and printed."""
 
 import json
 
@@ -13,7 +13,6 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
-from tests.refusals import refused
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 DIGITS = "--config=configs/digits.py:vdm"
@@ -50,15 +49,3 @@ def test_the_command_prints_what_it_writes(tmp_path, capsys):
     assert title == f"digits, vdm: batch 8, float32, {versions.device()}"
     assert params == f"parameters: {costs['params']:,} (schedule 0, score {costs['params']:,})"
     assert flops == f"FLOPs: {costs['flops_per_step']:.4g} per step, {costs['train_flops']:.4g} in 1,500 steps"
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--json=tests", "--json=tests is a folder; name a file"),
-        ("--config.train.stepz=1", "train.stepz"),
-        ("--steps=0", "is not a whole number above zero"),
-    ],
-)
-def test_bad_input_is_refused(option, message, capsys):
-    assert message in refused(main, ["costs", DIGITS, option], capsys)

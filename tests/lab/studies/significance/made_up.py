@@ -96,11 +96,8 @@ def finished(bits, arms_of_config=True):
     """
     runs = []
     for (arm, seed), values in bits.items():
-        estimator = {"seed": seed, "replicates": 2 if len(values) > 1 else None}
-        bpd = {"total": values.mean(), "diffusion": values.mean()}
-        evaluation = Evaluation(None, {"step": 10, "params": 5, "bpd": bpd, "estimator": estimator}, values)
         config = load_config(f"digits:{arm}" if arms_of_config else "digits")
-        runs.append(FinishedRun(arm, seed, None, config, evaluation))
+        runs.append(FinishedRun(arm, seed, None, config, Evaluation(None, record(arm, seed, values), values)))
     return runs
 
 

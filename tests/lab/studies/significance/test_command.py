@@ -51,18 +51,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, capsys, tm
     assert not root.exists()
 
 
-def test_a_plan_says_what_is_to_come(made_up_runs, tmp_path, capsys):
-    assert main(["significance", f"--root={tmp_path}", *GIVEN, "--plan"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 4 + 2
-    assert main(["significance", "report", f"--root={tmp_path}"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "vdm, seed 0: not begun"
-
-
 @pytest.mark.slow
 def test_a_plan_is_lines_that_a_shell_runs(made_up_runs, tmp_path, capsys):
     root = tmp_path / "a root"
     assert main(["significance", f"--root={root}", *GIVEN, "--passes=4", "--plan"]) == 0
-    for line in reversed(capsys.readouterr().out.splitlines()):  # any order will do
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["significance", "report", f"--root={root}"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "vdm, seed 0: not begun"
+    for line in reversed(lines):  # any order will do
         bound = line.replace("python ", shlex.quote(sys.executable) + " ")
         subprocess.run(bound, shell=True, check=True, capture_output=True)
     assert main(["significance", "report", f"--root={root}"]) == 0

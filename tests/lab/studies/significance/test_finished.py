@@ -80,27 +80,19 @@ def test_a_fit_counts_if_it_is_the_one_asked_for(tmp_path, change, count):
 
 
 def test_without_a_note_the_way_that_most_runs_are_evaluated_counts(tmp_path):
-    """Four passes, although one run has eight besides and others only eight, other noise or values of no number."""
+    """Four passes, although one run has eight besides and others only eight, or values of no number."""
     for arm, seed in (("vdm", 0), ("diffenc", 0), ("vdm", 1), ("diffenc", 1)):
         made_up.write(tmp_path, arm, seed)
     made_up.write(tmp_path, "vdm", 0, made_up.values("vdm", 0, 8))
-    other = made_up.write(tmp_path, "vdm", 3, made_up.values("vdm", 3, 8))
-    (other / "checkpoints" / "1500").mkdir(parents=True)
+    made_up.write(tmp_path, "vdm", 3, made_up.values("vdm", 3, 8))
     made_up.write(tmp_path, "diffenc", 3, np.full((made_up.PASSES, 40), np.nan))
-    runs, missing = found(tmp_path, None)
-    assert sorted(runs) == [("diffenc", 0), ("diffenc", 1), ("vdm", 0), ("vdm", 1)]
-    assert missing["vdm", 3] == "trained, but not evaluated like this"
-    assert "are not finite" in missing["diffenc", 3]
-    assert {len(run.evaluation.bits) for run in find_runs(tmp_path, None)[0]} == {4}
-
-
-def test_of_ways_that_as_many_runs_have_the_one_with_most_passes_counts(tmp_path):
-    for arm, seed in (("vdm", 0), ("diffenc", 1)):
-        for passes in (2, 8, 4):
-            made_up.write(tmp_path, arm, seed, made_up.values(arm, seed, passes))
     runs, missing = find_runs(tmp_path, None)
-    assert {len(run.evaluation.bits) for run in runs} == {8}
-    assert [str(run) for run in missing] == ["diffenc, seed 0: not begun", "vdm, seed 1: not begun"]
+    assert sorted((run.arm, run.seed) for run in runs) == [("diffenc", 0), ("diffenc", 1), ("vdm", 0), ("vdm", 1)]
+    assert {len(run.evaluation.bits) for run in runs} == {4}
+    assert "are not finite" in {run.arm: run.why for run in missing}["diffenc"]
+    for passes in (2, 8):  # of ways that as many runs have, that with most passes counts
+        made_up.write(tmp_path / "two", "vdm", 0, made_up.values("vdm", 0, passes))
+    assert [len(run.evaluation.bits) for run in find_runs(tmp_path / "two", None)[0]] == [8]
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):

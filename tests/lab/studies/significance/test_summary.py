@@ -6,10 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from diffenc_jax.config import load_config
 from diffenc_jax.core.document import markdown
-from diffenc_jax.data.baselines import histogram_bpd
-from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.lab.studies.significance.grid import Grid
 from diffenc_jax.lab.studies.significance.summary import write_summary
 from tests.lab.studies.significance import made_up
@@ -85,21 +82,6 @@ def test_a_summary_of_other_content_is_kept(tmp_path):
     made_up.write_all(tmp_path, ("vdm", "diffenc"), (2,))
     write_summary(tmp_path, "vdm", 0.01)
     assert files(tmp_path / "earlier") == first
-
-
-def test_models_of_an_unfinished_training_that_is_worse_than_a_histogram_say_so(tmp_path):
-    """The histogram of the digits costs 2.43 bits/dim; the records are of these images."""
-    images = load_dataset(load_config("digits").data, "train", "test")
-    for arm in ("vdm", "diffenc"):
-        for seed in (0, 1, 2):
-            bits = 1 + made_up.values(arm, seed)
-            dataset = images.fingerprint("test") | {"num_examples": bits.shape[1]}
-            made_up.write(tmp_path, arm, seed, bits, dataset=dataset)
-    write_summary(tmp_path, "vdm", 0.01)
-    bound = histogram_bpd(images.splits["train"], images.splits["test"], 17)
-    cautions = summarized(tmp_path)[1]["headline"]["cautions"]
-    assert f"(per-pixel histogram of training: {bound:.4f} bits/dim): diffenc (2.9" in cautions[0]
-    assert "diffenc (by 0.0167 after step 1,000)" in cautions[-1]  # 50/1000 - 50/1500
 
 
 def test_few_seeds_and_missing_runs_make_a_page(tmp_path):
