@@ -41,7 +41,7 @@ def printed(work: Path, output: str) -> list[Table]:
 
 
 def summary(root: str, work: Path, output: str) -> Iterable[Table]:
-    """Values, differences and costs of significance.md, without the seconds and bytes of a step."""
+    """Values, differences, tests and costs of significance.md, without the seconds and bytes of a step."""
     text = (work / root / "significance.md").read_text()
     sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
     about = text.split("\n\n")[1]
@@ -51,23 +51,23 @@ def summary(root: str, work: Path, output: str) -> Iterable[Table]:
         if title.startswith("Differences to "):
             table = in_markdown(section)[0]
             yield table._replace(caption=f"{title}, in bits/dim. {table.caption}")
+        if title == "Tests and power":
+            yield in_markdown(section)[0]
         if title == "Costs of the arms":
             heads, rows, _ = in_markdown(section)[0]
             yield Table(heads[:6], [row[:6] for row in rows])
 
 
 def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
-    """`summary`, and the evaluations during training by step and minute, means over the seeds."""
+    """`summary`, and the evaluations during training by step, means over the seeds."""
     yield from summary(root, work, output)
     curves = curves_of_arms(find_runs(work / root, read_grid(work / root))[0], "test")
     steps = sorted({step for kinds in curves.values() for step, _ in kinds["evaluation"]})
     rows = []
     for arm, kinds in curves.items():
-        both = zip(kinds["evaluation"], kinds["evaluation by time"], strict=True)
-        cells = {step: f"{np.mean(bits):.4f} ({seconds / 60:.0f})" for (step, bits), (seconds, _) in both}
+        cells = {step: f"{np.mean(bits):.4f}" for step, bits in kinds["evaluation"]}
         rows.append([arm, *(cells.get(step, "") for step in steps)])
-    caption = "Test bits/dim during training, means over seeds, and in brackets minutes of training"
-    yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, caption)
+    yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, "Test bits/dim during training, means over seeds")
 
 
 def evaluations(run: str, **passes: int) -> Tables:

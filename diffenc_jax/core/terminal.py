@@ -60,8 +60,9 @@ def print_table(table: Table, console: "Console | None" = None) -> None:
     rows = [[printable(str(cell)) for cell in row] for row in table.rows]
     for number, (head, is_numeric) in enumerate(zip(table.heads, numeric_columns(table), strict=True)):
         widest = max((cell_len(row[number]) for row in rows), default=1) if is_numeric or not number else None
-        justify = "right" if is_numeric else "left"
-        grid.add_column(text.Text(printable(head)), justify=justify, min_width=widest, overflow="fold")
+        grid.add_column(
+            text.Text(printable(head)), justify="right" if is_numeric else "left", min_width=widest, overflow="fold"
+        )
     for row in rows:
         grid.add_row(*map(text.Text, row))
     console.print(grid, crop=False, soft_wrap=False)

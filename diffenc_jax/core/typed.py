@@ -19,6 +19,7 @@ def mismatch(value: Any, kind: Any, name: str = "") -> str | None:
         return None if isinstance(value, allowed) and isinstance(value, bool) == (kind is bool) else name
     if not isinstance(value, container):
         return name
+    parts: list[tuple[Any, Any, Any]]
     if is_typeddict(kind):
         hints = {
             key: hint for key, hint in get_type_hints(kind).items() if key in kind.__required_keys__ | value.keys()

@@ -5,8 +5,7 @@ its last evaluated step and, of several, the one with most passes. Prints one ro
 its standard errors from the noise and from the images, its difference to the reference, paired by image, and a 95 %
 interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
 probability 95 %. Records of other images, or of the same images in another order, are refused, and so are records of
-different estimators unless --across-estimators is given, and of runs with different augmentation of their training
-images unless --across-augmentation is given.
+different estimators unless --across-estimators is given.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -18,20 +17,11 @@ EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "records",
-        nargs="+",
-        type=place,
-        metavar="RECORD",
-        help="record of an evaluation, eval/*.json, or folder of a run",
-    )
-    parser.add_argument(
-        "--reference", type=place, metavar="RECORD", help="the record to compare with (default: the first)"
-    )
-    parser.add_argument("--across-estimators", action="store_true", help="compare records of different estimators")
-    parser.add_argument(
-        "--across-augmentation", action="store_true", help="compare runs with different augmentation (train.augment)"
-    )
+    add = parser.add_argument
+    given = "record of an evaluation, eval/*.json, or folder of a run"
+    add("records", nargs="+", type=place, metavar="RECORD", help=given)
+    add("--reference", type=place, metavar="RECORD", help="the record to compare with (default: the first)")
+    add("--across-estimators", action="store_true", help="compare records of different estimators")
     add_json(parser, "the table")
 
 
@@ -48,17 +38,16 @@ def run(arguments: Namespace) -> None:
         return last_record(path) if is_folder(path) else path
 
     paths = [file_of(path) for path in arguments.records]
-    reference = file_of(arguments.reference) if arguments.reference else paths[0]
-    places = [identity(path) for path in paths]
+    reference = identity(file_of(arguments.reference) if arguments.reference else paths[0])
+    places, output = [identity(path) for path in paths], writable_file("json", arguments.json)
     for path in paths:
         require(places.count(identity(path)) == 1, f"{path} is given twice; give every record once")
-    output = writable_file("json", arguments.json)
     is_free = output is None or identity(output) not in places
     require(is_free, f"--json={output} would replace a record; name another file")
-    require(identity(reference) in places, f"--reference={reference} is not among the records; give one of them")
-    paths.sort(key=lambda path: identity(path) != identity(reference))  # the reference first
+    require(reference in places, f"--reference={arguments.reference} is not among the records; give one of them")
+    paths.sort(key=lambda path: identity(path) != reference)  # the reference first
     evaluations = [read_evaluation(path) for path in paths]
-    check_comparable(evaluations, arguments.across_estimators, arguments.across_augmentation)
+    check_comparable(evaluations, arguments.across_estimators)
     rows = compare(evaluations)
     if output is not None:
         write_json(output, comparison_json(rows))

@@ -19,7 +19,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.lab.studies.costs.measure import measure_costs
-    from diffenc_jax.lab.studies.costs.table import cost_lines
     from diffenc_jax.runs.files import write_json
 
     config = load_arguments_config(arguments)
@@ -27,4 +26,12 @@ def run(arguments: Namespace) -> None:
     costs = measure_costs(config, arguments.steps)
     if path is not None:
         write_json(path, costs)
-    print(*cost_lines(costs), sep="\n")
+    parts = ", ".join(f"{name} {number:,}" for name, number in costs["params_by_part"].items())
+    state, temporaries = costs["memory_of_state"] / 1e6, costs["memory_of_temporaries"] / 1e6
+    lower, upper = costs["seconds_per_step_quartiles"]
+    print(f"{config.name}, {config.arm}: batch {costs['batch_size']}, {costs['dtype']}, {costs['device']}")
+    print(f"parameters: {costs['params']:,} ({parts})")
+    print(f"FLOPs: {costs['flops_per_step']:.4g} per step, {costs['train_flops']:.4g} in {costs['steps']:,} steps")
+    print(f"memory per device: state and batch {state:,.1f} MB, temporaries {temporaries:,.1f} MB")
+    print(f"time: {costs['seconds_per_step']:.4g} s per step (quartiles {lower:.4g} and {upper:.4g})")
+    print(f"compilation: {costs['compile_seconds']:.1f} s")

@@ -1,71 +1,53 @@
 """Steps that commands share for a grid of arms and seeds: note it, make its runs, and print their summary."""
 
 import sys
-from argparse import ArgumentParser
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import positive
+from diffenc_jax.commands.arguments import add_difference, positive
 
 if TYPE_CHECKING:
-    from diffenc_jax.core.document import Section, Text
     from diffenc_jax.lab.studies.significance.grid import Grid
 
 
 def add_runs(parser: ArgumentParser) -> None:
-    """Add --parallel and --plan, which say how the missing runs are made."""
+    """Add --difference, and --parallel and --plan, which say how the missing runs are made."""
+    add_difference(parser)
     parser.add_argument(
         "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
     )
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help="print the commands, one per line, and run none; notes the study in DIR/experiment.json",
-    )
+    plan = "print the commands, one per line, and run none; notes the study in DIR/experiment.json"
+    parser.add_argument("--plan", action="store_true", help=plan)
 
 
-def note(grid: "Grid", root: Path) -> None:
-    """Check a grid and note it in `root`; raises InputError."""
+def make(grid: "Grid", arguments: Namespace) -> int:
+    """Check a grid and note it, make its missing runs, and summarize them; or print the plan. Returns the exit code."""
     import jax
 
-    jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
-    grid.check(root)
-    grid.note_in(root)
-
-
-def make(grid: "Grid", root: Path, parallel: int) -> list[str]:
-    """Make the missing runs of a grid; returns a line per failure."""
-    from diffenc_jax.core.terminal import make_console
     from diffenc_jax.lab.studies.significance.measure import make_missing
 
-    return make_missing(grid, root, parallel, make_console())
-
-
-def summarize(root: Path, reference: str | None, difference: float, across_augmentation: bool = False) -> None:
-    """Write and print the summary of the runs in `root`."""
-    from diffenc_jax.lab.studies.significance.summary import write_summary
-
-    page, files = write_summary(root, reference, difference, across_augmentation)
-    print_page(page)
-    if files:
-        print(f"written to {root}: {', '.join(path.name for path in files)}")
-
-
-def print_page(page: "Section | Text") -> None:
-    """Print a document, as markdown unless it is read on a terminal."""
-    from diffenc_jax.core.document import markdown
-    from diffenc_jax.core.terminal import make_console, print_document
-
-    console = make_console()
-    if console.is_terminal:
-        print_document(page, console)
-    else:
-        print(markdown(page))
-
-
-def print_failures(failures: Sequence[str]) -> int:
-    """Print a line per failed run, the last that the user sees; returns the exit code."""
-    for failure in failures:
+    jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
+    root: Path = arguments.root
+    grid.check(root)
+    grid.note_in(root)
+    if arguments.plan:
+        print("\n".join(grid.plan(root)))
+        return 0
+    failures = make_missing(grid, root, arguments.parallel, lambda line: print(line, flush=True))
+    arguments.wrote_to = [root]
+    summarize(root, grid.reference, arguments.difference)
+    for failure in failures:  # the last that the user sees
         print(f"error: {failure}", file=sys.stderr)
     return int(bool(failures))
+
+
+def summarize(root: Path, reference: str | None, difference: float) -> None:
+    """Write and print the summary of the runs in `root`."""
+    from diffenc_jax.core.terminal import make_console, print_document
+    from diffenc_jax.lab.studies.significance.summary import write_summary
+
+    page, files = write_summary(root, reference, difference)
+    print_document(page, make_console())
+    if files:
+        print(f"written to {root}: {', '.join(path.name for path in files)}")

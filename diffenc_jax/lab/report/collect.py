@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.lab.studies.compare.describe import implausible
 from diffenc_jax.lab.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.lab.studies.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
@@ -169,9 +168,6 @@ def _read_records(workdir: Path, notes: list[str]) -> list[Record]:
         except InputError as error:
             notes.append(str(error))
             continue
-        if why := implausible(record):
-            notes.append(f"{path} is left out: it is not plausible, {why}; evaluate again")
-            continue
         try:
             evaluation = with_values(path, record)
         except InputError as error:
@@ -187,4 +183,4 @@ def _check_images(runs: Iterable[Run]) -> None:
         if record.evaluation is not None:
             by_split.setdefault(record.record["dataset"]["split"], []).append(record.evaluation)
     for evaluations in by_split.values():
-        check_comparable(evaluations, across_estimators=True, across_augmentation=True)
+        check_comparable(evaluations, across_estimators=True)

@@ -97,9 +97,8 @@ def gathered(sections: Iterable[Section], arms: Sequence[str]) -> list[Section]:
 
 
 def significance_line(collection: Collection) -> str:
-    """Command that trains the arms over the seeds of the grid, or over five."""
-    if collection.grid is not None and collection.root is not None:
-        return collection.grid.command(collection.root)
+    """Command that trains the arms over five seeds."""
     name = collection.runs[0].config.name
-    given = [f"--config={name}", f"--arms={','.join(collection.by_arm)}", "--seeds=0-4", f"--root=runs/{name}-seeds"]
+    root = collection.root or f"runs/{name}-seeds"
+    given = [f"--config={name}", f"--arms={','.join(collection.by_arm)}", "--seeds=0-4", f"--root={root}"]
     return command_line("significance", *given)

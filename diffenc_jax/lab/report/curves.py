@@ -11,7 +11,7 @@ from diffenc_jax.lab.report.embedded import embed_figure
 from diffenc_jax.lab.report.html import Fold
 from diffenc_jax.lab.studies.significance.analysis import FEWEST_SEEDS
 from diffenc_jax.lab.studies.significance.curves import Curves, curves_over_seeds, learning_curves
-from diffenc_jax.lab.studies.significance.figure import Panel, draw_curves, learning_panels, panels_with_lines
+from diffenc_jax.lab.studies.significance.figure import Panel, draw_curves, learning_panels
 
 TERMS = {name: name for name in ("reconstruction", "latent", "diffusion")}
 QUARTERS = {f"quarter {i} of t": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
@@ -32,18 +32,14 @@ def curves_section(collection: Collection) -> Section:
     split, groups = collection.runs[0].config.eval.split, collection.groups
     rows = {name: [run.metrics for run in runs] for name, runs in groups.items()}
     arms = {name: runs[0].config.arm for name, runs in groups.items()}
-    batch_sizes = {name: runs[0].config.train.batch_size for name, runs in groups.items()}
-    learning = learning_curves(rows, batch_sizes, split)
+    learning = learning_curves(rows, split)
     if not any(points for kinds in learning.values() for points in kinds.values()):
         return Section("Curves", [Text("Nothing is logged yet: metrics.jsonl fills while the run trains.")])
     seeds, about = max(len(runs) for runs in rows.values()), ABOUT.format(split=split)
     about += f"{ABOUT_SEEDS}{ABOUT_BANDS * (seeds >= FEWEST_SEEDS)}." if seeds > 1 else ""
-    panels = panels_with_lines(learning_panels(split), learning)
-    evaluated = f", and evaluations of the EMA parameters on {split}" if "evaluation" in panels else ""
-    caption = f"Bits/dim: the training loss (no EMA){evaluated}; by step, and by the time of the training steps only."
-    figure = draw_curves(learning, panels, 2, common_axis=True, arms=arms)
-    by_step = {name: {kind: kinds[kind] for kind in ("training", "evaluation")} for name, kinds in learning.items()}
-    alt = f"Lines by step (above) and by time of training (below). {caption} {_courses(by_step)}."
+    caption = f"Bits/dim by step: the training loss (no EMA), and evaluations of the EMA parameters on {split}."
+    figure = draw_curves(learning, learning_panels(split), 2, common_axis=True, arms=arms)
+    alt = f"Lines by step. {caption} {_courses(learning)}."
     blocks: list[Any] = [Text(about), embed_figure(figure, alt, caption)]
     if evaluations := _evaluations(learning):
         table = Table(["step", *learning], evaluations, "Bits/dim by step")

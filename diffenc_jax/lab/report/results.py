@@ -7,10 +7,10 @@ from typing import Any
 
 from diffenc_jax.core.document import Code, Section, Text
 from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.numbers import with_error
 from diffenc_jax.lab.report.collect import Collection, Evaluations
 from diffenc_jax.lab.report.command_lines import command_line, config_flags, not_made_yet, significance_line
 from diffenc_jax.lab.report.embedded import Picture, embed_figure
-from diffenc_jax.lab.studies.compare.describe import describe_augmentation
 from diffenc_jax.lab.studies.compare.measure import Row, compare
 from diffenc_jax.lab.studies.significance import table as significance
 from diffenc_jax.lab.studies.significance.analysis import Findings, find
@@ -87,17 +87,13 @@ def find_over_seeds(collection: Collection, reference: str, target: float) -> Fi
 def _compare(collection: Collection, evaluations: Evaluations, reference: str) -> list[Row]:
     """Differences of single runs to the first run of the arm `reference`; empty for a single run.
 
-    Where arms have several seeds, the runs of its seed are compared. Runs with another augmentation of their training
-    images than the reference are left out, unless the study of the root compares across it.
+    Where arms have several seeds, the runs of its seed are compared.
     """
     named = [evaluation._replace(path=Path(collection.names[w])) for w, evaluation in evaluations.items()]
     named.sort(key=lambda evaluation: evaluation.record["arm"] != reference)
     records = [evaluation.record for evaluation in named]
     if len({record["arm"] for record in records}) > 1:
         named = [evaluation for evaluation in named if evaluation.record["seed"] == records[0]["seed"]]
-    if not (collection.grid and collection.grid.across_augmentation):
-        kinds = [describe_augmentation(evaluation.record) for evaluation in named]
-        named = [evaluation for evaluation, kind in zip(named, kinds, strict=True) if kind == kinds[0]]
     return compare(named) if len(named) > 1 else []
 
 
@@ -116,26 +112,18 @@ def significance_section(collection: Collection, results: Results) -> Section | 
 
 
 def _figures(findings: Findings) -> list[Picture]:
-    reference = findings.analysis.reference
-    arms = _in_words(findings.analysis.arms)
-    differences = _in_words({comparison.arm: comparison for comparison in findings.analysis.comparisons})
-    texts = {
-        "values": (
-            f"Bits/dim of each seed by arm, with means and 95 % intervals. {arms}.",
-            "Bits/dim by arm and seed.",
-        ),
-        "differences": (
-            f"Difference of each seed to {reference}, with means and 95 % intervals. {differences}.",
-            f"Differences to {reference}, paired by seed.",
-        ),
-    }
-    return [
-        embed_figure(figure, *texts[name]) for name, figure in draw_analysis(findings.analysis, findings.data).items()
-    ]
+    analysis = findings.analysis
+    differences = _in_words({comparison.arm: comparison for comparison in analysis.comparisons})
+    alt = (
+        f"Bits/dim of each seed by arm, with means and 95 % intervals. {_in_words(analysis.arms)}. Differences to "
+        f"{analysis.reference}, paired by seed. {differences}."
+    )
+    caption = f"Bits/dim by arm and seed, and differences to {analysis.reference}, paired by seed."
+    return [embed_figure(draw_analysis(analysis, findings.data), alt, caption)]
 
 
 def _in_words(subjects: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {significance.mean_and_interval(subject)}" for name, subject in subjects.items())
+    return "; ".join(f"{name}: {with_error(over.mean, over.standard_error)}" for name, over in subjects.items())
 
 
 def costs_section(collection: Collection, results: Results) -> Section:

@@ -17,18 +17,18 @@ class Bin(NamedTuple):
     Attributes:
       low, high: ends of the bin.
       images: number of the images.
-      confidence: their mean confidence; None without images.
-      accuracy: the share of them whose prediction is right; None without images.
-      accuracy_low, accuracy_high: ends of its 95 % interval (`means.share_interval`); None without images.
+      confidence: their mean confidence.
+      accuracy: the share of them whose prediction is right.
+      accuracy_low, accuracy_high: ends of its 95 % interval (`means.share_interval`).
     """
 
     low: float
     high: float
     images: int
-    confidence: float | None
-    accuracy: float | None
-    accuracy_low: float | None
-    accuracy_high: float | None
+    confidence: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
 
 
 def posterior(nats: np.ndarray) -> np.ndarray:
@@ -43,19 +43,17 @@ def log_score(nats: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[Bin]:
-    """Accuracy by confidence, from p(class | x) [N, K] and labels [N] (arXiv 1706.04599)."""
+    """Accuracy by confidence, from p(class | x) [N, K] and labels [N] (arXiv 1706.04599), in bins that have images."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     found = []
     for i in range(bins):
         inside = number == i
-        count, low, high = int(inside.sum()), float(edges[i]), float(edges[i + 1])
-        if count:
-            mean, accuracy = float(confidence[inside].mean()), float(right[inside].mean())
-            found.append(Bin(low, high, count, mean, accuracy, *share_interval(int(right[inside].sum()), count)))
-        else:
-            found.append(Bin(low, high, 0, None, None, None, None))
+        if count := int(inside.sum()):
+            means = float(confidence[inside].mean()), float(right[inside].mean())
+            interval = share_interval(int(right[inside].sum()), count)
+            found.append(Bin(float(edges[i]), float(edges[i + 1]), count, *means, *interval))
     return found
 
 
@@ -64,12 +62,5 @@ def calibration_error(bins: list[Bin]) -> float:
 
     Chance alone makes it positive: accuracies of few images vary.
     """
-    total = sum(one.images for one in bins)
-    return (
-        sum(
-            one.images * abs(one.accuracy - one.confidence)
-            for one in bins
-            if one.accuracy is not None and one.confidence is not None
-        )
-        / total
-    )
+    errors = sum(one.images * abs(one.accuracy - one.confidence) for one in bins)
+    return errors / sum(one.images for one in bins)

@@ -9,7 +9,6 @@ and p 1, however far the arms lie apart: runs with equal results are more likely
 rounded too far, than a certainty.
 """
 
-import math
 import warnings
 from collections.abc import Callable
 from functools import partial, reduce
@@ -20,6 +19,7 @@ import scipy
 
 # Differences below this fraction of the largest value are rounding in float64.
 ROUNDING = 1e-12
+PAIRED_T, WELCH_T, SIGN_FLIP = "paired t", "Welch t", "sign flips"
 # Up to 16 seeds have fewer ways to flip signs than this, and all of them are enumerated.
 RANDOM_FLIPS = 99_999
 
@@ -53,35 +53,20 @@ def welch_t(a: np.ndarray, b: np.ndarray) -> Outcome:
       t  = (ā − b̄)/√(e_a² + e_b²)                                  e² = var/n, var with n − 1
       df = (e_a² + e_b²)²/(e_a⁴/(n_a − 1) + e_b⁴/(n_b − 1))
 
-    For arms of the same seeds whose values rise and fall together it rejects too rarely. Raises ValueError if an arm
-    has fewer than two values.
+    For arms of the same seeds whose values rise and fall together it rejects too rarely.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    lowest_df = _require_two(a.shape[-1], b.shape[-1]) - 1
+    lowest_df = min(a.shape[-1], b.shape[-1]) - 1
     varies = (np.ptp(a, axis=-1) > _rounding(a)) | (np.ptp(b, axis=-1) > _rounding(b))
-    return _t_outcome("Welch t", partial(scipy.stats.ttest_ind, a, b, equal_var=False), varies, lowest_df)
-
-
-def welch_t_of_means(a: tuple[float, float, int], b: tuple[float, float, int]) -> Outcome:
-    """Welch's test of two means (mean, standard error > 0, number of values); see `welch_t`."""
-    sides = ((mean, error * math.sqrt(n), n) for mean, error, n in (a, b))
-    stated = [number for side in sides for number in side]
-    test = partial(scipy.stats.ttest_ind_from_stats, *stated, equal_var=False)
-    result, less = test(), test(alternative="less").pvalue
-    variances = a[1] ** 2, b[1] ** 2
-    df = sum(variances) ** 2 / sum(e**2 / (n - 1) for e, n in zip(variances, (a[2], b[2]), strict=True))
-    return Outcome("Welch t", *map(float, (result.statistic, df, result.pvalue, less, 1 - less)))
+    return _t_outcome(WELCH_T, partial(scipy.stats.ttest_ind, a, b, equal_var=False), varies, lowest_df)
 
 
 def paired_t(a: np.ndarray, b: np.ndarray) -> Outcome:
-    """Student's test of the differences `a` − `b`, both [..., n], with n − 1 degrees of freedom.
-
-    Raises ValueError if there are fewer than two pairs, or the arms have different numbers of values.
-    """
-    differences = _differences(a, b)
+    """Student's test of the differences `a` − `b`, both [..., n], with n − 1 degrees of freedom."""
+    differences = np.subtract(a, b, dtype=float)
     varies = np.ptp(differences, axis=-1) > _rounding(a, b)
     test = partial(scipy.stats.ttest_1samp, differences, 0.0)
-    return _t_outcome("paired t", test, varies, differences.shape[-1] - 1)
+    return _t_outcome(PAIRED_T, test, varies, differences.shape[-1] - 1)
 
 
 def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
@@ -91,10 +76,8 @@ def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
     extreme. It is exact for any distribution in which a difference and its negative are equally likely. The two-sided
     p is twice the smaller one-sided p, at most 1. From n = 17 on, 99,999 flips are drawn, always the same, and the
     given one is added, which keeps false rejections at or below the level (Phipson and Smyth, arXiv 1603.05766).
-
-    Raises ValueError if there are fewer than two pairs, or the arms have different numbers of values.
     """
-    differences = _differences(a, b)
+    differences = np.subtract(a, b, dtype=float)
     result = scipy.stats.permutation_test(
         (differences,),
         np.mean,
@@ -104,17 +87,14 @@ def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
         axis=-1,
         rng=np.random.default_rng(0),
     )
-    flipped = result.null_distribution
     # Ties in exact arithmetic count as ties although the differences carry the rounding of the values.
-    rounding = _rounding(a, b)
-    less = np.count_nonzero(flipped <= result.statistic + rounding, axis=0)
-    greater = np.count_nonzero(flipped >= result.statistic - rounding, axis=0)
+    rounding, flipped = _rounding(a, b), result.null_distribution
     exact = 2 ** differences.shape[-1] <= RANDOM_FLIPS
     added = 0 if exact else 1
-    less, greater = ((count + added) / (len(flipped) + added) for count in (less, greater))
-    name = "exact sign-flip permutation" if exact else f"sign-flip permutation, {RANDOM_FLIPS:,} random"
+    less = (np.count_nonzero(flipped <= result.statistic + rounding, axis=0) + added) / (len(flipped) + added)
+    greater = (np.count_nonzero(flipped >= result.statistic - rounding, axis=0) + added) / (len(flipped) + added)
     both = np.minimum(2 * np.minimum(less, greater), 1)
-    return Outcome(name, _plain(result.statistic), None, _plain(both), _plain(less), _plain(greater))
+    return Outcome(SIGN_FLIP, _plain(result.statistic), None, _plain(both), _plain(less), _plain(greater))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -143,21 +123,6 @@ def _t_outcome(name: str, test: Callable, varies: np.ndarray, lowest_df: int) ->
     t, df = np.where(varies, result.statistic, 0.0), np.where(varies, result.df, float(lowest_df))
     ps = result.pvalue, scipy.stats.t.cdf(t, df), scipy.stats.t.sf(t, df)
     return Outcome(name, *map(_plain, (t, df, *(np.where(varies, p, 1.0) for p in ps))))
-
-
-def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    n_a, n_b = np.shape(a)[-1], np.shape(b)[-1]
-    if n_a != n_b:
-        raise ValueError(f"{n_a} and {n_b} values cannot be paired; each seed needs one in both arms")
-    _require_two(n_a)
-    return np.subtract(a, b, dtype=float)
-
-
-def _require_two(*counts: int) -> int:
-    """The smallest of `counts`; raises ValueError if it is below two."""
-    if min(counts) < 2:
-        raise ValueError(f"a test needs at least two seeds per arm, not {min(counts)}")
-    return min(counts)
 
 
 def _rounding(*arms: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Bad workdirs and arguments: one line, or a note in the page; and hostile names."""
 
 import json
-import math
 import os
 import shutil
 
@@ -91,24 +90,6 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     assert page.tables["Other records, bits/dim ± noise ± images"][1][1] == f"{total:.4f} ± 0.0100 ± 0.0200"
     assert "left out of comparisons" in page.text
     assert any("drawn again from each" in image["alt"] for image in page.all("img"))  # the intact pictures
-
-
-@pytest.mark.parametrize(("key", "value"), [("params", -1234), ("noise", -0.01), ("images", math.nan)])
-def test_an_implausible_record_is_named_and_not_shown(tmp_path, key, value):
-    """Neither the values of the run nor comparisons with it."""
-    runs.write_all(tmp_path, ("vdm", "diffenc"), (0, 1, 2))
-    file = runs.record_file(tmp_path / "diffenc-seed1")
-    record = json.loads(file.read_text())
-    (record if key in record else record["standard_error"])[key] = value
-    file.write_text(json.dumps(record))
-    page = made_up.write_page(tmp_path / "page.html", tmp_path, "--reference=vdm")
-    assert (
-        f"{file} is left out: it is not plausible, {'' if key in record else 'standard_error.'}{key} is {value}"
-        in page.text
-    )
-    assert "diffenc, seed 1" not in [row[0] for row in page.tables["Bits/dim ± noise ± images"]]
-    assert f"diffenc, seed 1: evaluated, but {file} is not plausible" in page.text
-    assert "over 2 seeds, on these images: too few seeds" in page.text
 
 
 def test_hostile_names_are_text(tmp_path, run):

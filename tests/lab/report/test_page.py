@@ -93,7 +93,7 @@ def test_differences_of_single_runs_are_those_of_compare(root, page, tmp_path):
     table = page.tables["Differences to the reference, bits/dim"]
     assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
     assert next(row[0] for row in table if "reference" in row) == "vdm"
-    assert "noise: common to all (seed 0, 4 passes, 2 replicates)" in page.text
+    assert "noise: common to all (seed 0, 4 passes)" in page.text
 
 
 def test_arms_are_compared_by_one_way_of_evaluating_and_common_seeds(tmp_path):
@@ -317,17 +317,6 @@ def test_loose_runs_are_tested_like_a_root(root):
     loose, whole = (find_over_seeds(collect(given), "vdm", 0.01) for given in (places, [root]))
     assert loose.analysis == whole.analysis
     assert len(whole.analysis.comparisons) == 2
-
-
-def test_runs_with_other_augmentation_are_shown_without_comparison(tmp_path):
-    for seed in (0, 1):
-        runs.write(tmp_path, "vdm", seed)
-        runs.write(tmp_path, "diffenc", seed, augmentation="flip")
-    page = made_up.write_page(tmp_path / "page.html", tmp_path, "--reference=vdm")
-    assert len(page.tables["Bits/dim ± noise ± images"]) == 5
-    assert "There are no statistics over seeds: " in page.text
-    assert "differ in the augmentation of their training images" in page.text
-    assert "Differences to the reference, bits/dim" not in page.tables
 
 
 def test_it_needs_no_jax(tmp_path):

@@ -46,40 +46,17 @@ def test_what_is_hard_about_an_image_does_not_average_out_over_seeds():
     assert np.ptp(got.images) == pytest.approx(np.ptp(mean_of(images).interval))
 
 
-def test_impossible_arguments_are_refused():
-    for shape in ((1, 5), (5, 1)):
-        with pytest.raises(ValueError, match="at least two seeds and images"):
-            bootstrap(np.zeros(shape))
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        bootstrap(np.eye(3), level=95)
-
-
-def normal(rng, size):
-    return rng.normal(size=size)
-
-
-def skewed(rng, size):
-    """Skewness 1."""
-    return rng.gamma(4, size=size) / 2 - 2
-
-
-def very_skewed(rng, size):
-    """Skewness 2."""
-    return rng.exponential(size=size) - 1
-
-
 def covers(interval, truth):
     return interval[0] < truth < interval[1]
 
 
-@pytest.mark.parametrize(
-    ("draw", "seeds", "rate"),
-    [(normal, 3, 0.95), (skewed, 3, 0.935), (very_skewed, 3, 0.885), (normal, 5, 0.95), (skewed, 5, 0.935)],
-)
-def test_intervals_over_seeds_cover_as_documented(draw, seeds, rate):
-    experiments = draw(np.random.default_rng(2), (2000, seeds))
+@pytest.mark.parametrize(("seeds", "skewed", "rate"), [(3, False, 0.95), (5, False, 0.95), (3, True, 0.885)])
+def test_intervals_over_seeds_cover_as_documented(seeds, skewed, rate):
+    """Normal seeds, and exponential ones, of skewness 2."""
+    rng = np.random.default_rng(2)
+    experiments = rng.exponential(size=(1000, seeds)) - 1 if skewed else rng.normal(size=(1000, seeds))
     covered = [covers(bootstrap(of_seeds(means), resamples=seeds**seeds).seeds, 0) for means in experiments]
-    assert np.mean(covered) == pytest.approx(rate, abs=0.017)  # three standard errors
+    assert np.mean(covered) == pytest.approx(rate, abs=3 * math.sqrt(rate * (1 - rate) / 1000))
 
 
 def test_intervals_over_images_and_both_cover_as_documented():
@@ -87,7 +64,7 @@ def test_intervals_over_images_and_both_cover_as_documented():
     rng = np.random.default_rng(3)
     seeds, images = 3, 100
     covered = []
-    for _ in range(800):
+    for _ in range(400):
         by_seed = rng.normal(size=(seeds, 1)) * math.sqrt(seeds)
         by_image = rng.standard_t(5, size=images) / math.sqrt(5 / 3) * math.sqrt(images)
         values = by_seed + by_image + 0.3 * rng.normal(size=(seeds, images)) * math.sqrt(seeds * images)
@@ -95,6 +72,6 @@ def test_intervals_over_images_and_both_cover_as_documented():
         truths = by_image.mean(), by_seed.mean(), 0
         covered.append([covers(*pair) for pair in zip(got, truths, strict=True)])
     of_seeds, of_images, of_both = np.mean(covered, axis=0)
-    assert of_seeds == pytest.approx(0.95, abs=0.023)  # three standard errors
-    assert of_images == pytest.approx(0.95, abs=0.023)
+    assert of_seeds == pytest.approx(0.95, abs=0.033)  # three standard errors
+    assert of_images == pytest.approx(0.95, abs=0.033)
     assert 0.95 < of_both < 0.995

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffenc_jax.lab.stats.hypotheses import holm, paired_t, sign_flip, welch_t, welch_t_of_means
+from diffenc_jax.lab.stats.hypotheses import holm, paired_t, sign_flip, welch_t
 
 ALTERNATIVES = {"two-sided": "p_two_sided", "less": "p_one_sided_less", "greater": "p_one_sided_greater"}
 EXPERIMENTS = 10_000
@@ -29,140 +29,95 @@ def three_errors(rate):
 
 
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
-@pytest.mark.parametrize(
-    ("test", "arguments", "reference"),
-    [
-        (welch_t, (A, 2 * B[:4] + 0.5), lambda a, b, side: stats.ttest_ind(a, b, equal_var=False, alternative=side)),
-        (paired_t, (A, B), lambda a, b, side: stats.ttest_rel(a, b, alternative=side)),
-    ],
-    ids=["Welch", "paired"],
-)
-def test_t_tests_are_scipys(test, arguments, reference, alternative):
-    got, expected = test(*arguments), reference(*arguments, alternative)
-    assert (got.statistic, got.df) == pytest.approx((expected.statistic, expected.df))
-    assert getattr(got, ALTERNATIVES[alternative]) == pytest.approx(expected.pvalue)
-
-
-@pytest.mark.parametrize("alternative", ALTERNATIVES)
-def test_sign_flip_is_scipys(alternative):
-    expected = stats.permutation_test((A - B,), np.mean, permutation_type="samples", alternative=alternative)
-    assert getattr(sign_flip(A, B), ALTERNATIVES[alternative]) == pytest.approx(expected.pvalue)
+def test_the_tests_are_scipys(alternative):
+    flips = stats.permutation_test((A - B,), np.mean, permutation_type="samples", alternative=alternative)
+    for test, b, expected in (
+        (welch_t, 2 * B[:4] + 0.5, stats.ttest_ind(A, 2 * B[:4] + 0.5, equal_var=False, alternative=alternative)),
+        (paired_t, B, stats.ttest_rel(A, B, alternative=alternative)),
+        (sign_flip, B, flips),
+    ):
+        got = test(A, b)
+        assert (got.statistic, got.df) == pytest.approx((expected.statistic, getattr(expected, "df", None)))
+        assert getattr(got, ALTERNATIVES[alternative]) == pytest.approx(expected.pvalue)
 
 
 @pytest.mark.parametrize("test", [welch_t, paired_t, sign_flip])
 def test_many_experiments_at_once_are_those_one_by_one(test):
-    a, b = np.random.default_rng(1).normal(size=(2, 3, 2, 5))
+    a, b = np.random.default_rng(1).normal(size=(2, 3, 5))
     many = test(a, b)
-    for index in np.ndindex(3, 2):
+    for index in range(3):
         one = test(a[index], b[index])
         for name in ("statistic", *ALTERNATIVES.values()):
             assert isinstance(getattr(one, name), float)
             assert getattr(many, name)[index] == pytest.approx(getattr(one, name))
 
 
-@pytest.mark.parametrize("alternative", ALTERNATIVES)
-def test_welchs_test_of_means_is_that_of_their_values(alternative):
-    sides = [(x.mean(), x.std(ddof=1) / math.sqrt(len(x)), len(x)) for x in (A, 2 * B[:4] + 0.5)]
-    got, expected = welch_t_of_means(*sides), welch_t(A, 2 * B[:4] + 0.5)
-    for name in ("statistic", "df", ALTERNATIVES[alternative]):
-        assert getattr(got, name) == pytest.approx(getattr(expected, name))
-
-
-@pytest.mark.parametrize("test", [welch_t, paired_t])
-@pytest.mark.parametrize("difference", [0.0, 0.1])
 @pytest.mark.filterwarnings("error")
-def test_t_tests_without_variance_reject_nothing(test, difference):
-    got = test(np.full(5, 2.6) + difference, np.full(5, 2.6))
-    assert got[1:] == (0, 4, 1, 1, 1)
-
-
-@pytest.mark.filterwarnings("error")
-def test_rounding_is_no_variance():
+def test_t_tests_without_variance_reject_nothing():
+    """Rounding is no variance. One experiment that does not vary spoils no other."""
     seeds = np.array([1.61, 2.64, 4.62, 0.66, 2.63])
     assert np.ptp(seeds + 0.02 - seeds) > 0
-    assert paired_t(seeds + 0.02, seeds).p_two_sided == 1
-    # One arm that varies is enough for Welch's test, and one experiment that does not spoils no other.
+    assert paired_t(seeds + 0.02, seeds)[1:] == welch_t(np.full(5, 2.7), np.full(5, 2.6))[1:] == (0, 4, 1, 1, 1)
     assert welch_t(seeds, np.full(5, 2.6)).p_two_sided == pytest.approx(stats.ttest_1samp(seeds, 2.6).pvalue)
     assert paired_t(np.stack([seeds, A[:5]]), np.stack([seeds, B[:5]])).p_two_sided == pytest.approx(
         [1, paired_t(A[:5], B[:5]).p_two_sided]
     )
 
 
+@pytest.mark.filterwarnings("error")
 def test_sign_flips_by_hand():
     # Of the sums ±1±2±4 none but the given one is as large; those of ±1±1±2 reach 0 in both directions.
     assert sign_flip(np.array([1.0, 2.0, 4.0]), np.zeros(3))[1:] == pytest.approx((7 / 3, None, 0.25, 1, 0.125))
     assert sign_flip(np.array([1.0, 1.0, -2.0]), np.zeros(3))[1:] == pytest.approx((0, None, 1, 5 / 8, 5 / 8))
-
-
-@pytest.mark.filterwarnings("error")
-def test_sign_flip_ties():
-    seeds = np.array([1.61, 2.64, 4.62, 0.66])
-    assert sign_flip(seeds, seeds)[1:] == (0, None, 1, 1, 1)
     # The sums of ±0.1±0.2±0.3±0.4 that reach 0 are ties, though the differences carry the seeds' rounding.
+    seeds = np.array([1.61, 2.64, 4.62, 0.66])
     shifted = seeds + np.array([0.1, -0.2, -0.3, 0.4])
     assert np.sum(shifted - seeds) != 0
-    got = sign_flip(shifted, seeds)
-    assert (got.p_one_sided_less, got.p_one_sided_greater, got.p_two_sided) == (9 / 16, 9 / 16, 1)
+    assert sign_flip(shifted, seeds)[3:] == (1, 9 / 16, 9 / 16)
 
 
 def test_many_seeds_are_flipped_at_random():
     rng = np.random.default_rng(2)
     a, b = rng.normal(0.4, 1, size=17), rng.normal(size=17)
-    got = sign_flip(a, b)
-    assert got.name == "sign-flip permutation, 99,999 random"
+    got, exact = sign_flip(a, b), np.array([0.0])
     assert got == sign_flip(a, b)
-    exact = np.array([0.0])
     for difference in a - b:
         exact = np.concatenate([exact + difference, exact - difference])
     p = np.mean(exact >= np.sum(a - b) - 1e-9)
     assert got.p_one_sided_greater == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 99_999))
     # Where no other flip is as extreme, the given one still counts.
     assert sign_flip(np.arange(40) + 1, np.zeros(40)).p_one_sided_greater == 1e-5
-    assert sign_flip(a[:16], b[:16]).name == "exact sign-flip permutation"
 
 
-def test_impossible_arguments_are_refused():
-    for test in (welch_t, paired_t, sign_flip):
-        with pytest.raises(ValueError, match="at least two seeds"):
-            test(np.ones(1), np.zeros(1))
-    for test in (paired_t, sign_flip):
-        with pytest.raises(ValueError, match="3 and 4 values cannot be paired"):
-            test(np.ones(3), np.zeros(4))
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_paired_t_rejects_as_often_as_it_says(seeds):
+    outcome = paired_t(*arms(np.random.default_rng(3), seeds, own=(1, 2)))
+    for p in ALTERNATIVES.values():
+        assert rejections(getattr(outcome, p)) == pytest.approx(0.05, abs=three_errors(0.05))
 
 
-@pytest.mark.parametrize("p", ALTERNATIVES.values())
-@pytest.mark.parametrize("seeds", [3, 5, 8])
-def test_paired_t_rejects_as_often_as_it_says(seeds, p):
-    rate = rejections(getattr(paired_t(*arms(np.random.default_rng(3), seeds, own=(1, 2))), p))
-    assert rate == pytest.approx(0.05, abs=three_errors(0.05))
-
-
-@pytest.mark.parametrize(
-    ("skewed", "lowest", "highest"),
-    [
-        (lambda rng, size: rng.exponential(size=size) - 1, 0.11, 0.12),
-        (lambda rng, size: rng.lognormal(size=size) - math.exp(0.5), 0.16, 0.18),
-    ],
-    ids=["exponential", "log-normal"],
-)
-def test_paired_t_rejects_skewed_differences_too_often(skewed, lowest, highest):
-    """The figures of docs/significance.md, for 3, 5 and 7 seeds."""
+def test_paired_t_rejects_skewed_differences_too_often():
+    """The figures of docs/significance.md."""
     rng = np.random.default_rng(6)
-    for seeds in (3, 5, 7):
-        differences = skewed(rng, (EXPERIMENTS, seeds))
-        rate = rejections(paired_t(differences, np.zeros_like(differences)).p_two_sided)
-        assert lowest - three_errors(lowest) < rate < highest + three_errors(highest)
+    for seeds in (3, 7):
+        for differences, lowest, highest in (
+            (rng.exponential(size=(EXPERIMENTS, seeds)) - 1, 0.11, 0.12),
+            (rng.lognormal(size=(EXPERIMENTS, seeds)) - math.exp(0.5), 0.16, 0.18),
+        ):
+            rate = rejections(paired_t(differences, np.zeros_like(differences)).p_two_sided)
+            assert lowest - three_errors(lowest) < rate < highest + three_errors(highest)
 
 
-@pytest.mark.parametrize("p", ALTERNATIVES.values())
 @pytest.mark.parametrize(("seeds", "own"), [(5, (1, 1)), (8, (1, 3))], ids=["5 alike", "8 unlike"])
-def test_welch_t_rejects_as_often_as_it_says(seeds, own, p):
+def test_welch_t_rejects_as_often_as_it_says(seeds, own):
     """Arms of seeds of their own; where they share what seeds do, it rejects less often than it might."""
     rng = np.random.default_rng(4)
     # Its rate with five seeds is 4.4 %, which takes many experiments to tell from 4 %.
     apart = welch_t(*arms(rng, seeds, shared=0, own=own, experiments=4 * EXPERIMENTS))
-    assert 0.04 < rejections(getattr(apart, p)) < 0.06
-    assert rejections(getattr(welch_t(*arms(rng, seeds, own=own)), p)) < 0.05
+    sharing = welch_t(*arms(rng, seeds, own=own))
+    for p in ALTERNATIVES.values():
+        assert 0.04 < rejections(getattr(apart, p)) < 0.06
+        assert rejections(getattr(sharing, p)) < 0.05
 
 
 @pytest.mark.parametrize("seeds", [5, 8])
@@ -180,9 +135,7 @@ def test_sign_flip_rejects_as_often_as_it_can(seeds):
 def test_holm_by_hand():
     # Four tests: 4 x 0.01, 3 x 0.015, then 2 x 0.02 and 1 x 0.03, which may not fall below those before.
     assert holm(np.array([0.02, 0.01, 0.03, 0.015])) == pytest.approx([0.045, 0.04, 0.045, 0.045])
-    assert holm(np.array([[0.4, 0.9], [0.01, 0.04]])) == pytest.approx(np.array([[0.8, 0.9], [0.02, 0.04]]))
-    assert holm(np.array([0.03])) == pytest.approx([0.03])
-    assert holm(np.array([0.6, 0.7])).tolist() == [1, 1]
+    assert holm(np.array([[0.4, 0.9], [0.6, 0.7]])) == pytest.approx(np.array([[0.8, 0.9], [1, 1]]))
     for p in (math.nan, -0.1, 1.1):
         with pytest.raises(ValueError, match="lie in"):
             holm(np.array([0.5, p]))

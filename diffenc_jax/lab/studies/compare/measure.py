@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, interval, standard_errors
-from diffenc_jax.lab.studies.compare.describe import describe_augmentation, describe_images, method
+from diffenc_jax.lab.studies.compare.describe import describe_images, method
+from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
 
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
 LEVEL = 0.95
-LABELS = "labels_sha256"  # in a record's 'dataset', where the model is conditioned on labels
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -61,20 +61,18 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Row]:
     """
     reference, *others = evaluations
     level = 1 - (1 - LEVEL) / max(len(others), 1)
-    rows = [_row(reference, None), *(_row(other, _excess(other, reference, level)) for other in others)]
+    rows = []
+    for one in evaluations:
+        errors = standard_errors(one.bits, one.replicates)
+        excess = None if one is reference else _excess(one, reference, level)
+        rows.append(Row(one, float(one.bits.mean()), errors, excess))
     return sorted(rows, key=lambda row: (math.isnan(row.bpd), row.bpd))
 
 
-def _row(evaluation: Evaluation, excess: Excess | None) -> Row:
-    errors = standard_errors(evaluation.bits, evaluation.replicates)
-    return Row(evaluation, float(evaluation.bits.mean()), errors, excess)
-
-
 def _excess(evaluation: Evaluation, reference: Evaluation, level: float) -> Excess:
-    ours, theirs = evaluation.record["estimator"], reference.record["estimator"]
-    common = all(ours[key] == theirs[key] for key in NOISE)
-    replicates = evaluation.replicates, reference.replicates
-    value, errors = difference(evaluation.bits, reference.bits, *replicates, common)
+    ours, theirs = (one.record["estimator"] for one in (evaluation, reference))
+    common = all(ours.get(key) == theirs.get(key) for key in NOISE)
+    value, errors = difference(evaluation.bits, reference.bits, evaluation.replicates, reference.replicates, common)
     total, images = errors.total, evaluation.bits.shape[1]
     return Excess(value, errors, None if total is None else interval(value, total, images - 1, level), common)
 
@@ -90,29 +88,19 @@ def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[K
         for evaluation in evaluations:
             for way in _ways(evaluation.record):
                 by_way.setdefault(way, {}).setdefault(key, evaluation)
-
-    def rank(runs: Mapping[Key, Evaluation]) -> tuple[int, int]:
-        return len(runs), len(next(iter(runs.values())).bits)
-
-    return max(by_way.values(), key=rank, default={})
+    return max(by_way.values(), key=lambda runs: (len(runs), len(next(iter(runs.values())).bits)), default={})
 
 
-def _ways(record: dict[str, Any]) -> list[str]:
+def _ways(record: Record) -> list[str]:
     seed, split = record["estimator"]["seed"], record["dataset"]["split"]
     seeds = [seed, "of the run"] if seed == record["seed"] else [seed]
     return [json.dumps([split, record["estimator"] | {"seed": name}], sort_keys=True) for name in seeds]
 
 
-def check_comparable(
-    evaluations: Sequence[Evaluation], across_estimators: bool, across_augmentation: bool = False
-) -> None:
-    """Raise InputError unless the evaluations can be compared.
-
-    All must have the same images, the same estimator unless `across_estimators`, and runs with the same augmentation of
-    the training images unless `across_augmentation`.
-    """
-    first = evaluations[0]
+def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool = False) -> None:
+    """Raise InputError unless all evaluations have the same images and, unless `across_estimators`, estimator."""
     for other in evaluations[1:]:
+        first = evaluations[0]
         names = f"{first.path} and {other.path}"
         if reason := different_images(first.record["dataset"], other.record["dataset"]):
             raise InputError(f"{names} cannot be compared: {reason}")
@@ -122,33 +110,20 @@ def check_comparable(
                 f"{names} have different estimators: {', '.join(different)}; "
                 "give --across-estimators to compare them nevertheless"
             )
-        augmented = [describe_augmentation(evaluation.record) for evaluation in (first, other)]
-        if augmented[0] != augmented[1] and not across_augmentation:
-            raise InputError(f"{names} {different_augmentation(*augmented)}")
 
 
-def different_augmentation(a: str, b: str) -> str:
-    """End of a message about two runs whose training images have the augmentations `a` and `b`."""
-    return (
-        f"differ in the augmentation of their training images, {a} and {b}; `diffenc compare` and `diffenc "
-        "significance` take --across-augmentation to compare them nevertheless"
-    )
-
-
-def different_images(a: dict[str, Any], b: dict[str, Any]) -> str | None:
+def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
     """Reason why the images of two records cannot be paired; None if they can."""
     if all(a[key] == b[key] for key in ("split", "num_examples", "sha256")):
-        labels = a.get(LABELS), b.get(LABELS)
+        labels = a.get("labels_sha256"), b.get("labels_sha256")
         differ = None not in labels and labels[0] != labels[1]
         return "they hold the same images with different labels; evaluate both with the same" if differ else None
     if a["sha256_any_order"] != b["sha256_any_order"]:
         return f"they have different images, {describe_images(a)} and {describe_images(b)}; evaluate both on the same"
-    if a["split"] != b["split"]:
-        return f"they name their split {a['split']!r} and {b['split']!r}; evaluate both under one name"
-    return "they hold the same images in different orders; evaluate both from the same source"
+    return "they hold the same images in different orders or splits; evaluate both from the same source"
 
 
-def different_methods(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def different_methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """'depth=50 and 100' per key in which the methods of two estimators differ; only their kinds if those differ."""
     a, b = method(a), method(b)
     keys = ["kind"] if a["kind"] != b["kind"] else sorted(a | b)

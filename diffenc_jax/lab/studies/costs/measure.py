@@ -40,8 +40,13 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
     start = time.perf_counter()
     step = program.compiled()
     compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
-    batches = Batches(experiment.dataset.examples(TRAIN), config, mesh)
-    lower, median, upper = np.quantile(_seconds(program, step, batches, timed_steps), (0.25, 0.5, 0.75)).tolist()
+    batches, state, seconds = Batches(experiment.dataset.examples(TRAIN), config, mesh), program.init(), []
+    for index in range(WARM_UP_STEPS + timed_steps):
+        batch = jax.block_until_ready(batches(index))
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, batch))
+        seconds.append(time.perf_counter() - start)
+    lower, median, upper = np.quantile(seconds[WARM_UP_STEPS:], (0.25, 0.5, 0.75)).tolist()
     return {
         "config": config.name,
         "arm": config.arm,
@@ -63,14 +68,3 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         "device": versions.device(),
         "software": versions.software(),
     }
-
-
-def _seconds(program: Program, step: jax.stages.Compiled, batches: Batches, timed_steps: int) -> list[float]:
-    """Seconds of each step after `WARM_UP_STEPS`."""
-    state, seconds = program.init(), []
-    for index in range(WARM_UP_STEPS + timed_steps):
-        batch = jax.block_until_ready(batches(index))
-        start = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, batch))
-        seconds.append(time.perf_counter() - start)
-    return seconds[WARM_UP_STEPS:]

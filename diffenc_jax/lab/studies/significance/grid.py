@@ -4,14 +4,15 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, get_args, get_origin
 
 from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.config.load import read_changes
 from diffenc_jax.config.sections import LEARNED
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.text import require_printable
-from diffenc_jax.lab.studies.compare.measure import different_augmentation
+from diffenc_jax.core.typed import mismatch
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
@@ -40,10 +41,7 @@ class Grid:
       overrides: "key=value" for all arms.
       passes: passes over every image in the final evaluation; None: those of the configuration.
       reference: arm with which the others are compared.
-      reproduces: names of the published comparisons that the runs repeat; see `studies.reproduction`.
       final: "key=value" for the final evaluation of all runs, of keys in the sections `EVALUATED`.
-      across_augmentation: whether arms may differ in the augmentation of their training images.
-      train_only: whether the runs draw no samples and no cost of a step is measured.
     """
 
     config: str
@@ -52,12 +50,9 @@ class Grid:
     overrides: tuple[str, ...]
     passes: int | None
     reference: str
-    reproduces: tuple[str, ...] = ()
     final: tuple[str, ...] = ()
-    across_augmentation: bool = False
-    train_only: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for text in (self.config, *self.arms, *self.overrides, *self.final, self.reference):
             require_printable(text)
         require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
@@ -79,50 +74,29 @@ class Grid:
 
     def run_commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
         """Arguments of python for each process that makes the run. Each process may be repeated."""
-        train = [*MAIN, *self.training_flags(root, arm, seed)]
+        train = [*MAIN, *self._flags(arm, seed), f"--workdir={workdir_of(root, arm, seed)}"]
         changes = [f"--config.{change}" for change in self._final()]
-        first = [*train, *["--no-samples"] * self.train_only]
-        return [first, [*train, "--mode=eval", *changes]] if changes else [first]
-
-    @property
-    def measured_arms(self) -> tuple[str, ...]:
-        """The arms whose cost of a step is measured."""
-        return () if self.train_only else self.arms
+        return [train, [*train, "--mode=eval", *changes]] if changes else [train]
 
     def cost_command(self, root: Path, arm: str) -> list[str]:
         """Arguments of python for the measurement of a training step of `arm`."""
         return [*COSTS, *self._flags(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
 
-    def command(self, root: Path) -> str:
-        """Shell command that makes the whole grid."""
-        seeds = ",".join(map(str, self.seeds))
-        given = [f"--config={self.config}", f"--arms={','.join(self.arms)}", f"--seeds={seeds}", f"--root={root}"]
-        given += [f"--reference={self.reference}"] + ([] if self.passes is None else [f"--passes={self.passes}"])
-        given += [f"--final={change}" for change in self.final]
-        given += ["--across-augmentation"] * self.across_augmentation + ["--train-only"] * self.train_only
-        given += [f"--config.{override}" for override in self.overrides]
-        return shlex.join(["diffenc", "significance", *given])
-
-    def training_flags(self, root: Path, arm: str, seed: int) -> list[str]:
-        """Flags of `diffenc_jax.main` for the training of a run."""
-        return [*self._flags(arm, seed), f"--workdir={workdir_of(root, arm, seed)}"]
-
     def plan(self, root: Path) -> list[str]:
-        """Shell commands, a line per run and then a line per measured arm for the cost of its training step."""
+        """Shell commands, a line per run and then a line per arm for the cost of its training step."""
         runs = (self.run_commands(root, arm, seed) for arm, seed in self.runs())
-        costs = ([self.cost_command(root, arm)] for arm in self.measured_arms)
+        costs = ([self.cost_command(root, arm)] for arm in self.arms)
         return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
 
     def check(self, root: Path) -> None:
-        """Raise InputError if a run of the grid cannot be made, or its arms cannot be compared.
+        """Raise InputError if a run of the grid cannot be made.
 
-        That is if a configuration is wrong, an override undoes an arm, a workdir holds another run, or one of other
-        sources of its parts, or arms differ in the augmentation of their training images without `across_augmentation`.
+        That is if a configuration is wrong, an override undoes an arm, the final evaluation changes a key that is not
+        its own, or a workdir holds another run, or one of other sources of its parts.
         """
         from diffenc_jax.runs.origin import check_parts  # imported here, since reports load no JAX
 
-        self._check_overrides()
-        self._check_final()
+        self._check_keys()
         for arm, seed in self.runs():
             trained, workdir = self.run_config(arm, seed), workdir_of(root, arm, seed)
             check_workdir(workdir, trained, False, OTHER_ROOT)
@@ -141,13 +115,19 @@ class Grid:
         Raises:
           InputError: `root` holds a grid of another configuration, or cannot be written to.
         """
-        known = read_grid(root)
-        merged = self if known is None else self._merged(known, root)
+        noted, known = self, read_grid(root)
+        if known is not None:
+            for key in ("config", "overrides"):
+                ours, theirs = getattr(self, key), getattr(known, key)
+                text = f"{root} holds another experiment, its {key}: {theirs or 'none'}, not {ours or 'none'}"
+                require(ours == theirs, f"{text}; {OTHER_ROOT}")
+            arms, seeds = dict.fromkeys((*known.arms, *self.arms)), {*known.seeds, *self.seeds}
+            noted = replace(self, arms=tuple(arms), seeds=tuple(sorted(seeds)))
         with writing(root, OTHER_ROOT):
-            write_json(root / FILE, asdict(merged))
+            write_json(root / FILE, asdict(noted))
 
-    def _check_overrides(self) -> None:
-        """Raise InputError if an override undoes an arm, or if arms differ in augmentation."""
+    def _check_keys(self) -> None:
+        """Raise InputError if an override undoes an arm, or the final evaluation changes a key that is not its own."""
         plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
         for key in (override.partition("=")[0] for override in self.overrides):
             require(key not in SET_HERE, f"--config.{key} is set by the study; give {SET_HERE.get(key)}")
@@ -155,25 +135,11 @@ class Grid:
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
             differ = any(value != values[self.arms[0]] for value in values.values())
             require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
-        configs = {arm: load_config(f"{self.config}:{arm}", self.overrides) for arm in self.arms}
-        augmentations = {arm: config.augmentation or "none" for arm, config in configs.items()}
-        first = augmentations[self.arms[0]]
-        for arm, other in augmentations.items():
-            require(
-                self.across_augmentation or other == first,
-                f"the arms {self.arms[0]} and {arm} {different_augmentation(first, other)}",
-            )
-
-    def _check_final(self) -> None:
-        """Raise InputError if the final evaluation changes a key that is not its own."""
         set_here = SET_HERE | {"eval.passes": "--passes"}
         for key in (change.partition("=")[0] for change in self.final):
             require(key not in set_here, f"--final={key} is set by the study; give {set_here.get(key)}")
-            require(
-                key.partition(".")[0] in EVALUATED,
-                f"--final={key} is no key of {', '.join(EVALUATED)}, which a trained run can be evaluated with; "
-                f"--config.{key} changes the runs",
-            )
+            text = f"--final={key} is no key of {', '.join(EVALUATED)}; --config.{key} changes the runs"
+            require(key.partition(".")[0] in EVALUATED, text)
 
     def _final(self) -> tuple[str, ...]:
         """Changes of a run's configuration for its final evaluation."""
@@ -184,21 +150,6 @@ class Grid:
 
     def _overrides(self, seed: int) -> tuple[str, ...]:
         return (f"seed={seed}", f"eval.seed={seed}", *self.overrides)
-
-    def _merged(self, known: "Grid", root: Path) -> "Grid":
-        for key in ("config", "overrides"):
-            ours, theirs = getattr(self, key), getattr(known, key)
-            require(
-                ours == theirs,
-                f"{root} holds another experiment, its {key}: {_text(theirs)}, not {_text(ours)}; {OTHER_ROOT}",
-            )
-        return replace(
-            self,
-            arms=tuple(dict.fromkeys((*known.arms, *self.arms))),
-            seeds=tuple(sorted({*known.seeds, *self.seeds})),
-            reproduces=tuple(dict.fromkeys((*known.reproduces, *self.reproduces))),
-            across_augmentation=self.across_augmentation or known.across_augmentation,
-        )
 
 
 def workdir_of(root: Path, arm: str, seed: int) -> Path:
@@ -213,27 +164,20 @@ def cost_file(root: Path, arm: str) -> Path:
 
 def read_grid(root: Path) -> Grid | None:
     """The grid that is noted in `root`, or None; raises InputError if the note cannot be read."""
-    path = root / FILE
+    path, advice = root / FILE, "delete it, the runs beside it are still found"
     if not list_paths(root, FILE):
         return None
-    try:
-        content = read_json(path).items()
-        noted: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content}
-        wrong = [f.name for f in fields(Grid) if not _has_type(noted.get(f.name, f.default), f.type)]
-        require(not wrong, f"{', '.join(wrong)}: not of a grid of arms and seeds")
-        return Grid(**noted)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read: {error}; delete it, the runs beside it are still found") from error
+    content = read_json(path, advice)
+    known = {field.name: _as_in_json(field.type) for field in fields(Grid)}
+    wrong = [
+        key for key, kind in known.items() if not isinstance(content, dict) or mismatch(content.get(key), kind, key)
+    ]
+    require(not wrong, f"{path} is damaged: {', '.join(wrong)}; {advice}")
+    require(all(0 <= seed < 2**32 for seed in content["seeds"]), f"{path} is damaged: seeds; {advice}")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v := content[key], list) else v for key in known}
+    return Grid(**values)
 
 
-def _has_type(value: Any, kind: Any) -> bool:
-    """Whether a value has the type of a field of a grid. Numbers are seeds and passes, of 32 bits."""
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_has_type(one, get_args(kind)[0]) for one in value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return kind in (int, int | None) and 0 <= value < 2**32
-    return isinstance(value, kind)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else " ".join(value) or "none"
+def _as_in_json(kind: Any) -> Any:
+    """The type of a field as JSON has it: lists in place of tuples."""
+    return GenericAlias(list, get_args(kind)[:1]) if get_origin(kind) is tuple else kind

@@ -41,33 +41,29 @@ class Job:
       commands: arguments of python, one list per command. A command exits with `IN_USE` if another process works on
         the job.
       log: file to which their output is appended, in a bucket once they have ended.
-      workdir, steps: folder and number of steps of the run that they train, if they train one.
       is_done: whether another process has done the job.
     """
 
     name: str
     commands: list[list[str]]
     log: Path
-    workdir: Path | None = None
-    steps: int | None = None
     is_done: Callable[[], bool] = lambda: False
 
 
 class _Running:
-    """A job in progress.
+    """A job in progress, which holds the lock of its log."""
 
-    Attributes:
-      start: time of its start.
-      closing: what is closed at its end, such as its lock.
-    """
-
-    def __init__(self, job: Job, share: Share, output: Path):
-        """Start the first command, which writes to the file `output` on this machine."""
-        self.job, self.start, self.closing = job, time.perf_counter(), ExitStack()
-        self._share, self._output, self._left = share, output, deque(job.commands)
+    def __init__(self, job: Job, share: Share, held: ExitStack):
+        """Start the first command. What `held` has entered is left when the job has ended."""
+        self.job, self._start, self._share = job, time.perf_counter(), share
+        self._output, self._left = job.log, deque(job.commands)
+        if is_remote(job.log):
+            folder = held.enter_context(tempfile.TemporaryDirectory(prefix="diffenc-log-"))
+            self._output = Path(folder, job.log.name)
         self._process = self._next()
+        self._held = held.pop_all()
 
-    def _next(self) -> subprocess.Popen:
+    def _next(self) -> subprocess.Popen[bytes]:
         with self._output.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, *self._left.popleft()],
@@ -87,137 +83,31 @@ class _Running:
         """Exit code of the last command, or of the first that failed; None while the job is in progress."""
         code = self._process.poll()
         if code == 0 and self._left:
-            self._process = self._next()
-            return None
+            self._process, code = self._next(), None
         return code
-
-    def last_line(self) -> str:
-        """The last line of the output that is not empty."""
-        lines = storage.tail(self._output, 2**16).decode(errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
     def stop(self) -> None:
         """Ask the process to save and end, and drop the commands after it."""
         self._left.clear()
         self._process.terminate()
 
-    def end(self) -> None:
-        """Wait for the end of the process, and append its output to a log in a bucket."""
+    def end(self) -> tuple[float, str]:
+        """Wait for the end of the process; returns the seconds that the job took, and the last line of its output."""
         self._process.wait()
-        log = self.job.log
-        with self.closing, suppress(OSError, InputError):  # a bucket that does not answer ends no job
+        output, log = storage.tail(self._output, MOST), self.job.log
+        with self._held, suppress(OSError, InputError):  # a bucket that does not answer ends no job
             if is_remote(log):
-                storage.write(log, (read_if_present(log, MOST) + storage.tail(self._output, MOST))[-MOST:])
+                storage.write(log, (read_if_present(log, MOST) + output)[-MOST:])
+        lines = output.decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return time.perf_counter() - self._start, last
 
 
-class _Jobs:
-    """Jobs that wait, run or have ended.
-
-    Attributes:
-      running: jobs in progress by the number of their share.
-      ended: number of jobs that are done or have failed.
-      failures: a line per failed job.
-    """
-
-    def __init__(self, jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], None]):
-        self.running: dict[int, _Running] = {}
-        self.ended, self.failures = 0, list[str]()
-        self._count, self._shares, self._say = len(jobs), shares, say
-        self._waiting = deque((job, 0.0) for job in jobs)  # with the time before which a job is not tried
-        self._told: set[str] = set()
-
-    def is_left(self) -> bool:
-        """Whether a job waits or runs."""
-        return bool(self._waiting or self.running)
-
-    def begin(self) -> None:
-        """Start waiting jobs on the free shares, except those that another process has done."""
-        for number, share in enumerate(self._shares):
-            while number not in self.running and (job := self._next_due()):
-                try:
-                    self._start(job, number, share)
-                except InUse:
-                    self._try_later(job, OTHERS)
-                except (InputError, OSError) as error:
-                    if not is_remote(job.log):
-                        raise
-                    self._try_later(job, f"put off, {reason(error)}")
-
-    def collect(self) -> None:
-        """Count the jobs that have ended; raises InputError if one has refused its input."""
-        for number, code in [(number, running.poll()) for number, running in self.running.items()]:
-            if code is None:
-                continue
-            running = self.running.pop(number)
-            job, last = running.job, running.last_line()
-            running.end()
-            if code == BAD_INPUT:
-                raise InputError(f"{job.name}: {last.removeprefix('error: ')}")
-            if code == IN_USE:
-                self._try_later(job, OTHERS)
-            elif code == 0:
-                self._end(f"{job.name}: done in {time.perf_counter() - running.start:.0f} s")
-            else:
-                why = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-                self.failures.append(f"{job.name}: {why}: {last} (see {job.log})")
-                self._end(f"{job.name}: failed, {why}")
-
-    def stop(self) -> None:
-        """Stop the running jobs and wait for them."""
-        if self.running:
-            names = ", ".join(running.job.name for running in self.running.values())
-            self._say(f"stopping {names}, which save first")
-        for running in self.running.values():
-            running.stop()
-        for running in self.running.values():
-            running.end()
-
-    def _start(self, job: Job, number: int, share: Share) -> None:
-        """Start a job on a share unless it is done. Raises InUse if another process works on it."""
-        with ExitStack() as stack:
-            stack.enter_context(locked(job.log.with_suffix(""), wait=False))
-            if job.is_done():
-                self._end(f"{job.name}: done by another process")
-                return
-            output = job.log
-            if is_remote(job.log):
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="diffenc-log-"))
-                output = Path(folder, job.log.name)
-            self.running[number] = running = _Running(job, share, output)
-            running.closing = stack.pop_all()
-            self._say(f"{job.name}: begun, see {job.log}")
-
-    def _next_due(self) -> Job | None:
-        """The first waiting job that may be tried, removed from those that wait."""
-        for index, (job, due) in enumerate(self._waiting):
-            if time.monotonic() >= due:
-                del self._waiting[index]
-                return job
-        return None
-
-    def _try_later(self, job: Job, why: str) -> None:
-        self._waiting.append((job, time.monotonic() + RETRY_SECONDS))
-        line = f"{job.name}: {why}"
-        if line not in self._told:
-            self._told.add(line)
-            self._say(line)
-
-    def _end(self, line: str) -> None:
-        self.ended += 1
-        self._say(f"{line} ({self.ended} of {self._count})")
-
-
-def run_jobs(
-    jobs: Sequence[Job],
-    shares: Sequence[Share],
-    say: Callable[[str], None],
-    show: Callable[[Sequence[Job], int], None] = lambda running, ended: None,
-) -> list[str]:
+def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], None]) -> list[str]:
     """Run all jobs, as many at a time as there are shares of the devices.
 
     Args:
       say: prints one line of progress.
-      show: called several times per second with the running jobs and the number of jobs that have ended.
 
     Returns:
       A line per failed job.
@@ -226,16 +116,70 @@ def run_jobs(
       InputError: a job refused its input. Others would too, so all are stopped.
       Interrupted: a signal came; the jobs have saved and ended.
     """
-    all_jobs = _Jobs(jobs, shares, say)
+    waiting = deque((job, 0.0) for job in jobs)  # with the time before which a job is not tried
+    running: dict[int, _Running] = {}  # by number of the share
+    said, ended, failures = set[str](), list[str](), list[str]()
+
+    def put_off(job: Job, why: str) -> None:
+        waiting.append((job, time.monotonic() + RETRY_SECONDS))
+        if (line := f"{job.name}: {why}") not in said:
+            said.add(line)
+            say(line)
+
+    def end(job: Job, how: str) -> None:
+        ended.append(job.name)
+        say(f"{job.name}: {how} ({len(ended)} of {len(jobs)})")
+
+    def begin(job: Job, number: int) -> None:
+        try:
+            with ExitStack() as held:
+                held.enter_context(locked(job.log.with_suffix(""), wait=False))
+                if job.is_done():
+                    end(job, "done by another process")
+                    return
+                running[number] = _Running(job, shares[number], held)
+                say(f"{job.name}: begun, see {job.log}")
+        except (InputError, OSError) as error:
+            if not isinstance(error, InUse) and not is_remote(job.log):
+                raise
+            put_off(job, OTHERS if isinstance(error, InUse) else f"put off, {reason(error)}")
+
+    def collect(number: int, code: int) -> None:
+        done = running.pop(number)
+        job, (seconds, last) = done.job, done.end()
+        if code == BAD_INPUT:
+            raise InputError(f"{job.name}: {last.removeprefix('error: ')}")
+        if code == IN_USE:
+            put_off(job, OTHERS)
+        elif code == 0:
+            end(job, f"done in {seconds:.0f} s")
+        else:
+            why = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            failures.append(f"{job.name}: {why}: {last} (see {job.log})")
+            end(job, f"failed, {why}")
+
     with Shutdown() as shutdown:
         try:
-            while all_jobs.is_left():
+            while waiting or running:
                 shutdown.check()
-                all_jobs.begin()
-                all_jobs.collect()
-                show([running.job for running in all_jobs.running.values()], all_jobs.ended)
+                for _ in range(len(waiting)):
+                    job, since = waiting.popleft()
+                    free = next((number for number in range(len(shares)) if number not in running), None)
+                    if free is None or time.monotonic() < since:
+                        waiting.append((job, since))
+                    else:
+                        begin(job, free)
+                codes = {number: one.poll() for number, one in running.items()}
+                for number, code in codes.items():
+                    if code is not None:
+                        collect(number, code)
                 time.sleep(POLL_SECONDS)
         except (InputError, Interrupted, OSError):
-            all_jobs.stop()
+            if running:
+                say(f"stopping {', '.join(one.job.name for one in running.values())}, which save first")
+            for one in running.values():
+                one.stop()
+            for one in running.values():
+                one.end()
             raise
-    return all_jobs.failures
+    return failures

@@ -1,74 +1,53 @@
 """The document of an analysis in sections, and the table of the runs' values."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from diffenc_jax.core.document import Code, Items, Section, Table, Text
+from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
+from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
+from diffenc_jax.lab.stats.power import ALPHA, POWER
 from diffenc_jax.lab.studies.compare.describe import describe_estimator
-from diffenc_jax.lab.studies.significance.analysis import (
-    ALPHA,
-    CORRECTED,
-    FEWEST_SEEDS,
-    MAIN_TEST,
-    POWER,
-    Analysis,
-    Arm,
-    Findings,
-    OverSeeds,
-)
+from diffenc_jax.lab.studies.significance.analysis import FEWEST_SEEDS, Analysis, Findings, OverSeeds
 from diffenc_jax.lab.studies.significance.finished import Cost, FinishedRun
 from diffenc_jax.lab.studies.significance.headline import headline
 
 Costs = Mapping[str, Cost]
 
 
-def document(findings: Findings, costs: Costs, command: str | None, published: Sequence[Section] = ()) -> Section:
-    """The whole document; it ends with `command`, which makes the runs, if that is known.
+def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()) -> Section:
+    """The whole document.
 
     Args:
       published: sections on what the runs repeat.
     """
-    analysis, arms = findings.analysis, {run.arm for run in findings.runs}
-    seeds = sorted({run.seed for run in findings.runs})
-    count = f"{len(arms)} arm{'s' * (len(arms) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    analysis, runs = findings.analysis, findings.runs
     concluded = [Section("Conclusions", [Items(items)])] if (items := headline(analysis).items) else []
-    return Section(
-        f"{findings.runs[0].config.name}: {count}",
-        [
-            *(about(findings.runs), *concluded, *analysis_sections(analysis), *published),
-            Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)]),
-            *(*missing_section(findings), _origin(findings.runs, command)),
-        ],
-    )
+    about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
+    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"
+    compared = [*concluded, *analysis_sections(analysis), *published]
+    return Section(title, [about(runs), *compared, about_costs, *missing_section(findings)])
 
 
 def about(runs: Sequence[FinishedRun]) -> Text:
-    """Data and estimator of the values, and the meaning of ± and of the intervals."""
+    """Data and estimators of the values, and the meaning of ± and of the intervals."""
     dataset = runs[0].evaluation.record["dataset"]
+    arms: dict[str, dict[str, None]] = {}
+    for run in runs:
+        arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
+    # Arms may differ in their estimators, such as several depths.
+    texts = [f"{text} ({', '.join(names)})" if len(arms) > 1 else text for text, names in arms.items()]
     return Text(
         f"Bits/dim of {dataset['num_examples']:,} images ({dataset['name']} {dataset['version']}, {dataset['split']}); "
-        f"{_estimators(runs)}. Averaged (EMA) parameters at the last step. ± is one standard "
+        f"{'; '.join(texts)}. Averaged (EMA) parameters at the last step. ± is one standard "
         "error over seeds; intervals are 95 % t intervals over seeds, not corrected for their number."
     )
 
 
-def _estimators(runs: Sequence[FinishedRun]) -> str:
-    """The estimator of all runs, or 'discrete, depth 10, 8 passes (vdm-T10, diffenc-T10); ...' where arms differ."""
-    arms: dict[str, dict[str, None]] = {}
-    for run in runs:
-        arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
-    if len(arms) == 1:
-        return next(iter(arms))
-    return "; ".join(f"{estimator} ({', '.join(names)})" for estimator, names in arms.items())
-
-
-def analysis_sections(analysis: Analysis) -> list[Section | Text]:
-    """Values of the arms, differences between them, tests, variance components, and power."""
-    if not analysis.comparisons:
-        return [_values(analysis), _variation(analysis)]
-    return [_values(analysis), _differences(analysis), _tests(analysis), _variation(analysis), _power(analysis)]
+def analysis_sections(analysis: Analysis) -> list[Section]:
+    """Values of the arms, differences between them, tests and power, and variance components."""
+    compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
+    return [_values(analysis), *compared, _variation(analysis)]
 
 
 def _values(analysis: Analysis) -> Section:
@@ -91,40 +70,27 @@ def over_common_seeds(common: Sequence[int]) -> str:
 
 
 def _differences(analysis: Analysis) -> Section:
-    count, seeds = len(analysis.comparisons), sorted({s for c in analysis.comparisons for s in c.difference})
-    rows = []
+    seeds = sorted({seed for c in analysis.comparisons for seed in c.difference})
+    rows = [[c.arm, *_by_seed(c.difference, seeds), *_mean(c)] for c in analysis.comparisons]
+    text = "Paired by seed; below zero is better than the reference."
+    table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval"], rows)
+    return Section(f"Differences to {analysis.reference}", [Text(text), table])
+
+
+def _tests(analysis: Analysis) -> Section:
+    names, target, rows = (PAIRED_T, SIGN_FLIP, WELCH_T), f"seeds for {analysis.target_difference:g}", []
     for c in analysis.comparisons:
-        test = c.tests.get(MAIN_TEST)
-        ps = (format_p(p) for p in ((test.p_two_sided, test.holm_p_two_sided) if test else (None, None)))
-        rows.append([c.arm, *_by_seed(c.difference, seeds), *_mean(c), *ps])
-    heads = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", "p", "p (Holm)"]
+        plain = {name: float(outcome.p_two_sided) for name, outcome in c.tests.items()}
+        ps = (format_p(known.get(name)) for name in names for known in (plain, c.corrected))
+        rows.append([c.arm, *ps, format_number(c.detectable_difference), c.seeds_needed or UNKNOWN])
+    heads = ["arm", *(head for name in names for head in (name, "(Holm)")), "smallest difference", target]
     text = (
-        "Paired by seed; below zero is better than the reference. p of the two-sided paired t test, and corrected by "
-        f"Holm's method for {count} comparison{'s' * (count > 1)}."
+        "Two-sided p, and corrected by Holm's method for the number of comparisons; paired t and sign flips are those "
+        f"of the differences by seed. Then, from {FEWEST_SEEDS} seeds on, the smallest difference that an uncorrected "
+        f"paired t test at the {100 * ALPHA:g} % level detects with probability {100 * POWER:g} %, and the number of "
+        f"seeds that detect {analysis.target_difference:g}, if the differences vary as these do."
     )
-    return Section(f"Differences to {analysis.reference}", [Text(text), Table(heads, rows)])
-
-
-def _tests(analysis: Analysis) -> Section | Text:
-    rows = [
-        [
-            *(comparison.arm, name, f"{test.statistic:.3g}", UNKNOWN if test.df is None else f"{test.df:.3g}"),
-            *(format_p(getattr(test, prefix + key)) for key in CORRECTED for prefix in ("", "holm_")),
-        ]
-        for comparison in analysis.comparisons
-        for name, test in comparison.tests.items()
-    ]
-    if not rows:
-        return Text("No tests: they need two seeds that an arm has in common with the reference.")
-    heads = ["arm", "test", "statistic", "df", "p two-sided", "(Holm)", "p one-sided, lower", "(Holm)"]
-    heads += ["p one-sided, higher", "(Holm)"]
-    pairs = max(comparison.n for comparison in analysis.comparisons)
-    text = (
-        "One-sided: the arm is lower, or higher, than the reference; valid only if the direction was fixed before the "
-        f"values were known. With {pairs} pairs no sign-flip test has a two-sided p below "
-        f"{format_p(min(1.0, 2 / 2**pairs))}."
-    )
-    return Section("Tests", [Text(text), Table(heads, rows)])
+    return Section("Tests and power", [Text(text), Table(heads, rows)])
 
 
 def _variation(analysis: Analysis) -> Section:
@@ -132,9 +98,7 @@ def _variation(analysis: Analysis) -> Section:
     subjects |= {f"{c.arm} - {c.reference}": c for c in analysis.comparisons if c.n}
     rows = []
     for name, subject in subjects.items():
-        parts, ends = subject.between_seeds, subject.bootstrap
-        spreads = (parts.between, parts.noise, parts.seeds) if parts else [None] * 3
-        intervals = (ends.seeds, ends.images, ends.seeds_and_images) if ends else [None] * 3
+        spreads, intervals = subject.between_seeds or [None] * 3, subject.bootstrap or [None] * 3
         rows.append([name, *map(format_number, spreads), *map(format_interval, intervals)])
     heads = ["", "between runs", "from noise", "from seeds", "over seeds", "over images", "over seeds and images"]
     common = " The seeds share the noise of their evaluations; no number here contains its common effect on them."
@@ -146,97 +110,38 @@ def _variation(analysis: Analysis) -> Section:
     return Section("Sources of variation", [Text(text), Table(heads, rows)])
 
 
-def _power(analysis: Analysis) -> Section:
-    rows = [
-        [c.arm, design, format_number(power.sd), format_number(power.detectable_difference), power.seeds_needed]
-        for c in analysis.comparisons
-        for design, power in c.power.items()
-    ]
-    title = "Power of this design"
-    if not rows:
-        return Section(title, [Text(f"Not estimated: it takes the spread over {FEWEST_SEEDS} seeds or more.")])
-    target = analysis.target_difference
-    text = (
-        f"With a two-sided test at the {100 * ALPHA:g} % level, uncorrected, with probability {100 * POWER:g} %, if "
-        "the standard deviations are those of these runs: the smallest difference that is detected, and the number of "
-        f"seeds that detect {target:g}. Paired: from the differences by seed; welch: without pairs."
-    )
-    heads = ["arm", "design", "sd", "smallest difference", f"seeds for {target:g}"]
-    return Section(title, [Text(text), Table(heads, rows)])
-
-
 def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
     """Parameters, steps and costs of each arm."""
-    arms, reference = analysis.arms, analysis.reference
-    known = reference in arms and reference in costs
-    theirs = costs[reference].flops_per_step * arms[reference].step if known else None
-    rows = [[name, *_cost(arm, costs.get(name), theirs)] for name, arm in arms.items()]
+    rows, reference = [], analysis.reference
+    totals = {name: costs[name]["flops_per_step"] * arm.step for name, arm in analysis.arms.items() if name in costs}
+    for name, arm in analysis.arms.items():
+        cells = [UNKNOWN] * 5
+        if name in costs:
+            cost, ratio = costs[name], totals[name] / totals[reference] if reference in totals else None
+            cells = [
+                f"{cost['flops_per_step'] / 1e9:.4g}",
+                f"{totals[name] / 1e12:.4g}",
+                UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %",
+                f"{1e3 * cost['seconds_per_step']:.4g}",
+                f"{cost['memory_per_step'] / 1e6:.4g}",
+            ]
+        rows.append([name, f"{arm.params:,}", f"{arm.step:,}", *cells])
     heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
-    heads += ["ms per step", "MB per step"]
-    blocks: list[Table | Text] = [Table(heads, rows)]
-    if device := next((cost.device for cost in costs.values()), None):
-        blocks.append(Text(f"Measured on {device}; memory is the state and the temporaries of a step."))
-    return blocks
-
-
-def _cost(arm: Arm, cost: Cost | None, theirs: float | None) -> list[str]:
-    """Cells of an arm; `theirs` are the FLOPs of the reference's training, if they are known."""
-    known = [f"{arm.params:,}", f"{arm.step:,}"]
-    if cost is None:
-        return known + [UNKNOWN] * 5
-    flops = cost.flops_per_step * arm.step
-    return [
-        *known,
-        f"{cost.flops_per_step / 1e9:.4g}",
-        f"{flops / 1e12:.4g}",
-        UNKNOWN if theirs is None else f"{100 * (flops / theirs - 1):+.1f} %",
-        f"{1e3 * cost.seconds_per_step:.4g}",
-        f"{cost.memory_per_step / 1e6:.4g}",
-    ]
+    devices = {cost["device"] for cost in costs.values()}
+    text = Text(f"Measured on {' and on '.join(sorted(devices))}; memory is the state and the temporaries of a step.")
+    return [Table([*heads, "ms per step", "MB per step"], rows), *([text] if devices else [])]
 
 
 def _changes(analysis: Analysis) -> list[Text | Items]:
     """The keys in which each arm differs from the reference, if there are other arms."""
     changes = {c.arm: ", ".join(f"{key} {value}" for key, value in c.changes.items()) for c in analysis.comparisons}
-    if not changes:
-        return []
-    items = [f"{arm}: {text or 'nothing'}" for arm, text in changes.items()]
-    return [Text(f"Differences to the configuration of {analysis.reference}:"), Items(items)]
+    items = Items([f"{arm}: {text or 'nothing'}" for arm, text in changes.items()])
+    return [Text(f"Differences to the configuration of {analysis.reference}:"), items] if changes else []
 
 
 def missing_section(findings: Findings) -> list[Section]:
     """The missing runs, if any."""
-    if not findings.missing:
-        return []
-    lines, reference = [str(run) for run in findings.missing], findings.analysis.reference
-    if reference not in findings.analysis.arms:
-        lines.append(f"nothing can be compared yet: the reference {reference} has no finished run")
-    return [Section("Missing", [Items(lines)])]
-
-
-def _origin(runs: Sequence[FinishedRun], command: str | None) -> Section:
-    records = [run.evaluation.record for run in runs]
-    made = sorted({f"{r['device']}, {', '.join(f'{k} {v}' for k, v in r['software'].items())}" for r in records})
-    text = Text(f"Evaluated on {' and on '.join(made)}.")
-    return Section("Provenance", [text, Code(command)] if command else [text])
-
-
-def values_rows(runs: Sequence[FinishedRun], root: Path) -> list[dict[str, Any]]:
-    """Rows of values.csv, one per run, unrounded."""
-    rows = []
-    for run in runs:
-        record = run.evaluation.record
-        bpd, errors = dict(record["bpd"]), record["standard_error"]
-        row = {"arm": run.arm, "seed": run.seed, "step": record["step"], "bpd": bpd.pop("total"), **bpd}
-        row |= {f"standard_error_{key}": errors[key] for key in ("noise", "images", "total")}
-        rows.append(row | {"config_hash": record["config_hash"], "record": str(run.evaluation.path.relative_to(root))})
-    return rows
-
-
-def mean_and_interval(subject: OverSeeds) -> str:
-    """'1.8271 ± 0.0012 (1.8248 .. 1.8294)', for an arm or a comparison."""
-    mean, interval = _mean(subject)
-    return mean if interval == UNKNOWN else f"{mean} ({interval})"
+    return [Section("Missing", [Items([str(run) for run in findings.missing])])] if findings.missing else []
 
 
 def _mean(subject: OverSeeds) -> tuple[str, str]:

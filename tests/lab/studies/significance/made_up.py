@@ -36,6 +36,37 @@ def values(arm, seed, passes=PASSES):
     return MEANS[arm] + images + of_seed + of_run + rng.normal(scale=0.05, size=(passes, IMAGES))
 
 
+def record(arm, seed, bits, **changes):
+    """A record of an evaluation with the values `bits` [passes, images]."""
+    errors = {"noise": 0.01, "images": 0.02, "total": 0.03}
+    digest, mean = f"{bits.shape[1]:064}", float(bits.mean())
+    images = {"num_examples": bits.shape[1], "dims": DIMS, "sha256": digest, "sha256_any_order": digest}
+    passes = {"passes": len(bits), "replicates": 2 if len(bits) > 1 else None}
+    return {
+        "step": 100,
+        "seed": seed,
+        "arm": arm,
+        "config_hash": "0" * 12,
+        "dataset": {"name": "digits", "version": "1", "split": "test", "known_as": None, **images},
+        "estimator": {"kind": "continuous", "depth": None, "variance_ratio": 1.0, "seed": seed, **passes},
+        "bpd": {"total": mean, "latent": 0.1 * mean, "reconstruction": 0.0, "diffusion": 0.9 * mean},
+        "standard_error": {**errors, "terms": dict.fromkeys(("latent", "reconstruction", "diffusion"), errors)},
+        "params": 1234,
+        "params_sha256": "0" * 64,
+        "seconds": 5.0,
+        "software": {"numpy": "2"},
+        "parts": {},
+        "device": "1 x cpu",
+    } | changes
+
+
+def write_values(path, record, bits):
+    """Write a record and its values."""
+    storage.make_folder(path.parent)
+    terms = {"latent": 0.1 * NATS * bits, "reconstruction": 0.0 * bits, "diffusion": 0.9 * NATS * bits}
+    write_record(path, record, terms)
+
+
 def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **changes):
     """Write a finished run with `bits` [passes, images] and `changes` of its record; returns its workdir.
 
@@ -46,55 +77,15 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
     config = load_config(f"digits:{arm}", (f"seed={seed}", f"eval.seed={seed}", *overrides))
     write_config(place, config)
     loss = config.replace(read_changes(final)).loss
-    at_depth = {} if loss.depth is None else {"extrapolation": loss.extrapolation, "times": loss.times}
-    errors = {"noise": 0.01, "images": 0.02, "total": 0.03}
-    record = {
-        "step": config.train.steps,
-        "seed": seed,
-        "arm": arm,
-        "config_hash": config.hash,
-        "dataset": {
-            "name": "digits",
-            "version": "1",
-            "split": "test",
-            "num_examples": bits.shape[1],
-            "dims": DIMS,
-            "sha256": f"{bits.shape[1]:064}",
-            "sha256_any_order": f"{bits.shape[1]:064}",
-            "known_as": None,
-        },
-        "estimator": {
-            "kind": "continuous" if loss.depth is None else "discrete",
-            "depth": loss.depth,
-            "variance_ratio": loss.variance_ratio,
-            "passes": len(bits),
-            "replicates": 2 if len(bits) > 1 else None,
-            "seed": seed,
-            "time_sampling": "importance",
-            **at_depth,
-        },
-        "bpd": {
-            "total": float(bits.mean()),
-            "latent": float(bits.mean() / 10),
-            "reconstruction": 0.0,
-            "diffusion": float(0.9 * bits.mean()),
-        },
-        "standard_error": {**errors, "terms": dict.fromkeys(("latent", "reconstruction", "diffusion"), errors)},
-        "params": 1234,
-        "params_sha256": "0" * 64,
-        "seconds": 5.0,
-        "software": {"numpy": "2"},
-        "parts": {},
-        "device": "1 x cpu",
-    }
-    path = record_path(place, record, loss.name)
-    storage.make_folder(path.parent)
-    write_record(
-        path,
-        record | changes,
-        {"latent": 0.1 * NATS * bits, "reconstruction": 0.0 * bits, "diffusion": 0.9 * NATS * bits},
-    )
-    _write_metrics(place, bits.mean(), config.train.steps)
+    made = record(arm, seed, bits, step=config.train.steps, config_hash=config.hash)
+    made["estimator"] |= {"variance_ratio": loss.variance_ratio, "time_sampling": "importance"}
+    if loss.depth is not None:
+        finite = {"kind": "discrete", "depth": loss.depth, "extrapolation": loss.extrapolation, "times": loss.times}
+        made["estimator"] |= finite
+    write_values(record_path(place, made, loss.name), made | changes, bits)
+    rows = [{"step": step, "bpd": float(bits.mean()) + 100 / step} for step in range(50, config.train.steps + 1, 50)]
+    rows += [{"step": row["step"], "test_total": row["bpd"] - 50 / row["step"]} for row in rows[9::10]]
+    write_text(place / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return place
 
 
@@ -105,11 +96,8 @@ def finished(bits, arms_of_config=True):
     """
     runs = []
     for (arm, seed), values in bits.items():
-        estimator = {"seed": seed, "replicates": 2 if len(values) > 1 else None}
-        bpd = {"total": values.mean(), "diffusion": values.mean()}
-        evaluation = Evaluation(None, {"step": 10, "params": 5, "bpd": bpd, "estimator": estimator}, values)
         config = load_config(f"digits:{arm}" if arms_of_config else "digits")
-        runs.append(FinishedRun(arm, seed, None, config, evaluation))
+        runs.append(FinishedRun(arm, seed, None, config, Evaluation(None, record(arm, seed, values), values)))
     return runs
 
 
@@ -122,12 +110,6 @@ def record_file(place):
     """The record of a run that has one."""
     (path,) = record_paths(place)
     return path
-
-
-def _write_metrics(place, bpd, steps):
-    rows = [{"step": step, "bpd": bpd + 100 / step} for step in range(50, steps + 1, 50)]
-    rows += [{"step": step, "test_total": bpd + 50 / step} for step in range(500, steps + 1, 500)]
-    write_text(place / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_all(root, arms=("vdm", "diffenc", "nontrainable"), seeds=range(5)):

@@ -1,4 +1,4 @@
-"""Who gets what of the machine."""
+"""Shares of a machine's devices: a GPU, a TPU chip or a part of the cores for each process."""
 
 import os
 from pathlib import Path
@@ -23,26 +23,18 @@ def machine(monkeypatch):
     return machine
 
 
-def test_cores_are_dealt_out(machine):
+def test_shares(machine):
     machine(5)
     assert devices.shares(1) == [({}, None)]
     assert [share.cores for share in devices.shares(2)] == [{0, 2, 4}, {1, 3}]
     assert [share.cores for share in devices.shares(7)] == [{i % 5} for i in range(7)]
     machine(4, "/dev/nvidia0", visible="")  # a GPU that is hidden
     assert [share.cores for share in devices.shares(2)] == [{0, 2}, {1, 3}]
-
-
-def test_a_gpu_each_or_a_part_of_its_memory(machine):
     machine(8, "/dev/nvidia0", "/dev/nvidia1")
     assert devices.shares(2) == [({"CUDA_VISIBLE_DEVICES": "0"}, None), ({"CUDA_VISIBLE_DEVICES": "1"}, None)]
     machine(8, "/dev/nvidia0", visible="3")
-    shared = {"CUDA_VISIBLE_DEVICES": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    assert devices.shares(2) == [(shared, None)] * 2
-
-
-def test_a_tpu_chip_each(machine):
-    machine(8, *(f"/dev/accel{i}" for i in range(4)))
-    chips = [share.environment for share in devices.shares(4)]
-    assert [chip["TPU_VISIBLE_DEVICES"] for chip in chips] == ["0", "1", "2", "3"]
-    assert len({chip["TPU_MESH_CONTROLLER_PORT"] for chip in chips}) == 4
-    assert {chip["TPU_PROCESS_BOUNDS"] for chip in chips} == {"1,1,1"}
+    assert devices.shares(2)[1].environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    machine(8, "/dev/accel0", "/dev/accel1")
+    chips = [share.environment for share in devices.shares(2)]
+    assert [chip["TPU_VISIBLE_DEVICES"] for chip in chips] == ["0", "1"]
+    assert chips[0]["TPU_MESH_CONTROLLER_PORT"] != chips[1]["TPU_MESH_CONTROLLER_PORT"]

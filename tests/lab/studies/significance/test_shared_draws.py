@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
@@ -23,14 +22,10 @@ def drawn(arm, seed, step):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(inputs._replace(dropout_key=None))]
 
 
-@pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
-def test_arms_of_a_seed_share_their_draws(arm):
+def test_arms_of_a_seed_share_their_draws_and_seeds_do_not():
     for step in (0, 7):
-        for ours, theirs in zip(drawn(arm, 3, step), drawn("diffenc", 3, step), strict=True):
+        for ours, theirs in zip(drawn("vdm", 3, step), drawn("diffenc", 3, step), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-
-
-def test_seeds_have_different_draws():
-    ours, theirs = drawn("vdm", 3, 7), drawn("vdm", 4, 7)
-    assert not np.array_equal(ours[0], theirs[0])  # images
-    assert not np.array_equal(ours[1], theirs[1])  # times
+    images, times, *_ = zip(drawn("vdm", 3, 7), drawn("vdm", 4, 7), strict=True)
+    assert not np.array_equal(*images)
+    assert not np.array_equal(*times)
