@@ -40,9 +40,6 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         fill = partial(textwrap.fill, width=width, break_on_hyphens=False)
         return "\n\n".join(part if part.startswith("example:") else fill(part) for part in paragraphs)
 
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
-
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
         has_none = action.default in (None, [], False, argparse.SUPPRESS) or action.required or "(default" in text

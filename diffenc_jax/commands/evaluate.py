@@ -9,7 +9,6 @@ is not repeated; any other gets a file of its own.
 
 import argparse
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from diffenc_jax.commands.arguments import watched
@@ -41,7 +40,6 @@ def run(arguments: argparse.Namespace) -> None:
         job.print_record(record)
         diagnostics: Mapping[str, Any] = record
         for key, text in evaluator.estimator.diagnostic_formats.items():
-            # An entry that was changed by hand may not suit its format.
-            with suppress(KeyError, TypeError, ValueError, IndexError):
+            if key in diagnostics:
                 job.print(f"  {text.format(diagnostics[key])}")
     arguments.wrote_to = job.folders

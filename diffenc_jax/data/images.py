@@ -1,7 +1,7 @@
 """Images of a split and their labels, read on demand, and the part of a split that one host holds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,23 +27,8 @@ class Batch(NamedTuple):
     augmentation: Any = None
 
 
-class Images(Protocol):
-    """uint8 [N, H, W, C] that can be read by slices. An array in memory is one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """Images of consecutive indices."""
-        ...
-
-
-# Functions that open the images of a split, or their labels, by its name.
-Splits = Mapping[str, Callable[[], Images]]
-
-
 class OnDemand:
-    """`Images` of a `shape`, of which `read(start, stop)` returns those of the indices start .. stop - 1."""
+    """Images [N, H, W, C], or labels [N], of which `read(start, stop)` returns the indices start .. stop - 1."""
 
     def __init__(self, shape: tuple[int, ...], read: Callable[[int, int], np.ndarray]):
         self.shape, self._read = shape, read
@@ -51,6 +36,11 @@ class OnDemand:
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(self.shape[0])
         return self._read(start, stop)
+
+
+Images = np.ndarray | OnDemand
+# Functions that open the images of a split, or their labels, by its name.
+Splits = Mapping[str, Callable[[], Images]]
 
 
 def subset(images: Images, rows: np.ndarray) -> Images:

@@ -30,8 +30,7 @@ def trivial_models(config: Config, evaluated: Iterable[DatasetEntry]) -> Trivial
     split, named = entries[0]["split"] if entries else config.eval.split, named_source(data.source)
     uniform = {f"uniform, log2 {data.pixel_levels}": uniform_bpd(data.pixel_levels)}
     try:
-        later = f"{data.source} is not loaded for a report; training prints the histogram's bits/dim at its end"
-        require(named is None or not named.tfds, later)
+        require(named is None or not named.tfds, f"{data.source} is not loaded for a report")
         dataset = load_dataset(data, *dict.fromkeys((TRAIN, split)))
         same = all(entry["sha256"] == dataset.sha256(split) for entry in entries if entry["split"] == split)
         require(same, f"the images of {data.source} are not those that were evaluated")

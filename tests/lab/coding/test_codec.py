@@ -170,7 +170,7 @@ def test_words_that_hold_no_images_end_in_one_line(home):
         ("nothing", FLAGS, "has no split 'nothing'; it has "),
         ("wide.npy", FLAGS, "images must be [N, 4, 4, 1]; these are [2, 4, 5, 1]"),
         ("bright.npy", FLAGS, "pixels must lie in 0 .. 16; those of these images lie in 200 .. 200"),
-        ("empty.npy", FLAGS, "holds no images: its shape is [0, 4, 4, 1]"),
+        ("empty.npy", FLAGS, "must hold images [N, H, W, C] or [N, H, W]; this is [0, 4, 4, 1]"),
         ("real.npy", FLAGS, "must hold uint8"),
         ("test", [*FLAGS, "--config.compress.spacing=0"], "compress.spacing must lie between 0 and 1"),
         ("test", [*FLAGS, "--config.compress.spacing=1e-9"], "makes lattices of more than 2^31 points"),

@@ -104,7 +104,7 @@ def test_sampling_uses_the_steps_of_the_study(workdir, records):
         ("--choices=1,", "'' is not one of 1, 1+times"),
         (
             "--choices=learned_error",
-            "loss.variance_ratio=learned_error is the ratio of the score network's error head;",
+            "loss.variance_ratio=learned_error is that of model.error_head;",
         ),
     ],
 )

@@ -148,8 +148,8 @@ def test_without_the_library_the_error_says_how_to_get_it(home, monkeypatch, tmp
         ({"images": tiny.images(20, (4, 4, 1))}, r"holds images of \[4, 4, 1\], but those of digits are \[8, 8, 1\]"),
         ({"images": tiny.images(20, (8, 8, 1)) + 1}, "holds the value 17, but those of digits are 0 .. 16"),
         ({"images": tiny.images(9, (8, 8, 1))}, "holds 9 samples, too few"),
-        ({"images": tiny.images(20, (8, 8, 1)).astype(float)}, "must hold uint8, values 0 .. 255; images is float64"),
-        ({"images": np.array([{}], object)}, "must hold uint8"),
+        ({"images": tiny.images(20, (8, 8, 1)).astype(float)}, "must hold uint8, values 0 .. 255; this is float64"),
+        ({"images": np.array([{}], object)}, "cannot be read: "),
     ],
 )
 def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
@@ -160,7 +160,7 @@ def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
 
 def test_files_that_are_no_archive_and_folders_without_samples_are_refused(home, tmp_path, capsys):
     (tmp_path / "samples.npz").write_text("no archive")
-    assert "cannot be read as a .npz archive" in refused(home, capsys, tmp_path / "samples.npz")
+    assert "cannot be read: " in refused(home, capsys, tmp_path / "samples.npz")
     assert "none.npz is not a file; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
     write_config(tmp_path, tiny.config("vdm"))
     error = refusals.refused(main, ["sample-quality", tmp_path], capsys)
