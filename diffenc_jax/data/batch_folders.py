@@ -8,7 +8,6 @@ class that stores its arguments, and every other name is refused, so that nothin
 """
 
 import math
-import mmap
 import pickle
 import re
 from functools import partial
@@ -66,12 +65,11 @@ def _joined_labels(files: list[Path]) -> np.ndarray:
 
 
 def _batch(path: Path) -> Images:
-    """The images of one file. Pickles are memory-mapped; .npz files are read at every access."""
+    """The images of one file, which is read at every access, so that one batch at a time is in memory."""
     if path.suffix == ".npz":
         rows, shape = partial(npz_array, path, "data"), npz_shapes(path).get("data", ())
     else:
-        mapped = _pickled(path, "data")
-        rows, shape = partial(np.asarray, mapped), mapped.shape
+        rows, shape = partial(_pickled, path, "data"), _pickled(path, "data").shape
     size = math.isqrt(max(shape[1], 0) // 3) if len(shape) == 2 else 0
     if size == 0 or shape[0] < 1 or shape[1] != 3 * size * size:
         raise checks.refused(path, f"must hold 'data' [N, 3 S S], square images in three colours; it is {shape}")
@@ -115,24 +113,11 @@ class _Unpickler(_Python):
         return _Inert
 
 
-class _Map(mmap.mmap):
-    """Memory-mapped file whose long byte strings stay in the file."""
-
-    LONG = 2**16
-
-    def read(self, count: int | None = None) -> Any:
-        start = self.tell()
-        if count is None or count < self.LONG:
-            return super().read(count)
-        self.seek(min(start + count, len(self)))
-        return memoryview(self)[start : start + count]
-
-
 def _pickled(path: Path, key: str) -> np.ndarray:
     """The uint8 array, or the list as an array, under `key` (text or bytes) of the dict in a pickle."""
     with checks.reading(path):
         with checks.regular(path).open("rb") as file:
-            batch = _Unpickler(_Map(file.fileno(), 0, access=mmap.ACCESS_READ), encoding="bytes").load()
+            batch = _Unpickler(file, encoding="bytes").load()
         entry = next((batch[name] for name in (key, key.encode()) if name in batch), None)
         if isinstance(entry, list):
             return np.asarray(entry)
