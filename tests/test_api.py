@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import diffenc_jax as dj
-from diffenc_jax.sampling.pictures import panel
+from diffenc_jax.sampling.pictures import picture
 from tests import tiny
 from tests.tensorboard import shown
 
@@ -106,7 +106,7 @@ def test_a_run_without_parameters_says_so(run, trained, verb):
 
 
 def test_changes_by_unknown_keys_name_the_nearest(run):
-    for key, known in {"train.lr": "train.learning_rate", "eval.pases": "eval.passes", "sede": "seed"}.items():
+    for key, known in {"train.rate": "train.learning_rate", "eval.pases": "eval.passes", "sede": "seed"}.items():
         with pytest.raises(dj.InputError, match=rf"^unknown configuration key '{key}', perhaps {known}; "):
             dj.Run(run.config, {key: 1})
     with pytest.raises(dj.InputError, match=r"^unknown configuration key 'eval.pases', perhaps eval.passes; "):
@@ -180,7 +180,7 @@ def test_tensorboard_shows_samples_at_each_evaluation(run, trained):
     state, _, workdir = trained
     pictures = {name: value for name, value in shown(workdir).items() if isinstance(value, np.ndarray)}
     assert pictures.keys() == {("eval/samples", 8)}
-    expected = panel(run.sample(state, run.config.log.samples), tiny.LEVELS)
+    expected = picture(run.sample(state, run.config.log.samples), tiny.LEVELS)
     np.testing.assert_array_equal(pictures["eval/samples", 8][..., 0], expected)
 
 

@@ -85,7 +85,7 @@ def unknown_key(path: str, known: Iterable[str]) -> str:
     siblings = [key.removeprefix(f"{parent}.") for key in known if parent and key.rpartition(".")[0] == parent]
     nearest = [join(parent, sibling) for sibling in alike(name, siblings, NEAR)]
     nearest = nearest or [key for key in known if key.rpartition(".")[2] == name]
-    nearest = nearest or difflib.get_close_matches(path, known, n=1)
+    nearest = nearest or ([] if siblings else difflib.get_close_matches(path, known, n=1))
     perhaps = f", perhaps {' or '.join(nearest)}" if nearest else ""
     has = f"{parent} has the keys {', '.join(siblings)}; " if siblings else ""
     return f"unknown configuration key {path!r}{perhaps}; {has}see `diffenc config-keys`"

@@ -73,7 +73,7 @@ NO_FILE = "give one of cifar10, "
         (DIGITS, "sed=1", "unknown configuration key 'sed', perhaps seed; see `diffenc config-keys`"),
         (DIGITS, "train.learning_rte=1", "'train.learning_rte', perhaps train.learning_rate; train has the keys"),
         (DIGITS, "batch_size=1", "'batch_size', perhaps compress.batch_size or eval.batch_size or sample.batch_"),
-        (DIGITS, "train.lr=1", "'train.lr', perhaps train.learning_rate; train has the keys"),
+        (DIGITS, "train.lr=1", "unknown configuration key 'train.lr'; train has the keys"),
         (f"{DIGITS}:vdm", "model.encoder.width=8", "unknown configuration key 'model.encoder.width'"),
         (DIGITS, "train.steps=many", "train.steps must be a whole number, not 'many'"),
         (DIGITS, "train.steps", "train.steps must be a whole number, not ''"),
