@@ -26,35 +26,28 @@ if TYPE_CHECKING:
     from diffenc_jax.diffusion.process import Process as Process
     from diffenc_jax.train.flops import load_config as load_config
 
-# Public names: the module, and the name in it; "" for the module itself.
+# Public names by the module that has them; those of `diffusion` are its modules.
 _PUBLIC = {
-    "Batch": ("data.images", "Batch"),
-    "Config": ("config", "Config"),
-    "InputError": ("core.errors", "InputError"),
-    "Interrupted": ("core.errors", "Interrupted"),
-    "Prediction": ("diffusion.process", "Prediction"),
-    "Process": ("diffusion.process", "Process"),
-    "Run": ("api", "Run"),
-    "RunError": ("core.errors", "RunError"),
-    "TrainedRun": ("api", "TrainedRun"),
-    "ancestral": ("diffusion.ancestral", ""),
-    "encoders": ("diffusion.encoders", ""),
-    "flow": ("diffusion.flow", ""),
-    "load_config": ("train.flops", "load_config"),
-    "losses": ("diffusion.losses", ""),
-    "open": ("api", "open"),
-    "schedules": ("diffusion.schedules", ""),
+    "api": ("Run", "TrainedRun", "open"),
+    "config": ("Config",),
+    "core.errors": ("InputError", "Interrupted", "RunError"),
+    "data.images": ("Batch",),
+    "diffusion": ("ancestral", "encoders", "flow", "losses", "schedules"),
+    "diffusion.process": ("Prediction", "Process"),
+    "train.flops": ("load_config",),
 }
+_PLACES = {name: place for place, names in _PUBLIC.items() for name in names}
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", *_PLACES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place, attribute = _PUBLIC[name]
-    module = importlib.import_module(f"{__name__}.{place}")
-    return getattr(module, attribute) if attribute else module
+    place = f"{__name__}.{_PLACES[name]}"
+    if _PLACES[name] == "diffusion":
+        return importlib.import_module(f"{place}.{name}")
+    return getattr(importlib.import_module(place), name)
 
 
 def __dir__() -> list[str]:
