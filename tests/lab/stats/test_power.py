@@ -12,9 +12,7 @@ def test_published_values():
     """As G*Power 3.1 gives them for dz = 0.5, and for five pairs."""
     assert seeds_needed(0.5, 1) == 34
     assert detectable_difference(1, 5) == pytest.approx(1.68, abs=0.005)
-
-
-def test_no_difference_is_found_at_the_rate_of_false_rejections():
+    # No difference is found at the rate of false rejections.
     assert power(0, 1, 5, alpha=0.03) == pytest.approx(0.03)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffenc_jax.lab.figures.style import arm_style, figure_bytes
+from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.studies.significance.analysis import find
 from diffenc_jax.lab.studies.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.studies.significance.finished import find_runs
@@ -35,14 +35,6 @@ def test_an_arm_looks_alike_in_all_figures_whatever_stands_beside_it(tmp_path):
             assert {(line.get_color(), line.get_marker()) for line in lines} == {(look["color"], look["marker"])}
         for axes in (values, differences) if name != "vdm" else [values]:
             assert (look["color"], look["marker"]) in {(x.get_color(), x.get_marker()) for x in axes.lines}
-
-
-def test_training_is_drawn_before_the_first_evaluation():
-    curves = {"vdm": {"evaluation": [], "training": [(10, [3.0]), (20, [2.5])]}}
-    (axes,) = draw_curves(curves, PANELS, 2, common_axis=True).axes
-    assert axes.lines[0].get_xydata().tolist() == [[10, 3.0], [20, 2.5]]
-    figure_bytes(axes.figure, "png")
-    assert "no EMA" in axes.get_title()
 
 
 def test_few_seeds_have_no_intervals_and_no_bands(tmp_path):
