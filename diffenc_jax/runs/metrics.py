@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from diffenc_jax.runs.files import parse_json, read_if_present
 METRICS_FILE = "metrics.jsonl"
 METRICS_BYTES, ROW_BYTES = 2**32, 2**14  # no file of metrics, and no row, is larger
 TOTAL = "_total"  # ending of the name of a split's bits/dim
-TAIL = 2**14  # bytes that hold the newest rows
 # In a bucket, where a file can only be replaced: seconds between two writes, or this many times those of the last one.
 WRITE_SECONDS, WRITE_PAUSE = 30.0, 50.0
 LARGEST = float(np.finfo(np.float32).max)  # of finite metrics, which are computed in float32
@@ -26,24 +24,7 @@ Row = dict[str, float]
 
 def read_metrics(workdir: Path) -> list[Row]:
     """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
-    return _rows(read_if_present(workdir / METRICS_FILE, METRICS_BYTES).split(b"\n"))
-
-
-def newest_metrics(workdir: Path) -> tuple[int, float | None]:
-    """The newest step in a workdir's metrics and the newest training bits/dim, from the end of the file.
-
-    (0, None) without rows, or if the file cannot be read.
-    """
-    try:
-        rows = _rows(storage.tail(workdir / METRICS_FILE, TAIL).split(b"\n"))
-    except OSError:
-        rows = []
-    bits = [row["bpd"] for row in rows if "bpd" in row]
-    return int(rows[-1]["step"]) if rows else 0, bits[-1] if bits else None
-
-
-def _rows(lines: Sequence[bytes]) -> list[Row]:
-    """The rows of those lines that a run has written."""
+    lines = read_if_present(workdir / METRICS_FILE, METRICS_BYTES).split(b"\n")
     return [row for line in lines if (row := _parse_row(line)) is not None]
 
 
@@ -63,21 +44,6 @@ def evaluated_bpd(workdir: Path) -> dict[int, float]:
     """Bits/dim by step of the evaluations during training."""
     rows = read_metrics(workdir)
     return {int(row["step"]): value for row in rows for name, value in row.items() if name.endswith(TOTAL)}
-
-
-def training_seconds(rows: Sequence[Row], batch_size: int) -> dict[int, float]:
-    """Seconds of training until each step that has its pace in the metrics, from step 0 on.
-
-    They are without evaluations, saving and sampling. Until the first step with a pace, training counts as that fast,
-    and so does what follows a resumption, as compiling is no training.
-    """
-    seconds, last = {0: 0.0}, 0
-    for row in rows:
-        if row.get("images_per_second", 0) > 0:
-            step = int(row["step"])
-            seconds[step] = seconds[last] + (step - last) * batch_size / row["images_per_second"]
-            last = step
-    return seconds
 
 
 class MetricsFile:

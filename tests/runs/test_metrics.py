@@ -7,12 +7,9 @@ import pytest
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.metrics import (
     METRICS_FILE,
-    TAIL,
     MetricsFile,
     evaluated_bpd,
-    newest_metrics,
     read_metrics,
-    training_seconds,
 )
 
 
@@ -24,17 +21,6 @@ def test_rows_are_read_as_written(tmp_path):
     metrics.append(6, {"test_total": 2.0})
     assert read_metrics(tmp_path)[:2] == [{"step": 3, "bpd": 2.5}, {"step": 3, "test_total": 2.25, "test_latent": 0.5}]
     assert evaluated_bpd(tmp_path) == {3: 2.25, 6: 2.0}
-
-
-def test_the_seconds_of_training_follow_from_the_logged_paces():
-    """The first 100 steps take 100 s, the next 50 s, and those before a row without a pace are as fast as the next."""
-    rows = [{"step": 100, "images_per_second": 8.0}, {"step": 100, "test_total": 5.0}]
-    rows += [
-        {"step": 200, "images_per_second": 16.0},
-        {"step": 201, "bpd": 4.0},
-        {"step": 300, "images_per_second": 4.0},
-    ]
-    assert training_seconds(rows, batch_size=8) == {0: 0, 100: 100, 200: 150, 300: 350}
 
 
 @pytest.mark.parametrize("place", ["disk", "bucket"])
@@ -54,18 +40,6 @@ def test_a_resumed_run_repeats_nothing(tmp_path, place, request):
         resumed.append(step, {"bpd": 9.0})
     resumed.flush()
     assert read_metrics(folder) == [{"step": s, "bpd": b} for s, b in ((2, 1.0), (4, 2.0), (6, 9.0))]
-    assert newest_metrics(folder) == (6, 9.0)
-
-
-def test_the_newest_metrics_are_found_at_the_end_of_a_long_file(tmp_path):
-    assert newest_metrics(tmp_path) == (0, None)
-    path = tmp_path / METRICS_FILE
-    path.write_text("".join(f'{{"step": {step}, "bpd": {step / 4}}}\n' for step in range(TAIL // 8)))
-    last = TAIL // 8 - 1
-    assert newest_metrics(tmp_path) == (last, last / 4)
-    with path.open("a") as file:
-        file.write(f'{{"step": {last + 1}, "test_total": 2.0}}\n{{"step": 7, "b')
-    assert newest_metrics(tmp_path) == (last + 1, last / 4)
 
 
 @pytest.mark.parametrize(

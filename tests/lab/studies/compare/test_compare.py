@@ -13,7 +13,6 @@ from diffenc_jax.lab.studies.compare.table import comparison_table, conclusions
 from diffenc_jax.runs.records import read_evaluation
 from tests import refusals
 from tests.lab.studies.significance import made_up
-from tests.runs.test_records import replace_in
 
 IMAGES = 30
 HARD = np.random.RandomState(0).normal(size=IMAGES)  # how hard the images are, to any model
@@ -209,5 +208,3 @@ def test_records_that_are_none_are_named(write, capsys, tmp_path):
         ([path, "--reference=d.json"], "--reference=d.json is not among the records; give one of them"),
     ):
         assert message in refused(capsys, *arguments)
-    replace_in(path, "estimator.replicates", 3)
-    assert f"{path} says 3 replicates of 4 passes" in refused(capsys, path)
