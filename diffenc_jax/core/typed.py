@@ -27,6 +27,6 @@ def mismatch(value: Any, kind: Any, name: str = "") -> str | None:
         parts = [(key, value.get(key, ...), hint) for key, hint in hints.items()]  # an Ellipsis is no JSON value
     else:
         items = value.items() if container is dict else enumerate(value)
-        parts = [(key, item, get_args(kind)[-1]) for key, item in items]
+        parts = [(str(key), item, get_args(kind)[-1]) for key, item in items]
     wrong = (mismatch(item, hint, f"{name}.{key}".strip(".")) for key, item, hint in parts)
     return next((entry for entry in wrong if entry is not None), None)
