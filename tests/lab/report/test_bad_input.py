@@ -80,8 +80,8 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     (run / "loss-by-time" / "test-1500.json").write_text("[]")
     page = made_up.write_page(tmp_path / "page.html", run)
     noted = capsys.readouterr().err
-    incomplete = "x.json is not a complete record: it lacks seconds, or"
-    for name in (f"{values.name} cannot be read", "ode.json is not JSON", "other.json", "3 of 36 lines", incomplete):
+    incomplete = "x.json is not a complete record: seconds is missing, or"
+    for name in (f"{values.name} was changed", "ode.json is not JSON", "other.json", incomplete):
         assert name in noted
         assert name in page.text
     assert "seed0.png is not a readable picture" in page.text
