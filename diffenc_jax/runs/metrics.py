@@ -29,6 +29,7 @@ def read_metrics(workdir: Path) -> list[Row]:
 
 
 def _parse_row(line: bytes) -> Row | None:
+    """A row; None for a line that no run has written."""
     try:
         row = parse_json(line) if len(line) <= ROW_BYTES else None
     except ValueError:

@@ -29,10 +29,6 @@ def test_a_program_is_executed_once_more_with_the_same_arguments():
     assert output() == "started\nstarted\nglibc.malloc.hugetlb=1 --a=b c d\n"
 
 
-def test_tunables_that_are_set_stay():
-    assert output(GLIBC_TUNABLES="glibc.malloc.arena_max=1") == "started\nglibc.malloc.arena_max=1 --a=b c d\n"
-
-
 def test_freed_memory_is_given_back():
     """Small objects below one that is in use, whose memory free() alone keeps."""
     program = """

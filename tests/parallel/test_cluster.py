@@ -58,7 +58,7 @@ def test_a_single_process_is_not(environment, variables):
     ("options", "message"),
     [
         ([], "this is one of 2 hosts of a TPU job; add --distributed"),
-        (["--no-distributed"], "--config=nothing.py is neither"),  # goes on to the configuration
+        (["--no-distributed"], "--config=nothing.py is no configuration"),  # goes on to the configuration
     ],
 )
 @pytest.mark.parametrize("command", ["train", "eval", "sample"])
