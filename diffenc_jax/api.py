@@ -19,7 +19,6 @@ from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
-from diffenc_jax.diffusion.gaussian import each_dim, sum_dims
 from diffenc_jax.evaluation import estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Model, Params, bind_to
@@ -129,9 +128,8 @@ class Run:
         pixels: np.ndarray | jax.Array,
         seed: int = 0,
         labels: np.ndarray | jax.Array | None = None,
-        per_pixel: bool = False,
     ) -> losses.Terms:
-        """One unbiased estimate of the bound by term, nats per image [B], or per pixel and channel [B, H, W, C].
+        """One unbiased estimate of the bound by term, nats per image [B].
 
         Raises InputError unless these are parameters of the model and images of its pixel levels, with labels just
         where the model is conditioned on them.
@@ -141,7 +139,6 @@ class Run:
           pixels: images, uint8 [B, H, W, C], or other whole numbers below the number of pixel levels.
           seed: seed of times and noise.
           labels: the images' classes from 0, int [B].
-          per_pixel: whether to return maps, whose sums over H, W and C are the terms per image.
         """
         wanted = "the model is conditioned on labels; give labels" if self.model.labels else "the model takes no labels"
         require(self.model.labels == (labels is not None), wanted)
@@ -150,7 +147,7 @@ class Run:
             inside = bool((np.asarray(labels) >= 0).all() and (np.asarray(labels) < classes).all())
             require(inside and len(labels) == len(pixels), f"give one label of 0 .. {classes - 1} per image")
         batch = Batch(self.model.spec.pixels(pixels), labels)
-        return self._terms(self._checked(params), batch, stream(seed, "terms"), per_pixel)
+        return self._terms(self._checked(params), batch, stream(seed, "terms"))
 
     def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:
         """The record of an evaluation on all images of `eval.split`; nothing is written.
@@ -250,12 +247,11 @@ class Run:
     def _terms(self) -> Any:
         model = self.model
 
-        def terms(params, batch, key, per_pixel):
+        def terms(params, batch, key):
             steps = None if model.loss.depth is None else model.steps(params, model.loss)
-            process = bind_to(model, params, batch)
-            return losses.bound(process, batch.pixels, key, steps, each_dim if per_pixel else sum_dims)
+            return losses.bound(bind_to(model, params, batch), batch.pixels, key, steps)
 
-        return jax.jit(terms, static_argnums=3)
+        return jax.jit(terms)
 
 
 class TrainedRun(Run):

@@ -159,15 +159,6 @@ def test_opening_a_run_logs_nothing(trained, caplog):
     assert caplog.records == []
 
 
-def test_maps_of_terms_add_up_to_the_terms(run, trained):
-    params = trained[0].ema
-    terms, maps = run.terms(params, run.test, 3), run.terms(params, run.test, 3, per_pixel=True)
-    for name in dj.losses.TERMS:
-        by_image = np.asarray(getattr(maps, name), np.float64)
-        assert by_image.shape == run.test.shape
-        np.testing.assert_allclose(by_image.sum(axis=(1, 2, 3)), getattr(terms, name), rtol=1e-5)
-
-
 def test_samples_of_an_opened_run_are_those_of_its_state(run, trained):
     state, _, workdir = trained
     ours, theirs = run.sample(state, 5, seed=3), dj.open(workdir).sample(num=5, seed=3)

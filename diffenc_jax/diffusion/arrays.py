@@ -1,7 +1,5 @@
 """Types of the arrays that the mathematics takes; tests check them at run time."""
 
-from collections.abc import Callable
-
 from jaxtyping import Array, Float, UInt8
 
 # Images, latents and noise, [B, ...].
@@ -15,7 +13,5 @@ Gammas = Float[Array, "b ..."]
 Scalar = Float[Array, ""]
 # What is known of each image of a batch, such as its label, as K numbers.
 Condition = Float[Array, "b k"]
-# `gaussian.sum_dims`, or `gaussian.each_dim` for maps: (x [B, ...], weight) -> [B] or [B, ...].
-Reduction = Callable[..., Float[Array, "b ..."]]
 # Numbers of any shape, the same for all arguments of a function.
 AnyShape = Float[Array, "*b"]

@@ -64,11 +64,6 @@ def sum_dims(x: Images, weight: Gammas | None = None) -> PerExample:
     return total if weight is None else weight * total
 
 
-def each_dim(x: Images, weight: Gammas | None = None) -> Images:
-    """The summands of `sum_dims`: nats per example and dimension."""
-    return x if weight is None else align(weight, x) * x
-
-
 def diffuse(x_t: Images, gamma: Gammas, eps: Images) -> tuple[Images, Images]:
     """z_t = α_t x_t + σ_t ε and its velocity v_t = α_t ε - σ_t x_t."""
     a, s = align(alpha(gamma), x_t), align(sigma(gamma), x_t)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, UInt8
 
 from diffenc_jax.core.streams import gaussian, uniform
 from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Reduction, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Scalar
 from diffenc_jax.diffusion.encoders import Encoding
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
@@ -37,8 +37,6 @@ class Noise(NamedTuple):
 
 class Terms(NamedTuple):
     """The bound by term, nats per example, [B] each; the two terms at the end points may be those of fewer images [E].
-
-    With the reduction `gaussian.each_dim` they are maps [B, ...], nats per example and dimension.
 
     Attributes:
       slope_error: ‖(dx_t/dγ) / σ_t² - ŝ‖² [B], the loss of the derivative head, not a part of the bound. Its minimum
@@ -71,18 +69,12 @@ class Terms(NamedTuple):
         heads = {name: weight * loss for name, loss in self.head_losses.items()}
         return self._replace(diffusion=weight * self.diffusion, **heads)
 
-    def summed(self) -> "Terms":
-        """The terms [B] of maps."""
-        return jax.tree.map(sum_dims, self)
-
     def means(self) -> "Terms":
         """The mean [] of each term."""
         return jax.tree.map(jnp.mean, self)
 
 
-def bound(
-    process: Process, pixels: Pixels, key: jax.Array, steps: Steps | None = None, reduction: Reduction = sum_dims
-) -> Terms:
+def bound(process: Process, pixels: Pixels, key: jax.Array, steps: Steps | None = None) -> Terms:
     """One unbiased estimate of the bound for each image, with times and noise drawn from `key`.
 
     The times are spread evenly over the batch (`times.antithetic`).
@@ -90,12 +82,11 @@ def bound(
     Args:
       pixels: uint8 [B, ...] below `process.pixel_levels`.
       steps: the steps at finite depth; None for infinite depth.
-      reduction: `gaussian.each_dim` for maps of the terms.
     """
     key_t, key_0, key_eps = jax.random.split(key, 3)
     t = antithetic(uniform(key_t), len(pixels))
     noise = Noise(t, gaussian(key_0, pixels.shape), gaussian(key_eps, pixels.shape))
-    return bound_at(process, pixels, process.place(t, steps), noise, reduction=reduction)
+    return bound_at(process, pixels, process.place(t, steps), noise)
 
 
 def bound_at(
@@ -105,7 +96,6 @@ def bound_at(
     noise: Noise,
     endpoint_pixels: UInt8[Array, "e *d"] | None = None,
     endpoint_condition: Float[Array, "e k"] | None = None,
-    reduction: Reduction = sum_dims,
 ) -> Terms:
     """One unbiased estimate of the bound for each image, at given places on the path and with given noise.
 
@@ -114,7 +104,6 @@ def bound_at(
       place: an `Instant` for infinite depth, a `Step` for finite depth.
       endpoint_pixels: uint8 [E, ...], the images whose end points are evaluated, where E divides B; None for all.
       endpoint_condition: [E, K] their conditions, for a process that has conditions.
-      reduction: `gaussian.each_dim` for maps of the terms.
     """
     x = process.pixel_values(pixels)
     with jax.named_scope("encoder"):
@@ -128,16 +117,14 @@ def bound_at(
         slope_error = None
         if estimate.slope is not None:
             slope = jax.lax.stop_gradient(place.slope(process.encoder, x, encoding))
-            slope_error = reduction(jnp.square(slope - estimate.slope))
+            slope_error = sum_dims(jnp.square(slope - estimate.slope))
         endpoint_pixels = pixels if endpoint_pixels is None else endpoint_pixels
         return Terms(
-            reconstruction(
-                data_end.x_t, endpoint_pixels, gamma_0, process.pixel_levels, data_end.noise(noise.eps_0), reduction
-            ),
-            latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats, reduction),
-            place.loss(errors, reduction),
+            reconstruction(data_end.x_t, endpoint_pixels, gamma_0, process.pixel_levels, data_end.noise(noise.eps_0)),
+            latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats),
+            place.loss(errors),
             slope_error,
-            None if estimate.log_error is None else error_score(errors, estimate.log_error, reduction),
+            None if estimate.log_error is None else error_score(errors, estimate.log_error),
         )
 
 
@@ -185,27 +172,19 @@ def _encode(process, place, x, endpoint_pixels, endpoint_condition):
     return encoding, data_end, noise_end
 
 
-def reconstruction(
-    x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int, noise: Images, reduction: Reduction = sum_dims
-) -> Float[Array, "b ..."]:
+def reconstruction(x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int, noise: Images) -> PerExample:
     """-log p(pixels | z_0), nats per example [B], with z_0 / α_0 = x_0 + e^(γ_0/2) noise."""
     u = x_0 + jnp.exp(0.5 * gamma_0) * noise
-    return -reduction(decoder.log_probabilities(u, pixels, gamma_0, pixel_levels))
+    return -decoder.log_likelihood(u, pixels, gamma_0, pixel_levels)
 
 
-def error_score(errors: Errors, log_error: Images, reduction: Reduction = sum_dims) -> Float[Array, "b ..."]:
+def error_score(errors: Errors, log_error: Images) -> PerExample:
     """½ Σ [ln V + e²/V], nats per example [B] without the constant, from ln V [B, ...]; see `Terms.error_score`."""
     square = jax.lax.stop_gradient(jnp.square(errors.velocity + errors.drift))
-    return 0.5 * reduction(log_error + square * jnp.exp(-log_error))
+    return 0.5 * sum_dims(log_error + square * jnp.exp(-log_error))
 
 
-def latent(
-    x_1: Images,
-    gamma_1: Scalar,
-    log_std: Images | None = None,
-    code_nats: float = 0.0,
-    reduction: Reduction = sum_dims,
-) -> Float[Array, "b ..."]:
+def latent(x_1: Images, gamma_1: Scalar, log_std: Images | None = None, code_nats: float = 0.0) -> PerExample:
     """KL(q(z_1 | x) ‖ N(0, I)) = ½ Σ [α_1² x_1² + σ² - ln σ² - 1], nats per example [B], with σ = σ_1 e^ρ.
 
     The cost of a code is added, spread evenly over the dimensions.
@@ -219,4 +198,4 @@ def latent(
         terms += jax.nn.sigmoid(gamma_1) * jnp.expm1(2.0 * log_std) - 2.0 * log_std
     if code_nats:
         terms += 2.0 * code_nats / x_1[0].size
-    return 0.5 * reduction(terms)
+    return 0.5 * sum_dims(terms)

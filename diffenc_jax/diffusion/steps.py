@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Reduction, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import Estimate, align, alpha, sum_dims
 from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
@@ -65,7 +65,7 @@ class Instant(NamedTuple):
         """An error of the mean relative to the deviation that the encoder leaves; the same for short steps."""
         return error
 
-    def loss(self, errors: Errors, reduction: Reduction = sum_dims) -> Float[Array, "b ..."]:
+    def loss(self, errors: Errors) -> PerExample:
         """The diffusion loss, nats per example [B]; its mean over t ~ U(0, 1) is the bound's diffusion term.
 
         ½ γ'(t) e^(-γ_t) ‖x_t - dx_t/dγ - (x̂ + σ_t² f)‖². With x_t - x̂ = -σ_t (v_t - v̂) and dx_t/dγ = σ_t² slope it is
@@ -76,7 +76,7 @@ class Instant(NamedTuple):
         which divides by nothing small at either end.
         """
         weight = 0.5 * self.dgamma * jax.nn.sigmoid(-self.gamma_t)
-        return reduction(jnp.square(errors.velocity + errors.drift), weight)
+        return sum_dims(jnp.square(errors.velocity + errors.drift), weight)
 
     def warped(self, warp: Warp) -> "Instant":
         """The place with the γ of each dimension, and its derivative by t."""
@@ -137,14 +137,14 @@ class Step(NamedTuple):
         scale = jnp.sqrt(jnp.expm1(self.gamma_t - self.gamma_s)) * alpha(self.gamma_t)
         return -align(scale, errors.velocity) * (errors.velocity + errors.drift)
 
-    def loss(self, errors: Errors, reduction: Reduction = sum_dims) -> Float[Array, "b ..."]:
+    def loss(self, errors: Errors) -> PerExample:
         """The diffusion loss, nats per example [B]; its mean over steps is the bound's diffusion term.
 
         T times a step's KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) = ½ Σ [w - 1 - ln w + w u] over the dimensions, with
         u = (μ_Q - μ_P)² / σ_Q².
         """
         u = jnp.square(self.deviation(errors))
-        return self.depth * reduction(cost(jnp.broadcast_to(self.weight(errors.estimate), u.shape), u))
+        return self.depth * sum_dims(cost(jnp.broadcast_to(self.weight(errors.estimate), u.shape), u))
 
     def weight(self, estimate: Estimate) -> Float[Array, "..."]:
         """w at the z_t of `estimate`, [B, ...] with axes of length 1 where entries share one ratio."""
