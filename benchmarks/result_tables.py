@@ -100,12 +100,13 @@ def study(name: str, run: str, work: Path, output: str) -> list[Table]:
 def classification(run: str, work: Path, output: str) -> Iterable[Table]:
     """Totals of a classification: accuracy, -log p of the right label, calibration and noise."""
     known = studies.load("classify")
-    found = known.read(known.newest(work / run, "test")).result
+    measured = known.read(known.newest(work / run, "test"))
+    found = measured.result
     accuracy = f"{found.accuracy:.3f} ({found.interval[0]:.3f} .. {found.interval[1]:.3f})"
     score = f"{found.log_score:.3f} ± {found.log_score_se:.3f}"
     heads = ["passes", "accuracy (95 % interval)", "-log p(label given x), nats", "calibration error", "noise, nats"]
     numbers = [f"{found.calibration_error:.3f}", f"{found.noise:.3f}"]
-    yield Table(heads, [[found.estimator["passes"], accuracy, score, *numbers]], f"{len(found.labels)} images")
+    yield Table(heads, [[measured.arguments["passes"], accuracy, score, *numbers]], f"{len(found.labels)} images")
 
 
 def parity(work: Path, output: str) -> Iterable[Table]:

@@ -60,7 +60,7 @@ def test_commands_and_their_options_exist(path):
         assert not {option for option in options if not option.startswith("--config.")} - known, name
     for name in re.findall(r"`diffenc ([a-z][\w-]*)", TEXTS[path]):
         assert name in COMMANDS
-    assert set(re.findall(r"-m diffenc_jax\.([\w.]*\w)", TEXTS[path])) <= {"main", "lab.interop.parity"}
+    assert set(re.findall(r"-m diffenc_jax\.([\w.]*\w)", TEXTS[path])) <= {"main"}
 
 
 KEYS_OF_EXAMPLES = {"model.encoder.power"}  # of the parts in docs/extending.md

@@ -123,11 +123,6 @@ class Model:
         return self.target == IMAGE or self.encoder.has_slope or self.has_derivative_head
 
     @property
-    def estimates_image(self) -> bool:
-        """Whether x̂ determines an estimate of x given z_t."""
-        return self.target == IMAGE or self.encoder.has_image
-
-    @property
     def head_losses(self) -> tuple[str, ...]:
         """Names of the losses of the score network's heads, in `Terms.head_losses`."""
         return tuple(HEAD_LOSS[name] for name in self.score.extra_heads)

@@ -14,39 +14,20 @@ The order decides how many bits must be on the stack at the beginning:
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP
-from diffenc_jax.core.errors import RunError, require
+from diffenc_jax.config.sections import ANCESTRAL_ORDER
+from diffenc_jax.core.errors import RunError
 from diffenc_jax.lab.coding.lattice import Gaussians, Lattice
 from diffenc_jax.lab.coding.stack import PRECISION, Stack
 
+if TYPE_CHECKING:
+    from diffenc_jax.lab.coding.networks import CodingNetworks
+
 # Integers, not negative, that choose the noise of an image.
 Seed = tuple[int, ...]
-# Called after each part of the work with its share of the whole.
-OnPart = Callable[[float], None]
-
-
-class Networks(Protocol):
-    """The networks of a model, for batches of one size B, which compute the same bits from the same arrays.
-
-    Attributes:
-      pixel_levels: number V of values that a pixel can have.
-    """
-
-    pixel_levels: int
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """[B, H, W, C]."""
-
-    def encode(self, i: int, pixels: np.ndarray) -> np.ndarray:
-        """x_t [B, H, W, C] at γ_i of pixels [B, H, W, C]."""
-
-    def model(self, i: int, z_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation [B, H, W, C] of p(z_i | z_{i+1}), with z_{i+1} = z_t."""
 
 
 class Lengths(NamedTuple):
@@ -54,98 +35,53 @@ class Lengths(NamedTuple):
 
     Attributes:
       code: the growth of the stack.
-      density: the same by densities, -ln p(x, z) + ln q(z | x): the length of the code without a lattice.
-      bound: `density` with the mean of each term given the latent before it; both estimate the bound at this depth.
+      bound: the bound at this depth with the same latents, -ln p(x | z_0) and a divergence per latent.
     """
 
     code: np.ndarray
-    density: np.ndarray
     bound: np.ndarray
 
 
-class Move(NamedTuple):
-    """A pop or a push when encoding, undone when decoding.
-
-    Attributes:
-      level: i of the latent z_i; None for the image.
-      pops: whether encoding pops it, from the path. Otherwise it pushes it, under the model.
-    """
-
-    level: int | None
-    pops: bool
-
-
-def moves(order: str, depth: int) -> list[Move]:
-    """The moves that encode a batch of images; decoding undoes them, the last one first."""
-    pops, pushes = ([Move(i, pop) for i in range(depth + 1)] for pop in (True, False))
-    image = Move(None, False)
-    if order == ANCESTRAL_ORDER:
-        return [*reversed(pops), image, *pushes]
-    swaps = [move for i in range(depth) for move in (pops[i + 1], pushes[i])]
-    return [pops[0], image, *swaps, pushes[depth]]
-
-
-def order_for(order: str | None, drifts: bool) -> str:
-    """The order, by default the one that takes fewer initial bits; raises InputError if it does not suit the encoder.
-
-    Args:
-      drifts: whether the encoder's x_t depends on t.
-    """
-    require(
-        not (drifts and order == BIT_SWAP),
-        f"compress.order={BIT_SWAP} needs an encoder that leaves the image as it is; take {ANCESTRAL_ORDER}",
-    )
-    return order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
-
-
 class Coder:
-    """Codes batches of up to B images, each on its own stack.
+    """Codes batches of up to B images, each on its own stack."""
 
-    Attributes:
-      lattice: that of the latents.
-    """
+    def __init__(self, networks: "CodingNetworks", lattice: Lattice, order: str):
+        self._networks, self._lattice, self._order = networks, lattice, order
 
-    def __init__(self, networks: Networks, lattice: Lattice, order: str):
-        self._networks, self.lattice, self._order = networks, lattice, order
-        self._moves = moves(order, lattice.depth)
-
-    def encode(
-        self, stacks: Sequence[Stack], pixels: np.ndarray, seeds: Sequence[Seed], on_part: OnPart = lambda share: None
-    ) -> Lengths:
-        """Push images, uint8 [n, H, W, C], one on each of n stacks.
-
-        Args:
-          seeds: [n] the seed of each image's noise.
-          on_part: called after each part of the work with its share of the whole.
-        """
-        batch = _Batch(self._networks, self.lattice, self._order, stacks, seeds)
+    def encode(self, stacks: Sequence[Stack], pixels: np.ndarray, seeds: Sequence[Seed]) -> Lengths:
+        """Push images, uint8 [n, H, W, C], one on each of n stacks, with the seed of each image's noise."""
+        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds)
         batch.pixels = pixels
         before = np.array([stack.bits for stack in stacks])
-        costs = np.zeros((2, len(pixels)))
-        for move in self._moves:
-            if move.level is None:
-                costs += batch.push_pixels()
-            elif move.pops:
-                batch.pop_path(move.level)
+        bound = np.zeros(len(pixels))
+        for level, pops in self._moves():
+            if level is None:
+                bound += batch.push_pixels()
+            elif pops:
+                batch.pop_path(level)
             else:
-                costs += batch.push_model(move.level)
-            on_part(1 / len(self._moves))
-        return Lengths(np.log(2) * (np.array([stack.bits for stack in stacks]) - before), *costs)
+                bound += batch.push_model(level)
+        return Lengths(np.log(2) * (np.array([stack.bits for stack in stacks]) - before), bound)
 
-    def decode(
-        self, stacks: Sequence[Stack], seeds: Sequence[Seed], on_part: OnPart = lambda share: None
-    ) -> np.ndarray:
+    def decode(self, stacks: Sequence[Stack], seeds: Sequence[Seed]) -> np.ndarray:
         """Undo `encode`: pop one image from each of n stacks, uint8 [n, H, W, C]."""
-        batch = _Batch(self._networks, self.lattice, self._order, stacks, seeds)
-        for move in reversed(self._moves):
-            if move.level is None:
+        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds)
+        for level, pops in reversed(self._moves()):
+            if level is None:
                 batch.pop_pixels()
-            elif move.pops:
-                batch.push_path(move.level)
+            elif pops:
+                batch.push_path(level)
             else:
-                batch.pop_model(move.level)
-            on_part(1 / len(self._moves))
+                batch.pop_model(level)
         return batch.pixels
+
+    def _moves(self) -> list[tuple[int | None, bool]]:
+        """The level of each latent that encoding pops (True) or pushes, and None for the image, which it pushes."""
+        pops, pushes = ([(i, pop) for i in range(self._lattice.depth + 1)] for pop in (True, False))
+        if self._order == ANCESTRAL_ORDER:
+            return [*reversed(pops), (None, False), *pushes]
+        swaps = [move for pair in zip(pops[1:], pushes[:-1], strict=True) for move in pair]
+        return [pops[0], (None, False), *swaps, pushes[-1]]
 
 
 class _Batch:
@@ -157,7 +93,9 @@ class _Batch:
 
     pixels: np.ndarray
 
-    def __init__(self, networks, lattice, order, stacks: Sequence[Stack], seeds: Sequence[Seed]):
+    def __init__(
+        self, networks: "CodingNetworks", lattice: Lattice, order: str, stacks: Sequence[Stack], seeds: Sequence[Seed]
+    ):
         self._networks, self._lattice, self._order = networks, lattice, order
         self._stacks, self._seeds = stacks, seeds
         self._points: dict[int, np.ndarray] = {}  # z_i / δ_i [n, H, W, C], integers, by i
@@ -179,12 +117,11 @@ class _Batch:
         self._mask(i, path)
 
     def push_model(self, i: int) -> np.ndarray:
-        """Push z_i, which is not needed any more; returns what it adds to `Lengths.density` and `.bound` [2, n]."""
+        """Push z_i, which is not needed any more; returns what it adds to `Lengths.bound` [n]."""
         model, path = self._model(i), self._backward(i)
         points = self._points.pop(i)
         self._each(Stack.push_any, points, *model)
-        costs = path.log_density(points) - model.log_density(points), path.divergence(model)
-        return np.stack(costs).sum(axis=(2, 3, 4))
+        return path.divergence(model).sum(axis=(1, 2, 3))
 
     def pop_model(self, i: int) -> None:
         """Undo `push_model`."""
@@ -234,10 +171,8 @@ class _Batch:
             shape = len(self._stacks), *self._networks.shape[1:]
             return self._lattice.model(i, np.zeros(shape), np.ones(shape))
         mean, std = (self._real(a) for a in self._networks.model(i, self._filled(self._z(i + 1))))
-        if not (np.isfinite(mean).all() and np.isfinite(std).all()):
-            raise RunError("the score network's output is not finite, so that nothing can be coded")
-        if not (std > 0).all():
-            raise RunError(f"the model's standard deviation of z_{i} is not positive, so that nothing can be coded")
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+            raise RunError(f"the model's distribution of z_{i} is not finite or has no width: nothing can be coded")
         return self._lattice.model(i, mean, std)
 
     def _log_probabilities(self) -> Iterator[np.ndarray]:
@@ -260,7 +195,7 @@ class _Batch:
             self._encoded[i] = self._real(self._networks.encode(i, self._filled(self.pixels)))
         return self._encoded[i]
 
-    def _each(self, operation: Callable, *arrays: np.ndarray) -> np.ndarray:
+    def _each(self, operation: Callable[..., np.ndarray | None], *arrays: np.ndarray) -> np.ndarray:
         """The results [n, H, W, C] of an operation of each stack with its rows of the arrays."""
         rows = zip(*(array.reshape(len(array), -1) for array in arrays), strict=True)
         results = [operation(stack, *row) for stack, row in zip(self._stacks, rows, strict=True)]

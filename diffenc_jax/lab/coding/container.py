@@ -1,42 +1,48 @@
-"""The file of compressed images.
+"""The file of compressed images: `MAGIC`, a digest of everything after it, and a `Container` as msgpack.
 
-  bytes            content
-  8                `MAGIC`, with the version of the format
-  16               SHA-256 digest of everything after it, cut off
-  4                length of the header
-  ...              `Header`, as a msgpack array
-  4 per image      CRC-32 of its pixels
-  4 per stack      number of its words
-  4 per word       the stacks, one after another
-
-All integers are little-endian. Reading a file runs nothing, and checks every length before it is used.
+Reading a file runs nothing.
 """
 
 import zlib
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from flax import serialization
 
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.lab.coding.header import DIGEST_BYTES, Header, pack_header, parse_header
 from diffenc_jax.runs.files import sha256_of
 
-MAGIC = b"diffenc\x01"
-LARGEST_HEADER = 2**16  # bytes
-WORD = np.dtype("<u4")
+MAGIC = b"diffenc\x02"
+DIGEST_BYTES = 16
 
 
-class Container(NamedTuple):
-    """The content of a file.
+@dataclass(frozen=True)
+class Container:
+    """The content of a file: what decoding needs to know and compares with its run and machine, and the code.
 
     Attributes:
+      step: training step of the checkpoint.
+      values: values of the configuration's keys, besides those that identify a run, on which the code depends.
+      origin: of the run and the machine: versions, device, images per batch, and a digest of the parameters.
+      steps: arrays of the steps if they were fitted; otherwise empty.
       checksums: uint32 [N], one per image.
-      stacks: words of each stack, uint32.
+      lengths: numbers of words of the stacks.
+      words: of all stacks, uint32.
     """
 
-    header: Header
+    step: int
+    values: list[Any]
+    origin: list[Any]
+    steps: dict[str, np.ndarray]
     checksums: np.ndarray
-    stacks: list[np.ndarray]
+    lengths: np.ndarray
+    words: np.ndarray
+
+    @property
+    def stacks(self) -> list[np.ndarray]:
+        """Words of each stack."""
+        return np.split(self.words, np.cumsum(self.lengths)[:-1])
 
 
 def checksums(images: np.ndarray) -> np.ndarray:
@@ -46,10 +52,7 @@ def checksums(images: np.ndarray) -> np.ndarray:
 
 def pack(container: Container) -> bytes:
     """The bytes of a file."""
-    header = pack_header(container.header)
-    lengths = np.array([len(words) for words in container.stacks])
-    arrays = [container.checksums, lengths, *container.stacks]
-    return signed(len(header).to_bytes(4, "little") + header + b"".join(a.astype(WORD).tobytes() for a in arrays))
+    return signed(serialization.msgpack_serialize(list(vars(container).values())))
 
 
 def signed(body: bytes) -> bytes:
@@ -57,46 +60,27 @@ def signed(body: bytes) -> bytes:
     return MAGIC + _digest(body) + body
 
 
-def overhead_bytes(header: Header, images: int, stacks: int) -> int:
-    """Bytes of a file of so many images on so many stacks, without the words of the stacks."""
-    none = np.zeros(0, np.uint32)
-    return len(pack(Container(header, np.zeros(images, np.uint32), [none] * stacks)))
-
-
 def unpack(content: bytes, name: str) -> Container:
     """The content of the file `name`; raises InputError if it is no such file, damaged or makes no sense."""
-    require(content[: len(MAGIC) - 1] == MAGIC[:-1], f"{name} is not a file of compressed images")
-    require(
-        content[: len(MAGIC)] == MAGIC,
-        f"{name} is of another version of the format; decompress it by the version of diffenc_jax that wrote it",
-    )
-    body = content[len(MAGIC) + DIGEST_BYTES :]
-    require(
-        content[len(MAGIC) :][:DIGEST_BYTES] == _digest(body), f"{name} is damaged or cut off; copy or write it again"
-    )
+    require(content.startswith(MAGIC), f"{name} is not a file of images that this version of diffenc_jax compressed")
+    start = len(MAGIC) + DIGEST_BYTES
+    intact = content[len(MAGIC) : start] == _digest(content[start:])
+    require(intact, f"{name} is damaged or cut off; copy or write it again")
     try:
-        return _parse(body)
-    except ValueError as error:
-        raise InputError(f"{name} has a header that makes no sense; write it again") from error
-
-
-def _parse(body: bytes) -> Container:
-    """The content behind the digest; raises ValueError."""
-    start = 4 + int.from_bytes(body[:4], "little")
-    if start > LARGEST_HEADER:
-        raise ValueError
-    header = parse_header(body[4:start])
-    numbers = np.frombuffer(body[start:], WORD).astype(np.uint32)
-    count = header.shape[0]
-    found, rest = numbers[:count], numbers[count:]
-    num_stacks = min(header.batch_size, count)
-    lengths, words = rest[:num_stacks].astype(np.int64), rest[num_stacks:]
-    if len(found) != count or len(lengths) != num_stacks or lengths.sum() != len(words) or not lengths.all():
-        raise ValueError
-    stacks = np.split(words, np.cumsum(lengths)[:-1])
-    if any(stack[-1] == 0 for stack in stacks):
-        raise ValueError
-    return Container(header, found, stacks)
+        container = Container(*serialization.msgpack_restore(content[start:]))
+        kinds = {field.name: type(getattr(container, field.name)) for field in fields(Container)}
+        arrays = [container.checksums, container.lengths, container.words]
+        makes_sense = (
+            kinds == {field.name: getattr(field.type, "__origin__", field.type) for field in fields(Container)}
+            and all(array.ndim == 1 and array.dtype == np.uint32 for array in arrays)
+            and 0 < len(container.lengths) <= len(container.checksums)
+            and container.lengths.sum() == len(container.words)
+            and all(len(stack) and stack[-1] for stack in container.stacks)
+        )
+    except Exception as error:  # msgpack raises many types
+        raise InputError(f"{name} makes no sense; write it again") from error
+    require(makes_sense, f"{name} makes no sense; write it again")
+    return container
 
 
 def _digest(body: bytes) -> bytes:

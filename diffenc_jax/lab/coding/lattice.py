@@ -35,10 +35,6 @@ class Gaussians(NamedTuple):
         """Bits [n] that integers from these distributions take."""
         return np.log2(math.sqrt(2 * math.pi * math.e) * self.std).sum(axis=(1, 2, 3))
 
-    def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Log-density at `points`, without the constant ½ ln 2π, by dimension."""
-        return -0.5 * np.square((points - self.mean) / self.std) - np.log(self.std)
-
     def divergence(self, other: "Gaussians") -> np.ndarray:
         """KL(self ‖ other), nats by dimension."""
         ratio = np.square(self.std / other.std)

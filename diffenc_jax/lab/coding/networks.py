@@ -1,18 +1,17 @@
 """The networks of a model as compression calls them: one compiled program and one batch size for both directions."""
 
-import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 
 import jax
 import numpy as np
 
-from diffenc_jax.config.sections import CompressConfig
+from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP, CompressConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.lab.coding.coder import Coder, order_for
+from diffenc_jax.lab.coding.coder import Coder
 from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import sharding
@@ -26,31 +25,30 @@ COMPILER_OPTIONS: dict[str, dict[str, bool]] = {"gpu": {"xla_gpu_deterministic_o
 def check_coding(experiment: Experiment) -> None:
     """Raises InputError unless the configuration suits coding, the model and the devices."""
     config = experiment.config
-    require(
-        not experiment.model.labels,
-        "a code of a model with model.labels=True would have to send the labels as well; take a run without labels",
-    )
-    require(
-        experiment.model.code is None,
-        f"there is no compression with model.code.kind={config.model.code.kind}, a code that would have to be sent as "
-        "well; take a run without one",
-    )
-    require(
-        not experiment.model.encoder.scales_noise,
-        f"there is no code for model.encoder.kind={config.model.encoder.kind}, which scales the noise; take another",
-    )
+    refused = {
+        "model.labels=True": experiment.model.labels,
+        f"model.code.kind={config.model.code.kind}": experiment.model.code,
+        f"model.encoder.kind={config.model.encoder.kind}": experiment.model.encoder.scales_noise,
+    }
+    for key, is_refused in refused.items():
+        require(not is_refused, f"there is no code for a model with {key}; take a run without")
     require(config.loss.depth is not None, "a code needs a finite depth, such as --config.loss.depth=50")
     require(jax.process_count() == 1, "coding runs on one host; start it without the others")
-    order_for(config.compress.order, experiment.model.encoder.drifts)
+    require(
+        not (experiment.model.encoder.drifts and config.compress.order == BIT_SWAP),
+        f"compress.order={BIT_SWAP} needs an encoder that leaves the image as it is; take {ANCESTRAL_ORDER}",
+    )
 
 
 class CodingNetworks:
-    """`coder.Networks` of a model with its parameters.
+    """The networks of a model with its parameters, for batches of one size B.
+
+    They compute the same bits from the same arrays.
 
     Attributes:
-      pixel_levels, shape: as in `coder.Networks`.
+      pixel_levels: number V of values that a pixel can have.
+      shape: [B, H, W, C].
       gamma: γ at the ends of the steps, [T + 1], or [T + 1, H, W, C] if each dimension has its own.
-      seconds: time that calls took so far.
     """
 
     def __init__(self, experiment: Experiment, params: Params, steps: Steps, batch_size: int):
@@ -58,37 +56,25 @@ class CodingNetworks:
         model, self._mesh = experiment.model, experiment.mesh
         self.drifts, self.pixel_levels = model.encoder.drifts, model.spec.pixel_levels
         self.shape = (sharding.round_up(self._mesh, batch_size), *model.spec.shape)
-        self.seconds = 0.0
         self._params, self._steps = params, steps
         self._encode, self._model = _programs(model, self._mesh.devices.flat[0].platform)
         self.gamma = np.asarray(model.bind(params).gammas(steps.gamma))
 
-    def probe(self) -> list[np.ndarray]:
-        """Outputs of the networks for certain noise and pixels, which differ where they are computed otherwise."""
-        z = np.random.default_rng(0).normal(size=self.shape)
-        pixels = np.random.default_rng(0).integers(self.pixel_levels, size=self.shape, dtype=np.uint8)
-        last = self._steps.depth - 1
-        return [self.encode(last, pixels), *self.model(0, z), *self.model(last, z)]
-
     def encode(self, i: int, pixels: np.ndarray) -> np.ndarray:
-        (x_t,) = self._timed(lambda pixels: (self._encode(self._params, self._steps.gamma[i], pixels),), pixels)
-        return x_t
+        """x_t [B, H, W, C] at γ_i of pixels [B, H, W, C]."""
+        return np.asarray(self._encode(self._params, self._steps.gamma[i], sharding.to_devices(self._mesh, pixels)))
 
     def model(self, i: int, z_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        call = lambda z_t: self._model(self._params, self._steps, np.int32(i), z_t)  # noqa: E731
-        mean, std = self._timed(call, z_t.astype(np.float32))
-        return mean, std
-
-    def _timed(self, call: Callable[[jax.Array], tuple[jax.Array, ...]], batch: np.ndarray) -> list[np.ndarray]:
-        start = time.perf_counter()
-        results = [np.asarray(result) for result in call(sharding.to_devices(self._mesh, batch))]
-        self.seconds += time.perf_counter() - start
-        return results
+        """Mean and standard deviation [B, H, W, C] of p(z_i | z_{i+1}), with z_{i+1} = z_t."""
+        z_t = sharding.to_devices(self._mesh, z_t.astype(np.float32))
+        mean, std = self._model(self._params, self._steps, np.int32(i), z_t)
+        return np.asarray(mean), np.asarray(std)
 
 
 def make_coder(config: CompressConfig, networks: CodingNetworks) -> Coder:
     """The coder that `config.compress` describes; raises InputError if it does not suit the encoder or the steps."""
-    return Coder(networks, Lattice(networks.gamma, config.spacing), order_for(config.order, networks.drifts))
+    order = config.order or (ANCESTRAL_ORDER if networks.drifts else BIT_SWAP)  # takes fewer initial bits
+    return Coder(networks, Lattice(networks.gamma, config.spacing), order)
 
 
 @lru_cache(maxsize=4)

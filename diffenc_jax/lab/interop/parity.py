@@ -1,16 +1,12 @@
-"""Comparison with the published code: python -m diffenc_jax.lab.interop.parity FILE.npz ...
+"""Comparison with the published code.
 
 A reference file holds the inputs of a published model (images, times, noise, parameters) and its outputs (losses,
-network outputs, a sampling step, gradients). For each file the program prints the relative error
-‖ours - theirs‖ / ‖theirs‖ of every quantity and the largest error among the gradients. Its exit status is 1 if an error
-exceeds its limit.
+network outputs, a sampling step, gradients). The relative error of a quantity is ‖ours - theirs‖ / ‖theirs‖.
 """
 
-import argparse
 import json
 import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -64,11 +60,22 @@ class Error(NamedTuple):
 def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
     """The errors of all quantities of a reference file, gradients by name."""
     model, places = model_of(arrays)
-    published = prefixed(arrays, "param:")
-    for name in published.keys() - places.keys():
-        raise KeyError(name)
-    params = names.to_ours(published, places)
-    return [*_losses(model, params, arrays, places), *_outputs(model, params, arrays)]
+    published, theirs = prefixed(arrays, "param:"), prefixed(arrays, "grad:")
+    unknown = sorted((published.keys() | theirs.keys()) - places.keys())
+    require(not unknown, f"unknown parameters {', '.join(unknown)}")
+    params, errors = names.to_ours(published, places), []
+    losses, bpd, grads = losses_and_gradients(model, params, arrays)
+    for name, ours in losses.items():
+        worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
+        errors.append(_error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * model.spec.dims)))
+    others = {"bpd": bpd, **_outputs(model, params, arrays)}
+    errors += [_error(name, ours, arrays[name], LIMIT) for name, ours in others.items()]
+    floor = GRADIENT_FLOOR * math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in theirs.values()))
+    for name, gradient in theirs.items():
+        ours = np.asarray(names.from_ours(grads, places[name]), np.float64)
+        near = bool(np.linalg.norm(ours - gradient) <= floor)
+        errors.append(_error(f"grad:{name}", ours, gradient, GRADIENT_LIMIT, near))
+    return errors
 
 
 def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.Place]]:
@@ -131,52 +138,38 @@ def _anchored(encoder: Encoder, x_t: jax.Array) -> Encoder:
     return Anchored(cast(Trainable, encoder).network)
 
 
-def _losses(
-    model: Model, params: Any, arrays: Mapping[str, np.ndarray], places: Mapping[str, names.Place]
-) -> Iterator[Error]:
-    dims = model.spec.dims
+def losses_and_gradients(
+    model: Model, params: Any, arrays: Mapping[str, np.ndarray]
+) -> tuple[dict[str, jax.Array], jax.Array, Any]:
+    """The losses by their names in a file, bits/dim, and their gradient."""
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
     def bpd(model, params):
         terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.place(params, noise.t), noise)
-        return terms.total.mean() / (dims * math.log(2)), terms
+        return terms.total.mean() / (model.spec.dims * math.log(2)), terms
 
     value, terms = jax.jit(partial(bpd, model))(params)
     anchored = model
     if "x_t" in arrays:
         anchored = replace(model, encoder=_anchored(model.encoder, jnp.asarray(arrays["x_t"])))
     grads, _ = jax.jit(jax.grad(partial(bpd, anchored), has_aux=True))(params)
-    ours_of = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
-    for name, ours in ours_of.items():
-        worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
-        yield _error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * dims))
-    yield _error("bpd", value, arrays["bpd"], LIMIT)
-
-    theirs = prefixed(arrays, "grad:")
-    floor = GRADIENT_FLOOR * math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in theirs.values()))
-    for name, gradient in theirs.items():
-        ours = names.from_ours(grads, places[name])
-        near = np.linalg.norm(np.asarray(ours, np.float64) - gradient) <= floor
-        yield _error(f"grad:{name}", ours, gradient, GRADIENT_LIMIT, bool(near))
+    losses = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
+    return losses, value, grads
 
 
-def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[Error]:
-    gamma, z = jnp.asarray(arrays["gamma_t"]), jnp.asarray(arrays["z_in"])
-    process = model.bind(params)
-    encoder = process.encoder
-    yield _error("gamma_t", process.gamma(jnp.asarray(arrays["t"])), arrays["gamma_t"], LIMIT)
-    yield _error("v_hat", jax.jit(process.predict)(z, gamma).v, arrays["v_hat"], LIMIT)
+def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Outputs of the schedule, the networks and a sampling step, by their names in a file."""
+    gamma, z, process = jnp.asarray(arrays["gamma_t"]), jnp.asarray(arrays["z_in"]), model.bind(params)
+    ours = {"gamma_t": process.gamma(jnp.asarray(arrays["t"])), "v_hat": jax.jit(process.predict)(z, gamma).v}
     if "y" in arrays:
         x = process.pixel_values(jnp.asarray(arrays["images"]))
-        y, dy = jax.jit(encoder.output_and_derivative)(x, gamma)
-        yield _error("y", y, arrays["y"], LIMIT)
-        yield _error("dy_dgamma", dy, arrays["dy_dgamma"], LIMIT)
-        yield _error("x_t", jax.jit(encoder.mean)(x, gamma), arrays["x_t"], LIMIT)
+        ours["y"], ours["dy_dgamma"] = jax.jit(process.encoder.output_and_derivative)(x, gamma)
+        ours["x_t"] = jax.jit(process.encoder.mean)(x, gamma)
     i, depth = int(arrays["step_i"]), int(arrays["step_T"])
     gamma_t, gamma_s = (process.gamma(jnp.full(len(gamma), 1 - j / depth)) for j in (i, i + 1))
     step = Step(gamma_s, gamma_t, Table(jnp.ones_like(gamma_t)), depth=jnp.asarray(float(depth)))
-    z_s = jax.jit(partial(ancestral_step, process))(z, step, jnp.asarray(arrays["step_eps"]))
-    yield _error("z_out", z_s, arrays["z_out"], LIMIT)
+    ours["z_out"] = jax.jit(partial(ancestral_step, process))(z, step, jnp.asarray(arrays["step_eps"]))
+    return ours
 
 
 def _error(name: str, ours: Any, theirs: np.ndarray, limit: float, near_enough: bool = False) -> Error:
@@ -191,58 +184,24 @@ def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndar
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def report_file(path: str) -> bool:
+def report_file(path: Path) -> bool:
     """Print the errors of a file and return whether all are within their limits.
 
     Raises InputError if the file cannot be read or lacks an array.
     """
-    arrays = read_arrays(read_bytes(Path(path), ADVICE), packed=True)
+    arrays = read_arrays(read_bytes(path, ADVICE), packed=True)
     require(arrays is not None, f"{path} is no .npz archive, or a damaged one; {ADVICE}")
     try:
         errors = compare(arrays)
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as a reference file: {first_line(error)}") from error
-    except KeyError as error:
-        raise InputError(
-            f"{path} is not a complete reference file of a known model: {error} is unknown or missing; {ADVICE}"
-        ) from error
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} is no complete reference file of a known model: {first_line(error)}") from error
     print(path)
-    gradients = [e for e in errors if e.name.startswith("grad:")]
-    for error in (e for e in errors if e not in gradients):
-        print(f"  {error.name:<16}{error.relative:9.1e}  {'' if error.passes else f'beyond {LIMIT:g}'}".rstrip())
-    _report_gradients(gradients)
+    gradients = [error for error in errors if error.name.startswith("grad:")]
+    shown = [error for error in errors if error not in gradients or not error.passes]
+    for error in shown:
+        print(f"  {error.name:<16}{error.relative:9.1e}{'' if error.passes else '  beyond its limit'}")
+    # Gradients that pass beyond their limit vanish; they agree to `GRADIENT_FLOOR` of the whole gradient.
+    if others := [error for error in gradients if error.relative <= GRADIENT_LIMIT]:
+        worst = max(others, key=lambda error: error.relative)
+        print(f"  {'gradients':<16}{worst.relative:9.1e}  of {len(gradients)}, in {worst.name.removeprefix('grad:')}")
     return all(error.passes for error in errors)
-
-
-def _report_gradients(errors: list[Error]) -> None:
-    """Print the largest error among gradients that do not vanish, and every error beyond its limit."""
-    vanishing = [e for e in errors if e.passes and e.relative > GRADIENT_LIMIT]
-    if others := [e for e in errors if e not in vanishing]:
-        worst = max(others, key=lambda e: e.relative)
-        print(f"  {'gradients':<16}{worst.relative:9.1e}  of {len(errors)}, in {worst.name.removeprefix('grad:')}")
-    if vanishing:
-        print(f"  {'':<27}{len(vanishing)} that vanish agree to {GRADIENT_FLOOR:g} of the whole gradient")
-    for error in errors:
-        if not error.passes:
-            print(f"  {error.name}  {error.relative:.1e}  beyond {GRADIENT_LIMIT:g}")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Exit status: 0 if all files agree, 1 if one does not, 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m diffenc_jax.lab.interop.parity",
-        usage=argparse.SUPPRESS,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("files", nargs="+", metavar="FILE.npz", help="reference arrays")
-    try:
-        agrees = [report_file(path) for path in parser.parse_args(argv).files]
-        return 0 if all(agrees) else 1
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

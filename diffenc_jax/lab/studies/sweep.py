@@ -22,8 +22,8 @@ def sweep(
     compute: Callable[..., Any],
     on_part: OnPart = lambda part: None,
     split: str | None = None,
-) -> Iterator[tuple[np.ndarray, tuple[Any, ...], Any]]:
-    """Yield (rows, point, values) for every batch of the images that `run` evaluates on, and every point.
+) -> Iterator[tuple[np.ndarray, int, Any]]:
+    """Yield (rows, number of the point, values) for every batch of the images that `run` evaluates on, and every point.
 
     Args:
       run: gives the images, the parameters, the mesh and the batch size.
@@ -33,32 +33,36 @@ def sweep(
       split: other images to go through.
 
     Yields:
-      The positions in the split of the batch's valid images, the point, and what `compute` returned.
+      The positions in the split of the batch's valid images, the point's number, and what `compute` returned.
     """
-    size, images = batch_size(run), run.dataset.examples(split or run.config.eval.split)
+    size = round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
+    images = run.dataset.examples(split or run.config.eval.split)
     total = math.ceil(len(images.pixels) / size) * len(points)
     compute = jax.jit(compute, out_shardings=replicated(run.mesh))
 
     def calls():
         for part in eval_batches(images, size):
             batch, indices = to_devices(run.mesh, (part.batch, part.indices))
-            for point in points:
+            for number, point in enumerate(points):
                 values = compute(run.params, batch, indices, np.int32(part.valid), *point)
-                yield part.indices[: part.valid], point, values
+                yield part.indices[: part.valid], number, values
 
     for call in in_flight(calls()):
         yield call
         on_part(1 / total)
 
 
-def batch_size(run: Trained) -> int:
-    """Images per batch of a study: `eval.batch_size` or all, rounded up to a multiple of the number of devices."""
-    return round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
-
-
-def num_batches(run: Trained) -> int:
-    """Number of batches that hold all images."""
-    return math.ceil(len(split_images(run)) / batch_size(run))
+def by_image(
+    run: Trained, points: Sequence[tuple[Any, ...]], compute: Callable[..., Any], on_part: OnPart = lambda part: None
+) -> np.ndarray:
+    """Values [points, ..., images] of all images, float64, of a `compute` as in `sweep` that returns [..., B]."""
+    values = np.empty(0)
+    for rows, number, batch in sweep(run, points, compute, on_part):
+        valid = np.asarray(batch)[..., : len(rows)]
+        if not values.size:
+            values = np.empty((len(points), *valid.shape[:-1], len(split_images(run))))
+        values[number][..., rows] = valid
+    return values
 
 
 def split_images(run: Trained) -> np.ndarray:

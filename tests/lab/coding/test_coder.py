@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.lab.coding.coder import Coder, moves, order_for
+from diffenc_jax.lab.coding.coder import Coder
 from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.lab.coding.networks import CodingNetworks
 from diffenc_jax.lab.coding.stack import Stack
@@ -70,12 +70,12 @@ def test_the_code_is_as_long_as_the_bound_in_closed_form(order):
 def test_a_coarse_lattice_costs_what_theory_says(order):
     """½ (r - 1 - ln r) nats per dimension and latent with r = 1 / (1 + δ²/12σ²), where the model is right."""
     pixels = images(COUNT, 5)
-    for spacing in (2.0, 1.0, 0.5):
+    for spacing in (2.0, 0.5):
         lengths, _ = encoded(order, spacing, pixels)
         w = np.append(np.asarray(exact_steps().ratio.ratio, float), 1.0)
         r = 1 / (1 + spacing**2 * w / 12)
         expected = 0.5 * np.prod(SHAPE) * np.sum(r - 1 - np.log(r))
-        extra = lengths.code - lengths.density
+        extra = lengths.code - lengths.bound
         assert abs(extra.mean() - expected) < 4 * extra.std() / np.sqrt(COUNT) + 0.1 * expected
 
 
@@ -132,35 +132,9 @@ def test_a_stack_holds_many_images():
     assert all(stack.is_initial for stack in back)
 
 
-def test_an_image_is_coded_alike_in_every_batch():
-    pixels = images(9, 5)
-    _, together = encoded("bit_swap", 0.25, pixels)
-    stack = Stack()
-    coder("bit_swap", 0.25, exact_steps()).encode([stack], pixels[4:5], NAMES[4:5])
-    np.testing.assert_array_equal(stack.words(), together[4].words())
-
-
-def test_every_latent_is_popped_once_and_pushed_once():
-    for order in ORDERS:
-        made = moves(order, 5)
-        assert sorted(move.level for move in made if move.pops) == list(range(6))
-        assert sorted(move.level for move in made if not move.pops and move.level is not None) == list(range(6))
-        assert len(made) == 13
-
-
-def test_an_encoder_that_drifts_has_one_order():
-    assert order_for(None, drifts=True) == "ancestral"
-    assert order_for(None, drifts=False) == "bit_swap"
-    with pytest.raises(InputError, match=r"compress.order=bit_swap needs an encoder that leaves .*; take ancestral"):
-        order_for("bit_swap", drifts=True)
-
-
-@pytest.mark.parametrize(
-    ("ratio", "message"),
-    [(np.nan, "the score network's output is not finite"), (np.inf, "standard deviation of z_0 is not positive")],
-)
-def test_outputs_that_cannot_be_coded_are_refused(ratio, message):
+@pytest.mark.parametrize("ratio", [np.nan, np.inf])
+def test_outputs_that_cannot_be_coded_are_refused(ratio):
     steps = exact_steps()
     broken = steps._replace(ratio=Table(np.float32([ratio] * steps.depth)))
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match="is not finite or has no width"):
         coder("bit_swap", 0.25, broken, batch_size=1).encode([Stack()], images(1, 5), NAMES[:1])

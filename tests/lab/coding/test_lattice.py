@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.diffusion.gaussian import diffuse, velocity_from_image
@@ -35,11 +34,14 @@ def test_both_orders_have_one_joint_distribution():
     """q(z_i | z_{i+1}, x) q(z_{i+1} | x) = q(z_i | x) q(z_{i+1} | z_i) for an encoder that does not drift."""
     lattice = Lattice(GAMMA, 0.25)
     x, z = random(5, 2, 2, 1), random(2, 5, 2, 2, 1, seed=1)
+
+    def log_density(distribution, i, z):
+        return norm.logpdf(z / lattice.unit[i], *distribution)
+
     for i in range(lattice.depth):
-        points = [z[j] / lattice.unit[i + j] for j in (0, 1)]
-        backward = lattice.backward(i, z[1], x, x).log_density(points[0])
-        backward += lattice.direct(i + 1, x).log_density(points[1])
-        forward = lattice.direct(i, x).log_density(points[0]) + lattice.forward(i + 1, z[0]).log_density(points[1])
+        backward = log_density(lattice.backward(i, z[1], x, x), i, z[0])
+        backward += log_density(lattice.direct(i + 1, x), i + 1, z[1])
+        forward = log_density(lattice.direct(i, x), i, z[0]) + log_density(lattice.forward(i + 1, z[0]), i + 1, z[1])
         np.testing.assert_allclose(backward, forward, rtol=1e-6)
 
 
@@ -58,8 +60,3 @@ def test_a_step_costs_what_the_loss_says(x64):
         path = lattice.backward(i, *map(np.asarray, (z_t, process.encoder.mean(x, step.gamma_s), encoding.x_t)))
         model = lattice.model(i, *map(np.asarray, model_step(process, z_t, step)))
         np.testing.assert_allclose(path.divergence(model).sum(axis=(1, 2, 3)), loss, rtol=1e-9)
-
-
-def test_a_lattice_of_too_many_points_is_refused():
-    with pytest.raises(InputError, match=r"compress.spacing=1e-07 makes lattices .*; take 1.5e-06 or more"):
-        Lattice(GAMMA, 1e-7)

@@ -10,8 +10,7 @@ from PIL import Image
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.by_time.study import ByTime
-from diffenc_jax.lab.studies.depth.measure import studied
-from diffenc_jax.lab.studies.depth.study import Depths
+from diffenc_jax.lab.studies.depth.study import Arguments, Depths
 from diffenc_jax.lab.studies.study import Measured
 from diffenc_jax.runs.workdir import stored_config
 from tests.lab.studies.significance import made_up
@@ -62,7 +61,7 @@ def write_studies(place):
 def by_time():
     """The same for every run: a bump over t."""
     rows = by_time_rows()
-    return ByTime(rows, sum(row["diffusion"] * row["gamma_width"] for row in rows), 0.01, -9.0, 3.0)
+    return ByTime(rows, sum(row["diffusion"] * row["gamma_width"] for row in rows), 0.01)
 
 
 def by_time_rows():
@@ -79,7 +78,7 @@ def depths():
     """An excess of 0.5 to 4 divided by the depth."""
     rows = []
     for depth in (10, 50):
-        for choice, cost in zip(studied(False), (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
+        for choice, cost in zip(Arguments().choices, (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
             excess = cost / depth
             row = {"depth": depth, "choice": choice, "bpd": 1.85 + excess, "excess": excess, "excess_se": excess / 20}
             rows.append(row | {"kept": cost / 4})

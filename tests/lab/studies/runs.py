@@ -45,6 +45,10 @@ class FormulaModel(NamedTuple):
     spec: ImageSpec
     process: Process
 
+    @property
+    def estimates_slope(self):
+        return self.process.encoder.has_slope
+
     def condition(self, params, batch, dropout_key=None):
         return None
 

@@ -14,8 +14,8 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.evaluation.uncertainty import mean_and_error
-from diffenc_jax.lab.studies.by_time.study import MIDDLE, ByTime
-from diffenc_jax.lab.studies.sweep import OnPart, rows_of_columns, split_images, sweep
+from diffenc_jax.lab.studies.by_time.study import ByTime
+from diffenc_jax.lab.studies.sweep import OnPart, by_image, rows_of_columns
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained
 
@@ -63,29 +63,23 @@ def measure_loss_by_time(
       cells: number of equal parts of t in [0, 1).
       num_draws: draws of a time and a noise per image and cell.
     """
-    values = np.empty((3, num_draws, len(split_images(run)), cells))
     points = list(product(np.arange(num_draws, dtype=np.int32), np.arange(cells, dtype=np.int32)))
-    compute = partial(_values, run.model, seed, cells)
-    for rows, (draw, cell), batch in sweep(run, points, compute, on_part):
-        values[:, draw, rows, cell] = np.asarray(batch)[:, : len(rows)]
+    values = by_image(run, points, partial(_values, run.model, seed, cells), on_part)
+    values = values.reshape(num_draws, cells, 3, -1).transpose(2, 0, 3, 1)
     t = np.arange(2 * cells + 1) / (2 * cells)  # edges and centres alternate
     gamma = np.asarray(run.model.bind(run.params).gamma(jnp.asarray(t, jnp.float32)), np.float64)
-    return LossByTime(t[1::2], gamma[1::2], gamma[::2], *values)
+    return LossByTime(t[1::2], gamma[1::2], gamma[::2], *np.ascontiguousarray(values))
 
 
 def summarize(values: LossByTime, dims: int) -> ByTime:
     """Means over images; an image's value is the mean of its draws, so the errors contain the noise of the draws."""
     width = np.diff(values.edges)
     scales = {"diffusion": 1 / (dims * math.log(2) * values.dgamma), "velocity": 1 / dims, "residual": 1 / dims}
-    by_image = {name: getattr(values, name).mean(axis=0) * scale for name, scale in scales.items()}
     columns = {"t": values.t, "gamma": values.gamma, "gamma_width": width}
-    for name, array in by_image.items():
-        columns[name], columns[f"{name}_se"] = mean_and_error(array)
-    area, error = mean_and_error(by_image["diffusion"] @ width)
-    # Within a cell the bits count as uniform in γ.
-    share = np.concatenate([[0.0], np.cumsum(columns["diffusion"] * width)]) / area
-    middle = np.interp([(1 - MIDDLE) / 2, (1 + MIDDLE) / 2], share, values.edges)
-    return ByTime(rows_of_columns(columns), *map(float, (area, error, *middle)))
+    for name, scale in scales.items():
+        columns[name], columns[f"{name}_se"] = mean_and_error(getattr(values, name).mean(axis=0) * scale)
+    area = mean_and_error(values.diffusion.mean(axis=0) * scales["diffusion"] @ width)
+    return ByTime(rows_of_columns(columns), *map(float, area))
 
 
 def draw_noise(

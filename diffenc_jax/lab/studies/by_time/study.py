@@ -12,23 +12,15 @@ from diffenc_jax.lab.studies.study import Measured, Rows, Study, Watch, option
 if TYPE_CHECKING:
     from diffenc_jax.runs.trained import Trained
 
-# Part of the bits inside the interval of γ in the sentence; equal parts lie outside at either end.
-MIDDLE = 0.9
+# Vertical axes of the panels by column.
 PANELS = {
-    "diffusion": ("bits/dim per unit of $\\gamma$", "diffusion loss"),
-    "velocity": (
-        r"$\|v-\hat{v}\|^2/d$",
-        "velocity $v$ of the noisy path and its estimate $\\hat{v}$\nby the network, in $d$ dimensions",
-    ),
-    "residual": (
-        r"$\|\mathrm{d}x_t/\mathrm{d}\lambda-\sigma_t^2\hat{x}\|^2/(\sigma_t^2d)$",
-        "encoded image $x_t$ and its estimate $\\hat{x}$,\n$\\lambda=-\\gamma$, variance of the noise $\\sigma_t^2$",
-    ),
+    "diffusion": r"diffusion loss (bits/dim per unit of $\gamma$)",
+    "velocity": r"$\|v-\hat{v}\|^2/d$",
+    "residual": r"$\|\mathrm{d}x_t/\mathrm{d}\lambda-\sigma_t^2\hat{x}\|^2/(\sigma_t^2d)$",
 }
-AREA = "area of the diffusion loss ± standard error"
 CAPTION = (
     "the diffusion loss per unit of γ, whose area is the diffusion term of the bound, and the squared errors per "
-    f"dimension of the velocity and, with an encoder, of its drift; {BANDS}"
+    f"dimension of the velocity and, with an encoder, of its drift, λ = -γ; {BANDS}"
 )
 
 
@@ -49,32 +41,19 @@ class ByTime:
         residual per dimension, and the standard error over images of each of these three (_se).
       area: area under the diffusion loss over γ, bits/dim.
       standard_error: that of the area over images.
-      low, high: ends of the interval of γ that holds the middle `MIDDLE` of the area.
     """
 
     rows: Rows
     area: float
     standard_error: float
-    low: float
-    high: float
-
-    def quarters(self) -> list[float]:
-        """The area of each quarter of t, whose cells are equal parts of [0, 1]."""
-        quarters = [0.0] * 4
-        for row in self.rows:
-            quarters[min(3, int(4 * row["t"]))] += row["diffusion"] * row["gamma_width"]
-        return quarters
 
     def tables(self) -> list[Table]:
-        """The area by quarter of t."""
-        quarters = self.quarters()
-        heads = ["area", *(f"t in {i / 4:g} .. {(i + 1) / 4:g}" for i in range(4))]
-        caption = "diffusion loss by quarter of t, bits/dim; they add up to the area"
-        return [Table(heads, [[*map(format_number, (sum(quarters), *quarters))]], caption)]
+        """The area."""
+        cells = [format_number(self.area), format_number(self.standard_error)]
+        return [Table(["area", "standard error"], [cells], "the diffusion loss, bits/dim")]
 
     def sentence(self) -> str:
-        area = f"area {self.area:.4f} ± {self.standard_error:.4f} bits/dim of diffusion loss"
-        return f"{area}, {MIDDLE:.0%} of it between γ = {self.low:.2f} and {self.high:.2f}"
+        return f"area {self.area:.4f} ± {self.standard_error:.4f} bits/dim of diffusion loss"
 
 
 class LossByTime(Study[Arguments, ByTime]):
@@ -103,11 +82,9 @@ class LossByTime(Study[Arguments, ByTime]):
         return measure.summarize(values, run.model.spec.dims)
 
     def figures(self, shown: Sequence[Measured[ByTime]]) -> dict[str, Chart | Board]:
-        labels = [f"{one.name}: {one.result.area:.3f} ± {one.result.standard_error:.3f} bits/dim" for one in shown]
         drifts = any(row["residual"] for one in shown for row in one.result.rows)
-        panels = []
-        for quantity, (ylabel, title) in list(PANELS.items())[: 2 + drifts]:
-            runs = [(label, one.result.rows, one.arm) for label, one in zip(labels, shown, strict=True)]
-            curves = [with_errors(label, rows, "gamma", quantity, arm=arm) for label, rows, arm in runs]
-            panels.append(Panel(ylabel, curves, title))
-        return {"": Chart(CAPTION, GAMMA, panels, f"{AREA}; {BANDS}")}
+        panels = [
+            Panel(ylabel, [with_errors(one.name, one.result.rows, "gamma", column, arm=one.arm) for one in shown])
+            for column, ylabel in list(PANELS.items())[: 2 + drifts]
+        ]
+        return {"": Chart(CAPTION, GAMMA, panels, BANDS)}

@@ -9,13 +9,10 @@ from diffenc_jax.evaluation.fit import Fit
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab.studies.depth.study import PLAIN, TIMES, Arguments, Depths
 from diffenc_jax.lab.studies.study import Watch
-from diffenc_jax.runs.files import exists
 from diffenc_jax.runs.records import Evaluation, with_values
 from diffenc_jax.runs.trained import Trained
 
 FOLDER = "depth-records"
-# The ratios that are studied unless others are asked for; the last one if the run has an error head.
-STUDIED = (PLAIN, "optimal_pixel", "optimal_estimate", "learned_error")
 INFINITE = (0, "")
 
 
@@ -35,13 +32,11 @@ def measure_depths(run: Trained, arguments: Arguments, watch: Watch) -> Depths:
         loss = run.config.replace(changes).loss
         return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
 
-    names = arguments.choices or studied(run.model.has_error_head)
     evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
-    for depth, name in product(arguments.depths, dict.fromkeys((PLAIN, *names))):
+    for depth, name in product(arguments.depths, dict.fromkeys((PLAIN, *arguments.choices))):
         evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
-    missing = [one for one in evaluators.values() if not exists(one.path(run.params, run.step, run.workdir))]
     found = {}
-    with watch("bits/dim by depth", sum(one.num_batches() for one in missing)) as on_batch:
+    with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
         for key, one in evaluators.items():
             record = one.record(run.params, run.step, run.workdir, on_batch=on_batch)
             found[key] = with_values(one.path(run.params, run.step, run.workdir), record)
@@ -54,11 +49,6 @@ def steps_of(choice: str) -> tuple[str, float | str]:
     return "optimal" if choice.endswith(TIMES) else "uniform", 1.0 if ratio == PLAIN else ratio
 
 
-def studied(has_error_head: bool) -> list[str]:
-    """Names of the choices that are studied unless others are asked for."""
-    return [f"{ratio}{ending}" for ratio in STUDIED[: 3 + has_error_head] for ending in ("", TIMES)]
-
-
 def excess_of(evaluations: dict[tuple[int, str], Evaluation]) -> Depths:
     """The excess of evaluations by (depth, choice) over that of `INFINITE`, all of the same images.
 
@@ -69,13 +59,10 @@ def excess_of(evaluations: dict[tuple[int, str], Evaluation]) -> Depths:
         key: difference(one.bits, infinite.bits, one.replicates, infinite.replicates, common_noise=False)
         for key, one in evaluations.items()
     }
-    rows = [
-        {
-            **{"depth": depth, "choice": choice, "bpd": float(one.bits.mean())},
-            **{"excess": mean, "excess_se": error.total, "kept": mean / found[depth, PLAIN].mean},
-        }
-        for (depth, choice), one in evaluations.items()
-        for mean, error in [found[depth, choice]]
-        if choice
-    ]
+    rows = []
+    for (depth, choice), (excess, error) in found.items():
+        if choice:
+            bpd, kept = float(evaluations[depth, choice].bits.mean()), excess / found[depth, PLAIN].mean
+            row = {"depth": depth, "choice": choice, "bpd": bpd}
+            rows.append(row | {"excess": excess, "excess_se": error.total, "kept": kept})
     return Depths(float(infinite.bits.mean()), rows)

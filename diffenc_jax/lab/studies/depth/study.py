@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.errors import require
-from diffenc_jax.core.numbers import with_error
+from diffenc_jax.core.numbers import format_number, with_error
 from diffenc_jax.lab.studies.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Measured, Rows, Study, Watch, option
 
@@ -16,42 +15,24 @@ if TYPE_CHECKING:
 
 PLAIN = "1"  # the choice of which the others keep a part: uniform times and ratio 1
 TIMES = "+times"
-CAPTION = "bits/dim above infinite depth ± standard error (part of the excess that is kept), by variance ratio"
+STUDIED = (PLAIN, "optimal_pixel", "optimal_estimate")  # ratios that are studied unless others are asked for
 BARS = "bars: ±2 standard errors over images and noise, paired by image with infinite depth"
-MEANINGS = (
-    r"ratio $\sigma_Q^2/\sigma_P^2$ of the variance of the path to the model's in a step, with uniform times or with "
-    f"the best (+times); {BARS}"
-)
-# The depth of the sentence, where it is among those studied.
-REFERENCE_DEPTH = 50
-
-
-def choices() -> list[str]:
-    """Names of all choices of steps: '1', '1+times', 'optimal_pixel', 'optimal_pixel+times', ..."""
-    from diffenc_jax.config.sections import FITTED_RATIOS, LEARNED_ERROR
-
-    return [f"{ratio}{ending}" for ratio in (PLAIN, *FITTED_RATIOS, LEARNED_ERROR) for ending in ("", TIMES)]
+MEANINGS = rf"ratio $\sigma_Q^2/\sigma_P^2$ of a step, with uniform times or with the best (+times); {BARS}"
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Arguments of the study; without choices, those of 1, the pixel, the estimate and the error head, if any."""
+    """Arguments of the study."""
 
     depths: tuple[int, ...] = option((5, 10, 20, 50, 100, 250, 1000), "numbers of steps", "T,...")
     choices: tuple[str, ...] = option(
-        (),
-        "ratios to study beside 1: values of loss.variance_ratio, for uniform times or with +times for the best times, "
-        "such as optimal_estimate+times (default: 1, optimal_pixel, optimal_estimate, and learned_error for a run with "
-        "an error head, each with both)",
+        tuple(f"{ratio}{ending}" for ratio in STUDIED for ending in ("", TIMES)),
+        "ratios: values of loss.variance_ratio, for uniform times or with +times for the best times; 1 is always there",
         "CHOICE,...",
     )
     passes: int = option(
         64, "most passes over the images at a finite depth T, which takes at most 2 T; infinite depth takes 4 P", "P"
     )
-
-    def __post_init__(self) -> None:
-        for name in self.choices:
-            require(name in choices(), f"argument --choices: {name!r} is not one of {', '.join(choices())}")
 
 
 @dataclass
@@ -65,32 +46,20 @@ class Depths:
     infinite: float
     rows: Rows
 
-    def by_depth(self) -> dict[int, dict[str, dict[str, Any]]]:
-        """The rows by depth and choice."""
-        found: dict[int, dict[str, dict[str, Any]]] = {}
-        for row in self.rows:
-            found.setdefault(row["depth"], {})[row["choice"]] = row
-        return found
-
     def tables(self) -> list[Table]:
-        """Tables for uniform times and for the best, where both were studied: a line per depth, a column per ratio."""
-        tables, by_depth = [], self.by_depth()
-        for times, best in {"uniform times": False, "the best times": True}.items():
-            names = [name for name in next(iter(by_depth.values())) if name.endswith(TIMES) == best]
-            lines = [[depth, *(_cell(found[name]) for name in names)] for depth, found in by_depth.items()]
-            heads = ["depth", *(name.removesuffix(TIMES) for name in names)]
-            tables.append(Table(heads, lines, f"{times}: {CAPTION}; infinite depth: {self.infinite:.4f}"))
-        return [table for table in tables if len(table.heads) > 1]
+        """The rows."""
+        lines = []
+        for row in self.rows:
+            excess, kept = with_error(row["excess"], row["excess_se"]), f"{row['kept']:.2f}"
+            lines.append([row["depth"], row["choice"], format_number(row["bpd"]), excess, kept])
+        heads = ["depth", "choice", "bits/dim", "above infinite depth", "part kept"]
+        return [Table(heads, lines, f"bits/dim by depth and variance ratio; infinite depth: {self.infinite:.4f}")]
 
     def sentence(self) -> str:
-        """'excess kept at T=50: 0.31': with the last choice, at `REFERENCE_DEPTH` or else the largest depth."""
-        by_depth = self.by_depth()
-        depth = REFERENCE_DEPTH if REFERENCE_DEPTH in by_depth else max(by_depth)
-        return f"excess kept at T={depth}: {list(by_depth[depth].values())[-1]['kept']:.2f}"
-
-
-def _cell(row: dict[str, Any]) -> str:
-    return f"{with_error(row['excess'], row['excess_se'])} ({row['kept']:.2f})"
+        """'excess kept at T=50: 0.31': with the last choice at the largest depth."""
+        last = max(self.rows, key=lambda row: row["depth"])
+        kept = [row["kept"] for row in self.rows if row["depth"] == last["depth"]][-1]
+        return f"excess kept at T={last['depth']}: {kept:.2f}"
 
 
 class DepthStudy(Study[Arguments, Depths]):
@@ -98,11 +67,11 @@ class DepthStudy(Study[Arguments, Depths]):
 
     Evaluates the newest checkpoint at infinite depth and at every given depth, by the ratio of the variance of the path
     in a step to that of the model (loss.variance_ratio): 1, the best one per step and pixel (arXiv 2310.19789, section
-    3.3), the best function of the pixel's estimate, and that of the error head for a run that has one; each with times
-    uniform in t and with the best times (+times). Times and ratios are fitted on training images. All evaluations are
-    of `eval.split`, with noise of one seed, and differences to infinite depth are paired by image. Records of finished
-    evaluations are kept in RUN/depth-records and read again, so that an interrupted study is resumed. All depths and
-    choices take about 2,000 passes over the images, and --depths=50 --choices=1 about 300.
+    3.3), and the best function of the pixel's estimate, each with times uniform in t and with the best times (+times).
+    A run with an error head can have learned_error as well. Times and ratios are fitted on training images. All
+    evaluations are of `eval.split`, with noise of one seed, and differences to infinite depth are paired by image.
+    Records of finished evaluations are kept in RUN/depth-records and read again, so that an interrupted study is
+    resumed. All depths and choices take about 2,000 passes over the images, and --depths=50 --choices=1 about 300.
     """
 
     name = "depth-study"
@@ -129,9 +98,10 @@ class DepthStudy(Study[Arguments, Depths]):
         by_choice: dict[str, Rows] = {}
         for row in measured.result.rows:
             by_choice.setdefault(row["choice"], []).append(row)
-        ratios = list(dict.fromkeys(name.removesuffix(TIMES) for name in by_choice))
-        looks = {n: {"colour": ratios.index(n.removesuffix(TIMES)), "dashed": not n.endswith(TIMES)} for n in by_choice}
-        curves = [with_errors(name, rows, "depth", "excess", **looks[name]) for name, rows in by_choice.items()]
+        curves = [
+            with_errors(name, rows, "depth", "excess", dashed=not name.endswith(TIMES))
+            for name, rows in by_choice.items()
+        ]
         panel = Panel("bits/dim above infinite depth", curves, from_zero=False, logarithmic=True)
         caption = f"the cost of a finite depth; {BARS}"
         return {"": Chart(caption, "depth $T$ (steps)", [panel], MEANINGS, logarithmic=True, bars=True)}

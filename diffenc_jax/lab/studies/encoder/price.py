@@ -9,53 +9,108 @@ The trace is the least squared error with which dx_t/dγ can be predicted from z
 from above. With slope = (dx_t/dγ) / σ_t² and its prediction ŝ(z_γ) the rate per unit of γ is
 
   ½ e^(-γ) σ_t⁴ ‖slope - ŝ‖² = ½ α_t² σ_t² ‖slope - ŝ‖².
+
+A run that was trained without a derivative head, whose output is ŝ, gets one that is trained on the frozen run.
 """
 
+import dataclasses
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from diffenc_jax.core.streams import gaussian_each, stream
+from diffenc_jax.core.streams import at_step, gaussian, stream, uniform
+from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.lab.studies.sweep import OnPart, split_images, sweep
+from diffenc_jax.diffusion.times import antithetic
+from diffenc_jax.lab.studies.encoder.bounds import FOLDER
+from diffenc_jax.lab.studies.study import UNWATCHED, Watch
 from diffenc_jax.model import Model, Params, bind_to
+from diffenc_jax.model.model import DERIVATIVE
+from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.parallel.sharding import check_batch
+from diffenc_jax.runs.files import MAKE_WRITABLE, opened_if_present, read_arrays, sha256_of, write_arrays, writing
+from diffenc_jax.runs.hashes import hash_arrays
 from diffenc_jax.runs.trained import Trained
 
-
-def slope_rate(gamma: PerExample, error: Images) -> PerExample:
-    """½ α_t² σ_t² ‖error‖² [B], the price per unit of γ in nats per example, of errors slope - ŝ [B, ...]."""
-    return 0.5 * jax.nn.sigmoid(-gamma) * jax.nn.sigmoid(gamma) * sum_dims(jnp.square(error))
+# The highest learning rate, after a warm-up over the first tenth of the steps; it falls to 0 as a cosine.
+LEARNING_RATE = 1e-3
 
 
 def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> PerExample:
-    """The rate [B] of the model's own estimate of the slope, at z_γ = α_t x_t + σ_t ε."""
+    """The rate [B] of the model's own estimate of the slope at z_γ = α_t x_t + σ_t ε, nats per example."""
     x_t, slope, *_ = process.encoder.mean_and_slope(x, gamma)
     estimate = process.estimate(diffuse(x_t, gamma, eps)[0], gamma)
-    return slope_rate(gamma, slope - process.slope(estimate, gamma))
+    error = slope - process.slope(estimate, gamma)
+    return 0.5 * jax.nn.sigmoid(-gamma) * jax.nn.sigmoid(gamma) * sum_dims(jnp.square(error))
 
 
-def measure_model_rates(
-    run: Trained, gamma: np.ndarray, seed: int = 0, on_part: OnPart = lambda part: None
-) -> np.ndarray:
-    """The rates [N, G] of the model's estimate of the slope, for all images of the split, at `gamma` [G].
+def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
+    """`run` with a derivative head that is trained for `steps`, all else frozen; `run` itself if it needs none.
 
-    There is one draw of z_γ per image and γ. Its noise depends only on (seed, position of the image in the split,
-    number of the γ), so no value depends on the batch size or the devices.
+    The head is kept beside the other files of this study, in a file named by all that its parameters depend on.
+
+    Args:
+      run: has the training images as well.
+      steps: 0 trains no head and returns `run`.
+      watch: context manager around the training, if there is any.
     """
-    rates = np.empty((len(split_images(run)), len(gamma)))
-    points = [(np.float32(value), np.int32(g)) for g, value in enumerate(gamma)]
-    for rows, (_, g), batch in sweep(run, points, partial(_model_rates, run.model, seed), on_part):
-        rates[rows, g] = np.asarray(batch)[: len(rows)]
-    return rates
+    if run.model.estimates_slope or not steps:
+        return run
+    identity = run.config.hash, hash_arrays(run.params), run.dataset.sha256(TRAIN), LEARNING_RATE
+    path = run.workdir / FOLDER / f"head-{run.step}-{steps}-{sha256_of(repr(identity).encode())[:12]}.npz"
+    score = run.model.score.clone(extra_heads=(*run.model.score.extra_heads, DERIVATIVE))
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, score=score))
+    with opened_if_present(path) as file:
+        arrays = read_arrays(file)
+    if arrays is None:
+        head = _trained(run, steps, watch)
+        arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(head, sep="/").items()}
+        with writing(path.parent, MAKE_WRITABLE):
+            write_arrays(path, **arrays)
+    return dataclasses.replace(run, params=_joined(run.params, unflatten_dict(arrays, sep="/")))
 
 
-def _model_rates(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number) -> jax.Array:
-    process = bind_to(model, params, batch)
-    x = process.pixel_values(batch.pixels)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "price of the drift"), indices)
-    return model_rate(process, x, jnp.full(len(x), gamma), gaussian_each(keys, number, x.shape[1:]))
+def _trained(run: Trained, steps: int, watch: Watch) -> Params:
+    """The head's parameters, which minimise the price in bits/dim by AdamW, without dropout."""
+    train, seed = run.config.train, run.config.seed
+    check_batch(run.mesh, train.batch_size, "train.batch_size")
+    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, steps // 10, steps)
+    optimizer = optax.adamw(rate, b1=train.b1, b2=train.b2, weight_decay=train.weight_decay)
+
+    @jax.jit
+    def step(head, state, params, batch, number):
+        grads = jax.grad(partial(_loss, run.model, seed))(head, params, batch, number)
+        updates, state = optimizer.update(grads, state, head)
+        return optax.apply_updates(head, updates), state
+
+    head = jax.jit(lambda key: run.model.init(key)["score"][DERIVATIVE])(stream(seed, "head"))
+    state = jax.jit(optimizer.init)(head)
+    batches = Batches(run.dataset.examples(TRAIN), run.config, run.mesh)
+    with watch("derivative head", steps) as on_step:
+        for number in range(steps):
+            head, state = step(head, state, run.params, batches(number), np.int32(number))
+            jax.block_until_ready(head)
+            on_step()
+    return head
+
+
+def _loss(model: Model, seed: int, head: Params, params: Params, batch: Batch, number: jax.Array) -> jax.Array:
+    """An unbiased estimate of the price in bits/dim, with γ spread evenly over the batch."""
+    keys = [at_step(seed, name, number) for name in ("head time", "head noise")]
+    process, pixels = bind_to(model, _joined(params, head), batch), batch.pixels
+    low, high = process.endpoints
+    gamma = low + (high - low) * antithetic(uniform(keys[0]), len(pixels))
+    rates = model_rate(process, process.pixel_values(pixels), gamma, gaussian(keys[1], pixels.shape))
+    return (high - low) * jnp.mean(rates) / (model.spec.dims * math.log(2))
+
+
+def _joined(params: Params, head: Params) -> Params:
+    return {**params, "score": {**params["score"], DERIVATIVE: head}}

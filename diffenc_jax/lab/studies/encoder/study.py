@@ -17,23 +17,15 @@ if TYPE_CHECKING:
 TRAINED = "trained"
 # Terms at the ends of the path, and their heads.
 ENDS = {"reconstruction": "reconstruction", "latent": "latent", "fitted": "latent, fitted prior"}
+BOUNDS = (
+    "bits/dim, and the excess of other encoders in place of the trained one (± standard error); identity (x_t = x) and "
+    "nontrainable (x_t = α_t² x) bound the likelihood of the same model, vdm (x_t = x) that of one without the drift"
+)
 SLOPE = r"$\mathrm{d}x_t/\mathrm{d}\gamma$"
 MISSED = r"$\mathrm{d}x_t/\mathrm{d}\lambda-\sigma_t^2\hat{x}$"
 NOTE = (
-    r"$x_t$: encoded image at the noise level $\gamma=-\log\,\mathrm{SNR}$; $x$: image, from $-1$ to $1$; "
-    r"$\lambda=-\gamma$; $\hat{x}$: the model's estimate of $x_t$; $\sigma_t^2$: variance of the noise. "
+    r"$x_t$: encoded image; $x$: image, from $-1$ to $1$; $\lambda=-\gamma$; $\hat{x}$: the model's estimate of $x_t$. "
 )
-# Boards by the end of their files' names: symbol, and what they show.
-BOARDS = {
-    "x_t": ("$x_t$", "the encoded images x_t at several noise levels"),
-    "difference": ("$x_t-x$", "the encoder's changes, x_t - x, at several noise levels"),
-    "derivative": (SLOPE, "the derivative of x_t in γ, at several noise levels"),
-}
-
-
-def _count(text: str) -> int:
-    """Argument type: a whole number, of 31 bits."""
-    return 0 if text == "0" else positive(text)
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,7 @@ class Arguments:
     head_steps: int = option(
         1000,
         "training steps of the derivative head of a run that has none; 0 trains none and measures no price",
-        parse=_count,
+        parse=lambda text: 0 if text == "0" else positive(text),
     )
 
     def __post_init__(self) -> None:
@@ -64,12 +56,11 @@ class Encoder:
       predictor: of dx_t/dγ: 'derivative head', 'score network', or '' without any.
       price: the area under the price over γ, its mean and its standard error over images; None without a predictor.
       ends: by path, the trained encoder's first, and by term of `ENDS`: mean and standard error in bits/dim.
-      won: mean and standard error of what the trained path wins at its ends over x_t = x, see `ends.Ends`.
-      bounds: by encoder, the trained one first: 'meaning', 'bpd' and 'standard_error' of the record, and for the
-        others 'difference' to the trained one by term, (mean, standard error), paired by image.
-      shown: numbers of the γ, increasing, between which x_t moves equally far.
-      x: [n, H, W, C] the first images, in -1 .. 1.
-      x_t, dx_t: [n, shown, H, W, C] their encoded images, and dx_t/dγ.
+      won: mean and standard error of what the trained path wins at its ends over x_t = x, see `bounds.Ends`.
+      bounds: by encoder, the trained one first: 'bpd' and 'standard_error' of the record, and for the others
+        'difference' to the trained one by term, (mean, standard error), paired by image.
+      shown: numbers of the γ, increasing, whose images are drawn.
+      pictures: [n, 1 + shown, H, W, C] the first images x, in -1 .. 1, and their x_t at these γ.
     """
 
     rows: Rows
@@ -79,37 +70,27 @@ class Encoder:
     won: list[float]
     bounds: dict[str, dict[str, Any]]
     shown: list[int]
-    x: Array
-    x_t: Array
-    dx_t: Array
+    pictures: Array
 
     def tables(self) -> list[Table]:
         """The bounds by encoder, and the terms at the ends of both paths."""
-        terms = [*(term for term in self.bounds[TRAINED]["bpd"] if term != "total"), "total"]
-        rows = [
-            [TRAINED, *(f"{self.bounds[TRAINED]['bpd'][term]:.4f}" for term in terms), "the bound that was trained"]
-        ]
+        terms = list(self.bounds[TRAINED]["bpd"])
+        rows = [[TRAINED, *(f"{self.bounds[TRAINED]['bpd'][term]:.4f}" for term in terms)]]
         for name, one in self.bounds.items():
-            if name != TRAINED:
+            if "difference" in one:
                 pairs = (one["difference"][term] for term in terms)
-                rows.append([name, *(f"{mean:+.4f} ± {error:.4f}" for mean, error in pairs), one["meaning"]])
+                rows.append([name, *(f"{mean:+.4f} ± {error:.4f}" for mean, error in pairs)])
         ends = [[path, *(_with_error(terms[term]) for term in ENDS)] for path, terms in self.ends.items()]
-        caption = "bits/dim, and the excess of other encoders in place of the trained one (± standard error)"
         return [
-            Table(["encoder", *terms, "meaning"], rows, caption),
+            Table(["encoder", *terms], rows, BOUNDS),
             Table(["encoder", *ENDS.values()], ends, "terms at the ends of the path, bits/dim (± standard error)"),
         ]
 
     def sentence(self) -> str:
-        far, fast = (max(self.rows, key=lambda row: row[name]) for name in ("difference", "derivative"))
-        price = (
-            f"price of the drift: at most {_with_error(self.price)} bits/dim ({self.predictor}); " if self.price else ""
-        )
-        return (
-            f"{price}end terms win back {_with_error(self.won)}; x_t is farthest from x at γ = {far['gamma']:.2f} "
-            f"(root mean square {far['difference']:.4f} per dimension), and changes most at γ = {fast['gamma']:.2f} "
-            f"({fast['derivative']:.4f} per unit of γ; missed by the model's drift: {fast['residual']:.4f})"
-        )
+        won = f"end terms win back {_with_error(self.won)}"
+        if not self.price:
+            return won
+        return f"price of the drift: at most {_with_error(self.price)} bits/dim ({self.predictor}); {won}"
 
 
 def _with_error(pair: list[float]) -> str:
@@ -126,9 +107,8 @@ class EncoderStudy(Study[Arguments, Encoder]):
 
     The price is what the diffusion term pays for the part of dx_t/dγ that z_γ does not determine. A run without a
     derivative head gets one, trained on the frozen run. It is kept in RUN/encoder-records with the records of the
-    bounds, and read again. The figures are x_t, x_t - x and dx_t/dγ of the first images, at γ between which x_t moves
-    equally far, and curves by γ. The study is for encoders that move x_t, with one γ for all pixels: not for the arms
-    vdm, diffenc-affine and vdm-polynomial.
+    bounds, and read again. The figures are x_t - x of the first images, and curves by γ. The study is for
+    encoders that move x_t, with one γ for all pixels: not for the arms vdm, diffenc-affine and vdm-polynomial.
     """
 
     name = "encoder-study"
@@ -150,13 +130,10 @@ class EncoderStudy(Study[Arguments, Encoder]):
         return given | bound | {"eval.passes": arguments.passes}
 
     def check(self, run: "Trained") -> None:
-        encoder, where = run.model.encoder, run.workdir
-        advice = "whose encoder changes nothing (x_t = x); give a run with another encoder"
-        require(encoder.drifts, f"{where} is a run of {run.config.arm}, {advice}")
-        advice = "which this study does not measure; give another run"
-        require(not encoder.scales_noise, f"the encoder of {where} scales the noise as well, {advice}")
-        advice = "and this study is of one γ for all; give another run"
-        require(not run.model.schedule.per_dimension, f"{where} has a γ per pixel, {advice}")
+        encoder, where = run.model.encoder, f"{run.workdir} is a run of {run.config.arm}, whose"
+        require(encoder.drifts, f"{where} encoder changes nothing (x_t = x); give a run with another encoder")
+        require(not encoder.scales_noise, f"{where} encoder scales the noise as well; give another run")
+        require(not run.model.schedule.per_dimension, f"{where} γ is another one per pixel; give another run")
 
     def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> Encoder:
         from diffenc_jax.lab.studies.encoder.measure import measure_encoder
@@ -166,21 +143,19 @@ class EncoderStudy(Study[Arguments, Encoder]):
     def figures(self, shown: Sequence[Measured[Encoder]]) -> dict[str, Chart | Board]:
         (measured,) = shown
         result = measured.result
-        rms, price = "root mean square", ("price", "price of the drift")
-        panels = [(rms, [("difference", "$x_t-x$")]), (rms, [("derivative", SLOPE), ("residual", MISSED)])]
-        panels += [(r"bits/dim per unit of $\gamma$", [price])] if result.price else []
-        curves = [
-            Panel(ylabel, [with_errors(label, result.rows, "gamma", key) for key, label in columns])
-            for ylabel, columns in panels
-        ]
+        columns = {"difference": "$x_t-x$", "derivative": SLOPE, "residual": MISSED}
+        curves = [with_errors(label, result.rows, "gamma", key) for key, label in columns.items()]
+        panels = [Panel("root mean square", curves[:1]), Panel("root mean square", curves[1:])]
+        if result.price:
+            price = with_errors("price of the drift", result.rows, "gamma", "price")
+            panels.append(Panel(r"bits/dim per unit of $\gamma$", [price]))
         caption = "the size of x_t - x and of the derivative, and the price of the encoder's drift, by noise level"
-        figures: dict[str, Chart | Board] = {"curves": Chart(caption, GAMMA, curves, f"{NOTE}{BANDS}")}
-        if result.x[0].size < 4:  # a point of two coordinates is no picture
+        figures: dict[str, Chart | Board] = {"curves": Chart(caption, GAMMA, panels, f"{NOTE}{BANDS}")}
+        x, x_t = result.pictures[:, :1], result.pictures[:, 1:]
+        if x[0].size < 4:  # a point of two coordinates is no picture
             return figures
         heads = ["$x$", *(f"$\\gamma={result.rows[number]['gamma']:.2f}$" for number in result.shown)]
-        names = [f"image {number}" for number in range(len(result.x))]
-        values = {"x_t": result.x_t, "difference": result.x_t - result.x[:, None], "derivative": result.dx_t}
-        for key, (symbol, caption) in BOARDS.items():
-            pictures = [result.x[:, None], values[key]]
-            figures[key] = Board(caption, names, heads, pictures, NOTE, key != "x_t", symbol)
+        names = [f"image {number}" for number in range(len(x))]
+        caption = "the encoder's changes, x_t - x, at several noise levels"
+        figures["difference"] = Board(caption, names, heads, [x, x_t - x], NOTE, True, "$x_t-x$")
         return figures

@@ -1,29 +1,35 @@
 """The numbers of the quality of samples, each beside that of test images."""
 
 import hashlib
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import require
-from diffenc_jax.data import array_files
+from diffenc_jax.data import array_files, checks
 from diffenc_jax.data.dataset import Dataset, load_dataset
 from diffenc_jax.lab.stats.distributions import rank_sum
 from diffenc_jax.lab.stats.hypotheses import Outcome
-from diffenc_jax.lab.studies.sample_quality import fid
 from diffenc_jax.lab.studies.sample_quality.study import Arguments, Quality
+from diffenc_jax.model import ImageSpec
 from diffenc_jax.runs.files import exists, is_folder, list_paths
 from diffenc_jax.runs.storage import local_copy
 from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.sampling.pictures import grey_values
 
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+# Digest of the network that defines FID. torch-fidelity unpickles the file, so no other file is accepted.
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+WHERE = f"{FILE}, from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0"
+INSTALL = "pip install 'diffenc_jax[fid]'"
 # Fewer samples or test images give no meaningful numbers.
 FEWEST = 10
-# Upper limit of test images whose nearest training images are found.
-MOST = 10_000
+# Training images whose distances are computed at a time.
 CHUNK = 10_000
 # A sample is near if it is nearer to a training image than all but this fraction of the unseen images.
 NEAR = 0.05
@@ -43,52 +49,26 @@ class Samples:
     images: np.ndarray
 
 
-class Neighbours(NamedTuple):
-    """The distance [N] of each image to the nearest training image, L2 in levels, and that image's number [N]."""
-
-    distances: np.ndarray
-    numbers: np.ndarray
-
-
 def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any]) -> Samples:
     """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
     config = stored_config(workdir).replace(given | {"eval.split": "test"})
     path = arguments.samples or _last(workdir)
     require(exists(path) and not is_folder(path), f"{path} is not a file; give a .npz file of samples")
+    dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
     if arguments.fid_weights is not None:
-        fid.check_weights(arguments.fid_weights)
-    dataset, number = load_dataset(config.data, "train", "test"), re.match(r"\d+", path.name)
-    tests, channels = len(dataset.splits["test"]), dataset.shape[2]
-    require(tests >= FEWEST, f"{dataset.name} has {tests} test images, too few to compare samples with")
-    require(
-        arguments.fid_weights is None or channels in (1, 3),
-        f"FID needs grey or RGB images, these have {channels} channels",
-    )
+        check_weights(arguments.fid_weights, dataset.shape[2])
     with local_copy(path) as copy:
-        images = read_samples(copy, dataset)
-    return Samples(workdir, config, dataset, int(number[0]) if number else 0, path, images)
+        images = ImageSpec(dataset.shape, dataset.pixel_levels).pixels(array_files.npz_images(copy, "images"))
+    fewest = min(len(images), len(dataset.splits["test"]))
+    require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
+    return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, images)
 
 
 def _last(workdir: Path) -> Path:
     """The samples of the last step in a workdir."""
-    found = [
-        (int(match[0]), path)
-        for path in list_paths(workdir / "samples", "*.npz")
-        if (match := re.match(r"\d+", path.name))
-    ]
-    require(bool(found), f"{workdir} holds no samples; draw some with diffenc sample, or give --samples=FILE")
-    return max(found)[1]
-
-
-def read_samples(path: Path, dataset: Dataset) -> np.ndarray:
-    """The samples at `path`, uint8 [N, H, W, C]; raises InputError unless they are like the images of `dataset`."""
-    images = array_files.npz_images(path, "images")
-    ours, theirs = list(images.shape[1:]), list(dataset.shape)
-    require(ours == theirs, f"{path} holds images of {ours}, but those of {dataset.name} are {theirs}")
-    largest, limit = int(images.max()), dataset.pixel_levels - 1
-    require(largest <= limit, f"{path} holds the value {largest}, but those of {dataset.name} are 0 .. {limit}")
-    require(len(images) >= FEWEST, f"{path} holds {len(images)} samples, too few to measure; draw more")
-    return images
+    by_step = {(int(p.stem.split("-")[0]), p) for p in list_paths(workdir / "samples", "*.npz") if p.stem[0].isdigit()}
+    require(bool(by_step), f"{workdir} holds no samples; draw some with diffenc sample, or give --samples=FILE")
+    return max(by_step)[1]
 
 
 def measure_quality(given: Samples, weights: Path | None) -> Quality:
@@ -99,71 +79,93 @@ def measure_quality(given: Samples, weights: Path | None) -> Quality:
     """
     samples, levels = given.images, given.dataset.pixel_levels
     train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
-    ours, theirs = nearest(samples, train), nearest(subset(test, MOST), train)
-    limit = np.quantile(theirs.distances, NEAR)
-    both = ours.distances, theirs.distances
-    numbers = {
-        "median": [float(np.median(distances)) for distances in both],
-        "low": [float(np.quantile(distances, 0.05)) for distances in both],
-        "near": [float(np.mean(distances < limit)) for distances in both],
-        "copies": [float(np.mean(distances == 0)) for distances in both],
+    (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
+    statistics: dict[str, Callable[[np.ndarray], np.floating]] = {
+        "median": np.median,
+        "near": lambda distances: np.mean(distances < np.quantile(theirs, NEAR)),
+        "copies": lambda distances: np.mean(distances == 0),
     }
+    quality = {name: [float(of(distances)) for distances in (ours, theirs)] for name, of in statistics.items()}
     if weights is not None:
-        numbers["fid"] = [fid.fid(images, train, levels, weights) for images in (samples, test)]
-    test_of = copying(ours, theirs)
+        quality["fid"] = [fid(images, train, levels, weights) for images in (samples, test)]
+    outcome, first = copying(ours, theirs), np.argsort(ours, kind="stable")[:PAIRS]
     return Quality(
         file=given.file.name,
-        sha256=hashlib.sha256(samples.tobytes()).hexdigest(),
-        count=len(samples),
-        train=len(train),
-        test=len(test),
-        numbers=numbers,
-        copying=[float(test_of.statistic), float(test_of.p_two_sided)],
-        nearest=ours.distances,
-        unseen=theirs.distances,
-        pairs=_pairs(samples, train, ours, levels),
+        counts=[len(samples), len(train), len(test)],
+        numbers=quality,
+        copying=[float(outcome.statistic), float(outcome.p_two_sided)],
+        nearest=ours,
+        unseen=theirs,
+        pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (levels - 1) - 1).astype(np.float32),
     )
 
 
-def nearest(images: np.ndarray, train: np.ndarray) -> Neighbours:
-    """Nearest of `train` [M, H, W, C] to each of uint8 `images` [N, H, W, C]; the first one among equally near ones.
+def nearest(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance [N] of uint8 `images` [N, H, W, C] to the nearest of `train` [M, H, W, C], and the numbers [N] of these.
 
-    Distances are computed in float64 from whole numbers, so that those of copies are exactly zero.
+    The first one is taken among equally near ones. Distances are L2 in levels, computed in float64 from whole numbers,
+    so that those of copies are exactly zero.
     """
     from sklearn.metrics import pairwise_distances_argmin_min
 
-    ours = flatten(images, np.float64)
+    flat = images.reshape(len(images), -1).astype(np.float64)
     distances, numbers = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
     for start in range(0, len(train), CHUNK):
-        found, between = pairwise_distances_argmin_min(ours, flatten(train[start : start + CHUNK], np.float64))
+        chunk = train[start : start + CHUNK]
+        found, between = pairwise_distances_argmin_min(flat, chunk.reshape(len(chunk), -1).astype(np.float64))
         nearer = between < distances
         distances[nearer], numbers[nearer] = between[nearer], found[nearer] + start
-    return Neighbours(distances, numbers)
+    return distances, numbers
 
 
-def copying(samples: Neighbours, unseen: Neighbours) -> Outcome:
+def copying(samples: np.ndarray, unseen: np.ndarray) -> Outcome:
     """The global data-copying test Z_U (Meehan et al., arXiv 2004.05675, section 3): ranks of the distances.
 
     Far below zero, samples lie nearer to training images than images of the same distribution: they are copies. Far
     above zero, samples lie farther away than real images.
     """
-    return rank_sum(samples.distances, unseen.distances)
+    return rank_sum(samples, unseen)
 
 
-def subset(images: np.ndarray, count: int) -> np.ndarray:
-    """A fixed random subset of `count` images in their order; all images if there are no more."""
-    if len(images) <= count:
-        return images
-    return images[np.sort(np.random.RandomState(0).permutation(len(images))[:count])]
+def check_weights(weights: Path, channels: int) -> None:
+    """Raise InputError unless FID of images with these channels can be computed with the file `weights`."""
+    require(all(map(find_spec, ("torch", "torch_fidelity"))), f"FID needs torch-fidelity; run {INSTALL}")
+    require(channels in (1, 3), f"FID needs grey or RGB images, these have {channels} channels")
+    with checks.reading(weights), checks.regular(weights).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    require(found == SHA256, f"{weights} is not the network that defines FID (sha256 {found[:12]}); take {WHERE}")
 
 
-def flatten(images: np.ndarray, dtype: type = np.float32) -> np.ndarray:
-    """[N, H W C] of images [N, H, W, C]."""
-    return images.reshape(len(images), -1).astype(dtype)
+def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: Path) -> float:
+    """FID (Heusel et al., arXiv 1706.08500) by torch-fidelity between uint8 [N, H, W, C] and [M, H, W, C], grey or RGB.
 
+    The network sees grey as three equal channels. FID is biased upwards for few images; published values compare 50,000
+    samples with all training images.
+    """
+    import torch
+    from torch_fidelity import KEY_METRIC_FID, calculate_metrics
 
-def _pairs(samples: np.ndarray, train: np.ndarray, found: Neighbours, levels: int) -> np.ndarray:
-    """`Quality.pairs`."""
-    orders = (np.argsort(found.distances, kind="stable")[:PAIRS], np.arange(min(PAIRS, len(samples))))
-    pictures = [images for rows in orders for images in (samples[rows], train[found.numbers[rows]])]
-    return (2 * np.stack(pictures) / (levels - 1) - 1).astype(np.float32)
+    class Images(torch.utils.data.Dataset):
+        """Images uint8 [3, H, W] of 256 levels."""
+
+        def __init__(self, images):
+            self.images = images
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, number):
+            image = grey_values(self.images[number], levels)
+            return torch.from_numpy(np.repeat(image, 3 // image.shape[-1], axis=-1).transpose(2, 0, 1).copy())
+
+    metrics = calculate_metrics(
+        input1=Images(a),
+        input2=Images(b),
+        fid=True,
+        feature_extractor_weights_path=str(weights),
+        cuda=torch.cuda.is_available(),
+        cache=False,
+        save_cpu_ram=True,  # read the images in this process
+        verbose=False,
+    )
+    return float(metrics[KEY_METRIC_FID])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.core.document import Table
-from diffenc_jax.lab.studies.charts import Board, Chart, Curve, Panel
+from diffenc_jax.lab.studies.charts import Board, Chart
 from diffenc_jax.lab.studies.study import Array, Measured, Study, Watch, option
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 # Numbers of a result: their names in the table, and their format.
 NUMBERS = {
     "median": ("distance to the nearest training image, median", "{:.3g}"),
-    "low": ("  5 % are nearer than", "{:.3g}"),
     "near": ("  nearer than 95 % of the test images", "{:.1%}"),
     "copies": ("  copies", "{:.1%}"),
     "fid": ("FID to all training images", "{:.3g}"),
@@ -31,9 +30,7 @@ class Arguments:
         None, "a .npz file with the samples, `images` (default: the last one in RUN/samples)", "FILE"
     )
     fid_weights: Path | None = option(
-        None,
-        "weights-inception-2015-12-05-6726825d.pth of torch-fidelity (extra fid); without it there is no FID",
-        "FILE",
+        None, "weights-inception-2015-12-05-6726825d.pth of torch-fidelity (extra fid); without it no FID", "FILE"
     )
 
 
@@ -42,20 +39,16 @@ class Quality:
     """Quality of N samples.
 
     Attributes:
-      file, sha256: name of the samples' file, and the digest of their pixels.
-      count, train, test: numbers of samples, training and test images.
+      file: name of the samples' file.
+      counts: numbers of samples, training and test images.
       numbers: (of the samples, of the test images) by name, see `NUMBERS`; 'fid' only with its network.
       copying: z of the data-copying test, see `measure.copying`, and its p.
       nearest, unseen: [N], [M] distance of each sample, and of each test image, to the nearest training image.
-      pairs: [4, n, H, W, C] in -1 .. 1: samples that are nearest to training images, the first samples, and below each
-        of both the training images nearest to them.
+      pairs: [2, n, H, W, C] in -1 .. 1: samples that are nearest to training images, and these images.
     """
 
     file: str
-    sha256: str
-    count: int
-    train: int
-    test: int
+    counts: list[int]
     numbers: dict[str, list[float]]
     copying: list[float]
     nearest: Array
@@ -64,9 +57,8 @@ class Quality:
 
     def tables(self) -> list[Table]:
         """A row per number of the samples, beside that of real images."""
-        known = [(label, form, self.numbers[name]) for name, (label, form) in NUMBERS.items() if name in self.numbers]
-        rows = [[label, *map(form.format, pair)] for label, form, pair in known]
-        images = f"{self.count:,} samples ({self.train:,} training images, {self.test:,} test images)"
+        rows = [[NUMBERS[name][0], *map(NUMBERS[name][1].format, pair)] for name, pair in self.numbers.items()]
+        images = "{:,} samples ({:,} training images, {:,} test images)".format(*self.counts)
         return [Table(["", "samples", "test images"], rows, f"{images}; {LEGEND}")]
 
     def sentence(self) -> str:
@@ -78,8 +70,8 @@ class SampleQuality(Study[Arguments, Quality]):
     """Measure the quality of samples: copies, distances to training images, and FID if its network is given.
 
     The samples are those of `diffenc sample`, uint8 [N, H, W, C], of a run's data set. Every number stands beside that
-    of test images, unseen in training, the best possible value. Nothing is downloaded. The figures are the distances to
-    the nearest training image, and samples above the training images nearest to them. Files have the names of the
+    of test images, unseen in training, the best possible value. Nothing is downloaded. The figure has samples above the
+    training images nearest to them. Files have the names of the
     samples' file.
     """
 
@@ -104,17 +96,9 @@ class SampleQuality(Study[Arguments, Quality]):
         return measure_quality(run, arguments.fid_weights)
 
     def figures(self, shown: Sequence[Measured[Quality]]) -> dict[str, Chart | Board]:
-        (measured,) = shown
-        result = measured.result
-        looks: dict[str, Any] = {f"samples of {measured.name}": {"arm": measured.arm}, "test images": {"colour": 6}}
-        curves = [
-            Curve(label, sorted(values), [(i + 1) / len(values) for i in range(len(values))], **look)
-            for (label, look), values in zip(looks.items(), (result.nearest, result.unseen), strict=True)
-        ]
-        caption, xlabel = "distances to the nearest training image", "largest distance ($L_2$ norm, in pixel levels)"
-        chart = Chart(caption, xlabel, [Panel("fraction of the images", curves)])
+        (result,) = (measured.result for measured in shown)
         if result.pairs[0, 0].size < 4:  # a point of two coordinates is no picture
-            return {"": chart}
-        names = ["nearest\nsamples", "training\nimages", "first\nsamples", "training\nimages"]
-        caption = "samples above the training images nearest to them"
-        return {"": chart, "pairs": Board(caption, names, [""] * result.pairs.shape[1], [result.pairs])}
+            return {}
+        names, heads = ["samples", "training\nimages"], [""] * result.pairs.shape[1]
+        caption = "the samples that are nearest to training images, above these"
+        return {"": Board(caption, names, heads, [result.pairs])}

@@ -1,7 +1,7 @@
 """A derivative head that is trained on a frozen run: it approaches the best prediction, and is trained once."""
 
 import dataclasses
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,14 @@ from flax import linen as nn
 
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.diffusion.encoders import Trainable
-from diffenc_jax.lab.studies.encoder.head import with_head
-from diffenc_jax.lab.studies.encoder.price import measure_model_rates
+from diffenc_jax.lab.studies.encoder.measure import measure_by_gamma
+from diffenc_jax.lab.studies.encoder.price import with_head
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained
 from tests import tiny
-from tests.lab.studies.encoder.test_replaced import Affine
+from tests.lab.studies.encoder.test_bounds import Affine
 
-GAMMA = np.linspace(-7.8, 5.0, 14)
 STEPS = 1000
 
 
@@ -44,17 +43,10 @@ class Head(nn.Module):
         return nn.Dense(1)(h)
 
 
-class Watched:
-    """A watch that counts steps."""
-
-    steps = 0
-
-    @contextmanager
-    def __call__(self, text, total):
-        def on_step():
-            self.steps += 1
-
-        yield on_step
+def counted(run, steps):
+    """A run with its head, and the number of steps that were trained."""
+    calls = []
+    return with_head(run, steps, lambda text, total: nullcontext(lambda: calls.append(text))), len(calls)
 
 
 @pytest.fixture(scope="module")
@@ -72,20 +64,20 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(run):
-    watch = Watched()
-    found = with_head(run, STEPS, watch)
-    assert watch.steps == STEPS
+    found, steps = counted(run, STEPS)
+    assert steps == STEPS
     return found
 
 
 def test_a_trained_head_approaches_the_best_prediction(run, trained):
     """For Gaussian pixels and x_t = α² x it is linear; a constant has the rate without its denominator."""
+    effects = measure_by_gamma(trained, 14)
     variance = np.square(2 / tiny.LEVELS) * run.dataset.splits["test"].var(axis=0).sum()
-    alpha2, snr = 1 / (1 + np.exp(GAMMA)), np.exp(-GAMMA)
+    alpha2, snr = 1 / (1 + np.exp(effects.gamma)), np.exp(-effects.gamma)
     constant = 0.5 * snr * np.square(alpha2 * (1 - alpha2)) * variance
     best = constant / (1 + snr * alpha2**2 * variance / 16)
-    head = measure_model_rates(trained, GAMMA).mean(axis=0)
-    head, best, constant = (np.trapezoid(rates, GAMMA) for rates in (head, best, constant))
+    rates = effects.price.mean(axis=0), best, constant
+    head, best, constant = (np.trapezoid(rate, effects.gamma) for rate in rates)
     assert best < 0.75 * constant
     assert 0.95 * best < head < best + 0.25 * (constant - best)
 
@@ -97,24 +89,16 @@ def test_all_else_is_frozen(run, trained):
 
 def test_a_head_is_trained_once(run, trained):
     """It is found again for the same parameters and steps, and trained anew for others or if its file is damaged."""
-    watch = Watched()
-    again = with_head(run, STEPS, watch)
-    assert watch.steps == 0
+    again, steps = counted(run, STEPS)
+    assert steps == 0
     assert jax.tree.all(jax.tree.map(np.array_equal, again.params, trained.params))
-    with_head(run, 3, watch)
-    assert watch.steps == 3
+    assert counted(run, 3)[1] == 3
     (file,) = (run.workdir / "encoder-records").glob("head-1-3-*.npz")
     file.write_bytes(file.read_bytes()[:-100])
-    with_head(run, 3, watch)
-    assert watch.steps == 6
-    with_head(dataclasses.replace(run, params=jax.tree.map(lambda leaf: leaf + 1, run.params)), 3, watch)
-    assert watch.steps == 9
+    assert counted(run, 3)[1] == 3
+    assert counted(dataclasses.replace(run, params=jax.tree.map(lambda leaf: leaf + 1, run.params)), 3)[1] == 3
 
 
 def test_no_head_is_trained_where_none_is_needed(run, trained):
-    watch = Watched()
-    assert with_head(run, 0, watch) is run
-    assert with_head(trained, 5, watch) is trained
-    assert trained.model.estimates_slope
-    assert not run.model.estimates_slope
-    assert watch.steps == 0
+    assert with_head(run, 0) is run
+    assert with_head(trained, 5) is trained
