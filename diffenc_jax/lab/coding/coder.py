@@ -14,7 +14,7 @@ The order decides how many bits must be on the stack at the beginning:
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -195,7 +195,7 @@ class _Batch:
             self._encoded[i] = self._real(self._networks.encode(i, self._filled(self.pixels)))
         return self._encoded[i]
 
-    def _each(self, operation: Callable[..., np.ndarray | None], *arrays: np.ndarray) -> np.ndarray:
+    def _each(self, operation: Callable[..., Any], *arrays: np.ndarray) -> Any:
         """The results [n, H, W, C] of an operation of each stack with its rows of the arrays."""
         rows = zip(*(array.reshape(len(array), -1) for array in arrays), strict=True)
         results = [operation(stack, *row) for stack, row in zip(self._stacks, rows, strict=True)]

@@ -9,6 +9,7 @@ they are left when everything is decoded.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from constriction import stream
@@ -157,5 +158,5 @@ def _reach(std: np.ndarray) -> int:
     return min(math.ceil(REACH * float(np.max(std))) + 1, LARGEST_REACH)
 
 
-def _gaussian(std: np.ndarray) -> QuantizedGaussian:
+def _gaussian(std: np.ndarray) -> Any:
     return QuantizedGaussian(-_reach(std), _reach(std))

@@ -96,7 +96,7 @@ def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Par
     )
     for name, value in arrays.items():
         with np.errstate(over="ignore"):
-            require(np.isfinite(value.astype(np.float32)).all(), f"{path}: its parameter {name} is not finite")
+            require(bool(np.isfinite(value.astype(np.float32)).all()), f"{path}: its parameter {name} is not finite")
     params = jax.tree.map(jnp.asarray, names.to_ours(arrays, places))
     gamma = np.asarray(model.bind(params).gamma(jnp.linspace(0.0, 1.0, 9)))
     increases = bool(np.isfinite(gamma).all() and (np.diff(gamma) > 0).all())

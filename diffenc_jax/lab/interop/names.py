@@ -78,7 +78,7 @@ def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
       shapes: our parameters, or arrays of their shapes.
       dialect: the dialect of the file.
     """
-    found = {}
+    found: dict[str, Place] = {}
     for path, leaf in flatten_dict(shapes).items():
         part, *inside, name = path
         if part == "schedule":
@@ -117,8 +117,9 @@ def _module(part: str, inside: list[str], row: int | None, levels: int, dialect:
             return f"{root}/{body}{way}_blocks_{at}/{way}_{level}_resnet_block{number}/{_BLOCK[inner]}"
         case [end] if end in _ENDS:
             return f"{root}/{_ENDS[end]}"
-        case [unpool]:
-            return f"{root}/{body}up_blocks_{levels - 1 - int(unpool.removeprefix('unpool_'))}/conv_trans"
+        case _:
+            level = inside[0].removeprefix("unpool_")
+            return f"{root}/{body}up_blocks_{levels - 1 - int(level)}/conv_trans"
 
 
 def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Place]:
@@ -149,7 +150,7 @@ def to_ours(published: Mapping[str, np.ndarray], places: Mapping[str, Place]) ->
     return tree
 
 
-def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[str, np.ndarray]:
+def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[str, np.floating]:
     """γ_0 and the span with which γ(t) = h(t), the published network with the constant `gamma_0`.
 
     h(t) = constant + |a| t + (1/n) Σ_j |c_j| (2 sigmoid(|k_j| (2 t - 1) + b_j) - 1), in float64.
@@ -163,7 +164,7 @@ def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[
     return {"gamma_0": first, "span": np.float32(inverse_softplus(float(h(1.0) - first)))}
 
 
-def from_ours(tree: Mapping[str, Any], place: Place) -> Any:
+def from_ours(tree: Any, place: Place) -> Any:
     """The value at `place` of a tree like our parameters, in the published shape."""
     for key in place.path:
         tree = tree[key]

@@ -72,9 +72,9 @@ def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
     errors += [_error(name, ours, arrays[name], LIMIT) for name, ours in others.items()]
     floor = GRADIENT_FLOOR * math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in theirs.values()))
     for name, gradient in theirs.items():
-        ours = np.asarray(names.from_ours(grads, places[name]), np.float64)
-        near = bool(np.linalg.norm(ours - gradient) <= floor)
-        errors.append(_error(f"grad:{name}", ours, gradient, GRADIENT_LIMIT, near))
+        our_gradient = np.asarray(names.from_ours(grads, places[name]), np.float64)
+        near = bool(np.linalg.norm(our_gradient - gradient) <= floor)
+        errors.append(_error(f"grad:{name}", our_gradient, gradient, GRADIENT_LIMIT, near))
     return errors
 
 
@@ -162,9 +162,9 @@ def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> dic
     gamma, z, process = jnp.asarray(arrays["gamma_t"]), jnp.asarray(arrays["z_in"]), model.bind(params)
     ours = {"gamma_t": process.gamma(jnp.asarray(arrays["t"])), "v_hat": jax.jit(process.predict)(z, gamma).v}
     if "y" in arrays:
-        x = process.pixel_values(jnp.asarray(arrays["images"]))
-        ours["y"], ours["dy_dgamma"] = jax.jit(process.encoder.output_and_derivative)(x, gamma)
-        ours["x_t"] = jax.jit(process.encoder.mean)(x, gamma)
+        encoder, x = cast(Trainable, process.encoder), process.pixel_values(jnp.asarray(arrays["images"]))
+        ours["y"], ours["dy_dgamma"] = jax.jit(encoder.output_and_derivative)(x, gamma)
+        ours["x_t"] = jax.jit(encoder.mean)(x, gamma)
     i, depth = int(arrays["step_i"]), int(arrays["step_T"])
     gamma_t, gamma_s = (process.gamma(jnp.full(len(gamma), 1 - j / depth)) for j in (i, i + 1))
     step = Step(gamma_s, gamma_t, Table(jnp.ones_like(gamma_t)), depth=jnp.asarray(float(depth)))
@@ -190,18 +190,19 @@ def report_file(path: Path) -> bool:
     Raises InputError if the file cannot be read or lacks an array.
     """
     arrays = read_arrays(read_bytes(path, ADVICE), packed=True)
-    require(arrays is not None, f"{path} is no .npz archive, or a damaged one; {ADVICE}")
+    if arrays is None:
+        raise InputError(f"{path} is no .npz archive, or a damaged one; {ADVICE}")
     try:
         errors = compare(arrays)
     except (KeyError, ValueError) as error:
         raise InputError(f"{path} is no complete reference file of a known model: {first_line(error)}") from error
     print(path)
-    gradients = [error for error in errors if error.name.startswith("grad:")]
-    shown = [error for error in errors if error not in gradients or not error.passes]
-    for error in shown:
-        print(f"  {error.name:<16}{error.relative:9.1e}{'' if error.passes else '  beyond its limit'}")
+    gradients = [one for one in errors if one.name.startswith("grad:")]
+    for one in errors:
+        if one not in gradients or not one.passes:
+            print(f"  {one.name:<16}{one.relative:9.1e}{'' if one.passes else '  beyond its limit'}")
     # Gradients that pass beyond their limit vanish; they agree to `GRADIENT_FLOOR` of the whole gradient.
-    if others := [error for error in gradients if error.relative <= GRADIENT_LIMIT]:
-        worst = max(others, key=lambda error: error.relative)
+    if others := [one for one in gradients if one.relative <= GRADIENT_LIMIT]:
+        worst = max(others, key=lambda one: one.relative)
         print(f"  {'gradients':<16}{worst.relative:9.1e}  of {len(gradients)}, in {worst.name.removeprefix('grad:')}")
-    return all(error.passes for error in errors)
+    return all(one.passes for one in errors)

@@ -36,20 +36,6 @@ def test_a_score_network_that_pools_is_named_as_unet_alt():
     assert "score_model/UNet_0/mid_attn_1/q/kernel" in places
 
 
-def test_schedules():
-    expected = {
-        "fixed_linear": {},
-        "learned_linear": {"w": (1,), "b": (1,)},
-        "monotone": {
-            **{"l1/kernel": (1, 1), "l1/bias": (1,), "l2/kernel": (1, 1024), "l2/bias": (1024,)},
-            "l3/kernel": (1024, 1),
-        },
-    }
-    for kind, shapes in expected.items():
-        places = names.places(shapes_of(model__schedule__kind=kind), VDM)
-        assert {n.removeprefix("gamma/"): p.shape for n, p in places.items() if n.startswith("gamma/")} == shapes
-
-
 @pytest.mark.parametrize("dialect", [DIFFENC, VDM, Dialect(bare=False, numbered=True)])
 @pytest.mark.parametrize("arm", ["diffenc", "vdm"])
 def test_there_and_back(arm, dialect):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> np.ndarray:
     return np.stack(nats, axis=-1)
 
 
-def summarize(groups: np.ndarray, labels: np.ndarray) -> Classification:
+def summarize(groups: np.ndarray, labels: Any) -> Classification:
     """The result for nats [G, N, K] of G groups of passes and the images' own labels [N]."""
     nats, labels = groups.mean(axis=0), np.asarray(labels)
     right, bins = nats.argmin(axis=1) == labels, reliability(posterior(nats), labels)

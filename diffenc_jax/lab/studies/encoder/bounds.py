@@ -78,7 +78,8 @@ def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]
     Returns:
       `study.Encoder.bounds`, and the paths of the records by encoder.
     """
-    bounds, paths, bits = {}, {}, {}
+    bounds: dict[str, dict[str, Any]] = {}
+    paths, bits = {}, {}
     own = Evaluator(run, folder=FOLDER)
     groups, tables = own.estimator.replicates, cache(lambda: own.estimator.tables(run.params))
     for name, variant in {TRAINED: run, **replaced(run)}.items():

@@ -92,7 +92,8 @@ def measure_by_gamma(run: Trained, gammas: int, seed: int = 0, on_part: OnPart =
     The noise of a value depends only on (seed, position of the image in the split, number of the γ), so no value
     depends on the batch size or the devices.
     """
-    gamma = np.linspace(*map(float, run.model.bind(run.params).endpoints), gammas)
+    low, high = map(float, run.model.bind(run.params).endpoints)
+    gamma = np.linspace(low, high, gammas)
     points = [(np.float32(value), np.int32(number)) for number, value in enumerate(gamma)]
     values = by_image(run, points, partial(_effects, run.model, seed), on_part)
     return ByGamma(gamma, *np.ascontiguousarray(values.transpose(1, 2, 0)))

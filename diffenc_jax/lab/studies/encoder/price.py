@@ -16,6 +16,7 @@ A run that was trained without a derivative head, whose output is ŝ, gets one t
 import dataclasses
 import math
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> P
     """The rate [B] of the model's own estimate of the slope at z_γ = α_t x_t + σ_t ε, nats per example."""
     x_t, slope, *_ = process.encoder.mean_and_slope(x, gamma)
     estimate = process.estimate(diffuse(x_t, gamma, eps)[0], gamma)
-    error = slope - process.slope(estimate, gamma)
+    error = slope - cast(jax.Array, process.slope(estimate, gamma))
     return 0.5 * jax.nn.sigmoid(-gamma) * jax.nn.sigmoid(gamma) * sum_dims(jnp.square(error))
 
 
