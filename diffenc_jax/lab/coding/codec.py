@@ -74,8 +74,8 @@ class Codec:
         stacks = [Stack() for _ in range(min(self._networks.shape[0], len(images)))]
         lengths = []
         with self._computing():
-            for first, seeds in self._batches(len(images)):
-                batch = images[first : first + len(seeds)]
+            for seeds in self._batches(len(images)):
+                batch = images[[number for _, number in seeds]]
                 lengths.append(self._coder.encode(stacks[: len(seeds)], batch, seeds))
                 on_batch(len(seeds))
         values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
@@ -98,7 +98,7 @@ class Codec:
         stacks, found = [Stack(words) for words in container.stacks], []
         try:
             with self._computing():
-                for _, seeds in reversed(self._batches(len(container.checksums))):
+                for seeds in reversed(self._batches(len(container.checksums))):
                     found.append(self._coder.decode(stacks[: len(seeds)], seeds))
                     on_batch(len(seeds))
         except OutOfReach as error:
@@ -108,11 +108,10 @@ class Codec:
             raise RunError(NOT_DECODED)
         return images
 
-    def _batches(self, count: int) -> list[tuple[int, list[tuple[int, int]]]]:
-        """The number of the first image of each batch of `count` images, and the seeds of their noise."""
-        seed, size = self._trained.config.compress.seed, self._networks.shape[0]
-        seeds = [(seed, number) for number in range(count)]
-        return [(first, seeds[first : first + size]) for first in range(0, count, size)]
+    def _batches(self, count: int) -> list[list[tuple[int, int]]]:
+        """The seeds of the noise of the images of each batch, with the images' numbers."""
+        seeds, size = [(self._trained.config.compress.seed, number) for number in range(count)], self._networks.shape[0]
+        return [seeds[first : first + size] for first in range(0, count, size)]
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -161,5 +160,9 @@ def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Containe
     others = [f"{key} {a} -> {b}" for (key, b), a in zip(ours.items(), container.origin, strict=False) if a != b]
     advice = "decompress it by the run and on the machine that compressed it"
     require(not others, f"{name} was compressed by another run, machine or version ({', '.join(others)}); {advice}")
+    stacks = min(ours["batch"], len(container.checksums))
+    require(
+        len(container.lengths) == stacks, f"{name} has {len(container.lengths)} stacks, not {stacks}; write it again"
+    )
     steps = {key: jnp.asarray(array) for key, array in container.steps.items()}
     return Codec(trained, Steps.from_arrays(steps) if steps else None), container

@@ -27,13 +27,13 @@ def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> np.ndarray:
     of each label is kept in the workdir and read again. Raises RunError if a bound is not finite.
     """
     dataset, split, classes = run.dataset, run.config.eval.split, run.model.spec.num_classes
-    evaluators, nats = [], []
+    own, evaluators, nats = Evaluator(run, Bound), [], []
     for label in range(classes):
         labels = {**dataset.labels, split: np.full(len(dataset.splits[split]), label, np.int32)}
         relabelled = dataclasses.replace(run, dataset=dataclasses.replace(dataset, labels=labels))
         evaluators.append(Evaluator(relabelled, Bound, folder=FOLDER))
-    tables = cache(lambda: evaluators[0].estimator.tables(run.params))
-    with watch(f"bound under {classes} labels", classes * evaluators[0].num_batches()) as on_batch:
+    tables = cache(lambda: own.estimator.tables(run.params))  # fitted under the images' own labels
+    with watch(f"bound under {classes} labels", classes * own.num_batches()) as on_batch:
         for evaluator in evaluators:
             evaluator.record(run.params, run.step, run.workdir, tables=tables, on_batch=on_batch)
             values = read_values(evaluator.path(run.params, run.step, run.workdir))

@@ -69,8 +69,8 @@ class Classify(Study[Arguments, Classification]):
     --passes passes, with equally probable labels. The result has accuracy, -log p(label | x) and expected calibration
     error, how much of the differences between labels is noise, which more passes lower, and per image the bound under
     each label; the figure is the reliability diagram. The cost is --passes evaluations of the split per label, whose
-    records are kept in RUN/classify-records.
-    --config.key=value changes how the bound is evaluated, such as --config.loss.depth=50.
+    records are kept in RUN/classify-records. --config.key=value changes how the bound is evaluated, such as
+    --config.loss.depth=50.
     """
 
     name = "classify"
