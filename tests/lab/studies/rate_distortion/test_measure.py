@@ -129,7 +129,7 @@ def test_the_last_rate_is_the_bound_at_that_depth(arm):
     bound = Bound(run, passes=64)
     tables = bound.tables(run.params)
     values = gaussian.evaluate(bound, run.dataset.splits["test"], tables)
-    record = evaluator.summarize(values, tables, bound, dims=2)
+    record = evaluator.summarize(values, bound, dims=2)
     by_pass = got.rate[..., -1].mean(axis=1)
     error = np.hypot(record["standard_error"]["noise"], by_pass.std(ddof=1) / np.sqrt(PASSES))
     assert error < 0.02 * record["bpd"]["total"]

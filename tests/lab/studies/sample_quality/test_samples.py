@@ -131,7 +131,7 @@ def test_weights_of_another_network_and_a_missing_library_are_refused(home, torc
             "those of these images lie in 1 .. 17",
         ),
         ({"images": tiny.images(9, (8, 8, 1))}, "9 samples or test images are too few"),
-        ({"images": np.array([{}], object)}, "must hold uint8"),
+        ({"images": tiny.images(20, (8, 8, 1)).astype(float)}, "must hold uint8"),
     ],
 )
 def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
@@ -141,7 +141,7 @@ def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
 
 def test_files_that_are_no_archive_and_folders_without_samples_are_refused(home, tmp_path, capsys):
     (tmp_path / "samples.npz").write_text("no archive")
-    assert "cannot be read: " in refused(home, capsys, tmp_path / "samples.npz")
+    assert "samples.npz cannot be read: " in refused(home, capsys, tmp_path / "samples.npz")
     assert "none.npz is not a file; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
     write_config(tmp_path, tiny.config("vdm"))
     error = refusals.refused(main, ["sample-quality", tmp_path], capsys)
