@@ -77,7 +77,7 @@ def test_finished_records_are_used_again_and_hold_what_was_measured(records):
         ("--choices=best", "loss.variance_ratio must be"),
         (
             "--choices=learned_error",
-            "loss.variance_ratio=learned_error is that of model.error_head;",
+            "loss.variance_ratio=learned_error is that of model.error_head",
         ),
     ],
 )
