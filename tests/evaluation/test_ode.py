@@ -11,10 +11,7 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.diffusion.flow import MAX_STEPS, truncated_normal
 from diffenc_jax.evaluation import ode
 from diffenc_jax.evaluation.estimator import make_estimator
-from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import standard_errors
-from diffenc_jax.runs.records import read_evaluation
-from diffenc_jax.runs.workdir import write_config
 from tests.evaluation import subject
 from tests.evaluation.gaussian import (
     DEVIATION,
@@ -22,7 +19,6 @@ from tests.evaluation.gaussian import (
     PARAMS,
     VALUES,
     evaluate,
-    experiment,
     images,
     make,
 )
@@ -108,19 +104,6 @@ def test_several_draws_are_a_tighter_bound(weighted):
     assert abs(values["one_draw"].mean() - bound) < 4 * standard_errors(values["one_draw"], 4).noise + 5e-3
     assert exact - 4 * error - 5e-3 < nats.mean() < exact + 0.5 * (bound - exact)
     assert np.all(nats <= values["one_draw"] + 1e-4)
-
-
-def test_a_record_of_several_draws(tmp_path):
-    """It has one term, as its readers expect, and says how much the draws win and how many of them count."""
-    changed = experiment(eval__passes=2, **SEVERAL)
-    write_config(tmp_path, changed.config)
-    evaluator = Evaluator(changed)
-    record, path = evaluator.record(PARAMS, 7, tmp_path), evaluator.path(PARAMS, 7, tmp_path)
-    assert path.name.startswith(f"test-7-ode-exact-truncated_normal{DRAWS}-")
-    assert record["bpd"].keys() == {"total", "importance_weighted"}
-    assert record["bpd"]["total"] < record["one_draw"] - 0.1
-    assert 1 < record["effective_draws"] < DRAWS
-    assert read_evaluation(path).bits.mean() == pytest.approx(record["bpd"]["total"])
 
 
 def test_an_image_that_the_solver_gave_up_on_is_no_number_in_a_mean():

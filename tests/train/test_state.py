@@ -34,14 +34,10 @@ def estimates():
     return losses, np.asarray(by_loss, np.float64)[200:], np.asarray(uniform, np.float64)[200:]
 
 
-def test_the_mean_is_that_over_uniform_times(estimates):
+def test_the_mean_is_that_over_uniform_times_and_the_variance_falls(estimates):
     _, by_loss, uniform = estimates
     for values in (by_loss, uniform):
         assert abs(values.mean() - 5 / 3) < 5 * values.std() / np.sqrt(len(values))
-
-
-def test_the_variance_falls(estimates):
-    _, by_loss, uniform = estimates
     assert by_loss.var() < 0.9 * uniform.var()
 
 
