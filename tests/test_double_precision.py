@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diffenc_jax.sampling.draw import draw_pixels
 
 from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream
@@ -20,6 +19,7 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.samplers import first_noise, step_noise
+from diffenc_jax.sampling.sampling import draw_pixels
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
