@@ -28,7 +28,7 @@ from diffenc_jax.commands.arguments import positive_number, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.terminal import print_table
-from diffenc_jax.lab.studies.compile_check.peaks import peak_of
+from diffenc_jax.lab.studies.compile_check.targets import target_of
 from diffenc_jax.parallel.memory import device_memory
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.files import write_json
@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     start, path = time.perf_counter(), writable_file("json", arguments.json)
     kind, devices = jax.devices()[0].device_kind, jax.device_count()
-    chip, seconds = peak_of(kind), 60 * arguments.minutes
-    peak = None if chip is None else chip.device_flops * devices
+    target, seconds = target_of(kind), 60 * arguments.minutes
+    peak = None if target is None else target.flops * devices
     bench = Bench(make_mesh(), SMALL if arguments.small else Sizes(), peak)
     measurements = plan(bench)
     about = {

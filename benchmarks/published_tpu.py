@@ -53,7 +53,6 @@ def run(arguments: argparse.Namespace) -> None:
         "topology": arguments.topology,
         "quick": arguments.quick,
         "flops": work.flops,
-        "bytes": work.bytes,
         "bytes_accessed": work.accessed,
         "cycles": work.cycles,
         "memory_of_temporaries": Memory.of(compiled).temporaries,

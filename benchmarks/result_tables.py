@@ -160,7 +160,6 @@ def on_a_chip(work: Path, output: str) -> Iterable[Table]:
     theirs = json_lines(work / "published_tpu.jsonl")[-1]
     ours = [json.loads((work / f"tpu-vdm-8-{dtype}.json").read_text()) for dtype in ("float32", "bfloat16")]
     quantities = {
-        "GB of memory": ("bytes", 1e9),
         "GB accessed": ("bytes_accessed", 1e9),
         "million cycles": ("cycles", 1e6),
         "temporaries, GiB": ("memory_of_temporaries", 2**30),

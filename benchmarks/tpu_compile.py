@@ -79,25 +79,23 @@ def row(case: Case, found: dict[str, Any]) -> str:
     gib = 2**30
     if not found["fits"]:
         needed = f", {found['memory'] / gib:.2f} in all" if found["memory"] else ""
-        return start + f"does not fit{needed} | | | | | | | | |"
+        return start + f"does not fit{needed} | | | | | | |"
     return start + " | ".join(
         [
             f"{found['memory_of_state'] / gib:.2f}",
             f"{found['memory_of_temporaries'] / gib:.2f}",
             f"{found['flops'] / 1e12:.3g}",
-            f"{found['bytes'] / 1e9:.3g}",
             f"{found['bytes_accessed'] / 1e9:.3g}",
             f"{found['cycles'] / 1e6:.3g}",
             f"{1e3 * found['seconds_by_flops']:.3g}",
-            f"{1e3 * found['seconds_by_bytes']:.3g}",
             f"{found['compile_seconds']:.0f} + {found['compile_seconds_of_counts']:.0f} |",
         ]
     )
 
 
 HEAD = """
-| | slice | batch | flags | state, GiB | temp. | TFLOP | GB | accessed | Mcycles | ms by FLOPs | bytes | compiled, s |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| | slice | batch | flags | state, GiB | temp. | TFLOP | GB accessed | Mcycles | ms by FLOPs | compiled, s |
+|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +9,6 @@ import pytest
 from diffenc_jax.__main__ import execute
 
 ROOT = Path(__file__).parents[1]
-SMALL = [
-    *("--config.model.score.width=32", "--config.model.score.layers=1", "--config.model.score.mid_groups=8"),
-    *("--config.model.score.groups=8", "--config.model.score.out_groups=8", "--config.train.batch_size=4"),
-]
 
 
 @pytest.fixture
@@ -52,14 +46,11 @@ def test_records_are_kept_and_compared(tmp_path, run, capsys):
     ("arguments", "message"),
     [
         (["--baseline={}/none.jsonl"], "--baseline={}/none.jsonl has no record: "),
-        (["--baseline={}/empty.jsonl"], "--baseline={}/empty.jsonl has no record: "),
         (["--json={}"], "--json={}"),
         (["--config.train.batch_size=0"], "train.batch_size"),
-        (["--batches=none"], "'none' is not a whole number above zero"),
     ],
 )
 def test_refused(tmp_path, arguments, message, run, capsys):
-    (tmp_path / "empty.jsonl").touch()
     assert run("input", *(argument.format(tmp_path) for argument in arguments)) == 2
     out, error = capsys.readouterr()
     assert message.format(tmp_path) in error
@@ -67,38 +58,12 @@ def test_refused(tmp_path, arguments, message, run, capsys):
     assert not out
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
-def test_every_script_imports_and_has_help(name, run, capsys):
-    if name == "records":  # shared by the others
-        return
-    benchmark = importlib.import_module(name)
-    if hasattr(benchmark, "EXAMPLE"):
-        assert execute(benchmark, f"python benchmarks/{name}.py", ["--help"]) == 0
-        assert f"example:\n  python benchmarks/{name}.py " in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_training_step():
-    """As a program of its own."""
-    command = [sys.executable, "benchmarks/train_step.py", "--config=configs/digits.py:vdm", *SMALL, "--steps=3"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["timed_steps"] == 3
-    assert found["batch_size"] == 4
-    rate = found["matmul_share"] * found["step_seconds"] * found["matmul_flops_per_second"]
-    assert rate == pytest.approx(found["flops_per_step"])
-    assert found["state_bytes"] + found["temporary_bytes"] < found["peak_bytes"]
-
-
-@pytest.mark.slow
-def test_inference_compiles_the_networks_once(run, capsys):
-    assert run("inference", *SMALL, "--repeats=2", "--config.sample.depth=3") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["programs_later"] == 0
-    assert found["sampling_programs"] == found["forward_programs"] == 1
-    for name in ("evaluation", "sampling"):
-        assert found[f"{name}_share"] == found[f"{name}_seconds"] / found["forward_seconds"]
+def test_every_script_imports_and_has_help(run, capsys):
+    for name in sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")):
+        benchmark = importlib.import_module(name)
+        if hasattr(benchmark, "EXAMPLE"):
+            assert execute(benchmark, f"python benchmarks/{name}.py", ["--help"]) == 0
+            assert f"example:\n  python benchmarks/{name}.py " in capsys.readouterr().out
 
 
 def test_time_to_quality_is_where_the_curve_crosses_the_target(monkeypatch):
@@ -109,20 +74,3 @@ def test_time_to_quality_is_where_the_curve_crosses_the_target(monkeypatch):
     assert reached(found) == pytest.approx({"target": 3.0, "steps": 25 / 30, "seconds": 1.5 / 4})
     assert reached({**found, "ours": [2.0, 3.5, 2.5]})["steps"] == pytest.approx(1 / 3)
     assert reached({**found, "ours": [6.0, 5.0, 4.0]})["seconds"] == float("inf")
-
-
-@pytest.mark.slow
-def test_time_to_quality_goes_on_with_the_seeds_that_are_left(tmp_path, run, capsys):
-    """The curves of a seed are kept, and read again by the same command."""
-    arguments = [f"--out={tmp_path}", "--config.train.steps=50", *SMALL]
-    assert run("time_to_quality", "--seeds=1", *arguments) == 0
-    first = capsys.readouterr().out.splitlines()
-    curves = json.loads((tmp_path / "seed0.json").read_text())
-    assert curves["steps"] == [25, 50]
-    for name in ("published", "ours"):
-        assert curves[name][1] < curves[name][0] < 10
-    (tmp_path / "seed1.json").write_text((tmp_path / "seed0.json").read_text())
-    assert run("time_to_quality", "--seeds=2", *arguments) == 0
-    both = capsys.readouterr().out.splitlines()
-    assert both[4] == first[4]
-    assert both[5] == first[4].replace("| 0 |", "| 1 |", 1)

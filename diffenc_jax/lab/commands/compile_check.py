@@ -1,11 +1,11 @@
 """Compile a training step for TPU slices, on a machine without a TPU, and print what it needs.
 
 Compiles the step of a configuration with the real TPU compiler, for one or several hosts or slices, and prints the
-memory per chip and whether it suffices, FLOPs and bytes per chip and step, the time that each takes at the chip's
-published peak, and the time to compile. A chip of tpu7x is two devices for JAX, and the numbers are those of one.
-Several slices share the batch, and mesh.fsdp shards within a slice. Needs pip install 'diffenc_jax[tpu]', and no images
-unless data.source is a path. Takes minutes to an hour, with --quick a fifth of it or less. Exits with 1 if a chip's
-memory does not suffice.
+memory per chip and whether it suffices, or the first setting with which it does, FLOPs, bytes and cycles per chip and
+step, the time that the FLOPs take at the chip's published peak, and the time to compile. A chip of tpu7x is two devices
+for JAX, and the numbers are those of one. Several slices share the batch, and mesh.fsdp shards within a slice. Needs
+pip install 'diffenc_jax[tpu]', and no images unless data.source is a path. Takes minutes to an hour, with --quick a
+fifth of it or less. Exits with 1 if a chip's memory does not suffice.
 """
 
 import os
@@ -32,8 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; a TPU of this machine is left to others
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot load programs for absent devices
-    from diffenc_jax.lab.studies.compile_check.measure import measure_step
-    from diffenc_jax.lab.studies.compile_check.table import step_lines
+    from diffenc_jax.lab.studies.compile_check.measure import measure_step, step_lines
     from diffenc_jax.runs.files import write_json
 
     if arguments.batch is not None:

@@ -2,8 +2,8 @@
 
 WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The page shows bits/dim by term with standard
 errors, differences and, if an arm has several seeds, their significance; curves; the results of all studies, and
-samples, or the commands that make them; costs; the configuration compared with the published recipe;
-images, software and the commands that reproduce everything. The page contains its pictures and needs neither network
+samples, or the commands that make them; costs; the configuration compared with the published recipe; images, software
+and the commands that were run. The page contains its pictures and needs neither network
 nor scripts, so it can be sent, printed and archived. An existing page is replaced, and no other file is. No model is
 built: it takes seconds wherever the workdirs are.
 """
@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> None:
     for path in places:
         require(is_folder(path), f"{path} is not a folder; give the workdir of a run, or the root of a study")
     collection = collect(places)
-    text = render(make_page(collection, places, out, arguments.reference, arguments.difference))
+    text = render(make_page(collection, arguments.reference, arguments.difference))
     try:
         write_text(out, text)
     except OSError as error:

@@ -1,10 +1,8 @@
 """Figures of one style, at the sizes of a paper. matplotlib is imported at the first figure."""
 
 import hashlib
-import importlib
 import io
-import re
-import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,53 +49,17 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,  # text remains text
 }
 # Okabe and Ito's colours, which remain distinct under colour blindness.
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
-GREY = "#7F7F7F"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#000000", "#56B4E9", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
-# Colour, marker and number of the line of the arms that ship with the package.
-ARMS = {
-    "diffenc": (BLUE, "o", 0),
-    "vdm": (VERMILLION, "s", 1),
-    "nontrainable": (GREEN, "^", 2),
-    "vdm-params": (ORANGE, "D", 3),
-    "vdm-flops": (PURPLE, "v", 4),
-    "diffenc-transformer": (SKY, "P", 5),
-    "diffenc-dct": (BLACK, "X", 6),
-    "vdm-transformer": (GREY, "*", 1),
-    "diffenc-unbounded": (GREY, "h", 2),
-    "diffenc-residual": (SKY, "h", 3),
-    "shrinking": (SKY, "p", 4),
-    "diffenc-image": (BLUE, "P", 1),
-    "diffenc-affine": (PURPLE, "P", 3),
-    "vdm-polynomial": (VERMILLION, "P", 2),
-    "vdm-mulan": (ORANGE, "*", 3),
-    "vdm-code": (ORANGE, "h", 5),
-    "vdm-mulan-matched": (GREEN, "P", 0),
-    "vdm-matched": (VERMILLION, "d", 3),
-    "diffenc-matched": (BLUE, "d", 2),
-    "diffenc-image-matched": (SKY, "d", 1),
-    "vdm-polynomial-matched": (ORANGE, "P", 5),
-    "vdm-schedule": (VERMILLION, "*", 2),
-    "diffenc-schedule": (BLUE, "*", 3),
-    "diffenc-dct-schedule": (BLACK, "*", 4),
-    "diffenc-8-2": (BLUE, "h", 5),
-    "vdm-8": (VERMILLION, "p", 4),
-    "nontrainable-8": (GREEN, ">", 3),
-    "vdm-8-params": (ORANGE, "d", 0),
-    "vdm-8-flops": (PURPLE, "<", 2),
-}
-# Label of an axis of noise levels.
-GAMMA = r"$\gamma=-\log\,\mathrm{SNR}$ (left: data, right: noise)"
-FORMULA = re.compile(r"(?<!\\)\$")  # in text, where `literal` escapes other dollar signs
+# Arms that ship with the package: the colours repeat after eight, and then the markers differ.
+ARMS = (
+    *("diffenc", "vdm", "nontrainable", "vdm-params", "vdm-flops", "diffenc-dct", "vdm-transformer"),
+    *("diffenc-transformer", "diffenc-8-2", "vdm-8", "nontrainable-8", "vdm-8-params", "vdm-8-flops", "shrinking"),
+    *("diffenc-unbounded", "diffenc-residual", "diffenc-matched", "vdm-matched", "diffenc-image-matched"),
+    *("vdm-polynomial-matched", "vdm-mulan-matched", "diffenc-image", "vdm-polynomial", "diffenc-affine"),
+    *("diffenc-schedule", "vdm-schedule", "diffenc-dct-schedule", "vdm-mulan", "vdm-code"),
+)
 # Part of the span of the values up to which an axis follows intervals, and the margin around everything.
 REACH, MARGIN = 0.25, 0.06
 
@@ -112,20 +74,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def empty_figure(width: float, height: float, **options: Any) -> "Figure":
-    """A figure of `width` by `height` inches without axes; `options` of matplotlib's Figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # A new canvas asks IPython for its version if it is among the modules. A thread may be importing it, with
-    # TensorFlow: then this import waits until the thread is done.
-    if "IPython" in sys.modules:
-        importlib.import_module("IPython")
-    figure = Figure(figsize=(width, height), **options)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 @style()
 def new_figure(width: float, height: float, title: str = "", note: str = "", **grid: Any) -> "tuple[Figure, Any]":
     """A figure of `width` by `height` inches, and its axes: those of `Figure.subplots(**grid)`.
@@ -133,26 +81,30 @@ def new_figure(width: float, height: float, title: str = "", note: str = "", **g
     `note`, below the axes, defines symbols and says what the bars and bands are; a legend outside the axes would
     cover it. Both are wrapped to the width.
     """
-    figure = empty_figure(width, height)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
     if title:
         figure.suptitle(wrapped(title, width, STYLE["figure.titlesize"]))
     if note:
-        figure.supxlabel(wrapped(note, width, SMALL), fontsize=SMALL, color="0.3")
+        figure.supxlabel(wrapped(note, width), fontsize=SMALL, color="0.3")
     return figure, figure.subplots(**grid)
 
 
 @style()
-def figure_bytes(figure: "Figure", kind: str, dpi: float = DPI) -> bytes:
+def figure_bytes(figure: "Figure", kind: str) -> bytes:
     """Content of a file of a figure, the same for the same figure; `kind`: 'png' or 'pdf'."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=dpi, metadata={"CreationDate": None} if kind == "pdf" else None)
+    figure.savefig(buffer, format=kind, dpi=DPI, metadata={"CreationDate": None} if kind == "pdf" else None)
     return buffer.getvalue()
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure to `path`.png and, as vectors, to `path`.pdf, each atomically."""
-    for kind in ("png", "pdf"):
-        storage.write(path.with_name(f"{path.name}.{kind}"), figure_bytes(figure, kind))
+def save_figure(figure: "Figure", path: Path) -> list[Path]:
+    """Write a figure to `path`.png and, as vectors, to `path`.pdf, each atomically; returns the files."""
+    files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
+    for kind, file in zip(("png", "pdf"), files, strict=True):
+        storage.write(file, figure_bytes(figure, kind))
+    return files
 
 
 def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
@@ -167,15 +119,14 @@ def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
     name, _, depth = arm.rpartition("-T")
     at_depth = name in ARMS and depth.isdecimal()
     known = name if at_depth else arm.removesuffix("-published")
+    number += int(depth) if at_depth else 0
     if known in ARMS:
-        colour, marker, line = ARMS[known]
-        line += int(depth) if at_depth else 0
+        place = ARMS.index(known)
     else:
-        digest = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16)
-        digest, line = divmod(digest, len(LINES))
-        colour, marker = COLOURS[digest % len(COLOURS)], MARKERS[digest // len(COLOURS) % len(MARKERS)]
+        place = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16)
+    marker, colour = MARKERS[place // len(COLOURS) % len(MARKERS)], COLOURS[place % len(COLOURS)]
     face = colour if arm in ARMS else "lightgrey" if known in ARMS and not at_depth else "white"
-    line = LINES[(line + number) % len(LINES)]
+    line = LINES[(place + number) % len(LINES)]
     return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line}
 
 
@@ -191,30 +142,9 @@ def literal(text: str) -> str:
 
 def wrapped(text: str, inches: float, points: float = SMALL) -> str:
     """Text whose lines are broken to fit a width, between words and within longer words, such as paths."""
-    most, lines = int(inches * 72 / (0.58 * points)), []
-    for line in text.split("\n"):
-        lines.append("")
-        for word in line.split(" "):
-            for number, part in enumerate(_parts(word, most)):
-                longer = f"{lines[-1]} {part}".lstrip(" ")
-                if number or (lines[-1] and _seen(longer) > most):
-                    lines.append(part)
-                else:
-                    lines[-1] = longer
-    return "\n".join(lines)
-
-
-def _parts(word: str, most: int) -> list[str]:
-    """A word in parts of at most `most` characters, broken after a hyphen or the like where one is well placed."""
-    one = r"(?:\\\$|.)"
-    whole, tidy, anywhere = f"{one}{{1,{most}}}\\Z", f"{one}{{{most // 4},{most - 1}}}[-_/.]", f"{one}{{1,{most}}}"
-    return [word] if FORMULA.search(word) else re.findall(f"{whole}|{tidy}|{anywhere}", word)
-
-
-def _seen(text: str) -> int:
-    """Number of characters of a text as it is drawn."""
-    words = [re.sub(r"\\[a-z]+|[\\${}^_]", "", w) if FORMULA.search(w) else w for w in text.split(" ")]
-    return len(" ".join(words)) - text.count(r"\$")
+    most = max(1, int(inches * 72 / (0.58 * points)))
+    filled = "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
+    return filled.replace("\\\n$", "\n\\$")  # keeps the dollar sign that `literal` escaped with its backslash
 
 
 def limits(values: Iterable[float], intervals: Iterable[Sequence[float]] = ()) -> tuple[float, float]:

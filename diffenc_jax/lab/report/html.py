@@ -1,26 +1,33 @@
 """Pages as HTML. The template engine escapes all text, and the page loads and runs nothing."""
 
-import re
+import base64
+import io
+import math
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diffenc_jax.core.document import Section, numeric_columns
+from diffenc_jax.core.errors import InputError, first_line
 from diffenc_jax.core.text import printable_lines
+from diffenc_jax.lab.figures.style import figure_bytes
+from diffenc_jax.runs.files import read_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # A page has it within its first bytes.
 MARK = b'<meta name="generator" content="diffenc report">'
+PICTURE_BYTES, PIXELS = 2**26, 2**25  # no picture of a run is larger
+SHOWN = 130  # CSS pixels per inch of a figure
 
 
 class Fold(NamedTuple):
-    """Blocks that a click on their title shows; in print they are always shown."""
+    """Blocks that a click on their title shows."""
 
     title: str
     blocks: Sequence[Any]
-
-
-class Marked(str):
-    """A highlighted cell."""
 
 
 class Card(NamedTuple):
@@ -32,62 +39,61 @@ class Card(NamedTuple):
     colour: str
 
 
+class Picture(NamedTuple):
+    """An embedded picture.
+
+    Attributes:
+      source: data URI.
+      alt: description for readers who do not see the picture.
+      width: width at which it is shown, in CSS pixels; None for a picture of few pixels, which is enlarged.
+    """
+
+    source: str
+    alt: str
+    caption: str
+    width: int | None = None
+
+
 class Page(NamedTuple):
-    """A title, the blocks and numbers that lead the page, the blocks below them, and the sections."""
+    """A title, the blocks and numbers at the head of the page, and the sections."""
 
     title: str
     lead: Sequence[Any]
     cards: Sequence[Card]
-    after: Sequence[Any]
     sections: Sequence[Section]
 
 
-class _Headed(NamedTuple):
-    """A section with the anchor of links to it and the level of its heading."""
+def embed_figure(figure: "Figure", caption: str, alt: str = "") -> Picture:
+    """Picture of a matplotlib figure."""
+    width = round(figure.get_size_inches()[0] * SHOWN)
+    return Picture(_data_uri(figure_bytes(figure, "png")), alt or caption, caption, width)
 
-    title: str
-    blocks: Sequence[Any]
-    anchor: str
-    level: int
+
+def embed_file(path: Path, caption: str) -> Picture:
+    """Picture of a .png file; raises InputError if it cannot be read."""
+    from PIL import Image
+
+    data = read_bytes(path, most=PICTURE_BYTES)
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if math.prod(image.size) > PIXELS:
+                raise ValueError(f"it has {math.prod(image.size):,} pixels, of which at most {PIXELS:,} are shown")
+            image.load()
+            return Picture(_data_uri(data), caption, caption)
+    except Exception as error:  # Pillow raises errors of many kinds
+        raise InputError(f"{path} is not a readable picture: {first_line(error)}") from error
+
+
+def _data_uri(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def render(page: Page) -> str:
     """HTML of a page. Control characters, and bytes in names of files that are not Unicode, are shown escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader("diffenc_jax.lab.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"kind": _kind, "numeric": numeric_columns, "breakable": _breakable}
-    taken: set[str] = set()
-    sections = [_headed(section, 2, taken) for section in page.sections]
+    loader, options = PackageLoader("diffenc_jax.lab.report", ""), {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **options)
+    environment.filters |= {"kind": lambda block: type(block).__name__, "numeric": numeric_columns}
     css = (files("diffenc_jax.lab.report") / "page.css").read_text()
-    text = environment.get_template("page.html").render(page=page, sections=sections, css=css)
-    return printable_lines(text)
-
-
-def _kind(block: Any) -> str:
-    """Name of a block's type in the template: 'text', 'table', 'picture', ..."""
-    return type(block).__name__.strip("_").lower()
-
-
-def _breakable(cell: Any) -> Any:
-    """Markup of a cell in which a line may break after the dots of a key such as 'train.steps'."""
-    from markupsafe import Markup
-
-    return Markup("<wbr>").join(re.findall(r"[^.]*\.?", str(cell))) if " " not in str(cell) else cell
-
-
-def _headed(section: Section, level: int, taken: set[str]) -> _Headed:
-    anchor = base = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-") or "section"
-    number = 1
-    while anchor in taken:
-        number += 1
-        anchor = f"{base}-{number}"
-    taken.add(anchor)
-    blocks = [_headed(b, level + 1, taken) if isinstance(b, Section) else b for b in section.blocks]
-    return _Headed(section.title, blocks, anchor, level)
+    return printable_lines(environment.get_template("page.html").render(page=page, css=css))

@@ -1,24 +1,30 @@
-"""Results of all runs of a page: statistics over seeds, costs, and differences of single runs."""
+"""Results of all runs of a page: bits/dim by term, differences of single runs, statistics over seeds, and costs."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffenc_jax.core.document import Code, Section, Text
+from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import with_error
-from diffenc_jax.lab.report.collect import Collection, Evaluations
-from diffenc_jax.lab.report.command_lines import command_line, config_flags, not_made_yet, significance_line
-from diffenc_jax.lab.report.embedded import Picture, embed_figure
+from diffenc_jax.core.numbers import UNKNOWN, with_errors
+from diffenc_jax.lab.report.collect import Collection, Record, Run
+from diffenc_jax.lab.report.html import Fold, embed_figure
+from diffenc_jax.lab.studies.compare.describe import describe_estimator
 from diffenc_jax.lab.studies.compare.measure import Row, compare
-from diffenc_jax.lab.studies.significance import table as significance
+from diffenc_jax.lab.studies.compare.table import comparison_table, notes
+from diffenc_jax.lab.studies.significance import table
 from diffenc_jax.lab.studies.significance.analysis import Findings, find
 from diffenc_jax.lab.studies.significance.curves import curves_of_arms
 from diffenc_jax.lab.studies.significance.figure import draw_analysis
 from diffenc_jax.lab.studies.significance.finished import by_arm_and_seed, find_runs, finished_and_missing, read_costs
-from diffenc_jax.lab.studies.significance.grid import cost_file
-from diffenc_jax.lab.studies.trivial import TrivialModels, trivial_models
+from diffenc_jax.runs.records import Evaluation
+
+ERRORS = (
+    "Averaged (EMA) parameters at the last evaluated step. ± are standard errors, first of the noise, against "
+    "infinitely many passes over the same images, then of the images, of a noise-free mean over as many other images "
+    "(left out where the data do not determine them)."
+)
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,12 @@ class Results:
     Attributes:
       findings: findings over seeds; None if there are none, for the reason `why`.
       evaluations: one evaluation per run, all made in one way, by workdir.
-      trivial: bits/dim of trivial models.
       rows: the rows of `diffenc compare`, with names of runs in place of paths; empty if an arm has several seeds.
     """
 
     findings: Findings | None
     why: str
-    evaluations: Evaluations
-    trivial: TrivialModels
+    evaluations: dict[Path, Evaluation]
     rows: list[Row]
 
     @property
@@ -52,7 +56,7 @@ def results_of(collection: Collection, reference: str | None, target: float) -> 
         run is of the arm.
       target: difference in bits/dim for which the necessary number of seeds is computed.
     """
-    arms = list(collection.by_arm)
+    arms = collection.arms
     require(reference is None or reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
     reference = reference or (collection.grid.reference if collection.grid else arms[0])
     findings, why, evaluations = None, "", collection.comparable
@@ -61,11 +65,8 @@ def results_of(collection: Collection, reference: str | None, target: float) -> 
         evaluations = {run.workdir: run.evaluation for run in findings.runs}
     except InputError as error:
         why = str(error)
-    first = collection.runs[0]
-    evaluated = [record.record["dataset"] for record in first.newest]
-    trivial = trivial_models(first.config, evaluated) if findings is None else findings.trivial
     several = findings is not None and findings.has_several_seeds
-    return Results(findings, why, evaluations, trivial, [] if several else _compare(collection, evaluations, reference))
+    return Results(findings, why, evaluations, [] if several else _compare(collection, evaluations, reference))
 
 
 def find_over_seeds(collection: Collection, reference: str, target: float) -> Findings:
@@ -84,7 +85,7 @@ def find_over_seeds(collection: Collection, reference: str, target: float) -> Fi
     return find(runs, missing, curves, reference, target)
 
 
-def _compare(collection: Collection, evaluations: Evaluations, reference: str) -> list[Row]:
+def _compare(collection: Collection, evaluations: dict[Path, Evaluation], reference: str) -> list[Row]:
     """Differences of single runs to the first run of the arm `reference`; empty for a single run.
 
     Where arms have several seeds, the runs of its seed are compared.
@@ -97,45 +98,61 @@ def _compare(collection: Collection, evaluations: Evaluations, reference: str) -
     return compare(named) if len(named) > 1 else []
 
 
-def significance_section(collection: Collection, results: Results) -> Section | None:
-    """Content and figures of a significance study's summary; None for a single run."""
+def bits_section(collection: Collection, results: Results) -> Section:
+    """The evaluations by term, differences image by image, other records, and trivial models."""
+    paths = {evaluation.path for evaluation in results.evaluations.values()}
+    shown, others = [], []
+    for run in collection.runs:
+        for record in run.records:
+            (shown if record.path in paths else others).append((run, record))
+        if not run.records:
+            collection.lacks("eval", run)
+    blocks: list[Any] = [Text(ERRORS), _by_term(shown, "Bits/dim ± noise ± images")] if shown else []
+    if results.rows:
+        text = Text("Differences to the reference, paired by image, as diffenc compare prints them; one seed per arm.")
+        blocks += [text, comparison_table(results.rows), Items(notes(results.rows))]
+    if others:
+        records = _by_term(others, "Other records, bits/dim ± noise ± images")
+        blocks.append(Fold(f"Earlier steps and other evaluations: {len(others)} records", [records]))
+    if results.findings is not None:
+        rows = [[name, f"{bpd:.4f}"] for name, bpd in results.findings.trivial.bpd.items()]
+        blocks.append(Table(["model", "bits/dim"], rows, "Without a network"))
+    return Section("Bits/dim", blocks)
+
+
+def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
+    terms = list(dict.fromkeys(name for _, one in records for name in one.record["bpd"] if name != "total"))
+    rows = []
+    for run, (_, record, _) in records:
+        estimator = f"{record['dataset']['split']}, {describe_estimator(record['estimator'])}"
+        bits = (_bits_and_errors(record, name) for name in ("total", *terms))
+        rows.append([run.title, *bits, f"{record['step']:,}", estimator])
+    return Table(["run", "total", *terms, "step", "split, estimator"], rows, caption)
+
+
+def _bits_and_errors(record: dict[str, Any], name: str) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123' for the total or a term; `UNKNOWN` for a term that the record does not have."""
+    if name not in record["bpd"]:
+        return UNKNOWN
+    errors = record["standard_error"] if name == "total" else record["standard_error"]["terms"][name]
+    return with_errors(record["bpd"][name], errors["noise"], errors["images"])
+
+
+def significance_section(collection: Collection, results: Results) -> Section:
+    """Content and figures of a significance study's summary, or why there are no statistics."""
     title, findings = "Significance over seeds", results.over_seeds
-    if len(collection.runs) < 2:
-        return None
     if findings is not None:
-        blocks = [*significance.analysis_sections(findings.analysis), *significance.missing_section(findings)]
-        return Section(title, [significance.about(findings.runs), *_figures(findings), *blocks])
-    if results.findings is None:
-        return Section(title, [Text(f"There are no statistics over seeds: {results.why}.")])
-    text = Text("No difference is tested until an arm has several seeds:")
-    return Section(title, [text, Code(significance_line(collection))])
-
-
-def _figures(findings: Findings) -> list[Picture]:
-    analysis = findings.analysis
-    differences = _in_words({comparison.arm: comparison for comparison in analysis.comparisons})
-    alt = (
-        f"Bits/dim of each seed by arm, with means and 95 % intervals. {_in_words(analysis.arms)}. Differences to "
-        f"{analysis.reference}, paired by seed. {differences}."
-    )
-    caption = f"Bits/dim by arm and seed, and differences to {analysis.reference}, paired by seed."
-    return [embed_figure(draw_analysis(analysis, findings.data), alt, caption)]
-
-
-def _in_words(subjects: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {with_error(over.mean, over.standard_error)}" for name, over in subjects.items())
+        caption = f"Bits/dim by arm and seed, and differences to {findings.analysis.reference}, paired by seed."
+        picture = embed_figure(draw_analysis(findings.analysis, findings.data), caption)
+        blocks = [*table.analysis_sections(findings.analysis), *table.missing_section(findings)]
+        return Section(title, [table.about(findings.runs), picture, *blocks])
+    why = results.why if results.findings is None else "no arm has several seeds; see `diffenc significance`"
+    return Section(title, [Text(f"There are no statistics over seeds: {why}.")] if len(collection.runs) > 1 else [])
 
 
 def costs_section(collection: Collection, results: Results) -> Section:
-    """Costs of a training step of each arm."""
-    first = {name: runs[0] for name, runs in collection.by_arm.items()}
-    known = {arm: cost for run in first.values() for arm, cost in read_costs(run.workdir, [run.config.arm]).items()}
-    if collection.root is not None:
-        known |= read_costs(collection.root, list(first))
-    blocks: list[Any] = [] if results.findings is None else significance.costs_blocks(results.findings.analysis, known)
-    without = [run for arm, run in first.items() if arm not in known]
-    lines = []
-    for run in without:
-        file = cost_file(collection.root or run.workdir, run.config.arm)
-        lines.append(command_line("costs", *config_flags(run)[0], f"--json={file}"))
-    return Section("Costs", [*blocks, *not_made_yet("cost of a step", without, lines)])
+    """Parameters of each arm, and the costs of its training step that a significance study measured."""
+    if results.findings is None:
+        return Section("Costs", [])
+    costs = read_costs(collection.root, collection.arms) if collection.root is not None else {}
+    return Section("Costs", [*table.costs_blocks(results.findings.analysis, costs)])

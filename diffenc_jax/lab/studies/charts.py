@@ -3,7 +3,6 @@
 The data need neither numpy nor matplotlib, so that a study that makes them is declared without either.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,10 +13,6 @@ if TYPE_CHECKING:
 
 GAMMA = r"$\gamma=-\log\,\mathrm{SNR}$"
 BANDS = "bands: ±2 standard errors over images"
-# Ratio of positive values from which a logarithmic axis shows them.
-DECADE = 10
-# Least distance of labels as part of a logarithmic axis.
-APART = 0.08
 # Boards: side of a cell in inches, and the gap between cells as a fraction of the side.
 SIDE, GAP = 0.8, 0.08
 
@@ -43,7 +38,7 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Curves over one axis; `logarithmic`: the values, too, if all are positive and far apart."""
+    """Curves over one axis; `logarithmic`: the values, too, if all are positive."""
 
     ylabel: str
     curves: Sequence[Curve]
@@ -103,7 +98,7 @@ def draw(figure: Chart | Board, title: str) -> "Figure":
 
 
 def _draw_chart(chart: Chart, title: str) -> "Figure":
-    from diffenc_jax.lab.figures.style import COLUMN, SMALL, literal, new_figure, wrapped
+    from diffenc_jax.lab.figures.style import COLUMN, SMALL, new_figure, wrapped
 
     labels = list(dict.fromkeys(curve.label for panel in chart.panels for curve in panel.curves))
     height = 1.5 + 1.5 * len(chart.panels) + 0.15 * len(labels) + 0.7 * (len(chart.panels) == 1)
@@ -116,30 +111,18 @@ def _draw_chart(chart: Chart, title: str) -> "Figure":
         axes.grid()
     axes.set_xlabel(chart.xlabel)
     if chart.logarithmic:
-        ticks = _apart(sorted({x for panel in chart.panels for curve in panel.curves for x in curve.x}))
         axes.set_xscale("log")
-        axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-    figure.align_ylabels(grid[:, 0])
     # Below the panels, where it hides no curve.
-    arms = {curve.label for panel in chart.panels for curve in panel.curves if curve.arm}  # names of runs
-    names = [wrapped(literal(label) if label in arms else label, 2.5) for label in handles]
+    names = [wrapped(label, 2.5) for label in handles]
     figure.legend(list(handles.values()), names, loc="outside lower center", title=wrapped(chart.note, 3.0))
     return figure
 
 
-def _apart(values: Sequence[float]) -> list[float]:
-    """Those of increasing values whose labels lie apart on a logarithmic axis."""
-    ticks = list(values[:1])
-    for value in values:
-        if math.log(value / ticks[-1]) >= APART * math.log(values[-1] / values[0]) > 0:
-            ticks.append(value)
-    return ticks
-
-
 def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> dict[str, Any]:
     """Draw the curves of a panel, in the colours of their `labels`; returns the entries of the legend by label."""
-    from diffenc_jax.lab.figures.style import COLOURS, MARKERS, limits, marker_step, run_styles
+    import numpy as np
+
+    from diffenc_jax.lab.figures.style import COLOURS, MARKERS, literal, marker_step, run_styles
 
     handles: dict[str, Any] = {}
     looks = run_styles([curve.arm for curve in panel.curves])
@@ -147,22 +130,18 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
         if not curve.arm:
             at = (labels.index(curve.label) if curve.colour is None else curve.colour) % len(COLOURS)
             look = {"color": COLOURS[at], "marker": MARKERS[at], "linestyle": "--" if curve.dashed else "-"}
+        label = literal(curve.label) if curve.arm else curve.label  # a run's name, or a symbol
         if bars and curve.low:
-            reach = [[max(0.0, y - low), max(0.0, high - y)] for y, low, high in zip(*curve[2:5], strict=True)]
-            handles[curve.label] = axes.errorbar(curve.x, curve.y, list(zip(*reach, strict=True)), **look)
-        else:
-            (handles[curve.label],) = axes.plot(curve.x, curve.y, markevery=marker_step(len(curve.x)), **look)
-            axes.fill_between(
-                curve.x, curve.low or curve.y, curve.high or curve.y, color=look["color"], alpha=0.25, lw=0
-            )
-    values = [value for curve in panel.curves for value in curve.y]
-    ends = [end for curve in panel.curves for end in zip(curve.low, curve.high, strict=True)]
-    if panel.logarithmic and min(values) > 0 and max(values) > DECADE * min(values):
+            reach = np.maximum(0.0, [np.subtract(curve.y, curve.low), np.subtract(curve.high, curve.y)])
+            handles[label] = axes.errorbar(curve.x, curve.y, reach, **look)
+            continue
+        (handles[label],) = axes.plot(curve.x, curve.y, markevery=marker_step(len(curve.x)), **look)
+        if curve.low:
+            axes.fill_between(curve.x, curve.low, curve.high, color=look["color"], alpha=0.25, lw=0)
+    if panel.logarithmic and min(value for curve in panel.curves for value in curve.y) > 0:
         axes.set_yscale("log")
     elif panel.from_zero:
-        axes.set_ylim(0, limits([0, *values], ends)[1])
-    else:
-        axes.set_ylim(*limits(values, ends))
+        axes.set_ylim(bottom=0)
     return handles
 
 

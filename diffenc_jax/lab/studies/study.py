@@ -11,8 +11,8 @@ import dataclasses
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -53,10 +53,7 @@ UNWATCHED: Watch = lambda text, total: nullcontext(lambda part=1: None)  # noqa:
 # Rows of a table by column, as JSON has them.
 Rows = list[dict[str, Any]]
 ADVICE = "run the study again"
-LARGEST = 1e30  # of the numbers in a result, which are drawn
 ARRAY_BYTES = 2**30  # the arrays of a result are never larger
-# What tables, sentences and figures raise for a result that was changed.
-MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class Measured(Generic[R]):
     @property
     def data(self) -> str:
         """'digits (test), step 1500'."""
-        return data_title(self.dataset["name"], self.dataset["split"], self.step)
+        return f"{Path(self.dataset['name']).name} ({self.dataset['split']}), step {self.step}"
 
     @property
     def title(self) -> str:
@@ -98,11 +95,6 @@ class Measured(Generic[R]):
     def sentence(self) -> str:
         """The result's sentence about the run."""
         return f"{self.title}: {self.result.sentence()}"
-
-
-def data_title(source: str, split: str, step: int) -> str:
-    """'digits (test), step 1500', for the data `source`, a name or a path."""
-    return f"{Path(source).name} ({split}), step {step}"
 
 
 def option(default: Any, meaning: str, metavar: str = "N", parse: Callable[[str], Any] | None = None) -> Any:
@@ -236,9 +228,8 @@ class Study(ABC, Generic[A, R]):
         files, title = [], self.title_of(shown)
         with writing(path.parent, MAKE_WRITABLE):
             for ending, figure in self.figures(shown).items():
-                place = path.with_name("-".join(filter(None, (path.name, ending))))
-                save_figure(draw(figure, title), place)
-                files += [place.with_name(f"{place.name}.{kind}") for kind in ("png", "pdf")]
+                name = f"{path.name}-{ending}" if ending else path.name
+                files += save_figure(draw(figure, title), path.with_name(name))
         return files
 
     def content(self, measured: Measured[R]) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -251,57 +242,46 @@ class Study(ABC, Generic[A, R]):
         from diffenc_jax.runs.files import list_paths
 
         paths = list_paths(workdir / self.name, "*.json")
-        found = [(match, path) for path in paths if (match := re.match(r"(?:([a-z]\w*)-)?(\d+)", path.stem))]
-        return max(found, key=lambda one: (one[0][1] == split, int(one[0][2]), one[1].stem))[1] if found else None
+        named = [(match, path) for path in paths if (match := re.match(r"(?:([a-z]\w*)-)?(\d+)", path.stem))]
+        return max(((m[1] == split, int(m[2]), path) for m, path in named), default=(None,))[-1]
 
     def read(self, path: Path) -> Measured[R]:
         """The result in the file at `path`; raises InputError if it is damaged or no result of this study."""
-        from diffenc_jax.runs.files import read_json
+        from diffenc_jax.runs.files import read_arrays, read_bytes, read_json, sha256_of
 
-        content = read_json(path, ADVICE)
-        try:
-            require(_is_drawable(content), f"{path}: a number is not finite; {ADVICE}")
+        content, arrays = read_json(path, ADVICE), {}
+        with whole(f"{path}, a result of {self.name},"):
             result, digest = content.pop("result"), content.pop("arrays_sha256", None)
-            arrays = self._read_arrays(path.with_suffix(".npz"), digest)
+            if self._arrays():
+                data = read_bytes(path.with_suffix(".npz"), ADVICE, ARRAY_BYTES)
+                require(sha256_of(data) == digest, f"{path} does not belong to the arrays beside it; {ADVICE}")
+                arrays = read_arrays(data) or {}
             measured: Measured[R] = Measured(**content, result=self.result(**result, **arrays))
             self.tables([measured]), measured.sentence()
-        except InputError:
-            raise
-        except MALFORMED as error:
-            raise InputError(f"{path} cannot be read as a result of {self.name}; {ADVICE}") from error
         return measured
 
     def _arrays(self) -> list[str]:
         """Names of the result's fields that are arrays."""
         return [field.name for field in dataclasses.fields(self.result) if field.type is Array]  # type: ignore[arg-type]
 
-    def _read_arrays(self, path: Path, digest: str | None) -> dict[str, Any]:
-        from diffenc_jax.runs.files import digest_of, opened, read_arrays
 
-        if not self._arrays():
-            return {}
-        with opened(path, ADVICE, ARRAY_BYTES) as file:
-            require(digest_of(file) == digest, f"{path} does not belong to the result beside it; {ADVICE}")
-            return read_arrays(file) or {}
-
-
-def _is_drawable(value: Any) -> bool:
-    """Whether all numbers in a JSON value are finite and not huge."""
-    if isinstance(value, dict | list):
-        return all(map(_is_drawable, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, int | float) or abs(value) <= LARGEST
+@contextmanager
+def whole(what: str) -> Iterator[None]:
+    """Raise InputError for any error about `what`, whose content somebody may have changed."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # tables, sentences and figures raise errors of many kinds
+        raise InputError(f"{what} is damaged; {ADVICE}") from error
 
 
 def common_images(runs: Sequence["Trained"]) -> None:
     """Raise InputError unless all runs evaluate on the same images."""
-    images = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split)) for run in runs]
-    texts = [
-        f"{run.workdir} evaluates on {run.dataset.name} {split} ({sha256[:12]})"
-        for run, (split, sha256) in zip(runs, images, strict=True)
-    ]
-    for theirs, text in zip(images, texts, strict=True):
-        advice = "give runs of the same images, or one --config.eval.split for all"
-        require(theirs == images[0], f"{texts[0]}, {text}; {advice}")
+    first, *others = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split), run.workdir) for run in runs]
+    for other in others:
+        names = f"{first[2]} and {other[2]} evaluate on different images ({first[0]}, {other[0]})"
+        require(first[:2] == other[:2], f"{names}; give runs of the same images, or one --config.eval.split for all")
 
 
 def shortest_names(runs: Sequence[Any]) -> list[str]:

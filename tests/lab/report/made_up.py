@@ -1,7 +1,6 @@
 """Made-up workdirs with everything that a page shows, and the page as a parser sees it."""
 
 import json
-import math
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,13 +9,13 @@ from PIL import Image
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.by_time.study import ByTime
-from diffenc_jax.lab.studies.depth.study import Arguments, Depths
+from diffenc_jax.lab.studies.depth.measure import studied
+from diffenc_jax.lab.studies.depth.study import Depths
 from diffenc_jax.lab.studies.study import Measured
 from diffenc_jax.runs.workdir import stored_config
 from tests.lab.studies.significance import made_up
 
 ARMS = ("vdm", "diffenc", "nontrainable")
-CELLS = 8
 
 
 def write_root(root, arms, seeds=(0, 1)):
@@ -54,31 +53,23 @@ def write_studies(place):
             path = study.path(place, measured).with_suffix(".json")
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(study.content(measured)[0]))
-    picture(place / "samples" / "1500-depth250-seed0.png")
-    picture(place / "samples" / "500-depth250-seed0.png")
+    for name in ("1500-depth250-seed0.png", "500-depth250-seed0.png", "1500-depth250-seed0-0.9.png"):
+        picture(place / "samples" / name)
 
 
 def by_time():
-    """The same for every run: a bump over t."""
-    rows = by_time_rows()
-    return ByTime(rows, sum(row["diffusion"] * row["gamma_width"] for row in rows), 0.01)
-
-
-def by_time_rows():
-    """A row per cell, the same for every run: a bump over t."""
-    rows = []
-    for t in (np.arange(CELLS) + 0.5) / CELLS:
-        values = {"diffusion": 0.1 + math.exp(-40 * (t - 0.4) ** 2), "velocity": t, "residual": 0.0}
-        errors = {f"{name}_se": 0.01 for name in values}
-        rows.append({"t": t, "gamma": -13.3 + 18.3 * t, "gamma_width": 18.3 / CELLS, **values, **errors})
-    return rows
+    """The same for every run, over cells of equal width."""
+    quantities = ("diffusion", "velocity", "residual")
+    values = {**dict.fromkeys(quantities, 0.1), **{f"{name}_se": 0.01 for name in quantities}}
+    rows = [{"t": t, "gamma": 18.3 * t - 13.3, "gamma_width": 18.3 / 8, **values} for t in (np.arange(8) + 0.5) / 8]
+    return ByTime(rows, 1.83, 0.01, -9.0, 3.0)
 
 
 def depths():
     """An excess of 0.5 to 4 divided by the depth."""
     rows = []
     for depth in (10, 50):
-        for choice, cost in zip(Arguments().choices, (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
+        for choice, cost in zip(studied(False), (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
             excess = cost / depth
             row = {"depth": depth, "choice": choice, "bpd": 1.85 + excess, "excess": excess, "excess_se": excess / 20}
             rows.append(row | {"kept": cost / 4})
@@ -102,58 +93,45 @@ class Page(HTMLParser):
     Attributes:
       tags: (name, attributes) of every element, in order.
       headings: (level, text).
-      tables: by caption, the rows of cells, heads first.
-      marked: the text of every <mark>.
-      code: the text of every line of shell commands.
+      tables: by caption, the rows of cells, heads first; without a caption, by the heading above.
+      code: every line of shell commands.
       text: all of it.
     """
 
     def __init__(self, html):
         super().__init__(convert_charrefs=True)
-        self.tags, self.headings, self.tables, self.marked, self.code, self.text = [], [], {}, [], [], ""
-        self._open, self._rows, self._caption = [], [], ""
+        self.tags, self.headings, self.tables, self.code, self.text = [], [], {}, [], ""
+        self._open, self._texts = [], {}
         self.feed(html)
         assert not self._open
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img", "wbr"):
+        if tag not in ("meta", "link", "img"):
             self._open.append(tag)
+            self._texts[tag] = ""
         if tag == "table":
-            self._rows = []
+            self._rows, self._texts["caption"] = [], ""
         elif tag == "tr":
             self._rows.append([])
-        elif tag in ("td", "th"):
-            self._rows[-1].append("")
-        elif tag in ("h1", "h2", "h3", "h4", "h5"):
-            self.headings.append((int(tag[1]), ""))
-        elif tag == "span" and "code" in self._open:
-            self.code.append("")
-        elif tag == "mark":
-            self.marked.append("")
-        elif tag == "caption":
-            self._caption = ""
 
     def handle_endtag(self, tag):
         assert self._open.pop() == tag
-        if tag == "table":
-            self.tables[self._caption] = self._rows
+        text = self._texts[tag]
+        if tag in ("td", "th"):
+            self._rows[-1].append(text)
+        elif tag == "table":
+            self.tables[self._texts["caption"] or self.headings[-1][1]] = self._rows
+        elif tag == "code":
+            self.code += text.splitlines()
+        elif tag in ("h1", "h2", "h3", "h4"):
+            self.headings.append((int(tag[1]), text))
 
     def handle_data(self, data):
-        if "style" in self._open:
-            return
-        self.text += data
-        if "caption" in self._open:
-            self._caption += data
-        if {"td", "th"} & set(self._open):
-            self._rows[-1][-1] += data
-        if self.headings and self._open and self._open[-1] == f"h{self.headings[-1][0]}":
-            level, text = self.headings[-1]
-            self.headings[-1] = level, text + data
-        if "code" in self._open and "span" in self._open:
-            self.code[-1] += data
-        if "mark" in self._open:
-            self.marked[-1] += data
+        if "style" not in self._open:
+            self.text += data
+            for tag in self._open:
+                self._texts[tag] += data
 
     def all(self, name):
         """The attributes of every element of that name."""

@@ -1,5 +1,6 @@
 """A training step compiled for devices that need not be present: its memory, FLOPs, bytes and time to compile."""
 
+import re
 import time
 from typing import NamedTuple
 
@@ -8,7 +9,6 @@ from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, first_line
-from diffenc_jax.lab.studies.compile_check.hlo import estimated_cycles, memory_bytes
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.model.build import alike_layers, with_alike_layers
 from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
@@ -22,13 +22,11 @@ class Work(NamedTuple):
     """Costs of a step, per device.
 
     Attributes:
-      bytes: read from and written to the device's memory; see `hlo`.
       accessed: bytes that operations read and write, in any memory, by XLA's count.
-      cycles: the compiler's estimate.
+      cycles: the compiler's estimates for all operations, added up; 0 if the program's text has none.
     """
 
     flops: float
-    bytes: float
     accessed: float
     cycles: float
 
@@ -36,7 +34,8 @@ class Work(NamedTuple):
     def of(cls, compiled: jax.stages.Compiled) -> "Work":
         """Work of a compiled step."""
         analysis, text = compiled.cost_analysis() or {}, compiled.as_text() or ""
-        return cls(analysis["flops"], memory_bytes(text), analysis["bytes accessed"], estimated_cycles(text))
+        cycles = re.findall(r'"estimated_cycles":"(\d+)"', text.partition("\nENTRY ")[2])
+        return cls(analysis["flops"], analysis["bytes accessed"], sum(map(int, cycles)))
 
 
 class DoesNotFit(Exception):

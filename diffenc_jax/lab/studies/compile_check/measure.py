@@ -6,6 +6,7 @@ from typing import Any
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.versions import software
 from diffenc_jax.lab.studies.compile_check.compiled import Compiler, DoesNotFit
 from diffenc_jax.lab.studies.compile_check.tpu import describe_slices
@@ -29,11 +30,11 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
 
     Raises InputError if there is no such slice, or `config` cannot be trained on it.
     """
-    target = describe_slices(topology, slices)
-    mesh = make_mesh(config.mesh.fsdp, target.devices)
+    described = describe_slices(topology, slices)
+    available = described.target.memory or 0
 
     def compiler_of(config):
-        return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, target.devices), "tpu", quick)
+        return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, described.devices), "tpu", quick)
 
     compiler = compiler_of(config)
     about = {
@@ -43,60 +44,78 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "dtype": config.model.dtype,
         "topology": topology,
         "slices": slices,
-        "chips": target.chips,
-        "devices_per_chip": target.chip.devices,
-        "hosts": target.hosts,
-        "mesh": dict(mesh.shape),
+        "chips": described.chips,
+        "devices_per_chip": described.target.devices,
+        "hosts": described.hosts,
+        "mesh": dict(make_mesh(config.mesh.fsdp, described.devices).shape),
         "batch_size": config.train.batch_size,
         "quick": quick,
-        "memory_of_device": target.chip.memory,
+        "memory_of_device": available,
         "software": software() | {"libtpu": version("libtpu")},
     }
     try:
         memory, seconds = compiler.memory()
-        if memory.total > target.chip.memory:  # by less than the compiler itself refuses
+        if memory.total > available:  # by less than the compiler itself refuses
             raise DoesNotFit(memory.total)
         work, seconds_of_counts = compiler.work()
     except DoesNotFit as error:
-        remedy = find_remedy(config, compiler_of, error.needed, target.chip.memory)
-        return about | {"fits": False, "memory": error.needed} | remedy
+        return about | {"fits": False, "memory": error.needed} | find_remedy(config, compiler_of, error, available)
     return about | {
         "fits": True,
         "memory": memory.total,
         "memory_of_state": memory.state,
         "memory_of_temporaries": memory.temporaries,
         "flops": work.flops,
-        "bytes": work.bytes,
         "bytes_accessed": work.accessed,
         "cycles": work.cycles,
-        "seconds_by_flops": work.flops / target.chip.flops,
-        "seconds_by_bytes": work.bytes / target.chip.bandwidth,
+        "seconds_by_flops": work.flops / described.target.flops,
         "compile_seconds": seconds,
         "compile_seconds_of_counts": seconds_of_counts,
     }
 
 
 def find_remedy(
-    config: Config, compiler_of: Callable[[Config], Compiler], needed: int | None, available: int
+    config: Config, compiler_of: Callable[[Config], Compiler], without: DoesNotFit, available: int
 ) -> dict[str, Any]:
     """The first of `REMEDIES` with which a step fits, 'remedy' by key, and its bytes, 'memory_with_remedy'.
 
     Empty if there is none. Each of them is compiled.
 
     Args:
-      needed: bytes per device that the step of `config` needs; None if that is unknown.
+      without: what the step of `config` needs.
       available: bytes of a device.
     """
-    if needed is not None and needed > MOST * available:
+    if without.needed is not None and without.needed > MOST * available:
         return {}
     for changes in REMEDIES:
-        changed = config.replace(changes)
-        if changed == config:
-            continue
         try:
-            memory, _ = compiler_of(changed).memory()
+            memory, _ = compiler_of(config.replace(changes)).memory()
         except (DoesNotFit, InputError):  # the batch may not divide into so many parts
             continue
         if memory.total <= available:
             return {"remedy": changes, "memory_with_remedy": memory.total}
     return {}
+
+
+def step_lines(needs: dict[str, Any]) -> list[str]:
+    """Lines that describe the result of `measure_step`."""
+    slices = f"{needs['slices']} x {needs['topology']}, chips: {needs['chips']}, hosts: {needs['hosts']}"
+    title = f"{needs['config']}, {needs['arm']}: batch {needs['batch_size']}, {needs['dtype']}, {slices}"
+    device = "chip" if needs["devices_per_chip"] == 1 else "half chip"
+    memory = f"the {format_bytes(needs['memory_of_device'])} of a {device}"
+    if not needs["fits"]:
+        flags = " ".join(f"--config.{key}={value}" for key, value in needs.get("remedy", {}).items())
+        remedy = flags and f"{format_bytes(needs['memory_with_remedy'])} with {flags}"
+        needed = "" if needs["memory"] is None else f", {format_bytes(needs['memory'])} are needed"
+        advice = remedy or "take more chips, a smaller batch, or --config.mesh.fsdp"
+        return [title, f"memory: does not fit {memory}{needed}; {advice}"]
+    state, temporaries = needs["memory_of_state"], needs["memory_of_temporaries"]
+    return [
+        title,
+        f"memory: {format_bytes(needs['memory'])} per {device} (state and batch {format_bytes(state)}, temporaries "
+        f"{format_bytes(temporaries)}); fits {memory}",
+        f"work per {device} and step: {needs['flops'] / 1e12:.4g} TFLOP, {needs['bytes_accessed'] / 1e9:.4g} GB "
+        f"accessed in any memory, {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate",
+        f"time: {1e3 * needs['seconds_by_flops']:.3g} ms by FLOPs at the {device}'s peak",
+        f"compiled in {needs['compile_seconds']:.0f} s, for the counts {needs['compile_seconds_of_counts']:.0f} s",
+    ]

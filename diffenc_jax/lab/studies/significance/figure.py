@@ -54,7 +54,7 @@ def draw_analysis(analysis: Analysis, data: str) -> "Figure":
     for second in others:
         _draw_means(second, list(arms), differences, compared, [0.0])
         label = style.literal(f"difference to {analysis.reference}, paired by seed")
-        second.set_xlabel(style.wrapped(label, style.PAGE / 2 - 0.6))
+        second.set_xlabel(style.wrapped(label, style.PAGE / 2 - 0.6, 8))
         second.axvline(0, color="black", linewidth=0.8)
     return figure
 

@@ -1,0 +1,162 @@
+"""Sections of a page about the runs: curves, studies, samples, configuration and origin."""
+
+from dataclasses import replace
+from typing import Any
+
+from diffenc_jax.config import Config, flatten
+from diffenc_jax.config.recipe import ARMS, AS_PUBLISHED, choose_arm, recipe, with_changes
+from diffenc_jax.core import parts, versions
+from diffenc_jax.core.document import Code, Section, Table, Text
+from diffenc_jax.core.numbers import UNKNOWN
+from diffenc_jax.lab.report.collect import Collection
+from diffenc_jax.lab.report.html import Fold, embed_figure, embed_file
+from diffenc_jax.lab.studies import load
+from diffenc_jax.lab.studies.charts import draw
+from diffenc_jax.lab.studies.significance.curves import curves_over_seeds, learning_curves
+from diffenc_jax.lab.studies.significance.figure import Panel, draw_curves, learning_panels
+from diffenc_jax.lab.studies.study import Measured, Study, whole
+from diffenc_jax.runs.files import list_paths
+from diffenc_jax.runs.history import noted_commands
+
+# Curves beside those of bits/dim: metrics by title of their panels, number of columns, and caption.
+QUARTERS = {f"quarter {i} of $t$ in $[0, 1]$": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
+CURVES = (
+    ({"reconstruction": "reconstruction", "latent": "latent", "diffusion": "diffusion"}, 3, "training loss by term"),
+    (QUARTERS, 2, "training diffusion loss by quarter of t (the first is nearest to the data)"),
+    ({"norm of the gradient": "grad_norm", "images per second": "images_per_second"}, 2, "gradient and pace"),
+)
+UNITS = {"norm of the gradient": "norm", "images per second": "images per second"}
+MOST_TOGETHER = 7  # runs that remain distinguishable in one figure
+# Keys that no recipe sets: they distinguish runs or depend on the machine.
+NO_RECIPE = {"name", "arm", "seed", "eval.seed", "model.scan", "model.remat"}
+# The published arm by kind of encoder.
+ARM_OF_ENCODER = {"trainable": "diffenc", "nontrainable": "nontrainable", "identity": "vdm"}
+
+
+def curves_section(collection: Collection) -> Section:
+    """All curves for which there are metrics."""
+    split, groups = collection.runs[0].config.eval.split, collection.groups
+    rows = {name: [run.metrics for run in runs] for name, runs in groups.items()}
+    arms = {name: runs[0].config.arm for name, runs in groups.items()}
+    learning = learning_curves(rows, split)
+    if not any(points for kinds in learning.values() for points in kinds.values()):
+        return Section("Curves", [])
+    figure = draw_curves(learning, learning_panels(split), 2, common_axis=True, arms=arms)
+    caption = f"Bits/dim in training (no EMA) and in evaluations of the EMA parameters on {split}."
+    about = "Training values are means over the steps since the previous point. Lines are means over seeds."
+    blocks: list[Any] = [Text(about), embed_figure(figure, caption)]
+    for metrics, columns, text in CURVES:
+        curves = curves_over_seeds(rows, metrics)
+        if any(points for kinds in curves.values() for points in kinds.values()):
+            panels = {title: Panel(title, UNITS.get(title, "bits/dim")) for title in metrics}
+            caption = f"{text[0].upper()}{text[1:]}, by step."
+            blocks.append(embed_figure(draw_curves(curves, panels, columns, arms=arms), caption))
+    return Section("Curves", blocks)
+
+
+def study_sections(collection: Collection) -> list[Section]:
+    """A section for each study: the newest results of the runs."""
+    return [_study_section(collection, load(name)) for name in parts.entries("study")]
+
+
+def _study_section(collection: Collection, study: Study[Any, Any]) -> Section:
+    """Results of all runs if they are shown together, otherwise of the first run of each group that has one."""
+    all_together = study.together and len(collection.runs) <= MOST_TOGETHER
+    shown: list[Measured[Any]] = []
+    for runs in collection.groups.values():
+        results = [(run, path) for run in runs if (path := study.newest(run.workdir, run.config.eval.split))]
+        if not results and study.applies(runs[0].config):
+            collection.lacks(study.name, runs[0])
+        for run, path in results if all_together else results[:1]:
+            with collection.noting():
+                shown.append(replace(study.read(path), name=collection.names[run.workdir]))
+    blocks: list[Any] = []
+    for part in [shown] if study.together and shown else [[one] for one in shown]:
+        title, sentences = study.title_of(part), [f"{one.sentence()}." for one in part]
+        with collection.noting(), whole(f"the result of {study.name} for {title}"):
+            pictures = []
+            for figure in study.figures(part).values():
+                caption = f"{title}: {figure.caption}."
+                pictures.append(embed_figure(draw(figure, title), caption, " ".join([caption, *sentences])))
+            blocks += [*pictures, *study.tables(part), *map(Text, sentences)]
+    return Section(study.title, blocks)
+
+
+def samples_section(collection: Collection) -> Section:
+    """The newest pictures of samples of the first run of each group."""
+    blocks: list[Any] = []
+    for run, *_ in collection.groups.values():
+        by_step: dict[int, list[Any]] = {}
+        for path in list_paths(run.workdir / "samples", "*.png"):
+            step = path.name.split("-")[0]
+            by_step.setdefault(int(step) if step.isdecimal() else -1, []).append(path)
+        if not by_step:
+            collection.lacks("sample", run)
+        for path in by_step.get(max(by_step, default=-1), []):
+            with collection.noting():
+                blocks.append(embed_file(path, f"Samples of {run.title}, step {path.stem.replace('-', ', ')}"))
+    return Section("Samples", blocks)
+
+
+def published_recipe(config: Config) -> dict[str, Any]:
+    """Flat published recipe of the arm that has the encoder of `config`, on its data."""
+    arm = ARM_OF_ENCODER.get(config.model.encoder.kind, "diffenc")
+    values = with_changes(choose_arm(recipe(config.name, arm), ARMS), AS_PUBLISHED)
+    return flatten(Config.parse(values).to_dict())
+
+
+def configuration_section(collection: Collection) -> Section:
+    """Differences to the published recipe and between the runs, and all keys."""
+    configs = {name: runs[0].config for name, runs in collection.groups.items()}
+    flat = {name: flatten(config.to_dict()) for name, config in configs.items()}
+    recipes = [published_recipe(config) for config in configs.values()]
+    keys = sorted({key for values in (*flat.values(), *recipes) for key in values} - NO_RECIPE)
+    here = {key: [_text(values, key) for values in flat.values()] for key in keys}
+    published = {key: [_text(values, key) for values in recipes] for key in keys}
+
+    def table(shown: list[str], caption: str) -> Table:
+        rows = [[key, *here[key], " or ".join(dict.fromkeys(published[key]))] for key in shown]
+        return Table(["key", *flat, "published"], rows, caption)
+
+    text = "The published recipe is that of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), with the same kind of encoder."
+    departing = [key for key in keys if here[key] != published[key]]
+    blocks: list[Any] = [
+        Text(text),
+        table(departing, f"{len(departing)} of {len(keys)} keys differ from the published recipe"),
+    ]
+    if differing := [key for key in keys if len(set(here[key])) > 1]:
+        blocks.append(table(differing, "Differences between the runs"))
+    return Section("Configuration", [*blocks, Fold("All keys", [table(keys, "All keys")])])
+
+
+def _text(values: dict[str, Any], key: str) -> str:
+    """The value of a key; `UNKNOWN` for a key that is absent, and a list without brackets."""
+    value = values.get(key, UNKNOWN)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def provenance_section(collection: Collection) -> Section:
+    """Runs, images, software, and the commands that wrote into the workdirs."""
+    rows, splits, made, lines = [], {}, {}, []
+    for run in collection.runs:
+        records = [record for _, record, _ in run.newest]
+        seeds = dict.fromkeys(str(record["estimator"]["seed"]) for record in records)
+        hashes = dict.fromkeys([run.config.hash, *(record["config_hash"] for record in records)])
+        steps = f"{run.step:,} of {run.config.train.steps:,}"
+        rows.append([run.title, steps, ", ".join(seeds) or UNKNOWN, ", ".join(hashes), str(run.workdir)])
+        for record in records:
+            splits[record["dataset"]["split"]] = record["dataset"]
+            for name, value in {"device": record["device"], **record["software"], **record["parts"]}.items():
+                made.setdefault(name, {})[str(value)] = None
+        with collection.noting():
+            lines += noted_commands(run.workdir)
+    made["this page"] = [f"{versions.OURS} {versions.package_version()}"]
+    heads = ["split", "images of", "number", "sha256"]
+    images = [[s, f"{d['name']} {d['version']}", f"{d['num_examples']:,}", d["sha256"]] for s, d in splits.items()]
+    blocks = [
+        Table(["run", "step", "evaluation's seed", "configuration's hash", "workdir"], rows, "Runs"),
+        Table(heads, images, "Images evaluated on"),
+        Table(["", "version"], [[name, "; ".join(values)] for name, values in made.items()], "Made with"),
+        *([Text("Commands that wrote into the workdirs:"), Code("\n".join(dict.fromkeys(lines)))] if lines else []),
+    ]
+    return Section("Provenance", blocks)
