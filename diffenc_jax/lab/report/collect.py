@@ -13,7 +13,7 @@ from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.lab.studies.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.lab.studies.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
-from diffenc_jax.runs.metrics import METRICS_FILE, Row, read_metrics_and_lost
+from diffenc_jax.runs.metrics import Row, read_metrics
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
 from diffenc_jax.runs.storage import identity
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
@@ -142,13 +142,9 @@ def _workdirs(place: Path) -> list[Path]:
 
 
 def _read_metrics(workdir: Path, collection: Collection) -> list[Row]:
-    rows, lost = [], 0
     with collection.noting():
-        rows, lost = read_metrics_and_lost(workdir)
-    if lost:
-        lines = f"{lost} of {lost + len(rows)} lines cannot be read and are left out"
-        collection.notes.append(f"{workdir / METRICS_FILE}: {lines}")
-    return rows
+        return read_metrics(workdir)
+    return []
 
 
 def _read_records(workdir: Path, collection: Collection) -> list[Record]:

@@ -69,7 +69,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     (run / "loss-by-time" / "test-1500.json").write_text("[]")
     page = made_up.write_page(tmp_path / "page.html", run)
     noted = capsys.readouterr().err
-    names = ["x.json", "ode.json", "other.json", values.name, "metrics.jsonl", "loss-by-time/test-1500.json"]
+    names = ["x.json", "ode.json", "other.json", values.name, "loss-by-time/test-1500.json"]
     names += ["seed0.png", "1500-large.png"]
     for name in names:
         assert sum(name in line for line in noted.splitlines()) == 1, name
