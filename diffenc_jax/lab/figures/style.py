@@ -163,15 +163,13 @@ def limits(values: Iterable[float], intervals: Iterable[Sequence[float]] = ()) -
     return low - margin, high + margin
 
 
-def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str, vertical: bool) -> None:
+def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str) -> None:
     """Add a bar from end to end of an interval; an arrow where an end lies outside the axis, whose limits are set."""
-    low, high = sorted(axes.get_ylim() if vertical else axes.get_xlim())
-    ends, arrows = np.clip(interval, low, high), (("v", "^") if vertical else ("<", ">"))
-    place = lambda along: ([at] * len(along), along) if vertical else (along, [at] * len(along))  # noqa: E731
-    axes.plot(*place(ends), color=color, linewidth=1.6, solid_capstyle="butt")
-    for end, given, arrow in zip(ends, interval, arrows, strict=True):
+    ends = np.clip(interval, *sorted(axes.get_xlim()))
+    axes.plot(ends, [at, at], color=color, linewidth=1.6, solid_capstyle="butt")
+    for end, given, arrow in zip(ends, interval, "<>", strict=True):
         if end != given:
-            axes.plot(*place([end]), marker=arrow, color=color, markersize=5, clip_on=False)
+            axes.plot(end, at, marker=arrow, color=color, markersize=5, clip_on=False)
 
 
 def marker_step(points: int) -> int:

@@ -77,7 +77,7 @@ def _draw_means(
             look = style.arm_style(arm)
             axes.plot(values[arm], [i - SIDE] * len(values[arm]), **look | SEED)
             if arm in intervals:
-                style.add_interval(axes, i, intervals[arm], look["color"], vertical=False)
+                style.add_interval(axes, i, intervals[arm], look["color"])
             if (mean := means[arm].mean) is not None:
                 axes.plot(mean, i, **look | MEAN)
     axes.locator_params(axis="x", nbins=5)
