@@ -162,7 +162,11 @@ EXPERIMENTS = {
     ),
     "compression": Experiment(
         [
-            Step(f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=64", tables.evaluations(VDM, discrete=64)),
+            Step(f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=64"),
+            Step(
+                f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=8 --config.eval.estimator=code_length",
+                tables.evaluations(VDM, discrete=64, code_length=8),
+            ),
             Step(
                 f"python benchmarks/compression.py {VDM} --images=297 --config.loss.depth=50 "
                 f"--config.compress.batch_size=4 {BEST}",

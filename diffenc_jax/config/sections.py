@@ -458,7 +458,7 @@ class SampleConfig(Section, section="sample"):
 
 @dataclass(frozen=True)
 class CompressConfig(Section, section="compress"):
-    """`compress`: lossless compression at the finite depth of `loss`."""
+    """`compress`: lossless compression at the finite depth of `loss`, and the estimator code_length."""
 
     order: str | None = key(
         None,

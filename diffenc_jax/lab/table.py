@@ -8,6 +8,7 @@ def _study(place: str, summary: str, computes: bool = True) -> Entry:
 
 
 PARTS: dict[str, dict[str, Entry]] = {
+    "estimator": {"code_length": Entry("diffenc_jax.lab.coding.code_length:CodeLength")},
     "study": {
         "loss-by-time": _study("by_time.study:LossByTime", "measure the diffusion loss by noise level"),
         "depth-study": _study("depth.study:DepthStudy", "measure bits/dim by number of steps, and the best steps"),

@@ -73,8 +73,12 @@ class CodingNetworks:
 
 def make_coder(config: CompressConfig, networks: CodingNetworks) -> Coder:
     """The coder that `config.compress` describes; raises InputError if it does not suit the encoder or the steps."""
-    order = config.order or (ANCESTRAL_ORDER if networks.drifts else BIT_SWAP)  # takes fewer initial bits
-    return Coder(networks, Lattice(networks.gamma, config.spacing), order)
+    return Coder(networks, Lattice(networks.gamma, config.spacing), order_for(config, networks.drifts))
+
+
+def order_for(config: CompressConfig, drifts: bool) -> str:
+    """The order of coding: that of the configuration, or the one that takes fewer initial bits."""
+    return config.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
 
 
 @lru_cache(maxsize=4)

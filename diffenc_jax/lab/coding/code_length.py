@@ -1,0 +1,49 @@
+"""The length of a lossless code: images are coded at the finite depth of `config.loss`, and decoded again."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from diffenc_jax.core.errors import RunError
+from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.evaluation.estimator import Pass, StepsEstimator
+from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder, order_for
+from diffenc_jax.lab.coding.stack import Stack
+from diffenc_jax.runs.experiment import Experiment
+
+
+class CodeLength(StepsEstimator):
+    """The growth of the stack of each image, coded on a stack of its own (lab/coding/coder.py)."""
+
+    terms = ("code_length",)
+    diagnostic_formats: ClassVar = {"bound": "the bound, with the same latents: {:.4f} bits/dim"}
+
+    def __init__(self, experiment: Experiment):
+        """Raises InputError if the configuration does not suit coding, the model, the data or the devices."""
+        super().__init__(experiment)
+        check_coding(experiment)
+
+    @property
+    def name(self) -> str:
+        return f"{self.loss.name}-code_length"
+
+    def describe(self) -> dict[str, Any]:
+        compress, encoder = self.experiment.config.compress, self.experiment.model.encoder
+        coding = {"order": order_for(compress, encoder.drifts), "spacing": compress.spacing}
+        return {"kind": "code_length", **super().describe(), **coding}
+
+    def estimate(self, given: Pass) -> dict[str, Any]:
+        steps, images, config = Steps.from_arrays(given.tables), np.asarray(given.batch.pixels), self.experiment.config
+        # Batches of one size, so that an image's code does not depend on how many others there are.
+        size = max(len(images), config.eval.batch_size)
+        coder = make_coder(config.compress, CodingNetworks(self.experiment, given.params, steps, size))
+        seeds = [(config.eval.seed, int(given.number), int(index)) for index in np.asarray(given.indices)]
+        stacks = [Stack() for _ in images]
+        lengths = coder.encode(stacks, images, seeds)
+        if not np.array_equal(coder.decode([Stack(stack.words()) for stack in stacks], seeds), images):
+            raise RunError("images are decoded to other ones: the networks do not compute the same bits twice")
+        return {"code_length": lengths.code, "bound": lengths.bound}
+
+    def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
+        """'bound', bits/dim: the bound with the same latents."""
+        return {"bound": float(values["bound"].mean() / (self.experiment.model.spec.dims * np.log(2)))}
