@@ -1,4 +1,4 @@
-"""JAX's double precision: training, evaluation and sampling stay in float32, and likelihoods do not change."""
+"""JAX's double precision: training, evaluation and sampling stay in float32."""
 
 import dataclasses
 from functools import partial
