@@ -1,7 +1,7 @@
 """The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
 
-A command is a module and an entry of `COMMANDS`; that of a study follows from its class, a part of the kind "study".
-The module has
+A command is a module, and a part of the kind "command"; that of a study follows from its class, a part of the kind
+"study". The module has
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,
@@ -19,9 +19,9 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output, parts
@@ -29,47 +29,8 @@ from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunE
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
 
-
-class Command(NamedTuple):
-    """Entry of the table of commands.
-
-    Attributes:
-      module: its name in the package.
-      summary: one line for the list of commands.
-      computes: whether this process trains or evaluates networks, see `execute`.
-    """
-
-    module: str
-    summary: str
-    computes: bool = False
-
-
-STUDY = "lab.commands.study"  # the module of every study's command
-
-
-def _studies(entries: Mapping[str, parts.Entry]) -> dict[str, Command]:
-    return {name: Command(STUDY, entry.summary or entry.target, entry.computes) for name, entry in entries.items()}
-
-
-COMMANDS = {
-    "train": Command("commands.train", "train a model, evaluate it and draw samples", computes=True),
-    "eval": Command("commands.evaluate", "evaluate checkpoints of a trained run", computes=True),
-    "sample": Command("commands.sample", "draw samples from a trained run", computes=True),
-    "compress": Command("lab.commands.compress", "compress images without loss", computes=True),
-    "decompress": Command("lab.commands.decompress", "decompress a file of images", computes=True),
-    "compare": Command("lab.commands.compare", "compare evaluations, with errors of their differences"),
-    **_studies(parts.own("study")),
-    "significance": Command("lab.commands.significance", "train arms under several seeds and test their differences"),
-    "reproduce": Command("lab.commands.reproduce", "repeat the paper's comparisons, or list their costs"),
-    "report": Command("lab.commands.report", "write a page of HTML about runs"),
-    "costs": Command(
-        "lab.commands.costs", "measure parameters, FLOPs, memory and time of a training step", computes=True
-    ),
-    "compile-check": Command("lab.commands.compile_check", "compile a training step for a TPU slice, without a TPU"),
-    "config-keys": Command("commands.config_keys", "list all keys of a configuration, with defaults and meanings"),
-    "import-checkpoint": Command("lab.commands.import_checkpoint", "turn a published checkpoint into a workdir"),
-    "parity": Command("lab.commands.parity", "compare this code with arrays of the published code"),
-}
+STUDY = "diffenc_jax.lab.commands.study"  # the module of every study's command
+COMMANDS = parts.own("command") | parts.own("study")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,16 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return execute(command_of(name), f"diffenc {name}", rest, computes)
 
 
-def commands() -> dict[str, Command]:
-    """All commands: those of the package, and the studies of other packages."""
-    return COMMANDS | _studies(parts.entries("study"))
+def commands() -> dict[str, parts.Entry]:
+    """All commands: those of the package, and the commands and studies of other packages."""
+    return COMMANDS | parts.entries("command") | parts.entries("study")
 
 
 def command_of(name: str) -> Any:
     """The module of a command, or the command of a study, an object with the same attributes."""
-    module = COMMANDS[name].module if name in COMMANDS else STUDY
-    command = importlib.import_module(f"diffenc_jax.{module}")
-    return command.StudyCommand(name) if module == STUDY else command
+    target = (COMMANDS.get(name) or commands()[name]).target
+    is_study = parts.is_place(target)
+    return importlib.import_module(STUDY).StudyCommand(name) if is_study else importlib.import_module(target)
 
 
 def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:
@@ -161,7 +122,7 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
 def _listing() -> str:
     listed = commands()
     width = max(map(len, listed)) + 2
-    lines = [f"  {name:<{width}}{command.summary}" for name, command in listed.items()]
+    lines = [f"  {name:<{width}}{entry.summary or entry.target}" for name, entry in listed.items()]
     head = "usage: diffenc COMMAND [arguments]\n\nLikelihood training of diffusion models. Commands:"
     end = "\n`diffenc COMMAND --help` explains a command, `diffenc --version` prints the version."
     return "\n".join([head, *lines, end])

@@ -19,7 +19,7 @@ from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
-from diffenc_jax.evaluation import estimator
+from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.batches import Batches
@@ -28,7 +28,7 @@ from diffenc_jax.runs.hashes import array_shapes
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
-from diffenc_jax.sampling import samplers
+from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.train import flops
 from diffenc_jax.train.loop import Trainer
@@ -306,5 +306,6 @@ def open(
     parts.allow_named(changes or {})
     config = (stored_config(workdir) if config is None else config).replace(changes or {})
     if needs_training_images is None:
-        needs_training_images = estimator.needs_training_images(config) or samplers.needs_training_images(config)
+        methods = Estimator.chosen(config)[0], Sampler.chosen(config)[0]
+        needs_training_images = any(method.needs_training_images(config) for method in methods)
     return TrainedRun(open_trained(workdir, config, needs_training_images))

@@ -25,10 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
-    from diffenc_jax.evaluation.estimator import needs_training_images
 
     job = start_job(arguments)
-    trained = api.open(job.workdir, config=job.config, needs_training_images=needs_training_images(job.config))
+    trained = api.open(job.workdir, config=job.config)
     evaluator, available = trained.evaluator, trained.experiment.steps
     steps, split = job.config.eval.chosen_steps(available), job.config.eval.split
     missing = sorted(set(steps) - set(available))

@@ -20,10 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
-    from diffenc_jax.sampling.samplers import needs_training_images
 
     job = start_job(arguments)
-    trained = api.open(job.workdir, config=job.config, needs_training_images=needs_training_images(job.config))
+    trained = api.open(job.workdir, config=job.config)
     step = trained.experiment.step
     files = job.write_samples(trained.sampling, trained.params, step)
     job.print(f"step {step}: {job.config.sample.num} samples")

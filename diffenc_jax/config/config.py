@@ -18,7 +18,7 @@ from diffenc_jax.core.keys import REQUIRED, key, seed
 # values, and they are no part of its identity.
 FREE = (
     *("checkpoint", "compress", "eval", "fit", "log", "mesh", "ode", "sample"),
-    *("data.dir", "data.on_device", "model.scan", "model.remat"),
+    *("data.dir", "model.scan", "model.remat"),
     *("train.flops_of", "train.on_nonfinite", "train.steps", "train.steps_per_call"),
 )
 
@@ -57,8 +57,6 @@ class Config(Section):
         require(sample.label is None or model.labels, label)
         augment = "model.augmentation=True conditions on train.augment; give that too, such as train.augment=flip"
         require(not model.augmentation or self.train.augment is not None, augment)
-        on_device = f"data.on_device={self.data.on_device} needs train.steps_per_call above 1"
-        require(self.data.on_device is None or self.train.steps_per_call > 1, on_device)
         if sample.sampler == sections.ANCESTRAL and loss.variance_ratio == sections.LEARNED:
             depth = f"sample.depth={sample.depth} must be loss.depth={loss.depth}, since one ratio per step is learned"
             require(sample.depth == loss.depth, depth)

@@ -28,8 +28,6 @@ TIME_SAMPLING = ("importance", "uniform")
 DTYPES = ("bfloat16", "float32")
 REMAT = ("block", "none", "products")
 DEQUANTISATIONS = ("truncated_normal", "uniform")
-# Size up to which training images are kept on every accelerator: CIFAR-10 has 147 MiB.
-ON_DEVICE_MIB = 256
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
 SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
 BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
@@ -209,11 +207,6 @@ class DataConfig(Section, section="data"):
     shuffle_shards: int = count(
         32,
         "Parts of consecutive training images that are shuffled separately, so that each host may hold some of them.",
-    )
-    on_device: bool | None = key(
-        None,
-        "Whether every accelerator holds all training images, for train.steps_per_call above 1 and one process.",
-        none=f"if there is one process, and they have at most {ON_DEVICE_MIB} MiB",
     )
 
 

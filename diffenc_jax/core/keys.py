@@ -130,11 +130,6 @@ def seed(doc: str) -> Any:
     return key(0, doc, limits=SEEDS)
 
 
-def held() -> Any:
-    """Field of a part for the network that it holds, the last one."""
-    return dataclasses.field()
-
-
 def keys_of(owner: type) -> dict[str, Key]:
     """Definitions of the own keys of a section or a part, by name."""
     fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()

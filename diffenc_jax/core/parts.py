@@ -49,10 +49,10 @@ class Entry(NamedTuple):
     """A part of a table.
 
     Attributes:
-      target: its place, "package.module:Name".
+      target: its place, "package.module:Name", or the module of a command.
       network: name of the network that it holds, of the kind "network", in place of its own choice.
-      summary: a line for the list of commands, if it is a study.
-      computes: whether a study runs networks.
+      summary: a line for the list of commands, if it is a command or a study.
+      computes: whether it trains or evaluates networks in this process.
     """
 
     target: str

@@ -2,12 +2,23 @@
 
 from diffenc_jax.core.parts import Entry
 
+_COMMANDS = "diffenc_jax.commands"
 _NETS = "diffenc_jax.nets"
 _ENCODERS = "diffenc_jax.diffusion.encoders"
 _SCHEDULES = "diffenc_jax.diffusion.schedules"
 _SOURCES = "diffenc_jax.data.sources"
 
 PARTS: dict[str, dict[str, Entry]] = {
+    "command": {
+        "train": Entry(f"{_COMMANDS}.train", summary="train a model, evaluate it and draw samples"),
+        "eval": Entry(f"{_COMMANDS}.evaluate", summary="evaluate checkpoints of a trained run"),
+        "sample": Entry(f"{_COMMANDS}.sample", summary="draw samples from a trained run"),
+        "config-keys": Entry(
+            f"{_COMMANDS}.config_keys",
+            summary="list all keys of a configuration, with defaults and meanings",
+            computes=False,
+        ),
+    },
     "score": {
         "transformer": Entry(f"{_NETS}.transformer:Transformer"),
         "unet": Entry(f"{_NETS}.unet:UNet"),

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.core.keys import POSITIVE, Limits, held, key
+from diffenc_jax.core.keys import POSITIVE, Limits, key
 from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 
@@ -227,7 +227,7 @@ class Trainable(Encoder):
 
     network_kind: ClassVar[str] = "unet"
 
-    network: Network = held()
+    network: Network
 
     def output(self, x: Images, gamma: Gammas) -> Images:
         """y."""
@@ -302,7 +302,7 @@ class Affine(Encoder):
     outputs: ClassVar[int] = 2
 
     reach: float = key(doc="Largest |ρ|.", limits=POSITIVE)
-    network: Network = held()
+    network: Network
 
     def encode(self, x: Images, gamma: Gammas) -> Encoded:
         offset, log_std = self._parts(x, gamma)

@@ -1,10 +1,11 @@
-"""The base classes of estimators of the likelihood, and the random keys from which they draw an image's noise."""
+"""The base classes of estimators and of samplers, and the random keys from which an image's noise is drawn."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -40,32 +41,34 @@ class Pass(NamedTuple):
     number: int | np.integer
 
 
-class Estimator(ABC):
-    """An estimator of the nats per image, evaluated in several passes over the images.
+class Method(ABC):
+    """A part that a configuration names beside the model: an estimator, or a sampler.
 
     Attributes:
-      terms: names of the values that add up to an image's nats.
-      diagnostic_formats: format strings of the values that `diagnostics` returns, by name.
+      kind: its kind among the parts, see `core.parts.KINDS`.
       experiment: the model and the configuration.
-      passes: number of evaluations per image.
     """
+
+    kind: ClassVar[str]
 
     @dataclass(frozen=True)
     class Options:
-        """Keys of the estimator, in the section `eval.options`; fields that are made by `core.keys.key`."""
-
-    terms: tuple[str, ...]
-    diagnostic_formats: ClassVar[Mapping[str, str]] = {}
+        """Keys of the method, in `eval.options` or `sample.options`; fields that are made by `core.keys.key`."""
 
     def __init__(self, experiment: Experiment):
-        """Raises InputError if the estimator does not suit the model or the data."""
+        """Raises InputError if the method does not suit the model or the data."""
         self.experiment = experiment
-        self.passes = experiment.config.eval.passes
+
+    @classmethod
+    def chosen(cls, config: Config) -> tuple[type[Self], Any]:
+        """The method of this kind that `config` names, and the checked values of its keys; raises InputError."""
+        name, values = attrgetter(*parts.KINDS[cls.kind][2:])(config)
+        return parts.load(cls.kind, name), parts.own_options(cls.kind, name, values.options)
 
     @cached_property
     def options(self) -> Any:
         """The values of its keys, an object of its `Options`."""
-        return _loaded(self.experiment.config)[1]
+        return self.chosen(self.experiment.config)[1]
 
     @staticmethod
     def needs_training_images(config: Config) -> bool:
@@ -75,7 +78,25 @@ class Estimator(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """Name of the estimator in file names."""
+        """Name in file names."""
+
+
+class Estimator(Method):
+    """An estimator of the nats per image, evaluated in several passes over the images.
+
+    Attributes:
+      terms: names of the values that add up to an image's nats.
+      diagnostic_formats: format strings of the values that `diagnostics` returns, by name.
+      passes: number of evaluations per image.
+    """
+
+    kind = "estimator"
+    terms: tuple[str, ...]
+    diagnostic_formats: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, experiment: Experiment):
+        super().__init__(experiment)
+        self.passes = experiment.config.eval.passes
 
     @property
     def replicates(self) -> int | None:
@@ -139,18 +160,7 @@ class StepsEstimator(Estimator):
 
 def make_estimator(experiment: Experiment) -> Estimator:
     """The estimator that `config.eval` names; raises InputError if it does not suit the model or the data."""
-    return _loaded(experiment.config)[0](experiment)
-
-
-def needs_training_images(config: Config) -> bool:
-    """Whether the estimator that `config.eval` names fits something on training images."""
-    return _loaded(config)[0].needs_training_images(config)
-
-
-def _loaded(config: Config) -> tuple[type[Estimator], Any]:
-    """The estimator that `config.eval` names, and the checked values of its keys; raises InputError."""
-    name = config.eval.estimator
-    return parts.load("estimator", name), parts.own_options("estimator", name, config.eval.options.options)
+    return Estimator.chosen(experiment.config)[0](experiment)
 
 
 def image_keys(seed: Any, indices: jax.Array, group: int | jax.Array) -> jax.Array:

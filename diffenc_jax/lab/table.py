@@ -3,11 +3,27 @@
 from diffenc_jax.core.parts import Entry
 
 
+def _command(module: str, summary: str, computes: bool = False) -> Entry:
+    return Entry(f"diffenc_jax.lab.commands.{module}", summary=summary, computes=computes)
+
+
 def _study(place: str, summary: str, computes: bool = True) -> Entry:
     return Entry(f"diffenc_jax.lab.studies.{place}", summary=summary, computes=computes)
 
 
 PARTS: dict[str, dict[str, Entry]] = {
+    "command": {
+        "compress": _command("compress", "compress images without loss", computes=True),
+        "decompress": _command("decompress", "decompress a file of images", computes=True),
+        "compare": _command("compare", "compare evaluations, with errors of their differences"),
+        "significance": _command("significance", "train arms under several seeds and test their differences"),
+        "reproduce": _command("reproduce", "repeat the paper's comparisons"),
+        "report": _command("report", "write a page of HTML about runs"),
+        "costs": _command("costs", "measure parameters, FLOPs, memory and time of a training step", computes=True),
+        "compile-check": _command("compile_check", "compile a training step for a TPU slice, without a TPU"),
+        "import-checkpoint": _command("import_checkpoint", "turn a published checkpoint into a workdir"),
+        "parity": _command("parity", "compare this code with arrays of the published code"),
+    },
     "estimator": {"code_length": Entry("diffenc_jax.lab.coding.code_length:CodeLength")},
     "study": {
         "loss-by-time": _study("by_time.study:LossByTime", "measure the diffusion loss by noise level"),

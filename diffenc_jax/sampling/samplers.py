@@ -1,10 +1,9 @@
 """The path from noise to z_0, a batch at a time: by the generative model's steps, or along the probability flow."""
 
 import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,13 +13,13 @@ import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW
-from diffenc_jax.core import parts
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.evaluation.estimator import Method
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
 from diffenc_jax.evaluation.ode import check_solved, solver_of
 from diffenc_jax.model import Model, Params
@@ -57,35 +56,10 @@ class Request(NamedTuple):
         return model.bind(params, condition=model.condition(params, batch, code=code))
 
 
-class Sampler(ABC):
-    """A method of sampling z_0 from z_1.
+class Sampler(Method):
+    """A method of sampling z_0 from z_1."""
 
-    Attributes:
-      experiment: the model and the configuration.
-    """
-
-    @dataclass(frozen=True)
-    class Options:
-        """Keys of the sampler, in the section `sample.options`; fields that are made by `core.keys.key`."""
-
-    def __init__(self, experiment: Experiment):
-        """Raises InputError if the sampler does not suit the model or the data."""
-        self.experiment = experiment
-
-    @cached_property
-    def options(self) -> Any:
-        """The values of its keys, an object of its `Options`."""
-        return _loaded(self.experiment.config)[1]
-
-    @staticmethod
-    def needs_training_images(config: Config) -> bool:
-        """Whether something is fitted on training images."""
-        return False
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Name of the sampler in file names."""
+    kind = "sampler"
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -178,18 +152,7 @@ def _flow(experiment: Experiment, params: Params, request: Request, z_1: jax.Arr
 
 def make_sampler(experiment: Experiment) -> Sampler:
     """The sampler that `config.sample` names; raises InputError if it does not suit the model or the data."""
-    return _loaded(experiment.config)[0](experiment)
-
-
-def needs_training_images(config: Config) -> bool:
-    """Whether the sampler that `config.sample` names fits something on training images."""
-    return _loaded(config)[0].needs_training_images(config)
-
-
-def _loaded(config: Config) -> tuple[type[Sampler], Any]:
-    """The sampler that `config.sample` names, and the checked values of its keys; raises InputError."""
-    name = config.sample.sampler
-    return parts.load("sampler", name), parts.own_options("sampler", name, config.sample.options.options)
+    return Sampler.chosen(experiment.config)[0](experiment)
 
 
 def first_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:

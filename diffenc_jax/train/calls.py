@@ -29,7 +29,7 @@ def compile_call(program: Program, config: Config, batches: Batches) -> Call:
     if length == 1 or is_cpu(program):
         return partial(_call_step_by_step, program.compiled(), batches)
     feed: Feed
-    if is_on_device(config, batches.train):
+    if is_on_device(batches.train):
         feed = ResidentFeed(batches, length)
     else:
         feed = StackedFeed(batches, length, program.batch)

@@ -21,7 +21,7 @@ from diffenc_jax.core.progress import Advance, RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel.batches import Batches, is_on_device
+from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.sharding import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
@@ -73,7 +73,6 @@ class Trainer:
         self.experiment, self.config, self.workdir = experiment, experiment.config, workdir
         self.program = Program(experiment.model, self.config, experiment.mesh)
         self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
-        is_on_device(self.config, self.batches.train)  # raises InputError before anything is compiled
         self.evaluator = Evaluator(experiment)
         self.draw_samples, self.profiled, self._in_bucket = draw_samples, profiled, is_remote(workdir)
 

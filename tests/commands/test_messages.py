@@ -70,7 +70,6 @@ def files(tmp_path, monkeypatch):
         ("significance --root=folder --config=digits --arms=vdm --seeds=0-99999999999", "at most 10000 of"),
         ("significance report --root=text.md", "text.md holds no runs; train some with `diffenc significance"),
         ("report folder --out=text.md/page.html", "cannot be written: there is no folder text.md"),
-        ("compile-check --config=digits --topology=v5e", "there is no slice 'v5e'; v5e:SHAPE has the shapes 1x1,"),
         ("import-checkpoint folder --config=digits", "folder cannot be read: it is not a regular file"),
         ("parity folder", "folder cannot be read: Is a directory; give reference arrays of the published code"),
         ("parity text.md", "text.md is no .npz archive, or a damaged one; give reference arrays of the published"),

@@ -53,7 +53,6 @@ def test_free_keys_do_not_change_the_identity():
         "train.on_nonfinite": "skip",
         "train.steps_per_call": 4,
         "data.dir": "there",
-        "data.on_device": True,
         "model.scan": True,
         "model.remat": "block",
         "eval.passes": 4,

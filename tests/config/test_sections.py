@@ -44,7 +44,6 @@ REFUSED = [
         "train.augment=flip,shear must name flip, rotate, colors, separated by commas, or",
     ),
     ({"model.augmentation": True}, "model.augmentation=True conditions on train.augment; give that too, such as"),
-    ({"data.on_device": True}, "data.on_device=True needs train.steps_per_call above 1"),
     ({"data.pixel_levels": 1}, "data.pixel_levels must lie in 2 .. 256, not 1"),
     ({"loss.depth": 0}, "loss.depth must be at least 1, or None for infinite depth, not 0"),
     ({"loss.times": "late"}, "loss.times must be one of optimal, uniform, not 'late'"),

@@ -346,7 +346,7 @@ def test_wrong_labels_are_refused_where_they_are_read(tmp_path):
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a", "test_batch", "b.png"])
 def test_closed_files(tmp_path_factory, name):
     top = tmp_path_factory.mktemp("closed")
-    for parent in (top, top.parent, top.parent.parent):
+    for parent in (top, *top.parents[:3]):
         parent.chmod(0o755)
     files.write_cifar(top)
     path = top / ("pictures" if name == "b.png" else "") / name

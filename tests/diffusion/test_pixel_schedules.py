@@ -15,7 +15,6 @@ from diffenc_jax.diffusion.flow import Solver, likelihood_of
 from diffenc_jax.diffusion.gaussian import alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Polynomial
-from diffenc_jax.lab.coding.lattice import Lattice
 
 ENDS = (-7.0, 4.0)
 DIMS = 3
@@ -98,15 +97,3 @@ def test_without_a_and_b_it_is_vdm(x64):
         )
     for of_each, of_all in zip(*found, strict=True):
         np.testing.assert_allclose(of_each, of_all, rtol=1e-9)
-
-
-def test_both_orders_of_a_code_have_one_joint_distribution(x64):
-    """q(z_s | x) q(z_t | z_s) = q(z_t | x) q(z_s | z_t, x) on the lattices of such a schedule."""
-    gamma = warp_of(6)(linear(jnp.linspace(0.0, 1.0, 5)))
-    lattice, rng = Lattice(np.asarray(gamma), 0.25), np.random.RandomState(7)
-    x = rng.normal(size=(2, 1, 1, DIMS))
-    points = [np.rint(rng.normal(size=x.shape) * 30) for _ in range(2)]
-    z = [points[i] * lattice.unit[2 + i] for i in range(2)]
-    ahead = lattice.direct(2, x).log_density(points[0]) + lattice.forward(3, z[0]).log_density(points[1])
-    back = lattice.direct(3, x).log_density(points[1]) + lattice.backward(2, z[1], x, x).log_density(points[0])
-    np.testing.assert_allclose(ahead, back, rtol=1e-9)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.evaluation.estimator import Pass, make_estimator, needs_training_images
+from diffenc_jax.evaluation.estimator import Estimator, Pass, make_estimator
 from tests import tiny
 from tests.evaluation.gaussian import PARAMS, evaluate, experiment, images
 from tests.registered import ESTIMATORS
@@ -48,4 +48,5 @@ def test_an_estimators_values_are_what_it_promises(kind):
     ],
 )
 def test_training_images_are_needed_for_fits_only(changes, needed):
-    assert needs_training_images(tiny.config("vdm", **changes)) == needed
+    config = tiny.config("vdm", **changes)
+    assert Estimator.chosen(config)[0].needs_training_images(config) == needed

@@ -4,10 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from diffenc_jax.config.sections import ON_DEVICE_MIB
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.data.pipeline import Order
-from diffenc_jax.parallel.batches import Batches, ResidentFeed, StackedFeed, is_on_device, needed_rows
+from diffenc_jax.parallel.batches import ON_DEVICE_MIB, Batches, ResidentFeed, StackedFeed, is_on_device, needed_rows
 from diffenc_jax.parallel.sharding import make_mesh
 from tests import tiny
 
@@ -24,13 +23,9 @@ def test_every_batch_of_a_feed_is_that_of_its_step(labels):
                 jax.tree.map(np.testing.assert_array_equal, pick(argument, index), batches(step + index))
 
 
-def test_images_stay_on_the_devices_if_they_are_few_or_if_asked():
+def test_images_stay_on_the_devices_if_they_are_few():
     few, many = (Batch(np.broadcast_to(np.uint8(0), (count, 1024, 1024, 1))) for count in (1, ON_DEVICE_MIB + 1))
-    choice = {None: [True, False], True: [True, True], False: [False, False]}
-    for asked, expected in choice.items():
-        config = tiny.config(train__steps_per_call=2, data__on_device=asked)
-        assert [is_on_device(config, train) for train in (few, many)] == expected
-    assert not is_on_device(tiny.config(), few)
+    assert [is_on_device(train) for train in (few, many)] == [True, False]
 
 
 def test_batches_follow_the_order_of_the_seed():

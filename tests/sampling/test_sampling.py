@@ -16,7 +16,7 @@ from diffenc_jax.runs.files import write_arrays
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.pictures import picture
-from diffenc_jax.sampling.samplers import Request, make_sampler, needs_training_images
+from diffenc_jax.sampling.samplers import Request, Sampler, make_sampler
 from tests import tiny
 from tests.evaluation import gaussian as exact
 from tests.evaluation.subject import experiment as experiment_of
@@ -157,4 +157,5 @@ def test_a_model_without_a_flow_is_refused():
     ],
 )
 def test_training_images_are_needed_for_fits_only(changes, needed):
-    assert needs_training_images(tiny.config("vdm", **changes)) == needed
+    config = tiny.config("vdm", **changes)
+    assert Sampler.chosen(config)[0].needs_training_images(config) == needed

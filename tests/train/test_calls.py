@@ -89,7 +89,8 @@ def test_loops_train_as_single_steps(single, images, tmp_path, monkeypatch):
     train(settings, tmp_path / "cut")
     assert_same_run(tmp_path / "cut", tmp_path / "run", except_steps=[8])
     assert_same_states(tmp_path / "cut", tmp_path / "run", settings)
-    train(config(images, train__steps_per_call=4, data__on_device=False), tmp_path / "sent")
+    monkeypatch.setattr(calls, "is_on_device", lambda train: False)
+    train(settings, tmp_path / "sent")
     assert_close_runs(tmp_path / "sent", single)
 
 

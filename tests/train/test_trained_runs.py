@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.evaluation.estimator import needs_training_images
+from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.sampling.sampling import Sampling
@@ -26,7 +26,7 @@ def workdir(images, tmp_path_factory):
 
 def evaluate(config, workdir):
     """The record and the arrays of the newest checkpoint."""
-    run = open_trained(workdir, config, needs_training_images(config))
+    run = open_trained(workdir, config, Estimator.chosen(config)[0].needs_training_images(config))
     evaluator = Evaluator(run)
     record = evaluator.record(run.params, run.step, workdir)
     with np.load(evaluator.path(run.params, run.step, workdir).with_suffix(".npz")) as arrays:

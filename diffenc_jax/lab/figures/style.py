@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -110,23 +111,19 @@ def save_figure(figure: "Figure", path: Path) -> list[Path]:
 def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
     """Colour, marker and line of an arm: the same in every figure.
 
-    '<arm>-published' looks like the arm, with grey markers. '<arm>-T<depth>' looks like the arm, with hollow markers
-    and a line of its depth. Unknown arms have hollow markers as well.
+    '<arm>-published' and '<arm>-T<depth>' look like the arm, with hollow markers and a line of their depth. Arms that
+    do not ship with the package have hollow markers as well.
 
     Args:
       number: number of the run among the runs of the arm in the figure, which differ in their lines.
     """
-    name, _, depth = arm.rpartition("-T")
-    at_depth = name in ARMS and depth.isdecimal()
-    known = name if at_depth else arm.removesuffix("-published")
-    number += int(depth) if at_depth else 0
-    if known in ARMS:
-        place = ARMS.index(known)
+    known = re.fullmatch(r"(.+?)(?:-published)?(?:-T(\d+))?", arm)
+    if known is not None and known[1] in ARMS:
+        place, depth = ARMS.index(known[1]), int(known[2] or 0)
     else:
-        place = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16)
+        place, depth = int(hashlib.sha256(arm.encode("utf-8", "replace")).hexdigest(), 16), 0
     marker, colour = MARKERS[place // len(COLOURS) % len(MARKERS)], COLOURS[place % len(COLOURS)]
-    face = colour if arm in ARMS else "lightgrey" if known in ARMS and not at_depth else "white"
-    line = LINES[(place + number) % len(LINES)]
+    line, face = LINES[(place + number + depth) % len(LINES)], colour if arm in ARMS else "white"
     return {"color": colour, "marker": marker, "markerfacecolor": face, "linestyle": line}
 
 

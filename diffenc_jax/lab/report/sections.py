@@ -13,17 +13,17 @@ from diffenc_jax.lab.report.html import Fold, embed_figure, embed_file
 from diffenc_jax.lab.studies import load
 from diffenc_jax.lab.studies.charts import draw
 from diffenc_jax.lab.studies.significance.curves import curves_over_seeds, learning_curves
-from diffenc_jax.lab.studies.significance.figure import Panel, draw_curves, learning_panels
+from diffenc_jax.lab.studies.significance.figure import draw_curves, learning_panels
 from diffenc_jax.lab.studies.study import Measured, Study, whole
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.runs.history import noted_commands
 
-# Curves beside those of bits/dim: metrics by title of their panels, number of columns, and caption.
+# Curves beside those of bits/dim: metrics by title of their panels, and caption.
 QUARTERS = {f"quarter {i} of $t$ in $[0, 1]$": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
 CURVES = (
-    ({"reconstruction": "reconstruction", "latent": "latent", "diffusion": "diffusion"}, 3, "training loss by term"),
-    (QUARTERS, 2, "training diffusion loss by quarter of t (the first is nearest to the data)"),
-    ({"norm of the gradient": "grad_norm", "images per second": "images_per_second"}, 2, "gradient and pace"),
+    ({"reconstruction": "reconstruction", "latent": "latent", "diffusion": "diffusion"}, "training loss by term"),
+    (QUARTERS, "training diffusion loss by quarter of t (the first is nearest to the data)"),
+    ({"norm of the gradient": "grad_norm", "images per second": "images_per_second"}, "gradient and pace"),
 )
 UNITS = {"norm of the gradient": "norm", "images per second": "images per second"}
 MOST_TOGETHER = 7  # runs that remain distinguishable in one figure
@@ -41,16 +41,16 @@ def curves_section(collection: Collection) -> Section:
     learning = learning_curves(rows, split)
     if not any(points for kinds in learning.values() for points in kinds.values()):
         return Section("Curves", [])
-    figure = draw_curves(learning, learning_panels(split), 2, common_axis=True, arms=arms)
+    figure = draw_curves(learning, learning_panels(split), common_axis=True, arms=arms)
     caption = f"Bits/dim in training (no EMA) and in evaluations of the EMA parameters on {split}."
     about = "Training values are means over the steps since the previous point. Lines are means over seeds."
     blocks: list[Any] = [Text(about), embed_figure(figure, caption)]
-    for metrics, columns, text in CURVES:
+    for metrics, text in CURVES:
         curves = curves_over_seeds(rows, metrics)
         if any(points for kinds in curves.values() for points in kinds.values()):
-            panels = {title: Panel(title, UNITS.get(title, "bits/dim")) for title in metrics}
+            panels = {title: (title, UNITS.get(title, "bits/dim")) for title in metrics}
             caption = f"{text[0].upper()}{text[1:]}, by step."
-            blocks.append(embed_figure(draw_curves(curves, panels, columns, arms=arms), caption))
+            blocks.append(embed_figure(draw_curves(curves, panels, arms=arms), caption))
     return Section("Curves", blocks)
 
 

@@ -38,13 +38,14 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Curves over one axis; `logarithmic`: the values, too, if all are positive."""
+    """Curves over one axis of values, which is `logarithmic` if all are positive, or has the given `limits`."""
 
     ylabel: str
     curves: Sequence[Curve]
     title: str = ""
     from_zero: bool = True
     logarithmic: bool = False
+    limits: tuple[float, float] | None = None
 
 
 class Chart(NamedTuple):
@@ -133,12 +134,14 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
         label = literal(curve.label) if curve.arm else curve.label  # a run's name, or a symbol
         if bars and curve.low:
             reach = np.maximum(0.0, [np.subtract(curve.y, curve.low), np.subtract(curve.high, curve.y)])
-            handles[label] = axes.errorbar(curve.x, curve.y, reach, **look)
+            handles[label] = axes.errorbar(curve.x, curve.y, reach, label=label, **look)
             continue
-        (handles[label],) = axes.plot(curve.x, curve.y, markevery=marker_step(len(curve.x)), **look)
+        (handles[label],) = axes.plot(curve.x, curve.y, markevery=marker_step(len(curve.x)), label=label, **look)
         if curve.low:
             axes.fill_between(curve.x, curve.low, curve.high, color=look["color"], alpha=0.25, lw=0)
-    if panel.logarithmic and min(value for curve in panel.curves for value in curve.y) > 0:
+    if panel.limits is not None:
+        axes.set_ylim(*panel.limits)
+    elif panel.logarithmic and min(value for curve in panel.curves for value in curve.y) > 0:
         axes.set_yscale("log")
     elif panel.from_zero:
         axes.set_ylim(bottom=0)

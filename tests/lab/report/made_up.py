@@ -9,8 +9,7 @@ from PIL import Image
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.by_time.study import ByTime
-from diffenc_jax.lab.studies.depth.measure import studied
-from diffenc_jax.lab.studies.depth.study import Depths
+from diffenc_jax.lab.studies.depth.study import Arguments, Depths
 from diffenc_jax.lab.studies.study import Measured
 from diffenc_jax.runs.workdir import stored_config
 from tests.lab.studies.significance import made_up
@@ -62,14 +61,14 @@ def by_time():
     quantities = ("diffusion", "velocity", "residual")
     values = {**dict.fromkeys(quantities, 0.1), **{f"{name}_se": 0.01 for name in quantities}}
     rows = [{"t": t, "gamma": 18.3 * t - 13.3, "gamma_width": 18.3 / 8, **values} for t in (np.arange(8) + 0.5) / 8]
-    return ByTime(rows, 1.83, 0.01, -9.0, 3.0)
+    return ByTime(rows, 1.83, 0.01)
 
 
 def depths():
     """An excess of 0.5 to 4 divided by the depth."""
     rows = []
     for depth in (10, 50):
-        for choice, cost in zip(studied(False), (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
+        for choice, cost in zip(Arguments().choices, (4.0, 3.0, 2.0, 1.0, 0.7, 0.5), strict=True):
             excess = cost / depth
             row = {"depth": depth, "choice": choice, "bpd": 1.85 + excess, "excess": excess, "excess_se": excess / 20}
             rows.append(row | {"kept": cost / 4})

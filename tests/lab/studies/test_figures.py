@@ -23,7 +23,7 @@ def analysed(root, seeds):
 
 def training(names, seeds=2):
     points = [(step, [3 + 100 / step + 0.1 * seed for seed in range(seeds)]) for step in range(10, 500, 10)]
-    return draw_curves({name: dict.fromkeys(PANELS, points) for name in names}, PANELS, 2, common_axis=True)
+    return draw_curves({name: dict.fromkeys(PANELS, points) for name in names}, PANELS, common_axis=True)
 
 
 def test_an_arm_looks_alike_in_all_figures_and_few_seeds_have_no_intervals(tmp_path):

@@ -1,12 +1,13 @@
 """Figures of an analysis, and curves of training. Arms differ in colours, markers and lines, in every figure alike."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.figures import style
+from diffenc_jax.lab.studies import charts
 from diffenc_jax.lab.studies.significance.analysis import FEWEST_SEEDS, Analysis, OverSeeds
 from diffenc_jax.lab.studies.significance.curves import Curves, Points
 
@@ -19,22 +20,14 @@ SEED = {"linestyle": "", "alpha": 0.7, "markersize": 4, "zorder": 2}
 MEAN = {"linestyle": "", "markersize": 7, "zorder": 3}
 SIDE = 0.22  # distance of the seeds' markers from the tick of their arm, which the mean and its interval have
 NOTE = "Small markers: one seed each. Large markers: mean over seeds, bars: its 95 % t interval (arrow: it goes on)."
-LEGEND = 4  # columns of the legend of curves
 LINE = 0.13  # inches that a line of a label takes
 
 
-class Panel(NamedTuple):
-    """Title and value axis of a panel of curves."""
-
-    title: str
-    unit: str = "bits/dim"
-
-
-def learning_panels(split: str) -> dict[str, Panel]:
+def learning_panels(split: str) -> dict[str, tuple[str, str]]:
     """Panels of `learning_curves`: training and evaluation, which are of different parameters."""
     return {
-        "training": Panel("training loss (parameters of each step, no EMA)"),
-        "evaluation": Panel(f"evaluation on {split} (EMA parameters)"),
+        "training": ("training loss (parameters of each step, no EMA)", "bits/dim"),
+        "evaluation": (f"evaluation on {split} (EMA parameters)", "bits/dim"),
     }
 
 
@@ -84,11 +77,9 @@ def _draw_means(
     axes.grid(axis="x")
 
 
-@style.style()
 def draw_curves(
     curves: Curves,
-    panels: Mapping[str, Panel],
-    columns: int,
+    panels: Mapping[str, tuple[str, str]],
     title: str = "",
     common_axis: bool = False,
     arms: Mapping[str, str] | None = None,
@@ -99,47 +90,28 @@ def draw_curves(
     earlier values, which lie far above, and bands may leave the panel.
 
     Args:
-      panels: by kind. Panels without a line are left out.
-      columns: number of panels side by side.
-      common_axis: whether all panels share one value axis.
+      panels: title and value axis by kind. Panels without a line are left out.
+      common_axis: whether all panels show the same range of values.
       arms: the arm of each name; None: the names are arms.
     """
-    from matplotlib.ticker import EngFormatter
-
-    panels = {k: panel for k, panel in panels.items() if any(len(c[k]) > 1 for c in curves.values())} or panels
-    columns = min(columns, len(panels))
-    rows, looks = -(-len(panels) // columns), style.run_styles([arms[name] if arms else name for name in curves])
-    labels = [style.wrapped(style.literal(name), style.PAGE / LEGEND - 0.5) for name in curves]
-    below = 0.15 * (1 + max(label.count("\n") for label in labels)) * -(-len(labels) // LEGEND)
-    grid: dict[str, Any] = {"nrows": rows, "ncols": columns, "sharey": common_axis, "squeeze": False}
-    figure, all_axes = style.new_figure(style.PAGE, 0.4 + below + 2.1 * rows, title, **grid)
-    for axes, (kind, panel) in zip(all_axes.flat, panels.items(), strict=False):
-        for label, look, kinds in zip(labels, looks, curves.values(), strict=True):
-            _draw_line(axes, kinds[kind], label, look)
-        axes.set(xlabel="training step", ylabel=panel.unit)
-        axes.set_title(style.wrapped(panel.title, style.PAGE / columns - 0.4, 8))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.locator_params(axis="x", nbins=5)
-        axes.grid()
-        shown = panels if common_axis else [kind]
-        axes.set_ylim(*style.limits([value for k in shown for value in _late_values([c[k] for c in curves.values()])]))
-    for axes in all_axes.flat[len(panels) :]:
-        axes.set_axis_off()
-    seeds = max((len(v) for kinds in curves.values() for points in kinds.values() for _, v in points), default=0)
-    if len(curves) > 1 or seeds > 1:
-        head = f"mean over seeds{', bands: 95 % t intervals' * (seeds >= FEWEST_SEEDS)}" if seeds > 1 else None
-        figure.legend(*all_axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=LEGEND, title=head)
-    return figure
+    kinds = [kind for kind in panels if any(len(c[kind]) > 1 for c in curves.values())] or list(panels)
+    late = {kind: _late_values([c[kind] for c in curves.values()]) for kind in kinds}
+    drawn = []
+    for kind in kinds:
+        lines = [_curve(name, arms[name] if arms else name, c[kind]) for name, c in curves.items()]
+        ends = style.limits([value for k in (kinds if common_axis else [kind]) for value in late[k]])
+        drawn.append(charts.Panel(panels[kind][1], lines, panels[kind][0], limits=ends))
+    seeds = max((len(v) for c in curves.values() for points in c.values() for _, v in points), default=0)
+    note = f"mean over seeds{', bands: 95 % t intervals' * (seeds >= FEWEST_SEEDS)}" if seeds > 1 else ""
+    return charts.draw(charts.Chart("", "training step", drawn, note), title)
 
 
-def _draw_line(axes: "Axes", points: Points, label: str, look: dict[str, Any]) -> None:
-    """Draw a line against steps: mean over seeds, with a 95 % band over enough of them."""
-    steps, means = [step for step, _ in points], [mean_of(np.array(values)) for _, values in points]
+def _curve(name: str, arm: str, points: Points) -> charts.Curve:
+    """The mean over seeds by step, with its interval over enough of them."""
+    means = [mean_of(np.array(values)) for _, values in points]
     intervals = [mean.interval for mean in means if mean.interval is not None and mean.n >= FEWEST_SEEDS]
-    axes.plot(steps, [mean.mean for mean in means], label=label, markevery=style.marker_step(len(points)), **look)
-    if intervals:
-        low, high = zip(*intervals, strict=True)
-        axes.fill_between(steps, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    low, high = zip(*intervals, strict=True) if len(intervals) == len(means) > 0 else ((), ())
+    return charts.Curve(name, [step for step, _ in points], [mean.mean for mean in means], low, high, arm)
 
 
 def _late_values(lines: list[Points]) -> list[float]:

@@ -56,7 +56,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
     title = f"{findings.data}: bits/dim during training"
     figures = {
         "values": draw_analysis(analysis, findings.data),
-        "curves": draw_curves(curves, learning_panels(split), 2, title, common_axis=True),
+        "curves": draw_curves(curves, learning_panels(split), title, common_axis=True),
     }
     files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
     try:
