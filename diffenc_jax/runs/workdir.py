@@ -35,7 +35,7 @@ from diffenc_jax.runs.lock import LOCK, Claim, locked
 
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
 # Files and folders of a run whose content other commands rely on.
-OWN = (CONFIG_FILE, CHECKPOINTS, "commands.txt", "compression", "eval", "metrics.jsonl", "samples")
+OWN = (CONFIG_FILE, CHECKPOINTS, "commands.txt", "eval", "metrics.jsonl", "samples")
 SEEN_SECONDS = 20.0  # within which all hosts must see what one of them writes
 NAMED = ("name", "arm", "seed")  # keys that are in the name of every default workdir
 SHORT = re.compile(r"[\w.+-]{,44}")  # suffixes of default workdirs that are not replaced by a digest
