@@ -61,7 +61,7 @@ def doubles(jaxpr):
 @pytest.mark.parametrize(
     ("arm", "small"),
     [
-        ("diffenc", True),
+        pytest.param("diffenc", True, marks=pytest.mark.slow),
         pytest.param("vdm", False, marks=pytest.mark.slow),
         pytest.param("nontrainable", False, marks=pytest.mark.slow),
     ],

@@ -151,6 +151,7 @@ def test_a_bucket_without_permission(bucket, tmp_path, monkeypatch, capsys):
     check(mistake, capsys.readouterr().err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", PROCESSES)
 def test_a_mistake_that_the_environment_makes(heading, tmp_path):
     (mistake,) = (mistake for mistake in mistakes() if mistake.heading == heading)

@@ -13,7 +13,8 @@ from tests import shipped
 
 
 def shapes_of(config):
-    """Shapes of the parameters; equal models of several configurations are traced once."""
+    """Shapes of the parameters; equal models of several configurations are traced once, and their layers as a loop."""
+    config = config.replace({"model.scan": True})
     return traced(build(config, ImageSpec(image_shape(config.data), config.data.pixel_levels)))
 
 

@@ -89,9 +89,9 @@ def textbook(ends, encoder, depth, extrapolation):
     ("encoder", "depth", "extrapolation"),
     [
         ("identity", None, "linear"),
-        ("nontrainable", None, "linear"),
+        pytest.param("nontrainable", None, "linear", marks=pytest.mark.slow),
         ("trainable", None, "linear"),
-        ("identity", 7, "linear"),
+        pytest.param("identity", 7, "linear", marks=pytest.mark.slow),
         ("trainable", 1, "exponential"),
         ("trainable", 1000, "linear"),
     ],

@@ -36,7 +36,9 @@ def exact_pixel_nats():
     return reconstruction + latent + diffusion
 
 
-@pytest.mark.parametrize(("sampling", "passes"), [("importance", 4), ("uniform", 3)])
+@pytest.mark.parametrize(
+    ("sampling", "passes"), [("importance", 4), pytest.param("uniform", 3, marks=pytest.mark.slow)]
+)
 def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes):
     """400 small evaluations: intervals of ± 1.96 standard errors, over the same images and over all images."""
     subject = experiment(eval__time_sampling=sampling, eval__passes=passes)

@@ -12,7 +12,7 @@ from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, e
 
 COST = np.log2(len(MEANS)) / np.prod(SHAPE)  # bits/dim
 KINDS = {
-    "bound": {"eval__passes": 256, "eval__time_sampling": "uniform"},
+    "bound": {"eval__passes": 64, "eval__time_sampling": "uniform"},
     "ode": {"eval__estimator": "ode", "eval__passes": 4},
     "importance_weighted": {"eval__estimator": "importance_weighted", "eval__passes": 4, "loss__depth": 100},
 }

@@ -23,8 +23,8 @@ def exact_bits(run, labels):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"eval__passes": 256},
-        {"eval__estimator": "ode", "eval__passes": 4},
+        {"eval__passes": 64},
+        pytest.param({"eval__estimator": "ode", "eval__passes": 4}, marks=pytest.mark.slow),
     ],
     ids=["bound", "ode"],
 )

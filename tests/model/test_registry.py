@@ -63,7 +63,7 @@ def test_zero_at_initialisation_and_not_after_a_step(part, kind, x):
     assert not np.allclose(after[0] / after[1], x[0] / x[1])
 
 
-@pytest.mark.parametrize(("part", "kind"), NETWORKS)
+@pytest.mark.parametrize(("part", "kind"), STARTS)
 def test_value_and_derivative_see_one_mask(part, kind, x):
     """jax.jvp in the time, under dropout, against differences under the same key, extrapolated to zero."""
     net = network(part, kind)

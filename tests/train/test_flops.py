@@ -48,10 +48,7 @@ def installed(config):
     return count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
 
 
-CASES = [
-    ("digits_matched", "diffenc", "vdm"),
-    pytest.param("cifar10_matched", "diffenc-8-2", "vdm-8", marks=pytest.mark.slow),
-]
+CASES = [("digits_matched", "diffenc", "vdm"), ("cifar10_matched", "diffenc-8-2", "vdm-8")]
 
 
 def shares(text, what):
@@ -59,6 +56,7 @@ def shares(text, what):
     return re.findall(rf"(\d+)\s%\smore\s{what}", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "reference", "arm"), CASES)
 def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
     """In parameters, or FLOPs to a step; and the file says what they get besides."""

@@ -31,6 +31,7 @@ def few(tmp_path_factory):
     return nats_of(tmp_path_factory.mktemp("few"), 64)
 
 
+@pytest.mark.slow
 def test_an_exact_model_classifies_as_bayes_does(tmp_path):
     run, nats = nats_of(tmp_path, 1024)
     images, mean = run.dataset.examples("test"), nats.mean(axis=0)
