@@ -302,7 +302,7 @@ class Affine(Encoder):
     outputs: ClassVar[int] = 2
 
     reach: float = key(doc="Largest |ρ|.", limits=POSITIVE)
-    network: Network
+    network: Network  # type: ignore[misc]  # mypy takes the key above for a default
 
     def encode(self, x: Images, gamma: Gammas) -> Encoded:
         offset, log_std = self._parts(x, gamma)

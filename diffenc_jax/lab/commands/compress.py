@@ -30,6 +30,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
+    import numpy as np
+
     from diffenc_jax.core.terminal import make_console
     from diffenc_jax.data.sources import all_images
     from diffenc_jax.lab.coding.codec import Codec
@@ -43,10 +45,11 @@ def run(arguments: Namespace) -> None:
     if split is not None:
         config = config.replace({"eval.split": split})
     trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted)
-    images = all_images(Path(source))[:] if split is None else trained.dataset.splits[split][:]
+    images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.splits[split])
     codec, count = Codec(trained), len(images)
     with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:
         found = codec.compress(images, on_batch=on_batch)
+    assert output is not None  # it is required
     storage.write(output, found.content)
     bits = found.lengths.code.sum() / math.log(2), found.lengths.bound.sum() / math.log(2)
     net, bound, gross, initial = (one / images.size for one in (*bits, 8 * len(found.content), found.initial_bits))

@@ -37,5 +37,6 @@ def run(arguments: Namespace) -> None:
     count = len(container.checksums)
     with watched(make_console(), f"decompressing {count} images", count) as on_batch:
         np.save(content, codec.decompress(container, on_batch))
+    assert output is not None  # it is required
     storage.write(output, content.getvalue())
     print(f"{count} images: {output}")

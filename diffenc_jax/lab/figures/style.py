@@ -162,7 +162,8 @@ def limits(values: Iterable[float], intervals: Iterable[Sequence[float]] = ()) -
 
 def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str) -> None:
     """Add a bar from end to end of an interval; an arrow where an end lies outside the axis, whose limits are set."""
-    ends = np.clip(interval, *sorted(axes.get_xlim()))
+    low, high = sorted(axes.get_xlim())
+    ends = np.clip(np.asarray(interval), low, high)
     axes.plot(ends, [at, at], color=color, linewidth=1.6, solid_capstyle="butt")
     for end, given, arrow in zip(ends, interval, "<>", strict=True):
         if end != given:

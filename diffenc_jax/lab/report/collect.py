@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
@@ -14,16 +14,17 @@ from diffenc_jax.lab.studies.compare.measure import check_comparable, common_eva
 from diffenc_jax.lab.studies.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
 from diffenc_jax.runs.metrics import Row, read_metrics
+from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
 from diffenc_jax.runs.storage import identity
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
 
 
-class Record(NamedTuple):
+class StoredRecord(NamedTuple):
     """Record of an evaluation, and the evaluation with its values if they can be read."""
 
     path: Path
-    record: dict[str, Any]
+    record: Record
     evaluation: Evaluation | None
 
 
@@ -39,7 +40,7 @@ class Run:
     workdir: Path
     config: Config
     metrics: list[Row]
-    records: list[Record]
+    records: list[StoredRecord]
 
     @property
     def step(self) -> int:
@@ -48,7 +49,7 @@ class Run:
         return max(steps, default=0)
 
     @property
-    def newest(self) -> list[Record]:
+    def newest(self) -> list[StoredRecord]:
         """The records of `step`."""
         return [one for one in self.records if one.record["step"] == self.step]
 
@@ -147,14 +148,14 @@ def _read_metrics(workdir: Path, collection: Collection) -> list[Row]:
     return []
 
 
-def _read_records(workdir: Path, collection: Collection) -> list[Record]:
+def _read_records(workdir: Path, collection: Collection) -> list[StoredRecord]:
     records = []
     for path in record_paths(workdir):
         with collection.noting():
             record, evaluation = read_record(path), None
             with collection.noting():
                 evaluation = with_values(path, record)
-            records.append(Record(path, record, evaluation))
+            records.append(StoredRecord(path, record, evaluation))
     return sorted(records, key=lambda one: (one.record["step"], one.path.name))
 
 

@@ -92,8 +92,8 @@ def render(page: Page) -> str:
     """HTML of a page. Control characters, and bytes in names of files that are not Unicode, are shown escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader, options = PackageLoader("diffenc_jax.lab.report", ""), {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **options)
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True, undefined=StrictUndefined)
+    environment.loader = PackageLoader("diffenc_jax.lab.report", "")
     environment.filters |= {"kind": lambda block: type(block).__name__, "numeric": numeric_columns}
     css = (files("diffenc_jax.lab.report") / "page.css").read_text()
     return printable_lines(environment.get_template("page.html").render(page=page, css=css))

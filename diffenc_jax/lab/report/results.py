@@ -8,7 +8,7 @@ from typing import Any
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import UNKNOWN, with_errors
-from diffenc_jax.lab.report.collect import Collection, Record, Run
+from diffenc_jax.lab.report.collect import Collection, Run, StoredRecord
 from diffenc_jax.lab.report.html import Fold, embed_figure
 from diffenc_jax.lab.studies.compare.describe import describe_estimator
 from diffenc_jax.lab.studies.compare.measure import Row, compare
@@ -18,6 +18,7 @@ from diffenc_jax.lab.studies.significance.analysis import Findings, find
 from diffenc_jax.lab.studies.significance.curves import curves_of_arms
 from diffenc_jax.lab.studies.significance.figure import draw_analysis
 from diffenc_jax.lab.studies.significance.finished import by_arm_and_seed, find_runs, finished_and_missing, read_costs
+from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import Evaluation
 
 ERRORS = (
@@ -101,7 +102,8 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 def bits_section(collection: Collection, results: Results) -> Section:
     """The evaluations by term, differences image by image, other records, and trivial models."""
     paths = {evaluation.path for evaluation in results.evaluations.values()}
-    shown, others = [], []
+    shown: list[tuple[Run, StoredRecord]] = []
+    others: list[tuple[Run, StoredRecord]] = []
     for run in collection.runs:
         for record in run.records:
             (shown if record.path in paths else others).append((run, record))
@@ -120,7 +122,7 @@ def bits_section(collection: Collection, results: Results) -> Section:
     return Section("Bits/dim", blocks)
 
 
-def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
+def _by_term(records: Sequence[tuple[Run, StoredRecord]], caption: str) -> Table:
     terms = list(dict.fromkeys(name for _, one in records for name in one.record["bpd"] if name != "total"))
     rows = []
     for run, (_, record, _) in records:
@@ -130,7 +132,7 @@ def _by_term(records: Sequence[tuple[Run, Record]], caption: str) -> Table:
     return Table(["run", "total", *terms, "step", "split, estimator"], rows, caption)
 
 
-def _bits_and_errors(record: dict[str, Any], name: str) -> str:
+def _bits_and_errors(record: Record, name: str) -> str:
     """'1.8912 ± 0.0031 ± 0.0123' for the total or a term; `UNKNOWN` for a term that the record does not have."""
     if name not in record["bpd"]:
         return UNKNOWN

@@ -137,7 +137,8 @@ def _text(values: dict[str, Any], key: str) -> str:
 
 def provenance_section(collection: Collection) -> Section:
     """Runs, images, software, and the commands that wrote into the workdirs."""
-    rows, splits, made, lines = [], {}, {}, []
+    made: dict[str, dict[str, None]] = {}
+    rows, splits, lines = [], {}, []
     for run in collection.runs:
         records = [record for _, record, _ in run.newest]
         seeds = dict.fromkeys(str(record["estimator"]["seed"]) for record in records)
@@ -150,7 +151,7 @@ def provenance_section(collection: Collection) -> Section:
                 made.setdefault(name, {})[str(value)] = None
         with collection.noting():
             lines += noted_commands(run.workdir)
-    made["this page"] = [f"{versions.OURS} {versions.package_version()}"]
+    made["this page"] = {f"{versions.OURS} {versions.package_version()}": None}
     heads = ["split", "images of", "number", "sha256"]
     images = [[s, f"{d['name']} {d['version']}", f"{d['num_examples']:,}", d["sha256"]] for s, d in splits.items()]
     blocks = [

@@ -2,7 +2,7 @@
 
 import re
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -15,7 +15,7 @@ from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
 from diffenc_jax.train.step import Program
 
 # Option of XLA that leaves out its search for the fastest kernels.
-QUICK = {"exec_time_optimization_effort": -1.0}
+QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
 
 
 class Work(NamedTuple):
