@@ -23,7 +23,6 @@ class Curve(NamedTuple):
     Attributes:
       low, high: ends of the bands or bars of the values; empty without any.
       arm: arm of a run, which has its own look; empty: the next colour.
-      colour: number of a colour in place of the next one.
       dashed: whether the line is broken.
     """
 
@@ -33,7 +32,6 @@ class Curve(NamedTuple):
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     arm: str = ""
-    colour: int | None = None
     dashed: bool = False
 
 
@@ -70,8 +68,8 @@ class Board(NamedTuple):
 
     Attributes:
       pictures: arrays [rows, columns, H, W, C] in -1 .. 1, side by side.
-      signed: whether the last array has differences, which are shown on the scale of their largest size.
-      symbol: of the values of the last array, at the bar of its colours; empty for no bar.
+      symbol: of the last array if that has differences, which are shown on the scale of their largest size with a bar
+        of colours; empty if it has none.
     """
 
     caption: str
@@ -79,7 +77,6 @@ class Board(NamedTuple):
     heads: Sequence[str]
     pictures: "Sequence[np.ndarray]"
     note: str = ""
-    signed: bool = False
     symbol: str = ""
 
 
@@ -129,7 +126,7 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
     looks = run_styles([curve.arm for curve in panel.curves])
     for curve, look in zip(panel.curves, looks, strict=True):
         if not curve.arm:
-            at = (labels.index(curve.label) if curve.colour is None else curve.colour) % len(COLOURS)
+            at = labels.index(curve.label) % len(COLOURS)
             look = {"color": COLOURS[at], "marker": MARKERS[at], "linestyle": "--" if curve.dashed else "-"}
         label = literal(curve.label) if curve.arm else curve.label  # a run's name, or a symbol
         if bars and curve.low:
@@ -156,8 +153,8 @@ def _draw_board(board: Board, title: str) -> "Figure":
     from diffenc_jax.lab.figures.style import new_figure
 
     *others, last = board.pictures
-    scale = float(np.abs(last).max() if board.signed else 1.0) or 1.0
-    parts = [*(_coloured(values, False) for values in others), _coloured(last / scale, board.signed)]
+    scale = float(np.abs(last).max() if board.symbol else 1.0) or 1.0
+    parts = [*(_coloured(values, False) for values in others), _coloured(last / scale, bool(board.symbol))]
     pictures = np.concatenate(parts, axis=1)
     n, g, height, width, _ = pictures.shape
     gap = max(1, round(GAP * width))
@@ -174,7 +171,7 @@ def _draw_board(board: Board, title: str) -> "Figure":
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if board.symbol:
-        colours = ScalarMappable(Normalize(-scale, scale), "RdBu_r" if board.signed else "gray")
+        colours = ScalarMappable(Normalize(-scale, scale), "RdBu_r")
         figure.colorbar(colours, ax=axes, label=board.symbol, aspect=40, pad=0.02).outline.set_visible(False)
     return figure
 

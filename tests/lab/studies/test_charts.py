@@ -40,7 +40,7 @@ def test_nothing_is_cropped():
     whole = chart(*curves, from_zero=False, logarithmic=True, note="A note of two lines. " * 5)
     assert_uncropped(draw(whole._replace(panels=[*whole.panels] * 3, logarithmic=True), PATH))
     pictures = [np.zeros((3, 1, 4, 6, 2)), np.ones((3, 2, 4, 6, 2))]
-    assert_uncropped(draw(Board("caption", ["a\nb", "b", "c"], ["$x$", "1", "2"], pictures, PATH, True, "$x_t$"), PATH))
+    assert_uncropped(draw(Board("caption", ["a\nb", "b", "c"], ["$x$", "1", "2"], pictures, PATH, "$x_t$"), PATH))
 
 
 def test_a_board_shows_every_picture():
@@ -48,6 +48,8 @@ def test_a_board_shows_every_picture():
     first = np.random.RandomState(0).uniform(-1, 1, (2, 1, 3, 4, 3))
     last = 0.1 * np.random.RandomState(1).uniform(-1, 1, (2, 2, 3, 4, 3))
     last[0, 0, 0, 0] = 0.25
-    shown = draw(Board("caption", ["a", "b"], [""] * 3, [first, last], signed=True), PATH).axes[0].images[0].get_array()
+    shown = (
+        draw(Board("caption", ["a", "b"], [""] * 3, [first, last], symbol="$x_t$"), PATH).axes[0].images[0].get_array()
+    )
     np.testing.assert_allclose(shown[4:, :4], 0.5 + 0.5 * first[1, 0])
     np.testing.assert_allclose(shown[:3, 10:], 0.5 + 0.5 * 4 * last[0, 1])

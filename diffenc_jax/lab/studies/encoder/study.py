@@ -157,5 +157,5 @@ class EncoderStudy(Study[Arguments, Encoder]):
         heads = ["$x$", *(f"$\\gamma={result.rows[number]['gamma']:.2f}$" for number in result.shown)]
         names = [f"image {number}" for number in range(len(x))]
         caption = "the encoder's changes, x_t - x, at several noise levels"
-        figures["difference"] = Board(caption, names, heads, [x, x_t - x], NOTE, True, "$x_t-x$")
+        figures["difference"] = Board(caption, names, heads, [x, x_t - x], NOTE, "$x_t-x$")
         return figures
