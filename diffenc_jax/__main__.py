@@ -25,7 +25,7 @@ from typing import Any
 
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output, parts
-from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, perhaps, reason
+from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, reason, suggestion
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{OURS} {package_version()}")
             return _code_of_output()
         case [name] if name not in COMMANDS and name not in (known := commands()):
-            return _fail(f"unknown command {name!r}{perhaps(name, known)}; known: {', '.join(known)}", 2)
+            return _fail(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}", 2)
     name, *rest = words
     computes = argv is None and (COMMANDS.get(name) or commands()[name]).computes
     return execute(command_of(name), f"diffenc {name}", rest, computes)

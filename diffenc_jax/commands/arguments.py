@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
-from diffenc_jax.core.errors import InputError, perhaps, require
+from diffenc_jax.core.errors import InputError, require, suggestion
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(rest)
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
-        parser.error(f"unrecognized arguments: {unknown[0]}{perhaps(unknown[0].partition('=')[0], options)}")
+        parser.error(f"unrecognized arguments: {unknown[0]}{suggestion(unknown[0].partition('=')[0], options)}")
     if takes_overrides:
         arguments.overrides = overrides
     parts.allow(getattr(arguments, "plugins", []))

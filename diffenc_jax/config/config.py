@@ -16,7 +16,7 @@ from diffenc_jax.core.keys import REQUIRED, key, seed
 
 # Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
 # values, and they are no part of its identity.
-FREE = (
+CHANGEABLE = (
     *("checkpoint", "compress", "eval", "fit", "log", "mesh", "ode", "sample"),
     *("data.dir", "model.scan", "model.remat"),
     *("train.flops_of", "train.on_nonfinite", "train.steps", "train.steps_per_call"),
@@ -78,9 +78,11 @@ class Config(Section):
         return self.parse(changed(self.to_dict(), changes))
 
     def identity(self) -> dict[str, Any]:
-        """Values by key of all that decides what the run computes; see `FREE`."""
+        """Values by key of all that decides what the run computes; see `CHANGEABLE`."""
         return {
-            key: value for key, value in flatten(self.to_dict()).items() if not {key, key.partition(".")[0]} & set(FREE)
+            key: value
+            for key, value in flatten(self.to_dict()).items()
+            if not {key, key.partition(".")[0]} & set(CHANGEABLE)
         }
 
     @property

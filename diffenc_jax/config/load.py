@@ -14,7 +14,7 @@ from diffenc_jax.config.config import Config
 from diffenc_jax.config.recipe import recipe
 from diffenc_jax.config.schema import find_key, flatten, unknown_key
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import InputError, perhaps, require
+from diffenc_jax.core.errors import InputError, require, suggestion
 from diffenc_jax.core.keys import REQUIRED, Key
 
 _PACKAGE = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def load_config(spec: str, changes: Changes = ()) -> Config:
     path = CONFIGS / f"{name}.py" if name in installed_configs() else Path(name)
     advice = f"give one of {', '.join(installed_configs())}, or a file such as configs/digits.py"
     is_file = path.suffix == ".py" and path.is_file()
-    require(is_file, f"--config={spec} is no configuration{perhaps(name, installed_configs())}; {advice}")
+    require(is_file, f"--config={spec} is no configuration{suggestion(name, installed_configs())}; {advice}")
     try:
         values = _module(path).get_config(*([arm] if colon else [])).to_dict()
     except Exception as error:  # a configuration file is a program and may raise anything

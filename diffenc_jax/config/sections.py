@@ -338,7 +338,7 @@ class EvalConfig(Section, section="eval"):
         self.chosen_steps([])
         require(
             self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED,
-            f"eval.num_draws={self.num_draws} is read by eval.estimator={IMPORTANCE_WEIGHTED} alone, and this is "
+            f"eval.num_draws={self.num_draws} is read only by eval.estimator={IMPORTANCE_WEIGHTED}, and this is "
             f"{self.estimator}",
         )
 
@@ -418,7 +418,7 @@ class SampleConfig(Section, section="sample"):
     num: int = count(64, "Number of images.", unit="images")
     depth: int = count(1000, "Steps of the ancestral sampler.", unit="steps")
     seed: int = seed(
-        "Seed of the noise. The noise of image i depends on (seed, i) and the step alone, so that the image depends on "
+        "Seed of the noise. The noise of image i depends only on (seed, i) and the step, so that the image depends on "
         "neither the number of images nor that of devices."
     )
     batch_size: int = count(

@@ -55,11 +55,11 @@ def reason(error: Exception) -> str:
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
     """Return `registry[name]`; raises InputError, which lists the known names of this `kind`, for an unknown name."""
     if name not in registry:
-        raise InputError(f"unknown {kind} {name!r}{perhaps(name, registry)}; known: {', '.join(sorted(registry))}")
+        raise InputError(f"unknown {kind} {name!r}{suggestion(name, registry)}; known: {', '.join(sorted(registry))}")
     return registry[name]
 
 
-def perhaps(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """', perhaps train' for the misspelt 'trian', or '' if no known name is like it: a part of a message."""
     nearest = alike(name, known, ALIKE)
     return f", perhaps {' or '.join(nearest)}" if nearest else ""

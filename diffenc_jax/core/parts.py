@@ -186,7 +186,7 @@ def _import(place: str, given: str) -> Any:
     """The object at a place; raises InputError, which names what was `given`."""
     module, _, attribute = place.partition(":")
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name
         if missing != module.partition(".")[0] or os.getcwd() in sys.path:
@@ -195,6 +195,6 @@ def _import(place: str, given: str) -> Any:
         return _import(place, given)
     except Exception as error:  # a module is a program and may raise anything
         raise InputError(f"{given}: {module} cannot be imported: {first_line(error)}") from error
-    known: Collection[str] = [name for name in vars(found) if not name.startswith("_")]
-    require(hasattr(found, attribute), f"{given}: {module} has no {attribute}; it has {', '.join(known)}")
-    return getattr(found, attribute)
+    known: Collection[str] = [name for name in vars(imported) if not name.startswith("_")]
+    require(hasattr(imported, attribute), f"{given}: {module} has no {attribute}; it has {', '.join(known)}")
+    return getattr(imported, attribute)

@@ -19,7 +19,7 @@ import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import is_remote, prepare
-from diffenc_jax.core.errors import InputError, first_line, perhaps, require
+from diffenc_jax.core.errors import InputError, first_line, require, suggestion
 from diffenc_jax.data.checks import LONGEST
 from diffenc_jax.data.images import Images, Labels, OnDemand, Source
 from diffenc_jax.data.picture_folders import square
@@ -105,7 +105,9 @@ def _builder(name: str, data: DataConfig) -> Any:
     folder, what = _folder(data), f"{PREFIX}{name[:99]}"
     base = name.partition("/")[0].partition(":")[0]
     known = tfds.list_builders(with_community_datasets=False)
-    unknown = f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION){perhaps(base.lower(), known)}"
+    unknown = (
+        f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION){suggestion(base.lower(), known)}"
+    )
     require(base in known, f"{unknown}; all: {CATALOGUE}")
     require("=" not in name, f"{what}: options of a builder are not supported; give NAME/CONFIG:VERSION")
     with _reading(folder):

@@ -166,9 +166,9 @@ def _encode(process, place, x, endpoint_pixels, endpoint_condition):
     x_ends = process.pixel_values(endpoint_pixels)
     if condition is not None:
         process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))
-    found = jax.tree.map(part, place.encode(process.encoder, join(x, x_ends, x_ends)))
-    encoding = jax.tree.map(lambda rows: rows[:, :-2].reshape(x.shape), found)
-    data_end, noise_end = (jax.tree.map(lambda rows: rows[:, i], found.encoded) for i in (-2, -1))  # noqa: B023
+    encoded = jax.tree.map(part, place.encode(process.encoder, join(x, x_ends, x_ends)))
+    encoding = jax.tree.map(lambda rows: rows[:, :-2].reshape(x.shape), encoded)
+    data_end, noise_end = (jax.tree.map(lambda rows: rows[:, i], encoded.encoded) for i in (-2, -1))  # noqa: B023
     return encoding, data_end, noise_end
 
 

@@ -137,8 +137,8 @@ class Evaluator:
             eval_precision(settings),
             within_memory("an evaluation", f"lower eval.batch_size={settings.batch_size}"),
         ):
-            found = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
-            for number, rows, values in sharding.in_flight(self._started(evaluation, params, found)):
+            used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
+            for number, rows, values in sharding.in_flight(self._started(evaluation, params, used)):
                 if values is not None:
                     kept = {name: np.asarray(value)[: len(rows)] for name, value in values.items()}
                     evaluation.put(number, rows, kept)
@@ -146,7 +146,7 @@ class Evaluator:
         results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
         results["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         results["seconds"] = round(evaluation.seconds + time.perf_counter() - start, 3)
-        return results, evaluation.values | {name: np.asarray(table) for name, table in found.items()}
+        return results, evaluation.values | {name: np.asarray(table) for name, table in used.items()}
 
     def _started(
         self, evaluation: PartialEvaluation, params: Params, tables: Tables

@@ -191,9 +191,9 @@ class Fit:
             step = np.minimum(pair // pairs, depth - 1)  # the last batch is filled up with pairs that do not count
             batch = self._batch(pair)
             eps = gaussian(jax.random.fold_in(key, start), batch.pixels.shape)
-            found = map(hosts.all_gather, self._squared_error(self._params, batch, whole[step], whole[step + 1], eps))
+            errors = map(hosts.all_gather, self._squared_error(self._params, batch, whole[step], whole[step + 1], eps))
             counted = min(size, depth * pairs - start)
-            waiting.append(tuple(np.asarray(array, np.float64)[:counted] for array in found))
+            waiting.append(tuple(np.asarray(array, np.float64)[:counted] for array in errors))
             while sum(len(u) for u, _ in waiting) >= pairs:
                 u, x_hat = (np.concatenate(arrays) for arrays in zip(*waiting, strict=True))
                 yield StepErrors(u[:pairs], x_hat[:pairs])
@@ -236,13 +236,13 @@ def costs_to_all(
         u = jnp.square(place.deviation(process.errors(place, estimate, v, encoding)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)
         by_name = {name: jnp.mean(mean, axis=axes) for name, axes in OPTIMAL.items()}
-        found = {name: dims * jnp.mean(best_cost(u)) for name, u in by_name.items()} | {FIXED: 0.5 * jnp.sum(mean)}
+        nats = {name: dims * jnp.mean(best_cost(u)) for name, u in by_name.items()} | {FIXED: 0.5 * jnp.sum(mean)}
         by_bin = jnp.dot(members, u.ravel(), precision=jax.lax.Precision.HIGHEST) / jnp.maximum(count, 1.0)
-        found[OPTIMAL_ESTIMATE] = jnp.sum(count * best_cost(by_bin)) / len(u)
+        nats[OPTIMAL_ESTIMATE] = jnp.sum(count * best_cost(by_bin)) / len(u)
         if estimate.log_error is not None:
             w = ByErrorHead()(place.gamma_s, gamma_t, estimate)
-            found[LEARNED_ERROR] = jnp.mean(sum_dims(cost(w, u)))
-        return found
+            nats[LEARNED_ERROR] = jnp.mean(sum_dims(cost(w, u)))
+        return nats
 
     return jax.lax.map(lambda s: costs(*s), (gammas, encoded))
 

@@ -58,8 +58,8 @@ def share_interval(count: int, n: int, level: float = 0.95) -> tuple[float, floa
 
     Unlike p̂ ± z √(p̂ (1 − p̂)/n), which is empty for p̂ = 1, it says how little few trials show.
     """
-    found = scipy.stats.binomtest(count, n).proportion_ci(level, "wilson")
-    return float(found.low), float(found.high)
+    ends = scipy.stats.binomtest(count, n).proportion_ci(level, "wilson")
+    return float(ends.low), float(ends.high)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -72,11 +72,11 @@ class Ode(Estimator):
         """
         check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
         evaluations, bits = values["evaluations"], self.experiment.model.spec.dims * np.log(2)
-        found: dict[str, Any] = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
+        entries: dict[str, Any] = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
         if "one_draw" in values:
-            found["one_draw"] = float(values["one_draw"].mean()) / bits
-            found["effective_draws"] = float(values["effective_draws"].mean())
-        return found
+            entries["one_draw"] = float(values["one_draw"].mean()) / bits
+            entries["effective_draws"] = float(values["effective_draws"].mean())
+        return entries
 
 
 def solver_of(config: OdeConfig) -> Solver:

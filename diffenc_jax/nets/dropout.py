@@ -99,7 +99,7 @@ def draw_bytes(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Arra
     """Bytes of `shape` [B, ...], whose every bit is 0 with probability `rate`.
 
     Bits 4 k to 4 k + 3 of the entry at place p of image b come from the halves of the two words that Threefry with
-    keys[k] makes of (b, p): they are a function of keys, image and place alone.
+    keys[k] makes of (b, p): they are a function only of keys, image and place.
     """
     place = jnp.uint32(0)
     for axis, size in enumerate(shape[1:], 1):

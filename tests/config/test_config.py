@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from diffenc_jax.config import Config, flatten
-from diffenc_jax.config.config import FREE
+from diffenc_jax.config.config import CHANGEABLE
 from diffenc_jax.config.recipe import encoder_network, recipe, with_changes
 from diffenc_jax.config.sections import LossConfig
 from tests import tiny
@@ -64,7 +64,7 @@ def test_free_keys_do_not_change_the_identity():
         "fit.grid": 32,
         "ode.rtol": 0.1,
     }
-    assert {key if key in FREE else key.partition(".")[0] for key in free} == set(FREE)
+    assert {key if key in CHANGEABLE else key.partition(".")[0] for key in free} == set(CHANGEABLE)
     other = config.replace(free)
     assert other.hash == config.hash
     assert not config.differences(other)

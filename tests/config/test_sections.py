@@ -57,7 +57,7 @@ REFUSED = [
     ),
     ({"loss.depth": 5, "loss.variance_ratio": "learned_error"}, "is that of model.error_head; train with model.error"),
     ({"loss.depth": 4, "loss.variance_ratio": "learned"}, "sample.depth=3 must be loss.depth=4, since one ratio per"),
-    ({"eval.num_draws": 5}, "eval.num_draws=5 is read by eval.estimator=importance_weighted alone, and this is bound"),
+    ({"eval.num_draws": 5}, "eval.num_draws=5 is read only by eval.estimator=importance_weighted, and this is bound"),
     ({"eval.checkpoints": "last"}, "eval.checkpoints='last' must be newest, all, or steps such as"),
     ({"ode.divergence": "exact", "ode.probes": 2}, "ode.probes=2 needs ode.divergence=hutchinson"),
     ({"ode.dequantisation_draws": 4}, "ode.dequantisation_draws=4 needs ode.divergence=exact: with an estimated div"),

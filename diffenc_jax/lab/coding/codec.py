@@ -95,15 +95,15 @@ class Codec:
 
     def decompress(self, container: Container, on_batch: OnBatch = UNWATCHED) -> np.ndarray:
         """The images of a file, uint8 [N, H, W, C]; raises RunError if this machine decodes other ones."""
-        stacks, found = [Stack(words) for words in container.stacks], []
+        stacks, batches = [Stack(words) for words in container.stacks], []
         try:
             with self._computing():
                 for seeds in reversed(self._batches(len(container.checksums))):
-                    found.append(self._coder.decode(stacks[: len(seeds)], seeds))
+                    batches.append(self._coder.decode(stacks[: len(seeds)], seeds))
                     on_batch(len(seeds))
         except OutOfReach as error:
             raise RunError(NOT_DECODED) from error
-        images = np.concatenate(found[::-1])
+        images = np.concatenate(batches[::-1])
         if not (np.array_equal(checksums(images), container.checksums) and all(stack.is_initial for stack in stacks)):
             raise RunError(NOT_DECODED)
         return images

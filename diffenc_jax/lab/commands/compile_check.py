@@ -39,8 +39,8 @@ def run(arguments: Namespace) -> int:
         arguments.overrides.append(f"train.batch_size={arguments.batch}")
     config = load_arguments_config(arguments)
     path = writable_file("json", arguments.json)
-    found = measure_step(config, arguments.topology, arguments.slices, arguments.quick)
+    measured = measure_step(config, arguments.topology, arguments.slices, arguments.quick)
     if path is not None:
-        write_json(path, found)
-    print(*step_lines(found), sep="\n")
-    return int(not found["fits"])
+        write_json(path, measured)
+    print(*step_lines(measured), sep="\n")
+    return int(not measured["fits"])

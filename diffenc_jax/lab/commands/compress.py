@@ -48,12 +48,14 @@ def run(arguments: Namespace) -> None:
     images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.splits[split])
     codec, count = Codec(trained), len(images)
     with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:
-        found = codec.compress(images, on_batch=on_batch)
+        compressed = codec.compress(images, on_batch=on_batch)
     assert output is not None  # it is required
-    storage.write(output, found.content)
-    bits = found.lengths.code.sum() / math.log(2), found.lengths.bound.sum() / math.log(2)
-    net, bound, gross, initial = (one / images.size for one in (*bits, 8 * len(found.content), found.initial_bits))
+    storage.write(output, compressed.content)
+    bits = compressed.lengths.code.sum() / math.log(2), compressed.lengths.bound.sum() / math.log(2)
+    net, bound, gross, initial = (
+        one / images.size for one in (*bits, 8 * len(compressed.content), compressed.initial_bits)
+    )
     print(
-        f"{count} images, {len(found.content):,} bytes: net {net:.4f} bits/dim, the bound with the same latents "
+        f"{count} images, {len(compressed.content):,} bytes: net {net:.4f} bits/dim, the bound with the same latents "
         f"{bound:.4f}; gross {gross:.4f}, of which initial bits {initial:.4f}\nfile: {output}"
     )

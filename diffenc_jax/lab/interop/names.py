@@ -78,19 +78,19 @@ def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
       shapes: our parameters, or arrays of their shapes.
       dialect: the dialect of the file.
     """
-    found: dict[str, Place] = {}
+    places: dict[str, Place] = {}
     for path, leaf in flatten_dict(shapes).items():
         part, *inside, name = path
         if part == "schedule":
-            found |= _in_schedule(path, leaf.shape)
+            places |= _in_schedule(path, leaf.shape)
             continue
         levels = sum(key.startswith("unpool_") for key in shapes[part])
         stacked = "blocks" in inside
         shape = leaf.shape[1:] if stacked else leaf.shape
         for row in range(leaf.shape[0]) if stacked else [None]:
             module = _module(part, inside, row, levels, dialect)
-            found[f"{module}/{name}"] = Place(path, row, shape, shape)
-    return found
+            places[f"{module}/{name}"] = Place(path, row, shape, shape)
+    return places
 
 
 def _module(part: str, inside: list[str], row: int | None, levels: int, dialect: Dialect) -> str:

@@ -35,7 +35,7 @@ GRADIENT_LIMIT = 5e-4
 # Absolute error in nats per dimension that always passes: the files are float32, and their latent term cancels.
 LOSS_FLOOR_PER_DIM = 1e-7
 # Error, relative to the norm of the whole gradient, that always passes. Some gradients vanish, such as that of a bias
-# before a norm with one channel per group, and both sides show rounding alone.
+# before a norm with one channel per group, and both sides show only rounding.
 GRADIENT_FLOOR = 1e-7
 
 # The published code's names of its models (encoder, prediction) and schedules.

@@ -47,14 +47,14 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    found = []
+    filled = []
     for i in range(bins):
         inside = number == i
         if count := int(inside.sum()):
             means = float(confidence[inside].mean()), float(right[inside].mean())
             interval = share_interval(int(right[inside].sum()), count)
-            found.append(Bin(float(edges[i]), float(edges[i + 1]), count, *means, *interval))
-    return found
+            filled.append(Bin(float(edges[i]), float(edges[i + 1]), count, *means, *interval))
+    return filled
 
 
 def calibration_error(bins: list[Bin]) -> float:

@@ -1,1 +1,1 @@
-"""Costs of a training step: parameters and FLOPs from shapes alone, memory and time on this machine."""
+"""Costs of a training step: parameters and FLOPs from shapes, memory and time on this machine."""

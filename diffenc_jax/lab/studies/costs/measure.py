@@ -1,4 +1,4 @@
-"""Numbers of parameters and FLOPs from shapes alone; memory and time of the compiled step on this machine."""
+"""Numbers of parameters and FLOPs from shapes; memory and time of the compiled step on this machine."""
 
 import time
 from typing import Any

@@ -35,12 +35,12 @@ def measure_depths(run: Trained, arguments: Arguments, watch: Watch) -> Depths:
     evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
     for depth, name in product(arguments.depths, dict.fromkeys((PLAIN, *arguments.choices))):
         evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
-    found = {}
+    evaluations = {}
     with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
         for key, one in evaluators.items():
             record = one.record(run.params, run.step, run.workdir, on_batch=on_batch)
-            found[key] = with_values(one.path(run.params, run.step, run.workdir), record)
-    return excess_of(found)
+            evaluations[key] = with_values(one.path(run.params, run.step, run.workdir), record)
+    return excess_of(evaluations)
 
 
 def steps_of(choice: str) -> tuple[str, float | str]:
@@ -55,14 +55,14 @@ def excess_of(evaluations: dict[tuple[int, str], Evaluation]) -> Depths:
     Depths differ in their passes, so their noise is not common to them and only the images are paired.
     """
     infinite = evaluations[INFINITE]
-    found = {
+    differences = {
         key: difference(one.bits, infinite.bits, one.replicates, infinite.replicates, common_noise=False)
         for key, one in evaluations.items()
     }
     rows = []
-    for (depth, choice), (excess, error) in found.items():
+    for (depth, choice), (excess, error) in differences.items():
         if choice:
-            bpd, kept = float(evaluations[depth, choice].bits.mean()), excess / found[depth, PLAIN].mean
+            bpd, kept = float(evaluations[depth, choice].bits.mean()), excess / differences[depth, PLAIN].mean
             row = {"depth": depth, "choice": choice, "bpd": bpd}
             rows.append(row | {"excess": excess, "excess_se": error.total, "kept": kept})
     return Depths(float(infinite.bits.mean()), rows)

@@ -84,8 +84,8 @@ def _at_step(model: Model, seed: Any, params: Params, batch: Batch, indices, val
     """Nats of the next step after `number` of the steps, and the squared error of the image shown, [2, B]."""
     pixels, process = batch.pixels, bind_to(model, params, batch)
     eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
-    found = progressive.stage(process, process.step(steps, steps.depth - 1 - number, len(pixels)), pixels, eps)
-    return jnp.stack([found.cost, _square(model, found.pixels, pixels)])
+    stage = progressive.stage(process, process.step(steps, steps.depth - 1 - number, len(pixels)), pixels, eps)
+    return jnp.stack([stage.cost, _square(model, stage.pixels, pixels)])
 
 
 def _at_ends(model: Model, seed: Any, params: Params, batch: Batch, indices, valid, number, group) -> jax.Array:

@@ -112,9 +112,9 @@ def nearest(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarr
     distances, numbers = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
     for start in range(0, len(train), CHUNK):
         chunk = train[start : start + CHUNK]
-        found, between = pairwise_distances_argmin_min(flat, chunk.reshape(len(chunk), -1).astype(np.float64))
+        places, between = pairwise_distances_argmin_min(flat, chunk.reshape(len(chunk), -1).astype(np.float64))
         nearer = between < distances
-        distances[nearer], numbers[nearer] = between[nearer], found[nearer] + start
+        distances[nearer], numbers[nearer] = between[nearer], places[nearer] + start
     return distances, numbers
 
 
@@ -132,8 +132,8 @@ def check_weights(weights: Path, channels: int) -> None:
     require(all(map(find_spec, ("torch", "torch_fidelity"))), f"FID needs torch-fidelity; run {INSTALL}")
     require(channels in (1, 3), f"FID needs grey or RGB images, these have {channels} channels")
     with checks.reading(weights), checks.regular(weights).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    require(found == SHA256, f"{weights} is not the network that defines FID (sha256 {found[:12]}); take {WHERE}")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    require(digest == SHA256, f"{weights} is not the network that defines FID (sha256 {digest[:12]}); take {WHERE}")
 
 
 def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: Path) -> float:
