@@ -79,11 +79,8 @@ class Config(Section):
 
     def identity(self) -> dict[str, Any]:
         """Values by key of all that decides what the run computes; see `CHANGEABLE`."""
-        return {
-            key: value
-            for key, value in flatten(self.to_dict()).items()
-            if not {key, key.partition(".")[0]} & set(CHANGEABLE)
-        }
+        values = flatten(self.to_dict()).items()
+        return {key: value for key, value in values if not {key, key.partition(".")[0]} & set(CHANGEABLE)}
 
     @property
     def augmentation(self) -> str | None:

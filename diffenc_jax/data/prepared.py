@@ -105,10 +105,8 @@ def _builder(name: str, data: DataConfig) -> Any:
     folder, what = _folder(data), f"{PREFIX}{name[:99]}"
     base = name.partition("/")[0].partition(":")[0]
     known = tfds.list_builders(with_community_datasets=False)
-    unknown = (
-        f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION){suggestion(base.lower(), known)}"
-    )
-    require(base in known, f"{unknown}; all: {CATALOGUE}")
+    unknown = f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION)"
+    require(base in known, f"{unknown}{suggestion(base.lower(), known)}; all: {CATALOGUE}")
     require("=" not in name, f"{what}: options of a builder are not supported; give NAME/CONFIG:VERSION")
     with _reading(folder):
         try:

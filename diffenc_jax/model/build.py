@@ -122,17 +122,6 @@ def build_schedule(config: PartConfig, spec: ImageSpec, code: LatentCode | None)
     return kind(**options, **given)
 
 
-def _with_network(kind: str, config: PartConfig, shape: tuple[int, int, int], given: dict[str, Any]) -> Any:
-    """The encoder or code of a section, with the network that it holds."""
-    options, part = parts.options(kind, config.kind, config.options), parts.load(kind, config.kind)
-    own = {name: options.pop(name) for name in keys_of(part)}
-    name = parts.network_of(kind, config.kind)
-    if not name:
-        return part(**own)
-    network = _network(parts.load("network", name), options, parts.KINDS[kind].section, shape, given)
-    return part(**own, network=network)
-
-
 def _network(
     kind: type[Network], options: dict[str, Any], path: str, shape: tuple[int, int, int], given: dict[str, Any]
 ) -> Any:

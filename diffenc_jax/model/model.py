@@ -113,11 +113,6 @@ class Model:
         return DERIVATIVE in self.score.extra_heads
 
     @property
-    def has_error_head(self) -> bool:
-        """Whether the score network has an additional head that estimates its own squared error."""
-        return ERROR in self.score.extra_heads
-
-    @property
     def estimates_slope(self) -> bool:
         """Whether (dx_t/dγ) / σ_t² given z_t is estimated: by a derivative head, or because x̂ determines it."""
         return self.target == IMAGE or self.encoder.has_slope or self.has_derivative_head

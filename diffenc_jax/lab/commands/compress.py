@@ -51,10 +51,8 @@ def run(arguments: Namespace) -> None:
         compressed = codec.compress(images, on_batch=on_batch)
     assert output is not None  # it is required
     storage.write(output, compressed.content)
-    bits = compressed.lengths.code.sum() / math.log(2), compressed.lengths.bound.sum() / math.log(2)
-    net, bound, gross, initial = (
-        one / images.size for one in (*bits, 8 * len(compressed.content), compressed.initial_bits)
-    )
+    net, bound = (nats.sum() / (math.log(2) * images.size) for nats in compressed.lengths)
+    gross, initial = (bits / images.size for bits in (8 * len(compressed.content), compressed.initial_bits))
     print(
         f"{count} images, {len(compressed.content):,} bytes: net {net:.4f} bits/dim, the bound with the same latents "
         f"{bound:.4f}; gross {gross:.4f}, of which initial bits {initial:.4f}\nfile: {output}"
