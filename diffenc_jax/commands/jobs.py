@@ -53,9 +53,15 @@ class Job:
 
     def print_record(self, record: "Record") -> None:
         """Print bits/dim of an evaluation, in total and by term."""
-        from diffenc_jax.core.numbers import format_record, format_terms
+        from diffenc_jax.core.numbers import format_record
 
         self.print(f"step {record['step']}: {record['dataset']['split']} {format_record(record)}")
+        self.print_terms(record)
+
+    def print_terms(self, record: "Record") -> None:
+        """Print bits/dim of an evaluation by term."""
+        from diffenc_jax.core.numbers import format_terms
+
         for name, value in format_terms(record):
             self.print(f"  {name} {value}")
 

@@ -116,8 +116,9 @@ def _numbers_of_steps(batches: Batches, step: int, count: int, length: int) -> n
 
 def is_on_device(train: Batch) -> bool:
     """Whether every device keeps all training images: those of one host do, if they have at most `ON_DEVICE_MIB`."""
-    size = sum(array.nbytes for array in jax.tree.leaves(train))
-    return jax.process_count() == 1 and size <= ON_DEVICE_MIB * 2**20
+    if jax.process_count() > 1:  # each host has a part of the images
+        return False
+    return sum(array.nbytes for array in jax.tree.leaves(train)) <= ON_DEVICE_MIB * 2**20
 
 
 def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:

@@ -230,7 +230,7 @@ class Trainer:
         try:
             yield
         except (SaveFailed, InputError, OSError) as error:
-            message, kept = str(error), self._kept(isinstance(error, SaveFailed))
+            message, kept = str(error), self._kept(write_failed=True)
             if isinstance(error, OSError):
                 message = ": ".join(str(part) for part in (error.filename, reason(error)) if part)
             stops = self.config.checkpoint.on_failure == "stop" and (too_many or not self._in_bucket)
@@ -238,8 +238,8 @@ class Trainer:
                 raise RunError(f"{message}; {kept}") from error
             self._progress.print_line(f"{message}; {kept}, and the run goes on")
 
-    def _kept(self, save_failed: bool = False) -> str:
-        last = self._checkpoints.complete if save_failed else self._checkpoints.latest_step()
+    def _kept(self, write_failed: bool = False) -> str:
+        last = self._checkpoints.complete if write_failed else self._checkpoints.latest_step()
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
     @contextmanager

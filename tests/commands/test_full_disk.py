@@ -55,9 +55,12 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "ballast"}
 
 
+FEW = ("train", "loss-by-time")  # one that trains, and a study; the others take long
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 20_000])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.long) for n in COMMANDS])
 def test_a_full_disk_is_one_line(trained, small_disk, monkeypatch, name, room):
     """A command that failed completes once there is space."""
     disk, toggle = small_disk

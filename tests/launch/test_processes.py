@@ -76,6 +76,7 @@ def test_two_processes_train_as_one(tmp_path):
     np.testing.assert_allclose(*fitted, rtol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):

@@ -166,3 +166,8 @@ def test_a_bucket_is_opened_by_gcsfs_although_a_local_path_was_opened_first(buck
     """As in a notebook that trains in a local workdir and then in a bucket."""
     command = [sys.executable, "-c", IN_ONE_PROCESS, tmp_path, str(bucket.folder)]
     subprocess.run(command, check=True)
+
+
+def test_a_folder_without_objects_is_empty(bucket):
+    """For Orbax too, which deletes the remains of a killed save and lists the folder."""
+    assert list(bucket.folder.iterdir()) == []

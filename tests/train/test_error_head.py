@@ -33,6 +33,7 @@ def example():
     return heads.example(headed())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, FINITE], ids=["infinite depth", "ratio 1"])
 def test_bound_and_gradients_are_those_without_it(example, changes):

@@ -72,6 +72,7 @@ def test_matched_arms_cost_what_their_reference_does(name, reference, arm):
         assert f"{abs(100 * (share - 1)):.0f}" in shares(text, what.replace(" ", r"\s"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference():
     theirs = counted.load_config("digits_matched:diffenc-affine")

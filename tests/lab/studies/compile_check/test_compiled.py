@@ -35,6 +35,7 @@ def test_memory_is_the_donated_state_and_temporaries(small):
     assert seconds > 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("arm", "kind", "layers"), [("diffenc", "unet", 5), ("vdm", "transformer", 6)])
 def test_the_work_of_many_layers_follows_from_that_of_few(arm, kind, layers):
