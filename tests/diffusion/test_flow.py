@@ -40,7 +40,7 @@ ENCODERS = {
 
 
 def covariance(seed=0):
-    """Of four correlated dimensions of different variance."""
+    """Covariance of four correlated dimensions of different variance."""
     a = np.random.RandomState(seed).normal(size=(DIMS, DIMS)) * np.asarray([0.1, 0.5, 1.0, 1.5])[:, None]
     return jnp.asarray(a @ a.T)
 

@@ -1,4 +1,4 @@
-"""What the score network estimates: every registered prediction against the algebra."""
+"""Quantities that the score network can estimate: every registered prediction against the algebra."""
 
 import jax
 import jax.numpy as jnp

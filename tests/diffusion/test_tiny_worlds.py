@@ -32,7 +32,7 @@ def network(x, gamma):
 
 
 def two_outputs(x, gamma):
-    """Of an encoder that scales the noise: by different factors for different images, all of them above 1."""
+    """Network of an encoder that scales the noise by different factors for different images, all of them above 1."""
     return jnp.concatenate([network(x, gamma), 1.5 + 0.2 * jnp.cos(3.0 * x)], axis=1)
 
 

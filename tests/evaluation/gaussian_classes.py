@@ -60,7 +60,7 @@ def experiment(count=150, **changes):
 
 
 def coded_experiment(count=150, **changes):
-    """The same with a code that says the class, and with a schedule per pixel of the code; and the parameters.
+    """An experiment with a code that says the class, and with a schedule per pixel of the code; and the parameters.
 
     Of the classes with the same mean, the first one is chosen.
     """

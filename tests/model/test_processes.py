@@ -59,7 +59,7 @@ def value_of_vdm():
 
 @pytest.mark.parametrize("name", [SLOW if name == "affine" else name for name in PROCESSES])
 def test_each_starts_as_vdm(name):
-    """All of them are VDM at initialisation, when the score networks are zero, but for the cost of a code."""
+    """At initialisation each is VDM, when the score networks are zero, but for the cost of a code."""
     assert value(*PROCESSES[name]) - COST.get(name, 0.0) == pytest.approx(value_of_vdm(), rel=1e-5)
 
 

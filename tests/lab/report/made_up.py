@@ -57,7 +57,7 @@ def write_studies(place):
 
 
 def by_time():
-    """The same for every run, over cells of equal width."""
+    """A result that is alike for every run, over cells of equal width."""
     quantities = ("diffusion", "velocity", "residual")
     values = {**dict.fromkeys(quantities, 0.1), **{f"{name}_se": 0.01 for name in quantities}}
     rows = [{"t": t, "gamma": 18.3 * t - 13.3, "gamma_width": 18.3 / 8, **values} for t in (np.arange(8) + 0.5) / 8]

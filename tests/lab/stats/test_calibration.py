@@ -27,7 +27,7 @@ def test_bins_by_hand():
 
 
 def test_right_probabilities_have_no_error_but_chance():
-    """Of overconfident ones it is the excess of confidence."""
+    """For overconfident ones it is the excess of confidence."""
     rng = np.random.RandomState(0)
     share = rng.uniform(size=20_000)
     probabilities, labels = np.stack([share, 1 - share], axis=1), (rng.uniform(size=20_000) > share).astype(int)

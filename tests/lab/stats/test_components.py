@@ -1,4 +1,4 @@
-"""What differs between runs, split: by hand, and unbiased in simulated runs of known variances."""
+"""Differences between runs, split: by hand, and unbiased in simulated runs of known variances."""
 
 import math
 

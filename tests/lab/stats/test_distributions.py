@@ -26,7 +26,7 @@ def test_values_that_are_all_equal_reject_nothing():
 
 
 def test_auroc_by_hand():
-    """Of 2 x 3 pairs the first value wins 4, and ties in one: placements 1, ½ and 1, ½, 3/4."""
+    """The first value wins 4 of 2 x 3 pairs, and ties in one: placements 1, ½ and 1, ½, 3/4."""
     area, error = auroc(np.array([3.0, 1.0]), np.array([0.0, 2.0, 1.0]))
     assert area == pytest.approx(4.5 / 6)
     assert error == pytest.approx(np.sqrt(np.var([1, 0.5], ddof=1) / 2 + np.var([1, 0.5, 0.75], ddof=1) / 3))
