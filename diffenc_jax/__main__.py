@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case [name] if name not in COMMANDS and name not in (known := commands()):
             return _fail(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}", 2)
     name, *rest = words
-    computes = argv is None and (COMMANDS.get(name) or commands()[name]).computes
+    computes = argv is None and _entry(name).computes
     return execute(command_of(name), f"diffenc {name}", rest, computes)
 
 
@@ -57,9 +57,14 @@ def commands() -> dict[str, parts.Entry]:
     return COMMANDS | parts.entries("command") | parts.entries("study")
 
 
+def _entry(name: str) -> parts.Entry:
+    """The entry of a command; those of other packages are looked for only if it is none of this package's."""
+    return COMMANDS.get(name) or commands()[name]
+
+
 def command_of(name: str) -> Any:
     """The module of a command, or the command of a study, an object with the same attributes."""
-    target = (COMMANDS.get(name) or commands()[name]).target
+    target = _entry(name).target
     is_study = parts.is_place(target)
     return importlib.import_module(STUDY).StudyCommand(name) if is_study else importlib.import_module(target)
 

@@ -62,7 +62,8 @@ class Method(ABC):
     @classmethod
     def chosen(cls, config: Config) -> tuple[type[Self], Any]:
         """The method of this kind that `config` names, and the checked values of its keys; raises InputError."""
-        name, values = attrgetter(*parts.KINDS[cls.kind][2:])(config)
+        kind = parts.KINDS[cls.kind]
+        name, values = attrgetter(kind.name_key, kind.section)(config)
         return parts.load(cls.kind, name), parts.own_options(cls.kind, name, values.options)
 
     @cached_property

@@ -148,9 +148,8 @@ def glob(folder: Path, pattern: str) -> list[Path]:
 
 
 def _names(folder: Path) -> list[str]:
-    with suppress(FileNotFoundError), _errors(folder):
+    with _errors(folder):
         return [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
-    return []
 
 
 def make_folder(folder: Path) -> None:

@@ -108,7 +108,7 @@ def test_arms_are_compared_by_one_way_of_evaluating_and_common_seeds(tmp_path):
 
 
 def test_runs_that_are_not_one_experiment_are_shown_without_comparison(tmp_path):
-    """Of one arm and seed, and of different seeds."""
+    """Runs of one arm and seed, and of different seeds."""
     one = runs.write(None, "vdm", 0, place=tmp_path / "one")
     other = runs.write(None, "vdm", 0, place=tmp_path / "other", overrides=("train.batch_size=32",))
     page = made_up.write_page(tmp_path / "page.html", one, other)
@@ -167,7 +167,7 @@ def test_it_is_well_formed_and_needs_nothing_else(page):
 
 
 def test_a_page_replaces_a_page_and_no_other_file(root, file, tmp_path, capsys):
-    """The same runs make the same page."""
+    """Made twice of the same runs, it is the same page."""
     before = file.read_text()
     assert main(["report", str(root), f"--out={file}", "--reference=vdm"]) == 0
     assert file.read_text() == before

@@ -39,7 +39,7 @@ def evaluated(mean, seed, passes=4):
 
 
 def printed(capsys, *arguments):
-    """What the command prints."""
+    """Output of the command."""
     assert main(["compare", *map(str, arguments)]) == 0
     return capsys.readouterr().out
 
