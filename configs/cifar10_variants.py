@@ -18,29 +18,25 @@ Arms besides diffenc (the default), nontrainable and vdm:
 from diffenc_jax.config.load import installed
 from diffenc_jax.config.recipe import (
     ARMS,
-    affine_process,
     choose_arm,
     code_network,
     dct_network,
     encoder_network,
+    forward_processes,
     recipe,
     score_transformer,
     transformer_network,
 )
 
-CODE = code_network(units=50, active=15)
 NETWORKS = {
     "vdm-transformer": installed("cifar10").EIGHT_LAYERS | ARMS["vdm"] | {"model.score": score_transformer()},
     "diffenc-transformer": {"model.encoder": transformer_network()},
     "diffenc-dct": {"model.encoder": dct_network()},
 }
-PROCESSES = {
-    "diffenc-image": {"model.target": "image"},
-    "diffenc-affine": affine_process(encoder_network(kind="affine")),
-    "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
-    "vdm-mulan": ARMS["vdm"] | {"model.schedule.kind": "polynomial", "model.code": CODE},
-    "vdm-code": ARMS["vdm"] | {"model.code": CODE},
-}
+PROCESSES = forward_processes(
+    encoder=encoder_network(kind="affine"),
+    code=code_network(units=50, active=15),
+)
 
 
 def get_config(arm="diffenc"):

@@ -21,17 +21,16 @@ Arms besides diffenc (the default), nontrainable and vdm:
 from diffenc_jax.config.load import installed
 from diffenc_jax.config.recipe import (
     ARMS,
-    affine_process,
     choose_arm,
     code_network,
     dct_network,
     encoder_network,
+    forward_processes,
     score_transformer,
     transformer_network,
 )
 
 digits = installed("digits")
-CODE = code_network(units=4, active=1, **digits.SMALL_ENCODER)
 NETWORKS = {
     "vdm-transformer": ARMS["vdm"] | {"model.score": score_transformer(width=64, layers=4, heads=4)},
     "diffenc-transformer": {"model.encoder": transformer_network(width=32)},
@@ -42,13 +41,10 @@ ENCODERS = {
     "diffenc-residual": {"model.encoder": encoder_network(kind="residual", **digits.SMALL_ENCODER)},
     "shrinking": {"model.encoder": {"kind": "shrinking", "amount": 0.5}},
 }
-PROCESSES = {
-    "diffenc-image": {"model.target": "image"},
-    "diffenc-affine": affine_process(encoder_network(kind="affine", **digits.SMALL_ENCODER)),
-    "vdm-polynomial": ARMS["vdm"] | {"model.schedule.kind": "polynomial"},
-    "vdm-mulan": ARMS["vdm"] | {"model.schedule.kind": "polynomial", "model.code": CODE},
-    "vdm-code": ARMS["vdm"] | {"model.code": CODE},
-}
+PROCESSES = forward_processes(
+    encoder=encoder_network(kind="affine", **digits.SMALL_ENCODER),
+    code=code_network(units=4, active=1, **digits.SMALL_ENCODER),
+)
 SCHEDULES = {
     f"{arm}-schedule": (ARMS | NETWORKS)[arm] | {"model.schedule.kind": "monotone"}
     for arm in ("vdm", "diffenc", "diffenc-dct")

@@ -61,6 +61,18 @@ def affine_process(encoder: ConfigDict, reach: float = 0.25) -> dict[str, Any]:
     return {"model.encoder": ConfigDict({**encoder, "reach": reach}), "model.target": "image"}
 
 
+def forward_processes(encoder: ConfigDict, code: ConfigDict) -> dict[str, dict[str, Any]]:
+    """Arms with other forward processes, by an encoder that scales the noise and a latent code."""
+    polynomial = {**ARMS["vdm"], "model.schedule.kind": "polynomial"}
+    return {
+        "diffenc-image": {"model.target": "image"},
+        "diffenc-affine": affine_process(encoder),
+        "vdm-polynomial": polynomial,
+        "vdm-mulan": {**polynomial, "model.code": code},
+        "vdm-code": {**ARMS["vdm"], "model.code": code},
+    }
+
+
 def code_network(units: int, active: int, **changes: Any) -> ConfigDict:
     """A latent code of `units` units, `active` of them 1, from an image by a network like the encoder's."""
     return ConfigDict({**encoder_network(**changes), "kind": "k_hot", "units": units, "active": active})
