@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 OVERRIDE = "--config."
 MOST = 2**31 - 1
 HEAD = 1024  # bytes of a file that tell what wrote it
-# Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
-EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
 
 
 class Parser(argparse.ArgumentParser):
@@ -111,14 +109,6 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def positive_number(text: str) -> float:
-    """Argument type: a finite number above zero."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
-    return value
-
-
 def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --config, and --config.key=value for each key that is to differ from it."""
     group = parser.add_argument_group(
@@ -202,17 +192,6 @@ def add_json(parser: argparse.ArgumentParser, content: str) -> None:
     )
 
 
-def add_difference(parser: argparse.ArgumentParser) -> None:
-    """Add --difference, which the power of a design is reported for."""
-    parser.add_argument(
-        "--difference",
-        type=positive_number,
-        default=0.01,
-        metavar="BPD",
-        help="difference in bits/dim for which the report states how many seeds would detect it",
-    )
-
-
 def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None:
     """The file `name` that --`flag` gives, its folder created; None without a name.
 
@@ -254,9 +233,4 @@ def watched(console: "Console", text: str, total: float) -> Iterator[Callable[..
     from diffenc_jax.parallel.shutdown import shutdown_of_run
 
     with shutdown_of_run() as shutdown, watching(console, text, total) as advance:
-
-        def on_part(part: float = 1) -> None:
-            advance(part)
-            shutdown.check()
-
-        yield on_part
+        yield shutdown.checking(advance)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 from diffenc_jax.core import parts
-from diffenc_jax.core.keys import FINITE, REQUIRED, Key, keys_of
+from diffenc_jax.core.keys import FINITE, REQUIRED, Key, join, keys_of
 
 if TYPE_CHECKING:
     from diffenc_jax.config.schema import Section
@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> None:
 
 def listings(section: "type[Section]") -> Iterator[Listing]:
     """The section, and those in it, with the defaults of the recipe."""
-    from diffenc_jax.config.schema import join, sections_of
+    from diffenc_jax.config.schema import sections_of
     from diffenc_jax.config.sections import Options, PartConfig
 
     keys = [Listed(join(section.section, name), key, key.default) for name, key in keys_of(section).items()]

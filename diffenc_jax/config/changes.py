@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diffenc_jax.config.schema import flatten, join, jsonable, unknown_key
+from diffenc_jax.config.schema import flatten, jsonable, unknown_key
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.core.keys import REQUIRED, Key
+from diffenc_jax.core.keys import REQUIRED, Key, join
 
 _PART_BY_KEY = {kind.name_key: name for name, kind in parts.KINDS.items() if kind.section}
 

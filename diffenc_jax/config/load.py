@@ -1,13 +1,12 @@
 """Loading a configuration by path or by installed name, with overrides."""
 
-import ast
 import importlib.util
 from collections.abc import Mapping, Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, NoneType
-from typing import Any, cast, get_origin
+from types import ModuleType
+from typing import Any, cast
 
 from diffenc_jax.config.changes import changed
 from diffenc_jax.config.config import Config
@@ -15,7 +14,7 @@ from diffenc_jax.config.recipe import recipe
 from diffenc_jax.config.schema import find_key, flatten, unknown_key
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require, suggestion
-from diffenc_jax.core.keys import REQUIRED, Key
+from diffenc_jax.core.keys import REQUIRED, Key, literal
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel holds the configurations within the package; a checkout beside it.
@@ -23,7 +22,6 @@ CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.
 # Sections that hold only keys of a part, whose name stands elsewhere.
 OPTIONS = tuple(f"{kind.section}." for kind in parts.KINDS.values() if kind.section not in kind.name_key)
 Changes = Mapping[str, Any] | Sequence[str]
-_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 def load_config(spec: str, changes: Changes = ()) -> Config:
@@ -70,29 +68,8 @@ def _read(path: str, text: str, before: Any) -> Any:
     if definition is None and isinstance(before, int | float | str):
         # The class of a part need not be imported: the value that its key has tells the type.
         definition = Key("", REQUIRED, type=type(before))
-        return definition.checked(path, _convert(definition, text))
-    return _literal(text) if definition is None else _convert(definition, text)
-
-
-def _convert(definition: Key, text: str) -> Any:
-    """The value that `text` stands for by the key's types, or the text itself."""
-    kinds = set(definition.types) - {NoneType}
-    if definition.none and text == "None":
-        return None
-    if kinds == {bool}:
-        return _TRUTH.get(text.lower(), text)
-    value = text if kinds == {str} else _literal(text)
-    return (value,) if get_origin(definition.type) is tuple and isinstance(value, int | float) else value
-
-
-def _literal(text: str) -> Any:
-    """The number, tuple or mapping that `text` is written as, or else the text itself."""
-    for read in (ast.literal_eval, float):  # the latter for inf and nan
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            pass
-    return text
+        return definition.checked(path, definition.read(text))
+    return literal(text) if definition is None else definition.read(text)
 
 
 def installed_configs() -> list[str]:

@@ -4,37 +4,25 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from ml_collections import ConfigDict
 
 from diffenc_jax.core.errors import alike, require
-from diffenc_jax.core.keys import Key, hints_of, keys_of
+from diffenc_jax.core.keys import Key, Keyed, hints_of, join, keys_of
 
 NEAR = 0.6  # of difflib's ratio, from which the name of a key counts as near another
 
 
 @dataclass(frozen=True)
-class Section:
-    """Base class of the sections, which are frozen dataclasses whose fields are made by `key`.
+class Section(Keyed):
+    """Base class of the sections.
 
     A subclass names its path in the configuration: `class ScheduleConfig(Section, section="model.schedule")`.
-    An instance is checked when it is made: types and limits of its keys, then `check`.
     """
-
-    section: ClassVar[str]
 
     def __init_subclass__(cls, section: str = "") -> None:
         cls.section = section
-
-    def __post_init__(self) -> None:
-        for name, definition in keys_of(type(self)).items():
-            value = definition.checked(join(self.section, name), getattr(self, name))
-            object.__setattr__(self, name, value)
-        self.check()
-
-    def check(self) -> None:
-        """Raise InputError if values make no sense together."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
@@ -71,11 +59,6 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Section | ConfigDict):
         return value.to_dict()
     return [jsonable(member) for member in value] if isinstance(value, tuple) else value
-
-
-def join(path: str, name: str) -> str:
-    """Path of the key `name` in the section at `path`."""
-    return f"{path}.{name}" if path else name
 
 
 def unknown_key(path: str, known: Iterable[str]) -> str:

@@ -1,12 +1,13 @@
 """Keys: typed fields with a default, limits and documentation, of sections of a configuration and of parts."""
 
+import ast
 import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.text import require_printable
@@ -21,6 +22,7 @@ TYPE_NAMES = {
     tuple: "a tuple",
     NoneType: "None",
 }
+TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 class Limits(NamedTuple):
@@ -83,6 +85,18 @@ class Key:
         require(isinstance(value, tuple | list), f"{path} must be a tuple, not {value!r}")
         return tuple(self._checked(f"each of {path}", member) for member in value)
 
+    def read(self, text: str) -> Any:
+        """The value that `text` stands for by the key's types, or the text itself, which `checked` refuses."""
+        kinds, is_tuple = set(self.types) - {NoneType}, get_origin(self.type) is tuple
+        if self.none and text == "None":
+            return None
+        if kinds == {bool}:
+            return TRUTH.get(text.lower(), text)
+        if kinds == {str}:
+            return tuple(part.strip() for part in text.split(",")) if is_tuple else text
+        value = literal(text)
+        return (value,) if is_tuple and isinstance(value, int | float) else value
+
     @property
     def expected(self) -> str:
         """The type of the value, or of each member of a tuple, in words: "a whole number"."""
@@ -113,6 +127,40 @@ class Key:
         if isinstance(value, str) and self.choices:
             return value in self.choices
         return isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
+
+
+class Keyed:
+    """Base class of frozen dataclasses whose fields are made by `key`.
+
+    An instance is checked when it is made: types and limits of its keys, then `check`. `section` is the path of its
+    keys in a configuration.
+    """
+
+    section: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, definition in keys_of(type(self)).items():
+            value = definition.checked(join(self.section, name), getattr(self, name))
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise InputError if values make no sense together."""
+
+
+def join(path: str, name: str) -> str:
+    """Path of the key `name` in the section at `path`."""
+    return f"{path}.{name}" if path else name
+
+
+def literal(text: str) -> Any:
+    """The number, tuple or mapping that `text` is written as, or else the text itself."""
+    for read in (ast.literal_eval, float):  # the latter for inf and nan
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            pass
+    return text
 
 
 def key(default: Any = REQUIRED, doc: str = "", **details: Any) -> Any:

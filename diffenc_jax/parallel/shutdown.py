@@ -3,6 +3,7 @@
 import itertools
 import signal
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -44,6 +45,15 @@ class Shutdown:
         """Raise Interrupted if a signal has arrived."""
         if self.requested():
             raise Interrupted(self.signal)
+
+    def checking(self, advance: Callable[..., None]) -> Callable[..., None]:
+        """`advance(part=1)`, followed by `check`."""
+
+        def on_part(part: float = 1) -> None:
+            advance(part)
+            self.check()
+
+        return on_part
 
 
 class JointShutdown(Shutdown):

@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -184,18 +183,6 @@ def move(path: Path, place: Path) -> None:
             file_system().cp_file(name, str(place) + name.removeprefix(str(path)))
         for name in names:
             file_system().rm_file(name)
-
-
-@contextmanager
-def local_copy(path: Path) -> Iterator[Path]:
-    """A file on disk with the content of `path`: itself, or a temporary copy of an object of a bucket."""
-    if not is_remote(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
-        copy.write_bytes(read(path))
-        yield copy
 
 
 def copy_folder(source: Path, target: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require
 from diffenc_jax.core.numbers import format_record
-from diffenc_jax.core.progress import Advance, RunProgress
+from diffenc_jax.core.progress import RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
@@ -242,17 +242,6 @@ class Trainer:
         last = self._checkpoints.complete if write_failed else self._checkpoints.latest_step()
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
-    @contextmanager
-    def _interruptible_task(self, name: str, total: float) -> Iterator[Advance]:
-        """As `Display.task`, but each call of what it yields raises Interrupted after a signal."""
-        with self._progress.task(name, total) as advance:
-
-            def on_part(part: float = 1) -> None:
-                advance(part)
-                self._shutdown.check()
-
-            yield on_part
-
     def _evaluate(self, step: int, state: TrainState) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
         self._read_reports()
@@ -260,7 +249,8 @@ class Trainer:
         try:
             with self._progress.evaluating():
                 name, total = f"evaluating {split} at step {step}", self.evaluator.num_batches()
-                with self._interruptible_task(name, total) as on_batch, self._handling_failed_writes(final=is_last):
+                with self._progress.task(name, total) as advance, self._handling_failed_writes(final=is_last):
+                    on_batch = self._shutdown.checking(advance)
                     record = self.evaluator.record(state.ema, step, self.workdir, on_batch=on_batch)
                 if record is not None:
                     self._progress.print_line(f"step {step}: {split} {format_record(record)}")
@@ -276,9 +266,9 @@ class Trainer:
         """The picture of samples of `params`; none, with a warning, if they cannot be drawn. Raises Interrupted."""
         if self.draw_samples is None:
             return {}
-        with self._interruptible_task(f"drawing samples at step {step}", 1.0) as on_part:
+        with self._progress.task(f"drawing samples at step {step}", 1.0) as advance:
             try:
-                return {"eval/samples": self.draw_samples(params, on_part)}
+                return {"eval/samples": self.draw_samples(params, self._shutdown.checking(advance))}
             except RunError as error:
                 self._progress.print_line(f"TensorBoard has no samples of step {step}: {error}")
                 return {}

@@ -57,9 +57,9 @@ def files(tmp_path, monkeypatch):
         ("costs --config=digits --json=", "--json is empty; name a file"),
         ("costs --config=digits --json=text.md/costs.json", "cannot be written: "),
         ("decompress folder none -o a.npy", "none cannot be read: No such file or directory; give a file"),
-        ("depth-study folder --depths=99999999999", "'99999999999' is not a whole number above zero, of at most 21474"),
-        ("loss-by-time folder --cells=-1", "argument --cells: '-1' is not a whole number above zero"),
-        ("encoder-study folder --gammas=1", "1 leaves out an end of the path; take at least 2"),
+        ("depth-study folder --depths=99999999999", "each of --depths=99999999999 is too large; take less than 2^31"),
+        ("loss-by-time folder --cells=-1", "--cells must be at least 1, not -1"),
+        ("encoder-study folder --gammas=1", "--gammas must be at least 2, not 1"),
         (
             "compare empty.json",
             "empty.json is not JSON (Expecting value: line 1 column 1 (char 0)); give a record such",

@@ -8,6 +8,7 @@ step after which the process kills itself. steps_per_call: of the training; abov
 """
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -78,7 +79,7 @@ def main(folder):
         leaves = jax.tree.leaves(state.params)
         held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
         (path,) = storage.glob(WORKDIR / "eval", "test-8-continuous-*.npz")
-        with storage.local_copy(path) as copy, np.load(copy) as values:
+        with np.load(io.BytesIO(storage.read(path))) as values:
             nats = np.stack([values[name] for name in TERMS])
         flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
         more = fixed(experiment, trainer.program.state.params) if GIVEN.get("fixed") else {}

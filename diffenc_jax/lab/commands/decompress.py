@@ -1,8 +1,7 @@
 """Decompress a file of images, by the run that compressed it.
 
-The file holds the depth and how the images were coded. Fitted times and ratios are read from WORKDIR/compression, where
-`diffenc compress` left them. A file that is damaged, or that was written by another run, other versions or another
-machine, is refused.
+The file holds the depth, how the images were coded, and fitted times and ratios. A file that is damaged, or that was
+written by another run, other versions or another machine, is refused.
 """
 
 from argparse import ArgumentParser, Namespace

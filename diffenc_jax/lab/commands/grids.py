@@ -1,14 +1,32 @@
 """Steps that commands share for a grid of arms and seeds: note it, make its runs, and print their summary."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_difference, positive
+from diffenc_jax.commands.arguments import positive
 
 if TYPE_CHECKING:
     from diffenc_jax.lab.studies.significance.grid import Grid
+
+
+def add_difference(parser: ArgumentParser) -> None:
+    """Add --difference, which the power of a design is reported for."""
+    parser.add_argument(
+        "--difference",
+        type=_positive_number,
+        default=0.01,
+        metavar="BPD",
+        help="difference in bits/dim for which the report states how many seeds would detect it",
+    )
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
 
 
 def add_runs(parser: ArgumentParser) -> None:

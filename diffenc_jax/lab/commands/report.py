@@ -12,7 +12,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_difference, place, writable_file
+from diffenc_jax.commands.arguments import place, writable_file
+from diffenc_jax.lab.commands.grids import add_difference
 
 EXAMPLE = """\
 diffenc report runs/digits-diffenc-seed0 --out=digits.html

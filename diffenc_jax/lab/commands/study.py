@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffenc_jax.commands.arguments import add_changes, add_json, changes_of, place, watched, writable_file
+from diffenc_jax.core.keys import keys_of
 from diffenc_jax.lab.studies import load
-from diffenc_jax.lab.studies.study import common_images, parser_of, shortest_names, text_of
+from diffenc_jax.lab.studies.study import common_images, shortest_names
 
 FILES = """\
 Writes to RUN/{name}, each name after '<split>-<step>': .json, the result unrounded and what it was measured on; .npz,
@@ -28,14 +29,10 @@ class StudyCommand:
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("runs", type=place, nargs="+", metavar="RUN", help="folder of a trained run")
-        for field in dataclasses.fields(self.study.arguments):
-            parser.add_argument(
-                f"--{field.name.replace('_', '-')}",
-                type=parser_of(field),
-                default=None if field.default in (None, ()) else text_of(field.default),
-                metavar=field.metadata["metavar"],
-                help=field.metadata["meaning"],
-            )
+        for name, key in keys_of(self.study.arguments).items():
+            default = ",".join(map(str, key.default)) if isinstance(key.default, tuple) else str(key.default)
+            meaning = f"{key.doc} (default: {key.none if key.default is None else default})"
+            parser.add_argument(_flag(name), default=default, help=meaning)
         add_json(parser, "the results, a list with one per run")
         add_changes(parser, *self.study.reads)
 
@@ -44,8 +41,8 @@ class StudyCommand:
         from diffenc_jax.runs.files import check_writable, write_json
 
         study, given, console = self.study, changes_of(arguments), make_console()
-        names = [field.name for field in dataclasses.fields(study.arguments)]
-        values = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+        keys, texts = keys_of(study.arguments), vars(arguments)
+        values = {name: key.checked(_flag(name), key.read(texts[name])) for name, key in keys.items()}
         options, file = study.arguments(**values), writable_file("json", arguments.json)
         runs = [study.open(workdir, options, given) for workdir in arguments.runs]
         common_images(runs)
@@ -70,3 +67,7 @@ class StudyCommand:
 
     def _print(self, files: Sequence[Path]) -> None:
         print(f"written to {files[0].parent}: {', '.join(path.name for path in files)}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

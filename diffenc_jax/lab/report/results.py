@@ -117,7 +117,7 @@ def bits_section(collection: Collection, results: Results) -> Section:
         records = _by_term(others, "Other records, bits/dim ± noise ± images")
         blocks.append(Fold(f"Earlier steps and other evaluations: {len(others)} records", [records]))
     if results.findings is not None:
-        rows = [[name, f"{bpd:.4f}"] for name, bpd in results.findings.trivial.bpd.items()]
+        rows = [[name, f"{bpd:.4f}"] for name, bpd in results.findings.analysis.trivial.items()]
         blocks.append(Table(["model", "bits/dim"], rows, "Without a network"))
     return Section("Bits/dim", blocks)
 

@@ -43,5 +43,6 @@ def measure(
     from diffenc_jax.lab.studies.study import UNWATCHED
 
     study = load(name)
-    given, options = dict(changes or {}), study.arguments(**arguments)
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+    given, options = dict(changes or {}), study.arguments(**values)
     return study.measured(study.open(as_path(str(workdir)), options, given), options, given, watch or UNWATCHED)

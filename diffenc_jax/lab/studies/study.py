@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from diffenc_jax.commands.arguments import EVERY_STUDY, place, positive
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.lab.studies.charts import Board, Chart, draw
@@ -52,6 +51,8 @@ Watch = Callable[[str, float], AbstractContextManager[Callable[..., None]]]
 UNWATCHED: Watch = lambda text, total: nullcontext(lambda part=1: None)  # noqa: E731
 # Rows of a table by column, as JSON has them.
 Rows = list[dict[str, Any]]
+# Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
+EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
 ADVICE = "run the study again"
 ARRAY_BYTES = 2**30  # the arrays of a result are never larger
 
@@ -97,28 +98,6 @@ class Measured(Generic[R]):
         return f"{self.title}: {self.result.sentence()}"
 
 
-def option(default: Any, meaning: str, metavar: str = "N", parse: Callable[[str], Any] | None = None) -> Any:
-    """A field of a study's arguments, which is an option of its command.
-
-    Args:
-      parse: function from the option's text to its value; None: by the type of the field.
-    """
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "metavar": metavar, "parse": parse})
-
-
-def parser_of(field: "dataclasses.Field[Any]") -> Callable[[str], Any]:
-    """The function from the text of an option to its value."""
-    numbers = lambda text: tuple(sorted({positive(part) for part in text.split(",")}))  # noqa: E731
-    names = lambda text: tuple(part.strip() for part in text.split(","))  # noqa: E731
-    by_type: dict[Any, Callable[[str], Any]] = {int: positive, int | None: positive, Path | None: place}
-    return field.metadata["parse"] or {**by_type, tuple[int, ...]: numbers, tuple[str, ...]: names}[field.type]
-
-
-def text_of(value: Any) -> str:
-    """The text of an option that `parser_of` reads as `value`."""
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
 class Study(ABC, Generic[A, R]):
     """Base class of studies; the docstring of a study is the help of its command.
 
@@ -126,7 +105,7 @@ class Study(ABC, Generic[A, R]):
       name: of the command, and of the folder of its files in a workdir.
       title: of its section of the report.
       example: a command line.
-      arguments: frozen dataclass whose fields are `option`s.
+      arguments: frozen dataclass, a `Keyed`, whose keys are options of the command.
       result: dataclass of JSON values and `Array`s, with `tables()` and `sentence()`.
       reads: sections and keys of the configuration that --config.key=value may change.
       together: whether figures and tables are of several runs side by side.

@@ -15,12 +15,13 @@ from diffenc_jax.commands.arguments import make_parser
 from diffenc_jax.core import parts
 from diffenc_jax.core.document import Table, Text
 from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.report.collect import collect
 from diffenc_jax.lab.report.html import Picture
 from diffenc_jax.lab.report.sections import study_sections
 from diffenc_jax.lab.studies.charts import Board, Chart, Curve, Panel
-from diffenc_jax.lab.studies.study import Array, Study, option
+from diffenc_jax.lab.studies.study import Array, Study
 from diffenc_jax.lab.table import PARTS
 from tests import refusals
 from tests.lab.studies.runs import write_images, write_run
@@ -29,12 +30,12 @@ NAME = "brightness"
 
 
 @dataclass(frozen=True)
-class Arguments:
-    factors: tuple[int, ...] = option((1, 2), "factors of the pixels", "F,...")
-    most: int | None = option(None, "most images (default: all)")
+class Arguments(Keyed):
+    factors: tuple[int, ...] = count((1, 2), "factors of the pixels")
+    most: int | None = count(None, "most images", none="all")
 
-    def __post_init__(self):
-        require(9 not in self.factors, "argument --factors: 9 is too bright")
+    def check(self):
+        require(9 not in self.factors, "--factors: 9 is too bright")
 
 
 @dataclass
@@ -127,14 +128,14 @@ def mean(run, split="test"):
 def test_options_follow_from_the_arguments():
     text = " ".join(make_parser(program.command_of(NAME), f"diffenc {NAME}").format_help().split())
     assert "Measure the brightness of images. Writes to RUN/brightness" in text
-    for part in ("--factors F,... factors of the pixels (default: 1,2)", "--most N most images (default: all)"):
+    for part in ("--factors FACTORS factors of the pixels (default: 1,2)", "--most MOST most images (default: all)"):
         assert part in text
     assert text.endswith(f"example: diffenc {NAME} runs/a")
 
 
 def test_the_command_writes_the_result_that_python_returns(home, tmp_path, capsys):
     run = home / "vdm"
-    arguments = [run, "--factors=3,1,3", "--config.eval.split=train", f"--json={tmp_path / 'copy.json'}"]
+    arguments = [run, "--factors=1,3", "--config.eval.split=train", f"--json={tmp_path / 'copy.json'}"]
     assert command(*arguments) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1] == f"vdm on images.npz (train), step 1: mean pixel {mean(run, 'train'):.2f}"
@@ -172,8 +173,8 @@ def test_the_newest_result_is_of_the_split_and_the_last_step(run):
     ("arguments", "message"),
     [
         (["none"], "holds no run"),
-        (["vdm", "--factors=9"], "argument --factors: 9 is too bright"),
-        (["vdm", "--most="], "argument --most: '' is not a whole number above zero"),
+        (["vdm", "--factors=9"], "--factors: 9 is too bright"),
+        (["vdm", "--most="], "--most must be a whole number, or None for all, not ''"),
         (["vdm", "--config.loss.depth=3"], "--config.loss.depth is not read by this command; it reads checkpoint."),
         (["vdm", "--config.eval.split=validation"], "has no split 'validation'; it has "),
         (["nontrainable"], "this arm has no brightness"),

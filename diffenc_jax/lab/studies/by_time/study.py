@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diffenc_jax.core.document import Table
+from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import format_number
 from diffenc_jax.lab.studies.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import Measured, Rows, Study, Watch, option
+from diffenc_jax.lab.studies.study import Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:
     from diffenc_jax.runs.trained import Trained
@@ -25,11 +26,11 @@ CAPTION = (
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Keyed):
     """Arguments of the study."""
 
-    cells: int = option(50, "number of equal parts of t")
-    draws: int = option(4, "draws of time and noise per image and cell")
+    cells: int = count(50, "number of equal parts of t")
+    draws: int = count(4, "draws of time and noise per image and cell")
 
 
 @dataclass

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import format_interval, format_number, with_error
 from diffenc_jax.lab.studies.charts import Board, Chart, Curve, Panel
-from diffenc_jax.lab.studies.study import EVERY_STUDY, Array, Measured, Rows, Study, Watch, option
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Array, Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Keyed):
     """Arguments of the study."""
 
-    passes: int = option(16, "passes over the images per label", "P")
+    passes: int = count(16, "passes over the images per label")
 
 
 @dataclass

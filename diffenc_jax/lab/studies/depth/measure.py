@@ -33,7 +33,7 @@ def measure_depths(run: Trained, arguments: Arguments, watch: Watch) -> Depths:
         return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
 
     evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
-    for depth, name in product(arguments.depths, dict.fromkeys((PLAIN, *arguments.choices))):
+    for depth, name in product(sorted(arguments.depths), dict.fromkeys((PLAIN, *arguments.choices))):
         evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
     evaluations = {}
     with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:

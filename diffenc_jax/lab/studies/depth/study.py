@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.core.document import Table
+from diffenc_jax.core.keys import Keyed, count, key
 from diffenc_jax.core.numbers import format_number, with_error
 from diffenc_jax.lab.studies.charts import Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import EVERY_STUDY, Measured, Rows, Study, Watch, option
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
@@ -21,17 +22,16 @@ MEANINGS = rf"ratio $\sigma_Q^2/\sigma_P^2$ of a step, with uniform times or wit
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Keyed):
     """Arguments of the study."""
 
-    depths: tuple[int, ...] = option((5, 10, 20, 50, 100, 250, 1000), "numbers of steps", "T,...")
-    choices: tuple[str, ...] = option(
+    depths: tuple[int, ...] = count((5, 10, 20, 50, 100, 250, 1000), "numbers of steps")
+    choices: tuple[str, ...] = key(
         tuple(f"{ratio}{ending}" for ratio in STUDIED for ending in ("", TIMES)),
         "ratios: values of loss.variance_ratio, for uniform times or with +times for the best times; 1 is always there",
-        "CHOICE,...",
     )
-    passes: int = option(
-        64, "most passes over the images at a finite depth T, which takes at most 2 T; infinite depth takes 4 P", "P"
+    passes: int = count(
+        64, "most passes over the images at a depth T, which takes at most 2 T; infinite depth takes 4 P"
     )
 
 

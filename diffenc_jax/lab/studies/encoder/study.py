@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diffenc_jax.commands.arguments import positive
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import Keyed, at_least, count, key
 from diffenc_jax.lab.studies.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import Array, Measured, Rows, Study, Watch, option
+from diffenc_jax.lab.studies.study import Array, Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
@@ -29,20 +29,17 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Keyed):
     """Arguments of the study."""
 
-    images: int = option(8, "number of images that are drawn")
-    gammas: int = option(41, "number of noise levels")
-    passes: int = option(8, "passes over the images for each bound", "P")
-    head_steps: int = option(
+    images: int = count(8, "number of images that are drawn")
+    gammas: int = key(41, "number of noise levels, with the ends of the path", limits=at_least(2))
+    passes: int = count(8, "passes over the images for each bound")
+    head_steps: int = key(
         1000,
         "training steps of the derivative head of a run that has none; 0 trains none and measures no price",
-        parse=lambda text: 0 if text == "0" else positive(text),
+        limits=at_least(0),
     )
-
-    def __post_init__(self) -> None:
-        require(self.gammas > 1, f"argument --gammas: {self.gammas} leaves out an end of the path; take at least 2")
 
 
 @dataclass

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.core.document import Table
+from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import with_error
 from diffenc_jax.lab.studies.charts import Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import EVERY_STUDY, Measured, Rows, Study, Watch, option
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:
     from diffenc_jax.config import Config
@@ -21,12 +22,10 @@ SHOWN = "the image shown at z_t is the model's estimate of x, or x̂ where a tra
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Keyed):
     """Arguments of the study."""
 
-    depth: int | None = option(
-        None, f"number of steps (default: loss.depth of the run, or {DEPTH} if that is infinite)", "T"
-    )
+    depth: int | None = count(None, "number of steps", none=f"loss.depth of the run, or {DEPTH} if that is infinite")
 
 
 @dataclass

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax.config import Config
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
-from diffenc_jax.data import array_files, checks
+from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import Dataset, load_dataset
 from diffenc_jax.lab.stats.distributions import rank_sum
 from diffenc_jax.lab.stats.hypotheses import Outcome
 from diffenc_jax.lab.studies.sample_quality.study import Arguments, Quality
 from diffenc_jax.model import ImageSpec
-from diffenc_jax.runs.files import exists, is_folder, list_paths
-from diffenc_jax.runs.storage import local_copy
+from diffenc_jax.runs.files import exists, is_folder, list_paths, read_arrays, read_bytes
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling.pictures import grey_values
 
@@ -52,13 +52,14 @@ class Samples:
 def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any]) -> Samples:
     """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
     config = stored_config(workdir).replace(given | {"eval.split": "test"})
-    path = arguments.samples or _last(workdir)
+    path = as_path(arguments.samples) if arguments.samples else _last(workdir)
     require(exists(path) and not is_folder(path), f"{path} is not a file; give a .npz file of samples")
     dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
     if arguments.fid_weights is not None:
-        check_weights(arguments.fid_weights, dataset.shape[2])
-    with local_copy(path) as copy:
-        images = ImageSpec(dataset.shape, dataset.pixel_levels).pixels(array_files.npz_images(copy, "images"))
+        check_weights(Path(arguments.fid_weights), dataset.shape[2])
+    arrays = read_arrays(read_bytes(path), packed=True) or {}
+    require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
+    images = ImageSpec(dataset.shape, dataset.pixel_levels).pixels(checks.as_images(path, arrays["images"]))
     fewest = min(len(images), len(dataset.splits["test"]))
     require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
     return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, images)
@@ -71,7 +72,7 @@ def _last(workdir: Path) -> Path:
     return max(by_step)[1]
 
 
-def measure_quality(given: Samples, weights: Path | None) -> Quality:
+def measure_quality(given: Samples, weights: str | None) -> Quality:
     """Quality of samples, each number beside that of test images.
 
     Args:
@@ -87,7 +88,7 @@ def measure_quality(given: Samples, weights: Path | None) -> Quality:
     }
     quality = {name: [float(of(distances)) for distances in (ours, theirs)] for name, of in statistics.items()}
     if weights is not None:
-        quality["fid"] = [fid(images, train, levels, weights) for images in (samples, test)]
+        quality["fid"] = [fid(images, train, levels, Path(weights)) for images in (samples, test)]
     outcome, first = copying(ours, theirs), np.argsort(ours, kind="stable")[:PAIRS]
     return Quality(
         file=given.file.name,

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.core.document import Table
+from diffenc_jax.core.keys import Keyed, key
 from diffenc_jax.lab.studies.charts import Board, Chart
-from diffenc_jax.lab.studies.study import Array, Measured, Study, Watch, option
+from diffenc_jax.lab.studies.study import Array, Measured, Study, Watch
 
 if TYPE_CHECKING:
     from diffenc_jax.lab.studies.sample_quality.measure import Samples
@@ -23,14 +24,12 @@ LEGEND = "distances in levels; copying test: below -3, samples lie nearer to tra
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Keyed):
     """Arguments of the study."""
 
-    samples: Path | None = option(
-        None, "a .npz file with the samples, `images` (default: the last one in RUN/samples)", "FILE"
-    )
-    fid_weights: Path | None = option(
-        None, "weights-inception-2015-12-05-6726825d.pth of torch-fidelity (extra fid); without it no FID", "FILE"
+    samples: str | None = key(None, "a .npz file with the samples, `images`", none="the last one in RUN/samples")
+    fid_weights: str | None = key(
+        None, "weights-inception-2015-12-05-6726825d.pth of torch-fidelity (extra fid)", none="no FID"
     )
 
 

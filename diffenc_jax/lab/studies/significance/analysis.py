@@ -14,7 +14,7 @@ from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip,
 from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
 from diffenc_jax.lab.studies.significance.curves import Curves, Fall, fall_of
 from diffenc_jax.lab.studies.significance.finished import FinishedRun, MissingRun, changed_keys
-from diffenc_jax.lab.studies.trivial import TrivialModels, trivial_models
+from diffenc_jax.lab.studies.trivial import trivial_models
 
 LEVEL = 0.95
 # With fewer seeds nothing is concluded, and no spread over seeds is extrapolated.
@@ -120,7 +120,6 @@ class Findings(NamedTuple):
     analysis: Analysis
     runs: list[FinishedRun]
     missing: list[MissingRun]
-    trivial: TrivialModels
 
     @property
     def has_several_seeds(self) -> bool:
@@ -146,9 +145,9 @@ def find(
     arms = list(dict.fromkeys([*(run.arm for run in runs), *(run.arm for run in missing)]))
     reference = reference or arms[0]
     require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
-    trivial = trivial_models(runs[0].config, [runs[0].evaluation.record["dataset"]])
+    trivial = trivial_models(runs[0].config, runs[0].evaluation.record["dataset"])
     falls = {arm: fall for arm, kinds in curves.items() if (fall := fall_of(kinds["evaluation"]))}
-    return Findings(analyse(runs, reference, target, trivial.bpd, falls), runs, missing, trivial)
+    return Findings(analyse(runs, reference, target, trivial, falls), runs, missing)
 
 
 def analyse(
