@@ -69,7 +69,10 @@ def files(tmp_path, monkeypatch):
         ("sample-quality folder --samples=sixty.npz", "folder holds no run"),
         ("significance --root=folder --config=digits --arms=vdm --seeds=0-99999999999", "at most 10000 of"),
         ("significance report --root=text.md", "text.md holds no runs; train some with `diffenc significance"),
-        ("report folder --out=text.md/page.html", "cannot be written: there is no folder text.md"),
+        (
+            "report folder --out=text.md/page.html",
+            "page.html cannot be written: File exists; name another file",
+        ),
         ("import-checkpoint folder --config=digits", "folder cannot be read: it is not a regular file"),
         ("parity folder", "folder cannot be read: Is a directory; give reference arrays of the published code"),
         ("parity text.md", "text.md is no .npz archive, or a damaged one; give reference arrays of the published"),

@@ -45,8 +45,8 @@ def make(grid: "Grid", arguments: Namespace) -> int:
 
     from diffenc_jax.lab.studies.significance.measure import make_missing
 
+    root = arguments.root
     jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
-    root: Path = arguments.root
     grid.check(root)
     grid.note_in(root)
     if arguments.plan:

@@ -33,8 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.core.buckets import is_remote
-    from diffenc_jax.core.errors import InputError, reason, require
+    from diffenc_jax.core.errors import require
     from diffenc_jax.core.text import printable
     from diffenc_jax.lab.report.collect import collect
     from diffenc_jax.lab.report.html import MARK, render
@@ -42,16 +41,12 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.runs.files import is_folder, write_text
 
     places, out = arguments.places, arguments.out
-    require(is_remote(out) or out.parent.is_dir(), f"--out={out} cannot be written: there is no folder {out.parent}")
     writable_file("out", str(out), MARK)
     for path in places:
         require(is_folder(path), f"{path} is not a folder; give the workdir of a run, or the root of a study")
     collection = collect(places)
     text = render(make_page(collection, arguments.reference, arguments.difference))
-    try:
-        write_text(out, text)
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written: {reason(error)}; name another file") from error
+    write_text(out, text)
     for note in collection.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     count = len(collection.runs)

@@ -168,8 +168,3 @@ def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str)
     for end, given, arrow in zip(ends, interval, "<>", strict=True):
         if end != given:
             axes.plot(end, at, marker=arrow, color=color, markersize=5, clip_on=False)
-
-
-def marker_step(points: int) -> int:
-    """Distance between the points of a line that have markers, of which there are at most ten."""
-    return -(-points // 10) or 1

@@ -123,8 +123,9 @@ def collect(places: Sequence[Path]) -> Collection:
         require(identities.count(own) == 1, f"{workdir} is given twice; give every run once")
     collection = Collection()
     for workdir in workdirs:
-        config, records = stored_config(workdir), _read_records(workdir, collection)
-        collection.runs.append(Run(workdir, config, _read_metrics(workdir, collection), records))
+        collection.runs.append(Run(workdir, stored_config(workdir), [], _read_records(workdir, collection)))
+        with collection.noting():
+            collection.runs[-1].metrics.extend(read_metrics(workdir))
     _check_images(collection.runs)
     if len(places) == 1 and not holds_run(places[0]):
         collection.root, collection.grid = places[0], read_grid(places[0])
@@ -140,12 +141,6 @@ def _workdirs(place: Path) -> list[Path]:
     advice = "give the workdir of a run, or the root of a significance study"
     require(bool(workdirs), f"{place} holds no run (no {CONFIG_FILE}), and neither does a folder in it; {advice}")
     return workdirs
-
-
-def _read_metrics(workdir: Path, collection: Collection) -> list[Row]:
-    with collection.noting():
-        return read_metrics(workdir)
-    return []
 
 
 def _read_records(workdir: Path, collection: Collection) -> list[StoredRecord]:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 # A page has it within its first bytes.
 MARK = b'<meta name="generator" content="diffenc report">'
-PICTURE_BYTES, PIXELS = 2**26, 2**25  # no picture of a run is larger
+PICTURE_BYTES = 2**26  # no picture of a run is larger
 SHOWN = 130  # CSS pixels per inch of a figure
 
 
@@ -76,8 +75,6 @@ def embed_file(path: Path, caption: str) -> Picture:
     data = read_bytes(path, most=PICTURE_BYTES)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if math.prod(image.size) > PIXELS:
-                raise ValueError(f"it has {math.prod(image.size):,} pixels, of which at most {PIXELS:,} are shown")
             image.load()
             return Picture(_data_uri(data), caption, caption)
     except Exception as error:  # Pillow raises errors of many kinds

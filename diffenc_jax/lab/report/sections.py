@@ -86,13 +86,11 @@ def samples_section(collection: Collection) -> Section:
     """The newest pictures of samples of the first run of each group."""
     blocks: list[Any] = []
     for run, *_ in collection.groups.values():
-        by_step: dict[int, list[Any]] = {}
-        for path in list_paths(run.workdir / "samples", "*.png"):
-            step = path.name.split("-")[0]
-            by_step.setdefault(int(step) if step.isdecimal() else -1, []).append(path)
-        if not by_step:
+        paths = list_paths(run.workdir / "samples", "*.png")
+        steps = [int(step) if (step := path.name.split("-")[0]).isdecimal() else -1 for path in paths]
+        if not paths:
             collection.lacks("sample", run)
-        for path in by_step.get(max(by_step, default=-1), []):
+        for path in (path for path, step in zip(paths, steps, strict=True) if step == max(steps)):
             with collection.noting():
                 blocks.append(embed_file(path, f"Samples of {run.title}, step {path.stem.replace('-', ', ')}"))
     return Section("Samples", blocks)

@@ -120,7 +120,7 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
     """Draw the curves of a panel, in the colours of their `labels`; returns the entries of the legend by label."""
     import numpy as np
 
-    from diffenc_jax.lab.figures.style import COLOURS, MARKERS, literal, marker_step, run_styles
+    from diffenc_jax.lab.figures.style import COLOURS, MARKERS, literal, run_styles
 
     handles: dict[str, Any] = {}
     looks = run_styles([curve.arm for curve in panel.curves])
@@ -133,7 +133,8 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
             reach = np.maximum(0.0, [np.subtract(curve.y, curve.low), np.subtract(curve.high, curve.y)])
             handles[label] = axes.errorbar(curve.x, curve.y, reach, label=label, **look)
             continue
-        (handles[label],) = axes.plot(curve.x, curve.y, markevery=marker_step(len(curve.x)), label=label, **look)
+        every = max(1, -(-len(curve.x) // 10))  # at most ten markers
+        (handles[label],) = axes.plot(curve.x, curve.y, markevery=every, label=label, **look)
         if curve.low:
             axes.fill_between(curve.x, curve.low, curve.high, color=look["color"], alpha=0.25, lw=0)
     if panel.limits is not None:

@@ -5,7 +5,6 @@ import os
 import shutil
 
 import pytest
-from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.text import CONTROLS
@@ -39,7 +38,6 @@ def test_arguments_that_are_refused(tmp_path, capsys, run):
         ((tmp_path, run, out), "is given twice"),
         ((run, "--reference=vdm", out), "--reference=vdm is not among diffenc"),
         ((run, other, out), "they have different images"),
-        ((run, f"--out={tmp_path / 'none' / 'a.html'}"), f"there is no folder {tmp_path / 'none'}"),
         ((run, f"--out={tmp_path}"), "is a folder"),
         ((f"{run}\x1b", out), "has control characters; leave them out"),
     ):
@@ -65,12 +63,10 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     metrics = run / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + 'null\n{"step": 1, "bpd": "x"}\n{"step": 1550, "bp')
     (run / "samples" / "1500-depth250-seed0.png").write_bytes(b"\x89PNG\r\n\x1a\n none")
-    Image.new("L", (2**13, 2**13)).save(run / "samples" / "1500-large.png")
     (run / "loss-by-time" / "test-1500.json").write_text("[]")
     page = made_up.write_page(tmp_path / "page.html", run)
     noted = capsys.readouterr().err
-    names = ["x.json", "ode.json", "other.json", values.name, "loss-by-time/test-1500.json"]
-    names += ["seed0.png", "1500-large.png"]
+    names = ["x.json", "ode.json", "other.json", values.name, "loss-by-time/test-1500.json", "seed0.png"]
     for name in names:
         assert sum(name in line for line in noted.splitlines()) == 1, name
         assert name in page.text

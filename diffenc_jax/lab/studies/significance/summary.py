@@ -5,7 +5,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from diffenc_jax.core.document import Section, Text, markdown
-from diffenc_jax.core.errors import InputError, reason
 from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.lab.studies.plain import plain
 from diffenc_jax.lab.studies.reproduction.beside import section
@@ -17,7 +16,7 @@ from diffenc_jax.lab.studies.significance.finished import find_runs, read_costs
 from diffenc_jax.lab.studies.significance.grid import read_grid
 from diffenc_jax.lab.studies.significance.headline import headline
 from diffenc_jax.lab.studies.significance.table import document
-from diffenc_jax.runs.files import write_text
+from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
 
 
 def write_summary(root: Path, reference: str | None, target: float) -> tuple[Section | Text, list[Path]]:
@@ -59,11 +58,9 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
         "curves": draw_curves(curves, learning_panels(split), title, common_axis=True),
     }
     files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
-    try:
+    with writing(root, MAKE_WRITABLE):
         for name, text in texts.items():
             write_text(root / name, text)
         for name, figure in figures.items():
             save_figure(figure, root / name)
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be written: {reason(error)}; make {root} writable") from error
     return page, [root / name for name in (*texts, *files)]

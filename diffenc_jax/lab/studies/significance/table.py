@@ -59,14 +59,9 @@ def _values(analysis: Analysis) -> Section:
         for name, arm in arms.items()
     ]
     table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)
-    return Section("Values", [table] if seeds == common else [Text(f"{over_common_seeds(common)}."), table])
-
-
-def over_common_seeds(common: Sequence[int]) -> str:
-    """Sentence that says which seeds the means of the arms are over, where not every arm has every seed."""
-    if not common:
-        return "The arms have no seed in common, so there are no means to compare"
-    return f"Means are over the seeds that all arms have: {', '.join(map(str, common))}"
+    shared = ", ".join(map(str, common)) or "none, so there are no means to compare"
+    text = Text(f"Means are over the seeds that all arms have: {shared}.")
+    return Section("Values", [table] if seeds == common else [text, table])
 
 
 def _differences(analysis: Analysis) -> Section:

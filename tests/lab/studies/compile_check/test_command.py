@@ -72,7 +72,7 @@ def test_slices_and_chips_of_two_devices_and_a_step_that_does_not_fit(tmp_path):
     assert (wrote["slices"], wrote["chips"], wrote["mesh"]) == (2, 8, {"data": 2, "fsdp": 4})
     wrote = measured(tmp_path, "tpu7x:2x2x1", one_layer)
     assert (wrote["chips"], wrote["devices_per_chip"], wrote["mesh"]) == (4, 2, {"data": 8, "fsdp": 1})
-    wrote = measured(tmp_path, "v5e:1x1", "--batch=8388608")
+    wrote = measured(tmp_path, "v5e:1x1", "--config.train.batch_size=8388608")
     assert not wrote["fits"]
     assert wrote["memory"] > wrote["memory_of_device"]
 
