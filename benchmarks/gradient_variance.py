@@ -23,7 +23,7 @@ from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.train.gradients import StepInputs, every_kth, gradient
-from diffenc_jax.train.state import LossByTime
+from diffenc_jax.train.state import LossHistory
 
 EXAMPLE = "python benchmarks/gradient_variance.py runs/digits-diffenc-seed0 --batches=100"
 RECIPES = {
@@ -55,11 +55,11 @@ def run(arguments: argparse.Namespace) -> None:
 def flat_gradient(
     model: Model,
     params: Params,
-    losses: LossByTime,
+    losses: LossHistory,
     batch: Batch,
     key: jax.Array,
     recipe: tuple[bool, int] = (False, 1),
-) -> tuple[jax.Array, LossByTime]:
+) -> tuple[jax.Array, LossHistory]:
     """The gradient as one vector, and `losses` with the diffusion terms of this batch."""
     by_loss, ends_every = recipe
     size = len(batch.pixels)
@@ -78,7 +78,7 @@ def squared_deviations(trained: Trained, batches: int) -> dict[str, np.ndarray]:
     """‖g - E g‖² of the gradient g of each batch, [batches], by recipe."""
     batch = Batches(trained.dataset.examples("train"), trained.config, trained.mesh)
     keys = jax.random.split(stream(0, "gradient variance"), batches)
-    losses, found = LossByTime.empty(), {}
+    losses, found = LossHistory.empty(), {}
     for name, recipe in RECIPES.items():
         compute = jax.jit(partial(flat_gradient, trained.model, recipe=recipe))
         gradients = []

@@ -16,8 +16,8 @@ import timing
 
 from diffenc_jax.commands.arguments import positive
 from diffenc_jax.core.errors import require
-from diffenc_jax.lab.studies.compile_check.compiled import QUICK, Work
-from diffenc_jax.lab.studies.compile_check.tpu import describe_slices
+from diffenc_jax.lab.costs.compiled import QUICK, Work
+from diffenc_jax.lab.costs.tpu import describe_slices
 from diffenc_jax.parallel.memory import Memory
 
 EXAMPLE = "python benchmarks/published_tpu.py --diffenc=DIR --model=config_model_NAME.json"

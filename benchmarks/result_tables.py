@@ -11,11 +11,11 @@ import peers
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies.compare.measure import compare
-from diffenc_jax.lab.studies.compare.table import comparison_table
-from diffenc_jax.lab.studies.significance.curves import curves_of_arms
-from diffenc_jax.lab.studies.significance.finished import find_runs
-from diffenc_jax.lab.studies.significance.grid import read_grid
+from diffenc_jax.lab.comparisons.compare.measure import compare
+from diffenc_jax.lab.comparisons.compare.table import comparison_table
+from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
+from diffenc_jax.lab.comparisons.significance.finished import find_runs
+from diffenc_jax.lab.comparisons.significance.grid import read_grid
 from diffenc_jax.runs.records import read_evaluation, record_paths
 
 # From the common folder and the output of a command.

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from diffenc_jax.config import Config
 from diffenc_jax.core import process
 from diffenc_jax.data.images import Batch
-from diffenc_jax.lab.studies.costs.measure import WARM_UP_STEPS
+from diffenc_jax.lab.costs.training_step import WARM_UP_STEPS
 from diffenc_jax.model import build, spec_of
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program, StepReport

@@ -32,7 +32,7 @@ from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.train import flops
 from diffenc_jax.train.loop import Trainer
-from diffenc_jax.train.profiler import Steps
+from diffenc_jax.train.profiler import StepRange
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program
 
@@ -180,7 +180,7 @@ class Run:
         workdir: str | Path | None = None,
         console: Console | None = None,
         overwrite: bool = False,
-        profiled: Steps | None = None,
+        profiled: StepRange | None = None,
     ) -> tuple[TrainState, Record]:
         """Train to the last step in `workdir`, by default that of `diffenc train` with the same changes, and evaluate.
 

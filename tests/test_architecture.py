@@ -22,8 +22,8 @@ FLOORS = [
     ["__main__"],
     ["main", "__init__"],
     ["lab.table", "lab.stats", "lab.interop", "lab.figures"],
-    ["lab.coding"],
-    ["lab.studies"],
+    ["lab.coding", "lab.costs"],
+    ["lab.studies", "lab.comparisons"],
     ["lab.report"],
     ["lab.commands"],
 ]
@@ -83,7 +83,7 @@ def test_only_runs_looks_for_the_files_of_a_workdir():
     others = [p for p in FILES if part(p) not in ("runs", "data", "lab.interop", "config", "commands", "lab.commands")]
     assert [str(p.relative_to(PACKAGE)) for p in others if looks.search(p.read_text())] == [
         "core/versions.py",
-        "lab/studies/significance/devices.py",
+        "lab/comparisons/significance/devices.py",
         "parallel/cluster.py",
     ]
 

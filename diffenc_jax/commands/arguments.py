@@ -109,6 +109,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> float:
+    """Argument type: a finite number above zero."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
+
+
 def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --config, and --config.key=value for each key that is to differ from it."""
     group = parser.add_argument_group(

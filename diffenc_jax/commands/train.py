@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.api import Run
     from diffenc_jax.train.loop import check_trainable
-    from diffenc_jax.train.profiler import Steps
+    from diffenc_jax.train.profiler import StepRange
 
     start = time.perf_counter()
     job = start_job(arguments)
     if arguments.no_samples:
         job = dataclasses.replace(job, config=job.config.replace({"log.samples": 0}))
-    profiled = None if arguments.profile is None else Steps(*arguments.profile)
+    profiled = None if arguments.profile is None else StepRange(*arguments.profile)
     if profiled is not None:
         profiled.check(job.config.train.steps)
     if not arguments.overwrite:

@@ -36,7 +36,7 @@ class EstimatorEntry(TypedDict):
     seed: int
 
 
-class Errors(TypedDict):
+class ErrorsEntry(TypedDict):
     """Standard errors in bits/dim over the noise, over the images, and over both, where they can be estimated."""
 
     noise: float | None
@@ -44,10 +44,10 @@ class Errors(TypedDict):
     total: float | None
 
 
-class TotalErrors(Errors):
+class TotalErrorsEntry(ErrorsEntry):
     """Those of the total, and `terms`, those of each term."""
 
-    terms: dict[str, Errors]
+    terms: dict[str, ErrorsEntry]
 
 
 class Record(TypedDict):
@@ -61,7 +61,7 @@ class Record(TypedDict):
     dataset: DatasetEntry
     estimator: EstimatorEntry
     bpd: dict[str, float]
-    standard_error: TotalErrors
+    standard_error: TotalErrorsEntry
     params: int
     params_sha256: str
     seconds: float

@@ -11,7 +11,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.data.images import Batch
 from diffenc_jax.parallel.batches import Batches, Feed, ResidentFeed, StackedFeed, is_on_device
 from diffenc_jax.parallel.sharding import IN_FLIGHT
-from diffenc_jax.train.profiler import Steps
+from diffenc_jax.train.profiler import StepRange
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program, StepFunction, StepReport
 
@@ -73,7 +73,7 @@ def loop(step: StepFunction, feed: Feed, length: int) -> Callable[..., tuple[Tra
     return train_steps
 
 
-def call_length(config: Config, done: int, profiled: Steps | None = None) -> int:
+def call_length(config: Config, done: int, profiled: StepRange | None = None) -> int:
     """Number of steps of the call after `done` steps: at most train.steps_per_call, up to the next one that is awaited.
 
     These are steps with a log, checkpoint or evaluation, and the last one. Steps to trace are called one by one.

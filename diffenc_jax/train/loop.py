@@ -32,7 +32,7 @@ from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.workdir import check_workdir, claimed
 from diffenc_jax.train.calls import call_length, compile_call
-from diffenc_jax.train.profiler import STEP, Profiler, Steps
+from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program, StepReport
 from diffenc_jax.train.writer import TensorBoardWriter
@@ -67,7 +67,7 @@ class Trainer:
         experiment: Experiment,
         workdir: Path,
         draw_samples: DrawSamples | None = None,
-        profiled: Steps | None = None,
+        profiled: StepRange | None = None,
     ):
         """Raises InputError if the experiment cannot be trained or evaluated."""
         self.experiment, self.config, self.workdir = experiment, experiment.config, workdir
@@ -274,7 +274,7 @@ class Trainer:
                 return {}
 
 
-def check_trainable(workdir: Path, config: Config, profiled: Steps | None = None) -> None:
+def check_trainable(workdir: Path, config: Config, profiled: StepRange | None = None) -> None:
     """Raises InputError if `workdir` holds a run of another configuration, or only parameters to evaluate.
 
     Raises it too if training in `workdir` does not make the steps `profiled`.

@@ -17,7 +17,7 @@ PLUGIN = Path("plugins", "profile")
 STEP = "train"
 
 
-class Steps(NamedTuple):
+class StepRange(NamedTuple):
     """The steps `first` .. `last` of a run, counted from 1."""
 
     first: int
@@ -38,7 +38,7 @@ class Profiler:
     devices, the others none.
     """
 
-    def __init__(self, steps: Steps | None, workdir: Path):
+    def __init__(self, steps: StepRange | None, workdir: Path):
         """Trace `steps`, none if None, into the folder PLUGIN of `workdir`."""
         self._first, self._last = steps if steps and hosts.is_first() else (0, 0)
         self._workdir, self._folder = workdir, tempfile.TemporaryDirectory(prefix="diffenc-profile-")

@@ -87,7 +87,7 @@ class Meter:
 
 
 @flax.struct.dataclass
-class LossByTime:
+class LossHistory:
     """Exponentially weighted sums over past steps of the diffusion term, by cell of t. Part of the training state.
 
     Attributes:
@@ -99,7 +99,7 @@ class LossByTime:
     examples: jax.Array
 
     @classmethod
-    def empty(cls) -> "LossByTime":
+    def empty(cls) -> "LossHistory":
         return cls(jnp.zeros(CELLS, jnp.float32), jnp.zeros(CELLS, jnp.float32))
 
     def density(self) -> TimeDensity:
@@ -110,12 +110,12 @@ class LossByTime:
         complete = jnp.all(self.examples > 0)
         return TimeDensity(best_mass(jnp.where(complete, self.squares / jnp.maximum(self.examples, 1e-30), 1.0)))
 
-    def plus(self, t: jax.Array, nats: jax.Array) -> "LossByTime":
+    def plus(self, t: jax.Array, nats: jax.Array) -> "LossHistory":
         """The sums with one step's unweighted diffusion terms `nats` [B] at times `t` [B] added."""
         in_cell = jnp.floor(t * CELLS)[None, :] == jnp.arange(CELLS)[:, None]
         decay = jnp.exp(-1.0 / MEMORY)
         squares = decay * self.squares + jnp.where(in_cell, jnp.square(nats), 0.0).sum(axis=1)
-        return LossByTime(squares, decay * self.examples + in_cell.sum(axis=1))
+        return LossHistory(squares, decay * self.examples + in_cell.sum(axis=1))
 
 
 @flax.struct.dataclass
@@ -136,7 +136,7 @@ class TrainState:
     ema: Params
     opt_state: Any
     meter: Meter
-    losses: LossByTime | None
+    losses: LossHistory | None
 
     def restarted(self) -> Self:
         """The state with a meter of no steps."""

@@ -22,7 +22,7 @@ from diffenc_jax.model import Model, Params
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
-from diffenc_jax.train.state import LossByTime, Meter, TrainState
+from diffenc_jax.train.state import LossHistory, Meter, TrainState
 
 STEP = "a training step"  # in messages
 
@@ -77,10 +77,10 @@ class StepFunction:
             ema=jax.tree.map(jnp.copy, params),
             opt_state=self.optimizer.init(params),
             meter=Meter.empty(self.model.head_losses),
-            losses=LossByTime.empty() if self.config.train.time_sampling == "importance" else None,
+            losses=LossHistory.empty() if self.config.train.time_sampling == "importance" else None,
         )
 
-    def inputs(self, step: jax.Array, batch: Batch, losses: LossByTime | None) -> StepInputs:
+    def inputs(self, step: jax.Array, batch: Batch, losses: LossHistory | None) -> StepInputs:
         """The random inputs of a step on a batch, whose images are augmented.
 
         Times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The end points

@@ -21,8 +21,8 @@ from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel import memory
 from diffenc_jax.runs.workdir import write_config
 from tests.bucket import Faults
+from tests.lab.comparisons.significance import made_up
 from tests.lab.interop.test_published import published_parameters, write
-from tests.lab.studies.significance import made_up
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "mistakes.md").read_text()

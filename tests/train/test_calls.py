@@ -11,13 +11,13 @@ from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.train import calls
 from diffenc_jax.train.calls import call_length
 from diffenc_jax.train.loop import Trainer
-from diffenc_jax.train.profiler import Steps
+from diffenc_jax.train.profiler import StepRange
 from tests import tiny
 from tests.logs import logged
 from tests.train.running import assert_same_run, train
 
 
-@pytest.mark.parametrize("profiled", [None, Steps(14, 16)])
+@pytest.mark.parametrize("profiled", [None, StepRange(14, 16)])
 def test_calls_end_where_something_is_due(profiled):
     """And are as long as they may be otherwise."""
     every = {"log": 3, "checkpoint": 8, "eval": 5}

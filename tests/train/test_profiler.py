@@ -14,7 +14,7 @@ from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.train.running import assert_same_run, before_each_step, save_images
 
-STEPS = profiler.Steps(3, 5)
+STEPS = profiler.StepRange(3, 5)
 
 
 def config(folder, **changes):
@@ -73,6 +73,6 @@ def test_an_interrupted_trace_is_discarded_and_the_run_resumes(tmp_path):
     with pytest.raises(InputError, match=r"--profile=3:5: the run has made 4 of its 8 steps; give later steps"):
         train_profiled(settings, tmp_path / "run")
     assert not list((tmp_path / "run").glob(f"{profiler.PLUGIN}/*"))
-    trainer = Trainer(Experiment.load(settings), tmp_path / "run", profiled=profiler.Steps(5, 6))
+    trainer = Trainer(Experiment.load(settings), tmp_path / "run", profiled=profiler.StepRange(5, 6))
     trainer.run(Console())
     assert traced_steps(tmp_path / "run")[0] == [5, 6]

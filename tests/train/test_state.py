@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.train.gradients import StepOutputs
-from diffenc_jax.train.state import CELLS, LossByTime, Meter
+from diffenc_jax.train.state import CELLS, LossHistory, Meter
 
 BATCH = 64
 
@@ -30,7 +30,7 @@ def estimates():
         return losses.plus(t, observed), (jnp.mean(weight * observed), jnp.mean(nats(s, key_uniform)))
 
     keys = jax.random.split(jax.random.key(0), 4000)
-    losses, (by_loss, uniform) = jax.jit(lambda: jax.lax.scan(step, LossByTime.empty(), keys))()
+    losses, (by_loss, uniform) = jax.jit(lambda: jax.lax.scan(step, LossHistory.empty(), keys))()
     return losses, np.asarray(by_loss, np.float64)[200:], np.asarray(uniform, np.float64)[200:]
 
 

@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; a TPU of this machine is left to others
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot load programs for absent devices
-    from diffenc_jax.lab.studies.compile_check.measure import measure_step, step_lines
+    from diffenc_jax.lab.costs.compile_check import measure_step, step_lines
     from diffenc_jax.runs.files import write_json
 
     config = load_arguments_config(arguments)

@@ -18,7 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.lab.studies.costs.measure import measure_costs
+    from diffenc_jax.lab.costs.training_step import measure_costs
     from diffenc_jax.runs.files import write_json
 
     config = load_arguments_config(arguments)

@@ -1,32 +1,25 @@
 """Steps that commands share for a grid of arms and seeds: note it, make its runs, and print their summary."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import positive
+from diffenc_jax.commands.arguments import positive, positive_number
 
 if TYPE_CHECKING:
-    from diffenc_jax.lab.studies.significance.grid import Grid
+    from diffenc_jax.lab.comparisons.significance.grid import Grid
 
 
 def add_difference(parser: ArgumentParser) -> None:
     """Add --difference, which the power of a design is reported for."""
     parser.add_argument(
         "--difference",
-        type=_positive_number,
+        type=positive_number,
         default=0.01,
         metavar="BPD",
         help="difference in bits/dim for which the report states how many seeds would detect it",
     )
-
-
-def _positive_number(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is not a number above zero")
-    return value
 
 
 def add_runs(parser: ArgumentParser) -> None:
@@ -43,7 +36,7 @@ def make(grid: "Grid", arguments: Namespace) -> int:
     """Check a grid and note it, make its missing runs, and summarize them; or print the plan. Returns the exit code."""
     import jax
 
-    from diffenc_jax.lab.studies.significance.measure import make_missing
+    from diffenc_jax.lab.comparisons.significance.measure import make_missing
 
     root = arguments.root
     jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
@@ -63,7 +56,7 @@ def make(grid: "Grid", arguments: Namespace) -> int:
 def summarize(root: Path, reference: str | None, difference: float) -> None:
     """Write and print the summary of the runs in `root`."""
     from diffenc_jax.core.terminal import make_console, print_document
-    from diffenc_jax.lab.studies.significance.summary import write_summary
+    from diffenc_jax.lab.comparisons.significance.summary import write_summary
 
     page, files = write_summary(root, reference, difference)
     print_document(page, make_console())

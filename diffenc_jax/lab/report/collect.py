@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.lab.studies.compare.measure import check_comparable, common_evaluations
-from diffenc_jax.lab.studies.significance.grid import Grid, read_grid
+from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common_evaluations
+from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
 from diffenc_jax.runs.metrics import Row, read_metrics
 from diffenc_jax.runs.record_types import Record
@@ -29,7 +29,7 @@ class StoredRecord(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class StoredRun:
     """Contents of a workdir.
 
     Attributes:
@@ -71,7 +71,7 @@ class Collection:
       not_made: commands that make what the runs lack.
     """
 
-    runs: list[Run] = field(default_factory=list)
+    runs: list[StoredRun] = field(default_factory=list)
     root: Path | None = None
     grid: Grid | None = None
     notes: list[str] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Collection:
         return dict(zip((run.workdir for run in self.runs), shortest_names(self.runs), strict=True))
 
     @cached_property
-    def groups(self) -> dict[str, list[Run]]:
+    def groups(self) -> dict[str, list[StoredRun]]:
         """Runs that differ only in their seeds, by arm; single runs by name if an arm has a seed twice."""
         if len({run.title for run in self.runs}) < len(self.runs):
             return {self.names[run.workdir]: [run] for run in self.runs}
@@ -106,7 +106,7 @@ class Collection:
         except InputError as error:
             self.notes.append(str(error))
 
-    def lacks(self, command: str, run: Run) -> None:
+    def lacks(self, command: str, run: StoredRun) -> None:
         """Add the command, such as 'eval', that makes what `run` lacks."""
         self.not_made.append(shlex.join(["diffenc", command, str(run.workdir)]))
 
@@ -123,7 +123,7 @@ def collect(places: Sequence[Path]) -> Collection:
         require(identities.count(own) == 1, f"{workdir} is given twice; give every run once")
     collection = Collection()
     for workdir in workdirs:
-        collection.runs.append(Run(workdir, stored_config(workdir), [], _read_records(workdir, collection)))
+        collection.runs.append(StoredRun(workdir, stored_config(workdir), [], _read_records(workdir, collection)))
         with collection.noting():
             collection.runs[-1].metrics.extend(read_metrics(workdir))
     _check_images(collection.runs)
@@ -154,7 +154,7 @@ def _read_records(workdir: Path, collection: Collection) -> list[StoredRecord]:
     return sorted(records, key=lambda one: (one.record["step"], one.path.name))
 
 
-def _check_images(runs: Sequence[Run]) -> None:
+def _check_images(runs: Sequence[StoredRun]) -> None:
     """Raise InputError unless all evaluations of a split have the same images."""
     by_split: dict[str, list[Evaluation]] = {}
     for evaluation in (one.evaluation for run in runs for one in run.records):

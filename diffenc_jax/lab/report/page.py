@@ -4,14 +4,14 @@ from typing import Any
 
 from diffenc_jax.core.document import Code, Items, Section, Text
 from diffenc_jax.core.numbers import format_record, with_error
+from diffenc_jax.lab.comparisons.compare.describe import describe_estimator, describe_images
+from diffenc_jax.lab.comparisons.compare.table import SINGLE_RUNS, conclusions
+from diffenc_jax.lab.comparisons.significance.headline import headline
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Card, Page
 from diffenc_jax.lab.report.results import Results, bits_section, costs_section, results_of, significance_section
-from diffenc_jax.lab.studies.compare.describe import describe_estimator, describe_images
-from diffenc_jax.lab.studies.compare.table import SINGLE_RUNS, conclusions
-from diffenc_jax.lab.studies.significance.headline import headline
 
 NOISE_AND_IMAGES = (
     "Lower is better. ± (noise) is the standard error against infinitely many passes over the same images, ± (images) "

@@ -8,16 +8,15 @@ from typing import Any
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import UNKNOWN, with_errors
-from diffenc_jax.lab.report.collect import Collection, Run, StoredRecord
+from diffenc_jax.lab.comparisons.compare.describe import describe_estimator
+from diffenc_jax.lab.comparisons.compare.measure import Row, compare
+from diffenc_jax.lab.comparisons.compare.table import comparison_table, notes
+from diffenc_jax.lab.comparisons.significance import finished, table
+from diffenc_jax.lab.comparisons.significance.analysis import Findings, find
+from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
+from diffenc_jax.lab.comparisons.significance.figure import draw_analysis
+from diffenc_jax.lab.report.collect import Collection, StoredRecord, StoredRun
 from diffenc_jax.lab.report.html import Fold, embed_figure
-from diffenc_jax.lab.studies.compare.describe import describe_estimator
-from diffenc_jax.lab.studies.compare.measure import Row, compare
-from diffenc_jax.lab.studies.compare.table import comparison_table, notes
-from diffenc_jax.lab.studies.significance import table
-from diffenc_jax.lab.studies.significance.analysis import Findings, find
-from diffenc_jax.lab.studies.significance.curves import curves_of_arms
-from diffenc_jax.lab.studies.significance.figure import draw_analysis
-from diffenc_jax.lab.studies.significance.finished import by_arm_and_seed, find_runs, finished_and_missing, read_costs
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import Evaluation
 
@@ -76,10 +75,10 @@ def find_over_seeds(collection: Collection, reference: str, target: float) -> Fi
     Raises InputError if there is no finished run, or the runs are not those of one experiment.
     """
     if collection.root is not None:
-        runs, missing = find_runs(collection.root, collection.grid)
+        runs, missing = finished.find_runs(collection.root, collection.grid)
     else:
-        expected = by_arm_and_seed((run.workdir, run.config) for run in collection.runs)
-        runs, missing = finished_and_missing(expected, collection.comparable)
+        expected = finished.by_arm_and_seed((run.workdir, run.config) for run in collection.runs)
+        runs, missing = finished.finished_and_missing(expected, collection.comparable)
     require(bool(runs), "no run is evaluated yet")
     rows = {run.workdir: run.metrics for run in collection.runs}
     curves = curves_of_arms(runs, runs[0].evaluation.record["dataset"]["split"], rows.__getitem__)
@@ -102,8 +101,8 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 def bits_section(collection: Collection, results: Results) -> Section:
     """The evaluations by term, differences image by image, other records, and trivial models."""
     paths = {evaluation.path for evaluation in results.evaluations.values()}
-    shown: list[tuple[Run, StoredRecord]] = []
-    others: list[tuple[Run, StoredRecord]] = []
+    shown: list[tuple[StoredRun, StoredRecord]] = []
+    others: list[tuple[StoredRun, StoredRecord]] = []
     for run in collection.runs:
         for record in run.records:
             (shown if record.path in paths else others).append((run, record))
@@ -122,7 +121,7 @@ def bits_section(collection: Collection, results: Results) -> Section:
     return Section("Bits/dim", blocks)
 
 
-def _by_term(records: Sequence[tuple[Run, StoredRecord]], caption: str) -> Table:
+def _by_term(records: Sequence[tuple[StoredRun, StoredRecord]], caption: str) -> Table:
     terms = list(dict.fromkeys(name for _, one in records for name in one.record["bpd"] if name != "total"))
     rows = []
     for run, (_, record, _) in records:
@@ -156,5 +155,5 @@ def costs_section(collection: Collection, results: Results) -> Section:
     """Parameters of each arm, and the costs of its training step that a significance study measured."""
     if results.findings is None:
         return Section("Costs", [])
-    costs = read_costs(collection.root, collection.arms) if collection.root is not None else {}
+    costs = finished.read_costs(collection.root, collection.arms) if collection.root is not None else {}
     return Section("Costs", [*table.costs_blocks(results.findings.analysis, costs)])

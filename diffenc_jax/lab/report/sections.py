@@ -8,12 +8,12 @@ from diffenc_jax.config.recipe import ARMS, AS_PUBLISHED, choose_arm, recipe, wi
 from diffenc_jax.core import parts, versions
 from diffenc_jax.core.document import Code, Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN
+from diffenc_jax.lab.comparisons.significance.curves import curves_over_seeds, learning_curves
+from diffenc_jax.lab.comparisons.significance.figure import draw_curves, learning_panels
+from diffenc_jax.lab.figures.charts import draw
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Fold, embed_figure, embed_file
 from diffenc_jax.lab.studies import load
-from diffenc_jax.lab.studies.charts import draw
-from diffenc_jax.lab.studies.significance.curves import curves_over_seeds, learning_curves
-from diffenc_jax.lab.studies.significance.figure import draw_curves, learning_panels
 from diffenc_jax.lab.studies.study import Measured, Study, whole
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.runs.history import noted_commands

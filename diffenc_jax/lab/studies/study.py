@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.lab.studies.charts import Board, Chart, draw
+from diffenc_jax.lab.figures.charts import Board, Chart, draw
 
 if TYPE_CHECKING:
     import numpy as np

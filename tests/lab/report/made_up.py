@@ -12,7 +12,7 @@ from diffenc_jax.lab.studies.by_time.study import ByTime
 from diffenc_jax.lab.studies.depth.study import Arguments, Depths
 from diffenc_jax.lab.studies.study import Measured
 from diffenc_jax.runs.workdir import stored_config
-from tests.lab.studies.significance import made_up
+from tests.lab.comparisons.significance import made_up
 
 ARMS = ("vdm", "diffenc", "nontrainable")
 

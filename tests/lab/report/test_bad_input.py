@@ -9,8 +9,8 @@ import pytest
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.text import CONTROLS
 from tests import refusals
+from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.report import made_up
-from tests.lab.studies.significance import made_up as runs
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
 

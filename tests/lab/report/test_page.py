@@ -15,14 +15,14 @@ from PIL import Image
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
 from diffenc_jax.data.baselines import uniform_bpd
+from diffenc_jax.lab.comparisons.compare.measure import compare
+from diffenc_jax.lab.comparisons.compare.table import comparison_table
+from diffenc_jax.lab.comparisons.significance.summary import write_summary
 from diffenc_jax.lab.figures.style import arm_style
-from diffenc_jax.lab.studies.compare.measure import compare
-from diffenc_jax.lab.studies.compare.table import comparison_table
-from diffenc_jax.lab.studies.significance.summary import write_summary
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.workdir import write_config
+from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.report import made_up
-from tests.lab.studies.significance import made_up as runs
 
 ROOT = Path(__file__).parents[3]
 ARMS = made_up.ARMS

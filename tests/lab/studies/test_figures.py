@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from diffenc_jax.lab.comparisons.significance.analysis import find
+from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
+from diffenc_jax.lab.comparisons.significance.finished import find_runs
 from diffenc_jax.lab.figures.style import arm_style
-from diffenc_jax.lab.studies.significance.analysis import find
-from diffenc_jax.lab.studies.significance.figure import draw_analysis, draw_curves, learning_panels
-from diffenc_jax.lab.studies.significance.finished import find_runs
+from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.studies.cropping import assert_uncropped
-from tests.lab.studies.significance import made_up as runs
 
 ARMS = ("vdm", "diffenc", "nontrainable")
 PATH = "/a/long/path/to/a/workdir/with_$ymbols$/in/it/runs/digits-diffenc-seed0-lr1e-3"

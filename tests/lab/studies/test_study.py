@@ -17,10 +17,10 @@ from diffenc_jax.core.document import Table, Text
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.lab import studies
+from diffenc_jax.lab.figures.charts import Board, Chart, Curve, Panel
 from diffenc_jax.lab.report.collect import collect
 from diffenc_jax.lab.report.html import Picture
 from diffenc_jax.lab.report.sections import study_sections
-from diffenc_jax.lab.studies.charts import Board, Chart, Curve, Panel
 from diffenc_jax.lab.studies.study import Array, Study
 from diffenc_jax.lab.table import PARTS
 from tests import refusals

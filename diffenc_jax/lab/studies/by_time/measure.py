@@ -20,7 +20,7 @@ from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained
 
 
-class LossByTime(NamedTuple):
+class CellLosses(NamedTuple):
     """The loss on the cells [i, i + 1) / cells of t, at random times of each cell; float64.
 
     Each value is one draw and unbiased for the mean of its cell. So `diffusion.mean((0, 1))` is the loss of each cell,
@@ -53,7 +53,7 @@ class LossByTime(NamedTuple):
 
 def measure_loss_by_time(
     run: Trained, cells: int, num_draws: int, seed: int = 0, on_part: OnPart = lambda part: None
-) -> LossByTime:
+) -> CellLosses:
     """The loss by time of all images of the split that `run` evaluates on.
 
     The noise of a value depends only on (seed, position of the image in the split, cell, number of the draw), so no
@@ -68,10 +68,10 @@ def measure_loss_by_time(
     values = values.reshape(num_draws, cells, 3, -1).transpose(2, 0, 3, 1)
     t = np.arange(2 * cells + 1) / (2 * cells)  # edges and centres alternate
     gamma = np.asarray(run.model.bind(run.params).gamma(jnp.asarray(t, jnp.float32)), np.float64)
-    return LossByTime(t[1::2], gamma[1::2], gamma[::2], *np.ascontiguousarray(values))
+    return CellLosses(t[1::2], gamma[1::2], gamma[::2], *np.ascontiguousarray(values))
 
 
-def summarize(values: LossByTime, dims: int) -> ByTime:
+def summarize(values: CellLosses, dims: int) -> ByTime:
     """Means over images; an image's value is the mean of its draws, so the errors contain the noise of the draws."""
     width = np.diff(values.edges)
     scales = {"diffusion": 1 / (dims * math.log(2) * values.dgamma), "velocity": 1 / dims, "residual": 1 / dims}
@@ -96,7 +96,7 @@ def draw_noise(
 
 
 def _values(model: Model, seed: int, cells: int, params: Params, batch: Batch, indices, valid, draw, cell):
-    """[3, B]: diffusion, velocity and residual of `LossByTime`."""
+    """[3, B]: diffusion, velocity and residual of `CellLosses`."""
     process = bind_to(model, params, batch)
     t, eps = draw_noise(seed, cells, model.spec.shape, indices, draw, cell)
     instant = process.place(t)

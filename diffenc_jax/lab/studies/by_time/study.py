@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import format_number
-from diffenc_jax.lab.studies.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
+from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:

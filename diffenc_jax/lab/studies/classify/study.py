@@ -8,7 +8,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import format_interval, format_number, with_error
-from diffenc_jax.lab.studies.charts import Board, Chart, Curve, Panel
+from diffenc_jax.lab.figures.charts import Board, Chart, Curve, Panel
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Array, Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count, key
 from diffenc_jax.core.numbers import format_number, with_error
-from diffenc_jax.lab.studies.charts import Board, Chart, Panel, with_errors
+from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]
     the generative model.
 
     Returns:
-      `study.Encoder.bounds`, and the paths of the records by encoder.
+      `study.EncoderEffects.bounds`, and the paths of the records by encoder.
     """
     bounds: dict[str, dict[str, Any]] = {}
     paths, bits = {}, {}

@@ -14,7 +14,7 @@ from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.evaluation.uncertainty import mean_and_error
 from diffenc_jax.lab.studies.encoder.bounds import measure_bounds, measure_ends
 from diffenc_jax.lab.studies.encoder.price import model_rate, with_head
-from diffenc_jax.lab.studies.encoder.study import Arguments, Encoder
+from diffenc_jax.lab.studies.encoder.study import Arguments, EncoderEffects
 from diffenc_jax.lab.studies.study import Watch
 from diffenc_jax.lab.studies.sweep import OnPart, by_image, rows_of_columns
 from diffenc_jax.model import Model, Params, bind_to
@@ -46,7 +46,7 @@ class ByGamma(NamedTuple):
     price: np.ndarray | None = None
 
 
-def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> Encoder:
+def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
     """Everything that the study measures; finished bounds and a finished head are used again."""
     bounds, records = measure_bounds(run, watch)
     ends = measure_ends(run, records)
@@ -57,7 +57,7 @@ def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> Encoder
     price, bits = effects.price, partial(mean_bits, dims=run.model.spec.dims)
     predictor = "derivative head" if headed.model.has_derivative_head else "score network"
     trained, identity = ends.values()
-    return Encoder(
+    return EncoderEffects(
         rows=rows_by_gamma(effects, run.model.spec.dims),
         predictor="" if price is None else predictor,
         price=None if price is None else bits(np.trapezoid(price, effects.gamma, axis=1)),
@@ -75,7 +75,7 @@ def mean_bits(nats: np.ndarray, dims: int) -> list[float]:
 
 
 def rows_by_gamma(effects: ByGamma, dims: int) -> list[dict[str, float]]:
-    """`Encoder.rows`. The error of √m is that of m over 2 √m."""
+    """`EncoderEffects.rows`. The error of √m is that of m over 2 √m."""
     columns = {"gamma": effects.gamma}
     for name in ("difference", "derivative", "residual"):
         mean, error = mean_and_error(getattr(effects, name))

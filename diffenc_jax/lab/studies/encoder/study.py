@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, at_least, count, key
-from diffenc_jax.lab.studies.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
+from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import Array, Measured, Rows, Study, Watch
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Arguments(Keyed):
 
 
 @dataclass
-class Encoder:
+class EncoderEffects:
     """Effects of an encoder by γ, bounds with other encoders, and the balance of what it pays and wins.
 
     Attributes:
@@ -94,7 +94,7 @@ def _with_error(pair: list[float]) -> str:
     return f"{pair[0]:.5f} ± {pair[1]:.5f}"
 
 
-class EncoderStudy(Study[Arguments, Encoder]):
+class EncoderStudy(Study[Arguments, EncoderEffects]):
     """Measure what a trained encoder does to images, the bound with other encoders, and the price of its drift.
 
     Evaluates every image x of `eval.split` and its encoded images x_t at --gammas noise levels γ = -log SNR = -λ, from
@@ -113,7 +113,7 @@ class EncoderStudy(Study[Arguments, Encoder]):
     example = "diffenc encoder-study runs/digits-diffenc-seed0"
     on_interrupt = "finished bounds and the head are kept; the same command continues from there"
     arguments = Arguments
-    result = Encoder
+    result = EncoderEffects
 
     def applies(self, config: "Config") -> bool:
         return config.model.encoder.kind != "identity"
@@ -132,12 +132,12 @@ class EncoderStudy(Study[Arguments, Encoder]):
         require(not encoder.scales_noise, f"{where} encoder scales the noise as well; give another run")
         require(not run.model.schedule.per_dimension, f"{where} γ is another one per pixel; give another run")
 
-    def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> Encoder:
+    def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> EncoderEffects:
         from diffenc_jax.lab.studies.encoder.measure import measure_encoder
 
         return measure_encoder(run, arguments, watch)
 
-    def figures(self, shown: Sequence[Measured[Encoder]]) -> dict[str, Chart | Board]:
+    def figures(self, shown: Sequence[Measured[EncoderEffects]]) -> dict[str, Chart | Board]:
         (measured,) = shown
         result = measured.result
         columns = {"difference": "$x_t-x$", "derivative": SLOPE, "residual": MISSED}

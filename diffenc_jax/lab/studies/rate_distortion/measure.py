@@ -27,7 +27,7 @@ from diffenc_jax.runs.trained import Trained
 LARGEST_PIXEL = 255
 
 
-class RateDistortion(NamedTuple):
+class ImageRates(NamedTuple):
     """Rate and distortion of N images in P passes over T steps; float64.
 
     Attributes:
@@ -41,7 +41,7 @@ class RateDistortion(NamedTuple):
     square: np.ndarray
 
 
-def summarize(values: RateDistortion) -> Rates:
+def summarize(values: ImageRates) -> Rates:
     """Means over images and passes; the errors contain the noise, since each pass has its own."""
     rows: Rows = []
     for number, gamma in enumerate([*map(float, values.gamma), None]):
@@ -59,7 +59,7 @@ def _mean(values: np.ndarray) -> tuple[float, float]:
     return float(mean), float(error)
 
 
-def measure_rate_distortion(run: Trained, on_part: OnPart = lambda part: None) -> RateDistortion:
+def measure_rate_distortion(run: Trained, on_part: OnPart = lambda part: None) -> ImageRates:
     """Rate and distortion over the steps of `run.config.loss`, of finite depth, in `run.config.eval.passes` passes.
 
     z_t is drawn from q(z_t | x) anew for every step. Its noise depends only on (eval.seed, position of the image in the
@@ -77,7 +77,7 @@ def measure_rate_distortion(run: Trained, on_part: OnPart = lambda part: None) -
     nats = np.concatenate([latent, costs, reconstruction], axis=2)
     rate = np.cumsum(nats, axis=2) / (math.log(2) * run.model.spec.dims)
     gamma = np.asarray(steps.gamma, np.float64)[::-1]
-    return RateDistortion(gamma, rate, np.concatenate([squares, last], axis=2))
+    return ImageRates(gamma, rate, np.concatenate([squares, last], axis=2))
 
 
 def _at_step(model: Model, seed: Any, params: Params, batch: Batch, indices, valid, steps, number, group) -> jax.Array:

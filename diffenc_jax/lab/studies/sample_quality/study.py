@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, key
-from diffenc_jax.lab.studies.charts import Board, Chart
+from diffenc_jax.lab.figures.charts import Board, Chart
 from diffenc_jax.lab.studies.study import Array, Measured, Study, Watch
 
 if TYPE_CHECKING:

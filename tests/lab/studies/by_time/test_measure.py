@@ -7,7 +7,7 @@ import pytest
 
 from diffenc_jax.diffusion.schedules import FixedLinear, FixedPoly10
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies.by_time.measure import LossByTime, draw_noise, measure_loss_by_time, summarize
+from diffenc_jax.lab.studies.by_time.measure import CellLosses, draw_noise, measure_loss_by_time, summarize
 from diffenc_jax.runs.trained import open_trained
 from tests import tiny
 from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, exact_velocity
@@ -87,7 +87,7 @@ def test_values_do_not_depend_on_the_batch():
 def test_a_summary_by_hand():
     """Two draws at two images in two cells of widths 1 and 3 in γ, with two dimensions."""
     nats = np.array([[[4.0, 8.0], [0.0, 4.0]], [[4.0, 16.0], [8.0, 4.0]]]) * np.log(2)
-    values = LossByTime(*map(np.array, ([0.25, 0.75], [-0.5, 1.0], [-1.0, 0.0, 3.0])), nats, nats, 0 * nats)
+    values = CellLosses(*map(np.array, ([0.25, 0.75], [-0.5, 1.0], [-1.0, 0.0, 3.0])), nats, nats, 0 * nats)
     found = summarize(values, dims=2)
     # Means of the draws by image are [4, 12] and [4, 4] bits; γ' is 2 and 6.
     first, second = found.rows

@@ -73,7 +73,7 @@ def test_finished_records_are_used_again_and_hold_what_was_measured(records):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--depths=ten", "is not a whole number above zero"),
+        ("--depths=ten", "must be a tuple, not 'ten'"),
         ("--choices=best", "loss.variance_ratio must be"),
         (
             "--choices=learned_error",

@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.evaluation import evaluator
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies.rate_distortion.measure import RateDistortion, measure_rate_distortion, summarize
+from diffenc_jax.lab.studies.rate_distortion.measure import ImageRates, measure_rate_distortion, summarize
 from diffenc_jax.model import ImageSpec, Model, build
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.runs.workdir import stored_config
@@ -158,7 +158,7 @@ def test_values_depend_on_the_image_the_pass_and_the_seed_alone(trained):
 
 def test_a_table_by_hand():
     """Two images in two passes over one step."""
-    values = RateDistortion(
+    values = ImageRates(
         gamma=np.array([5.0, -8.0]),
         rate=np.array([[[0.1, 1.0, 1.5], [0.3, 2.0, 2.5]], [[0.1, 2.0, 2.5], [0.3, 3.0, 3.5]]]),
         square=np.array([[[100.0, 0.0], [300.0, 0.0]], [[100.0, 0.0], [300.0, 0.0]]]),

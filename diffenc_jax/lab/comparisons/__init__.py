@@ -1,0 +1,1 @@
+"""Comparisons of runs: of evaluations image by image, of arms over seeds, and with the published figures."""

@@ -1,0 +1,226 @@
+"""Analysis of finished runs in bits/dim: each arm over its seeds, and each arm against the reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from diffenc_jax.core.errors import require
+from diffenc_jax.evaluation.means import mean_of
+from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
+from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
+from diffenc_jax.lab.comparisons.trivial import trivial_models
+from diffenc_jax.lab.stats.bootstrap import Bootstrap, bootstrap
+from diffenc_jax.lab.stats.components import Components, components
+from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
+from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
+
+LEVEL = 0.95
+# With fewer seeds nothing is concluded, and no spread over seeds is extrapolated.
+FEWEST_SEEDS = 3
+Seeds = dict[int, FinishedRun]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverSeeds:
+    """Mean over `n` seeds with its errors. What the seeds do not determine is None.
+
+    Attributes:
+      sd: standard deviation of a seed's value.
+      standard_error, interval: standard error of the mean, and its t interval.
+      between_seeds: what the values differ by: noise of the evaluation, and seeds.
+      bootstrap: intervals over seeds and images.
+    """
+
+    n: int = 0
+    mean: float | None = None
+    sd: float | None = None
+    standard_error: float | None = None
+    interval: tuple[float, float] | None = None
+    between_seeds: Components | None = None
+    bootstrap: Bootstrap | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[np.ndarray], replicates: int | None, **other: Any) -> Self:
+        """From bits/dim [P, N] of each seed; see stats. `other` are the fields of the class itself."""
+        if not values:
+            return cls(**other)
+        bits = np.stack(values)
+        intervals = bootstrap(bits.mean(1), LEVEL) if min(bits.shape[::2]) > 1 else None
+        mean = mean_of(bits.mean((1, 2)), LEVEL)._asdict()
+        return cls(**mean, between_seeds=components(bits, replicates), bootstrap=intervals, **other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm(OverSeeds):
+    """An arm: its mean over the seeds that all arms have.
+
+    Attributes:
+      step, params: last step of its runs, and number of parameters.
+      bpd: bits/dim by seed, of all its seeds.
+      terms: mean of each term of the bound over the common seeds.
+    """
+
+    step: int
+    params: int
+    bpd: dict[int, float]
+    terms: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(OverSeeds):
+    """Difference of an arm to the reference, over the seeds that both have.
+
+    Attributes:
+      changes: values of the keys in which the arm differs from the reference.
+      difference: difference in bits/dim by seed.
+      tests: by name of the test.
+      corrected: two-sided p by name of the test, corrected by Holm's method for the number of comparisons.
+      detectable_difference: difference that so many seeds show with probability `stats.power.POWER` in the paired t
+        test, uncorrected, if the differences vary as these do; from `FEWEST_SEEDS` seeds on.
+      seeds_needed: number of seeds that show the target difference in this way.
+    """
+
+    arm: str
+    reference: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    difference: dict[int, float]
+    tests: dict[str, Outcome]
+    corrected: dict[str, float] = field(default_factory=dict)
+    detectable_difference: float | None = None
+    seeds_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All arms, and a comparison per arm other than the reference.
+
+    Attributes:
+      target_difference: difference in bits/dim for which the necessary number of seeds is computed.
+      noise_common_to_seeds: whether several seeds are evaluated under the same noise; no error over seeds contains it.
+      common_seeds: those that all arms have.
+      trivial: bits/dim by name of a trivial model.
+      falls: by arm, how much its bits/dim still fell at the end of training.
+    """
+
+    reference: str
+    target_difference: float
+    noise_common_to_seeds: bool
+    common_seeds: list[int]
+    arms: dict[str, Arm]
+    comparisons: list[Comparison]
+    trivial: Mapping[str, float]
+    falls: Mapping[str, Fall]
+
+
+class Findings(NamedTuple):
+    """The analysis of the finished runs, and the missing ones."""
+
+    analysis: Analysis
+    runs: list[FinishedRun]
+    missing: list[MissingRun]
+
+    @property
+    def has_several_seeds(self) -> bool:
+        """Whether an arm has several seeds."""
+        return any(len(arm.bpd) > 1 for arm in self.analysis.arms.values())
+
+    @property
+    def data(self) -> str:
+        """'digits, test'."""
+        dataset = self.runs[0].evaluation.record["dataset"]
+        return f"{dataset['name']}, {dataset['split']}"
+
+
+def find(
+    runs: list[FinishedRun], missing: list[MissingRun], curves: Curves, reference: str | None, target: float
+) -> Findings:
+    """Findings on at least one run; see `analyse`.
+
+    Args:
+      curves: the `learning_curves` by arm.
+      reference: None is the first arm. Raises InputError if no run is of this arm.
+    """
+    arms = list(dict.fromkeys([*(run.arm for run in runs), *(run.arm for run in missing)]))
+    reference = reference or arms[0]
+    require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
+    trivial = trivial_models(runs[0].config, runs[0].evaluation.record["dataset"])
+    falls = {arm: fall for arm, kinds in curves.items() if (fall := fall_of(kinds["evaluation"]))}
+    return Findings(analyse(runs, reference, target, trivial, falls), runs, missing)
+
+
+def analyse(
+    runs: Sequence[FinishedRun],
+    reference: str,
+    target: float,
+    trivial: Mapping[str, float] | None = None,
+    falls: Mapping[str, Fall] | None = None,
+) -> Analysis:
+    """The analysis of finished runs that are evaluated in one way (`common_evaluations`).
+
+    The main test is the two-sided paired t test of the differences by seed, with p values corrected by Holm's method
+    for the number of comparisons. The other tests are corrected in the same way.
+
+    Args:
+      reference: arm with which every other arm is compared; without a run of it there are no comparisons.
+      target, trivial, falls: see `Analysis`.
+    """
+    by_arm: dict[str, Seeds] = {}
+    for run in runs:
+        by_arm.setdefault(run.arm, {})[run.seed] = run
+    others = [arm for arm in by_arm if arm != reference and reference in by_arm]
+    comparisons = _corrected([_compare(by_arm, arm, reference, target) for arm in others])
+    common = sorted(set.intersection(*map(set, by_arm.values())))
+    noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
+    shares_noise = len(set(noises.values())) < len(noises)
+    arms = {arm: _arm(seeds, common) for arm, seeds in by_arm.items()}
+    return Analysis(reference, target, shares_noise, common, arms, comparisons, trivial or {}, falls or {})
+
+
+def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
+    first, evaluations = next(iter(seeds.values())).evaluation, [seeds[seed].evaluation for seed in common]
+    terms = [name for name in first.record["bpd"] if name != "total" and common]
+    return Arm.of(
+        [evaluation.bits for evaluation in evaluations],
+        first.replicates,
+        step=first.record["step"],
+        params=first.record["params"],
+        bpd={seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())},
+        terms={name: float(np.mean([e.record["bpd"][name] for e in evaluations])) for name in terms},
+    )
+
+
+def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: float) -> Comparison:
+    """Differences of an arm to the reference: by seed, over seeds, and tested without correction."""
+    ours, theirs = by_arm[arm], by_arm[reference]
+    first, other = (next(iter(seeds.values())) for seeds in (theirs, ours))
+    paired = sorted(ours.keys() & theirs.keys())
+    bits = [ours[s].evaluation.bits - theirs[s].evaluation.bits for s in paired]
+    a, b = (np.array([seeds[s].evaluation.bits.mean() for s in paired]) for seeds in (ours, theirs))
+    all_a, all_b = (np.array([run.evaluation.bits.mean() for run in seeds.values()]) for seeds in (ours, theirs))
+    outcomes = [paired_t(a, b), sign_flip(a, b)] if len(paired) > 1 else []
+    outcomes += [welch_t(all_a, all_b)] if min(len(all_a), len(all_b)) > 1 else []
+    sd = float((a - b).std(ddof=1)) if len(paired) >= FEWEST_SEEDS else 0.0
+    return Comparison.of(
+        bits,
+        first.evaluation.replicates,
+        arm=arm,
+        reference=reference,
+        changes=changed_keys(first.config, other.config),
+        difference=dict(zip(paired, np.stack(bits).mean((1, 2)).tolist() if bits else [], strict=True)),
+        tests={outcome.name: outcome for outcome in outcomes},
+        detectable_difference=detectable_difference(sd, len(paired)) if sd else None,
+        seeds_needed=seeds_needed(target, sd) if sd else None,
+    )
+
+
+def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
+    """The comparisons with Holm's corrected p values per test, over the comparisons that have it."""
+    for name in dict.fromkeys(name for comparison in comparisons for name in comparison.tests):
+        have = [number for number, comparison in enumerate(comparisons) if name in comparison.tests]
+        ps = holm(np.array([comparisons[number].tests[name].p_two_sided for number in have])).tolist()
+        for number, p in zip(have, ps, strict=True):
+            one = comparisons[number]
+            comparisons[number] = replace(one, corrected={**one.corrected, name: p})
+    return comparisons

@@ -1,0 +1,119 @@
+"""Figures of an analysis, and curves of training. Arms differ in colours, markers and lines, in every figure alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffenc_jax.evaluation.means import mean_of
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, OverSeeds
+from diffenc_jax.lab.comparisons.significance.curves import Curves, Points
+from diffenc_jax.lab.figures import charts, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Markers of a seed's value and of a mean.
+SEED = {"linestyle": "", "alpha": 0.7, "markersize": 4, "zorder": 2}
+MEAN = {"linestyle": "", "markersize": 7, "zorder": 3}
+SIDE = 0.22  # distance of the seeds' markers from the tick of their arm, which the mean and its interval have
+NOTE = "Small markers: one seed each. Large markers: mean over seeds, bars: its 95 % t interval (arrow: it goes on)."
+LINE = 0.13  # inches that a line of a label takes
+
+
+def learning_panels(split: str) -> dict[str, tuple[str, str]]:
+    """Panels of `learning_curves`: training and evaluation, which are of different parameters."""
+    return {
+        "training": ("training loss (parameters of each step, no EMA)", "bits/dim"),
+        "evaluation": (f"evaluation on {split} (EMA parameters)", "bits/dim"),
+    }
+
+
+@style.style()
+def draw_analysis(analysis: Analysis, data: str) -> "Figure":
+    """Bits/dim by arm, and differences to the reference over enough seeds; `data` names the images in the title."""
+    arms, compared = analysis.arms, {c.arm: c for c in analysis.comparisons if c.n >= FEWEST_SEEDS}
+    names = [style.wrapped(style.literal(name), 1.0) for name in arms]
+    height = 1.4 + max(0.4, LINE * (1 + max(name.count("\n") for name in names))) * len(arms)
+    grid: dict[str, Any] = {"ncols": 1 + bool(compared), "sharey": True, "squeeze": False}
+    figure, axes = style.new_figure(style.PAGE if compared else style.COLUMN, height, style.literal(data), NOTE, **grid)
+    first, *others = axes[0]
+    _draw_means(first, list(arms), {name: list(arm.bpd.values()) for name, arm in arms.items()}, arms)
+    first.set(xlabel="bits/dim (lower is better)", ylim=(len(arms) - 0.5, -0.6))
+    first.set_yticks(range(len(arms)), labels=names)
+    differences = {name: list(c.difference.values()) for name, c in compared.items()}
+    for second in others:
+        _draw_means(second, list(arms), differences, compared, [0.0])
+        label = style.literal(f"difference to {analysis.reference}, paired by seed")
+        second.set_xlabel(style.wrapped(label, style.PAGE / 2 - 0.6, 8))
+        second.axvline(0, color="black", linewidth=0.8)
+    return figure
+
+
+def _draw_means(
+    axes: "Axes",
+    arms: Sequence[str],
+    values: Mapping[str, Sequence[float]],
+    means: Mapping[str, OverSeeds],
+    also: Sequence[float] = (),
+) -> None:
+    """Draw a row per arm that has values: a marker per seed, and their mean with its interval over enough seeds.
+
+    The axis shows the values `also`, too.
+    """
+    intervals = {arm: m.interval for arm, m in means.items() if m.interval and m.n >= FEWEST_SEEDS}
+    axes.set_xlim(*style.limits([*also, *(one for of_arm in values.values() for one in of_arm)], intervals.values()))
+    for i, arm in enumerate(arms):
+        if arm in values:
+            look = style.arm_style(arm)
+            axes.plot(values[arm], [i - SIDE] * len(values[arm]), **look | SEED)
+            if arm in intervals:
+                style.add_interval(axes, i, intervals[arm], look["color"])
+            if (mean := means[arm].mean) is not None:
+                axes.plot(mean, i, **look | MEAN)
+    axes.locator_params(axis="x", nbins=5)
+    axes.grid(axis="x")
+
+
+def draw_curves(
+    curves: Curves,
+    panels: Mapping[str, tuple[str, str]],
+    title: str = "",
+    common_axis: bool = False,
+    arms: Mapping[str, str] | None = None,
+) -> "Figure":
+    """Figure with a panel per kind of curve: a line per name by step, mean over seeds.
+
+    From `FEWEST_SEEDS` seeds on a line has a 95 % band. The axes show the values of the last nine tenths of training;
+    earlier values, which lie far above, and bands may leave the panel.
+
+    Args:
+      panels: title and value axis by kind. Panels without a line are left out.
+      common_axis: whether all panels show the same range of values.
+      arms: the arm of each name; None: the names are arms.
+    """
+    kinds = [kind for kind in panels if any(len(c[kind]) > 1 for c in curves.values())] or list(panels)
+    late = {kind: _late_values([c[kind] for c in curves.values()]) for kind in kinds}
+    drawn = []
+    for kind in kinds:
+        lines = [_curve(name, arms[name] if arms else name, c[kind]) for name, c in curves.items()]
+        ends = style.limits([value for k in (kinds if common_axis else [kind]) for value in late[k]])
+        drawn.append(charts.Panel(panels[kind][1], lines, panels[kind][0], limits=ends))
+    seeds = max((len(v) for c in curves.values() for points in c.values() for _, v in points), default=0)
+    note = f"mean over seeds{', bands: 95 % t intervals' * (seeds >= FEWEST_SEEDS)}" if seeds > 1 else ""
+    return charts.draw(charts.Chart("", "training step", drawn, note), title)
+
+
+def _curve(name: str, arm: str, points: Points) -> charts.Curve:
+    """The mean over seeds by step, with its interval over enough of them."""
+    means = [mean_of(np.array(values)) for _, values in points]
+    intervals = [mean.interval for mean in means if mean.interval is not None and mean.n >= FEWEST_SEEDS]
+    low, high = zip(*intervals, strict=True) if len(intervals) == len(means) > 0 else ((), ())
+    return charts.Curve(name, [step for step, _ in points], [mean.mean for mean in means], low, high, arm)
+
+
+def _late_values(lines: list[Points]) -> list[float]:
+    """Values of the last nine tenths of training."""
+    last = max((step for points in lines for step, _ in points), default=0)
+    return [value for points in lines for step, seeds in points if step >= last / 10 for value in seeds]

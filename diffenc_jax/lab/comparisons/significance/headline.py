@@ -1,0 +1,78 @@
+"""Conclusions from the differences between arms, and cautions: one text for files, terminal and page."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from diffenc_jax.core.numbers import format_interval, format_p
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison
+from diffenc_jax.lab.stats.hypotheses import PAIRED_T
+from diffenc_jax.lab.stats.power import ALPHA
+
+LEVEL = f"at the {100 * ALPHA:g} % level"
+
+
+class Headline(NamedTuple):
+    """Conclusions of an analysis.
+
+    Attributes:
+      lines: one per comparison.
+      cautions: one sentence per fact that qualifies them.
+    """
+
+    lines: list[str]
+    cautions: list[str]
+
+    @property
+    def items(self) -> list[str]:
+        """The lines and the cautions."""
+        return [*self.lines, *self.cautions]
+
+
+def headline(analysis: Analysis) -> Headline:
+    """Conclusions of an analysis.
+
+    A difference is called significant if the main test, corrected for the number of comparisons, rejects at the level
+    `ALPHA` over at least `FEWEST_SEEDS` seeds. Among arms of equal models that happens in at most `ALPHA` of the
+    analyses, whatever their number.
+    """
+    count = sum(PAIRED_T in comparison.tests for comparison in analysis.comparisons)
+    lines = [_line(comparison, count) for comparison in analysis.comparisons]
+    cautions = (_above_trivial(analysis), _unfinished(analysis))
+    return Headline(lines, [f"Caution: {caution}." for caution in cautions if caution])
+
+
+def _line(comparison: Comparison, count: int) -> str:
+    arm, reference, seeds, mean = comparison.arm, comparison.reference, comparison.n, comparison.mean
+    if mean is None:
+        return f"{arm} against {reference}: no common seed, so no difference is known."
+    where = f"{arm} lies {abs(mean):.4f} bits/dim {'below' if mean < 0 else 'above'} {reference}"
+    over = f"over {seeds} seed{'s' * (seeds > 1)}, on these images"
+    if seeds < FEWEST_SEEDS:
+        return f"{where} {over}: too few seeds for a conclusion about other seeds."
+    p = comparison.corrected[PAIRED_T]
+    shown = "a significant difference" if p < ALPHA else "not significantly different from zero"
+    how = f"{PAIRED_T} test, p = {format_p(p)}" + f", corrected for {count} comparisons" * (count > 1)
+    uncorrected = ", uncorrected" * (count > 1)
+    return f"{where} ({format_interval(comparison.interval)}{uncorrected}) {over}: {shown} {LEVEL} ({how})."
+
+
+def _above_trivial(analysis: Analysis) -> str:
+    """That arms are worse than the best trivial model; '' if none is."""
+    name, bound = min(analysis.trivial.items(), key=lambda item: item[1], default=("", math.inf))
+    means = {arm: float(np.mean(list(over.bpd.values()))) for arm, over in analysis.arms.items()}
+    above = ", ".join(f"{arm} ({mean:.4f})" for arm, mean in means.items() if mean > bound)
+    return above and f"worse than a model without a network ({name}: {bound:.4f} bits/dim): {above}"
+
+
+def _unfinished(analysis: Analysis) -> str:
+    """That bits/dim still fell at the end of training by more than arms differ; '' if they did not."""
+    smallest: dict[str, float] = {}
+    for comparison in analysis.comparisons:
+        difference = math.inf if comparison.mean is None else abs(comparison.mean)
+        for arm in (comparison.arm, comparison.reference):
+            smallest[arm] = min(smallest.get(arm, math.inf), difference)
+    fell = {arm: fall for arm, fall in analysis.falls.items() if fall.bpd > smallest.get(arm, math.inf)}
+    named = ", ".join(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})" for arm, fall in fell.items())
+    return named and f"training is unfinished, bits/dim still fell by more than arms differ: {named}"

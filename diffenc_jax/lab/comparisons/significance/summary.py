@@ -1,0 +1,66 @@
+"""The summary of a root: its findings as markdown, JSON and figures."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from diffenc_jax.core.document import Section, Text, markdown
+from diffenc_jax.lab.comparisons.plain import plain
+from diffenc_jax.lab.comparisons.reproduction.beside import section
+from diffenc_jax.lab.comparisons.reproduction.comparisons import repeated_by
+from diffenc_jax.lab.comparisons.significance.analysis import find
+from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
+from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
+from diffenc_jax.lab.comparisons.significance.finished import find_runs, read_costs
+from diffenc_jax.lab.comparisons.significance.grid import read_grid
+from diffenc_jax.lab.comparisons.significance.headline import headline
+from diffenc_jax.lab.comparisons.significance.table import document
+from diffenc_jax.lab.figures.style import save_figure
+from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
+
+
+def write_summary(root: Path, reference: str | None, target: float) -> tuple[Section | Text, list[Path]]:
+    """Write significance.md, significance.json, and the figures as .png and .pdf.
+
+    An earlier summary is replaced. If the runs repeat a published comparison, the document sets them beside its
+    figures.
+
+    Args:
+      root: folder of the runs' workdirs.
+      reference: arm with which the others are compared; None: that of the grid noted in `root`, or the first arm.
+      target: see `analyse`.
+
+    Returns:
+      The document and the files; if no run is finished, a line per missing run and no files.
+
+    Raises:
+      InputError: there are no runs, they cannot be compared, or `root` cannot be written to.
+    """
+    grid = read_grid(root)
+    runs, missing = find_runs(root, grid)
+    if not runs:
+        return Text("\n".join(map(str, missing))), []
+    split = runs[0].evaluation.record["dataset"]["split"]
+    curves = curves_of_arms(runs, split)
+    findings = find(runs, missing, curves, reference or (grid.reference if grid else None), target)
+    analysis, costs = findings.analysis, read_costs(root, list(findings.analysis.arms))
+    published = [section(*one, analysis, grid.overrides) for one in repeated_by(grid).items()] if grid else []
+    page = document(findings, costs, published)
+    software = {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}
+    content = {"experiment": grid, "headline": headline(analysis), **plain(analysis), "costs": costs}
+    texts = {
+        "significance.md": markdown(page) + "\n",
+        "significance.json": json.dumps(plain(content | {"missing": missing, "software": software}), indent=1) + "\n",
+    }
+    title = f"{findings.data}: bits/dim during training"
+    figures = {
+        "values": draw_analysis(analysis, findings.data),
+        "curves": draw_curves(curves, learning_panels(split), title, common_axis=True),
+    }
+    files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
+    with writing(root, MAKE_WRITABLE):
+        for name, text in texts.items():
+            write_text(root / name, text)
+        for name, figure in figures.items():
+            save_figure(figure, root / name)
+    return page, [root / name for name in (*texts, *files)]

@@ -1,0 +1,148 @@
+"""The document of an analysis in sections, and the table of the runs' values."""
+
+from collections.abc import Mapping, Sequence
+
+from diffenc_jax.core.document import Items, Section, Table, Text
+from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
+from diffenc_jax.lab.comparisons.compare.describe import describe_estimator
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Findings, OverSeeds
+from diffenc_jax.lab.comparisons.significance.finished import Cost, FinishedRun
+from diffenc_jax.lab.comparisons.significance.headline import headline
+from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
+from diffenc_jax.lab.stats.power import ALPHA, POWER
+
+Costs = Mapping[str, Cost]
+
+
+def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()) -> Section:
+    """The whole document.
+
+    Args:
+      published: sections on what the runs repeat.
+    """
+    analysis, runs = findings.analysis, findings.runs
+    concluded = [Section("Conclusions", [Items(items)])] if (items := headline(analysis).items) else []
+    about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
+    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"
+    compared = [*concluded, *analysis_sections(analysis), *published]
+    return Section(title, [about(runs), *compared, about_costs, *missing_section(findings)])
+
+
+def about(runs: Sequence[FinishedRun]) -> Text:
+    """Data and estimators of the values, and the meaning of ± and of the intervals."""
+    dataset = runs[0].evaluation.record["dataset"]
+    arms: dict[str, dict[str, None]] = {}
+    for run in runs:
+        arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
+    # Arms may differ in their estimators, such as several depths.
+    texts = [f"{text} ({', '.join(names)})" if len(arms) > 1 else text for text, names in arms.items()]
+    return Text(
+        f"Bits/dim of {dataset['num_examples']:,} images ({dataset['name']} {dataset['version']}, {dataset['split']}); "
+        f"{'; '.join(texts)}. Averaged (EMA) parameters at the last step. ± is one standard "
+        "error over seeds; intervals are 95 % t intervals over seeds, not corrected for their number."
+    )
+
+
+def analysis_sections(analysis: Analysis) -> list[Section]:
+    """Values of the arms, differences between them, tests and power, and variance components."""
+    compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
+    return [_values(analysis), *compared, _variation(analysis)]
+
+
+def _values(analysis: Analysis) -> Section:
+    arms, common = analysis.arms, analysis.common_seeds
+    seeds = sorted({seed for arm in arms.values() for seed in arm.bpd})
+    terms = list(next(iter(arms.values())).terms)
+    rows = [
+        [name, *_by_seed(arm.bpd, seeds), *_mean(arm), *map(format_number, arm.terms.values())]
+        for name, arm in arms.items()
+    ]
+    table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)
+    shared = ", ".join(map(str, common)) or "none, so there are no means to compare"
+    text = Text(f"Means are over the seeds that all arms have: {shared}.")
+    return Section("Values", [table] if seeds == common else [text, table])
+
+
+def _differences(analysis: Analysis) -> Section:
+    seeds = sorted({seed for c in analysis.comparisons for seed in c.difference})
+    rows = [[c.arm, *_by_seed(c.difference, seeds), *_mean(c)] for c in analysis.comparisons]
+    text = "Paired by seed; below zero is better than the reference."
+    table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval"], rows)
+    return Section(f"Differences to {analysis.reference}", [Text(text), table])
+
+
+def _tests(analysis: Analysis) -> Section:
+    names, target, rows = (PAIRED_T, SIGN_FLIP, WELCH_T), f"seeds for {analysis.target_difference:g}", []
+    for c in analysis.comparisons:
+        plain = {name: float(outcome.p_two_sided) for name, outcome in c.tests.items()}
+        ps = (format_p(known.get(name)) for name in names for known in (plain, c.corrected))
+        rows.append([c.arm, *ps, format_number(c.detectable_difference), c.seeds_needed or UNKNOWN])
+    heads = ["arm", *(head for name in names for head in (name, "(Holm)")), "smallest difference", target]
+    text = (
+        "Two-sided p, and corrected by Holm's method for the number of comparisons; paired t and sign flips are those "
+        f"of the differences by seed. Then, from {FEWEST_SEEDS} seeds on, the smallest difference that an uncorrected "
+        f"paired t test at the {100 * ALPHA:g} % level detects with probability {100 * POWER:g} %, and the number of "
+        f"seeds that detect {analysis.target_difference:g}, if the differences vary as these do."
+    )
+    return Section("Tests and power", [Text(text), Table(heads, rows)])
+
+
+def _variation(analysis: Analysis) -> Section:
+    subjects: dict[str, OverSeeds] = dict(analysis.arms)
+    subjects |= {f"{c.arm} - {c.reference}": c for c in analysis.comparisons if c.n}
+    rows = []
+    for name, subject in subjects.items():
+        spreads, intervals = subject.between_seeds or [None] * 3, subject.bootstrap or [None] * 3
+        rows.append([name, *map(format_number, spreads), *map(format_interval, intervals)])
+    heads = ["", "between runs", "from noise", "from seeds", "over seeds", "over images", "over seeds and images"]
+    common = " The seeds share the noise of their evaluations; no number here contains its common effect on them."
+    text = (
+        "Standard deviations of a run's value: in total, from the noise of the evaluation, and from training seeds. "
+        "Then 95 % bootstrap intervals of the mean: for other seeds on these images, for these seeds on other images, "
+        f"and for other seeds on other images.{common * analysis.noise_common_to_seeds}"
+    )
+    return Section("Sources of variation", [Text(text), Table(heads, rows)])
+
+
+def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
+    """Parameters, steps and costs of each arm."""
+    rows, reference = [], analysis.reference
+    totals = {name: costs[name]["flops_per_step"] * arm.step for name, arm in analysis.arms.items() if name in costs}
+    for name, arm in analysis.arms.items():
+        cells = [UNKNOWN] * 5
+        if name in costs:
+            cost, ratio = costs[name], totals[name] / totals[reference] if reference in totals else None
+            cells = [
+                f"{cost['flops_per_step'] / 1e9:.4g}",
+                f"{totals[name] / 1e12:.4g}",
+                UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %",
+                f"{1e3 * cost['seconds_per_step']:.4g}",
+                f"{cost['memory_per_step'] / 1e6:.4g}",
+            ]
+        rows.append([name, f"{arm.params:,}", f"{arm.step:,}", *cells])
+    heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
+    devices = {cost["device"] for cost in costs.values()}
+    text = Text(f"Measured on {' and on '.join(sorted(devices))}; memory is the state and the temporaries of a step.")
+    return [Table([*heads, "ms per step", "MB per step"], rows), *([text] if devices else [])]
+
+
+def _changes(analysis: Analysis) -> list[Text | Items]:
+    """The keys in which each arm differs from the reference, if there are other arms."""
+    changes = {c.arm: ", ".join(f"{key} {value}" for key, value in c.changes.items()) for c in analysis.comparisons}
+    items = Items([f"{arm}: {text or 'nothing'}" for arm, text in changes.items()])
+    return [Text(f"Differences to the configuration of {analysis.reference}:"), items] if changes else []
+
+
+def missing_section(findings: Findings) -> list[Section]:
+    """The missing runs, if any."""
+    return [Section("Missing", [Items([str(run) for run in findings.missing])])] if findings.missing else []
+
+
+def _mean(subject: OverSeeds) -> tuple[str, str]:
+    """'1.8271 ± 0.0012' and its interval."""
+    return with_error(subject.mean, subject.standard_error), format_interval(subject.interval)
+
+
+def _by_seed(values: Mapping[int, float], seeds: Sequence[int]) -> list[str]:
+    return [format_number(values.get(seed)) for seed in seeds]

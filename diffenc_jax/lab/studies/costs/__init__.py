@@ -1,1 +1,0 @@
-"""Costs of a training step: parameters and FLOPs from shapes, memory and time on this machine."""

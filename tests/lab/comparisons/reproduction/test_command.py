@@ -1,0 +1,156 @@
+"""The command: arguments, made-up runs, and two machines of which one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.lab.comparisons.reproduction import comparisons
+from diffenc_jax.lab.comparisons.reproduction.comparisons import COMPARISONS, Published, Reproduction
+from diffenc_jax.lab.comparisons.significance import grid
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.lock import LOCK
+from diffenc_jax.runs.workdir import saved_steps
+from tests.bucket import Faults
+from tests.lab.comparisons.significance import made_up
+from tests.refusals import refused
+
+ROOT = Path(__file__).parents[4]
+SEEDS, STEPS = 3, 1500
+DIGITS = Reproduction("digits", SEEDS, STEPS, {"vdm": Published(1.85, 0.01), "diffenc": Published(1.80)})
+
+
+@pytest.fixture
+def made_up_runs(monkeypatch):
+    """A comparison on the digits, whose runs are made up."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(comparisons.COMPARISONS, "digits", DIGITS)
+    for name in ("MAIN", "COSTS"):
+        monkeypatch.setattr(grid, name, ("-m", "tests.lab.comparisons.significance.made_up"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnist"], "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER"),
+        (["nosuch"], "unknown comparison 'nosuch'; known: cifar10-large, cifar10-nontrainable, cifar10-small,"),
+        (["mnist", "--root=a\nb"], r"argument --root: 'a\nb' has control characters; leave them out"),
+        (["--root=r"], "--root is for a comparison; name one, `diffenc reproduce` lists them"),
+        (["--config.train.steps=3"], "--config.key=value is for a comparison; name one"),
+        (["mnist", "--root=r", "--config.seed=1"], "--config.seed is set by the study"),
+    ],
+)
+def test_bad_arguments(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(main, ["reproduce", *arguments], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_name_it_lists_the_comparisons(capsys):
+    assert main(["reproduce"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMPARISONS)
+
+
+@pytest.mark.slow
+def test_made_up_runs_in_a_bucket_stand_beside_the_published_ones(made_up_runs, bucket, capsys):
+    root = bucket.folder
+    for arm in DIGITS.arms:
+        storage.write(root / "costs" / f"{arm}.json", json.dumps(made_up.COST).encode())
+        for seed in range(SEEDS):
+            if (arm, seed) != ("diffenc", 2):
+                made_up.write(root, arm, seed, made_up.values(arm, seed, passes=8))
+    assert main(["reproduce", "digits", f"--root={root}"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 6 runs to be made" in printed
+    assert storage.read(root / "logs" / "diffenc-seed2.log") == b"made up\n"
+    content = json.loads(storage.read(root / "significance.json"))
+    assert content["missing"] == []
+    page = storage.read(root / "significance.md").decode()
+    assert "## Beside the published figures of digits\n" in page
+    assert storage.exists(root / "values.png")
+
+    assert main(["significance", "report", f"--root={root}"]) == 0
+    assert storage.read(root / "significance.md").decode() == page
+    assert not storage.exists(root / "earlier")
+
+
+# The comparison with the sizes of the digits: a run takes seconds.
+SMALL = {
+    "data.source": "digits",
+    "data.pixel_levels": 17,
+    "model.score.width": 32,
+    "model.score.layers": 1,
+    "model.score.groups": 8,
+    "model.score.mid_groups": 8,
+    "model.score.out_groups": 8,
+    "train.steps": 40,
+    "train.batch_size": 8,
+    "train.warmup_steps": 2,
+    "checkpoint.every_steps": 10,
+    "log.every_steps": 10,
+    "log.samples": 0,
+    "eval.passes": 2,
+    "eval.batch_size": 297,
+    "sample.num": 4,
+    "sample.depth": 3,
+}
+
+
+def start(root, output):
+    """The command as a user of one machine starts it."""
+    small = [f"--config.{key}={value}" for key, value in SMALL.items()]
+    command = [sys.executable, "-m", "diffenc_jax", "reproduce", "cifar10-nontrainable", f"--root={root}", *small]
+    quickly_compiled = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | quickly_compiled, stdout=output, stderr=output)
+
+
+def kill_machine(process):
+    """Kill a command and all that it has started, at once."""
+    if process.poll() is None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for number in [process.pid, *map(int, children)]:
+            os.kill(number, signal.SIGKILL)
+        process.wait()
+
+
+def holders(workdir):
+    """How many processes have trained in a workdir."""
+    return sum(path.name.isdecimal() for path in storage.glob(workdir / LOCK, "*"))
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_two_machines_share_the_runs_and_one_dies(bucket, tmp_path):
+    root, comparison = bucket.folder, COMPARISONS["cifar10-nontrainable"]
+    bucket.faults = Faults(share=0.01)
+    with ExitStack() as stack:
+        outputs = [stack.enter_context((tmp_path / name).open("w")) for name in ("a.txt", "b.txt")]
+        machines = [start(root, output) for output in outputs]
+        for machine in machines:
+            stack.callback(kill_machine, machine)
+        first = root / f"{comparison.reference}-seed0"
+        while 20 not in saved_steps(first):  # so that the checkpoint of step 10 is complete
+            assert [machine.poll() for machine in machines] == [None, None]
+            time.sleep(0.2)
+        begun = "vdm-8-published, seed 0: begun" in (tmp_path / "a.txt").read_text()
+        dies, lives = machines if begun else machines[::-1]
+        kill_machine(dies)
+        assert lives.wait(timeout=1200) == 0
+    printed = (tmp_path / ("b.txt" if begun else "a.txt")).read_text()
+    assert "vdm-8-published, seed 0: another process works on it" in printed
+    content = json.loads(storage.read(root / "significance.json"))
+    assert content["missing"] == []
+    assert {arm: values["n"] for arm, values in content["arms"].items()} == dict.fromkeys(comparison.arms, 5)
+    assert b"These runs differ from that in " in storage.read(root / "significance.md")
+    trained = {path.parent.name: holders(path.parent) for path in storage.glob(root, "*/config.json")}
+    assert trained.pop(first.name) == 2
+    assert set(trained.values()) == {1}
+    assert b"resuming from step" in storage.read(root / "logs" / f"{first.name}.log")

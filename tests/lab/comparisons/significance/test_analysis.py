@@ -1,0 +1,80 @@
+"""The numbers of an analysis against ones by hand, from made-up runs."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from diffenc_jax.lab.comparisons.significance.analysis import analyse
+from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
+from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
+from tests.lab.comparisons.significance import made_up
+
+ARMS, SEEDS = ("vdm", "diffenc", "nontrainable"), range(5)
+
+
+def analysed(**seeds):
+    """The analysis of the seeds of each arm against vdm."""
+    bits = {(arm, seed): made_up.values(arm, seed) for arm, of_arm in seeds.items() for seed in of_arm}
+    return analyse(made_up.finished(bits), "vdm", 0.01)
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return analysed(**dict.fromkeys(ARMS, SEEDS))
+
+
+def means(arm, seeds=SEEDS):
+    return np.array([made_up.values(arm, seed).mean() for seed in seeds])
+
+
+def test_values_and_differences_over_the_seeds(analysis):
+    arm, values, (found, other) = analysis.arms["diffenc"], means("diffenc"), analysis.comparisons
+    assert arm.bpd == pytest.approx(dict(zip(SEEDS, values, strict=True)))
+    error = values.std(ddof=1) / np.sqrt(5)
+    assert (arm.n, arm.mean, arm.standard_error) == (5, pytest.approx(values.mean()), pytest.approx(error))
+    assert arm.interval == pytest.approx((values.mean() - 2.776445 * error, values.mean() + 2.776445 * error))
+    differences = values - means("vdm")
+    assert list(found.difference.values()) == pytest.approx(differences)
+    assert (found.mean, found.sd) == pytest.approx((differences.mean(), differences.std(ddof=1)))
+    assert found.detectable_difference == pytest.approx(detectable_difference(found.sd, 5))
+    assert found.seeds_needed == seeds_needed(0.01, found.sd)
+    assert other.changes == {"model.encoder.kind": "nontrainable"}
+
+
+def test_tests_are_named_and_corrected_over_the_comparisons(analysis):
+    for comparison in analysis.comparisons:
+        a, b, own = means(comparison.arm), means("vdm"), comparison.tests
+        assert own[PAIRED_T].p_two_sided == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue)
+        assert own[WELCH_T].p_two_sided == pytest.approx(scipy.stats.ttest_ind(a, b, equal_var=False).pvalue)
+        assert own[SIGN_FLIP].p_two_sided == pytest.approx(2 / 32)
+    small, large = sorted((c.tests[PAIRED_T].p_two_sided, c.corrected[PAIRED_T]) for c in analysis.comparisons)
+    assert (small[1], large[1]) == pytest.approx((2 * small[0], max(large[0], 2 * small[0])))
+
+
+def test_noise_is_told_from_seeds(analysis):
+    """Noise of 0.05 over 40 images and 4 passes; it adds to what seeds do."""
+    noise = 0.05 / np.sqrt(40 * 4)
+    for subject, expected in ((analysis.arms["vdm"], noise), (analysis.comparisons[0], noise * np.sqrt(2))):
+        parts = subject.between_seeds
+        assert parts.between == pytest.approx(subject.sd)
+        assert parts.between**2 == pytest.approx(parts.noise**2 + parts.seeds**2)
+        assert parts.noise == pytest.approx(expected, rel=0.2)
+
+
+def test_seeds_that_one_arm_lacks_are_left_out_of_pairs():
+    analysis = analysed(vdm=range(5), diffenc=(1, 2, 4))
+    assert analysis.common_seeds == [1, 2, 4]
+    assert list(analysis.arms["vdm"].bpd) == [0, 1, 2, 3, 4]
+    assert analysis.arms["vdm"].mean == pytest.approx(means("vdm", (1, 2, 4)).mean())
+    (found,) = analysis.comparisons
+    expected = scipy.stats.ttest_rel(means("diffenc", (1, 2, 4)), means("vdm", (1, 2, 4)))
+    assert (list(found.difference), found.tests[PAIRED_T].p_two_sided) == ([1, 2, 4], pytest.approx(expected.pvalue))
+    unpaired = scipy.stats.ttest_ind(means("diffenc", (1, 2, 4)), means("vdm"), equal_var=False)
+    assert found.tests[WELCH_T].p_two_sided == pytest.approx(unpaired.pvalue)
+
+
+def test_what_few_seeds_do_not_determine_is_none():
+    apart, one = analysed(vdm=(0, 1), diffenc=(2, 3)), analysed(vdm=(3,), diffenc=(3,))
+    assert [(arm.n, arm.mean) for arm in apart.arms.values()] == [(0, None)] * 2
+    assert (list(apart.comparisons[0].tests), apart.comparisons[0].mean) == ([WELCH_T], None)
+    assert (one.arms["vdm"].interval, one.comparisons[0].tests, one.comparisons[0].seeds_needed) == (None, {}, None)

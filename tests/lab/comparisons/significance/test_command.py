@@ -1,0 +1,143 @@
+"""The command: arguments, the plan, and studies of made-up and of real runs, stopped and resumed."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.lab.commands import significance
+from diffenc_jax.lab.comparisons.significance import grid
+from tests.lab.comparisons.significance import made_up
+from tests.refusals import refused
+
+ROOT = Path(__file__).parents[4]
+GIVEN = ["--config=configs/digits.py", "--arms=vdm,diffenc", "--seeds=0-1"]
+
+
+@pytest.fixture
+def made_up_runs(monkeypatch):
+    """Processes that make runs up take the place of those that train."""
+    monkeypatch.chdir(ROOT)
+    for name in ("MAIN", "COSTS"):
+        monkeypatch.setattr(grid, name, ("-m", "tests.lab.comparisons.significance.made_up"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--seeds is missing; give --config, --arms, --seeds and --root, or report and --root"),
+        (["--seeds=3-1"], "'3-1' must be seeds such as 0-4, or 0,2,7"),
+        (["--seeds=0-2,2"], "'0-2,2' names a seed twice"),
+        (["--arms=vdm,,x"], "'vdm,,x' must name each one once, separated by commas"),
+        (["--arms=vdm diffenc"], "'vdm diffenc' must name each one once"),
+        (["diffenc"], "invalid choice: 'diffenc'"),
+        (["report"], "report does not read --config, --arms"),
+        (["--seeds=0", "--final=loss.depth"], "loss.depth"),
+        (["--seeds=0", "--arms=vdm,a\x1b[2J"], r"'a\x1b[2J' has control characters"),
+        (["--seeds=0", "--config.data.dir=a\nb"], r"'data.dir=a\nb' has control characters"),
+        (["--seeds=0", "--config.train.stepz=1"], "error: unknown configuration key 'train.stepz'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, capsys, tmp_path):
+    root = tmp_path / "root"
+    assert message in refused(main, ["significance", f"--root={root}", *GIVEN[:2], *arguments], capsys)
+    assert not root.exists()
+
+
+@pytest.mark.slow
+def test_a_plan_is_lines_that_a_shell_runs(made_up_runs, tmp_path, capsys):
+    root = tmp_path / "a root"
+    assert main(["significance", f"--root={root}", *GIVEN, "--passes=4", "--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["significance", "report", f"--root={root}"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "vdm, seed 0: not begun"
+    for line in reversed(lines):  # any order will do
+        bound = line.replace("python ", shlex.quote(sys.executable) + " ")
+        subprocess.run(bound, shell=True, check=True, capture_output=True)
+    assert main(["significance", "report", f"--root={root}"]) == 0
+    content = json.loads((root / "significance.json").read_text())
+    assert content["missing"] == []
+    assert set(content["costs"]) == {"vdm", "diffenc"}
+
+
+@pytest.mark.slow
+def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
+    """More seeds later, and the same runs in another evaluation, are more of the same study."""
+    arguments = [f"--root={tmp_path}", GIVEN[0], "--arms=vdm-T10,diffenc-T10", "--passes=4", "--parallel=2"]
+    two, fitted = [*arguments, "--seeds=0-1"], [*arguments, "--seeds=0-1", "--final=loss.variance_ratio=optimal_pixel"]
+    made_up.write(tmp_path, "vdm-T10", 1)
+    for given, made, ratio in (
+        (two, "3 of 4", None),
+        (fitted, "4 of 4", "optimal_pixel"),
+        (two, "0 of 4", None),
+        ([*arguments, "--seeds=7"], "2 of 2", None),
+    ):
+        assert main(["significance", *given]) == 0
+        assert f"{made} runs to be made" in capsys.readouterr().out
+        assert ("variance ratio optimal_pixel" in (tmp_path / "significance.md").read_text()) == (ratio is not None)
+        noted = json.loads((tmp_path / "experiment.json").read_text())
+        assert noted["final"] == ([f"loss.variance_ratio={ratio}"] if ratio else [])
+    arms = json.loads((tmp_path / "significance.json").read_text())["arms"]
+    assert {arm: values["n"] for arm, values in arms.items()} == {"vdm-T10": 3, "diffenc-T10": 3}
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path, capsys, monkeypatch):
+    (tmp_path / "diffenc-seed1").write_text("in the way")
+    monkeypatch.setattr(grid.Grid, "check", lambda self, root: None)
+    assert main(["significance", f"--root={tmp_path}", *GIVEN, "--passes=4"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: diffenc, seed 1: exit code 1: ")
+    assert error.count("\n") == 1
+    assert "- diffenc, seed 1: not begun" in (tmp_path / "significance.md").read_text()
+
+
+TINY = """
+from diffenc_jax.config.recipe import with_changes
+from tests import tiny
+
+def get_config(arm="vdm"):
+    changes = {"train.steps": 40, "checkpoint.every_steps": 10, "eval.every_steps": 20}
+    return with_changes(tiny.config_dict(arm), changes)
+"""
+
+
+def start(root, config):
+    """The command over real runs, as a user starts it."""
+    arguments = [f"--config={config}", "--arms=vdm,nontrainable", "--seeds=0-1", f"--root={root}", "--parallel=2"]
+    command = [sys.executable, "-m", "diffenc_jax", "significance", *arguments]
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_a_stopped_experiment_goes_on_and_gives_the_same_table(tmp_path):
+    config = tmp_path / "small.py"
+    config.write_text(TINY)
+    whole = start(tmp_path / "whole", config)
+    _, error = whole.communicate(timeout=600)
+    assert (whole.returncode, error) == (0, "")
+
+    stopped = start(tmp_path / "stopped", config)
+    checkpoints = tmp_path / "stopped" / "nontrainable-seed0" / "checkpoints"
+    while not (checkpoints / "10").exists():
+        assert stopped.poll() is None
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)
+    _, error = stopped.communicate(timeout=120)
+    assert (stopped.returncode, error) == (128 + signal.SIGTERM, f"interrupted; {significance.ON_INTERRUPT}\n")
+    resumed = start(tmp_path / "stopped", config)
+    assert resumed.communicate(timeout=600)[1] == ""
+    assert resumed.returncode == 0
+    first, second = (json.loads((tmp_path / name / "significance.json").read_text()) for name in ("whole", "stopped"))
+    assert (first["arms"], first["comparisons"]) == (second["arms"], second["comparisons"])
+    assert [arm["n"] for arm in first["arms"].values()] == [2, 2]

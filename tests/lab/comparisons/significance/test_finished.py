@@ -1,0 +1,120 @@
+"""Finished runs, the state of the others, and runs that cannot be compared."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.lab.comparisons.significance.finished import find_runs, matching_record, read_costs
+from diffenc_jax.lab.comparisons.significance.grid import Grid
+from tests.lab.comparisons.significance import made_up
+
+GRID = Grid("configs/digits.py", ("vdm", "diffenc"), (0, 1), (), made_up.PASSES, "vdm")
+
+
+def matching(place, grid=GRID, arm="vdm"):
+    """The record of seed 0 that counts as the final evaluation."""
+    trained = grid.run_config(arm, 0)
+    return matching_record(place, trained, grid.final_config(trained))
+
+
+def found(root, grid=GRID):
+    runs, missing = find_runs(root, grid)
+    return [(run.arm, run.seed) for run in runs], {(run.arm, run.seed): run.why for run in missing}
+
+
+def test_finished_and_missing(tmp_path):
+    made_up.write(tmp_path, "vdm", 0)
+    place = made_up.write(tmp_path, "diffenc", 0)
+    made_up.record_file(place).unlink()
+    (place / "checkpoints" / "750").mkdir(parents=True)
+    place = made_up.write(tmp_path, "vdm", 1, made_up.values("vdm", 1, 8))
+    (place / "checkpoints" / "1500").mkdir(parents=True)
+    states = {
+        ("diffenc", 0): "at step 750 of 1500",
+        ("vdm", 1): "trained, but not evaluated like this",
+        ("diffenc", 1): "not begun",
+    }
+    assert found(tmp_path) == ([("vdm", 0)], states)
+
+
+def test_a_record_counts_if_it_is_the_one_asked_for(tmp_path):
+    place = made_up.write(tmp_path, "vdm", 0)
+    file = made_up.record_file(place)
+    record = json.loads(file.read_text())
+    assert matching(place) == file
+    for key, value in (("kind", "ode"), ("seed", 7), ("time_sampling", "uniform")):
+        file.write_text(json.dumps(record | {"estimator": record["estimator"] | {key: value}}))
+        assert matching(place) is None
+    for other in (record | {"config_hash": "0" * 12}, record | {"estimator": None}, "{"):
+        file.write_text(json.dumps(other))
+        assert matching(place) is None
+
+
+def test_a_final_evaluation_with_another_loss_counts_for_the_run(tmp_path):
+    """The run is that of its training; records with its own loss do not count, and the other way round."""
+    final = ("loss.variance_ratio=optimal_pixel",)
+    fitted = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10", final=final)
+    place = made_up.write(tmp_path, "vdm-T10", 0)
+    assert matching(place, fitted, "vdm-T10") is None
+    made_up.write(tmp_path, "vdm-T10", 0, final=final)
+    path = matching(place, fitted, "vdm-T10")
+    assert "optimal_pixel" in path.name
+    own = dataclasses.replace(fitted, final=())
+    assert matching(place, own, "vdm-T10") not in (None, path)
+
+
+@pytest.mark.parametrize(("change", "count"), [("images=64", True), ("images=32", False), ("seed=1", False)])
+def test_a_fit_counts_if_it_is_the_one_asked_for(tmp_path, change, count):
+    final = ("loss.variance_ratio=optimal",)
+    fitted = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10", final=final)
+    place = made_up.write(tmp_path, "vdm-T10", 0, final=final)
+    record = json.loads(made_up.record_file(place).read_text())
+    record["estimator"]["fit"] = {"split": "train", "sha256": "0", "images": 64, "grid": 480, "seed": 0}
+    made_up.record_file(place).write_text(json.dumps(record))
+    assert matching(place, fitted, "vdm-T10") is not None  # all images, which are fewer than it would take
+    changed = dataclasses.replace(fitted, final=(*final, f"fit.{change}"))
+    assert (matching(place, changed, "vdm-T10") is not None) == count
+
+
+def test_without_a_note_the_way_that_most_runs_are_evaluated_counts(tmp_path):
+    """Four passes, although one run has eight besides and others only eight, or values of no number."""
+    for arm, seed in (("vdm", 0), ("diffenc", 0), ("vdm", 1), ("diffenc", 1)):
+        made_up.write(tmp_path, arm, seed)
+    made_up.write(tmp_path, "vdm", 0, made_up.values("vdm", 0, 8))
+    made_up.write(tmp_path, "vdm", 3, made_up.values("vdm", 3, 8))
+    made_up.write(tmp_path, "diffenc", 3, np.full((made_up.PASSES, 40), np.nan))
+    runs, missing = find_runs(tmp_path, None)
+    assert sorted((run.arm, run.seed) for run in runs) == [("diffenc", 0), ("diffenc", 1), ("vdm", 0), ("vdm", 1)]
+    assert {len(run.evaluation.bits) for run in runs} == {4}
+    assert "are not finite" in {run.arm: run.why for run in missing}["diffenc"]
+    for passes in (2, 8):  # of ways that as many runs have, that with most passes counts
+        made_up.write(tmp_path / "two", "vdm", 0, made_up.values("vdm", 0, passes))
+    assert [len(run.evaluation.bits) for run in find_runs(tmp_path / "two", None)[0]] == [8]
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no runs"):
+        find_runs(tmp_path, None)
+    made_up.write(tmp_path / "a", "vdm", 0)
+    made_up.write(tmp_path / "a", "vdm", 1, overrides=("train.learning_rate=0.1", "train.steps=1000"))
+    with pytest.raises(InputError, match=r"have the same arm and differ in train.learning_rate, train.steps"):
+        find_runs(tmp_path / "a", None)
+    made_up.write(tmp_path / "b", "vdm", 0)
+    made_up.write(tmp_path / "b", "vdm", 0, place=tmp_path / "b" / "copy")
+    with pytest.raises(InputError, match="hold the same arm and seed; move one"):
+        find_runs(tmp_path / "b", None)
+    made_up.write(tmp_path / "c", "vdm", 0)
+    made_up.write(tmp_path / "c", "diffenc", 0, np.ones((made_up.PASSES, 30)))
+    with pytest.raises(InputError, match="have different images"):
+        find_runs(tmp_path / "c", GRID)
+
+
+def test_costs_of_another_kind_are_none(tmp_path):
+    (tmp_path / "costs").mkdir()
+    (tmp_path / "costs" / "diffenc.json").write_text("{")
+    for changes in ({"flops_per_step": None}, {"device": 1.0}, {"memory_per_step": True}, {}):
+        (tmp_path / "costs" / "vdm.json").write_text(json.dumps(made_up.COST | changes))
+        assert read_costs(tmp_path, ["vdm", "diffenc", "nontrainable"]) == ({} if changes else {"vdm": made_up.COST})

@@ -1,0 +1,104 @@
+"""A grid as commands, refusals before anything runs, and the note in the root."""
+
+import contextlib
+import dataclasses
+import json
+
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid, read_grid
+from tests.lab.comparisons.significance import made_up
+
+
+def make(**changes):
+    """vdm and diffenc over seeds 0 and 1 of the digits."""
+    given = dict(config="configs/digits.py", arms=("vdm", "diffenc"), seeds=(0, 1), overrides=(), passes=None)
+    return Grid(**{**given, "reference": "vdm", **changes})
+
+
+def test_a_plan_has_a_line_per_run_and_one_per_arm(tmp_path):
+    """What a shell would take apart is quoted."""
+    root, run = tmp_path / "my runs", "--config=configs/digits.py:{0} --config.seed={1} --config.eval.seed={1}"
+    train = f"python -m diffenc_jax.main {run} --config.train.steps=20 '--workdir={root}/{{0}}-seed{{1}}'"
+    costs = f"python -m diffenc_jax costs {run} --config.train.steps=20 '--json={root}/costs/{{0}}.json'"
+    runs = [("vdm", 0), ("diffenc", 0), ("vdm", 1), ("diffenc", 1)]
+    grid = make(overrides=("train.steps=20",))
+    assert grid.plan(root) == [*(train.format(*one) for one in runs), *(costs.format(*one) for one in runs[:2])]
+    evaluated = dataclasses.replace(grid, passes=64, final=("eval.split=train",))
+    final = f"{train} && {train} --mode=eval --config.eval.passes=64 --config.eval.split=train"
+    assert evaluated.plan(root)[:4] == [final.format(*one) for one in runs]
+
+
+def test_the_final_evaluation_may_change_the_loss_and_has_the_noise_of_the_seed():
+    grid = make(arms=("vdm-T10",), reference="vdm-T10", passes=64, final=("loss.variance_ratio=optimal_pixel",))
+    trained = grid.run_config("vdm-T10", 1)
+    assert (trained.seed, trained.eval.seed, trained.loss.variance_ratio) == (1, 1, 1.0)
+    changes = {"eval.passes": 64, "loss.variance_ratio": "optimal_pixel"}
+    assert grid.final_config(trained) == trained.replace(changes)
+
+
+LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
+        ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
+        ({"arms": ("vdm", "vdn")}, "unknown arm 'vdn'; known: diffenc, nontrainable, vdm"),
+        ({"overrides": ("train.steps=some",)}, "train.steps must be a whole number, not "),
+        ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
+        ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
+        ({"final": ("eval.passes=3",)}, "--final=eval.passes is set by the study; give --passes"),
+        ({"final": ("train.steps=3",)}, "--final=train.steps is no key of eval, fit, loss, ode"),
+        ({"final": ("loss.depht=3",)}, "unknown configuration key 'loss.depht'"),
+        ({"final": ("loss.times=optimal",)}, "loss.times=optimal needs a finite loss.depth"),
+        (
+            {"overrides": LEARNED, "final": ("loss.variance_ratio=optimal",)},
+            "--final changes the loss of vdm where loss.variance_ratio=learned",
+        ),
+    ],
+)
+def test_refused(tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        make(**changes).check(tmp_path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_workdir_of_another_configuration_is_refused(tmp_path):
+    made_up.write(tmp_path, "diffenc", 1, overrides=("train.learning_rate=0.1",))
+    with pytest.raises(InputError, match=r"diffenc-seed1 holds a run of another configuration: train.learning_rate"):
+        make().check(tmp_path)
+
+
+def test_what_is_noted_is_read_and_added_to_unless_it_is_another_experiment(tmp_path):
+    make().note_in(tmp_path)
+    assert read_grid(tmp_path) == make()
+    final = ("eval.split=train",)
+    make(arms=("nontrainable", "vdm"), seeds=(3, 1), passes=8, reference="vdm", final=final).note_in(tmp_path)
+    every = make(arms=("vdm", "diffenc", "nontrainable"), seeds=(0, 1, 3), passes=8, final=final)
+    assert read_grid(tmp_path) == every
+    for changes, reason in (
+        ({"overrides": ("train.steps=3",)}, "its overrides: none, not "),
+        ({"config": "configs/mnist.py"}, "its config: configs/digits.py, not configs/mnist.py"),
+    ):
+        with pytest.raises(InputError, match=f"another experiment, {reason}"):
+            make(**changes).note_in(tmp_path)
+    assert read_grid(tmp_path) == every
+    with pytest.raises(InputError, match=r"cannot be written to: .*; give another --root"):
+        make().note_in(tmp_path / FILE)
+
+
+def test_a_damaged_note_is_named_or_harmless(tmp_path):
+    make().note_in(tmp_path)
+    noted = json.loads((tmp_path / FILE).read_text())
+    values = (3, "vdm", [[1]], {"a": 1}, [-1], [2**40], [True, None], "\x1b[2J", ["\n"], 0.5)
+    for damaged in ("{", "[]", '{"arms": ["vdm"]}', *(json.dumps(noted | {k: v}) for k in noted for v in values)):
+        (tmp_path / FILE).write_text(damaged)
+        with contextlib.suppress(InputError):
+            grid = read_grid(tmp_path)
+            assert all(line.isprintable() for line in grid.plan(tmp_path))
+            assert len(list(grid.runs())) == len(grid.arms) * len(grid.seeds)

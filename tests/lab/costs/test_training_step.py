@@ -1,0 +1,51 @@
+"""Costs of a step: measured and printed."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.core import versions
+from diffenc_jax.lab.costs.training_step import measure_costs
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.flops import count
+from diffenc_jax.train.step import StepFunction
+from tests import tiny
+
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+DIGITS = "--config=configs/digits.py:vdm"
+
+
+@pytest.mark.slow
+def test_costs_are_those_of_the_step(tmp_path):
+    """Memory is the state and temporaries that grow with the batch."""
+    path, temporaries = tmp_path / "images.npz", []
+    np.savez(path, train=tiny.images(20), test=tiny.images(13, seed=1))
+    for size in (8, 32):
+        config = tiny.config("vdm", small=True, data__source=str(path), train__batch_size=size)
+        cost, counts = measure_costs(config, timed_steps=4), count(config, SPEC)
+        leaves = jax.tree.leaves(jax.eval_shape(StepFunction(build(config, SPEC), config).init))
+        arguments = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + size * SPEC.dims
+        assert arguments <= cost["memory_of_state"] < 1.02 * arguments
+        assert cost["memory_per_step"] == cost["memory_of_state"] + cost["memory_of_temporaries"]
+        temporaries.append(cost["memory_of_temporaries"])
+        assert (cost["params"], cost["params_by_part"]) == (counts.total_params, counts.params)
+        assert (cost["flops_per_step"], cost["train_flops"]) == (counts.flops_per_step, 8 * counts.flops_per_step)
+        lower, upper = cost["seconds_per_step_quartiles"]
+        assert 0 < lower <= cost["seconds_per_step"] <= upper < cost["compile_seconds"]
+        assert (cost["config"], cost["arm"], cost["config_hash"]) == ("tiny", "vdm", config.hash)
+    assert 1.5 < temporaries[1] / temporaries[0] < 4.5
+
+
+@pytest.mark.slow
+def test_the_command_prints_what_it_writes(tmp_path, capsys):
+    path = tmp_path / "costs" / "vdm.json"
+    changes = ("--config.model.score.layers=1", "--config.train.batch_size=8")
+    assert main(["costs", DIGITS, *changes, "--steps=3", f"--json={path}"]) == 0
+    costs = json.loads(path.read_text())
+    title, params, flops, *_ = capsys.readouterr().out.splitlines()
+    assert title == f"digits, vdm: batch 8, float32, {versions.device()}"
+    assert params == f"parameters: {costs['params']:,} (schedule 0, score {costs['params']:,})"
+    assert flops == f"FLOPs: {costs['flops_per_step']:.4g} per step, {costs['train_flops']:.4g} in 1,500 steps"
