@@ -26,6 +26,7 @@ from diffenc_jax.lab.table import PARTS
 from tests import refusals
 from tests.lab.studies.runs import write_images, write_run
 
+pytestmark = pytest.mark.usefixtures("sketched")
 NAME = "brightness"
 
 

@@ -11,6 +11,7 @@ from diffenc_jax.lab.comparisons.significance.grid import Grid
 from diffenc_jax.lab.comparisons.significance.summary import write_summary
 from tests.lab.comparisons.significance import made_up
 
+pytestmark = pytest.mark.usefixtures("sketched")
 ARMS = ("diffenc", "vdm", "nontrainable")
 DEARER = made_up.COST | {"flops_per_step": 1.129 * made_up.COST["flops_per_step"]}
 
