@@ -1,11 +1,14 @@
 """The house: which part may import which, and which library is loaded where."""
 
 import ast
+import functools
 import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.lab.studies.significance import made_up
 
 PACKAGE = Path(__file__).parents[1] / "diffenc_jax"
 # From the bottom up. A part may import lower floors and itself, nothing else, inside functions too.
@@ -31,8 +34,13 @@ FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
 def imports(path):
     """Full names of everything that a file imports."""
+    return list(_imports(path))
+
+
+def _imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -88,13 +96,30 @@ def test_only_runs_looks_for_the_files_of_a_workdir():
     ]
 
 
-def test_help_statistics_data_and_configurations_load_no_jax():
+LIGHT = """
+import sys
+import diffenc_jax
+assert not "numpy" in sys.modules
+import {modules}
+from diffenc_jax import main as launcher
+from diffenc_jax.__main__ import COMMANDS, main
+codes = [main([]), launcher.main(["--help"]), *(main([name, "--help"]) for name in COMMANDS)]
+assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)
+codes.append(main(["report", *sys.argv[1:]]))
+assert not {{"jax", "tensorflow"}} & set(sys.modules)
+print(set(codes))
+"""
+
+
+def test_what_trains_and_evaluates_nothing_loads_no_jax(tmp_path):
+    """Help, statistics, data, configurations and reports; the package itself loads nothing."""
     light = [p for p in FILES if part(p) in ("lab.stats", "config", "data", "__init__", "__main__")]
     modules = ", ".join("diffenc_jax." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in light)
-    heavy = {"jax", "flax", "tensorflow", "matplotlib", "sklearn"}
-    code = f"import sys, {modules}; diffenc_jax.__main__.main(['--help']); print({heavy} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
-    assert done.stdout.splitlines()[-1:] == ["set()"], done.stdout + done.stderr
+    code = LIGHT.format(modules=modules, heavy={"jax", "flax", "tensorflow", "matplotlib", "sklearn"})
+    arguments = [sys.executable, "-c", code, made_up.write(tmp_path, "vdm", 0), f"--out={tmp_path / 'page.html'}"]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "{0}"
 
 
 def test_floors_list_every_part_once():

@@ -83,15 +83,14 @@ def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
     (path,) = (run / "eval").glob("*.json")
     total = json.loads(path.read_text())["bpd"]["total"]
 
-    assert main([*flags, "--mode=sample"]) == 0
-    assert capsys.readouterr().out.startswith("sampling step 2\nstep 2: 4 samples\n")
-    assert main([*flags, "--mode=eval"]) == 0
-    assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
     # By its folder the run is the same, and only what it is evaluated by can be changed.
-    assert diffenc(["eval", str(run), "--config.eval.seed=0"]) == 0
-    assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
-    assert diffenc(["sample", str(run)]) == 0
-    assert capsys.readouterr().out.startswith("sampling step 2\nstep 2: 4 samples\n")
+    for program, given in ((main, [*flags, "--mode=eval"]), (diffenc, ["eval", str(run), "--config.eval.seed=0"])):
+        assert program(given) == 0
+        assert capsys.readouterr().out.startswith(f"evaluating test at step 2\nstep 2: test {total:.4f} ")
+    few = "--config.sample.depth=1"
+    for program, given in ((main, [*flags, "--mode=sample", few]), (diffenc, ["sample", str(run), few])):
+        assert program(given) == 0
+        assert capsys.readouterr().out.startswith("sampling step 2\nstep 2: 4 samples\n")
     error = refused(diffenc, ["eval", str(run), "--config.train.learning_rate=1e-3"], capsys)
     assert "--config.train.learning_rate is not read by this command; it reads eval, fit, loss," in error
     error = refused(main, [*flags, "--mode=eval", "--config.eval.checkpoints=1,2"], capsys)

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 import pytest
 
 from diffenc_jax.config import load_config
@@ -12,15 +13,17 @@ from diffenc_jax.runs.workdir import default_workdir
 from tests import shipped
 
 
-def shapes_of(config):
-    """Shapes of the parameters; equal models of several configurations are traced once, and their layers as a loop."""
+def built(config):
+    """The model of a configuration, whose layers are traced as a loop."""
     config = config.replace({"model.scan": True})
-    return traced(build(config, ImageSpec(image_shape(config.data), config.data.pixel_levels)))
+    return build(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
 
 
 @functools.cache
-def traced(model):
-    return jax.eval_shape(model.init, jax.random.key(0))
+def traced(part, shape=None):
+    """Shapes of the parameters of a model, or of a network for images of `shape`, which several arms have."""
+    inputs = [np.zeros((1, *shape), np.float32), np.zeros(1, np.float32)] if shape else []
+    return jax.eval_shape(part.init, jax.random.key(0), *inputs)
 
 
 @pytest.mark.parametrize(("name", "arms"), shipped.ARMS.items())
@@ -30,13 +33,20 @@ def test_every_arm_builds(name, arms):
     for arm in arms:
         config = load_config(f"{name}:{arm}")
         assert str(default_workdir(config, config)) == f"runs/{config.name}-{arm}-seed0"
-        assert ("encoder" in shapes_of(config)) == arm.startswith("diffenc")
+        model = built(config)
+        assert bool(model.encoder.network_kind) == arm.startswith("diffenc")
+        if model.code:  # it conditions the networks
+            traced(model)
+            continue
+        for network in (model.score, *([model.encoder.network] if model.encoder.network_kind else [])):
+            traced(network, model.spec.shape)
 
 
 def test_the_cifar10_recipe_is_the_published_one():
     """33.3 M parameters: 30.6 M of the score network, and 2.7 M of the encoder."""
     config = load_config("cifar10:diffenc")
-    count = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in shapes_of(config).items()}
+    shapes = traced(built(config))
+    count = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in shapes.items()}
     assert count == {"score": 30_578_179, "encoder": 2_744_131, "schedule": 0}
     assert (config.train.batch_size, config.train.learning_rate, config.train.ema_decay) == (128, 2e-4, 0.9999)
     assert (config.train.steps, config.train.warmup_steps, config.train.weight_decay) == (8_000_000, 100, 0.01)

@@ -1,9 +1,6 @@
 """examples/own_parts: an encoder, a schedule and an estimator from outside, by their places and by short names."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import diffenc_jax as dj
+from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
@@ -28,7 +27,7 @@ FADING, COSINE, MIRRORED = "own_parts.encoder:Fading", "own_parts.schedule:Cosin
 @pytest.fixture(autouse=True)
 def on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
-    parts.allow(["own_parts"])
+    monkeypatch.setattr(parts, "_allowed", {"own_parts"})
 
 
 @pytest.fixture
@@ -116,23 +115,19 @@ def test_the_estimator_is_unbiased_and_has_less_noise():
     assert abs(errors.mean()) < 4 / np.sqrt(errors.size)
 
 
-def test_no_key_of_a_stored_configuration_imports_anything(tmp_path):
+def test_no_key_of_a_stored_configuration_imports_anything(tmp_path, monkeypatch):
     """Every way in which Python opens a run is refused before a module of the run's is imported."""
     run = write_run(tmp_path / "run", write_images(tmp_path / "images.npz"), arm="vdm")
     (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
-    keys, copies = ["eval.estimator", "sample.sampler", "data.source", "loss.extrapolation"], []
-    for key in keys:
-        copies.append(shutil.copytree(run, tmp_path / key))
-        stored = json.loads((run / "config.json").read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    stored = json.loads((run / "config.json").read_text())
+    for key in ("eval.estimator", "sample.sampler", "data.source", "loss.extrapolation"):
         section, name = key.split(".")
-        stored[section][name] = "stranger:Part"
-        (copies[-1] / "config.json").write_text(json.dumps(stored))
-    opening = "import sys, diffenc_jax as dj\nfor path in sys.argv[1:]:\n  try: dj.open(path).sampling\n"
-    command = [sys.executable, "-c", f"{opening}  except ValueError as error: print(error)", *map(str, copies)]
-    environment = os.environ | {"PYTHONPATH": f"{FOLDER.parents[1]}{os.pathsep}{tmp_path}"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    for key, line in zip(keys, done.stdout.splitlines(), strict=True):
-        assert f"names {key}=stranger:Part, which is imported only if you allow it; give --plugins=stranger" in line
+        changed = stored | {section: stored[section] | {name: "stranger:Part"}}
+        (run / "config.json").write_text(json.dumps(changed))
+        advice = "which is imported only if you allow it; give --plugins=stranger"
+        with pytest.raises(InputError, match=f"names {key}=stranger:Part, {advice}"):
+            dj.open(run).sampling  # noqa: B018
 
 
 def test_keys_of_a_sampler_are_checked():
@@ -140,21 +135,16 @@ def test_keys_of_a_sampler_are_checked():
         make_sampler(experiment(sample__options={"pairs": 2}))
 
 
-def test_opening_a_run_imports_only_what_is_allowed(tmp_path):
-    """The run of another one, whose package lies on the path and prints when it is imported."""
-    write_run(tmp_path / "run", write_images(tmp_path / "images.npz"), arm="vdm", model__encoder__kind=FADING)
-    shutil.copytree(FOLDER / "own_parts", tmp_path / "own_parts")
-    with (tmp_path / "own_parts/__init__.py").open("a") as file:
-        file.write('print("imported")\n')
-    environment = os.environ | {"PYTHONPATH": f"{FOLDER.parents[1]}{os.pathsep}{tmp_path}"}
-    command = [sys.executable, "-m", "diffenc_jax", "eval", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stdout) == (2, "")
+def test_opening_a_run_imports_only_what_is_allowed(tmp_path, monkeypatch, capsys):
+    """The run of another one, whose package lies on the path."""
+    run = write_run(tmp_path / "run", write_images(tmp_path / "images.npz"), arm="vdm", model__encoder__kind=FADING)
+    monkeypatch.setattr(parts, "_allowed", set())
+    for name in [name for name in sys.modules if name.partition(".")[0] == "own_parts"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(["eval", str(run)]) == 2
+    assert "own_parts" not in sys.modules
     advice = "give --plugins=own_parts, or plugins=['own_parts'] in Python, if you trust it"
-    assert done.stderr.strip().endswith(
-        f"names model.encoder.kind={FADING}, which is imported only if you allow it; {advice}"
-    )
-    opening = "import sys, diffenc_jax as dj; dj.open(sys.argv[1], plugins=['own_parts'])"
-    command = [sys.executable, "-c", opening, str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stdout) == (0, "imported\n"), done.stderr
+    line = f"names model.encoder.kind={FADING}, which is imported only if you allow it; {advice}"
+    assert capsys.readouterr().err.strip().endswith(line)
+    dj.open(run, plugins=["own_parts"])
+    assert "own_parts" in sys.modules

@@ -3,7 +3,6 @@
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
+from tests.lab.studies.runs import drawn
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,13 @@ def images(tmp_path_factory):
 
 def parameters(config, step):
     """Parameters that differ between steps."""
-    shapes = jax.eval_shape(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)).init, jax.random.key(0))
-    return tiny.away_from_zero(jax.tree.map(lambda leaf: jnp.full(leaf.shape, step, jnp.float32), shapes))
+    return drawn(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), seed=step)
 
 
 @pytest.fixture(scope="module")
 def workdir(images, tmp_path_factory):
     """A run of two checkpoints."""
-    config, workdir = tiny.config("vdm", data__source=images), tmp_path_factory.mktemp("run")
+    config, workdir = tiny.config("vdm", small=True, data__source=images), tmp_path_factory.mktemp("run")
     write_config(workdir, config)
     with Checkpoints(workdir, keep_every_steps=1) as checkpoints:
         for step in (4, 8):
@@ -57,9 +56,9 @@ def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
 
 def test_images_and_loss_may_be_chosen(workdir, images):
     assert set(open_trained(workdir, needs_training_images=True).dataset.splits) == {"train", "test"}
-    on_train = tiny.config("vdm", data__source=images, eval__split="train")
+    on_train = tiny.config("vdm", small=True, data__source=images, eval__split="train")
     assert set(open_trained(workdir, on_train).dataset.splits) == {"train"}
-    deep = tiny.config("vdm", data__source=images, loss__depth=5)
+    deep = tiny.config("vdm", small=True, data__source=images, loss__depth=5)
     assert open_trained(workdir, deep).model.loss.depth == 5
 
 
@@ -75,10 +74,10 @@ def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
 
 def test_other_runs_are_refused(workdir, images, tmp_path_factory):
     with pytest.raises(InputError, match="another configuration: seed=1"):
-        open_trained(workdir, tiny.config("vdm", data__source=images, seed=1))
+        open_trained(workdir, tiny.config("vdm", small=True, data__source=images, seed=1))
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(InputError, match="holds no run"):
         open_trained(empty)
-    write_config(empty, tiny.config("vdm", data__source=images))
+    write_config(empty, tiny.config("vdm", small=True, data__source=images))
     with pytest.raises(InputError, match="holds no checkpoint yet"):
         open_trained(empty)

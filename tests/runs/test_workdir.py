@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs.workdir import (
     check_workdir,
@@ -121,9 +122,9 @@ def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
+from diffenc_jax.config import load_config
 from diffenc_jax.runs.workdir import claimed
-from tests import tiny
-with claimed(Path(sys.argv[1]), tiny.config("vdm")):
+with claimed(Path(sys.argv[1]), load_config("digits:vdm")):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -131,14 +132,15 @@ with claimed(Path(sys.argv[1]), tiny.config("vdm")):
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
     """A killed process holds no lock, and the configuration stays as it is while a process holds it."""
+    config = load_config("digits:vdm")
     with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "held\n"
         before = (tmp_path / "config.json").stat().st_mtime_ns
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
-            claimed(tmp_path, CONFIG).__enter__()
+            claimed(tmp_path, config).__enter__()
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
             set_aside(tmp_path)
         assert (tmp_path / "config.json").stat().st_mtime_ns == before
         first.send_signal(signal.SIGKILL)
-    with claimed(tmp_path, changed(train__steps=3)):
+    with claimed(tmp_path, config.replace({"train.steps": 3})):
         assert json.loads((tmp_path / "config.json").read_text())["train"]["steps"] == 3

@@ -67,7 +67,7 @@ def test_cycles_are_those_of_the_main_program():
         ("INTERNAL: it is broken\nat line 1", "the compiler failed: INTERNAL: it is broken"),
     ],
 )
-def test_failures_of_the_compiler(small, monkeypatch, said, expected):
+def test_failures_of_the_compiler(monkeypatch, said, expected):
     """Too little memory says what is needed; any other failure is one line."""
 
     def fail(*_, **__):
@@ -75,5 +75,7 @@ def test_failures_of_the_compiler(small, monkeypatch, said, expected):
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     with pytest.raises((DoesNotFit, InputError)) as caught:
-        small.memory()
+        Compiler(
+            tiny.config("vdm", small=True), ImageSpec(SHAPE, tiny.LEVELS), make_mesh(), "cpu", quick=False
+        ).memory()
     assert getattr(caught.value, "needed", str(caught.value)) == expected

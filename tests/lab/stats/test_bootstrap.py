@@ -54,9 +54,9 @@ def covers(interval, truth):
 def test_intervals_over_seeds_cover_as_documented(seeds, skewed, rate):
     """Normal seeds, and exponential ones, of skewness 2."""
     rng = np.random.default_rng(2)
-    experiments = rng.exponential(size=(1000, seeds)) - 1 if skewed else rng.normal(size=(1000, seeds))
+    experiments = rng.exponential(size=(400, seeds)) - 1 if skewed else rng.normal(size=(400, seeds))
     covered = [covers(bootstrap(of_seeds(means), resamples=seeds**seeds).seeds, 0) for means in experiments]
-    assert np.mean(covered) == pytest.approx(rate, abs=3 * math.sqrt(rate * (1 - rate) / 1000))
+    assert np.mean(covered) == pytest.approx(rate, abs=3 * math.sqrt(rate * (1 - rate) / 400))
 
 
 def test_intervals_over_images_and_both_cover_as_documented():

@@ -7,7 +7,7 @@ import pytest
 
 from diffenc_jax.lab.stats.components import Components, components
 
-SEEDS, PASSES, IMAGES, REPEATS = 4, 4, 30, 2000
+SEEDS, PASSES, IMAGES, REPEATS = 4, 4, 30, 800
 SEED_SD, INTERACTION_SD, NOISE_SD = 0.03, 0.1, 0.3
 NOISE = NOISE_SD**2 / PASSES / IMAGES
 SEED = SEED_SD**2 + INTERACTION_SD**2 / IMAGES

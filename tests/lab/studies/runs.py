@@ -24,12 +24,18 @@ def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
     """A workdir with one checkpoint for images of `shape`, whose parameters are away from zero; returns `folder`."""
     config = tiny.config(arm, small=True, data__source=str(source), **changes)
     spec = ImageSpec(shape, tiny.LEVELS, CLASSES)
-    params = tiny.away_from_zero(tiny.initial(build(config, spec), config.seed))
+    params = drawn(build(config, spec), config.seed)
     folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, config)
     with Checkpoints(folder, keep_every_steps=1) as checkpoints:
         checkpoints.save_ema(1, params)
     return folder
+
+
+def drawn(model, seed=0, scale=0.1):
+    """Parameters of a model, drawn from N(0, scale²) without compiling its initialisation."""
+    rng, shapes = np.random.RandomState(seed), jax.eval_shape(model.init, jax.random.key(0))
+    return jax.device_put(jax.tree.map(lambda leaf: np.float32(rng.normal(scale=scale, size=leaf.shape)), shapes))
 
 
 def write_images(path, count=13, seed=1, shape=(4, 4, 1)):

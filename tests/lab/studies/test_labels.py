@@ -26,7 +26,7 @@ def test_the_loss_by_time_adds_up_to_the_diffusion_term():
 
 
 def test_the_last_rate_is_the_bound():
-    run = opened(loss__depth=20, eval__passes=16)
+    run = opened(loss__depth=5, eval__passes=16)
     record, rates = Evaluator(run).evaluate(run.params), measure_rate_distortion(run).rate
     error = 2 * record["standard_error"]["noise"]
     assert rates[..., -1].mean() == pytest.approx(record["bpd"]["total"], abs=4 * error)

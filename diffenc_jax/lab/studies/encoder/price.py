@@ -36,7 +36,7 @@ from diffenc_jax.lab.studies.study import UNWATCHED, Watch
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.model.model import DERIVATIVE
 from diffenc_jax.parallel.batches import Batches
-from diffenc_jax.parallel.sharding import check_batch
+from diffenc_jax.parallel.sharding import check_batch, replicated
 from diffenc_jax.runs.files import MAKE_WRITABLE, opened_if_present, read_arrays, sha256_of, write_arrays, writing
 from diffenc_jax.runs.hashes import hash_arrays
 from diffenc_jax.runs.trained import Trained
@@ -92,8 +92,10 @@ def _trained(run: Trained, steps: int, watch: Watch) -> Params:
         updates, state = optimizer.update(grads, state, head)
         return optax.apply_updates(head, updates), state
 
-    head = jax.jit(lambda key: run.model.init(key)["score"][DERIVATIVE])(stream(seed, "head"))
-    state = jax.jit(optimizer.init)(head)
+    # Placed like the results of `step`, which is compiled again for arguments in another place.
+    placed = partial(jax.jit, out_shardings=replicated(run.mesh))
+    head = placed(lambda key: run.model.init(key)["score"][DERIVATIVE])(stream(seed, "head"))
+    state = placed(optimizer.init)(head)
     batches = Batches(run.dataset.examples(TRAIN), run.config, run.mesh)
     with watch("derivative head", steps) as on_step:
         for number in range(steps):

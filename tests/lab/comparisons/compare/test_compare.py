@@ -92,7 +92,7 @@ def test_rows_are_sorted_and_the_reference_is_the_first_or_the_one_that_is_named
 @pytest.mark.parametrize("count", [3, IMAGES])
 def test_of_equal_models_some_interval_excludes_0_in_at_most_5_percent_of_the_experiments(write, count):
     """Ten models that differ by noise, and in how hard they find each image; the first is the reference."""
-    rng, missed, alone, experiments = np.random.default_rng(0), 0, 0, 400
+    rng, missed, alone, experiments = np.random.default_rng(0), 0, 0, 250
     first = read_evaluation(write("a", evaluated(2, 1)))
     for _ in range(experiments):
         images = 0.5 * rng.normal(size=count) + 0.1 * rng.normal(size=(10, 1, count))

@@ -43,7 +43,7 @@ def test_a_claim_and_its_cautions():
 @pytest.mark.parametrize(("seeds", "arms"), [(3, 2), (5, 10)])
 def test_equal_models_are_seldom_called_different(seeds, arms):
     """Arms of one model, whose seeds have common and own effects: the share of studies with any claim."""
-    studies, rng = 4000, np.random.default_rng(seeds)
+    studies, rng = 1500, np.random.default_rng(seeds)
     bits = rng.normal(size=(studies, 1, seeds)) + rng.normal(size=(studies, arms, seeds))
     ps = paired_t(bits[:, 1:], bits[:, :1].repeat(arms - 1, 1)).p_two_sided
     claims = 0

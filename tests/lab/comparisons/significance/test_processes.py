@@ -105,7 +105,7 @@ def job(name):
     made = root / f"{name}.made"
     command = ["-c", f"import pathlib, time; print('made'); time.sleep(0.05); pathlib.Path({str(made)!r}).touch()"]
     return processes.Job(name, [command], root / f"{name}.log", is_done=made.exists)
-jobs = [job(f"job{number}") for number in range(6)]
+jobs = [job(f"job{number}") for number in range(3)]
 assert processes.run_jobs(jobs, [Share({}, None)], print) == []
 """
 
@@ -117,6 +117,6 @@ def test_processes_with_the_same_jobs_make_each_of_them_once(tmp_path):
     ]
     outputs = [machine.communicate(timeout=60)[0] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0]
-    assert [(tmp_path / f"job{number}.log").read_text() for number in range(6)] == ["made\n"] * 6
-    assert sum(output.count(": done in ") for output in outputs) == 6
-    assert all(output.count("(6 of 6)") == 1 for output in outputs)
+    assert [(tmp_path / f"job{number}.log").read_text() for number in range(3)] == ["made\n"] * 3
+    assert sum(output.count(": done in ") for output in outputs) == 3
+    assert all(output.count("(3 of 3)") == 1 for output in outputs)

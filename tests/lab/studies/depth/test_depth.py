@@ -12,6 +12,7 @@ from tests import refusals
 from tests.lab.studies.runs import write_images, write_run
 
 CHOICES = Arguments().choices
+MEASURED = CHOICES[1::2]
 
 
 def evaluation(bits, replicates):
@@ -19,18 +20,19 @@ def evaluation(bits, replicates):
 
 
 def test_excess_and_the_part_that_is_kept():
-    """Made-up values at depth 10, with errors paired by image.
+    """Made-up values at the depths 5 and 10, with errors paired by image.
 
     The differences by image are 0.1, 0.1 and -0.2 around their mean, with a variance of 0.03.
     """
     infinite = evaluation([[1.9, 1.9, 2.2], [1.9, 1.9, 2.2]], 2)
     bpd = dict(zip(CHOICES, (3.0, 2.5, 2.4, 2.25, 2.3, 2.125), strict=True))
-    found = excess_of({INFINITE: infinite} | {(10, name): evaluation([[one] * 3], None) for name, one in bpd.items()})
-    for row, (name, one) in zip(found.rows, bpd.items(), strict=True):
-        assert row["choice"] == name
-        assert (row["excess"], row["kept"], row["excess_se"]) == pytest.approx((one - 2, one - 2, 0.1))
+    bits = {(depth, name): 2 + (one - 2) * 10 / depth for depth in (5, 10) for name, one in bpd.items()}
+    found = excess_of({INFINITE: infinite} | {key: evaluation([[one] * 3], None) for key, one in bits.items()})
+    for row, ((depth, name), one) in zip(found.rows, bits.items(), strict=True):
+        assert (row["depth"], row["choice"]) == (depth, name)
+        assert (row["excess"], row["kept"], row["excess_se"]) == pytest.approx((one - 2, bpd[name] - 2, 0.1))
     (table,) = found.tables()
-    assert table.rows[2] == [10, "optimal_pixel", "2.4000", "0.4000 ± 0.1000", "0.40"]
+    assert table.rows[8] == [10, "optimal_pixel", "2.4000", "0.4000 ± 0.1000", "0.40"]
     assert table.caption.endswith("; infinite depth: 2.0000")
     assert found.sentence() == "excess kept at T=10: 0.12"
 
@@ -44,7 +46,7 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def records(workdir):
     """Evaluations and the time of their files, by depth and choice of steps."""
-    changes, options = {"eval.seed": 7, "fit.images": 8}, {"depths": (3, 50), "passes": 4}
+    changes, options = {"eval.seed": 7, "fit.images": 8}, {"depths": (3,), "choices": MEASURED, "passes": 4}
     measured = studies.measure("depth-study", workdir, changes, **options)
     files = {path: path.stat().st_mtime_ns for path in (workdir / "depth-records").glob("*.json")}
     again = studies.measure("depth-study", workdir, changes, **options)
@@ -62,7 +64,7 @@ def test_finished_records_are_used_again_and_hold_what_was_measured(records):
         for evaluation in evaluations
         for one in [evaluation.record["estimator"]]
     }
-    assert set(by_steps) == {(None, "uniform", 1.0)} | {(d, *steps_of(name)) for d in (3, 50) for name in CHOICES}
+    assert set(by_steps) == {(None, "uniform", 1.0)} | {(3, *steps_of(name)) for name in ("1", *MEASURED)}
     infinite = by_steps[None, "uniform", 1.0].mean(axis=0)
     for row in result.rows:
         excess = by_steps[row["depth"], *steps_of(row["choice"])].mean(axis=0) - infinite

@@ -50,7 +50,7 @@ def run(tmp_path_factory):
     parts = Experiment.load(config, "test", TRAIN)
     model = dataclasses.replace(parts.model, score=Affine(0.5), encoder=Trainable(Affine(0.0)))
     parts = vars(parts) | {"model": model}
-    return Trained(**parts, workdir=folder, step=1, steps=[1], params=model.init(jax.random.key(0)))
+    return Trained(**parts, workdir=folder, step=1, steps=[1], params=jax.jit(model.init)(jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
     process = dataclasses.replace(run.model.process, predict=lambda z, gamma: Prediction(z, jnp.full_like(z, 0.2)))
     effects = measure_by_gamma(dataclasses.replace(run, model=run.model._replace(process=process)), 3)
     gamma = effects.gamma[1]
-    missed = Wave().mean_and_slope(jnp.float32(X), jnp.full(7, gamma, jnp.float32)).drift - 0.2
+    missed = jax.jit(Wave().mean_and_slope)(np.float32(X), np.full(7, gamma, np.float32)).drift - 0.2
     weight = 0.5 * np.exp(gamma) / (1 + np.exp(gamma)) ** 2
     np.testing.assert_allclose(effects.price[:, 1], weight * np.square(missed).sum(axis=(1, 2, 3)), rtol=1e-4)
 
