@@ -11,6 +11,7 @@ import pytest
 import diffenc_jax as dj
 from diffenc_jax.sampling.pictures import picture
 from tests import tiny
+from tests.lab.studies.runs import drawn
 from tests.tensorboard import shown
 
 
@@ -111,7 +112,7 @@ def test_changes_by_unknown_keys_name_the_nearest(run):
 
 
 def test_a_loop_of_ones_own_compiles_once(run):
-    """With an optimizer of one's own, for parameters of the run or of its model."""
+    """With an optimizer of one's own, for parameters of the run or other arrays."""
     optimizer, compiled = optax.sgd(0.1, momentum=0.9), []
 
     def listen(event, _, fun_name=None, **__):
@@ -126,8 +127,8 @@ def test_a_loop_of_ones_own_compiles_once(run):
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        for params in (run.init().params, tiny.initial(run.model)):
-            params = jax.tree.leaves(params)[0]
+        weights = jax.tree.leaves(run.init().params)[0]
+        for params in (weights, jnp.ones(weights.shape)):
             moments = optimizer.init(params)
             for step in range(3):
                 params, moments = update(params, moments, run.batch(step))
@@ -211,7 +212,7 @@ def test_a_run_with_labels(run, tmp_path):
     batch = labelled.batch(2)
     numbers = [np.flatnonzero((run.train == image).all(axis=(1, 2, 3)))[0] for image in np.asarray(batch.pixels)]
     np.testing.assert_array_equal(batch.labels, np.array(numbers) % 3)
-    params = tiny.away_from_zero(tiny.initial(labelled.model))
+    params = drawn(labelled.model)
     own, other = (labelled.terms(params, run.test, 0, (labelled.test_labels + s) % 3).total for s in (0, 1))
     np.testing.assert_array_equal(own != other, np.ones(12, bool))
     for of, given in ((labelled, None), (run, labelled.test_labels), (labelled, labelled.test_labels + 1)):

@@ -19,7 +19,7 @@ from diffenc_jax.runs.trained import Trained
 from tests import tiny
 from tests.lab.studies.encoder.test_bounds import Affine
 
-STEPS = 1000
+STEPS = 600
 
 
 class Pixelwise(ScoreNetwork):
