@@ -59,7 +59,8 @@ def write_small(folder):
     """A small configuration and its images in `folder`; returns the arguments that choose them."""
     (folder / "small.py").write_text(TINY)
     np.savez(folder / "images.npz", train=tiny.images(20), test=tiny.images(8))
-    return ["--config=small.py", "--config.data.source=images.npz", "--config.train.steps=2", "--config.eval.passes=1"]
+    changes = ("data.source=images.npz", "train.steps=2", "eval.passes=1", "eval.time_sampling=uniform")
+    return ["--config=small.py", *(f"--config.{change}" for change in changes)]
 
 
 def test_a_workdir_in_use_is_told_from_bad_input(tmp_path, capsys, monkeypatch):

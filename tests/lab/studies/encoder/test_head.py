@@ -19,7 +19,7 @@ from diffenc_jax.runs.trained import Trained
 from tests import tiny
 from tests.lab.studies.encoder.test_bounds import Affine
 
-STEPS = 600
+STEPS = 1000
 
 
 class Pixelwise(ScoreNetwork):
