@@ -41,12 +41,6 @@ def test_bad_arguments(argv, message, capsys):
     assert message in refused(main, argv, capsys)
 
 
-@pytest.mark.parametrize("mode", ["eval", "sample"])
-def test_a_workdir_without_a_run(tmp_path, mode, capsys):
-    error = refused(main, [DIGITS, f"--workdir={tmp_path}/run", "--mode", mode], capsys)
-    assert error.startswith(f"error: {tmp_path}/run holds no run (no config.json)")
-
-
 TINY = """
 from tests import tiny
 

@@ -45,7 +45,6 @@ def test_runs_of_an_arm_differ_in_their_lines():
     assert done.stdout.strip() == str(first)
 
 
-@settings(max_examples=30)
 @given(st.lists(NUMBERS, min_size=1), st.lists(INTERVALS))
 def test_limits_show_all_values_and_are_not_set_by_wide_intervals(values, intervals):
     low, high = style.limits(values, intervals)

@@ -18,13 +18,12 @@ from diffenc_jax.runs.workdir import write_config
 from tests import tiny
 
 CLASSES = 3
-# Times that no density is fitted for, whose programs take a second to compile.
-UNIFORM = {"eval__time_sampling": "uniform"}
 
 
 def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
     """A workdir with one checkpoint for images of `shape`, whose parameters are away from zero; returns `folder`."""
-    changes = {"data__source": str(source), **UNIFORM, **changes}
+    # The density that times are drawn from by default takes two more programs.
+    changes = {"data__source": str(source), "eval__time_sampling": "uniform", **changes}
     config = tiny.config(arm, small=True, **changes)
     spec = ImageSpec(shape, tiny.LEVELS, CLASSES)
     params = drawn(build(config, spec), config.seed)
