@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lab.studies.significance import made_up
+from tests.lab.comparisons.significance import made_up
 
 PACKAGE = Path(__file__).parents[1] / "diffenc_jax"
 # From the bottom up. A part may import lower floors and itself, nothing else, inside functions too.
@@ -100,8 +100,8 @@ assert "numpy" not in sys.modules
 import {modules}
 from diffenc_jax.__main__ import COMMANDS, main
 codes = {{diffenc_jax.main.main(["--help"]), *(main([name, "--help"]) for name in COMMANDS)}}
-heavy = {{"jax", "tensorflow", "flax", "sklearn"}}
-assert not heavy.union(["matplotlib"]) & set(sys.modules)
+heavy = {{"jax", "tensorflow", "flax"}}
+assert not heavy.union(["matplotlib", "sklearn"]) & set(sys.modules)
 print(codes | {{main(["report", *sys.argv[1:]])}}, heavy & set(sys.modules))
 """
 

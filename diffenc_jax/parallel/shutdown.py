@@ -6,9 +6,6 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import jax
-from jax.experimental import multihost_utils
-
 from diffenc_jax.core.errors import Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -67,6 +64,8 @@ class JointShutdown(Shutdown):
         return self
 
     def requested(self) -> bool:
+        from jax.experimental import multihost_utils
+
         if multihost_utils.reached_preemption_sync_point(next(_SYNC_POINTS)):
             self.signal = signal.SIGTERM
         return super().requested()
@@ -74,4 +73,6 @@ class JointShutdown(Shutdown):
 
 def shutdown_of_run() -> Shutdown:
     """A JointShutdown if this process is one of several that form a run, otherwise a Shutdown."""
+    import jax
+
     return JointShutdown() if jax.distributed.is_initialized() else Shutdown()
