@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import matplotlib
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diffenc_jax.lab.figures import style
@@ -64,8 +64,7 @@ def test_an_interval_that_leaves_the_axis_ends_in_an_arrow():
     assert (arrow.get_marker(), arrow.get_xydata().tolist()) == ("<", [[0, 0.5]])
 
 
-@settings(max_examples=30)
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=300), st.floats(0.5, 7))
+@given(st.text("ab/-_$\\^{}µ漢", max_size=300), st.floats(0.5, 7))
 def test_wrapped_names_fit_the_width_and_their_dollar_signs_are_no_mathematics(text, inches):
     lines = style.wrapped(style.literal(text), inches).split("\n")
     assert "".join(lines) == style.literal(text)
