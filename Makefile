@@ -5,6 +5,8 @@
 # make lock: pin the requirements of pyproject.toml in requirements/.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where this is set, each process compiles all that it imports once more: 2 s for JAX, and tests start many processes.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-slow soak docs site notebook lint format lock clean
 
