@@ -38,6 +38,13 @@ SMALL = {
     "model.score": score_transformer(**TRANSFORMER | {"patch": 1, "layers": 1}),
     "model.encoder": ENCODERS["dct"],
 }
+# Text of a configuration file of a model with them.
+FILE = """
+from tests import tiny
+
+def get_config(arm="vdm"):
+    return tiny.config_dict(arm, small=True)
+"""
 
 
 def config_dict(arm="diffenc", small=False):

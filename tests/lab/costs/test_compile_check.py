@@ -21,39 +21,48 @@ from diffenc_jax.lab.costs.targets import TARGETS
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
-from tests import refusals
+from tests import refusals, tiny
 from tests.lab.costs import tpu_compiler
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 SPEC = "configs/digits.py:vdm"
-SMALL = ("model.score.width=128", "model.score.layers=3", "model.score.dropout=0.0", "train.batch_size=256")
+WIDE = {"model.score.width": 256, "model.score.dropout": 0.0, "model.remat": "none", "train.batch_size": 64}
+TINY = "--config=tiny.py:vdm"
+FLAGS = {
+    "four chips": [TINY, "--topology=v5e:2x2", *(f"--config.{key}={value}" for key, value in WIDE.items())],
+    "two slices": [TINY, "--topology=v5e:2x2", "--slices=2", "--config.mesh.fsdp=4"],
+    "half chips": [TINY, "--topology=tpu7x:2x2x1"],
+    "too large": [TINY, "--topology=v5e:1x1", "--config.train.batch_size=8388608"],
+}
+COMMANDS = """
+import json, sys
+from diffenc_jax.__main__ import main
+for name, flags in json.loads(sys.argv[1]).items():
+    print("exit code", main(["compile-check", "--quick", f"--json={name}.json", *flags]), flush=True)
+"""
 
 
-def run(*args):
-    """The command in a process that finds the compiler."""
-    command = [sys.executable, "-m", "diffenc_jax", "compile-check", f"--config={SPEC}", *args]
-    environment = tpu_compiler.environment()
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
-
-
-def measured(folder, topology, *flags):
-    """The content of the written file, whose lines are printed."""
-    path, overrides = folder / "check.json", [f"--config.{override}" for override in SMALL]
-    done = run(f"--topology={topology}", "--quick", f"--json={path}", *overrides, *flags)
-    assert path.exists(), done.stderr
-    wrote = json.loads(path.read_text())
-    assert done.returncode == (not wrote["fits"])
-    assert done.stdout.splitlines() == step_lines(wrote)
-    return wrote
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Contents of the written files, whose lines are printed, by one process that finds the compiler."""
+    folder, environment = tmp_path_factory.mktemp("checks"), tpu_compiler.environment()
+    (folder / "tiny.py").write_text(tiny.FILE)
+    environment["PYTHONPATH"] += f":{ROOT}"
+    command = [sys.executable, "-c", COMMANDS, json.dumps(FLAGS)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    contents = {name: json.loads((folder / f"{name}.json").read_text()) for name in FLAGS}
+    said = ([*step_lines(wrote), f"exit code {int(not wrote['fits'])}"] for wrote in contents.values())
+    assert done.stdout.splitlines() == [line for lines in said for line in lines]
+    return contents
 
 
 @pytest.mark.slow
-def test_a_step_on_four_chips(tmp_path):
-    wrote = measured(tmp_path, "v5e:2x2", "--config.model.remat=none")
-    config = load_config(SPEC, SMALL)
+def test_a_step_on_four_chips(measured):
+    wrote, config = measured["four chips"], tiny.config("vdm", small=True).replace(WIDE)
     counts = count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
     assert wrote["mesh"] == {"data": 4, "fsdp": 1}
-    assert (wrote["topology"], wrote["chips"], wrote["hosts"], wrote["batch_size"]) == ("v5e:2x2", 4, 1, 256)
+    assert (wrote["topology"], wrote["chips"], wrote["hosts"], wrote["batch_size"]) == ("v5e:2x2", 4, 1, 64)
     # Parameters, their average and two moments, complete on every chip, with a little padding.
     assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
     assert wrote["fits"]
@@ -66,13 +75,12 @@ def test_a_step_on_four_chips(tmp_path):
 
 
 @pytest.mark.slow
-def test_slices_and_chips_of_two_devices_and_a_step_that_does_not_fit(tmp_path):
-    one_layer = "--config.model.score.layers=1"
-    wrote = measured(tmp_path, "v5e:2x2", "--slices=2", one_layer, "--config.mesh.fsdp=4")
+def test_slices_and_chips_of_two_devices_and_a_step_that_does_not_fit(measured):
+    wrote = measured["two slices"]
     assert (wrote["slices"], wrote["chips"], wrote["mesh"]) == (2, 8, {"data": 2, "fsdp": 4})
-    wrote = measured(tmp_path, "tpu7x:2x2x1", one_layer)
+    wrote = measured["half chips"]
     assert (wrote["chips"], wrote["devices_per_chip"], wrote["mesh"]) == (4, 2, {"data": 8, "fsdp": 1})
-    wrote = measured(tmp_path, "v5e:1x1", "--config.train.batch_size=8388608")
+    wrote = measured["too large"]
     assert not wrote["fits"]
     assert wrote["memory"] > wrote["memory_of_device"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[4] / ".venv" / "tpu"
+FOLDER = Path(__file__).parents[3] / ".venv" / "tpu"
 
 
 def path():
