@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, with a shorter training, and its outputs are what its text says."""
+"""The notebook runs from top to bottom, with smaller networks, and its outputs are what its text says."""
 
 import importlib
 import re
@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny
 from tests.xla_flags import QUICKLY_COMPILED
 
 ROOT = Path(__file__).parents[1]
 FIGURES = {"samples", "encoder", "by-time"}
 # What makes it shorter here.
 SHORTER = {
-    '"train.steps": 400': '"train.steps": 20, "train.batch_size": 16, "model.score.layers": 1, '
-    '"eval.passes": 2, "eval.time_sampling": "uniform"',
+    '"digits:': '"small.py:',
+    '"train.steps": 400': '"train.steps": 20, "eval.passes": 2, "eval.time_sampling": "uniform"',
     '"test", 400': '"test", 20',
     '"gammas": 21, "images": 3': '"gammas": 5, "images": 1',
     "cells=25, draws=2": "cells=5, draws=1",
@@ -40,6 +41,7 @@ def test_the_notebook_runs_and_its_outputs_are_what_its_text_says(tmp_path, monk
         long, short = (source.replace('"', '\\"') for source in (long, short))
         assert long in text
         text = text.replace(long, short)
+    (tmp_path / "small.py").write_text(tiny.FILE)
     (tmp_path / "digits.ipynb").write_text(text, encoding="utf-8")
     cells = importlib.import_module("notebooks").executed(tmp_path / "digits.ipynb", tmp_path)["cells"]
     outputs = {cell["id"]: cell["outputs"] for cell in cells if cell["cell_type"] == "code"}

@@ -1,11 +1,10 @@
 """Commands on a full disk: one line that names a file, nothing half written, and what was there stays."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 
+from diffenc_jax.__main__ import main
 from tests import tiny
 from tests.train.running import save_images, train
 
@@ -46,11 +45,6 @@ def trained(tmp_path_factory):
     return folder
 
 
-def run(command, folder):
-    argv = [sys.executable, "-m", "diffenc_jax", *command]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300)
-
-
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "ballast"}
 
@@ -61,20 +55,20 @@ FEW = ("train", "loss-by-time")  # one that trains, and a study; the others take
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 20_000])
 @pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.long) for n in COMMANDS])
-def test_a_full_disk_is_one_line(trained, small_disk, monkeypatch, name, room):
+def test_a_full_disk_is_one_line(trained, small_disk, monkeypatch, capfd, name, room):
     """A command that failed completes once there is space."""
     disk, toggle = small_disk
-    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     folder = disk / "work"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("images.npz"))
+    monkeypatch.chdir(folder)
     before = contents(folder)
     toggle()
     with (disk / "ballast").open("r+b") as file:
         file.truncate((disk / "ballast").stat().st_size - room)
-    failed = run(COMMANDS[name], folder)
-    lines = [line for line in failed.stderr.splitlines() if not line.startswith("warning: ")]
-    if failed.returncode:
-        assert failed.returncode in (1, 2)
+    code = main(COMMANDS[name])
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("warning: ")]
+    if code:
+        assert code in (1, 2)
         assert len(lines) == 1
         assert lines[0].startswith("error: ")
         assert "No space left on device (free some space)" in lines[0]
@@ -86,4 +80,4 @@ def test_a_full_disk_is_one_line(trained, small_disk, monkeypatch, name, room):
     grown = ("metrics.jsonl", "config.json", "commands.txt")
     assert [path for path in before if path.name not in grown and after.get(path) != before[path]] == []
     toggle()
-    assert run(COMMANDS[name], folder).returncode == 0
+    assert main(COMMANDS[name]) == 0

@@ -161,13 +161,3 @@ def test_clusters_that_do_not_exist():
         assert error.startswith("error: no cluster was found: ")
         assert reason in error
         assert error.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_a_batch_that_does_not_divide_over_the_devices(tmp_path):
-    """The program as a user starts it."""
-    flags = [DIGITS, f"--workdir={tmp_path}/run", "--config.train.batch_size=12"]
-    done = in_process("-m", "diffenc_jax.main", *flags, XLA_FLAGS="--xla_force_host_platform_device_count=8")
-    assert done.returncode == 2
-    assert done.stderr == "error: train.batch_size=12 does not divide over 8 devices; take a multiple of 8\n"
-    assert not (tmp_path / "run").exists()

@@ -49,10 +49,13 @@ def value_and_gradient(net, params, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [dict(scan=True, remat="products"), dict(remat="block")])
 @pytest.mark.parametrize(
-    "net",
-    [UNET.clone(layers=2), UNET.clone(levels=1), TRANSFORMER],
+    ("net", "options"),
+    [
+        (UNET.clone(layers=2), dict(scan=True, remat="products")),
+        (UNET.clone(levels=1), dict(remat="block")),
+        (TRANSFORMER, dict(scan=True, remat="block")),
+    ],
     ids=["unet", "pooled unet", "transformer"],
 )
 def test_scanned_and_rematerialised_equal_unrolled(net, options):

@@ -15,7 +15,7 @@ KEY = jax.random.key(3)
 
 
 def built(**changes):
-    return build(tiny.config(**changes), SPEC)
+    return build(tiny.config(small=True, **changes), SPEC)
 
 
 def example(model):

@@ -1,10 +1,11 @@
 """Run as `python -m tests.train.mesh_program '{"devices": 4, ...}'`: train a tiny model on fake devices.
 
 Keys: devices, of each process; fsdp; folder, which holds the images and the run, and in which result.npz is written:
-the parameters, the nats per image, and the share of the parameters that a device holds; and if `fixed` is true, the
-nats per image by batch size and samples of parameters that no training has made. workdir: of the run, if it is not in
-`folder`. unet: whether the networks are U-Nets. With several processes: process, processes and port. die_after: the
-step after which the process kills itself. steps_per_call: of the training; above 1 in loops.
+the parameters, the nats per image, and the share of the parameters that a device holds; and if `fixed` gives batch
+sizes of an evaluation and of sampling, the nats per image and samples of parameters that no training has made.
+workdir: of the run, if it is not in `folder`. unet: whether the networks are U-Nets. With several processes: process,
+processes and port. die_after: the step after which the process kills itself. samples: how many are drawn after the
+training. steps_per_call: of the training; above 1 in loops.
 """
 
 import dataclasses
@@ -42,7 +43,7 @@ from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
 
-SAVE_EVERY, SIZES = 2, (3, 13)
+SAVE_EVERY = 2
 WORKDIR = as_path(GIVEN.get("workdir", f"{GIVEN['folder']}/run"))
 # Wide enough for parameters that are sharded.
 WIDE = {} if GIVEN.get("unet") else {"model__score": score_transformer(patch=2, width=64, layers=1, heads=2)}
@@ -59,11 +60,15 @@ def main(folder):
     if "processes" in GIVEN:
         jax.distributed.initialize(f"localhost:{GIVEN['port']}", GIVEN["processes"], GIVEN["process"])
     config = tiny.config(
+        "diffenc" if GIVEN.get("unet") else "vdm",
         small=not GIVEN.get("unet"),
         data__source=str(folder / "images.npz"),
         model__labels=True,
         mesh__fsdp=GIVEN["fsdp"],
         checkpoint__every_steps=SAVE_EVERY,
+        log__samples=GIVEN.get("samples", 0),
+        eval__passes=1,
+        eval__time_sampling="uniform",
         train__steps_per_call=GIVEN.get("steps_per_call", 1),
         sample__output="softmax",
         **WIDE,
@@ -71,7 +76,7 @@ def main(folder):
     if config.train.steps_per_call > 1:
         calls.is_cpu = lambda program: False
     experiment = Experiment.load(config)
-    trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture)
+    trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture if "samples" in GIVEN else None)
     if "die_after" in GIVEN:
         before_each_step(trainer, die)
     state, record = trainer.run(Console(quiet=True))
@@ -82,25 +87,21 @@ def main(folder):
         with np.load(io.BytesIO(storage.read(path))) as values:
             nats = np.stack([values[name] for name in TERMS])
         flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
-        more = fixed(experiment, trainer.program.state.params) if GIVEN.get("fixed") else {}
+        more = fixed(experiment, trainer.program.state.params) if "fixed" in GIVEN else {}
         np.savez(folder / "result.npz", params=flat, nats=nats, held=held, bpd=record["bpd"]["total"], **more)
 
 
 def fixed(experiment, abstract):
-    """Nats by batch size, and samples in batches of 8 and of 16, of the same parameters on any devices."""
+    """Nats, and samples, of the same parameters on any devices."""
     params = tiny.away_from_zero(jax.jit(experiment.model.init)(jax.random.key(0)), 0.01)
     params = jax.device_put(params, sharding.state_shardings(experiment.mesh, abstract))
-    found = {}
-    for size in SIZES:
-        changed = experiment.config.replace({"eval.batch_size": size})
-        evaluator = Evaluator(dataclasses.replace(experiment, config=changed), folder=f"fixed{size}")
-        evaluator.record(params, 1, WORKDIR)
-        values = read_values(evaluator.path(params, 1, WORKDIR))
-        found[f"nats{size}"] = np.stack([values[name] for name in (*TERMS, "t")])
-    for size in (8, 16):
-        changed = experiment.config.replace({"sample.batch_size": size})
-        found[f"samples{size}"] = Sampling(dataclasses.replace(experiment, config=changed)).images(params, 12)
-    return found
+    sizes = dict(zip(("eval.batch_size", "sample.batch_size"), GIVEN["fixed"], strict=True))
+    changed = dataclasses.replace(experiment, config=experiment.config.replace(sizes))
+    evaluator = Evaluator(changed, folder="fixed")
+    evaluator.record(params, 1, WORKDIR)
+    values = read_values(evaluator.path(params, 1, WORKDIR))
+    nats = np.stack([values[name] for name in (*TERMS, "t")])
+    return {"fixed_nats": nats, "samples": Sampling(changed).images(params, 12)}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from diffenc_jax.lab.coding import codec
 from diffenc_jax.lab.coding.container import pack, unpack
 from tests import refusals
 from tests.lab.studies.runs import write_images, write_run
+from tests.xla_flags import QUICKLY_COMPILED
 
 CHANGES = {"loss.depth": 4, "compress.batch_size": 5}
 FLAGS = ["--config.loss.depth=4", "--config.compress.batch_size=5"]
@@ -86,14 +87,11 @@ def test_the_commands(home, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_another_process_decompresses(home, tmp_path):
-    file, out = tmp_path / "file", tmp_path / "out.npy"
-    command = [sys.executable, "-m", "diffenc_jax"]
-    for words in (
-        ["compress", home / "diffenc", "test", *FLAGS, "-o", file],
-        ["decompress", home / "diffenc", file, "-o", out],
-    ):
-        subprocess.run([*command, *map(str, words)], check=True, env=os.environ)
-    np.testing.assert_array_equal(np.load(out), dj.open(home / "diffenc").test)
+    run, file, out = dj.open(home / "diffenc", CHANGES), tmp_path / "file", tmp_path / "out.npy"
+    file.write_bytes(codec.compress(run, run.test))
+    command = [sys.executable, "-m", "diffenc_jax", "decompress", home / "diffenc", file, "-o", out]
+    subprocess.run(command, check=True, env=os.environ | {"XLA_FLAGS": QUICKLY_COMPILED})
+    np.testing.assert_array_equal(np.load(out), run.test)
 
 
 def test_files_that_belong_elsewhere_are_refused(home, content):

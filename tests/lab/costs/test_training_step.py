@@ -15,7 +15,6 @@ from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
-DIGITS = "--config=configs/digits.py:vdm"
 
 
 @pytest.mark.slow
@@ -41,11 +40,11 @@ def test_costs_are_those_of_the_step(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_prints_what_it_writes(tmp_path, capsys):
-    path = tmp_path / "costs" / "vdm.json"
-    changes = ("--config.model.score.layers=1", "--config.train.batch_size=8")
-    assert main(["costs", DIGITS, *changes, "--steps=3", f"--json={path}"]) == 0
+    path, config = tmp_path / "costs" / "vdm.json", tmp_path / "small.py"
+    config.write_text(tiny.FILE)
+    assert main(["costs", f"--config={config}:vdm", "--steps=3", f"--json={path}"]) == 0
     costs = json.loads(path.read_text())
     title, params, flops, *_ = capsys.readouterr().out.splitlines()
-    assert title == f"digits, vdm: batch 8, float32, {versions.device()}"
+    assert title == f"tiny, vdm: batch 8, float32, {versions.device()}"
     assert params == f"parameters: {costs['params']:,} (schedule 0, score {costs['params']:,})"
-    assert flops == f"FLOPs: {costs['flops_per_step']:.4g} per step, {costs['train_flops']:.4g} in 1,500 steps"
+    assert flops == f"FLOPs: {costs['flops_per_step']:.4g} per step, {costs['train_flops']:.4g} in 8 steps"

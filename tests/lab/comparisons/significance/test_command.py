@@ -54,7 +54,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, capsys, tm
 @pytest.mark.slow
 def test_a_plan_is_lines_that_a_shell_runs(made_up_runs, tmp_path, capsys):
     root = tmp_path / "a root"
-    assert main(["significance", f"--root={root}", *GIVEN, "--passes=4", "--plan"]) == 0
+    assert main(["significance", f"--root={root}", *GIVEN[:2], "--seeds=0", "--passes=4", "--plan"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert main(["significance", "report", f"--root={root}"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "vdm, seed 0: not begun"
@@ -72,10 +72,12 @@ def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
     """More seeds later, and the same runs in another evaluation, are more of the same study."""
     arguments = [f"--root={tmp_path}", GIVEN[0], "--arms=vdm-T10,diffenc-T10", "--passes=4", "--parallel=2"]
     two, fitted = [*arguments, "--seeds=0-1"], [*arguments, "--seeds=0-1", "--final=loss.variance_ratio=optimal_pixel"]
-    made_up.write(tmp_path, "vdm-T10", 1)
+    for arm, seed in (("vdm-T10", 0), ("vdm-T10", 1), ("diffenc-T10", 0)):
+        for final in ((), ("loss.variance_ratio=optimal_pixel",)):
+            made_up.write(tmp_path, arm, seed, final=final)
     for given, made, ratio in (
-        (two, "3 of 4", None),
-        (fitted, "4 of 4", "optimal_pixel"),
+        (two, "1 of 4", None),
+        (fitted, "1 of 4", "optimal_pixel"),
         (two, "0 of 4", None),
         ([*arguments, "--seeds=7"], "2 of 2", None),
     ):
@@ -90,6 +92,8 @@ def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path, capsys, monkeypatch):
+    for seed in (0, 1):
+        made_up.write(tmp_path, "vdm", seed)
     (tmp_path / "diffenc-seed1").write_text("in the way")
     monkeypatch.setattr(grid.Grid, "check", lambda self, root: None)
     assert main(["significance", f"--root={tmp_path}", *GIVEN, "--passes=4"]) == 1
