@@ -79,19 +79,14 @@ def initial(model, seed=0):
 
 
 def parameters(net, x, time, scale=0.1):
-    """Parameters of a network, drawn from N(0, scale²) without compiling its initialisation."""
-    return away_from_zero(zeros(net.init, x, time), scale)
+    """Parameters of a network, drawn from N(0, scale²)."""
+    return drawn(net.init, x, time, scale=scale)
 
 
-def drawn(model, scale=0.3):
-    """Parameters of a model, drawn from N(0, scale²) without compiling its initialisation."""
-    return away_from_zero(zeros(model.init), scale)
-
-
-def zeros(init, *inputs):
-    """Parameters of the shapes that `init` gives them, all zero."""
+def drawn(init, *inputs, scale=0.3):
+    """Parameters of the shapes that `init` gives them, drawn from N(0, scale²) without compiling it; 0: all zero."""
     shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
-    return jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes))
+    return away_from_zero(jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes), scale)
 
 
 def away_from_zero(params, scale=0.05):

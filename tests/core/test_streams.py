@@ -32,13 +32,12 @@ def draws(seed=7):
     }
 
 
-@pytest.fixture(scope="module")
-def plain():
-    return jax.jit(lambda: draws())()
+plain_draws = jax.jit(lambda: draws())
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_a_seed_draws_the_same_whatever_the_settings(plain, settings):
+def test_a_seed_draws_the_same_whatever_the_settings(settings):
+    plain = plain_draws()
     with SETTINGS[settings]():
         others = jax.jit(lambda: draws())()  # a function of its own, since JAX does not trace again for all settings
     for name, values in plain.items():

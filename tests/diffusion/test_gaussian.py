@@ -17,33 +17,25 @@ MEANT["x"] = lambda x, eps, gamma: x
 
 def draws(count=4, batch=6):
     rng = np.random.RandomState(0)
-    return rng.uniform(size=batch), *rng.normal(size=(count - 1, batch, 3, 2))
+    return jax.device_put((rng.uniform(size=batch), *rng.normal(size=(count - 1, batch, 3, 2))))
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_the_truth_gives_the_true_velocity(x64, name):
-
-    @jax.jit
-    def found_and_true(t, x, eps):
-        gamma = schedule(t)
-        z, v = diffuse(x, gamma, eps)
-        return PREDICTIONS[name](z, MEANT[name](x, eps, gamma), gamma), v
-
-    np.testing.assert_allclose(*found_and_true(*draws(3)), atol=1e-12)
+    t, x, eps, _ = draws()
+    gamma = schedule(t)
+    z, v = diffuse(x, gamma, eps)
+    np.testing.assert_allclose(PREDICTIONS[name](z, MEANT[name](x, eps, gamma), gamma), v, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_float32_keeps_the_image(name):
     """x̂ from the truth, in float32, to some of its roundings wherever the noise is."""
-    x, eps = np.random.RandomState(0).uniform(-1, 1, (2, 32, 20)).astype(np.float32)
-
-    @jax.jit
-    def image(t, x, eps):
-        gamma = schedule(t)
-        z, _ = diffuse(x, gamma, eps)
-        return image_from_velocity(z, PREDICTIONS[name](z, MEANT[name](x, eps, gamma), gamma), gamma)
-
-    np.testing.assert_allclose(image(np.linspace(0.0, 1.0, 32, dtype=np.float32), x, eps), x, atol=1e-5)
+    x, eps = jax.device_put(np.random.RandomState(0).uniform(-1, 1, (2, 32, 20)).astype(np.float32))
+    gamma = schedule(jnp.linspace(0.0, 1.0, 32))
+    z, _ = diffuse(x, gamma, eps)
+    v_hat = PREDICTIONS[name](z, MEANT[name](x, eps, gamma), gamma)
+    np.testing.assert_allclose(image_from_velocity(z, v_hat, gamma), x, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +43,10 @@ def test_float32_keeps_the_image(name):
 )
 def test_the_loss_of_the_identity_is_a_weighted_square(x64, name, weight):
     """½ γ' α² ‖v - v̂‖² = ½ γ' ‖ε - ε̂‖² = ½ γ' e^(-γ) ‖x - x̂‖²."""
-
-    @jax.jit
-    def found_and_expected(t, x, eps, error):
-        gamma = schedule(t)
-        estimate = MEANT[name](x, eps, gamma) + error
-        process = process_of(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g))
-        expected = 0.5 * (GAMMA_1 - GAMMA_0) * weight(gamma) * jnp.sum(error**2, axis=(1, 2))
-        return diffusion_loss(process, process.instant(t), x, eps), expected
-
-    np.testing.assert_allclose(*found_and_expected(*draws()), rtol=1e-9)
+    t, x, eps, error = draws()
+    gamma = schedule(t)
+    estimate = MEANT[name](x, eps, gamma) + error
+    process = process_of(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g))
+    loss = jax.jit(lambda t, x, eps: diffusion_loss(process, process.instant(t), x, eps))(t, x, eps)
+    expected = 0.5 * (GAMMA_1 - GAMMA_0) * weight(gamma) * jnp.sum(error**2, axis=(1, 2))
+    np.testing.assert_allclose(loss, expected, rtol=1e-9)

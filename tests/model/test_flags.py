@@ -37,7 +37,7 @@ def test_without_the_kernels_of_the_flags_it_is_the_plain_model():
     """Images without augmentation have its values with any kernels."""
     model, plain = built(), built(False)
     assert plain.score.conditions == 0
-    params = tiny.drawn(model)
+    params = tiny.drawn(model.init)
     flat = flatten_dict(params, keep_empty_nodes=True)
     zero = unflatten_dict({path: np.zeros_like(leaf) if "condition" in path else leaf for path, leaf in flat.items()})
     expected = np.asarray(bound(plain, without_condition(params), None))

@@ -27,7 +27,7 @@ def built(labels=True):
 
 @cache
 def parameters():
-    return tiny.drawn(built())
+    return tiny.drawn(built().init)
 
 
 @partial(jax.jit, static_argnums=0)

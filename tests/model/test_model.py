@@ -26,22 +26,16 @@ def draw(count=6, seed=1):
     return tiny.images(count, seed=seed), Noise(*map(np.float32, (np.linspace(0.05, 0.95, count), *eps)))
 
 
-def terms_of(model):
-    """(params, pixels, noise) -> the bound by term [3, B]."""
-
-    @jax.jit
-    def terms(params, pixels, noise):
-        place = model.place(params, noise.t)
-        return jnp.stack(bound_at(model.bind(params), pixels, place, noise)[:3])
-
-    return terms
-
-
 @pytest.mark.parametrize("small", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_image_counts_for_itself(small):
     """The bound of a batch is that of its images one by one."""
     model = built("diffenc", small=small)
-    params, terms, (pixels, noise) = tiny.drawn(model, 0.1), terms_of(model), draw()
+    params, (pixels, noise) = tiny.drawn(model.init, scale=0.1), draw()
+
+    @jax.jit
+    def terms(params, pixels, noise):
+        return jnp.stack(bound_at(model.bind(params), pixels, model.place(params, noise.t), noise)[:3])
+
     together = np.asarray(terms(params, pixels, noise))
     for i in range(0, 6, 5):
         alone = terms(params, *jax.tree.map(lambda a, i=i: a[i : i + 1], (pixels, noise)))
@@ -69,7 +63,7 @@ def coefficients(gamma):
 def test_what_the_network_says_is_what_the_configuration_names(prediction):
     """v̂ by hand, from the network's output on top of z_t."""
     model, z, gamma = built("vdm", small=True, model__prediction=prediction), *places()
-    params = tiny.zeros(model.init)
+    params = tiny.drawn(model.init, scale=0.0)
     bias = np.full_like(params["score"]["out"]["bias"], 0.25)  # a network that says a quarter everywhere
     score = params["score"] | {"out": params["score"]["out"] | {"bias": bias}}
     process = model.bind(params | {"score": score})
@@ -83,7 +77,7 @@ def test_what_the_network_says_is_what_the_configuration_names(prediction):
 def test_the_flow_by_hand(arm, head):
     """u from v̂ and x̂: nothing drifts, x_t shrinks as α_t², or the second head says how it moves."""
     model, z, gamma = built(arm, small=True, model__derivative_head=head), *places()
-    process = model.bind(tiny.drawn(model))
+    process = model.bind(tiny.drawn(model.init))
     alpha, sigma = coefficients(gamma)
     (v_hat, slope_hat, _), flow = jax.jit(lambda z, gamma: (process.predict(z, gamma), flow_of(process)(z, gamma)))(
         z, gamma

@@ -47,7 +47,7 @@ def bound_of(model, key=None):
 def value(arm, changes):
     """The bound with the initial schedule, and networks whose outputs are zero, as they are at initialisation."""
     model = build(configured(arm, changes), SPEC)
-    zeros = tiny.zeros(model.init)
+    zeros = tiny.drawn(model.init, scale=0.0)
     start = lambda key: zeros | {"schedule": model.init(key)["schedule"]}  # noqa: E731
     return float(jax.jit(lambda key: bound_of(model)(start(key)))(jax.random.key(0)))
 
@@ -74,7 +74,7 @@ def test_the_bound_trains_what_is_learned(name, part):
     """Each array of the learned parts has a gradient."""
     model = build(configured(*PROCESSES[name]), SPEC)
     bound = bound_of(model, jax.random.key(2))
-    params = tiny.drawn(model)
+    params = tiny.drawn(model.init)
     learned = {name: params[name] for name in part.split()}
     value, gradient = jax.jit(jax.value_and_grad(lambda learned: bound(params | learned)))(learned)
     assert np.isfinite(value)
@@ -109,7 +109,10 @@ def test_what_makes_no_sense_is_refused(arm, changes, message):
 def test_each_image_has_the_levels_of_its_own_code():
     """Another code changes the bound of this image, and of no other."""
     model = build(configured(*PROCESSES["mulan"]), SPEC)
-    params, codes = tiny.drawn(model), np.eye(5, dtype=np.float32)[[0, 1, 2, 3, 4, 0]] + np.eye(5)[[1, 2, 3, 4, 0, 2]]
+    params, codes = (
+        tiny.drawn(model.init),
+        np.eye(5, dtype=np.float32)[[0, 1, 2, 3, 4, 0]] + np.eye(5)[[1, 2, 3, 4, 0, 2]],
+    )
     others = np.isin(np.arange(6), (1, 4))
 
     @jax.jit
@@ -125,7 +128,7 @@ def test_each_image_has_the_levels_of_its_own_code():
 
 def test_the_codes_of_training_are_drawn_anew_and_those_of_evaluation_are_the_best():
     model = build(configured(*PROCESSES["code"]), SPEC)
-    params, pixels = tiny.drawn(model), tiny.images(6)
+    params, pixels = tiny.drawn(model.init), tiny.images(6)
     code_of = jax.jit(model.code_of)
     drawn = [np.rint(code_of(params, pixels, jax.random.key(i))) for i in range(2)]
     assert np.all(np.asarray(drawn).sum(axis=2) == 2)

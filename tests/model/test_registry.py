@@ -83,19 +83,6 @@ def test_value_and_derivative_see_one_mask(kind, x):
     assert np.linalg.norm(slope - expected) / np.linalg.norm(expected) < 1e-2
 
 
-@pytest.mark.parametrize("kind", SCORE_NETWORKS)
-def test_heads_change_nothing_else(kind, x):
-    """The output is that of the network without the head, and its parameters are part of those with it."""
-    plain, headed = (network("score", kind, extra_heads=heads) for heads in ((), ("derivative", "error")))
-    params = tiny.parameters(headed, x, TIME)
-    without = jax.eval_shape(plain.init, jax.random.key(0), x, TIME)["params"]
-    kept = {name: params["params"][name] for name in without}
-    output, found = jax.tree.map(np.asarray, jax.jit(lambda: headed.apply(params, x, TIME, with_heads=True))())
-    np.testing.assert_allclose(jax.jit(lambda: plain.apply({"params": kept}, x, TIME))(), output, rtol=1e-5, atol=1e-5)
-    assert all(np.abs(found[name]).max() > 1e-3 for name in headed.extra_heads)
-    assert not np.allclose(found["derivative"], found["error"], atol=1e-3)
-
-
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [

@@ -30,7 +30,7 @@ def test_joined_arrays_are_concatenated_on_every_platform():
 @pytest.mark.parametrize("inputs", [(FIRST,), (FIRST, SECOND)], ids=["one", "joined"])
 def test_convolutions(layer, inputs):
     paired = layer(5, FLOAT32, paired=True, joined=len(inputs))
-    params = tiny.away_from_zero(tiny.zeros(layer(5, FLOAT32).init, np.concatenate(inputs, axis=-1)), 0.3)
+    params = tiny.drawn(layer(5, FLOAT32).init, np.concatenate(inputs, axis=-1))
 
     @jax.jit
     def both(*inputs):
@@ -43,7 +43,7 @@ def test_convolutions(layer, inputs):
 @pytest.mark.parametrize("inputs", [(FIRST,), (FIRST, SECOND)], ids=["one", "joined"])
 def test_group_norm(inputs):
     norms = [GroupNorm(2, FLOAT32, swish=True, paired=paired) for paired in (False, True)]
-    params = tiny.away_from_zero(tiny.zeros(norms[0].init, *inputs), 0.3)
+    params = tiny.drawn(norms[0].init, *inputs)
 
     @jax.jit
     def both(*inputs):
@@ -54,17 +54,19 @@ def test_group_norm(inputs):
 
 
 def test_layers_that_end_or_begin_pairs():
-    conv, unpool = (tiny.away_from_zero(tiny.zeros(net.init, FIRST), 0.3) for net in (ImageConv(3), Unpool(5, FLOAT32)))
-    kernel, bias = conv["params"]["kernel"], conv["params"]["bias"]
+    conv, unpool = (tiny.drawn(net.init, FIRST) for net in (ImageConv(3), Unpool(5, FLOAT32)))
 
     @jax.jit
     def plain_and_paired(x):
-        """By layer: the image, and that of pairs."""
-        taps = bias + sum_taps(pair(x), kernel, paired=True)
-        by_pairs = ImageConv(3, paired=True).apply(conv, pair(x)), taps, max_pool(pair(x), paired=True)
-        whole = ImageConv(3).apply(conv, x)
-        unpooled = unpair(Unpool(5, FLOAT32, paired=True).apply(unpool, x))
-        return (whole, whole, max_pool(x, paired=False), Unpool(5, FLOAT32).apply(unpool, x)), (*by_pairs, unpooled)
+        whole, pairs = ImageConv(3).apply(conv, x), ImageConv(3, paired=True).apply(conv, pair(x))
+        taps = conv["params"]["bias"] + sum_taps(pair(x), conv["params"]["kernel"], paired=True)
+        plain = whole, whole, max_pool(x, paired=False), Unpool(5, FLOAT32).apply(unpool, x)
+        return plain, (
+            pairs,
+            taps,
+            max_pool(pair(x), paired=True),
+            unpair(Unpool(5, FLOAT32, paired=True).apply(unpool, x)),
+        )
 
     agree(*plain_and_paired(FIRST))
 
@@ -78,7 +80,7 @@ def test_networks(width, levels):
     plain, paired = (
         UNet(**options, fourier_bins=(), compute=Compute(pairs=pairs, scan=True)) for pairs in (False, True)
     )
-    params = tiny.away_from_zero(jax.jit(plain.init)(jax.random.key(1), x, t))
+    params = tiny.drawn(plain.init, x, t, scale=0.1)
 
     def loss(params, network):
         both = jax.jvp(lambda t: network.apply(params, x, t, jax.random.key(3)), (t,), (jnp.ones_like(t),))

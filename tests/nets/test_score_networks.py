@@ -32,6 +32,7 @@ TRANSFORMER = Transformer(
     pixel_levels=17,
 )
 KEY = jax.random.key(0)
+HEADS = ("derivative", "error")
 X = np.random.RandomState(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
 TIME = np.asarray([0.2, 0.7], np.float32)
 
@@ -67,21 +68,25 @@ def test_scanned_and_rematerialised_equal_unrolled(net, options):
 
 @networks
 def test_outputs_depend_on_the_mask_and_little_on_how_they_are_computed(net):
-    """On the dropout key, but not on `scan`; in bfloat16 they stay near those in float32, and are float32."""
-    params = tiny.parameters(net, X, TIME, 0.05)
+    """On the dropout key, but neither on `scan` nor on heads; in bfloat16 they stay near float32, and are float32."""
+    headed = net.clone(extra_heads=HEADS)
+    params = tiny.parameters(headed, X, TIME, 0.05)
     rounded, scanned = net.clone(compute=Compute(dtype=jnp.bfloat16)), net.clone(compute=Compute(scan=True))
     masked = jax.jit(lambda key: net.apply(params, X, TIME, key))
     first, other = (np.asarray(masked(key)) for key in (KEY, jax.random.key(9)))
-    cases = (net, None), (rounded, None), (scanned, KEY)
-    exact, near, same = map(np.asarray, jax.jit(lambda: [one.apply(params, X, TIME, key) for one, key in cases])())
+
+    @jax.jit
+    def others():
+        outputs = [one.apply(params, X, TIME, key) for one, key in ((net, None), (rounded, None), (scanned, KEY))]
+        return *outputs, headed.apply(params, X, TIME, with_heads=True)[0]
+
+    exact, near, same, beside_heads = map(np.asarray, others())
     np.testing.assert_allclose(same, first, rtol=1e-4, atol=1e-5 * np.abs(first).max())
+    np.testing.assert_allclose(beside_heads, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
     assert not np.allclose(exact, first)
     assert not np.allclose(first, other)
     assert near.dtype == np.float32
     assert 0 < np.linalg.norm(near - exact) / np.linalg.norm(exact) < 0.03
-
-
-HEADS = ("derivative", "error")
 
 
 def output_and_heads(net, key=None):
