@@ -60,15 +60,12 @@ def test_layers_that_end_or_begin_pairs():
     def plain_and_paired(x):
         whole, pairs = ImageConv(3).apply(conv, x), ImageConv(3, paired=True).apply(conv, pair(x))
         taps = conv["params"]["bias"] + sum_taps(pair(x), conv["params"]["kernel"], paired=True)
-        plain = whole, whole, max_pool(x, paired=False), Unpool(5, FLOAT32).apply(unpool, x)
-        return plain, (
-            pairs,
-            taps,
-            max_pool(pair(x), paired=True),
-            unpair(Unpool(5, FLOAT32, paired=True).apply(unpool, x)),
-        )
+        plain, paired = (Unpool(5, FLOAT32, paired=paired).apply(unpool, x) for paired in (False, True))
+        pooled = max_pool(x, paired=False), max_pool(pair(x), paired=True)
+        return [(whole, pairs), (whole, taps), pooled, (plain, unpair(paired))]
 
-    agree(*plain_and_paired(FIRST))
+    for plain, paired in plain_and_paired(FIRST):
+        agree(paired, plain)
 
 
 @pytest.mark.slow
