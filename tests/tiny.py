@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config import Config
@@ -87,16 +86,22 @@ def initial(model, seed=0):
 
 
 def parameters(net, x, time, scale=0.1):
-    """Parameters of a network, drawn from N(0, scale²) without compiling its initialisation."""
-    shapes = jax.eval_shape(net.init, jax.random.key(0), x, time)
-    return away_from_zero(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), shapes), scale)
+    """Parameters of a network, drawn from N(0, scale²)."""
+    return drawn(net.init, x, time, scale=scale)
+
+
+def drawn(init, *inputs, scale=0.3):
+    """Parameters of the shapes that `init` gives them, drawn from N(0, scale²) without compiling it; 0: all zero."""
+    shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
+    return away_from_zero(jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes), scale)
 
 
 def away_from_zero(params, scale=0.05):
     """`params` plus draws from N(0, scale²), so that no zero of the initialisation hides an error."""
     leaves, structure = jax.tree.flatten(params)
     draws = [scale * np.random.RandomState(i).normal(size=leaf.shape) for i, leaf in enumerate(leaves)]
-    return structure.unflatten([leaf + jnp.float32(draw) for leaf, draw in zip(leaves, draws, strict=True)])
+    changed = [np.asarray(leaf) + np.float32(draw) for leaf, draw in zip(leaves, draws, strict=True)]
+    return jax.device_put(structure.unflatten(changed))  # `jnp.asarray` compiles a program per shape
 
 
 def images(count=20, shape=(4, 4, 1), seed=0):

@@ -32,11 +32,14 @@ def draws(seed=7):
     }
 
 
+plain_draws = jax.jit(lambda: draws())
+
+
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_a_seed_draws_the_same_whatever_the_settings(settings):
-    plain = draws()
+    plain = plain_draws()
     with SETTINGS[settings]():
-        others = draws()
+        others = jax.jit(lambda: draws())()  # a function of its own, since JAX does not trace again for all settings
     for name, values in plain.items():
         assert others[name].dtype == values.dtype == jnp.float32
         np.testing.assert_array_equal(others[name], values, err_msg=name)
@@ -45,8 +48,13 @@ def test_a_seed_draws_the_same_whatever_the_settings(settings):
 def test_draws_have_their_distributions():
     """Kolmogorov-Smirnov tests, and counts within five standard deviations. A wrong word size would fail."""
     size, key = 100_000, stream(0, "distributions")
-    normal, even, sign = gaussian(key, (size, 1))[:, 0], uniform(key, (size,)), signs(key, (size,))
-    masks = [mask.kept() for mask in draw_masks(key, 0.1, [(size,)] * 4, scan=False)]
+
+    @jax.jit
+    def drawn():
+        masks = [mask.kept() for mask in draw_masks(key, 0.1, [(size,)] * 4, scan=False)]
+        return gaussian(key, (size, 1))[:, 0], uniform(key, (size,)), signs(key, (size,)), masks
+
+    normal, even, sign, masks = jax.tree.map(np.asarray, drawn())
     assert stats.kstest(normal, "norm").pvalue > 1e-3
     assert stats.kstest(even, "uniform").pvalue > 1e-3
     assert abs(np.asarray(sign, np.float64).sum()) < 5 * np.sqrt(size)
@@ -65,8 +73,9 @@ def test_other_draws_from_the_same_keys_are_refused():
 
 def test_a_large_seed_is_the_same_traced_or_not():
     """Compiled draws take the seed as an array; 2^32 - 1 does not fit into int32."""
+    draw = jax.jit(lambda seed: uniform(stream(seed, "eval")))
     for seed in (1, 2**31, 2**32 - 1):
-        traced = jax.jit(lambda seed: uniform(stream(seed, "eval")))(np.uint32(seed))
+        traced = draw(np.uint32(seed))
         assert float(traced) == float(uniform(stream(seed, "eval")))
 
 

@@ -36,8 +36,8 @@ def state(encoder, x, gamma):
 def posterior(encoder, x, z_t, step):
     """Mean and variance of q(z_s | z_t, x), from the marginals and the variance of the new noise."""
     (mean_s, std_s), (mean_t, std_t) = (state(encoder, x, gamma) for gamma in (step.gamma_s, step.gamma_t))
-    new = np.minimum(-np.expm1(step.gamma_s - step.gamma_t), MOST * np.exp(-2 * REACH)) / (1 + np.exp(-step.gamma_s))
-    new = align(jnp.asarray(new), x)
+    new = jnp.minimum(-jnp.expm1(step.gamma_s - step.gamma_t), MOST * np.exp(-2 * REACH)) / (1 + jnp.exp(-step.gamma_s))
+    new = align(new, x)
     return mean_s + jnp.sqrt(std_s**2 - new) * (z_t - mean_t) / std_t, new
 
 
@@ -47,23 +47,27 @@ def drawn(x64):
     rng = np.random.RandomState(3)
     gamma_t = rng.uniform(-9.0, 4.0, 8)
     gamma_s = gamma_t - np.repeat([1e-2, 0.3, 1.0, 4.0], 2)
-    step = Step(jnp.asarray(gamma_s), jnp.asarray(gamma_t), Table(jnp.asarray(rng.uniform(0.4, 1.5, 8))), jnp.ones(()))
-    return step, *jnp.asarray(rng.normal(size=(2, 8, 5)))
+    step = Step(gamma_s, gamma_t, Table(rng.uniform(0.4, 1.5, 8)), np.ones(()))
+    return step, *rng.normal(size=(2, 8, 5))
 
 
 def test_the_loss_of_a_step_is_the_divergence(drawn):
-    step, x, eps = drawn
-    mean_t, std_t = state(WIDE, x, step.gamma_t)
-    z_t = mean_t + std_t * eps
-    x_hat = image_from_velocity(z_t, predict(z_t, step.gamma_t).v, step.gamma_t)
-    (mean_q, new), (mean_p, _) = (posterior(WIDE, image, z_t, step) for image in (x, x_hat))
-    w = align(step.ratio.ratio, x)
-    expected = 0.5 * (w - 1 - jnp.log(w) + w * (mean_q - mean_p) ** 2 / new).sum(axis=1)
-    got = step.loss(losses.errors_at(process_of(WIDE), step, x, eps))
-    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
-    found = model_step(process_of(WIDE), z_t, step)
-    for value, by_hand in zip(found, (mean_p, jnp.broadcast_to(jnp.sqrt(new / w), x.shape)), strict=True):
-        np.testing.assert_allclose(value, by_hand, rtol=1e-9, atol=1e-9)
+
+    @jax.jit
+    def found_and_by_hand(step, x, eps):
+        mean_t, std_t = state(WIDE, x, step.gamma_t)
+        z_t = mean_t + std_t * eps
+        x_hat = image_from_velocity(z_t, predict(z_t, step.gamma_t).v, step.gamma_t)
+        (mean_q, new), (mean_p, _) = (posterior(WIDE, image, z_t, step) for image in (x, x_hat))
+        w = align(step.ratio.ratio, x)
+        loss = 0.5 * (w - 1 - jnp.log(w) + w * (mean_q - mean_p) ** 2 / new).sum(axis=1)
+        found = step.loss(losses.errors_at(process_of(WIDE), step, x, eps)), *model_step(process_of(WIDE), z_t, step)
+        return found, (loss, mean_p, jnp.broadcast_to(jnp.sqrt(new / w), x.shape))
+
+    (loss, *found), (expected, *by_hand) = found_and_by_hand(*drawn)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6, atol=1e-9)
+    for value, other in zip(found, by_hand, strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-9, atol=1e-9)
 
 
 def velocity(encoder, x, z, gamma, share):
@@ -76,13 +80,19 @@ def velocity(encoder, x, z, gamma, share):
 
 def test_the_continuous_loss_compares_the_reverse_drifts(drawn):
     """½ γ'(t) ‖b - b̂‖² / σ_t² (arXiv 2404.12940)."""
-    step, x, eps = drawn
-    process, gamma = process_of(WIDE), step.gamma_t
-    instant = process.instant((gamma + 10.0) / 14.0)
-    mean, std = state(WIDE, x, gamma)
-    z = mean + std * eps
-    x_hat = image_from_velocity(z, predict(z, gamma).v, gamma)
-    difference = velocity(WIDE, x, z, gamma, 1.0) - velocity(WIDE, x_hat, z, gamma, 1.0)
-    expected = 0.5 * 14.0 * jnp.sum(difference**2, axis=1) / jax.nn.sigmoid(gamma)
-    np.testing.assert_allclose(instant.loss(losses.errors_at(process, instant, x, eps)), expected, rtol=1e-7)
-    np.testing.assert_allclose(flow_of(process)(z, gamma), velocity(WIDE, x_hat, z, gamma, 0.0), atol=1e-9)
+    process = process_of(WIDE)
+
+    @jax.jit
+    def found_and_by_hand(gamma, x, eps):
+        instant = process.instant((gamma + 10.0) / 14.0)
+        mean, std = state(WIDE, x, gamma)
+        z = mean + std * eps
+        x_hat = image_from_velocity(z, predict(z, gamma).v, gamma)
+        difference = velocity(WIDE, x, z, gamma, 1.0) - velocity(WIDE, x_hat, z, gamma, 1.0)
+        loss = 0.5 * 14.0 * jnp.sum(difference**2, axis=1) / jax.nn.sigmoid(gamma)
+        found = instant.loss(losses.errors_at(process, instant, x, eps)), flow_of(process)(z, gamma)
+        return found, (loss, velocity(WIDE, x_hat, z, gamma, 0.0))
+
+    (loss, flow), (expected_loss, expected_flow) = found_and_by_hand(drawn[0].gamma_t, *drawn[1:])
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-7)
+    np.testing.assert_allclose(flow, expected_flow, atol=1e-9)

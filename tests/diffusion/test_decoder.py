@@ -1,7 +1,8 @@
 """The reconstruction against the full sum over bins, in float64."""
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from diffenc_jax.diffusion import decoder
 
 log_likelihood = jax.jit(decoder.log_likelihood, static_argnums=3)
+draw_pixel = jax.jit(decoder.draw_pixel, static_argnums=2)
 
 
 def full_sum(u, pixels, gamma_0, levels):
@@ -30,8 +32,13 @@ def test_window_and_fallback_equal_the_full_sum(levels, scale, seed):
     pixels = rng.randint(0, levels, (2, 30)).astype(np.uint8)
     u = 2 * (pixels + 0.5) / levels - 1 + np.exp(gamma_0 / 2) * rng.normal(size=pixels.shape)
     with jax.enable_x64(True):
-        got = log_likelihood(jnp.asarray(u), jnp.asarray(pixels), jnp.asarray(gamma_0), levels)
+        got = log_likelihood(u, pixels, gamma_0, levels)
     np.testing.assert_allclose(got, full_sum(u, pixels, gamma_0, levels), rtol=1e-9, atol=1e-12)
+
+
+@partial(jax.jit, static_argnums=3)
+def gradients(u, pixels, gamma_0, levels):
+    return jax.grad(lambda u, gamma_0: log_likelihood(u, pixels, gamma_0, levels)[0], (0, 1))(u, gamma_0)
 
 
 @pytest.mark.parametrize("scale", [0.166, 0.749, 0.751])
@@ -41,10 +48,7 @@ def test_gradients_do_not_see_the_window(x64, scale):
     pixels = rng.randint(0, 256, (1, 50)).astype(np.uint8)
     u = 2 * (pixels + 0.5) / 256 - 1 + np.exp(gamma_0 / 2) * rng.normal(size=pixels.shape)
 
-    def loss(u, gamma_0):
-        return log_likelihood(u, jnp.asarray(pixels), gamma_0, 256)[0]
-
-    du, dgamma = jax.jit(jax.grad(loss, (0, 1)))(jnp.asarray(u), jnp.asarray(gamma_0))
+    du, dgamma = map(np.asarray, gradients(u, pixels, gamma_0, 256))
     step = 1e-6
     one = np.zeros_like(u)
     one[0, 3] = step
@@ -55,10 +59,12 @@ def test_gradients_do_not_see_the_window(x64, scale):
 
 
 def test_the_nearest_pixel_undoes_the_pixel_values():
-    for levels in (2, 17, 256):
-        pixels = jnp.arange(levels, dtype=jnp.uint8)[None]
-        assert (decoder.nearest_pixel(decoder.pixel_values(pixels, levels), levels) == pixels).all()
-    assert decoder.nearest_pixel(jnp.asarray([[-9.0, 9.0]]), 256).tolist() == [[0, 255]]
+    pixels = {levels: np.arange(levels, dtype=np.uint8)[None] for levels in (2, 17, 256)}
+    nearest, values = decoder.nearest_pixel, decoder.pixel_values
+    again = jax.jit(lambda pixels: {levels: nearest(values(rows, levels), levels) for levels, rows in pixels.items()})
+    jax.tree.map(np.testing.assert_array_equal, again(pixels), pixels)
+    ends = jax.jit(lambda u: nearest(u, 256))(np.float32([[-9.0, 9.0]]))
+    np.testing.assert_array_equal(ends, [[0, 255]])
 
 
 @pytest.mark.parametrize(("levels", "scale"), [(17, 0.166), (256, 0.7), (17, 3.0), (2, 5.0)])
@@ -66,17 +72,17 @@ def test_draws_have_the_softmaxs_frequencies(x64, levels, scale):
     """At evenly spaced shares each pixel is drawn as often as its probability says, but for one draw."""
     count, gamma_0 = 1000, 2 * np.log(scale * 2 / levels)
     u = 2 * (np.asarray([-2.3, 0.0, 1.4, levels / 2 - 0.1, levels + 1.0]) + 0.5) / levels - 1
-    share = jnp.broadcast_to((jnp.arange(count)[:, None] + 0.5) / count, (count, len(u)))
-    drawn = decoder.draw_pixel(jnp.broadcast_to(jnp.asarray(u), share.shape), jnp.asarray(gamma_0), levels, share)
-    assert drawn.dtype == jnp.uint8
+    share = np.broadcast_to((np.arange(count)[:, None] + 0.5) / count, (count, len(u)))
+    drawn = np.asarray(draw_pixel(np.broadcast_to(u, share.shape), gamma_0, levels, share))
+    assert drawn.dtype == np.uint8
     for column, value in enumerate(u):
         k = np.arange(levels, dtype=np.uint8)[:, None]
         expected = count * np.exp(full_sum(np.full((levels, 1), value), k, gamma_0, levels))
-        got = np.bincount(np.asarray(drawn[:, column]), minlength=levels)
+        got = np.bincount(drawn[:, column], minlength=levels)
         np.testing.assert_allclose(got, expected, atol=1.001)
 
 
 def test_the_smallest_share_draws_nothing_improbable():
     """0 comes once in 2^23 draws; at the published noise a neighbour does once in 2^26."""
-    u = decoder.pixel_values(jnp.full((1, 3), 100, jnp.uint8), 256)
-    assert decoder.draw_pixel(u, jnp.float32(-13.3), 256, jnp.zeros_like(u)).tolist() == [[100] * 3]
+    u = np.full((1, 3), 2 * 100.5 / 256 - 1, np.float32)
+    np.testing.assert_array_equal(draw_pixel(u, np.float32(-13.3), 256, np.zeros_like(u)), [[100] * 3])

@@ -1,5 +1,7 @@
 """The contract of every registered encoder."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +15,18 @@ from tests.registered import ENCODERS
 OPTIONS = {"shrinking": {"amount": 0.5}, "affine": {"reach": 0.3}}
 
 
+def compiled(encoder):
+    """The encoder, each of its functions of arrays as one program."""
+    for name in ("mean", "mean_and_slope", "mean_and_quotient", "slope_estimate", "image_estimate"):
+        object.__setattr__(encoder, name, jax.jit(getattr(encoder, name)))
+    return encoder
+
+
+@cache
 def make(name):
     kind = ENCODERS[name]
     output = lambda x, gamma: jnp.concatenate([jnp.sin(2 * x + align(gamma, x))] * kind.outputs, axis=-1)  # noqa: E731
-    return kind(**OPTIONS.get(name, {}), **({"network": output} if kind.network_kind else {}))
+    return compiled(kind(**OPTIONS.get(name, {}), **({"network": output} if kind.network_kind else {})))
 
 
 @pytest.fixture
@@ -66,7 +76,7 @@ class MeanAlone(Encoder):
 
 
 def test_an_encoder_may_define_its_mean_alone(x64, x):
-    encoder, gamma = MeanAlone(), jnp.linspace(-8.0, 5.0, 7)
+    encoder, gamma = compiled(MeanAlone()), jnp.linspace(-8.0, 5.0, 7)
     sigma2 = align(jax.nn.sigmoid(gamma), x)
     x_t, slope, *_ = encoder.mean_and_slope(x, gamma)
     np.testing.assert_allclose(slope, -x * jnp.sin(sigma2) * (1 - sigma2), rtol=1e-9)

@@ -17,8 +17,7 @@ MEANT["x"] = lambda x, eps, gamma: x
 
 def draws(count=4, batch=6):
     rng = np.random.RandomState(0)
-    t = jnp.asarray(rng.uniform(size=batch))
-    return t, *(jnp.asarray(rng.normal(size=(batch, 3, 2))) for _ in range(count - 1))
+    return jax.device_put((rng.uniform(size=batch), *rng.normal(size=(count - 1, batch, 3, 2))))
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)
@@ -32,7 +31,7 @@ def test_the_truth_gives_the_true_velocity(x64, name):
 @pytest.mark.parametrize("name", PREDICTIONS)
 def test_float32_keeps_the_image(name):
     """x̂ from the truth, in float32, to some of its roundings wherever the noise is."""
-    x, eps = (jnp.asarray(np.random.RandomState(i).uniform(-1, 1, (32, 20)), jnp.float32) for i in range(2))
+    x, eps = jax.device_put(np.random.RandomState(0).uniform(-1, 1, (2, 32, 20)).astype(np.float32))
     gamma = schedule(jnp.linspace(0.0, 1.0, 32))
     z, _ = diffuse(x, gamma, eps)
     v_hat = PREDICTIONS[name](z, MEANT[name](x, eps, gamma), gamma)
@@ -48,6 +47,6 @@ def test_the_loss_of_the_identity_is_a_weighted_square(x64, name, weight):
     gamma = schedule(t)
     estimate = MEANT[name](x, eps, gamma) + error
     process = process_of(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g))
-    loss = diffusion_loss(process, process.instant(t), x, eps)
+    loss = jax.jit(lambda t, x, eps: diffusion_loss(process, process.instant(t), x, eps))(t, x, eps)
     expected = 0.5 * (GAMMA_1 - GAMMA_0) * weight(gamma) * jnp.sum(error**2, axis=(1, 2))
     np.testing.assert_allclose(loss, expected, rtol=1e-9)

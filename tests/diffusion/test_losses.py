@@ -52,14 +52,11 @@ def expected_diffusion(encoder, factor, nodes=400):
     The loss is quadratic in (x, ε), so its mean over the four sign pairs is its mean over N(0, I).
     """
     t, weights = np.polynomial.legendre.leggauss(nodes)
-    t, weights = 0.5 * (t + 1), 0.5 * weights
-    process, total = process_of(encoder, exact_velocity(factor)), 0.0
-    for x in (-1.0, 1.0):
-        for eps in (-1.0, 1.0):
-            ones = jnp.ones((nodes, 1))
-            loss = diffusion_loss(process, process.instant(jnp.asarray(t)), x * ones, eps * ones)
-            total += 0.25 * float(loss @ weights)
-    return total
+    process, signs = process_of(encoder, exact_velocity(factor)), np.asarray([-1.0, 1.0])
+    x, eps, t = np.meshgrid(signs, signs, 0.5 * (t + 1), indexing="ij")
+    rows = (array.reshape(-1, 1) for array in (x, eps))
+    loss = jax.jit(lambda t, x, eps: diffusion_loss(process, process.instant(t), x, eps))(t.ravel(), *rows)
+    return np.reshape(loss, t.shape).mean(axis=(0, 1)) @ (0.5 * weights)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +67,8 @@ def expected_diffusion(encoder, factor, nodes=400):
     ],
 )
 def test_gaussian_data_costs_what_theory_says(x64, encoder, factor, diffusion, latent):
-    ones = jnp.ones((1, 1))
-    got = losses.latent(encoder.mean(ones, jnp.full(1, GAMMA_1)), jnp.asarray(GAMMA_1))
-    assert float(got[0]) == pytest.approx(latent, abs=1e-6)
+    cost = jax.jit(lambda x, gamma: losses.latent(encoder.mean(x, gamma), gamma[0])[0])
+    assert float(cost(np.ones((1, 1)), np.full(1, GAMMA_1))) == pytest.approx(latent, abs=1e-6)
     assert expected_diffusion(encoder, factor) == pytest.approx(diffusion, abs=1e-6)
 
 
@@ -81,42 +77,47 @@ def test_gaussian_data_costs_what_theory_says(x64, encoder, factor, diffusion, l
 def test_end_points_of_some_images_average_to_those_of_all(x64, encoder, finite):
     """Over all choices of one image in three; what lies between the end points is as it was."""
     rng = np.random.RandomState(0)
-    pixels = jnp.asarray(rng.randint(0, 256, (6, 2, 3)).astype(np.uint8))
-    t, (eps_0, eps_t) = jnp.asarray(rng.uniform(size=6)), jnp.asarray(rng.normal(size=(2, 6, 2, 3)))
+    pixels = rng.randint(0, 256, (6, 2, 3)).astype(np.uint8)
+    t, (eps_0, eps_t) = rng.uniform(size=6), rng.normal(size=(2, 6, 2, 3))
     process = process_of(encoder, exact_velocity(jax.nn.sigmoid))
-    place = Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0)) if finite else process.instant(t)
-    common = process, pixels, place
-    bound = jax.jit(lambda eps_0, *endpoints: losses.bound_at(*common, losses.Noise(t, eps_0, eps_t), *endpoints))
-    whole = bound(eps_0)
-    parts = [bound(eps_0[i::3], pixels[i::3]) for i in range(3)]
+
+    @jax.jit
+    def bound(pixels, t, eps_0, eps_t, *endpoints):
+        step = lambda: Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0))  # noqa: E731
+        place = step() if finite else process.instant(t)
+        terms = losses.bound_at(process, pixels, place, losses.Noise(t, eps_0, eps_t), *endpoints)
+        return terms, terms.means().total
+
+    at = lambda *ends: jax.tree.map(np.asarray, bound(pixels, t, ends[0], eps_t, *ends[1:]))  # noqa: E731
+    whole, _ = at(eps_0)
+    parts, means = zip(*(at(eps_0[i::3], pixels[i::3]) for i in range(3)), strict=True)
     for i, part in enumerate(parts):
         np.testing.assert_allclose(part.diffusion, whole.diffusion, rtol=1e-9)
         np.testing.assert_allclose(part.reconstruction, whole.reconstruction[i::3], rtol=1e-9)
         np.testing.assert_allclose(part.latent, whole.latent[i::3], rtol=1e-9)
-    means = [part.means().total for part in parts]
-    assert float(sum(means) / 3) == pytest.approx(float(whole.total.mean()), rel=1e-12)
+    assert sum(means) / 3 == pytest.approx(np.mean(sum(whole[:3])), rel=1e-12)
     assert max(means) - min(means) > 1e-3
 
 
 @pytest.mark.parametrize("depth", [None, 7])
 def test_the_bound_draws_times_and_noise_from_one_key(x64, depth):
     """Its mean over keys is that of `bound_at` under times and noise drawn by hand."""
-    pixels = jnp.asarray(np.random.RandomState(0).randint(0, 17, (4, 2, 1)).astype(np.uint8))
+    pixels = jax.device_put(np.random.RandomState(0).randint(0, 17, (4, 2, 1)).astype(np.uint8))
     process = process_of(NonTrainable(), lambda z, gamma: 0.8 * z, pixel_levels=17)
-    steps = None if depth is None else process.uniform_steps(depth)
+    steps = lambda: None if depth is None else process.uniform_steps(depth)  # noqa: E731
 
     def by_hand(key):
         keys = jax.random.split(key, 3)
         t, eps_0, eps_t = jax.random.uniform(keys[0], 4), *(jax.random.normal(k, (4, 2, 1)) for k in keys[1:])
-        place = process.instant(t) if steps is None else steps.at(t)
+        place = process.instant(t) if depth is None else steps().at(t)
         return losses.bound_at(process, pixels, place, losses.Noise(t, eps_0, eps_t)).total.mean()
 
     keys = jax.random.split(jax.random.key(0), 1_000)
-    drawn = jax.jit(jax.vmap(lambda key: losses.bound(process, pixels, key, steps).total.mean()))(keys)
-    expected = jax.jit(jax.vmap(by_hand))(keys)
+    bound = lambda key: losses.bound(process, pixels, key, steps()).total.mean()  # noqa: E731
+    drawn, expected = map(np.asarray, jax.jit(jax.vmap(lambda key: (bound(key), by_hand(key))))(keys))
     error = math.sqrt((drawn.var() + expected.var()) / len(keys))
-    assert abs(float(drawn.mean() - expected.mean())) < 4 * error
-    assert float(drawn.std()) < float(expected.std())  # the times are spread evenly
+    assert abs(drawn.mean() - expected.mean()) < 4 * error
+    assert drawn.std() < expected.std()  # the times are spread evenly
 
 
 @pytest.mark.parametrize("finite", [False, True])
@@ -124,18 +125,24 @@ def test_the_derivative_head_learns_the_expected_slope(x64, finite):
     """‖slope - ŝ‖² with the slope of the encoder at t, at infinite and finite depth; the bound is as without a head."""
     encoder = Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))
     rng = np.random.RandomState(0)
-    pixels = jnp.asarray(rng.randint(0, 256, (5, 3)).astype(np.uint8))
-    t, noise = jnp.asarray(rng.uniform(size=5)), jnp.asarray(rng.normal(size=(2, 5, 3)))
+    pixels = rng.randint(0, 256, (5, 3)).astype(np.uint8)
+    t, noise = rng.uniform(size=5), rng.normal(size=(2, 5, 3))
     velocity = exact_velocity(jax.nn.sigmoid)
     plain = process_of(encoder, velocity)
     headed = dataclasses.replace(plain, predict=lambda z, gamma: Prediction(velocity(z, gamma), 0.3 * z))
-    place = plain.uniform_steps(9).at(t) if finite else plain.instant(t)
-    bound = lambda process: losses.bound_at(process, pixels, place, losses.Noise(t, *noise))  # noqa: E731
-    with_head, without = jax.jit(lambda: (bound(headed), bound(plain)))()
-    np.testing.assert_allclose(with_head.total, without.total, rtol=1e-12)
-    assert without.slope_error is None
-    x = plain.pixel_values(pixels)
-    x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (place.gamma_t,), (jnp.ones(5),))
-    slope = derivative / align(jax.nn.sigmoid(place.gamma_t), x)
-    z_t, _ = diffuse(x_t, place.gamma_t, noise[1])
-    np.testing.assert_allclose(with_head.slope_error, jnp.sum((slope - 0.3 * z_t) ** 2, axis=1), rtol=1e-9)
+
+    @jax.jit
+    def with_and_without(pixels, t, *noise):
+        """The bounds of both, and the error of the slope by hand."""
+        place = plain.uniform_steps(9).at(t) if finite else plain.instant(t)
+        bounds = [losses.bound_at(process, pixels, place, losses.Noise(t, *noise)) for process in (headed, plain)]
+        x = plain.pixel_values(pixels)
+        x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (place.gamma_t,), (jnp.ones(5),))
+        slope = derivative / align(jax.nn.sigmoid(place.gamma_t), x)
+        z_t, _ = diffuse(x_t, place.gamma_t, noise[1])
+        return [(bound.total, bound.slope_error) for bound in bounds], jnp.sum((slope - 0.3 * z_t) ** 2, axis=1)
+
+    (with_head, without), expected = with_and_without(pixels, t, *noise)
+    np.testing.assert_allclose(with_head[0], without[0], rtol=1e-12)
+    assert without[1] is None
+    np.testing.assert_allclose(with_head[1], expected, rtol=1e-9)

@@ -24,8 +24,9 @@ linear = partial(FixedLinear(*ENDS).apply, {})
 def warp_of(seed, ends=ENDS):
     """γ -> γ_i [..., 3] of a polynomial schedule; those of VDM for no seed."""
     start = np.random.RandomState(seed or 0)
-    params = {name: jnp.asarray(start.normal(size=DIMS)) for name in "abc"}
-    params = {"a": jnp.zeros(DIMS), "b": jnp.zeros(DIMS), "c": jnp.ones(DIMS)} if seed is None else params
+    params = {name: start.normal(size=DIMS) for name in "abc"}
+    params = {"a": np.zeros(DIMS), "b": np.zeros(DIMS), "c": np.ones(DIMS)} if seed is None else params
+    params = jax.device_put(params)
     return lambda gamma: Polynomial(*ends, shape=(DIMS,)).apply({"params": params}, gamma, method="warp")
 
 
@@ -61,8 +62,12 @@ def test_the_loss_of_an_exact_denoiser_is_the_information(x64, seed):
     matrix = covariance(seed or 0)
     process = Process(Identity(), exact(matrix), linear, warp=warp_of(seed))
     t, weights = np.polynomial.legendre.leggauss(200)
-    instant = process.place(jnp.asarray(0.5 * (t + 1)))
-    loss = jax.jit(lambda x, eps: instant.loss(losses.errors_at(process, instant, x, eps)))
+
+    @jax.jit
+    def loss(x, eps):
+        instant = process.place(jnp.asarray(0.5 * (t + 1)))
+        return instant.loss(losses.errors_at(process, instant, x, eps))
+
     information = [0.5 * np.linalg.slogdet(np.eye(DIMS) + np.exp(-end) * matrix)[1] for end in ENDS]
     assert 0.5 * weights @ quadratic_mean(loss, matrix, 200) == pytest.approx(information[0] - information[1], rel=1e-6)
 
@@ -72,10 +77,10 @@ def test_the_flow_of_an_exact_denoiser_has_the_density_of_the_data(x64):
     seed, ends = 1, (-7.0, 16.0)
     matrix = covariance(seed)
     process = Process(Identity(), exact(matrix), partial(FixedLinear(*ends).apply, {}), warp=warp_of(seed, ends))
-    z_0 = jnp.asarray(np.random.RandomState(seed).normal(size=(3, DIMS)))
-    found = likelihood_of(process, z_0, None, Solver(1e-7, 1e-7))
+    z_0 = np.random.RandomState(seed).normal(size=(3, DIMS))
+    total = jax.jit(lambda z: likelihood_of(process, z, None, Solver(1e-7, 1e-7)).total)(z_0)
     expected = multivariate_normal(cov=np.eye(DIMS) + (matrix - np.eye(DIMS)) / (1 + np.exp(ends[0])))
-    np.testing.assert_allclose(found.total, -expected.logpdf(np.asarray(z_0)), rtol=1e-5)
+    np.testing.assert_allclose(total, -expected.logpdf(z_0), rtol=1e-5)
 
 
 def test_without_a_and_b_it_is_vdm(x64):
@@ -83,17 +88,16 @@ def test_without_a_and_b_it_is_vdm(x64):
     rng = np.random.RandomState(0)
     predict = lambda z, gamma: Prediction(jnp.sin(2 * z))  # noqa: E731
     both = [Process(NonTrainable(), predict, linear, warp=warp) for warp in (warp_of(None), None)]
-    x, eps, z = jnp.asarray(rng.normal(size=(3, 5, DIMS)))
-    t = jnp.asarray(rng.uniform(size=5))
-    found = []
-    for process in both:
-        steps = process.uniform_steps(8, 0.7)
-        places = process.place(t), process.place(t, steps)
-        found.append(
-            [
-                *(place.loss(losses.errors_at(process, place, x, eps)) for place in places),
-                *model_step(process, z, process.step(steps, 3, 5)),
-            ]
-        )
-    for of_each, of_all in zip(*found, strict=True):
+
+    @jax.jit
+    def values(t, x, eps, z):
+        found = []
+        for process in both:
+            steps = process.uniform_steps(8, 0.7)
+            places = process.place(t), process.place(t, steps)
+            terms = [place.loss(losses.errors_at(process, place, x, eps)) for place in places]
+            found.append([*terms, *model_step(process, z, process.step(steps, 3, 5))])
+        return found
+
+    for of_each, of_all in zip(*values(rng.uniform(size=5), *rng.normal(size=(3, 5, DIMS))), strict=True):
         np.testing.assert_allclose(of_each, of_all, rtol=1e-9)

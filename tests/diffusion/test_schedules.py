@@ -16,8 +16,9 @@ from tests.registered import SCHEDULES
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_increases_between_its_end_points(name):
     schedule = SCHEDULES[name](-13.3, 5.0)
-    t = jnp.linspace(0.0, 1.0, 101)
+    t = np.linspace(0.0, 1.0, 101, dtype=np.float32)
     gamma = jax.jit(lambda t: schedule.apply(schedule.init(jax.random.key(0), t), t))(t)
+    gamma = np.asarray(gamma)
     assert float(gamma[0]) == pytest.approx(-13.3, abs=1e-5)
     assert float(gamma[-1]) == pytest.approx(5.0, abs=1e-5)
     assert np.all(np.diff(gamma) > 0)
@@ -27,12 +28,12 @@ def test_increases_between_its_end_points(name):
 def test_the_interior_does_not_move_the_end_points(name):
     """The gradients of γ(0) and γ(1) by those parameters, and no others, are exactly zero, those of γ(0.4) are not."""
     schedule = SCHEDULES[name](-13.3, 5.0)
-    variables = disturbed(schedule.init(jax.random.key(0), jnp.zeros(())), seed=1)
+    variables = disturbed(jax.jit(schedule.init)(jax.random.key(0), np.zeros((), np.float32)), seed=1)
     gradient = jax.jit(jax.grad(lambda variables, t: schedule.apply(variables, t)))
     if not variables:
         assert schedule.interior == ()
         return
-    ends, middle = [gradient(variables, t)["params"] for t in (0.0, 1.0)], gradient(variables, 0.4)["params"]
+    *ends, middle = (jax.tree.map(np.asarray, gradient(variables, t)["params"]) for t in (0.0, 1.0, 0.4))
     for part in variables["params"]:
         still = [np.all(np.asarray(leaf) == 0) for end in ends for leaf in jax.tree.leaves(end[part])]
         assert all(still) == (part in schedule.interior)
@@ -41,29 +42,37 @@ def test_the_interior_does_not_move_the_end_points(name):
 
 @pytest.mark.parametrize("name", [name for name, kind in SCHEDULES.items() if kind.per_dimension])
 def test_a_warp_increases_from_end_to_end(name):
-    """From γ(0) to γ(1) in each dimension, by parameters that the levels between depend on."""
-    schedule, gamma = SCHEDULES[name](-13.3, 5.0).clone(shape=(2, 1, 3)), jnp.linspace(-13.3, 5.0, 101)
+    """From γ(0) to γ(1) in each dimension, by parameters that the levels between depend on; at first it is γ."""
+    schedule, gamma = SCHEDULES[name](-13.3, 5.0).clone(shape=(2, 1, 3)), np.linspace(-13.3, 5.0, 101, dtype=np.float32)
     warp = partial(schedule.apply, method="warp")
-    variables = disturbed(schedule.init(jax.random.key(0), gamma, method="warp"), seed=1)
-    levels = np.asarray(warp(variables, gamma))
+
+    @jax.jit
+    def values(gamma):
+        start = schedule.init(jax.random.key(0), gamma, method="warp")
+        variables = disturbed(start, seed=1)
+        slopes = jax.grad(lambda variables: warp(variables, gamma)[40].sum())(variables)
+        return warp(start, gamma), warp(variables, gamma), slopes
+
+    initial, levels, slopes = jax.tree.map(np.asarray, values(gamma))
+    np.testing.assert_allclose(initial, np.broadcast_to(gamma[:, None, None, None], initial.shape), atol=1e-5)
     assert levels.shape == (101, 2, 1, 3)
     np.testing.assert_allclose(levels[[0, -1]], np.broadcast_to([[[[-13.3]]], [[[5.0]]]], (2, 2, 1, 3)), atol=1e-5)
     assert np.all(np.diff(levels, axis=0) > 0)
-    for leaf in jax.tree.leaves(jax.grad(lambda variables: warp(variables, gamma)[40].sum())(variables)):
-        assert np.all(np.asarray(leaf) != 0)
+    for leaf in jax.tree.leaves(slopes):
+        assert np.all(leaf != 0)
 
 
 def disturbed(variables, seed, scale=1.0):
     """The parameters plus random numbers of their own size at least."""
     leaves, structure = jax.tree.flatten(variables)
     rng = np.random.RandomState(seed)
-    changed = [leaf + scale * jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype) for leaf in leaves]
+    changed = [leaf + (scale * rng.normal(size=leaf.shape)).astype(leaf.dtype) for leaf in leaves]
     return structure.unflatten(changed)
 
 
 MONOTONE = Monotone(-13.3, 5.0)
-START = MONOTONE.init(jax.random.key(0), jnp.zeros(()))
-TIMES = jnp.linspace(0.0, 1.0, 201)
+START = jax.tree.map(np.asarray, jax.jit(MONOTONE.init)(jax.random.key(0), np.float32(0.0)))
+TIMES = np.linspace(0.0, 1.0, 201, dtype=np.float32)
 apply = jax.jit(MONOTONE.apply)
 slopes = jax.jit(lambda variables, t: jax.jvp(lambda t: MONOTONE.apply(variables, t), (t,), (jnp.ones_like(t),))[1])
 
@@ -79,8 +88,8 @@ slopes = jax.jit(lambda variables, t: jax.jvp(lambda t: MONOTONE.apply(variables
 def test_monotone_keeps_its_end_points_and_increases(seed, scale, gamma_0, span, slope):
     """To the bit, compiled or not, whatever the parameters; where float32 cannot tell values apart, by its slope."""
     params = disturbed(START, seed, scale)["params"]
-    gamma_0, span = jnp.float32(gamma_0), jnp.float32(span)
-    network = params["network"] | {"linear": jnp.asarray(slope, jnp.float32)}
+    gamma_0, span = np.float32(gamma_0), np.float32(span)
+    network = params["network"] | {"linear": np.float32(slope)}
     variables = {"params": {"gamma_0": gamma_0, "span": span, "network": network}}
     gamma, gamma_1 = np.asarray(apply(variables, TIMES)), gamma_0 + jax.nn.softplus(span)
     assert (gamma[0], gamma[-1]) == (gamma_0, gamma_1)
@@ -93,7 +102,7 @@ def test_monotone_keeps_its_end_points_and_increases(seed, scale, gamma_0, span,
 
 def test_monotone_is_the_published_network_between_its_end_points(x64):
     """γ_0 + ln(1 + e^span) (h(t) - h(0)) / (h(1) - h(0)) with h as the code of arXiv 2107.00630 has it."""
-    variables = disturbed(jax.tree.map(lambda a: a.astype(jnp.float64), START), seed=3)
+    variables = disturbed(jax.tree.map(np.float64, START), seed=3)
     params = variables["params"]
     network = {name: np.asarray(value) for name, value in params["network"].items()}
 
@@ -105,7 +114,7 @@ def test_monotone_is_the_published_network_between_its_end_points(x64):
     t = np.linspace(0, 1, 17)
     share = (h(t) - h(np.zeros(1))) / (h(np.ones(1)) - h(np.zeros(1)))
     expected = float(params["gamma_0"]) + np.logaddexp(0.0, float(params["span"])) * share
-    np.testing.assert_allclose(MONOTONE.apply(variables, jnp.asarray(t)), expected, 1e-12)
+    np.testing.assert_allclose(jax.jit(MONOTONE.apply)(variables, t), expected, 1e-12)
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])

@@ -7,86 +7,81 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.flow import flow_of
-from diffenc_jax.diffusion.losses import bound_at
+from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.model import ImageSpec, build
 from tests import tiny
+from tests.model.test_labels import without_condition
 from tests.registered import PREDICTIONS
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 
-def estimate(arm, **changes):
-    model = build(tiny.config(arm, **changes), SPEC)
-    pixels = jnp.asarray(tiny.images(6))
-    noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
-    return model, tiny.initial(model), pixels, noise
+def built(arm, **changes):
+    return build(tiny.config(arm, **changes), SPEC)
 
 
-def terms_of(model):
-    """(params, pixels, noise) -> the bound by term [3, B]."""
+def draw(count=6, seed=1):
+    """Pixels, and a model's noise for them."""
+    eps = np.random.RandomState(seed).normal(size=(2, count, *SPEC.shape))
+    return tiny.images(count, seed=seed), Noise(*map(np.float32, (np.linspace(0.05, 0.95, count), *eps)))
+
+
+@pytest.mark.parametrize("small", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_an_image_counts_for_itself(small):
+    """The bound of a batch is that of its images one by one."""
+    model = built("diffenc", small=small)
+    params, (pixels, noise) = tiny.drawn(model.init, scale=0.1), draw()
 
     @jax.jit
     def terms(params, pixels, noise):
-        place = model.place(params, noise.t)
-        return jnp.stack(bound_at(model.bind(params), pixels, place, noise)[:3])
+        return jnp.stack(bound_at(model.bind(params), pixels, model.place(params, noise.t), noise)[:3])
 
-    return terms
-
-
-@pytest.mark.parametrize(
-    ("arm", "small"), [pytest.param("diffenc", False, marks=pytest.mark.slow), ("nontrainable", True), ("vdm", True)]
-)
-def test_an_image_counts_for_itself(arm, small):
-    """The bound of a batch is that of its images one by one."""
-    model, params, pixels, noise = estimate(arm, small=small)
-    estimate_terms = terms_of(model)
-    together = estimate_terms(params, pixels, noise)
+    together = np.asarray(terms(params, pixels, noise))
     for i in range(0, 6, 5):
-        alone = estimate_terms(params, pixels[i : i + 1], jax.tree.map(lambda a, i=i: a[i : i + 1], noise))
-        np.testing.assert_allclose(alone[:, 0], together[:, i], rtol=1e-4)
+        alone = terms(params, *jax.tree.map(lambda a, i=i: a[i : i + 1], (pixels, noise)))
+        np.testing.assert_allclose(np.asarray(alone)[:, 0], together[:, i], rtol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def nontrainable():
-    """The bound of a fresh model without an encoder network."""
-    model, *inputs = estimate("nontrainable", small=True)
-    return terms_of(model)(*inputs)
+def test_all_models_start_from_the_same_score_network():
+    """An encoder's network, which is zero (test_registry.py), and labels change no draws of the other parameters."""
+    with_both = tiny.initial(build(tiny.config(small=True, model__labels=True), ImageSpec((4, 4, 1), tiny.LEVELS, 3)))
+    plain = tiny.initial(built("nontrainable", small=True))
+    jax.tree.map(np.testing.assert_array_equal, without_condition(with_both["score"]), plain["score"])
 
 
-@pytest.mark.parametrize("kind", ["trainable", "dct"])
-def test_diffenc_starts_as_the_nontrainable_encoder(nontrainable, kind):
-    """The encoder's network is zero at initialisation, and both score networks draw the same parameters."""
-    model, *inputs = estimate("diffenc", small=True, model__encoder=tiny.ENCODERS[kind])
-    np.testing.assert_allclose(terms_of(model)(*inputs), nontrainable, rtol=1e-5)
+def places():
+    """z and γ of six latents."""
+    return draw()[1].eps_t, np.linspace(-12.0, 4.0, 6, dtype=np.float32)
+
+
+def coefficients(gamma):
+    """α and σ."""
+    return (1 / np.sqrt(1 + np.exp(sign * gamma))[:, None, None, None] for sign in (1, -1))
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_what_the_network_says_is_what_the_configuration_names(prediction):
     """v̂ by hand, from the network's output on top of z_t."""
-    model, params, _, noise = estimate("vdm", small=True, model__prediction=prediction)
-    bias = jnp.full_like(params["score"]["out"]["bias"], 0.25)  # a network that says a quarter everywhere
+    model, z, gamma = built("vdm", small=True, model__prediction=prediction), *places()
+    params = tiny.drawn(model.init, scale=0.0)
+    bias = np.full_like(params["score"]["out"]["bias"], 0.25)  # a network that says a quarter everywhere
     score = params["score"] | {"out": params["score"]["out"] | {"bias": bias}}
     process = model.bind(params | {"score": score})
-    z, gamma = noise.eps_t, process.gamma(noise.t)
-    alpha, sigma = (np.sqrt(jax.nn.sigmoid(sign * gamma))[:, None, None, None] for sign in (-1, 1))
+    alpha, sigma = coefficients(gamma)
     said = z + 0.25
     expected = {"v": said, "eps": (said - sigma * z) / alpha, "x": (alpha * z - said) / sigma}[prediction]
     np.testing.assert_allclose(jax.jit(process.predict)(z, gamma).v, expected, rtol=1e-4, atol=1e-4)
 
 
-def half_of(velocity, gamma):
-    """½ α σ times the bracket of `flow_of`."""
-    return 0.5 * np.sqrt(jax.nn.sigmoid(-gamma) * jax.nn.sigmoid(gamma))[:, None, None, None] * velocity
-
-
 @pytest.mark.parametrize(("arm", "head"), [("vdm", False), ("nontrainable", False), ("diffenc", True)])
 def test_the_flow_by_hand(arm, head):
     """u from v̂ and x̂: nothing drifts, x_t shrinks as α_t², or the second head says how it moves."""
-    model, params, _, noise = estimate(arm, small=True, model__derivative_head=head)
-    process = model.bind(tiny.away_from_zero(params))
-    z, gamma = noise.eps_t, model.bind(params).gamma(noise.t)
-    alpha, sigma = (np.sqrt(jax.nn.sigmoid(sign * gamma))[:, None, None, None] for sign in (-1, 1))
-    v_hat, slope_hat, _ = jax.jit(process.predict)(z, gamma)
+    model, z, gamma = built(arm, small=True, model__derivative_head=head), *places()
+    process = model.bind(tiny.drawn(model.init))
+    alpha, sigma = coefficients(gamma)
+    (v_hat, slope_hat, _), flow = jax.jit(lambda z, gamma: (process.predict(z, gamma), flow_of(process)(z, gamma)))(
+        z, gamma
+    )
     x_hat = alpha * z - sigma * v_hat
     bracket = {
         "vdm": lambda: v_hat,
@@ -94,7 +89,7 @@ def test_the_flow_by_hand(arm, head):
         "diffenc": lambda: v_hat + sigma * (slope_hat - x_hat),
     }[arm]()
     model.check_flow()
-    np.testing.assert_allclose(jax.jit(flow_of(process))(z, gamma), half_of(bracket, gamma), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(flow, 0.5 * alpha * sigma * bracket, rtol=1e-4, atol=1e-5)
     if head:
         assert float(jnp.abs(slope_hat).max()) > 0.1
 

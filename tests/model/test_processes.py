@@ -16,7 +16,7 @@ from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 AFFINE = affine_process(encoder_network(kind="affine", width=32, layers=1, levels=1, **tiny.NORMS))
-CODE = code_network(units=5, active=2, width=32, layers=1, levels=1, **tiny.NORMS)
+CODE = code_network(units=5, active=2, width=32, layers=1, levels=0, dropout=0.0, **tiny.NORMS)
 PROCESSES = {
     "affine": ("diffenc", AFFINE),
     "polynomial": ("vdm", {"model.schedule.kind": "polynomial"}),
@@ -25,31 +25,31 @@ PROCESSES = {
     "image": ("vdm", {"model.target": "image"}),
 }
 SLOW = pytest.param("affine", marks=pytest.mark.slow)  # its step takes long to compile
-COST = {"mulan": np.log(10.0), "code": np.log(10.0)}  # nats of a code
+COST = {"mulan": np.log(10.0)}  # nats of a code
 
 
 def configured(arm, changes):
-    return tiny.config(arm, small=True).replace({**changes})
+    return tiny.config(arm, small=True).replace({"model.score.dropout": 0.0, **changes})
 
 
-def bound_of(arm, changes, disturbed=False):
-    """The mean bound of parameters, and the initial parameters, or others with codes as in training."""
-    model = build(configured(arm, changes), SPEC)
-    params = tiny.initial(model)
-    params = tiny.away_from_zero(params) if disturbed else params
-    pixels, t = jnp.asarray(tiny.images(6)), jnp.linspace(0.05, 0.95, 6)
-    noise = model.draw_noise(jax.random.key(1), t)
+def bound_of(model, key=None):
+    """Parameters -> the mean bound; with a key, with codes as in training."""
 
     def bound(params):
-        process = bind_to(model, params, Batch(pixels), jax.random.key(2) if disturbed else None)
-        return bound_at(process, pixels, process.warped(model.place(params, t)), noise).total.mean()
+        pixels, t = jnp.asarray(tiny.images(6)), jnp.linspace(0.05, 0.95, 6)
+        process = bind_to(model, params, Batch(pixels), key)
+        place, noise = process.warped(model.place(params, t)), model.draw_noise(jax.random.key(1), t)
+        return bound_at(process, pixels, place, noise).total.mean()
 
-    return bound, params
+    return bound
 
 
 def value(arm, changes):
-    bound, params = bound_of(arm, changes)
-    return float(jax.jit(bound)(params))
+    """The bound with the initial schedule, and networks whose outputs are zero, as they are at initialisation."""
+    model = build(configured(arm, changes), SPEC)
+    zeros = tiny.drawn(model.init, scale=0.0)
+    start = lambda key: zeros | {"schedule": model.init(key)["schedule"]}  # noqa: E731
+    return float(jax.jit(lambda key: bound_of(model)(start(key)))(jax.random.key(0)))
 
 
 @cache
@@ -57,9 +57,9 @@ def value_of_vdm():
     return value("vdm", {})
 
 
-@pytest.mark.parametrize("name", [SLOW if name == "affine" else name for name in PROCESSES])
+@pytest.mark.parametrize("name", [SLOW, "polynomial", "mulan", "image"])
 def test_each_starts_as_vdm(name):
-    """At initialisation each is VDM, when the score networks are zero, but for the cost of a code."""
+    """At initialisation each is VDM, but for the cost of a code."""
     assert value(*PROCESSES[name]) - COST.get(name, 0.0) == pytest.approx(value_of_vdm(), rel=1e-5)
 
 
@@ -67,17 +67,18 @@ def test_each_starts_as_vdm(name):
     ("name", "part"),
     [
         pytest.param("affine", "encoder", marks=pytest.mark.slow),
-        pytest.param("polynomial", "schedule", marks=pytest.mark.slow),
-        ("mulan", "schedule code"),
-        pytest.param("code", "code", marks=pytest.mark.slow),
+        pytest.param("mulan", "schedule code", marks=pytest.mark.slow),
     ],
 )
 def test_the_bound_trains_what_is_learned(name, part):
     """Each array of the learned parts has a gradient."""
-    bound, params = bound_of(*PROCESSES[name], disturbed=True)
-    value, gradient = jax.jit(jax.value_and_grad(bound))(params)
+    model = build(configured(*PROCESSES[name]), SPEC)
+    bound = bound_of(model, jax.random.key(2))
+    params = tiny.drawn(model.init)
+    learned = {name: params[name] for name in part.split()}
+    value, gradient = jax.jit(jax.value_and_grad(lambda learned: bound(params | learned)))(learned)
     assert np.isfinite(value)
-    for path, leaf in jax.tree.leaves_with_path([gradient[one] for one in part.split()]):
+    for path, leaf in jax.tree.leaves_with_path(gradient):
         assert np.any(np.asarray(leaf) != 0), path
 
 
@@ -106,29 +107,27 @@ def test_what_makes_no_sense_is_refused(arm, changes, message):
 
 
 def test_each_image_has_the_levels_of_its_own_code():
-    """Its bound in a batch is its bound alone, and that with another code is another one."""
+    """Another code changes the bound of this image, and of no other."""
     model = build(configured(*PROCESSES["mulan"]), SPEC)
-    params, pixels = tiny.away_from_zero(tiny.initial(model)), jnp.asarray(tiny.images(6))
-    t = jnp.linspace(0.05, 0.95, 6)
-    noise, codes = model.draw_noise(jax.random.key(1), t), model.code_of(params, pixels)
-    assert len(np.unique(codes, axis=0)) > 1
+    params, changed = tiny.drawn(model.init), np.asarray([0, 1, 0, 0, 1, 0], bool)
+    first = np.eye(5, dtype=np.float32)[[0, 1, 2, 3, 4, 0]] + np.eye(5, dtype=np.float32)[[1, 2, 3, 4, 0, 2]]
 
     @jax.jit
-    def bound(pixels, noise, codes):
+    def bound(codes):
+        pixels, t = jnp.asarray(tiny.images(6)), jnp.linspace(0.05, 0.95, 6)
         process = model.bind(params, condition=model.condition(params, Batch(pixels), code=codes))
-        return bound_at(process, pixels, process.place(noise.t), noise).total
+        return bound_at(process, pixels, process.place(t), model.draw_noise(jax.random.key(1), t)).total
 
-    together = np.asarray(bound(pixels, noise, codes))
-    for i in range(6):
-        part = jax.tree.map(lambda rows, i=i: rows[i : i + 1], (pixels, noise, codes))
-        np.testing.assert_allclose(bound(*part), together[i : i + 1], rtol=1e-4)
-    assert np.all(np.abs(np.asarray(bound(pixels, noise, jnp.roll(codes, 1, axis=1))) / together - 1) > 1e-3)
+    before, after = (np.asarray(bound(c)) for c in (first, np.where(changed[:, None], first[::-1], first)))
+    np.testing.assert_allclose(after[~changed], before[~changed], rtol=1e-6)
+    assert np.all(np.abs(after / before - 1)[changed] > 1e-3)
 
 
 def test_the_codes_of_training_are_drawn_anew_and_those_of_evaluation_are_the_best():
     model = build(configured(*PROCESSES["code"]), SPEC)
-    params, pixels = tiny.away_from_zero(tiny.initial(model)), jnp.asarray(tiny.images(6))
-    drawn = [np.rint(model.code_of(params, pixels, jax.random.key(i))) for i in range(2)]
+    params, pixels = tiny.drawn(model.init), tiny.images(6)
+    code_of = jax.jit(model.code_of)
+    drawn = [np.rint(code_of(params, pixels, jax.random.key(i))) for i in range(2)]
     assert np.all(np.asarray(drawn).sum(axis=2) == 2)
     assert not np.array_equal(*drawn)
-    np.testing.assert_array_equal(model.code_of(params, pixels), model.code_of(params, pixels))
+    np.testing.assert_array_equal(code_of(params, pixels), code_of(params, pixels))

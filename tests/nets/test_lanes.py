@@ -12,7 +12,7 @@ from diffenc_jax.nets.norms import GroupNorm
 from diffenc_jax.nets.unet import UNet, Unpool, max_pool
 from tests import tiny
 
-FIRST, SECOND = (jax.random.normal(jax.random.key(i), (2, 4, 6, 4)) for i in (0, 1))
+FIRST, SECOND = np.random.RandomState(0).normal(size=(2, 2, 4, 6, 4)).astype(np.float32)
 FLOAT32 = jnp.float32
 
 
@@ -21,39 +21,51 @@ def agree(a, b, tolerance=1e-5):
 
 
 def test_joined_arrays_are_concatenated_on_every_platform():
-    expected = jnp.concatenate([FIRST, SECOND[..., :3]], axis=-1)
-    for call in (join, join.__wrapped__):
-        np.testing.assert_array_equal(call(FIRST, SECOND[..., :3]), expected)
+    expected = np.concatenate([FIRST, SECOND[..., :3]], axis=-1)
+    for found in jax.jit(lambda *parts: (join(*parts), join.__wrapped__(*parts)))(FIRST, SECOND[..., :3]):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("layer", [Conv, Dense])
 @pytest.mark.parametrize("inputs", [(FIRST,), (FIRST, SECOND)], ids=["one", "joined"])
 def test_convolutions(layer, inputs):
-    x = join(*inputs) if len(inputs) > 1 else FIRST
-    pairs = join(*map(pair, inputs)) if len(inputs) > 1 else pair(FIRST)
-    params = tiny.away_from_zero(layer(5, FLOAT32).init(jax.random.key(2), x))
     paired = layer(5, FLOAT32, paired=True, joined=len(inputs))
-    agree(unpair(paired.apply(params, pairs)), layer(5, FLOAT32).apply(params, x))
+    params = tiny.drawn(layer(5, FLOAT32).init, np.concatenate(inputs, axis=-1))
+
+    @jax.jit
+    def both(*inputs):
+        x, pairs = (join(*parts) if len(parts) > 1 else parts[0] for parts in (inputs, [*map(pair, inputs)]))
+        return unpair(paired.apply(params, pairs)), layer(5, FLOAT32).apply(params, x)
+
+    agree(*both(*inputs))
 
 
 @pytest.mark.parametrize("inputs", [(FIRST,), (FIRST, SECOND)], ids=["one", "joined"])
 def test_group_norm(inputs):
     norms = [GroupNorm(2, FLOAT32, swish=True, paired=paired) for paired in (False, True)]
-    params = tiny.away_from_zero(norms[0].init(jax.random.key(2), *inputs))
-    plain, paired = norms[0].apply(params, *inputs), norms[1].apply(params, *map(pair, inputs))
-    parts = [unpair(part) for part in jnp.split(paired, len(inputs), axis=-1)]
-    agree(jnp.concatenate(parts, axis=-1), plain)
+    params = tiny.drawn(norms[0].init, *inputs)
+
+    @jax.jit
+    def both(*inputs):
+        parts = jnp.split(norms[1].apply(params, *map(pair, inputs)), len(inputs), axis=-1)
+        return jnp.concatenate([*map(unpair, parts)], axis=-1), norms[0].apply(params, *inputs)
+
+    agree(*both(*inputs))
 
 
 def test_layers_that_end_or_begin_pairs():
-    params = tiny.away_from_zero(ImageConv(3).init(jax.random.key(2), FIRST))
-    expected = ImageConv(3).apply(params, FIRST)
-    agree(ImageConv(3, paired=True).apply(params, pair(FIRST)), expected)
-    kernel, bias = params["params"]["kernel"], params["params"]["bias"]
-    agree(bias + sum_taps(pair(FIRST), kernel, paired=True), expected)
-    np.testing.assert_array_equal(max_pool(pair(FIRST), paired=True), max_pool(FIRST, paired=False))
-    params = tiny.away_from_zero(Unpool(5, FLOAT32).init(jax.random.key(2), FIRST))
-    agree(unpair(Unpool(5, FLOAT32, paired=True).apply(params, FIRST)), Unpool(5, FLOAT32).apply(params, FIRST))
+    conv, unpool = (tiny.drawn(net.init, FIRST) for net in (ImageConv(3), Unpool(5, FLOAT32)))
+
+    @jax.jit
+    def plain_and_paired(x):
+        whole, pairs = ImageConv(3).apply(conv, x), ImageConv(3, paired=True).apply(conv, pair(x))
+        taps = conv["params"]["bias"] + sum_taps(pair(x), conv["params"]["kernel"], paired=True)
+        plain, paired = (Unpool(5, FLOAT32, paired=paired).apply(unpool, x) for paired in (False, True))
+        pooled = max_pool(x, paired=False), max_pool(pair(x), paired=True)
+        return [(whole, pairs), (whole, taps), pooled, (plain, unpair(paired))]
+
+    for plain, paired in plain_and_paired(FIRST):
+        agree(paired, plain)
 
 
 @pytest.mark.slow
@@ -65,7 +77,7 @@ def test_networks(width, levels):
     plain, paired = (
         UNet(**options, fourier_bins=(), compute=Compute(pairs=pairs, scan=True)) for pairs in (False, True)
     )
-    params = tiny.away_from_zero(jax.jit(plain.init)(jax.random.key(1), x, t))
+    params = tiny.drawn(plain.init, x, t, scale=0.1)
 
     def loss(params, network):
         both = jax.jvp(lambda t: network.apply(params, x, t, jax.random.key(3)), (t,), (jnp.ones_like(t),))

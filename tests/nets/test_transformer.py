@@ -9,13 +9,12 @@ from diffenc_jax.nets.transformer import Transformer, from_patches, to_patches
 from tests import tiny
 
 NET = Transformer(patch=2, width=8, layers=1, heads=2, dropout=0.0, fourier_bins=(), skip_connections=False)
-TIME = jnp.asarray([0.2, 0.7])
-KEY = jax.random.key(0)
+TIME = np.asarray([0.2, 0.7], np.float32)
 
 
 @pytest.fixture(scope="module")
 def x():
-    return jax.random.normal(KEY, (2, 4, 6, 3))
+    return np.random.RandomState(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +28,26 @@ def apply():
 
 
 def test_patches_are_squares_row_by_row(x):
-    patches = to_patches(x, 2)
+    there_and_back = jax.jit(lambda x: (to_patches(x, 2), from_patches(to_patches(x, 2), x.shape, 2)))
+    patches, again = map(np.asarray, there_and_back(x))
     for row in range(2):
         for column in range(3):
             square = x[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             np.testing.assert_array_equal(patches[:, 3 * row + column], square.reshape(2, -1))
-    np.testing.assert_array_equal(from_patches(patches, x.shape, 2), x)
+    np.testing.assert_array_equal(again, x)
 
 
 def changed(apply, params, x):
     """Pixels of the output, [H, W], that depend on the patch at row 1, column 2 of the input."""
-    other = x.at[:, 2:4, 4:6].add(1.0)
-    return np.asarray(jnp.abs(apply(params, x, TIME) - apply(params, other, TIME)).max(axis=(0, 3)) > 1e-6)
+    other = x.copy()
+    other[:, 2:4, 4:6] += 1.0
+    first, second = (np.asarray(apply(params, image, TIME)) for image in (x, other))
+    return np.abs(first - second).max(axis=(0, 3)) > 1e-6
 
 
 def test_without_attention_a_patch_depends_on_itself_alone(apply, params, x):
     blocks = params["params"]["blocks"]["blocks"]
-    zeros = jax.tree.map(jnp.zeros_like, blocks["attention"]["out"])
+    zeros = jax.tree.map(np.zeros_like, blocks["attention"]["out"])
     without = blocks | {"attention": blocks["attention"] | {"out": zeros}}
     alone = {"params": params["params"] | {"blocks": {"blocks": without}}}
     itself = np.zeros((4, 6), bool)
@@ -57,11 +59,11 @@ def test_without_attention_a_patch_depends_on_itself_alone(apply, params, x):
 def test_patches_and_positions_permute_together(apply, params, x):
     """Permuting patches and positions permutes the output; permuting patches alone does not."""
     order = np.random.RandomState(0).permutation(6)
-    shuffled = from_patches(to_patches(x, 2)[:, order], x.shape, 2)
-    moved = {"params": params["params"] | {"positions": params["params"]["positions"][order]}}
-    out = to_patches(apply(params, x, TIME), 2)
-    np.testing.assert_allclose(to_patches(apply(moved, shuffled, TIME), 2), out[:, order], rtol=1e-4, atol=1e-5)
-    assert not np.allclose(to_patches(apply(params, shuffled, TIME), 2), out[:, order], atol=1e-2)
+    shuffle = jax.jit(lambda x: from_patches(to_patches(x, 2)[:, order], x.shape, 2))
+    moved = {"params": params["params"] | {"positions": np.asarray(params["params"]["positions"])[order]}}
+    expected = shuffle(apply(params, x, TIME))
+    np.testing.assert_allclose(apply(moved, shuffle(x), TIME), expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(apply(params, shuffle(x), TIME), expected, atol=1e-2)
 
 
 @pytest.mark.slow
