@@ -1,5 +1,7 @@
 """A small model, none of whose parameters is zero, to sample from."""
 
+import functools
+
 from diffenc_jax.sampling.sampling import Sampling
 from tests.evaluation import subject
 
@@ -13,5 +15,7 @@ def parameters(small=True):
     return subject.parameters("vdm", scale=0.01, small=small)
 
 
+@functools.cache
 def sampling(**changes):
+    """The sampling of a configuration, compiled once."""
     return Sampling(experiment(**changes))
