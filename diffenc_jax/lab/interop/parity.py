@@ -141,18 +141,16 @@ def _anchored(encoder: Encoder, x_t: jax.Array) -> Encoder:
 def losses_and_gradients(
     model: Model, params: Any, arrays: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, jax.Array], jax.Array, Any]:
-    """The losses by their names in a file, bits/dim, and their gradient."""
+    """The losses by their names in a file, bits/dim, and their gradient; at the x_t of the file, if it holds them."""
+    if "x_t" in arrays:
+        model = replace(model, encoder=_anchored(model.encoder, jnp.asarray(arrays["x_t"])))
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
-    def bpd(model, params):
+    def bpd(params):
         terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.place(params, noise.t), noise)
         return terms.total.mean() / (model.spec.dims * math.log(2)), terms
 
-    value, terms = jax.jit(partial(bpd, model))(params)
-    anchored = model
-    if "x_t" in arrays:
-        anchored = replace(model, encoder=_anchored(model.encoder, jnp.asarray(arrays["x_t"])))
-    grads, _ = jax.jit(jax.grad(partial(bpd, anchored), has_aux=True))(params)
+    (value, terms), grads = jax.jit(jax.value_and_grad(bpd, has_aux=True))(params)
     losses = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
     return losses, value, grads
 
