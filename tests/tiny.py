@@ -82,15 +82,14 @@ def initial(model, seed=0):
 def parameters(net, x, time, scale=0.1):
     """Parameters of a network, drawn from N(0, scale²) without compiling its initialisation."""
     shapes = jax.eval_shape(net.init, jax.random.key(0), x, time)
-    return away_from_zero(jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes), scale)
+    return away_from_zero(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), shapes), scale)
 
 
 def away_from_zero(params, scale=0.05):
     """`params` plus draws from N(0, scale²), so that no zero of the initialisation hides an error."""
     leaves, structure = jax.tree.flatten(params)
     draws = [scale * np.random.RandomState(i).normal(size=leaf.shape) for i, leaf in enumerate(leaves)]
-    changed = [np.asarray(leaf) + np.float32(draw) for leaf, draw in zip(leaves, draws, strict=True)]
-    return structure.unflatten(map(jnp.asarray, changed))
+    return structure.unflatten([leaf + jnp.float32(draw) for leaf, draw in zip(leaves, draws, strict=True)])
 
 
 def images(count=20, shape=(4, 4, 1), seed=0):

@@ -11,8 +11,8 @@ def experiment(small=True, **changes):
 
 
 def parameters(small=True):
-    """Close to the initialisation: samples of a random network follow its rounding, not their noise."""
-    return subject.parameters("vdm", scale=0.01, small=small)
+    """Small ones: samples of a random network follow its rounding, not their noise."""
+    return subject.parameters("vdm", scale=0.03, small=small)
 
 
 @functools.cache
