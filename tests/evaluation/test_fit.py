@@ -12,13 +12,7 @@ from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.fit import (
-    Fit,
-    costs_to_all,
-    fit_description,
-    fit_images,
-    squared_error,
-)
+from diffenc_jax.evaluation.fit import Fit, costs_to_all, fit_description, fit_images, squared_error
 from tests import tiny
 from tests.evaluation.subject import SPLITS, experiment, parameters
 

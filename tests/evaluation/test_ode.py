@@ -13,15 +13,7 @@ from diffenc_jax.evaluation import ode
 from diffenc_jax.evaluation.estimator import make_estimator
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from tests.evaluation import subject
-from tests.evaluation.gaussian import (
-    DEVIATION,
-    LEVELS,
-    PARAMS,
-    VALUES,
-    evaluate,
-    images,
-    make,
-)
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, VALUES, evaluate, images, make
 
 GAMMA_0 = -13.3 + 2 * np.log(256 / LEVELS)
 NOISE = np.exp(GAMMA_0 / 2)  # σ_0 / α_0

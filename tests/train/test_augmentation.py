@@ -27,10 +27,6 @@ def draw(inputs, number=3, labels=None):
     return inputs(np.int32(number), Batch(PIXELS, labels), None)
 
 
-def to_numpy(batch):
-    return jax.tree.map(np.asarray, batch)
-
-
 def undone(pixels, flags):
     """Images [H, W, C] before the transformations that their flags name: a flip, then a rotation, then a swap."""
     flip, rotation, swap = flags[0], np.argmax([0.5, *flags[1:4]]), flags[4]
@@ -49,7 +45,9 @@ def test_flags_are_those_of_the_transformations_also_at_the_end_points():
     assert_flags_match(found.batch, PIXELS)
     assert np.mean(np.any(found.batch.pixels != PIXELS, axis=(1, 2, 3))) > 0.7
     assert_flags_match(found.endpoints, PIXELS[1::2])
-    jax.tree.map(np.testing.assert_array_equal, found.endpoints, jax.tree.map(lambda x: x[1::2], to_numpy(found.batch)))
+    jax.tree.map(
+        np.testing.assert_array_equal, found.endpoints, jax.tree.map(lambda x: x[1::2], jax.device_get(found.batch))
+    )
 
 
 def test_images_keep_their_flags_and_labels_in_parts_of_a_batch():
@@ -59,7 +57,7 @@ def test_images_keep_their_flags_and_labels_in_parts_of_a_batch():
     split = jax.jit(lambda inputs: [inputs.split(2, devices) for devices in (1, 4)])
     for one in split(found):
         for batch, size in ((one.batch, 8), (one.endpoints, 4)):
-            batch = to_numpy(batch)
+            batch = jax.device_get(batch)
             assert batch.labels.shape == (2, size)
             joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
             assert_flags_match(joined, [original[label] for label in joined.labels.tolist()])
