@@ -8,7 +8,6 @@ import numpy as np
 
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.model import ImageSpec, Model, build
@@ -37,7 +36,7 @@ def exact_prediction(z, gamma):
 
 
 # Pixels of the population: N(0, 0.3²), cut into levels.
-VALUES = np.asarray(decoder.pixel_values(jnp.arange(LEVELS, dtype=jnp.uint8), LEVELS), np.float64)
+VALUES = (2 * np.arange(LEVELS) + 1) / LEVELS - 1
 PROBABILITY = np.exp(-0.5 * (VALUES / DEVIATION) ** 2)
 PROBABILITY /= PROBABILITY.sum()
 
@@ -63,5 +62,7 @@ def make(**changes):
 def evaluate(estimator, pixels, tables):
     """Values [passes, images] by name."""
     indices = np.arange(len(pixels))
-    rows = [estimator.estimate(Pass(PARAMS, tables, Batch(pixels), indices, p)) for p in range(estimator.passes)]
+    rows = [
+        estimator.estimate(Pass(PARAMS, tables, Batch(pixels), indices, np.int32(p))) for p in range(estimator.passes)
+    ]
     return {name: np.stack([np.asarray(row[name], np.float64) for row in rows]) for name in rows[0]}

@@ -66,7 +66,7 @@ def coded_experiment(count=150, **changes):
     """
     code = code_network(units=len(MEANS), active=1, width=32, layers=1, levels=0, **tiny.NORMS)
     chosen = _experiment(count, {"model__schedule__kind": "polynomial", "model__code": code, **changes})
-    schedule = tiny.away_from_zero(chosen.model.init(jax.random.key(0))["schedule"])
+    schedule = tiny.away_from_zero(jax.jit(lambda key: chosen.model.init(key)["schedule"])(jax.random.key(0)))
     coded = dataclasses.replace(chosen.model.code, network=NearestMean())
     model = dataclasses.replace(chosen.model, code=coded)
     return dataclasses.replace(chosen, model=model), {"score": {}, "code": {}, "schedule": schedule}

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -26,7 +26,7 @@ def test_bits_are_those_given_the_code_and_its_cost(kind):
     coded, params = coded_experiment(**KINDS[kind])
     labelled = experiment(**KINDS[kind])
     images = coded.dataset.examples("test").pixels
-    labels = np.asarray(coded.model.code_of(params, jnp.asarray(images))).argmax(axis=1).astype(np.int32)
+    labels = np.asarray(jax.jit(coded.model.code_of)(params, images)).argmax(axis=1).astype(np.int32)
     labelled = dataclasses.replace(labelled, dataset=dataclasses.replace(labelled.dataset, labels={"test": labels}))
     ours, theirs = Evaluator(coded).evaluate(params), Evaluator(labelled).evaluate(PARAMS)
     error = np.hypot(*(found["standard_error"]["noise"] for found in (ours, theirs)))

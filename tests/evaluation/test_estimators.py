@@ -25,9 +25,10 @@ def test_an_estimators_values_are_what_it_promises(kind):
     total = sum(values[term] for term in estimator.terms)
     assert np.all(np.isfinite(total))
     assert np.all(total[0] != total[1])
-    alone = estimator.estimate(Pass(PARAMS, tables, Batch(pixels[4:5]), np.array([4]), np.int32(1)))
+    among_others = np.concatenate([images(3, 5), pixels[4:5], images(2, 6)])
+    again = estimator.estimate(Pass(PARAMS, tables, Batch(among_others), np.array([7, 2, 9, 4, 0, 1]), np.int32(1)))
     for name, value in values.items():
-        np.testing.assert_allclose(alone[name][0], value[1, 4], rtol=1e-5)
+        np.testing.assert_allclose(again[name][3], value[1, 4], rtol=1e-5)
     other = make_estimator(experiment(**changes(kind), eval__seed=1))
     assert np.all(sum(evaluate(other, pixels, tables)[term] for term in other.terms) != total)
     assert other.describe() == estimator.describe() | {"seed": 1}

@@ -6,22 +6,21 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import Encoded, NonTrainable
 from diffenc_jax.diffusion.gaussian import Prediction
 from diffenc_jax.diffusion.losses import errors_at
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.fit import (
-    Fit,
-    costs_to_all,
-    fit_description,
-    fit_images,
-    squared_error,
-)
+from diffenc_jax.evaluation.fit import Fit, costs_to_all, fit_description, fit_images, squared_error
 from tests import tiny
 from tests.evaluation.subject import SPLITS, experiment, parameters
+
+PIXELS = (2 * SPLITS["train"].astype(np.float32) + 1) / tiny.LEVELS - 1
+
+
+def normal(seed, shape):
+    return np.random.RandomState(seed).normal(size=shape).astype(np.float32)
 
 
 def loss(depth, ratio=1.0, times="uniform"):
@@ -41,16 +40,16 @@ def step_errors(x, gamma_s, gamma_t, eps):
 
 
 def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
-    gammas = jnp.linspace(-6.0, 5.0, 6)
-    x = decoder.pixel_values(jnp.asarray(SPLITS["train"][:12]), tiny.LEVELS)
-    eps = jnp.asarray(np.random.RandomState(1).normal(size=x.shape), jnp.float32)
+    gammas = np.linspace(-6.0, 5.0, 6, dtype=np.float32)
+    x, eps = jnp.asarray(PIXELS[:12]), jnp.asarray(normal(1, PIXELS[:12].shape))
     process = experiment().model.bind(parameters())
     encode = jax.jit(lambda gamma: process.encoder.mean(x, jnp.full(len(x), gamma)))
-    means = Encoded(jnp.stack([encode(gamma) for gamma in gammas]))
+    means = Encoded(jnp.asarray(np.stack([encode(gamma) for gamma in gammas])))
+    to_all = jax.jit(lambda t: costs_to_all(process, jnp.asarray(gammas), means, t, eps))
     for t in (2, 5):
-        got = jax.jit(lambda t: costs_to_all(process, gammas, means, t, eps))(t)
+        got = to_all(t)
         for s in range(t):
-            u = np.asarray(step_errors(x, gammas[s], gammas[t], eps).mean(axis=0))
+            u = np.asarray(step_errors(x, gammas[s], gammas[t], eps)).mean(axis=0)
             np.testing.assert_allclose(got["1"][s], 0.5 * u.sum(), rtol=2e-3)
             np.testing.assert_allclose(got["optimal_pixel"][s], 0.5 * np.log1p(u).sum(), rtol=2e-3)
             np.testing.assert_allclose(got["optimal"][s], 0.5 * u.size * np.log1p(u.mean()), rtol=2e-3)
@@ -63,14 +62,19 @@ def test_costs_with_an_error_head_are_the_losses_at_its_ratio():
         return Prediction(jnp.sin(2.0 * z), log_error=jnp.cos(z) - 1.0)
 
     process = Process(NonTrainable(), predict, lambda t: -6.0 + 11.0 * t)
-    gammas = jnp.linspace(-6.0, 5.0, 4)
-    x, eps = jnp.asarray(np.random.RandomState(0).normal(size=(2, 12, 4, 4, 1)), jnp.float32)
-    means = Encoded(jnp.stack([process.encoder.mean(x, jnp.full(12, gamma)) for gamma in gammas]))
-    got = jax.jit(lambda: costs_to_all(process, gammas, means, 3, eps))()["learned_error"]
-    steps = Steps(gammas, ByErrorHead())
-    for s in range(3):
-        step = steps.step(0, 12)._replace(gamma_s=jnp.full(12, gammas[s]), gamma_t=jnp.full(12, gammas[3]), depth=1.0)
-        assert float(got[s]) == pytest.approx(float(step.loss(errors_at(process, step, x, eps)).mean()), rel=1e-4)
+    x, eps = map(jnp.asarray, normal(0, (2, 12, 4, 4, 1)))
+
+    @jax.jit
+    def costs_and_losses():
+        gammas = jnp.linspace(-6.0, 5.0, 4)
+        means = Encoded(jnp.stack([process.encoder.mean(x, jnp.full(12, gamma)) for gamma in gammas]))
+        at_0, losses = Steps(gammas, ByErrorHead()).step(0, 12), []
+        for gamma in gammas[:3]:
+            step = at_0._replace(gamma_s=jnp.full(12, gamma), gamma_t=jnp.full(12, gammas[3]), depth=1.0)
+            losses.append(step.loss(errors_at(process, step, x, eps)).mean())
+        return costs_to_all(process, gammas, means, 3, eps)["learned_error"][:3], jnp.stack(losses)
+
+    np.testing.assert_allclose(*costs_and_losses(), rtol=1e-4)
 
 
 def test_a_shared_ratio_is_the_best_for_the_mean_error(fit):
@@ -86,11 +90,12 @@ def test_a_shared_ratio_is_the_best_for_the_mean_error(fit):
 
 def test_the_table_is_the_average_over_the_training_images(fit):
     steps = fit.steps(loss(3, "optimal"))
-    x = jnp.tile(decoder.pixel_values(jnp.asarray(SPLITS["train"]), tiny.LEVELS), (24, 1, 1, 1))
-    eps = jax.random.normal(jax.random.key(7), x.shape)
+    x = np.tile(PIXELS, (24, 1, 1, 1)).reshape(40, 12, *PIXELS.shape[1:])
+    eps, gamma, ratio = normal(7, x.shape), np.asarray(steps.gamma), np.asarray(steps.ratio.ratio)
     for i in range(3):
-        each = np.asarray(step_errors(x, *steps.gamma[i : i + 2], eps), np.float64).mean(axis=(1, 2, 3))
-        fitted_u = 1 / float(steps.ratio.ratio[i].squeeze()) - 1
+        errors = [step_errors(*batch, *gamma[i : i + 2], noise) for *batch, noise in zip(x, eps, strict=True)]
+        each = np.concatenate(errors).astype(float).mean(axis=(1, 2, 3))
+        fitted_u = 1 / float(ratio[i].squeeze()) - 1
         pairs = 8 * 16 // 3
         assert abs(fitted_u - each.mean()) < 5 * each.std() * np.sqrt(1 / pairs + 1 / len(each))
 

@@ -50,9 +50,12 @@ def test_steps_are_fitted_to_labelled_images():
     plain = experiment(loss__depth=4, eval__passes=16, eval__time_sampling="uniform")
     changes = {"loss__times": "optimal", "loss__variance_ratio": "optimal_pixel"}
     fitted = experiment(loss__depth=4, eval__passes=16, eval__time_sampling="uniform", **changes)
-    bits = [Evaluator(run).evaluate(PARAMS)["bpd"]["total"] for run in (plain, fitted)]
+    evaluators = [Evaluator(run) for run in (plain, fitted)]
+    ours = evaluators[1].estimator.tables(PARAMS)
+    evaluators[1].estimator.tables = lambda _: ours
+    bits = [evaluator.evaluate(PARAMS)["bpd"]["total"] for evaluator in evaluators]
     assert bits[1] < bits[0] - 0.02
     wrong = {split: (labels + 1) % len(MEANS) for split, labels in fitted.dataset.labels.items()}
     other = dataclasses.replace(fitted, dataset=dataclasses.replace(fitted.dataset, labels=wrong))
-    ours, theirs = (Evaluator(run).estimator.tables(PARAMS) for run in (fitted, other))
+    theirs = Evaluator(other).estimator.tables(PARAMS)
     assert not np.allclose(ours["gamma"], theirs["gamma"], rtol=1e-3)

@@ -15,12 +15,13 @@ from tests import tiny
 ADVICE = "lower train.batch_size=8, raise train.accumulate=1, or take model.remat=block"
 
 
-@pytest.fixture
-def program(monkeypatch):
+@pytest.fixture(scope="module")
+def program():
     """A training step on a device of 16 GiB."""
-    monkeypatch.setattr(memory, "device_memory", lambda: 2**34)
-    config = tiny.config("vdm")
-    return Program(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config, make_mesh())
+    config = tiny.config("vdm", small=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "device_memory", lambda: 2**34)
+        yield Program(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config, make_mesh())
 
 
 @pytest.mark.parametrize(

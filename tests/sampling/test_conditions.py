@@ -1,16 +1,14 @@
 """Samples of a model that is conditioned on labels, a latent code, or augmentation."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion.gaussian import alpha, sigma
+from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.diffusion.flow import MAX_STEPS
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.sampling.samplers import Request, make_sampler
 from diffenc_jax.sampling.sampling import Sampling
-from tests import tiny
 from tests.evaluation import subject
 from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
@@ -41,17 +39,21 @@ def test_images_count_through_the_classes(tmp_path):
 
 
 def test_the_flow_of_each_image_is_that_of_its_class():
-    """z_0 is at the same quantile of its class as z_1."""
+    """z_0 is at the same quantile of its class as z_1; from infinity nothing arrives."""
     changed = experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
-    z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *SHAPE)), jnp.float32)
-    labels = jnp.arange(8, dtype=jnp.int32) % CLASSES
-    keys = jax.random.split(jax.random.key(0), 8)
-    ((z_0, _),) = make_sampler(changed).walk(PARAMS, None, Request(keys, labels), z_1)
-    gamma_0, gamma_1 = changed.model.bind(PARAMS).endpoints
+    z_1 = np.random.RandomState(0).normal(size=(8, *SHAPE)).astype(np.float32)
+    labels = np.arange(8, dtype=np.int32) % CLASSES
+    sampler, request = make_sampler(changed), Request(jax.random.split(jax.random.key(0), 8), labels)
+    ((z_0, share),) = sampler.walk(PARAMS, None, request, z_1)
+    a_0, a_1 = (1 / np.sqrt(1 + np.exp(gamma)) for gamma in changed.model.gamma_range)
     mean = MEANS[labels][:, None, None, None]
-    d_0, d_1 = (np.hypot(DEVIATION * alpha(gamma), sigma(gamma)) for gamma in (gamma_0, gamma_1))
-    expected = alpha(gamma_0) * mean + (z_1 - alpha(gamma_1) * mean) * d_0 / d_1
+    d_0, d_1 = (np.hypot(DEVIATION * a, np.sqrt(1 - a**2)) for a in (a_0, a_1))
+    expected = a_0 * mean + (z_1 - a_1 * mean) * d_0 / d_1
     np.testing.assert_allclose(z_0, expected, rtol=2e-3, atol=1e-4)
+    assert share == 1.0
+    z_1 = np.concatenate([np.full_like(z_1[:3], np.inf), z_1[3:]])
+    with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
+        list(sampler.walk(PARAMS, None, request, z_1))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_samples_are_those_of_all_codes_equally():
 
 def test_samples_have_no_augmentation():
     model = subject.experiment("vdm", train__augment="flip", model__augmentation=True).model
-    params = tiny.away_from_zero(tiny.initial(model), 0.02)
+    params = subject.drawn(model, 0.1)
     conditioned, plain = (
         Sampling(subject.experiment("vdm", train__augment="flip", sample__depth=8, **changes)).images(given, 6)
         for given, changes in ((params, {"model__augmentation": True}), (without_condition(params), {}))

@@ -6,19 +6,17 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from diffenc_jax.core.errors import InputError, Interrupted
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import MAX_STEPS
-from diffenc_jax.diffusion.gaussian import alpha, sigma
+from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.runs.files import write_arrays
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.pictures import picture
-from diffenc_jax.sampling.samplers import Request, Sampler, make_sampler
+from diffenc_jax.sampling.samplers import Sampler, make_sampler
 from tests import tiny
-from tests.evaluation import gaussian as exact
 from tests.evaluation.subject import experiment as experiment_of
 from tests.sampling.subject import experiment, parameters, sampling
 
@@ -31,15 +29,20 @@ STEM = f"7-depth{DEPTH}-seed0"
 def expected():
     """The images 0 .. 11, in one loop over all steps, with noise by name, number and step."""
     model, params = experiment().model, parameters()
-    steps = model.steps(params, LossConfig(DEPTH))
 
     def noise(place):
-        keys = (jax.random.fold_in(jax.random.fold_in(stream(0, "sample"), i), place) for i in range(12))
-        return jnp.stack([gaussian(key, SHAPE) for key in keys])
+        def of_image(i):
+            return gaussian(jax.random.fold_in(jax.random.fold_in(stream(0, "sample"), i), place), SHAPE)
 
-    eps = jnp.stack([noise(2 + k) for k in range(DEPTH)])
-    z_0 = jax.jit(lambda z: ancestral(model.bind(params), steps, z, lambda k: eps[k]))(noise(0))
-    return np.asarray(decoder.nearest_pixel(z_0 / alpha(steps.gamma[0]), tiny.LEVELS))
+        return jax.lax.map(of_image, jnp.arange(12))
+
+    @jax.jit
+    def sampled():
+        steps, eps = model.steps(params, LossConfig(DEPTH)), jax.lax.map(noise, jnp.arange(2, 2 + DEPTH))
+        z_0 = ancestral(model.bind(params), steps, noise(0), lambda k: eps[k])
+        return decoder.nearest_pixel(z_0 / alpha(steps.gamma[0]), tiny.LEVELS)
+
+    return np.asarray(sampled())
 
 
 @pytest.fixture
@@ -54,11 +57,10 @@ def images(path):
 
 
 def test_an_image_depends_on_its_number_only(expected, monkeypatch):
-    """Three steps in one part of one step and another of two; in batches of twelve and of five."""
+    """Three steps in one part of one step and another of two; in batches of four and of five."""
     monkeypatch.setattr(samplers, "PARTS", 2)
-    for size in (12, 5):
-        parts = []
-        chosen = sampling(sample__depth=DEPTH, sample__batch_size=size, log__samples=3)
+    for changes in (SMALL, dict(sample__depth=DEPTH, sample__batch_size=5, log__samples=3)):
+        parts, chosen = [], sampling(**changes)
         np.testing.assert_array_equal(chosen.images(parameters(), 12, parts.append), expected)
         assert sum(parts) == pytest.approx(1.0)
     assert len({image.tobytes() for image in expected}) == 12
@@ -104,7 +106,8 @@ def test_interrupted_sampling_resumes(workdir, expected):
 def test_what_is_no_file_of_these_images_is_replaced(workdir, expected):
     """Images of other parameters, a file that is cut short, and other arrays."""
     chosen = sampling(**SMALL)
-    path = chosen.write(jax.tree.map(lambda leaf: 2 * leaf, parameters()), 7, workdir, lambda share: None)["images"]
+    other = jax.tree.map(lambda leaf: np.float32(2) * np.asarray(leaf), parameters())
+    path = chosen.write(other, 7, workdir, lambda share: None)["images"]
     assert not np.array_equal(images(path), expected)
     chosen.write(parameters(), 7, workdir, lambda share: None)
     np.testing.assert_array_equal(images(path), expected)
@@ -124,20 +127,6 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
     with pytest.raises(InputError, match="samples cannot be written to"):
         sampling(**SMALL).write(parameters(), 7, workdir, parts.append)
     assert not parts
-
-
-def test_the_flow_of_gaussian_pixels():
-    """z_0 is z_1 times the quotient of the marginals' standard deviations; from infinity nothing arrives."""
-    changed = exact.experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
-    sampler, keys = make_sampler(changed), jax.random.split(jax.random.key(0), 8)
-    z_1 = jnp.asarray(np.random.RandomState(0).normal(size=(8, *exact.SHAPE)), jnp.float32)
-    ((z_0, share),) = sampler.walk(exact.PARAMS, None, Request(keys), z_1)
-    ends = changed.model.bind(exact.PARAMS).endpoints
-    deviations = [np.hypot(exact.DEVIATION * alpha(gamma), sigma(gamma)) for gamma in ends]
-    np.testing.assert_allclose(z_0, z_1 * deviations[0] / deviations[1], rtol=1e-3)
-    assert share == 1.0
-    with pytest.raises(RunError, match=rf"gave up on 3 images after {MAX_STEPS} steps; give larger ode.rtol"):
-        list(sampler.walk(exact.PARAMS, None, Request(keys), z_1.at[:3].set(jnp.inf)))
 
 
 def test_a_model_without_a_flow_is_refused():

@@ -1,5 +1,6 @@
 """Whole runs of a tiny model."""
 
+import functools
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train.step import Program
 from tests import tiny
 from tests.logs import logged
 
@@ -17,6 +19,19 @@ from tests.logs import logged
 def train(config, workdir, draw_samples=None):
     """The state at the end, and the record."""
     return Trainer(Experiment.load(config), workdir, draw_samples).run(Console())
+
+
+@functools.cache
+def _shared(model, config, mesh):
+    program = Program(model, config, mesh)
+    program.compiled = functools.cache(program.compiled)
+    return program
+
+
+def shared_program(model, config, mesh):
+    """A `Program` that is compiled once for all trainings that differ in length or folders only."""
+    others = {"train.steps": 1, "train.steps_per_call": 1, "data.source": "digits", "eval.every_steps": 1}
+    return _shared(model, config.replace(others), mesh)
 
 
 def save_images(folder, num_test=13):

@@ -19,7 +19,7 @@ SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 def test_parameters_are_those_of_an_initialised_model():
     config = tiny.config("diffenc", small=True, loss__depth=5, loss__variance_ratio="learned", sample__depth=5)
-    params = tiny.initial(build(config, SPEC))
+    params = jax.eval_shape(build(config, SPEC).init, jax.random.key(0))
     sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in params.items()}
     counts = count(config, SPEC)
     assert counts.params == sizes

@@ -48,12 +48,11 @@ def test_gradients_are_those_of_the_bound_and_of_the_square(params):
     assert not np.allclose(of_square["kernel"], of_bound["schedule"]["network"]["kernel"], rtol=0.1)
 
 
-@pytest.mark.parametrize(("devices", "order"), [(1, [0, 1, 2, 3, 4, 5, 6, 7]), (2, [0, 1, 4, 5, 2, 3, 6, 7])])
-def test_parts_of_a_batch_have_the_gradients_of_the_whole(params, devices, order):
-    """Half of the block of each device makes a part."""
-    draw, order = random_draw((8, *SHAPE)), jnp.asarray(order)
+def test_parts_of_a_batch_have_the_gradients_of_the_whole(params):
+    """Half of the block of each of two devices makes a part."""
+    draw, order = random_draw((8, *SHAPE)), np.array([0, 1, 4, 5, 2, 3, 6, 7])
     outputs, expected = gradient(MODEL, params, draw)
-    accumulated, grads = accumulated_gradient(MODEL, params, draw, 2, devices)
+    accumulated, grads = accumulated_gradient(MODEL, params, draw, 2, 2)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), grads, expected)
     np.testing.assert_allclose(accumulated.objective, outputs.objective)
     np.testing.assert_array_equal(accumulated.t, draw.noise.t[order])

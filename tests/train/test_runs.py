@@ -15,15 +15,24 @@ from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.workdir import stored_origin
+from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.logs import logged
 from tests.tensorboard import shown
-from tests.train.running import assert_same_run, before_each_step, train
+from tests.train.running import assert_same_run, before_each_step, shared_program, train
 
 
 def config(images, **changes):
     return tiny.config("vdm", small=True, **{"data__source": images, **changes})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once():
+    """Trainings share what they compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Program", shared_program)
+        yield
 
 
 @pytest.fixture(scope="module")

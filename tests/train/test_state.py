@@ -54,10 +54,14 @@ def test_meter_averages_its_steps():
     times, weights = rng.uniform(size=(3, 8)), rng.uniform(0.5, 2, size=(3, 8)).astype(np.float32)
     norms = rng.uniform(size=3)
     meter = Meter.empty(["slope_error"])
-    for k in range(3):
-        terms = Terms(*map(jnp.asarray, nats[k]), jnp.asarray(errors[k]))
-        outputs = StepOutputs(jnp.zeros(()), terms, jnp.asarray(times[k]), jnp.asarray(weights[k]))
-        meter = meter.plus(Meter.of_step(outputs, dims=5, grad_norm=jnp.float32(norms[k])))
+
+    @jax.jit
+    def plus(meter, nats, error, time, weight, norm):
+        outputs = StepOutputs(jnp.zeros(()), Terms(*nats, error), time, weight)
+        return meter.plus(Meter.of_step(outputs, dims=5, grad_norm=norm))
+
+    for row in zip(nats, errors, times, weights, np.float32(norms), strict=True):
+        meter = plus(meter, *row)
     reconstruction, latent, diffusion = np.swapaxes(nats, 0, 1) / (5 * np.log(2))
     diffusion = diffusion * weights
     scalars = meter.scalars()

@@ -56,10 +56,10 @@ class Toy:
 def random_draw(shape, seed=0, dtype=float):
     """A draw for uint8 [B, ...] of `shape`, with the end points of all images."""
     rng = np.random.RandomState(seed)
-    pixels = jnp.asarray(rng.randint(0, 256, shape).astype(np.uint8))
-    eps_0, eps_t = jnp.asarray(rng.normal(size=(2, *shape)), dtype)
-    noise = Noise(jnp.asarray(rng.uniform(size=shape[0]), dtype), eps_0, eps_t)
-    return StepInputs(Batch(pixels), noise, jnp.ones(shape[0], dtype), jax.random.key(0))
+    pixels = rng.randint(0, 256, shape).astype(np.uint8)
+    eps_0, eps_t = rng.normal(size=(2, *shape)).astype(dtype)
+    noise = Noise(rng.uniform(size=shape[0]).astype(dtype), eps_0, eps_t)
+    return StepInputs(Batch(pixels), noise, np.ones(shape[0], dtype), jax.random.key(0))
 
 
 gradient = jax.jit(gradients.gradient, static_argnums=0)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 from flax.traverse_util import flatten_dict
@@ -97,8 +96,8 @@ def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Par
     for name, value in arrays.items():
         with np.errstate(over="ignore"):
             require(bool(np.isfinite(value.astype(np.float32)).all()), f"{path}: its parameter {name} is not finite")
-    params = jax.tree.map(jnp.asarray, names.to_ours(arrays, places))
-    gamma = np.asarray(model.bind(params).gamma(jnp.linspace(0.0, 1.0, 9)))
+    params = jax.device_put(names.to_ours(arrays, places))
+    gamma = np.asarray(jax.jit(lambda t: model.bind(params).gamma(t))(np.linspace(0, 1, 9, dtype=np.float32)))
     increases = bool(np.isfinite(gamma).all() and (np.diff(gamma) > 0).all())
     require(increases, f"{path}: its noise schedule does not increase, from {gamma[0]:.4g} to {gamma[-1]:.4g}")
     return params

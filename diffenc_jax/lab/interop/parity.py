@@ -6,7 +6,7 @@ network outputs, a sampling step, gradients). The relative error of a quantity i
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,16 @@ from diffenc_jax.config.recipe import encoder_network, recipe, score_network, wi
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
 from diffenc_jax.diffusion.ancestral import ancestral_step
 from diffenc_jax.diffusion.encoders import Encoder, Encoding, Trainable
-from diffenc_jax.diffusion.losses import Noise, bound_at
+from diffenc_jax.diffusion.losses import Noise, Terms, bound_at
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.lab.interop import names
-from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.runs.files import read_arrays, read_bytes
 
 ADVICE = "give reference arrays of the published code, such as tests/reference/vdm.npz"
+# Names of the losses in a file.
+LOSSES = ("loss_recon", "loss_latent", "loss_diffusion")
 LIMIT = 1e-4
 GRADIENT_LIMIT = 5e-4
 # Absolute error in nats per dimension that always passes: the files are float32, and their latent term cancels.
@@ -64,8 +66,12 @@ def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
     unknown = sorted((published.keys() | theirs.keys()) - places.keys())
     require(not unknown, f"unknown parameters {', '.join(unknown)}")
     params, errors = names.to_ours(published, places), []
-    losses, bpd, grads = losses_and_gradients(model, params, arrays)
-    for name, ours in losses.items():
+    bound, grads = bound_of(model, arrays), None
+    if theirs:
+        (bpd, terms), grads = jax.jit(jax.value_and_grad(bound, has_aux=True))(params)
+    else:
+        bpd, terms = jax.jit(bound)(params)
+    for name, ours in zip(LOSSES, (terms.reconstruction, terms.latent, terms.diffusion), strict=True):
         worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
         errors.append(_error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * model.spec.dims)))
     others = {"bpd": bpd, **_outputs(model, params, arrays)}
@@ -138,23 +144,17 @@ def _anchored(encoder: Encoder, x_t: jax.Array) -> Encoder:
     return Anchored(cast(Trainable, encoder).network)
 
 
-def losses_and_gradients(
-    model: Model, params: Any, arrays: Mapping[str, np.ndarray]
-) -> tuple[dict[str, jax.Array], jax.Array, Any]:
-    """The losses by their names in a file, bits/dim, and their gradient."""
+def bound_of(model: Model, arrays: Mapping[str, np.ndarray]) -> Callable[[Params], tuple[jax.Array, Terms]]:
+    """Parameters -> bits/dim of a file's inputs, and its terms; at the x_t of the file, if it holds them."""
+    if "x_t" in arrays:
+        model = replace(model, encoder=_anchored(model.encoder, jnp.asarray(arrays["x_t"])))
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
-    def bpd(model, params):
+    def bound(params):
         terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.place(params, noise.t), noise)
         return terms.total.mean() / (model.spec.dims * math.log(2)), terms
 
-    value, terms = jax.jit(partial(bpd, model))(params)
-    anchored = model
-    if "x_t" in arrays:
-        anchored = replace(model, encoder=_anchored(model.encoder, jnp.asarray(arrays["x_t"])))
-    grads, _ = jax.jit(jax.grad(partial(bpd, anchored), has_aux=True))(params)
-    losses = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
-    return losses, value, grads
+    return bound
 
 
 def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -163,8 +163,8 @@ def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> dic
     ours = {"gamma_t": process.gamma(jnp.asarray(arrays["t"])), "v_hat": jax.jit(process.predict)(z, gamma).v}
     if "y" in arrays:
         encoder, x = cast(Trainable, process.encoder), process.pixel_values(jnp.asarray(arrays["images"]))
-        ours["y"], ours["dy_dgamma"] = jax.jit(encoder.output_and_derivative)(x, gamma)
-        ours["x_t"] = jax.jit(encoder.mean)(x, gamma)
+        encoded = jax.jit(lambda x, gamma: (*encoder.output_and_derivative(x, gamma), encoder.mean(x, gamma)))
+        ours["y"], ours["dy_dgamma"], ours["x_t"] = encoded(x, gamma)
     i, depth = int(arrays["step_i"]), int(arrays["step_T"])
     gamma_t, gamma_s = (process.gamma(jnp.full(len(gamma), 1 - j / depth)) for j in (i, i + 1))
     step = Step(gamma_s, gamma_t, Table(jnp.ones_like(gamma_t)), depth=jnp.asarray(float(depth)))

@@ -14,7 +14,7 @@ def test_the_code_is_as_long_as_the_bound():
     pixels = images(60, 3)
     estimator = make(eval__estimator="code_length", loss__depth=DEPTH, eval__passes=8)
     values = evaluate(estimator, pixels, estimator.tables(PARAMS))
-    plain = make(loss__depth=DEPTH, eval__passes=64)
+    plain = make(loss__depth=DEPTH, eval__passes=64, eval__time_sampling="uniform")
     bound = evaluate(plain, pixels, plain.tables(PARAMS))
     expected = sum(bound[term] for term in plain.terms)
     for name in ("code_length", "bound"):

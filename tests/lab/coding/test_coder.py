@@ -14,7 +14,7 @@ from diffenc_jax.lab.coding.networks import CodingNetworks
 from diffenc_jax.lab.coding.stack import Stack
 from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, experiment, images
 
-COUNT, GAMMA = 400, np.array([-6.0, -3.5, -2.0, -1.0, 0.0, 1.0, 2.5, 5.0])
+COUNT, GAMMA = 200, np.array([-6.0, -3.5, -2.0, -1.0, 0.0, 1.0, 2.5, 5.0])
 ORDERS = ("ancestral", "bit_swap")
 NAMES = [(0, number) for number in range(COUNT)]
 

@@ -1,5 +1,6 @@
 """Distributions on the lattice: their moments, the joint distribution of the path, and the cost of a step."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -52,11 +53,17 @@ def test_a_step_costs_what_the_loss_says(x64):
     )
     steps = Steps(jnp.asarray(GAMMA), Table(jnp.asarray([0.5, 0.9, 1.3, 0.7])))
     lattice, x, eps = Lattice(GAMMA, 0.25), jnp.asarray(random(3, 2, 2, 1)), jnp.asarray(random(3, 2, 2, 1, seed=1))
-    for i in range(steps.depth):
+
+    @jax.jit
+    def at(i):
+        """The loss of a step, and what the distributions of the path and of the model follow from."""
         step = steps.step(i, 3)
         encoding = step.encode(process.encoder, x)
         z_t, v = diffuse(encoding.x_t, step.gamma_t, eps)
         loss = step.loss(process.errors(step, process.estimate(z_t, step.gamma_t), v, encoding)) / steps.depth
-        path = lattice.backward(i, *map(np.asarray, (z_t, process.encoder.mean(x, step.gamma_s), encoding.x_t)))
-        model = lattice.model(i, *map(np.asarray, model_step(process, z_t, step)))
+        return loss, (z_t, process.encoder.mean(x, step.gamma_s), encoding.x_t), model_step(process, z_t, step)
+
+    for i in range(steps.depth):
+        loss, of_path, of_model = jax.tree.map(np.asarray, at(i))
+        path, model = lattice.backward(i, *of_path), lattice.model(i, *of_model)
         np.testing.assert_allclose(path.divergence(model).sum(axis=(1, 2, 3)), loss, rtol=1e-9)

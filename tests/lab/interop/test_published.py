@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import serialization
@@ -101,12 +100,12 @@ def test_a_vdm_of_google_research(tmp_path):
     model, params = read_back(tmp_path / "run", config, (16, 16, 3))
 
     # The file holds what the network with this z_t and γ says, there meant as v̂.
-    gamma, z = (jnp.asarray(arrays[name]) for name in ("gamma_t", "z_in"))
+    gamma, z = arrays["gamma_t"], arrays["z_in"]
     alpha, sigma = (np.sqrt(1 / (1 + np.exp(sign * arrays["gamma_t"]))).reshape(-1, 1, 1, 1) for sign in (1, -1))
     expected = (arrays["v_hat"] - sigma * arrays["z_in"]) / alpha
     np.testing.assert_allclose(jax.jit(model.bind(params).predict)(z, gamma).v, expected, rtol=1e-4, atol=1e-4)
     t = np.linspace(0, 1, 33)
-    np.testing.assert_allclose(model.bind(params).gamma(jnp.asarray(t, jnp.float32)), h(t), atol=2e-5)
+    np.testing.assert_allclose(jax.jit(model.bind(params).gamma)(np.float32(t)), h(t), atol=2e-5)
     assert abs(h([0.0])[0] + 13.3) > 0.1
 
 
