@@ -21,7 +21,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.recipe import encoder_network, recipe, score_network, with_changes
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
 from diffenc_jax.diffusion.ancestral import ancestral_step
-from diffenc_jax.diffusion.encoders import Encoder, Encoding, Trainable
+from diffenc_jax.diffusion.encoders import Encoding, Trainable
 from diffenc_jax.diffusion.losses import Noise, Terms, bound_at
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
@@ -66,11 +66,9 @@ def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
     unknown = sorted((published.keys() | theirs.keys()) - places.keys())
     require(not unknown, f"unknown parameters {', '.join(unknown)}")
     params, errors = names.to_ours(published, places), []
-    bound, grads = bound_of(model, arrays), None
-    if theirs:
-        (bpd, terms), grads = jax.jit(jax.value_and_grad(bound, has_aux=True))(params)
-    else:
-        bpd, terms = jax.jit(bound)(params)
+    bpd, terms = jax.jit(bound_of(model, arrays))(params)
+    bound = bound_of(anchored(model, arrays), arrays)
+    grads, _ = jax.jit(jax.grad(bound, has_aux=True))(params) if theirs else (None, None)
     for name, ours in zip(LOSSES, (terms.reconstruction, terms.latent, terms.diffusion), strict=True):
         worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
         errors.append(_error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * model.spec.dims)))
@@ -129,8 +127,8 @@ def _encoder(meta: Mapping[str, Any], height: int) -> ConfigDict:
     return encoder_network(**shape, groups=_OUTER_GROUPS, mid_groups=mid_groups, out_groups=groups)
 
 
-def _anchored(encoder: Encoder, x_t: jax.Array) -> Encoder:
-    """The encoder, a `Trainable`, whose x_t takes the file's values and keeps its own derivatives.
+def anchored(model: Model, arrays: Mapping[str, np.ndarray]) -> Model:
+    """The model, whose x_t takes the file's values, if it holds them, and keeps its own derivatives.
 
     Both sides' x_t carry float32's rounding of the network, about 1e-6, and the score network's Fourier features
     turn that into 1e-3 of an angle: gradients at two such x_t differ by some 1e-4 for no other reason.
@@ -139,15 +137,15 @@ def _anchored(encoder: Encoder, x_t: jax.Array) -> Encoder:
     class Anchored(Trainable):
         def mean_and_slope(self, x: jax.Array, gamma: jax.Array) -> Encoding:
             encoding = super().mean_and_slope(x, gamma)
-            return encoding._replace(x_t=x_t + (encoding.x_t - jax.lax.stop_gradient(encoding.x_t)))
+            return encoding._replace(
+                x_t=jnp.asarray(arrays["x_t"]) + (encoding.x_t - jax.lax.stop_gradient(encoding.x_t))
+            )
 
-    return Anchored(cast(Trainable, encoder).network)
+    return replace(model, encoder=Anchored(cast(Trainable, model.encoder).network)) if "x_t" in arrays else model
 
 
 def bound_of(model: Model, arrays: Mapping[str, np.ndarray]) -> Callable[[Params], tuple[jax.Array, Terms]]:
-    """Parameters -> bits/dim of a file's inputs, and its terms; at the x_t of the file, if it holds them."""
-    if "x_t" in arrays:
-        model = replace(model, encoder=_anchored(model.encoder, jnp.asarray(arrays["x_t"])))
+    """Parameters -> bits/dim of a file's inputs, and its terms."""
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
     def bound(params):
