@@ -111,11 +111,11 @@ def test_a_signal_stops_the_drawing_of_samples(images, tmp_path, capsys, monkeyp
         train(settings, tmp_path / "run", draw)
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert checkpoints.latest_step() == 4
-    newer = here["software"] | {"jax": "99.1", "libtpu": "3.0"}
+    newer, libtpu = here["software"] | {"jax": "99.1", "libtpu": "3.0"}, here["software"].get("libtpu", "none")
     monkeypatch.setattr(versions, "software", lambda: newer)
     state, _ = train(settings, tmp_path / "run", draw)
     assert [line for line in capsys.readouterr().out.splitlines() if "other versions" in line] == [
-        f"resuming under other versions: jax {jax.__version__} -> 99.1, libtpu {here['software'].get('libtpu', 'none')} -> 3.0; "
+        f"resuming under other versions: jax {jax.__version__} -> 99.1, libtpu {libtpu} -> 3.0; "
         "results are no longer bit for bit those of an uninterrupted run"
     ]
     assert stored_origin(tmp_path / "run").environments == [here, here | {"software": newer}]

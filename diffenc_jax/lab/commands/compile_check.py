@@ -22,6 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--topology", required=True, help="slice to compile for: v5e:2x2, v5p:2x2x1, v6e:4x4, tpu7x:2x2x1, ..."
     )
     parser.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such slices")
+    parser.add_argument("--batch", type=positive, metavar="N", help="images per step (default: train.batch_size)")
     parser.add_argument(
         "--quick", action="store_true", help="compile without the search for the fastest kernels, which is much faster"
     )
@@ -34,6 +35,8 @@ def run(arguments: Namespace) -> int:
     from diffenc_jax.lab.costs.compile_check import measure_step, step_lines
     from diffenc_jax.runs.files import write_json
 
+    if arguments.batch is not None:
+        arguments.overrides.append(f"train.batch_size={arguments.batch}")
     config = load_arguments_config(arguments)
     path = writable_file("json", arguments.json)
     measured = measure_step(config, arguments.topology, arguments.slices, arguments.quick)
