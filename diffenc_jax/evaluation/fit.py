@@ -6,7 +6,7 @@ Both follow from the error u = (μ_Q - μ_P)² / σ_Q² of a step on training im
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -25,7 +25,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, ByEstimate, Table, best_cost, best_ratio, cost
 from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
-from diffenc_jax.model import Params, bind_to
+from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs.experiment import Experiment
 
@@ -113,14 +113,6 @@ class Fit:
         self._model, self._config = experiment.model, experiment.config.fit
         self._num_images, self._order = num_fit_images(experiment), _shuffled(experiment)
 
-        # The ends of the steps are arguments, so that the networks are compiled once for all depths.
-        @jax.jit
-        def error(params, batch, *places):
-            process = bind_to(self._model, params, batch)
-            return squared_error(process, process.pixel_values(batch.pixels), *places)
-
-        self._squared_error = error
-
     def steps(self, loss: LossConfig) -> Steps:
         """The steps of `loss`, of finite depth."""
         steps = self._model.steps(self._params, loss)
@@ -144,22 +136,12 @@ class Fit:
         n = self._config.grid + 1
         gammas = jnp.asarray(self.grid, jnp.float32)
         batch = self._batch(np.arange(self._num_images))
-
-        @jax.jit
-        def encode(params, batch, gamma):
-            process = bind_to(self._model, params, batch)
-            gammas = process.gammas_of(gamma, len(batch.pixels))
-            return process.encoder.encode(process.pixel_values(batch.pixels), gammas)
-
-        @jax.jit
-        def costs_from(params, batch, encoded, t, eps):
-            return costs_to_all(bind_to(self._model, params, batch), gammas, encoded, t, eps)
-
-        encoded = [encode(self._params, batch, gamma) for gamma in gammas]
+        bound = self._model, self._params, batch
+        encoded = [_encode(*bound, gamma) for gamma in gammas]
         encoded = jax.tree.map(lambda *arrays: jnp.stack(arrays), *encoded)
         # One noise per image for all times: the costs are smooth in t, and the choice of times cannot exploit chance.
         eps = gaussian(stream(self._config.seed, "fit times"), batch.pixels.shape)
-        columns = [jax.tree.map(hosts.all_gather, costs_from(self._params, batch, encoded, t, eps)) for t in range(n)]
+        columns = [jax.tree.map(hosts.all_gather, _costs_from(*bound, gammas, encoded, t, eps)) for t in range(n)]
         costs = {name: np.stack([column[name] for column in columns], axis=1, dtype=np.float64) for name in columns[0]}
         for table in costs.values():
             table[np.tril_indices(n)] = np.inf  # not steps: s must be below t
@@ -191,7 +173,8 @@ class Fit:
             step = np.minimum(pair // pairs, depth - 1)  # the last batch is filled up with pairs that do not count
             batch = self._batch(pair)
             eps = gaussian(jax.random.fold_in(key, start), batch.pixels.shape)
-            errors = map(hosts.all_gather, self._squared_error(self._params, batch, whole[step], whole[step + 1], eps))
+            ends = whole[step], whole[step + 1]
+            errors = map(hosts.all_gather, _errors(self._model, self._params, batch, *ends, eps))
             counted = min(size, depth * pairs - start)
             waiting.append(tuple(np.asarray(array, np.float64)[:counted] for array in errors))
             while sum(len(u) for u, _ in waiting) >= pairs:
@@ -203,6 +186,27 @@ class Fit:
         """Training images of these numbers in the drawn order, which repeats."""
         images = sharding.fetch(self._experiment.dataset.examples(FIT_SPLIT), self._order[numbers % len(self._order)])
         return sharding.to_devices(self._experiment.mesh, images)
+
+
+# Programs of a model, compiled once for all fits and depths, of which the ends of the steps are arguments.
+_of_model = partial(jax.jit, static_argnums=0)
+
+
+@_of_model
+def _errors(model: Model, params: Params, batch: Batch, *places: jax.Array) -> tuple[jax.Array, jax.Array]:
+    process = bind_to(model, params, batch)
+    return squared_error(process, process.pixel_values(batch.pixels), *places)
+
+
+@_of_model
+def _encode(model: Model, params: Params, batch: Batch, gamma: jax.Array) -> Encoded:
+    process = bind_to(model, params, batch)
+    return process.encoder.encode(process.pixel_values(batch.pixels), process.gammas_of(gamma, len(batch.pixels)))
+
+
+@_of_model
+def _costs_from(model: Model, params: Params, batch: Batch, *others: Any) -> dict[str, jax.Array]:
+    return costs_to_all(bind_to(model, params, batch), *others)
 
 
 def squared_error(

@@ -158,7 +158,7 @@ def test_out_of_memory_is_one_line_wherever_it_happens(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("argv", "lost"),
-    [("--help", "closed"), ("--version", "gone"), ("train --help", "full"), ("config-keys", "full")],
+    [("--help", "closed"), ("--version", "gone"), ("train --help", "full"), ("reproduce", "full")],
 )
 def test_output_that_cannot_be_written(argv, lost):
     """A full disk is an error of a command that only prints; a reader that is gone, such as `head`, is none."""
