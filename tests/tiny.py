@@ -1,7 +1,5 @@
 """A configuration small enough to compile in seconds, and images for it."""
 
-import functools
-
 import jax
 import numpy as np
 
@@ -77,12 +75,6 @@ def config(arm="diffenc", small=False, **changes):
     """`Config` of the same model; `changes` by key, dots written as two underscores."""
     values = {key.replace("__", "."): value for key, value in changes.items()}
     return Config.parse(config_dict(arm, small)).replace(values)
-
-
-@functools.cache
-def initial(model, seed=0):
-    """Initial parameters of a model, which all tests of a process share."""
-    return jax.jit(model.init)(jax.random.key(seed))
 
 
 def parameters(net, x, time, scale=0.1):

@@ -16,7 +16,7 @@ from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 AFFINE = affine_process(encoder_network(kind="affine", width=32, layers=1, levels=1, **tiny.NORMS))
-CODE = code_network(units=5, active=2, width=32, layers=1, levels=0, dropout=0.0, **tiny.NORMS)
+CODE = code_network(units=5, active=2, width=32, layers=1, levels=1, dropout=0.0, **tiny.NORMS)
 PROCESSES = {
     "affine": ("diffenc", AFFINE),
     "polynomial": ("vdm", {"model.schedule.kind": "polynomial"}),
@@ -47,9 +47,13 @@ def bound_of(model, key=None):
 def value(arm, changes):
     """The bound with the initial schedule, and networks whose outputs are zero, as they are at initialisation."""
     model = build(configured(arm, changes), SPEC)
-    zeros = tiny.drawn(model.init, scale=0.0)
-    start = lambda key: zeros | {"schedule": model.init(key)["schedule"]}  # noqa: E731
-    return float(jax.jit(lambda key: bound_of(model)(start(key)))(jax.random.key(0)))
+
+    @jax.jit
+    def bound(key):
+        fresh = model.init(key)
+        return bound_of(model)(jax.tree.map(jnp.zeros_like, fresh) | {"schedule": fresh["schedule"]})
+
+    return float(bound(jax.random.key(0)))
 
 
 @cache
@@ -125,9 +129,15 @@ def test_each_image_has_the_levels_of_its_own_code():
 
 def test_the_codes_of_training_are_drawn_anew_and_those_of_evaluation_are_the_best():
     model = build(configured(*PROCESSES["code"]), SPEC)
-    params, pixels = tiny.drawn(model.init), tiny.images(6)
-    code_of = jax.jit(model.code_of)
-    drawn = [np.rint(code_of(params, pixels, jax.random.key(i))) for i in range(2)]
-    assert np.all(np.asarray(drawn).sum(axis=2) == 2)
+    params, pixels = tiny.drawn(model.init, scale=0.0), jax.device_put(tiny.images(6))
+    params["code"]["logits"]["bias"] = np.float32([0.3, -0.2, 0.1, 0.5, 0.0])
+
+    @jax.jit
+    def codes(params, keys):
+        return jax.vmap(lambda key: model.code_of(params, pixels, key))(keys), model.code_of(params, pixels)
+
+    drawn, best = codes(params, jax.random.split(jax.random.key(0)))
+    drawn = np.rint(drawn)
+    assert np.all(drawn.sum(axis=2) == 2)
     assert not np.array_equal(*drawn)
-    np.testing.assert_array_equal(code_of(params, pixels), code_of(params, pixels))
+    np.testing.assert_allclose(best, [[1, 0, 0, 1, 0]] * 6, atol=1e-6)

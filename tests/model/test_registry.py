@@ -53,9 +53,9 @@ def test_zero_at_initialisation_and_not_after_a_step(kind, x):
     @jax.jit
     def outputs():
         params = net.init(jax.random.key(1), x, TIME)
-        says = lambda params: net.apply(params, jnp.concatenate([x, x, x[::-1]]), jnp.tile(TIME, 3))  # noqa: E731
+        says = jax.jit(lambda params: net.apply(params, np.concatenate([x, x, x[::-1]]), np.tile(TIME, 3)))
         fresh, pull = jax.vjp(says, params)
-        return fresh, says(jax.tree.map(lambda p, g: p + 1e-3 * g, params, *pull(jnp.concatenate([x, 0 * x, 0 * x]))))
+        return fresh, says(jax.tree.map(lambda p, g: p + 1e-3 * g, params, *pull(np.concatenate([x, 0 * x, 0 * x]))))
 
     fresh, after = map(np.asarray, outputs())
     assert not np.any(fresh)
@@ -73,7 +73,7 @@ def test_value_and_derivative_see_one_mask(kind, x):
 
     @jax.jit
     def both():
-        says = lambda time: net.apply(params, x, time, KEY)  # noqa: E731
+        says = jax.jit(lambda time: net.apply(params, x, time, KEY))
         return jax.jvp(says, (TIME,), (jnp.ones_like(TIME),)), jax.vmap(lambda h: says(TIME + h))(steps)
 
     (value, slope), (same, *shifted) = jax.tree.map(np.asarray, both())

@@ -12,19 +12,26 @@ from tests import tiny
 
 SHAPE, KINDS = (4, 4, 2), "rotate, flip,colors"
 PIXELS = tiny.images(16, SHAPE)
+LABELS = np.random.RandomState(0).permutation(16).astype(np.int32)
 
 
 @functools.cache
 def inputs_of(augment=KINDS, conditioned=True, **changes):
     """The compiled function that draws the inputs of a step."""
     config = tiny.config(
-        small=True, train__augment=augment, model__augmentation=conditioned, train__ends_every=2, **changes
+        "vdm",
+        small=True,
+        train__augment=augment,
+        train__ends_every=2,
+        model__augmentation=conditioned,
+        model__labels=True,
+        **changes,
     )
     return jax.jit(StepFunction(build(config, ImageSpec(SHAPE, tiny.LEVELS, 16)), config).inputs)
 
 
-def draw(inputs, number=3, labels=None):
-    return inputs(np.int32(number), Batch(PIXELS, labels), None)
+def draw(inputs, number=3):
+    return inputs(np.int32(number), Batch(PIXELS, LABELS), None)
 
 
 def undone(pixels, flags):
@@ -51,9 +58,7 @@ def test_flags_are_those_of_the_transformations_also_at_the_end_points():
 
 
 def test_images_keep_their_flags_and_labels_in_parts_of_a_batch():
-    labels = np.random.RandomState(0).permutation(16).astype(np.int32)
-    found = draw(inputs_of(model__labels=True), labels=labels)
-    original = dict(zip(labels.tolist(), PIXELS, strict=True))
+    found, original = draw(inputs_of()), dict(zip(LABELS.tolist(), PIXELS, strict=True))
     split = jax.jit(lambda inputs: [inputs.split(2, devices) for devices in (1, 4)])
     for one in split(found):
         for batch, size in ((one.batch, 8), (one.endpoints, 4)):

@@ -33,9 +33,9 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
     monkeypatch.setattr(steps, "gradient", spoilt)
     config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling="importance")
     step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
-    train_step, good = jax.jit(step), Batch(jnp.asarray(tiny.images(8)))
-    first, before = train_step(jax.jit(step.init)(), good)
-    second, bad = train_step(first, Batch(jnp.asarray(BAD)))
+    train_step, good, params = jax.jit(step), Batch(tiny.images(8)), tiny.drawn(step.model.init, scale=0.1)
+    first, before = train_step(jax.jit(lambda: step.init().replace(params=params, ema=params))(), good)
+    second, bad = train_step(first, Batch(BAD))
     assert bool(before.finite)
     assert not bool(bad.finite)
     assert int(second.step) == 2
@@ -45,7 +45,7 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
     assert float(report.meter.steps) == 2
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(third))
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (third.ema, first.ema)), strict=True))
-    fourth, report = train_step(third.restarted(), Batch(jnp.asarray(BAD)))
+    fourth, report = train_step(third.restarted(), Batch(BAD))
     assert float(report.meter.steps) == 0
     assert report.meter.scalars() == {}
     assert float(train_step(fourth, good)[1].meter.steps) == 1

@@ -20,9 +20,9 @@ BITS = MODEL.spec.dims * math.log(2)
 @pytest.fixture
 def params(x64):
     rng = np.random.RandomState(0)
-    schedule = jax.jit(MODEL.schedule.init)(jax.random.key(0), jnp.zeros(1))["params"]
-    fresh = {"schedule": schedule, "scale": jnp.asarray(0.9)}
-    return jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape), fresh)
+    schedule = jax.jit(MODEL.schedule.init)(jax.random.key(0), np.zeros(1))["params"]
+    fresh = {"schedule": schedule, "scale": np.float64(0.9)}
+    return jax.tree.map(lambda p: np.asarray(p) + 0.1 * rng.normal(size=p.shape), fresh)
 
 
 def terms(params, draw):
