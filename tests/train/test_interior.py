@@ -56,4 +56,4 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(params):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), grads, expected)
     np.testing.assert_allclose(accumulated.objective, outputs.objective)
     np.testing.assert_array_equal(accumulated.t, draw.noise.t[order])
-    np.testing.assert_allclose(accumulated.terms.total, outputs.terms.total[order])
+    np.testing.assert_allclose(accumulated.terms.total, np.asarray(outputs.terms.total)[order])
