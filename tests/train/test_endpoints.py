@@ -1,4 +1,4 @@
-"""End points of some of a batch's images: the gradient stays unbiased, also if a batch is accumulated in parts."""
+"""End points of some of a batch's images: the gradient stays unbiased; see test_interior.py for parts of a batch."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.train.gradients import every_kth
-from tests.train.toy import Toy, accumulated_gradient, gradient, random_draw
+from tests.train.toy import Toy, gradient, random_draw
 
 BATCH, K, SHAPE = 8, 4, (1, 1, 3)
 MODEL = Toy(ImageSpec(SHAPE, 256), FixedLinear(-13.3, 5.0))
@@ -46,12 +46,3 @@ def test_the_mean_gradient_is_that_of_all_end_points(draw):
     objectives = [float(outputs.objective) for outputs, _ in each]
     assert np.mean(objectives) == pytest.approx(float(outputs.objective), rel=1e-9)
     assert np.ptp(objectives) > 1e-4
-
-
-def test_parts_have_the_gradient_of_the_whole_batch(draw):
-    """The end points of a part are not those of its own images."""
-    draw = with_endpoints_of(draw, 1)
-    outputs, expected = gradient(MODEL, PARAMS, draw)
-    accumulated, grads = accumulated_gradient(MODEL, PARAMS, draw, 2, 2)
-    assert_close(grads, expected)
-    assert float(accumulated.objective) == pytest.approx(float(outputs.objective), rel=1e-9)

@@ -29,6 +29,11 @@ def terms(params, draw):
     return bound_at(MODEL.bind(params), draw.batch.pixels, MODEL.place(params, draw.noise.t), draw.noise)
 
 
+def every_other_endpoint(draw):
+    endpoints, eps_0 = jax.tree.map(lambda x: x[1::2], (draw.batch, draw.noise.eps_0))
+    return draw._replace(noise=draw.noise._replace(eps_0=eps_0), endpoints=endpoints)
+
+
 @pytest.mark.slow
 def test_gradients_are_those_of_the_bound_and_of_the_square(params):
     draw = random_draw((8, *SHAPE))
@@ -49,11 +54,11 @@ def test_gradients_are_those_of_the_bound_and_of_the_square(params):
 
 
 def test_parts_of_a_batch_have_the_gradients_of_the_whole(params):
-    """Half of the block of each of two devices makes a part."""
-    draw, order = random_draw((8, *SHAPE)), np.array([0, 1, 4, 5, 2, 3, 6, 7])
+    """Half of the block of each of two devices makes a part. Its end points are not those of its own images."""
+    draw, order = every_other_endpoint(random_draw((8, *SHAPE))), np.array([0, 1, 4, 5, 2, 3, 6, 7])
     outputs, expected = gradient(MODEL, params, draw)
     accumulated, grads = accumulated_gradient(MODEL, params, draw, 2, 2)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), grads, expected)
     np.testing.assert_allclose(accumulated.objective, outputs.objective)
     np.testing.assert_array_equal(accumulated.t, draw.noise.t[order])
-    np.testing.assert_allclose(accumulated.terms.total, np.asarray(outputs.terms.total)[order])
+    np.testing.assert_allclose(accumulated.terms.diffusion, np.asarray(outputs.terms.diffusion)[order])
