@@ -162,9 +162,9 @@ class DiscretePath:
         )
         return self.mean(density - log_normal(u, 0.0, 1 + np.exp(gamma)))  # both densities are of u
 
-    def gap(self, gamma_0, gamma_1, step=1e-4):
+    def gap(self, gamma_0, gamma_1, step=1e-4, nodes=200):
         """½ ∫ e^(-γ) E Var(dx_t/dγ | z) dγ."""
-        gamma, weights = gauss_legendre(gamma_0, gamma_1)
+        gamma, weights = gauss_legendre(gamma_0, gamma_1, nodes)
         drift = (self.encode(gamma + step) - self.encode(gamma - step)) / (2 * step)
         posterior = np.exp(self.posterior(gamma))
         mean = np.einsum("gvew,gw->gve", posterior, drift)

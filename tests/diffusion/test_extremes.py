@@ -88,7 +88,7 @@ def textbook(ends, encoder, depth, extrapolation):
 @pytest.mark.parametrize(
     ("encoder", "depth", "extrapolation"),
     [
-        ("identity", None, "linear"),
+        pytest.param("identity", None, "linear", marks=pytest.mark.slow),
         pytest.param("nontrainable", None, "linear", marks=pytest.mark.slow),
         ("trainable", None, "linear"),
         pytest.param("identity", 7, "linear", marks=pytest.mark.slow),

@@ -31,11 +31,10 @@ SHAPE = (2, 2)
 DIMS = 4
 SIGNS = np.asarray(list(itertools.product((-1.0, 1.0), repeat=DIMS))).reshape(-1, *SHAPE)
 
-# f of the encoder x_t = f(γ) x, and its drift factor k at infinite depth.
-ENCODERS = {
-    "identity": (jnp.ones_like, 0.0),
-    "trainable": (lambda gamma: jax.nn.sigmoid(-gamma) + 0.5 * jax.nn.sigmoid(gamma) * jnp.sin(gamma), 1.0),
-}
+
+def factor(gamma):
+    """f of the encoder x_t = f(γ) x, whose drift factor at infinite depth is 1."""
+    return jax.nn.sigmoid(-gamma) + 0.5 * jax.nn.sigmoid(gamma) * jnp.sin(gamma)
 
 
 def covariance(seed=0):
@@ -44,31 +43,28 @@ def covariance(seed=0):
     return a @ a.T
 
 
-def marginal(cov, f, gamma):
+def marginal(cov, gamma):
     """The covariance of z_γ."""
-    return jnp.square(alpha(gamma) * f(gamma)) * cov + jnp.square(sigma(gamma)) * jnp.eye(DIMS)
+    return jnp.square(alpha(gamma) * factor(gamma)) * cov + jnp.square(sigma(gamma)) * jnp.eye(DIMS)
 
 
-def gaussian_flow(cov, f, k):
+def gaussian_flow(cov):
     """The flow from v̂ and ŝ of the best score network and derivative head for data N(0, cov).
 
-    v̂ solves v̂ - k σ x̂ = E[v_t + σ slope | z] with x̂ = α z - σ v̂.
+    v̂ solves v̂ - σ x̂ = E[v_t + σ slope | z] with x̂ = α z - σ v̂.
     """
-
-    class Scaled(Encoder):
-        drifts = bool(k)
 
     def predict(z, gamma):
         g = gamma[0]  # one for all
-        a, s, (value, slope) = alpha(g), sigma(g), jax.value_and_grad(f)(g)
+        a, s, (value, slope) = alpha(g), sigma(g), jax.value_and_grad(factor)(g)
         flat = z.reshape(-1, DIMS)
-        whitened = jnp.linalg.solve(marginal(cov, f, g), flat.T).T
+        whitened = jnp.linalg.solve(marginal(cov, g), flat.T).T
         x, eps = a * value * whitened @ cov, s * whitened
         slope_hat = slope / s**2 * x
-        v_hat = (a * eps - s * value * x + s * slope_hat + k * s * a * flat) / (1 + k * s**2)
+        v_hat = (a * eps - s * value * x + s * slope_hat + s * a * flat) / (1 + s**2)
         return Prediction(v_hat.reshape(z.shape), slope_hat.reshape(z.shape))
 
-    return flow_of(Process(Scaled(), predict, lambda t: GAMMA_0 + (GAMMA_1 - GAMMA_0) * t))
+    return flow_of(Process(Encoder(), predict, lambda t: GAMMA_0 + (GAMMA_1 - GAMMA_0) * t))
 
 
 def follow(flow, z_0, ends=ENDS, solver=Solver(1e-7, 1e-7), signs=None):  # noqa: B008
@@ -82,25 +78,20 @@ def draws(count):
     return np.random.RandomState(1).normal(size=(count, *SHAPE))
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_the_flow_has_the_density_of_its_data(x64, name):
-    """It carries N(0, S_0) to N(0, S_1) by z_1 = S_1^½ S_0^-½ z_0, and takes what arrives for N(0, I)."""
-    f, k = ENCODERS[name]
+def test_the_flow_has_the_density_of_its_data(x64):
+    """It carries N(0, S_0) to N(0, S_1) by z_1 = S_1^½ S_0^-½ z_0, takes what arrives for N(0, I), and leads back."""
     cov, z_0 = covariance(), draws(3)
-    s_0, s_1 = map(np.asarray, jax.jit(lambda *ends: [marginal(cov, f, gamma) for gamma in ends])(*ENDS))
-    _, path = follow(gaussian_flow(cov, f, k), z_0)
+    flow = gaussian_flow(cov)
+    s_0, s_1 = map(np.asarray, jax.jit(lambda *ends: [marginal(cov, gamma) for gamma in ends])(*ENDS))
+    z_1, path = follow(flow, z_0)
     flat = z_0.reshape(-1, DIMS)
     quadratic = np.einsum("bi,ij,bj->b", flat, s_1 @ np.linalg.inv(s_0), flat)
     growth = 0.5 * (np.linalg.slogdet(s_1)[1] - np.linalg.slogdet(s_0)[1])
     np.testing.assert_allclose(path.prior, 0.5 * (quadratic + DIMS * math.log(2 * math.pi)), rtol=1e-4)
     np.testing.assert_allclose(path.divergence, np.full(3, -growth), atol=1e-4)
-
-
-def test_a_path_is_the_same_up_and_down(x64):
-    flow, z_1 = gaussian_flow(covariance(), *ENCODERS["trainable"]), draws(3)
-    z_0 = jax.jit(lambda z, ends: carry(flow, z, ends, Solver(1e-7, 1e-7)))(z_1, ENDS[::-1])
-    arrived, _ = follow(flow, z_0, signs=SIGNS[:6].reshape(3, 2, *SHAPE))
-    np.testing.assert_allclose(arrived, z_1, atol=1e-4)
+    assert path.probe_variance is None
+    back = jax.jit(lambda z, ends: carry(flow, z, ends, Solver(1e-7, 1e-7)))(z_1, ENDS[::-1])
+    np.testing.assert_allclose(back, z_0, atol=1e-4)
 
 
 def bend(z):
@@ -126,40 +117,36 @@ def test_hutchinsons_mean_over_all_signs_is_exact(x64):
 
 
 def test_several_probes_share_a_path(x64):
-    """Their mean, and no more evaluations than for one."""
-    curved, z_0, signs = lambda z, gamma: jax.vmap(bend)(z), draws(2), SIGNS[:8].reshape(2, 4, *SHAPE)
-    _, together = follow(curved, z_0, (0.0, 1.0), signs=signs)
-    _, alone = follow(curved, np.repeat(z_0, 4, axis=0), (0.0, 1.0), signs=np.concatenate(signs)[:, None])
-    each = alone.divergence.reshape(2, 4)
-    np.testing.assert_allclose(together.divergence, each.mean(axis=1), atol=1e-5)
-    np.testing.assert_allclose(together.probe_variance, each.var(axis=1, ddof=1) / 4, rtol=1e-4)
-    assert np.all(together.evaluations <= 1.1 * alone.evaluations.reshape(2, 4).max(axis=1))
-    assert alone.probe_variance is None
+    """Their mean, and no more evaluations than for one, which is followed as four equal ones."""
+    z_0, signs = np.repeat(draws(2), 5, axis=0), SIGNS[:8].reshape(2, 4, *SHAPE)
+    several = np.concatenate([signs[:, None], np.repeat(signs[:, :, None], 4, axis=2)], axis=1)
+    _, path = follow(lambda z, gamma: jax.vmap(bend)(z), z_0, (0.0, 1.0), signs=several.reshape(10, 4, *SHAPE))
+    (together, *each), (variance, *_), (steps, *alone) = (
+        values.reshape(2, 5).T for values in (path.divergence, path.probe_variance, path.evaluations)
+    )
+    np.testing.assert_allclose(together, np.mean(each, axis=0), atol=1e-5)
+    np.testing.assert_allclose(variance, np.var(each, axis=0, ddof=1) / 4, rtol=1e-4)
+    assert np.all(steps <= 1.1 * np.max(alone, axis=0))
 
 
-def hard(z, gamma):
-    """A flow that is the harder to follow the further out one starts."""
-    return jnp.sin(align(gamma, z) * z) * z
-
-
-def test_evaluations_are_counted(x64):
+def test_who_gives_up_is_no_number_and_evaluations_are_counted(x64):
     calls = []
 
-    def counted(z, gamma):
+    def hard(z, gamma):
+        """A flow that is the harder to follow the further out one starts."""
         jax.debug.callback(lambda _: calls.append(1), gamma)
-        return hard(z, gamma)
+        return jnp.sin(align(gamma, z) * z) * z
 
-    _, path = follow(counted, draws(1), (-2.0, 2.0), Solver(1e-2, 1e-2))
-    jax.effects_barrier()
-    assert int(path.evaluations[0]) == len(calls)
-
-
-def test_who_gives_up_is_no_number(x64):
-    z, solver = draws(2) * np.asarray([1e-3, 3.0])[:, None, None], Solver(1e-4, 1e-4, max_steps=12)
-    arrived, path = follow(hard, z, ends=(-2.0, 2.0), solver=solver)
-    for values in (arrived, path.prior, path.divergence):
+    path = jax.jit(lambda z, ends: path_likelihood(hard, z, ends, None, Solver(1e-4, 1e-4, max_steps=12)))
+    near, far = np.asarray([1e-3, 3.0])[:, None, None] * draws(2)
+    arrived, likelihood = path(np.stack([near, far]), (-2.0, 2.0))
+    for values in map(np.asarray, (arrived, likelihood.prior, likelihood.divergence)):
         assert np.isfinite(values[0]).all()
         assert np.isnan(values[1]).all()
+    calls.clear()
+    _, likelihood = path(np.stack([near, near]), (-2.0, 2.0))
+    jax.effects_barrier()
+    assert np.sum(likelihood.evaluations) == len(calls)
 
 
 @pytest.mark.parametrize("tau", [0.01, 0.5, 3.0, 8.0])

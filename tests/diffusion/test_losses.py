@@ -72,56 +72,55 @@ def test_gaussian_data_costs_what_theory_says(x64, encoder, factor, diffusion, l
     assert expected_diffusion(encoder, factor) == pytest.approx(diffusion, abs=1e-6)
 
 
-@pytest.mark.parametrize("encoder", [Identity(), Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))])
-@pytest.mark.parametrize("finite", [False, True])
-def test_end_points_of_some_images_average_to_those_of_all(x64, encoder, finite):
-    """Over all choices of one image in three; what lies between the end points is as it was."""
+def test_end_points_of_some_images_average_to_those_of_all(x64):
+    """Over all choices of one image in three, at both depths; what lies between the end points is as it was."""
     rng = np.random.RandomState(0)
     pixels = rng.randint(0, 256, (6, 2, 3)).astype(np.uint8)
     t, (eps_0, eps_t) = rng.uniform(size=6), rng.normal(size=(2, 6, 2, 3))
-    process = process_of(encoder, exact_velocity(jax.nn.sigmoid))
+    process = process_of(Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x))), exact_velocity(jax.nn.sigmoid))
 
     @jax.jit
-    def bound(pixels, t, eps_0, eps_t, *endpoints):
-        step = lambda: Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0))  # noqa: E731
-        place = step() if finite else process.instant(t)
-        terms = losses.bound_at(process, pixels, place, losses.Noise(t, eps_0, eps_t), *endpoints)
-        return terms, terms.means().total
+    def bounds(pixels, t, eps_0, eps_t, *endpoints):
+        step = Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0))
+        noise = losses.Noise(t, eps_0, eps_t)
+        terms = [losses.bound_at(process, pixels, at, noise, *endpoints) for at in (process.instant(t), step)]
+        return [(each, each.means().total) for each in terms]
 
-    at = lambda *ends: jax.tree.map(np.asarray, bound(pixels, t, ends[0], eps_t, *ends[1:]))  # noqa: E731
-    whole, _ = at(eps_0)
-    parts, means = zip(*(at(eps_0[i::3], pixels[i::3]) for i in range(3)), strict=True)
-    for i, part in enumerate(parts):
-        np.testing.assert_allclose(part.diffusion, whole.diffusion, rtol=1e-9)
-        np.testing.assert_allclose(part.reconstruction, whole.reconstruction[i::3], rtol=1e-9)
-        np.testing.assert_allclose(part.latent, whole.latent[i::3], rtol=1e-9)
-    assert sum(means) / 3 == pytest.approx(np.mean(sum(whole[:3])), rel=1e-12)
-    assert max(means) - min(means) > 1e-3
+    at = lambda *ends: jax.tree.map(np.asarray, bounds(pixels, t, ends[0], eps_t, *ends[1:]))  # noqa: E731
+    thirds = zip(*(at(eps_0[i::3], pixels[i::3]) for i in range(3)), strict=True)
+    for (whole, _), of_thirds in zip(at(eps_0), thirds, strict=True):
+        parts, means = zip(*of_thirds, strict=True)
+        for i, part in enumerate(parts):
+            np.testing.assert_allclose(part.diffusion, whole.diffusion, rtol=1e-9)
+            np.testing.assert_allclose(part.reconstruction, whole.reconstruction[i::3], rtol=1e-9)
+            np.testing.assert_allclose(part.latent, whole.latent[i::3], rtol=1e-9)
+        assert sum(means) / 3 == pytest.approx(np.mean(sum(whole[:3])), rel=1e-12)
+        assert max(means) - min(means) > 1e-3
 
 
-@pytest.mark.parametrize("depth", [None, 7])
-def test_the_bound_draws_times_and_noise_from_one_key(x64, depth):
-    """Its mean over keys is that of `bound_at` under times and noise drawn by hand."""
-    pixels = jax.device_put(np.random.RandomState(0).randint(0, 17, (4, 2, 1)).astype(np.uint8))
+def test_the_bound_draws_times_and_noise_from_one_key(x64):
+    """Its mean over keys is that of `bound_at` under times and noise drawn by hand, at both depths."""
+    rng, count = np.random.RandomState(0), 1_000
+    pixels = jax.device_put(rng.randint(0, 17, (4, 2, 1)).astype(np.uint8))
     process = process_of(NonTrainable(), lambda z, gamma: 0.8 * z, pixel_levels=17)
-    steps = lambda: None if depth is None else process.uniform_steps(depth)  # noqa: E731
 
-    def by_hand(key):
-        keys = jax.random.split(key, 3)
-        t, eps_0, eps_t = jax.random.uniform(keys[0], 4), *(jax.random.normal(k, (4, 2, 1)) for k in keys[1:])
-        place = process.instant(t) if depth is None else steps().at(t)
-        return losses.bound_at(process, pixels, place, losses.Noise(t, eps_0, eps_t)).total.mean()
+    @jax.jit
+    @jax.vmap
+    def bounds(key, t, eps_0, eps_t):
+        steps = process.uniform_steps(7)
+        places, noise = (process.instant(t), steps.at(t)), losses.Noise(t, eps_0, eps_t)
+        by_hand = [losses.bound_at(process, pixels, place, noise) for place in places]
+        drawn = [losses.bound(process, pixels, key, path) for path in (None, steps)]
+        return [[bound.total.mean() for bound in both] for both in zip(drawn, by_hand, strict=True)]
 
-    keys = jax.random.split(jax.random.key(0), 1_000)
-    bound = lambda key: losses.bound(process, pixels, key, steps()).total.mean()  # noqa: E731
-    drawn, expected = map(np.asarray, jax.jit(jax.vmap(lambda key: (bound(key), by_hand(key))))(keys))
-    error = math.sqrt((drawn.var() + expected.var()) / len(keys))
-    assert abs(drawn.mean() - expected.mean()) < 4 * error
-    assert drawn.std() < expected.std()  # the times are spread evenly
+    noise = rng.uniform(size=(count, 4)), *rng.normal(size=(2, count, 4, 2, 1))
+    for drawn, expected in np.asarray(bounds(jax.random.split(jax.random.key(0), count), *noise)):
+        error = math.sqrt((drawn.var() + expected.var()) / count)
+        assert abs(drawn.mean() - expected.mean()) < 4 * error
+        assert drawn.std() < expected.std()  # the times are spread evenly
 
 
-@pytest.mark.parametrize("finite", [False, True])
-def test_the_derivative_head_learns_the_expected_slope(x64, finite):
+def test_the_derivative_head_learns_the_expected_slope(x64):
     """‖slope - ŝ‖² with the slope of the encoder at t, at infinite and finite depth; the bound is as without a head."""
     encoder = Trainable(lambda x, gamma: jnp.sin(x + align(gamma, x)))
     rng = np.random.RandomState(0)
@@ -131,10 +130,8 @@ def test_the_derivative_head_learns_the_expected_slope(x64, finite):
     plain = process_of(encoder, velocity)
     headed = dataclasses.replace(plain, predict=lambda z, gamma: Prediction(velocity(z, gamma), 0.3 * z))
 
-    @jax.jit
-    def with_and_without(pixels, t, *noise):
+    def with_and_without(place, pixels, t, *noise):
         """The bounds of both, and the error of the slope by hand."""
-        place = plain.uniform_steps(9).at(t) if finite else plain.instant(t)
         bounds = [losses.bound_at(process, pixels, place, losses.Noise(t, *noise)) for process in (headed, plain)]
         x = plain.pixel_values(pixels)
         x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (place.gamma_t,), (jnp.ones(5),))
@@ -142,7 +139,11 @@ def test_the_derivative_head_learns_the_expected_slope(x64, finite):
         z_t, _ = diffuse(x_t, place.gamma_t, noise[1])
         return [(bound.total, bound.slope_error) for bound in bounds], jnp.sum((slope - 0.3 * z_t) ** 2, axis=1)
 
-    (with_head, without), expected = with_and_without(pixels, t, *noise)
-    np.testing.assert_allclose(with_head[0], without[0], rtol=1e-12)
-    assert without[1] is None
-    np.testing.assert_allclose(with_head[1], expected, rtol=1e-9)
+    @jax.jit
+    def at_both_depths(pixels, t, *noise):
+        return [with_and_without(at, pixels, t, *noise) for at in (plain.instant(t), plain.uniform_steps(9).at(t))]
+
+    for (with_head, without), expected in at_both_depths(pixels, t, *noise):
+        np.testing.assert_allclose(with_head[0], without[0], rtol=1e-12)
+        assert without[1] is None
+        np.testing.assert_allclose(with_head[1], expected, rtol=1e-9)

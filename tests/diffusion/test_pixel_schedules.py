@@ -56,11 +56,10 @@ def quadratic_mean(loss, matrix, count):
     return np.mean([loss(*(np.tile(a, (count, 1)) for a in (root @ p[:DIMS], p[DIMS:]))) for p in points], axis=0)
 
 
-@pytest.mark.parametrize("seed", [None, 1, 2])
-def test_the_loss_of_an_exact_denoiser_is_the_information(x64, seed):
+def test_the_loss_of_an_exact_denoiser_is_the_information(x64):
     """½ ln det(I + SNR_0 C) - ½ ln det(I + SNR_1 C), whatever lies between the end points."""
-    matrix = covariance(seed or 0)
-    process = Process(Identity(), exact(matrix), linear, warp=warp_of(seed))
+    matrix = covariance(1)
+    process = Process(Identity(), exact(matrix), linear, warp=warp_of(1))
     t, weights = np.polynomial.legendre.leggauss(200)
 
     @jax.jit

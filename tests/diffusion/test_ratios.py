@@ -57,7 +57,6 @@ def both(x, gamma):
 
 
 PROCESSES = {
-    "identity": Process(Identity(), predict, gamma, pixel_levels=LEVELS),
     "nontrainable": Process(NonTrainable(), predict, gamma, pixel_levels=LEVELS),
     "affine": Process(Affine(0.2, both), predict, gamma, ThroughEncoder(), LEVELS),
     "polynomial": Process(Identity(), predict, gamma, pixel_levels=LEVELS, warp=warp),
@@ -76,14 +75,13 @@ def ratios():
 
 
 WORLDS = [
-    ("identity", "error_head"),
-    ("nontrainable", "estimate"),
+    pytest.param(("nontrainable", "estimate"), marks=pytest.mark.slow),
     ("affine", "table"),
     ("polynomial", "error_head"),
 ]
 
 
-@pytest.fixture(params=[*WORLDS[:3], pytest.param(WORLDS[3], marks=pytest.mark.slow)], ids="-".join)
+@pytest.fixture(params=WORLDS, ids="-".join)
 def world(request, x64):
     """A process, its steps, and the probability of each image [16] by quadrature over the whole path."""
     return world_of(*request.param)

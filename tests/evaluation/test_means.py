@@ -27,7 +27,7 @@ def test_the_interval_of_a_difference_is_welchs():
 
 def test_the_interval_of_a_sum_of_four_covers():
     rng, scales = np.random.default_rng(0), np.array([1.0, 0.3, 2.0, 1.0])
-    samples = rng.normal(size=(3_000, 4, 4)) * scales[:, None]
+    samples = rng.normal(size=(1_500, 4, 4)) * scales[:, None]
     errors = samples.std(axis=2, ddof=1) / 2
     ends = [interval_of_sum(x.mean(1).sum(), [(error, 3) for error in e]) for x, e in zip(samples, errors, strict=True)]
     low, high = np.array(ends).T

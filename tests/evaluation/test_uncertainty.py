@@ -7,7 +7,7 @@ import pytest
 
 from diffenc_jax.evaluation.uncertainty import difference, interval, replicates, standard_errors
 
-PASSES, IMAGES, REPEATS = 8, 40, 2000
+PASSES, IMAGES, REPEATS = 8, 40, 1000
 SPREAD, SLOPE, WHITE = 0.5, 6.0, 0.4
 # Of the mean over a replicate's m passes at t = (u + j)/m: slope² var(u)/m² from the times, and the white noise.
 PER_REPLICATE = PASSES // 2

@@ -59,13 +59,13 @@ def images(path):
 def test_an_image_depends_on_its_number_only(expected, monkeypatch):
     """Three steps in one part of one step and another of two; in batches of four and of five."""
     monkeypatch.setattr(samplers, "PARTS", 2)
-    for changes in (SMALL, dict(sample__depth=DEPTH, sample__batch_size=5, log__samples=3)):
+    for changes in (SMALL, dict(sample__depth=DEPTH, sample__batch_size=5, log__samples=5)):
         parts, chosen = [], sampling(**changes)
         np.testing.assert_array_equal(chosen.images(parameters(), 12, parts.append), expected)
         assert sum(parts) == pytest.approx(1.0)
     assert len({image.tobytes() for image in expected}) == 12
     shown = chosen.picture(parameters(), lambda share: None)
-    np.testing.assert_array_equal(shown[..., 0], picture(expected[:3], tiny.LEVELS))
+    np.testing.assert_array_equal(shown[..., 0], picture(expected[:5], tiny.LEVELS))
 
 
 def test_drawn_pixels_are_near_the_most_probable_ones(expected):
