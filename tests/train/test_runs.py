@@ -24,7 +24,7 @@ from tests.train.running import assert_same_run, before_each_step, shared_progra
 
 
 def config(images, **changes):
-    return tiny.config("vdm", small=True, **{"data__source": images, **changes})
+    return tiny.config("vdm", small=True, **{"data__source": images, "eval__time_sampling": "uniform", **changes})
 
 
 @pytest.fixture(scope="module", autouse=True)

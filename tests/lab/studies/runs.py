@@ -1,5 +1,6 @@
 """Runs for studies: written to a workdir without training, or made of formulas instead of networks."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -36,8 +37,15 @@ def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
 
 def drawn(model, seed=0, scale=0.1):
     """Parameters of a model, drawn from N(0, scale²) without compiling its initialisation."""
-    rng, shapes = np.random.RandomState(seed), jax.eval_shape(model.init, jax.random.key(0))
-    return jax.device_put(jax.tree.map(lambda leaf: np.float32(rng.normal(scale=scale, size=leaf.shape)), shapes))
+    rng = np.random.RandomState(seed)
+    draws = jax.tree.map(lambda leaf: np.float32(rng.normal(scale=scale, size=leaf.shape)), shapes_of(model))
+    return jax.device_put(draws)
+
+
+@functools.cache
+def shapes_of(model):
+    """Shapes of a model's parameters, traced once for all its runs."""
+    return jax.eval_shape(model.init, jax.random.key(0))
 
 
 def write_images(path, count=13, seed=1, shape=(4, 4, 1)):

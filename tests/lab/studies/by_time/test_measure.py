@@ -7,8 +7,8 @@ import pytest
 
 from diffenc_jax.diffusion.schedules import FixedLinear, FixedPoly10
 from diffenc_jax.lab import studies
+from diffenc_jax.lab.studies.by_time import measure
 from diffenc_jax.lab.studies.by_time.measure import CellLosses, draw_noise, measure_loss_by_time, summarize
-from diffenc_jax.runs.trained import open_trained
 from tests import tiny
 from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
@@ -98,10 +98,12 @@ def test_a_summary_by_hand():
     assert found.tables()[0].rows == [["3.0000", "1.0000"]]
 
 
-def test_the_study_is_of_all_images(tmp_path):
+def test_the_study_is_of_all_images(tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(measure, "summarize", lambda values, dims: measured.append(values) or summarize(values, dims))
     workdir = write_run(tmp_path / "vdm", write_images(tmp_path / "images.npz"))
-    result = studies.measure("loss-by-time", workdir, cells=4, draws=2).result
-    nats = measure_loss_by_time(open_trained(workdir), cells=4, num_draws=2).diffusion
+    result, nats = studies.measure("loss-by-time", workdir, cells=4, draws=2).result, measured[0].diffusion
+    assert nats.shape == (2, 13, 4)
     assert result.area == pytest.approx(nats.mean() / (16 * np.log(2)), rel=1e-4)
 
 

@@ -12,7 +12,7 @@ from tests import refusals
 from tests.lab.studies.runs import write_images, write_run
 
 CHOICES = Arguments().choices
-MEASURED = CHOICES[1::2]
+MEASURED = ("optimal_pixel",)
 
 
 def evaluation(bits, replicates):
@@ -65,6 +65,7 @@ def test_finished_records_are_used_again_and_hold_what_was_measured(records):
         for one in [evaluation.record["estimator"]]
     }
     assert set(by_steps) == {(None, "uniform", 1.0)} | {(3, *steps_of(name)) for name in ("1", *MEASURED)}
+    assert steps_of("optimal_pixel+times") == ("optimal", "optimal_pixel")
     infinite = by_steps[None, "uniform", 1.0].mean(axis=0)
     for row in result.rows:
         excess = by_steps[row["depth"], *steps_of(row["choice"])].mean(axis=0) - infinite

@@ -3,7 +3,6 @@
 import dataclasses
 from contextlib import nullcontext
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from diffenc_jax.runs.records import read_record
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
-from tests.lab.studies.runs import write_images
+from tests.lab.studies.runs import drawn, write_images
 
 TERMS = ("reconstruction", "latent", "diffusion", "total")
 GAMMA_MAX = 2.0
@@ -49,8 +48,8 @@ def run(tmp_path_factory):
     write_config(folder, config)
     parts = Experiment.load(config, "test", TRAIN)
     model = dataclasses.replace(parts.model, score=Affine(0.5), encoder=Trainable(Affine(0.0)))
-    parts = vars(parts) | {"model": model}
-    return Trained(**parts, workdir=folder, step=1, steps=[1], params=jax.jit(model.init)(jax.random.key(0)))
+    params = drawn(model, scale=0.5) | {"encoder": drawn(model, scale=0.0)["encoder"]}
+    return Trained(**vars(parts) | {"model": model}, workdir=folder, step=1, steps=[1], params=params)
 
 
 @pytest.fixture(scope="module")
