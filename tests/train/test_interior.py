@@ -40,12 +40,12 @@ def test_gradients_are_those_of_the_bound_and_of_the_square(params):
     outputs, grads = gradient(MODEL, params, draw)
 
     @jax.jit
-    def by_hand(params):
+    def by_hand(params, draw):
         value, of_bound = jax.value_and_grad(lambda p: terms(p, draw).total.mean() / BITS)(params)
         of_square = jax.grad(lambda p: jnp.mean((terms(p, draw).diffusion / BITS) ** 2))(params)
         return value, of_bound, of_square["schedule"]["network"]
 
-    expected_value, of_bound, of_square = by_hand(params)
+    expected_value, of_bound, of_square = by_hand(params, draw)
     expected = of_bound | {"schedule": of_bound["schedule"] | {"network": of_square}}
     assert float(outputs.objective) == pytest.approx(float(expected_value), rel=1e-12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), grads, expected)
