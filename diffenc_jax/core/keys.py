@@ -164,7 +164,7 @@ def literal(text: str) -> Any:
 
 
 def key(default: Any = REQUIRED, doc: str = "", **details: Any) -> Any:
-    """Field of a `Section` or a part: the key's default, what it does, and other attributes of `Key`."""
+    """Field of a `Keyed` or a part: the key's default, what it does, and other attributes of `Key`."""
     return dataclasses.field(default=default, metadata={"key": Key(doc, default, **details)})
 
 

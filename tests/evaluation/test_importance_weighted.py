@@ -12,7 +12,7 @@ DEPTH = 8
 
 @pytest.fixture(scope="module")
 def values():
-    """Of 16 draws, and of the bound, [passes, images] of the same images."""
+    """Values of 16 draws, and of the bound, [passes, images] of the same images."""
     pixels, changes = images(60, 3), {"loss__depth": DEPTH, "eval__num_draws": 16, "eval__passes": 8}
     estimator = make(eval__estimator="importance_weighted", **changes)
     plain = make(loss__depth=DEPTH, eval__passes=64, eval__time_sampling="uniform")

@@ -90,7 +90,8 @@ def samples_section(collection: Collection) -> Section:
         steps = [int(step) if (step := path.name.split("-")[0]).isdecimal() else -1 for path in paths]
         if not paths:
             collection.lacks("sample", run)
-        for path in (path for path, step in zip(paths, steps, strict=True) if step == max(steps)):
+        newest = max(steps, default=-1)
+        for path in (path for path, step in zip(paths, steps, strict=True) if step == newest):
             with collection.noting():
                 blocks.append(embed_file(path, f"Samples of {run.title}, step {path.stem.replace('-', ', ')}"))
     return Section("Samples", blocks)

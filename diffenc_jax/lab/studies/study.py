@@ -176,7 +176,7 @@ class Study(ABC, Generic[A, R]):
         """The result of a run, with what it was measured on."""
         from diffenc_jax.core import versions
 
-        config, options = run.config, json.loads(json.dumps(vars(arguments), default=str))
+        config, options = run.config, json.loads(json.dumps(vars(arguments)))
         about = self.name, config.arm, run.step, config.seed, config.arm, run.dataset.fingerprint(config.eval.split)
         return Measured(*about, options, dict(given), versions.software(), self.measure(run, arguments, watch))
 

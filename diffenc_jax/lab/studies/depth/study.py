@@ -31,7 +31,7 @@ class Arguments(Keyed):
         "ratios: values of loss.variance_ratio, for uniform times or with +times for the best times; 1 is always there",
     )
     passes: int = count(
-        64, "most passes over the images at a depth T, which takes at most 2 T; infinite depth takes 4 P"
+        64, "most passes over the images at a depth T, which takes at most 2 T; infinite depth takes four times as many"
     )
 
 

@@ -88,7 +88,7 @@ def measure_quality(given: Samples, weights: str | None) -> Quality:
     }
     quality = {name: [float(of(distances)) for distances in (ours, theirs)] for name, of in statistics.items()}
     if weights is not None:
-        quality["fid"] = [fid(images, train, levels, Path(weights)) for images in (samples, test)]
+        quality["fid"] = [fid(images, train, levels, weights) for images in (samples, test)]
     outcome, first = copying(ours, theirs), np.argsort(ours, kind="stable")[:PAIRS]
     return Quality(
         file=given.file.name,
@@ -137,7 +137,7 @@ def check_weights(weights: Path, channels: int) -> None:
     require(digest == SHA256, f"{weights} is not the network that defines FID (sha256 {digest[:12]}); take {WHERE}")
 
 
-def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: Path) -> float:
+def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: str) -> float:
     """FID (Heusel et al., arXiv 1706.08500) by torch-fidelity between uint8 [N, H, W, C] and [M, H, W, C], grey or RGB.
 
     The network sees grey as three equal channels. FID is biased upwards for few images; published values compare 50,000
@@ -163,7 +163,7 @@ def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: Path) -> float:
         input1=Images(a),
         input2=Images(b),
         fid=True,
-        feature_extractor_weights_path=str(weights),
+        feature_extractor_weights_path=weights,
         cuda=torch.cuda.is_available(),
         cache=False,
         save_cpu_ram=True,  # read the images in this process
