@@ -17,7 +17,8 @@ from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
-from diffenc_jax.nets.network import CodeNetwork, Compute, Network
+from diffenc_jax.nets.compute import Compute, forms_of
+from diffenc_jax.nets.network import CodeNetwork, Network
 
 
 def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model:
@@ -83,12 +84,12 @@ def _check_together(config: Config, model: Model) -> None:
 
 def choose_compute(config: ModelConfig, platform: str) -> Compute:
     """How networks are computed, chosen for `platform` where the configuration leaves it open."""
-    on_cpu = platform == "cpu"
+    forms = forms_of(platform)
     return Compute(
         dtype=getattr(jnp, config.dtype),
-        scan=not on_cpu if config.scan is None else config.scan,
-        remat=config.remat or ("none" if on_cpu else "products"),
-        pairs=platform == "tpu",
+        scan=forms.scan if config.scan is None else config.scan,
+        remat=config.remat or forms.remat,
+        platform=platform,
     )
 
 

@@ -1,85 +1,27 @@
-"""Attention over all positions of an image."""
+"""Residual attention over all positions of an image."""
 
-import math
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Dense
 from diffenc_jax.nets.norms import GroupNorm
 
 ATTENTION_GROUPS = 32
-# Pairs of positions of an image whose weights are held at once: those of 32x32 positions.
-MAX_SCORES = 2**20
 
 
 class Attention(nn.Module):
-    """Residual attention with one head over all positions of [B, H, W, C].
+    """Residual attention with one head over all positions of [B, H, W, C]."""
 
-    `recompute` is as in `group_norm`, `scan` as in `attend`.
-    """
-
-    dtype: Any
-    recompute: bool
-    scan: bool = False
+    compute: Compute
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
-        normed = GroupNorm(ATTENTION_GROUPS, self.dtype, recompute=self.recompute, name="norm")(x).reshape(b, h * w, c)
-        query, key, value = (Dense(c, dtype=self.dtype, name=name)(normed) for name in ("query", "key", "value"))
-        mixed = attend(query, key, value, self.scan)
-        out = Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="out")(mixed)
-        return x + out.reshape(x.shape)
-
-
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = False) -> jax.Array:
-    """softmax(q kᵀ / √C) v for [B, N, C] each, in the dtype of `value`.
-
-    Beyond `MAX_SCORES` pairs of positions, as many queries are taken at a time as have no more, and computed again for
-    gradients, so that no array has all pairs.
-
-    Args:
-      scan: whether the parts are a loop of the compiled program, or unrolled.
-    """
-    batch, count, channels = query.shape
-    parts = next(parts for parts in range(1, count + 1) if count % parts == 0 and count**2 // parts <= MAX_SCORES)
-    if parts == 1:
-        return _attend(query, key, value)
-    part = jax.checkpoint(lambda query: _attend(query, key, value))
-    queries = jnp.moveaxis(query.reshape(batch, parts, -1, channels), 1, 0)
-    _, mixed = jax.lax.scan(lambda _, query: (None, part(query)), None, queries, unroll=1 if scan else parts)
-    return jnp.moveaxis(mixed, 0, 1).reshape(value.shape)
-
-
-def _attend(query, key, value):
-    """Σ_k w v / Σ_k w with w = exp(s - max_k s), the only array [B, queries, N] in memory.
-
-    Scores s, exponents and sums are float32. The maximum keeps exp finite and has no influence on values, so it has no
-    gradient. It is taken from k qᵀ: XLA would store q kᵀ to read it twice.
-    """
-    maximum = jax.lax.stop_gradient(_scores(key, query).max(axis=1)[:, :, None])
-    weights = _exp(_scores(query, key) - maximum, value.dtype)
-    total = weights.astype(jnp.float32).sum(axis=2, keepdims=True)
-    weights = jax.lax.optimization_barrier(weights)  # without it XLA stores a float32 copy as well
-    mixed = jnp.einsum("bqk,bkc->bqc", weights, value, preferred_element_type=jnp.float32)
-    return (mixed / total).astype(value.dtype)
-
-
-def _scores(query, key):
-    return jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32) / math.sqrt(query.shape[-1])
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _exp(x, dtype):
-    """exp(x) in `dtype`; its derivative is the rounded value itself, not a second array in float32."""
-    return jnp.exp(x).astype(dtype)
-
-
-@_exp.defjvp
-def _exp_derivative(dtype, primals, tangents):
-    y = _exp(*primals, dtype)
-    return y, y * tangents[0].astype(dtype)
+        dense = partial(Dense, c, self.compute)
+        normed, x = GroupNorm(ATTENTION_GROUPS, self.compute, keep=True, name="norm")(x)
+        query, key, value = (dense(name=name)(normed.reshape(b, h * w, c)) for name in ("query", "key", "value"))
+        mixed = self.compute.forms.attend(query, key, value, self.compute.scan)
+        return x + dense(kernel_init=nn.initializers.zeros, name="out")(mixed).reshape(x.shape)

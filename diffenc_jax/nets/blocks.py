@@ -1,6 +1,7 @@
 """The U-Net's residual block, and chains of alike blocks of any kind."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import flax.linen as nn
@@ -8,22 +9,24 @@ import jax
 import jax.numpy as jnp
 from jax import checkpoint_policies as policies
 
+from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, Dense
-from diffenc_jax.nets.dropout import Mask, draw_masks, dropout, stack_masks
-from diffenc_jax.nets.lanes import join, twice
-from diffenc_jax.nets.norms import STATISTICS, GroupNorm
-from diffenc_jax.nets.xla_cpu import unstack
+from diffenc_jax.nets.kernels.convolution import PRODUCT
+from diffenc_jax.nets.kernels.dropout import Mask, stack_masks
+from diffenc_jax.nets.kernels.norm import STATISTICS
+from diffenc_jax.nets.kernels.stacking import unstack
+from diffenc_jax.nets.norms import GroupNorm
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name in ("custom_jvp_call", "dot_general")  # the former are `convolve` and `multiply`
+    return primitive.name == "dot_general"
 
 
 # Remat policies: which activations of a block are saved for the backward pass; the others are computed again. 'none'
 # saves all, 'products' the results of convolutions and products and the norms' statistics, 'block' nothing.
 REMAT = {
     "none": None,
-    "products": policies.save_from_both_policies(_is_product, policies.save_only_these_names(STATISTICS)),
+    "products": policies.save_from_both_policies(_is_product, policies.save_only_these_names(PRODUCT, STATISTICS)),
     "block": policies.nothing_saveable,
 }
 
@@ -31,34 +34,31 @@ REMAT = {
 class ResnetBlock(nn.Module):
     """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D].
 
-    A skip connection [B, H, W, C] is joined to its input. `mask` as in `dropout`, `recompute` as in `group_norm`,
-    `paired` as in `Conv`.
+    A skip connection [B, H, W, C] is joined to its input. `mask` as in `dropout`.
     """
 
     width: int
     groups: int
     dropout: float
-    dtype: Any
-    recompute: bool
-    paired: bool = False
+    compute: Compute
 
     @nn.compact
     def __call__(
         self, x: jax.Array, cond: jax.Array, mask: Mask | None = None, skip: jax.Array | None = None
     ) -> jax.Array:
-        zeros, paired = nn.initializers.zeros, self.paired
-        parts = (x,) if skip is None else (x, skip)
-        h = GroupNorm(self.groups, self.dtype, True, self.recompute, paired, name="norm_0")(*parts)
-        h = Conv(self.width, self.dtype, paired=paired, joined=len(parts), name="conv_0")(h)
-        shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, name="cond")(cond).astype(self.dtype)
-        h = h + (twice(shift) if paired else shift)[:, None, None, :]
-        h = GroupNorm(self.groups, self.dtype, True, self.recompute, paired, name="norm_1")(h)
-        h = dropout(h, self.dropout, mask)
-        h = Conv(self.width, self.dtype, zeros, paired, name="conv_1")(h)
-        x = x if skip is None else join(x, skip)
+        norm = partial(GroupNorm, self.groups, self.compute, swish=True)
+        linear = partial(Dense, self.width, self.compute, bias_apart=True)
+        conv = partial(Conv, self.width, self.compute, bias_apart=True)
+        zeros, parts = nn.initializers.zeros, (x,) if skip is None else (x, skip)
+        h, x = norm(keep=True, name="norm_0")(*parts)
+        h, bias = conv(name="conv_0")(h)
+        shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, name="cond")(cond) + bias
+        h = norm(dropout=self.dropout, name="norm_1")(h, offset=shift, mask=mask)
+        h, bias = conv(kernel_init=zeros, name="conv_1")(h)
         if x.shape != h.shape:
-            x = Dense(self.width, self.dtype, paired=paired, joined=len(parts), name="shortcut")(x)
-        return x + h
+            x, more = linear(name="shortcut")(x)
+            bias = bias + more
+        return x + h + bias.astype(h.dtype)
 
 
 class Chain(nn.Module):
@@ -70,14 +70,12 @@ class Chain(nn.Module):
     Attributes:
       layers: number of blocks.
       make: makes a block (h, cond, mask, skip) -> h.
-      scan: whether the chain is scanned.
-      remat: a name of `REMAT`.
+      compute: how it is computed.
     """
 
     layers: int
     make: Callable[..., nn.Module]
-    scan: bool
-    remat: str
+    compute: Compute
 
     @nn.compact
     def __call__(self, h, cond, masks, skips=None):
@@ -103,10 +101,11 @@ class Chain(nn.Module):
 
         # Jitted so that alike layers are traced once.
         apply: Callable = jax.jit(lambda params, *inputs: block.apply({"params": params}, *inputs))
-        if self.remat != "none":
-            apply = jax.checkpoint(apply, prevent_cse=not self.scan, policy=REMAT[self.remat])
+        scan, remat = self.compute.scan, self.compute.remat
+        if remat != "none":
+            apply = jax.checkpoint(apply, prevent_cse=not scan, policy=REMAT[remat])
 
-        if self.scan:
+        if scan:
             shared, places = stack_masks(masks)
 
             def body(h, layer):
@@ -116,9 +115,8 @@ class Chain(nn.Module):
 
             return jax.lax.scan(body, h, (params, places, skips))
         outputs = []
-        for layer_params, mask, skip in zip(
-            unstack(params, self.layers), masks, skips or [None] * self.layers, strict=True
-        ):
+        slices = unstack(params, self.layers, self.compute.forms.isolate)
+        for layer_params, mask, skip in zip(slices, masks, skips or [None] * self.layers, strict=True):
             h = apply(layer_params, h, cond, mask, skip)
             outputs.append(h)
         return h, outputs
@@ -134,13 +132,13 @@ class Head(nn.Module):
       make: makes a block (h, cond, mask, skip) -> h.
       output: the output layer (h, cond) -> image; it may create submodules.
       dropout: dropout rate.
-      scan: as in `draw_masks`.
+      compute: how it is computed.
     """
 
     make: Callable[..., nn.Module]
     output: Callable[[jax.Array, jax.Array], jax.Array]
     dropout: float
-    scan: bool
+    compute: Compute
 
     @nn.compact
     def __call__(self, h, cond, hidden_shape, dropout_key):
@@ -148,6 +146,6 @@ class Head(nn.Module):
         h, cond = jax.lax.stop_gradient((h, cond))
         # The network's blocks split the same key, and other heads use the same masks.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
-        for i, mask in enumerate(draw_masks(key, self.dropout, [hidden_shape] * 2, self.scan)):
+        for i, mask in enumerate(self.compute.draw_masks(key, self.dropout, [hidden_shape] * 2)):
             h = self.make(name=f"block_{i}")(h, cond, mask)
         return self.output(h, cond)

@@ -1,6 +1,5 @@
 """Base classes of the networks that a configuration names, how they are computed, and the network of codes."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,25 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.nets.blocks import Head
+from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST
-
-
-@dataclass(frozen=True)
-class Compute:
-    """How a network is computed. Changes no value, but for the rounding of `dtype`.
-
-    Attributes:
-      dtype: dtype of the blocks. Time, Fourier features, the norms' statistics, an attention's softmax and the output
-        are always float32.
-      scan: whether chains of alike blocks are scanned; see `blocks.Chain`.
-      remat: which activations are saved for the backward pass, a name of `blocks.REMAT`.
-      pairs: whether arrays of few channels are paired; see `lanes`.
-    """
-
-    dtype: Any = jnp.float32
-    scan: bool = False
-    remat: str = "none"
-    pairs: bool = False
 
 
 class Network(nn.Module, kw_only=True):
@@ -75,7 +57,7 @@ class ScoreNetwork(Network, kw_only=True):
         out = output(h, cond)
         if not (with_heads or self.is_initializing()):
             return out
-        head = partial(Head, make_block, output, self.dropout, self.compute.scan)
+        head = partial(Head, make_block, output, self.dropout, self.compute)
         heads = {name: head(name=name)(h, cond, hidden_shape, dropout_key) for name in self.extra_heads}
         return (out, heads) if with_heads else out
 

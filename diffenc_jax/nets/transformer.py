@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
 from diffenc_jax.nets.blocks import Chain
-from diffenc_jax.nets.dropout import Mask, draw_masks, dropout
+from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding, fourier_features
-from diffenc_jax.nets.lanes import join
+from diffenc_jax.nets.kernels.dropout import Mask, dropout
+from diffenc_jax.nets.kernels.norm import EPSILON
 from diffenc_jax.nets.network import ScoreNetwork
-from diffenc_jax.nets.norms import EPSILON
 
 EXPANSION = 4  # width of a block's perceptron in widths of a token
 
@@ -68,14 +68,14 @@ class Transformer(ScoreNetwork):
         positions = self.param("positions", nn.initializers.normal(0.02), (tokens, self.width), jnp.float32)
         h = nn.Dense(self.width, dtype=self.compute.dtype, name="embed")(patches) + positions.astype(self.compute.dtype)
 
-        block = partial(TransformerBlock, self.width, self.heads, self.dropout, self.compute.dtype)
+        block = partial(TransformerBlock, self.width, self.heads, self.dropout, self.compute)
         hidden = (batch, tokens, EXPANSION * self.width)
-        masks = draw_masks(dropout_key, self.dropout, [hidden] * self.layers, self.compute.scan)
+        masks = self.compute.draw_masks(dropout_key, self.dropout, [hidden] * self.layers)
         joined = self.layers // 2 if self.skip_connections else 0
         plain = self.layers - joined
-        h, outputs = Chain(plain, block, self.compute.scan, self.compute.remat, name="blocks")(h, cond, masks[:plain])
+        h, outputs = Chain(plain, block, self.compute, name="blocks")(h, cond, masks[:plain])
         if joined:
-            chain = Chain(joined, block, self.compute.scan, self.compute.remat, name="joined_blocks")
+            chain = Chain(joined, block, self.compute, name="joined_blocks")
             h, _ = chain(h, cond, masks[plain:], outputs[:joined][::-1])
 
         shape = (*x.shape[:-1], self.outputs * x.shape[-1])
@@ -96,24 +96,24 @@ class TransformerBlock(nn.Module):
     width: int
     heads: int
     dropout: float
-    dtype: Any
+    compute: Compute
 
     @nn.compact
     def __call__(
         self, x: jax.Array, cond: jax.Array, mask: Mask | None = None, skip: jax.Array | None = None
     ) -> jax.Array:
-        width = self.width
-        x = x if skip is None else join(x, skip)
+        width, dtype = self.width, self.compute.dtype
+        x = x if skip is None else self.compute.forms.join(x, skip)
         if x.shape[-1] != width:
-            x = nn.Dense(width, dtype=self.dtype, name="shortcut")(x)
-        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = modulation(cond, 6, width, self.dtype, "cond")
+            x = nn.Dense(width, dtype=dtype, name="shortcut")(x)
+        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = modulation(cond, 6, width, dtype, "cond")
         attention = nn.MultiHeadAttention(
-            self.heads, dtype=self.dtype, deterministic=True, force_fp32_for_softmax=True, name="attention"
+            self.heads, dtype=dtype, deterministic=True, force_fp32_for_softmax=True, name="attention"
         )
-        x = x + gate_1 * attention(adapted_norm(x, scale_1, shift_1, self.dtype))
-        h = nn.Dense(EXPANSION * width, dtype=self.dtype, name="dense_0")(adapted_norm(x, scale_2, shift_2, self.dtype))
+        x = x + gate_1 * attention(adapted_norm(x, scale_1, shift_1, dtype))
+        h = nn.Dense(EXPANSION * width, dtype=dtype, name="dense_0")(adapted_norm(x, scale_2, shift_2, dtype))
         h = dropout(nn.gelu(h), self.dropout, mask)
-        return x + gate_2 * nn.Dense(width, dtype=self.dtype, name="dense_1")(h)
+        return x + gate_2 * nn.Dense(width, dtype=dtype, name="dense_1")(h)
 
 
 def tokens_to_image(h: jax.Array, cond: jax.Array, shape: tuple[int, ...], patch: int) -> jax.Array:

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from diffenc_jax.nets.dropout import draw_masks
 from scipy import stats
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.streams import at_step, gaussian, signs, stream, uniform
-from diffenc_jax.nets.dropout import draw_masks
 
 SETTINGS = {
     "x64": lambda: jax.enable_x64(True),

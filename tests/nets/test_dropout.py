@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-
 from diffenc_jax.nets.dropout import draw_bytes, draw_masks, dropout
 
 KEY = jax.random.key(0)

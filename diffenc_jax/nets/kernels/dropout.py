@@ -1,17 +1,19 @@
 """Dropout by masks that are drawn for all blocks of a network at once, from 16 random bits per entry."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.random import threefry2x32_p
 
-from diffenc_jax.nets import xla_cpu
+from diffenc_jax.nets.kernels import stacking
 
 STEPS = 2**16
 PER_CALL = 4  # masks from one call of the generator, which gives two words of 32 bits
 PER_BYTE = 8  # masks in one array of bytes
+Draw = Callable[[jax.Array, float, tuple[int, ...], int], list[tuple]]
 
 
 class Mask(NamedTuple):
@@ -29,9 +31,12 @@ class Mask(NamedTuple):
 
     def kept(self) -> jax.Array:
         """Bool [B, ...]."""
+        return (self.own_bytes() >> self.bit) & 1 == 1
+
+    def own_bytes(self) -> jax.Array:
+        """uint8 [B, ...]."""
         single = len(self.bytes) == 1
-        group = self.bytes[0] if single else jax.lax.dynamic_index_in_dim(self.bytes, self.group, keepdims=False)
-        return (group >> self.bit) & 1 == 1
+        return self.bytes[0] if single else jax.lax.dynamic_index_in_dim(self.bytes, self.group, keepdims=False)
 
 
 def dropout(x: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
@@ -41,14 +46,13 @@ def dropout(x: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
     """
     if mask is None:
         return x
-    return jnp.where(mask.kept(), x / (1.0 - _threshold(rate) / STEPS), jnp.zeros_like(x))
+    return jnp.where(mask.kept(), x / kept_share(rate), jnp.zeros_like(x))
 
 
-def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]], scan: bool) -> list[Mask | None]:
+def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]], draw: Draw) -> list[Mask | None]:
     """Masks for a network's blocks, whose hidden arrays have these shapes; None without dropout.
 
-    They depend neither on `scan`, with which all masks of a shape share their bytes, nor on how the axes behind the
-    first are divided.
+    They depend neither on `draw`, one of the functions below, nor on how the axes behind the first are divided.
     """
     if key is None or rate == 0.0:
         return [None] * len(shapes)
@@ -58,8 +62,7 @@ def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]]
         count = len(blocks)
         calls = -(-min(count, PER_BYTE) // PER_CALL)
         keys = jax.random.split(jax.random.fold_in(key, number), (-(-count // PER_BYTE), calls))
-        draw = _draw_shared if scan else xla_cpu.on_cpu(_draw_alone)(_draw_in_groups)
-        for block, mask in zip(blocks, draw(keys, rate=rate, shape=shape, count=count), strict=True):
+        for block, mask in zip(blocks, draw(keys, rate, shape, count), strict=True):
             masks[block] = Mask(*mask)
     return masks
 
@@ -72,27 +75,27 @@ def stack_masks(masks: list[Mask | None]) -> tuple[jax.Array, tuple[jax.Array, j
     return masks[0].bytes, (jnp.stack(groups), jnp.stack(bits))
 
 
-def _draw_shared(keys, *, rate, shape, count):
-    """(bytes, group, bit) of each mask, with the bytes of all."""
+def draw_shared(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:
+    """(bytes, group, bit) of each mask, with the bytes of all, for scanned chains."""
     drawn = jnp.stack([draw_bytes(group, rate, shape) for group in keys])
     return [(drawn, jnp.int32(i // PER_BYTE), jnp.uint8(i % PER_BYTE)) for i in range(count)]
 
 
-def _draw_in_groups(keys, *, rate, shape, count):
-    """As `_draw_shared`, with the bytes of one group each."""
+def draw_in_groups(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:
+    """As `draw_shared`, with the bytes of one group each."""
     drawn = [draw_bytes(group, rate, shape)[None] for group in keys]
     return [(drawn[i // PER_BYTE], jnp.int32(0), jnp.uint8(i % PER_BYTE)) for i in range(count)]
 
 
-def _draw_alone(keys, *, rate, shape, count):
-    """As `_draw_shared`, with bytes of its own for each, drawn in one loop: CPUs then share kernels among blocks."""
+def draw_alone(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:
+    """As `draw_shared`, with bytes of its own for each, drawn in one loop: CPUs then share kernels among blocks."""
     flat = (shape[0], math.prod(shape[1:]))  # on four axes they would take ten times as long to compile
     drawn = jax.lax.map(lambda group: draw_bytes(group, rate, flat), keys)
 
     def separate(drawn):
         return [(drawn[i // PER_BYTE] >> (i % PER_BYTE)).reshape(1, *shape) for i in range(count)]
 
-    return [(byte, jnp.int32(0), jnp.uint8(0)) for byte in xla_cpu.isolate(separate, drawn)]
+    return [(byte, jnp.int32(0), jnp.uint8(0)) for byte in stacking.isolate(separate, drawn)]
 
 
 def draw_bytes(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
@@ -112,6 +115,11 @@ def draw_bytes(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Arra
     # Without the barrier XLA would draw all masks of a group again for each block.
     drawn = sum((half >= _threshold(rate)).astype(jnp.uint8) << bit for bit, half in enumerate(halves))
     return jax.lax.optimization_barrier(drawn)
+
+
+def kept_share(rate: float) -> float:
+    """1 - `rate`, rounded as in `dropout`."""
+    return 1.0 - _threshold(rate) / STEPS
 
 
 def _threshold(rate: float) -> int:

@@ -1,0 +1,42 @@
+"""How a network is computed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffenc_jax.nets.kernels.dropout import Mask, draw_masks, draw_shared
+from diffenc_jax.nets.kernels.forms import CPU, PLATFORMS, Forms
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a network is computed. Changes no value, but for the rounding of `dtype`.
+
+    Attributes:
+      dtype: dtype of the blocks. Time, Fourier features, the norms' statistics, an attention's softmax and the output
+        are always float32.
+      scan: whether chains of alike blocks are scanned; see `blocks.Chain`.
+      remat: which activations are saved for the backward pass, a name of `blocks.REMAT`.
+      platform: kind of the devices, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
+    """
+
+    dtype: Any = jnp.float32
+    scan: bool = False
+    remat: str = "none"
+    platform: str | None = None
+
+    @property
+    def forms(self) -> Forms:
+        """The form of each operation."""
+        return forms_of(self.platform or jax.default_backend())
+
+    def draw_masks(self, key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]]) -> list[Mask | None]:
+        """Masks of dropout for a network's blocks; see `dropout.draw_masks`."""
+        return draw_masks(key, rate, shapes, draw_shared if self.scan else self.forms.draw_masks)
+
+
+def forms_of(platform: str) -> Forms:
+    """The form of each operation on `platform`; those of CPUs where there are no others."""
+    return PLATFORMS.get(platform, CPU)

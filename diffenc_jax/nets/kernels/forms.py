@@ -1,0 +1,67 @@
+"""The form of each operation, by platform. Nothing else in the networks asks for the platform."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from diffenc_jax.nets.kernels import attention, convolution, dropout, joining, norm, stacking, triton_norm
+
+
+class Forms(NamedTuple):
+    """One form of each operation; their values are equal up to rounding. The modules say what was measured.
+
+    Attributes:
+      scan: whether chains of alike layers are scanned, where the configuration leaves it open.
+      remat: which activations are saved, likewise; a name of `blocks.REMAT`.
+      normalize: see `norm.normalize`.
+      attend: softmax(q kᵀ / √C) v.
+      join: see `joining.concatenate`.
+      convolve_to_image: see `convolution.convolve_to_image`.
+      convolution_gradient, product_gradient: gradients by kernels, see `convolution`; None for JAX's own.
+      draw_masks: see `dropout.draw_masks`, for chains that are not scanned.
+      isolate: see `stacking.unstack`.
+    """
+
+    scan: bool
+    remat: str
+    normalize: Callable[..., Any]
+    attend: Callable[..., Any]
+    join: Callable[..., Any]
+    convolve_to_image: Callable[..., Any]
+    convolution_gradient: Callable[..., Any] | None
+    product_gradient: Callable[..., Any] | None
+    draw_masks: Callable[..., Any]
+    isolate: Callable[..., Any]
+
+
+CPU = Forms(
+    scan=False,
+    remat="none",
+    normalize=norm.on_cpu,
+    attend=attention.attend,
+    join=joining.concatenate,
+    convolve_to_image=convolution.convolve_to_image,
+    convolution_gradient=convolution.convolution_gradient_on_cpu,
+    product_gradient=convolution.product_gradient_on_cpu,
+    draw_masks=dropout.draw_alone,
+    isolate=stacking.isolate,
+)
+GPU = CPU._replace(
+    normalize=triton_norm.normalize,
+    convolution_gradient=None,
+    product_gradient=None,
+    draw_masks=dropout.draw_in_groups,
+    isolate=stacking.apply,
+)
+TPU = Forms(
+    scan=True,
+    remat="products",
+    normalize=norm.on_tpu,
+    attend=attention.attend,
+    join=joining.add_padded,
+    convolve_to_image=convolution.sum_taps,
+    convolution_gradient=convolution.convolution_gradient,
+    product_gradient=convolution.product_gradient,
+    draw_masks=dropout.draw_in_groups,
+    isolate=stacking.apply,
+)
+PLATFORMS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}

@@ -1,0 +1,111 @@
+"""Group norm of joined features, with a shift before it, and a swish and dropout behind it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from diffenc_jax.nets.kernels.dropout import Mask, dropout
+from diffenc_jax.nets.kernels.joining import add_padded, concatenate
+
+EPSILON = 1e-6
+STATISTICS = "statistics"  # the name by which a policy of jax.checkpoint saves them
+
+
+class Options(NamedTuple):
+    """What is computed.
+
+    Attributes:
+      groups: number of groups of channels.
+      dtype: dtype of the result.
+      swish: whether a swish follows.
+      rate: dropout rate, for calls with a mask.
+      keep: whether the joined input is returned as well, to be used in its place. A kernel then adds up its gradients.
+      recompute: whether the backward pass computes the result again from the input, in the forms without a kernel.
+    """
+
+    groups: int
+    dtype: Any
+    swish: bool = False
+    rate: float = 0.0
+    keep: bool = False
+    recompute: bool = True
+
+
+class Params(NamedTuple):
+    """Numbers by channel, float32: `offset` [B, C], added to the input, or None; `scale` and `bias` [C]."""
+
+    offset: jax.Array | None
+    scale: jax.Array
+    bias: jax.Array
+
+
+# The features of one array [B, H, W, C], or of two that are to be joined.
+Parts = tuple[jax.Array, ...]
+Join = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def normalize(
+    options: Options, parts: Parts, params: Params, mask: Mask | None, *, join: Join, means_by_part: bool
+) -> tuple[jax.Array, jax.Array | None]:
+    """dropout(swish(norm(x + offset))) in `options.dtype`, and x if `options.keep`; x are the joined parts.
+
+    norm(x) = (x - E x) / sqrt(Var x + ε) · scale + bias, E and Var over an image's positions and a group's channels
+    (arXiv 1803.08494, equations 1 and 2).
+
+    Args:
+      mask: entries that dropout keeps, or None.
+      join: joins two parts.
+      means_by_part: whether the means of parts are taken apart.
+    """
+    x = parts[0] if len(parts) == 1 else join(*parts)
+    if params.offset is not None:
+        parts = (x + params.offset.astype(x.dtype)[:, None, None, :],)
+    y = _group_norm(parts, params.scale, params.bias, options, join, means_by_part)
+    return dropout(y, options.rate, mask), x if options.keep else None
+
+
+# CPUs read a joined array once for the means and the norm. TPUs take the means of a part where it is made, once for all
+# norms that read it.
+on_cpu = partial(normalize, join=concatenate, means_by_part=False)
+on_tpu = partial(normalize, join=add_padded, means_by_part=True)
+
+
+# Jitted by itself, so that its gradient by each argument is a single array on CPUs. Where such a gradient is a sum of
+# terms, one of them constant over positions, XLA leaves the sum to the operations that use it, so that each block would
+# add up the terms of all later blocks again. Together with `stacking.isolate`: 0.57 of the time to trace and compile a
+# step.
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def _group_norm(parts, scale, bias, options, join, means_by_part):
+    """The norm and its swish, computed as gain · x + shift with gain and shift [B, C] in float32.
+
+    Var x = E x² - (E x)²: all sums, also of the derivatives, are over positions. If `recompute`, the backward pass
+    computes gain · x + shift and its swish again from x; a block that is rematerialised as a whole does not need it.
+    """
+    x = join(*parts) if len(parts) > 1 else parts[0]
+
+    def over_group(means):
+        means = means.reshape(len(x), options.groups, -1).mean(axis=2)
+        return jnp.repeat(means, len(scale) // options.groups, axis=1)
+
+    by_part = zip(*map(_means, parts if means_by_part else (x,)), strict=True)
+    means = tuple(over_group(jnp.concatenate(each, axis=1)) for each in by_part)
+    mean, mean_square = checkpoint_name(means, STATISTICS)
+    gain = scale * jax.lax.rsqrt(jnp.maximum(mean_square - jnp.square(mean), 0.0) + EPSILON)
+    apply = jax.checkpoint(_apply, static_argnums=(3, 4)) if options.recompute else _apply
+    return apply(x, gain, bias - gain * mean, options.dtype, options.swish)
+
+
+def _means(x):
+    """Means of x and x² over positions, float32 [B, C] each."""
+    wide = x.astype(jnp.float32)
+    return wide.mean(axis=(1, 2)), jnp.square(wide).mean(axis=(1, 2))
+
+
+def _apply(x, gain, shift, dtype, swish):
+    y = (gain[:, None, None, :] * x.astype(jnp.float32) + shift[:, None, None, :]).astype(dtype)
+    return nn.swish(y) if swish else y

@@ -1,0 +1,54 @@
+"""Calls that XLA cannot divide by itself, over devices that share a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap, sequential_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+
+
+def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.Array]:
+    """f(*arrays), a list of arrays, where each device computes those of its own images.
+
+    Arrays of one axis are the same for all images; all others begin with the axis of images.
+    """
+
+    def partition(mesh, arguments, results):
+        def shardings(tree):
+            return jax.tree.map(lambda a: a.sharding, tree)
+
+        return mesh, f, shardings(results), shardings(arguments)
+
+    divided: Any = custom_partitioning(f)
+    shapes = jax.eval_shape(f, *arrays)
+    rule = f"{_factors('a', arrays)} -> {_factors('r', shapes)}"
+    divided.def_partition(partition=partition, sharding_rule=rule)
+    batchable = custom_vmap(divided)
+
+    @batchable.def_vmap
+    def more_images(size, batched, *arrays):
+        axes = [0 if own else None for own in batched]
+        if any(own and array.ndim == 2 for own, array in zip(batched, arrays, strict=True)):
+            results = sequential_vmap(divided)
+            return jax.vmap(results, axes)(*arrays), [True] * len(shapes)
+
+        def merged(array, own):
+            array = array if own else jnp.broadcast_to(array, (size, *array.shape))
+            return array.reshape(-1, *array.shape[2:])
+
+        together = [a if a.ndim == 1 else merged(a, own) for a, own in zip(arrays, batched, strict=True)]
+        return [a.reshape(size, -1, *a.shape[1:]) for a in by_image(f, *together)], [True] * len(shapes)
+
+    return batchable(*arrays)
+
+
+def _factors(side, arrays):
+    """One side of a Shardy rule: 'images' and names of their own for all other axes."""
+
+    def factors(number, ndim):
+        own = [f"{side}{number}x{axis}" for axis in range(ndim)]
+        return " ".join(own if ndim == 1 else ["images", *own[1:]])
+
+    return ", ".join(factors(number, array.ndim) for number, array in enumerate(arrays))

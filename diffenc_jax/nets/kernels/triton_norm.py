@@ -1,0 +1,439 @@
+"""`norm.normalize` as a Triton kernel for GPUs, which reads an image's features once from memory and writes them once.
+
+A program takes an image and some channels, which are whole groups. It reads them twice, the second time from a cache,
+for a step by XLA writes and reads arrays between all these operations (docs/results-performance.md has the figures).
+
+The kernel is made from the three functions of a `Norm`. Their derivatives are again such functions, of inputs with
+tangents, and so there is one kernel for values and one for gradients of all orders: order 1 is the derivative along
+tangents, order 2 the derivative of that. Inputs of order n + 1 are a pair of those of order n and their tangents.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+
+from diffenc_jax.nets.kernels import norm as plain
+from diffenc_jax.nets.kernels.dropout import Mask, kept_share
+from diffenc_jax.nets.kernels.linear import linear_map
+from diffenc_jax.nets.kernels.norm import EPSILON, Options, Params, Parts
+from diffenc_jax.nets.kernels.partition import by_image
+
+MOST_ROWS = 64  # positions that a program has in registers
+ROW_BYTES = 128  # what a program reads of a position: a line of the cache
+COMPILER = triton.CompilerParams(num_warps=8, num_stages=2)
+INTERPRET = False  # tests set it, to compute without a GPU
+
+Tree = Any
+
+
+class Norm(NamedTuple):
+    """A norm as Σ moments over positions, coefficients of these sums, and a result by position.
+
+    Attributes:
+      moments: (x [P, C], params) -> a tree of [P, C].
+      coefficients: (sums of the moments, [C] each, params) -> a tree of [C].
+      apply: (x, params, coefficients, kept) -> [P, C].
+    """
+
+    moments: Callable[..., Tree]
+    coefficients: Callable[..., Tree]
+    apply: Callable[..., jax.Array]
+
+
+def norm_of(options: Options, positions: int, size: int) -> Norm:
+    """`norm.normalize` with groups of `size` channels; `kept` is the mask or None."""
+
+    def shifted(x, params):
+        return x if params.offset is None else x + params.offset
+
+    def moments(x, params):
+        x = shifted(x, params)
+        return x, jnp.square(x)
+
+    def over_group(sums):
+        means = sums.reshape(-1, size).sum(axis=1, keepdims=True) / (size * positions)
+        return jnp.broadcast_to(means, (len(means), size)).reshape(sums.shape)
+
+    def coefficients(sums, params):
+        mean, mean_square = map(over_group, sums)
+        gain = params.scale * jax.lax.rsqrt(jnp.maximum(mean_square - jnp.square(mean), 0.0) + EPSILON)
+        return gain, params.bias - gain * mean
+
+    def apply(x, params, coefficients, kept):
+        y = coefficients[0] * shifted(x, params) + coefficients[1]
+        y = y * jax.lax.logistic(y) if options.swish else y
+        return y if kept is None else jnp.where(kept, y / kept_share(options.rate), 0.0)
+
+    return Norm(moments, coefficients, apply)
+
+
+def derivative_of(norm: Norm) -> Norm:
+    """The derivative of a norm, whose inputs are pairs of the norm's inputs and their tangents."""
+
+    def moments(x, params):
+        return jax.jvp(norm.moments, (x[0], params[0]), (x[1], params[1]))
+
+    def coefficients(sums, params):
+        return jax.jvp(norm.coefficients, (sums[0], params[0]), (sums[1], params[1]))
+
+    def apply(x, params, coefficients, kept):
+        values, dots = zip(x, params, coefficients, strict=True)
+        return jax.jvp(lambda *values: norm.apply(*values, kept), values, dots)[1]
+
+    return Norm(moments, coefficients, apply)
+
+
+class Inputs(NamedTuple):
+    """Inputs of some order: `parts` a tree of pairs of tuples [B, P, C_i], `params` one of Params; [B, 1, C] offsets.
+
+    A tangent that is zero is None.
+    """
+
+    parts: Tree
+    params: Tree
+
+    def with_tangents(self, dots: "Inputs") -> "Inputs":
+        return Inputs((self.parts, dots.parts), (self.params, dots.params))
+
+    @property
+    def order(self) -> int:
+        return _depth(self.parts)
+
+    @property
+    def first(self) -> Parts:
+        """The parts themselves."""
+        return _leaf(self.parts, 0)
+
+    @property
+    def last(self) -> Parts:
+        """The parts' tangents of the highest order."""
+        return _with_zeros(self.first, _leaf(self.parts, 1))
+
+
+def _depth(parts):
+    return 0 if _is_parts(parts) else 1 + _depth(parts[0])
+
+
+def _leaf(tree, side):
+    return tree if _is_parts(tree) else _leaf(tree[side], side)
+
+
+def _is_parts(tree):
+    return type(tree) is tuple and not isinstance(tree[0], tuple)
+
+
+def _with_zeros(like, tree):
+    """`tree` with zeros in place of None where `like` has arrays."""
+    fill = lambda a, b: jnp.zeros_like(a) if b is None and a is not None else b  # noqa: E731
+    return jax.tree.map(fill, like, tree, is_leaf=lambda a: a is None)
+
+
+def _filled(params):
+    """Params of some order with zeros in place of tangents that are None."""
+    if isinstance(params, Params):
+        return params
+    value = _filled(params[0])
+    return value, _with_zeros(value, params[1])
+
+
+class Layout(NamedTuple):
+    """How an image's features are divided: `channels` of each part into blocks of `block`."""
+
+    batch: int
+    positions: int
+    channels: tuple[int, ...]
+    block: int
+
+    @classmethod
+    def of(cls, parts: Parts, groups: int) -> "Layout":
+        channels = tuple(part.shape[-1] for part in parts)
+        size, wanted = sum(channels) // groups, ROW_BYTES // parts[0].dtype.itemsize
+        batch, *positions, _ = parts[0].shape
+        return cls(batch, math.prod(positions), channels, math.gcd(max(wanted, size), *channels))
+
+    def holds(self, size: int) -> bool:
+        """Whether a block has whole groups of `size` channels; sizes of Triton's arrays are powers of 2."""
+        return size & (size - 1) == 0 and self.block % size == 0
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.batch, sum(self.channels) // self.block
+
+    def first_block(self, part: int) -> int:
+        return sum(self.channels[:part]) // self.block
+
+    def part(self, number: int) -> pl.BlockSpec:
+        """Block of a part; programs of other parts are given one that they do not read."""
+        start, last = self.first_block(number), self.channels[number] // self.block - 1
+        shape = (None, self.positions, self.block)
+        return pl.BlockSpec(shape, lambda image, block: (image, 0, jnp.clip(block - start, 0, last)))
+
+    @property
+    def joined(self) -> pl.BlockSpec:
+        return pl.BlockSpec((None, self.positions, self.block), lambda image, block: (image, 0, block))
+
+    @property
+    def by_image(self) -> pl.BlockSpec:
+        return pl.BlockSpec((None, None, self.block), lambda image, block: (image, 0, block))
+
+    def inputs(self, inputs: Inputs) -> Inputs:
+        """Blocks of inputs."""
+
+        def parts(tree):
+            return tuple(None if part is None else self.part(number) for number, part in enumerate(tree))
+
+        by_channel = pl.BlockSpec((self.block,), lambda image, block: (block,))
+        params = jax.tree.map(lambda leaf: by_channel if leaf.ndim == 1 else self.by_image, inputs.params)
+        return Inputs(jax.tree.map(parts, inputs.parts, is_leaf=_is_parts), params)
+
+    def mask(self, mask: Tree) -> Tree:
+        return None if mask is None else (self.joined, pl.BlockSpec((1,), lambda image, block: (0,)))
+
+
+class Program:
+    """What a kernel's program reads and writes: some positions at a time, of the channels of its block."""
+
+    def __init__(self, layout: Layout):
+        self._layout, self._block = layout, pl.program_id(1)
+        self._rows = math.gcd(layout.positions, MOST_ROWS)
+        self.shape = (self._rows, layout.block)
+
+    def sum(self, f: Callable[[jax.Array], Tree]) -> Tree:
+        """Σ f(i) over all steps i, for trees of [C]; None if f returns that."""
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(f, jnp.int32(0)))
+        steps = self._layout.positions // self._rows
+        return jax.lax.fori_loop(0, steps, lambda i, total: jax.tree.map(jnp.add, total, f(i)), zeros)
+
+    def read(self, ref: Any, i: jax.Array, part: int | None = None) -> jax.Array:
+        """The rows of step i of joined arrays, or of one part, which are zeros in programs of other parts."""
+        mask = self._mask(part)
+        other = None if mask is None else jnp.zeros((), ref.dtype)
+        return triton.load(self._at(ref, i), mask=mask, other=other)
+
+    def read_parts(self, tree: Tree, i: jax.Array) -> Tree:
+        """`read` of a tree of parts, joined, in float32."""
+
+        def join(parts):
+            rows = [self.read(ref, i, number) for number, ref in enumerate(parts) if ref is not None]
+            return sum((a.astype(jnp.float32) for a in rows), jnp.zeros(self.shape, jnp.float32))
+
+        return jax.tree.map(join, tree, is_leaf=_is_parts)
+
+    def read_mask(self, mask: Any, i: jax.Array) -> jax.Array | None:
+        return None if mask is None else (self.read(mask[0], i).astype(jnp.int32) >> mask[1][0]) & 1 == 1
+
+    def write(self, ref: Any, i: jax.Array, rows: jax.Array, part: int | None = None) -> None:
+        triton.store(self._at(ref, i), rows.astype(ref.dtype), mask=self._mask(part))
+
+    def _at(self, ref, i):
+        return ref.at[pl.ds(i * self._rows, self._rows), :]
+
+    def _mask(self, part):
+        layout = self._layout
+        if part is None or len(layout.channels) == 1:
+            return None
+        start = layout.first_block(part)
+        own = (self._block >= start) & (self._block < start + layout.channels[part] // layout.block)
+        return jnp.broadcast_to(own, self.shape)
+
+
+def _read(params):
+    return _filled(jax.tree.map(lambda ref: ref[...], params))
+
+
+def _sums(program, norm, parts, params):
+    def moments(i):
+        return jax.tree.map(lambda a: a.sum(axis=0), norm.moments(program.read_parts(parts, i), params))
+
+    return program.sum(moments)
+
+
+def _values(program, norm, inputs, mask, y, last):
+    """Kernel of the result `y`, and of the joined parts `last` of the highest order, if that is not None."""
+    params = _read(inputs.params)
+    coefficients = norm.coefficients(_sums(program, norm, inputs.parts, params), params)
+
+    def write(i):
+        x = program.read_parts(inputs.parts, i)
+        program.write(y, i, norm.apply(x, params, coefficients, program.read_mask(mask, i)))
+        if last is not None:
+            program.write(last, i, jax.tree.leaves(x)[-1])
+
+    program.sum(write)
+
+
+def _gradients(program, norm, inputs, mask, y_bar, last_bar, bar):
+    """Kernel of the cotangents `bar` of inputs, from those of the results of `_values`.
+
+    The first loop has the cotangents of the coefficients, from which follow those of the sums of the moments; the
+    second one has those of the inputs, directly and through the moments.
+    """
+    params = _read(inputs.params)
+    sums = _sums(program, norm, inputs.parts, params)
+    coefficients, pull = jax.vjp(norm.coefficients, sums, params)
+
+    def through_coefficients(i):
+        x, kept = program.read_parts(inputs.parts, i), program.read_mask(mask, i)
+        apply = lambda params, coefficients: norm.apply(x, params, coefficients, kept)  # noqa: E731
+        return jax.vjp(apply, params, coefficients)[1](program.read(y_bar, i).astype(jnp.float32))
+
+    params_bar, coefficients_bar = program.sum(through_coefficients)
+    sums_bar, more = pull(coefficients_bar)
+    params_bar = jax.tree.map(jnp.add, params_bar, more)
+
+    def through_moments(i):
+        x, kept = program.read_parts(inputs.parts, i), program.read_mask(mask, i)
+        apply = lambda x: norm.apply(x, params, coefficients, kept)  # noqa: E731
+        (direct,) = jax.vjp(apply, x)[1](program.read(y_bar, i).astype(jnp.float32))
+        moments_bar = jax.tree.map(lambda a: jnp.broadcast_to(a, program.shape), sums_bar)
+        x_bar, more = jax.vjp(norm.moments, x, params)[1](moments_bar)
+        rows = jax.tree.leaves(jax.tree.map(jnp.add, direct, x_bar))
+        if last_bar is not None:
+            rows[-1] += program.read(last_bar, i).astype(jnp.float32)
+        for parts, value in zip(jax.tree.leaves(bar.parts, is_leaf=_is_parts), rows, strict=True):
+            for number, ref in enumerate(parts):
+                if ref is not None:
+                    program.write(ref, i, value, number)
+        return more
+
+    params_bar = jax.tree.map(jnp.add, params_bar, program.sum(through_moments))
+    for ref, value in zip(*map(_leaves, (bar.params, params_bar)), strict=True):
+        if ref is not None and value is not None:
+            ref[...] = value
+
+
+def _leaves(tree):
+    return jax.tree.leaves(tree, is_leaf=lambda a: a is None)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _call(kernel: Callable, blocks: Callable, options: Options, *arguments: Tree) -> Tree:
+    """Outputs of a kernel of a norm for trees of arrays, the first of which are its Inputs.
+
+    Jitted, so that norms of equal shapes are traced and lowered once.
+
+    Args:
+      blocks: (options, layout, *arguments) -> blocks of the arguments, blocks of the outputs, and ShapeDtypeStructs.
+    """
+    leaves, structure = jax.tree.flatten(arguments)
+    layout = Layout.of(arguments[0].first, options.groups)
+    own = norm_of(options, layout.positions, sum(layout.channels) // options.groups)
+    for _ in range(arguments[0].order):
+        own = derivative_of(own)
+    out_structure = jax.tree.structure(blocks(options, layout, *arguments)[2])
+
+    def program(*refs):
+        read, written = refs[: len(leaves)], refs[len(leaves) :]
+        outputs = jax.tree.unflatten(out_structure, written)
+        kernel(Program(layout), own, *jax.tree.unflatten(structure, read), *outputs)
+
+    def call(*leaves):
+        images = layout._replace(batch=len(leaves[0]))
+        in_specs, out_specs, shapes = blocks(options, images, *jax.tree.unflatten(structure, leaves))
+        outputs = pl.pallas_call(
+            program,
+            out_shape=jax.tree.leaves(shapes),
+            grid=images.grid,
+            in_specs=jax.tree.leaves(in_specs),
+            out_specs=jax.tree.leaves(out_specs),
+            compiler_params=COMPILER,
+            interpret=INTERPRET,
+            name=f"norm{kernel.__name__}",
+        )
+        return list(outputs(*leaves))
+
+    return jax.tree.unflatten(out_structure, by_image(call, *leaves))
+
+
+def _value_blocks(options, layout, inputs, mask):
+    joins = options.keep and len(layout.channels) > 1
+    shape = (layout.batch, layout.positions, sum(layout.channels))
+    y = jax.ShapeDtypeStruct(shape, options.dtype)
+    last = jax.ShapeDtypeStruct(shape, inputs.first[0].dtype) if joins else None
+    return (layout.inputs(inputs), layout.mask(mask)), [layout.joined] * (1 + joins), (y, last)
+
+
+def _gradient_blocks(options, layout, inputs, mask, y_bar, last_bar):
+    specs = layout.inputs(inputs)
+    by_image = jax.ShapeDtypeStruct((layout.batch, 1, sum(layout.channels)), jnp.float32)
+    parts = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), inputs.parts)
+    bar = Inputs(parts, jax.tree.map(lambda _: by_image, inputs.params))
+    bar_specs = Inputs(specs.parts, jax.tree.map(lambda _: layout.by_image, inputs.params))
+    return (specs, layout.mask(mask), layout.joined, None if last_bar is None else layout.joined), bar_specs, (bar,)
+
+
+def values(options: Options, inputs: Inputs, mask: Tree) -> tuple[jax.Array, jax.Array | None]:
+    """The result and, if `options.keep`, the joined parts, of the highest order."""
+    y, last = _call(_values, _value_blocks, options, inputs, mask)
+    return y, inputs.last[0] if options.keep and last is None else last
+
+
+def gradients(options: Options, inputs: Inputs, mask: Tree, y_bar: jax.Array, last_bar: jax.Array | None) -> Inputs:
+    """Cotangents of inputs, from those of `values`."""
+    (bar,) = _call(_gradients, _gradient_blocks, options, inputs, mask, y_bar, last_bar)
+    params = jax.tree.map(lambda a, bar: bar if a.ndim == 3 else bar.sum(axis=(0, 1)), inputs.params, bar.params)
+    return Inputs(bar.parts, params)
+
+
+# The values; their derivative is `_derivative`, whose derivative is that of the next order.
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _differentiable(options, inputs, mask):
+    return values(options, inputs, mask)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _derivative(options, inputs, dots, mask):
+    """The derivative by `inputs`, linear in the tangents `dots`."""
+
+    def linear(constants, dots):
+        inputs, mask = constants
+        return values(options, inputs.with_tangents(dots), mask)
+
+    def transpose(constants, bars):
+        bar = gradients(options, *constants, *bars)
+        return jax.tree.map(lambda a, b: None if a is None else b, given, bar, is_leaf=lambda a: a is None)
+
+    given = jax.tree.map(lambda _: True, dots)
+    return linear_map(linear, transpose, (inputs, mask), dots)
+
+
+def _without_zeros(tangents):
+    zero = lambda a: a is None or isinstance(a, SymbolicZero)  # noqa: E731
+    return jax.tree.map(lambda a: None if zero(a) else a, tangents, is_leaf=zero)
+
+
+def _differentiable_jvp(options, primals, tangents):
+    inputs, mask = primals
+    return _differentiable(options, inputs, mask), _derivative(options, inputs, _without_zeros(tangents[0]), mask)
+
+
+def _derivative_jvp(options, primals, tangents):
+    (inputs, dots, mask), (inputs_dot, dots_dot, _) = primals, map(_without_zeros, tangents)
+    next_order = inputs.with_tangents(dots), inputs_dot.with_tangents(dots_dot)
+    return _derivative(options, *primals), _derivative(options, *next_order, mask)
+
+
+_differentiable.defjvp(_differentiable_jvp, symbolic_zeros=True)
+_derivative.defjvp(_derivative_jvp, symbolic_zeros=True)
+
+
+def normalize(options: Options, parts: Parts, params: Params, mask: Mask | None) -> tuple[jax.Array, jax.Array | None]:
+    """`norm.normalize`; it is that where groups are too large, or their number of channels is no power of 2."""
+    b, height, width, _ = parts[0].shape
+    layout = Layout.of(parts, options.groups)
+    if not layout.holds(sum(layout.channels) // options.groups):
+        return plain.on_cpu(options, parts, params, mask)
+    flat = tuple(part.reshape(b, height * width, -1) for part in parts)
+    offset = None if params.offset is None else params.offset[:, None, :]
+    bits = None
+    if mask is not None:
+        bits = mask.own_bytes().reshape(b, height * width, -1), mask.bit.astype(jnp.int32)[None]
+    y, x = _differentiable(options, Inputs(flat, params._replace(offset=offset)), bits)
+    return y.reshape(b, height, width, -1), None if x is None else x.reshape(b, height, width, -1)
