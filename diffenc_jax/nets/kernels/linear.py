@@ -1,6 +1,7 @@
 """Linear maps with a transpose of their own, for derivatives that JAX cannot transpose or would transpose slowly."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,8 +16,8 @@ Map = Callable[[Tree, Tree], Tree]
 def linear_map(f: Map, transpose: Map, constants: Tree, x: Tree) -> Tree:
     """f(constants, x), linear in x; its transpose is transpose(constants, cotangents of the result).
 
-    Unlike `jax.custom_derivatives.linear_call` it can be batched by `jax.vmap`. It has no derivative by `constants`;
-    where it is called by a rule of `jax.custom_jvp`, that function's rule has it.
+    Both are differentiated by `constants` as functions of them. Unlike `jax.custom_derivatives.linear_call` this allows
+    that, and `jax.vmap`.
     """
     leaves, structure = jax.tree.flatten(constants)
     operands, in_tree = jax.tree.flatten(x)
@@ -46,15 +47,15 @@ def _shapes(*arrays, maps, constants):
 
 
 def _derivative(primals, tangents, *, maps, constants):
-    if any(type(tangent) is not ad.Zero for tangent in tangents[:constants]):
-        raise NotImplementedError("a linear map has no derivative by its constants")
-    dots = map(ad.instantiate_zeros, tangents[constants:])
-    apply = lambda *x: _linear.bind(*primals[:constants], *x, maps=maps, constants=constants)  # noqa: E731
-    return apply(*primals[constants:]), apply(*dots)
+    apply = partial(_linear.bind, maps=maps, constants=constants)
+    fixed, dots = primals[:constants], tuple(map(ad.instantiate_zeros, tangents))
+    if all(type(tangent) is ad.Zero for tangent in tangents[:constants]):
+        return apply(*primals), apply(*fixed, *dots[constants:])
+    return jax.jvp(maps[0], tuple(primals), dots)
 
 
 def _transpose(cotangents, *arrays, maps, constants):
-    given = map(ad.instantiate_zeros, cotangents)
+    given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
     bars = _linear.bind(*arrays[:constants], *given, maps=maps[::-1], constants=constants)
     operands = arrays[constants:]
     return [None] * constants + [

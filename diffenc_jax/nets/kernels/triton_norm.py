@@ -369,39 +369,54 @@ def _gradient_blocks(options, layout, inputs, mask, y_bar, last_bar):
     return (specs, layout.mask(mask), layout.joined, None if last_bar is None else layout.joined), bar_specs, (bar,)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def values(options: Options, inputs: Inputs, mask: Tree) -> tuple[jax.Array, jax.Array | None]:
     """The result and, if `options.keep`, the joined parts, of the highest order."""
     y, last = _call(_values, _value_blocks, options, inputs, mask)
     return y, inputs.last[0] if options.keep and last is None else last
 
 
-def gradients(options: Options, inputs: Inputs, mask: Tree, y_bar: jax.Array, last_bar: jax.Array | None) -> Inputs:
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def gradients(options: Options, inputs: Inputs, mask: Tree, bars: tuple[jax.Array, jax.Array | None]) -> Inputs:
     """Cotangents of inputs, from those of `values`."""
-    (bar,) = _call(_gradients, _gradient_blocks, options, inputs, mask, y_bar, last_bar)
+    (bar,) = _call(_gradients, _gradient_blocks, options, inputs, mask, *bars)
     params = jax.tree.map(lambda a, bar: bar if a.ndim == 3 else bar.sum(axis=(0, 1)), inputs.params, bar.params)
     return Inputs(bar.parts, params)
 
 
-# The values; their derivative is `_derivative`, whose derivative is that of the next order.
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _differentiable(options, inputs, mask):
-    return values(options, inputs, mask)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _derivative(options, inputs, dots, mask):
-    """The derivative by `inputs`, linear in the tangents `dots`."""
-
-    def linear(constants, dots):
-        inputs, mask = constants
-        return values(options, inputs.with_tangents(dots), mask)
-
-    def transpose(constants, bars):
-        bar = gradients(options, *constants, *bars)
-        return jax.tree.map(lambda a, b: None if a is None else b, given, bar, is_leaf=lambda a: a is None)
-
-    given = jax.tree.map(lambda _: True, dots)
+def _derivative(options, inputs, mask, dots):
+    """The derivative of `values` along `dots`, which is the result of the next order."""
+    linear = lambda constants, dots: values(options, constants[0].with_tangents(dots), constants[1])  # noqa: E731
+    transpose = lambda constants, bars: _given(dots, gradients(options, *constants, bars))  # noqa: E731
     return linear_map(linear, transpose, (inputs, mask), dots)
+
+
+def _values_rule(options, primals, tangents):
+    return values(options, *primals), _derivative(options, primals[0], primals[1], _without_zeros(tangents[0]))
+
+
+def _gradients_rule(options, primals, tangents):
+    """The second derivative is symmetric: that of `gradients` along `dots` is a gradient of the derivative."""
+    (inputs, mask, bars), (dots, _, bars_dot) = primals, map(_without_zeros, tangents)
+
+    def second(constants, dots):
+        inputs, mask, y_bar = constants
+        bar = gradients(options, inputs.with_tangents(dots), mask, (y_bar, None))
+        return Inputs(bar.parts[0], bar.params[0])
+
+    by_inputs = linear_map(second, lambda *given: _given(dots, second(*given)), (inputs, mask, bars[0]), dots)
+    by_bars = linear_map(
+        lambda constants, bars: gradients(options, *constants, bars),
+        lambda constants, dots: values(options, constants[0].with_tangents(dots), constants[1]),
+        (inputs, mask),
+        _with_zeros(bars, bars_dot),
+    )
+    return gradients(options, *primals), jax.tree.map(jnp.add, by_inputs, by_bars)
+
+
+def _given(dots, tree):
+    """`tree` without what `dots` has not."""
+    return jax.tree.map(lambda a, b: None if a is None else b, dots, tree, is_leaf=lambda a: a is None)
 
 
 def _without_zeros(tangents):
@@ -409,19 +424,8 @@ def _without_zeros(tangents):
     return jax.tree.map(lambda a: None if zero(a) else a, tangents, is_leaf=zero)
 
 
-def _differentiable_jvp(options, primals, tangents):
-    inputs, mask = primals
-    return _differentiable(options, inputs, mask), _derivative(options, inputs, _without_zeros(tangents[0]), mask)
-
-
-def _derivative_jvp(options, primals, tangents):
-    (inputs, dots, mask), (inputs_dot, dots_dot, _) = primals, map(_without_zeros, tangents)
-    next_order = inputs.with_tangents(dots), inputs_dot.with_tangents(dots_dot)
-    return _derivative(options, *primals), _derivative(options, *next_order, mask)
-
-
-_differentiable.defjvp(_differentiable_jvp, symbolic_zeros=True)
-_derivative.defjvp(_derivative_jvp, symbolic_zeros=True)
+values.defjvp(_values_rule, symbolic_zeros=True)
+gradients.defjvp(_gradients_rule, symbolic_zeros=True)
 
 
 def normalize(options: Options, parts: Parts, params: Params, mask: Mask | None) -> tuple[jax.Array, jax.Array | None]:
@@ -435,5 +439,5 @@ def normalize(options: Options, parts: Parts, params: Params, mask: Mask | None)
     bits = None
     if mask is not None:
         bits = mask.own_bytes().reshape(b, height * width, -1), mask.bit.astype(jnp.int32)[None]
-    y, x = _differentiable(options, Inputs(flat, params._replace(offset=offset)), bits)
+    y, x = values(options, Inputs(flat, params._replace(offset=offset)), bits)
     return y.reshape(b, height, width, -1), None if x is None else x.reshape(b, height, width, -1)
