@@ -1,8 +1,8 @@
-"""Attention on NVIDIA GPUs that holds no array of all pairs of positions in memory, by Triton kernels.
+"""Attention on NVIDIA GPUs without an array of all pairs of positions, by Triton kernels.
 
-Notation: scores sᵢⱼ = qᵢ·kⱼ log₂e / √C, so that weights are powers of 2; Lᵢ = log₂ Σⱼ 2^sᵢⱼ; weights pᵢⱼ = 2^(sᵢⱼ - Lᵢ);
-output oᵢ = Σⱼ pᵢⱼ vⱼ. Scores, weights and sums are float32. Products take the dtype of the arrays, with float32 results;
-those of float32 are TF32 on a GPU, unless `jax_default_matmul_precision` says otherwise.
+Notation: scores sᵢⱼ = qᵢ·kⱼ log₂e / √C, so that weights are powers of 2; Lᵢ = log₂ Σⱼ 2^sᵢⱼ; weights
+pᵢⱼ = 2^(sᵢⱼ - Lᵢ); output oᵢ = Σⱼ pᵢⱼ vⱼ. Scores, weights and sums are float32. Products take the dtype of the arrays
+and have float32 results; on a GPU, those of float32 are TF32 unless `jax.default_matmul_precision` says otherwise.
 """
 
 import math
@@ -17,14 +17,18 @@ from jax.experimental.pallas import triton
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 
-BLOCK_BYTES = 2**14  # of an array's rows that are in shared memory: several blocks fit into the 99 KB of small GPUs
-MIN_BLOCK, MAX_BLOCK = 16, 64  # rows; tensor cores multiply at least 16
+# A program of a kernel holds OWN_BYTES of an array and reads the others by STEP_BYTES. Compiled for compute
+# capabilities 8.0 to 12.0, it takes at most 97 KB of shared memory of the 99 of small GPUs (112 of 227 on 10.0), and at
+# most 700 bytes of a thread do not fit into the registers of 8 warps.
+OWN_BYTES, STEP_BYTES = 2**15, 2**13
+OWN_ROWS, STEP_ROWS = 128, 64
+MIN_SIZE = 16  # of each axis in a product
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, interpret: bool = False) -> jax.Array:
-    """softmax(q kᵀ / √C) v for [B, N, C] each, in the dtype of `value`.
+    """softmax(q kᵀ / √C) v for [B, N, C] each, of one dtype.
 
-    The gradient is a kernel too. Forward derivatives and those of higher order are those of `formula`, with arrays of all pairs.
+    Its gradient is a kernel too. Forward-mode derivatives and those of higher order are those of `formula`.
 
     Args:
       interpret: whether to run the kernels by Pallas's interpreter, on any platform.
@@ -33,9 +37,9 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, interpret: bool =
 
 
 def supports(count: int, channels: int, dtype: Any) -> bool:
-    """Whether the kernels of `attend` fit into the shared memory of a GPU for [B, count, channels]."""
-    itemsize = jnp.dtype(dtype).itemsize
-    return itemsize in (2, 4) and 16 <= channels and _padded(channels) * itemsize * MIN_BLOCK <= BLOCK_BYTES
+    """Whether the kernels of `attend` are of use, and fit into a GPU's shared memory, for [B, count, channels]."""
+    row = _padded(channels) * jnp.dtype(dtype).itemsize
+    return dtype in (jnp.bfloat16, jnp.float32) and count >= MIN_SIZE and MIN_SIZE * row <= 2 * STEP_BYTES
 
 
 def formula(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
@@ -45,171 +49,164 @@ def formula(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.einsum("bij,bjc->bic", weights, value, preferred_element_type=jnp.float32).astype(value.dtype)
 
 
-def _padded(channels):
-    return pl.next_power_of_2(channels)
+def _padded(size):
+    return max(MIN_SIZE, pl.next_power_of_2(size))
 
 
 class _Image:
-    """Blocks of one image's arrays [N, C] within a kernel; rows and columns beyond them are zero."""
+    """Rows of one image's arrays [N, C] and [N] within a kernel; those beyond N, and columns beyond C, are zero."""
 
-    def __init__(self, shape, dtype):
-        _, self.count, self.channels = shape
-        self.width = _padded(self.channels)
-        rows = BLOCK_BYTES // (self.width * jnp.dtype(dtype).itemsize)
-        self.rows = min(MAX_BLOCK, rows, max(MIN_BLOCK, _padded(self.count)))
-        self.blocks = pl.cdiv(self.count, self.rows)
+    def __init__(self, array, precision):
+        _, self.count, self.channels = array.shape
+        self.width, self.precision = _padded(self.channels), precision
+        row = self.width * array.dtype.itemsize * (1 if precision is None else 2)  # full float32 takes more memory
+        self.own_rows = min(OWN_BYTES // row, OWN_ROWS, _padded(self.count))
+        self.step_rows = min(max(STEP_BYTES // row, MIN_SIZE), STEP_ROWS, self.own_rows)
 
-    def inside(self, block, axis, shape):
-        """Whether rows of a block, along `axis` of `shape`, are rows of the image; None if all are."""
-        if self.count % self.rows == 0:
-            return None
-        return block * self.rows + jax.lax.broadcasted_iota(jnp.int32, shape, axis) < self.count
-
-    def block(self, ref, block):
-        """Reference to a block of [N, C] or [N] and the mask of its elements."""
-        shape = (self.rows, self.width)[: ref.ndim]
-        mask = self.inside(block, 0, shape)
-        if ref.ndim == 2 and self.width != self.channels:
-            columns = jax.lax.broadcasted_iota(jnp.int32, shape, 1) < self.channels
-            mask = columns if mask is None else mask & columns
-        return ref.at[pl.ds(block * self.rows, self.rows)], mask
-
-    def load(self, ref, block):
-        ref, mask = self.block(ref, block)
-        return triton.load(ref, mask=mask, other=None if mask is None else jnp.zeros((), ref.dtype))
-
-    def store(self, ref, block, values):
-        ref, mask = self.block(ref, block)
-        triton.store(ref, values.astype(ref.dtype), mask=mask)
-
-    def scores(self, query, key, block):
-        """s [queries, keys] of a block of keys; -∞ for keys beyond the image, which gives them the weight 0."""
-        s = _product(query, key, 1, 1) * (math.log2(math.e) / math.sqrt(self.channels))
-        inside = self.inside(block, 1, s.shape)
-        return s if inside is None else jnp.where(inside, s, -jnp.inf)
+    @property
+    def own(self):
+        """The rows whose results this program computes."""
+        return pl.ds(pl.program_id(0) * self.own_rows, self.own_rows)
 
     def sum(self, term, *initial):
-        return jax.lax.fori_loop(0, self.blocks, lambda block, sums: term(block, *sums), initial)
+        """Sum over all rows, `step_rows` at a time."""
+
+        def add(i, sums):
+            return term(pl.ds(i * self.step_rows, self.step_rows), *sums)
+
+        return jax.lax.fori_loop(0, pl.cdiv(self.count, self.step_rows), add, initial)
 
     def zeros(self):
-        return jnp.zeros((self.rows, self.width), jnp.float32)
+        return jnp.zeros((self.own_rows, self.width), jnp.float32)
 
-    def call(self, kernel, outputs, interpret, *inputs):
-        def spec(array):
-            block = (None, self.blocks * self.rows, *(self.width for _ in array.shape[2:]))
-            return pl.BlockSpec(block, lambda _, image: (image, *(0 for _ in array.shape[1:])))
+    def inside(self, shape, axis, rows):
+        """Mask of `shape`, whose axis `axis` is `rows`, of the image's rows."""
+        if self.count % rows.size == 0:
+            return jnp.full(shape, True)
+        return rows.start + jax.lax.broadcasted_iota(jnp.int32, shape, axis) < self.count
 
-        return pl.pallas_call(
-            partial(kernel, self),
-            out_shape=outputs,
-            grid=(self.blocks, inputs[0].shape[0]),
-            in_specs=[spec(array) for array in inputs],
-            out_specs=[spec(array) for array in outputs],
-            interpret=interpret,
-            compiler_params=triton.CompilerParams(num_warps=4 if self.width <= 64 else 8, num_stages=2),
-            name=kernel.__name__.strip("_"),
-        )(*inputs)
+    def mask(self, ref, rows):
+        shape = (rows.size, self.width)[: ref.ndim]
+        mask = self.inside(shape, 0, rows)
+        if ref.ndim == 1 or self.width == self.channels:
+            return mask
+        return mask & (jax.lax.broadcasted_iota(jnp.int32, shape, 1) < self.channels)
 
+    def load(self, ref, rows):
+        return triton.load(ref.at[rows], mask=self.mask(ref, rows), other=jnp.zeros((), ref.dtype))
 
-def _product(a, b, a_axis, b_axis):
-    """Sum over the axes a_axis of a and b_axis of b, in float32."""
-    return jax.lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((), ())), preferred_element_type=jnp.float32)
+    def store(self, ref, values):
+        triton.store(ref.at[self.own], values.astype(ref.dtype), mask=self.mask(ref, self.own))
+
+    def product(self, a, b, axis):
+        """Sum over the last axis of a and `axis` of b, in float32."""
+        dimensions, options = (((1,), (axis,)), ((), ())), dict(preferred_element_type=jnp.float32)
+        return jax.lax.dot_general(a, b, dimensions, self.precision, **options)
+
+    def scores(self, a, b):
+        """s for rows a and b."""
+        return self.product(a, b, 1) * (math.log2(math.e) / math.sqrt(self.channels))
+
+    def hide(self, scores, keys):
+        """-∞ in place of scores [queries, keys] of keys beyond the image: their weights are 0."""
+        return jnp.where(self.inside(scores.shape, 1, keys), scores, -jnp.inf)
 
 
 def _attention(image, query_ref, key_ref, value_ref, out_ref, log_sum_ref):
-    """o and L of a block of queries i by one pass over blocks J of keys (arXiv 2205.14135).
+    """o and L of rows i, by one pass over rows J (arXiv 2205.14135).
 
-    With m the maximum of all scores up to block J: m' = max(m, maxⱼ sᵢⱼ), l' = 2^(m - m') l + Σⱼ 2^(sᵢⱼ - m') and
+    With m the maximum of the scores up to J: m' = max(m, maxⱼ sᵢⱼ), l' = 2^(m - m') l + Σⱼ 2^(sᵢⱼ - m') and
     o' = 2^(m - m') o + Σⱼ 2^(sᵢⱼ - m') vⱼ. In the end, o / l is the output and m + log₂ l is L.
     """
-    own = pl.program_id(0)
-    query = image.load(query_ref, own)
+    query = image.load(query_ref, image.own)
 
-    def add(block, out, maximum, total):
-        key, value = image.load(key_ref, block), image.load(value_ref, block)
-        s = image.scores(query, key, block)
-        greater = jnp.maximum(maximum, s.max(axis=1))
-        shrink, weights = jnp.exp2(maximum - greater), jnp.exp2(s - greater[:, None])
-        out = shrink[:, None] * out + _product(weights.astype(value.dtype), value, 1, 0)
+    def add(rows, out, maximum, total):
+        key, value = image.load(key_ref, rows), image.load(value_ref, rows)
+        scores = image.hide(image.scores(query, key), rows)
+        greater = jnp.maximum(maximum, scores.max(axis=1))
+        shrink, weights = jnp.exp2(maximum - greater), jnp.exp2(scores - greater[:, None])
+        out = shrink[:, None] * out + image.product(weights.astype(value.dtype), value, 0)
         return out, greater, shrink * total + weights.sum(axis=1)
 
-    rows = jnp.zeros((image.rows,), jnp.float32)
-    out, maximum, total = image.sum(add, image.zeros(), rows - jnp.inf, rows)
-    image.store(out_ref, own, out / total[:, None])
-    image.store(log_sum_ref, own, maximum + jnp.log2(total))
+    zeros = jnp.zeros((image.own_rows,), jnp.float32)
+    out, maximum, total = image.sum(add, image.zeros(), zeros - jnp.inf, zeros)
+    image.store(out_ref, out / total[:, None])
+    image.store(log_sum_ref, maximum + jnp.log2(total))
 
 
 def _attention_gradient(image, *refs):
-    """Cotangents of q, k and v for rows of one block; each is a sum over the image's blocks.
+    """Cotangents of q, k and v for one block of rows.
 
     With ō the cotangent of o, δᵢ = oᵢ·ōᵢ and s̄ᵢⱼ = pᵢⱼ (ōᵢ·vⱼ - δᵢ): v̄ⱼ = Σᵢ pᵢⱼ ōᵢ, k̄ⱼ = Σᵢ s̄ᵢⱼ qᵢ / √C and
     q̄ᵢ = Σⱼ s̄ᵢⱼ kⱼ / √C.
     """
-    query_ref, key_ref, value_ref, out_bar_ref, log_sum_ref, delta_ref, *bar_refs = refs
-    own, scale = pl.program_id(0), 1 / math.sqrt(image.channels)
+    query_refs, key_refs, bar_refs = (refs[0], *refs[3:6]), refs[1:3], refs[6:]
+    key, value = (image.load(ref, image.own) for ref in key_refs)
+    scale = 1 / math.sqrt(image.channels)
 
-    def of_queries(block):
-        return [image.load(ref, block) for ref in (query_ref, out_bar_ref, log_sum_ref, delta_ref)]
-
-    def of_keys(block):
-        return [image.load(ref, block) for ref in (key_ref, value_ref)]
-
-    def weights(queries, keys, block):
-        (query, out_bar, log_sum, delta), (key, value) = queries, keys
-        p = jnp.exp2(image.scores(query, key, block) - log_sum[:, None])
-        s_bar = p * (_product(out_bar, value, 1, 1) - delta[:, None])
-        return p.astype(out_bar.dtype), s_bar.astype(key.dtype)
-
-    keys = of_keys(own)
-
-    def add_queries(block, key_bar, value_bar):
-        queries = of_queries(block)
-        p, s_bar = weights(queries, keys, own)
-        return key_bar + _product(s_bar, queries[0], 0, 0), value_bar + _product(p, queries[1], 0, 0)
+    def add_queries(rows, key_bar, value_bar):
+        query, out_bar, log_sum, delta = (image.load(ref, rows) for ref in query_refs)
+        p = jnp.exp2(image.scores(key, query) - log_sum)
+        s_bar = p * (image.product(value, out_bar, 1) - delta)
+        key_bar += image.product(s_bar.astype(query.dtype), query, 0)
+        return key_bar, value_bar + image.product(p.astype(out_bar.dtype), out_bar, 0)
 
     key_bar, value_bar = image.sum(add_queries, image.zeros(), image.zeros())
-    image.store(bar_refs[1], own, key_bar * scale)
-    image.store(bar_refs[2], own, value_bar)
-    queries = of_queries(own)
+    image.store(bar_refs[1], key_bar * scale)
+    image.store(bar_refs[2], value_bar)
+    query, out_bar, log_sum, delta = (image.load(ref, image.own) for ref in query_refs)
 
-    def add_keys(block, query_bar):
-        keys = of_keys(block)
-        return (query_bar + _product(weights(queries, keys, block)[1], keys[0], 1, 0),)
+    def add_keys(rows, query_bar):
+        key, value = (image.load(ref, rows) for ref in key_refs)
+        p = jnp.exp2(image.hide(image.scores(query, key), rows) - log_sum[:, None])
+        s_bar = p * (image.product(out_bar, value, 1) - delta[:, None])
+        return (query_bar + image.product(s_bar.astype(key.dtype), key, 0),)
 
     (query_bar,) = image.sum(add_keys, image.zeros())
-    image.store(bar_refs[0], own, query_bar * scale)
+    image.store(bar_refs[0], query_bar * scale)
 
 
-def _forward(interpret, query, key, value):
-    image = _Image(query.shape, query.dtype)
-    log_sum = jax.ShapeDtypeStruct(query.shape[:2], jnp.float32)
-    out = jax.ShapeDtypeStruct(value.shape, value.dtype)
-    return image.call(_attention, [out, log_sum], interpret, query, key, value)
-
-
-def _backward(interpret, query, key, value, out_bar, log_sum, delta):
-    image = _Image(query.shape, query.dtype)
-    bars = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in (query, key, value)]
-    return image.call(_attention_gradient, bars, interpret, query, key, value, out_bar, log_sum, delta)
+def _by_image(kernel, axes, interpret):
+    return _sharded(kernel, axes, interpret, jax.default_matmul_precision.value)
 
 
 @cache
-def _by_image(kernel, rule, interpret):
-    """A kernel whose arrays may be sharded by the batch: the partitioner does not see into kernels."""
+def _sharded(kernel, axes, interpret, precision):
+    """A kernel as a function of arrays with `axes`. They may be sharded by b, which JAX cannot know by itself."""
+
+    def call(*arrays):
+        image = _Image(arrays[0], precision)
+        sums = jax.ShapeDtypeStruct(arrays[0].shape[:2], jnp.float32)
+        results = [arrays[0] if "c" in names else sums for names in axes.split(" -> ")[1].split(", ")]
+        blocks = pl.cdiv(image.count, image.own_rows)
+
+        def spec(array):
+            shape = (None, blocks * image.own_rows, image.width)[: array.ndim]
+            return pl.BlockSpec(shape, lambda _, b: (b, 0, 0)[: len(shape)])
+
+        return pl.pallas_call(
+            partial(kernel, image),
+            out_shape=[jax.ShapeDtypeStruct(result.shape, result.dtype) for result in results],
+            grid=(blocks, arrays[0].shape[0]),
+            in_specs=[spec(array) for array in arrays],
+            out_specs=[spec(result) for result in results],
+            interpret=interpret,
+            compiler_params=triton.CompilerParams(num_warps=8, num_stages=2),
+            name=kernel.__name__.strip("_"),
+        )(*arrays)
 
     def partition(mesh, arguments, results):
-        shardings = jax.tree.map(lambda array: array.sharding, (results, arguments))
-        return mesh, partial(kernel, interpret), *shardings
+        return mesh, call, *jax.tree.map(lambda array: array.sharding, (results, arguments))
 
-    sharded = custom_partitioning(partial(kernel, interpret))
-    sharded.def_partition(partition=partition, sharding_rule=rule, need_replication_factors=("n", "c"))
+    sharded = custom_partitioning(call)
+    sharded.def_partition(partition=partition, sharding_rule=axes, need_replication_factors=("n", "c"))
     return sharded
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _attend(interpret, inputs):
     """o and L. L has no derivative: it is a residual of that of o."""
-    return _by_image(_forward, "b n c, b n c, b n c -> b n c, b n", interpret)(*inputs)
+    return _by_image(_attention, "b n c, b n c, b n c -> b n c, b n", interpret)(*inputs)
 
 
 @_attend.defjvp
@@ -224,8 +221,8 @@ def _gradient(interpret, inputs, outputs, out_bar):
     """Cotangents of `inputs`, by the kernel; `outputs` are those of `_attend`."""
     out, log_sum = outputs
     delta = jnp.sum(out.astype(jnp.float32) * out_bar.astype(jnp.float32), axis=2)
-    rule = "b n c, b n c, b n c, b n c, b n, b n -> b n c, b n c, b n c"
-    return tuple(_by_image(_backward, rule, interpret)(*inputs, out_bar, log_sum, delta))
+    axes = "b n c, b n c, b n c, b n c, b n, b n -> b n c, b n c, b n c"
+    return tuple(_by_image(_attention_gradient, axes, interpret)(*inputs, out_bar, log_sum, delta))
 
 
 @_gradient.defjvp
@@ -236,8 +233,8 @@ def _gradient_rule(interpret, primals, tangents):
     return _gradient(interpret, *primals), jax.jvp(by_formula, primals[::2], tangents[::2])[1]
 
 
-# The derivative of o as a function of (*inputs, o, L, *tangents of inputs), linear in the last. A primitive is needed
-# for a transposition by a kernel that has derivatives itself: `linear_call` has none by its residuals.
+# The derivative of o as a function of (*inputs, o, L, *tangents of inputs), linear in the last three. It is a primitive
+# because its transpose has derivatives by the first three, which that of `jax.custom_derivatives.linear_call` has not.
 _tangent = Primitive("attention_tangent")
 
 
@@ -246,15 +243,14 @@ def _tangent_by_formula(*arrays, interpret):
 
 
 def _tangent_derivative(primals, tangents, interpret):
-    tangents = tuple(map(ad.instantiate_zeros, tangents))
-    out = _tangent.bind(*primals, interpret=interpret)
-    return out, jax.jvp(partial(_tangent_by_formula, interpret=interpret), primals, tangents)[1]
+    function, tangents = partial(_tangent_by_formula, interpret=interpret), map(ad.instantiate_zeros, tangents)
+    return _tangent.bind(*primals, interpret=interpret), jax.jvp(function, primals, tuple(tangents))[1]
 
 
 def _tangent_transposed(out_bar, *arrays, interpret):
     bars = _gradient(interpret, arrays[:3], arrays[3:5], ad.instantiate_zeros(out_bar))
-    bars = [bar if ad.is_undefined_primal(dot) else None for bar, dot in zip(bars, arrays[5:], strict=True)]
-    return [None] * 5 + bars
+    given = map(ad.is_undefined_primal, arrays[5:])
+    return [None] * 5 + [bar if wanted else None for bar, wanted in zip(bars, given, strict=True)]
 
 
 _tangent.def_impl(jax.jit(_tangent_by_formula, static_argnames="interpret"))
