@@ -186,10 +186,10 @@ def _sharded(kernel, axes, interpret, precision):
 
         return pl.pallas_call(
             partial(kernel, image),
-            out_shape=[jax.ShapeDtypeStruct(result.shape, result.dtype) for result in results],
+            out_shape=tuple(jax.ShapeDtypeStruct(result.shape, result.dtype) for result in results),
             grid=(blocks, arrays[0].shape[0]),
             in_specs=[spec(array) for array in arrays],
-            out_specs=[spec(result) for result in results],
+            out_specs=tuple(spec(result) for result in results),
             interpret=interpret,
             compiler_params=triton.CompilerParams(num_warps=8, num_stages=2),
             name=kernel.__name__.strip("_"),
@@ -213,7 +213,8 @@ def _attend(interpret, inputs):
 def _attend_rule(interpret, primals, tangents):
     (inputs,), (dots,) = primals, tangents
     out, log_sum = _attend(interpret, inputs)
-    return [out, log_sum], [_tangent.bind(*inputs, out, log_sum, *dots, interpret=interpret), jnp.zeros_like(log_sum)]
+    dot = _tangent.bind(*inputs, out, log_sum, *dots, interpret=interpret)
+    return (out, log_sum), (dot, jnp.zeros_like(log_sum))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -222,7 +223,7 @@ def _gradient(interpret, inputs, outputs, out_bar):
     out, log_sum = outputs
     delta = jnp.sum(out.astype(jnp.float32) * out_bar.astype(jnp.float32), axis=2)
     axes = "b n c, b n c, b n c, b n c, b n, b n -> b n c, b n c, b n c"
-    return tuple(_by_image(_attention_gradient, axes, interpret)(*inputs, out_bar, log_sum, delta))
+    return _by_image(_attention_gradient, axes, interpret)(*inputs, out_bar, log_sum, delta)
 
 
 @_gradient.defjvp
