@@ -6,16 +6,16 @@ and have float32 results; on a GPU, those of float32 are TF32 unless `jax.defaul
 """
 
 import math
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.pallas import triton
-from jax.extend.core import Primitive
-from jax.interpreters import ad, mlir
+
+from diffenc_jax.nets.kernels import attention, gpu_programs
+from diffenc_jax.nets.kernels.linear import linear_map
 
 # A program of a kernel holds OWN_BYTES of an array and reads the others by STEP_BYTES. Compiled for compute
 # capabilities 8.0 to 12.0, it takes at most 97 KB of shared memory of the 99 of small GPUs (112 of 227 on 10.0), and at
@@ -25,25 +25,29 @@ OWN_ROWS, STEP_ROWS = 128, 64
 MIN_SIZE = 16  # of each axis in a product
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, interpret: bool = False) -> jax.Array:
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = False) -> jax.Array:
+    """`flash_attention`, or `attention.attend` where that does not support the arrays."""
+    if not supports(query.shape[1], query.shape[2], value.dtype):
+        return attention.attend(query, key, value, scan)
+    return flash_attention(query, key, value)
+
+
+def flash_attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     """softmax(q kᵀ / √C) v for [B, N, C] each, of one dtype.
 
     Its gradient is a kernel too. Forward-mode derivatives and those of higher order are those of `formula`.
-
-    Args:
-      interpret: whether to run the kernels by Pallas's interpreter, on any platform.
     """
-    return _attend(interpret, (query, key, value))[0]
+    return _attend((query, key, value))[0]
 
 
 def supports(count: int, channels: int, dtype: Any) -> bool:
-    """Whether the kernels of `attend` are of use, and fit into a GPU's shared memory, for [B, count, channels]."""
+    """Whether the kernels of `flash_attention` are of use, and fit into a GPU's shared memory, for [B, count, channels]."""
     row = _padded(channels) * jnp.dtype(dtype).itemsize
     return dtype in (jnp.bfloat16, jnp.float32) and count >= MIN_SIZE and MIN_SIZE * row <= 2 * STEP_BYTES
 
 
 def formula(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    """`attend` by arrays of all pairs, differentiable to any order."""
+    """`flash_attention` by arrays of all pairs, differentiable to any order."""
     scores = jnp.einsum("bic,bjc->bij", query, key, preferred_element_type=jnp.float32) / math.sqrt(query.shape[-1])
     weights = jax.nn.softmax(scores).astype(value.dtype)
     return jnp.einsum("bij,bjc->bic", weights, value, preferred_element_type=jnp.float32).astype(value.dtype)
@@ -166,96 +170,63 @@ def _attention_gradient(image, *refs):
     image.store(bar_refs[0], query_bar * scale)
 
 
-def _by_image(kernel, axes, interpret):
-    return _sharded(kernel, axes, interpret, jax.default_matmul_precision.value)
-
-
-@cache
-def _sharded(kernel, axes, interpret, precision):
-    """A kernel as a function of arrays with `axes`. They may be sharded by b, which JAX cannot know by itself."""
+@partial(jax.jit, static_argnums=(0, 1))
+def _call(kernel, results, *arrays):
+    """Outputs of a kernel: arrays like the first one, or of its first two axes, by `results`; compiled once."""
+    precision = jax.default_matmul_precision.value
 
     def call(*arrays):
         image = _Image(arrays[0], precision)
         sums = jax.ShapeDtypeStruct(arrays[0].shape[:2], jnp.float32)
-        results = [arrays[0] if "c" in names else sums for names in axes.split(" -> ")[1].split(", ")]
+        outputs = [jax.ShapeDtypeStruct(arrays[0].shape, arrays[0].dtype) if whole else sums for whole in results]
         blocks = pl.cdiv(image.count, image.own_rows)
 
         def spec(array):
             shape = (None, blocks * image.own_rows, image.width)[: array.ndim]
             return pl.BlockSpec(shape, lambda _, b: (b, 0, 0)[: len(shape)])
 
-        return pl.pallas_call(
+        run = gpu_programs.run(
             partial(kernel, image),
-            out_shape=tuple(jax.ShapeDtypeStruct(result.shape, result.dtype) for result in results),
-            grid=(blocks, arrays[0].shape[0]),
-            in_specs=[spec(array) for array in arrays],
-            out_specs=tuple(spec(result) for result in results),
-            interpret=interpret,
-            compiler_params=triton.CompilerParams(num_warps=8, num_stages=2),
-            name=kernel.__name__.strip("_"),
-        )(*arrays)
+            kernel.__name__.strip("_"),
+            out_shape=outputs,
+            grid=(blocks, len(arrays[0])),
+            in_specs=list(map(spec, arrays)),
+            out_specs=list(map(spec, outputs)),
+        )
+        return run(*arrays)
 
-    def partition(mesh, arguments, results):
-        return mesh, call, *jax.tree.map(lambda array: array.sharding, (results, arguments))
-
-    sharded = custom_partitioning(call)
-    sharded.def_partition(partition=partition, sharding_rule=axes, need_replication_factors=("n", "c"))
-    return sharded
+    return gpu_programs.by_image(call, *arrays)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attend(interpret, inputs):
+@jax.custom_jvp
+def _attend(inputs):
     """o and L. L has no derivative: it is a residual of that of o."""
-    return _by_image(_attention, "b n c, b n c, b n c -> b n c, b n", interpret)(*inputs)
+    return tuple(_call(_attention, (True, False), *inputs))
 
 
 @_attend.defjvp
-def _attend_rule(interpret, primals, tangents):
+def _attend_rule(primals, tangents):
     (inputs,), (dots,) = primals, tangents
-    out, log_sum = _attend(interpret, inputs)
-    dot = _tangent.bind(*inputs, out, log_sum, *dots, interpret=interpret)
+    out, log_sum = _attend(inputs)
+
+    def linear(constants, dots):
+        return jax.jvp(formula, constants[0], dots)[1]
+
+    dot = linear_map(linear, lambda constants, bar: _gradient(*constants, bar), (inputs, (out, log_sum)), dots)
     return (out, log_sum), (dot, jnp.zeros_like(log_sum))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _gradient(interpret, inputs, outputs, out_bar):
+@jax.custom_jvp
+def _gradient(inputs, outputs, out_bar):
     """Cotangents of `inputs`, by the kernel; `outputs` are those of `_attend`."""
     out, log_sum = outputs
     delta = jnp.sum(out.astype(jnp.float32) * out_bar.astype(jnp.float32), axis=2)
-    axes = "b n c, b n c, b n c, b n c, b n, b n -> b n c, b n c, b n c"
-    return _by_image(_attention_gradient, axes, interpret)(*inputs, out_bar, log_sum, delta)
+    return tuple(_call(_attention_gradient, (True,) * 3, *inputs, out_bar, log_sum, delta))
 
 
 @_gradient.defjvp
-def _gradient_rule(interpret, primals, tangents):
+def _gradient_rule(primals, tangents):
     def by_formula(inputs, out_bar):
         return jax.vjp(formula, *inputs)[1](out_bar)
 
-    return _gradient(interpret, *primals), jax.jvp(by_formula, primals[::2], tangents[::2])[1]
-
-
-# The derivative of o as a function of (*inputs, o, L, *tangents of inputs), linear in the last three. It is a primitive
-# because its transpose has derivatives by the first three, which that of `jax.custom_derivatives.linear_call` has not.
-_tangent = Primitive("attention_tangent")
-
-
-def _tangent_by_formula(*arrays, interpret):
-    return jax.jvp(formula, arrays[:3], arrays[5:])[1]
-
-
-def _tangent_derivative(primals, tangents, interpret):
-    function, tangents = partial(_tangent_by_formula, interpret=interpret), map(ad.instantiate_zeros, tangents)
-    return _tangent.bind(*primals, interpret=interpret), jax.jvp(function, primals, tuple(tangents))[1]
-
-
-def _tangent_transposed(out_bar, *arrays, interpret):
-    bars = _gradient(interpret, arrays[:3], arrays[3:5], ad.instantiate_zeros(out_bar))
-    given = map(ad.is_undefined_primal, arrays[5:])
-    return [None] * 5 + [bar if wanted else None for bar, wanted in zip(bars, given, strict=True)]
-
-
-_tangent.def_impl(jax.jit(_tangent_by_formula, static_argnames="interpret"))
-_tangent.def_abstract_eval(lambda *arrays, interpret: arrays[3])
-mlir.register_lowering(_tangent, mlir.lower_fun(_tangent_by_formula, multiple_results=False))
-ad.primitive_jvps[_tangent] = _tangent_derivative
-ad.primitive_transposes[_tangent] = _tangent_transposed
+    return _gradient(*primals), jax.jvp(by_formula, primals[::2], tangents[::2])[1]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from diffenc_jax.nets.kernels import attention, convolution, dropout, joining, norm, stacking, triton_norm
+from diffenc_jax.nets.kernels import attention, convolution, dropout, flash, joining, norm, stacking, triton_norm
 
 
 class Forms(NamedTuple):
@@ -47,6 +47,7 @@ CPU = Forms(
 )
 GPU = CPU._replace(
     normalize=triton_norm.normalize,
+    attend=flash.attend,
     convolution_gradient=None,
     product_gradient=None,
     draw_masks=dropout.draw_in_groups,

@@ -19,16 +19,14 @@ from jax.custom_derivatives import SymbolicZero
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from diffenc_jax.nets.kernels import gpu_programs
 from diffenc_jax.nets.kernels import norm as plain
 from diffenc_jax.nets.kernels.dropout import Mask, kept_share
 from diffenc_jax.nets.kernels.linear import linear_map
 from diffenc_jax.nets.kernels.norm import EPSILON, Options, Params, Parts
-from diffenc_jax.nets.kernels.partition import by_image
 
 MOST_ROWS = 64  # positions that a program has in registers
 ROW_BYTES = 128  # what a program reads of a position: a line of the cache
-COMPILER = triton.CompilerParams(num_warps=8, num_stages=2)
-INTERPRET = False  # tests set it, to compute without a GPU
 
 Tree = Any
 
@@ -337,19 +335,17 @@ def _call(kernel: Callable, blocks: Callable, options: Options, *arguments: Tree
     def call(*leaves):
         images = layout._replace(batch=len(leaves[0]))
         in_specs, out_specs, shapes = blocks(options, images, *jax.tree.unflatten(structure, leaves))
-        outputs = pl.pallas_call(
+        run = gpu_programs.run(
             program,
+            f"norm{kernel.__name__}",
             out_shape=jax.tree.leaves(shapes),
             grid=images.grid,
             in_specs=jax.tree.leaves(in_specs),
             out_specs=jax.tree.leaves(out_specs),
-            compiler_params=COMPILER,
-            interpret=INTERPRET,
-            name=f"norm{kernel.__name__}",
         )
-        return list(outputs(*leaves))
+        return run(*leaves)
 
-    return jax.tree.unflatten(out_structure, by_image(call, *leaves))
+    return jax.tree.unflatten(out_structure, gpu_programs.by_image(call, *leaves))
 
 
 def _value_blocks(options, layout, inputs, mask):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from diffenc_jax.nets.compute import Compute
-from diffenc_jax.nets.kernels import triton_norm
 from diffenc_jax.nets.kernels.forms import PLATFORMS
 from diffenc_jax.nets.unet import UNet
 from tests import tiny
@@ -17,9 +16,8 @@ TIME = np.asarray([0.2, 0.7], np.float32)
 
 
 @pytest.mark.parametrize("levels", [0, 2])
-def test_values_derivatives_and_gradients_are_equal(monkeypatch, levels):
+def test_values_derivatives_and_gradients_are_equal(levels):
     """The derivative in time, and gradients of both by the parameters, under dropout."""
-    monkeypatch.setattr(triton_norm, "INTERPRET", True)
     net = UNet(**SIZES, levels=levels)
     params = tiny.parameters(net, X, TIME)
 
