@@ -5,14 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.nets.conv import Conv, ImageConv, sum_taps
+from diffenc_jax.nets.compute import Compute
+from diffenc_jax.nets.conv import Conv, ImageConv
+from diffenc_jax.nets.kernels.convolution import sum_taps
 from tests import tiny
 
 X = np.random.RandomState(0).normal(size=(2, 6, 4, 3)).astype(np.float32)
 
 
 def test_convolution_is_that_of_flax():
-    ours, theirs = Conv(7, jnp.bfloat16), nn.Conv(7, (3, 3), dtype=jnp.bfloat16)
+    ours, theirs = Conv(7, Compute(jnp.bfloat16)), nn.Conv(7, (3, 3), dtype=jnp.bfloat16)
     params, others = jax.jit(lambda key: (ours.init(key, X), theirs.init(key, X)))(jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, params, others)
     params = tiny.away_from_zero(params)
@@ -20,7 +22,7 @@ def test_convolution_is_that_of_flax():
 
 
 def test_output_layer_is_a_convolution_on_every_platform():
-    ours, theirs = ImageConv(2), nn.Conv(2, (3, 3))
+    ours, theirs = ImageConv(2, Compute()), nn.Conv(2, (3, 3))
     params = tiny.drawn(theirs.init, X)
     kernel, bias = params["params"]["kernel"], params["params"]["bias"]
     values = jax.jit(lambda: (theirs.apply(params, X), ours.apply(params, X), bias + sum_taps(X, kernel)))()

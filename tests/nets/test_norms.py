@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.norms import EPSILON, GroupNorm
+from diffenc_jax.nets.compute import Compute
+from diffenc_jax.nets.kernels.norm import EPSILON
+from diffenc_jax.nets.norms import GroupNorm
 
 GROUPS = 4
 
@@ -20,12 +22,12 @@ def case():
     return jax.tree.map(np.float32, ({"params": params}, x))
 
 
-@pytest.mark.parametrize("recompute", [True, False], ids=["recomputed", "kept"])
-def test_values_gradients_and_tangents_are_flaxs(case, recompute):
+@pytest.mark.parametrize("remat", ["none", "block"])
+def test_values_gradients_and_tangents_are_flaxs(case, remat):
     """Also for equal inputs, of which Var = E x² - (E x)² may round below zero."""
     params, x = case
     weight = np.random.RandomState(1).normal(size=x.shape).astype(np.float32)
-    ours = GroupNorm(GROUPS, jnp.float32, swish=True, recompute=recompute).apply
+    ours = GroupNorm(GROUPS, Compute(remat=remat), swish=True).apply
     theirs = lambda params, x: nn.swish(nn.GroupNorm(GROUPS, epsilon=EPSILON).apply(params, x))  # noqa: E731
 
     def values_and_derivatives(f):
@@ -42,7 +44,7 @@ def test_statistics_are_float32_for_bfloat16_inputs_and_outputs(case):
     """In bfloat16, 1000 + x would lose x."""
     params, x = case
     wide = (1000.0 + x).astype(jnp.bfloat16)
-    normed = lambda dtype, x: GroupNorm(GROUPS, dtype).apply(params, x)  # noqa: E731
+    normed = lambda dtype, x: GroupNorm(GROUPS, Compute(dtype)).apply(params, x)  # noqa: E731
     both = jax.jit(lambda x: (normed(jnp.bfloat16, x), normed(jnp.float32, x.astype(jnp.float32))))
     got, exact = map(np.asarray, both(wide))
     assert got.dtype == jnp.bfloat16

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.network import Compute
+from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
 from tests import tiny

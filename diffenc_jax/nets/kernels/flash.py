@@ -3,6 +3,9 @@
 Notation: scores sᵢⱼ = qᵢ·kⱼ log₂e / √C, so that weights are powers of 2; Lᵢ = log₂ Σⱼ 2^sᵢⱼ; weights
 pᵢⱼ = 2^(sᵢⱼ - Lᵢ); output oᵢ = Σⱼ pᵢⱼ vⱼ. Scores, weights and sums are float32. Products take the dtype of the arrays
 and have float32 results; on a GPU, those of float32 are TF32 unless `jax.default_matmul_precision` says otherwise.
+
+[128, 1024, 128] in bfloat16 with its gradient, as compiled for an H100: 3 kernels move 0.44 GB. With weights in memory
+11 kernels move 4.5 GB.
 """
 
 import math
@@ -35,22 +38,15 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = Fals
 def flash_attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     """softmax(q kᵀ / √C) v for [B, N, C] each, of one dtype.
 
-    Its gradient is a kernel too. Forward-mode derivatives and those of higher order are those of `formula`.
+    Its gradient is a kernel too. Forward-mode derivatives and those of higher order are those of `attention.attend`.
     """
     return _attend((query, key, value))[0]
 
 
 def supports(count: int, channels: int, dtype: Any) -> bool:
-    """Whether the kernels of `flash_attention` are of use, and fit into a GPU's shared memory, for [B, count, channels]."""
+    """Whether `flash_attention` of [B, count, channels] is of use and fits into a GPU's shared memory."""
     row = _padded(channels) * jnp.dtype(dtype).itemsize
     return dtype in (jnp.bfloat16, jnp.float32) and count >= MIN_SIZE and MIN_SIZE * row <= 2 * STEP_BYTES
-
-
-def formula(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    """`flash_attention` by arrays of all pairs, differentiable to any order."""
-    scores = jnp.einsum("bic,bjc->bij", query, key, preferred_element_type=jnp.float32) / math.sqrt(query.shape[-1])
-    weights = jax.nn.softmax(scores).astype(value.dtype)
-    return jnp.einsum("bij,bjc->bic", weights, value, preferred_element_type=jnp.float32).astype(value.dtype)
 
 
 def _padded(size):
@@ -142,7 +138,8 @@ def _attention_gradient(image, *refs):
     """Cotangents of q, k and v for one block of rows.
 
     With ō the cotangent of o, δᵢ = oᵢ·ōᵢ and s̄ᵢⱼ = pᵢⱼ (ōᵢ·vⱼ - δᵢ): v̄ⱼ = Σᵢ pᵢⱼ ōᵢ, k̄ⱼ = Σᵢ s̄ᵢⱼ qᵢ / √C and
-    q̄ᵢ = Σⱼ s̄ᵢⱼ kⱼ / √C.
+    q̄ᵢ = Σⱼ s̄ᵢⱼ kⱼ / √C. Scores of the first loop are [keys, queries], so that no left operand is transposed: for that,
+    registers would not suffice in float32.
     """
     query_refs, key_refs, bar_refs = (refs[0], *refs[3:6]), refs[1:3], refs[6:]
     key, value = (image.load(ref, image.own) for ref in key_refs)
@@ -210,7 +207,7 @@ def _attend_rule(primals, tangents):
     out, log_sum = _attend(inputs)
 
     def linear(constants, dots):
-        return jax.jvp(formula, constants[0], dots)[1]
+        return jax.jvp(attention.attend, constants[0], dots)[1]
 
     dot = linear_map(linear, lambda constants, bar: _gradient(*constants, bar), (inputs, (out, log_sum)), dots)
     return (out, log_sum), (dot, jnp.zeros_like(log_sum))
@@ -226,7 +223,7 @@ def _gradient(inputs, outputs, out_bar):
 
 @_gradient.defjvp
 def _gradient_rule(primals, tangents):
-    def by_formula(inputs, out_bar):
-        return jax.vjp(formula, *inputs)[1](out_bar)
+    def by_arrays(inputs, out_bar):
+        return jax.vjp(attention.attend, *inputs)[1](out_bar)
 
-    return _gradient(*primals), jax.jvp(by_formula, primals[::2], tangents[::2])[1]
+    return _gradient(*primals), jax.jvp(by_arrays, primals[::2], tangents[::2])[1]

@@ -34,8 +34,10 @@ def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.
 
     divided: Any = custom_partitioning(f)
     shapes = jax.eval_shape(f, *arrays)
-    rule = f"{_factors('a', arrays)} -> {_factors('r', shapes)}"
-    divided.def_partition(partition=partition, sharding_rule=rule)
+    sides = [_factors("a", arrays), _factors("r", shapes)]
+    rule = " -> ".join(", ".join(map(" ".join, side)) for side in sides)
+    whole = {name for side in sides for names in side for name in names} - {"images"}
+    divided.def_partition(partition=partition, sharding_rule=rule, need_replication_factors=tuple(sorted(whole)))
     batchable = custom_vmap(divided)
 
     @batchable.def_vmap
@@ -56,10 +58,6 @@ def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.
 
 
 def _factors(side, arrays):
-    """One side of a Shardy rule: 'images' and names of their own for all other axes."""
-
-    def factors(number, ndim):
-        own = [f"{side}{number}x{axis}" for axis in range(ndim)]
-        return " ".join(own if ndim == 1 else ["images", *own[1:]])
-
-    return ", ".join(factors(number, array.ndim) for number, array in enumerate(arrays))
+    """Names of axes for one side of a Shardy rule: 'images', and names of their own for all others."""
+    own = [[f"{side}{number}x{axis}" for axis in range(array.ndim)] for number, array in enumerate(arrays)]
+    return [names if len(names) == 1 else ["images", *names[1:]] for names in own]

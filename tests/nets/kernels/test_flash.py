@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.nets.kernels import flash
+from tests.nets.kernels.test_attention import formula
 
 ALL = (0, 1, 2)  # query, key and value
 attend = flash.flash_attention
@@ -21,7 +22,7 @@ def random(shape, dtype=jnp.float32):
 
 
 def assert_close(values, rtol, atol):
-    got, expected = jax.jit(lambda: (values(attend), values(flash.formula)))()
+    got, expected = jax.jit(lambda: (values(attend), values(formula)))()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), got, expected)
 
 
@@ -59,7 +60,7 @@ def test_it_has_derivatives_of_second_order():
 def test_products_of_bfloat16_are_summed_in_float32():
     *inputs, out_bar = random((1, 40, 16), jnp.bfloat16)
     out, transpose = jax.vjp(attend, *inputs)
-    exact, exactly = jax.vjp(flash.formula, *(x.astype(jnp.float32) for x in inputs))
+    exact, exactly = jax.vjp(formula, *(x.astype(jnp.float32) for x in inputs))
     pairs = zip([out, *transpose(out_bar)], [exact, *exactly(out_bar.astype(jnp.float32))], strict=True)
     for got, expected in pairs:
         assert got.dtype == jnp.bfloat16

@@ -3,21 +3,22 @@
 import jax
 import numpy as np
 import pytest
-from diffenc_jax.nets.dropout import draw_bytes, draw_masks, dropout
+
+from diffenc_jax.nets.kernels.dropout import draw_alone, draw_bytes, draw_in_groups, draw_masks, draw_shared, dropout
 
 KEY = jax.random.key(0)
 SHAPES = [(4, 8, 8, 6), (4, 4, 4, 10), (4, 2, 2, 2)]
 
 
-def kept(rate, shapes, scan, key=KEY):
-    draw = jax.jit(lambda key: [mask.kept() for mask in draw_masks(key, rate, shapes, scan)])
+def kept(rate, shapes, key=KEY):
+    draw = jax.jit(lambda key: [mask.kept() for mask in draw_masks(key, rate, shapes, draw_alone)])
     return list(map(np.asarray, draw(key)))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_the_rate_and_the_mean(rate):
     x = np.ones((4, 64, 64, 16), np.float32)
-    y = np.asarray(jax.jit(lambda x: dropout(x, rate, *draw_masks(KEY, rate, [x.shape], scan=False)))(x))
+    y = np.asarray(jax.jit(lambda x: dropout(x, rate, *draw_masks(KEY, rate, [x.shape], draw_alone)))(x))
     deviation = np.sqrt(rate * (1 - rate) / y.size)
     assert abs((y == 0).mean() - rate) < 4 * deviation
     assert abs(y.mean() - 1) < 4 * deviation / (1 - rate)
@@ -26,7 +27,7 @@ def test_the_rate_and_the_mean(rate):
 
 def test_masks_of_blocks_images_and_places_are_independent():
     """Masks from one call of the generator, from two calls, and from two groups of bytes."""
-    masks = np.stack(kept(0.5, [(32, 16, 16, 8)] * 9, scan=False)).reshape(9, 32, -1)
+    masks = np.stack(kept(0.5, [(32, 16, 16, 8)] * 9)).reshape(9, 32, -1)
     deviation = 4.5 * np.sqrt(0.25 * 0.75 / masks[0].size)
     for other in masks[1:]:
         assert abs((masks[0] & other).mean() - 0.25) < deviation
@@ -35,13 +36,13 @@ def test_masks_of_blocks_images_and_places_are_independent():
 
 
 def test_masks_do_not_depend_on_how_they_are_drawn():
-    """A scan's, those of a CPU and of other platforms (which draw bytes of an array's own shape), in pairs or not."""
+    """All ways of drawing, for arrays whose axes are divided in one way or another."""
     shapes = [SHAPES[1], *SHAPES[:1] * 9]
     pairs = [(b, h, w // 2, 2 * c) for b, h, w, c in shapes]
 
     @jax.jit
     def drawn(key):
-        ways = (shapes, False), (shapes, True), (pairs, False)
+        ways = (shapes, draw_alone), (shapes, draw_shared), (pairs, draw_in_groups)
         masks = [[mask.kept() for mask in draw_masks(key, 0.3, *way)] for way in ways]
         return masks, [draw_bytes(jax.random.split(key), 0.3, shape) for shape in ((4, 384), SHAPES[0])]
 
@@ -55,4 +56,4 @@ def test_masks_do_not_depend_on_how_they_are_drawn():
 def test_no_dropout():
     x = np.ones(SHAPES[0])
     assert dropout(x, 0.5, None) is x
-    assert draw_masks(None, 0.5, SHAPES, scan=False) == draw_masks(KEY, 0.0, SHAPES, scan=False) == [None] * 3
+    assert draw_masks(None, 0.5, SHAPES, draw_alone) == draw_masks(KEY, 0.0, SHAPES, draw_alone) == [None] * 3

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets import attention
-from diffenc_jax.nets.attention import attend
+from diffenc_jax.nets.kernels import attention
+from diffenc_jax.nets.kernels.attention import attend
 
 SHAPE = (2, 5, 4)
 

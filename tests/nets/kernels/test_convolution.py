@@ -1,12 +1,14 @@
-"""Workarounds for XLA's CPU compiler against what they stand for, in values and derivatives."""
+"""Products and convolutions with the forms of their gradients, and unstacking, against JAX's own."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets import conv, xla_cpu
-from diffenc_jax.nets.conv import convolve, multiply
+from diffenc_jax.nets.kernels import convolution, stacking
+from diffenc_jax.nets.kernels.convolution import convolve, multiply
 
 SHAPES = [(2, 6, 4, 3, 5), (1, 1, 1, 1, 2)]
 
@@ -15,7 +17,10 @@ def plain_convolution(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-PAIRS = [(convolve, plain_convolution, (3, 3)), (multiply, jnp.matmul, ())]
+PAIRS = [
+    (convolve, convolution.convolution_gradient_on_cpu, plain_convolution, (3, 3)),
+    (multiply, convolution.product_gradient_on_cpu, jnp.matmul, ()),
+]
 
 
 def draw(b, h, w, c, d, taps=(3, 3)):
@@ -24,9 +29,9 @@ def draw(b, h, w, c, d, taps=(3, 3)):
     return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
-@pytest.mark.parametrize(("ours", "plain", "taps"), PAIRS)
+@pytest.mark.parametrize(("ours", "gradient", "plain", "taps"), PAIRS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gradients_by_kernels_are_those_of_jax(shape, ours, plain, taps):
+def test_gradients_by_kernels_are_those_of_jax(shape, ours, gradient, plain, taps):
     """Gradients of the output and of its derivative along a direction, which an encoder's loss needs."""
     x, kernel, x_dot, weight = draw(*shape, taps)
 
@@ -35,6 +40,7 @@ def test_gradients_by_kernels_are_those_of_jax(shape, ours, plain, taps):
         return jnp.sum(weight * jnp.sin(y) * (1.0 + y_dot))
 
     derive = lambda f: jax.value_and_grad(lambda x, kernel: loss(f, x, kernel), (0, 1))(x, kernel)  # noqa: E731
+    ours = partial(ours, gradient=gradient)
     found, expected = jax.tree.map(np.asarray, jax.jit(lambda: (derive(ours), derive(plain)))())
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     for a, b in zip(found[1], expected[1], strict=True):
@@ -45,7 +51,8 @@ def test_gradients_by_kernels_are_those_of_jax(shape, ours, plain, taps):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gradients_by_kernels_of_both_platforms_are_float32_and_equal(shape, name, taps):
     x, _, _, y_bar = (a.astype(jnp.bfloat16) for a in draw(*shape, taps))
-    ours, theirs = jax.jit(lambda x, y_bar: [getattr(module, name)(x, y_bar) for module in (conv, xla_cpu)])(x, y_bar)
+    forms = [getattr(convolution, name + suffix) for suffix in ("", "_on_cpu")]
+    ours, theirs = jax.jit(lambda x, y_bar: [form(x, y_bar) for form in forms])(x, y_bar)
     assert ours.dtype == theirs.dtype == jnp.float32
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -61,7 +68,7 @@ def test_unstacked_trees_are_slices_with_their_gradients():
     def indexed(tree):
         return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(3)]
 
-    unstacked = lambda tree: xla_cpu.unstack(tree, 3)  # noqa: E731
+    unstacked = lambda tree: stacking.unstack(tree, 3, stacking.isolate)  # noqa: E731
     both = [(f, jax.grad(lambda tree, f=f: loss(f, tree))) for f in (unstacked, indexed)]
     (parts, found), (slices, expected) = jax.jit(lambda tree: [(f(tree), slope(tree)) for f, slope in both])(tree)
     jax.tree.map(np.testing.assert_array_equal, parts, slices)
