@@ -46,7 +46,7 @@ def count(config: Config, spec: ImageSpec) -> Counts:
         if "dropout" in getattr(config.model, name).options:
             changes[f"model.{name}.dropout"] = 0.0
     config = config.replace(changes)
-    step = StepFunction(build(config, spec, "cpu"), config)
+    step = StepFunction(build(config, spec, "tpu"), config)
     state = jax.eval_shape(step.init)
     batch = step.model.batch_shapes(config.train.batch_size)
     try:
