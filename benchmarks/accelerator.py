@@ -1,10 +1,10 @@
 """Speed of the CIFAR-10 models on the accelerators of this machine, within a given time: tables and one record.
 
-Measures, the most useful first, on all devices that JAX finds, in one process: training steps of vdm-8, diffenc-8-2,
-vdm and diffenc at batch 128 in bfloat16 and float32, with other choices of model.remat and model.scan; evaluation and
-sampling; bits/dim on digits of trainings in bfloat16 and in float32; and whether a repeated training gives the same
-bits. A measurement that fails, or that the time does not allow, is named with the reason, and the others go on. No data
-set is needed.
+Measures, the most useful first, on all devices that JAX finds: training steps of vdm-8, diffenc-8-2, vdm and diffenc at
+batch 128 in bfloat16 and float32, with other choices of model.remat and model.scan; with --diffenc the published code's
+steps beside them, each in a process of its own; evaluation and sampling; bits/dim on digits of trainings in bfloat16
+and in float32; and whether a repeated training gives the same bits. A measurement that fails, or that the time does not
+allow, is named with the reason, and the others go on. No data set is needed.
 
 The record is one JSON object. With --json it is written again after every measurement, so that it is there however the
 process ends; otherwise it is printed after the tables. docs/speed.md explains the values.
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import peers
+import published
 import records
 from budget import FAILED, LEFT_OUT, MEASURED, Measurement, Row, within
 from measurements import SMALL, Bench, Sizes
@@ -35,21 +37,27 @@ from diffenc_jax.runs.files import write_json
 
 EXAMPLE = "python benchmarks/accelerator.py --minutes=8 --json=accelerator.json"
 GIB = 2**30
+# Model configurations of the published code by arm.
+PUBLISHED = {pair.arm: pair.model for pair in (peers.VDM, peers.DIFFENC)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=positive_number, default=8.0, help="time for all measurements")
     parser.add_argument("--json", metavar="FILE", help="file of the record; an existing one is replaced")
+    parser.add_argument("--diffenc", type=Path, metavar="DIR", help="checkout of the published code, to be compared")
     parser.add_argument("--small", action="store_true", help="small networks and few steps, to try this program")
 
 
 def run(arguments: argparse.Namespace) -> None:
     start, path = time.perf_counter(), writable_file("json", arguments.json)
+    if arguments.diffenc is not None:
+        published.check_checkout(arguments.diffenc, *PUBLISHED.values())
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # two processes share the memory
     kind, devices = jax.devices()[0].device_kind, jax.device_count()
     target, seconds = target_of(kind), 60 * arguments.minutes
     peak = None if target is None else target.flops * devices
     bench = Bench(make_mesh(), SMALL if arguments.small else Sizes(), peak)
-    measurements = plan(bench)
+    measurements = plan(bench, arguments.diffenc)
     about = {
         "benchmark": "accelerator",
         "commit": records.commit(),
@@ -72,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     report.end()
 
 
-def plan(bench: Bench) -> list[Measurement]:
+def plan(bench: Bench, checkout: Path | None) -> list[Measurement]:
     """All measurements, the most useful first."""
 
     def step(expected, arm, dtype="bfloat16", **choice):
@@ -89,18 +97,22 @@ def plan(bench: Bench) -> list[Measurement]:
     def dtypes(expected, seed):
         return Measurement(f"dtypes seed {seed}", "dtypes", expected, lambda: bench.dtypes(seed))
 
+    def theirs(expected, arm):
+        measure = lambda: bench.published(arm, PUBLISHED[arm], checkout)  # noqa: E731
+        return [Measurement(f"published {arm} float32", "published", expected, measure)] if checkout else []
+
     return [
-        *(step(30, "vdm-8"), step(45, "diffenc-8-2"), step(40, "vdm"), step(60, "diffenc")),
+        *(step(30, "vdm-8"), step(45, "diffenc-8-2"), step(25, "vdm-8", "float32"), *theirs(60, "vdm-8")),
+        *(step(40, "diffenc-8-2", "float32"), *theirs(90, "diffenc-8-2")),
+        *(step(100, "vdm"), step(150, "diffenc")),
         *(dtypes(70, seed=0), repeat(10, "diffenc", "bfloat16")),
         *(rate(30, "evaluation", "diffenc"), rate(20, "sampling", "vdm")),
-        *(step(25, "vdm-8", "float32"), step(40, "diffenc-8-2", "float32")),
-        *(step(50, "diffenc", remat="none"), step(35, "vdm", remat="none")),
-        *(step(35, "vdm", "float32"), step(50, "diffenc", "float32"), repeat(15, "diffenc", "float32")),
-        *(step(50, "diffenc", remat="block"), step(35, "vdm", remat="block")),
-        *(step(25, "vdm-8", remat="none"), step(40, "diffenc-8-2", remat="none"), step(60, "vdm-8", scan=False)),
+        *(step(25, "vdm-8", remat="products"), step(25, "vdm-8", remat="block")),
+        *(step(30, "vdm-8", scan=True), step(30, "vdm-8", scan=False), step(40, "diffenc", scan=True)),
+        *(step(100, "vdm", "float32"), step(150, "diffenc", "float32"), repeat(15, "diffenc", "float32")),
         *(rate(25, "evaluation", "vdm"), rate(30, "evaluation", "diffenc", "float32")),
-        *(dtypes(70, seed=1), step(90, "diffenc-8-2", scan=False), step(25, "vdm-8", remat="block")),
-        *(step(200, "vdm", scan=False), step(250, "diffenc", scan=False)),
+        *(dtypes(70, seed=1), step(90, "diffenc-8-2", scan=False)),
+        *(step(100, "vdm", remat="block"), step(150, "diffenc", remat="block")),
     ]
 
 
@@ -173,6 +185,11 @@ def _step_cells(row: Row) -> list[str]:
     ]
 
 
+def _published_cells(row: Row) -> list[str]:
+    ratios = [UNKNOWN if row[dtype] is None else f"{row[dtype]:.3g}" for dtype in ("float32", "bfloat16")]
+    return [f"{row['compile_seconds']:.1f}", f"{1e3 * row['step_seconds']:.4g}", *ratios]
+
+
 def _rate_cells(row: Row) -> list[str]:
     return [f"{row['first_seconds']:.1f}", f"{1e3 * row['batch_seconds']:.4g}", f"{row['images_per_second']:.4g}"]
 
@@ -193,6 +210,11 @@ KINDS = {
         "Training steps",
         ["trace + compile, s", "ms per step", "images/s", "share of peak", "program, GiB", "peak, GiB"],
         _step_cells,
+    ),
+    "published": (
+        "The published code's steps, and ours as shares of them",
+        ["compile, s", "ms per step", "ours, float32", "ours, bfloat16"],
+        _published_cells,
     ),
     "rate": ("Evaluation per pass, sampling per step", ["first batch, s", "ms per batch", "images/s"], _rate_cells),
     "dtypes": (

@@ -4,7 +4,12 @@ The models are those of the configurations cifar10 and digits. Images of CIFAR-1
 """
 
 import itertools
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import inference
@@ -65,6 +70,7 @@ class Bench:
         """
         self._mesh, self._sizes, self._peak = mesh, sizes, peak
         self._compiled: dict[tuple[str, str], timing.CompiledStep] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
         self._flops: dict[str, float | None] = {}
 
     def step(self, arm: str, dtype: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +83,8 @@ class Bench:
         seconds = timing.call_seconds(timing.Training(compiled), **limits)
         memory, peak, flops = Memory.of(compiled.step), timing.peak_bytes(), self._flops_of(arm)
         median = float(np.median(seconds))
+        if not changes:
+            self._seconds[arm, dtype] = median
         return {
             "arm": arm,
             "dtype": dtype,
@@ -92,6 +100,20 @@ class Bench:
             "temporary_bytes": memory.temporaries,
             "peak_bytes": peak if peak > before else None,
         }
+
+    def published(self, arm: str, model: str, checkout: Path) -> dict[str, Any]:
+        """Time of the published code's step, in a process of its own; ours as a share of it by dtype, None if unknown."""
+        batch, steps = self._config("cifar10", arm, {}).train.batch_size, self._sizes.timed_steps
+        with tempfile.TemporaryDirectory() as folder:
+            path, script = Path(folder) / "published.jsonl", Path(__file__).with_name("published.py")
+            flags = [f"--diffenc={checkout}", f"--model={model}", f"--batch={batch}", f"--steps={steps}"]
+            command = [sys.executable, script, *flags, f"--json={path}"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            require(path.exists(), f"published.py failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+            record = json.loads(path.read_text())
+        ours = {dtype: self._seconds.get((arm, dtype)) for dtype in DTYPES}
+        shares = {dtype: seconds and seconds / record["step_seconds"] for dtype, seconds in ours.items()}
+        return {"arm": arm, "batch_size": batch, **shares, **record}
 
     def repeat(self, arm: str, dtype: str) -> dict[str, Any]:
         """Whether two trainings of as many steps, with one seed, end with the same bits of every parameter.

@@ -116,12 +116,12 @@ class ModelConfig(Section, section="model"):
     scan: bool | None = key(
         None,
         "Whether layers of the same shape run in a loop, which compiles faster than unrolled layers.",
-        none="a loop on accelerators, unrolled layers on CPUs",
+        none="a loop on TPUs, unrolled layers on CPUs and GPUs",
     )
     remat: str | None = key(
         None,
         "Rematerialisation: which activations of a block are saved for the backward pass.",
-        none="'none' on CPUs and 'products' on accelerators",
+        none="'none' on CPUs and GPUs, 'products' on TPUs",
         choices=REMAT,
     )
 

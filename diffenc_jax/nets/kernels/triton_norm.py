@@ -195,7 +195,7 @@ class Layout(NamedTuple):
         return None if mask is None else (self.joined, pl.BlockSpec((1,), lambda image, block: (0,)))
 
 
-class Program:
+class Tile:
     """What a kernel's program reads and writes: some positions at a time, of the channels of its block."""
 
     def __init__(self, layout: Layout):
@@ -246,62 +246,62 @@ def _read(params):
     return _filled(jax.tree.map(lambda ref: ref[...], params))
 
 
-def _sums(program, norm, parts, params):
+def _sums(tile, norm, parts, params):
     def moments(i):
-        return jax.tree.map(lambda a: a.sum(axis=0), norm.moments(program.read_parts(parts, i), params))
+        return jax.tree.map(lambda a: a.sum(axis=0), norm.moments(tile.read_parts(parts, i), params))
 
-    return program.sum(moments)
+    return tile.sum(moments)
 
 
-def _values(program, norm, inputs, mask, y, last):
+def _values(tile, norm, inputs, mask, y, last):
     """Kernel of the result `y`, and of the joined parts `last` of the highest order, if that is not None."""
     params = _read(inputs.params)
-    coefficients = norm.coefficients(_sums(program, norm, inputs.parts, params), params)
+    coefficients = norm.coefficients(_sums(tile, norm, inputs.parts, params), params)
 
     def write(i):
-        x = program.read_parts(inputs.parts, i)
-        program.write(y, i, norm.apply(x, params, coefficients, program.read_mask(mask, i)))
+        x = tile.read_parts(inputs.parts, i)
+        tile.write(y, i, norm.apply(x, params, coefficients, tile.read_mask(mask, i)))
         if last is not None:
-            program.write(last, i, jax.tree.leaves(x)[-1])
+            tile.write(last, i, jax.tree.leaves(x)[-1])
 
-    program.sum(write)
+    tile.sum(write)
 
 
-def _gradients(program, norm, inputs, mask, y_bar, last_bar, bar):
+def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
     """Kernel of the cotangents `bar` of inputs, from those of the results of `_values`.
 
     The first loop has the cotangents of the coefficients, from which follow those of the sums of the moments; the
     second one has those of the inputs, directly and through the moments.
     """
     params = _read(inputs.params)
-    sums = _sums(program, norm, inputs.parts, params)
+    sums = _sums(tile, norm, inputs.parts, params)
     coefficients, pull = jax.vjp(norm.coefficients, sums, params)
 
     def through_coefficients(i):
-        x, kept = program.read_parts(inputs.parts, i), program.read_mask(mask, i)
+        x, kept = tile.read_parts(inputs.parts, i), tile.read_mask(mask, i)
         apply = lambda params, coefficients: norm.apply(x, params, coefficients, kept)  # noqa: E731
-        return jax.vjp(apply, params, coefficients)[1](program.read(y_bar, i).astype(jnp.float32))
+        return jax.vjp(apply, params, coefficients)[1](tile.read(y_bar, i).astype(jnp.float32))
 
-    params_bar, coefficients_bar = program.sum(through_coefficients)
+    params_bar, coefficients_bar = tile.sum(through_coefficients)
     sums_bar, more = pull(coefficients_bar)
     params_bar = jax.tree.map(jnp.add, params_bar, more)
 
     def through_moments(i):
-        x, kept = program.read_parts(inputs.parts, i), program.read_mask(mask, i)
+        x, kept = tile.read_parts(inputs.parts, i), tile.read_mask(mask, i)
         apply = lambda x: norm.apply(x, params, coefficients, kept)  # noqa: E731
-        (direct,) = jax.vjp(apply, x)[1](program.read(y_bar, i).astype(jnp.float32))
-        moments_bar = jax.tree.map(lambda a: jnp.broadcast_to(a, program.shape), sums_bar)
+        (direct,) = jax.vjp(apply, x)[1](tile.read(y_bar, i).astype(jnp.float32))
+        moments_bar = jax.tree.map(lambda a: jnp.broadcast_to(a, tile.shape), sums_bar)
         x_bar, more = jax.vjp(norm.moments, x, params)[1](moments_bar)
         rows = jax.tree.leaves(jax.tree.map(jnp.add, direct, x_bar))
         if last_bar is not None:
-            rows[-1] += program.read(last_bar, i).astype(jnp.float32)
+            rows[-1] += tile.read(last_bar, i).astype(jnp.float32)
         for parts, value in zip(jax.tree.leaves(bar.parts, is_leaf=_is_parts), rows, strict=True):
             for number, ref in enumerate(parts):
                 if ref is not None:
-                    program.write(ref, i, value, number)
+                    tile.write(ref, i, value, number)
         return more
 
-    params_bar = jax.tree.map(jnp.add, params_bar, program.sum(through_moments))
+    params_bar = jax.tree.map(jnp.add, params_bar, tile.sum(through_moments))
     for ref, value in zip(*map(_leaves, (bar.params, params_bar)), strict=True):
         if ref is not None and value is not None:
             ref[...] = value
@@ -330,7 +330,7 @@ def _call(kernel: Callable, blocks: Callable, options: Options, *arguments: Tree
     def program(*refs):
         read, written = refs[: len(leaves)], refs[len(leaves) :]
         outputs = jax.tree.unflatten(out_structure, written)
-        kernel(Program(layout), own, *jax.tree.unflatten(structure, read), *outputs)
+        kernel(Tile(layout), own, *jax.tree.unflatten(structure, read), *outputs)
 
     def call(*leaves):
         images = layout._replace(batch=len(leaves[0]))
