@@ -102,7 +102,7 @@ class Bench:
         }
 
     def published(self, arm: str, model: str, checkout: Path) -> dict[str, Any]:
-        """Time of the published code's step, in a process of its own; ours as a share of it by dtype, None if unknown."""
+        """Time of the published code's step, in a process of its own, and ours as shares of it; None if unknown."""
         batch, steps = self._config("cifar10", arm, {}).train.batch_size, self._sizes.timed_steps
         with tempfile.TemporaryDirectory() as folder:
             path, script = Path(folder) / "published.jsonl", Path(__file__).with_name("published.py")
