@@ -198,7 +198,7 @@ EXPERIMENTS = {
     ),
     "tpu": Experiment(
         [
-            Step(f"python benchmarks/tpu_compile.py --out=tpu --only={part}", tables.printed)
+            Step(f"python benchmarks/compiled_steps.py --out=tpu --only={part}", tables.printed)
             for part in ("searched", "shipped", "scaling", "chips", "choices")
         ],
         120,
@@ -213,7 +213,7 @@ EXPERIMENTS = {
                 for dtype in ("float32", "bfloat16")
             ),
             Step(
-                "python benchmarks/published_tpu.py --diffenc=DiffEnc "
+                "python benchmarks/published_compiled.py --diffenc=DiffEnc "
                 f"--model={peers.VDM.model} --json=published_tpu.jsonl",
                 tables.on_a_chip,
             ),

@@ -1,0 +1,211 @@
+"""Compiled programs, read from XLA's text: which kernels run, how often, what they move, for which part of a step.
+
+The text of a program that XLA has compiled is a list of computations, each a list of instructions. Every instruction
+that runs is a kernel, except those that only name values, and moves its operands and its results:
+
+- A loop's body counts as often as it runs, a called computation where it is called. Of the branches of a conditional
+  counts the one that moves most.
+- A fused kernel moves what enters and leaves it. Where it reads or writes only a slice of an array, as loops over
+  layers do with what they stack, that slice counts. So does an instruction of its own that does.
+- The start and the end of an asynchronous instruction are one kernel.
+- The scratch memory of library calls does not count: how much of it they use is not known. Nor do arrays that a TPU
+  holds beside its cores, nor the padding of its tiles.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+INSTRUCTION = re.compile(r"^\s+(ROOT )?%?(\S+) = (.*?) ([a-z][a-z\d-]*)\((.*?)\)(?:, (.*))?$")
+ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\](?:\{[^{}]*?(S\([1-9]\d*\))?\})?")
+NAME = re.compile(
+    "(parameter|constant|get-tuple-element|tuple|bitcast|after-all|partition-id|replica-id|opt-barrier|.*-start|async-update)$"
+)
+SLICES = ("slice", "dynamic-slice", "gather")
+UPDATE = "dynamic-update-slice"
+COLLECTIVE = re.compile("all-|reduce-scatter|collective-")
+SCRATCH = re.compile(r"\b[su]8\[\d*\](?:\{[^{}]*\})?")
+# Parts of a training step, by what first fits the scopes that JAX gives an operation; also those of the published code.
+PARTS = {
+    "optimizer": r"/optimizer/|bias_correction",
+    "encoder": r"\bencoder",
+    "attention": r"attention|attn",
+    "time embedding": r"TimeEmbedding|/time/|cond_proj|/cond/(?!branch)",
+    "norms, swish": r"[Nn]orm(?!al)|silu",
+    "dropout": r"[Dd]ropout|draw_masks|_where\)|bernoulli",
+    "shortcuts, joins": r"shortcut|concatenate",
+    "convolutions": r"conv(?!ert)|pool",
+    "dense layers": r"dense|embed|gains|logits",
+    "loops over layers": r"dynamic_(update_)?index|/(stack|rev)$",
+    "rest of networks": r"score_network|score_model",
+    "losses": r"losses|encdec",
+    "noise": r"noise|_normal|_uniform|threefry",
+}
+
+
+class Kernel(NamedTuple):
+    """An instruction that runs.
+
+    Attributes:
+      kind: its opcode, or the library's function that it calls.
+      op_name: the scopes and the operation of JAX that it, or its last operation, comes from.
+      runs: how often it runs.
+      moved: bytes that it reads and writes in the device's memory, each time.
+      cycles: the compiler's estimate for each time; 0 if it gives none.
+    """
+
+    kind: str
+    op_name: str
+    runs: int
+    moved: int
+    cycles: int
+
+    @property
+    def part(self) -> str:
+        """The part of the step, one of `PARTS`, 'collectives' or 'other'."""
+        if COLLECTIVE.match(self.kind):
+            return "collectives"
+        return next((part for part, scopes in PARTS.items() if re.search(scopes, self.op_name)), "other")
+
+    @property
+    def way(self) -> str:
+        """'backward' for gradients and what is computed again for them, else 'forward'."""
+        return "backward" if "transpose(" in self.op_name else "forward"
+
+
+class Instruction(NamedTuple):
+    name: str
+    type: str
+    opcode: str
+    operands: tuple[str, ...]
+    attributes: str
+
+    def attribute(self, name: str) -> str:
+        """The computation that the attribute `name` names, or its first one; '' if there is none."""
+        match = re.search(rf"\b{name}=\{{?%?([^\s,}}]+)", self.attributes)
+        return match[1] if match else ""
+
+
+class Computation(NamedTuple):
+    instructions: dict[str, Instruction]
+    root: list[str]
+
+    def outputs(self) -> Iterator[Instruction]:
+        """The instructions of which it returns the values."""
+        root = self.instructions[self.root[0]]
+        for name in root.operands if root.opcode == "tuple" else [root.name]:
+            output = self.instructions[name]
+            while output.opcode == "bitcast":
+                output = self.instructions[output.operands[0]]
+            yield output
+
+    def uses(self, name: str) -> Iterator[tuple[Instruction, int]]:
+        """The instructions that use a value, or another shape of it, each with the number of the operand."""
+        for user in self.instructions.values():
+            if user.opcode == "bitcast" and name in user.operands:
+                yield from self.uses(user.name)
+            elif user.opcode != "parameter":
+                yield from ((user, number) for number, operand in enumerate(user.operands) if operand == name)
+
+
+def kernels(text: str) -> Iterator[Kernel]:
+    """The kernels of a program, by its text."""
+    computations, entry = parse(text)
+    return _walk(computations, entry, 1)
+
+
+def parse(text: str) -> tuple[dict[str, Computation], str]:
+    """Computations by name, and the name of the one that a program starts with."""
+    computations: dict[str, Computation] = {}
+    entry = ""
+    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
+        if head := re.match(r"(ENTRY )?%?(\S+) .*\{$", line):
+            current = computations[head[2]] = Computation({}, [])
+            entry = head[2] if head[1] else entry
+        elif match := INSTRUCTION.match(line):
+            root, name, kind, opcode, operands, attributes = match.groups()
+            named = [operands] if opcode in ("parameter", "constant") else re.findall(r"%([\w.-]+)", operands)
+            current.instructions[name] = Instruction(name, kind, opcode, tuple(named), attributes or "")
+            current.root.extend([name] if root else [])
+    return computations, entry
+
+
+def size(kind: str) -> int:
+    """Bytes in a device's memory of a value of an XLA type, such as 'bf16[8,32]{1,0}' or a tuple of such."""
+    total = 0
+    for bits, lengths, beside_cores in ARRAY.findall(kind):
+        count = 1
+        for length in lengths.split(","):
+            count *= int(length or 1)
+        total += 0 if beside_cores else count * int(bits or 8) // 8
+    return total
+
+
+def _walk(computations: dict[str, Computation], name: str, runs: int) -> Iterator[Kernel]:
+    instructions = computations[name].instructions
+    for each in instructions.values():
+        if each.opcode == "while":
+            yield from _walk(computations, each.attribute("body"), runs * _trips(computations, each))
+        elif each.opcode == "call":
+            yield from _walk(computations, each.attribute("to_apply"), runs)
+        elif each.opcode == "conditional":
+            branches = re.findall(r"%([\w.-]+)", each.attributes.partition("metadata=")[0])
+            walked = [list(_walk(computations, branch, runs)) for branch in branches]
+            yield from max(walked, key=lambda ran: sum(kernel.runs * kernel.moved for kernel in ran))
+        elif each.opcode.endswith("-done"):
+            start = instructions[each.operands[0]]
+            attributes = f"{start.attributes}, {each.attributes}"
+            whole = Instruction(each.name, each.type, each.opcode[: -len("-done")], start.operands, attributes)
+            yield _kernel(computations, instructions, whole, runs)
+        elif not NAME.match(each.opcode):
+            yield _kernel(computations, instructions, each, runs)
+
+
+def _trips(computations: dict[str, Computation], loop: Instruction) -> int:
+    """How often the body of a loop runs: as XLA says, or up to the number that its condition compares with."""
+    known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
+    condition = computations[loop.attribute("condition")].instructions.values()
+    bounds = [
+        int(each.operands[0]) for each in condition if each.opcode == "constant" and each.type.startswith("s32[]")
+    ]
+    return int(known[1]) if known else max(bounds, default=1)
+
+
+def _kernel(
+    computations: dict[str, Computation], instructions: dict[str, Instruction], each: Instruction, runs: int
+) -> Kernel:
+    called = computations.get(each.attribute("calls"))
+    operands = [size(instructions[name].type) for name in each.operands if name in instructions]
+    if each.opcode == "fusion" and called:
+        moved = _moved_by_fusion(called, operands, size(each.type))
+    elif each.opcode in SLICES:
+        moved = 2 * size(each.type)
+    elif each.opcode == UPDATE:
+        moved = 2 * operands[1]
+    else:
+        moved = sum(operands) + size(SCRATCH.sub("", each.type) if each.opcode == "custom-call" else each.type)
+    function = re.search(r'custom_call_target="([^"]+)"|"kind":"(__[^"]+)"', each.attributes)
+    named = [each, *([*called.outputs(), *called.instructions.values()] if called else [])]
+    op_names = (re.search(r'op_name="([^"]+)"', one.attributes) for one in named)
+    return Kernel(
+        (function[1] or function[2]) if function else each.opcode,
+        next((match[1] for match in op_names if match), ""),
+        runs,
+        moved,
+        sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', each.attributes))),
+    )
+
+
+def _moved_by_fusion(fused: Computation, operands: list[int], results: int) -> int:
+    """Bytes that a fused kernel moves, given those of its operands and of all its results."""
+    for output in fused.outputs():
+        if output.opcode == UPDATE:
+            results -= size(output.type) - size(fused.instructions[output.operands[1]].type)
+    moved = max(results, 0)
+    for each in fused.instructions.values():
+        if each.opcode == "parameter":
+            whole, uses = operands[int(each.operands[0])], list(fused.uses(each.name))
+            if all(number == 0 and user.opcode in (*SLICES, UPDATE) for user, number in uses):
+                whole = min(whole, sum(size(user.type) for user, _ in uses if user.opcode != UPDATE))
+            moved += whole
+    return moved

@@ -1,0 +1,162 @@
+"""Kernels, bytes and cycles of programs whose counts are known by hand, and the parts of a step."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from diffenc_jax.lab.costs import hlo
+from tests.lab.costs import compilers
+
+KIB = 1024
+# Per run: the body of the loop reads a slice of 1 KiB of the stack and the carried 1 KiB, adds them, and writes the sum
+# into a slice of the other stack. Before it, an asynchronous copy; after it, a library call with scratch memory, the
+# larger branch of a conditional, and, beside the cores of a TPU, an array that is not counted.
+PROGRAM = """HloModule jit_step, entry_computation_layout={(f32[8,256]{1,0})->f32[256]{0}}
+
+%fused_add (p.0: f32[256], p.1: f32[8,256], p.2: s32[], p.3: f32[8,256]) -> (f32[256], f32[8,256]) {
+  %p.0 = f32[256]{0} parameter(0)
+  %p.1 = f32[8,256]{1,0} parameter(1)
+  %p.2 = s32[] parameter(2)
+  %p.3 = f32[8,256]{1,0} parameter(3)
+  %zero = s32[] constant(0)
+  %slice = f32[1,256]{1,0} dynamic-slice(%p.1, %p.2, %zero), dynamic_slice_sizes={1,256}
+  %flat = f32[256]{0} bitcast(%slice)
+  %sum = f32[256]{0} add(%p.0, %flat), metadata={op_name="jit(step)/jvp(score_network)/UNet/norm_0/add"}
+  %row = f32[1,256]{1,0} bitcast(%sum)
+  %updated = f32[8,256]{1,0} dynamic-update-slice(%p.3, %row, %p.2, %zero)
+  ROOT %both = (f32[256]{0}, f32[8,256]{1,0}) tuple(%sum, %updated)
+}
+
+%body (t: (s32[], f32[256], f32[8,256], f32[8,256])) -> (s32[], f32[256], f32[8,256], f32[8,256]) {
+  %t = (s32[], f32[256]{0}, f32[8,256]{1,0}, /*index=3*/f32[8,256]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%t), index=0
+  %c = f32[256]{0} get-tuple-element(%t), index=1
+  %xs = f32[8,256]{1,0} get-tuple-element(%t), index=2
+  %ys = f32[8,256]{1,0} get-tuple-element(%t), index=3
+  %work = (f32[256]{0}, f32[8,256]{1,0}) fusion(%c, %xs, %i, %ys), kind=kLoop, calls=%fused_add, CYCLES
+  %c.1 = f32[256]{0} get-tuple-element(%work), index=0
+  %ys.1 = f32[8,256]{1,0} get-tuple-element(%work), index=1
+  ROOT %next = (s32[], f32[256]{0}, f32[8,256]{1,0}, f32[8,256]{1,0}) tuple(%i, %c.1, %xs, %ys.1)
+}
+
+%condition (t.1: (s32[], f32[256], f32[8,256], f32[8,256])) -> pred[] {
+  %t.1 = (s32[], f32[256]{0}, f32[8,256]{1,0}, f32[8,256]{1,0}) parameter(0)
+  %i.1 = s32[] get-tuple-element(%t.1), index=0
+  %bound = s32[]{:T(128)} constant(8)
+  ROOT %less = pred[] compare(%i.1, %bound), direction=LT
+}
+
+%small (s: f32[256]) -> f32[256] {
+  ROOT %s = f32[256]{0} parameter(0)
+}
+
+%large (l: f32[256]) -> f32[256] {
+  %l = f32[256]{0} parameter(0)
+  ROOT %twice = f32[256]{0} add(%l, %l)
+}
+
+%called (a: f32[256]) -> f32[256] {
+  %a = f32[256]{0} parameter(0)
+  ROOT %negated = f32[256]{0} negate(%a)
+}
+
+ENTRY %main (x: f32[8,256], y: f32[8,256]) -> f32[256] {
+  %x = f32[8,256]{1,0} parameter(0)
+  %y = f32[8,256]{1,0} parameter(1)
+  %start = (f32[8,256]{1,0}, f32[8,256]{1,0}, u32[]) copy-start(%x)
+  %done = f32[8,256]{1,0} copy-done(%start), metadata={op_name="jit(step)/optimizer/add"}
+  %init = (s32[], f32[256]{0}, f32[8,256]{1,0}, f32[8,256]{1,0}) tuple(%zero, %first, %done, %y)
+  %loop = (s32[], f32[256]{0}, f32[8,256]{1,0}) while(%init), condition=%condition, body=%bodyTRIPS
+  %carry = f32[256]{0} get-tuple-element(%loop), index=1
+  %product = (f32[256]{0}, s8[4096]{0}) custom-call(%carry, %x), custom_call_target="__cublas$lt$matmul"
+  %value = f32[256]{0} get-tuple-element(%product), index=0
+  %choice = f32[256]{0} conditional(%which, %value, %value), branch_computations={%small, %large}
+  %called.1 = f32[256]{0} call(%choice), to_apply=%called
+  %near = bf16[64,256]{1,0:T(8,128)(2,1)S(1)} convert(%x), CYCLES
+  ROOT %reduced = f32[256]{0} all-reduce(%called.1), replica_groups={{0,1}}, to_apply=%small
+}
+"""
+CYCLES = 'backend_config={"estimated_cycles":"30"}'
+TRIPS = ', backend_config={"known_trip_count":{"n":"5"}}'
+
+
+@pytest.mark.parametrize(("trips", "runs"), [("", 8), (TRIPS, 5)], ids=["by the condition", "by the compiler"])
+def test_a_program_is_counted_by_what_runs(trips, runs):
+    kernels = list(hlo.kernels(PROGRAM.replace("CYCLES", CYCLES).replace("TRIPS", trips)))
+    assert {kernel.kind: (kernel.runs, kernel.moved) for kernel in kernels} == {
+        "copy": (1, 16 * KIB),
+        "fusion": (runs, 4 * KIB + 4),  # the carry and a slice in, the carry and a slice out, and the index
+        "__cublas$lt$matmul": (1, 10 * KIB),
+        "add": (1, 3 * KIB),
+        "negate": (1, 2 * KIB),
+        "convert": (1, 8 * KIB),
+        "all-reduce": (1, 2 * KIB),
+    }
+    assert sum(kernel.runs * kernel.cycles for kernel in kernels) == 30 * (runs + 1)
+    assert {kernel.kind: kernel.part for kernel in kernels if kernel.part != "other"} == {
+        "copy": "optimizer",
+        "fusion": "norms, swish",  # of the sum, since the fusion itself has no name
+        "all-reduce": "collectives",
+    }
+
+
+@pytest.mark.parametrize(
+    ("op_name", "part", "way"),
+    [
+        (
+            "jvp(score_network)/UNet/UNet._flat/down/while/body/ResnetBlock/norm_1/jit(group_norm)/mul",
+            "norms, swish",
+            "",
+        ),
+        ("transpose(jvp(score_network))/UNet/mid_0/conv_0/conv_general_dilated", "convolutions", "backward"),
+        ("jvp(score_network)/UNet/mid_0/cond/dot_general", "time embedding", ""),
+        ("jvp(score_network)/UNet/UNet._flat/cond/branch_0_fun/add", "rest of networks", ""),
+        ("jvp(score_network)/UNet/mid_0/convert_element_type", "rest of networks", ""),
+        ("transpose(jvp(score_network))/UNet/attention/norm/mul", "attention", "backward"),
+        ("jvp(encoder)/UNet/mid_0/conv_0/add", "encoder", ""),
+        ("noise/jit(_normal)/jit(_normal_real)/erf_inv", "noise", ""),
+        ("optimizer/add", "optimizer", ""),
+        ("vmap(jvp(VDM2V))/score_model/VDMUNet_0/up.block_3/nin_shortcut/dot_general", "shortcuts, joins", ""),
+        ("vmap(transpose(jvp(VDM2V)))/score_model/VDMUNet_0/up.block_3/GroupNorm_0/mul", "norms, swish", "backward"),
+        ("add", "other", ""),
+    ],
+)
+def test_the_part_of_an_operation_is_that_of_its_scopes(op_name, part, way):
+    kernel = hlo.Kernel("fusion", f"jit(train_step)/{op_name}", 1, 0, 0)
+    assert (kernel.part, kernel.way) == (part, way or "forward")
+
+
+def test_sizes_of_values():
+    assert hlo.size("(f32[], bf16[3,5]{1,0:T(8,128)(2,1)}, (pred[7], u64[2]), s4[6], token[])") == 4 + 30 + 7 + 16 + 3
+    assert hlo.size("f32[8,128]{1,0:T(8,128)S(1)}") == 0
+
+
+OF_A_CARD = """
+import sys, json, jax, jax.numpy as jnp
+from diffenc_jax.lab.costs import hlo
+from diffenc_jax.lab.costs.machines import describe
+sharding = jax.sharding.SingleDeviceSharding(describe("h100:1").devices[0])
+x, w = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape in ((1024, 512), (8192, 1024)))
+programs = {
+    "twice": lambda x, w: 2 * x + 1,
+    "product": lambda x, w: w @ x,
+    "loop": lambda x, w: jax.lax.scan(lambda c, row: (c + row, c), jnp.zeros(512), x),
+}
+for name, program in programs.items():
+    text = jax.jit(program, keep_unused=True).lower(x, w).compile().as_text()
+    ran = list(hlo.kernels(text))
+    print(json.dumps([name, [(kernel.runs, kernel.moved) for kernel in ran]]))
+"""
+
+
+@pytest.mark.slow
+def test_programs_for_a_card_are_counted_as_by_hand():
+    counts = dict(map(json.loads, compilers.python("gpu", OF_A_CARD).splitlines()))
+    assert counts["twice"] == [[1, 2 * 4 * 1024 * 512]]
+    assert counts["product"] == [[1, 4 * (8192 * 1024 + 1024 * 512 + 8192 * 512)]]
+    moved = Counter()
+    for runs, each in counts["loop"]:
+        moved[runs] += runs * each
+    # Per step: the carry in and out, a row in, the carry copied into a row of the stack.
+    assert 4 * 4 * 512 * 1024 <= moved[1024] < 6 * 4 * 512 * 1024
