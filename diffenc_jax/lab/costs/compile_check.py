@@ -33,8 +33,11 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     Raises InputError if there is no such machine, or `config` cannot be trained on it.
     """
     machines = describe(topology, slices)
-    target, available = machines.target, machines.target.memory or 0
-    require(not (quick and target.card), "--quick is for TPUs: without a card, GPU kernels are not searched for anyway")
+    target, available = machines.target, machines.target.available
+    require(
+        not (quick and target.capability),
+        "--quick is for TPUs: without a card, GPU kernels are not searched for anyway",
+    )
 
     def compiler_of(config):
         return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, machines.devices), quick)
@@ -48,7 +51,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "topology": topology,
         "slices": slices,
         "chips": machines.chips,
-        "device": "card" if target.card else "chip" if target.devices == 1 else "half chip",
+        "device": "card" if target.capability else "chip" if target.devices == 1 else "half chip",
         "hosts": machines.hosts,
         "mesh": dict(make_mesh(config.mesh.fsdp, machines.devices).shape),
         "batch_size": config.train.batch_size,

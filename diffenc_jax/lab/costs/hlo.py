@@ -12,18 +12,17 @@ that runs is a kernel, except those that only name values, and moves its operand
   holds beside its cores, nor the padding of its tiles.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 INSTRUCTION = re.compile(r"^\s+(ROOT )?%?(\S+) = (.*?) ([a-z][a-z\d-]*)\((.*?)\)(?:, (.*))?$")
 ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\](?:\{[^{}]*?(S\([1-9]\d*\))?\})?")
-NAME = re.compile(
-    "(parameter|constant|get-tuple-element|tuple|bitcast|after-all|partition-id|replica-id|opt-barrier|.*-start|async-update)$"
+NAMES = re.compile(
+    r"(parameter|constant|get-tuple-element|tuple|bitcast|after-all|\w+-id|opt-barrier|.*-start|.*c-update)$"
 )
-SLICES = ("slice", "dynamic-slice", "gather")
-UPDATE = "dynamic-update-slice"
-COLLECTIVE = re.compile("all-|reduce-scatter|collective-")
+SLICES, UPDATE = ("slice", "dynamic-slice", "gather"), "dynamic-update-slice"
 SCRATCH = re.compile(r"\b[su]8\[\d*\](?:\{[^{}]*\})?")
 # Parts of a training step, by what first fits the scopes that JAX gives an operation; also those of the published code.
 PARTS = {
@@ -63,7 +62,7 @@ class Kernel(NamedTuple):
     @property
     def part(self) -> str:
         """The part of the step, one of `PARTS`, 'collectives' or 'other'."""
-        if COLLECTIVE.match(self.kind):
+        if re.match("all-|reduce-scatter|collective-", self.kind):
             return "collectives"
         return next((part for part, scopes in PARTS.items() if re.search(scopes, self.op_name)), "other")
 
@@ -74,44 +73,21 @@ class Kernel(NamedTuple):
 
 
 class Instruction(NamedTuple):
+    """A line of a program's text; `is_result` marks the value that its computation returns."""
+
+    is_result: bool
     name: str
     type: str
     opcode: str
-    operands: tuple[str, ...]
+    operands: list[str]
     attributes: str
 
     def attribute(self, name: str) -> str:
-        """The computation that the attribute `name` names, or its first one; '' if there is none."""
-        match = re.search(rf"\b{name}=\{{?%?([^\s,}}]+)", self.attributes)
-        return match[1] if match else ""
+        """The computation that the attribute `name` names; '' if there is none."""
+        return (re.findall(rf"\b{name}=%?([\w.-]+)", self.attributes) or [""])[0]
 
 
-class Computation(NamedTuple):
-    instructions: dict[str, Instruction]
-    root: list[str]
-
-    def outputs(self) -> Iterator[Instruction]:
-        """The instructions of which it returns the values."""
-        root = self.instructions[self.root[0]]
-        for name in root.operands if root.opcode == "tuple" else [root.name]:
-            output = self.instructions[name]
-            while output.opcode == "bitcast":
-                output = self.instructions[output.operands[0]]
-            yield output
-
-    def uses(self, name: str) -> Iterator[tuple[Instruction, int]]:
-        """The instructions that use a value, or another shape of it, each with the number of the operand."""
-        for user in self.instructions.values():
-            if user.opcode == "bitcast" and name in user.operands:
-                yield from self.uses(user.name)
-            elif user.opcode != "parameter":
-                yield from ((user, number) for number, operand in enumerate(user.operands) if operand == name)
-
-
-def kernels(text: str) -> Iterator[Kernel]:
-    """The kernels of a program, by its text."""
-    computations, entry = parse(text)
-    return _walk(computations, entry, 1)
+Computation = dict[str, Instruction]
 
 
 def parse(text: str) -> tuple[dict[str, Computation], str]:
@@ -120,30 +96,30 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
     entry = ""
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
         if head := re.match(r"(ENTRY )?%?(\S+) .*\{$", line):
-            current = computations[head[2]] = Computation({}, [])
+            current = computations[head[2]] = {}
             entry = head[2] if head[1] else entry
         elif match := INSTRUCTION.match(line):
-            root, name, kind, opcode, operands, attributes = match.groups()
+            result, name, kind, opcode, operands, attributes = match.groups()
             named = [operands] if opcode in ("parameter", "constant") else re.findall(r"%([\w.-]+)", operands)
-            current.instructions[name] = Instruction(name, kind, opcode, tuple(named), attributes or "")
-            current.root.extend([name] if root else [])
+            current[name] = Instruction(bool(result), name, kind, opcode, named, attributes or "")
     return computations, entry
 
 
 def size(kind: str) -> int:
     """Bytes in a device's memory of a value of an XLA type, such as 'bf16[8,32]{1,0}' or a tuple of such."""
-    total = 0
-    for bits, lengths, beside_cores in ARRAY.findall(kind):
-        count = 1
-        for length in lengths.split(","):
-            count *= int(length or 1)
-        total += 0 if beside_cores else count * int(bits or 8) // 8
-    return total
+    arrays = ((int(bits or 8), lengths.split(",")) for bits, lengths, near in ARRAY.findall(kind) if not near)
+    return sum(bits * math.prod(int(length or 1) for length in lengths) // 8 for bits, lengths in arrays)
+
+
+def kernels(text: str) -> list[Kernel]:
+    """The kernels of a program, by its text."""
+    computations, entry = parse(text)
+    return list(_walk(computations, entry, 1))
 
 
 def _walk(computations: dict[str, Computation], name: str, runs: int) -> Iterator[Kernel]:
-    instructions = computations[name].instructions
-    for each in instructions.values():
+    computation = computations[name]
+    for each in computation.values():
         if each.opcode == "while":
             yield from _walk(computations, each.attribute("body"), runs * _trips(computations, each))
         elif each.opcode == "call":
@@ -153,59 +129,66 @@ def _walk(computations: dict[str, Computation], name: str, runs: int) -> Iterato
             walked = [list(_walk(computations, branch, runs)) for branch in branches]
             yield from max(walked, key=lambda ran: sum(kernel.runs * kernel.moved for kernel in ran))
         elif each.opcode.endswith("-done"):
-            start = instructions[each.operands[0]]
-            attributes = f"{start.attributes}, {each.attributes}"
-            whole = Instruction(each.name, each.type, each.opcode[: -len("-done")], start.operands, attributes)
-            yield _kernel(computations, instructions, whole, runs)
-        elif not NAME.match(each.opcode):
-            yield _kernel(computations, instructions, each, runs)
+            start = computation[each.operands[0]]
+            both = f"{start.attributes}, {each.attributes}"
+            whole = each._replace(opcode=each.opcode[:-5], operands=start.operands, attributes=both)
+            yield _kernel(computations, computation, whole, runs)
+        elif not NAMES.match(each.opcode):
+            yield _kernel(computations, computation, each, runs)
 
 
 def _trips(computations: dict[str, Computation], loop: Instruction) -> int:
     """How often the body of a loop runs: as XLA says, or up to the number that its condition compares with."""
-    known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
-    condition = computations[loop.attribute("condition")].instructions.values()
-    bounds = [
-        int(each.operands[0]) for each in condition if each.opcode == "constant" and each.type.startswith("s32[]")
-    ]
-    return int(known[1]) if known else max(bounds, default=1)
+    known = re.findall(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
+    condition = computations[loop.attribute("condition")].values()
+    bounds = [each.operands[0] for each in condition if each.opcode == "constant" and each.type.startswith("s32[]")]
+    return max(map(int, known or bounds), default=1)
 
 
-def _kernel(
-    computations: dict[str, Computation], instructions: dict[str, Instruction], each: Instruction, runs: int
-) -> Kernel:
-    called = computations.get(each.attribute("calls"))
-    operands = [size(instructions[name].type) for name in each.operands if name in instructions]
-    if each.opcode == "fusion" and called:
-        moved = _moved_by_fusion(called, operands, size(each.type))
+def _kernel(computations: dict[str, Computation], within: Computation, each: Instruction, runs: int) -> Kernel:
+    fused = computations.get(each.attribute("calls"), {})
+    operands = [size(within[name].type) for name in each.operands]
+    if each.opcode == "fusion":
+        moved = _moved_by_fusion(fused, operands, size(each.type))
     elif each.opcode in SLICES:
         moved = 2 * size(each.type)
     elif each.opcode == UPDATE:
         moved = 2 * operands[1]
     else:
         moved = sum(operands) + size(SCRATCH.sub("", each.type) if each.opcode == "custom-call" else each.type)
-    function = re.search(r'custom_call_target="([^"]+)"|"kind":"(__[^"]+)"', each.attributes)
-    named = [each, *([*called.outputs(), *called.instructions.values()] if called else [])]
-    op_names = (re.search(r'op_name="([^"]+)"', one.attributes) for one in named)
-    return Kernel(
-        (function[1] or function[2]) if function else each.opcode,
-        next((match[1] for match in op_names if match), ""),
-        runs,
-        moved,
-        sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', each.attributes))),
-    )
+    texts = [inner.attributes for inner in (each, *_results(fused), *fused.values())]
+    op_names = (re.search(r'op_name="([^"]+)"', attributes) for attributes in texts)
+    function = re.findall(r'(?:custom_call_target="|"kind":"(?=__))([^"]+)', each.attributes)
+    cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', each.attributes)))
+    return Kernel([*function, each.opcode][0], next((match[1] for match in op_names if match), ""), runs, moved, cycles)
 
 
 def _moved_by_fusion(fused: Computation, operands: list[int], results: int) -> int:
     """Bytes that a fused kernel moves, given those of its operands and of all its results."""
-    for output in fused.outputs():
-        if output.opcode == UPDATE:
-            results -= size(output.type) - size(fused.instructions[output.operands[1]].type)
-    moved = max(results, 0)
-    for each in fused.instructions.values():
+    updates = [each for each in _results(fused) if each.opcode == UPDATE]
+    moved = max(0, results - sum(size(each.type) - size(fused[each.operands[1]].type) for each in updates))
+    for each in fused.values():
         if each.opcode == "parameter":
-            whole, uses = operands[int(each.operands[0])], list(fused.uses(each.name))
+            whole, uses = operands[int(each.operands[0])], list(_uses(fused, each.name))
             if all(number == 0 and user.opcode in (*SLICES, UPDATE) for user, number in uses):
                 whole = min(whole, sum(size(user.type) for user, _ in uses if user.opcode != UPDATE))
             moved += whole
     return moved
+
+
+def _results(computation: Computation) -> Iterator[Instruction]:
+    """The instructions whose values a computation returns, before they are given another shape."""
+    for result in (each for each in computation.values() if each.is_result):
+        for name in result.operands if result.opcode == "tuple" else [result.name]:
+            while computation[name].opcode == "bitcast":
+                name = computation[name].operands[0]
+            yield computation[name]
+
+
+def _uses(computation: Computation, name: str) -> Iterator[tuple[Instruction, int]]:
+    """The instructions that use a value, or another shape of it, each with the number of the operand."""
+    for user in computation.values():
+        if user.opcode == "bitcast" and name in user.operands:
+            yield from _uses(computation, user.name)
+        elif user.opcode != "parameter":
+            yield from ((user, number) for number, operand in enumerate(user.operands) if operand == name)

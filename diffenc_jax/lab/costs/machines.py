@@ -26,18 +26,16 @@ ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 # By the generation of a card: bytes of shared memory of a core, the most of it for one block, and threads of a core.
-SHARED = {(8, 0): (167936, 166912, 2048), (8, 6): (102400, 101376, 1536), (9, 0): (233472, 232448, 2048)}
-# XLA's GpuTargetConfigProto. cuDNN is one that has all kernels that JAX calls.
-CARD = """
-gpu_device_info {{
-  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: {threads} core_count: {card.cores}
-  fpus_per_core: {card.lanes} block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  shared_memory_per_block: 49152 shared_memory_per_core: {shared} shared_memory_per_block_optin: {most}
-  registers_per_core_limit: 65536 registers_per_block_limit: 65536 clock_rate_ghz: {card.clock}
-  memory_bandwidth: {bandwidth} l2_cache_size: {card.l2} device_memory_size: {card.memory}
-  cuda_compute_capability {{ major: {card.capability[0]} minor: {card.capability[1]} }}
-}}
-platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{name}"
+SHARED = {8.0: (167936, 166912, 2048), 8.6: (102400, 101376, 1536), 9.0: (233472, 232448, 2048)}
+# XLA's GpuTargetConfigProto for a card, with a cuDNN that has all kernels that JAX calls.
+CARD = """gpu_device_info {{
+  core_count: {0.cores} fpus_per_core: {0.lanes} clock_rate_ghz: {ghz} memory_bandwidth: {0.bandwidth:.0f}
+  device_memory_size: {0.memory} l2_cache_size: {0.l2} shared_memory_per_block: 49152 shared_memory_per_core: {1[0]}
+  shared_memory_per_block_optin: {1[1]} threads_per_core_limit: {1[2]} threads_per_block_limit: 1024
+  threads_per_warp: 32 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  cuda_compute_capability {{ major: {0.capability[0]} minor: {0.capability[1]} }} }}
+platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{0.kinds[0]}"
 """
 
 
@@ -55,10 +53,6 @@ class Machines(NamedTuple):
     def chips(self) -> int:
         return len(self.devices) // self.target.devices
 
-    @property
-    def platform(self) -> str:
-        return "gpu" if self.target.card else "tpu"
-
 
 def describe(topology: str, slices: int = 1) -> Machines:
     """TPU slices with a name such as v5e:4x4, or GPUs such as h100:8 or, on two hosts, h100:2x8.
@@ -68,15 +62,15 @@ def describe(topology: str, slices: int = 1) -> Machines:
     topology = topology.lower()
     kind, _, shape = topology.partition(":")
     target = lookup("kind of accelerator", kind, {name: target for name, target in TARGETS.items() if target.memory})
-    options = _describe_gpus(target, topology, slices) if target.card else _describe_slices(kind, shape, slices)
+    options = (
+        _describe_gpus(target, kind, shape, slices) if target.capability else _describe_slices(kind, shape, slices)
+    )
     from jax.experimental import topologies
 
     try:
         described = topologies.get_topology_desc(**{"topology_name": topology} | options)
     except Exception as error:
-        raise InputError(
-            f"the {options['platform'].upper()} compiler does not know {topology}: {first_line(error)}"
-        ) from error
+        raise InputError(f"the compiler for {kind} does not know {topology}: {first_line(error)}") from error
     return Machines(target, described.devices)
 
 
@@ -95,36 +89,32 @@ def _describe_slices(kind: str, shape: str, slices: int) -> dict[str, Any]:
     return options
 
 
-def _describe_gpus(target: Target, topology: str, slices: int) -> dict[str, Any]:
-    kind = topology.partition(":")[0]
-    counts = re.fullmatch(r"[^:]+:(?:([1-9]\d*)x)?([1-9]\d*)", topology)
+def _describe_gpus(target: Target, kind: str, shape: str, slices: int) -> dict[str, Any]:
+    require(slices == 1, f"--slices is for TPUs; write {kind}:2x8 for two hosts with 8 cards each")
+    counts = re.fullmatch(r"([1-9]\d*x)?([1-9]\d*)", shape)
     if counts is None:
         raise InputError(
-            f"--topology={topology}: write {kind}:8 for 8 cards, or {kind}:2x8 for two hosts with 8 cards each"
+            f"no cards are named {kind}:{shape}; write {kind}:8, or {kind}:2x8 for two hosts with 8 cards each"
         )
-    require(slices == 1, f"--slices is for TPUs; for two hosts with 8 cards each write {kind}:2x8")
     if not any(plugin.name.startswith("xla_cuda") for plugin in entry_points(group="jax_plugins")):
         raise InputError("the GPU compiler is not installed; run pip install 'diffenc_jax[cuda]'")
-    hosts, cards = counts.groups(default="1")
-    return {"platform": "cuda", "target_config": card_text(target), "topology": f"1x{hosts}x{cards}"}
+    return {"platform": "cuda", "target_config": card_text(target), "topology": f"1x{counts[1] or '1x'}{counts[2]}"}
 
 
 def card_text(target: Target) -> str:
     """XLA's description of a card."""
-    card: Any = target.card
-    shared, most, threads = next(SHARED[since] for since in sorted(SHARED, reverse=True) if since <= card.capability)
-    return CARD.format(
-        card=card, name=target.kinds[0], bandwidth=int(target.bandwidth), shared=shared, most=most, threads=threads
-    )
+    major, minor = target.capability or (0, 0)
+    shared = SHARED[max(since for since in SHARED if since <= major + minor / 10)]
+    return CARD.format(target, shared, ghz=target.clock / 1e9)
 
 
 def lowering(mesh: Mesh) -> AbstractContextManager[Any]:
     """Context in which programs are lowered for a mesh: it tells Pallas's kernels for which absent card."""
     kind = mesh.devices.flat[0].device_kind
     target = target_of(kind)
-    if target is None or target.card is None:
+    if target is None or not target.capability:
         return nullcontext()
     from jax._src.mesh import AbstractDevice  # jax.sharding has it from JAX 0.12 on
 
-    device, shape = AbstractDevice(kind, target.card.cores, "gpu"), (tuple(mesh.shape.values()), tuple(mesh.shape))
+    device, shape = AbstractDevice(kind, target.cores, "gpu"), (tuple(mesh.shape.values()), tuple(mesh.shape))
     return jax.sharding.use_abstract_mesh(AbstractMesh(*shape, mesh.axis_types, abstract_device=device))

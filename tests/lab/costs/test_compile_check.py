@@ -99,7 +99,7 @@ def test_steps_on_gpus(on_gpus):
     wrote, config = on_gpus["transformer"], tiny.config("vdm", small=True).replace(WIDE)
     counts = count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
     assert (wrote["mesh"], wrote["device"], wrote["cycles"]) == ({"data": 8, "fsdp": 1}, "card", 0)
-    assert wrote["memory_of_device"] == TARGETS["h100"].memory
+    assert wrote["memory_of_device"] == TARGETS["h100"].available
     assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
     assert 8 * wrote["flops"] == counts.flops_per_step
     assert wrote["bytes_moved"] == wrote["bytes_accessed"] > wrote["memory_of_state"]
@@ -126,7 +126,7 @@ def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):
         total = needs[remat] * gib // parts
         return SimpleNamespace(memory=lambda: (Memory(total // 2, total - total // 2), 0.0))
 
-    target = SimpleNamespace(memory=10 * gib, devices=1, card=None)
+    target = SimpleNamespace(available=10 * gib, devices=1, capability=None)
     slices = SimpleNamespace(devices=jax.devices(), target=target, chips=1, hosts=1)
     for name, value in {"Compiler": compiler, "describe": lambda *_: slices}.items():
         monkeypatch.setattr(compile_check, name, value)
