@@ -8,7 +8,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.versions import software
-from diffenc_jax.lab.costs.compiled import QUANTITIES, Compiler, DoesNotFit, Work
+from diffenc_jax.lab.costs.compiled import Compiler, DoesNotFit, Work
 from diffenc_jax.lab.costs.machines import describe
 from diffenc_jax.lab.costs.targets import Target
 from diffenc_jax.model import spec_of
@@ -34,10 +34,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     """
     machines = describe(topology, slices)
     target, available = machines.target, machines.target.available
-    require(
-        not (quick and target.capability),
-        "--quick is for TPUs: without a card, GPU kernels are not searched for anyway",
-    )
+    require(not quick or not target.capability, "--quick is for TPUs: without a card, no GPU kernels are searched for")
 
     def compiler_of(config):
         return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, machines.devices), quick)
@@ -82,12 +79,9 @@ def describe_work(work: Work, target: Target) -> dict[str, Any]:
 
     'parts' has kernels, bytes and cycles by part of the step, and what of them is backward; 'kinds' by kind of kernel.
     """
-    groups: dict[str, Any] = {"parts": {}, "kinds": {}}
-    nothing = {f"{quantity}{way}": 0 for quantity in QUANTITIES for way in ("", "_backward")}
-    for (part, way, kind, quantity), number in work.counts.items():
-        for counts in (groups["parts"].setdefault(part, {**nothing}), groups["kinds"].setdefault(kind, {**nothing})):
-            counts[quantity] += number
-            counts[f"{quantity}_backward"] += number * (way == "backward")
+    groups: dict[str, Any] = {}
+    for (group, name, quantity), number in work.counts.items():
+        groups.setdefault(group, {}).setdefault(name, {})[quantity] = number
     moved, cycles = work.total("bytes"), work.total("cycles")
     return {
         "flops": work.flops,
@@ -156,17 +150,18 @@ def work_tables(needs: dict[str, Any]) -> list[Table]:
     """The work by part of the step and by kind of kernel, from the largest share of cycles or, on GPUs, of bytes."""
     if not needs["fits"]:
         return []
-    cycles = ["cycles"] if needs["cycles"] else []
-    measure, whole = ("cycles", needs["cycles"]) if cycles else ("bytes", needs["bytes_moved"])
-    heads = ["kernels", "GB", *(["Mcycles"] if cycles else []), "share, %", "backward, %"]
-
-    def row(name, counts):
-        numbers = [f"{counts['kernels']:.0f}", f"{counts['bytes'] / 1e9:.3g}"]
-        numbers += [f"{counts[key] / 1e6:.3g}" for key in cycles]
-        return [name, *numbers, *(f"{100 * counts[key] / whole:.1f}" for key in (measure, f"{measure}_backward"))]
+    units = {"kernels": 1, "bytes": 1e9} | ({"cycles": 1e6} if needs["cycles"] else {})
+    measure = [*units][-1]
+    heads = [{"bytes": "GB", "cycles": "Mcycles"}.get(quantity, quantity) for quantity in units]
 
     def table(head, groups):
-        ranked = sorted(groups.items(), key=lambda group: -group[1][measure])
-        return Table([head, *heads], [row(*group) for group in ranked if group[1][measure] >= SMALLEST * whole])
+        whole = sum(counts[measure] for counts in groups.values())
+        rows = [
+            [name, *(f"{counts[key] / unit:.4g}" for key, unit in units.items())]
+            + [f"{100 * counts[key] / whole:.1f}" for key in (measure, f"{measure}_backward")]
+            for name, counts in sorted(groups.items(), key=lambda group: -group[1][measure])
+            if counts[measure] >= SMALLEST * whole
+        ]
+        return Table([head, *heads, "share, %", "backward, %"], rows)
 
     return [table("part", needs["parts"]), table("kind of kernel", needs["kinds"])]

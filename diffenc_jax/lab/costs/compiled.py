@@ -19,7 +19,6 @@ from diffenc_jax.train.step import Program
 
 # Option of XLA's TPU compiler that leaves out its search for the fastest kernels.
 QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
-QUANTITIES = ("kernels", "bytes", "cycles")
 
 
 class Work(NamedTuple):
@@ -28,35 +27,38 @@ class Work(NamedTuple):
     Attributes:
       flops: floating-point operations.
       accessed: bytes that operations read and write, in any memory.
-      counts: numbers by (part, 'forward' or 'backward', kind of kernel, quantity), the last one of `QUANTITIES`: of
-        kernels, of bytes that they move in the device's memory, and of the compiler's estimates of cycles; see `hlo`.
+      counts: numbers by ('parts' or 'kinds', name, quantity): of 'kernels', of 'bytes' that they move in the device's
+        memory, and of 'cycles' by the compiler's estimates, and of these '..._backward'; each by part of the step and
+        by kind of kernel, see `hlo`.
     """
 
     flops: float
     accessed: float
-    counts: Counter[tuple[str, str, str, str]]
+    counts: Counter[tuple[str, str, str]]
 
     @classmethod
     def of(cls, compiled: jax.stages.Compiled, flops: float = 0.0) -> "Work":
         """Work of a compiled step; `flops` are given where the compiler does not count them, as on GPUs."""
         analysis: Any = compiled.cost_analysis() or {}
-        counts: Counter[tuple[str, str, str, str]] = Counter()
+        counts: Counter[tuple[str, str, str]] = Counter()
         for kernel in hlo.kernels(compiled.as_text() or ""):
-            for quantity, each in zip(QUANTITIES, (1, kernel.moved, kernel.cycles), strict=True):
-                counts[kernel.part, kernel.way, kernel.kind, quantity] += kernel.runs * each
+            for group, name in (("parts", kernel.part), ("kinds", kernel.kind)):
+                for quantity, each in (("kernels", 1), ("bytes", kernel.moved), ("cycles", kernel.cycles)):
+                    counts[group, name, quantity] += kernel.runs * each
+                    counts[group, name, f"{quantity}_backward"] += kernel.runs * each * kernel.is_backward
         moved = cls(0.0, 0.0, counts).total("bytes")
         return cls(analysis.get("flops", flops), analysis.get("bytes accessed", moved), counts)
 
     def total(self, quantity: str) -> float:
         """Sum of the counts of a quantity."""
-        return sum(number for (*_, counted), number in self.counts.items() if counted == quantity)
+        return sum(number for key, number in self.counts.items() if key[::2] == ("parts", quantity))
 
     def extrapolated(self, longer: "Work", times: int) -> "Work":
         """This work and, `times` times, what `longer` has more."""
-        counts = {key: number + times * (longer.counts[key] - number) for key, number in self.counts.items()}
-        more = {key: times * number for key, number in longer.counts.items() if key not in counts}
+        keys = self.counts.keys() | longer.counts.keys()
+        counts = {key: self.counts[key] + times * (longer.counts[key] - self.counts[key]) for key in keys}
         flops, accessed = (a + times * (b - a) for a, b in zip(self[:2], longer[:2], strict=True))
-        return Work(flops, accessed, Counter(counts | more))
+        return Work(flops, accessed, Counter(counts))
 
 
 class DoesNotFit(Exception):

@@ -67,9 +67,9 @@ class Kernel(NamedTuple):
         return next((part for part, scopes in PARTS.items() if re.search(scopes, self.op_name)), "other")
 
     @property
-    def way(self) -> str:
-        """'backward' for gradients and what is computed again for them, else 'forward'."""
-        return "backward" if "transpose(" in self.op_name else "forward"
+    def is_backward(self) -> bool:
+        """Whether it belongs to the gradient, or to what is computed again for it."""
+        return "transpose(" in self.op_name
 
 
 class Instruction(NamedTuple):

@@ -25,8 +25,13 @@ ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-# By the generation of a card: bytes of shared memory of a core, the most of it for one block, and threads of a core.
-SHARED = {8.0: (167936, 166912, 2048), 8.6: (102400, 101376, 1536), 9.0: (233472, 232448, 2048)}
+# By the generation of a card, as XLA describes them: bytes of shared memory of a core, the most of it for one block,
+# threads of a core, and whether kernels may use what only this generation has.
+GENERATIONS = {
+    8.0: (167936, 166912, 2048, "NONE"),
+    8.6: (102400, 101376, 1536, "NONE"),
+    9.0: (233472, 232448, 2048, "ACCELERATED_FEATURES"),
+}
 # XLA's GpuTargetConfigProto for a card, with a cuDNN that has all kernels that JAX calls.
 CARD = """gpu_device_info {{
   core_count: {0.cores} fpus_per_core: {0.lanes} clock_rate_ghz: {ghz} memory_bandwidth: {0.bandwidth:.0f}
@@ -34,7 +39,7 @@ CARD = """gpu_device_info {{
   shared_memory_per_block_optin: {1[1]} threads_per_core_limit: {1[2]} threads_per_block_limit: 1024
   threads_per_warp: 32 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
   registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  cuda_compute_capability {{ major: {0.capability[0]} minor: {0.capability[1]} }} }}
+  cuda_compute_capability {{ major: {0.capability[0]} minor: {0.capability[1]} feature_extension: {1[3]} }} }}
 platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{0.kinds[0]}"
 """
 
@@ -104,8 +109,8 @@ def _describe_gpus(target: Target, kind: str, shape: str, slices: int) -> dict[s
 def card_text(target: Target) -> str:
     """XLA's description of a card."""
     major, minor = target.capability or (0, 0)
-    shared = SHARED[max(since for since in SHARED if since <= major + minor / 10)]
-    return CARD.format(target, shared, ghz=target.clock / 1e9)
+    generation = GENERATIONS[max(since for since in GENERATIONS if since <= major + minor / 10)]
+    return CARD.format(target, generation, ghz=target.clock / 1e9)
 
 
 def lowering(mesh: Mesh) -> AbstractContextManager[Any]:

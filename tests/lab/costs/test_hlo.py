@@ -102,29 +102,29 @@ def test_a_program_is_counted_by_what_runs(trips, runs):
 
 
 @pytest.mark.parametrize(
-    ("op_name", "part", "way"),
+    ("op_name", "part", "backward"),
     [
         (
             "jvp(score_network)/UNet/UNet._flat/down/while/body/ResnetBlock/norm_1/jit(group_norm)/mul",
             "norms, swish",
-            "",
+            False,
         ),
-        ("transpose(jvp(score_network))/UNet/mid_0/conv_0/conv_general_dilated", "convolutions", "backward"),
-        ("jvp(score_network)/UNet/mid_0/cond/dot_general", "time embedding", ""),
-        ("jvp(score_network)/UNet/UNet._flat/cond/branch_0_fun/add", "rest of networks", ""),
-        ("jvp(score_network)/UNet/mid_0/convert_element_type", "rest of networks", ""),
-        ("transpose(jvp(score_network))/UNet/attention/norm/mul", "attention", "backward"),
-        ("jvp(encoder)/UNet/mid_0/conv_0/add", "encoder", ""),
-        ("noise/jit(_normal)/jit(_normal_real)/erf_inv", "noise", ""),
-        ("optimizer/add", "optimizer", ""),
-        ("vmap(jvp(VDM2V))/score_model/VDMUNet_0/up.block_3/nin_shortcut/dot_general", "shortcuts, joins", ""),
-        ("vmap(transpose(jvp(VDM2V)))/score_model/VDMUNet_0/up.block_3/GroupNorm_0/mul", "norms, swish", "backward"),
-        ("add", "other", ""),
+        ("transpose(jvp(score_network))/UNet/mid_0/conv_0/conv_general_dilated", "convolutions", True),
+        ("jvp(score_network)/UNet/mid_0/cond/dot_general", "time embedding", False),
+        ("jvp(score_network)/UNet/UNet._flat/cond/branch_0_fun/add", "rest of networks", False),
+        ("jvp(score_network)/UNet/mid_0/convert_element_type", "rest of networks", False),
+        ("transpose(jvp(score_network))/UNet/attention/norm/mul", "attention", True),
+        ("jvp(encoder)/UNet/mid_0/conv_0/add", "encoder", False),
+        ("noise/jit(_normal)/jit(_normal_real)/erf_inv", "noise", False),
+        ("optimizer/add", "optimizer", False),
+        ("vmap(jvp(VDM2V))/score_model/VDMUNet_0/up.block_3/nin_shortcut/dot_general", "shortcuts, joins", False),
+        ("vmap(transpose(jvp(VDM2V)))/score_model/VDMUNet_0/up.block_3/GroupNorm_0/mul", "norms, swish", True),
+        ("add", "other", False),
     ],
 )
-def test_the_part_of_an_operation_is_that_of_its_scopes(op_name, part, way):
+def test_the_part_of_an_operation_is_that_of_its_scopes(op_name, part, backward):
     kernel = hlo.Kernel("fusion", f"jit(train_step)/{op_name}", 1, 0, 0)
-    assert (kernel.part, kernel.way) == (part, way or "forward")
+    assert (kernel.part, kernel.is_backward) == (part, backward)
 
 
 def test_sizes_of_values():
