@@ -70,18 +70,19 @@ class DoesNotFit(Exception):
 
 
 class Compiler:
-    """Compiles the training step of `config` for a mesh of devices, which need not be present."""
+    """Compiles the training step of `config`, for images of `spec`, for a mesh of devices, which need not be present.
+
+    Raises InputError if `config` cannot be trained on `mesh` with such images.
+    """
 
     def __init__(self, config: Config, spec: ImageSpec, mesh: Mesh, quick: bool):
-        """Raises InputError if `config` cannot be trained on `mesh` with images of `spec`."""
         self._config, self._spec, self._mesh, self._options = config, spec, mesh, QUICK if quick else None
         platform = mesh.devices.flat[0].platform
         self._platform = "gpu" if platform == "cuda" else platform
-        self._step = self._program(config)
 
     def memory(self) -> tuple[Memory, float]:
         """Memory of the step as it runs, and the seconds to compile it; raises DoesNotFit."""
-        self._compiled, seconds = self._compile(self._step)
+        self._compiled, seconds = self._compile(self._config)
         return Memory.of(self._compiled), seconds
 
     def work(self) -> tuple[Work, float]:
@@ -104,13 +105,11 @@ class Compiler:
 
     def unrolled_work(self, config: Config) -> tuple[Work, float]:
         """Work of the step of `config` with every layer compiled."""
-        compiled, seconds = self._compile(self._program(config.replace({"model.scan": False})))
+        compiled, seconds = self._compile(config.replace({"model.scan": False}))
         return Work.of(compiled), seconds
 
-    def _program(self, config: Config) -> Program:
-        return Program(build(config, self._spec, self._platform), config, self._mesh)
-
-    def _compile(self, program: Program) -> tuple[jax.stages.Compiled, float]:
+    def _compile(self, config: Config) -> tuple[jax.stages.Compiled, float]:
+        program = Program(build(config, self._spec, self._platform), config, self._mesh)
         start = time.perf_counter()
         try:
             with lowering(self._mesh):

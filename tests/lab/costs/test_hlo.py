@@ -66,20 +66,25 @@ def test_sizes_of_values():
 
 
 OF_A_CARD = """
-import sys, json, jax, jax.numpy as jnp
+import json, jax, jax.numpy as jnp
+from jax.experimental import pallas
 from diffenc_jax.lab.costs import hlo
-from diffenc_jax.lab.costs.machines import describe
-sharding = jax.sharding.SingleDeviceSharding(describe("h100:1").devices[0])
-x, w = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape in ((1024, 512), (8192, 1024)))
+from diffenc_jax.lab.costs.machines import describe, lowering
+from diffenc_jax.parallel.sharding import make_mesh, replicated
+mesh = make_mesh(1, describe("h100:1").devices)
+x, w = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=replicated(mesh)) for shape in ((1024, 512), (8192, 1024)))
+def twice(x, out):
+    out[...] = 2 * x[...]
 programs = {
     "twice": lambda x, w: 2 * x + 1,
     "product": lambda x, w: w @ x,
     "loop": lambda x, w: jax.lax.scan(lambda c, row: (c + row, c), jnp.zeros(512), x),
+    "pallas": lambda x, w: pallas.pallas_call(twice, out_shape=jax.ShapeDtypeStruct((8, 128), x.dtype))(x[:8, :128]),
 }
 for name, program in programs.items():
-    text = jax.jit(program, keep_unused=True).lower(x, w).compile().as_text()
-    ran = list(hlo.kernels(text))
-    print(json.dumps([name, [(kernel.runs, kernel.moved) for kernel in ran]]))
+    with lowering(mesh):
+        lowered = jax.jit(program, keep_unused=True).lower(x, w)
+    print(json.dumps([name, [(kernel.runs, kernel.moved) for kernel in hlo.kernels(lowered.compile().as_text())]]))
 """
 
 
@@ -88,6 +93,7 @@ def test_programs_for_a_card_are_counted_as_by_hand():
     counts = dict(map(json.loads, compilers.python("gpu", OF_A_CARD).splitlines()))
     assert counts["twice"] == [[1, 2 * 4 * 1024 * 512]]
     assert counts["product"] == [[1, 4 * (8192 * 1024 + 1024 * 512 + 8192 * 512)]]
+    assert counts["pallas"] == 2 * [[1, 2 * 4 * 8 * 128]]  # the slice, and the kernel
     moved = Counter()
     for runs, each in counts["loop"]:
         moved[runs] += runs * each
