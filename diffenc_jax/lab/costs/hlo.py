@@ -160,7 +160,8 @@ def _kernel(computations: dict[str, Computation], within: Computation, each: Ins
     op_names = (re.search(r'op_name="([^"]+)"', attributes) for attributes in texts)
     function = re.findall(r'(?:custom_call_target="|"kind":"(?=__))([^"]+)', each.attributes)
     cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', each.attributes)))
-    return Kernel([*function, each.opcode][0], next((match[1] for match in op_names if match), ""), runs, moved, cycles)
+    kind = next(_results(fused)).opcode if each.opcode == "async" else each.opcode
+    return Kernel([*function, kind][0], next((match[1] for match in op_names if match), ""), runs, moved, cycles)
 
 
 def _moved_by_fusion(fused: Computation, operands: list[int], results: int) -> int:

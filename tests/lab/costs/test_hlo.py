@@ -28,12 +28,14 @@ def test_a_program_is_counted_by_what_runs(trips, runs):
         "add": (1, 3 * KIB),
         "negate": (1, 2 * KIB),
         "convert": (1, 8 * KIB),
+        "reduce-scatter": (1, 3 * KIB // 2),
         "all-reduce": (1, 2 * KIB),
     }
     assert sum(kernel.runs * kernel.cycles for kernel in kernels) == 30 * (runs + 1)
     assert {kernel.kind: kernel.part for kernel in kernels if kernel.part != "other"} == {
         "copy": "optimizer",
         "fusion": "norms, swish",  # of the sum, since the fusion itself has no name
+        "reduce-scatter": "collectives",
         "all-reduce": "collectives",
     }
 
