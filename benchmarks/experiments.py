@@ -234,7 +234,7 @@ EXPERIMENTS = {
             for pair in (peers.VDM, peers.DIFFENC)
             for step in compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128")
         ],
-        20,
+        60,
     ),
     "inference": Experiment(
         [
