@@ -18,7 +18,8 @@ demo: .venv/installed
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak"
 
-# SLOW='slow and not long' leaves out the tests that take several minutes each.
+# SLOW='slow and not long' leaves out the tests that take several minutes each. Those of the GPU compiler are skipped
+# without `make .venv/gpu`.
 SLOW ?= slow
 test-slow: .venv/installed-docs .venv/tpu
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "$(SLOW)"
@@ -88,6 +89,13 @@ INSTALL = if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=.venv $(BIN)/uv pip install $(1)
 .venv/tpu: .venv/installed-test requirements/lock-tpu.txt
 ifeq ($(shell uname -sm),Linux x86_64)
 	$(call INSTALL,--no-deps --target=$@ --upgrade --constraint=requirements/lock-tpu.txt libtpu)
+endif
+
+# The GPU compiler, 4 GB, with which compile-check and its tests compile for NVIDIA cards: only where it is asked for.
+.venv/gpu: .venv/installed-test requirements/lock-cuda.txt
+ifeq ($(shell uname -sm),Linux x86_64)
+	grep -E '^(jax-cuda|nvidia-)' requirements/lock-cuda.txt >$@.txt
+	$(call INSTALL,--no-deps --target=$@ --upgrade -r $@.txt)
 endif
 
 clean:

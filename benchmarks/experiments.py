@@ -28,6 +28,20 @@ class Experiment(NamedTuple):
     minutes: int
 
 
+def compiled(kind: str, pair: peers.Pair, machine: str, flags: str, published: str = "") -> list[Step]:
+    """Our step and the published one compiled for `machine`; `flags` tell the latter's script of it."""
+    arm, published = pair.arm, published or f"published_{kind}-{pair.arm}.jsonl"
+    ours = f"diffenc compile-check --config=cifar10:{arm} --topology={machine}"
+    theirs = f"python benchmarks/published_compiled.py --diffenc=DiffEnc --model={pair.model}{flags} --json={published}"
+    return [
+        *(
+            Step(f"{ours} --config.model.dtype={dtype} --json={kind}-{arm}-{dtype}.json")
+            for dtype in ("float32", "bfloat16")
+        ),
+        Step(theirs, partial(tables.on_a_device, kind, arm)),
+    ]
+
+
 def significance(
     config: str, root: str, flags: str, minutes: int, final: str = "", then: Sequence[Step] = ()
 ) -> Experiment:
@@ -198,27 +212,29 @@ EXPERIMENTS = {
     ),
     "tpu": Experiment(
         [
-            Step(f"python benchmarks/tpu_compile.py --out=tpu --only={part}", tables.printed)
+            Step(f"python benchmarks/compiled_steps.py --out=tpu --only={part}", tables.printed)
             for part in ("searched", "shipped", "scaling", "chips", "choices")
         ],
         120,
     ),
     "published-tpu": Experiment(
-        [
-            *(
-                Step(
-                    "diffenc compile-check --config=cifar10:vdm-8 --topology=v5e:1x1 --batch=32 "
-                    f"--config.model.dtype={dtype} --json=tpu-vdm-8-{dtype}.json"
-                )
-                for dtype in ("float32", "bfloat16")
-            ),
-            Step(
-                "python benchmarks/published_tpu.py --diffenc=DiffEnc "
-                f"--model={peers.VDM.model} --json=published_tpu.jsonl",
-                tables.on_a_chip,
-            ),
-        ],
+        compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"),
         15,
+    ),
+    "gpu": Experiment(
+        [
+            Step(f"python benchmarks/compiled_steps.py --out=gpu --only={part}", tables.printed)
+            for part in ("gpu", "cards")
+        ],
+        150,
+    ),
+    "published-gpu": Experiment(
+        [
+            step
+            for pair in (peers.VDM, peers.DIFFENC)
+            for step in compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128")
+        ],
+        60,
     ),
     "inference": Experiment(
         [

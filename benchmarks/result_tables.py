@@ -155,17 +155,22 @@ def beside_published(work: Path, output: str) -> Iterable[Table]:
     yield Table(["", "published", "ours", "ratio", "range of the ratio"], rows, caption)
 
 
-def on_a_chip(work: Path, output: str) -> Iterable[Table]:
-    """A step of the published code and of this one on a TPU chip, by its compiler."""
-    theirs = json_lines(work / "published_tpu.jsonl")[-1]
-    ours = [json.loads((work / f"tpu-vdm-8-{dtype}.json").read_text()) for dtype in ("float32", "bfloat16")]
-    quantities = {
-        "GB accessed": ("bytes_accessed", 1e9),
-        "million cycles": ("cycles", 1e6),
-        "temporaries, GiB": ("memory_of_temporaries", 2**30),
-        "TFLOP": ("flops", 1e12),
-    }
+# Rows of `on_a_device`: (key, unit) by name.
+COMPILED = {
+    "tpu": {"GB accessed": ("bytes_accessed", 1e9), "million cycles": ("cycles", 1e6)},
+    "gpu": {"GB moved": ("bytes_moved", 1e9), "kernels": ("kernels", 1)},
+}
+COMMON = {"temporaries, GiB": ("memory_of_temporaries", 2**30), "TFLOP": ("flops", 1e12)}
+
+
+def on_a_device(kind: str, arm: str, work: Path, output: str) -> Iterable[Table]:
+    """A step of an arm by the published code and by this one on a TPU chip or a GPU, by its compiler."""
+    published = "published_tpu.jsonl" if kind == "tpu" else f"published_{kind}-{arm}.jsonl"
+    theirs = json_lines(work / published)[-1]
+    ours = [json.loads((work / f"{kind}-{arm}-{dtype}.json").read_text()) for dtype in ("float32", "bfloat16")]
     rows = [
-        [name, *(f"{found[key] / unit:.3g}" for found in (theirs, *ours))] for name, (key, unit) in quantities.items()
+        [name, *(f"{found[key] / unit:.{4 if key == 'kernels' else 3}g}" for found in (theirs, *ours))]
+        for name, (key, unit) in (COMPILED[kind] | COMMON).items()
     ]
-    yield Table(["`vdm-8`, 32 images", "published, float32", "ours, float32", "ours, bfloat16"], rows)
+    heads = ["published, float32", "ours, float32", "ours, bfloat16"]
+    yield Table([f"`{arm}`, {theirs['batch_size']} images", *heads], rows)

@@ -22,7 +22,7 @@ OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 # Instruction sets, as Linux names them, for which compilers and libraries have programs of their own.
 INSTRUCTIONS = "avx avx2 fma avx512f avx512_bf16 avx512_fp16 amx_bf16 asimd sve sve2 bf16"
 # Compilers and libraries of accelerators, which are named where they are installed.
-OF_ACCELERATORS = ("libtpu", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
+OF_ACCELERATORS = ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
 NOT_INSTALLED = "none"
 
 

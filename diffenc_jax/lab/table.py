@@ -20,7 +20,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         "reproduce": _command("reproduce", "repeat the paper's comparisons"),
         "report": _command("report", "write a page of HTML about runs"),
         "costs": _command("costs", "measure parameters, FLOPs, memory and time of a training step", computes=True),
-        "compile-check": _command("compile_check", "compile a training step for a TPU slice, without a TPU"),
+        "compile-check": _command("compile_check", "compile a training step for TPUs or GPUs, without having them"),
         "import-checkpoint": _command("import_checkpoint", "turn a published checkpoint into a workdir"),
         "parity": _command("parity", "compare this code with arrays of the published code"),
     },

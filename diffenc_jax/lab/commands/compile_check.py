@@ -1,11 +1,12 @@
-"""Compile a training step for TPU slices, on a machine without a TPU, and print what it needs.
+"""Compile a training step for TPU slices or GPUs, on a machine without them, and print what it needs.
 
-Compiles the step of a configuration with the real TPU compiler, for one or several hosts or slices, and prints the
-memory per chip and whether it suffices, or the first setting with which it does, FLOPs, bytes and cycles per chip and
-step, the time that the FLOPs take at the chip's published peak, and the time to compile. A chip of tpu7x is two devices
-for JAX, and the numbers are those of one. Several slices share the batch, and mesh.fsdp shards within a slice. Needs
-pip install 'diffenc_jax[tpu]', and no images unless data.source is a path. Takes minutes to an hour, with --quick a
-fifth of it or less. Exits with 1 if a chip's memory does not suffice.
+Compiles the step of a configuration with the real TPU or GPU compiler, for one or several hosts or slices. Prints the
+memory per device and whether it suffices, or the first setting with which it does; FLOPs, kernels, bytes that they move
+and, for TPUs, cycles; the least time that each takes; and tables of the work by part of the step and by kind of kernel.
+All numbers are per device: a card, a chip, or half a chip of tpu7x, which is two devices for JAX. Several slices share
+the batch, and mesh.fsdp shards within a slice. Needs pip install 'diffenc_jax[tpu]' or 'diffenc_jax[cuda]', and no
+images unless data.source is a path. Takes a minute or two for GPUs, minutes to an hour for TPUs, with --quick a fifth
+of it or less. Exits with 1 if the memory does not suffice.
 """
 
 import os
@@ -19,20 +20,27 @@ EXAMPLE = "diffenc compile-check --config=cifar10:diffenc --topology=v5e:2x2 --q
 def add_arguments(parser: ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument(
-        "--topology", required=True, help="slice to compile for: v5e:2x2, v5p:2x2x1, v6e:4x4, tpu7x:2x2x1, ..."
+        "--topology",
+        required=True,
+        metavar="NAME",
+        help="TPU slice, v5e:2x2, v5p:2x2x1, v6e:4x4, ..., or GPUs, h100:8, on two hosts h100:2x8, a100:1, l4:1, ...",
     )
-    parser.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such slices")
+    parser.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such TPU slices")
     parser.add_argument("--batch", type=positive, metavar="N", help="images per step (default: train.batch_size)")
     parser.add_argument(
-        "--quick", action="store_true", help="compile without the search for the fastest kernels, which is much faster"
+        "--quick",
+        action="store_true",
+        help="for TPUs, compile without the search for the fastest kernels, which is much faster",
     )
     add_json(parser, "the numbers")
 
 
 def run(arguments: Namespace) -> int:
-    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; a TPU of this machine is left to others
+    os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; an accelerator of this machine is left to others
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the GPU compiler prints lines where a program is too large
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot load programs for absent devices
-    from diffenc_jax.lab.costs.compile_check import measure_step, step_lines
+    from diffenc_jax.core.terminal import print_table
+    from diffenc_jax.lab.costs.compile_check import measure_step, step_lines, work_tables
     from diffenc_jax.runs.files import write_json
 
     if arguments.batch is not None:
@@ -43,4 +51,7 @@ def run(arguments: Namespace) -> int:
     if path is not None:
         write_json(path, measured)
     print(*step_lines(measured), sep="\n")
+    for table in work_tables(measured):
+        print()
+        print_table(table)
     return int(not measured["fits"])

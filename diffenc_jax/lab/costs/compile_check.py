@@ -1,15 +1,16 @@
-"""Memory and work of a training step on a TPU slice."""
+"""Memory and work of a training step on TPU slices or GPUs, compiled without them."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from diffenc_jax.config import Config
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.versions import software
-from diffenc_jax.lab.costs.compiled import Compiler, DoesNotFit
-from diffenc_jax.lab.costs.tpu import describe_slices
+from diffenc_jax.lab.costs.compiled import Compiler, DoesNotFit, Work
+from diffenc_jax.lab.costs.machines import describe
+from diffenc_jax.lab.costs.targets import Target
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.sharding import make_mesh
 
@@ -23,18 +24,20 @@ REMEDIES: tuple[dict[str, Any], ...] = (
 )
 # None of them suffices for a program of more than this multiple of a device's memory.
 MOST = 4
+SMALLEST = 0.0005  # share of what a table shows
 
 
 def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dict[str, Any]:
-    """Requirements of a step of `config` on `slices` slices `topology`: JSON values, bytes and FLOPs per device.
+    """Requirements of a step of `config` on `slices` slices, or GPUs, `topology`: JSON values, all per device.
 
-    Raises InputError if there is no such slice, or `config` cannot be trained on it.
+    Raises InputError if there is no such machine, or `config` cannot be trained on it.
     """
-    described = describe_slices(topology, slices)
-    available = described.target.memory or 0
+    machines = describe(topology, slices)
+    target, available = machines.target, machines.target.available
+    require(not quick or not target.capability, "--quick is for TPUs: without a card, no GPU kernels are searched for")
 
     def compiler_of(config):
-        return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, described.devices), "tpu", quick)
+        return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, machines.devices), quick)
 
     compiler = compiler_of(config)
     about = {
@@ -44,14 +47,14 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "dtype": config.model.dtype,
         "topology": topology,
         "slices": slices,
-        "chips": described.chips,
-        "devices_per_chip": described.target.devices,
-        "hosts": described.hosts,
-        "mesh": dict(make_mesh(config.mesh.fsdp, described.devices).shape),
+        "chips": machines.chips,
+        "device": "card" if target.capability else "chip" if target.devices == 1 else "half chip",
+        "hosts": machines.hosts,
+        "mesh": dict(make_mesh(config.mesh.fsdp, machines.devices).shape),
         "batch_size": config.train.batch_size,
         "quick": quick,
         "memory_of_device": available,
-        "software": software() | {"libtpu": version("libtpu")},
+        "software": software(),
     }
     try:
         memory, seconds = compiler.memory()
@@ -65,12 +68,31 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "memory": memory.total,
         "memory_of_state": memory.state,
         "memory_of_temporaries": memory.temporaries,
-        "flops": work.flops,
-        "bytes_accessed": work.accessed,
-        "cycles": work.cycles,
-        "seconds_by_flops": work.flops / described.target.flops,
+        **describe_work(work, target),
         "compile_seconds": seconds,
         "compile_seconds_of_counts": seconds_of_counts,
+    }
+
+
+def describe_work(work: Work, target: Target) -> dict[str, Any]:
+    """Costs of a step on a device of a kind, and the least time that each of them takes; JSON values.
+
+    'parts' has kernels, bytes and cycles by part of the step, and what of them is backward; 'kinds' by kind of kernel.
+    """
+    groups: dict[str, Any] = {}
+    for (group, name, quantity), number in work.counts.items():
+        groups.setdefault(group, {}).setdefault(name, {})[quantity] = number
+    moved, cycles = work.total("bytes"), work.total("cycles")
+    return {
+        "flops": work.flops,
+        "bytes_accessed": work.accessed,
+        "bytes_moved": moved,
+        "kernels": work.total("kernels"),
+        "cycles": cycles,
+        "seconds_by_flops": work.flops / target.flops,
+        "seconds_by_bytes": moved / target.bandwidth,
+        "seconds_by_cycles": cycles / target.clock if cycles and target.clock else None,
+        **groups,
     }
 
 
@@ -99,23 +121,47 @@ def find_remedy(
 
 def step_lines(needs: dict[str, Any]) -> list[str]:
     """Lines that describe the result of `measure_step`."""
-    slices = f"{needs['slices']} x {needs['topology']}, chips: {needs['chips']}, hosts: {needs['hosts']}"
-    title = f"{needs['config']}, {needs['arm']}: batch {needs['batch_size']}, {needs['dtype']}, {slices}"
-    device = "chip" if needs["devices_per_chip"] == 1 else "half chip"
-    memory = f"the {format_bytes(needs['memory_of_device'])} of a {device}"
+    device = needs["device"]
+    place = f"{needs['slices']} x {needs['topology']}, {device.split()[-1]}s: {needs['chips']}, hosts: {needs['hosts']}"
+    title = f"{needs['config']}, {needs['arm']}: batch {needs['batch_size']}, {needs['dtype']}, {place}"
+    memory = f"the {format_bytes(needs['memory_of_device'])} of a {device}{' that JAX takes' * (device == 'card')}"
     if not needs["fits"]:
         flags = " ".join(f"--config.{key}={value}" for key, value in needs.get("remedy", {}).items())
         remedy = flags and f"{format_bytes(needs['memory_with_remedy'])} with {flags}"
         needed = "" if needs["memory"] is None else f", {format_bytes(needs['memory'])} are needed"
-        advice = remedy or "take more chips, a smaller batch, or --config.mesh.fsdp"
+        advice = remedy or f"take more {device.split()[-1]}s, a smaller batch, or --config.mesh.fsdp"
         return [title, f"memory: does not fit {memory}{needed}; {advice}"]
     state, temporaries = needs["memory_of_state"], needs["memory_of_temporaries"]
+    estimate = f", {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate" if needs["cycles"] else ""
+    by = {"FLOPs at its peak": "flops", "bytes at its memory's bandwidth": "bytes", "the compiler's cycles": "cycles"}
+    times = {name: needs[f"seconds_by_{key}"] for name, key in by.items()}
     return [
         title,
         f"memory: {format_bytes(needs['memory'])} per {device} (state and batch {format_bytes(state)}, temporaries "
         f"{format_bytes(temporaries)}); fits {memory}",
-        f"work per {device} and step: {needs['flops'] / 1e12:.4g} TFLOP, {needs['bytes_accessed'] / 1e9:.4g} GB "
-        f"accessed in any memory, {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate",
-        f"time: {1e3 * needs['seconds_by_flops']:.3g} ms by FLOPs at the {device}'s peak",
+        f"work per {device} and step: {needs['flops'] / 1e12:.4g} TFLOP, {needs['bytes_moved'] / 1e9:.4g} GB moved by "
+        f"{needs['kernels']:,.0f} kernels{estimate}",
+        "time: " + ", ".join(f"{1e3 * seconds:.3g} ms by {name}" for name, seconds in times.items() if seconds),
         f"compiled in {needs['compile_seconds']:.0f} s, for the counts {needs['compile_seconds_of_counts']:.0f} s",
     ]
+
+
+def work_tables(needs: dict[str, Any]) -> list[Table]:
+    """The work by part of the step and by kind of kernel, from the largest share of cycles or, on GPUs, of bytes."""
+    if not needs["fits"]:
+        return []
+    units = {"kernels": 1, "bytes": 1e9} | ({"cycles": 1e6} if needs["cycles"] else {})
+    measure = [*units][-1]
+    heads = [{"bytes": "GB", "cycles": "Mcycles"}.get(quantity, quantity) for quantity in units]
+
+    def table(head, groups):
+        whole = sum(counts[measure] for counts in groups.values())
+        rows = [
+            [name, *(f"{counts[key] / unit:.4g}" for key, unit in units.items())]
+            + [f"{100 * counts[key] / whole:.1f}" for key in (measure, f"{measure}_backward")]
+            for name, counts in sorted(groups.items(), key=lambda group: -group[1][measure])
+            if counts[measure] >= SMALLEST * whole
+        ]
+        return Table([head, *heads, "share, %", "backward, %"], rows)
+
+    return [table("part", needs["parts"]), table("kind of kernel", needs["kinds"])]

@@ -1,7 +1,7 @@
 """A training step compiled for devices that need not be present: its memory, FLOPs, bytes and time to compile."""
 
-import re
 import time
+from collections import Counter
 from typing import Any, NamedTuple
 
 import jax
@@ -9,12 +9,15 @@ from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.lab.costs import hlo
+from diffenc_jax.lab.costs.machines import lowering
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.model.build import alike_layers, with_alike_layers
 from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
+from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import Program
 
-# Option of XLA that leaves out its search for the fastest kernels.
+# Option of XLA's TPU compiler that leaves out its search for the fastest kernels.
 QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
 
 
@@ -22,20 +25,40 @@ class Work(NamedTuple):
     """Costs of a step, per device.
 
     Attributes:
-      accessed: bytes that operations read and write, in any memory, by XLA's count.
-      cycles: the compiler's estimates for all operations, added up; 0 if the program's text has none.
+      flops: floating-point operations.
+      accessed: bytes that operations read and write, in any memory.
+      counts: numbers by ('parts' or 'kinds', name, quantity): of 'kernels', of 'bytes' that they move in the device's
+        memory, and of 'cycles' by the compiler's estimates, and of these '..._backward'; each by part of the step and
+        by kind of kernel, see `hlo`.
     """
 
     flops: float
     accessed: float
-    cycles: float
+    counts: Counter[tuple[str, str, str]]
 
     @classmethod
-    def of(cls, compiled: jax.stages.Compiled) -> "Work":
-        """Work of a compiled step."""
-        analysis, text = compiled.cost_analysis() or {}, compiled.as_text() or ""
-        cycles = re.findall(r'"estimated_cycles":"(\d+)"', text.partition("\nENTRY ")[2])
-        return cls(analysis["flops"], analysis["bytes accessed"], sum(map(int, cycles)))
+    def of(cls, compiled: jax.stages.Compiled, flops: float = 0.0) -> "Work":
+        """Work of a compiled step; `flops` are given where the compiler does not count them, as on GPUs."""
+        analysis: Any = compiled.cost_analysis() or {}
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for kernel in hlo.kernels(compiled.as_text() or ""):
+            for group, name in (("parts", kernel.part), ("kinds", kernel.kind)):
+                for quantity, each in (("kernels", 1), ("bytes", kernel.moved), ("cycles", kernel.cycles)):
+                    counts[group, name, quantity] += kernel.runs * each
+                    counts[group, name, f"{quantity}_backward"] += kernel.runs * each * kernel.is_backward
+        moved = cls(0.0, 0.0, counts).total("bytes")
+        return cls(analysis.get("flops", flops), analysis.get("bytes accessed", moved), counts)
+
+    def total(self, quantity: str) -> float:
+        """Sum of the counts of a quantity."""
+        return sum(number for key, number in self.counts.items() if key[::2] == ("parts", quantity))
+
+    def extrapolated(self, longer: "Work", times: int) -> "Work":
+        """This work and, `times` times, what `longer` has more."""
+        keys = self.counts.keys() | longer.counts.keys()
+        counts = {key: self.counts[key] + times * (longer.counts[key] - self.counts[key]) for key in keys}
+        flops, accessed = (a + times * (b - a) for a, b in zip(self[:2], longer[:2], strict=True))
+        return Work(flops, accessed, Counter(counts))
 
 
 class DoesNotFit(Exception):
@@ -47,47 +70,51 @@ class DoesNotFit(Exception):
 
 
 class Compiler:
-    """Compiles the training step of `config` for a mesh of devices of `platform`, which need not be present."""
+    """Compiles the training step of `config`, for images of `spec`, for a mesh of devices, which need not be present.
 
-    def __init__(self, config: Config, spec: ImageSpec, mesh: Mesh, platform: str, quick: bool):
-        """Raises InputError if `config` cannot be trained on `mesh` with images of `spec`."""
-        self._config, self._spec, self._mesh = config, spec, mesh
-        self._platform, self._options = platform, QUICK if quick else None
-        self._step = self._program(config)
+    Raises InputError if `config` cannot be trained on `mesh` with such images.
+    """
+
+    def __init__(self, config: Config, spec: ImageSpec, mesh: Mesh, quick: bool):
+        self._config, self._spec, self._mesh, self._options = config, spec, mesh, QUICK if quick else None
+        platform = mesh.devices.flat[0].platform
+        self._platform = "gpu" if platform == "cuda" else platform
 
     def memory(self) -> tuple[Memory, float]:
         """Memory of the step as it runs, and the seconds to compile it; raises DoesNotFit."""
-        compiled, seconds = self._compile(self._step)
-        return Memory.of(compiled), seconds
+        self._compiled, seconds = self._compile(self._config)
+        return Memory.of(self._compiled), seconds
 
     def work(self) -> tuple[Work, float]:
-        """Work of the step, and the seconds to compile what it is counted from.
+        """Work of the step, once `memory` has compiled it, and the seconds to compile what else it is counted from.
 
-        Many layers take long to compile, but every two further layers of the score network cost the same, even where
+        On GPUs it is that of the step as it runs. XLA's TPU compiler has the body of a loop count once, so layers are
+        unrolled. Many take long to compile, but every two further layers of the score network cost the same, even where
         skip connections join them. The work of more than four layers therefore follows from that of one and three, or
         of two and four.
         """
+        if self._platform == "gpu":
+            return Work.of(self._compiled, count(self._config, self._spec).flops_per_step / self._mesh.size), 0.0
         layers = alike_layers(self._config)
         if layers <= 4:
             return self.unrolled_work(self._config)
         few = 2 - layers % 2
         short, seconds = self.unrolled_work(with_alike_layers(self._config, few))
         longer, more_seconds = self.unrolled_work(with_alike_layers(self._config, few + 2))
-        pairs = (layers - few) // 2
-        return Work(*(a + pairs * (b - a) for a, b in zip(short, longer, strict=True))), seconds + more_seconds
+        return short.extrapolated(longer, (layers - few) // 2), seconds + more_seconds
 
     def unrolled_work(self, config: Config) -> tuple[Work, float]:
-        """Work of the step of `config` with every layer compiled, since the body of a loop would count once."""
-        compiled, seconds = self._compile(self._program(config.replace({"model.scan": False})))
+        """Work of the step of `config` with every layer compiled."""
+        compiled, seconds = self._compile(config.replace({"model.scan": False}))
         return Work.of(compiled), seconds
 
-    def _program(self, config: Config) -> Program:
-        return Program(build(config, self._spec, self._platform), config, self._mesh)
-
-    def _compile(self, program: Program) -> tuple[jax.stages.Compiled, float]:
+    def _compile(self, config: Config) -> tuple[jax.stages.Compiled, float]:
+        program = Program(build(config, self._spec, self._platform), config, self._mesh)
         start = time.perf_counter()
         try:
-            compiled = program.step.lower(program.state, program.batch).compile(self._options)
+            with lowering(self._mesh):
+                lowered = program.step.lower(program.state, program.batch)
+            compiled = lowered.compile(self._options)
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise InputError(f"the compiler failed: {first_line(error)}") from error

@@ -1,10 +1,7 @@
-"""The command with the real TPU compiler: it prints what it writes, which agrees with other ways of counting."""
+"""The command with the real compilers: it prints what it writes, which agrees with other ways of counting."""
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
+import re
 from types import SimpleNamespace
 
 import jax
@@ -22,39 +19,50 @@ from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
 from tests import refusals, tiny
-from tests.lab.costs import tpu_compiler
+from tests.lab.costs import compilers
 
-ROOT = Path(__file__).parents[3]
 SPEC = "configs/digits.py:vdm"
 WIDE = {"model.score.width": 256, "model.score.dropout": 0.0, "model.remat": "none", "train.batch_size": 64}
 TINY = "--config=tiny.py:vdm"
+SMALLEST = ("--config.model.score.layers=1", "--config.model.score.width=32")
 FLAGS = {
     "four chips": [TINY, "--topology=v5e:2x2", *(f"--config.{key}={value}" for key, value in WIDE.items())],
     "two slices": [TINY, "--topology=v5e:2x2", "--slices=2", "--config.mesh.fsdp=4"],
     "half chips": [TINY, "--topology=tpu7x:2x2x1"],
     "too large": [TINY, "--topology=v5e:1x1", "--config.train.batch_size=8388608"],
 }
-COMMANDS = """
-import json, sys
-from diffenc_jax.__main__ import main
-for name, flags in json.loads(sys.argv[1]).items():
-    print("exit code", main(["compile-check", "--quick", f"--json={name}.json", *flags]), flush=True)
-"""
+GPU_FLAGS = {
+    "transformer": [TINY, "--topology=h100:8", *(f"--config.{key}={value}" for key, value in WIDE.items())],
+    "two hosts": ["--config=tiny.py:diffenc", "--topology=H100:2x4", "--config.mesh.fsdp=4"],
+    "unet": ["--config=digits:vdm", "--topology=h100:1", *SMALLEST],
+    "bfloat16": ["--config=digits:vdm", "--topology=h100:1", *SMALLEST, "--config.model.dtype=bfloat16"],
+    "too large": [TINY, "--topology=l4:1", "--config.train.batch_size=8388608"],
+}
+
+
+def check(kind, flags, folder):
+    """Contents of the written files, whose lines and tables are printed."""
+    (folder / "tiny.py").write_text(tiny.FILE)
+    contents, output = compilers.check(kind, flags, folder)
+    starts = [output.index("\n".join([*step_lines(wrote), ""])) for wrote in contents.values()]
+    assert starts == sorted(starts)
+    assert re.findall(r"exit code (\d)", output) == [str(int(not wrote["fits"])) for wrote in contents.values()]
+    for wrote in contents.values():
+        for group in ("parts", "kinds") * wrote["fits"]:
+            for quantity, whole in {"kernels": "kernels", "bytes": "bytes_moved", "cycles": "cycles"}.items():
+                assert sum(counts[quantity] for counts in wrote[group].values()) == pytest.approx(wrote[whole])
+    return contents
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """Contents of the written files, whose lines are printed, by one process that finds the compiler."""
-    folder, environment = tmp_path_factory.mktemp("checks"), tpu_compiler.environment()
-    (folder / "tiny.py").write_text(tiny.FILE)
-    environment["PYTHONPATH"] += f":{ROOT}"
-    command = [sys.executable, "-c", COMMANDS, json.dumps(FLAGS)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    contents = {name: json.loads((folder / f"{name}.json").read_text()) for name in FLAGS}
-    said = ([*step_lines(wrote), f"exit code {int(not wrote['fits'])}"] for wrote in contents.values())
-    assert done.stdout.splitlines() == [line for lines in said for line in lines]
-    return contents
+    quick = {name: ["--quick", *flags] for name, flags in FLAGS.items()}
+    return check("tpu", quick, tmp_path_factory.mktemp("checks"))
+
+
+@pytest.fixture(scope="module")
+def on_gpus(tmp_path_factory):
+    return check("gpu", GPU_FLAGS, tmp_path_factory.mktemp("checks"))
 
 
 @pytest.mark.slow
@@ -79,10 +87,31 @@ def test_slices_and_chips_of_two_devices_and_a_step_that_does_not_fit(measured):
     wrote = measured["two slices"]
     assert (wrote["slices"], wrote["chips"], wrote["mesh"]) == (2, 8, {"data": 2, "fsdp": 4})
     wrote = measured["half chips"]
-    assert (wrote["chips"], wrote["devices_per_chip"], wrote["mesh"]) == (4, 2, {"data": 8, "fsdp": 1})
+    assert (wrote["chips"], wrote["device"], wrote["mesh"]) == (4, "half chip", {"data": 8, "fsdp": 1})
     wrote = measured["too large"]
     assert not wrote["fits"]
     assert wrote["memory"] > wrote["memory_of_device"]
+
+
+@pytest.mark.slow
+def test_steps_on_gpus(on_gpus):
+    """Networks of each kind compile; the transformer's products are divided over the cards."""
+    wrote, config = on_gpus["transformer"], tiny.config("vdm", small=True).replace(WIDE)
+    counts = count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
+    assert (wrote["mesh"], wrote["device"], wrote["cycles"]) == ({"data": 8, "fsdp": 1}, "card", 0)
+    assert wrote["memory_of_device"] == TARGETS["h100"].available
+    assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
+    assert 8 * wrote["flops"] == counts.flops_per_step
+    assert wrote["bytes_moved"] == wrote["bytes_accessed"] > wrote["memory_of_state"]
+    assert wrote["seconds_by_bytes"] == pytest.approx(wrote["bytes_moved"] / TARGETS["h100"].bandwidth)
+    assert wrote["parts"]["collectives"]["bytes"] >= 2 * 4 * counts.total_params  # gradients in and out
+    wrote = on_gpus["two hosts"]
+    assert (wrote["hosts"], wrote["chips"], wrote["mesh"]) == (2, 8, {"data": 2, "fsdp": 4})
+    assert {"encoder", "optimizer", "attention"} < {*wrote["parts"]}
+    assert not on_gpus["too large"]["fits"]
+    full, half = on_gpus["unet"], on_gpus["bfloat16"]
+    assert any("cudnn$conv" in kind for kind in half["kinds"])
+    assert half["bytes_moved"] < 0.8 * full["bytes_moved"]
 
 
 def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):
@@ -97,9 +126,9 @@ def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):
         total = needs[remat] * gib // parts
         return SimpleNamespace(memory=lambda: (Memory(total // 2, total - total // 2), 0.0))
 
-    target = SimpleNamespace(memory=10 * gib, devices=1)
+    target = SimpleNamespace(available=10 * gib, devices=1, capability=None)
     slices = SimpleNamespace(devices=jax.devices(), target=target, chips=1, hosts=1)
-    for name, value in {"Compiler": compiler, "describe_slices": lambda *_: slices, "version": lambda _: "1"}.items():
+    for name, value in {"Compiler": compiler, "describe": lambda *_: slices}.items():
         monkeypatch.setattr(compile_check, name, value)
     monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", ""))  # so that what the command sets is undone
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "")
@@ -117,7 +146,7 @@ def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):
     ("options", "message"),
     [
         ([], "the following arguments are required: --topology"),
-        (["--topology=H100:8"], "unknown kind of TPU 'H100'; known: tpu7x, v4, v5e, v5p, v6e"),
+        (["--topology=H1000:8"], "unknown kind of accelerator 'h1000', perhaps h100; known: a100"),
         (["--topology=v5e:2x2", "--slices=0"], "is not a whole number above zero"),
         (["--topology=v5e:2x2", "--json=tests"], "--json=tests is a folder; name a file"),
     ],

@@ -16,7 +16,7 @@ SMALL = dict(model__score__width=32, train__batch_size=8)
 
 def compiler(arm="vdm", **changes):
     spec = ImageSpec(SHAPE, tiny.LEVELS)
-    return Compiler(tiny.config(arm, **(SMALL | changes)), spec, make_mesh(), "cpu", quick=False)
+    return Compiler(tiny.config(arm, **(SMALL | changes)), spec, make_mesh(), quick=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,31 @@ def test_the_work_of_many_layers_follows_from_that_of_few(arm, kind, layers):
     assert work.accessed == pytest.approx(every.accessed, rel=0.05)
 
 
-def test_cycles_are_those_of_the_main_program():
-    class Compiled:
-        def cost_analysis(self):
-            return {"flops": 3.0, "bytes accessed": 5.0}
+class Compiled:
+    """Stands for a compiled program that adds two arrays of 256 values, `kernels` times."""
 
-        def as_text(self):
-            cycles = '  %x = f32[] add(%a), backend_config={{"estimated_cycles":"{}"}}\n'
-            return f"%fused {{\n{cycles.format(7)}}}\n\nENTRY %main {{\n{cycles.format(300)}{cycles.format(20)}}}\n"
+    def __init__(self, kernels, analysis):
+        add = '  %add.{} = f32[256] add(%x, %x), backend_config={{"estimated_cycles":"20"}}\n'
+        adds = "".join(add.format(number) for number in range(kernels))
+        self.text = f"ENTRY %main {{\n  %x = f32[256] parameter(0)\n{adds}}}\n"
+        self.analysis = analysis
 
-    assert Work.of(Compiled()) == Work(3.0, 5.0, 320)
+    def cost_analysis(self):
+        return self.analysis
+
+    def as_text(self):
+        return self.text
+
+
+def test_work_is_that_of_the_analysis_and_of_the_text():
+    analysis = {"flops": 3.0, "bytes accessed": 5.0}
+    work, on_gpus = Work.of(Compiled(2, analysis)), Work.of(Compiled(2, None), flops=7.0)
+    assert (work.flops, work.accessed) == (3.0, 5.0)
+    assert (on_gpus.flops, on_gpus.accessed) == (7.0, 2 * 3 * 1024)
+    assert work.counts == on_gpus.counts
+    assert [work.total(quantity) for quantity in ("kernels", "bytes", "cycles")] == [2, 6144, 40]
+    more = work.extrapolated(Work.of(Compiled(3, {"flops": 4.0, "bytes accessed": 4.0})), 10)
+    assert (more.flops, more.accessed, more.total("kernels"), more.total("cycles")) == (13.0, -5.0, 12, 240)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +90,5 @@ def test_failures_of_the_compiler(monkeypatch, said, expected):
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     with pytest.raises((DoesNotFit, InputError)) as caught:
-        Compiler(
-            tiny.config("vdm", small=True), ImageSpec(SHAPE, tiny.LEVELS), make_mesh(), "cpu", quick=False
-        ).memory()
+        Compiler(tiny.config("vdm", small=True), ImageSpec(SHAPE, tiny.LEVELS), make_mesh(), quick=False).memory()
     assert getattr(caught.value, "needed", str(caught.value)) == expected

@@ -1,0 +1,142 @@
+"""Memory and work of training steps by the TPU and the GPU compiler, in the tables of docs/results-performance.md.
+
+Runs `diffenc compile-check`, one program after the other, which takes hours on few cores. The results are kept in DIR,
+so that the same command resumes. Prints the tables, a line for each step that does not compile included. Needs
+pip install '.[tpu]' or, for the parts `gpu` and `cards`, '.[cuda]'.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import records
+
+from diffenc_jax.commands.arguments import place
+from diffenc_jax.core.errors import require
+
+EXAMPLE = "python benchmarks/compiled_steps.py --out=tpu --only=shipped"
+BFLOAT16 = "--config.model.dtype=bfloat16"
+QUICK = ("--quick", BFLOAT16)
+
+
+class Case(NamedTuple):
+    """One call of compile-check: the configuration with its arm, the slice or the GPUs, and further flags."""
+
+    config: str
+    topology: str
+    flags: tuple[str, ...] = QUICK
+
+    @property
+    def name(self) -> str:
+        words = (self.config, self.topology, *(flag.removeprefix("--").removeprefix("config.") for flag in self.flags))
+        return "-".join(words).replace(":", "_").replace("/", "_").replace("=", "_") + ".json"
+
+    @property
+    def command(self) -> list[str]:
+        config = f"--config={self.config}"
+        return ["-m", "diffenc_jax", "compile-check", config, f"--topology={self.topology}", *self.flags]
+
+
+EIGHT_LAYERS = ("cifar10:vdm-8", "cifar10:diffenc-8-2")
+CHOICES = ("model.remat=none", "model.remat=block", "mesh.fsdp=4", "train.accumulate=4")
+GPU_MODELS = (
+    *(*EIGHT_LAYERS, "cifar10:vdm", "cifar10", "mnist", "fashion_mnist", "imagenet32", "imagenet64"),
+    *("digits", "fashion_mnist_small", "synthetic"),
+    *(f"cifar10_variants:{arm}" for arm in ("vdm-transformer", "diffenc-transformer", "diffenc-dct")),
+)
+GPUS = (("h100:1", ()), ("h100:8", ()), ("h100:8", ("--config.mesh.fsdp=8",)))
+CASES = {
+    "shipped": [
+        *(Case(config, "v5e:2x2") for config in (*EIGHT_LAYERS, "cifar10:vdm", "cifar10", "mnist", "imagenet32")),
+        Case("imagenet32", "v5e:2x2", (*QUICK, "--config.model.remat=block")),
+        Case("imagenet64", "v5e:2x4"),
+    ],
+    # Scaling from 4 chips to 64, with a fixed batch and with a fixed batch per chip.
+    "scaling": [
+        *(Case("cifar10:vdm-8", topology) for topology in ("v5e:2x2", "v5e:4x4", "v5e:8x8")),
+        Case("cifar10:vdm-8", "v5e:4x4", (*QUICK, "--batch=512")),
+        Case("cifar10:vdm-8", "v5e:8x8", (*QUICK, "--batch=2048")),
+    ],
+    "chips": [Case("cifar10:vdm-8", topology) for topology in ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")],
+    # With the search for the fastest kernels, as a TPU compiles.
+    "searched": [Case(config, "v5e:2x2", (BFLOAT16,)) for config in (*EIGHT_LAYERS, "cifar10:vdm", "cifar10")],
+    "choices": [Case("cifar10:vdm-8", "v5e:2x2", (*QUICK, f"--config.{choice}")) for choice in CHOICES],
+    "gpu": [
+        Case(model, gpus, (f"--config.model.dtype={dtype}", *flags))
+        for model in GPU_MODELS
+        for gpus, flags in GPUS
+        for dtype in ("float32", "bfloat16")
+    ],
+    "cards": [
+        Case("cifar10:vdm-8", f"{card}:1", (BFLOAT16,)) for card in ("h100", "h200", "b200", "a100", "l4", "rtx4090")
+    ],
+}
+# Columns of the tables: (key, unit, digits) by head.
+COLUMNS = {
+    "state, GiB": ("memory_of_state", 2**30, ".2f"),
+    "temp.": ("memory_of_temporaries", 2**30, ".2f"),
+    "TFLOP": ("flops", 1e12, ".3g"),
+}
+TPU_COLUMNS = COLUMNS | {
+    "GB accessed": ("bytes_accessed", 1e9, ".3g"),
+    "Mcycles": ("cycles", 1e6, ".3g"),
+    "ms by FLOPs": ("seconds_by_flops", 1e-3, ".3g"),
+    "ms by cycles": ("seconds_by_cycles", 1e-3, ".3g"),
+}
+GPU_COLUMNS = COLUMNS | {
+    "GB moved": ("bytes_moved", 1e9, ".3g"),
+    "kernels": ("kernels", 1, ".0f"),
+    "ms by FLOPs": ("seconds_by_flops", 1e-3, ".3g"),
+    "ms by bytes": ("seconds_by_bytes", 1e-3, ".3g"),
+}
+
+
+def find(case: Case, folder: Path) -> dict[str, Any]:
+    """The result of compile-check, from `folder` if it is known; of a step that does not compile, its 'error'."""
+    path = folder / case.name
+    if not path.exists():
+        print(" ".join(["python", *case.command]), file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, *case.command, f"--json={path}"], capture_output=True, text=True)
+        if not path.exists():
+            return {"error": (done.stderr.strip().splitlines() or ["no output"])[-1].removeprefix("error: ")}
+    return json.loads(path.read_text())
+
+
+def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, str]]) -> str:
+    """One line of a table."""
+    flags = " ".join(flag.removeprefix("--").removeprefix("config.") for flag in case.flags)
+    model = f"{found['config']}:{found['arm']}" if "arm" in found else case.config
+    if "error" in found:
+        cells = [f"does not compile: {found['error']}"[:90]]
+    elif not found["fits"]:
+        cells = ["does not fit" + (f", {found['memory'] / 2**30:.2f} in all" if found["memory"] else "")]
+    else:
+        values = [(found[key], unit, digits) for key, unit, digits in columns.values()]
+        cells = ["" if value is None else format(value / unit, digits) for value, unit, digits in values]
+        cells.append(f"{found['compile_seconds']:.0f} + {found['compile_seconds_of_counts']:.0f}")
+    cells += [""] * (len(columns) + 1 - len(cells))
+    return f"| {' | '.join([f'`{model}`', case.topology, str(found.get('batch_size', '')), flags, *cells])} |"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=place, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--only", choices=CASES, help="compute only this part (default: all)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    require(not arguments.out.is_file(), f"--out={arguments.out} is a file; name a folder")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for part in [arguments.only] if arguments.only else CASES:
+        on_gpus = part in ("gpu", "cards")
+        columns = GPU_COLUMNS if on_gpus else TPU_COLUMNS
+        heads = ["", "cards" if on_gpus else "slice", "batch", "flags", *columns, "compiled, s"]
+        print(f"\n{part}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+        for case in CASES[part]:
+            print(row(case, find(case, arguments.out), columns), flush=True)
+
+
+if __name__ == "__main__":
+    records.run_script()

@@ -1,0 +1,84 @@
+"""Memory and work of the published DiffEnc code's training step on a TPU chip or a GPU, compiled without one.
+
+Compiles the step for a device of --topology, such as v5e:1x1 or h100:1, with --batch images on it, and writes one line
+of JSON. The quantities are those of `diffenc compile-check`, with whose step of an equal model on the same device they
+can be compared. How the published code is run is in `published.py`. Needs pip install '.[tpu]' or '.[cuda]'.
+"""
+
+import argparse
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import published
+import records
+import timing
+
+from diffenc_jax.commands.arguments import positive
+from diffenc_jax.core.document import markdown
+from diffenc_jax.core.errors import require
+from diffenc_jax.lab.costs.compile_check import describe_work, work_tables
+from diffenc_jax.lab.costs.compiled import QUICK, Work
+from diffenc_jax.lab.costs.machines import describe
+from diffenc_jax.parallel.memory import Memory
+
+EXAMPLE = "python benchmarks/published_compiled.py --diffenc=DIR --model=config_model_NAME.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    published.add_checkout(parser)
+    parser.add_argument("--model", required=True, metavar="FILE", help="model configuration in DIR/config")
+    parser.add_argument("--batch", type=positive, default=32, help="images of the device per step")
+    parser.add_argument("--topology", default="v5e:1x1", metavar="NAME", help="slice of one chip, or one GPU")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="for TPUs: without the search for the fastest kernels, which is much faster",
+    )
+    parser.add_argument("--tables", action="store_true", help="also print the work by part of the step and by kernel")
+    parser.set_defaults(width=None, layers=None)
+    records.add_record_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    jax.config.update("jax_platforms", "cpu")  # nothing is run; an accelerator of this machine is left to others
+    jax.config.update("jax_enable_compilation_cache", False)  # JAX cannot load programs for absent devices
+    before = records.earlier(arguments)
+    target, devices = describe(arguments.topology)
+    require(len(devices) == 1, f"--topology={arguments.topology} has {len(devices)} devices; give one device")
+    pipeline = published.make_pipeline(arguments)
+    sharding = jax.sharding.SingleDeviceSharding(devices[0])
+    options = QUICK if arguments.quick else None
+    compiled, times = timing.compile_timed(lambda: trace(pipeline, arguments.batch, sharding).lower(), options)
+    as_written = trace(pipeline, arguments.batch, None).lower(lowering_platforms=("tpu",)).cost_analysis()
+    work = describe_work(Work.of(compiled, as_written["flops"]), target)
+    record = {
+        "benchmark": "published_compiled",
+        "model": arguments.model,
+        "batch_size": arguments.batch,
+        "topology": arguments.topology,
+        "quick": arguments.quick,
+        **work,
+        "memory_of_temporaries": Memory.of(compiled).temporaries,
+        **times,
+        **records.machine(),
+    }
+    if arguments.tables:
+        print(*map(markdown, work_tables(work | {"fits": True})), sep="\n")
+    records.finish(record, before, arguments)
+
+
+def trace(pipeline: Any, batch: int, sharding: jax.sharding.Sharding | None) -> jax.stages.Traced:
+    """The step of a pipeline for one device, over which the published code maps by `jax.pmap`."""
+
+    def on_device(shape, dtype):
+        return jax.ShapeDtypeStruct((1, *shape), dtype, sharding=sharding)
+
+    state = jax.tree.map(lambda leaf: on_device(jnp.shape(leaf), jnp.asarray(leaf).dtype), pipeline.train_state)
+    images, classes = on_device((batch, *published.SHAPE), jnp.uint8), on_device((batch,), jnp.float32)
+    step = jax.vmap(pipeline.train_step_multi_gpu, axis_name="devices")
+    return jax.jit(step, donate_argnums=0).trace(state, images, classes)
+
+
+if __name__ == "__main__":
+    records.run_script()

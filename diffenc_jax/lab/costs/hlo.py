@@ -1,0 +1,195 @@
+"""Compiled programs, read from XLA's text: which kernels run, how often, what they move, for which part of a step.
+
+The text of a program that XLA has compiled is a list of computations, each a list of instructions. Every instruction
+that runs is a kernel, except those that only name values, and moves its operands and its results:
+
+- A loop's body counts as often as it runs, a called computation where it is called. Of the branches of a conditional
+  counts the one that moves most.
+- A fused kernel moves what enters and leaves it. Where it reads or writes only a slice of an array, as loops over
+  layers do with what they stack, that slice counts. So does an instruction of its own that does.
+- The start and the end of an asynchronous instruction are one kernel.
+- The scratch memory of library calls does not count: how much of it they use is not known. Nor do arrays that a TPU
+  holds beside its cores, nor the padding of its tiles.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+INSTRUCTION = re.compile(r"^\s+(ROOT )?%?(\S+) = (.*?) ([a-z][a-z\d-]*)\((.*?)\)(?:, (.*))?$")
+ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\](?:\{[^{}]*?(S\([1-9]\d*\))?\})?")
+NAMES = re.compile(
+    r"(parameter|constant|get-tuple-element|tuple|bitcast|after-all|\w+-id|opt-barrier|.*-start|.*c-update)$"
+)
+SLICES, UPDATE = ("slice", "dynamic-slice", "gather"), "dynamic-update-slice"
+SCRATCH = re.compile(r"\b[su]8\[\d*\](?:\{[^{}]*\})?")
+# Parts of a training step, by what first fits the scopes that JAX gives an operation; also those of the published code.
+PARTS = {
+    "optimizer": r"/optimizer/|bias_correction",
+    "encoder": r"\bencoder",
+    "attention": r"attention|attn",
+    "time embedding": r"TimeEmbedding|/time/|cond_proj|/cond/(?!branch)",
+    "norms, swish": r"[Nn]orm(?!al)|silu",
+    "dropout": r"[Dd]ropout|draw_masks|_where\)|bernoulli",
+    "shortcuts, joins": r"shortcut|concatenate",
+    "convolutions": r"conv(?!ert)|pool",
+    "dense layers": r"dense|embed|gains|logits",
+    "loops over layers": r"dynamic_(update_)?index|/(stack|rev)$",
+    "rest of networks": r"score_network|score_model",
+    "losses": r"losses|encdec",
+    "noise": r"noise|_normal|_uniform|threefry",
+}
+
+
+class Kernel(NamedTuple):
+    """An instruction that runs.
+
+    Attributes:
+      kind: its opcode, or the library's function that it calls.
+      op_name: the scopes and the operation of JAX that it, or its last operation, comes from.
+      runs: how often it runs.
+      moved: bytes that it reads and writes in the device's memory, each time.
+      cycles: the compiler's estimate for each time; 0 if it gives none.
+    """
+
+    kind: str
+    op_name: str
+    runs: int
+    moved: int
+    cycles: int
+
+    @property
+    def part(self) -> str:
+        """The part of the step, one of `PARTS`, 'collectives' or 'other'."""
+        if re.match("all-|reduce-scatter|collective-", self.kind):
+            return "collectives"
+        return next((part for part, scopes in PARTS.items() if re.search(scopes, self.op_name)), "other")
+
+    @property
+    def is_backward(self) -> bool:
+        """Whether it belongs to the gradient, or to what is computed again for it."""
+        return "transpose(" in self.op_name
+
+
+class Instruction(NamedTuple):
+    """A line of a program's text; `is_result` marks the value that its computation returns."""
+
+    is_result: bool
+    name: str
+    type: str
+    opcode: str
+    operands: list[str]
+    attributes: str
+
+    def attribute(self, name: str) -> str:
+        """The computation that the attribute `name` names; '' if there is none."""
+        return (re.findall(rf"\b{name}=%?([\w.-]+)", self.attributes) or [""])[0]
+
+
+Computation = dict[str, Instruction]
+
+
+def parse(text: str) -> tuple[dict[str, Computation], str]:
+    """Computations by name, and the name of the one that a program starts with."""
+    computations: dict[str, Computation] = {}
+    entry = ""
+    for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
+        if head := re.match(r"(ENTRY )?%?(\S+) .*\{$", line):
+            current = computations[head[2]] = {}
+            entry = head[2] if head[1] else entry
+        elif match := INSTRUCTION.match(line):
+            result, name, kind, opcode, operands, attributes = match.groups()
+            named = [operands] if opcode in ("parameter", "constant") else re.findall(r"%([\w.-]+)", operands)
+            current[name] = Instruction(bool(result), name, kind, opcode, named, attributes or "")
+    return computations, entry
+
+
+def size(kind: str) -> int:
+    """Bytes in a device's memory of a value of an XLA type, such as 'bf16[8,32]{1,0}' or a tuple of such."""
+    arrays = ((int(bits or 8), lengths.split(",")) for bits, lengths, near in ARRAY.findall(kind) if not near)
+    return sum(bits * math.prod(int(length or 1) for length in lengths) // 8 for bits, lengths in arrays)
+
+
+def kernels(text: str) -> list[Kernel]:
+    """The kernels of a program, by its text."""
+    computations, entry = parse(text)
+    return list(_walk(computations, entry, 1))
+
+
+def _walk(computations: dict[str, Computation], name: str, runs: int) -> Iterator[Kernel]:
+    computation = computations[name]
+    for each in computation.values():
+        if each.opcode == "while":
+            yield from _walk(computations, each.attribute("body"), runs * _trips(computations, each))
+        elif each.opcode == "call":
+            yield from _walk(computations, each.attribute("to_apply"), runs)
+        elif each.opcode == "conditional":
+            branches = re.findall(r"%([\w.-]+)", each.attributes.partition("metadata=")[0])
+            walked = [list(_walk(computations, branch, runs)) for branch in branches]
+            yield from max(walked, key=lambda ran: sum(kernel.runs * kernel.moved for kernel in ran))
+        elif each.opcode.endswith("-done"):
+            start = computation[each.operands[0]]
+            both = f"{start.attributes}, {each.attributes}"
+            whole = each._replace(opcode=each.opcode[:-5], operands=start.operands, attributes=both)
+            yield _kernel(computations, computation, whole, runs)
+        elif not NAMES.match(each.opcode):
+            yield _kernel(computations, computation, each, runs)
+
+
+def _trips(computations: dict[str, Computation], loop: Instruction) -> int:
+    """How often the body of a loop runs: as XLA says, or up to the number that its condition compares with."""
+    known = re.findall(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
+    condition = computations[loop.attribute("condition")].values()
+    bounds = [each.operands[0] for each in condition if each.opcode == "constant" and each.type.startswith("s32[]")]
+    return max(map(int, known or bounds), default=1)
+
+
+def _kernel(computations: dict[str, Computation], within: Computation, each: Instruction, runs: int) -> Kernel:
+    fused = computations.get(each.attribute("calls"), {})
+    operands = [size(within[name].type) for name in each.operands]
+    if each.opcode == "fusion":
+        moved = _moved_by_fusion(fused, operands, size(each.type))
+    elif each.opcode in SLICES:
+        moved = 2 * size(each.type)
+    elif each.opcode == UPDATE:
+        moved = 2 * operands[1]
+    else:
+        moved = sum(operands) + size(SCRATCH.sub("", each.type) if each.opcode == "custom-call" else each.type)
+    texts = [inner.attributes for inner in (each, *_results(fused), *fused.values())]
+    op_names = (re.search(r'op_name="([^"]+)"', attributes) for attributes in texts)
+    function = re.findall(r'(?:custom_call_target="|"kind":"(?=__))([^"]+)', each.attributes)
+    cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', each.attributes)))
+    kind = next(_results(fused)).opcode if each.opcode == "async" else each.opcode
+    return Kernel([*function, kind][0], next((match[1] for match in op_names if match), ""), runs, moved, cycles)
+
+
+def _moved_by_fusion(fused: Computation, operands: list[int], results: int) -> int:
+    """Bytes that a fused kernel moves, given those of its operands and of all its results."""
+    updates = [each for each in _results(fused) if each.opcode == UPDATE]
+    moved = max(0, results - sum(size(each.type) - size(fused[each.operands[1]].type) for each in updates))
+    for each in fused.values():
+        if each.opcode == "parameter":
+            whole, uses = operands[int(each.operands[0])], list(_uses(fused, each.name))
+            if all(number == 0 and user.opcode in (*SLICES, UPDATE) for user, number in uses):
+                whole = min(whole, sum(size(user.type) for user, _ in uses if user.opcode != UPDATE))
+            moved += whole
+    return moved
+
+
+def _results(computation: Computation) -> Iterator[Instruction]:
+    """The instructions whose values a computation returns, before they are given another shape."""
+    for result in (each for each in computation.values() if each.is_result):
+        for name in result.operands if result.opcode == "tuple" else [result.name]:
+            while computation[name].opcode == "bitcast":
+                name = computation[name].operands[0]
+            yield computation[name]
+
+
+def _uses(computation: Computation, name: str) -> Iterator[tuple[Instruction, int]]:
+    """The instructions that use a value, or another shape of it, each with the number of the operand."""
+    for user in computation.values():
+        if user.opcode == "bitcast" and name in user.operands:
+            yield from _uses(computation, user.name)
+        elif user.opcode != "parameter":
+            yield from ((user, number) for number, operand in enumerate(user.operands) if operand == name)

@@ -1,0 +1,125 @@
+"""TPU slices and GPU hosts by name: devices that XLA compiles for without having them.
+
+The compilers are those of libtpu and of JAX's CUDA plugin, installed by `pip install 'diffenc_jax[tpu]'` or
+'diffenc_jax[cuda]'.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import AbstractMesh, Mesh
+
+from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.lab.costs.targets import TARGETS, Target, target_of
+
+# Describes an absent machine to the compiler, and lets several processes compile at once, since none holds a TPU.
+ENVIRONMENT = {
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+# By the generation of a card, as XLA describes them: bytes of shared memory of a core, the most of it for one block,
+# threads of a core, and whether kernels may use what only this generation has.
+GENERATIONS = {
+    8.0: (167936, 166912, 2048, "NONE"),
+    8.6: (102400, 101376, 1536, "NONE"),
+    9.0: (233472, 232448, 2048, "ACCELERATED_FEATURES"),
+}
+# XLA's GpuTargetConfigProto for a card, with a cuDNN that has all kernels that JAX calls.
+CARD = """gpu_device_info {{
+  core_count: {0.cores} fpus_per_core: {0.lanes} clock_rate_ghz: {ghz} memory_bandwidth: {0.bandwidth:.0f}
+  device_memory_size: {0.memory} l2_cache_size: {0.l2} shared_memory_per_block: 49152 shared_memory_per_core: {1[0]}
+  shared_memory_per_block_optin: {1[1]} threads_per_core_limit: {1[2]} threads_per_block_limit: 1024
+  threads_per_warp: 32 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  cuda_compute_capability {{ major: {0.capability[0]} minor: {0.capability[1]} feature_extension: {1[3]} }} }}
+platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{0.kinds[0]}"
+"""
+
+
+class Machines(NamedTuple):
+    """TPU slices or GPU hosts: the kind of device, and devices for which programs can be compiled but not run."""
+
+    target: Target
+    devices: Sequence[jax.Device]
+
+    @property
+    def hosts(self) -> int:
+        return len({device.process_index for device in self.devices})
+
+    @property
+    def chips(self) -> int:
+        return len(self.devices) // self.target.devices
+
+
+def describe(topology: str, slices: int = 1) -> Machines:
+    """TPU slices with a name such as v5e:4x4, or GPUs such as h100:8 or, on two hosts, h100:2x8.
+
+    Raises InputError if there are none, or no compiler for them.
+    """
+    topology = topology.lower()
+    kind, _, shape = topology.partition(":")
+    target = lookup("kind of accelerator", kind, {name: target for name, target in TARGETS.items() if target.memory})
+    options = (
+        _describe_gpus(target, kind, shape, slices) if target.capability else _describe_slices(kind, shape, slices)
+    )
+    from jax.experimental import topologies
+
+    try:
+        described = topologies.get_topology_desc(**{"topology_name": topology} | options)
+    except Exception as error:
+        raise InputError(f"the compiler for {kind} does not know {topology}: {first_line(error)}") from error
+    return Machines(target, described.devices)
+
+
+def _describe_slices(kind: str, shape: str, slices: int) -> dict[str, Any]:
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError("the TPU compiler is not installed; run pip install 'diffenc_jax[tpu]'")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"platform": "tpu"}
+    if kind == "v4":  # the two cores of a chip are one device, as JAX shows them on a TPU
+        options["chip_config_name"] = "megacore"
+    if shape == "1x1":
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    if slices > 1:
+        options["num_slices"] = slices
+    return options
+
+
+def _describe_gpus(target: Target, kind: str, shape: str, slices: int) -> dict[str, Any]:
+    require(slices == 1, f"--slices is for TPUs; write {kind}:2x8 for two hosts with 8 cards each")
+    counts = re.fullmatch(r"([1-9]\d*x)?([1-9]\d*)", shape)
+    if counts is None:
+        raise InputError(
+            f"no cards are named {kind}:{shape}; write {kind}:8, or {kind}:2x8 for two hosts with 8 cards each"
+        )
+    if not any(plugin.name.startswith("xla_cuda") for plugin in entry_points(group="jax_plugins")):
+        raise InputError("the GPU compiler is not installed; run pip install 'diffenc_jax[cuda]'")
+    return {"platform": "cuda", "target_config": card_text(target), "topology": f"1x{counts[1] or '1x'}{counts[2]}"}
+
+
+def card_text(target: Target) -> str:
+    """XLA's description of a card."""
+    major, minor = target.capability or (0, 0)
+    generation = GENERATIONS[max(since for since in GENERATIONS if since <= major + minor / 10)]
+    return CARD.format(target, generation, ghz=target.clock / 1e9)
+
+
+def lowering(mesh: Mesh) -> AbstractContextManager[Any]:
+    """Context in which programs are lowered for a mesh: it tells Pallas's kernels for which absent card."""
+    kind = mesh.devices.flat[0].device_kind
+    target = target_of(kind)
+    if target is None or not target.capability:
+        return nullcontext()
+    from jax._src.mesh import AbstractDevice  # jax.sharding has it from JAX 0.12 on
+
+    device, shape = AbstractDevice(kind, target.cores, "gpu"), (tuple(mesh.shape.values()), tuple(mesh.shape))
+    return jax.sharding.use_abstract_mesh(AbstractMesh(*shape, mesh.axis_types, abstract_device=device))

@@ -1,0 +1,45 @@
+"""The TPU and the GPU compiler for tests, in folders beside the environment; see the Makefile."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+COMMANDS = """
+import json, sys
+from diffenc_jax.__main__ import main
+for name, flags in json.loads(sys.argv[1]).items():
+    print("exit code", main(["compile-check", f"--json={name}.json", *flags]), flush=True)
+"""
+
+
+def path(kind):
+    """Entry of PYTHONPATH for the compiler of 'tpu' or 'gpu'; skips the test on machines without it."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip("these compilers are for Linux on x86-64")
+    folder = ROOT / ".venv" / kind
+    if kind == "gpu" and not folder.is_dir():
+        pytest.skip("make .venv/gpu brings the GPU compiler")
+    assert folder.is_dir(), "make .venv/tpu brings the TPU compiler"
+    return str(folder)
+
+
+def python(kind, code, *arguments, **options):
+    """Output of a process in which JAX finds a compiler and runs on CPUs."""
+    environment = os.environ | {"PYTHONPATH": f"{path(kind)}:{ROOT}", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check(kind, flags, folder):
+    """(contents of the JSON files, output of each command) of compile-check with flags by name, in one process."""
+    output = python(kind, COMMANDS, json.dumps(flags), cwd=folder)
+    contents = {name: json.loads((folder / f"{name}.json").read_text()) for name in flags}
+    return contents, output

@@ -1,0 +1,103 @@
+"""Kernels, bytes and cycles of programs whose counts are known by hand, and the parts of a step."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from diffenc_jax.lab.costs import hlo
+from tests.lab.costs import compilers
+
+KIB = 1024
+# Per run: the body of the loop reads a slice of 1 KiB of the stack and the carried 1 KiB, adds them, and writes the sum
+# into a slice of the other stack. Before it, an asynchronous copy; after it, a library call with scratch memory, the
+# larger branch of a conditional, and, beside the cores of a TPU, an array that is not counted.
+PROGRAM = Path(__file__).with_name("program.hlo").read_text()
+CYCLES = 'backend_config={"estimated_cycles":"30"}'
+TRIPS = ', backend_config={"known_trip_count":{"n":"5"}}'
+
+
+@pytest.mark.parametrize(("trips", "runs"), [("", 8), (TRIPS, 5)], ids=["by the condition", "by the compiler"])
+def test_a_program_is_counted_by_what_runs(trips, runs):
+    kernels = list(hlo.kernels(PROGRAM.replace("CYCLES", CYCLES).replace("TRIPS", trips)))
+    assert {kernel.kind: (kernel.runs, kernel.moved) for kernel in kernels} == {
+        "copy": (1, 16 * KIB),
+        "fusion": (runs, 4 * KIB + 4),  # the carry and a slice in, the carry and a slice out, and the index
+        "__cublas$lt$matmul": (1, 10 * KIB),
+        "add": (1, 3 * KIB),
+        "negate": (1, 2 * KIB),
+        "convert": (1, 8 * KIB),
+        "reduce-scatter": (1, 3 * KIB // 2),
+        "all-reduce": (1, 2 * KIB),
+    }
+    assert sum(kernel.runs * kernel.cycles for kernel in kernels) == 30 * (runs + 1)
+    assert {kernel.kind: kernel.part for kernel in kernels if kernel.part != "other"} == {
+        "copy": "optimizer",
+        "fusion": "norms, swish",  # of the sum, since the fusion itself has no name
+        "reduce-scatter": "collectives",
+        "all-reduce": "collectives",
+    }
+
+
+@pytest.mark.parametrize(
+    ("op_name", "part", "backward"),
+    [
+        ("jvp(score_network)/UNet/down/while/body/ResnetBlock/norm_1/jit(group_norm)/mul", "norms, swish", False),
+        ("transpose(jvp(score_network))/UNet/mid_0/conv_0/conv_general_dilated", "convolutions", True),
+        ("jvp(score_network)/UNet/mid_0/cond/dot_general", "time embedding", False),
+        ("jvp(score_network)/UNet/UNet._flat/cond/branch_0_fun/add", "rest of networks", False),
+        ("jvp(score_network)/UNet/mid_0/convert_element_type", "rest of networks", False),
+        ("transpose(jvp(score_network))/UNet/attention/norm/mul", "attention", True),
+        ("jvp(encoder)/UNet/mid_0/conv_0/add", "encoder", False),
+        ("noise/jit(_normal)/jit(_normal_real)/erf_inv", "noise", False),
+        ("optimizer/add", "optimizer", False),
+        ("vmap(jvp(VDM2V))/score_model/VDMUNet_0/up.block_3/nin_shortcut/dot_general", "shortcuts, joins", False),
+        ("vmap(transpose(jvp(VDM2V)))/score_model/VDMUNet_0/up.block_3/GroupNorm_0/mul", "norms, swish", True),
+        ("add", "other", False),
+    ],
+)
+def test_the_part_of_an_operation_is_that_of_its_scopes(op_name, part, backward):
+    kernel = hlo.Kernel("fusion", f"jit(train_step)/{op_name}", 1, 0, 0)
+    assert (kernel.part, kernel.is_backward) == (part, backward)
+
+
+def test_sizes_of_values():
+    assert hlo.size("(f32[], bf16[3,5]{1,0:T(8,128)(2,1)}, (pred[7], u64[2]), s4[6], token[])") == 4 + 30 + 7 + 16 + 3
+    assert hlo.size("f32[8,128]{1,0:T(8,128)S(1)}") == 0
+
+
+OF_A_CARD = """
+import json, jax, jax.numpy as jnp
+from jax.experimental import pallas
+from diffenc_jax.lab.costs import hlo
+from diffenc_jax.lab.costs.machines import describe, lowering
+from diffenc_jax.parallel.sharding import make_mesh, replicated
+mesh = make_mesh(1, describe("h100:1").devices)
+x, w = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=replicated(mesh)) for shape in ((1024, 512), (8192, 1024)))
+def twice(x, out):
+    out[...] = 2 * x[...]
+programs = {
+    "twice": lambda x, w: 2 * x + 1,
+    "product": lambda x, w: w @ x,
+    "loop": lambda x, w: jax.lax.scan(lambda c, row: (c + row, c), jnp.zeros(512), x),
+    "pallas": lambda x, w: pallas.pallas_call(twice, out_shape=jax.ShapeDtypeStruct((8, 128), x.dtype))(x[:8, :128]),
+}
+for name, program in programs.items():
+    with lowering(mesh):
+        lowered = jax.jit(program, keep_unused=True).lower(x, w)
+    print(json.dumps([name, [(kernel.runs, kernel.moved) for kernel in hlo.kernels(lowered.compile().as_text())]]))
+"""
+
+
+@pytest.mark.slow
+def test_programs_for_a_card_are_counted_as_by_hand():
+    counts = dict(map(json.loads, compilers.python("gpu", OF_A_CARD).splitlines()))
+    assert counts["twice"] == [[1, 2 * 4 * 1024 * 512]]
+    assert counts["product"] == [[1, 4 * (8192 * 1024 + 1024 * 512 + 8192 * 512)]]
+    assert counts["pallas"] == 2 * [[1, 2 * 4 * 8 * 128]]  # the slice, and the kernel
+    moved = Counter()
+    for runs, each in counts["loop"]:
+        moved[runs] += runs * each
+    # Per step: the carry in and out, a row in, the carry copied into a row of the stack.
+    assert 4 * 4 * 512 * 1024 <= moved[1024] < 6 * 4 * 512 * 1024
