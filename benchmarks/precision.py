@@ -2,7 +2,7 @@
 
 Evaluates each run in float32, in bfloat16 as `eval.dtype` does, and in bfloat16 with one more part rounded to it. Times
 are uniform, so that all evaluations share their noise. Prints the differences to float32 in bits/dim, with the standard
-error of their mean over images.
+error of their mean over images. It needs a CPU or a TPU: a GPU's kernels are not taken apart.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from diffenc_jax.commands.arguments import positive
 from diffenc_jax.evaluation import bound
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import mean_and_error
-from diffenc_jax.nets import attention, conv, embeddings, norms, unet
+from diffenc_jax.nets import conv, embeddings, unet
+from diffenc_jax.nets.kernels import attention, norm
 from diffenc_jax.runs.records import read_evaluation, record_paths
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.runs.workdir import write_config
@@ -87,7 +88,7 @@ def scores(query: jax.Array, key: jax.Array, of=attention._scores) -> jax.Array:
     return rounded(of(query, key))
 
 
-def statistics(x: jax.Array, of=norms._means) -> tuple[jax.Array, ...]:
+def statistics(x: jax.Array, of=norm._means) -> tuple[jax.Array, ...]:
     """The means of x and x² of a group norm in bfloat16."""
     return tuple(map(rounded, of(x)))
 
@@ -110,7 +111,7 @@ PARTS = {
     "nothing more": contextlib.nullcontext,
     "the time t'": partial(mock.patch.object, embeddings, "sinusoids", time_features),
     "the Fourier features' z": partial(mock.patch.object, unet, "fourier_features", fourier_features),
-    "the norms' statistics": partial(mock.patch.object, norms, "_means", statistics),
+    "the norms' statistics": partial(mock.patch.object, norm, "_means", statistics),
     "the attention's scores": partial(mock.patch.object, attention, "_scores", scores),
     "the output layer": output_layer,
 }
