@@ -112,9 +112,8 @@ class Compiler:
         program = Program(build(config, self._spec, self._platform), config, self._mesh)
         start = time.perf_counter()
         try:
-            with lowering(self._mesh):
-                lowered = program.step.lower(program.state, program.batch)
-            compiled = lowered.compile(self._options)
+            with lowering(self._mesh):  # the partitioner lowers kernels anew
+                compiled = program.step.lower(program.state, program.batch).compile(self._options)
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise InputError(f"the compiler failed: {first_line(error)}") from error
