@@ -72,23 +72,25 @@ def product_gradient(x: jax.Array, y_bar: jax.Array) -> jax.Array:
 
 
 def convolution_gradient_on_cpu(x: jax.Array, y_bar: jax.Array) -> jax.Array:
-    """`convolution_gradient` by one product per row of taps: of x, moved by the row, and of ȳ moved by each column.
+    """`convolution_gradient` by one product per row of taps: of ȳ, moved by each column, and of x moved by the row.
 
-    XLA would convolve by a window of the size of an image, at 35 to 50 GFLOP/s where products reach 50 to 85: a third
-    of a step. The loop over the rows is compiled once.
+    XLA would convolve by a window of the size of an image, which takes twice the CPU time: a third of a step. The loop
+    over the rows is compiled once. With channels first in the left factor, and float32 factors throughout, the gradient
+    takes 0.87 to 0.94 of the CPU time on an AMD EPYC, and 0.53 to 0.73 in bfloat16.
     """
-    channels, zero = y_bar.shape[-1], jnp.zeros((), y_bar.dtype)
-    rows = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    channels, zero = y_bar.shape[-1], jnp.zeros((), jnp.float32)
+    by_channel = jax.lax.optimization_barrier(jnp.moveaxis(y_bar.astype(jnp.float32), -1, 0))
     # A sum of padded arrays is one pass over memory; a concatenation would be four.
-    widths = [((0, 0, 0), (0, 0, 0), (i - 1, 1 - i, 0), (i * channels, (2 - i) * channels, 0)) for i in range(3)]
-    columns = jax.lax.pad(y_bar, zero, widths[0])
-    for width in widths[1:]:
-        columns += jax.lax.pad(y_bar, zero, width)
+    widths = [((i * channels, (2 - i) * channels, 0), (0, 0, 0), (0, 0, 0), (i - 1, 1 - i, 0)) for i in range(3)]
+    first, *others = (jax.lax.pad(by_channel, zero, width) for width in widths)
+    columns = sum(others, first).reshape(3 * channels, -1)
+    rows = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0))).astype(jnp.float32)
 
     def row_gradient(i):
-        return product_gradient_on_cpu(jax.lax.dynamic_slice_in_dim(rows, i, x.shape[1], axis=1), columns)
+        row = jax.lax.dynamic_slice_in_dim(rows, i, x.shape[1], axis=1)
+        return columns @ row.reshape(-1, x.shape[-1])
 
-    return jax.lax.map(row_gradient, jnp.arange(3)).reshape(3, x.shape[-1], 3, channels).swapaxes(1, 2)
+    return jax.lax.map(row_gradient, jnp.arange(3)).reshape(3, 3, channels, x.shape[-1]).swapaxes(2, 3)
 
 
 def product_gradient_on_cpu(x: jax.Array, y_bar: jax.Array) -> jax.Array:
