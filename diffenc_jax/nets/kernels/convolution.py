@@ -75,8 +75,8 @@ def convolution_gradient_on_cpu(x: jax.Array, y_bar: jax.Array) -> jax.Array:
     """`convolution_gradient` by one product per row of taps: of ȳ, moved by each column, and of x moved by the row.
 
     XLA would convolve by a window of the size of an image, which takes twice the CPU time: a third of a step. The loop
-    over the rows is compiled once. Factors are float32, and ȳ has its channels first: with pixels first it would take 1.07
-    to 1.15 times the CPU time on an AMD EPYC, and 1.4 to 1.9 times in bfloat16.
+    over the rows is compiled once. Factors are float32, and ȳ has its channels first: with pixels first it would take
+    1.07 to 1.15 times the CPU time on an AMD EPYC, and 1.4 to 1.9 times in bfloat16.
     """
     channels, zero = y_bar.shape[-1], jnp.zeros((), jnp.float32)
     by_channel = jax.lax.optimization_barrier(jnp.moveaxis(y_bar.astype(jnp.float32), -1, 0))
