@@ -58,7 +58,7 @@ class ResnetBlock(nn.Module):
         if x.shape != h.shape:
             x, more = linear(name="shortcut")(x)
             bias = bias + more
-        return x + h + bias.astype(h.dtype)
+        return x + (h + bias.astype(h.dtype))
 
 
 class Chain(nn.Module):
