@@ -1,7 +1,8 @@
 """`norm.normalize` as a Triton kernel for GPUs, which reads an image's features once from memory and writes them once.
 
-A program takes an image and some channels, which are whole groups. It reads them twice, the second time from a cache,
-for a step by XLA writes and reads arrays between all these operations (docs/results-performance.md has the figures).
+A program takes an image and some channels, which are whole groups. It reads them twice, or thrice for a gradient, after
+the first time from a cache. As compiled for an H100, in a step of `cifar10:vdm-8` with 128 images in bfloat16, norms,
+dropout, shortcuts and joins move 13 GB; by XLA's fusions, which write and read arrays between them, they move 25 GB.
 
 The kernel is made from the three functions of a `Norm`. Their derivatives are again such functions, of inputs with
 tangents, and so there is one kernel for values and one for gradients of all orders: order 1 is the derivative along
