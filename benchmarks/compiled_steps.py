@@ -2,7 +2,7 @@
 
 Runs `diffenc compile-check`, one program after the other, which takes hours on few cores. The results are kept in DIR,
 so that the same command resumes. Prints the tables, a line for each step that does not compile included. Needs
-pip install '.[tpu]' or, for the parts `gpu` and `cards`, '.[cuda]'.
+pip install '.[tpu]' or, for the parts of GPUs, '.[cuda]'.
 """
 
 import argparse
@@ -42,11 +42,13 @@ class Case(NamedTuple):
 
 EIGHT_LAYERS = ("cifar10:vdm-8", "cifar10:diffenc-8-2")
 CHOICES = ("model.remat=none", "model.remat=block", "mesh.fsdp=4", "train.accumulate=4")
-GPU_MODELS = (
-    *(*EIGHT_LAYERS, "cifar10:vdm", "cifar10", "mnist", "fashion_mnist", "imagenet32", "imagenet64"),
-    *("digits", "fashion_mnist_small", "synthetic"),
-    *(f"cifar10_variants:{arm}" for arm in ("vdm-transformer", "diffenc-transformer", "diffenc-dct")),
-)
+GPU_MODELS = {
+    "gpu": (
+        *(*EIGHT_LAYERS, "mnist", "fashion_mnist", "digits", "fashion_mnist_small", "synthetic"),
+        *(f"cifar10_variants:{arm}" for arm in ("vdm-transformer", "diffenc-transformer", "diffenc-dct")),
+    ),
+    "gpu-large": ("cifar10:vdm", "cifar10", "imagenet32", "imagenet64"),
+}
 GPUS = (("h100:1", ()), ("h100:8", ()), ("h100:8", ("--config.mesh.fsdp=8",)))
 CASES = {
     "shipped": [
@@ -64,12 +66,15 @@ CASES = {
     # With the search for the fastest kernels, as a TPU compiles.
     "searched": [Case(config, "v5e:2x2", (BFLOAT16,)) for config in (*EIGHT_LAYERS, "cifar10:vdm", "cifar10")],
     "choices": [Case("cifar10:vdm-8", "v5e:2x2", (*QUICK, f"--config.{choice}")) for choice in CHOICES],
-    "gpu": [
-        Case(model, gpus, (f"--config.model.dtype={dtype}", *flags))
-        for model in GPU_MODELS
-        for gpus, flags in GPUS
-        for dtype in ("float32", "bfloat16")
-    ],
+    **{
+        part: [
+            Case(model, gpus, (f"--config.model.dtype={dtype}", *flags))
+            for model in models
+            for gpus, flags in GPUS
+            for dtype in ("float32", "bfloat16")
+        ]
+        for part, models in GPU_MODELS.items()
+    },
     "cards": [
         Case("cifar10:vdm-8", f"{card}:1", (BFLOAT16,)) for card in ("h100", "h200", "b200", "a100", "l4", "rtx4090")
     ],
@@ -130,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
     require(not arguments.out.is_file(), f"--out={arguments.out} is a file; name a folder")
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in [arguments.only] if arguments.only else CASES:
-        on_gpus = part in ("gpu", "cards")
+        on_gpus = part in (*GPU_MODELS, "cards")
         columns = GPU_COLUMNS if on_gpus else TPU_COLUMNS
         heads = ["", "cards" if on_gpus else "slice", "batch", "flags", *columns, "compiled, s"]
         print(f"\n{part}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")

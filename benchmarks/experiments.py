@@ -224,17 +224,17 @@ EXPERIMENTS = {
     "gpu": Experiment(
         [
             Step(f"python benchmarks/compiled_steps.py --out=gpu --only={part}", tables.printed)
-            for part in ("gpu", "cards")
+            for part in ("gpu", "gpu-large", "cards")
         ],
-        150,
+        180,
     ),
     "published-gpu": Experiment(
-        [
-            step
-            for pair in (peers.VDM, peers.DIFFENC)
-            for step in compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128")
-        ],
-        60,
+        compiled("gpu", peers.VDM, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
+        5,
+    ),
+    "published-gpu-diffenc": Experiment(
+        compiled("gpu", peers.DIFFENC, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
+        45,
     ),
     "inference": Experiment(
         [
