@@ -8,7 +8,7 @@ Without names, all results. All need CPUs alone; in sum it takes hours. A comman
 the commands themselves resume, so after Ctrl-C the same call goes on. Every result carries the commits that its
 commands were run at, and uncommitted changes are refused. `peers` needs DIR/DiffEnc, a checkout of
 https://github.com/bemigini/DiffEnc; `parity` needs DIR/reference, arrays of that code with gradients, of which
-tests/reference has a part; and `tpu` needs pip install '.[tpu]'.
+tests/reference has a part; and those of TPUs and GPUs need pip install '.[tpu]' and '.[cuda]'.
 """
 
 import argparse
