@@ -119,7 +119,7 @@ def sum_taps(h: jax.Array, kernel: jax.Array) -> jax.Array:
     column = jnp.arange(height * width) % width
 
     def moved(i, j):
-        """What pixels add through tap [i, j] to the pixel that is i - 1 rows and j - 1 columns before them."""
+        """Share of each pixel in the one that is i - 1 rows and j - 1 columns before it, through tap [i, j]."""
         start, k = i * width + j, outputs * (3 * i + j)
         inside = (column + j - 1 >= 0) & (column + j - 1 < width)
         return jnp.where(inside, added[k : k + outputs, :, start : start + height * width], 0.0)

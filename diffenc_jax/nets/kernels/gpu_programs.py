@@ -44,8 +44,7 @@ def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.
     def more_images(size, batched, *arrays):
         axes = [0 if own else None for own in batched]
         if any(own and array.ndim == 2 for own, array in zip(batched, arrays, strict=True)):
-            results = sequential_vmap(divided)
-            return jax.vmap(results, axes)(*arrays), [True] * len(shapes)
+            return jax.vmap(sequential_vmap(divided), axes)(*arrays), [True] * len(shapes)
 
         def merged(array, own):
             array = array if own else jnp.broadcast_to(array, (size, *array.shape))

@@ -17,7 +17,7 @@ STATISTICS = "statistics"  # the name by which a policy of jax.checkpoint saves 
 
 
 class Options(NamedTuple):
-    """What is computed.
+    """Settings of a norm.
 
     Attributes:
       groups: number of groups of channels.

@@ -26,8 +26,8 @@ from diffenc_jax.nets.kernels.dropout import Mask, kept_share
 from diffenc_jax.nets.kernels.linear import linear_map
 from diffenc_jax.nets.kernels.norm import EPSILON, Options, Params, Parts
 
-MOST_ROWS = 64  # positions that a program has in registers
-ROW_BYTES = 128  # what a program reads of a position: a line of the cache
+MOST_ROWS = 64  # positions that a program holds in registers
+ROW_BYTES = 128  # bytes that a program reads per position: a line of the cache
 
 Tree = Any
 
@@ -197,7 +197,7 @@ class Layout(NamedTuple):
 
 
 class Tile:
-    """What a kernel's program reads and writes: some positions at a time, of the channels of its block."""
+    """Rows of the block of channels of one program, read and written some positions at a time."""
 
     def __init__(self, layout: Layout):
         self._layout, self._block = layout, pl.program_id(1)

@@ -28,7 +28,7 @@ def assert_close(values, rtol, atol):
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (1, 133, 20)])
 def test_it_is_the_formula_with_its_gradient(shape):
-    """Of 133 positions, one program has 128, in steps of 64, and one has 5; 20 channels are 12 fewer than a block's."""
+    """With 133 positions one program has 128, in steps of 64, and one 5; a block has 32 channels, of which 20 count."""
     *inputs, out_bar = random(shape)
 
     def values(f):
