@@ -153,10 +153,11 @@ def limits(values: Iterable[float], intervals: Iterable[Sequence[float]] = ()) -
     shown = [value for value in values if np.isfinite(value)] or [0.0]
     low, high = min(shown), max(shown)
     ends = [end for interval in intervals for end in interval if np.isfinite(end)]
-    rounding = 1e-6 * abs(high)
+    size = max(abs(low), abs(high))
+    rounding = max(1e-6 * size, np.finfo(float).tiny)
     reach = REACH * (high - low) if high - low > rounding else max((abs(end - low) for end in ends), default=0.0)
     low, high = max(low - reach, min([low, *ends])), min(high + reach, max([high, *ends]))
-    margin = MARGIN * (high - low) if high - low > rounding else 0.01 * abs(high) or 1.0
+    margin = MARGIN * (high - low) if high - low > rounding else 0.01 * size or 1.0
     return low - margin, high + margin
 
 

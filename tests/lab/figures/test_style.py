@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import matplotlib
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from diffenc_jax.lab.figures import style
@@ -46,6 +46,7 @@ def test_runs_of_an_arm_differ_in_their_lines():
 
 
 @given(st.lists(NUMBERS, min_size=1), st.lists(INTERVALS))
+@example([0.0, 5e-324], [])  # a span of which no fraction is left
 def test_limits_show_all_values_and_are_not_set_by_wide_intervals(values, intervals):
     low, high = style.limits(values, intervals)
     span = max(values) - min(values)
