@@ -14,7 +14,6 @@ import numpy as np
 from diffenc_jax.runs import storage
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Width of a figure in inches: one column of a paper, or the page.
@@ -61,8 +60,8 @@ ARMS = (
     *("vdm-polynomial-matched", "vdm-mulan-matched", "diffenc-image", "vdm-polynomial", "diffenc-affine"),
     *("diffenc-schedule", "vdm-schedule", "diffenc-dct-schedule", "vdm-mulan", "vdm-code"),
 )
-# Part of the span of the values up to which an axis follows intervals, and the margin around everything.
-REACH, MARGIN = 0.25, 0.06
+# Margin of an axis around its values, as a fraction of their span.
+MARGIN = 0.06
 
 
 @contextmanager
@@ -144,28 +143,11 @@ def wrapped(text: str, inches: float, points: float = SMALL) -> str:
     return filled.replace("\\\n$", "\n\\$")  # keeps the dollar sign that `literal` escaped with its backslash
 
 
-def limits(values: Iterable[float], intervals: Iterable[Sequence[float]] = ()) -> tuple[float, float]:
-    """Limits of an axis that shows all finite values with a margin.
-
-    Intervals are shown up to `REACH` spans of the values beyond the values, so that values remain distinct beside wide
-    intervals, such as those of two seeds. Those of a single value are shown whole.
-    """
+def limits(values: Iterable[float]) -> tuple[float, float]:
+    """Limits of an axis that shows all finite values with a margin."""
     shown = [value for value in values if np.isfinite(value)] or [0.0]
     low, high = min(shown), max(shown)
-    ends = [end for interval in intervals for end in interval if np.isfinite(end)]
     size = max(abs(low), abs(high))
     rounding = max(1e-6 * size, np.finfo(float).tiny)
-    reach = REACH * (high - low) if high - low > rounding else max((abs(end - low) for end in ends), default=0.0)
-    low, high = max(low - reach, min([low, *ends])), min(high + reach, max([high, *ends]))
     margin = MARGIN * (high - low) if high - low > rounding else 0.01 * size or 1.0
     return low - margin, high + margin
-
-
-def add_interval(axes: "Axes", at: float, interval: Sequence[float], color: str) -> None:
-    """Add a bar from end to end of an interval; an arrow where an end lies outside the axis, whose limits are set."""
-    low, high = sorted(axes.get_xlim())
-    ends = np.clip(np.asarray(interval), low, high)
-    axes.plot(ends, [at, at], color=color, linewidth=1.6, solid_capstyle="butt")
-    for end, given, arrow in zip(ends, interval, "<>", strict=True):
-        if end != given:
-            axes.plot(end, at, marker=arrow, color=color, markersize=5, clip_on=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SEED = {"linestyle": "", "alpha": 0.7, "markersize": 4, "zorder": 2}
 MEAN = {"linestyle": "", "markersize": 7, "zorder": 3}
 SIDE = 0.22  # distance of the seeds' markers from the tick of their arm, which the mean and its interval have
-NOTE = "Small markers: one seed each. Large markers: mean over seeds, bars: its 95 % t interval (arrow: it goes on)."
+NOTE = "Small markers: one seed each. Large markers: mean over seeds, bars: its 95 % t interval."
 LINE = 0.13  # inches that a line of a label takes
 
 
@@ -39,12 +39,11 @@ def draw_analysis(analysis: Analysis, data: str) -> "Figure":
     grid: dict[str, Any] = {"ncols": 1 + bool(compared), "sharey": True, "squeeze": False}
     figure, axes = style.new_figure(style.PAGE if compared else style.COLUMN, height, style.literal(data), NOTE, **grid)
     first, *others = axes[0]
-    _draw_means(first, list(arms), {name: list(arm.bpd.values()) for name, arm in arms.items()}, arms)
+    _draw_means(first, list(arms), {name: arm.bpd for name, arm in arms.items()}, arms)
     first.set(xlabel="bits/dim (lower is better)", ylim=(len(arms) - 0.5, -0.6))
     first.set_yticks(range(len(arms)), labels=names)
-    differences = {name: list(c.difference.values()) for name, c in compared.items()}
     for second in others:
-        _draw_means(second, list(arms), differences, compared, [0.0])
+        _draw_means(second, list(arms), {name: c.difference for name, c in compared.items()}, compared)
         label = style.literal(f"difference to {analysis.reference}, paired by seed")
         second.set_xlabel(style.wrapped(label, style.PAGE / 2 - 0.6, 8))
         second.axvline(0, color="black", linewidth=0.8)
@@ -52,26 +51,17 @@ def draw_analysis(analysis: Analysis, data: str) -> "Figure":
 
 
 def _draw_means(
-    axes: "Axes",
-    arms: Sequence[str],
-    values: Mapping[str, Sequence[float]],
-    means: Mapping[str, OverSeeds],
-    also: Sequence[float] = (),
+    axes: "Axes", arms: Sequence[str], values: Mapping[str, Mapping[int, float]], means: Mapping[str, OverSeeds]
 ) -> None:
-    """Draw a row per arm that has values: a marker per seed, and their mean with its interval over enough seeds.
-
-    The axis shows the values `also`, too.
-    """
-    intervals = {arm: m.interval for arm, m in means.items() if m.interval and m.n >= FEWEST_SEEDS}
-    axes.set_xlim(*style.limits([*also, *(one for of_arm in values.values() for one in of_arm)], intervals.values()))
+    """Draw a row per arm that has values: a marker per seed, and their mean with its interval over enough seeds."""
     for i, arm in enumerate(arms):
         if arm in values:
-            look = style.arm_style(arm)
-            axes.plot(values[arm], [i - SIDE] * len(values[arm]), **look | SEED)
-            if arm in intervals:
-                style.add_interval(axes, i, intervals[arm], look["color"])
-            if (mean := means[arm].mean) is not None:
-                axes.plot(mean, i, **look | MEAN)
+            look, over = style.arm_style(arm), means[arm]
+            axes.plot(list(values[arm].values()), [i - SIDE] * len(values[arm]), **look | SEED)
+            if over.interval is not None and over.n >= FEWEST_SEEDS:
+                axes.plot(over.interval, [i, i], color=look["color"], linewidth=1.6, solid_capstyle="butt")
+            if over.mean is not None:
+                axes.plot(over.mean, i, **look | MEAN)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(axis="x")
 
