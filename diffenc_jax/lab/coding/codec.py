@@ -160,9 +160,5 @@ def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Containe
     others = [f"{key} {a} -> {b}" for (key, b), a in zip(ours.items(), container.origin, strict=False) if a != b]
     advice = "decompress it by the run and on the machine that compressed it"
     require(not others, f"{name} was compressed by another run, machine or version ({', '.join(others)}); {advice}")
-    stacks = min(ours["batch"], len(container.checksums))
-    require(
-        len(container.lengths) == stacks, f"{name} has {len(container.lengths)} stacks, not {stacks}; write it again"
-    )
     steps = {key: jnp.asarray(array) for key, array in container.steps.items()}
     return Codec(trained, Steps.from_arrays(steps) if steps else None), container

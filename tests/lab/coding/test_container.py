@@ -1,13 +1,10 @@
 """The file: what is packed comes back, and what was changed is refused in one line."""
 
-import contextlib
-import dataclasses
-
 import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.lab.coding.container import DIGEST_BYTES, MAGIC, Container, pack, signed, unpack
+from diffenc_jax.lab.coding.container import Container, pack, unpack
 
 CONTAINER = Container(
     step=3,
@@ -28,8 +25,8 @@ def test_what_is_packed_comes_back():
 
 
 def test_files_that_were_changed_are_refused():
-    """Bytes flipped, cut off, inserted, doubled; with a right digest they hold together or are refused."""
-    random, held = np.random.RandomState(0), 0
+    """Bytes flipped, cut off, inserted, doubled."""
+    random = np.random.RandomState(0)
     for number in range(4000):
         content, place = bytearray(CONTENT), random.randint(len(CONTENT))
         match number % 4:
@@ -43,24 +40,3 @@ def test_files_that_were_changed_are_refused():
                 content += content[place:]
         with pytest.raises(InputError, match=r"^file is [^\n]*$"):
             unpack(bytes(content), "file")
-        with contextlib.suppress(InputError):
-            found = unpack(signed(bytes(content[len(MAGIC) + DIGEST_BYTES :])), "file")
-            held += 1
-            assert all(len(words) and words[-1] for words in found.stacks)
-    assert held > 0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"step": "3"},
-        {"values": {}},
-        {"checksums": np.zeros(0, np.uint32)},
-        {"words": CONTAINER.words.astype(float)},
-        {"lengths": np.array([3, 2, 2], np.uint32)},
-        {"lengths": np.array([5, 0, 2], np.uint32)},
-    ],
-)
-def test_absurd_contents_are_refused(changes):
-    with pytest.raises(InputError, match=r"^file makes no sense; write it again$"):
-        unpack(pack(dataclasses.replace(CONTAINER, **changes)), "file")
