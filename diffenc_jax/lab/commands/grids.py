@@ -40,7 +40,7 @@ def make(grid: "Grid", arguments: Namespace) -> int:
 
     root = arguments.root
     jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
-    grid.check(root)
+    grid.check_runs(root)
     grid.note_in(root)
     if arguments.plan:
         print("\n".join(grid.plan(root)))

@@ -2,17 +2,14 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import GenericAlias
-from typing import Any, get_args, get_origin
 
 from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.config.load import read_changes
 from diffenc_jax.config.sections import LEARNED
-from diffenc_jax.core.errors import require
-from diffenc_jax.core.text import require_printable
-from diffenc_jax.core.typed import mismatch
+from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
@@ -27,34 +24,23 @@ EVALUATED = ("eval", "fit", "loss", "ode")
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Keyed):
     """Runs that are compared.
 
     The evaluation of a run takes its noise from the run's seed. Runs of one seed share data order, times and noise in
     training and evaluation. What remains of the evaluation's noise differs from seed to seed like everything else, so
     tests over seeds account for it.
-
-    Attributes:
-      config: name or path of the configuration.
-      arms: arms of the configuration.
-      seeds: training seeds.
-      overrides: "key=value" for all arms.
-      passes: passes over every image in the final evaluation; None: those of the configuration.
-      reference: arm with which the others are compared.
-      final: "key=value" for the final evaluation of all runs, of keys in the sections `EVALUATED`.
     """
 
-    config: str
-    arms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    overrides: tuple[str, ...]
-    passes: int | None
-    reference: str
-    final: tuple[str, ...] = ()
+    config: str = key(doc="name or path of the configuration")
+    arms: tuple[str, ...] = key(doc="arms of the configuration")
+    seeds: tuple[int, ...] = key(doc="training seeds", limits=SEEDS)
+    overrides: tuple[str, ...] = key(doc='"key=value" for all arms')
+    passes: int | None = count(REQUIRED, "passes of the final evaluation", none="those of the configuration")
+    reference: str = key(doc="arm with which the others are compared")
+    final: tuple[str, ...] = key((), '"key=value" for the final evaluation of all runs, in the sections `EVALUATED`')
 
-    def __post_init__(self) -> None:
-        for text in (self.config, *self.arms, *self.overrides, *self.final, self.reference):
-            require_printable(text)
+    def check(self) -> None:
         require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
         require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
 
@@ -88,7 +74,7 @@ class Grid:
         costs = ([self.cost_command(root, arm)] for arm in self.arms)
         return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
 
-    def check(self, root: Path) -> None:
+    def check_runs(self, root: Path) -> None:
         """Raise InputError if a run of the grid cannot be made.
 
         That is if a configuration is wrong, an override undoes an arm, the final evaluation changes a key that is not
@@ -117,9 +103,9 @@ class Grid:
         """
         noted, known = self, read_grid(root)
         if known is not None:
-            for key in ("config", "overrides"):
-                ours, theirs = getattr(self, key), getattr(known, key)
-                text = f"{root} holds another experiment, its {key}: {theirs or 'none'}, not {ours or 'none'}"
+            for name in ("config", "overrides"):
+                ours, theirs = getattr(self, name), getattr(known, name)
+                text = f"{root} holds another experiment, its {name}: {theirs or 'none'}, not {ours or 'none'}"
                 require(ours == theirs, f"{text}; {OTHER_ROOT}")
             arms, seeds = dict.fromkeys((*known.arms, *self.arms)), {*known.seeds, *self.seeds}
             noted = replace(self, arms=tuple(arms), seeds=tuple(sorted(seeds)))
@@ -129,17 +115,17 @@ class Grid:
     def _check_keys(self) -> None:
         """Raise InputError if an override undoes an arm, or the final evaluation changes a key that is not its own."""
         plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
-        for key in (override.partition("=")[0] for override in self.overrides):
-            require(key not in SET_HERE, f"--config.{key} is set by the study; give {SET_HERE.get(key)}")
-            values = {arm: flat.get(key, "has none") for arm, flat in plain.items()}
+        for name in (override.partition("=")[0] for override in self.overrides):
+            require(name not in SET_HERE, f"--config.{name} is set by the study; give {SET_HERE.get(name)}")
+            values = {arm: flat.get(name, "has none") for arm, flat in plain.items()}
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
             differ = any(value != values[self.arms[0]] for value in values.values())
-            require(not differ, f"--config.{key} distinguishes the arms ({text}); change the configuration file")
+            require(not differ, f"--config.{name} distinguishes the arms ({text}); change the configuration file")
         set_here = SET_HERE | {"eval.passes": "--passes"}
-        for key in (change.partition("=")[0] for change in self.final):
-            require(key not in set_here, f"--final={key} is set by the study; give {set_here.get(key)}")
-            text = f"--final={key} is no key of {', '.join(EVALUATED)}; --config.{key} changes the runs"
-            require(key.partition(".")[0] in EVALUATED, text)
+        for name in (change.partition("=")[0] for change in self.final):
+            require(name not in set_here, f"--final={name} is set by the study; give {set_here.get(name)}")
+            text = f"--final={name} is no key of {', '.join(EVALUATED)}; --config.{name} changes the runs"
+            require(name.partition(".")[0] in EVALUATED, text)
 
     def _final(self) -> tuple[str, ...]:
         """Changes of a run's configuration for its final evaluation."""
@@ -168,16 +154,7 @@ def read_grid(root: Path) -> Grid | None:
     if not list_paths(root, FILE):
         return None
     content = read_json(path, advice)
-    known = {field.name: _as_in_json(field.type) for field in fields(Grid)}
-    wrong = [
-        key for key, kind in known.items() if not isinstance(content, dict) or mismatch(content.get(key), kind, key)
-    ]
-    require(not wrong, f"{path} is damaged: {', '.join(wrong)}; {advice}")
-    require(all(0 <= seed < 2**32 for seed in content["seeds"]), f"{path} is damaged: seeds; {advice}")
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v := content[key], list) else v for key in known}
-    return Grid(**values)
-
-
-def _as_in_json(kind: Any) -> Any:
-    """The type of a field as JSON has it: lists in place of tuples."""
-    return GenericAlias(list, get_args(kind)[:1]) if get_origin(kind) is tuple else kind
+    try:
+        return Grid(**content)
+    except (TypeError, InputError) as error:
+        raise InputError(f"{path} is damaged: {first_line(error)}; {advice}") from error

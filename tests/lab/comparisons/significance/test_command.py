@@ -95,7 +95,7 @@ def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path,
     for seed in (0, 1):
         made_up.write(tmp_path, "vdm", seed)
     (tmp_path / "diffenc-seed1").write_text("in the way")
-    monkeypatch.setattr(grid.Grid, "check", lambda self, root: None)
+    monkeypatch.setattr(grid.Grid, "check_runs", lambda self, root: None)
     assert main(["significance", f"--root={tmp_path}", *GIVEN, "--passes=4"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: diffenc, seed 1: exit code 1: ")

@@ -62,7 +62,7 @@ LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
 )
 def test_refused(tmp_path, changes, message):
     with pytest.raises(InputError) as error:
-        make(**changes).check(tmp_path)
+        make(**changes).check_runs(tmp_path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -71,7 +71,7 @@ def test_refused(tmp_path, changes, message):
 def test_a_workdir_of_another_configuration_is_refused(tmp_path):
     made_up.write(tmp_path, "diffenc", 1, overrides=("train.learning_rate=0.1",))
     with pytest.raises(InputError, match=r"diffenc-seed1 holds a run of another configuration: train.learning_rate"):
-        make().check(tmp_path)
+        make().check_runs(tmp_path)
 
 
 def test_what_is_noted_is_read_and_added_to_unless_it_is_another_experiment(tmp_path):
