@@ -1,15 +1,15 @@
 """Finished runs of a grid with their evaluations, and the states of the missing runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffenc_jax.config import Config, flatten
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
-from diffenc_jax.core.typed import mismatch
 from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.lab.comparisons.significance.grid import Grid, cost_file, workdir_of
 from diffenc_jax.runs.files import read_json
@@ -40,15 +40,6 @@ class MissingRun(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.arm}, seed {self.seed}: {self.why}"
-
-
-class Cost(TypedDict):
-    """Measured cost of a training step; see `lab.costs.training_step`."""
-
-    device: str
-    flops_per_step: float
-    seconds_per_step: float
-    memory_per_step: float
 
 
 def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[MissingRun]]:
@@ -161,14 +152,10 @@ def changed_keys(reference: Config, config: Config) -> dict[str, Any]:
     return {key: flat[key] for key in _different_keys(reference, config) if key in flat}
 
 
-def read_costs(root: Path, arms: Sequence[str]) -> dict[str, Cost]:
-    """Measured costs of a training step by arm, without arms that are not measured or whose file is damaged."""
+def read_costs(root: Path, arms: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Costs of a training step (`lab.costs.training_step`) by arm, without arms that are not measured."""
     costs = {}
     for arm in arms:
-        try:
-            cost = read_json(cost_file(root, arm))
-        except InputError:
-            continue
-        if mismatch(cost, Cost) is None:
-            costs[arm] = cost
+        with suppress(InputError):  # there is no file, or it is damaged
+            costs[arm] = read_json(cost_file(root, arm))
     return costs

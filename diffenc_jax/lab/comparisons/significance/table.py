@@ -1,17 +1,18 @@
 """The document of an analysis in sections, and the table of the runs' values."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
 from diffenc_jax.lab.comparisons.compare.describe import describe_estimator
 from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Findings, OverSeeds
-from diffenc_jax.lab.comparisons.significance.finished import Cost, FinishedRun
+from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
 from diffenc_jax.lab.comparisons.significance.headline import headline
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
 from diffenc_jax.lab.stats.power import ALPHA, POWER
 
-Costs = Mapping[str, Cost]
+Costs = Mapping[str, Mapping[str, Any]]  # by arm; see `finished.read_costs`
 
 
 def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()) -> Section:

@@ -112,9 +112,8 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
         find_runs(tmp_path / "c", GRID)
 
 
-def test_costs_of_another_kind_are_none(tmp_path):
+def test_costs_that_cannot_be_read_are_none(tmp_path):
     (tmp_path / "costs").mkdir()
     (tmp_path / "costs" / "diffenc.json").write_text("{")
-    for changes in ({"flops_per_step": None}, {"device": 1.0}, {"memory_per_step": True}, {}):
-        (tmp_path / "costs" / "vdm.json").write_text(json.dumps(made_up.COST | changes))
-        assert read_costs(tmp_path, ["vdm", "diffenc", "nontrainable"]) == ({} if changes else {"vdm": made_up.COST})
+    (tmp_path / "costs" / "vdm.json").write_text(json.dumps(made_up.COST))
+    assert read_costs(tmp_path, ["vdm", "diffenc", "nontrainable"]) == {"vdm": made_up.COST}
