@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
@@ -14,18 +13,9 @@ from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common
 from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
 from diffenc_jax.runs.metrics import Row, read_metrics
-from diffenc_jax.runs.record_types import Record
-from diffenc_jax.runs.records import Evaluation, read_record, record_paths, with_values
+from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
 from diffenc_jax.runs.storage import identity
 from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
-
-
-class StoredRecord(NamedTuple):
-    """Record of an evaluation, and the evaluation with its values if they can be read."""
-
-    path: Path
-    record: Record
-    evaluation: Evaluation | None
 
 
 @dataclass(frozen=True)
@@ -34,13 +24,13 @@ class StoredRun:
 
     Attributes:
       metrics: rows of metrics.jsonl.
-      records: records of evaluations, by step and name.
+      records: evaluations with their records, by step and name.
     """
 
     workdir: Path
     config: Config
     metrics: list[Row]
-    records: list[StoredRecord]
+    records: list[Evaluation]
 
     @property
     def step(self) -> int:
@@ -49,7 +39,7 @@ class StoredRun:
         return max(steps, default=0)
 
     @property
-    def newest(self) -> list[StoredRecord]:
+    def newest(self) -> list[Evaluation]:
         """The records of `step`."""
         return [one for one in self.records if one.record["step"] == self.step]
 
@@ -96,7 +86,7 @@ class Collection:
     @cached_property
     def comparable(self) -> dict[Path, Evaluation]:
         """`common_evaluations` of the runs' last steps, by workdir."""
-        return common_evaluations({run.workdir: [e for *_, e in run.newest if e is not None] for run in self.runs})
+        return common_evaluations({run.workdir: run.newest for run in self.runs})
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -143,22 +133,19 @@ def _workdirs(place: Path) -> list[Path]:
     return workdirs
 
 
-def _read_records(workdir: Path, collection: Collection) -> list[StoredRecord]:
+def _read_records(workdir: Path, collection: Collection) -> list[Evaluation]:
     records = []
     for path in record_paths(workdir):
         with collection.noting():
-            record, evaluation = read_record(path), None
-            with collection.noting():
-                evaluation = with_values(path, record)
-            records.append(StoredRecord(path, record, evaluation))
+            records.append(read_evaluation(path))
     return sorted(records, key=lambda one: (one.record["step"], one.path.name))
 
 
 def _check_images(runs: Sequence[StoredRun]) -> None:
     """Raise InputError unless all evaluations of a split have the same images."""
     by_split: dict[str, list[Evaluation]] = {}
-    for evaluation in (one.evaluation for run in runs for one in run.records):
-        if evaluation is not None:
-            by_split.setdefault(evaluation.record["dataset"]["split"], []).append(evaluation)
+    for run in runs:
+        for one in run.records:
+            by_split.setdefault(one.record["dataset"]["split"], []).append(one)
     for evaluations in by_split.values():
         check_comparable(evaluations, across_estimators=True)

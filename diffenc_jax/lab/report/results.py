@@ -15,7 +15,7 @@ from diffenc_jax.lab.comparisons.significance import finished, table
 from diffenc_jax.lab.comparisons.significance.analysis import Findings, find
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis
-from diffenc_jax.lab.report.collect import Collection, StoredRecord, StoredRun
+from diffenc_jax.lab.report.collect import Collection, StoredRun
 from diffenc_jax.lab.report.html import Fold, embed_figure
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import Evaluation
@@ -101,11 +101,11 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 def bits_section(collection: Collection, results: Results) -> Section:
     """The evaluations by term, differences image by image, other records, and trivial models."""
     paths = {evaluation.path for evaluation in results.evaluations.values()}
-    shown: list[tuple[StoredRun, StoredRecord]] = []
-    others: list[tuple[StoredRun, StoredRecord]] = []
+    shown: list[tuple[StoredRun, Record]] = []
+    others: list[tuple[StoredRun, Record]] = []
     for run in collection.runs:
-        for record in run.records:
-            (shown if record.path in paths else others).append((run, record))
+        for one in run.records:
+            (shown if one.path in paths else others).append((run, one.record))
         if not run.records:
             collection.lacks("eval", run)
     blocks: list[Any] = [Text(ERRORS), _by_term(shown, "Bits/dim ± noise ± images")] if shown else []
@@ -121,10 +121,10 @@ def bits_section(collection: Collection, results: Results) -> Section:
     return Section("Bits/dim", blocks)
 
 
-def _by_term(records: Sequence[tuple[StoredRun, StoredRecord]], caption: str) -> Table:
-    terms = list(dict.fromkeys(name for _, one in records for name in one.record["bpd"] if name != "total"))
+def _by_term(records: Sequence[tuple[StoredRun, Record]], caption: str) -> Table:
+    terms = list(dict.fromkeys(name for _, record in records for name in record["bpd"] if name != "total"))
     rows = []
-    for run, (_, record, _) in records:
+    for run, record in records:
         estimator = f"{record['dataset']['split']}, {describe_estimator(record['estimator'])}"
         bits = (_bits_and_errors(record, name) for name in ("total", *terms))
         rows.append([run.title, *bits, f"{record['step']:,}", estimator])

@@ -139,7 +139,7 @@ def provenance_section(collection: Collection) -> Section:
     made: dict[str, dict[str, None]] = {}
     rows, splits, lines = [], {}, []
     for run in collection.runs:
-        records = [record for _, record, _ in run.newest]
+        records = [one.record for one in run.newest]
         seeds = dict.fromkeys(str(record["estimator"]["seed"]) for record in records)
         hashes = dict.fromkeys([run.config.hash, *(record["config_hash"] for record in records)])
         steps = f"{run.step:,} of {run.config.train.steps:,}"
