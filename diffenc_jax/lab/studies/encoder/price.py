@@ -60,10 +60,9 @@ def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
 
     Args:
       run: has the training images as well.
-      steps: 0 trains no head and returns `run`.
       watch: context manager around the training, if there is any.
     """
-    if run.model.estimates_slope or not steps:
+    if run.model.estimates_slope:
         return run
     identity = run.config.hash, hash_arrays(run.params), run.dataset.sha256(TRAIN), LEARNING_RATE
     path = run.workdir / FOLDER / f"head-{run.step}-{steps}-{sha256_of(repr(identity).encode())[:12]}.npz"
