@@ -42,7 +42,7 @@ from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.trained import Trained
 
-# In the workdir, of the records, and of a derivative head beside them.
+# In the workdir, of the records.
 FOLDER = "encoder-records"
 # The paths whose ends are compared: the trained encoder's, and x_t = x, by the names of their bounds.
 PATHS = (TRAINED, "identity")

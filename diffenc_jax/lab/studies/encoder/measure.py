@@ -47,7 +47,7 @@ class ByGamma(NamedTuple):
 
 
 def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
-    """Everything that the study measures; finished bounds and a finished head are used again."""
+    """Everything that the study measures; finished bounds are used again."""
     bounds, records = measure_bounds(run, watch)
     ends = measure_ends(run, records)
     headed = with_head(run, arguments.head_steps, watch)

@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.core.streams import at_step, gaussian, stream, uniform
 from diffenc_jax.data.dataset import TRAIN
@@ -31,14 +30,11 @@ from diffenc_jax.diffusion.arrays import Images, PerExample
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.lab.studies.encoder.bounds import FOLDER
 from diffenc_jax.lab.studies.study import UNWATCHED, Watch
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.model.model import DERIVATIVE
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.sharding import check_batch, replicated
-from diffenc_jax.runs.files import MAKE_WRITABLE, opened_if_present, read_arrays, sha256_of, write_arrays, writing
-from diffenc_jax.runs.hashes import hash_arrays
 from diffenc_jax.runs.trained import Trained
 
 # The highest learning rate, after a warm-up over the first tenth of the steps; it falls to 0 as a cosine.
@@ -56,26 +52,15 @@ def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> P
 def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
     """`run` with a derivative head that is trained for `steps`, all else frozen; `run` itself if it needs none.
 
-    The head is kept beside the other files of this study, in a file named by all that its parameters depend on.
-
     Args:
       run: has the training images as well.
       watch: context manager around the training, if there is any.
     """
     if run.model.estimates_slope:
         return run
-    identity = run.config.hash, hash_arrays(run.params), run.dataset.sha256(TRAIN), LEARNING_RATE
-    path = run.workdir / FOLDER / f"head-{run.step}-{steps}-{sha256_of(repr(identity).encode())[:12]}.npz"
     score = run.model.score.clone(extra_heads=(*run.model.score.extra_heads, DERIVATIVE))
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, score=score))
-    with opened_if_present(path) as file:
-        arrays = read_arrays(file)
-    if arrays is None:
-        head = _trained(run, steps, watch)
-        arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(head, sep="/").items()}
-        with writing(path.parent, MAKE_WRITABLE):
-            write_arrays(path, **arrays)
-    return dataclasses.replace(run, params=_joined(run.params, unflatten_dict(arrays, sep="/")))
+    return dataclasses.replace(run, params=_joined(run.params, _trained(run, steps, watch)))
 
 
 def _trained(run: Trained, steps: int, watch: Watch) -> Params:

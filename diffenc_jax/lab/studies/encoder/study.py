@@ -97,15 +97,15 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
     the encoder's drift dx_t/dγ at infinite depth and what its end terms win back.
 
     The price is what the diffusion term pays for the part of dx_t/dγ that z_γ does not determine. A run without a
-    derivative head gets one, trained on the frozen run. It is kept in RUN/encoder-records with the records of the
-    bounds, and read again. The figures are x_t - x of the first images, and curves by γ. The study is for
+    derivative head gets one, trained on the frozen run. Records of the bounds are kept in RUN/encoder-records, and read
+    again. The figures are x_t - x of the first images, and curves by γ. The study is for
     encoders that move x_t, with one γ for all pixels: not for the arms vdm, diffenc-affine and vdm-polynomial.
     """
 
     name = "encoder-study"
     title = "Encoder"
     example = "diffenc encoder-study runs/digits-diffenc-seed0"
-    on_interrupt = "finished bounds and the head are kept; the same command continues from there"
+    on_interrupt = "finished bounds are kept; the same command continues from there"
     arguments = Arguments
     result = EncoderEffects
 

@@ -1,4 +1,4 @@
-"""The study on a tiny run: its parts belong together, a head is found again; runs that it is not for are refused."""
+"""The study on a tiny run: its parts belong together; runs that it is not for are refused."""
 
 import numpy as np
 import pytest
