@@ -5,7 +5,7 @@ from typing import Any
 from diffenc_jax.core.document import Code, Items, Section, Text
 from diffenc_jax.core.numbers import format_record, with_error
 from diffenc_jax.lab.comparisons.compare.describe import describe_estimator, describe_images
-from diffenc_jax.lab.comparisons.compare.table import SINGLE_RUNS, conclusions
+from diffenc_jax.lab.comparisons.compare.table import SINGLE_RUNS
 from diffenc_jax.lab.comparisons.significance.headline import headline
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
@@ -67,8 +67,7 @@ def _head(collection: Collection, results: Results) -> tuple[list[Card], list[An
         for workdir, evaluation in results.evaluations.items():
             number, _, remark = format_record(evaluation.record).partition(" ")
             cards.append(Card(titles[workdir], number, remark, arm_style(evaluation.record["arm"])["color"]))
-        text = NOISE_AND_IMAGES
-        items = [*(conclusions(results.rows) if results.rows else []), *(concluded.cautions if concluded else [])]
+        text, items = NOISE_AND_IMAGES, concluded.cautions if concluded else []
     record = next(iter(results.evaluations.values())).record
     seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in results.evaluations.values()})
     noise = f"noise of seed {seeds[0]}" if len(seeds) == 1 else "noise of each run's seed"

@@ -62,21 +62,6 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def conclusions(rows: Sequence[Row]) -> list[str]:
-    """A sentence per difference to the reference; evaluations are named by their paths and steps."""
-    names = [f"{row.evaluation.path} at step {row.evaluation.record['step']:,}" for row in rows]
-    reference, sentences = next(name for name, row in zip(names, rows, strict=True) if row.excess is None), []
-    for name, row in zip(names, rows, strict=True):
-        if row.excess is not None and row.excess.interval is not None:
-            value, (low, high) = row.excess.value, row.excess.interval
-            sentences.append(
-                f"{name} lies {abs(value):.4f} bits/dim {'below' if value < 0 else 'above'} "
-                f"{reference} ({format_interval((low, high))}, 95 % over noise and images): "
-                f"the images {'do not ' if low <= 0 <= high else ''}tell the two apart."
-            )
-    return sentences
-
-
 def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
     """The table, unrounded, and its notes as JSON values."""
     entries = []
