@@ -6,7 +6,7 @@ from diffenc_jax.core.document import Code, Items, Section, Text
 from diffenc_jax.core.numbers import format_record, with_error
 from diffenc_jax.lab.comparisons.compare.describe import describe_estimator, describe_images
 from diffenc_jax.lab.comparisons.compare.table import SINGLE_RUNS
-from diffenc_jax.lab.comparisons.significance.headline import headline
+from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
 from diffenc_jax.lab.report.collect import Collection
@@ -54,22 +54,23 @@ def _head(collection: Collection, results: Results) -> tuple[list[Card], list[An
     """
     if not results.evaluations:
         return [], [Text("No run is evaluated yet.")]
-    cards, concluded = [], headline(results.findings.analysis) if results.findings else None
-    if results.over_seeds is not None and concluded is not None:
-        for name, arm in results.over_seeds.analysis.arms.items():
+    cards, said = [], cautions(results.findings.analysis) if results.findings else []
+    if results.over_seeds is not None:
+        analysis = results.over_seeds.analysis
+        for name, arm in analysis.arms.items():
             number, _, error = with_error(arm.mean, arm.standard_error).partition(" ")
             title = f"{name}, {arm.n} seed{'s' * (arm.n > 1)}"
             cards.append(Card(title, number, f"{error} bits/dim".strip(), arm_style(name)["color"]))
-        text, items = OVER_SEEDS, concluded.items
+        text, said = OVER_SEEDS, [*conclusions(analysis), *said]
     else:
         titles = {run.workdir: run.title for run in collection.runs}
         titles = titles if len(set(titles.values())) == len(titles) else collection.names
         for workdir, evaluation in results.evaluations.items():
             number, _, remark = format_record(evaluation.record).partition(" ")
             cards.append(Card(titles[workdir], number, remark, arm_style(evaluation.record["arm"])["color"]))
-        text, items = NOISE_AND_IMAGES, concluded.cautions if concluded else []
+        text = NOISE_AND_IMAGES
     record = next(iter(results.evaluations.values())).record
     seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in results.evaluations.values()})
     noise = f"noise of seed {seeds[0]}" if len(seeds) == 1 else "noise of each run's seed"
     images = f"Evaluated on {describe_images(record['dataset'])}; {describe_estimator(record['estimator'])}, {noise}."
-    return cards, [Text(images), Text(text), *([Items(items)] if items else [])]
+    return cards, [Text(images), Text(text), *([Items(said)] if said else [])]

@@ -9,11 +9,11 @@ from diffenc_jax.lab.comparisons.plain import plain
 from diffenc_jax.lab.comparisons.reproduction.beside import section
 from diffenc_jax.lab.comparisons.reproduction.comparisons import repeated_by
 from diffenc_jax.lab.comparisons.significance.analysis import find
+from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import find_runs, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
-from diffenc_jax.lab.comparisons.significance.headline import headline
 from diffenc_jax.lab.comparisons.significance.table import document
 from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
@@ -47,7 +47,8 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
     published = [section(*one, analysis, grid.overrides) for one in repeated_by(grid).items()] if grid else []
     page = document(findings, costs, published)
     software = {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}
-    content = {"experiment": grid, "headline": headline(analysis), **plain(analysis), "costs": costs}
+    said = {"lines": conclusions(analysis), "cautions": cautions(analysis)}
+    content = {"experiment": grid, "headline": said, **plain(analysis), "costs": costs}
     texts = {
         "significance.md": markdown(page) + "\n",
         "significance.json": json.dumps(plain(content | {"missing": missing, "software": software}), indent=1) + "\n",

@@ -7,8 +7,8 @@ from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
 from diffenc_jax.lab.comparisons.compare.describe import describe_estimator
 from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Findings, OverSeeds
+from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
-from diffenc_jax.lab.comparisons.significance.headline import headline
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
 from diffenc_jax.lab.stats.power import ALPHA, POWER
 
@@ -22,7 +22,8 @@ def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()
       published: sections on what the runs repeat.
     """
     analysis, runs = findings.analysis, findings.runs
-    concluded = [Section("Conclusions", [Items(items)])] if (items := headline(analysis).items) else []
+    said = [*conclusions(analysis), *cautions(analysis)]
+    concluded = [Section("Conclusions", [Items(said)])] if said else []
     about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from diffenc_jax.lab.comparisons.significance.analysis import Analysis, Comparison, analyse
+from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.curves import Fall
-from diffenc_jax.lab.comparisons.significance.headline import headline
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T, Outcome, holm, paired_t
 from tests.lab.comparisons.significance import made_up
 
 CLAIM = "a significant difference"
 
 
-def concluded(values, reference, trivial=4.0, **falls):
-    """The headline of two arms' values by seed."""
+def analysed(values, reference, trivial=4.0, **falls):
+    """The analysis of two arms' values by seed."""
     falls = {arm: Fall(bpd, 150) for arm, bpd in falls.items()}
     runs = made_up.finished(made_up.per_seed(vdm=reference, diffenc=values))
-    return headline(analyse(runs, "vdm", 0.01, {"histogram": trivial, "uniform": 9.0}, falls))
+    return analyse(runs, "vdm", 0.01, {"histogram": trivial, "uniform": 9.0}, falls)
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])
@@ -26,16 +26,17 @@ def test_fewer_than_three_seeds_are_never_called_significant(seeds):
     vdm = 1.8 + 1e-5 * np.arange(seeds + 1.0) ** 2
     bits = made_up.per_seed(vdm=vdm[:seeds], diffenc=vdm[:seeds] - 0.1 + 1e-7 * np.arange(seeds))
     bits |= {} if seeds else {("vdm", 0): np.ones((1, 2)), ("diffenc", 1): np.ones((1, 2))}
-    assert not re.search("significant", " ".join(headline(analyse(made_up.finished(bits), "vdm", 0.01)).items))
+    analysis = analyse(made_up.finished(bits), "vdm", 0.01)
+    assert not re.search("significant", " ".join([*conclusions(analysis), *cautions(analysis)]))
 
 
 def test_a_claim_and_its_cautions():
     vdm = np.array([1.83, 1.84, 1.85, 1.82, 1.81])
-    found = concluded(vdm - [0.031, 0.029, 0.032, 0.028, 0.030], vdm, vdm=0.002)
-    assert CLAIM in found.lines[0]
-    assert "over 5 seeds" in found.lines[0]
-    assert found.cautions == []
-    worse, unfinished = concluded(vdm, vdm[::-1], trivial=1.0, vdm=0.9).cautions
+    found = analysed(vdm - [0.031, 0.029, 0.032, 0.028, 0.030], vdm, vdm=0.002)
+    assert CLAIM in conclusions(found)[0]
+    assert "over 5 seeds" in conclusions(found)[0]
+    assert cautions(found) == []
+    worse, unfinished = cautions(analysed(vdm, vdm[::-1], trivial=1.0, vdm=0.9))
     assert all(part in worse for part in ("histogram: 1.0000", "vdm (1.8300)", "diffenc (1.8300)"))
     assert "vdm (by 0.9000 after step 150)." in unfinished
 
@@ -50,7 +51,7 @@ def test_equal_models_are_seldom_called_different(seeds, arms):
     for values, corrected in zip(bits, holm(ps), strict=True):
         near = [_compared(values[i + 1] - values[0], corrected[i]) for i in range(arms - 1)]
         analysis = Analysis("a", 0.01, False, [], {}, near, {"uniform": 9.0}, {})
-        claims += any(CLAIM in line for line in headline(analysis).lines)
+        claims += any(CLAIM in line for line in conclusions(analysis))
     assert 0 < claims / studies <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies)
 
 

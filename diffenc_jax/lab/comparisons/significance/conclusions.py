@@ -1,7 +1,6 @@
 """Conclusions from the differences between arms, and cautions: one text for files, terminal and page."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,34 +12,20 @@ from diffenc_jax.lab.stats.power import ALPHA
 LEVEL = f"at the {100 * ALPHA:g} % level"
 
 
-class Headline(NamedTuple):
-    """Conclusions of an analysis.
-
-    Attributes:
-      lines: one per comparison.
-      cautions: one sentence per fact that qualifies them.
-    """
-
-    lines: list[str]
-    cautions: list[str]
-
-    @property
-    def items(self) -> list[str]:
-        """The lines and the cautions."""
-        return [*self.lines, *self.cautions]
-
-
-def headline(analysis: Analysis) -> Headline:
-    """Conclusions of an analysis.
+def conclusions(analysis: Analysis) -> list[str]:
+    """A conclusion per comparison.
 
     A difference is called significant if the main test, corrected for the number of comparisons, rejects at the level
     `ALPHA` over at least `FEWEST_SEEDS` seeds. Among arms of equal models that happens in at most `ALPHA` of the
     analyses, whatever their number.
     """
     count = sum(PAIRED_T in comparison.tests for comparison in analysis.comparisons)
-    lines = [_line(comparison, count) for comparison in analysis.comparisons]
-    cautions = (_above_trivial(analysis), _unfinished(analysis))
-    return Headline(lines, [f"Caution: {caution}." for caution in cautions if caution])
+    return [_line(comparison, count) for comparison in analysis.comparisons]
+
+
+def cautions(analysis: Analysis) -> list[str]:
+    """A sentence per fact that qualifies the conclusions."""
+    return [f"Caution: {caution}." for caution in (_above_trivial(analysis), _unfinished(analysis)) if caution]
 
 
 def _line(comparison: Comparison, count: int) -> str:
