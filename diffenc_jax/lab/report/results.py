@@ -99,7 +99,7 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 
 
 def bits_section(collection: Collection, results: Results) -> Section:
-    """The evaluations by term, differences image by image, other records, and trivial models."""
+    """The evaluations by term, differences image by image, and other records."""
     paths = {evaluation.path for evaluation in results.evaluations.values()}
     shown: list[tuple[StoredRun, Record]] = []
     others: list[tuple[StoredRun, Record]] = []
@@ -115,9 +115,6 @@ def bits_section(collection: Collection, results: Results) -> Section:
     if others:
         records = _by_term(others, "Other records, bits/dim ± noise ± images")
         blocks.append(Fold(f"Earlier steps and other evaluations: {len(others)} records", [records]))
-    if results.findings is not None:
-        rows = [[name, f"{bpd:.4f}"] for name, bpd in results.findings.analysis.trivial.items()]
-        blocks.append(Table(["model", "bits/dim"], rows, "Without a network"))
     return Section("Bits/dim", blocks)
 
 

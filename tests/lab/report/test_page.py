@@ -11,7 +11,6 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
-from diffenc_jax.data.baselines import uniform_bpd
 from diffenc_jax.lab.comparisons.compare.measure import compare
 from diffenc_jax.lab.comparisons.compare.table import comparison_table
 from diffenc_jax.lab.comparisons.significance.summary import write_summary
@@ -47,7 +46,6 @@ def test_every_run_has_its_records_figures_and_origin(root, page):
             assert (made["evaluation's seed"], made["step"]) == (str(seed), "1,500 of 1,500")
     assert cells(page, "Images evaluated on")["test"]["sha256"] == known["dataset"]["sha256"]
     assert cells(page, "Made with")["numpy"] == {"version": "2"}
-    assert cells(page, "Without a network") == {"uniform, log2 17": {"bits/dim": f"{uniform_bpd(17):.4f}"}}
 
 
 def test_what_significance_says_is_said_in_the_same_figures(root, page):

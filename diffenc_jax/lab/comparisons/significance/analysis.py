@@ -10,7 +10,6 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
-from diffenc_jax.lab.comparisons.trivial import trivial_models
 from diffenc_jax.lab.stats.bootstrap import Bootstrap, bootstrap
 from diffenc_jax.lab.stats.components import Components, components
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
@@ -100,7 +99,6 @@ class Analysis:
       target_difference: difference in bits/dim for which the necessary number of seeds is computed.
       noise_common_to_seeds: whether several seeds are evaluated under the same noise; no error over seeds contains it.
       common_seeds: those that all arms have.
-      trivial: bits/dim by name of a trivial model.
       falls: by arm, how much its bits/dim still fell at the end of training.
     """
 
@@ -110,7 +108,6 @@ class Analysis:
     common_seeds: list[int]
     arms: dict[str, Arm]
     comparisons: list[Comparison]
-    trivial: Mapping[str, float]
     falls: Mapping[str, Fall]
 
 
@@ -145,16 +142,14 @@ def find(
     arms = list(dict.fromkeys([*(run.arm for run in runs), *(run.arm for run in missing)]))
     reference = reference or arms[0]
     require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
-    trivial = trivial_models(runs[0].config, runs[0].evaluation.record["dataset"])
     falls = {arm: fall for arm, kinds in curves.items() if (fall := fall_of(kinds["evaluation"]))}
-    return Findings(analyse(runs, reference, target, trivial, falls), runs, missing)
+    return Findings(analyse(runs, reference, target, falls), runs, missing)
 
 
 def analyse(
     runs: Sequence[FinishedRun],
     reference: str,
     target: float,
-    trivial: Mapping[str, float] | None = None,
     falls: Mapping[str, Fall] | None = None,
 ) -> Analysis:
     """The analysis of finished runs that are evaluated in one way (`common_evaluations`).
@@ -164,7 +159,7 @@ def analyse(
 
     Args:
       reference: arm with which every other arm is compared; without a run of it there are no comparisons.
-      target, trivial, falls: see `Analysis`.
+      target, falls: see `Analysis`.
     """
     by_arm: dict[str, Seeds] = {}
     for run in runs:
@@ -175,7 +170,7 @@ def analyse(
     noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
     shares_noise = len(set(noises.values())) < len(noises)
     arms = {arm: _arm(seeds, common) for arm, seeds in by_arm.items()}
-    return Analysis(reference, target, shares_noise, common, arms, comparisons, trivial or {}, falls or {})
+    return Analysis(reference, target, shares_noise, common, arms, comparisons, falls or {})
 
 
 def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:

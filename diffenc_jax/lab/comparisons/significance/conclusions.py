@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from diffenc_jax.core.numbers import format_interval, format_p
 from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T
@@ -24,8 +22,16 @@ def conclusions(analysis: Analysis) -> list[str]:
 
 
 def cautions(analysis: Analysis) -> list[str]:
-    """A sentence per fact that qualifies the conclusions."""
-    return [f"Caution: {caution}." for caution in (_above_trivial(analysis), _unfinished(analysis)) if caution]
+    """A sentence if bits/dim still fell at the end of training by more than arms differ."""
+    smallest: dict[str, float] = {}
+    for comparison in analysis.comparisons:
+        difference = math.inf if comparison.mean is None else abs(comparison.mean)
+        for arm in (comparison.arm, comparison.reference):
+            smallest[arm] = min(smallest.get(arm, math.inf), difference)
+    fell = {arm: fall for arm, fall in analysis.falls.items() if fall.bpd > smallest.get(arm, math.inf)}
+    named = ", ".join(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})" for arm, fall in fell.items())
+    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {named}."
+    return [caution] if fell else []
 
 
 def _line(comparison: Comparison, count: int) -> str:
@@ -41,23 +47,3 @@ def _line(comparison: Comparison, count: int) -> str:
     how = f"{PAIRED_T} test, p = {format_p(p)}" + f", corrected for {count} comparisons" * (count > 1)
     uncorrected = ", uncorrected" * (count > 1)
     return f"{where} ({format_interval(comparison.interval)}{uncorrected}) {over}: {shown} {LEVEL} ({how})."
-
-
-def _above_trivial(analysis: Analysis) -> str:
-    """That arms are worse than the best trivial model; '' if none is."""
-    name, bound = min(analysis.trivial.items(), key=lambda item: item[1], default=("", math.inf))
-    means = {arm: float(np.mean(list(over.bpd.values()))) for arm, over in analysis.arms.items()}
-    above = ", ".join(f"{arm} ({mean:.4f})" for arm, mean in means.items() if mean > bound)
-    return above and f"worse than a model without a network ({name}: {bound:.4f} bits/dim): {above}"
-
-
-def _unfinished(analysis: Analysis) -> str:
-    """That bits/dim still fell at the end of training by more than arms differ; '' if they did not."""
-    smallest: dict[str, float] = {}
-    for comparison in analysis.comparisons:
-        difference = math.inf if comparison.mean is None else abs(comparison.mean)
-        for arm in (comparison.arm, comparison.reference):
-            smallest[arm] = min(smallest.get(arm, math.inf), difference)
-    fell = {arm: fall for arm, fall in analysis.falls.items() if fall.bpd > smallest.get(arm, math.inf)}
-    named = ", ".join(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})" for arm, fall in fell.items())
-    return named and f"training is unfinished, bits/dim still fell by more than arms differ: {named}"
