@@ -18,7 +18,7 @@ from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.lab.coding.coder import Lengths
 from diffenc_jax.lab.coding.container import Container, checksums, pack, unpack
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder
-from diffenc_jax.lab.coding.stack import OutOfReach, Stack
+from diffenc_jax.lab.coding.stack import NOT_DECODED, Stack
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.parallel.sharding import round_up
 from diffenc_jax.runs.hashes import tree_digest
@@ -32,7 +32,6 @@ KEYS = (
 )
 # Software on which the last digits of what is computed may depend.
 SOFTWARE = ("jaxlib", "constriction", "numpy")
-NOT_DECODED = "the file is not decoded to the images that were compressed; decompress it on the machine that wrote it"
 
 # Called after each batch with its number of images.
 OnBatch = Callable[[float], None]
@@ -96,13 +95,10 @@ class Codec:
     def decompress(self, container: Container, on_batch: OnBatch = UNWATCHED) -> np.ndarray:
         """The images of a file, uint8 [N, H, W, C]; raises RunError if this machine decodes other ones."""
         stacks, batches = [Stack(words) for words in container.stacks], []
-        try:
-            with self._computing():
-                for seeds in reversed(self._batches(len(container.checksums))):
-                    batches.append(self._coder.decode(stacks[: len(seeds)], seeds))
-                    on_batch(len(seeds))
-        except OutOfReach as error:
-            raise RunError(NOT_DECODED) from error
+        with self._computing():
+            for seeds in reversed(self._batches(len(container.checksums))):
+                batches.append(self._coder.decode(stacks[: len(seeds)], seeds))
+                on_batch(len(seeds))
         images = np.concatenate(batches[::-1])
         if not (np.array_equal(checksums(images), container.checksums) and all(stack.is_initial for stack in stacks)):
             raise RunError(NOT_DECODED)

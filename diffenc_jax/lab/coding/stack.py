@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 from constriction import stream
 
+from diffenc_jax.core.errors import RunError
+
 AnsCoder = stream.stack.AnsCoder
 Categorical, QuantizedGaussian, Uniform = stream.model.Categorical, stream.model.QuantizedGaussian, stream.model.Uniform
 
+NOT_DECODED = "the file is not decoded to the images that were compressed; decompress it on the machine that wrote it"
 # Standard deviations on either side of the mean that an alphabet covers: 1e-13 of the mass lies beyond. An alphabet is
 # no larger than 2^21, so that the smallest probabilities take a small part of the mass.
 REACH, LARGEST_REACH = 7.5, 2**20
@@ -26,10 +29,6 @@ PRECISION = 24
 HALF_WORD = 2**16
 # Zeros that are put below a stack at a time, in words.
 BLOCK = 256
-
-
-class OutOfReach(Exception):
-    """An integer is further from the mean than `Stack.pop_gaussian` ever gets."""
 
 
 class Stack:
@@ -75,11 +74,11 @@ class Stack:
         return centre.astype(np.int64) + self._pop(_gaussian(std), mean - centre, std)
 
     def push_gaussian(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
-        """Undo `pop_gaussian`; raises OutOfReach if k [n] cannot be its result."""
+        """Undo `pop_gaussian`; raises RunError if k [n] cannot be its result."""
         centre = np.rint(mean)
         offset = k - centre.astype(np.int64)
         if np.abs(offset).max() > _reach(std):
-            raise OutOfReach
+            raise RunError(NOT_DECODED)
         self._push(offset, _gaussian(std), mean - centre, std)
 
     def push_any(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:

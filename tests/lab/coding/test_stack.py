@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from diffenc_jax.lab.coding.stack import OutOfReach, Stack
+from diffenc_jax.core.errors import RunError
+from diffenc_jax.lab.coding.stack import Stack
 
 ODD = np.array([0.3, -1234.7, 5e8, -5e8, 0.0])
 WIDE = np.array([4.0, 0.7, 30.0, 4.0, 400.0])
@@ -66,5 +67,5 @@ def test_one_wide_distribution_makes_no_other_longer():
 
 
 def test_what_cannot_have_been_popped_is_refused():
-    with pytest.raises(OutOfReach):
+    with pytest.raises(RunError, match="not decoded to the images"):
         Stack().push_gaussian(np.array([0, 100]), np.zeros(2), np.ones(2))
