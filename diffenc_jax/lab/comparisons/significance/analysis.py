@@ -1,7 +1,7 @@
 """Analysis of finished runs in bits/dim: each arm over its seeds, and each arm against the reference."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -165,7 +165,8 @@ def analyse(
     for run in runs:
         by_arm.setdefault(run.arm, {})[run.seed] = run
     others = [arm for arm in by_arm if arm != reference and reference in by_arm]
-    comparisons = _corrected([_compare(by_arm, arm, reference, target) for arm in others])
+    comparisons = [_compare(by_arm, arm, reference, target) for arm in others]
+    _correct(comparisons)
     common = sorted(set.intersection(*map(set, by_arm.values())))
     noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
     shares_noise = len(set(noises.values())) < len(noises)
@@ -210,12 +211,10 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
     )
 
 
-def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
-    """The comparisons with Holm's corrected p values per test, over the comparisons that have it."""
+def _correct(comparisons: Sequence[Comparison]) -> None:
+    """Fill in Holm's corrected p values per test, over the comparisons that have it."""
     for name in dict.fromkeys(name for comparison in comparisons for name in comparison.tests):
-        have = [number for number, comparison in enumerate(comparisons) if name in comparison.tests]
-        ps = holm(np.array([comparisons[number].tests[name].p_two_sided for number in have])).tolist()
-        for number, p in zip(have, ps, strict=True):
-            one = comparisons[number]
-            comparisons[number] = replace(one, corrected={**one.corrected, name: p})
-    return comparisons
+        tested = [comparison for comparison in comparisons if name in comparison.tests]
+        ps = holm(np.array([comparison.tests[name].p_two_sided for comparison in tested])).tolist()
+        for comparison, p in zip(tested, ps, strict=True):
+            comparison.corrected[name] = p
