@@ -14,6 +14,7 @@ The order decides how many bits must be on the stack at the beginning:
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,34 +55,18 @@ class Coder:
         batch.pixels = pixels
         before = np.array([stack.bits for stack in stacks])
         bound = np.zeros(len(pixels))
-        for level, pops in self._moves():
-            if level is None:
-                bound += batch.push_pixels()
-            elif pops:
-                batch.pop_path(level)
-            else:
-                bound += batch.push_model(level)
+        for move, _ in batch.moves():
+            nats = move()
+            if nats is not None:
+                bound += nats
         return Lengths(np.log(2) * (np.array([stack.bits for stack in stacks]) - before), bound)
 
     def decode(self, stacks: Sequence[Stack], seeds: Sequence[Seed]) -> np.ndarray:
         """Undo `encode`: pop one image from each of n stacks, uint8 [n, H, W, C]."""
         batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds)
-        for level, pops in reversed(self._moves()):
-            if level is None:
-                batch.pop_pixels()
-            elif pops:
-                batch.push_path(level)
-            else:
-                batch.pop_model(level)
+        for _, undo in reversed(batch.moves()):
+            undo()
         return batch.pixels
-
-    def _moves(self) -> list[tuple[int | None, bool]]:
-        """The level of each latent that encoding pops (True) or pushes, and None for the image, which it pushes."""
-        pops, pushes = ([(i, pop) for i in range(self._lattice.depth + 1)] for pop in (True, False))
-        if self._order == ANCESTRAL_ORDER:
-            return [*reversed(pops), (None, False), *pushes]
-        swaps = [move for pair in zip(pops[1:], pushes[:-1], strict=True) for move in pair]
-        return [pops[0], (None, False), *swaps, pushes[-1]]
 
 
 class _Batch:
@@ -100,6 +85,16 @@ class _Batch:
         self._stacks, self._seeds = stacks, seeds
         self._points: dict[int, np.ndarray] = {}  # z_i / δ_i [n, H, W, C], integers, by i
         self._encoded: dict[int, np.ndarray] = {}  # x_t at γ_i [n, H, W, C], by i
+
+    def moves(self) -> list[tuple[Callable[[], np.ndarray | None], Callable[[], None]]]:
+        """The moves of encoding and their inverses. A push of latents or images returns what it adds to the bound."""
+        levels, pixels = range(self._lattice.depth + 1), (self.push_pixels, self.pop_pixels)
+        pops = [(partial(self.pop_path, i), partial(self.push_path, i)) for i in levels]
+        pushes = [(partial(self.push_model, i), partial(self.pop_model, i)) for i in levels]
+        if self._order == ANCESTRAL_ORDER:
+            return [*reversed(pops), pixels, *pushes]
+        swaps = [move for pair in zip(pops[1:], pushes[:-1], strict=True) for move in pair]
+        return [pops[0], pixels, *swaps, pushes[-1]]
 
     def pop_path(self, i: int) -> None:
         """Pop z_i, after the bits on top of each stack are combined with random ones.
