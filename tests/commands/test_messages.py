@@ -73,7 +73,7 @@ def files(tmp_path, monkeypatch):
             "report folder --out=text.md/page.html",
             "page.html cannot be written: File exists; name another file",
         ),
-        ("import-checkpoint folder --config=digits", "folder cannot be read: it is not a regular file"),
+        ("import-checkpoint folder --config=digits", "folder cannot be read: Is a directory"),
         ("parity folder", "folder cannot be read: Is a directory; give reference arrays of the published code"),
         ("parity text.md", "text.md is no .npz archive, or a damaged one; give reference arrays of the published"),
     ],

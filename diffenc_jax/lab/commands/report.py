@@ -33,17 +33,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.core.errors import require
     from diffenc_jax.core.text import printable
     from diffenc_jax.lab.report.collect import collect
     from diffenc_jax.lab.report.html import MARK, render
     from diffenc_jax.lab.report.page import make_page
-    from diffenc_jax.runs.files import is_folder, write_text
+    from diffenc_jax.runs.files import write_text
 
     places, out = arguments.places, arguments.out
     writable_file("out", str(out), MARK)
-    for path in places:
-        require(is_folder(path), f"{path} is not a folder; give the workdir of a run, or the root of a study")
     collection = collect(places)
     text = render(make_page(collection, arguments.reference, arguments.difference))
     write_text(out, text)

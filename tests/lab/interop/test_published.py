@@ -264,7 +264,7 @@ def test_imported_evaluated_sampled_and_not_trained(tmp_path, small, capsys):
     ("arguments", "message"),
     [
         (["file", "--config=digits", "--config.model.predict=eps"], "unknown configuration key 'model.pr"),
-        (["tests", "--config=digits"], "tests cannot be read: it is not a regular file"),
+        (["tests", "--config=digits"], "tests cannot be read: Is a directory"),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path, capsys, monkeypatch):

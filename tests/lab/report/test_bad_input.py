@@ -34,7 +34,7 @@ def test_arguments_that_are_refused(tmp_path, capsys, run):
     other = runs.write(tmp_path / "others", "vdm", 0, bits=runs.values("vdm", 0)[:, :30])
     for arguments, message in (
         ((tmp_path / "empty", out), "holds no run"),
-        ((tmp_path / "none", out), "is not a folder"),
+        ((tmp_path / "none", out), "holds no run"),
         ((tmp_path, run, out), "is given twice"),
         ((run, "--reference=vdm", out), "--reference=vdm is not among diffenc"),
         ((run, other, out), "they have different images"),

@@ -18,7 +18,7 @@ from diffenc_jax.lab.stats.distributions import rank_sum
 from diffenc_jax.lab.stats.hypotheses import Outcome
 from diffenc_jax.lab.studies.sample_quality.study import Arguments, Quality
 from diffenc_jax.model import ImageSpec
-from diffenc_jax.runs.files import exists, is_folder, list_paths, read_arrays, read_bytes
+from diffenc_jax.runs.files import list_paths, read_arrays, read_bytes
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling.pictures import grey_values
 
@@ -53,12 +53,11 @@ def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any]) -> 
     """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
     config = stored_config(workdir).replace(given | {"eval.split": "test"})
     path = as_path(arguments.samples) if arguments.samples else _last(workdir)
-    require(exists(path) and not is_folder(path), f"{path} is not a file; give a .npz file of samples")
+    arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
+    require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
     dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
     if arguments.fid_weights is not None:
         check_weights(Path(arguments.fid_weights), dataset.shape[2])
-    arrays = read_arrays(read_bytes(path), packed=True) or {}
-    require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
     images = ImageSpec(dataset.shape, dataset.pixel_levels).pixels(checks.as_images(path, arrays["images"]))
     fewest = min(len(images), len(dataset.splits["test"]))
     require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")

@@ -142,7 +142,7 @@ def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
 def test_files_that_are_no_archive_and_folders_without_samples_are_refused(home, tmp_path, capsys):
     (tmp_path / "samples.npz").write_text("no archive")
     assert "samples.npz is damaged, or holds no array" in refused(home, capsys, tmp_path / "samples.npz")
-    assert "none.npz is not a file; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
+    assert "No such file or directory; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
     write_config(tmp_path, tiny.config("vdm"))
     error = refusals.refused(main, ["sample-quality", tmp_path], capsys)
     assert "holds no samples; draw some with diffenc sample, or give --samples=FILE" in error
