@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from diffenc_jax.core.arrays import Archive
 from diffenc_jax.core.errors import InputError, reason, require
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import CONTROLS, has_controls
@@ -155,11 +154,11 @@ def read_arrays(content: bytes | BinaryIO, packed: bool = False) -> dict[str, np
     """
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     most = machine_memory() if packed else file.seek(0, io.SEEK_END)
+    file.seek(0)
     try:
-        with Archive(file) as archive:
-            if most is not None and archive.unpacked > most:
-                return None
-            return {name: archive.array(name) for name in archive.headers}
+        with np.load(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.zip.infolist())
+            return None if most is not None and unpacked > most else dict(archive)
     except Exception:  # noqa: BLE001  zipfile and numpy raise errors of many kinds
         return None
 
