@@ -205,7 +205,7 @@ def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None
 
     Raises InputError if it cannot be written, belongs to a run, or exists without `mark` in its first bytes.
     """
-    from diffenc_jax.runs.files import is_folder, opened_if_present
+    from diffenc_jax.runs.files import is_folder, read_if_present
     from diffenc_jax.runs.storage import try_to_write
     from diffenc_jax.runs.workdir import check_not_of_run
 
@@ -215,8 +215,7 @@ def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None
     path = as_path(name)
     require(not is_folder(path), f"--{flag}={name} is a folder; name a file")
     check_not_of_run(path)
-    with opened_if_present(path, "name another file") as file:
-        head = file.read(HEAD)
+    head = read_if_present(path, "name another file")[:HEAD]
     require(not head or mark in head, f"--{flag}={name} exists, and this command did not write it; name another file")
     try:
         try_to_write(path.parent)

@@ -5,9 +5,9 @@ import io
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # Advice for folders that cannot be written to.
 OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it a folder that can be written to"
-TEXT_BYTES = 2**24  # a configuration, a record or a table is never larger
 LARGEST = 2**63  # of integers in JSON files
 
 
@@ -48,12 +47,6 @@ def sha256_of(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def digest_of(file: BinaryIO) -> str:
-    """SHA-256 digest of an open file, in hexadecimal digits."""
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
 def free_path(path: Path) -> Path:
     """`path`, or the first of PATH.1, PATH.2, ... that is free if something is there."""
     numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
@@ -67,34 +60,17 @@ def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> Non
     storage.write(path, content.getbuffer())
 
 
-def read_bytes(path: Path, advice: str = "", most: int = storage.MOST) -> bytes:
-    """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read or is larger."""
-    with opened(path, advice, most) as file:
-        return file.read()
+def read_bytes(path: Path, advice: str = "") -> bytes:
+    """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read."""
+    with _reading(path, advice):
+        return storage.read(path)
 
 
-@contextmanager
-def opened(path: Path, advice: str = "", most: int = storage.MOST) -> Iterator[BinaryIO]:
-    """A file to read from; raises InputError as `read_bytes` does."""
-    with _reading(path, advice), storage.opened(path, most) as file:
-        yield file
-
-
-@contextmanager
-def opened_if_present(path: Path, advice: str = "", most: int = storage.MOST) -> Iterator[BinaryIO]:
-    """`opened`, an empty file if there is none."""
-    with _reading(path, advice), ExitStack() as stack:
-        try:
-            file = stack.enter_context(storage.opened(path, most))
-        except (FileNotFoundError, NotADirectoryError):
-            file = io.BytesIO()
-        yield file
-
-
-def read_if_present(path: Path, most: int = storage.MOST) -> bytes:
+def read_if_present(path: Path, advice: str = "") -> bytes:
     """Content of a file, empty if there is none; raises InputError as `read_bytes` does."""
-    with opened_if_present(path, most=most) as file:
-        return file.read()
+    with _reading(path, advice), suppress(FileNotFoundError, NotADirectoryError):
+        return storage.read(path)
+    return b""
 
 
 def exists(path: Path) -> bool:
@@ -111,7 +87,7 @@ def is_folder(path: Path) -> bool:
 
 def read_text(path: Path, advice: str = "") -> str:
     """Content of a text file; raises InputError as `read_bytes` does."""
-    content = read_bytes(path, advice, TEXT_BYTES)
+    content = read_bytes(path, advice)
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -120,7 +96,7 @@ def read_text(path: Path, advice: str = "") -> str:
 
 def read_json(path: Path, advice: str = "") -> Any:
     """Value of a JSON file; raises InputError as `read_bytes` does."""
-    content = read_bytes(path, advice, TEXT_BYTES)
+    content = read_bytes(path, advice)
     try:
         return parse_json(content)
     except ValueError as error:
@@ -145,18 +121,15 @@ def _parse_int(digits: str) -> int:
     return int(digits)
 
 
-def read_arrays(content: bytes | BinaryIO, packed: bool = False) -> dict[str, np.ndarray] | None:
+def read_arrays(content: bytes, packed: bool = False) -> dict[str, np.ndarray] | None:
     """Arrays by name of an .npz file; None if it is damaged, or larger than a file of its size can be.
 
     Args:
-      content: the content of the file, or the open file.
       packed: whether the arrays may be compressed. They must then fit in memory.
     """
-    file = io.BytesIO(content) if isinstance(content, bytes) else content
-    most = machine_memory() if packed else file.seek(0, io.SEEK_END)
-    file.seek(0)
+    most = machine_memory() if packed else len(content)
     try:
-        with np.load(file) as archive:
+        with np.load(io.BytesIO(content)) as archive:
             unpacked = sum(entry.file_size for entry in archive.zip.infolist())
             return None if most is not None and unpacked > most else dict(archive)
     except Exception:  # noqa: BLE001  zipfile and numpy raise errors of many kinds

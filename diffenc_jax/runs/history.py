@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from diffenc_jax.core.text import printable
-from diffenc_jax.runs.files import TEXT_BYTES, read_if_present, write_text
+from diffenc_jax.runs.files import read_if_present, write_text
 
 FILE = "commands.txt"
 
@@ -17,5 +17,5 @@ def note_command(folder: Path, line: str) -> None:
 
 def noted_commands(folder: Path) -> list[str]:
     """The shell commands that wrote into `folder`, in the order in which they first succeeded."""
-    text = read_if_present(folder / FILE, TEXT_BYTES).decode(errors="replace")
+    text = read_if_present(folder / FILE).decode(errors="replace")
     return [printable(line) for line in text.splitlines()]

@@ -14,7 +14,6 @@ from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import parse_json, read_if_present
 
 METRICS_FILE = "metrics.jsonl"
-METRICS_BYTES, ROW_BYTES = 2**32, 2**14  # no file of metrics, and no row, is larger
 TOTAL = "_total"  # ending of the name of a split's bits/dim
 # In a bucket, where a file can only be replaced: seconds between two writes, or this many times those of the last one.
 WRITE_SECONDS, WRITE_PAUSE = 30.0, 50.0
@@ -24,14 +23,14 @@ Row = dict[str, float]
 
 def read_metrics(workdir: Path) -> list[Row]:
     """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
-    lines = read_if_present(workdir / METRICS_FILE, METRICS_BYTES).split(b"\n")
+    lines = read_if_present(workdir / METRICS_FILE).split(b"\n")
     return [row for line in lines if (row := _parse_row(line)) is not None]
 
 
 def _parse_row(line: bytes) -> Row | None:
     """A row; None for a line that no run has written."""
     try:
-        row = parse_json(line) if len(line) <= ROW_BYTES else None
+        row = parse_json(line)
     except ValueError:
         return None
     if not isinstance(row, dict) or not all(isinstance(value, int | float) for value in row.values()):
@@ -64,7 +63,7 @@ class MetricsFile:
         self._is_written, self._next_write = True, time.monotonic()
         if hosts.is_first():
             content = "".join(self._lines).encode()
-            if content != read_if_present(self._path, METRICS_BYTES):
+            if content != read_if_present(self._path):
                 storage.write(self._path, content)
         if not self._remote:
             self._lines.clear()

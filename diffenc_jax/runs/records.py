@@ -11,13 +11,10 @@ import numpy as np
 from diffenc_jax.core.errors import require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs.files import (
-    TEXT_BYTES,
-    digest_of,
     list_paths,
-    opened,
-    opened_if_present,
     parse_json,
     read_arrays,
+    read_bytes,
     read_if_present,
     read_json,
     sha256_of,
@@ -78,13 +75,13 @@ def find_record(path: Path, description: Mapping[str, Any]) -> Record | None:
 
 def _content_of(path: Path, description: Mapping[str, Any]) -> bytes:
     """`find_record` as the content of its file; empty without that record. Raises InputError for what is no file."""
-    content = read_if_present(path, TEXT_BYTES)
+    content = read_if_present(path)
     try:
         record = checked_record(path, parse_json(content))
     except ValueError:  # no record, or a damaged one
         return b""
-    with opened_if_present(path.with_suffix(".npz"), "delete it") as file:
-        is_found = _digest(record) == _digest(description) and digest_of(file) == record["values_sha256"]
+    values = read_if_present(path.with_suffix(".npz"), "delete it")
+    is_found = _digest(record) == _digest(description) and sha256_of(values) == record["values_sha256"]
     return content if is_found else b""
 
 
@@ -128,12 +125,10 @@ def read_values(path: Path) -> dict[str, np.ndarray]:
 
 def _arrays(path: Path, record: Record) -> dict[str, np.ndarray]:
     values = path.with_suffix(".npz")
-    with opened(values, f"it holds the values of {path}: keep both together, or evaluate again") as file:
-        require(
-            digest_of(file) == record["values_sha256"],
-            f"{values} was changed after {path} was written, or is damaged; evaluate again",
-        )
-        return read_arrays(file) or {}
+    content = read_bytes(values, f"it holds the values of {path}: keep both together, or evaluate again")
+    same = sha256_of(content) == record["values_sha256"]
+    require(same, f"{values} was changed after {path} was written, or is damaged; evaluate again")
+    return read_arrays(content) or {}
 
 
 def _digest(record: Mapping[str, Any]) -> str:

@@ -5,59 +5,29 @@ its `filename`. In a bucket there are no folders: they exist as long as somethin
 """
 
 import errno
-import io
 import itertools
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO
 
 from diffenc_jax.core.buckets import file_system, is_remote
 from diffenc_jax.core.errors import first_line
 
-MOST = 2**40  # bytes that are read at most, unless a caller knows better
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
 NO_PERMISSION = (
     "no permission in this bucket; its owner can grant the roles Storage Object User and Storage Legacy Bucket Reader"
 )
 
 
-def read(path: Path, most: int = MOST) -> bytes:
-    """Content of a regular file of at most `most` bytes; raises OSError for anything else."""
-    with opened(path, most) as file:
-        return file.read()
-
-
-@contextmanager
-def opened(path: Path, most: int = MOST) -> Iterator[BinaryIO]:
-    """A regular file of at most `most` bytes, to read from; raises OSError for anything else."""
+def read(path: Path) -> bytes:
+    """Content of a file; raises OSError."""
     with _errors(path):
-        if is_remote(path):
-            file: BinaryIO = io.BytesIO(file_system().cat_file(str(path)))
-        else:  # a pipe without a writer would block, and a device might never end
-            file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    with file:
-        if not is_remote(path) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        size = file.seek(0, os.SEEK_END)
-        if size > most:
-            raise OSError(errno.EFBIG, f"it has {size:,} bytes, of which at most {most:,} are read", str(path))
-        file.seek(0)
-        yield file
-
-
-def tail(path: Path, most: int) -> bytes:
-    """The last `most` bytes of a file, empty if there is no file."""
-    with suppress(FileNotFoundError), opened(path) as file:
-        file.seek(-min(most, file.seek(0, os.SEEK_END)), os.SEEK_END)
-        return file.read()
-    return b""
+        return file_system().cat_file(str(path)) if is_remote(path) else path.read_bytes()
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

@@ -19,7 +19,7 @@ from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.files import check_writable, opened_if_present, read_arrays, write_arrays
+from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.workdir import stored_config
 from diffenc_jax.sampling import pictures
@@ -159,8 +159,7 @@ def _stored(path: Path, settings: str, shape: tuple[int, ...]) -> np.ndarray:
     """
     if hosts.is_first():
         check_writable(path.parent)
-        with opened_if_present(path, "delete it") as file:
-            arrays = read_arrays(file) or {}
+        arrays = read_arrays(read_if_present(path, "delete it")) or {}
         images = arrays.get("images", np.empty(0))
         if str(arrays.get("settings")) == settings and images.dtype == np.uint8 and images.shape[1:] == shape:
             return images

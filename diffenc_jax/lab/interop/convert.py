@@ -19,8 +19,6 @@ from diffenc_jax.runs.files import read_bytes
 from diffenc_jax.runs.workdir import check_workdir, claimed
 
 NAMED = 3  # number of parameters that a message names among those that do not fit
-# The largest published models are near 2 GB: parameters, their averages, and two moments.
-MAX_BYTES = 32 * 2**30
 OUTPUT = "score_model/conv_out/bias"  # as many values as images have channels
 
 
@@ -59,7 +57,7 @@ def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:
     cannot be read.
     """
     try:
-        state = serialization.msgpack_restore(read_bytes(path, most=MAX_BYTES))
+        state = serialization.msgpack_restore(read_bytes(path))
         step, leaves = operator.index(state["step"]), flatten_dict(state["ema_params"], sep="/")
         return step, {name: np.asarray(leaf, np.float32) for name, leaf in leaves.items()}
     except InputError:

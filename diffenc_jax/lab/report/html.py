@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # A page has it within its first bytes.
 MARK = b'<meta name="generator" content="diffenc report">'
-PICTURE_BYTES = 2**26  # no picture of a run is larger
 SHOWN = 130  # CSS pixels per inch of a figure
 
 
@@ -68,7 +67,7 @@ def embed_figure(figure: "Figure", caption: str, alt: str = "") -> Picture:
 
 def embed_file(path: Path, caption: str) -> Picture:
     """Picture of a .png file; raises InputError if it cannot be read."""
-    return Picture(_data_uri(read_bytes(path, most=PICTURE_BYTES)), caption, caption)
+    return Picture(_data_uri(read_bytes(path)), caption, caption)
 
 
 def _data_uri(data: bytes) -> str:

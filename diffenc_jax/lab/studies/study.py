@@ -54,7 +54,6 @@ Rows = list[dict[str, Any]]
 # Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
 EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
 ADVICE = "run the study again"
-ARRAY_BYTES = 2**30  # the arrays of a result are never larger
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,7 @@ class Study(ABC, Generic[A, R]):
         with whole(f"{path}, a result of {self.name},"):
             result, digest = content.pop("result"), content.pop("arrays_sha256", None)
             if self._arrays():
-                data = read_bytes(path.with_suffix(".npz"), ADVICE, ARRAY_BYTES)
+                data = read_bytes(path.with_suffix(".npz"), ADVICE)
                 require(sha256_of(data) == digest, f"{path} does not belong to the arrays beside it; {ADVICE}")
                 arrays = read_arrays(data) or {}
             measured: Measured[R] = Measured(**content, result=self.result(**result, **arrays))

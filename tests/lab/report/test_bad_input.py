@@ -1,7 +1,6 @@
 """Bad workdirs and arguments: one line, or a note in the page; and hostile names."""
 
 import json
-import os
 import shutil
 
 import pytest
@@ -92,20 +91,15 @@ def test_hostile_names_are_text(tmp_path, run):
 
 
 def plant(path, kind):
-    """Something that is no file in place of a file, or a file of eight gigabytes."""
+    """Something that is no file in place of a file."""
     path.unlink(missing_ok=True)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
+    if kind == "folder":
         path.mkdir()
-    elif kind == "huge":
-        path.touch()
-        os.truncate(path, 2**33)
     else:
-        path.symlink_to("/dev/zero" if kind == "device" else path.name)
+        path.symlink_to(path.name)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "folder", "huge"])
+@pytest.mark.parametrize("kind", ["loop", "folder"])
 def test_what_is_no_file_is_noted(tmp_path, capsys, run, kind):
     """The page has all the rest. In place of the configuration or the page it is refused."""
     made_up.write_studies(run)

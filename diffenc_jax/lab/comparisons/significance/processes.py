@@ -94,10 +94,10 @@ class _Running:
     def end(self) -> tuple[float, str]:
         """Wait for the end of the process; returns the seconds that the job took, and the last line of its output."""
         self._process.wait()
-        output, log = storage.tail(self._output, MOST), self.job.log
+        output, log = read_if_present(self._output)[-MOST:], self.job.log
         with self._held, suppress(OSError, InputError):  # a bucket that does not answer ends no job
             if is_remote(log):
-                storage.write(log, (read_if_present(log, MOST) + output)[-MOST:])
+                storage.write(log, (read_if_present(log) + output)[-MOST:])
         lines = output.decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
         return time.perf_counter() - self._start, last
