@@ -50,39 +50,21 @@ class Batches:
         return self._order.batch(step, self.rows)
 
 
-class StackedFeed:
-    """The batches of up to n consecutive steps as one argument of a compiled program, which the hosts send.
-
-    Attributes:
-      shapes: ShapeDtypeStructs of the argument, images [n, B, H, W, C], with their shardings.
-    """
-
-    def __init__(self, batches: Batches, length: int, batch: Batch):
-        """Feed up to `length` of the `batches`, which have the ShapeDtypeStructs `batch`."""
-        self._batches, self._length = batches, length
-        shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct((length, *one.shape), one.dtype), batch)
-        self.shapes = abstract_arrays(shapes, jax.tree.map(lambda _: batched(batches.mesh, axis=1), shapes))
-
-    def __call__(self, step: int, count: int) -> Batch:
-        """The argument with the batches of `count` steps from `step` on, counted from 0."""
-        batches, numbers = self._batches, _numbers_of_steps(self._batches, step, count, self._length)
-        here = jax.tree.map(lambda array: array[numbers], batches.train)
-        return rows_to_devices(batches.mesh, here, batches.rows, batches.size, axis=1)
-
-    def pick(self, argument: Batch, index: jax.Array) -> Batch:
-        """Batch `index` of an argument, within the program."""
-        return jax.tree.map(lambda array: array[index], argument)
-
-
 class Resident(NamedTuple):
-    """Argument of `ResidentFeed`: all training images, and the indices [n, B] of those in each batch."""
+    """Argument of a `ResidentFeed`: all training images, and the indices [n, B] of those in each batch."""
 
     train: Batch
     numbers: Any
 
 
 class ResidentFeed:
-    """As `StackedFeed`, but the images stay on the devices, each of which has all of them; the host sends indices."""
+    """The batches of up to n consecutive steps as one argument of a compiled program.
+
+    The images stay on the devices, each of which has all of them. The host sends their indices.
+
+    Attributes:
+      shapes: ShapeDtypeStructs of the argument, with their shardings.
+    """
 
     def __init__(self, batches: Batches, length: int):
         """Feed up to `length` of the `batches` of a single host."""
@@ -97,21 +79,14 @@ class ResidentFeed:
         return jax.device_put(self._batches.train, self._everywhere)
 
     def __call__(self, step: int, count: int) -> Resident:
-        numbers = _numbers_of_steps(self._batches, step, count, self._length).astype(np.int32)
-        return Resident(self._train, jax.device_put(numbers, self._divided))
+        """The argument with the batches of `count` steps from `step` on, counted from 0, the last one repeated."""
+        numbers = [self._batches.numbers(step + min(index, count - 1)) for index in range(self._length)]
+        return Resident(self._train, jax.device_put(np.stack(numbers).astype(np.int32), self._divided))
 
     def pick(self, argument: Resident, index: jax.Array) -> Batch:
+        """Batch `index` of an argument, within the program."""
         numbers = argument.numbers[index]
         return jax.tree.map(lambda array: array.at[numbers].get(mode="promise_in_bounds"), argument.train)
-
-
-Feed = StackedFeed | ResidentFeed
-
-
-def _numbers_of_steps(batches: Batches, step: int, count: int, length: int) -> np.ndarray:
-    """Indices [length, rows] of this host's images in the batches of `count` steps; the last one fills the rest."""
-    numbers = [batches.numbers(step + index) for index in range(count)]
-    return np.stack(numbers + numbers[-1:] * (length - count))
 
 
 def is_on_device(train: Batch) -> bool:

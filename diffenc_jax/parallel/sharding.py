@@ -142,21 +142,16 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     return np.unique(np.concatenate([rows[place] for place in places.values() if place is not None]))
 
 
-def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int, axis: int = 0) -> Tree:
-    """Tree of global arrays [batch_size, ...] divided over all devices; `host_arrays` hold this host's `host_rows`.
-
-    With `axis` = 1 the arrays are [n, batch_size, ...], and the second axis is divided.
-    """
+def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int) -> Tree:
+    """Tree of global arrays [batch_size, ...] divided over all devices; `host_arrays` hold this host's `host_rows`."""
     position = np.zeros(batch_size, np.int64)
     position[rows] = np.arange(len(rows))
 
     def one(array: np.ndarray) -> jax.Array:
-        shape = (*array.shape[:axis], batch_size, *array.shape[axis + 1 :])
-
         def part(at: Any) -> np.ndarray:
-            return array.take(position[at[axis]], axis)
+            return array[position[at[0]]]
 
-        return jax.make_array_from_callback(shape, batched(mesh, axis), part)
+        return jax.make_array_from_callback((batch_size, *array.shape[1:]), batched(mesh), part)
 
     return jax.tree.map(one, host_arrays)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.data.images import Batch
-from diffenc_jax.parallel.batches import Batches, Feed, ResidentFeed, StackedFeed, is_on_device
+from diffenc_jax.parallel.batches import Batches, ResidentFeed, is_on_device
 from diffenc_jax.parallel.sharding import IN_FLIGHT
 from diffenc_jax.train.profiler import StepRange
 from diffenc_jax.train.state import TrainState
@@ -22,17 +22,14 @@ Call = Callable[[TrainState, int, int], tuple[TrainState, StepReport]]
 def compile_call(program: Program, config: Config, batches: Batches) -> Call:
     """Compile a run's program, and make the function that trains by calls of it.
 
-    On CPUs it is the program of one step, since XLA executes convolutions in a loop on one thread: on two cores, a step
-    of configs/digits.py takes 1.8 times as long there. Raises RunError if a device has too little memory.
+    It is the program of one step unless the images are on the devices, and on CPUs, since XLA executes convolutions in
+    a loop on one thread: on two cores, a step of configs/digits.py takes 1.8 times as long there. Raises RunError if a
+    device has too little memory.
     """
     length = config.train.steps_per_call
-    if length == 1 or is_cpu(program):
+    if length == 1 or is_cpu(program) or not is_on_device(batches.train):
         return partial(_call_step_by_step, program.compiled(), batches)
-    feed: Feed
-    if is_on_device(batches.train):
-        feed = ResidentFeed(batches, length)
-    else:
-        feed = StackedFeed(batches, length, program.batch)
+    feed = ResidentFeed(batches, length)
     compiled = program.compiled_loop(loop(program.function, feed, length), feed.shapes)
     return lambda state, done, count: compiled(state, feed(done, count), np.int32(count))
 
@@ -54,7 +51,7 @@ def is_cpu(program: Program) -> bool:
     return program.mesh.devices.flat[0].platform == "cpu"
 
 
-def loop(step: StepFunction, feed: Feed, length: int) -> Callable[..., tuple[TrainState, StepReport]]:
+def loop(step: StepFunction, feed: ResidentFeed, length: int) -> Callable[..., tuple[TrainState, StepReport]]:
     """The function (state, argument of the feed, count) -> (state, report), of `count` <= `length` steps.
 
     The number of steps is no constant of the program, so that calls of all lengths execute the same code: the values do

@@ -86,12 +86,6 @@ def test_eight_devices_train_evaluate_and_sample_as_one(one, home):
     assert len({image.tobytes() for image in one["samples"]}) == 12
 
 
-def test_two_hosts_with_several_steps_per_call_end_as_one(one, home):
-    folder = home()
-    assert run(folder, hosts=2, devices=2, fsdp=1, steps_per_call=3) == [0, 0]
-    assert_same(one, result(folder))
-
-
 @pytest.mark.long
 def test_two_hosts_train_in_a_bucket_as_one(one, home, bucket):
     folder = home()
