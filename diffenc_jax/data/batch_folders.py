@@ -3,8 +3,8 @@
 A batch's 'data' is uint8 [N, 3 S S]. Each row is an image in the order channel, row, column. Its 'labels' are whole
 numbers.
 
-A pickle is a program that calls the functions it names. Here every name that numpy's arrays need stands for an inert
-class that stores its arguments, and every other name is refused, so that nothing in a pickle is run.
+A pickle is a program that calls the functions it names. Every name but those that numpy's arrays need is refused, so
+that nothing else in a pickle is run.
 """
 
 import math
@@ -81,49 +81,32 @@ def _batch(path: Path) -> Images:
     return OnDemand((shape[0], size, size, 3), read)
 
 
-class _Inert:
-    """Stand-in for a named function or class: it stores its arguments and its state."""
-
-    given: tuple[Any, ...] = ()
-    state: Any = None
-
-    def __init__(self, *given: Any):
-        self.given = given
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
+_reconstruct: Any = np.empty(0).__reduce__()[0]
 # The names of numpy's arrays in pickles up to protocol 4.
 KNOWN = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
 }
 _Python: Any = pickle._Unpickler  # the one in C can be made to allocate any amount of memory
 
 
 class _Unpickler(_Python):
-    """Python's unpickler, to which the names in a pickle are inert."""
+    """Python's unpickler, to which no other names are known."""
 
-    def find_class(self, module: str, name: str) -> type[_Inert]:
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in KNOWN:
             raise ValueError(f"it names {printable(f'{module}.{name}'[:99])}, which no image needs; it is not run")
-        return _Inert
+        return KNOWN[module, name]
 
 
 def _pickled(path: Path, key: str) -> np.ndarray:
-    """The uint8 array, or the list as an array, under `key` (text or bytes) of the dict in a pickle."""
+    """The array, or the list as an array, under `key` (text or bytes) of the dict in a pickle."""
     with checks.reading(path):
         with checks.regular(path).open("rb") as file:
             batch = _Unpickler(file, encoding="bytes").load()
         entry = next((batch[name] for name in (key, key.encode()) if name in batch), None)
-        if isinstance(entry, list):
-            return np.asarray(entry)
-        if not isinstance(entry, _Inert):
+        if not isinstance(entry, list | np.ndarray):
             raise ValueError(f"it is no batch of images: it has no {key!r}")
-        _, shape, dtype, is_fortran, values = entry.state
-        if (name := dtype.given[0]) not in ("u1", b"u1"):
-            raise ValueError(f"it must be uint8 (u1), values 0 .. 255; it is {name!r}")
-        return np.frombuffer(values, np.uint8).reshape(shape, order="F" if is_fortran else "C")
+        return np.asarray(entry)

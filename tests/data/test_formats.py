@@ -138,7 +138,7 @@ WRONG = [
     ("a", b"hello", "is not a .npy, .npz or IDX file of uint8"),
     ("test_batch", pickle.dumps([1]), "cannot be read: it is no batch of images: it has no 'data'"),
     ("test_batch", pickle.dumps({"data": rows(IMAGES)}, 2)[:-200], "cannot be read: "),
-    ("test_batch", pickle.dumps({"data": rows(IMAGES) / 255}), "it must be uint8 (u1), values 0 .. 255; it is 'f8'"),
+    ("test_batch", pickle.dumps({"data": rows(IMAGES) / 255}), "must hold uint8, values 0 .. 255; this is float64"),
     (
         "test_batch",
         pickle.dumps({"data": IMAGES}, 3),
