@@ -126,14 +126,14 @@ class Trainer:
         if start < steps:
             with self._progress.compiling():
                 state = self.program.init() if state is None else state
-                call = compile_call(self.program, config, self.batches)
+                call, most = compile_call(self.program, config, self.batches)
         assert state is not None  # a run that is complete has a checkpoint
         while done < steps:
             if done and done % config.eval.every_steps == 0:
                 self._evaluate(done, state)
             if done % config.log.every_steps == 0:
                 state = state.restarted()
-            count = 1 if done == start else call_length(config, done, self.profiled)
+            count = 1 if done == start else call_length(config, most, done, self.profiled)
             if self._profiler.starts_before(done + 1):
                 self._read_reports()
                 self._profiler.start()
@@ -160,7 +160,7 @@ class Trainer:
         """Wait for calls, and check and log their steps, until at most `keep` reports are unread."""
         while len(self._unread) > keep:
             done, count, report = self._unread.popleft()
-            finite = np.asarray(jax.device_get(report.finite))[:count].tolist()
+            finite = np.atleast_1d(jax.device_get(report.finite))[:count].tolist()
             for step, is_finite in enumerate(finite, done + 1):
                 self._consecutive_skipped = 0 if is_finite else self._consecutive_skipped + 1
                 if self._consecutive_skipped:

@@ -22,16 +22,16 @@ def test_calls_end_where_something_is_due(profiled):
     """And are as long as they may be otherwise."""
     every = {"log": 3, "checkpoint": 8, "eval": 5}
     changes = {f"{section}__every_steps": steps for section, steps in every.items()}
-    config = tiny.config(train__steps=22, train__steps_per_call=4, **changes)
+    config = tiny.config(train__steps=22, **changes)
     done, ends = 0, []
     while done < 22:
-        done += call_length(config, done, profiled)
+        done += call_length(config, 4, done, profiled)
         ends.append(done)
     due = {step for step in range(1, 23) if step == 22 or any(step % steps == 0 for steps in every.values())}
     traced = set() if profiled is None else {13, 14, 15, 16}
     assert set(ends) == due | traced
-    rare = tiny.config(train__steps=50, train__steps_per_call=4, log__every_steps=10)
-    assert [call_length(rare, done) for done in (0, 1, 7, 9, 48)] == [4, 3, 1, 1, 2]
+    rare = tiny.config(train__steps=50, log__every_steps=10)
+    assert [call_length(rare, 4, done) for done in (0, 1, 7, 9, 48)] == [4, 3, 1, 1, 2]
 
 
 def config(images, **changes):
