@@ -236,8 +236,8 @@ def watched(console: "Console", text: str, total: float) -> Iterator[Callable[..
     Yields:
       `on_part(part=1)`: notes that `part` of `total` is done; raises Interrupted if a signal came.
     """
-    from diffenc_jax.core.progress import watching
+    from diffenc_jax.core.progress import Display
     from diffenc_jax.parallel.shutdown import shutdown_of_run
 
-    with shutdown_of_run() as shutdown, watching(console, text, total) as advance:
+    with shutdown_of_run() as shutdown, Display(console, transient=True) as bars, bars.task(text, total) as advance:
         yield shutdown.checking(advance)

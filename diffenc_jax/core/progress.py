@@ -23,7 +23,7 @@ WINDOW = 3600.0
 class Bar:
     """A piece of work of a `Display`, a task of rich's, with the results so far as a text."""
 
-    def __init__(self, progress: Progress, name: str, total: float | None, clock: Clock):
+    def __init__(self, progress: Progress, name: str, total: float, clock: Clock):
         self._progress, self._clock = progress, clock
         self._begun = self._said = clock()
         number = progress.add_task(name, total=total, values="")
@@ -32,14 +32,6 @@ class Bar:
     def show(self, done: float, values: str = "", name: str | None = None) -> None:
         """Show that the amount `done` is done, the results so far, and another name unless it is None."""
         self._progress.update(self.task.id, completed=done, values=values, description=name)
-
-    def restart(self, done: float) -> None:
-        """Leave all that was done until now out of the rate."""
-        self._progress.reset(self.task.id, completed=int(done))
-
-    def remove(self) -> None:
-        """Draw the bar no longer."""
-        self._progress.remove_task(self.task.id)
 
     def is_due(self) -> bool:
         """Whether it is time for another line of a log."""
@@ -54,8 +46,7 @@ class Bar:
             clock = f"took {format_duration(now - self._begun)}"
         else:
             clock = f"{format_duration(now - self._begun)} so far" if left is None else f"left {format_duration(left)}"
-        share = "" if task.total is None else f"{task.percentage:.0f} %"
-        return "  ".join(filter(None, [task.description, share, task.fields["values"], clock]))
+        return "  ".join(filter(None, [task.description, f"{task.percentage:.0f} %", task.fields["values"], clock]))
 
 
 class Display:
@@ -85,10 +76,6 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def bar(self, name: str, total: float | None) -> Bar:
-        """A bar below the others."""
-        return Bar(self.progress, name, total, self.clock)
-
     def print_line(self, text: str) -> None:
         """Print a line, above the bars."""
         self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -102,7 +89,7 @@ class Display:
     def task(self, name: str, total: float) -> Iterator[Advance]:
         """Show work while the block does it; yields `advance(part=1)`, to be called after each part of `total`."""
         self.say(name)
-        bar = self.bar(name, total)
+        bar = Bar(self.progress, name, total, self.clock)
 
         def advance(part: float = 1) -> None:
             bar.show(bar.task.completed + part)
@@ -112,14 +99,7 @@ class Display:
         try:
             yield advance
         finally:
-            bar.remove()
-
-
-@contextmanager
-def watching(console: Console, name: str, total: float) -> Iterator[Advance]:
-    """Show work while the block does it; yields `advance(part=1)`, to be called after each part of `total`."""
-    with Display(console, transient=True) as display, display.task(name, total) as advance:
-        yield advance
+            self.progress.remove_task(bar.task.id)
 
 
 class RunProgress(Display):
@@ -129,12 +109,12 @@ class RunProgress(Display):
         """Progress of a run of `steps` steps with `batch_size` images."""
         super().__init__(console, clock=clock)
         self._steps, self._batch_size, self._start, self._rated = steps, batch_size, 0, (0, clock())
-        self._bar = self.bar("", steps)
+        self._bar = Bar(self.progress, "", steps, clock)
 
     def resume(self, step: int) -> None:
-        """Continue from `step`."""
+        """Continue from `step`, and leave all that was done before out of the rate."""
         self._start = step
-        self._bar.restart(step)
+        self.progress.reset(self._bar.task.id, completed=step)
 
     @contextmanager
     def compiling(self) -> Iterator[None]:

@@ -85,15 +85,6 @@ def is_folder(path: Path) -> bool:
         return storage.is_folder(path)
 
 
-def read_text(path: Path, advice: str = "") -> str:
-    """Content of a text file; raises InputError as `read_bytes` does."""
-    content = read_bytes(path, advice)
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file{advice and '; '}{advice}") from error
-
-
 def read_json(path: Path, advice: str = "") -> Any:
     """Value of a JSON file; raises InputError as `read_bytes` does."""
     content = read_bytes(path, advice)

@@ -12,7 +12,7 @@ from diffenc_jax.runs import files, storage
 
 def test_what_is_written_is_read(tmp_path):
     files.write_text(tmp_path / "a.txt", "γ\n")
-    assert files.read_text(tmp_path / "a.txt") == "γ\n"
+    assert files.read_bytes(tmp_path / "a.txt").decode() == "γ\n"
     files.write_json(tmp_path / "a.json", {"a": [1, None]})
     assert files.read_json(tmp_path / "a.json") == {"a": [1, None]}
     files.write_arrays(tmp_path / "a.npz", values=np.arange(3), text="x")
