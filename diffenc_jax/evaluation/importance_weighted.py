@@ -1,5 +1,6 @@
 """The importance-weighted bound: `eval.num_draws` draws of the whole path per image and pass."""
 
+import math
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,15 +17,18 @@ from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
 
+# Format strings of `weight_diagnostics`.
+WEIGHT_FORMATS = {
+    "one_draw": "the bound, by the same draws one by one: {:.4f} bits/dim",
+    "effective_draws": "draws that carry the weight, on average: {:.1f}",
+}
+
 
 class ImportanceWeighted(StepsEstimator):
     """-ln(1/K Σ w) at the finite depth of `config.loss`; see `diffusion/importance_weights.py`."""
 
     terms = ("importance_weighted",)
-    diagnostic_formats: ClassVar = {
-        "one_draw": "the bound, by the same paths one by one: {:.4f} bits/dim",
-        "effective_draws": "draws that carry the weight, on average: {:.1f}",
-    }
+    diagnostic_formats: ClassVar = WEIGHT_FORMATS
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if the depth is infinite, or `config.fit` is needed and does not suit the data."""
@@ -48,11 +52,7 @@ class ImportanceWeighted(StepsEstimator):
         return self._estimate(given)
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
-        """'one_draw', bits/dim of the same paths at K = 1, the bound; 'effective_draws', on average, of K."""
-        return {
-            "one_draw": float(values["one_draw"].mean() / (self.experiment.model.spec.dims * np.log(2))),
-            "effective_draws": float(values["effective_draws"].mean()),
-        }
+        return weight_diagnostics(values, self.experiment.model.spec.dims)
 
 
 def _estimate(experiment, given):
@@ -65,9 +65,22 @@ def _estimate(experiment, given):
         draw = partial(gaussian_each, path_keys, shape=model.spec.shape)
         return log_weight(process, steps, given.batch.pixels, draw(steps.depth), draw)
 
-    log_weights = jax.lax.map(path, jnp.arange(settings.num_draws))
+    return weight_values(jax.lax.map(path, jnp.arange(settings.num_draws)))
+
+
+def weight_values(log_weights: jax.Array) -> dict[str, jax.Array]:
+    """Values [B] by name of K draws, from the logarithms of their weights [K, B]."""
     return {
         "importance_weighted": importance_bound(log_weights),
         "one_draw": -log_weights.mean(axis=0),
         "effective_draws": effective_draws(log_weights),
     }
+
+
+def weight_diagnostics(values: dict[str, np.ndarray], dims: int) -> dict[str, float]:
+    """'one_draw', bits/dim of the same draws at K = 1, the bound; 'effective_draws', how many carry the weight.
+
+    Both are means over all values [passes, images].
+    """
+    one_draw, effective = (float(values[name].mean()) for name in WEIGHT_FORMATS)
+    return {"one_draw": one_draw / (dims * math.log(2)), "effective_draws": effective}

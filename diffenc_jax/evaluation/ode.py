@@ -12,8 +12,8 @@ from diffenc_jax.config.sections import HUTCHINSON, OdeConfig
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.core.streams import draw_each, signs, uniform
 from diffenc_jax.diffusion.flow import DEQUANTISATIONS, MAX_STEPS, METHOD, Solver, likelihood_of
-from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound
 from diffenc_jax.evaluation.estimator import Estimator, Pass, image_keys
+from diffenc_jax.evaluation.importance_weighted import WEIGHT_FORMATS, weight_diagnostics, weight_values
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
 from diffenc_jax.runs.experiment import Experiment
@@ -30,8 +30,7 @@ class Ode(Estimator):
 
     diagnostic_formats: ClassVar = {
         "evaluations": "function evaluations per image: {0[mean]:.0f} on average, {0[max]} at most",
-        "one_draw": "the bound, by the same draws one by one: {:.4f} bits/dim",
-        "effective_draws": "draws that carry the weight, on average: {:.1f}",
+        **WEIGHT_FORMATS,
     }
 
     def __init__(self, experiment: Experiment):
@@ -66,17 +65,13 @@ class Ode(Estimator):
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entries for the solver and the draws; raises RunError if the solver gave up on an image.
 
-        'evaluations' of the flow per image and pass, mean and maximum: over all draws, where there are several.
-        'one_draw' and 'effective_draws', with several draws: bits/dim of the same draws at k = 1, and how many of them
-        carry the weight, on average.
+        'evaluations' of the flow per image and pass, mean and maximum: over all draws, where there are several. With
+        several draws those of `weight_diagnostics` too.
         """
         check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
-        evaluations, bits = values["evaluations"], self.experiment.model.spec.dims * np.log(2)
-        entries: dict[str, Any] = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
-        if "one_draw" in values:
-            entries["one_draw"] = float(values["one_draw"].mean()) / bits
-            entries["effective_draws"] = float(values["effective_draws"].mean())
-        return entries
+        evaluations, dims = values["evaluations"], self.experiment.model.spec.dims
+        entries = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
+        return entries | (weight_diagnostics(values, dims) if "one_draw" in values else {})
 
 
 def solver_of(config: OdeConfig) -> Solver:
@@ -117,12 +112,7 @@ def _importance_weighted(experiment, given):
         return -path.total - dequantised.log_density, path.evaluations
 
     log_weights, evaluations = jax.lax.map(weight, jnp.arange(experiment.config.ode.dequantisation_draws))
-    return {
-        "importance_weighted": importance_bound(log_weights),
-        "one_draw": -log_weights.mean(axis=0),
-        "effective_draws": effective_draws(log_weights),
-        "evaluations": evaluations.sum(axis=0),
-    }
+    return weight_values(log_weights) | {"evaluations": evaluations.sum(axis=0)}
 
 
 def _draw(experiment, given, keys, j):
