@@ -1,7 +1,7 @@
 """The images and pictures that `config.sample` asks for. An image is a function of (seed, its number) only."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,7 @@ class Sampling:
         Args:
           on_part: called after each part of the work with its share of the whole.
         """
-        size = self._batch_size(num)
-        starts, prepared = range(0, num, size), self._sampler.prepare(params)
-        return np.concatenate(
-            [self._draw(params, prepared, first, size, lambda share: on_part(share / len(starts))) for first in starts]
-        )[:num]
+        return np.concatenate(list(self._batches(params, 0, num, on_part)))
 
     def picture(self, params: Params, on_part: OnPart) -> np.ndarray:
         """A picture of the first `log.samples` images, uint8 [h, w, 1 or 3]."""
@@ -83,13 +79,8 @@ class Sampling:
         count = int(hosts.broadcast(str(len(parts[0])).encode()))
         on_part(min(count / config.num, 1.0))
         try:
-            prepared = self._sampler.prepare(params) if count < config.num else None
-            while count < config.num:
-                size = self._batch_size(config.num)
-                part = min(size, config.num - count)
-                drawn = self._draw(params, prepared, count, size, lambda share: on_part(share * part / config.num))  # noqa: B023
-                parts.append(drawn[:part])
-                count += part
+            for drawn in self._batches(params, count, config.num, on_part) if count < config.num else ():
+                parts.append(drawn)
         finally:
             images = np.concatenate(parts)
             if hosts.is_first() and len(parts) > 1:
@@ -98,6 +89,14 @@ class Sampling:
         if hosts.is_first():
             pictures.write_picture(images[: config.num], spec.pixel_levels, files["samples"])
         return files
+
+    def _batches(self, params: Params, first: int, num: int, on_part: OnPart) -> Iterator[np.ndarray]:
+        """Images number first .. num - 1, a batch at a time. `on_part` is given the shares of all `num` images."""
+        prepared = self._sampler.prepare(params)
+        size = sharding.round_up(self._experiment.mesh, min(self._config.batch_size, num))
+        for start in range(first, num, size):
+            count = min(size, num - start)
+            yield self._draw(params, prepared, start, size, lambda share: on_part(share * count / num))[:count]  # noqa: B023
 
     def _draw(self, params: Params, prepared: Any, first: int, count: int, on_part: OnPart) -> np.ndarray:
         """Images number first .. first + count - 1, a multiple of the devices, uint8 [count, H, W, C]."""
@@ -111,10 +110,6 @@ class Sampling:
                 z = stop
                 on_part(share)
             return np.asarray(self._pixels(params, request, z))
-
-    def _batch_size(self, num: int) -> int:
-        """Images per batch where `num` are drawn."""
-        return sharding.round_up(self._experiment.mesh, min(self._config.batch_size, num))
 
     def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""
