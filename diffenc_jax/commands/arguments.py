@@ -205,8 +205,7 @@ def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None
 
     Raises InputError if it cannot be written, belongs to a run, or exists without `mark` in its first bytes.
     """
-    from diffenc_jax.runs.files import is_folder, read_if_present
-    from diffenc_jax.runs.storage import try_to_write
+    from diffenc_jax.runs.files import check_writable, is_folder, read_if_present
     from diffenc_jax.runs.workdir import check_not_of_run
 
     if name is None:
@@ -217,10 +216,7 @@ def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None
     check_not_of_run(path)
     head = read_if_present(path, "name another file")[:HEAD]
     require(not head or mark in head, f"--{flag}={name} exists, and this command did not write it; name another file")
-    try:
-        try_to_write(path.parent)
-    except OSError as error:
-        raise InputError(f"--{flag}={name} cannot be written: {error.strerror}; name another file") from error
+    check_writable(path.parent, "name another file")
     return path
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,8 +140,10 @@ def list_paths(folder: Path, pattern: str) -> list[Path]:
 
 def check_writable(folder: Path, advice: str = MAKE_WRITABLE) -> None:
     """Create `folder` if necessary; raise InputError with `advice` if nothing can be written to it."""
+    trial = folder / f".{secrets.token_hex(4)}.trial"
     with writing(folder, advice):
-        storage.try_to_write(folder)
+        storage.write(trial, b"")
+        storage.delete(trial)
 
 
 @contextmanager

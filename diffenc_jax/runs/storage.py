@@ -49,14 +49,6 @@ def write(path: Path, content: bytes | memoryview) -> None:
             raise
 
 
-def try_to_write(folder: Path) -> None:
-    """Create `folder` if necessary, and write a file to it that is deleted again; raises OSError."""
-    trial = folder / f".{secrets.token_hex(4)}.trial"
-    make_folder(folder)
-    write(trial, b"")
-    delete(trial)
-
-
 def append(path: Path, content: bytes) -> None:
     """Append to a file on disk, completely or not at all."""
     with _errors(path), path.open("ab", buffering=0) as file:  # a buffer would be written after the file is cut

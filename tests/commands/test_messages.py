@@ -55,7 +55,7 @@ def files(tmp_path, monkeypatch):
         ("eval --config=digits --overwrite", "unrecognized arguments: --overwrite"),
         ("config-keys train.stepz", "unknown configuration key 'train.stepz', perhaps train.steps; train has the keys"),
         ("costs --config=digits --json=", "--json is empty; name a file"),
-        ("costs --config=digits --json=text.md/costs.json", "cannot be written: "),
+        ("costs --config=digits --json=text.md/costs.json", "text.md cannot be written to: "),
         ("decompress folder none -o a.npy", "none cannot be read: No such file or directory; give a file"),
         ("depth-study folder --depths=99999999999", "each of --depths=99999999999 is too large; take less than 2^31"),
         ("loss-by-time folder --cells=-1", "--cells must be at least 1, not -1"),
@@ -71,7 +71,7 @@ def files(tmp_path, monkeypatch):
         ("significance report --root=text.md", "text.md holds no runs; train some with `diffenc significance"),
         (
             "report folder --out=text.md/page.html",
-            "page.html cannot be written: File exists; name another file",
+            "text.md cannot be written to: File exists; name another file",
         ),
         ("import-checkpoint folder --config=digits", "folder cannot be read: Is a directory"),
         ("parity folder", "folder cannot be read: Is a directory; give reference arrays of the published code"),
