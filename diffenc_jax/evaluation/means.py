@@ -26,6 +26,16 @@ class Mean(NamedTuple):
     interval: tuple[float, float] | None
 
 
+def interval(mean: float, standard_error: float, df: float, level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval mean ± t · standard_error, where P(|T| < t) = `level` for T of `df` degrees of freedom.
+
+    A total error of N images has N − 1 at least. The level is exact for normal values. Of skewed ones fewer intervals
+    cover: of exponential values 88, 90, 94 and 95 % at N = 3, 10, 100 and 300, where 95 % are meant.
+    """
+    half = float(scipy.stats.t.isf((1 - level) / 2, df)) * standard_error
+    return mean - half, mean + half
+
+
 def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
     """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom."""
     n, mean = len(values), float(np.mean(values))
@@ -33,8 +43,7 @@ def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
         return Mean(n, mean, None, None, None)
     sd = float(np.std(values, ddof=1))
     error = sd / math.sqrt(n)
-    half = float(scipy.stats.t.isf((1 - level) / 2, n - 1)) * error
-    return Mean(n, mean, sd, error, (mean - half, mean + half))
+    return Mean(n, mean, sd, error, interval(mean, error, n - 1, level))
 
 
 def interval_of_sum(value: float, parts: Sequence[tuple[float, float]], level: float = 0.95) -> tuple[float, float]:
@@ -47,8 +56,7 @@ def interval_of_sum(value: float, parts: Sequence[tuple[float, float]], level: f
     """
     variance = sum(error**2 for error, _ in parts)
     df = variance**2 / sum(error**4 / df for error, df in parts)
-    half = float(scipy.stats.t.isf((1 - level) / 2, df)) * math.sqrt(variance)
-    return value - half, value + half
+    return interval(value, math.sqrt(variance), df, level)
 
 
 def share_interval(count: int, n: int, level: float = 0.95) -> tuple[float, float]:

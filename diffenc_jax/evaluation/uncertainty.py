@@ -94,16 +94,6 @@ def difference(
     return Difference(float(by_image.mean()), _errors(by_image, noise))
 
 
-def interval(mean: float, standard_error: float, df: int, level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval mean ± t · standard_error, where P(|T| < t) = `level` for T of `df` degrees of freedom.
-
-    A total error of N images has N − 1 at least. The level is exact for normal values. Of skewed ones fewer intervals
-    cover: of exponential values 88, 90, 94 and 95 % at N = 3, 10, 100 and 300, where 95 % are meant.
-    """
-    half = float(scipy.stats.t.isf((1 - level) / 2, df)) * standard_error
-    return mean - half, mean + half
-
-
 def _noise(values: np.ndarray, replicates: int | None) -> float | None:
     """Noise of the mean of values [P, N], from the means [R, N] of their replicates."""
     if replicates is None:

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from diffenc_jax.evaluation.uncertainty import difference, interval, replicates, standard_errors
+from diffenc_jax.evaluation.means import interval
+from diffenc_jax.evaluation.uncertainty import difference, replicates, standard_errors
 
 PASSES, IMAGES, REPEATS = 8, 40, 1000
 SPREAD, SLOPE, WHITE = 0.5, 6.0, 0.4

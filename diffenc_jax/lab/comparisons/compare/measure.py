@@ -6,7 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, interval, standard_errors
+from diffenc_jax.evaluation.means import interval
+from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
 from diffenc_jax.lab.comparisons.compare.describe import describe_images, method
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
