@@ -3,25 +3,28 @@
 from functools import partial
 
 import flax.linen as nn
-import jax
 
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Dense
+from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.norms import GroupNorm
 
 ATTENTION_GROUPS = 32
 
 
 class Attention(nn.Module):
-    """Residual attention with one head over all positions of [B, H, W, C]."""
+    """Residual attention with one head over all positions of features."""
 
     compute: Compute
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        b, h, w, c = x.shape
-        dense = partial(Dense, c, self.compute)
-        normed, x = GroupNorm(ATTENTION_GROUPS, self.compute, keep=True, name="norm")(x)
-        query, key, value = (dense(name=name)(normed.reshape(b, h * w, c)) for name in ("query", "key", "value"))
-        mixed = self.compute.forms.attend(query, key, value, self.compute.scan)
-        return x + dense(kernel_init=nn.initializers.zeros, name="out")(mixed).reshape(x.shape)
+    def __call__(self, h: Features) -> Features:
+        shape = h.x.shape
+        dense = partial(Dense, shape[-1], self.compute)
+        normed, h = GroupNorm(ATTENTION_GROUPS, self.compute, keep=True, name="norm")(h)
+        tokens = (shape[0], -1, shape[-1])
+        names = "query", "key", "value"
+        query, key, value = (dense(name=name)(Features(normed)).sum().reshape(tokens) for name in names)
+        mixed = Features(self.compute.forms.attend(query, key, value, self.compute.scan).reshape(shape))
+        out = dense(kernel_init=nn.initializers.zeros, name="out")
+        return h.plus(self.compute.forms.settle(out(mixed)))

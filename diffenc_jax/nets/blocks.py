@@ -13,6 +13,7 @@ from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, Dense
 from diffenc_jax.nets.kernels.convolution import PRODUCT
 from diffenc_jax.nets.kernels.dropout import Mask, stack_masks
+from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.kernels.norm import STATISTICS
 from diffenc_jax.nets.kernels.stacking import unstack
 from diffenc_jax.nets.norms import GroupNorm
@@ -32,9 +33,9 @@ REMAT = {
 
 
 class ResnetBlock(nn.Module):
-    """[B, H, W, C] -> [B, H, W, width], conditioned on [B, D].
+    """Features [B, H, W, C] -> [B, H, W, width], conditioned on [B, D].
 
-    A skip connection [B, H, W, C] is joined to its input. `mask` as in `dropout`.
+    A skip connection, features as well, is joined to its input. `mask` as in `dropout`.
     """
 
     width: int
@@ -44,21 +45,19 @@ class ResnetBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, cond: jax.Array, mask: Mask | None = None, skip: jax.Array | None = None
-    ) -> jax.Array:
-        norm = partial(GroupNorm, self.groups, self.compute, swish=True)
-        linear = partial(Dense, self.width, self.compute, bias_apart=True)
-        conv = partial(Conv, self.width, self.compute, bias_apart=True)
+        self, x: Features, cond: jax.Array, mask: Mask | None = None, skip: Features | None = None
+    ) -> Features:
+        norm, settle = partial(GroupNorm, self.groups, self.compute, swish=True), self.compute.forms.settle
+        conv = partial(Conv, self.width, self.compute)
         zeros, parts = nn.initializers.zeros, (x,) if skip is None else (x, skip)
         h, x = norm(keep=True, name="norm_0")(*parts)
-        h, bias = conv(name="conv_0")(h)
-        shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, name="cond")(cond) + bias
-        h = norm(dropout=self.dropout, name="norm_1")(h, offset=shift, mask=mask)
-        h, bias = conv(kernel_init=zeros, name="conv_1")(h)
-        if x.shape != h.shape:
-            x, more = linear(name="shortcut")(x)
-            bias = bias + more
-        return x + (h + bias.astype(h.dtype))
+        h = conv(name="conv_0")(h)
+        shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, name="cond")(cond)
+        h = norm(dropout=self.dropout, name="norm_1")(h.shifted(shift), mask=mask)
+        h = settle(conv(kernel_init=zeros, name="conv_1")(h))
+        if x.x.shape != h.x.shape:
+            x = settle(Dense(self.width, self.compute, name="shortcut")(x))
+        return x.plus(h)
 
 
 class Chain(nn.Module):
@@ -82,16 +81,16 @@ class Chain(nn.Module):
         """Apply the blocks.
 
         Args:
-          h: [B, ..., C].
+          h: features, arrays with a leading axis [B, ...] or [1, ...].
           cond: [B, D].
           masks: one mask per block, or None, by `draw_masks`.
-          skips: `layers` skip connections [B, ..., C] of the blocks, a list, or stacked if scanned; or None.
+          skips: `layers` skip connections of the blocks, like h, a list, or stacked if scanned; or None.
 
         Returns:
           The last block's output, and all blocks' outputs in the form of `skips`.
         """
         block = self.make(parent=None)
-        example = jnp.zeros((1, *h.shape[1:]), h.dtype)
+        example = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), h)
 
         def init(key):
             keys, skip = jax.random.split(key, self.layers), None if skips is None else example
@@ -142,7 +141,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, h, cond, hidden_shape, dropout_key):
-        """The image for features h, [B, ..., C], and cond, [B, D]; dropout is applied to arrays of `hidden_shape`."""
+        """The image for features h and cond, [B, D]; dropout is applied to arrays of `hidden_shape`."""
         h, cond = jax.lax.stop_gradient((h, cond))
         # The network's blocks split the same key, and other heads use the same masks.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)

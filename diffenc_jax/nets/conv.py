@@ -8,41 +8,38 @@ import jax.numpy as jnp
 
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.kernels.convolution import convolve, multiply
+from diffenc_jax.nets.kernels.features import Features
 
 
-class _Linear(nn.Module):
-    """Attributes and parameters of `Conv` and `Dense`.
-
-    Attributes:
-      bias_apart: whether the bias is not added but returned besides, in float32 [width], to be added with others.
-    """
+class Conv(nn.Module):
+    """3x3 convolution [B, H, W, C] -> features [B, H, W, width] with zero padding, in the dtype of `compute`."""
 
     width: int
     compute: Compute
     kernel_init: Callable = nn.initializers.lecun_normal()
-    bias_apart: bool = False
 
-    def _apply(self, x, taps, f, gradient):
-        kernel = self.param("kernel", self.kernel_init, (*taps, x.shape[-1], self.width), jnp.float32)
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Features:
+        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.width), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        y = f(x.astype(self.compute.dtype), kernel, gradient)
-        return (y, bias) if self.bias_apart else y + bias.astype(y.dtype)
+        y = convolve(x.astype(self.compute.dtype), kernel, self.compute.forms.convolution_gradient)
+        return Features(y, bias[None])
 
 
-class Conv(_Linear):
-    """3x3 convolution [B, H, W, C] -> [B, H, W, width] with zero padding, in the dtype of `compute`."""
+class Dense(nn.Module):
+    """Product of features [B, H, W, C] by a matrix, features [B, H, W, width] in the dtype of `compute`."""
 
-    @nn.compact
-    def __call__(self, x: jax.Array):
-        return self._apply(x, (3, 3), convolve, self.compute.forms.convolution_gradient)
-
-
-class Dense(_Linear):
-    """[..., C] -> [..., width], in the dtype of `compute`."""
+    width: int
+    compute: Compute
+    kernel_init: Callable = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: jax.Array):
-        return self._apply(x, (), multiply, self.compute.forms.product_gradient)
+    def __call__(self, features: Features) -> Features:
+        x, offset = features
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        y = multiply(x.astype(self.compute.dtype), kernel, self.compute.forms.product_gradient)
+        return Features(y, bias[None] if offset is None else bias + multiply(offset, kernel))
 
 
 class ImageConv(nn.Module):

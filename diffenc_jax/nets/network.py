@@ -53,7 +53,7 @@ class ScoreNetwork(Network, kw_only=True):
     extra_heads: tuple[str, ...] = ()
 
     def finish(self, h, cond, output, make_block, hidden_shape, dropout_key, with_heads) -> Any:
-        """The result of `__call__` from the last features h [B, ..., C]; the other arguments are those of `Head`."""
+        """The result of `__call__` from the last features h; the other arguments are those of `Head`."""
         out = output(h, cond)
         if not (with_heads or self.is_initializing()):
             return out

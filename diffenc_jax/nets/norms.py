@@ -1,16 +1,16 @@
 """Group norm as a layer."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.kernels.dropout import Mask
+from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.kernels.norm import Options, Params
 
 
 class GroupNorm(nn.Module):
-    """`norm.normalize` of one array [B, H, W, C] or two, in the dtype of `compute`; see `norm.Options`."""
+    """`norm.normalize` of features, joined if there are two, in the dtype of `compute`; see `norm.Options`."""
 
     groups: int
     compute: Compute
@@ -19,14 +19,17 @@ class GroupNorm(nn.Module):
     keep: bool = False
 
     @nn.compact
-    def __call__(self, *parts: jax.Array, offset: jax.Array | None = None, mask: Mask | None = None):
-        """The norm, of the features plus `offset` [B, C]; if `keep`, the pair of it and of the joined features."""
-        channels = sum(part.shape[-1] for part in parts)
+    def __call__(self, *parts: Features, mask: Mask | None = None):
+        """The norm [B, H, W, C]; if `keep`, the pair of it and of the joined features."""
+        channels = sum(part.x.shape[-1] for part in parts)
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        offsets = [part.offset for part in parts if part.offset is not None]
+        offset = jnp.concatenate(offsets, axis=1) if offsets else None
         compute = self.compute
         options = Options(
             self.groups, compute.dtype, self.swish, self.dropout, self.keep, recompute=compute.remat == "none"
         )
-        y, x = compute.forms.normalize(options, parts, Params(offset, scale, bias), mask)
-        return (y, x) if self.keep else y
+        arrays = tuple(part.x for part in parts)
+        y, x = compute.forms.normalize(options, arrays, Params(offset, scale, bias), mask)
+        return (y, Features(x, offset)) if self.keep else y

@@ -15,6 +15,7 @@ from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, ImageConv
 from diffenc_jax.nets.embeddings import WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.convolution import multiply
+from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.nets.norms import GroupNorm
 
@@ -68,16 +69,16 @@ class UNet(ScoreNetwork):
     ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
         cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
-        h = fourier_features(x, self.fourier_bins, self.pixel_levels)
-        h = Conv(self.width, self.compute, name="conv_in")(h)
+        inputs = fourier_features(x, self.fourier_bins, self.pixel_levels)
+        h = self.compute.forms.settle(Conv(self.width, self.compute, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1], self.compute)  # noqa: E731
         compute = replace(self.compute, remat="none")
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute)
-        return self.finish(h, cond, output, block, h.shape, dropout_key, with_heads)
+        return self.finish(h, cond, output, block, h.x.shape, dropout_key, with_heads)
 
     def _middle(self, h, cond, masks):
-        block = partial(ResnetBlock, h.shape[-1], self.mid_groups, self.dropout, self.compute)
+        block = partial(ResnetBlock, h.x.shape[-1], self.mid_groups, self.dropout, self.compute)
         h = block(name="mid_0")(h, cond, masks[0])
         h = Attention(self.compute, name="attention")(h)
         return block(name="mid_1")(h, cond, masks[1])
@@ -85,19 +86,22 @@ class UNet(ScoreNetwork):
     def _flat(self, h, cond, dropout_key):
         """All blocks at full resolution, with one skip connection per block."""
         compute, layers = self.compute, self.layers
-        masks = compute.draw_masks(dropout_key, self.dropout, [h.shape] * (2 * layers + 3))
+        masks = compute.draw_masks(dropout_key, self.dropout, [h.x.shape] * (2 * layers + 3))
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute)
         first = h
         h, outputs = Chain(layers, block, compute, name="down")(h, cond, masks[:layers])
         h = self._middle(h, cond, masks[layers : layers + 2])
-        skips = jnp.concatenate([outputs[::-1], first[None]]) if compute.scan else [*outputs[::-1], first]
+        if compute.scan:
+            skips = jax.tree.map(lambda a, first: jnp.concatenate([a[::-1], first[None]]), outputs, first)
+        else:
+            skips = [*outputs[::-1], first]
         h, _ = Chain(layers + 1, block, compute, name="up")(h, cond, masks[layers + 2 :], skips)
         return h
 
     def _pooled(self, h, cond, dropout_key):
         """Levels of halved resolution and doubled width, with one skip connection per level."""
         compute, levels, blocks = self.compute, range(self.levels), range(self.layers // self.levels)
-        batch, height, width, _ = h.shape
+        batch, height, width, _ = h.x.shape
 
         def shape(level, channels):
             return batch, height >> level, width >> level, channels
@@ -117,23 +121,23 @@ class UNet(ScoreNetwork):
         skips = []
         for i in levels:
             skips.append(h := apply_blocks(h, "down", i))
-            h = max_pool(h)
+            h = Features(max_pool(h.x), h.offset)
         h = self._middle(h, cond, [next(masks), next(masks)])
         for i in reversed(levels):
-            h = Unpool(channels[i], compute, name=f"unpool_{i}")(h)
+            h = Unpool(channels[i], compute, name=f"unpool_{i}")(h.sum())
             h = apply_blocks(h, "up", i, skips[i])
         return h
 
 
-def to_image(h: jax.Array, groups: int, channels: int, compute: Compute) -> jax.Array:
-    """[B, H, W, C] -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
+def to_image(h: Features, groups: int, channels: int, compute: Compute) -> jax.Array:
+    """Features -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
     compute = replace(compute, dtype=jnp.float32, remat="none")
-    h = GroupNorm(groups, compute, swish=True, name="norm_out")(h)
-    return ImageConv(channels, compute, name="conv_out")(h)
+    normed = GroupNorm(groups, compute, swish=True, name="norm_out")(h)
+    return ImageConv(channels, compute, name="conv_out")(normed)
 
 
 class Unpool(nn.Module):
-    """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> [B, 2 H, 2 W, width].
+    """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> features [B, 2 H, 2 W, width].
 
     Its windows do not overlap, so it is one product that gives four pixels for each. As a convolution it would be one
     over an image that is zero at three pixels of four.
@@ -143,7 +147,7 @@ class Unpool(nn.Module):
     compute: Compute
 
     @nn.compact
-    def __call__(self, h: jax.Array) -> jax.Array:
+    def __call__(self, h: jax.Array) -> Features:
         shape = (2, 2, h.shape[-1], self.width)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
@@ -151,7 +155,8 @@ class Unpool(nn.Module):
         # A transposed convolution applies its kernel reversed.
         kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, 2 * self.width)
         rows = multiply(h.astype(self.compute.dtype), kernel, self.compute.forms.product_gradient).swapaxes(2, 3)
-        return rows.reshape(b, 2 * height, 2 * width, self.width) + bias.astype(rows.dtype)
+        pixels = Features(rows.reshape(b, 2 * height, 2 * width, self.width), bias[None])
+        return self.compute.forms.settle(pixels)
 
 
 def max_pool(h: jax.Array) -> jax.Array:

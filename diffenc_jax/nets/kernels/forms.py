@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from diffenc_jax.nets.kernels import attention, convolution, dropout, flash, joining, norm, stacking, triton_norm
+from diffenc_jax.nets.kernels import (
+    attention,
+    convolution,
+    dropout,
+    features,
+    flash,
+    joining,
+    norm,
+    stacking,
+    triton_norm,
+)
 
 
 class Forms(NamedTuple):
@@ -19,6 +29,7 @@ class Forms(NamedTuple):
       convolution_gradient, product_gradient: gradients by kernels, see `convolution`; None for JAX's own.
       draw_masks: see `dropout.draw_masks`, for chains that are not scanned.
       isolate: see `stacking.unstack`.
+      settle: what becomes of offsets by biases, see `features`.
     """
 
     scan: bool
@@ -31,6 +42,7 @@ class Forms(NamedTuple):
     product_gradient: Callable[..., Any] | None
     draw_masks: Callable[..., Any]
     isolate: Callable[..., Any]
+    settle: Callable[..., Any]
 
 
 CPU = Forms(
@@ -44,6 +56,7 @@ CPU = Forms(
     product_gradient=convolution.product_gradient_on_cpu,
     draw_masks=dropout.draw_alone,
     isolate=stacking.isolate,
+    settle=features.settle,
 )
 GPU = CPU._replace(
     normalize=triton_norm.normalize,
@@ -64,5 +77,6 @@ TPU = Forms(
     product_gradient=convolution.product_gradient,
     draw_masks=dropout.draw_in_groups,
     isolate=stacking.apply,
+    settle=features.leave_apart,
 )
 PLATFORMS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}

@@ -1,4 +1,4 @@
-"""Group norm of joined features, with a shift before it, and a swish and dropout behind it."""
+"""Group norm of joined features plus an offset, with a swish and dropout behind it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +37,7 @@ class Options(NamedTuple):
 
 
 class Params(NamedTuple):
-    """Numbers by channel, float32: `offset` [B, C], added to the input, or None; `scale` and `bias` [C]."""
+    """Numbers by channel, float32: `offset` [B or 1, C], added to the input, or None; `scale` and `bias` [C]."""
 
     offset: jax.Array | None
     scale: jax.Array
@@ -50,7 +50,7 @@ Join = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def normalize(
-    options: Options, parts: Parts, params: Params, mask: Mask | None, *, join: Join, means_by_part: bool
+    options: Options, parts: Parts, params: Params, mask: Mask | None, *, join: Join, means_apart: bool
 ) -> tuple[jax.Array, jax.Array | None]:
     """dropout(swish(norm(x + offset))) in `options.dtype`, and x if `options.keep`; x are the joined parts.
 
@@ -60,44 +60,50 @@ def normalize(
     Args:
       mask: entries that dropout keeps, or None.
       join: joins two parts.
-      means_by_part: whether the means of parts are taken apart.
+      means_apart: whether the means of each part are taken, and those of the whole follow from these and the offset.
     """
     x = parts[0] if len(parts) == 1 else join(*parts)
-    if params.offset is not None:
-        parts = (x + params.offset.astype(x.dtype)[:, None, None, :],)
-    y = _group_norm(parts, params.scale, params.bias, options, join, means_by_part)
+    if not means_apart:
+        whole = x if params.offset is None else x + params.offset.astype(x.dtype)[:, None, None, :]
+        parts, params = (whole,), params._replace(offset=None)
+    y = _group_norm(parts, params, options, join)
     return dropout(y, options.rate, mask), x if options.keep else None
 
 
 # CPUs read a joined array once for the means and the norm. TPUs take the means of a part where it is made, once for all
 # norms that read it.
-on_cpu = partial(normalize, join=concatenate, means_by_part=False)
-on_tpu = partial(normalize, join=add_padded, means_by_part=True)
+on_cpu = partial(normalize, join=concatenate, means_apart=False)
+on_tpu = partial(normalize, join=add_padded, means_apart=True)
 
 
 # Jitted by itself, so that its gradient by each argument is a single array on CPUs. Where such a gradient is a sum of
 # terms, one of them constant over positions, XLA leaves the sum to the operations that use it, so that each block would
 # add up the terms of all later blocks again. Together with `stacking.isolate`: 0.57 of the time to trace and compile a
 # step.
-@partial(jax.jit, static_argnums=(3, 4, 5))
-def _group_norm(parts, scale, bias, options, join, means_by_part):
+@partial(jax.jit, static_argnums=(2, 3))
+def _group_norm(parts, params, options, join):
     """The norm and its swish, computed as gain · x + shift with gain and shift [B, C] in float32.
 
-    Var x = E x² - (E x)²: all sums, also of the derivatives, are over positions. If `recompute`, the backward pass
-    computes gain · x + shift and its swish again from x; a block that is rematerialised as a whole does not need it.
+    Var x = E x² - (E x)²: all sums, also of the derivatives, are over positions. Means of x + offset follow from those
+    of x, so that the gradient by the offset needs no further sums. If `recompute`, the backward pass computes
+    gain · x + shift and its swish again from x; a block that is rematerialised as a whole does not need it.
     """
     x = join(*parts) if len(parts) > 1 else parts[0]
+    offset, scale, bias = params
 
     def over_group(means):
         means = means.reshape(len(x), options.groups, -1).mean(axis=2)
         return jnp.repeat(means, len(scale) // options.groups, axis=1)
 
-    by_part = zip(*map(_means, parts if means_by_part else (x,)), strict=True)
-    means = tuple(over_group(jnp.concatenate(each, axis=1)) for each in by_part)
-    mean, mean_square = checkpoint_name(means, STATISTICS)
+    means = tuple(jnp.concatenate(each, axis=1) for each in zip(*map(_means, parts), strict=True))
+    first, second = checkpoint_name(means, STATISTICS)
+    if offset is not None:
+        first, second = first + offset, second + offset * (2 * first + offset)
+    mean, mean_square = over_group(first), over_group(second)
     gain = scale * jax.lax.rsqrt(jnp.maximum(mean_square - jnp.square(mean), 0.0) + EPSILON)
+    shift = bias - gain * (mean if offset is None else mean - offset)
     apply = jax.checkpoint(_apply, static_argnums=(3, 4)) if options.recompute else _apply
-    return apply(x, gain, bias - gain * mean, options.dtype, options.swish)
+    return apply(x, gain, shift, options.dtype, options.swish)
 
 
 def _means(x):

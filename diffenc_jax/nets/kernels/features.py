@@ -1,0 +1,46 @@
+"""Features with an offset by channel, added at once or not."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Features(NamedTuple):
+    """Features x + offset of the U-Net.
+
+    Attributes:
+      x: [B, H, W, C].
+      offset: [B or 1, C], float32; None: zero.
+    """
+
+    x: jax.Array
+    offset: jax.Array | None = None
+
+    def sum(self) -> jax.Array:
+        """x + offset, [B, H, W, C]."""
+        return self.x if self.offset is None else self.x + self.offset.astype(self.x.dtype)[:, None, None, :]
+
+    def shifted(self, by: jax.Array) -> "Features":
+        """With `by`, [B or 1, C], added to the offset."""
+        return self._replace(offset=by if self.offset is None else self.offset + by)
+
+    def plus(self, other: "Features") -> "Features":
+        """The sum of features of one form, both with an offset or both without."""
+        return jax.tree.map(jnp.add, self, other)
+
+
+def settle(features: Features) -> Features:
+    """Features whose offset is added."""
+    return Features(features.sum())
+
+
+def leave_apart(features: Features) -> Features:
+    """The features, for TPUs: the norms add the offset to means and shifts.
+
+    The gradient by an offset then follows from the sums that a norm needs for its own gradient. Added to x, each bias
+    would need a sum over all positions: as much time as a 3x3 convolution on a v5e, 8 % of a step of `cifar10:vdm-8`
+    with two layers by the compiler's estimate. CPUs would compile for a third longer, because kernels that they share
+    among blocks come to differ.
+    """
+    return features
