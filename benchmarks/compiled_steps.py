@@ -121,7 +121,8 @@ def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, 
     else:
         values = [(found[key], unit, digits) for key, unit, digits in columns.values()]
         cells = ["" if value is None else format(value / unit, digits) for value, unit, digits in values]
-        cells.append(f"{found['compile_seconds']:.0f} + {found['compile_seconds_of_counts']:.0f}")
+        seconds = found["compile_seconds"], found["compile_seconds_of_counts"]
+        cells.append(" + ".join(f"{each:.0f}" for each in seconds if each))
     cells += [""] * (len(columns) + 1 - len(cells))
     return f"| {' | '.join([f'`{model}`', case.topology, str(found.get('batch_size', '')), flags, *cells])} |"
 

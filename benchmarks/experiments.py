@@ -224,9 +224,13 @@ EXPERIMENTS = {
     "gpu": Experiment(
         [
             Step(f"python benchmarks/compiled_steps.py --out=gpu --only={part}", tables.printed)
-            for part in ("gpu", "gpu-large", "cards")
+            for part in ("gpu", "cards")
         ],
-        180,
+        75,
+    ),
+    "gpu-large": Experiment(
+        [Step("python benchmarks/compiled_steps.py --out=gpu --only=gpu-large", tables.printed)],
+        120,
     ),
     "published-gpu": Experiment(
         compiled("gpu", peers.VDM, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
