@@ -27,10 +27,17 @@ def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.
     """
 
     def partition(mesh, arguments, results):
-        def shardings(tree):
-            return jax.tree.map(lambda a: a.sharding, tree)
+        """Divide the images as the compiler divides those of any array, and no other axis.
 
-        return mesh, f, shardings(results), shardings(arguments)
+        In spite of the rule the compiler proposes to divide results as those want them that read them.
+        """
+        given = (a.sharding.spec[0] for a in (*arguments, *results) if len(a.shape) > 1)
+        images = next(filter(None, given), None)
+
+        def sharding(array):
+            return jax.sharding.NamedSharding(mesh, jax.P(images) if len(array.shape) > 1 else jax.P())
+
+        return mesh, f, *(jax.tree.map(sharding, tree) for tree in (results, arguments))
 
     divided: Any = custom_partitioning(f)
     shapes = jax.eval_shape(f, *arrays)

@@ -89,14 +89,18 @@ def values(query, key, value, out_bar):
 arrays = random((8, 6, 4))
 expected = jax.jit(values)(*arrays)
 mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
-sharding = jax.sharding.NamedSharding(mesh, jax.P(("data", "fsdp")))
-for got, whole in zip(jax.jit(values)(*jax.device_put(arrays, sharding)), expected, strict=True):
-    assert got.sharding.is_equivalent_to(sharding, 3), got.sharding
-    np.testing.assert_allclose(got, whole, rtol=1e-5, atol=1e-6)
+axes = [("data", "fsdp")], [None, None, "fsdp"]
+by_image, by_channel = (jax.sharding.NamedSharding(mesh, jax.P(*each)) for each in axes)
+for wanted, sharding in ((None, by_image), (by_channel, by_channel)):
+    results = jax.jit(values, out_shardings=wanted)(*jax.device_put(arrays, by_image))
+    for got, whole in zip(results, expected, strict=True):
+        assert got.sharding.is_equivalent_to(sharding, 3), got.sharding
+        np.testing.assert_allclose(got, whole, rtol=1e-5, atol=1e-6)
 """
 
 
 def test_batches_stay_sharded():
+    """Also where the results are wanted otherwise."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, env={**os.environ, "XLA_FLAGS": flags})
 
