@@ -20,10 +20,16 @@ import jaxtyping
 
 jaxtyping.install_import_hook("diffenc_jax.diffusion", "beartype.beartype")
 
+import hypothesis
 import jax
 import pytest
 
 from tests.xla_flags import QUICKLY_COMPILED
+
+# In CI the examples are the same each time: a change is refused for what it does, not by chance.
+if "CI" in os.environ:
+    hypothesis.settings.register_profile("repeatable", derandomize=True)
+    hypothesis.settings.load_profile("repeatable")
 
 # JAX and `core.process` read the flags here, once; processes that tests start compile as for users.
 _flags = os.environ.get("XLA_FLAGS")

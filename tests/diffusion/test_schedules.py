@@ -81,8 +81,9 @@ slopes = jax.jit(lambda variables, t: jax.jvp(lambda t: MONOTONE.apply(variables
 @given(
     seed=st.integers(0, 2**31 - 1),
     scale=st.floats(0.0, 10.0),
-    gamma_0=st.floats(-30.0, 20.0, width=32),
-    span=st.floats(-80.0, 60.0, width=32),
+    # XLA takes subnormal numbers for zero.
+    gamma_0=st.floats(-30.0, 20.0, width=32, allow_subnormal=False),
+    span=st.floats(-80.0, 60.0, width=32, allow_subnormal=False),
     slope=st.floats(0.5, 40.0, width=32),
 )
 def test_monotone_keeps_its_end_points_and_increases(seed, scale, gamma_0, span, slope):
