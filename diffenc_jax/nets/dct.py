@@ -40,14 +40,26 @@ class FrequencyGains(Network):
 
 def dct(x: jax.Array) -> jax.Array:
     """Orthonormal two-dimensional DCT-II over height and width of [B, H, W, C]: D_H x D_W^T; see `dct_matrix`."""
-    rows, columns = (jnp.asarray(dct_matrix(n), x.dtype) for n in x.shape[1:3])
-    return jnp.einsum("ki,lj,bijc->bklc", rows, columns, x, precision=HIGHEST)
+    rows, columns = map(dct_matrix, x.shape[1:3])
+    return _between(rows, x, columns.T)
 
 
 def inverse_dct(coefficients: jax.Array) -> jax.Array:
     """Inverse of `dct`, [B, H, W, C]: D_H^T x D_W."""
-    rows, columns = (jnp.asarray(dct_matrix(n), coefficients.dtype) for n in coefficients.shape[1:3])
-    return jnp.einsum("ki,lj,bklc->bijc", rows, columns, coefficients, precision=HIGHEST)
+    rows, columns = map(dct_matrix, coefficients.shape[1:3])
+    return _between(rows.T, coefficients, columns)
+
+
+def _between(left: np.ndarray, x: jax.Array, right: np.ndarray) -> jax.Array:
+    """left x right, over height and width of [B, H, W, C].
+
+    Channels lie before the pixels in the products: JAX 0.10 does not compile these with three channels in the last axis
+    for GPUs.
+    """
+    planes = jnp.moveaxis(x, 3, 1)
+    planes = jnp.matmul(left.astype(x.dtype), planes, precision=HIGHEST)
+    planes = jnp.matmul(planes, right.astype(x.dtype), precision=HIGHEST)
+    return jnp.moveaxis(planes, 1, 3)
 
 
 def dct_matrix(n: int) -> np.ndarray:
