@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from diffenc_jax.core.errors import InputError, reason, require
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import CONTROLS, has_controls
 from diffenc_jax.runs import storage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # Advice for folders that cannot be written to.
 OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it a folder that can be written to"
@@ -51,12 +54,10 @@ def free_path(path: Path) -> Path:
     return next(place for place in itertools.chain([path], numbered) if not storage.exists(place))
 
 
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write a .png file of uint8 [h, w] or [h, w, 3] atomically."""
-    from PIL import Image
-
+def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> None:
+    """Write a picture as a file of this kind, such as "PNG", with Pillow's options for it."""
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
+    picture.save(content, format=kind, **options)
     storage.write(path, content.getbuffer())
 
 

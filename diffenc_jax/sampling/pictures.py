@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.runs.files import write_png
+from diffenc_jax.runs.files import save_picture
 
 MIN_WIDTH = 480  # pixels: a picture is enlarged by an integer factor to at least this width
 GAP = 1
@@ -15,28 +15,34 @@ POINT = (1, 1, 2)  # images of this shape are two-dimensional points
 
 def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
     """Write the first `SHOWN` of uint8 [N, H, W, C] as a grid, or all points as a scatter plot; see `picture`."""
+    from PIL import Image
+
     shown = images if images.shape[1:] == POINT else images[:SHOWN]
-    write_png(path, picture(shown, levels))
+    save_picture(Image.fromarray(picture(shown, levels)), path, "PNG")
 
 
-def picture(images: np.ndarray, levels: int) -> np.ndarray:
+def picture(values: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:
     """`grid` of images, or `scatter` of points, uint8 [h, w] or [h, w, 3]."""
-    drawn = scatter(images, levels) if images.shape[1:] == POINT else grid(images, levels)
+    drawn = scatter(values, levels) if values.shape[1:] == POINT else grid(values, levels, columns)
     factor = math.ceil(MIN_WIDTH / drawn.shape[1])
     return drawn.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def grid(images: np.ndarray, levels: int) -> np.ndarray:
-    """Arrange uint8 images [N, H, W, C] of V = `levels` pixel levels as one picture, uint8 [h, w] or [h, w, 3].
+def grid(images: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:
+    """Arrange images [N, H, W, C] as one picture, uint8 [h, w] or [h, w, 3].
 
-    It has as many columns as rows, or one more. Images with another number of channels than one or three show their
-    channels side by side.
+    Images with another number of channels than one or three show their channels side by side.
+
+    Args:
+      images: pixels, or real values on the axis on which pixel k has the value k.
+      levels: number V of pixel levels.
+      columns: images per row; None for as many as there are rows, or one more.
     """
     n, height, width, channels = images.shape
     if channels not in (1, 3):
         images = images.transpose(0, 1, 3, 2).reshape(n, height, width * channels, 1)
         width, channels = width * channels, 1
-    columns = math.ceil(math.sqrt(n))
+    columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     canvas = np.full((rows * columns, height + GAP, width + GAP, channels), 255, np.uint8)
     canvas[:n, :height, :width] = grey_values(images, levels)
@@ -47,7 +53,7 @@ def grid(images: np.ndarray, levels: int) -> np.ndarray:
 
 def scatter(points: np.ndarray, levels: int) -> np.ndarray:
     """Points [N, 1, 1, 2] in bins as black pixels, uint8 [levels, levels], the second coordinate upwards."""
-    x, y = points[:, 0, 0].astype(int).T
+    x, y = np.clip(np.round(points[:, 0, 0]), 0, levels - 1).astype(int).T
     picture = np.full((levels, levels), 255, np.uint8)
     picture[levels - 1 - y, x] = 0
     return picture
