@@ -36,14 +36,14 @@ class ByGamma(NamedTuple):
       derivative: [N, G] (dx_t/dγ)².
       residual: [N, G] (dx_t/dλ - σ_t² x̂)²: the part of the encoder's drift that the generative model, whose mean drifts
         by σ_t² x̂, misses. It is σ_t² times the `residual` of `by_time`.
-      price: [N, G] nats per example and unit of γ, see `price.model_rate`.
+      price: [N, G] nats per example and unit of γ, see `price.model_rate`; None if the model estimates no slope.
     """
 
     gamma: np.ndarray
     difference: np.ndarray
     derivative: np.ndarray
     residual: np.ndarray
-    price: np.ndarray
+    price: np.ndarray | None = None
 
 
 def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
@@ -54,12 +54,13 @@ def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> Encoder
     with watch("images by γ", 1.0) as on_part:
         effects = measure_by_gamma(headed, arguments.gammas, on_part=on_part)
     shown = np.unique(np.linspace(0, arguments.gammas - 1, COLUMNS).round().astype(int)).tolist()
-    bits = partial(mean_bits, dims=run.model.spec.dims)
+    price, bits = effects.price, partial(mean_bits, dims=run.model.spec.dims)
+    predictor = "derivative head" if headed.model.has_derivative_head else "score network"
     trained, identity = ends.values()
     return EncoderEffects(
         rows=rows_by_gamma(effects, run.model.spec.dims),
-        predictor="derivative head" if headed.model.has_derivative_head else "score network",
-        price=bits(np.trapezoid(effects.price, effects.gamma, axis=1)),
+        predictor="" if price is None else predictor,
+        price=None if price is None else bits(np.trapezoid(price, effects.gamma, axis=1)),
         ends={path: {name: bits(nats) for name, nats in terms._asdict().items()} for path, terms in ends.items()},
         won=bits(identity.cost - trained.cost),
         bounds=bounds,
@@ -80,7 +81,8 @@ def rows_by_gamma(effects: ByGamma, dims: int) -> list[dict[str, float]]:
         mean, error = mean_and_error(getattr(effects, name))
         columns[name] = root = np.sqrt(mean)
         columns[f"{name}_se"] = np.divide(error, 2 * root, out=np.zeros_like(root), where=root > 0)
-    columns["price"], columns["price_se"] = mean_and_error(effects.price / (dims * math.log(2)))
+    if effects.price is not None:
+        columns["price"], columns["price_se"] = mean_and_error(effects.price / (dims * math.log(2)))
     return rows_of_columns(columns)
 
 
@@ -98,7 +100,7 @@ def measure_by_gamma(run: Trained, gammas: int, seed: int = 0, on_part: OnPart =
 
 
 def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, valid, gamma, number):
-    """The values of `ByGamma` of a batch at one γ, [4, B]."""
+    """The values of `ByGamma` of a batch at one γ, [3, B], or [4, B] with the price."""
     process = bind_to(model, params, batch)
     x = process.pixel_values(batch.pixels)
     gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
@@ -111,8 +113,10 @@ def _effects(model: Model, seed: int, params: Params, batch: Batch, indices, val
     z_t, _ = diffuse(x_t, gammas, noise("encoder study"))
     correction = process.assumed_at(process.estimate(z_t, gammas), gammas).correction
     squares = (jnp.square(array) for array in (x_t - x, sigma2 * slope, sigma2 * (slope + correction)))
-    means = [sum_dims(array) / model.spec.dims for array in squares]
-    return jnp.stack([*means, model_rate(process, x, gammas, noise("price of the drift"))])
+    values = [sum_dims(array) / model.spec.dims for array in squares]
+    if model.estimates_slope:
+        values.append(model_rate(process, x, gammas, noise("price of the drift")))
+    return jnp.stack(values)
 
 
 def encoded_images(run: Trained, gamma: np.ndarray, count: int) -> np.ndarray:

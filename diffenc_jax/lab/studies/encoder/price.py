@@ -54,9 +54,10 @@ def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
 
     Args:
       run: has the training images as well.
+      steps: 0 trains no head and returns `run`.
       watch: context manager around the training, if there is any.
     """
-    if run.model.estimates_slope:
+    if run.model.estimates_slope or not steps:
         return run
     score = run.model.score.clone(extra_heads=(*run.model.score.extra_heads, DERIVATIVE))
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, score=score))

@@ -35,7 +35,11 @@ class Arguments(Keyed):
     images: int = count(8, "number of images that are drawn")
     gammas: int = key(41, "number of noise levels, with the ends of the path", limits=at_least(2))
     passes: int = count(8, "passes over the images for each bound")
-    head_steps: int = count(1000, "training steps of the derivative head of a run that has none")
+    head_steps: int = key(
+        1000,
+        "training steps of the derivative head of a run that has none; 0 trains none and measures no price",
+        limits=at_least(0),
+    )
 
 
 @dataclass
@@ -45,9 +49,9 @@ class EncoderEffects:
     Attributes:
       rows: a row per γ = -λ: the root mean square of x_t - x (difference), of dx_t/dγ (derivative) and of
         dx_t/dλ - σ_t² x̂ (residual), all per dimension, the price of the drift in bits/dim per unit of γ, and the
-        standard errors of these four over images (_se).
-      predictor: of dx_t/dγ: 'derivative head' or 'score network'.
-      price: the area under the price over γ, its mean and its standard error over images.
+        standard errors of these four over images (_se). Without a predictor there is no price.
+      predictor: of dx_t/dγ: 'derivative head', 'score network', or '' without any.
+      price: the area under the price over γ, its mean and its standard error over images; None without a predictor.
       ends: by path, the trained encoder's first, and by term of `ENDS`: mean and standard error in bits/dim.
       won: mean and standard error of what the trained path wins at its ends over x_t = x, see `bounds.Ends`.
       bounds: by encoder, the trained one first: 'bpd' and 'standard_error' of the record, and for the others
@@ -58,7 +62,7 @@ class EncoderEffects:
 
     rows: Rows
     predictor: str
-    price: list[float]
+    price: list[float] | None
     ends: dict[str, dict[str, list[float]]]
     won: list[float]
     bounds: dict[str, dict[str, Any]]
@@ -80,8 +84,10 @@ class EncoderEffects:
         ]
 
     def sentence(self) -> str:
-        price, won = _with_error(self.price), _with_error(self.won)
-        return f"price of the drift: at most {price} bits/dim ({self.predictor}); end terms win back {won}"
+        won = f"end terms win back {_with_error(self.won)}"
+        if not self.price:
+            return won
+        return f"price of the drift: at most {_with_error(self.price)} bits/dim ({self.predictor}); {won}"
 
 
 def _with_error(pair: list[float]) -> str:
@@ -136,12 +142,10 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
         result = measured.result
         columns = {"difference": "$x_t-x$", "derivative": SLOPE, "residual": MISSED}
         curves = [with_errors(label, result.rows, "gamma", key) for key, label in columns.items()]
-        price = with_errors("price of the drift", result.rows, "gamma", "price")
-        panels = [
-            Panel("root mean square", curves[:1]),
-            Panel("root mean square", curves[1:]),
-            Panel(r"bits/dim per unit of $\gamma$", [price]),
-        ]
+        panels = [Panel("root mean square", curves[:1]), Panel("root mean square", curves[1:])]
+        if result.price:
+            price = with_errors("price of the drift", result.rows, "gamma", "price")
+            panels.append(Panel(r"bits/dim per unit of $\gamma$", [price]))
         caption = "the size of x_t - x and of the derivative, and the price of the encoder's drift, by noise level"
         figures: dict[str, Chart | Board] = {"curves": Chart(caption, GAMMA, panels, f"{NOTE}{BANDS}")}
         x, x_t = result.pictures[:, :1], result.pictures[:, 1:]

@@ -87,5 +87,6 @@ def test_all_else_is_frozen(run, trained):
     assert jax.tree.all(jax.tree.map(np.array_equal, trained.params | {"score": score}, run.params))
 
 
-def test_no_head_is_trained_where_none_is_needed(trained):
+def test_no_head_is_trained_where_none_is_needed(run, trained):
+    assert with_head(run, 0) is run
     assert with_head(trained, 5) is trained

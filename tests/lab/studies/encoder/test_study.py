@@ -52,7 +52,7 @@ def test_the_parts_of_the_study_belong_together(home):
     [
         (["vdm"], "vdm is a run of vdm, whose encoder changes nothing (x_t = x)"),
         (["nontrainable", "--gammas=1"], "--gammas must be at least 2, not 1"),
-        (["nontrainable", "--head-steps=0"], "--head-steps must be at least 1, not 0"),
+        (["nontrainable", "--head-steps=-1"], "--head-steps must be at least 0, not -1"),
     ],
 )
 def test_bad_input_is_refused(home, arguments, message, capsys, monkeypatch):
