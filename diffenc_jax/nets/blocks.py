@@ -54,10 +54,11 @@ class ResnetBlock(nn.Module):
         h = conv(name="conv_0")(h)
         shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros, name="cond")(cond)
         h = norm(dropout=self.dropout, name="norm_1")(h.shifted(shift), mask=mask)
-        h = settle(conv(kernel_init=zeros, name="conv_1")(h))
+        h = conv(kernel_init=zeros, name="conv_1")(h)
         if x.x.shape != h.x.shape:
-            x = settle(Dense(self.width, self.compute, name="shortcut")(x))
-        return x.plus(h)
+            projected, bias = Dense(self.width, self.compute, name="shortcut")(x)
+            x, h = Features(projected), h.shifted(bias)
+        return x.plus(settle(h))
 
 
 class Chain(nn.Module):

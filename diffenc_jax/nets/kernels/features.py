@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 
 class Features(NamedTuple):
@@ -21,13 +20,15 @@ class Features(NamedTuple):
         """x + offset, [B, H, W, C]."""
         return self.x if self.offset is None else self.x + self.offset.astype(self.x.dtype)[:, None, None, :]
 
-    def shifted(self, by: jax.Array) -> "Features":
-        """With `by`, [B or 1, C], added to the offset."""
+    def shifted(self, by: jax.Array | None) -> "Features":
+        """With `by`, another offset, added to the offset."""
+        if by is None:
+            return self
         return self._replace(offset=by if self.offset is None else self.offset + by)
 
     def plus(self, other: "Features") -> "Features":
-        """The sum of features of one form, both with an offset or both without."""
-        return jax.tree.map(jnp.add, self, other)
+        """The sum."""
+        return Features(self.x + other.x, other.offset).shifted(self.offset)
 
 
 def settle(features: Features) -> Features:
