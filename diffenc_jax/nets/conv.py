@@ -11,33 +11,36 @@ from diffenc_jax.nets.kernels.convolution import convolve, multiply
 from diffenc_jax.nets.kernels.features import Features
 
 
-class Conv(nn.Module):
-    """3x3 convolution [B, H, W, C] -> features [B, H, W, width] with zero padding, in the dtype of `compute`."""
+class _Linear(nn.Module):
+    """Attributes and parameters of `Conv` and `Dense`."""
 
     width: int
     compute: Compute
     kernel_init: Callable = nn.initializers.lecun_normal()
 
+    def _params(self, *shape: int) -> tuple[jax.Array, jax.Array]:
+        """Kernel [*shape, width] and bias [width]."""
+        kernel = self.param("kernel", self.kernel_init, (*shape, self.width), jnp.float32)
+        return kernel, self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+
+
+class Conv(_Linear):
+    """3x3 convolution [B, H, W, C] -> features [B, H, W, width] with zero padding, in the dtype of `compute`."""
+
     @nn.compact
     def __call__(self, x: jax.Array) -> Features:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.width), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        kernel, bias = self._params(3, 3, x.shape[-1])
         y = convolve(x.astype(self.compute.dtype), kernel, self.compute.forms.convolution_gradient)
         return Features(y, bias[None])
 
 
-class Dense(nn.Module):
+class Dense(_Linear):
     """Product of features [B, H, W, C] by a matrix, features [B, H, W, width] in the dtype of `compute`."""
-
-    width: int
-    compute: Compute
-    kernel_init: Callable = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, features: Features) -> Features:
         x, offset = features
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        kernel, bias = self._params(x.shape[-1])
         y = multiply(x.astype(self.compute.dtype), kernel, self.compute.forms.product_gradient)
         return Features(y, bias[None] if offset is None else bias + multiply(offset, kernel))
 

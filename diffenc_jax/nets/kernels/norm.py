@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from diffenc_jax.nets.kernels.dropout import Mask, dropout
+from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.kernels.joining import add_padded, concatenate
 
 EPSILON = 1e-6
@@ -64,8 +65,7 @@ def normalize(
     """
     x = parts[0] if len(parts) == 1 else join(*parts)
     if not means_apart:
-        whole = x if params.offset is None else x + params.offset.astype(x.dtype)[:, None, None, :]
-        parts, params = (whole,), params._replace(offset=None)
+        parts, params = (Features(x, params.offset).sum(),), params._replace(offset=None)
     y = _group_norm(parts, params, options, join)
     return dropout(y, options.rate, mask), x if options.keep else None
 
