@@ -112,7 +112,7 @@ def find(case: Case, folder: Path) -> dict[str, Any]:
 
 def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, str]]) -> str:
     """One line of a table."""
-    flags = " ".join(flag.removeprefix("--").removeprefix("config.") for flag in case.flags)
+    flags = " ".join(flag.removeprefix("--").rpartition(".")[2] for flag in case.flags)
     model = f"{found['config']}:{found['arm']}" if "arm" in found else case.config
     if "error" in found:
         cells = [f"does not compile: {found['error']}"[:90]]

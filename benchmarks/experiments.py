@@ -232,6 +232,13 @@ EXPERIMENTS = {
         [Step("python benchmarks/compiled_steps.py --out=gpu --only=gpu-large", tables.printed)],
         120,
     ),
+    "gpu-jax-0.12": Experiment(
+        [
+            Step(f"python benchmarks/compiled_steps.py --out=gpu-jax-0.12 --only={part}", tables.printed)
+            for part in ("gpu", "gpu-large")
+        ],
+        180,
+    ),
     "published-gpu": Experiment(
         compiled("gpu", peers.VDM, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
         5,
