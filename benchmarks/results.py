@@ -8,8 +8,8 @@ Without names, all results. All need CPUs alone; in sum it takes hours. A comman
 the commands themselves resume, so after Ctrl-C the same call goes on. Every result carries the commits that its
 commands were run at, and uncommitted changes are refused. `peers` needs DIR/DiffEnc, a checkout of
 https://github.com/bemigini/DiffEnc; `parity` needs DIR/reference, arrays of that code with gradients, of which
-tests/reference has a part; those of TPUs and GPUs need pip install '.[tpu]' and '.[cuda]', and `gpu-jax-0.12` JAX 0.12 (Python 3.12
-or later).
+tests/reference has a part; those of TPUs and GPUs need pip install '.[tpu]' and '.[cuda]', and `gpu-jax-0.12`
+JAX 0.12 (Python 3.12 or later).
 """
 
 import argparse
