@@ -108,10 +108,10 @@ def plan(bench: Bench, checkout: Path | None) -> list[Measurement]:
         *(dtypes(70, seed=0), repeat(10, "diffenc", "bfloat16")),
         *(rate(30, "evaluation", "diffenc"), rate(20, "sampling", "vdm")),
         *(step(25, "vdm-8", remat="products"), step(25, "vdm-8", remat="block")),
-        *(step(30, "vdm-8", scan=True), step(30, "vdm-8", scan=False), step(40, "diffenc", scan=True)),
+        *(step(30, "vdm-8", scan=True), step(40, "diffenc", scan=True)),
         *(step(100, "vdm", "float32"), step(150, "diffenc", "float32"), repeat(15, "diffenc", "float32")),
         *(rate(25, "evaluation", "vdm"), rate(30, "evaluation", "diffenc", "float32")),
-        *(dtypes(70, seed=1), step(90, "diffenc-8-2", scan=False)),
+        *dtypes(70, seed=1),
         *(step(100, "vdm", remat="block"), step(150, "diffenc", remat="block")),
     ]
 

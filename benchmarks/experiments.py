@@ -213,8 +213,16 @@ EXPERIMENTS = {
     "tpu": Experiment(
         [
             Step(f"python benchmarks/compiled_steps.py --out=tpu --only={part}", tables.printed)
-            for part in ("searched", "shipped", "scaling", "chips", "choices")
+            for part in ("shipped", "scaling", "chips", "choices")
         ],
+        120,
+    ),
+    "tpu-searched": Experiment(
+        [Step("python benchmarks/compiled_steps.py --out=tpu --only=searched", tables.printed)],
+        30,
+    ),
+    "tpu-searched-large": Experiment(
+        [Step("python benchmarks/compiled_steps.py --out=tpu --only=searched-large", tables.printed)],
         120,
     ),
     "published-tpu": Experiment(

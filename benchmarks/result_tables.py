@@ -157,7 +157,7 @@ def beside_published(work: Path, output: str) -> Iterable[Table]:
 
 # Rows of `on_a_device`: (key, unit) by name.
 COMPILED = {
-    "tpu": {"GB accessed": ("bytes_accessed", 1e9), "million cycles": ("cycles", 1e6)},
+    "tpu": {"GB moved": ("bytes_moved", 1e9), "million cycles": ("cycles", 1e6)},
     "gpu": {"GB moved": ("bytes_moved", 1e9), "kernels": ("kernels", 1)},
 }
 COMMON = {"temporaries, GiB": ("memory_of_temporaries", 2**30), "TFLOP": ("flops", 1e12)}

@@ -113,10 +113,8 @@ class ModelConfig(Section, section="model"):
         False, "Whether score network and encoder are conditioned on the augmentation of each image, train.augment."
     )
     dtype: str = key("float32", "Floating-point type of the networks' blocks.", choices=DTYPES)
-    scan: bool | None = key(
-        None,
-        "Whether layers of the same shape run in a loop, which compiles faster than unrolled layers.",
-        none="a loop on TPUs, unrolled layers on CPUs and GPUs",
+    scan: bool = key(
+        False, "Whether alike layers run in a loop, which compiles faster than unrolled layers but runs slower."
     )
     remat: str | None = key(
         None,

@@ -87,7 +87,7 @@ def choose_compute(config: ModelConfig, platform: str) -> Compute:
     forms = forms_of(platform)
     return Compute(
         dtype=getattr(jnp, config.dtype),
-        scan=forms.scan if config.scan is None else config.scan,
+        scan=config.scan,
         remat=config.remat or forms.remat,
         platform=platform,
     )
@@ -161,15 +161,3 @@ def spec_of(config: Config) -> ImageSpec:
     """
     classes = num_classes(config.data) if config.model.labels else 0
     return ImageSpec(image_shape(config.data), config.data.pixel_levels, classes)
-
-
-def alike_layers(config: Config) -> int:
-    """Number of alike layers of the score network; 0 where it repeats none."""
-    name = parts.load("score", config.model.score.kind).repeated
-    return config.model.score.options[name] if name else 0
-
-
-def with_alike_layers(config: Config, count: int) -> Config:
-    """The configuration with `count` alike layers in the score network."""
-    name = parts.load("score", config.model.score.kind).repeated
-    return config.replace({f"model.score.{name}": count})

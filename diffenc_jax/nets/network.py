@@ -24,7 +24,6 @@ class Network(nn.Module, kw_only=True):
       outputs: number of images that it returns, one behind the other along the channels; 1 unless it `takes_outputs`.
       conditions: number K of the inputs of a condition, see `embeddings.TimeEmbedding`; 0 unless it `takes_condition`.
       takes_outputs, takes_condition: whether these may be set.
-      repeated: name of the key that is the number of its alike layers; "" if it repeats none.
     """
 
     compute: Compute = Compute()
@@ -34,7 +33,6 @@ class Network(nn.Module, kw_only=True):
 
     takes_outputs: ClassVar[bool] = True
     takes_condition: ClassVar[bool] = True
-    repeated: ClassVar[str] = ""
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""

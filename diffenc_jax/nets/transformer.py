@@ -39,8 +39,6 @@ class Transformer(ScoreNetwork):
         "reverse order. With an odd number of layers the middle block has none."
     )
 
-    repeated = "layers"
-
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
         require(

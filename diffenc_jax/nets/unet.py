@@ -38,8 +38,6 @@ class UNet(ScoreNetwork):
         limits=POSITIVE,
     )
 
-    repeated = "layers"
-
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
         require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")

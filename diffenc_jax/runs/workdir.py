@@ -155,7 +155,7 @@ class _Stored(TypedDict):
 
 
 def stored_config(workdir: Path) -> Config:
-    """Configuration of the run in `workdir`, with `model.scan` and `model.remat` left to this machine.
+    """Configuration of the run in `workdir`, with `model.scan` and `model.remat` as by default.
 
     Raises InputError if there is no run, or if its configuration cannot be read.
     """
@@ -163,7 +163,7 @@ def stored_config(workdir: Path) -> Config:
     require(exists(path), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give the folder of a run")
     stored, origin = _read_config(path)
     try:
-        return Config.parse(stored).replace({"model.scan": None, "model.remat": None})
+        return Config.parse(stored).replace({"model.scan": False, "model.remat": None})
     except InputError as error:
         version = other_version(origin.version)
         raise InputError(f"{path} is not a configuration of this program: {error}{version}") from error

@@ -38,7 +38,7 @@ REFUSED = [
     ({"train.learning_rate": math.inf}, "train.learning_rate must be positive, not inf"),
     ({"train.weight_decay": math.nan}, "train.weight_decay must be at least 0, not nan"),
     ({"data.source": None}, "data.source must be text, not None"),
-    ({"model.scan": 1}, "model.scan must be True or False, or None for a loop on TPUs"),
+    ({"model.scan": 1}, "model.scan must be True or False, not 1"),
     (
         {"train.augment": "flip,shear"},
         "train.augment=flip,shear must name flip, rotate, colors, separated by commas, or",

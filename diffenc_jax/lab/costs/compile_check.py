@@ -1,6 +1,5 @@
 """Memory and work of a training step on TPU slices or GPUs, compiled without them."""
 
-from collections.abc import Callable
 from typing import Any
 
 from diffenc_jax.config import Config
@@ -8,8 +7,8 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.versions import software
-from diffenc_jax.lab.costs.compiled import Compiler, DoesNotFit, Work
-from diffenc_jax.lab.costs.machines import describe
+from diffenc_jax.lab.costs.compiled import DoesNotFit, Work, compile_step
+from diffenc_jax.lab.costs.machines import Machines, describe
 from diffenc_jax.lab.costs.targets import Target
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.sharding import make_mesh
@@ -36,10 +35,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     target, available = machines.target, machines.target.available
     require(not quick or not target.capability, "--quick is for TPUs: without a card, no GPU kernels are searched for")
 
-    def compiler_of(config):
-        return Compiler(config, spec_of(config), make_mesh(config.mesh.fsdp, machines.devices), quick)
-
-    compiler = compiler_of(config)
+    mesh = make_mesh(config.mesh.fsdp, machines.devices)
     about = {
         "config": config.name,
         "arm": config.arm,
@@ -50,19 +46,18 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "chips": machines.chips,
         "device": "card" if target.capability else "chip" if target.devices == 1 else "half chip",
         "hosts": machines.hosts,
-        "mesh": dict(make_mesh(config.mesh.fsdp, machines.devices).shape),
+        "mesh": dict(mesh.shape),
         "batch_size": config.train.batch_size,
         "quick": quick,
         "memory_of_device": available,
         "software": software(),
     }
     try:
-        memory, seconds = compiler.memory()
+        memory, work, seconds = compile_step(config, spec_of(config), mesh, quick)
         if memory.total > available:  # by less than the compiler itself refuses
             raise DoesNotFit(memory.total)
-        work, seconds_of_counts = compiler.work()
     except DoesNotFit as error:
-        return about | {"fits": False, "memory": error.needed} | find_remedy(config, compiler_of, error, available)
+        return about | {"fits": False, "memory": error.needed} | find_remedy(config, machines, quick, error.needed)
     return about | {
         "fits": True,
         "memory": memory.total,
@@ -70,7 +65,6 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "memory_of_temporaries": memory.temporaries,
         **describe_work(work, target),
         "compile_seconds": seconds,
-        "compile_seconds_of_counts": seconds_of_counts,
     }
 
 
@@ -83,35 +77,36 @@ def describe_work(work: Work, target: Target) -> dict[str, Any]:
     for (group, name, quantity), number in work.counts.items():
         groups.setdefault(group, {}).setdefault(name, {})[quantity] = number
     moved, cycles = work.total("bytes"), work.total("cycles")
+    by_flops, by_cycles = work.flops / target.flops, cycles / target.clock if cycles and target.clock else None
     return {
         "flops": work.flops,
-        "bytes_accessed": work.accessed,
         "bytes_moved": moved,
         "kernels": work.total("kernels"),
         "cycles": cycles,
-        "seconds_by_flops": work.flops / target.flops,
+        "seconds_by_flops": by_flops,
         "seconds_by_bytes": moved / target.bandwidth,
-        "seconds_by_cycles": cycles / target.clock if cycles and target.clock else None,
+        "seconds_by_cycles": by_cycles,
+        "share_of_peak": by_flops / by_cycles if by_cycles else None,
         **groups,
     }
 
 
-def find_remedy(
-    config: Config, compiler_of: Callable[[Config], Compiler], without: DoesNotFit, available: int
-) -> dict[str, Any]:
+def find_remedy(config: Config, machines: Machines, quick: bool, needed: int | None) -> dict[str, Any]:
     """The first of `REMEDIES` with which a step fits, 'remedy' by key, and its bytes, 'memory_with_remedy'.
 
     Empty if there is none. Each of them is compiled.
 
     Args:
-      without: what the step of `config` needs.
-      available: bytes of a device.
+      needed: bytes that the step of `config` needs, if that is known.
     """
-    if without.needed is not None and without.needed > MOST * available:
+    available = machines.target.available
+    if needed is not None and needed > MOST * available:
         return {}
     for changes in REMEDIES:
+        changed = config.replace(changes)
         try:
-            memory, _ = compiler_of(config.replace(changes)).memory()
+            mesh = make_mesh(changed.mesh.fsdp, machines.devices)
+            memory, _, _ = compile_step(changed, spec_of(changed), mesh, quick)
         except (DoesNotFit, InputError):  # the batch may not divide into so many parts
             continue
         if memory.total <= available:
@@ -135,14 +130,15 @@ def step_lines(needs: dict[str, Any]) -> list[str]:
     estimate = f", {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate" if needs["cycles"] else ""
     by = {"FLOPs at its peak": "flops", "bytes at its memory's bandwidth": "bytes", "the compiler's cycles": "cycles"}
     times = {name: needs[f"seconds_by_{key}"] for name, key in by.items()}
+    share = f" ({needs['share_of_peak']:.2f} of the peak)" if needs["cycles"] else ""
     return [
         title,
         f"memory: {format_bytes(needs['memory'])} per {device} (state and batch {format_bytes(state)}, temporaries "
         f"{format_bytes(temporaries)}); fits {memory}",
         f"work per {device} and step: {needs['flops'] / 1e12:.4g} TFLOP, {needs['bytes_moved'] / 1e9:.4g} GB moved by "
         f"{needs['kernels']:,.0f} kernels{estimate}",
-        "time: " + ", ".join(f"{1e3 * seconds:.3g} ms by {name}" for name, seconds in times.items() if seconds),
-        f"compiled in {needs['compile_seconds']:.0f} s, for the counts {needs['compile_seconds_of_counts']:.0f} s",
+        "time: " + ", ".join(f"{1e3 * seconds:.3g} ms by {name}" for name, seconds in times.items() if seconds) + share,
+        f"compiled in {needs['compile_seconds']:.0f} s",
     ]
 
 

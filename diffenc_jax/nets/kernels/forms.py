@@ -20,8 +20,7 @@ class Forms(NamedTuple):
     """One form of each operation; their values are equal up to rounding. The modules say what was measured.
 
     Attributes:
-      scan: whether chains of alike layers are scanned, where the configuration leaves it open.
-      remat: which activations are saved, likewise; a name of `blocks.REMAT`.
+      remat: which activations are saved, where the configuration leaves it open; a name of `blocks.REMAT`.
       normalize: see `norm.normalize`.
       attend: softmax(q kᵀ / √C) v.
       join: see `joining.concatenate`.
@@ -32,7 +31,6 @@ class Forms(NamedTuple):
       settle: what becomes of offsets by biases, see `features`.
     """
 
-    scan: bool
     remat: str
     normalize: Callable[..., Any]
     attend: Callable[..., Any]
@@ -46,7 +44,6 @@ class Forms(NamedTuple):
 
 
 CPU = Forms(
-    scan=False,
     remat="none",
     normalize=norm.on_cpu,
     attend=attention.attend,
@@ -67,7 +64,6 @@ GPU = CPU._replace(
     isolate=stacking.apply,
 )
 TPU = Forms(
-    scan=True,
     remat="products",
     normalize=norm.on_tpu,
     attend=attention.attend,

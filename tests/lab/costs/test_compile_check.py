@@ -13,7 +13,6 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.lab.costs import compile_check
 from diffenc_jax.lab.costs.compile_check import step_lines
-from diffenc_jax.lab.costs.compiled import DoesNotFit
 from diffenc_jax.lab.costs.targets import TARGETS
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel.memory import Memory
@@ -77,11 +76,10 @@ def test_a_step_on_four_chips(measured):
     assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
     assert wrote["fits"]
     assert wrote["memory"] == wrote["memory_of_state"] + wrote["memory_of_temporaries"]
-    # A quarter of each product per chip; the count on CPU is another compiler's.
-    assert 4 * wrote["flops"] == pytest.approx(counts.flops_per_step, rel=0.1)
+    assert 4 * wrote["flops"] == counts.flops_per_step
     assert wrote["seconds_by_flops"] == wrote["flops"] / TARGETS["v5e"].flops
-    assert wrote["bytes_accessed"] > wrote["memory_of_state"]
-    assert wrote["cycles"] > 0
+    assert wrote["bytes_moved"] > wrote["memory_of_state"]
+    assert wrote["share_of_peak"] == pytest.approx(wrote["seconds_by_flops"] / (wrote["cycles"] / TARGETS["v5e"].clock))
 
 
 @pytest.mark.slow
@@ -104,7 +102,7 @@ def test_steps_on_gpus(on_gpus):
     assert wrote["memory_of_device"] == TARGETS["h100"].available
     assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
     assert 8 * wrote["flops"] == counts.flops_per_step
-    assert wrote["bytes_moved"] == wrote["bytes_accessed"] > wrote["memory_of_state"]
+    assert wrote["bytes_moved"] > wrote["memory_of_state"]
     assert wrote["seconds_by_bytes"] == pytest.approx(wrote["bytes_moved"] / TARGETS["h100"].bandwidth)
     assert wrote["parts"]["collectives"]["bytes"] >= 2 * 4 * counts.total_params  # gradients in and out
     wrote = on_gpus["two hosts"]
@@ -120,17 +118,17 @@ def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):
     """A step needs 20 GiB, 14 with `block`, and a part of that for a part of the batch; two parts are refused."""
     gib, needs, tried = 2**30, {None: 20, "block": 14}, []
 
-    def compiler(config, *_):
+    def compile_step(config, *_):
         parts, remat = config.train.accumulate, config.model.remat
         tried.append((remat, parts))
         if parts == 2:
             raise InputError("the batch does not divide")
         total = needs[remat] * gib // parts
-        return SimpleNamespace(memory=lambda: (Memory(total // 2, total - total // 2), 0.0))
+        return Memory(total // 2, total - total // 2), None, 0.0
 
     target = SimpleNamespace(available=10 * gib, devices=1, capability=None)
     slices = SimpleNamespace(devices=jax.devices(), target=target, chips=1, hosts=1)
-    for name, value in {"Compiler": compiler, "describe": lambda *_: slices}.items():
+    for name, value in {"compile_step": compile_step, "describe": lambda *_: slices}.items():
         monkeypatch.setattr(compile_check, name, value)
     monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", ""))  # so that what the command sets is undone
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "")
@@ -140,8 +138,9 @@ def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):
     flags = "--config.model.remat=block --config.train.accumulate=4"
     assert line == f"memory: does not fit the 10.00 GiB of a chip, 20.00 GiB are needed; 3.50 GiB with {flags}"
     assert tried == [(None, 1), (None, 2), ("block", 1), ("block", 2), ("block", 4)]
-    for needed, available in ((None, 1), (41 * gib, 10 * gib)):
-        assert compile_check.find_remedy(load_config(SPEC), compiler, DoesNotFit(needed), available) == {}
+    small = SimpleNamespace(devices=jax.devices(), target=SimpleNamespace(available=1))
+    for needed, machines in ((None, small), (41 * gib, slices)):
+        assert compile_check.find_remedy(load_config(SPEC), machines, False, needed) == {}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.compute import Compute, forms_of
+from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.unet import UNet
 from tests import tiny
 
@@ -19,7 +19,7 @@ def assert_equal_to_cpu(platform, net, f):
     params = tiny.parameters(net, X, TIME)
 
     def value_and_gradient(platform):
-        compute = Compute(platform=platform, scan=forms_of(platform).scan)
+        compute = Compute(platform=platform)
         apply, key = net.clone(compute=compute).apply, jax.random.key(0)
         return jax.jit(jax.value_and_grad(lambda params: f(lambda t: apply(params, X, t, key))))(params)
 
