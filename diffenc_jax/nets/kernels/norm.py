@@ -64,9 +64,10 @@ def normalize(
       means_apart: whether the means of each part are taken, and those of the whole follow from these and the offset.
     """
     x = parts[0] if len(parts) == 1 else join(*parts)
-    if not means_apart:
-        parts, params = (Features(x, params.offset).sum(),), params._replace(offset=None)
-    y = _group_norm(parts, params, options, join)
+    if means_apart:
+        y = _group_norm(x, parts, params, options)
+    else:
+        y = _group_norm(Features(x, params.offset).sum(), (), params._replace(offset=None), options)
     return dropout(y, options.rate, mask), x if options.keep else None
 
 
@@ -80,22 +81,24 @@ on_tpu = partial(normalize, join=add_padded, means_apart=True)
 # terms, one of them constant over positions, XLA leaves the sum to the operations that use it, so that each block would
 # add up the terms of all later blocks again. Together with `stacking.isolate`: 0.57 of the time to trace and compile a
 # step.
-@partial(jax.jit, static_argnums=(2, 3))
-def _group_norm(parts, params, options, join):
-    """The norm and its swish, computed as gain · x + shift with gain and shift [B, C] in float32.
+@partial(jax.jit, static_argnums=3)
+def _group_norm(x, parts, params, options):
+    """The norm of x and its swish, computed as gain · x + shift with gain and shift [B, C] in float32.
+
+    Means are taken of the `parts` that x joins, if they are given; all else is computed from x, so that what reads a
+    joined array adds up its gradients before they are divided.
 
     Var x = E x² - (E x)²: all sums, also of the derivatives, are over positions. Means of x + offset follow from those
     of x, so that the gradient by the offset needs no further sums. If `recompute`, the backward pass computes
     gain · x + shift and its swish again from x; a block that is rematerialised as a whole does not need it.
     """
-    x = join(*parts) if len(parts) > 1 else parts[0]
     offset, scale, bias = params
 
     def over_group(means):
         means = means.reshape(len(x), options.groups, -1).mean(axis=2)
         return jnp.repeat(means, len(scale) // options.groups, axis=1)
 
-    means = tuple(jnp.concatenate(each, axis=1) for each in zip(*map(_means, parts), strict=True))
+    means = tuple(jnp.concatenate(each, axis=1) for each in zip(*map(_means, parts or (x,)), strict=True))
     first, second = checkpoint_name(means, STATISTICS)
     if offset is not None:
         first, second = first + offset, second + offset * (2 * first + offset)
