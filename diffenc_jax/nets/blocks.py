@@ -66,8 +66,8 @@ class Chain(nn.Module):
 
     Their parameters are stacked along a leading axis whether the chain is scanned or unrolled, so a checkpoint fits
     both. Scanned chains compile faster. They run slower: on CPUs the convolutions of a loop run on one thread, and what
-    is saved for the backward pass is copied into stacks, so that a step of `cifar10:vdm-8` takes 1.66 times the cycles
-    on a v5e, by the compiler's estimate, for 0.4 of the time to compile.
+    is saved for the backward pass is copied into stacks, so that a step of `cifar10:vdm-8` takes 1.7 times the cycles
+    on a v5e, by the compiler's estimate, for half of the time to compile.
 
     Attributes:
       layers: number of blocks.
