@@ -111,7 +111,7 @@ def plan(bench: Bench, checkout: Path | None) -> list[Measurement]:
         *(step(30, "vdm-8", scan=True), step(40, "diffenc", scan=True)),
         *(step(100, "vdm", "float32"), step(150, "diffenc", "float32"), repeat(15, "diffenc", "float32")),
         *(rate(25, "evaluation", "vdm"), rate(30, "evaluation", "diffenc", "float32")),
-        *dtypes(70, seed=1),
+        dtypes(70, seed=1),
         *(step(100, "vdm", remat="block"), step(150, "diffenc", remat="block")),
     ]
 
