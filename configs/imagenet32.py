@@ -10,7 +10,7 @@ publication; diffenc-published, nontrainable-published and vdm-published undo wh
 
 Cost: 162 TFLOP per step (vdm 157), 1.3e21 FLOP for 8 M steps; 127 M parameters (vdm 122). To compare at
 equal cost, vdm-params has diffenc's parameters (one layer deeper, 0 % more training FLOPs), and vdm-flops the FLOPs
-of its training (3 % more steps). Four v5e chips are enough in bfloat16 with --config.model.remat=block.
+of its training (3 % more steps). Four v5e chips are enough in bfloat16.
 
 Data: tensorflow-datasets downloads it on first use, or reads Imagenet32_{train,val}_npz.zip if they
 are there. Decoded, it takes 3.9 GB of memory.
