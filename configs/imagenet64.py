@@ -8,8 +8,9 @@ test split here). The DiffEnc paper has no figure for it.
 Cost: 333 TFLOP per step (vdm 325), 2.7e21 FLOP for 8 M steps; 133 M parameters (vdm 122). To compare at
 equal cost, vdm-params has diffenc's parameters (3 layers deeper, 6 % more training FLOPs), and vdm-flops the FLOPs of
 its training (2 % more steps).
-Eight v5e chips are enough in bfloat16, and so is one H100, since the blocks of layers are computed again in the backward
-pass (model.remat=block). On eight chips there is room for model.remat=products, which takes a seventh fewer FLOPs.
+Eight v5e chips are enough in bfloat16, and so is one H100, since the blocks of layers are computed again in the
+backward pass (model.remat=block). On eight chips there is room for model.remat=products, which takes a seventh fewer
+FLOPs.
 
 Data: tensorflow-datasets downloads it on first use. Decoded, it takes 15.7 GB of memory.
 """
