@@ -130,7 +130,7 @@ def step_lines(needs: dict[str, Any]) -> list[str]:
     estimate = f", {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate" if needs["cycles"] else ""
     by = {"FLOPs at its peak": "flops", "bytes at its memory's bandwidth": "bytes", "the compiler's cycles": "cycles"}
     times = {name: needs[f"seconds_by_{key}"] for name, key in by.items()}
-    share = f" ({needs['share_of_peak']:.2f} of the peak)" if needs["cycles"] else ""
+    share = f" ({needs['share_of_peak']:.2f} of the peak)" if needs["share_of_peak"] else ""
     return [
         title,
         f"memory: {format_bytes(needs['memory'])} per {device} (state and batch {format_bytes(state)}, temporaries "
