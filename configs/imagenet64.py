@@ -8,7 +8,7 @@ test split here). The DiffEnc paper has no figure for it.
 Cost: 333 TFLOP per step (vdm 325), 2.7e21 FLOP for 8 M steps; 133 M parameters (vdm 122). To compare at
 equal cost, vdm-params has diffenc's parameters (3 layers deeper, 6 % more training FLOPs), and vdm-flops the FLOPs of
 its training (2 % more steps).
-Eight v5e chips or H100s are enough in bfloat16.
+Eight v5e chips or H100s are enough in bfloat16, and one H100 with --config.model.remat=block.
 
 Data: tensorflow-datasets downloads it on first use. Decoded, it takes 15.7 GB of memory.
 """
