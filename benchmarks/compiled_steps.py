@@ -88,16 +88,15 @@ COLUMNS = {
     "state, GiB": ("memory_of_state", 2**30, ".2f"),
     "temp.": ("memory_of_temporaries", 2**30, ".2f"),
     "TFLOP": ("flops", 1e12, ".3g"),
+    "GB moved": ("bytes_moved", 1e9, ".3g"),
 }
 TPU_COLUMNS = COLUMNS | {
-    "GB moved": ("bytes_moved", 1e9, ".3g"),
     "Mcycles": ("cycles", 1e6, ".3g"),
     "ms by FLOPs": ("seconds_by_flops", 1e-3, ".3g"),
     "ms by cycles": ("seconds_by_cycles", 1e-3, ".3g"),
     "share": ("share_of_peak", 1, ".2f"),
 }
 GPU_COLUMNS = COLUMNS | {
-    "GB moved": ("bytes_moved", 1e9, ".3g"),
     "kernels": ("kernels", 1, ".0f"),
     "ms by FLOPs": ("seconds_by_flops", 1e-3, ".3g"),
     "ms by bytes": ("seconds_by_bytes", 1e-3, ".3g"),

@@ -42,6 +42,12 @@ def compiled(kind: str, pair: peers.Pair, machine: str, flags: str, published: s
     ]
 
 
+def compiled_steps(out: str, minutes: int, *names: str) -> Experiment:
+    """Tables of these names by compiled_steps.py, whose results are in the folder `out`."""
+    command = f"python benchmarks/compiled_steps.py --out={out} --only="
+    return Experiment([Step(f"{command}{name}", tables.printed) for name in names], minutes)
+
+
 def significance(
     config: str, root: str, flags: str, minutes: int, final: str = "", then: Sequence[Step] = ()
 ) -> Experiment:
@@ -210,43 +216,16 @@ EXPERIMENTS = {
         ],
         20,
     ),
-    "tpu": Experiment(
-        [
-            Step(f"python benchmarks/compiled_steps.py --out=tpu --only={part}", tables.printed)
-            for part in ("shipped", "scaling", "chips", "choices")
-        ],
-        120,
-    ),
-    "tpu-searched": Experiment(
-        [Step("python benchmarks/compiled_steps.py --out=tpu --only=searched", tables.printed)],
-        30,
-    ),
-    "tpu-searched-large": Experiment(
-        [Step("python benchmarks/compiled_steps.py --out=tpu --only=searched-large", tables.printed)],
-        120,
-    ),
+    "tpu": compiled_steps("tpu", 120, "shipped", "scaling", "chips", "choices"),
+    "tpu-searched": compiled_steps("tpu", 30, "searched"),
+    "tpu-searched-large": compiled_steps("tpu", 120, "searched-large"),
     "published-tpu": Experiment(
         compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"),
         15,
     ),
-    "gpu": Experiment(
-        [
-            Step(f"python benchmarks/compiled_steps.py --out=gpu --only={part}", tables.printed)
-            for part in ("gpu", "cards")
-        ],
-        75,
-    ),
-    "gpu-large": Experiment(
-        [Step("python benchmarks/compiled_steps.py --out=gpu --only=gpu-large", tables.printed)],
-        120,
-    ),
-    "gpu-jax-0.12": Experiment(
-        [
-            Step(f"python benchmarks/compiled_steps.py --out=gpu-jax-0.12 --only={part}", tables.printed)
-            for part in ("gpu", "gpu-large")
-        ],
-        180,
-    ),
+    "gpu": compiled_steps("gpu", 75, "gpu", "cards"),
+    "gpu-large": compiled_steps("gpu", 120, "gpu-large"),
+    "gpu-jax-0.12": compiled_steps("gpu-jax-0.12", 180, "gpu", "gpu-large"),
     "published-gpu": Experiment(
         compiled("gpu", peers.VDM, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
         5,

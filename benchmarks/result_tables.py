@@ -156,10 +156,8 @@ def beside_published(work: Path, output: str) -> Iterable[Table]:
 
 
 # Rows of `on_a_device`: (key, unit) by name.
-COMPILED = {
-    "tpu": {"GB moved": ("bytes_moved", 1e9), "million cycles": ("cycles", 1e6)},
-    "gpu": {"GB moved": ("bytes_moved", 1e9), "kernels": ("kernels", 1)},
-}
+MOVED = {"GB moved": ("bytes_moved", 1e9)}
+COMPILED = {"tpu": {"million cycles": ("cycles", 1e6)}, "gpu": {"kernels": ("kernels", 1)}}
 COMMON = {"temporaries, GiB": ("memory_of_temporaries", 2**30), "TFLOP": ("flops", 1e12)}
 
 
@@ -170,7 +168,7 @@ def on_a_device(kind: str, arm: str, work: Path, output: str) -> Iterable[Table]
     ours = [json.loads((work / f"{kind}-{arm}-{dtype}.json").read_text()) for dtype in ("float32", "bfloat16")]
     rows = [
         [name, *(f"{found[key] / unit:.{4 if key == 'kernels' else 3}g}" for found in (theirs, *ours))]
-        for name, (key, unit) in (COMPILED[kind] | COMMON).items()
+        for name, (key, unit) in (MOVED | COMPILED[kind] | COMMON).items()
     ]
     heads = ["published, float32", "ours, float32", "ours, bfloat16"]
     yield Table([f"`{arm}`, {theirs['batch_size']} images", *heads], rows)

@@ -84,11 +84,10 @@ def _check_together(config: Config, model: Model) -> None:
 
 def choose_compute(config: ModelConfig, platform: str) -> Compute:
     """How networks are computed, chosen for `platform` where the configuration leaves it open."""
-    forms = forms_of(platform)
     return Compute(
         dtype=getattr(jnp, config.dtype),
         scan=config.scan,
-        remat=config.remat or forms.remat,
+        remat=config.remat or forms_of(platform).remat,
         platform=platform,
     )
 
