@@ -47,7 +47,8 @@ GPU_MODELS = {
         *(*EIGHT_LAYERS, "mnist", "fashion_mnist", "digits", "fashion_mnist_small", "synthetic"),
         *(f"cifar10_variants:{arm}" for arm in ("vdm-transformer", "diffenc-transformer", "diffenc-dct")),
     ),
-    "gpu-large": ("cifar10:vdm", "cifar10", "imagenet32", "imagenet64"),
+    "gpu-large": ("cifar10:vdm", "cifar10", "imagenet32"),
+    "gpu-largest": ("imagenet64",),
 }
 GPUS = (("h100:1", ()), ("h100:8", ()), ("h100:8", ("--config.mesh.fsdp=8",)))
 CASES = {

@@ -224,8 +224,8 @@ EXPERIMENTS = {
         15,
     ),
     "gpu": compiled_steps("gpu", 75, "gpu", "cards"),
-    "gpu-large": compiled_steps("gpu", 120, "gpu-large"),
-    "gpu-jax-0.12": compiled_steps("gpu-jax-0.12", 180, "gpu", "gpu-large"),
+    "gpu-large": compiled_steps("gpu", 120, "gpu-large", "gpu-largest"),
+    "gpu-jax-0.12": compiled_steps("gpu-jax-0.12", 180, "gpu", "gpu-large", "gpu-largest"),
     "published-gpu": Experiment(
         compiled("gpu", peers.VDM, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
         5,
