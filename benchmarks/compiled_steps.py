@@ -17,9 +17,8 @@ import records
 from diffenc_jax.commands.arguments import place
 from diffenc_jax.core.errors import require
 
-EXAMPLE = "python benchmarks/compiled_steps.py --out=tpu --only=shipped"
-BFLOAT16 = "--config.model.dtype=bfloat16"
-QUICK = ("--quick", BFLOAT16)
+EXAMPLE = "python benchmarks/compiled_steps.py --out=tpu --only=tpu-models"
+BFLOAT16 = ("--config.model.dtype=bfloat16",)
 
 
 class Case(NamedTuple):
@@ -27,7 +26,7 @@ class Case(NamedTuple):
 
     config: str
     topology: str
-    flags: tuple[str, ...] = QUICK
+    flags: tuple[str, ...] = BFLOAT16
 
     @property
     def name(self) -> str:
@@ -40,8 +39,8 @@ class Case(NamedTuple):
         return ["-m", "diffenc_jax", "compile-check", config, f"--topology={self.topology}", *self.flags]
 
 
-EIGHT_LAYERS = ("cifar10:vdm-8", "cifar10:diffenc-8-2")
-CHOICES = ("model.remat=none", "model.remat=block", "mesh.fsdp=4", "train.accumulate=4")
+EIGHT_LAYERS = VDM, _ = ("cifar10:vdm-8", "cifar10:diffenc-8-2")
+CHOICES = ("model.remat=none", "model.remat=block", "model.scan=True", "train.accumulate=4")
 GPU_MODELS = {
     "gpu": (
         *(*EIGHT_LAYERS, "mnist", "fashion_mnist", "digits", "fashion_mnist_small", "synthetic"),
@@ -51,26 +50,23 @@ GPU_MODELS = {
     "gpu-largest": ("imagenet64",),
 }
 GPUS = (("h100:1", ()), ("h100:8", ()), ("h100:8", ("--config.mesh.fsdp=8",)))
+CARDS = ("h100", "h200", "b200", "a100", "l4", "rtx4090")
 CASES = {
-    "shipped": [
-        *(Case(config, "v5e:2x2") for config in (*EIGHT_LAYERS, "cifar10:vdm", "cifar10", "mnist", "imagenet32")),
-        Case("imagenet32", "v5e:2x2", (*QUICK, "--config.model.remat=block")),
-        Case("imagenet64", "v5e:2x4"),
+    "tpu-models": [Case(config, "v5e:2x2") for config in (*EIGHT_LAYERS, "mnist")],
+    "tpu-large": [
+        *(Case(config, "v5e:2x2") for config in ("cifar10:vdm", "cifar10")),
+        *(Case(config, "v5e:2x4") for config in ("imagenet32", "imagenet64")),
     ],
-    # Scaling from 4 chips to 64, with a fixed batch and with a fixed batch per chip.
-    "scaling": [
-        *(Case("cifar10:vdm-8", topology) for topology in ("v5e:2x2", "v5e:4x4", "v5e:8x8")),
-        Case("cifar10:vdm-8", "v5e:4x4", (*QUICK, "--batch=512")),
-        Case("cifar10:vdm-8", "v5e:8x8", (*QUICK, "--batch=2048")),
-    ],
-    "chips": [Case("cifar10:vdm-8", topology) for topology in ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")],
-    # With the search for the fastest kernels, as a TPU compiles.
-    "searched": [
-        *(Case(config, "v5e:2x2", (BFLOAT16,)) for config in EIGHT_LAYERS),
-        Case("cifar10:vdm-8", "v5e:2x2", (BFLOAT16, "--config.model.scan=True")),
-    ],
-    "searched-large": [Case(config, "v5e:2x2", (BFLOAT16,)) for config in ("cifar10:vdm", "cifar10")],
-    "choices": [Case("cifar10:vdm-8", "v5e:2x2", (*QUICK, f"--config.{choice}")) for choice in CHOICES],
+    # More images on four chips; more chips with 32 images each, and with 128 in all.
+    "tpu-batches": [Case(VDM, "v5e:2x2", (*BFLOAT16, f"--batch={batch}")) for batch in (32, 64, 128, 256, 512)],
+    "tpu-scaling": [
+        Case(VDM, topology, (*BFLOAT16, f"--batch={batch}", *flags))
+        for topology, batch, fsdp in (("v5e:2x2", 128, 4), ("v5e:4x4", 512, 16), ("v5e:16x16", 8192, 16))
+        for flags in ((), (f"--config.mesh.fsdp={fsdp}",))
+    ]
+    + [Case(VDM, "v5e:4x4", (*BFLOAT16, "--batch=128"))],
+    "tpu-chips": [Case(VDM, topology) for topology in ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1")],
+    "tpu-choices": [Case(VDM, "v5e:2x2", (*BFLOAT16, f"--config.{choice}")) for choice in CHOICES],
     **{
         part: [
             Case(model, gpus, (f"--config.model.dtype={dtype}", *flags))
@@ -80,24 +76,22 @@ CASES = {
         ]
         for part, models in GPU_MODELS.items()
     },
-    "cards": [
-        Case("cifar10:vdm-8", f"{card}:1", (BFLOAT16,)) for card in ("h100", "h200", "b200", "a100", "l4", "rtx4090")
-    ],
+    "gpu-cards": [Case(VDM, f"{card}:1") for card in CARDS],
 }
 # Columns of the tables: (key, unit, digits) by head.
-COLUMNS = {
-    "state, GiB": ("memory_of_state", 2**30, ".2f"),
-    "temp.": ("memory_of_temporaries", 2**30, ".2f"),
-    "TFLOP": ("flops", 1e12, ".3g"),
-    "GB moved": ("bytes_moved", 1e9, ".3g"),
-}
+COLUMNS = {"state, GiB": ("memory_of_state", 2**30, ".2f"), "temp.": ("memory_of_temporaries", 2**30, ".2f")}
 TPU_COLUMNS = COLUMNS | {
+    "MB sent": ("bytes_sent", 1e6, ".3g"),
     "Mcycles": ("cycles", 1e6, ".3g"),
     "ms by FLOPs": ("seconds_by_flops", 1e-3, ".3g"),
-    "ms by cycles": ("seconds_by_cycles", 1e-3, ".3g"),
+    "by links": ("seconds_by_links", 1e-3, ".3g"),
+    "by cycles": ("seconds_by_cycles", 1e-3, ".3g"),
     "share": ("share_of_peak", 1, ".2f"),
+    "images/s per chip": ("images_per_second", 1, ".0f"),
 }
 GPU_COLUMNS = COLUMNS | {
+    "TFLOP": ("flops", 1e12, ".3g"),
+    "GB moved": ("bytes_moved", 1e9, ".3g"),
     "kernels": ("kernels", 1, ".0f"),
     "ms by FLOPs": ("seconds_by_flops", 1e-3, ".3g"),
     "ms by bytes": ("seconds_by_bytes", 1e-3, ".3g"),
@@ -112,12 +106,14 @@ def find(case: Case, folder: Path) -> dict[str, Any]:
         done = subprocess.run([sys.executable, *case.command, f"--json={path}"], capture_output=True, text=True)
         if not path.exists():
             return {"error": (done.stderr.strip().splitlines() or ["no output"])[-1].removeprefix("error: ")}
-    return json.loads(path.read_text())
+    found = json.loads(path.read_text())
+    seconds = found.get("seconds_by_cycles")
+    return found | {"images_per_second": seconds and found["batch_size"] / found["chips"] / seconds}
 
 
 def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, str]]) -> str:
     """One line of a table."""
-    flags = " ".join(flag.removeprefix("--").rpartition(".")[2] for flag in case.flags)
+    flags = " ".join(flag.rpartition(".")[2] for flag in case.flags if not flag.startswith("--batch"))
     model = f"{found['config']}:{found['arm']}" if "arm" in found else case.config
     if "error" in found:
         cells = [f"does not compile: {found['error']}"[:90]]
@@ -140,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
     require(not arguments.out.is_file(), f"--out={arguments.out} is a file; name a folder")
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in [arguments.only] if arguments.only else CASES:
-        on_gpus = part in (*GPU_MODELS, "cards")
+        on_gpus = part.startswith("gpu")
         columns = GPU_COLUMNS if on_gpus else TPU_COLUMNS
         heads = ["", "cards" if on_gpus else "slice", "batch", "flags", *columns, "compiled, s"]
         print(f"\n{part}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")

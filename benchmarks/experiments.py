@@ -42,10 +42,10 @@ def compiled(kind: str, pair: peers.Pair, machine: str, flags: str, published: s
     ]
 
 
-def compiled_steps(out: str, minutes: int, *names: str) -> Experiment:
-    """Tables of these names by compiled_steps.py, whose results are in the folder `out`."""
-    command = f"python benchmarks/compiled_steps.py --out={out} --only="
-    return Experiment([Step(f"{command}{name}", tables.printed) for name in names], minutes)
+def compiled_steps(name: str, minutes: int, out: str = "") -> Experiment:
+    """The table of this name by compiled_steps.py, whose results are in the folder `out`: 'tpu' or 'gpu' by default."""
+    command = f"python benchmarks/compiled_steps.py --out={out or name.partition('-')[0]} --only={name}"
+    return Experiment([Step(command, tables.printed)], minutes)
 
 
 def significance(
@@ -216,16 +216,23 @@ EXPERIMENTS = {
         ],
         20,
     ),
-    "tpu": compiled_steps("tpu", 120, "shipped", "scaling", "chips", "choices"),
-    "tpu-searched": compiled_steps("tpu", 30, "searched"),
-    "tpu-searched-large": compiled_steps("tpu", 120, "searched-large"),
+    "tpu-models": compiled_steps("tpu-models", 30),
+    "tpu-large": compiled_steps("tpu-large", 240),
+    "tpu-batches": compiled_steps("tpu-batches", 40),
+    "tpu-scaling": compiled_steps("tpu-scaling", 90),
+    "tpu-chips": compiled_steps("tpu-chips", 40),
+    "tpu-choices": compiled_steps("tpu-choices", 40),
     "published-tpu": Experiment(
         compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"),
         15,
     ),
-    "gpu": compiled_steps("gpu", 75, "gpu", "cards"),
-    "gpu-large": compiled_steps("gpu", 120, "gpu-large", "gpu-largest"),
-    "gpu-jax-0.12": compiled_steps("gpu-jax-0.12", 180, "gpu", "gpu-large", "gpu-largest"),
+    "gpu": compiled_steps("gpu", 75),
+    "gpu-large": compiled_steps("gpu-large", 120),
+    "gpu-largest": compiled_steps("gpu-largest", 60),
+    "gpu-cards": compiled_steps("gpu-cards", 6),
+    "gpu-jax-0.12": compiled_steps("gpu", 90, "gpu-jax-0.12"),
+    "gpu-jax-0.12-large": compiled_steps("gpu-large", 90, "gpu-jax-0.12"),
+    "gpu-jax-0.12-largest": compiled_steps("gpu-largest", 60, "gpu-jax-0.12"),
     "published-gpu": Experiment(
         compiled("gpu", peers.VDM, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
         5,

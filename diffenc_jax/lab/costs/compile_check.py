@@ -11,6 +11,7 @@ from diffenc_jax.lab.costs.compiled import DoesNotFit, Work, compile_step
 from diffenc_jax.lab.costs.machines import Machines, describe
 from diffenc_jax.lab.costs.targets import Target
 from diffenc_jax.model import spec_of
+from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.sharding import make_mesh
 
 # Changes that lower the memory of a step, from the one that costs least time.
@@ -53,9 +54,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "software": software(),
     }
     try:
-        memory, work, seconds = compile_step(config, spec_of(config), mesh, quick)
-        if memory.total > available:  # by less than the compiler itself refuses
-            raise DoesNotFit(memory.total)
+        memory, work, seconds = _compile(config, machines, quick)
     except DoesNotFit as error:
         return about | {"fits": False, "memory": error.needed} | find_remedy(config, machines, quick, error.needed)
     return about | {
@@ -68,6 +67,14 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     }
 
 
+def _compile(config: Config, machines: Machines, quick: bool) -> tuple[Memory, Work, float]:
+    """`compile_step`; raises DoesNotFit as well where a program is too large by less than the compiler refuses."""
+    compiled = compile_step(config, spec_of(config), make_mesh(config.mesh.fsdp, machines.devices), quick)
+    if compiled[0].total > machines.target.available:
+        raise DoesNotFit(compiled[0].total)
+    return compiled
+
+
 def describe_work(work: Work, target: Target) -> dict[str, Any]:
     """Costs of a step on a device of a kind, and the least time that each of them takes; JSON values.
 
@@ -76,16 +83,18 @@ def describe_work(work: Work, target: Target) -> dict[str, Any]:
     groups: dict[str, Any] = {}
     for (group, name, quantity), number in work.counts.items():
         groups.setdefault(group, {}).setdefault(name, {})[quantity] = number
-    moved, cycles = work.total("bytes"), work.total("cycles")
+    moved, cycles, sent = (work.total(quantity) for quantity in ("bytes", "cycles", "sent"))
     by_flops, by_cycles = work.flops / target.flops, cycles / target.clock if cycles and target.clock else None
     return {
         "flops": work.flops,
         "bytes_moved": moved,
+        "bytes_sent": sent,
         "kernels": work.total("kernels"),
         "cycles": cycles,
         "seconds_by_flops": by_flops,
         "seconds_by_bytes": moved / target.bandwidth,
         "seconds_by_cycles": by_cycles,
+        "seconds_by_links": sent / target.links if target.links else None,
         "share_of_peak": by_flops / by_cycles if by_cycles else None,
         **groups,
     }
@@ -99,18 +108,15 @@ def find_remedy(config: Config, machines: Machines, quick: bool, needed: int | N
     Args:
       needed: bytes that the step of `config` needs, if that is known.
     """
-    available = machines.target.available
-    if needed is not None and needed > MOST * available:
+    if needed is not None and needed > MOST * machines.target.available:
         return {}
     for changes in REMEDIES:
         changed = config.replace(changes)
         try:
-            mesh = make_mesh(changed.mesh.fsdp, machines.devices)
-            memory, _, _ = compile_step(changed, spec_of(changed), mesh, quick)
+            memory, _, _ = _compile(changed, machines, quick)
         except (DoesNotFit, InputError):  # the batch may not divide into so many parts
             continue
-        if memory.total <= available:
-            return {"remedy": changes, "memory_with_remedy": memory.total}
+        return {"remedy": changes, "memory_with_remedy": memory.total}
     return {}
 
 
@@ -128,7 +134,12 @@ def step_lines(needs: dict[str, Any]) -> list[str]:
         return [title, f"memory: does not fit {memory}{needed}; {advice}"]
     state, temporaries = needs["memory_of_state"], needs["memory_of_temporaries"]
     estimate = f", {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate" if needs["cycles"] else ""
-    by = {"FLOPs at its peak": "flops", "bytes at its memory's bandwidth": "bytes", "the compiler's cycles": "cycles"}
+    by = {
+        "FLOPs at its peak": "flops",
+        "bytes at its memory's bandwidth": "bytes",
+        f"the {needs['bytes_sent'] / 1e6:.3g} MB that it sends": "links",
+        "the compiler's cycles": "cycles",
+    }
     times = {name: needs[f"seconds_by_{key}"] for name, key in by.items()}
     share = f" ({needs['share_of_peak']:.2f} of the peak)" if needs["share_of_peak"] else ""
     return [

@@ -26,8 +26,8 @@ class Work(NamedTuple):
     Attributes:
       flops: floating-point operations of the model, as `train.flops` counts them.
       counts: numbers by ('parts' or 'kinds', name, quantity): of 'kernels', of 'bytes' that they move in the device's
-        memory, and of 'cycles' by the compiler's estimates, and of these '..._backward'; each by part of the step and
-        by kind of kernel, see `hlo`.
+        memory, of 'cycles' by the compiler's estimates, and of bytes 'sent' to other devices, and of these
+        '..._backward'; each by part of the step and by kind of kernel, see `hlo`.
     """
 
     flops: float
@@ -38,8 +38,9 @@ class Work(NamedTuple):
         """Work of a compiled step."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for kernel in hlo.kernels(compiled.as_text() or ""):
+            each_run = {"kernels": 1, "bytes": kernel.moved, "cycles": kernel.cycles, "sent": kernel.sent}
             for group, name in (("parts", kernel.part), ("kinds", kernel.kind)):
-                for quantity, each in (("kernels", 1), ("bytes", kernel.moved), ("cycles", kernel.cycles)):
+                for quantity, each in each_run.items():
                     counts[group, name, quantity] += kernel.runs * each
                     counts[group, name, f"{quantity}_backward"] += kernel.runs * each * kernel.is_backward
         return cls(flops, counts)

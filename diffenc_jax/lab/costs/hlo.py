@@ -10,6 +10,8 @@ that runs is a kernel, except those that only name values, and moves its operand
 - The start and the end of an asynchronous instruction are one kernel.
 - The scratch memory of library calls does not count: how much of it they use is not known. Nor do arrays that a TPU
   holds beside its cores, nor the padding of its tiles.
+- A collective instruction sends what it would in a ring of its n devices: of an array that is gathered or scattered
+  1 - 1/n, and of one that is summed on all devices twice that.
 """
 
 import math
@@ -22,6 +24,7 @@ ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\](?:\{[^{}]*?(S\([1-9]\
 NAMES = re.compile(
     r"(parameter|constant|get-tuple-element|tuple|bitcast|after-all|\w+-id|opt-barrier|.*-start|.*c-update)$"
 )
+COLLECTIVE = re.compile(r"all-|reduce-scatter|collective-")
 SLICES, UPDATE = ("slice", "dynamic-slice", "gather"), "dynamic-update-slice"
 SCRATCH = re.compile(r"\b[su]8\[\d*\](?:\{[^{}]*\})?")
 # Parts of a training step, by what first fits the scopes that JAX gives an operation; also those of the published code.
@@ -51,6 +54,7 @@ class Kernel(NamedTuple):
       runs: how often it runs.
       moved: bytes that it reads and writes in the device's memory, each time.
       cycles: the compiler's estimate for each time; 0 if it gives none.
+      sent: bytes that it sends to other devices, each time.
     """
 
     kind: str
@@ -58,11 +62,12 @@ class Kernel(NamedTuple):
     runs: int
     moved: int
     cycles: int
+    sent: int = 0
 
     @property
     def part(self) -> str:
         """The part of the step, one of `PARTS`, 'collectives' or 'other'."""
-        if re.match("all-|reduce-scatter|collective-", self.kind):
+        if COLLECTIVE.match(self.kind):
             return "collectives"
         return next((part for part, scopes in PARTS.items() if re.search(scopes, self.op_name)), "other")
 
@@ -105,9 +110,13 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
     return computations, entry
 
 
-def size(kind: str) -> int:
-    """Bytes in a device's memory of a value of an XLA type, such as 'bf16[8,32]{1,0}' or a tuple of such."""
-    arrays = ((int(bits or 8), lengths.split(",")) for bits, lengths, near in ARRAY.findall(kind) if not near)
+def size(kind: str, everywhere: bool = False) -> int:
+    """Bytes of a value of an XLA type, such as 'bf16[8,32]{1,0}' or a tuple of such.
+
+    Arrays beside a TPU's cores do not count, unless `everywhere`.
+    """
+    found = ARRAY.findall(kind)
+    arrays = ((int(bits or 8), lengths.split(",")) for bits, lengths, near in found if everywhere or not near)
     return sum(bits * math.prod(int(length or 1) for length in lengths) // 8 for bits, lengths in arrays)
 
 
@@ -161,7 +170,29 @@ def _kernel(computations: dict[str, Computation], within: Computation, each: Ins
     function = re.findall(r'(?:custom_call_target="|"kind":"(?=__))([^"]+)', each.attributes)
     cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', each.attributes)))
     kind = next(_results(fused)).opcode if each.opcode == "async" else each.opcode
-    return Kernel([*function, kind][0], next((match[1] for match in op_names if match), ""), runs, moved, cycles)
+    sent = _sent(within, each) + sum(_sent(fused, inner) for inner in fused.values())
+    return Kernel([*function, kind][0], next((match[1] for match in op_names if match), ""), runs, moved, cycles, sent)
+
+
+def _sent(within: Computation, each: Instruction) -> int:
+    """Bytes that a device sends to others of its group, in a ring; 0 for instructions that are not collective."""
+    if not COLLECTIVE.match(each.opcode):
+        return 0
+    whole = max(size(each.type, True), sum(size(within[name].type, True) for name in each.operands))
+    if each.opcode == "collective-permute":
+        return whole
+    return round((1 + (each.opcode == "all-reduce")) * (1 - 1 / _group_size(each.attributes)) * whole)
+
+
+def _group_size(attributes: str) -> float:
+    """Devices of a collective instruction: of axes of a mesh, of [groups, size], or of a list; infinite if unknown."""
+    if mesh := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", attributes):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
+        return math.prod(int(part or sizes[axis]) for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", mesh[2]))
+    if counted := re.search(r"replica_groups=\[\d+,(\d+)\]", attributes):
+        return int(counted[1])
+    listed = re.search(r"replica_groups=\{\{([\d,]+)", attributes)
+    return len(listed[1].split(",")) if listed else math.inf
 
 
 def _moved_by_fusion(fused: Computation, operands: list[int], results: int) -> int:

@@ -15,6 +15,7 @@ class Target:
       kinds: names of such devices in JAX, `jax.Device.device_kind`.
       flops: FLOPs per second of a device in bfloat16.
       bandwidth: bytes per second that a device reads from or writes to its memory.
+      links: bytes per second that a device can send to others, on all its links; 0 if unknown.
       memory: bytes of a card, or of a TPU's device those left to a program; 0 for those that cannot be compiled for.
       clock: cycles per second; 0 if unknown.
       devices: number of devices of a chip.
@@ -26,6 +27,7 @@ class Target:
     kinds: list[str]
     flops: float
     bandwidth: float = 0
+    links: float = 0
     memory: float = 0
     clock: float = 0
     devices: int = 1

@@ -79,6 +79,9 @@ def test_a_step_on_four_chips(measured):
     assert 4 * wrote["flops"] == counts.flops_per_step
     assert wrote["seconds_by_flops"] == wrote["flops"] / TARGETS["v5e"].flops
     assert wrote["bytes_moved"] > wrote["memory_of_state"]
+    assert wrote["seconds_by_links"] == wrote["bytes_sent"] / TARGETS["v5e"].links
+    # The gradients of all parameters, which are summed in float32.
+    assert 2 * 3 / 4 * 4 * counts.total_params <= wrote["bytes_sent"] < 1.1 * 2 * 3 / 4 * 4 * counts.total_params
     assert wrote["share_of_peak"] == pytest.approx(wrote["seconds_by_flops"] / (wrote["cycles"] / TARGETS["v5e"].clock))
 
 

@@ -32,6 +32,10 @@ def test_a_program_is_counted_by_what_runs(trips, runs):
         "all-reduce": (1, 2 * KIB),
     }
     assert sum(kernel.runs * kernel.cycles for kernel in kernels) == 30 * (runs + 1)
+    assert {kernel.kind: kernel.sent for kernel in kernels if kernel.sent} == {
+        "reduce-scatter": KIB / 2,
+        "all-reduce": KIB,
+    }
     assert {kernel.kind: kernel.part for kernel in kernels if kernel.part != "other"} == {
         "copy": "optimizer",
         "fusion": "norms, swish",  # of the sum, since the fusion itself has no name
@@ -62,9 +66,37 @@ def test_the_part_of_an_operation_is_that_of_its_scopes(op_name, part, backward)
     assert (kernel.part, kernel.is_backward) == (part, backward)
 
 
+@pytest.mark.parametrize(
+    ("instruction", "sent"),
+    [
+        ("f32[64] all-reduce(%x), replica_groups=mesh['a'=4,'b'=8] {'a'}", 2 * 3 / 4 * 256),
+        ("f32[64] all-reduce(%x), replica_groups=mesh['a'=4,'b'=8] {'a','b':(2)2}", 2 * 7 / 8 * 256),
+        ("(f32[64]{0:T(128)S(1)}, f32[8]) all-reduce(%x, %x), replica_groups=[2,4]<=[8]", 2 * 3 / 4 * 512),
+        ("f32[256] all-gather(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}", 3 / 4 * 1024),
+        ("f32[64] all-reduce(%x), replica_groups={}", 2 * 256),
+        ("f32[64] collective-permute(%x), source_target_pairs={{0,1},{1,0}}", 256),
+        ("f32[64] fusion(%x), kind=kCustom, calls=%scattered", 3 / 4 * 256),
+        ("f32[64] add(%x, %x)", 0),
+    ],
+)
+def test_collective_instructions_send_what_a_ring_does(instruction, sent):
+    text = f"""
+%scattered (p: f32[64]) -> f32[16] {{
+  %p = f32[64] parameter(0)
+  ROOT %part = f32[16] reduce-scatter(%p), replica_groups=[1,4]<=[4], dimensions={{0}}
+}}
+
+ENTRY %main (x: f32[64]) -> f32[64] {{
+  %x = f32[64] parameter(0)
+  ROOT %y = {instruction}
+}}
+"""
+    assert [kernel.sent for kernel in hlo.kernels(text)] == [sent]
+
+
 def test_sizes_of_values():
     assert hlo.size("(f32[], bf16[3,5]{1,0:T(8,128)(2,1)}, (pred[7], u64[2]), s4[6], token[])") == 4 + 30 + 7 + 16 + 3
-    assert hlo.size("f32[8,128]{1,0:T(8,128)S(1)}") == 0
+    assert [hlo.size("f32[8,128]{1,0:T(8,128)S(1)}", everywhere) for everywhere in (False, True)] == [0, 4096]
 
 
 OF_A_CARD = """
