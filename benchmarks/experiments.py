@@ -48,6 +48,12 @@ def compiled_steps(name: str, minutes: int, out: str = "") -> Experiment:
     return Experiment([Step(command, tables.printed)], minutes)
 
 
+def beside_published(file: str) -> Experiment:
+    """Our steps and the published ones in turn on this machine, in a file of the common folder."""
+    command = f"python benchmarks/peers.py --diffenc=DiffEnc --json={file}"
+    return Experiment([Step(command, partial(tables.beside_published, file), [file])], 20)
+
+
 def significance(
     config: str, root: str, flags: str, minutes: int, final: str = "", then: Sequence[Step] = ()
 ) -> Experiment:
@@ -206,16 +212,8 @@ EXPERIMENTS = {
         10,
     ),
     "precision": Experiment([Step(f"python benchmarks/precision.py {VDM} {DIFFENC}", tables.printed)], 5),
-    "peers": Experiment(
-        [
-            Step(
-                "python benchmarks/peers.py --diffenc=DiffEnc --json=peers.jsonl",
-                tables.beside_published,
-                ["peers.jsonl"],
-            )
-        ],
-        20,
-    ),
+    # On a processor by AMD and on one by Intel, which have a form of the convolutions' gradients each.
+    **{name: beside_published(f"{name}.jsonl") for name in ("peers", "peers-intel")},
     "tpu-models": compiled_steps("tpu-models", 30),
     "tpu-large": compiled_steps("tpu-large", 240),
     "tpu-batches": compiled_steps("tpu-batches", 40),
