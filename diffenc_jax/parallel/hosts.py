@@ -64,6 +64,16 @@ def elementwise_max(values: np.ndarray) -> np.ndarray:
     return multihost_utils.process_allgather(values).max(axis=0)
 
 
+def total(values: np.ndarray) -> np.ndarray:
+    """Elementwise sum over the hosts, in the dtype of the values."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return values
+    return multihost_utils.process_allgather(values).sum(axis=0, dtype=values.dtype)
+
+
 def gather_text(text: str) -> list[str]:
     """The texts of all hosts, of at most `LONGEST` bytes each, in the order of the hosts."""
     import jax
