@@ -19,7 +19,7 @@ from diffenc_jax.core.keys import REQUIRED, key, seed
 CHANGEABLE = (
     *("checkpoint", "compress", "eval", "fit", "log", "mesh", "ode", "sample"),
     *("data.dir", "model.scan", "model.remat"),
-    *("train.flops_of", "train.on_nonfinite", "train.steps", "train.steps_per_call"),
+    *("train.flops_of", "train.on_nonfinite", "train.steps"),
 )
 
 ABSENT = "(absent)"

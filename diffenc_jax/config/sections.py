@@ -219,11 +219,6 @@ class TrainConfig(Section, section="train"):
         "given for train.steps is that arm's.",
         none="the length train.steps",
     )
-    steps_per_call: int = count(
-        1,
-        "Steps per call of the compiled program on an accelerator, for models so small that calls take longer.",
-        unit="steps",
-    )
     batch_size: int = count(128, "Images per step, on all devices together.", unit="images")
     accumulate: int = count(
         1,

@@ -1,12 +1,10 @@
-"""Training batches on the mesh, one at a time, or those of several steps as one argument of a compiled program.
+"""Training batches on the mesh.
 
 Every host reads and sends only the images that its own devices process.
 """
 
 import hashlib
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,10 +14,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.data.pipeline import Order
 from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel.sharding import abstract_arrays, batched, host_rows, replicated, rows_to_devices
-
-# Size up to which training images are kept on every device: CIFAR-10 has 147 MiB.
-ON_DEVICE_MIB = 256
+from diffenc_jax.parallel.sharding import host_rows, rows_to_devices
 
 
 class Batches:
@@ -48,52 +43,6 @@ class Batches:
     def numbers(self, step: int) -> np.ndarray:
         """Indices of the images in this host's rows of the batch of `step`."""
         return self._order.batch(step, self.rows)
-
-
-class Resident(NamedTuple):
-    """Argument of a `ResidentFeed`: all training images, and the indices [n, B] of those in each batch."""
-
-    train: Batch
-    numbers: Any
-
-
-class ResidentFeed:
-    """The batches of up to n consecutive steps as one argument of a compiled program.
-
-    The images stay on the devices, each of which has all of them. The host sends their indices.
-
-    Attributes:
-      shapes: ShapeDtypeStructs of the argument, with their shardings.
-    """
-
-    def __init__(self, batches: Batches, length: int):
-        """Feed up to `length` of the `batches` of a single host."""
-        self._batches, self._length = batches, length
-        self._everywhere, self._divided = replicated(batches.mesh), batched(batches.mesh, axis=1)
-        numbers = jax.ShapeDtypeStruct((length, batches.size), np.int32, sharding=self._divided)
-        train = abstract_arrays(batches.train, jax.tree.map(lambda _: self._everywhere, batches.train))
-        self.shapes = Resident(train, numbers)
-
-    @cached_property
-    def _train(self) -> Batch:
-        return jax.device_put(self._batches.train, self._everywhere)
-
-    def __call__(self, step: int, count: int) -> Resident:
-        """The argument with the batches of `count` steps from `step` on, counted from 0, the last one repeated."""
-        numbers = [self._batches.numbers(step + min(index, count - 1)) for index in range(self._length)]
-        return Resident(self._train, jax.device_put(np.stack(numbers).astype(np.int32), self._divided))
-
-    def pick(self, argument: Resident, index: jax.Array) -> Batch:
-        """Batch `index` of an argument, within the program."""
-        numbers = argument.numbers[index]
-        return jax.tree.map(lambda array: array.at[numbers].get(mode="promise_in_bounds"), argument.train)
-
-
-def is_on_device(train: Batch) -> bool:
-    """Whether every device keeps all training images: those of one host do, if they have at most `ON_DEVICE_MIB`."""
-    if jax.process_count() > 1:  # each host has a part of the images
-        return False
-    return sum(array.nbytes for array in jax.tree.leaves(train)) <= ON_DEVICE_MIB * 2**20
 
 
 def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:

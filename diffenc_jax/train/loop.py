@@ -31,7 +31,6 @@ from diffenc_jax.runs.metrics import MetricsFile
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.workdir import check_workdir, claimed
-from diffenc_jax.train.calls import call_length, compile_call
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState
 from diffenc_jax.train.step import Program, StepReport
@@ -87,8 +86,8 @@ class Trainer:
         """
         config, workdir = self.config, self.workdir
         check_trainable(workdir, config, self.profiled)
-        # The calls whose reports have not been read, by the numbers of steps before and of their own.
-        self._unread: deque[tuple[int, int, StepReport]] = deque()
+        # The steps whose reports have not been read.
+        self._unread: deque[tuple[int, StepReport]] = deque()
         self._consecutive_skipped = self._failed_saves = 0
         with ExitStack() as stack:
             enter = stack.enter_context
@@ -126,23 +125,22 @@ class Trainer:
         if start < steps:
             with self._progress.compiling():
                 state = self.program.init() if state is None else state
-                call, most = compile_call(self.program, config, self.batches)
+                train_step = self.program.compiled()
         assert state is not None  # a run that is complete has a checkpoint
         while done < steps:
             if done and done % config.eval.every_steps == 0:
                 self._evaluate(done, state)
             if done % config.log.every_steps == 0:
                 state = state.restarted()
-            count = 1 if done == start else call_length(config, most, done, self.profiled)
             if self._profiler.starts_before(done + 1):
                 self._read_reports()
                 self._profiler.start()
             with jax.profiler.StepTraceAnnotation(STEP, step_num=done + 1):
-                state, report = call(state, done, count)
-            self._unread.append((done, count, report))
-            # The first call is waited for, so that its time is not that of later steps.
-            self._read_reports(keep=0 if done == start else IN_FLIGHT)
-            done += count
+                state, report = train_step(state, self.batches(done))
+            done += 1
+            self._unread.append((done, report))
+            # The first step is waited for, so that its time is not that of later ones.
+            self._read_reports(keep=0 if done == start + 1 else IN_FLIGHT)
             if self._profiler.ends_after(done):
                 self._read_reports()
                 with self._handling_failed_writes():
@@ -157,14 +155,12 @@ class Trainer:
         return state, record
 
     def _read_reports(self, keep: int = 0) -> None:
-        """Wait for calls, and check and log their steps, until at most `keep` reports are unread."""
+        """Wait for steps, and check and log them, until at most `keep` reports are unread."""
         while len(self._unread) > keep:
-            done, count, report = self._unread.popleft()
-            finite = np.atleast_1d(jax.device_get(report.finite))[:count].tolist()
-            for step, is_finite in enumerate(finite, done + 1):
-                self._consecutive_skipped = 0 if is_finite else self._consecutive_skipped + 1
-                if self._consecutive_skipped:
-                    self._skip_or_stop(step)
+            step, report = self._unread.popleft()
+            self._consecutive_skipped = 0 if report.finite else self._consecutive_skipped + 1
+            if self._consecutive_skipped:
+                self._skip_or_stop(step)
             scalars, is_logged = cache(report.meter.scalars), step % self.config.log.every_steps == 0
             if is_logged:
                 row = dict(scalars())

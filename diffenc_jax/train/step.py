@@ -1,7 +1,7 @@
 """One training step: a pure function, compiled once, that reuses the memory of its state."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,10 +28,10 @@ STEP = "a training step"  # in messages
 
 
 class StepReport(NamedTuple):
-    """The values of a step, or of several in a row, that the host reads a few steps later.
+    """The values of a step that the host reads a few steps later.
 
     Attributes:
-      finite: bool [], whether the loss and its gradient are finite; of several steps one per step.
+      finite: bool [], whether the loss and its gradient are finite.
       meter: sums of the metrics since the meter of the state was restarted.
     """
 
@@ -215,12 +215,13 @@ class Program:
         shapes = jax.eval_shape(self.function.init)
         shardings, batched = sharding.state_shardings(mesh, shapes), sharding.batched(mesh)
         self.init = jax.jit(self.function.init, out_shardings=shardings)
-        self._options: dict[str, Any] = {
-            "out_shardings": (shardings, sharding.replicated(mesh)),
-            "donate_argnums": 0,
-            "compiler_options": process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
-        }
-        self.step = jax.jit(self.function, in_shardings=(shardings, batched), **self._options)
+        self.step = jax.jit(
+            self.function,
+            in_shardings=(shardings, batched),
+            out_shardings=(shardings, sharding.replicated(mesh)),
+            donate_argnums=0,
+            compiler_options=process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
+        )
         self.state = sharding.abstract_arrays(shapes, shardings)
         shapes = model.batch_shapes(train.batch_size)
         self.batch = sharding.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
@@ -230,19 +231,8 @@ class Program:
 
         Raises RunError if a device has too little memory for it.
         """
-        return self._compiled(self.step, self.batch)
-
-    def compiled_loop(self, steps: Callable[..., Any], argument: Any) -> jax.stages.Compiled:
-        """Compile `steps`, (state, argument, number of steps) -> (state, report), as `compiled` does.
-
-        `argument` consists of ShapeDtypeStructs with shardings.
-        """
-        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding.replicated(self.mesh))
-        return self._compiled(jax.jit(steps, **self._options), argument, count)
-
-    def _compiled(self, function: Any, *arguments: Any) -> jax.stages.Compiled:
         with self.within_memory():
-            program = function.lower(self.state, *arguments).compile()
+            program = self.step.lower(self.state, self.batch).compile()
         process.return_freed_memory()
         memory.check_fits(program, STEP, self._advice)
         return program

@@ -51,7 +51,6 @@ def test_free_keys_do_not_change_the_identity():
         "train.steps": 9,
         "train.flops_of": "diffenc",
         "train.on_nonfinite": "skip",
-        "train.steps_per_call": 4,
         "data.dir": "there",
         "model.scan": True,
         "model.remat": "block",

@@ -5,7 +5,7 @@ the parameters, the nats per image, and the share of the parameters that a devic
 sizes of an evaluation and of sampling, the nats per image and samples of parameters that no training has made.
 workdir: of the run, if it is not in `folder`. unet: whether the networks are U-Nets. With several processes: process,
 processes and port. die_after: the step after which the process kills itself. samples: how many are drawn after the
-training. steps_per_call: of the training; above 1 in loops.
+training.
 """
 
 import dataclasses
@@ -38,7 +38,6 @@ from diffenc_jax.runs import storage
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.sampling.sampling import Sampling
-from diffenc_jax.train import calls
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
@@ -69,12 +68,9 @@ def main(folder):
         log__samples=GIVEN.get("samples", 0),
         eval__passes=1,
         eval__time_sampling="uniform",
-        train__steps_per_call=GIVEN.get("steps_per_call", 1),
         sample__output="softmax",
         **WIDE,
     )
-    if config.train.steps_per_call > 1:
-        calls.is_cpu = lambda program: False
     experiment = Experiment.load(config)
     trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture if "samples" in GIVEN else None)
     if "die_after" in GIVEN:

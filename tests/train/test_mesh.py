@@ -95,9 +95,8 @@ def test_two_hosts_train_in_a_bucket_as_one(one, home, bucket):
 
 @pytest.mark.long
 def test_eight_devices_train_unets_as_one(home):
-    """One of them with several steps per call, the images being on all its devices."""
     results = []
-    for given in (dict(devices=1, fsdp=1), dict(devices=8, fsdp=4, steps_per_call=3)):
+    for given in (dict(devices=1, fsdp=1), dict(devices=8, fsdp=4)):
         folder = home()
         run(folder, unet=True, **given)
         results.append(result(folder))

@@ -82,13 +82,12 @@ def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
     assert resumed == whole
 
 
-def test_a_run_with_several_steps_per_call_is_the_same(unbroken, images, tmp_path, capsys):
-    """Also if its samples cannot be drawn."""
+def test_a_run_whose_samples_cannot_be_drawn_is_the_same(unbroken, images, tmp_path, capsys):
 
     def draw(params, on_part):
         raise RunError("the solver gave up")
 
-    train(config(images, train__steps_per_call=4), tmp_path / "run", draw)
+    train(config(images), tmp_path / "run", draw)
     assert_same_run(tmp_path / "run", unbroken)
     assert "TensorBoard has no samples of step 8: the solver gave up" in capsys.readouterr().out
 
