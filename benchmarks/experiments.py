@@ -214,7 +214,7 @@ EXPERIMENTS = {
     "precision": Experiment([Step(f"python benchmarks/precision.py {VDM} {DIFFENC}", tables.printed)], 5),
     # On a processor by AMD and on one by Intel, which have a form of the convolutions' gradients each.
     **{name: beside_published(f"{name}.jsonl") for name in ("peers", "peers-intel")},
-    "tpu-models": compiled_steps("tpu-models", 30),
+    "tpu-searched": compiled_steps("searched", 30, "tpu"),
     "tpu-large": compiled_steps("tpu-large", 240),
     "tpu-batches": compiled_steps("tpu-batches", 40),
     "tpu-scaling": compiled_steps("tpu-scaling", 90),
