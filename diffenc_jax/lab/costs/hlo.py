@@ -131,8 +131,9 @@ def _walk(computations: dict[str, Computation], name: str, runs: int) -> Iterato
     for each in computation.values():
         if each.opcode == "while":
             yield from _walk(computations, each.attribute("body"), runs * _trips(computations, each))
-        elif each.opcode == "call":
-            yield from _walk(computations, each.attribute("to_apply"), runs)
+        elif each.opcode in ("call", "call-done"):
+            call = each if each.opcode == "call" else computation[each.operands[0]]
+            yield from _walk(computations, call.attribute("to_apply"), runs)
         elif each.opcode == "conditional":
             branches = re.findall(r"%([\w.-]+)", each.attributes.partition("metadata=")[0])
             walked = [list(_walk(computations, branch, runs)) for branch in branches]

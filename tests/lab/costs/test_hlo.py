@@ -76,6 +76,7 @@ def test_the_part_of_an_operation_is_that_of_its_scopes(op_name, part, backward)
         ("f32[64] all-reduce(%x), replica_groups={}", 2 * 256),
         ("f32[64] collective-permute(%x), source_target_pairs={{0,1},{1,0}}", 256),
         ("f32[64] fusion(%x), kind=kCustom, calls=%scattered", 3 / 4 * 256),
+        ("f32[64] call-done(%start)", 3 / 4 * 256),
         ("f32[64] add(%x, %x)", 0),
     ],
 )
@@ -88,6 +89,7 @@ def test_collective_instructions_send_what_a_ring_does(instruction, sent):
 
 ENTRY %main (x: f32[64]) -> f32[64] {{
   %x = f32[64] parameter(0)
+  %start = ((f32[64]), f32[16], u32[]) call-start(%x), to_apply=%scattered
   ROOT %y = {instruction}
 }}
 """
