@@ -39,7 +39,8 @@ class Case(NamedTuple):
         return ["-m", "diffenc_jax", "compile-check", config, f"--topology={self.topology}", *self.flags]
 
 
-EIGHT_LAYERS = VDM, _ = ("cifar10:vdm-8", "cifar10:diffenc-8-2")
+VDM = "cifar10:vdm-8"
+EIGHT_LAYERS = (VDM, "cifar10:diffenc-8-2")
 CHOICES = ("model.remat=none", "model.remat=block", "train.accumulate=4")
 GPU_MODELS = {
     "gpu": (

@@ -56,22 +56,20 @@ def broadcast(content: bytes) -> bytes:
 
 def elementwise_max(values: np.ndarray) -> np.ndarray:
     """Elementwise maximum over the hosts."""
-    import jax
-    from jax.experimental import multihost_utils
-
-    if jax.process_count() == 1:
-        return values
-    return multihost_utils.process_allgather(values).max(axis=0)
+    return _of_all(values).max(axis=0)
 
 
 def total(values: np.ndarray) -> np.ndarray:
     """Elementwise sum over the hosts, in the dtype of the values."""
+    return _of_all(values).sum(axis=0, dtype=values.dtype)
+
+
+def _of_all(values: np.ndarray) -> np.ndarray:
+    """The values [hosts, ...] of all hosts, in their order."""
     import jax
     from jax.experimental import multihost_utils
 
-    if jax.process_count() == 1:
-        return values
-    return multihost_utils.process_allgather(values).sum(axis=0, dtype=values.dtype)
+    return values[None] if jax.process_count() == 1 else multihost_utils.process_allgather(values)
 
 
 def gather_text(text: str) -> list[str]:

@@ -91,9 +91,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batched(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Sharding with one axis, the leading one by default, divided over all devices."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, ("data", "fsdp")))
+def batched(mesh: Mesh) -> NamedSharding:
+    """Sharding with the leading axis divided over all devices."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def state_shardings(mesh: Mesh, shapes: Any) -> Any:

@@ -96,7 +96,7 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 def _checksums(array: jax.Array | np.ndarray) -> list[Any]:
     """Checksums [2] of parts of an array, to be added up over the hosts; those of a replicated one are of the whole."""
     if not isinstance(array, jax.Array):
-        return _checksums_of_part(np.asarray(array), [slice(None)] * array.ndim, array.shape)
+        return _checksums_of_part(array, [slice(None)] * array.ndim, array.shape)
     shards = array.addressable_shards
     ours = shards[:1] if array.is_fully_replicated else [shard for shard in shards if shard.replica_id == 0]
     return [sums for shard in ours for sums in _checksums_of_part(shard.data, shard.index, array.shape)]

@@ -200,7 +200,7 @@ class Program:
       init: () -> the state before the first step.
       step: (state, batch) -> (state, report); it reuses the buffers of its state.
       state, batch: ShapeDtypeStructs of the arguments of `step`, with their shardings.
-      function, mesh: the step as a pure function, and the mesh.
+      function: the step as a pure function.
     """
 
     def __init__(self, model: Model, config: Config, mesh: Mesh):
@@ -210,7 +210,7 @@ class Program:
             f"lower train.batch_size={train.batch_size}, raise train.accumulate={train.accumulate}, or take "
             "model.remat=block"
         )
-        self.function, self.mesh = StepFunction(model, config, mesh), mesh
+        self.function = StepFunction(model, config, mesh)
         sharding.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
         shapes = jax.eval_shape(self.function.init)
         shardings, batched = sharding.state_shardings(mesh, shapes), sharding.batched(mesh)

@@ -64,7 +64,7 @@ def test_checksums_of_parts_add_up_to_that_of_the_whole(axis, parts):
 
 
 def test_every_small_change_is_found():
-    """Of any bit, of signs in pairs, and of places."""
+    """Changes of any bit, of signs in pairs, and of places."""
     array = draw(12)
     changed = [array]
     for bit, place in itertools.product(range(32), (0, 5, 11)):

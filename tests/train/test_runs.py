@@ -83,7 +83,6 @@ def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
 
 
 def test_a_run_whose_samples_cannot_be_drawn_is_the_same(unbroken, images, tmp_path, capsys):
-
     def draw(params, on_part):
         raise RunError("the solver gave up")
 

@@ -36,7 +36,6 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     target, available = machines.target, machines.target.available
     require(not quick or not target.capability, "--quick is for TPUs: without a card, no GPU kernels are searched for")
 
-    mesh = make_mesh(config.mesh.fsdp, machines.devices)
     about = {
         "config": config.name,
         "arm": config.arm,
@@ -47,7 +46,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "chips": machines.chips,
         "device": "card" if target.capability else "chip" if target.devices == 1 else "half chip",
         "hosts": machines.hosts,
-        "mesh": dict(mesh.shape),
+        "mesh": dict(make_mesh(config.mesh.fsdp, machines.devices).shape),
         "batch_size": config.train.batch_size,
         "quick": quick,
         "memory_of_device": available,
