@@ -102,7 +102,8 @@ flag() {
   printf '%s\n' "$value"
 }
 
-# default_workdir: with --bucket=B and no --workdir after --, add --workdir=gs://B/NAME.
+# default_workdir: with --bucket=B and no --workdir after --, add --workdir=gs://B/NAME, and if --config.data.dir is not
+# there either, --config.data.dir=gs://B/data, where the first host prepares the images for all.
 default_workdir() {
   local bucket=${given[bucket]:-}
   if [[ -z $bucket ]]; then return; fi
@@ -110,6 +111,7 @@ default_workdir() {
     fail "--bucket=$(quoted "$bucket") is not the name of a bucket; leave out gs:// and folders"
   if has_flag workdir; then fail "give either --bucket or --workdir"; fi
   rest+=(--workdir="gs://$bucket/${given[name]}")
+  has_flag config.data.dir || rest+=(--config.data.dir="gs://$bucket/data")
 }
 
 # split NAME: fill the caller's array `words` with the words of an option, which are split at spaces, except in quotes.

@@ -24,12 +24,12 @@
 #
 # Every restart of a pod then has the same versions. Build it with configuration files of your own in configs/.
 #
-# The workdir is an address in a bucket, gs://B/RUN; --bucket=B in place of --workdir means gs://B/N. A is the
-# Kubernetes service account that may write there (Workload Identity Federation). C is a PersistentVolumeClaim that all
-# hosts can write to, for a workdir below /mnt/runs, where it is mounted: Filestore, or a bucket through the Cloud
-# Storage FUSE driver, with a hierarchical namespace and the mount options implicit-dirs, metadata-cache:ttl-secs:0,
-# metadata-cache:stat-cache-max-size-mb:0, metadata-cache:type-cache-max-size-mb:0 and
-# file-system:kernel-list-cache-ttl-secs:0.
+# The workdir is an address in a bucket, gs://B/RUN; --bucket=B in place of --workdir means gs://B/N, and gs://B/data
+# for the images, --config.data.dir, unless that is given. A is the Kubernetes service account that may write there
+# (Workload Identity Federation). C is a PersistentVolumeClaim that all hosts can write to, for a workdir below
+# /mnt/runs, where it is mounted: Filestore, or a bucket through the Cloud Storage FUSE driver, with a hierarchical
+# namespace and the mount options implicit-dirs, metadata-cache:ttl-secs:0, metadata-cache:stat-cache-max-size-mb:0,
+# metadata-cache:type-cache-max-size-mb:0 and file-system:kernel-list-cache-ttl-secs:0.
 #
 # When a pod ends early, for example on a preempted spot slice, JobSet restarts all pods, at most --restarts times, and
 # the run resumes from its last checkpoint.

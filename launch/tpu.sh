@@ -20,9 +20,10 @@
 # --gcloud=--internal-ip for setup and run. It is split at spaces, except in quotes; nothing is expanded. For watch, the
 # flags of --gcloud are those of the request, and --gcloud-ssh="FLAGS" are those of the connections.
 #
-# The workdir is an address in a bucket, gs://B/RUN. --bucket=B in place of --workdir means gs://B/N. The service
-# account of the hosts must be allowed to write there. --mount=B mounts the bucket at /mnt/runs on all hosts, with
-# gcsfuse; then a workdir can be /mnt/runs/RUN. A mount has drawbacks, see docs/clusters.md.
+# The workdir is an address in a bucket, gs://B/RUN. --bucket=B in place of --workdir means gs://B/N, and gs://B/data
+# for the images, --config.data.dir, unless that is given. The service account of the hosts must be allowed to write
+# there. --mount=B mounts the bucket at /mnt/runs on all hosts, with gcsfuse; then a workdir can be /mnt/runs/RUN. A
+# mount has drawbacks, see docs/clusters.md.
 #
 # Hosts install the versions that requirements/lock-tpu.txt pins.
 #

@@ -198,7 +198,7 @@ class DataConfig(Section, section="data"):
     )
     dir: str | None = key(
         None,
-        "Folder in which data sets of tensorflow-datasets are kept, or gs://BUCKET/FOLDER, from which they are read.",
+        "Folder or gs://BUCKET/FOLDER in which data sets of tensorflow-datasets are prepared and kept.",
         none="TFDS_DATA_DIR of the environment, or else ~/tensorflow_datasets",
     )
     pixel_levels: int = key(256, "Number of values that a pixel can take.", limits=PIXEL_LEVELS)

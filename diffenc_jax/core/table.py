@@ -13,6 +13,11 @@ PARTS: dict[str, dict[str, Entry]] = {
         "train": Entry(f"{_COMMANDS}.train", summary="train a model, evaluate it and draw samples"),
         "eval": Entry(f"{_COMMANDS}.evaluate", summary="evaluate checkpoints of a trained run"),
         "sample": Entry(f"{_COMMANDS}.sample", summary="draw samples from a trained run"),
+        "prepare-data": Entry(
+            f"{_COMMANDS}.prepare_data",
+            summary="download and prepare the images of a configuration, in a folder or a bucket",
+            computes=False,
+        ),
         "config-keys": Entry(
             f"{_COMMANDS}.config_keys",
             summary="list all keys of a configuration, with defaults and meanings",

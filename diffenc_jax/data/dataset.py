@@ -103,6 +103,15 @@ def load_dataset(
     return Dataset(source.name, source.version, data.pixel_levels, images, classes, stored.num_classes)
 
 
+def prepare(data: DataConfig) -> Source | None:
+    """The data set of tensorflow-datasets that `data` names, prepared unless it is; None for other images.
+
+    Raises InputError if it cannot be prepared.
+    """
+    named = _named(data)
+    return named.open(data) if named is not None and named.tfds else None
+
+
 def num_classes(data: DataConfig) -> int:
     """Number of classes of the images that `data` describes. A named data set need not be on this machine.
 

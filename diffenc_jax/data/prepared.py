@@ -4,6 +4,7 @@ Images must have one size, or be resized. The splits are 'train' and 'test'; whe
 validation split is 'test', and the version says so.
 """
 
+import dataclasses
 import re
 import socket
 import tempfile
@@ -18,7 +19,8 @@ from urllib.request import getproxies
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core.buckets import is_remote, prepare
+from diffenc_jax.core import buckets
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, first_line, require, suggestion
 from diffenc_jax.data.checks import LONGEST
 from diffenc_jax.data.images import Images, Labels, OnDemand, Source
@@ -38,14 +40,8 @@ def open_prepared(name: str, data: DataConfig) -> Source:
       name: NAME, NAME/CONFIG or NAME:VERSION in tensorflow-datasets.
       data: its `dir` and `resize` are used.
     """
-    builder = _builder(name, data)
+    builder = prepare(name, data)
     image = _image_feature(name, builder)
-    image_shape(name, data, builder)
-    folder = _folder(data)
-    with _reading(folder):
-        is_prepared = builder.is_prepared()
-    if not is_prepared:
-        _download(name, builder, folder)
     known = list(builder.info.splits)
     test = "test" if "test" in known else "validation"
     held = f"{PREFIX}{name} must have the splits 'train' and 'test' or 'validation'; it has {', '.join(known)}"
@@ -66,6 +62,23 @@ def open_prepared(name: str, data: DataConfig) -> Source:
     version += [f"resized to {data.resize}x{data.resize}"] if data.resize else []
     images = {ours: partial(read, split, image, data.resize) for ours, split in theirs.items()}
     return Source(f"{builder.name}/{config.name}" if config else builder.name, ", ".join(version), images, labels)
+
+
+def prepare(name: str, data: DataConfig) -> Any:
+    """The builder of the data set `name`, which is prepared unless it is; for a bucket, in a local folder first.
+
+    Raises InputError, as `open_prepared` does.
+    """
+    builder, folder = _builder(name, data), _folder(data)
+    image_shape(name, data, builder)
+    with _opening(folder):
+        is_prepared = builder.is_prepared()
+    if not is_prepared and is_remote(folder):
+        _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=_local_folder())), builder)
+        builder = _builder(name, data)
+    elif not is_prepared:
+        _download(name, builder, folder)
+    return builder
 
 
 def num_classes(name: str, data: DataConfig) -> int:
@@ -92,10 +105,18 @@ def _folder(data: DataConfig) -> str:
 
     folder = data.dir or tfds.core.constants.DATA_DIR
     if is_remote(folder):
-        prepare()
+        buckets.prepare()
         return folder.rstrip("/")
     require("://" not in folder, f"data.dir={folder} is neither a folder nor gs://BUCKET/FOLDER; give one of these")
     return str(Path(folder).expanduser())
+
+
+def _local_folder() -> str:
+    """The local folder of prepared data sets by default."""
+    import tensorflow_datasets as tfds
+
+    folder = str(tfds.core.constants.DATA_DIR)
+    return "~/tensorflow_datasets" if is_remote(folder) else folder
 
 
 def _builder(name: str, data: DataConfig) -> Any:
@@ -108,7 +129,7 @@ def _builder(name: str, data: DataConfig) -> Any:
     unknown = f"{what} is not in tensorflow-datasets (NAME, NAME/CONFIG or NAME:VERSION)"
     require(base in known, f"{unknown}{suggestion(base.lower(), known)}; all: {CATALOGUE}")
     require("=" not in name, f"{what}: options of a builder are not supported; give NAME/CONFIG:VERSION")
-    with _reading(folder):
+    with _opening(folder):
         try:
             return tfds.builder(name, data_dir=folder)
         except (ImportError, ValueError, AssertionError) as error:  # a package that is missing; an unknown version
@@ -116,7 +137,7 @@ def _builder(name: str, data: DataConfig) -> Any:
 
 
 @contextmanager
-def _reading(folder: str) -> Iterator[None]:
+def _opening(folder: str, to: str = "read") -> Iterator[None]:
     """Turn any error into an InputError that data sets in `folder` cannot be read; libraries raise anything."""
     try:
         yield
@@ -130,7 +151,7 @@ def _reading(folder: str) -> Iterator[None]:
         advice = "check its permissions, or prepare the data set anew"
         if is_remote(folder):
             advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
-        raise InputError(f"{folder} cannot be read ({type(said).__name__}: {reason}); {advice}") from error
+        raise InputError(f"{folder} cannot be {to} ({type(said).__name__}: {reason}); {advice}") from error
 
 
 def _image_feature(name: str, builder: Any) -> str:
@@ -188,7 +209,7 @@ def _read(builder: Any, holding: Callable[[Any], Any], split: str, feature: str,
 
     def read(start: int, stop: int) -> np.ndarray:
         values, at = np.empty((stop - start, *shape), dtype), 0
-        with _reading(str(builder.data_dir)):
+        with _opening(str(builder.data_dir)):
             instruction = tfds.core.ReadInstruction(split, from_=start, to=stop, unit="abs")
             examples = holding(instruction).as_dataset(
                 split=instruction,
@@ -213,6 +234,14 @@ def _resized(image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(square(picture, side)).reshape(side, side, image.shape[-1])
 
 
+def _copy_to_bucket(prepared: Any, builder: Any) -> None:
+    """Copy the files of a data set that is prepared to the bucket of `builder`, where it then is prepared too."""
+    with _opening(str(builder.data_dir), "written"):
+        # The description is the last: what lacks it, as after an interruption, counts as not prepared.
+        for path in sorted(prepared.data_path.iterdir(), key=lambda path: path.name == "dataset_info.json"):
+            path.copy(builder.data_path / path.name, overwrite=True)
+
+
 def _download(name: str, builder: Any, folder: str) -> None:
     """Download and prepare a data set; raises InputError, which says where to put its files, if that fails.
 
@@ -223,8 +252,6 @@ def _download(name: str, builder: Any, folder: str) -> None:
     """
     import tensorflow_datasets as tfds
 
-    advice = f"prepare it by tensorflow-datasets in a local folder and copy that to {folder}"
-    require("://" not in folder, f"{name} is not prepared in {folder}; {advice}")
     manual = Path(folder) / "downloads" / "manual"
     size = re.match(r"\d+", builder.builder_config.name if builder.builder_config else "")  # such as 32x32
     infos = [(url, info.filename) for url, info in (builder.url_infos or {}).items()]

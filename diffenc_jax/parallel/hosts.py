@@ -5,9 +5,12 @@ all hosts take the same decisions. JAX is imported where it is used, because wha
 for it.
 """
 
+import itertools
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +20,37 @@ if TYPE_CHECKING:
     import jax
 
 LONGEST = 256
+DAY_MS = 24 * 3600 * 1000
+_TURNS = itertools.count()
 
 
 def is_first() -> bool:
     """Whether this host is the one that writes files and reports to the user."""
+    return number() == 0
+
+
+def number() -> int:
+    """Number of this host, from 0."""
     import jax
 
-    return jax.process_index() == 0
+    return jax.process_index()
+
+
+def in_turn(act: Callable[[], Any]) -> None:
+    """Call `act` on the first host, for up to a day, and then on the others.
+
+    They wait by JAX's coordination service: collectives give up after half a minute.
+    """
+    from orbax.checkpoint.multihost import get_barrier_sync_fn
+
+    wait = partial(get_barrier_sync_fn(), key=f"diffenc-turn-{next(_TURNS)}", timeout_ms=DAY_MS)
+    if not is_first():
+        wait()
+    try:
+        act()
+    finally:
+        if is_first():
+            wait()
 
 
 def end_if_alone(error: Exception) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.data.dataset import TRAIN, Dataset, load_dataset
+from diffenc_jax.data.dataset import TRAIN, Dataset, load_dataset, prepare
 from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import needed_rows
 from diffenc_jax.parallel.sharding import make_mesh
 
@@ -27,6 +28,7 @@ class Experiment:
         Raises InputError if the images cannot be loaded, or the configuration does not fit them or the devices.
         """
         mesh = make_mesh(config.mesh.fsdp)
+        hosts.in_turn(lambda: prepare(config.data))  # hosts that share a folder or a bucket find it prepared
         splits = tuple(dict.fromkeys(splits or (TRAIN, config.eval.split)))
         dataset = load_dataset(config.data, *splits, labels=config.model.labels, part=needed_rows(config, mesh))
         spec = ImageSpec(dataset.shape, dataset.pixel_levels, dataset.num_classes)

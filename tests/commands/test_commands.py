@@ -37,7 +37,7 @@ def test_version(capsys):
 
 def test_unknown_command_lists_the_known_ones(capsys):
     for argv in (["fly"], ["--fly"], ["fly", "--help"]):
-        assert "known: train, eval, sample, config-keys, compress" in refused(main, argv, capsys)
+        assert "known: train, eval, sample, prepare-data, config-keys, compress" in refused(main, argv, capsys)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

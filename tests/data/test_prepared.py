@@ -147,6 +147,7 @@ from pathlib import Path
 import numpy as np
 from etils import epath
 
+from diffenc_jax.__main__ import main
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import prepare
 from diffenc_jax.core.errors import InputError
@@ -167,23 +168,33 @@ for config in [replace(local, dir=place) for place in ("gs://bucket/tfds", "gs:/
     assert found.fingerprint("test") == known.fingerprint("test")
     part = load_dataset(config, "train", part=lambda count: np.array([1, 3])).splits["train"]
     np.testing.assert_array_equal(part.local, known.splits["train"][[1, 3]])
-for source, place in (("tfds:cifar10", "gs://bucket/tfds"), ("tfds:tiny_sizes", "gs://no-such-bucket/tfds")):
-    try:
-        load_dataset(DataConfig(source, dir=place, resize=4), "train")
-    except InputError as error:
-        print(error)
+command = ["prepare-data", "--config=mnist", "--config.data.source=tfds:tiny_sizes", "--config.data.resize=4"]
+command += ["--config.data.dir=gs://bucket/fresh"]
+description = epath.Path("gs://bucket/fresh/tiny_sizes/1.2.3/dataset_info.json")
+for _ in range(2):  # as if the first call had been interrupted
+    assert main(command) == 0
+    changed = description.stat().mtime
+    assert main(command) == 0
+    assert description.stat().mtime == changed
+    found = load_dataset(replace(local, dir="gs://bucket/fresh"), "train")
+    assert found.fingerprint("train") == known.fingerprint("train")
+    description.unlink()
+try:
+    load_dataset(replace(local, dir="gs://no-such-bucket/tfds"), "train")
+except InputError as error:
+    print(error)
 """
 
 
 @pytest.mark.slow
 def test_prepared_data_sets_in_a_bucket(bucket, tmp_path):
-    env = os.environ | {"TFDS_DATA_DIR": "gs://bucket/from environment"}
+    """Copied there by hand or prepared there, by way of a folder on disk."""
+    env = os.environ | {"TFDS_DATA_DIR": "gs://bucket/from environment", "HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", FROM_BUCKET, tmp_path]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    unprepared, missing = [line for line in done.stdout.splitlines() if "gs://" in line]
-    assert (
-        "cifar10 is not prepared in gs://bucket/tfds; prepare it by tensorflow-datasets in a local fold" in unprepared
-    )
+    prepared = "tiny_sizes 1.2.3, validation as test, resized to 4x4: train 5, validation 5, test 5 images\n"
+    assert done.stdout.count(prepared) == 4
+    missing = done.stdout.splitlines()[-1]
     assert "gs://no-such-bucket/tfds cannot be read" in missing
     assert "gcloud auth application-default login" in missing

@@ -1,0 +1,28 @@
+"""Download and prepare the images of a configuration, so that machines which train on them find them ready.
+
+The data set of tensorflow-datasets is written to `data.dir`, a folder or gs://BUCKET/FOLDER. For a bucket it is
+prepared in the local folder of data sets, where it stays, and copied. One that is there already is left as it is.
+"""
+
+import argparse
+
+from diffenc_jax.commands.arguments import add_config
+
+EXAMPLE = "diffenc prepare-data --config=cifar10 --config.data.dir=gs://BUCKET/data"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from diffenc_jax.config import load_config
+    from diffenc_jax.data.dataset import prepare
+
+    data = load_config(arguments.config, arguments.overrides).data
+    source = prepare(data)
+    if source is None:
+        print(f"{data.source} needs no preparation")
+        return
+    sizes = ", ".join(f"{split} {images().shape[0]:,}" for split, images in source.splits.items())
+    print(f"{source.name} {source.version}: {sizes} images")

@@ -1,0 +1,39 @@
+"""Communication between processes of one run."""
+
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+IN_TURN = """
+    import sys, time
+    from pathlib import Path
+    import jax
+    from diffenc_jax.parallel import hosts
+
+    port, process, folder = sys.argv[1:]
+    jax.distributed.initialize(f"localhost:{port}", 3, int(process))
+
+    def act():
+        found = sorted(path.name for path in Path(folder).iterdir())
+        time.sleep(1)
+        Path(folder, process).touch()
+        return found
+
+    found = []
+    hosts.in_turn(lambda: found.extend(act()))
+    print(found)
+"""
+
+
+@pytest.mark.slow
+def test_the_first_host_is_done_before_the_others_begin(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    commands = [[sys.executable, "-c", textwrap.dedent(IN_TURN), str(port), str(n), tmp_path] for n in range(3)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert said == ["[]\n", "['0']\n", "['0']\n"]
