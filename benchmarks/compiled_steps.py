@@ -71,6 +71,21 @@ CASES = {
     + [Case(VDM, "v5e:4x4", (*BFLOAT16, "--batch=128"))],
     "tpu-chips": [Case(VDM, topology) for topology in ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1")],
     "tpu-choices": [Case(VDM, "v5e:2x2", (*BFLOAT16, f"--config.{choice}")) for choice in CHOICES],
+    # 0.12, 0.49 and 1.95 billion parameters, divided over 64 chips or cards.
+    **{
+        part: [
+            Case(
+                "cifar10:vdm",
+                machines,
+                (*BFLOAT16, f"--config.model.score.width={width}", "--config.mesh.fsdp=64", *flags),
+            )
+            for width in (256, 512, 1024)
+        ]
+        for part, machines, flags in (
+            ("tpu-widths", "v5p:4x4x4", ("--config.model.scan=True",)),
+            ("gpu-widths", "h100:8x8", ()),
+        )
+    },
     **{
         part: [
             Case(model, gpus, (f"--config.model.dtype={dtype}", *flags))

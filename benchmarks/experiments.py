@@ -220,6 +220,7 @@ EXPERIMENTS = {
     "tpu-scaling": compiled_steps("tpu-scaling", 90),
     "tpu-chips": compiled_steps("tpu-chips", 40),
     "tpu-choices": compiled_steps("tpu-choices", 40),
+    "tpu-widths": compiled_steps("tpu-widths", 30),
     "published-tpu": Experiment(
         compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"),
         15,
@@ -228,6 +229,7 @@ EXPERIMENTS = {
     "gpu-large": compiled_steps("gpu-large", 120),
     "gpu-largest": compiled_steps("gpu-largest", 60),
     "gpu-cards": compiled_steps("gpu-cards", 6),
+    "gpu-widths": compiled_steps("gpu-widths", 20),
     "gpu-jax-0.12": compiled_steps("gpu", 90, "gpu-jax-0.12"),
     "gpu-jax-0.12-large": compiled_steps("gpu-large", 90, "gpu-jax-0.12"),
     "gpu-jax-0.12-largest": compiled_steps("gpu-largest", 60, "gpu-jax-0.12"),

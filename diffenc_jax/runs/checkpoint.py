@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import (
@@ -25,8 +26,9 @@ from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
-from diffenc_jax.runs.hashes import Damaged, Hashes, Stamp, array_shapes, hash_arrays, seal, unseal, verify
+from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
+from diffenc_jax.runs.seals import RestoreSeals, SaveSeal, SealHandler, Stamp, sealing, unseal
 from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
 
 KEEP_LATEST = 2
@@ -56,9 +58,13 @@ class Checkpoints:
       complete: the newest step that is known to be saved completely, or None.
     """
 
-    def __init__(self, workdir: Path, keep_every_steps: int | None = None):
-        """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given."""
+    def __init__(self, workdir: Path, keep_every_steps: int | None = None, state: Any = ()):
+        """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given, of states like `state`."""
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
+        # TensorStore holds a copy of all that it writes at once, which must be more than any array.
+        self._gigabytes = (
+            1 + 2 * max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0) // 10**9
+        )
         self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, 0, False
         self._opened: ocp.CheckpointManager | None = None
         try:
@@ -86,8 +92,10 @@ class Checkpoints:
             save_interval_steps=int(writes),
             cleanup_tmp_directories=writes,
         )
-        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "ema")}
-        handlers[HASHES] = ocp.JsonCheckpointHandler()
+        handlers = {
+            name: ocp.StandardCheckpointHandler(save_concurrent_gb=self._gigabytes) for name in ("state", "ema")
+        }
+        handlers[HASHES] = SealHandler()
         return ocp.CheckpointManager(self._folder, item_handlers=handlers, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -133,7 +141,7 @@ class Checkpoints:
 
     def _save(self, step: int, **items: Any) -> None:
         args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        args[HASHES] = ocp.args.JsonSave(seal(hash_arrays(items), Stamp(step, self._run)))
+        args[HASHES] = SaveSeal(sealing(items, Stamp(step, self._run)))
         self._saving = step
         self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
 
@@ -186,7 +194,7 @@ class Checkpoints:
 
     def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
         try:
-            hashes = unseal(self._read(step, **{HASHES: ocp.args.JsonRestore()})[HASHES], Stamp(step, self._run))
+            hashes = unseal(self._read(step, **{HASHES: RestoreSeals()})[HASHES], Stamp(step, self._run))
             self._check_fits(step, abstract, hashes)
             items = self._read(step, **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()})
             verify(items, hashes)

@@ -9,8 +9,9 @@ certain, any other change but for a chance of 2^-64; nobody is kept from forging
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,49 +29,40 @@ class Damaged(RunError):
     """A checkpoint, or a part of it, is not what was saved; the text says which part."""
 
 
-def hash_arrays(items: Mapping[str, Any]) -> Hashes:
-    """Checksums of all arrays of the trees `items`. Every host must call this."""
+def own_hashes(items: Mapping[str, Any]) -> Callable[[], Hashes]:
+    """Function that returns the checksums of this host's parts of the trees `items`; those of all hosts add up.
+
+    An array that every host holds counts on the first one. On accelerators the computation starts at once, where the
+    arrays lie. On CPUs it is that of the function, which may run while a step replaces the arrays.
+    """
     named = _named(items)
-    started = [_checksums(leaf) for _, leaf in named]  # on accelerators, all before the first is waited for
-    sums = np.array([sum(map(np.asarray, parts), np.zeros(2, np.uint32)) for parts in started])
-    divided = [isinstance(leaf, jax.Array) and not leaf.is_fully_replicated for _, leaf in named]
+    started = [_start(leaf) if hosts.is_first() or _is_divided(leaf) else [] for _, leaf in named]
+    return lambda: {
+        name: _entry(leaf, _sum(part() for part in parts)) for (name, leaf), parts in zip(named, started, strict=True)
+    }
+
+
+def sum_of_hosts(hashes: Sequence[Hashes]) -> Hashes:
+    """Checksums of whole arrays from the `own_hashes` of all hosts."""
+    return {
+        name: [*entry[:2], _text(_sum(_pair(each[name][2]) for each in hashes))] for name, entry in hashes[0].items()
+    }
+
+
+def hash_arrays(items: Mapping[str, Any]) -> Hashes:
+    """Checksums of all arrays of the trees `items`. Every host must call this; each sums its own copy of an array."""
+    named = _named(items)
+    started = [_start(leaf) for _, leaf in named]  # on accelerators, all before the first is waited for
+    sums = np.array([_sum(part() for part in parts) for parts in started])
+    divided = [_is_divided(leaf) for _, leaf in named]
     if any(divided):
         sums[divided] = hosts.total(sums[divided])
-    return {
-        name: [leaf.dtype.name, list(leaf.shape), f"{first:08x}{second:08x}"]
-        for (name, leaf), (first, second) in zip(named, sums.tolist(), strict=True)
-    }
+    return {name: _entry(leaf, pair) for (name, leaf), pair in zip(named, sums, strict=True)}
 
 
 def tree_digest(tree: Any) -> str:
     """SHA-256 digest of the names and checksums of a tree of arrays, in hexadecimal. Every host must call this."""
-    return _digest(hash_arrays({"arrays": tree}))
-
-
-class Stamp(NamedTuple):
-    """Identity of a checkpoint: the step, and the digest of the run's configuration (`Config.hash`)."""
-
-    step: int
-    run: str
-
-
-def seal(hashes: Hashes, stamp: Stamp) -> dict[str, Any]:
-    """JSON value of `hashes` and `stamp` with a hash over them, which tells damaged hashes from damaged arrays."""
-    content = {"arrays": hashes, **stamp._asdict()}
-    return content | {"sha256": _digest(content)}
-
-
-def unseal(content: Any, stamp: Stamp) -> Hashes:
-    """The hashes in what `seal` returned; raises Damaged if it is something else, or of another stamp."""
-    content = dict(content) if isinstance(content, dict) else {}
-    if content.pop("sha256", None) != _digest(content) or "arrays" not in content:
-        raise Damaged("its list of hashes is not what was saved")
-    theirs = Stamp(content["step"], content["run"])
-    if theirs.run != stamp.run:
-        raise Damaged(f"it is of another configuration than config.json has ({theirs.run} in place of {stamp.run})")
-    if theirs.step != stamp.step:
-        raise Damaged(f"it was saved as that of step {theirs.step}")
-    return content["arrays"]
+    return digest(hash_arrays({"arrays": tree}))
 
 
 def verify(items: Mapping[str, Any], hashes: Hashes) -> None:
@@ -93,22 +85,49 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in paths]
 
 
-def _checksums(array: jax.Array | np.ndarray) -> list[Any]:
-    """Checksums [2] of parts of an array, to be added up over the hosts; those of a replicated one are of the whole."""
+def _is_divided(array: jax.Array | np.ndarray) -> bool:
+    return isinstance(array, jax.Array) and not array.is_fully_replicated
+
+
+def _entry(array: jax.Array | np.ndarray, sums: np.ndarray) -> list[Any]:
+    return [array.dtype.name, list(array.shape), _text(sums)]
+
+
+def _text(sums: np.ndarray) -> str:
+    return "{:08x}{:08x}".format(*sums.tolist())
+
+
+def _pair(text: str) -> np.ndarray:
+    return np.array([int(text[:8], 16), int(text[8:], 16)], np.uint32)
+
+
+def _sum(pairs: Iterable[np.ndarray]) -> np.ndarray:
+    return sum(pairs, np.zeros(2, np.uint32))
+
+
+def _start(array: jax.Array | np.ndarray) -> list[Callable[[], np.ndarray]]:
+    """Functions that return checksums [2] of parts of an array; of a replicated one, those of this host's copy."""
     if not isinstance(array, jax.Array):
-        return _checksums_of_part(array, [slice(None)] * array.ndim, array.shape)
+        return [_start_part(array, [slice(None)] * array.ndim, array.shape)]
     shards = array.addressable_shards
-    ours = shards[:1] if array.is_fully_replicated else [shard for shard in shards if shard.replica_id == 0]
-    return [sums for shard in ours for sums in _checksums_of_part(shard.data, shard.index, array.shape)]
+    ours = [shard for shard in shards if shard.replica_id == 0] if _is_divided(array) else shards[:1]
+    return [_start_part(shard.data, shard.index, array.shape) for shard in ours]
 
 
-def _checksums_of_part(part: jax.Array | np.ndarray, index: Sequence[slice], shape: tuple[int, ...]) -> list[Any]:
-    """Checksums of a part of an array: on CPUs of blocks of it that fit into a cache, since numpy compiles nothing."""
+def _start_part(
+    part: jax.Array | np.ndarray, index: Sequence[slice], shape: tuple[int, ...]
+) -> Callable[[], np.ndarray]:
     runs = runs_of(index, shape)
     if isinstance(part, jax.Array) and next(iter(part.devices())).platform != "cpu":
-        return [checksum_on_device(part, runs)]
-    values = np.ascontiguousarray(part).reshape(-1)
-    return [checksum(np, values[i : i + BLOCK], np.uint32(i), runs) for i in range(0, len(values), BLOCK)]
+        return partial(np.asarray, checksum_on_device(part, runs))
+    # A view of an array keeps its values, also while a step that was given the array replaces it.
+    return partial(_checksum_by_blocks, np.ascontiguousarray(part).reshape(-1), runs)
+
+
+def _checksum_by_blocks(values: np.ndarray, runs: tuple[np.uint32, ...] | None) -> np.ndarray:
+    """The checksum [2] of values [n] from those of blocks, which fit into a cache; numpy compiles nothing."""
+    starts = range(0, len(values), BLOCK)
+    return _sum(checksum(np, values[i : i + BLOCK], np.uint32(i), runs) for i in starts)
 
 
 def runs_of(index: Sequence[slice], shape: tuple[int, ...]) -> tuple[np.uint32, ...] | None:
@@ -147,5 +166,6 @@ def _mix(i: Any) -> Any:
     return i ^ (i >> 15)
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """SHA-256 digest of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -92,7 +92,7 @@ class Trainer:
         with ExitStack() as stack:
             enter = stack.enter_context
             self._claim, self._shutdown = enter(claimed(workdir, config)), enter(shutdown_of_run())
-            self._checkpoints = enter(Checkpoints(workdir, config.checkpoint.keep_every_steps))
+            self._checkpoints = enter(Checkpoints(workdir, config.checkpoint.keep_every_steps, self.program.state))
             self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
             self._profiler = enter(Profiler(self.profiled, workdir))
             start, state = self._restore()

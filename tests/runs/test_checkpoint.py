@@ -132,13 +132,33 @@ def test_a_resumed_run_sets_damaged_checkpoints_aside(saved, tmp_path, capsys):
 def test_only_damaged_checkpoints_are_an_error_that_names_them(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "run")
     for step in (1, 2):
-        truncate(tmp_path / "run" / "checkpoints" / str(step) / "hashes" / "metadata")
+        truncate(tmp_path / "run" / "checkpoints" / str(step) / "hashes" / "0.json")
     with pytest.raises(
         RunError, match=r"all checkpoints in .* are damaged: .*step 2 is damaged.*step 1 is damaged"
     ) as error:
         newest(tmp_path / "run", write=True)
     assert "\n" not in str(error.value)
     assert (tmp_path / "run" / "checkpoints" / "2").exists()
+
+
+def test_what_is_saved_is_the_state_though_the_next_steps_replace_it(tmp_path):
+    """Steps are given the state's own memory while its checksums and its files are written."""
+    write_config(tmp_path, tiny.config("vdm"))
+    size = 2_000_000
+
+    def draw(seed):
+        large = {"kernel": jax.random.normal(jax.random.key(seed), (size,))}
+        return State(jnp.int32(0), large, jax.tree.map(jnp.copy, large), ())
+
+    step = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)
+    at = draw(0)
+    with Checkpoints(tmp_path, 1000) as checkpoints:
+        checkpoints.save(1, at)
+        for _ in range(5):
+            at = step(at)
+        checkpoints.wait()
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), at)
+        assert_same(checkpoints.restore(1, shapes), draw(0))
 
 
 def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):

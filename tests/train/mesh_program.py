@@ -4,12 +4,14 @@ Keys: devices, of each process; fsdp; folder, which holds the images and the run
 the parameters, the nats per image, and the share of the parameters that a device holds; and if `fixed` gives batch
 sizes of an evaluation and of sampling, the nats per image and samples of parameters that no training has made.
 workdir: of the run, if it is not in `folder`. unet: whether the networks are U-Nets. With several processes: process,
-processes and port. die_after: the step after which the process kills itself. samples: how many are drawn after the
+processes and port. die_after: the step after which the process kills itself, and `victim` the one process that does, by
+default all. stop: number of the batch after which the evaluation of `fixed` ends. samples: how many are drawn after the
 training.
 """
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 import signal
@@ -73,18 +75,23 @@ def main(folder):
     )
     experiment = Experiment.load(config)
     trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture if "samples" in GIVEN else None)
-    if "die_after" in GIVEN:
+    if "die_after" in GIVEN and GIVEN.get("victim") in (None, GIVEN.get("process")):
         before_each_step(trainer, die)
     state, record = trainer.run(Console(quiet=True))
+    leaves = jax.tree.leaves(state.params)
+    held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
+    flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
+    more = fixed(experiment, trainer.program.state.params) if "fixed" in GIVEN else {}
     if hosts.is_first():
-        leaves = jax.tree.leaves(state.params)
-        held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
         (path,) = storage.glob(WORKDIR / "eval", "test-8-continuous-*.npz")
         with np.load(io.BytesIO(storage.read(path))) as values:
             nats = np.stack([values[name] for name in TERMS])
-        flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
-        more = fixed(experiment, trainer.program.state.params) if "fixed" in GIVEN else {}
         np.savez(folder / "result.npz", params=flat, nats=nats, held=held, bpd=record["bpd"]["total"], **more)
+
+
+def stop():
+    """As after a signal, which all hosts heed after the same batch."""
+    raise SystemExit(3)
 
 
 def fixed(experiment, abstract):
@@ -94,7 +101,8 @@ def fixed(experiment, abstract):
     sizes = dict(zip(("eval.batch_size", "sample.batch_size"), GIVEN["fixed"], strict=True))
     changed = dataclasses.replace(experiment, config=experiment.config.replace(sizes))
     evaluator = Evaluator(changed, folder="fixed")
-    evaluator.record(params, 1, WORKDIR)
+    batches = itertools.count(1)
+    evaluator.record(params, 1, WORKDIR, on_batch=lambda: next(batches) == GIVEN.get("stop") and stop())
     values = read_values(evaluator.path(params, 1, WORKDIR))
     nats = np.stack([values[name] for name in (*TERMS, "t")])
     return {"fixed_nats": nats, "samples": Sampling(changed).images(params, 12)}

@@ -14,6 +14,7 @@ import pytest
 from tests.train.running import save_images
 
 ROOT = Path(__file__).parents[2]
+STOPPED = 3
 pytestmark = pytest.mark.slow  # each process compiles for half a minute
 
 
@@ -37,7 +38,7 @@ def run(folder, hosts=1, **given):
     processes = [start(folder, **given)] if hosts == 1 else start_hosts(*[folder] * hosts, **given)
     outputs = [process.communicate(timeout=600)[0].decode() for process in processes]
     codes = [process.returncode for process in processes]
-    assert set(codes) <= {0, -signal.SIGKILL}, outputs
+    assert set(codes) <= {0, STOPPED, -signal.SIGKILL} or -signal.SIGKILL in codes, outputs
     return codes
 
 
@@ -113,6 +114,23 @@ def test_two_hosts_are_killed_and_one_goes_on(one, home):
     assert checkpoints(folder) == ["2", "4"]
     assert run(folder, devices=1, fsdp=1) == [0]
     assert_same(one, result(folder))
+
+
+@pytest.mark.long
+def test_one_of_four_hosts_is_killed_and_two_go_on(one, home):
+    """Parameters are divided over the hosts, and nobody holds more than a part of most."""
+    folder = home()
+    codes = run(folder, hosts=4, devices=1, fsdp=4, die_after=3, victim=2)
+    assert codes[2] == -signal.SIGKILL
+    assert 0 not in codes
+    assert checkpoints(folder) == ["2"]
+    assert run(folder, hosts=2, devices=2, fsdp=4, fixed=[3, 8], stop=2) == [STOPPED] * 2
+    (partial,) = (folder / "run" / "fixed").glob("*.partial.npz")
+    assert run(folder, devices=4, fsdp=2, fixed=[3, 8]) == [0]
+    assert not partial.exists()
+    found = result(folder)
+    assert_same(one, found)
+    np.testing.assert_allclose(found["fixed_nats"], one["fixed_nats"], rtol=1e-5, atol=1e-5)
 
 
 def checkpoints(folder):

@@ -1,0 +1,158 @@
+"""What training sees of a save: steps before it, while it is written, and how long they wait, as one line of JSON.
+
+Trains a transformer of --layers layers on digits, whose state takes 16 bytes per parameter, saves it once in the
+background, and goes on until the save is complete. save_seconds is the time that the call takes before training goes
+on; complete_seconds, that until the checkpoint is complete; slower_share, the median step in the meantime by that
+before. host_bytes is by how much the memory of the first process rose above what the steps need, and device memory is
+part of it on CPUs: a step that may not overwrite the state that is saved needs another. With --hosts the parameters are
+divided over as many processes on this machine.
+"""
+
+import argparse
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import records
+
+from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.core.errors import RunError
+
+EXAMPLE = "python benchmarks/saves.py --layers=9 --width=512 --json=saves.jsonl"
+BEFORE, LEAST_AFTER = 5, 3  # steps
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--width", type=positive, default=256, help="width of the transformer, a multiple of 64")
+    parser.add_argument("--layers", type=positive, default=4, help="number of its layers")
+    parser.add_argument("--hosts", type=positive, default=1, help="number of processes that divide the parameters")
+    parser.add_argument(
+        "--workdir", type=place, metavar="DIR", help="folder or gs://BUCKET/FOLDER (default: temporary)"
+    )
+    parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=positive, help=argparse.SUPPRESS)
+    records.add_record_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = arguments.workdir or Path(folder, "run")
+        if arguments.hosts > 1 and arguments.process is None:
+            start_processes(arguments, workdir)
+            return
+        before = records.earlier(arguments)
+        if arguments.process is not None:
+            jax.distributed.initialize(f"localhost:{arguments.port}", arguments.hosts, arguments.process)
+        record = measure(arguments, workdir)
+        if jax.process_index() == 0:
+            records.finish(record, before, arguments)
+
+
+def start_processes(arguments: argparse.Namespace, workdir: Path) -> None:
+    """Run this script once per host; raises RunError if one fails."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = [word for word in sys.argv if not word.startswith("--workdir")]
+    common = [sys.executable, *words, f"--workdir={workdir}", f"--port={port}"]
+    processes = [subprocess.Popen([*common, f"--process={number}"]) for number in range(arguments.hosts)]
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise RunError(f"the processes ended with {codes}")
+
+
+def measure(arguments: argparse.Namespace, workdir: Path) -> dict[str, Any]:
+    from diffenc_jax.config import load_config
+    from diffenc_jax.parallel import hosts
+    from diffenc_jax.runs.checkpoint import Checkpoints
+    from diffenc_jax.runs.experiment import Experiment
+    from diffenc_jax.runs.workdir import write_config
+    from diffenc_jax.train.loop import Trainer
+
+    score = {
+        "kind": "transformer",
+        "width": arguments.width,
+        "layers": arguments.layers,
+        "heads": arguments.width // 64,
+    }
+    score |= {"patch": 2, "skip_connections": False}
+    changes = [f"model.score.{key}={value}" for key, value in score.items()]
+    changes += ["train.batch_size=8", "eval.batch_size=8", f"mesh.fsdp={arguments.hosts}"]
+    config = load_config("digits:vdm", changes)
+    trainer = Trainer(Experiment.load(config), workdir)
+    program, batches = trainer.program, trainer.batches
+    state, number, seconds = program.init(), 0, []
+
+    def step() -> float:
+        nonlocal state, number
+        start = time.perf_counter()
+        state, _ = program.step(state, batches(number))
+        jax.block_until_ready(state)
+        number += 1
+        return time.perf_counter() - start
+
+    step()
+    before = [step() for _ in range(BEFORE)]
+    write_config(workdir, config)
+    with Checkpoints(workdir, 1, program.state) as checkpoints, Memory() as memory:
+        start = time.perf_counter()
+        checkpoints.save(number, state)
+        waited = time.perf_counter() - start
+        saved = threading.Thread(target=checkpoints.wait)
+        saved.start()
+        while hosts.elementwise_max(np.array(saved.is_alive() or len(seconds) < LEAST_AFTER)):
+            seconds.append(step())
+        complete = time.perf_counter() - start
+    files = [path for path in (workdir / "checkpoints").rglob("*") if path.is_file()]
+    return {
+        "benchmark": "saves",
+        "state_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state)),
+        "hosts": arguments.hosts,
+        "in_bucket": str(workdir).startswith("gs://"),
+        "step_seconds": float(np.median(before)),
+        "save_seconds": waited,
+        "complete_seconds": complete,
+        "steps_meanwhile": len(seconds),
+        "slower_share": float(np.median(seconds) / np.median(before)),
+        "slowest_step_seconds": max(seconds),
+        "host_bytes": memory.rise,
+        "files": len(files),
+        "files_bytes": sum(path.stat().st_size for path in files),
+        **records.machine(),
+    }
+
+
+class Memory:
+    """The largest rise of this process's resident memory within a context."""
+
+    rise = 0
+
+    def __enter__(self) -> "Memory":
+        self._ended, self._thread = threading.Event(), threading.Thread(target=self._watch, daemon=True)
+        self._first = resident()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.005):
+            self.rise = max(self.rise, resident() - self._first)
+
+
+def resident() -> int:
+    """Bytes of resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    records.run_script(computes=True)
