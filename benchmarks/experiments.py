@@ -82,6 +82,24 @@ START = {
     "first step, s": ("cold_seconds", 1),
     "resumed, s": ("resumed_seconds", 1),
 }
+SAVES = {
+    "step before, s": ("step_seconds", 1),
+    "call, s": ("save_seconds", 1),
+    "step after, s": ("first_step_seconds", 1),
+    "until complete, s": ("complete_seconds", 1),
+    "step by that before": ("slower_share", 1),
+    "memory by the share of a host": ("host_share", 1),
+    "files": ("files", 1),
+    "GB in files": ("files_bytes", 1e9),
+}
+SIZES = ("--width=256 --layers=3", "--width=512 --layers=6", "--width=1024 --layers=6")  # 0.14, 1.0 and 4.1 GB
+LOAD = {
+    "read, s": ("read_seconds", 1),
+    "digest, s": ("digest_seconds", 1),
+    "GB of images": ("images_bytes", 1e9),
+    "GB of memory": ("host_bytes", 1e9),
+}
+LOADING = "python benchmarks/load.py --config=imagenet32 --config.data.dir=data --json=load.jsonl"
 EXPERIMENTS = {
     "digits": significance("digits_matched", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
     "fashion": significance(
@@ -266,6 +284,30 @@ EXPERIMENTS = {
             ),
         ],
         5,
+    ),
+    "saves": Experiment(
+        [
+            *(
+                Step(f"python benchmarks/saves.py {size}{flags} --json=saves.jsonl")
+                for size in SIZES
+                for flags in ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")[: 4 if size != SIZES[-1] else 1]
+            ),
+            Step(
+                f"python benchmarks/saves.py {SIZES[0]} --hosts=4 --json=saves.jsonl",
+                tables.measured("saves.jsonl", "{state_gigabytes:.2f} GB, {place}, hosts: {hosts}", SAVES),
+            ),
+        ],
+        10,
+    ),
+    "load": Experiment(
+        [
+            *(Step(f"{LOADING} {flags}") for flags in ("", "--hosts=4", "--images=1281167")),
+            Step(
+                f"{LOADING} --images=1281167 --hosts=4",
+                tables.measured("load.jsonl", "{images:,} images, hosts: {hosts}", LOAD),
+            ),
+        ],
+        40,
     ),
     "time-to-quality": Experiment(
         [Step("python benchmarks/time_to_quality.py --config=digits --out=quality", tables.printed)], 60

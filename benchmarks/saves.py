@@ -2,13 +2,15 @@
 
 Trains a transformer of --layers layers on digits, whose state takes 16 bytes per parameter, saves it once in the
 background, and goes on until the save is complete. save_seconds is the time that the call takes before training goes
-on; complete_seconds, that until the checkpoint is complete; slower_share, the median step in the meantime by that
-before. host_bytes is by how much the memory of the first process rose above what the steps need, and device memory is
-part of it on CPUs: a step that may not overwrite the state that is saved needs another. With --hosts the parameters are
-divided over as many processes on this machine.
+on; first_step_seconds, the step after it; complete_seconds, the time until the checkpoint is complete; slower_share,
+the median step in the meantime by that before. host_share is by how much more memory the first process took than
+the steps before, by its share of the state. On CPUs device memory is part of it, of which a step that may not overwrite
+the state needs as much again. With --hosts the parameters are divided over as many processes on this machine. --bucket
+saves in a bucket of fake-gcs-server on this machine.
 """
 
 import argparse
+import os
 import resource
 import socket
 import subprocess
@@ -16,14 +18,15 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import records
 
 from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.core.buckets import as_path, file_system, is_remote
 from diffenc_jax.core.errors import RunError
 
 EXAMPLE = "python benchmarks/saves.py --layers=9 --width=512 --json=saves.jsonl"
@@ -34,42 +37,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=positive, default=256, help="width of the transformer, a multiple of 64")
     parser.add_argument("--layers", type=positive, default=4, help="number of its layers")
     parser.add_argument("--hosts", type=positive, default=1, help="number of processes that divide the parameters")
-    parser.add_argument(
-        "--workdir", type=place, metavar="DIR", help="folder or gs://BUCKET/FOLDER (default: temporary)"
-    )
+    parser.add_argument("--bucket", action="store_true", help="save in a bucket, not on disk")
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=positive, help=argparse.SUPPRESS)
+    parser.add_argument("--workdir", type=place, help=argparse.SUPPRESS)
     records.add_record_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        workdir = arguments.workdir or Path(folder, "run")
-        if arguments.hosts > 1 and arguments.process is None:
-            start_processes(arguments, workdir)
-            return
-        before = records.earlier(arguments)
-        if arguments.process is not None:
-            jax.distributed.initialize(f"localhost:{arguments.port}", arguments.hosts, arguments.process)
-        record = measure(arguments, workdir)
-        if jax.process_index() == 0:
-            records.finish(record, before, arguments)
+    if arguments.process is not None:
+        jax.distributed.initialize(f"localhost:{arguments.port}", arguments.hosts, arguments.process)
+        measure(arguments, arguments.workdir)
+        return
+    with ExitStack() as stack:
+        workdir = Path(stack.enter_context(tempfile.TemporaryDirectory()), "run")
+        if arguments.bucket:
+            sys.path.append(str(Path(__file__).parents[1]))
+            from tests.bucket import Bucket
+
+            os.environ |= stack.enter_context(Bucket()).environment
+            workdir = as_path("gs://bucket/run")
+        if arguments.hosts > 1:
+            start_processes(arguments.hosts, workdir)
+        else:
+            measure(arguments, workdir)
 
 
-def start_processes(arguments: argparse.Namespace, workdir: Path) -> None:
+def start_processes(hosts: int, workdir: Path) -> None:
     """Run this script once per host; raises RunError if one fails."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    words = [word for word in sys.argv if not word.startswith("--workdir")]
-    common = [sys.executable, *words, f"--workdir={workdir}", f"--port={port}"]
-    processes = [subprocess.Popen([*common, f"--process={number}"]) for number in range(arguments.hosts)]
+    common = [sys.executable, *sys.argv, f"--workdir={workdir}", f"--port={port}"]
+    processes = [subprocess.Popen([*common, f"--process={number}"]) for number in range(hosts)]
     codes = [process.wait() for process in processes]
     if any(codes):
         raise RunError(f"the processes ended with {codes}")
 
 
-def measure(arguments: argparse.Namespace, workdir: Path) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, workdir: Path) -> None:
+    """Train, save once in `workdir`, and write the record."""
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import hosts
     from diffenc_jax.runs.checkpoint import Checkpoints
@@ -100,9 +107,10 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> dict[str, Any]:
         return time.perf_counter() - start
 
     step()
-    before = [step() for _ in range(BEFORE)]
+    with Memory() as usual:
+        before = [step() for _ in range(BEFORE)]
     write_config(workdir, config)
-    with Checkpoints(workdir, 1, program.state) as checkpoints, Memory() as memory:
+    with Checkpoints(workdir, 1, program.state) as checkpoints, Memory() as meanwhile:
         start = time.perf_counter()
         checkpoints.save(number, state)
         waited = time.perf_counter() - start
@@ -111,33 +119,41 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> dict[str, Any]:
         while hosts.elementwise_max(np.array(saved.is_alive() or len(seconds) < LEAST_AFTER)):
             seconds.append(step())
         complete = time.perf_counter() - start
-    files = [path for path in (workdir / "checkpoints").rglob("*") if path.is_file()]
-    return {
+    sizes = sizes_of_files(workdir / "checkpoints")
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state))
+    record = {
         "benchmark": "saves",
-        "state_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.state)),
+        "state_gigabytes": state_bytes / 1e9,
         "hosts": arguments.hosts,
-        "in_bucket": str(workdir).startswith("gs://"),
+        "place": "bucket" if arguments.bucket else "disk",
         "step_seconds": float(np.median(before)),
         "save_seconds": waited,
+        "first_step_seconds": seconds[0],
         "complete_seconds": complete,
         "steps_meanwhile": len(seconds),
         "slower_share": float(np.median(seconds) / np.median(before)),
-        "slowest_step_seconds": max(seconds),
-        "host_bytes": memory.rise,
-        "files": len(files),
-        "files_bytes": sum(path.stat().st_size for path in files),
+        "host_share": (meanwhile.most - usual.most) / (state_bytes / arguments.hosts),
+        "files": len(sizes),
+        "files_bytes": sum(sizes),
         **records.machine(),
     }
+    if jax.process_index() == 0:
+        records.finish(record, records.earlier(arguments), arguments)
+
+
+def sizes_of_files(folder: Path) -> list[int]:
+    if is_remote(folder):
+        return [found["size"] for found in file_system().find(str(folder), detail=True).values()]
+    return [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
 
 
 class Memory:
-    """The largest rise of this process's resident memory within a context."""
+    """The largest resident memory of this process within a context, in bytes: `most`."""
 
-    rise = 0
+    most = 0
 
     def __enter__(self) -> "Memory":
         self._ended, self._thread = threading.Event(), threading.Thread(target=self._watch, daemon=True)
-        self._first = resident()
         self._thread.start()
         return self
 
@@ -146,7 +162,7 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.005):
-            self.rise = max(self.rise, resident() - self._first)
+            self.most = max(self.most, resident())
 
 
 def resident() -> int:

@@ -121,7 +121,7 @@ def _start_part(
     if isinstance(part, jax.Array) and next(iter(part.devices())).platform != "cpu":
         return partial(np.asarray, checksum_on_device(part, runs))
     # A view of an array keeps its values, also while a step that was given the array replaces it.
-    return partial(_checksum_by_blocks, np.ascontiguousarray(part).reshape(-1), runs)
+    return partial(_checksum_by_blocks, np.asarray(part).reshape(-1), runs)
 
 
 def _checksum_by_blocks(values: np.ndarray, runs: tuple[np.uint32, ...] | None) -> np.ndarray:
