@@ -20,7 +20,7 @@ import numpy as np
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.parallel import hosts
 
-# {'ema/score/conv_in/kernel': ['float32', [3, 3, 3, 128], checksum in hexadecimal], ...}
+# {'ema/score/conv_in/kernel': ['float32', [3, 3, 3, 128], checksum], ...}
 Hashes = dict[str, list]
 BLOCK = 2**16  # values whose checksum CPUs take at once
 
@@ -45,7 +45,8 @@ def own_hashes(items: Mapping[str, Any]) -> Callable[[], Hashes]:
 def sum_of_hosts(hashes: Sequence[Hashes]) -> Hashes:
     """Checksums of whole arrays from the `own_hashes` of all hosts."""
     return {
-        name: [*entry[:2], _text(_sum(_pair(each[name][2]) for each in hashes))] for name, entry in hashes[0].items()
+        name: [*entry[:2], _sum(np.array(each[name][2], np.uint32) for each in hashes).tolist()]
+        for name, entry in hashes[0].items()
     }
 
 
@@ -90,15 +91,7 @@ def _is_divided(array: jax.Array | np.ndarray) -> bool:
 
 
 def _entry(array: jax.Array | np.ndarray, sums: np.ndarray) -> list[Any]:
-    return [array.dtype.name, list(array.shape), _text(sums)]
-
-
-def _text(sums: np.ndarray) -> str:
-    return "{:08x}{:08x}".format(*sums.tolist())
-
-
-def _pair(text: str) -> np.ndarray:
-    return np.array([int(text[:8], 16), int(text[8:], 16)], np.uint32)
+    return [array.dtype.name, list(array.shape), sums.tolist()]
 
 
 def _sum(pairs: Iterable[np.ndarray]) -> np.ndarray:
