@@ -99,11 +99,12 @@ CASES = {
 }
 # Columns of the tables: (key, unit, digits) by head.
 COLUMNS = {"state, GiB": ("memory_of_state", 2**30, ".2f"), "temp.": ("memory_of_temporaries", 2**30, ".2f")}
+SENT = {"MB sent": ("bytes_sent", 1e6, ".3g"), "ms by links": ("seconds_by_links", 1e-3, ".3g")}
 TPU_COLUMNS = COLUMNS | {
-    "MB sent": ("bytes_sent", 1e6, ".3g"),
+    "MB sent": SENT["MB sent"],
     "Mcycles": ("cycles", 1e6, ".3g"),
     "ms by FLOPs": ("seconds_by_flops", 1e-3, ".3g"),
-    "ms by links": ("seconds_by_links", 1e-3, ".3g"),
+    "ms by links": SENT["ms by links"],
     "ms by cycles": ("seconds_by_cycles", 1e-3, ".3g"),
     "share": ("share_of_peak", 1, ".2f"),
     "images/s per chip": ("images_per_second", 1, ".0f"),
@@ -156,7 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in [arguments.only] if arguments.only else CASES:
         on_gpus = part.startswith("gpu")
-        columns = GPU_COLUMNS if on_gpus else TPU_COLUMNS
+        columns = (GPU_COLUMNS | (SENT if part == "gpu-widths" else {})) if on_gpus else TPU_COLUMNS
         heads = ["", "cards" if on_gpus else "slice", "batch", "flags", *columns, "compiled, s"]
         print(f"\n{part}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
         for case in CASES[part]:
