@@ -95,8 +95,14 @@ def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
     """Images of increasing indices `rows`, with one read per run of consecutive indices."""
     if isinstance(images, np.ndarray):
         return images[rows]
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    return np.concatenate([images[int(run[0]) : int(run[-1]) + 1] for run in runs])
+    ends = (np.flatnonzero(np.diff(rows) > 1) + 1).tolist()
+    held: Any = None
+    for start, stop in zip([0, *ends], [*ends, len(rows)], strict=True):
+        part = images[int(rows[start]) : int(rows[stop - 1]) + 1]
+        if held is None:  # a single part is not copied, and of several only one is held beside the whole
+            held = part if stop == len(rows) else np.empty((len(rows), *part.shape[1:]), part.dtype)
+        held[start:stop] = part
+    return held
 
 
 def hold_out(images: Images) -> Splits:
