@@ -301,7 +301,7 @@ EXPERIMENTS = {
     ),
     "load": Experiment(
         [
-            *(Step(f"{LOADING} {flags}") for flags in ("", "--hosts=4", "--images=1281167")),
+            *(Step(f"{LOADING}{flags}") for flags in ("", " --hosts=4", " --images=1281167")),
             Step(
                 f"{LOADING} --images=1281167 --hosts=4",
                 tables.measured("load.jsonl", "{images:,} images, hosts: {hosts}", LOAD),
