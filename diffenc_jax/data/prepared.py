@@ -137,8 +137,8 @@ def _builder(name: str, data: DataConfig) -> Any:
 
 
 @contextmanager
-def _opening(folder: str, to: str = "read") -> Iterator[None]:
-    """Turn any error into an InputError that data sets in `folder` cannot be read; libraries raise anything."""
+def _opening(folder: str, done: str = "read") -> Iterator[None]:
+    """Turn any error into an InputError that data sets in `folder` cannot be `done`; libraries raise anything."""
     try:
         yield
     except InputError:
@@ -151,7 +151,7 @@ def _opening(folder: str, to: str = "read") -> Iterator[None]:
         advice = "check its permissions, or prepare the data set anew"
         if is_remote(folder):
             advice = "check its name and permissions, and log in by `gcloud auth application-default login`"
-        raise InputError(f"{folder} cannot be {to} ({type(said).__name__}: {reason}); {advice}") from error
+        raise InputError(f"{folder} cannot be {done} ({type(said).__name__}: {reason}); {advice}") from error
 
 
 def _image_feature(name: str, builder: Any) -> str:

@@ -9,7 +9,6 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 LONGEST = 256
 DAY_MS = 24 * 3600 * 1000
-_TURNS = itertools.count()
+_CALLS = itertools.count()
 
 
 def is_first() -> bool:
@@ -36,21 +35,21 @@ def number() -> int:
     return jax.process_index()
 
 
-def in_turn(act: Callable[[], Any]) -> None:
-    """Call `act` on the first host, for up to a day, and then on the others.
+def first_alone(act: Callable[[], Any]) -> None:
+    """If there are several hosts, call `act` on the first one while the others wait, for up to a day.
 
     They wait by JAX's coordination service: collectives give up after half a minute.
     """
+    import jax
     from orbax.checkpoint.multihost import get_barrier_sync_fn
 
-    wait = partial(get_barrier_sync_fn(), key=f"diffenc-turn-{next(_TURNS)}", timeout_ms=DAY_MS)
-    if not is_first():
-        wait()
+    if jax.process_count() == 1:
+        return
     try:
-        act()
-    finally:
         if is_first():
-            wait()
+            act()
+    finally:
+        get_barrier_sync_fn()(key=f"diffenc-first-alone-{next(_CALLS)}", timeout_ms=DAY_MS)
 
 
 def end_if_alone(error: Exception) -> None:

@@ -28,7 +28,7 @@ class Experiment:
         Raises InputError if the images cannot be loaded, or the configuration does not fit them or the devices.
         """
         mesh = make_mesh(config.mesh.fsdp)
-        hosts.in_turn(lambda: prepare(config.data))  # hosts that share a folder or a bucket find it prepared
+        hosts.first_alone(lambda: prepare(config.data))  # the others find it in the folder or bucket that they share
         splits = tuple(dict.fromkeys(splits or (TRAIN, config.eval.split)))
         dataset = load_dataset(config.data, *splits, labels=config.model.labels, part=needed_rows(config, mesh))
         spec = ImageSpec(dataset.shape, dataset.pixel_levels, dataset.num_classes)

@@ -79,7 +79,7 @@ class SealHandler(ocp.AsyncCheckpointHandler):
 @register_with_handler(SealHandler, for_save=True)
 @dataclasses.dataclass
 class SaveSeal(CheckpointArgs):
-    """What Orbax saves: a function that returns the seal of this host."""
+    """Tells Orbax to save the seal of this host, which a function returns."""
 
     seal: Callable[[], Seal]
 
