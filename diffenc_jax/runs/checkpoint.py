@@ -26,9 +26,9 @@ from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
-from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, verify
+from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, own_hashes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
-from diffenc_jax.runs.seals import RestoreSeals, SaveSeal, SealHandler, Stamp, sealing, unseal
+from diffenc_jax.runs.seals import RestoreSeals, SaveSeal, SealHandler, Stamp, unseal
 from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
 
 KEEP_LATEST = 2
@@ -141,7 +141,7 @@ class Checkpoints:
 
     def _save(self, step: int, **items: Any) -> None:
         args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        args[HASHES] = SaveSeal(sealing(items, Stamp(step, self._run)))
+        args[HASHES] = SaveSeal(own_hashes(items), Stamp(step, self._run))
         self._saving = step
         self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
 

@@ -29,16 +29,18 @@ class Damaged(RunError):
     """A checkpoint, or a part of it, is not what was saved; the text says which part."""
 
 
-def own_hashes(items: Mapping[str, Any]) -> Callable[[], Hashes]:
+def own_hashes(items: Mapping[str, Any], copies: bool = False) -> Callable[[], Hashes]:
     """Function that returns the checksums of this host's parts of the trees `items`; those of all hosts add up.
 
-    An array that every host holds counts on the first one. On accelerators the computation starts at once, where the
-    arrays lie. On CPUs it is that of the function, which may run while a step replaces the arrays.
+    An array that every host holds counts on the first one, with `copies` on each. On accelerators the computation
+    starts at once, where the arrays lie. On CPUs it is that of the function, which may run while a step replaces the
+    arrays.
     """
     named = _named(items)
-    started = [_start(leaf) if hosts.is_first() or _is_divided(leaf) else [] for _, leaf in named]
+    started = [_start(leaf) if copies or hosts.is_first() or _is_divided(leaf) else [] for _, leaf in named]
     return lambda: {
-        name: _entry(leaf, _sum(part() for part in parts)) for (name, leaf), parts in zip(named, started, strict=True)
+        name: [leaf.dtype.name, list(leaf.shape), _sum(part() for part in parts).tolist()]
+        for (name, leaf), parts in zip(named, started, strict=True)
     }
 
 
@@ -52,13 +54,13 @@ def sum_of_hosts(hashes: Sequence[Hashes]) -> Hashes:
 
 def hash_arrays(items: Mapping[str, Any]) -> Hashes:
     """Checksums of all arrays of the trees `items`. Every host must call this; each sums its own copy of an array."""
-    named = _named(items)
-    started = [_start(leaf) for _, leaf in named]  # on accelerators, all before the first is waited for
-    sums = np.array([_sum(part() for part in parts) for parts in started])
-    divided = [_is_divided(leaf) for _, leaf in named]
-    if any(divided):
-        sums[divided] = hosts.total(sums[divided])
-    return {name: _entry(leaf, pair) for (name, leaf), pair in zip(named, sums, strict=True)}
+    hashes = own_hashes(items, copies=True)()
+    divided = [name for name, leaf in _named(items) if _is_divided(leaf)]
+    if divided:
+        sums = hosts.total(np.array([hashes[name][2] for name in divided], np.uint32))
+        for name, pair in zip(divided, sums.tolist(), strict=True):
+            hashes[name][2] = pair
+    return hashes
 
 
 def tree_digest(tree: Any) -> str:
@@ -88,10 +90,6 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 def _is_divided(array: jax.Array | np.ndarray) -> bool:
     return isinstance(array, jax.Array) and not array.is_fully_replicated
-
-
-def _entry(array: jax.Array | np.ndarray, sums: np.ndarray) -> list[Any]:
-    return [array.dtype.name, list(array.shape), sums.tolist()]
 
 
 def _sum(pairs: Iterable[np.ndarray]) -> np.ndarray:

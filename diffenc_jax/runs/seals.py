@@ -6,7 +6,7 @@ are saved, in the background, so that training waits for none.
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
@@ -15,9 +15,7 @@ from orbax.checkpoint.args import CheckpointArgs, register_with_handler
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.hashes import Damaged, Hashes, digest, own_hashes, sum_of_hosts
-
-Seal = dict[str, Any]
+from diffenc_jax.runs.hashes import Damaged, Hashes, digest, sum_of_hosts
 
 
 class Stamp(NamedTuple):
@@ -27,18 +25,10 @@ class Stamp(NamedTuple):
     run: str
 
 
-def sealing(items: Mapping[str, Any], stamp: Stamp) -> Callable[[], Seal]:
-    """Function that returns a JSON value of this host's checksums of the trees `items`, and `stamp`.
-
-    A hash over both tells a damaged file from damaged arrays.
-    """
-    hashes = own_hashes(items)
-
-    def seal() -> Seal:
-        content = {"arrays": hashes(), **stamp._asdict()}
-        return content | {"sha256": digest(content)}
-
-    return seal
+def seal(hashes: Hashes, stamp: Stamp) -> dict[str, Any]:
+    """JSON value of `hashes` and `stamp` with a hash over them, which tells damaged hashes from damaged arrays."""
+    content = {"arrays": hashes, **stamp._asdict()}
+    return content | {"sha256": digest(content)}
 
 
 def unseal(seals: Sequence[Any], stamp: Stamp) -> Hashes:
@@ -65,7 +55,7 @@ class SealHandler(ocp.AsyncCheckpointHandler):
 
     async def async_save(self, directory: epath.Path, args: "SaveSeal") -> list[Future]:
         async def write() -> None:
-            (directory / f"{hosts.number()}.json").write_text(json.dumps(args.seal()))
+            (directory / f"{hosts.number()}.json").write_text(json.dumps(seal(args.hashes(), args.stamp)))
 
         return [CommitFutureAwaitingContractedSignals(write(), name="seal")]
 
@@ -79,9 +69,10 @@ class SealHandler(ocp.AsyncCheckpointHandler):
 @register_with_handler(SealHandler, for_save=True)
 @dataclasses.dataclass
 class SaveSeal(CheckpointArgs):
-    """Tells Orbax to save the seal of this host, which a function returns."""
+    """Tells Orbax to save the seal of this host, with the hashes that a function returns."""
 
-    seal: Callable[[], Seal]
+    hashes: Callable[[], Hashes]
+    stamp: Stamp
 
 
 @register_with_handler(SealHandler, for_restore=True)

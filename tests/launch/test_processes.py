@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.launch.stand_ins import LAUNCH, ROOT
+from tests.ports import free_port
 from tests.xla_flags import QUICKLY_COMPILED
 
 TINY = """
@@ -75,10 +75,7 @@ def test_two_processes_train_as_one(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    flags = [f"--workdir={tmp_path}/run", "--config.train.steps=1000000", f"--coordinator=localhost:{port}"]
+    flags = [f"--workdir={tmp_path}/run", "--config.train.steps=1000000", f"--coordinator=localhost:{free_port()}"]
     runs = [start_run(tmp_path, ALONE, *flags, "--processes=2", f"--process={process}") for process in (0, 1)]
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         assert all(run.poll() is None for run in runs), [run.communicate() for run in runs]

@@ -1,11 +1,12 @@
 """Communication between processes of one run."""
 
-import socket
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+from tests.ports import free_port
 
 FIRST_ALONE = """
     import sys, time
@@ -27,9 +28,7 @@ FIRST_ALONE = """
 
 @pytest.mark.slow
 def test_the_others_go_on_when_the_first_host_is_done(tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     commands = [[sys.executable, "-c", textwrap.dedent(FIRST_ALONE), str(port), str(n), tmp_path] for n in range(3)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
     said = [process.communicate(timeout=120)[0] for process in processes]
