@@ -32,6 +32,7 @@ from diffenc_jax.runs.seals import RestoreSeals, SaveSeal, SealHandler, Stamp, u
 from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
 
 KEEP_LATEST = 2
+WRITTEN_AT_ONCE = 0.25  # GB, or the largest array: TensorStore holds copies of all that it writes at once
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
@@ -61,10 +62,8 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep_every_steps: int | None = None, state: Any = ()):
         """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given, of states like `state`."""
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
-        # TensorStore holds a copy of all that it writes at once, which must be more than any array.
-        self._gigabytes = (
-            1 + 2 * max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0) // 10**9
-        )
+        largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)
+        self._gigabytes: Any = max(WRITTEN_AT_ONCE, 1.01 * largest / 10**9)
         self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, 0, False
         self._opened: ocp.CheckpointManager | None = None
         try:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.runs import checkpoint
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
@@ -177,6 +178,16 @@ def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
         checkpoints.save(10, state(10))
         checkpoints.wait()
         assert checkpoints.steps() == [4, 6, 9, 10]
+
+
+def test_arrays_larger_than_what_is_written_at_once_are_saved(tmp_path, monkeypatch):
+    """Where the checkpoints know the state."""
+    monkeypatch.setattr(checkpoint, "WRITTEN_AT_ONCE", 50 / 10**9)  # an array has 60 bytes
+    write_config(tmp_path, tiny.config("vdm"))
+    with Checkpoints(tmp_path, 1000, abstract()) as checkpoints:
+        checkpoints.save(1, state(1))
+        checkpoints.wait()
+        assert_same(checkpoints.restore(1, abstract()), state(1))
 
 
 def test_a_failed_save_leaves_what_was_there(tmp_path):

@@ -34,7 +34,7 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     params = to_params(path, _model_for(config, arrays), arrays)
     with Checkpoints(workdir) as checkpoints:
         require(checkpoints.latest_step() is None, f"{workdir} holds checkpoints already; give another --workdir")
-    with claimed(workdir, config), Checkpoints(workdir, keep_every_steps=1) as checkpoints:
+    with claimed(workdir, config), Checkpoints(workdir, 1, params) as checkpoints:
         checkpoints.save_ema(step, params)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return f"step {step} of {path}, {count:,} parameters, is in {workdir}; diffenc eval and diffenc sample read it"
