@@ -92,7 +92,8 @@ SAVES = {
     "files": ("files", 1),
     "GB in files": ("files_bytes", 1e9),
 }
-SMALL, MIDDLE, LARGE = "--width=256 --layers=3", "--width=512 --layers=6", "--width=1024 --layers=6"  # to 4.1 GB
+SMALL, MIDDLE = "--width=256 --layers=3", "--width=512 --layers=6"
+LARGE = "--width=1024 --layers=6", "--width=1024 --layers=10"  # 4.1 and 6.5 GB
 PLACES = ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")
 LOAD = {
     "read, s": ("read_seconds", 1),
@@ -290,7 +291,7 @@ EXPERIMENTS = {
         [
             *(
                 Step(f"python benchmarks/saves.py {flags} --json=saves.jsonl")
-                for flags in (*(size + place for size in (SMALL, MIDDLE) for place in PLACES), LARGE)
+                for flags in (*(size + place for size in (SMALL, MIDDLE) for place in PLACES), *LARGE)
             ),
             Step(
                 f"python benchmarks/saves.py {SMALL} --hosts=4 --json=saves.jsonl",
