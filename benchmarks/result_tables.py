@@ -137,7 +137,7 @@ def measured(file: str, label: str, columns: dict[str, tuple[str, float]]) -> Ta
             [name, len(group), *(f"{np.median([r[key] for r in group]) / unit:.3g}" for key, unit in columns.values())]
             for name, group in groups.items()
         ]
-        yield Table(["", "processes", *columns], rows)
+        yield Table(["", "runs", *columns], rows)
 
     return tables
 
