@@ -105,7 +105,7 @@ def test_a_run_without_parameters_says_so(run, trained, verb):
 
 
 def test_changes_by_unknown_keys_name_the_nearest(run):
-    for key, known in {"train.rate": "train.learning_rate", "eval.pases": "eval.passes", "sede": "seed"}.items():
+    for key, known in {"train.step": "train.steps", "eval.pases": "eval.passes", "sede": "seed"}.items():
         with pytest.raises(dj.InputError, match=rf"^unknown configuration key '{key}', perhaps {known}; "):
             dj.Run(run.config, {key: 1})
     with pytest.raises(dj.InputError, match=r"^unknown configuration key 'eval.pases', perhaps eval.passes; "):

@@ -79,8 +79,9 @@ class Config(Section):
 
     def identity(self) -> dict[str, Any]:
         """Values by key of all that decides what the run computes; see `CHANGEABLE`."""
+        changeable = set(CHANGEABLE) - ({"train.steps"} if self.train.steps_decide_rates else set())
         values = flatten(self.to_dict()).items()
-        return {key: value for key, value in values if not {key, key.partition(".")[0]} & set(CHANGEABLE)}
+        return {key: value for key, value in values if not {key, key.partition(".")[0]} & changeable}
 
     @property
     def augmentation(self) -> str | None:

@@ -78,6 +78,11 @@ def code_network(units: int, active: int, **changes: Any) -> ConfigDict:
     return ConfigDict({**encoder_network(**changes), "kind": "k_hot", "units": units, "active": active})
 
 
+def adamw() -> ConfigDict:
+    """The published optimizer."""
+    return ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01})
+
+
 def fixed_schedule() -> ConfigDict:
     """The published noise schedule, linear in t."""
     return ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
@@ -88,7 +93,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
     parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
-    return with_changes(config, given | parts | {"model.schedule": fixed_schedule()})
+    return with_changes(config, given | parts | {"model.schedule": fixed_schedule(), "train.optimizer": adamw()})
 
 
 def _defaults(section: type[Section]) -> ConfigDict:

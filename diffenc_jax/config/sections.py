@@ -210,8 +210,9 @@ class DataConfig(Section, section="data"):
 
 @dataclass(frozen=True)
 class TrainConfig(Section, section="train"):
-    """`train`: the length of training, its batches, and AdamW's hyperparameters."""
+    """`train`: the length of training, its batches, and how parameters follow gradients."""
 
+    optimizer: PartConfig
     steps: int = count(8_000_000, "Length of training.", unit="steps")
     flops_of: str | None = key(
         None,
@@ -246,15 +247,28 @@ class TrainConfig(Section, section="train"):
     )
     learning_rate: float = key(2e-4, "Learning rate after the warm-up.", limits=POSITIVE)
     warmup_steps: int = key(100, "Length of the linear warm-up of the learning rate.", unit="steps", limits=at_least(0))
-    b1: float = key(0.9, "Decay rate of AdamW's first moment.", limits=FRACTION)
-    b2: float = key(0.99, "Decay rate of AdamW's second moment.", limits=FRACTION)
-    epsilon: float = key(1e-8, "AdamW's ε, added to the root of the second moment.", limits=POSITIVE)
-    weight_decay: float = key(0.01, "Weight decay, on networks except their biases.", limits=at_least(0))
+    learning_rate_schedule: str = key(
+        "constant",
+        "Learning rate after the warm-up: 'constant', falling to 0 at train.steps as 'cosine' or 'linear', or 'rsqrt', "
+        "by the root of the steps.",
+        choices=("constant", "cosine", "linear", "rsqrt"),
+    )
+    gradient_clip_norm: float | None = key(
+        None, "Norm to which a larger gradient is scaled down.", none="no limit", limits=POSITIVE
+    )
     ema_decay: float = key(0.9999, "Decay rate of the parameters' moving average, which is evaluated.", limits=FRACTION)
+    ema_warmup: bool = key(
+        False, "Whether that decay rate is at most (1 + n) / (10 + n) at step n, so that the average forgets the start."
+    )
 
     def check(self) -> None:
         allowed = f"{', '.join(AUGMENTATIONS)}, separated by commas, or be None"
         require(set(self._augment_names()) <= set(AUGMENTATIONS), f"train.augment={self.augment} must name {allowed}")
+
+    @property
+    def steps_decide_rates(self) -> bool:
+        """Whether the learning rate of a step depends on the length of the training."""
+        return self.learning_rate_schedule in ("cosine", "linear")
 
     @property
     def augmentations(self) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ KINDS = {
     "extrapolation": Kind("loss.extrapolation", "diffenc_jax.diffusion.reverse:Extrapolated", "loss.extrapolation"),
     "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
     "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
+    "optimizer": Kind("optimizer", "collections.abc:Callable", "train.optimizer.kind", "train.optimizer"),
     "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source"),
     "study": Kind("study", "diffenc_jax.lab.studies.study:Study"),
 }

@@ -73,6 +73,10 @@ PARTS: dict[str, dict[str, Entry]] = {
         "ancestral": Entry("diffenc_jax.sampling.samplers:Ancestral"),
         "flow": Entry("diffenc_jax.sampling.samplers:Flow"),
     },
+    "optimizer": {
+        "adamw": Entry("diffenc_jax.train.optimizers:AdamW"),
+        "lion": Entry("diffenc_jax.train.optimizers:Lion"),
+    },
     "data": {
         "cifar10": Entry(f"{_SOURCES}:CIFAR10"),
         "digits": Entry(f"{_SOURCES}:DIGITS"),

@@ -12,7 +12,6 @@ import optax
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core import process
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import at_step, stream, uniform
@@ -22,6 +21,7 @@ from diffenc_jax.model import Model, Params
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
+from diffenc_jax.train.optimizers import ema_decay, make_optimizer
 from diffenc_jax.train.state import LossHistory, Meter, TrainState
 
 STEP = "a training step"  # in messages
@@ -66,7 +66,7 @@ class StepFunction:
         )
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
-        self.optimizer = make_optimizer(config.train, model.schedule.interior)
+        self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior))
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -126,11 +126,14 @@ class StepFunction:
             parts = inputs.split(train.accumulate, 1 if self.mesh is None else self.mesh.size)
             outputs, grads = accumulated_gradient(self.model, params, parts)
         grads = sharding.scattered(self.mesh, grads)
+        grad_norm = global_norm(grads)
         with jax.named_scope("optimizer"):
+            if train.gradient_clip_norm is not None:
+                scale = jnp.minimum(1.0, train.gradient_clip_norm / grad_norm)
+                grads = jax.tree.map(lambda grad: grad * scale, grads)
             updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            ema = optax.incremental_update(params, state.ema, 1.0 - train.ema_decay)
-        grad_norm = global_norm(grads)
+            ema = optax.incremental_update(params, state.ema, 1.0 - ema_decay(train, state.step))
         finite = jnp.isfinite(outputs.objective) & jnp.isfinite(grad_norm)
         metrics = Meter.of_step(outputs, self.model.spec.dims, grad_norm)
         stepped = TrainState(
@@ -147,10 +150,10 @@ class StepFunction:
         return stepped, StepReport(finite, stepped.meter)
 
 
-def make_optimizer(config: TrainConfig, interior: Sequence[str] = ()) -> optax.GradientTransformation:
-    """AdamW after a linear warm-up, with weight decay on networks except their biases (arXiv 2107.00630, 2310.19789).
+def decayed(params: Params, interior: Sequence[str] = ()) -> Params:
+    """Whether a parameter is one for weight decay (arXiv 2107.00630, 2310.19789), for each of `params`.
 
-    Biases, the end points of a learned schedule and learned variance ratios are not decayed.
+    Biases, the end points of a learned schedule and learned variance ratios are not.
 
     Args:
       interior: names of the schedule's parameters that do not move its end points; see `Schedule.interior`.
@@ -161,23 +164,7 @@ def make_optimizer(config: TrainConfig, interior: Sequence[str] = ()) -> optax.G
         exempt = names[0] == "ratio" or (names[0] == "schedule" and names[1] not in interior)
         return names[-1] != "bias" and not exempt
 
-    def decayed(params: Params) -> Params:
-        return jax.tree_util.tree_map_with_path(decays, params)
-
-    return optax.adamw(
-        learning_rate(config),
-        b1=config.b1,
-        b2=config.b2,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-        mask=decayed,
-    )
-
-
-def learning_rate(config: TrainConfig) -> optax.Schedule:
-    """The learning rate by the number of steps that are done: a linear warm-up, then a constant."""
-    first = 0.0 if config.warmup_steps else config.learning_rate  # without a warm-up, optax keeps the first rate
-    return optax.warmup_constant_schedule(first, config.learning_rate, config.warmup_steps)
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def global_norm(tree: Params) -> jax.Array:

@@ -51,7 +51,10 @@ def files(tmp_path, monkeypatch):
         ("eval", "name one run: by its folder, or by --config=NAME[:ARM] and perhaps --workdir"),
         ("eval runs/a --config=digits", "name one run: by its folder, or by --config=NAME[:ARM]"),
         ("eval runs/a --workdir=runs/a", "name one run: by its folder, or by --config=NAME[:ARM]"),
-        ("eval --config=digits --config.train.b1=0.5", "runs/digits-diffenc-seed0-b1-0.5 holds no run (no config.json"),
+        (
+            "eval --config=digits --config.train.optimizer.b1=0.5",
+            "runs/digits-diffenc-seed0-optimizer_b1-0.5 holds no run (no config.json",
+        ),
         ("eval --config=digits --overwrite", "unrecognized arguments: --overwrite"),
         ("config-keys train.stepz", "unknown configuration key 'train.stepz', perhaps train.steps; train has the keys"),
         ("costs --config=digits --json=", "--json is empty; name a file"),

@@ -52,4 +52,11 @@ def test_the_cifar10_recipe_is_the_published_one():
     count = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in shapes.items()}
     assert count == {"score": 30_578_179, "encoder": 2_744_131, "schedule": 0}
     assert (config.train.batch_size, config.train.learning_rate, config.train.ema_decay) == (128, 2e-4, 0.9999)
-    assert (config.train.steps, config.train.warmup_steps, config.train.weight_decay) == (8_000_000, 100, 0.01)
+    assert (config.train.steps, config.train.warmup_steps) == (8_000_000, 100)
+    assert config.train.optimizer.to_dict() == {
+        "kind": "adamw",
+        "b1": 0.9,
+        "b2": 0.99,
+        "epsilon": 1e-8,
+        "weight_decay": 0.01,
+    }

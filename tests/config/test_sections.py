@@ -33,10 +33,10 @@ REFUSED = [
     ({"train.steps": 0}, "train.steps must be at least 1, not 0"),
     ({"train.steps": 10**400}, "train.steps must be at least 1, not 1000"),
     ({"eval.passes": 2**31}, "eval.passes=2147483648 is too large; take less than 2^31"),
-    ({"train.b1": "0.9"}, "train.b1 must be a number, not '0.9'"),
-    ({"train.b2": 1.0}, "train.b2 must lie in [0, 1), not 1.0"),
+    ({"train.learning_rate": "0.9"}, "train.learning_rate must be a number, not '0.9'"),
+    ({"train.ema_decay": 1.0}, "train.ema_decay must lie in [0, 1), not 1.0"),
     ({"train.learning_rate": math.inf}, "train.learning_rate must be positive, not inf"),
-    ({"train.weight_decay": math.nan}, "train.weight_decay must be at least 0, not nan"),
+    ({"ode.rtol": math.nan}, "ode.rtol must lie between 0 and 1, not nan"),
     ({"data.source": None}, "data.source must be text, not None"),
     ({"model.scan": 1}, "model.scan must be True or False, not 1"),
     (

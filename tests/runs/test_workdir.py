@@ -35,16 +35,24 @@ def changed(**changes):
     [
         ({"train__steps": 99, "eval__passes": 3}, ""),
         ({"train__learning_rate": 0.25, "loss__depth": 50}, "-depth-50-learning_rate-0.25"),
-        ({"model__score__width": 64, "train__b1": 0.5}, "-score_width-64-b1-0.5"),
+        ({"model__score__width": 64, "train__optimizer__b1": 0.5}, "-score_width-64-optimizer_b1-0.5"),
         ({"data__source": "/a/b"}, "-[0-9a-f]{6}"),
-        ({"train__learning_rate": 1e-4, "train__b1": 0.5, "train__b2": 0.5, "train__epsilon": 1e-7}, "-[0-9a-f]{6}"),
+        (
+            {
+                "train__learning_rate": 1e-4,
+                "train__optimizer__b1": 0.5,
+                "train__optimizer__b2": 0.5,
+                "train__optimizer__epsilon": 1e-7,
+            },
+            "-[0-9a-f]{6}",
+        ),
     ],
 )
 def test_the_default_names_what_differs_from_the_configuration(changes, suffix):
     """Many or long changes become a digest of their values."""
     names = [default_workdir(changed(seed=3, **changes), CONFIG)]
     assert re.fullmatch(f"runs/tiny-vdm-seed3{suffix}", str(names[0]))
-    names += [default_workdir(changed(seed=3, **changes | {"train__b2": b2}), CONFIG) for b2 in (0.25, 0.75)]
+    names += [default_workdir(changed(seed=3, **changes | {"train__optimizer__b2": b2}), CONFIG) for b2 in (0.25, 0.75)]
     assert len(set(names)) == 3
 
 
@@ -67,9 +75,9 @@ def test_a_run_continues_with_its_own_configuration_only(tmp_path):
     for free in ({"train__steps": 99}, {"eval__passes": 7}, {"mesh__fsdp": 2}, {"data__dir": "a"}):
         check_workdir(tmp_path, changed(**free), must_exist=False)
     with pytest.raises(
-        InputError, match=r"another configuration: seed=1 \(there 0\); train.b1=0.5 \(there 0.9\); give"
+        InputError, match=r"another configuration: seed=1 \(there 0\); train.optimizer.b1=0.5 \(there 0.9\); give"
     ):
-        check_workdir(tmp_path, changed(seed=1, train__b1=0.5), must_exist=True)
+        check_workdir(tmp_path, changed(seed=1, train__optimizer__b1=0.5), must_exist=True)
 
 
 def test_a_run_is_evaluated_with_another_loss_unless_a_ratio_is_learned(tmp_path):

@@ -135,8 +135,8 @@ def test_the_configuration_is_set_beside_the_published_one(page):
     table = cells(page, caption)
     assert table["train.steps"] == {**dict.fromkeys(ARMS, "1500"), "published": "8000000"}
     assert table["model.encoder.width"] == {"vdm": "–", "diffenc": "16", "nontrainable": "–", "published": "64 or –"}
-    assert not {"train.b2", "model.encoder.kind"} & set(table)
-    assert cells(page, "All keys")["train.b2"] == {**dict.fromkeys(ARMS, "0.99"), "published": "0.99"}
+    assert not {"train.optimizer.b2", "model.encoder.kind"} & set(table)
+    assert cells(page, "All keys")["train.optimizer.b2"] == {**dict.fromkeys(ARMS, "0.99"), "published": "0.99"}
     shown = cells(page, "Differences between the runs")["model.encoder.kind"]
     assert [shown[arm] for arm in ARMS] == ["identity", "trainable", "nontrainable"]
 

@@ -66,10 +66,10 @@ def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
 
 def _trained(run: Trained, steps: int, watch: Watch) -> Params:
     """The head's parameters, which minimise the price in bits/dim by AdamW, without dropout."""
-    train, seed = run.config.train, run.config.seed
-    check_batch(run.mesh, train.batch_size, "train.batch_size")
+    seed = run.config.seed
+    check_batch(run.mesh, run.config.train.batch_size, "train.batch_size")
     rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, steps // 10, steps)
-    optimizer = optax.adamw(rate, b1=train.b1, b2=train.b2, weight_decay=train.weight_decay)
+    optimizer = optax.adamw(rate, b2=0.99, weight_decay=0.01)  # as published
 
     @jax.jit
     def step(head, state, params, batch, number):

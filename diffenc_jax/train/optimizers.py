@@ -1,0 +1,116 @@
+"""Optimizers, and the schedules of the learning rate."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from diffenc_jax.config.sections import TrainConfig
+from diffenc_jax.core import parts
+from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.keys import FRACTION, POSITIVE, at_least, key
+from diffenc_jax.model import Params
+
+Decayed = Callable[[Params], Params]
+
+
+@dataclass(frozen=True)
+class Optimizer(ABC):
+    """Base class of the optimizers. A part of the kind "optimizer" is a subclass, whose fields are its keys.
+
+    Or it is a function of the learning rate's schedule that returns an optax transformation, such as optax.adabelief.
+    """
+
+    @abstractmethod
+    def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
+        """The optimizer.
+
+        Args:
+          rate: the learning rate by the number of steps that are done.
+          decayed: gives, for a tree of parameters, a tree of booleans: those that weight decay is for.
+        """
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """AdamW (arXiv 1711.05101, algorithm 2), as published for VDM and DiffEnc; without weight decay, Adam."""
+
+    b1: float = key(0.9, "Decay rate of the first moment.", limits=FRACTION)
+    b2: float = key(0.99, "Decay rate of the second moment.", limits=FRACTION)
+    epsilon: float = key(1e-8, "Number that is added to the root of the second moment.", limits=POSITIVE)
+    weight_decay: float = key(0.01, "Weight decay, on networks except their biases.", limits=at_least(0))
+
+    def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
+        return optax.adamw(rate, self.b1, self.b2, self.epsilon, weight_decay=self.weight_decay, mask=decayed)
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Lion (arXiv 2302.06675, algorithm 2), whose steps are of one size.
+
+    Its authors take a third to a tenth of AdamW's learning rate, and three to ten times its weight decay.
+    """
+
+    b1: float = key(0.9, "Share of the average in the step's sign.", limits=FRACTION)
+    b2: float = key(0.99, "Decay rate of the average of gradients.", limits=FRACTION)
+    weight_decay: float = key(0.1, "Weight decay, on networks except their biases.", limits=at_least(0))
+
+    def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
+        return optax.lion(rate, self.b1, self.b2, weight_decay=self.weight_decay, mask=decayed)
+
+
+def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTransformation:
+    """The optimizer of a training; see `Optimizer.transformation`.
+
+    Raises InputError if it cannot be built, or if its learning rate falls to 0 before the warm-up ends.
+    """
+    kind, rate = config.optimizer.kind, learning_rate(config)
+    part = parts.load("optimizer", kind)
+    if isinstance(part, type) and issubclass(part, Optimizer):
+        options = parts.options("optimizer", kind, config.optimizer.options)
+        return part(**options).transformation(rate, decayed)
+    given = f"train.optimizer.kind={kind}"
+    try:
+        made = part(rate)
+    except TypeError as error:  # a function of something else
+        raise InputError(f"{given} takes the schedule of a learning rate alone: {first_line(error)}") from error
+    fits = isinstance(made, optax.GradientTransformation)
+    require(fits, f"{given} must return an optax.GradientTransformation, not {type(made).__name__}")
+    return made
+
+
+def learning_rate(config: TrainConfig) -> optax.Schedule:
+    """The learning rate by the number of steps that are done.
+
+    It rises linearly over the W steps of `train.warmup_steps`, and s steps later is `train.learning_rate` times, by
+    `train.learning_rate_schedule`,
+      constant  1, as published,
+      cosine    (1 + cos(π s / S)) / 2, which is 0 after the S = `train.steps` - W other steps,
+      linear    1 - s / S,
+      rsqrt     √(W / (W + s)), with 1 for W = 0.
+    """
+    warmup, rest = config.warmup_steps, config.steps - config.warmup_steps
+    first = 0.0 if warmup else config.learning_rate  # without a warm-up, optax keeps the first rate
+    rising = optax.warmup_constant_schedule(first, config.learning_rate, warmup)
+    if config.learning_rate_schedule == "constant":
+        return rising
+    if config.steps_decide_rates:
+        require(rest > 0, f"train.warmup_steps={warmup} must be less than train.steps={config.steps}")
+    falling = {
+        "cosine": lambda: optax.cosine_decay_schedule(1.0, rest),
+        "linear": lambda: optax.linear_schedule(1.0, 0.0, rest),
+        "rsqrt": lambda: lambda s: jnp.sqrt(max(warmup, 1) / (max(warmup, 1) + s)),
+    }[config.learning_rate_schedule]()
+    return lambda step: rising(step) * falling(jnp.maximum(step - warmup, 0))
+
+
+def ema_decay(config: TrainConfig, step: jax.Array) -> jax.Array | float:
+    """Decay rate of the averaged parameters at a step, which `step` steps precede.
+
+    With `train.ema_warmup` it is at most (1 + n) / (10 + n) for step n, so that an average over the first steps
+    forgets the initial parameters.
+    """
+    return jnp.minimum(config.ema_decay, (1 + step) / (10 + step)) if config.ema_warmup else config.ema_decay

@@ -1,0 +1,128 @@
+"""Optimizers against the same in numpy, and the rates, clipping and averages of a step against closed forms."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.images import Batch
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.optimizers import learning_rate, make_optimizer
+from diffenc_jax.train.step import StepFunction, decayed
+from tests import tiny
+
+
+def test_what_decays():
+    """After a step with zero gradients: networks but for their biases, not end points of a schedule nor ratios."""
+    optimizer = make_optimizer(tiny.config(train__warmup_steps=0).train, partial(decayed, interior=("network",)))
+    stays = {
+        "schedule": {"gamma_0": 1.0, "span": 1.0, "network": {"bias": 1.0}},
+        "ratio": {"log": 1.0},
+        "score": {"conv": {"bias": 1.0}},
+    }
+    decays = {"schedule": {"network": {"kernel": 1.0}}, "score": {"conv": {"kernel": 1.0}, "norm": {"scale": 1.0}}}
+    for params, same in ((stays, True), (decays, False)):
+        ours = jax.tree.map(np.float32, params)
+        updates, _ = jax.jit(optimizer.update)(jax.tree.map(np.zeros_like, ours), optimizer.init(ours), ours)
+        for update in jax.tree.leaves(updates):
+            assert (update == 0.0) if same else (update < 0.0)
+
+
+def adamw(grads, weight_decay):
+    """The steps of AdamW by a learning rate of 1, without the part of weight decay, which is given back."""
+    m = v = 0.0
+    for k, g in enumerate(grads, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
+        yield m / (1 - 0.9**k) / (np.sqrt(v / (1 - 0.99**k)) + 1e-8), weight_decay
+
+
+def lion(grads, weight_decay):
+    m = 0.0
+    for g in grads:
+        yield np.sign(0.9 * m + 0.1 * g), weight_decay
+        m = 0.99 * m + 0.01 * g
+
+
+@pytest.mark.parametrize("steps_of", [adamw, lion])
+def test_optimizers_take_the_steps_of_their_papers(steps_of):
+    """Three steps: warm-up over two of them, decay on kernels and scales, none on biases."""
+    config = tiny.config(train__optimizer__kind=steps_of.__name__, train__optimizer__weight_decay=0.3)
+    optimizer = make_optimizer(config.train, decayed)
+    params = {"a": {"kernel": np.array([1.0, -2.0]), "bias": np.array([0.5]), "scale": np.array([3.0])}}
+    rng = np.random.RandomState(0)
+    grads = [{"a": {name: rng.normal(size=value.shape) for name, value in params["a"].items()}} for _ in range(3)]
+    ours, update = jax.tree.map(np.float32, params), jax.jit(optimizer.update)
+    state = optimizer.init(ours)
+    for grad in grads:
+        updates, state = update(jax.tree.map(np.float32, grad), state, ours)
+        ours = jax.tree.map(np.add, ours, updates)
+    for name, value in params["a"].items():
+        x = value.copy()
+        of_name = [grad["a"][name] for grad in grads]
+        for k, (step, decay) in enumerate(steps_of(of_name, 0.0 if name == "bias" else 0.3)):
+            x = x - 1e-3 * min(k / 2, 1) * (step + decay * x)
+        np.testing.assert_allclose(ours["a"][name], x, rtol=1e-5)
+
+
+def test_learning_rates_rise_and_fall_by_their_formulas():
+    """Of 50 steps, with a warm-up of 10 and without one."""
+    falling = {
+        "constant": lambda s, _: 1.0,
+        "cosine": lambda s, rest: (1 + math.cos(math.pi * s / rest)) / 2,
+        "linear": lambda s, rest: 1 - s / rest,
+        "rsqrt": lambda s, rest: math.sqrt(max(50 - rest, 1) / (max(50 - rest, 1) + s)),
+    }
+    steps = np.arange(51)
+    for name, formula in falling.items():
+        for warmup in (0, 10):
+            changes = dict(steps=50, warmup_steps=warmup, learning_rate=0.5, learning_rate_schedule=name)
+            config = tiny.config(**{f"train__{key}": value for key, value in changes.items()})
+            rates = jax.jit(jax.vmap(learning_rate(config.train)))(steps)
+            expected = [0.5 * (n / warmup if n < warmup else formula(n - warmup, 50 - warmup)) for n in steps]
+            np.testing.assert_allclose(rates, expected, atol=1e-6)
+
+
+def test_the_length_of_a_training_is_its_own_where_it_decides_rates():
+    """It may be changed for a run only where rates do not depend on it, and the warm-up must end before it."""
+    for name, same in {"constant": True, "cosine": False, "linear": False, "rsqrt": True}.items():
+        first, longer = (tiny.config(train__steps=n, train__learning_rate_schedule=name) for n in (8, 9))
+        assert (first.hash == longer.hash) == same
+    short = tiny.config(train__steps=2, train__learning_rate_schedule="linear")
+    with pytest.raises(InputError, match=r"train.warmup_steps=2 must be less than train.steps=2"):
+        make_optimizer(short.train, decayed)
+
+
+def test_a_function_of_optax_by_its_name():
+    """A gradient step of size 1, whose gradient is scaled down where it is larger than the limit."""
+    spec, moved = ImageSpec((4, 4, 1), tiny.LEVELS), {}
+    for limit in (None, 1e9, 0.25):
+        changes = dict(optimizer__kind="optax:sgd", learning_rate=1.0, warmup_steps=0, gradient_clip_norm=limit)
+        changes |= dict(ema_warmup=True, ema_decay=0.9999)
+        config = tiny.config("vdm", small=True, **{f"train__{key}": value for key, value in changes.items()})
+        step = StepFunction(build(config, spec), config)
+        before = jax.jit(step.init)()
+        after, report = jax.jit(step)(before, Batch(jnp.asarray(tiny.images(8))))
+        moved[limit] = norm(jax.tree.map(jnp.subtract, after.params, before.params))
+        whole = float(report.meter.grad_norm)
+        assert whole > 0.25
+        np.testing.assert_allclose(moved[limit], min(whole, limit or math.inf), rtol=1e-4)
+        averages = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, before.params, after.params)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), after.ema, averages)
+
+
+def test_what_is_no_optimizer_is_refused():
+    for kind, message in (
+        ("adamv", "unknown optimizer 'adamv', perhaps adamw; known: adamw, lion"),
+        ("optax:cosine_distance", "kind=optax:cosine_distance takes the schedule of a learning rate alone: cosine_"),
+        ("builtins:repr", "kind=builtins:repr must return an optax.GradientTransformation, not str"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_optimizer(tiny.config(train__optimizer__kind=kind).train, decayed)
+
+
+def norm(tree):
+    return math.sqrt(sum(float(jnp.vdot(leaf, leaf)) for leaf in jax.tree.leaves(tree)))
