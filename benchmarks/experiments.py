@@ -287,6 +287,7 @@ EXPERIMENTS = {
         ],
         5,
     ),
+    "hours": Experiment([Step("python benchmarks/hours.py --share=0.4", tables.printed)], 1),
     "saves": Experiment(
         [
             *(

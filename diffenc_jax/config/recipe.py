@@ -27,7 +27,9 @@ AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
 def score_network(**changes: Any) -> ConfigDict:
     """The published score network of CIFAR-10: a U-Net of width 128 with 32 layers and no pooling."""
     network = dict(width=128, layers=32, levels=0, groups=32, mid_groups=32, out_groups=32)
-    return ConfigDict({"kind": "unet", **network, "dropout": 0.1, "fourier_bins": (2.0, 1.0), **changes})
+    return ConfigDict(
+        {"kind": "unet", **network, "dropout": 0.1, "fourier_bins": (2.0, 1.0), "attention": False, **changes}
+    )
 
 
 def score_transformer(**changes: Any) -> ConfigDict:
@@ -41,7 +43,9 @@ def score_transformer(**changes: Any) -> ConfigDict:
 def encoder_network(**changes: Any) -> ConfigDict:
     """The published encoder network of the large models: a U-Net of width 64 with 4 layers on 2 levels."""
     network = dict(width=64, layers=4, levels=2, groups=32, mid_groups=32, out_groups=16)
-    return ConfigDict({"kind": "trainable", **network, "dropout": 0.1, "fourier_bins": (), **changes})
+    return ConfigDict(
+        {"kind": "trainable", **network, "dropout": 0.1, "fourier_bins": (), "attention": False, **changes}
+    )
 
 
 def transformer_network(**changes: Any) -> ConfigDict:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import checkpoint_policies as policies
 
+from diffenc_jax.nets.attention import Attention
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, Dense
 from diffenc_jax.nets.kernels.convolution import PRODUCT
@@ -35,13 +36,15 @@ REMAT = {
 class ResnetBlock(nn.Module):
     """Features [B, H, W, C] -> [B, H, W, width], conditioned on [B, D].
 
-    A skip connection, features as well, is joined to its input. `mask` as in `dropout`.
+    A skip connection, features as well, is joined to its input. `mask` as in `dropout`. If `attention`, attention over
+    all positions follows.
     """
 
     width: int
     groups: int
     dropout: float
     compute: Compute
+    attention: bool = False
 
     @nn.compact
     def __call__(
@@ -58,7 +61,8 @@ class ResnetBlock(nn.Module):
         if x.x.shape != h.x.shape:
             projected, bias = Dense(self.width, self.compute, name="shortcut")(x)
             x, h = Features(projected), h.shifted(bias)
-        return x.plus(settle(h))
+        h = x.plus(settle(h))
+        return Attention(self.compute, name="attention")(h) if self.attention else h
 
 
 class Chain(nn.Module):

@@ -37,6 +37,7 @@ class UNet(ScoreNetwork):
         doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().",
         limits=POSITIVE,
     )
+    attention: bool = key(False, "Whether attention follows every block, and not only the first one of the middle.")
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
@@ -51,10 +52,11 @@ class UNet(ScoreNetwork):
         for name, channels in (("groups", self.width), ("mid_groups", middle), ("out_groups", self.width)):
             groups = getattr(self, name)
             require(channels % groups == 0, f"{path}.{name}={groups} does not divide its {channels} channels")
-        require(
-            middle % ATTENTION_GROUPS == 0,
-            f"{path}.width: {ATTENTION_GROUPS} must divide the {middle} channels of the attention's norm",
-        )
+        for channels in {middle, self.width if self.attention else middle}:
+            require(
+                channels % ATTENTION_GROUPS == 0,
+                f"{path}.width: {ATTENTION_GROUPS} must divide the {channels} channels of an attention's norm",
+            )
 
     @nn.compact
     def __call__(
@@ -85,7 +87,7 @@ class UNet(ScoreNetwork):
         """All blocks at full resolution, with one skip connection per block."""
         compute, layers = self.compute, self.layers
         masks = compute.draw_masks(dropout_key, self.dropout, [h.x.shape] * (2 * layers + 3))
-        block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute)
+        block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute, self.attention)
         first = h
         h, outputs = Chain(layers, block, compute, name="down")(h, cond, masks[:layers])
         h = self._middle(h, cond, masks[layers : layers + 2])
@@ -112,7 +114,7 @@ class UNet(ScoreNetwork):
 
         def apply_blocks(h, way, i, skip=None):
             for j in blocks:
-                block = kind(channels[i], self.groups, self.dropout, compute, name=f"{way}_{i}_{j}")
+                block = kind(channels[i], self.groups, self.dropout, compute, self.attention, name=f"{way}_{i}_{j}")
                 h = block(h, cond, next(masks), skip if j == 0 else None)
             return h
 

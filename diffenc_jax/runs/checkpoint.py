@@ -32,7 +32,7 @@ from diffenc_jax.runs.seals import RestoreSeals, SaveSeal, SealHandler, Stamp, u
 from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
 
 KEEP_LATEST = 2
-WRITTEN_AT_ONCE = 0.25  # GB, or the largest array: TensorStore holds copies of all that it writes at once
+WRITTEN_AT_ONCE = 0.1  # GB, or the largest array: TensorStore holds copies of all that it writes at once
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
@@ -91,11 +91,15 @@ class Checkpoints:
             save_interval_steps=int(writes),
             cleanup_tmp_directories=writes,
         )
-        handlers = {
-            name: ocp.StandardCheckpointHandler(save_concurrent_gb=self._gigabytes) for name in ("state", "ema")
-        }
-        handlers[HASHES] = SealHandler()
-        return ocp.CheckpointManager(self._folder, item_handlers=handlers, options=options)
+        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        for name in ("state", "ema"):
+            handler = ocp.PyTreeCheckpointHandler(save_concurrent_gb=self._gigabytes)
+            handlers.add(name, ocp.args.PyTreeSave, handler)
+            handlers.add(name, ocp.args.PyTreeRestore, handler)
+        seals = SealHandler()
+        handlers.add(HASHES, SaveSeal, seals)
+        handlers.add(HASHES, RestoreSeals, seals)
+        return ocp.CheckpointManager(self._folder, handler_registry=handlers, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -139,7 +143,8 @@ class Checkpoints:
         self.wait()
 
     def _save(self, step: int, **items: Any) -> None:
-        args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        file_size = int(WRITTEN_AT_ONCE * 10**9)  # a file is in memory until it is written
+        args = {name: ocp.args.PyTreeSave(item, ocdbt_target_data_file_size=file_size) for name, item in items.items()}
         args[HASHES] = SaveSeal(own_hashes(items), Stamp(step, self._run))
         self._saving = step
         self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
@@ -195,7 +200,7 @@ class Checkpoints:
         try:
             hashes = unseal(self._read(step, **{HASHES: RestoreSeals()})[HASHES], Stamp(step, self._run))
             self._check_fits(step, abstract, hashes)
-            items = self._read(step, **{name: ocp.args.StandardRestore(item) for name, item in abstract.items()})
+            items = self._read(step, **{name: _restoring(item) for name, item in abstract.items()})
             verify(items, hashes)
         except Damaged as error:
             raise Damaged(f"the checkpoint of step {step} is damaged: {error}") from error
@@ -275,6 +280,12 @@ class _Best(PreservationPolicy):
         bits_by_step = evaluated_bpd(self._workdir)
         bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
         return [bool(np.isfinite(value)) and value == min(bits) for value in bits]
+
+
+def _restoring(item: Any) -> Any:
+    """Arguments for restoring arrays in the shapes, dtypes and shardings of `item`."""
+    args = ocp.checkpoint_utils.construct_restore_args(item)
+    return ocp.args.PyTreeRestore(item, restore_args=args)
 
 
 def _reason(error: Exception) -> str:

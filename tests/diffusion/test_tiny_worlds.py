@@ -116,7 +116,7 @@ def worlds():
             yield Identity, False, "polynomial", made(code)
 
 
-@pytest.mark.parametrize("world", worlds(), ids=lambda world: f"{world[0].__name__}-{world[2]}")
+@pytest.mark.parametrize("world", list(worlds()), ids=lambda world: f"{world[0].__name__}-{world[2]}")
 def test_the_bound_lies_above_the_truth(x64, world):
     has_code = len(world) > 3
     numbers, t, eps = np.meshgrid(np.arange(LEVELS), (np.arange(DEPTH) + 0.5) / DEPTH, EPS[::3], indexing="ij")

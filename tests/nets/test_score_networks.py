@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.transformer import Transformer
@@ -53,7 +54,7 @@ def value_and_gradient(net, params, key):
 @pytest.mark.parametrize(
     ("net", "options"),
     [
-        (UNET.clone(layers=2), dict(scan=True, remat="products")),
+        (UNET.clone(layers=2, attention=True), dict(scan=True, remat="products")),
         (UNET.clone(levels=1), dict(remat="block")),
         (TRANSFORMER, dict(scan=True, remat="block")),
     ],
@@ -67,6 +68,24 @@ def test_scanned_and_rematerialised_equal_unrolled(net, options):
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_gradient))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+def test_attention_after_every_block_is_what_is_added_to_the_others(levels):
+    """A network whose blocks' attention adds nothing is the one without."""
+    plain = UNET.clone(levels=levels)
+    net = plain.clone(attention=True)
+    params = tiny.parameters(net, X, TIME)
+    flat = flatten_dict(params)
+    own = {path for path in flat if "attention" in path[2:-2]}
+    assert {path[1] for path in own} == ({"down", "up"} if levels == 0 else {"down_0_0", "up_0_0"})
+    silent = unflatten_dict({path: 0 * leaf if path in own and "out" in path else leaf for path, leaf in flat.items()})
+    without = unflatten_dict({path: leaf for path, leaf in flat.items() if path not in own})
+    found, expected, other = jax.jit(
+        lambda: (net.apply(silent, X, TIME), plain.apply(without, X, TIME), net.apply(params, X, TIME))
+    )()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(other - expected).max() > 0.01
 
 
 @networks

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1
 
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import checkpoint
@@ -178,6 +179,12 @@ def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
         checkpoints.save(10, state(10))
         checkpoints.wait()
         assert checkpoints.steps() == [4, 6, 9, 10]
+
+
+def test_orbaxs_next_interface_reads_what_is_saved(saved):
+    expected = {"state": abstract().replace(ema=None), "ema": abstract().ema}
+    found = v1.load_checkpointables(saved / "checkpoints" / "2", expected)
+    assert_same(found["state"].replace(ema=found["ema"]), state(2))
 
 
 def test_arrays_larger_than_what_is_written_at_once_are_saved(tmp_path, monkeypatch):

@@ -104,6 +104,8 @@ def _module(part: str, inside: list[str], row: int | None, levels: int, dialect:
     match inside:
         case ["time", dense]:
             return f"{root}/{time}{_TIME[dense]}"
+        case [way, "blocks", "attention", inner]:
+            return f"{root}/{body}{way}.attn_{row}/{_ATTENTION[inner]}"
         case [way, "blocks", inner]:
             return f"{root}/{body}{way}.block_{row}/{_BLOCK[inner]}"
         case ["attention" as block, inner]:
