@@ -1,4 +1,4 @@
-"""Packages of the distribution, its version with the commit, and README.md as its description, with addresses.
+"""Packages of the distribution, its version with the commit, and README.md as its description.
 
 The configurations of configs/ are installed as `diffenc_jax.configs`.
 """
@@ -16,11 +16,10 @@ from diffenc_jax.core.versions import package_version  # noqa: E402  needs nothi
 # A source distribution states the version of the clone that it was made from.
 stated = HERE / "PKG-INFO"
 version = re.search("^Version: (.*)$", stated.read_text("utf-8"), re.M)[1] if stated.exists() else package_version()
-# Targets that are no addresses: those of links, and those of pictures.
-LINK, PICTURE = r"(?<=\]\()(?!\w+:|#)", r'(?<=src=")(?!\w+:)'
+# Files of the repository, of which the description of a distribution has neither links nor pictures.
+LINK, PICTURE = r"\[([^\]]*)\]\((?!\w+:|#)[^)]*\)", r"<img [^>]*>\n\n.*?\n\n"
 readme = (HERE / "README.md").read_text("utf-8")
-readme = re.sub(LINK, "https://github.com/diffenc-jax/diffenc_jax/blob/main/", readme)
-readme = re.sub(PICTURE, "https://raw.githubusercontent.com/diffenc-jax/diffenc_jax/main/", readme)
+readme = re.sub(LINK, r"\1", re.sub(PICTURE, "", readme, flags=re.DOTALL))
 
 setup(
     version=version,

@@ -4,17 +4,17 @@ import io
 
 import numpy as np
 from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util.tensor_util import make_ndarray
 
 
 def shown(workdir):
     """Values by (name, step): numbers, and pictures [h, w, channels]; of several, the last one that was written."""
-    import tensorflow as tf
-
     values = {}
     for path in sorted(workdir.glob("events.out.tfevents.*")):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
+        for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                array = tf.make_ndarray(value.tensor)
+                array = make_ndarray(value.tensor)
                 values[value.tag, event.step] = array[()] if array.ndim == 0 else _picture(array)
     return values
 

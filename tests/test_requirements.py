@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = {"": "lock.txt"} | {extra: f"lock-{extra}.txt" for extra in ("tpu", "cuda", "test", "docs")}
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"))
 # Packages that an extra of another package stands for.
 BROUGHT = {"tpu": {"jax", "libtpu"}, "cuda": {"jax", "jax-cuda13-plugin", "nvidia-cudnn-cu13"}}

@@ -42,10 +42,10 @@ class Environment(TypedDict):
 
 @cache
 def package_version() -> str:
-    """Version of this package with the commit of its sources, such as '0.1.0+g407aed4c8f12'.
+    """Version of this package with the commit of its sources, such as '0.2.0.dev0+g407aed4c8f12'.
 
     In a clone it is the commit that is checked out, read at the first call. '.changed' and a digest of the sources
-    follow where they differ from that commit; one that is tagged 'v0.1.0' is only '0.1.0'. An installed distribution
+    follow where they differ from that commit; one that is tagged 'v0.2.0' is '0.2.0'. An installed distribution
     has the version of the clone that it was built from. Without either, as in a copy of the sources, a digest of them
     stands in place of the commit.
     """
@@ -56,12 +56,12 @@ def package_version() -> str:
     try:
         commit = _git("rev-parse", "HEAD")[:12]
         differs = bool(_git("status", "--porcelain", "--", OURS, "configs", "setup.py"))
-        is_release = f"v{__version__}" in _git("tag", "--points-at", "HEAD").split()
+        tags = [tag[1:] for tag in _git("tag", "--points-at", "HEAD").split() if re.fullmatch(r"v\d[\w.]*", tag)]
     except (OSError, subprocess.CalledProcessError):
         return f"{__version__}+sources.{_sources_digest()}"
     if differs:
         return f"{__version__}+g{commit}.changed.{_sources_digest()}"
-    return __version__ if is_release else f"{__version__}+g{commit}"
+    return tags[-1] if tags else f"{__version__}+g{commit}"
 
 
 def _git(*arguments: str) -> str:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,10 +100,26 @@ def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, 
     return shape
 
 
-def _folder(data: DataConfig) -> str:
-    """Folder or bucket of prepared data sets; by default that of tensorflow-datasets, which TFDS_DATA_DIR sets."""
+def _tfds() -> Any:
+    """The package tensorflow-datasets; raises InputError where it or TensorFlow, by which it reads, is missing."""
+    missing = [name for name in ("tensorflow", "tensorflow_datasets") if find_spec(name) is None]
+    advice = "install them under Python 3.11 to 3.13, or give data.source the path of the images"
+    require(not missing, f"data sets of tensorflow-datasets need {' and '.join(missing)}; {advice}")
     import tensorflow_datasets as tfds
 
+    return tfds
+
+
+def _hide_gpus() -> None:
+    """TensorFlow would take the memory of GPUs."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+def _folder(data: DataConfig) -> str:
+    """Folder or bucket of prepared data sets; by default that of tensorflow-datasets, which TFDS_DATA_DIR sets."""
+    tfds = _tfds()
     folder = data.dir or tfds.core.constants.DATA_DIR
     if is_remote(folder):
         buckets.prepare()
@@ -113,16 +130,14 @@ def _folder(data: DataConfig) -> str:
 
 def _local_folder() -> str:
     """The local folder of prepared data sets by default."""
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
     folder = str(tfds.core.constants.DATA_DIR)
     return "~/tensorflow_datasets" if is_remote(folder) else folder
 
 
 def _builder(name: str, data: DataConfig) -> Any:
     """The builder of `name`, with what is prepared in the folder of data sets; raises InputError."""
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
     folder, what = _folder(data), f"{PREFIX}{name[:99]}"
     base = name.partition("/")[0].partition(":")[0]
     known = tfds.list_builders(with_community_datasets=False)
@@ -156,8 +171,7 @@ def _opening(folder: str, done: str = "read") -> Iterator[None]:
 
 def _image_feature(name: str, builder: Any) -> str:
     """Name of the feature that holds the images; raises InputError unless there is one of uint8."""
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
     features = builder.info.features
     known = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     images = [key for key, feature in known.items() if isinstance(feature, tfds.features.Image)]
@@ -169,8 +183,7 @@ def _image_feature(name: str, builder: Any) -> str:
 
 def _label_feature(builder: Any) -> str | None:
     """Name of the feature that holds one class per image; None without one."""
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
     classes = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
     return "label" if "label" in classes else next(iter(classes), None)
 
@@ -181,8 +194,7 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
     tensorflow-datasets reads examples by TensorFlow, whose own access to buckets has its own credentials and settings;
     copies by `etils.epath` have those of all other files of a run.
     """
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
     folder = tempfile.TemporaryDirectory(prefix="diffenc-data-")
     examples = {Path(file).name for split in builder.info.splits.values() for file in split.filenames}
     copied: set[str] = set()
@@ -200,10 +212,8 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
 
 def _read(builder: Any, holding: Callable[[Any], Any], split: str, feature: str, resize: int | None = None) -> Images:
     """Images or labels of a prepared split in a fixed order. `holding` as in `_copies`."""
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    tf.config.set_visible_devices([], "GPU")
+    tfds = _tfds()
+    _hide_gpus()
     dtype, shape = builder.info.features[feature].np_dtype, builder.info.features[feature].shape
     shape = shape if resize is None else (resize, resize, shape[-1])
 
@@ -250,8 +260,8 @@ def _download(name: str, builder: Any, folder: str) -> None:
       builder: its builder, whose data are not prepared.
       folder: folder of prepared data sets.
     """
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
+    _hide_gpus()
     manual = Path(folder) / "downloads" / "manual"
     size = re.match(r"\d+", builder.builder_config.name if builder.builder_config else "")  # such as 32x32
     infos = [(url, info.filename) for url, info in (builder.url_infos or {}).items()]

@@ -1,12 +1,15 @@
 """A run in TensorBoard: curves of its metrics, and pictures of samples."""
 
+import io
+import os
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +19,11 @@ from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 
-if TYPE_CHECKING:
-    from clu.metric_writers import MetricWriter
-
 FILE_SECONDS = 300.0
 
 
 class TensorBoardWriter:
-    """Writes TensorBoard's files of a run through CLU, in a thread of its own; every method returns at once.
+    """Writes TensorBoard's files of a run, in a thread of its own; every method returns at once.
 
     The first host writes them. A failure does not end the run, since metrics.jsonl holds the same values: it is a
     warning on standard error, and the next point opens a new file. A resumed run writes the points after its last
@@ -36,7 +36,7 @@ class TensorBoardWriter:
     def __init__(self, workdir: Path):
         """Nothing is written before the first point."""
         self._workdir, self._thread = workdir, ThreadPoolExecutor(1)
-        self._file: MetricWriter | None = None
+        self._file: EventFile | None = None
         self._said = ""  # the last warning
         self._opened = time.monotonic()
         self._spool = tempfile.TemporaryDirectory() if is_remote(workdir) else None  # files are made here and copied
@@ -63,7 +63,7 @@ class TensorBoardWriter:
         def attempt():
             try:
                 action()
-            except Exception as error:  # noqa: BLE001  TensorFlow's errors have no common class
+            except Exception as error:  # noqa: BLE001  of the disk, of a bucket or of a library
                 self._file = None
                 said = printable(reason(error)[:200])
                 if said != self._said:
@@ -75,13 +75,9 @@ class TensorBoardWriter:
 
     def _write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
         if self._file is None:
-            from clu import metric_writers  # imports TensorFlow, which takes seconds
-
-            self._file = metric_writers.SummaryWriter(self._spool.name if self._spool else str(self._workdir))
+            self._file = EventFile(Path(self._spool.name) if self._spool else self._workdir)
             self._opened = time.monotonic()
-        self._file.write_scalars(step, scalars)
-        self._file.write_images(step, images)
-        self._file.flush()
+        self._file.write(step, scalars, images)
         if self._spool is not None and time.monotonic() - self._opened > FILE_SECONDS:
             self._close()
 
@@ -92,3 +88,48 @@ class TensorBoardWriter:
         if self._spool is not None:
             for path in storage.copy_folder(Path(self._spool.name), self._workdir):
                 storage.delete(path)
+
+
+class EventFile:
+    """A file of events, which TensorBoard's own library encodes; TensorFlow is not needed."""
+
+    def __init__(self, folder: Path):
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads files in the order of their names.
+        path = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._records = RecordWriter(path.open("xb"))
+        self._add(file_version="brain.Event:2")
+
+    def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
+        """Add numbers and pictures uint8 [h, w, channels] by name."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.image import metadata
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+        from tensorboard.util.tensor_util import make_tensor_proto
+
+        values = [value for name, number in scalars.items() for value in scalar_pb(name, number).value]
+        shown = metadata.create_summary_metadata(display_name="", description="")
+        for name, image in images.items():
+            height, width, _ = image.shape
+            encoded = make_tensor_proto([str(width).encode(), str(height).encode(), _png(image)])
+            values.append(Summary.Value(tag=name, metadata=shown, tensor=encoded))
+        self._add(step=step, summary=Summary(value=values))
+        self._records.flush()
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _add(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+
+
+def _png(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
+    return file.getvalue()

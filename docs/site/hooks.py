@@ -23,6 +23,7 @@ TOP_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 # Packages whose functions have a page each, and their names in documents: `diffusion.gaussian.diffuse`.
 REFERENCE = ("diffusion", "lab.stats", "lab.coding")
 NAME = re.compile(rf"(?<!\[)`((?:{'|'.join(REFERENCE)})\.[\w.]*\w)`")
+LINKED = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)\s#]+)[^)]*\)")
 LINK = re.compile(r'(?:(?<=\]\()|(?<=src="))(?!\w+:|#)([^)\s#"]+)')
 
 
@@ -37,8 +38,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
     for path in sorted((ROOT / "docs").glob("*.ipynb")):
         text, pictures = notebooks.page(path)
-        # Links of a notebook are whole, so that they lead somewhere in Colab too.
-        text = text.replace(f"{config.extra['repository']}/blob/main/docs/", "")
         files.append(File.generated(config, f"{path.stem}.md", content=text))
         for name, content in pictures.items():
             files.append(File.generated(config, name, content=content))
@@ -54,15 +53,19 @@ def _functions(package: str) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links at pages of the site, or else at the repository, and fill in the parts that the code makes."""
+    """Point links at pages of the site, leave out others, and fill in the parts that the code makes."""
     folder = "" if page.file.src_uri in TOP_PAGES.values() else "docs"
     markdown = NAME.sub(r"[`\1`][diffenc_jax.\1]", markdown)
-    markdown = LINK.sub(lambda match: _target(match[1], folder, config), markdown)
+    markdown = LINKED.sub(lambda match: match[0] if _target(match[2], folder) else match[1], markdown)
+    markdown = LINK.sub(lambda match: _target(match[1], folder) or match[1], markdown)
     return re.sub(r"<!-- site: (\w+) -->", lambda match: PARTS[match[1]](), markdown)
 
 
-def _target(link: str, folder: str, config: MkDocsConfig) -> str:
-    """The target, seen from the top of the site, of a link in a document in `folder` of the repository."""
+def _target(link: str, folder: str) -> str | None:
+    """The target, seen from the top of the site, of a link in a document in `folder` of the repository.
+
+    None if it is no page of the site.
+    """
     path = (ROOT / folder / link).resolve().relative_to(ROOT)
     if str(path) in TOP_PAGES:
         return TOP_PAGES[str(path)]
@@ -70,4 +73,4 @@ def _target(link: str, folder: str, config: MkDocsConfig) -> str:
         return f"{path.stem}.md"
     if path.parts[0] in ("docs", "pictures"):
         return str(PurePosixPath(*path.parts[path.parts[0] == "docs" :]))
-    return f"{config.extra['repository']}/blob/main/{path}"
+    return None

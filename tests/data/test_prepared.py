@@ -10,6 +10,7 @@ import pytest
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.data import prepared
 from diffenc_jax.data.dataset import image_shape, load_dataset
 from tests.data.tfds_archives import write_archive
 
@@ -81,6 +82,12 @@ def test_missing_splits(tmp_path):
 
     with pytest.raises(InputError, match="'test' or 'validation'; it has train, extra"):
         load_dataset(DataConfig("tfds:tiny_train_only", dir=str(tmp_path)), "train")
+
+
+def test_without_tensorflow_a_line_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr(prepared, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"tensorflow-datasets need tensorflow and tensorflow_datasets; install them"):
+        load_dataset(DataConfig("cifar10"), "train")
 
 
 @pytest.mark.parametrize(
