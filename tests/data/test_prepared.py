@@ -14,6 +14,8 @@ from diffenc_jax.data import prepared
 from diffenc_jax.data.dataset import image_shape, load_dataset
 from tests.data.tfds_archives import write_archive
 
+pytest.importorskip("tensorflow")  # there is none for Python 3.14
+
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
