@@ -122,9 +122,16 @@ def gathered(mesh: Mesh | None, params: Tree) -> Tree:
 
 
 def scattered(mesh: Mesh | None, grads: Tree) -> Tree:
-    """Within a program, gradients that are summed over the devices and divided as `state_shardings` says."""
+    """Within a program, gradients that are summed over the devices and divided as `state_shardings` says.
+
+    For TPUs they are whole in between: by the compiler's estimate a step of `cifar10:vdm-8` on four v5e would else take
+    1.9 times the cycles, because XLA gives each chip a part of the channels of all images. On GPUs it does not, and
+    the sums of parts that it takes there send a quarter less.
+    """
     if mesh is None or mesh.shape["fsdp"] == 1:
         return grads
+    if mesh.devices.flat[0].platform == "tpu":
+        grads = gathered(mesh, grads)
     return jax.tree.map(jax.lax.with_sharding_constraint, grads, state_shardings(mesh, grads))
 
 
