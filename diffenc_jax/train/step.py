@@ -125,7 +125,7 @@ class StepFunction:
         else:
             parts = inputs.split(train.accumulate, 1 if self.mesh is None else self.mesh.size)
             outputs, grads = accumulated_gradient(self.model, params, parts)
-        grads = sharding.scattered(self.mesh, grads)
+        grads = sharding.scattered(self.mesh, grads, self.model.score.compute.scan)
         grad_norm = global_norm(grads)
         with jax.named_scope("optimizer"):
             if train.gradient_clip_norm is not None:
