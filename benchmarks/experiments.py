@@ -235,7 +235,8 @@ EXPERIMENTS = {
     # On a processor by AMD and on one by Intel, which have a form of the convolutions' gradients each.
     **{name: beside_published(f"{name}.jsonl") for name in ("peers", "peers-intel")},
     "tpu-searched": compiled_steps("searched", 30, "tpu"),
-    "tpu-large": compiled_steps("tpu-large", 240),
+    "tpu-large": compiled_steps("tpu-large", 150),
+    "tpu-largest": compiled_steps("tpu-largest", 90),
     "tpu-batches": compiled_steps("tpu-batches", 40),
     "tpu-scaling": compiled_steps("tpu-scaling", 90),
     "tpu-chips": compiled_steps("tpu-chips", 40),
