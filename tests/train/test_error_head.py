@@ -22,7 +22,7 @@ FINITE = {"loss__depth": 5, "sample__depth": 5}
 
 def assert_close(ours, theirs, part=1e-5):
     """Trees of gradients agree, but for `part` of their size."""
-    size = float(optax.global_norm(theirs))
+    size = float(optax.tree.norm(theirs))
     assert size > 1e-3
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=part * size), ours, theirs)
 
