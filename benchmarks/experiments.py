@@ -93,7 +93,7 @@ SAVES = {
     "GB in files": ("files_bytes", 1e9),
 }
 SMALL, MIDDLE = "--width=256 --layers=3", "--width=512 --layers=6"
-LARGE = "--width=1024 --layers=6", "--width=1024 --layers=10"  # 4.1 and 6.5 GB
+LARGE = tuple(f"--width=1024 --layers={layers}" for layers in (6, 10, 13))  # 4 to 8 GB
 PLACES = ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")
 LOAD = {
     "read, s": ("read_seconds", 1),
