@@ -55,10 +55,15 @@ def free_path(path: Path) -> Path:
 
 
 def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> None:
-    """Write a picture as a file of this kind, such as "PNG", with Pillow's options for it."""
+    """Write a picture as a file of this kind; see `encoded`."""
+    storage.write(path, encoded(picture, kind, **options))
+
+
+def encoded(picture: "Image", kind: str, **options: Any) -> bytes:
+    """Content of a picture's file of this kind, such as "PNG", with Pillow's options for it."""
     content = io.BytesIO()
     picture.save(content, format=kind, **options)
-    storage.write(path, content.getbuffer())
+    return content.getvalue()
 
 
 def read_bytes(path: Path, advice: str = "") -> bytes:

@@ -1,6 +1,5 @@
 """A run in TensorBoard: curves of its metrics, and pictures of samples."""
 
-import io
 import os
 import socket
 import sys
@@ -17,7 +16,7 @@ from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import reason
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs import storage
+from diffenc_jax.runs import files, storage
 
 FILE_SECONDS = 300.0
 
@@ -104,6 +103,7 @@ class EventFile:
 
     def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
         """Add numbers and pictures uint8 [h, w, channels] by name."""
+        from PIL import Image
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.image import metadata
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -113,8 +113,9 @@ class EventFile:
         shown = metadata.create_summary_metadata(display_name="", description="")
         for name, image in images.items():
             height, width, _ = image.shape
-            encoded = make_tensor_proto([str(width).encode(), str(height).encode(), _png(image)])
-            values.append(Summary.Value(tag=name, metadata=shown, tensor=encoded))
+            png = files.encoded(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), "PNG")
+            content = make_tensor_proto([str(width).encode(), str(height).encode(), png])
+            values.append(Summary.Value(tag=name, metadata=shown, tensor=content))
         self._add(step=step, summary=Summary(value=values))
         self._records.flush()
 
@@ -125,11 +126,3 @@ class EventFile:
         from tensorboard.compat.proto.event_pb2 import Event
 
         self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
-
-
-def _png(image: np.ndarray) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
-    return file.getvalue()

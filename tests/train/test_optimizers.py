@@ -69,7 +69,7 @@ def test_optimizers_take_the_steps_of_their_papers(steps_of):
 
 
 def test_learning_rates_rise_and_fall_by_their_formulas():
-    """Of 50 steps, with a warm-up of 10 and without one."""
+    """The rates of 50 steps, with a warm-up of 10 and without one."""
     falling = {
         "constant": lambda s, _: 1.0,
         "cosine": lambda s, rest: (1 + math.cos(math.pi * s / rest)) / 2,
