@@ -99,11 +99,14 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
         return rising
     if config.steps_decide_rates:
         require(rest > 0, f"train.warmup_steps={warmup} must be less than train.steps={config.steps}")
-    falling = {
-        "cosine": lambda: optax.cosine_decay_schedule(1.0, rest),
-        "linear": lambda: optax.linear_schedule(1.0, 0.0, rest),
-        "rsqrt": lambda: lambda s: jnp.sqrt(max(warmup, 1) / (max(warmup, 1) + s)),
-    }[config.learning_rate_schedule]()
+    falling: optax.Schedule
+    match config.learning_rate_schedule:
+        case "cosine":
+            falling = optax.cosine_decay_schedule(1.0, rest)
+        case "linear":
+            falling = optax.linear_schedule(1.0, 0.0, rest)
+        case _:
+            falling = lambda s: jnp.sqrt(max(warmup, 1) / (max(warmup, 1) + s))  # noqa: E731
     return lambda step: rising(step) * falling(jnp.maximum(step - warmup, 0))
 
 
