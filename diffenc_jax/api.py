@@ -90,7 +90,7 @@ class Run:
 
     @property
     def test_labels(self) -> np.ndarray | LocalPart | None:
-        """Classes of the images `test`, int32 [N]; None for a model without labels."""
+        """Labels of the images `test`: classes int32 [N], or images; None for a model without labels."""
         return self.experiment.dataset.labels.get(self.config.eval.split)
 
     @cached_property
@@ -138,15 +138,9 @@ class Run:
           params: parameters, such as `state.ema`.
           pixels: images, uint8 [B, H, W, C], or other whole numbers below the number of pixel levels.
           seed: seed of times and noise.
-          labels: the images' classes from 0, int [B].
+          labels: the images' classes from 0, int [B], or uint8 [B, h, w, c] where labels are images.
         """
-        wanted = "the model is conditioned on labels; give labels" if self.model.labels else "the model takes no labels"
-        require(self.model.labels == (labels is not None), wanted)
-        if labels is not None:
-            classes = self.model.spec.num_classes
-            inside = bool((np.asarray(labels) >= 0).all() and (np.asarray(labels) < classes).all())
-            require(inside and len(labels) == len(pixels), f"give one label of 0 .. {classes - 1} per image")
-        batch = Batch(self.model.spec.pixels(pixels), labels)
+        batch = self.model.batch(pixels, labels)
         return self._terms(self._checked(params), batch, stream(seed, "terms"))
 
     def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:
@@ -161,19 +155,22 @@ class Run:
         evaluator = Evaluator(self._changed("eval", changes)) if changes else self.evaluator
         return evaluator.evaluate(*self._params_and_step(state))
 
-    def sample(self, state: TrainState | Params | None = None, num: int = 16, **changes: Any) -> np.ndarray:
+    def sample(
+        self, state: TrainState | Params | None = None, num: int = 16, labels: Any = None, **changes: Any
+    ) -> np.ndarray:
         """Images drawn from the model, uint8 [num, H, W, C].
 
-        Raises InputError if there are no parameters of this model, or the sampler does not suit it.
+        Raises InputError if there are no parameters of this model, or the sampler or the labels do not suit it.
 
         Args:
           state: as for `evaluate`.
           num: number of images.
+          labels: as for `terms`; None: those of `sample.label`.
           changes: other values of `config.sample`, such as depth=100 or seed=1.
         """
         params, _ = self._params_and_step(state)
         sampling = Sampling(self._changed("sample", changes)) if changes else self.sampling
-        return sampling.images(params, num)
+        return sampling.images(params, num, labels=labels)
 
     def fit(
         self,

@@ -221,3 +221,6 @@ def test_a_run_with_labels(run, tmp_path):
             of.terms(params, run.test, 0, given)
     images = labelled.sample(params, 6)
     np.testing.assert_array_equal(labelled.sample(params, 6, label=1)[1::3], images[1::3])
+    np.testing.assert_array_equal(labelled.sample(params, 6, labels=[2, 1, 0, 0, 1, 1])[1::3], images[1::3])
+    with pytest.raises(dj.InputError, match=r"give one label of 0 .. 2 per image"):
+        labelled.sample(params, 6, labels=[1])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources
-from diffenc_jax.data.images import Batch, Labels, LocalPart, Source, read_rows
+from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, read_rows
 
 TRAIN = "train"
+MOST_LEVELS = 256  # pixels are uint8
 HELD_OUT = "as one in ten, and at least one, is held out where there is no test split"
 
 
@@ -25,8 +27,11 @@ class Dataset:
     A split of which this host holds a part is a `LocalPart`, which is indexed like an array of the full split.
 
     Attributes:
-      labels: classes from 0 by split, int32 [N], held as the images are; empty where no model reads them.
-      num_classes: number of classes; 0 without labels.
+      labels: classes from 0, int32 [N], or images, uint8 [N, h, w, c], by split, held as the images are; empty where no
+        model reads them.
+      label_spec: number of classes, 0 without labels, or the shape of labels that are images.
+      whole: function that returns the fingerprint of the images of which those of a split are parts; None for images
+        that are no parts.
     """
 
     name: str
@@ -34,7 +39,8 @@ class Dataset:
     pixel_levels: int
     splits: Mapping[str, np.ndarray | LocalPart]
     labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
-    num_classes: int = 0
+    label_spec: LabelSpec = 0
+    whole: Callable[[str], dict[str, Any]] | None = None
     _digests: dict[str, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -55,7 +61,8 @@ class Dataset:
         """A record's 'dataset': JSON values that identify the images of a split.
 
         `sha256`, `sha256_any_order` and `known_as` (name of a well-known set, or None) are those of `fingerprints`;
-        `dims` is the number of values per image. `labels_sha256` is there if there are labels.
+        `dims` is the number of values per image. `labels_sha256` is there if there are labels, and `part_of`, the
+        fingerprint of the whole images, if these are parts.
         """
         classes: Any = self.labels.get(split)
         labels = {} if classes is None else {"labels_sha256": fingerprints.sha256(classes)}
@@ -70,6 +77,7 @@ class Dataset:
             "sha256_any_order": any_order,
             "known_as": fingerprints.known_as(any_order, count, self.shape, split),
             **labels,
+            **({} if self.whole is None else {"part_of": self.whole(split)}),
         }
 
     def _both_digests(self, split: str) -> tuple[str, str]:
@@ -96,11 +104,15 @@ def load_dataset(
     images = {split: _read(source, split, parts[split], data.pixel_levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
+    whole = None if source.whole is None else cache(lambda split: _whole(source, split).fingerprint(split))
     if not labels:
-        return Dataset(source.name, source.version, data.pixel_levels, images)
+        return Dataset(source.name, source.version, data.pixel_levels, images, whole=whole)
     stored = _labels(source)
-    classes = {split: stored.classes(f"{source.name} ({split})", split, images[split]) for split in splits}
-    return Dataset(source.name, source.version, data.pixel_levels, images, classes, stored.num_classes)
+    read = {split: stored.read(f"{source.name} ({split})", split, images[split]) for split in splits}
+    for split, held in read.items() if isinstance(stored, LabelImages) else ():
+        pixels = held.local if isinstance(held, LocalPart) else held
+        _check_pixels(f"labels of {source.name} ({split})", pixels, data.pixel_levels)
+    return Dataset(source.name, source.version, data.pixel_levels, images, read, stored.spec, whole)
 
 
 def prepare(data: DataConfig) -> Source | None:
@@ -112,17 +124,17 @@ def prepare(data: DataConfig) -> Source | None:
     return named.open(data) if named is not None and named.tfds else None
 
 
-def num_classes(data: DataConfig) -> int:
-    """Number of classes of the images that `data` describes. A named data set need not be on this machine.
+def label_spec(data: DataConfig) -> LabelSpec:
+    """The kind of labels of the images that `data` describes. A named data set need not be on this machine.
 
     Raises InputError if there are no labels, or none can be read at the path.
     """
     named = _named(data)
     if named is None:
-        return _labels(_source(data)).num_classes
-    count = prepared.num_classes(named.tfds, data) if named.classes is None else named.classes
-    require(count > 0, _without_labels(data.source))
-    return count
+        return _labels(_source(data)).spec
+    spec = prepared.num_classes(named.tfds, data) if named.labels is None else named.labels
+    require(spec != 0, _without_labels(data.source))
+    return spec
 
 
 def image_shape(data: DataConfig) -> tuple[int, int, int]:
@@ -144,7 +156,14 @@ def _source(data: DataConfig) -> Source:
     return sources.open_path(_path(data), data.resize) if named is None else named.open(data)
 
 
-def _labels(source: Source) -> Labels:
+def _whole(source: Source, split: str) -> Dataset:
+    """The images of a split of which those of `source` are parts."""
+    whole = source.whole
+    assert whole is not None
+    return Dataset(whole.name, whole.version, MOST_LEVELS, {split: _read(whole, split, None, MOST_LEVELS)})
+
+
+def _labels(source: Source) -> Labels | LabelImages:
     """The labels of `source`; raises InputError without any."""
     labels = source.labels()
     if labels is None:
@@ -189,9 +208,14 @@ def _read(
     rows = np.arange(count) if part is None else part(count)
     checks.fits_memory(what, (len(rows), *images.shape[1:]))
     held = images[:count] if len(rows) == count else read_rows(images, rows)
+    _check_pixels(what, held, pixel_levels)
+    return held if len(rows) == count else LocalPart(held, rows, images.shape)
+
+
+def _check_pixels(what: str, held: np.ndarray, pixel_levels: int) -> None:
+    """Raise InputError, which begins with `what`, unless `held` are uint8 [N, H, W, C] below `pixel_levels`."""
     it_is = f"{held.dtype} {list(held.shape)}"
     require(held.dtype == np.uint8 and held.ndim == 4, f"{what}: images must be uint8 [N, H, W, C], these are {it_is}")
     largest, allowed = int(held.max()), pixel_levels - 1
     has = f"{what}: a pixel has the value {largest}, but data.pixel_levels={pixel_levels} allows 0 .. {allowed}"
-    require(largest <= allowed, f"{has}; take data.pixel_levels=256 for images of 8 bits")
-    return held if len(rows) == count else LocalPart(held, rows, images.shape)
+    require(largest <= allowed, f"{has}; take data.pixel_levels={MOST_LEVELS} for images of 8 bits")

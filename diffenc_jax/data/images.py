@@ -17,7 +17,7 @@ class Batch(NamedTuple):
 
     Attributes:
       pixels: uint8 [B, H, W, C].
-      labels: classes from 0, int32 [B]; None where no model reads them.
+      labels: classes from 0, int32 [B], or images, uint8 [B, h, w, c]; None where no model reads them.
       augmentation: flags [B, F] of `Augmentation.flags`; None for images without augmentation, or if no model reads
         them.
     """
@@ -41,6 +41,8 @@ class OnDemand:
 Images = np.ndarray | OnDemand
 # Functions that open the images of a split, or their labels, by its name.
 Splits = Mapping[str, Callable[[], Images]]
+# The kind of labels: their number of classes, 0 without labels, or the shape [h, w, c] of labels that are images.
+LabelSpec = int | tuple[int, int, int]
 
 
 def subset(images: Images, rows: np.ndarray) -> Images:
@@ -141,28 +143,53 @@ class Labels(NamedTuple):
         return Labels(splits, lambda: np.arange(count))
 
     @property
-    def num_classes(self) -> int:
-        """K."""
+    def spec(self) -> LabelSpec:
+        """Number K of classes."""
         return len(self.values())
 
-    def classes(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
+    def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
         """Classes int32 of the images of a split, of those that `images` holds.
 
         Raises InputError, which begins with `what`, if there are not as many labels as images, or a label is unknown.
         """
-        labels, values, count = self.splits[split](), self.values(), len(images)
-        several = f"{what}: there are {labels.shape[0]} labels for {count} images; give one per image"
-        require(labels.shape == (count,), several)
-        held = read_rows(labels, images.rows if isinstance(images, LocalPart) else np.arange(count))
+        values, held = self.values(), _beside(images, self.splits[split](), (), what)
         classes = np.minimum(np.searchsorted(values, held), len(values) - 1).astype(np.int32)
         unknown = held[values[classes] != held]
         name = printable(str(unknown[:1].tolist())[1:-1])
         require(len(unknown) == 0, f"{what}: the label {name} is not among the {len(values)} of the training images")
-        return LocalPart(classes, images.rows, (count,)) if isinstance(images, LocalPart) else classes
+        return LocalPart(classes, images.rows, (len(images),)) if isinstance(images, LocalPart) else classes
+
+
+class LabelImages(NamedTuple):
+    """Labels of a data set that are images, uint8 with its pixel levels, such as smaller copies of its images.
+
+    Attributes:
+      splits: functions that open the labels [N, *spec] of a split, in the order of its images, by the split's name.
+      spec: their shape, (h, w, c).
+    """
+
+    splits: Splits
+    spec: tuple[int, int, int]
+
+    def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
+        """The labels of the images of a split, of those that `images` holds.
+
+        Raises InputError, which begins with `what`, if there are not as many labels as images, or of another shape.
+        """
+        labels = _beside(images, self.splits[split](), self.spec, what)
+        return LocalPart(labels, images.rows, (len(images), *self.spec)) if isinstance(images, LocalPart) else labels
+
+
+def _beside(images: np.ndarray | LocalPart, labels: Images, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """The labels [N, *shape] of the images that `images` holds; raises InputError, which begins with `what`."""
+    count, given, wanted = len(images), *(f" of {list(rest)}" if rest else "" for rest in (labels.shape[1:], shape))
+    several = f"{what}: there are {labels.shape[0]} labels{given} for {count} images; give one{wanted} per image"
+    require(labels.shape == (count, *shape), several)
+    return read_rows(labels, images.rows if isinstance(images, LocalPart) else np.arange(count))
 
 
 # Function that finds the labels of a data set; it returns None if there are none.
-OpenLabels = Callable[[], Labels | None]
+OpenLabels = Callable[[], Labels | LabelImages | None]
 
 
 class Source(NamedTuple):
@@ -171,9 +198,13 @@ class Source(NamedTuple):
     Attributes:
       name, version: as in `Dataset`.
       splits: functions that open the images of a split, by its name.
+      labels: function that finds the labels.
+      whole: the images of which these are parts, in the same order; None for images that are no parts. Log-likelihoods
+        of all parts of an image, each given parts before it by its labels, add up to that of the image.
     """
 
     name: str
     version: str
     splits: Splits
     labels: OpenLabels = lambda: None
+    whole: "Source | None" = None

@@ -12,7 +12,7 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import keys_of
 from diffenc_jax.core.sources import outside_digest
-from diffenc_jax.data.dataset import image_shape, num_classes
+from diffenc_jax.data.dataset import image_shape, label_spec
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
@@ -31,8 +31,8 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
     """
     section = config.model
     require(
-        not section.labels or spec.num_classes >= 2,
-        f"model.labels=True needs images of two classes or more; these are of {spec.num_classes}",
+        not section.labels or spec.label_spec not in (0, 1),
+        f"model.labels=True needs images of two classes or more; these are of {spec.label_spec}",
     )
     compute = choose_compute(section, platform or jax.default_backend())
     given: dict[str, Any] = {"compute": compute, "pixel_levels": spec.pixel_levels}
@@ -40,7 +40,7 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
     flags = augmentation.num_flags if section.augmentation else 0
     code = build_part("code", section.code, spec.shape, **given)
     code = dataclasses.replace(code, network=CodeNetwork(code.network, code.units)) if code.units else None
-    given["conditions"] = (spec.num_classes if section.labels else 0) + flags + (code.units if code else 0)
+    given["conditions"] = (spec.label_size if section.labels else 0) + flags + (code.units if code else 0)
     heads = (DERIVATIVE,) * section.derivative_head + (ERROR,) * section.error_head
     model = Model(
         spec=spec,
@@ -74,6 +74,11 @@ def _check_together(config: Config, model: Model) -> None:
     require(
         section.target == IMAGE or not encoder.scales_noise,
         f"model.encoder.kind={section.encoder.kind} scales the noise as well; it needs model.target=image",
+    )
+    require(
+        not (model.labels and model.spec.labels_are_images and config.train.augmentations),
+        f"train.augment={config.train.augment} would change the images and not the images that are their labels; leave "
+        "it out",
     )
     require(
         not model.schedule.per_dimension or not encoder.network_kind,
@@ -156,7 +161,7 @@ def outside_parts(config: Config) -> dict[str, str]:
 def spec_of(config: Config) -> ImageSpec:
     """The images that `config.data` describes; those of a named data set need not be on this machine.
 
-    Raises InputError as `image_shape` and, for a model that is conditioned on labels, `num_classes` do.
+    Raises InputError as `image_shape` and, for a model that is conditioned on labels, `label_spec` do.
     """
-    classes = num_classes(config.data) if config.model.labels else 0
-    return ImageSpec(image_shape(config.data), config.data.pixel_levels, classes)
+    labels = label_spec(config.data) if config.model.labels else 0
+    return ImageSpec(image_shape(config.data), config.data.pixel_levels, labels)

@@ -15,7 +15,7 @@ from flax import linen as nn
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.decoder import pixel_values
@@ -46,12 +46,13 @@ class ImageSpec:
     Attributes:
       shape: (height, width, channels).
       pixel_levels: number of values that a pixel can have.
-      num_classes: number of classes of a model that is conditioned on labels; otherwise it is not read.
+      label_spec: number of classes, or the shape of labels that are images, of a model that is conditioned on labels;
+        otherwise it is not read.
     """
 
     shape: tuple[int, int, int]
     pixel_levels: int
-    num_classes: int = 0
+    label_spec: LabelSpec = 0
 
     def pixels(self, images: Any) -> np.ndarray:
         """`images` as uint8 [N, H, W, C]; raises InputError unless they are whole numbers 0 .. pixel_levels - 1."""
@@ -65,6 +66,32 @@ class ImageSpec:
             low >= 0 and high <= last, f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}"
         )
         return array.astype(np.uint8)
+
+    def labels(self, labels: Any, count: int) -> np.ndarray:
+        """Labels of `count` images, as classes int32 [N] or images uint8 [N, h, w, c]; raises InputError if unfit."""
+        array = np.asarray(labels)
+        if not isinstance(self.label_spec, int):
+            array = ImageSpec(self.label_spec, self.pixel_levels).pixels(array)
+            require(len(array) == count, f"give one label per image; these are {len(array)} for {count} images")
+            return array
+        inside = bool((array >= 0).all() and (array < self.label_spec).all())
+        require(inside and array.shape == (count,), f"give one label of 0 .. {self.label_spec - 1} per image")
+        return array.astype(np.int32)
+
+    @property
+    def labels_are_images(self) -> bool:
+        return not isinstance(self.label_spec, int)
+
+    @property
+    def label_size(self) -> int:
+        """Number of a label's inputs to the networks: one per class, or one per value of an image."""
+        return self.label_spec if isinstance(self.label_spec, int) else math.prod(self.label_spec)
+
+    def label_inputs(self, labels: Any) -> jax.Array:
+        """Inputs [B, label_size] of labels: one-hot vectors of classes, or the values in [-1, 1] of images."""
+        if isinstance(self.label_spec, int):
+            return jax.nn.one_hot(labels, self.label_spec, dtype=jnp.float32)
+        return pixel_values(labels, self.pixel_levels).reshape(len(labels), -1)
 
     @property
     def dims(self) -> int:
@@ -144,7 +171,8 @@ class Model:
         keys = jax.random.split(key, 3)
         x, t = jnp.zeros((1, *self.spec.shape), jnp.float32), jnp.zeros(1, jnp.float32)
         code = jnp.zeros((1, self.code.units), jnp.float32) if self.code else None
-        given = self._given(self.condition({}, Batch(x, jnp.zeros(1, jnp.int32)), code=code))
+        batch = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), self.batch_shapes(1))
+        given = self._given(self.condition({}, batch, code=code))
         warp: Any = {"code": code, "method": "warp"} if self.schedule.per_dimension else {}
         parts = {"score": self.score.init(keys[0], x, t, **given), "schedule": self.schedule.init(keys[1], t, **warp)}
         if self.encoder.network_kind:
@@ -158,20 +186,35 @@ class Model:
 
     def batch_shapes(self, size: int) -> Batch:
         """ShapeDtypeStructs of a batch of `size` images."""
-        labels = jax.ShapeDtypeStruct((size,), jnp.int32) if self.labels else None
-        return Batch(jax.ShapeDtypeStruct((size, *self.spec.shape), jnp.uint8), labels)
+        spec, images = self.spec.label_spec, partial(jax.ShapeDtypeStruct, dtype=jnp.uint8)
+        labels = jax.ShapeDtypeStruct((size,), jnp.int32) if isinstance(spec, int) else images((size, *spec))
+        return Batch(images((size, *self.spec.shape)), labels if self.labels else None)
+
+    def batch(self, pixels: Any, labels: Any = None) -> Batch:
+        """A batch of images with their labels, checked.
+
+        Raises InputError unless these are images of `spec`, with labels just where the model is conditioned on them.
+        """
+        pixels = self.spec.pixels(pixels)
+        return Batch(pixels, self.checked_labels(labels, len(pixels)))
+
+    def checked_labels(self, labels: Any, count: int) -> np.ndarray | None:
+        """Labels of `count` images; raises InputError unless they fit, just where the model is conditioned on them."""
+        wanted = "the model is conditioned on labels; give labels" if self.labels else "the model takes no labels"
+        require(self.labels == (labels is not None), wanted)
+        return None if labels is None else self.spec.labels(labels, count)
 
     def condition(
         self, params: Params, batch: Batch, dropout_key: jax.Array | None = None, code: jax.Array | None = None
     ) -> jax.Array | None:
         """The condition [B, K] of a batch; None for a model without one.
 
-        It consists of the labels as one-hot vectors, of the flags of the augmentation, zero for images without one, and
+        It consists of the `ImageSpec.label_inputs`, of the flags of the augmentation, zero for images without one, and
         of the code: the one that is given, or else `code_of` the images.
         """
         parts = []
         if self.labels:
-            parts.append(jax.nn.one_hot(batch.labels, self.spec.num_classes, dtype=jnp.float32))
+            parts.append(self.spec.label_inputs(batch.labels))
         if self.augmentation_flags:
             flags = batch.augmentation
             parts.append(self.no_augmentation(len(batch.pixels)) if flags is None else flags)

@@ -68,14 +68,22 @@ class UNet(ScoreNetwork):
         with_heads: bool = False,
     ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
-        cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
-        inputs = fourier_features(x, self.fourier_bins, self.pixel_levels)
+        inputs, condition = self.inputs(x, condition)
+        conditions = 0 if condition is None else condition.shape[-1]
+        cond = TimeEmbedding(self.width, conditions, name="time")(time, condition)
         h = self.compute.forms.settle(Conv(self.width, self.compute, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1], self.compute)  # noqa: E731
         compute = replace(self.compute, remat="none")
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute)
         return self.finish(h, cond, output, block, h.x.shape, dropout_key, with_heads)
+
+    def inputs(self, x: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+        """Inputs [B, H, W, D] of the first convolution, and what the blocks are conditioned on beside the time.
+
+        A subclass may move parts of the condition [B, K] beside the image.
+        """
+        return fourier_features(x, self.fourier_bins, self.pixel_levels), condition
 
     def _middle(self, h, cond, masks):
         block = partial(ResnetBlock, h.x.shape[-1], self.mid_groups, self.dropout, self.compute)

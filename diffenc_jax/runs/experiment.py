@@ -31,5 +31,5 @@ class Experiment:
         hosts.first_alone(lambda: prepare(config.data))  # the others find it in the folder or bucket that they share
         splits = tuple(dict.fromkeys(splits or (TRAIN, config.eval.split)))
         dataset = load_dataset(config.data, *splits, labels=config.model.labels, part=needed_rows(config, mesh))
-        spec = ImageSpec(dataset.shape, dataset.pixel_levels, dataset.num_classes)
+        spec = ImageSpec(dataset.shape, dataset.pixel_levels, dataset.label_spec)
         return Experiment(config, dataset, mesh, build(config, spec))

@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
     Attributes:
       keys: [B] their random keys.
-      labels: int32 [B] their classes; None for a model without labels.
+      labels: [B, ...] their labels; None for a model without labels.
     """
 
     keys: jax.Array

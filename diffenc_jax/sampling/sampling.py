@@ -36,11 +36,10 @@ class Sampling:
     def __init__(self, experiment: Experiment):
         """Raises InputError if `config.sample` does not suit the model or the data."""
         config, model, mesh = experiment.config.sample, experiment.model, experiment.mesh
-        require(
-            config.label is None or config.label < model.spec.num_classes,
-            f"sample.label={config.label} is no class of {experiment.dataset.name}; take one of 0 .. "
-            f"{model.spec.num_classes - 1}",
-        )
+        classes = 0 if model.spec.labels_are_images else model.spec.label_size
+        advice = f"take one of 0 .. {classes - 1}" if classes else "its labels are images; leave it out"
+        is_class = config.label is None or config.label < classes
+        require(is_class, f"sample.label={config.label} is no class of {experiment.dataset.name}; {advice}")
         self._experiment, self._config, self._sampler = experiment, config, make_sampler(experiment)
         batched, replicated = sharding.batched(mesh), sharding.replicated(mesh)
         self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
@@ -50,13 +49,18 @@ class Sampling:
             out_shardings=replicated,
         )
 
-    def images(self, params: Params, num: int, on_part: OnPart = lambda share: None) -> np.ndarray:
+    def images(self, params: Params, num: int, on_part: OnPart = lambda share: None, labels: Any = None) -> np.ndarray:
         """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes.
+
+        Raises InputError if the labels do not suit the model.
 
         Args:
           on_part: called after each part of the work with its share of the whole.
+          labels: [num, ...] in place of those of `labels_of`.
         """
-        return np.concatenate(list(self._batches(params, 0, num, on_part)))
+        if labels is not None:
+            labels = self._experiment.model.checked_labels(labels, num)
+        return np.concatenate(list(self._batches(params, 0, num, on_part, labels)))
 
     def picture(self, params: Params, on_part: OnPart) -> np.ndarray:
         """A picture of the first `log.samples` images, uint8 [h, w, 1 or 3]."""
@@ -90,21 +94,24 @@ class Sampling:
             pictures.write_picture(images[: config.num], spec.pixel_levels, files["samples"])
         return files
 
-    def _batches(self, params: Params, first: int, num: int, on_part: OnPart) -> Iterator[np.ndarray]:
+    def _batches(
+        self, params: Params, first: int, num: int, on_part: OnPart, labels: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
         """Images number first .. num - 1, a batch at a time. `on_part` is given the shares of all `num` images."""
         prepared = self._sampler.prepare(params)
         size = sharding.round_up(self._experiment.mesh, min(self._config.batch_size, num))
         for start in range(first, num, size):
-            count = min(size, num - start)
-            yield self._draw(params, prepared, start, size, lambda share: on_part(share * count / num))[:count]  # noqa: B023
+            count, numbers = min(size, num - start), start + np.arange(size)
+            given = labels_of(self._experiment, numbers) if labels is None else labels[numbers % num]
+            yield self._draw(params, prepared, (numbers, given), lambda share: on_part(share * count / num))[:count]  # noqa: B023
 
-    def _draw(self, params: Params, prepared: Any, first: int, count: int, on_part: OnPart) -> np.ndarray:
-        """Images number first .. first + count - 1, a multiple of the devices, uint8 [count, H, W, C]."""
-        experiment, numbers = self._experiment, first + np.arange(count)
+    def _draw(
+        self, params: Params, prepared: Any, wanted: tuple[np.ndarray, np.ndarray | None], on_part: OnPart
+    ) -> np.ndarray:
+        """Images uint8 [B, H, W, C] of the `wanted` numbers and labels [B, ...], B a multiple of the devices."""
         with within_memory("a batch of samples", f"lower sample.batch_size={self._config.batch_size}"):
-            numbers_and_labels = numbers.astype(np.uint32), labels_of(experiment, numbers)
-            numbers_there, labels = sharding.to_devices(experiment.mesh, numbers_and_labels)
-            request = Request(self._fold(stream(self._config.seed, "sample"), numbers_there), labels)
+            numbers, labels = sharding.to_devices(self._experiment.mesh, (wanted[0].astype(np.uint32), wanted[1]))
+            request = Request(self._fold(stream(self._config.seed, "sample"), numbers), labels)
             z = self._noise(request.keys)
             for stop, share in self._sampler.walk(params, prepared, request, z):
                 z = stop
@@ -128,14 +135,18 @@ class Sampling:
 
 
 def labels_of(experiment: Experiment, numbers: np.ndarray) -> np.ndarray | None:
-    """Classes int32 [B] of the samples with these numbers; None for a model without labels.
+    """Labels [B, ...] of the samples with these numbers; None for a model without labels.
 
-    All are `sample.label`. If it is None, the numbers count through the classes, so that all have equally many.
+    All are `sample.label`. If it is None, the numbers count through the classes, so that all have equally many, or
+    through the labels of the images to evaluate on, if labels are images.
     """
     label, model = experiment.config.sample.label, experiment.model
     if not model.labels:
         return None
-    return (numbers % model.spec.num_classes if label is None else np.full(len(numbers), label)).astype(np.int32)
+    if model.spec.labels_are_images:
+        labels = experiment.dataset.labels[experiment.config.eval.split]
+        return labels[numbers % len(labels)]
+    return (numbers % model.spec.label_size if label is None else np.full(len(numbers), label)).astype(np.int32)
 
 
 def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) -> jax.Array:

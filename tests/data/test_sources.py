@@ -5,7 +5,7 @@ import pytest
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import image_shape, load_dataset, num_classes
+from diffenc_jax.data.dataset import image_shape, label_spec, load_dataset
 from tests.registered import SOURCES
 
 
@@ -39,10 +39,10 @@ def test_shapes_and_classes_are_known_before_the_images_are_there(name):
     else:
         pytest.importorskip("tensorflow")  # there is none for Python 3.14
         assert image_shape(DataConfig(f"tfds:{source.tfds}")) == image_shape(config)
-    if source.classes == 0:
+    if source.labels == 0:
         with pytest.raises(InputError, match=rf"{name} has no labels, which model.labels=True needs; give a data set"):
-            num_classes(config)
+            label_spec(config)
     elif source.tfds:
-        assert num_classes(config) == num_classes(DataConfig(f"tfds:{source.tfds}"))
+        assert label_spec(config) == label_spec(DataConfig(f"tfds:{source.tfds}"))
     else:
-        assert num_classes(config) == load_dataset(config, "test", labels=True).labels["test"].max() + 1
+        assert label_spec(config) == load_dataset(config, "test", labels=True).labels["test"].max() + 1

@@ -93,3 +93,40 @@ def test_what_cannot_be_conditioned_is_refused():
     plain = config.replace({"model.score": {"kind": f"{__name__}:Unconditional"}})
     with pytest.raises(InputError, match=r"networks that take a condition, and that of model.score.kind takes none"):
         build(plain, SPEC)
+
+
+IN_IMAGES = ImageSpec(SPEC.shape, tiny.LEVELS, (2, 2, 1))
+
+
+def test_a_label_that_is_an_image_gives_its_values():
+    """The condition holds the values in [-1, 1] of each image's own label, in its order."""
+    model, labels = (
+        build(tiny.config("vdm", small=True, model__labels=True), IN_IMAGES),
+        tiny.images(6, (2, 2, 1), seed=3),
+    )
+    batch = model.batch(PIXELS, labels)
+    values = (2 * labels.reshape(6, 4).astype(np.float64) + 1) / tiny.LEVELS - 1
+    np.testing.assert_allclose(jax.jit(model.condition)({}, batch), values, rtol=1e-5, atol=1e-6)
+    kernel = jax.eval_shape(model.init, jax.random.key(0))["score"]["time"]["condition"]["kernel"]
+    assert kernel.shape[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full((6, 2, 2, 1), tiny.LEVELS), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 17"),
+        (np.zeros((6, 2, 1, 1), np.uint8), r"images must be \[N, 2, 2, 1\]; these are \[6, 2, 1, 1\]"),
+        (np.zeros((5, 2, 2, 1), np.uint8), "give one label per image; these are 5 for 6 images"),
+        (None, "the model is conditioned on labels; give labels"),
+    ],
+)
+def test_labels_that_are_other_images_are_refused(labels, message):
+    model = build(tiny.config("vdm", small=True, model__labels=True), IN_IMAGES)
+    with pytest.raises(InputError, match=message):
+        model.batch(PIXELS, labels)
+
+
+def test_an_augmentation_would_leave_labels_behind():
+    config = tiny.config("vdm", small=True, model__labels=True, train__augment="flip")
+    with pytest.raises(InputError, match="would change the images and not the images that are their labels"):
+        build(config, IN_IMAGES)

@@ -34,13 +34,15 @@ class CodeLength(StepsEstimator):
 
     def estimate(self, given: Pass) -> dict[str, Any]:
         steps, images, config = Steps.from_arrays(given.tables), np.asarray(given.batch.pixels), self.experiment.config
+        labels = None if given.batch.labels is None else np.asarray(given.batch.labels)
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), config.eval.batch_size)
         coder = make_coder(config.compress, CodingNetworks(self.experiment, given.params, steps, size))
         seeds = [(config.eval.seed, int(given.number), int(index)) for index in np.asarray(given.indices)]
         stacks = [Stack() for _ in images]
-        lengths = coder.encode(stacks, images, seeds)
-        if not np.array_equal(coder.decode([Stack(stack.words()) for stack in stacks], seeds), images):
+        lengths = coder.encode(stacks, images, seeds, labels)
+        decoded = coder.decode([Stack(stack.words()) for stack in stacks], seeds, labels)
+        if not np.array_equal(decoded, images):
             raise RunError("images are decoded to other ones: the networks do not compute the same bits twice")
         return {"code_length": lengths.code, "bound": lengths.bound}
 

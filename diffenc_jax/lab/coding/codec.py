@@ -63,19 +63,23 @@ class Codec:
         self._networks = CodingNetworks(self._trained, trained.params, self._steps, config.compress.batch_size)
         self._coder = make_coder(config.compress, self._networks)
 
-    def compress(self, images: np.ndarray, on_batch: OnBatch = UNWATCHED) -> Compressed:
-        """Images, uint8 [N, H, W, C], as a file, which is decoded once.
+    def compress(
+        self, images: np.ndarray, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
+    ) -> Compressed:
+        """Images, uint8 [N, H, W, C], as a file, which is decoded once. Their labels [N, ...] are not in the file.
 
-        Raises InputError unless the images are like those of the run, and RunError if they would not be decoded on this
-        machine.
+        Raises InputError unless the images and labels are like those of the run, and RunError if they would not be
+        decoded on this machine.
         """
-        images, config = self._trained.model.spec.pixels(images), self._trained.config
+        batch, config = self._trained.model.batch(images, labels), self._trained.config
+        images, labels = batch.pixels, batch.labels
         stacks = [Stack() for _ in range(min(self._networks.shape[0], len(images)))]
         lengths = []
         with self._computing():
             for seeds in self._batches(len(images)):
-                batch = images[[number for _, number in seeds]]
-                lengths.append(self._coder.encode(stacks[: len(seeds)], batch, seeds))
+                numbers = [number for _, number in seeds]
+                given = images[numbers], seeds, None if labels is None else labels[numbers]
+                lengths.append(self._coder.encode(stacks[: len(seeds)], *given))
                 on_batch(len(seeds))
         values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
         steps = {name: np.asarray(array) for name, array in self._steps.to_arrays().items()}
@@ -88,16 +92,24 @@ class Codec:
             lengths=np.array(list(map(len, words)), np.uint32),
             words=np.concatenate(words),
         )
-        self.decompress(container, on_batch)
+        self.decompress(container, on_batch, labels)
         initial_bits = 32 * sum(stack.initial_words for stack in stacks)
         return Compressed(pack(container), Lengths(*map(np.concatenate, zip(*lengths, strict=True))), initial_bits)
 
-    def decompress(self, container: Container, on_batch: OnBatch = UNWATCHED) -> np.ndarray:
-        """The images of a file, uint8 [N, H, W, C]; raises RunError if this machine decodes other ones."""
+    def decompress(
+        self, container: Container, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The images of a file, uint8 [N, H, W, C], given the labels [N, ...] that it was compressed with.
+
+        Raises InputError unless there are labels just where the model is conditioned on them, and RunError if other
+        images are decoded.
+        """
         stacks, batches = [Stack(words) for words in container.stacks], []
+        labels = self._trained.model.checked_labels(labels, len(container.checksums))
         with self._computing():
             for seeds in reversed(self._batches(len(container.checksums))):
-                batches.append(self._coder.decode(stacks[: len(seeds)], seeds))
+                given = None if labels is None else labels[[number for _, number in seeds]]
+                batches.append(self._coder.decode(stacks[: len(seeds)], seeds, given))
                 on_batch(len(seeds))
         images = np.concatenate(batches[::-1])
         if not (np.array_equal(checksums(images), container.checksums) and all(stack.is_initial for stack in stacks)):
@@ -124,22 +136,25 @@ def origin_of(trained: Trained) -> dict[str, Any]:
     return software | {"batch": batch, "parameters": tree_digest(trained.params)[:32]}
 
 
-def compress(run: TrainedRun, images: np.ndarray) -> bytes:
+def compress(run: TrainedRun, images: np.ndarray, labels: np.ndarray | None = None) -> bytes:
     """Images, uint8 [N, H, W, C], as a compressed file, at the finite depth of `run.config.loss`.
 
-    Raises InputError if the images or the configuration do not suit compression, and RunError if the file would not be
-    decoded to the same images on this machine.
+    A run that is conditioned on labels takes those of the images, [N, ...]. The file does not hold them.
+
+    Raises InputError if the images, the labels or the configuration do not suit compression, and RunError if the file
+    would not be decoded to the same images on this machine.
     """
-    return Codec(run.experiment).compress(images).content
+    return Codec(run.experiment).compress(images, labels=labels).content
 
 
-def decompress(run: TrainedRun, content: bytes) -> np.ndarray:
-    """The images of a file that `compress` wrote with this run, uint8 [N, H, W, C].
+def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None) -> np.ndarray:
+    """The images of a file that `compress` wrote with this run and these labels, uint8 [N, H, W, C].
 
-    Raises InputError if the file is damaged or belongs elsewhere, and RunError if other images come out.
+    Raises InputError if the labels do not suit the run, or the file is damaged or belongs elsewhere, and RunError if
+    other images come out.
     """
     codec, container = open_file(run.experiment.workdir, content, "this file")
-    return codec.decompress(container)
+    return codec.decompress(container, labels=labels)
 
 
 def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Container]:

@@ -49,9 +49,14 @@ class Coder:
     def __init__(self, networks: "CodingNetworks", lattice: Lattice, order: str):
         self._networks, self._lattice, self._order = networks, lattice, order
 
-    def encode(self, stacks: Sequence[Stack], pixels: np.ndarray, seeds: Sequence[Seed]) -> Lengths:
-        """Push images, uint8 [n, H, W, C], one on each of n stacks, with the seed of each image's noise."""
-        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds)
+    def encode(
+        self, stacks: Sequence[Stack], pixels: np.ndarray, seeds: Sequence[Seed], labels: np.ndarray | None = None
+    ) -> Lengths:
+        """Push images, uint8 [n, H, W, C], one on each of n stacks, with the seed of each image's noise.
+
+        A model that is conditioned on labels needs those of the images, [n, ...], for both directions.
+        """
+        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds, labels)
         batch.pixels = pixels
         before = np.array([stack.bits for stack in stacks])
         bound = np.zeros(len(pixels))
@@ -61,9 +66,9 @@ class Coder:
                 bound += nats
         return Lengths(np.log(2) * (np.array([stack.bits for stack in stacks]) - before), bound)
 
-    def decode(self, stacks: Sequence[Stack], seeds: Sequence[Seed]) -> np.ndarray:
+    def decode(self, stacks: Sequence[Stack], seeds: Sequence[Seed], labels: np.ndarray | None = None) -> np.ndarray:
         """Undo `encode`: pop one image from each of n stacks, uint8 [n, H, W, C]."""
-        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds)
+        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds, labels)
         for _, undo in reversed(batch.moves()):
             undo()
         return batch.pixels
@@ -79,10 +84,17 @@ class _Batch:
     pixels: np.ndarray
 
     def __init__(
-        self, networks: "CodingNetworks", lattice: Lattice, order: str, stacks: Sequence[Stack], seeds: Sequence[Seed]
+        self,
+        networks: "CodingNetworks",
+        lattice: Lattice,
+        order: str,
+        stacks: Sequence[Stack],
+        seeds: Sequence[Seed],
+        labels: np.ndarray | None,
     ):
         self._networks, self._lattice, self._order = networks, lattice, order
         self._stacks, self._seeds = stacks, seeds
+        self._labels = None if labels is None else self._filled(labels)
         self._points: dict[int, np.ndarray] = {}  # z_i / δ_i [n, H, W, C], integers, by i
         self._encoded: dict[int, np.ndarray] = {}  # x_t at γ_i [n, H, W, C], by i
 
@@ -165,7 +177,7 @@ class _Batch:
         if i == self._lattice.depth:
             shape = len(self._stacks), *self._networks.shape[1:]
             return self._lattice.model(i, np.zeros(shape), np.ones(shape))
-        mean, std = (self._real(a) for a in self._networks.model(i, self._filled(self._z(i + 1))))
+        mean, std = (self._real(a) for a in self._networks.model(i, self._filled(self._z(i + 1)), self._labels))
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
             raise RunError(f"the model's distribution of z_{i} is not finite or has no width: nothing can be coded")
         return self._lattice.model(i, mean, std)
@@ -187,7 +199,7 @@ class _Batch:
         """x_t at γ_i; with bit_swap the encoder does not drift, and one is that of all i."""
         i = i if self._order == ANCESTRAL_ORDER else 0
         if i not in self._encoded:
-            self._encoded[i] = self._real(self._networks.encode(i, self._filled(self.pixels)))
+            self._encoded[i] = self._real(self._networks.encode(i, self._filled(self.pixels), self._labels))
         return self._encoded[i]
 
     def _each(self, operation: Callable[..., Any], *arrays: np.ndarray) -> Any:

@@ -26,7 +26,6 @@ def check_coding(experiment: Experiment) -> None:
     """Raises InputError unless the configuration suits coding, the model and the devices."""
     config = experiment.config
     refused = {
-        "model.labels=True": experiment.model.labels,
         f"model.code.kind={config.model.code.kind}": experiment.model.code,
         f"model.encoder.kind={config.model.encoder.kind}": experiment.model.encoder.scales_noise,
     }
@@ -60,14 +59,15 @@ class CodingNetworks:
         self._encode, self._model = _programs(model, self._mesh.devices.flat[0].platform)
         self.gamma = np.asarray(model.bind(params).gammas(steps.gamma))
 
-    def encode(self, i: int, pixels: np.ndarray) -> np.ndarray:
-        """x_t [B, H, W, C] at γ_i of pixels [B, H, W, C]."""
-        return np.asarray(self._encode(self._params, self._steps.gamma[i], sharding.to_devices(self._mesh, pixels)))
+    def encode(self, i: int, pixels: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """x_t [B, H, W, C] at γ_i of pixels [B, H, W, C] with labels [B, ...]."""
+        batch = sharding.to_devices(self._mesh, (pixels, labels))
+        return np.asarray(self._encode(self._params, self._steps.gamma[i], *batch))
 
-    def model(self, i: int, z_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation [B, H, W, C] of p(z_i | z_{i+1}), with z_{i+1} = z_t."""
-        z_t = sharding.to_devices(self._mesh, z_t.astype(np.float32))
-        mean, std = self._model(self._params, self._steps, np.int32(i), z_t)
+    def model(self, i: int, z_t: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation [B, H, W, C] of p(z_i | z_{i+1}, labels [B, ...]), with z_{i+1} = z_t."""
+        batch = sharding.to_devices(self._mesh, (z_t.astype(np.float32), labels))
+        mean, std = self._model(self._params, self._steps, np.int32(i), *batch)
         return np.asarray(mean), np.asarray(std)
 
 
@@ -86,17 +86,17 @@ def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     """The programs behind `CodingNetworks.encode` and `CodingNetworks.model`, compiled once for all steps."""
     compiled = partial(jax.jit, compiler_options=COMPILER_OPTIONS.get(platform))
 
-    def bound(params, size):
-        return bind_to(model, params, Batch(None, None, model.no_augmentation(size)))
+    def bound(params, labels, size):
+        return bind_to(model, params, Batch(None, labels, model.no_augmentation(size)))
 
     @compiled
-    def encode(params, gamma, pixels):
-        process = bound(params, len(pixels))
+    def encode(params, gamma, pixels, labels):
+        process = bound(params, labels, len(pixels))
         return process.encoder.mean(process.pixel_values(pixels), process.gammas_of(gamma, len(pixels)))
 
     @compiled
-    def model_at(params, steps, i, z_t):
-        process = bound(params, len(z_t))
+    def model_at(params, steps, i, z_t, labels):
+        process = bound(params, labels, len(z_t))
         return model_step(process, z_t, process.step(steps, i, len(z_t)))
 
     return encode, model_at

@@ -2,9 +2,9 @@
 
 The code is that of the generative model at a finite depth, with the steps that the section `loss` of the configuration
 describes: its length is the bound at that depth, plus initial bits that each stack takes once (gross). A run at
-infinite depth needs --config.loss.depth=T. Runs with labels, a latent code or an affine encoder cannot compress. The
-file is decompressed by the same run on a machine like this one. It holds checksums, and is decoded once before it is
-written.
+infinite depth needs --config.loss.depth=T. Runs with a latent code or an affine encoder cannot compress, and those with
+labels, which the file does not hold, only from Python (lab/coding/codec.py). The file is decompressed by the same run
+on a machine like this one. It holds checksums, and is decoded once before it is written.
 """
 
 import math
@@ -32,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     import numpy as np
 
+    from diffenc_jax.core.errors import require
     from diffenc_jax.core.terminal import make_console
     from diffenc_jax.data.sources import all_images
     from diffenc_jax.lab.coding.codec import Codec
@@ -41,6 +42,8 @@ def run(arguments: Namespace) -> None:
 
     output, source = writable_file("output", arguments.output), arguments.images
     config = stored_config(arguments.workdir).replace(changes_of(arguments))
+    in_python = "in Python `diffenc_jax.lab.coding.codec.compress` takes them"
+    require(not config.model.labels, f"{arguments.workdir} is a run with labels, which no file here holds; {in_python}")
     split = None if Path(source).exists() else source
     if split is not None:
         config = config.replace({"eval.split": split})

@@ -59,6 +59,18 @@ def test_images_come_back(home, name):
     np.testing.assert_array_equal(codec.decompress(dj.open(home / name), content), run.test)
 
 
+def test_a_decoder_needs_the_labels(home):
+    """A model with labels codes images given theirs; with others, other images are decoded, and that is noticed."""
+    run = dj.open(home / "labelled", CHANGES)
+    content = codec.compress(run, run.test, run.test_labels)
+    np.testing.assert_array_equal(codec.decompress(run, content, run.test_labels), run.test)
+    with pytest.raises(RunError, match="not decoded to the images that were compressed"):
+        codec.decompress(run, content, (run.test_labels + 1) % 3)
+    with pytest.raises(InputError, match="the model is conditioned on labels; give labels"):
+        codec.decompress(run, content)
+    assert run.evaluate(passes=1, estimator="code_length")["bpd"]["total"] > 0  # it decodes what it has coded
+
+
 @pytest.mark.parametrize(
     ("levels", "shape", "count"), [(256, (4, 4, 3), 3), pytest.param(2, (1, 1, 1), 1, marks=pytest.mark.slow)]
 )
@@ -130,7 +142,7 @@ def test_words_that_hold_no_images_end_in_one_line(home, content):
         ("vdm", "test", [*FLAGS, "--config.compress.spacing=1e-9"], "makes lattices of more than 2^31 points"),
         ("vdm", "test", [*FLAGS, "--config.eval.passes=2"], "--config.eval.passes is not read by this command"),
         ("diffenc", "test", [*FLAGS, "--config.compress.order=bit_swap"], "needs an encoder that leaves the image as"),
-        ("labelled", "test", FLAGS, "there is no code for a model with model.labels=True; take a run without"),
+        ("labelled", "test", FLAGS, "is a run with labels, which no file here holds; in Python"),
     ],
 )
 def test_bad_input_is_refused(home, tmp_path, run, images, flags, message, capsys):

@@ -87,10 +87,10 @@ class Watched:
     def __init__(self):
         self.seen = {}
 
-    def encode(self, i, pixels):
+    def encode(self, i, pixels, labels=None):
         return (2.0 * pixels + 1.0) / LEVELS - 1.0
 
-    def model(self, i, z_t):
+    def model(self, i, z_t, labels):
         self.seen[i + 1] = z_t
         return np.zeros_like(z_t), np.ones_like(z_t)
 

@@ -26,7 +26,7 @@ def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> np.ndarray:
     noise of an image are the same for all labels, so that they add less to the differences between labels. The record
     of each label is kept in the workdir and read again. Raises RunError if a bound is not finite.
     """
-    dataset, split, classes = run.dataset, run.config.eval.split, run.model.spec.num_classes
+    dataset, split, classes = run.dataset, run.config.eval.split, run.model.spec.label_size
     own, evaluators, nats = Evaluator(run, Bound), [], []
     for label in range(classes):
         labels = {**dataset.labels, split: np.full(len(dataset.splits[split]), label, np.int32)}

@@ -98,6 +98,8 @@ diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"""
     def check(self, run: "Trained") -> None:
         advice = "which cannot classify; train one with --config.model.labels=True"
         require(run.config.model.labels, f"{run.workdir} is a run without labels, {advice}")
+        images = f"the labels of {run.workdir} are images, which cannot be predicted"
+        require(not run.model.spec.labels_are_images, images)
 
     def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> Classification:
         from diffenc_jax.lab.studies.classify.measure import measure_bounds, summarize
