@@ -17,7 +17,7 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, make_estimator
-from diffenc_jax.evaluation.uncertainty import standard_errors
+from diffenc_jax.evaluation.uncertainty import means_and_errors
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
@@ -193,17 +193,5 @@ def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) ->
 
     The standard errors are those of `evaluation/uncertainty.py`; they are None if they cannot be estimated.
     """
-
-    def errors(bits: np.ndarray) -> dict[str, Any]:
-        return standard_errors(bits, estimator.replicates)._asdict()
-
     bits = {term: values[term] / (dims * math.log(2)) for term in estimator.terms}
-    means = {term: float(value.mean()) for term, value in bits.items()}
-    return {
-        "bpd": {"total": sum(means.values()), **means},
-        "standard_error": {
-            **errors(np.sum(list(bits.values()), axis=0)),
-            "terms": {term: errors(value) for term, value in bits.items()},
-        },
-        **estimator.diagnostics(values),
-    }
+    return means_and_errors(bits, estimator.replicates) | estimator.diagnostics(values)

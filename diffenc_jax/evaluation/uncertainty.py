@@ -8,7 +8,8 @@ and the passes differ also by the loss at different times, which does not affect
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -68,6 +69,18 @@ def standard_errors(values: np.ndarray, replicates: int | None) -> StandardError
         pass. Then noise and images are not determined.
     """
     return _errors(values.mean(axis=0), _noise(values, replicates))
+
+
+def means_and_errors(bits: Mapping[str, np.ndarray], replicates: int | None) -> dict[str, Any]:
+    """'bpd' and 'standard_error' of a record, total and by term, from bits/dim [P, N] by term.
+
+    Args:
+      replicates: as in `standard_errors`.
+    """
+    means = {term: float(values.mean()) for term, values in bits.items()}
+    errors = {term: standard_errors(values, replicates)._asdict() for term, values in bits.items()}
+    total = standard_errors(np.sum(list(bits.values()), axis=0), replicates)._asdict()
+    return {"bpd": {"total": sum(means.values()), **means}, "standard_error": {**total, "terms": errors}}
 
 
 def difference(

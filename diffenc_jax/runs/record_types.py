@@ -14,7 +14,7 @@ KnownAs = TypedDict("KnownAs", {"as": str, "by": str})  # see `fingerprints.know
 
 
 class DatasetEntry(TypedDict):
-    """The evaluated images, see `Dataset.fingerprint`."""
+    """The evaluated images, see `Dataset.fingerprint`; `part_of` is the entry of the images that they are parts of."""
 
     name: str
     version: str
@@ -25,6 +25,7 @@ class DatasetEntry(TypedDict):
     sha256_any_order: str
     known_as: KnownAs | None
     labels_sha256: NotRequired[str]
+    part_of: NotRequired["DatasetEntry"]
 
 
 class EstimatorEntry(TypedDict):

@@ -110,12 +110,17 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def with_values(path: Path, record: Record) -> Evaluation:
     """The `record` at `path` with its values; raises InputError if they are missing or of another evaluation."""
+    bits = np.sum(list(read_terms(path, record).values()), axis=0) / (record["dataset"]["dims"] * math.log(2))
+    return Evaluation(path, record, bits)
+
+
+def read_terms(path: Path, record: Record) -> dict[str, np.ndarray]:
+    """Nats [passes, images] by term, in the order of the `record` at `path`; raises InputError as `with_values`."""
     arrays, shape = _arrays(path, record), (record["estimator"]["passes"], record["dataset"]["num_examples"])
-    terms = sorted(record["bpd"].keys() - {TOTAL})
+    terms = [name for name in record["bpd"] if name != TOTAL]
     fits = all(name in arrays and (arrays[name].dtype, arrays[name].shape) == (np.float64, shape) for name in terms)
     require(fits, f"{path.with_suffix('.npz')} does not hold the terms of {path} in float64 {list(shape)}")
-    bits = np.sum([arrays[name] for name in terms], axis=0) / (record["dataset"]["dims"] * math.log(2))
-    return Evaluation(path, record, bits)
+    return {name: arrays[name] for name in terms}
 
 
 def read_values(path: Path) -> dict[str, np.ndarray]:

@@ -85,8 +85,10 @@ class Collection:
 
     @cached_property
     def comparable(self) -> dict[Path, Evaluation]:
-        """`common_evaluations` of the runs' last steps, by workdir."""
-        return common_evaluations({run.workdir: run.newest for run in self.runs})
+        """`common_evaluations` of the runs' last steps, by workdir; of parts of images only those of the first part."""
+        every = common_evaluations({run.workdir: run.newest for run in self.runs})
+        images = [_images(one) for one in every.values()]
+        return {workdir: one for workdir, one in every.items() if _images(one) == images[0]}
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -119,7 +121,7 @@ def collect(places: Sequence[Path]) -> Collection:
     _check_images(collection.runs)
     if len(places) == 1 and not holds_run(places[0]):
         collection.root, collection.grid = places[0], read_grid(places[0])
-        order = list(collection.grid.arms) if collection.grid else sorted(collection.arms)
+        order = collection.grid.trained if collection.grid else sorted(collection.arms)
         runs = [run for run in collection.runs if run.config.arm in order]
         collection.runs = sorted(runs, key=lambda run: (order.index(run.config.arm), run.config.seed))
     return collection
@@ -142,10 +144,16 @@ def _read_records(workdir: Path, collection: Collection) -> list[Evaluation]:
 
 
 def _check_images(runs: Sequence[StoredRun]) -> None:
-    """Raise InputError unless all evaluations of a split have the same images."""
-    by_split: dict[str, list[Evaluation]] = {}
+    """Raise InputError unless all evaluations of a split have the same images, or parts of images."""
+    by_images: dict[str, list[Evaluation]] = {}
     for run in runs:
         for one in run.records:
-            by_split.setdefault(one.record["dataset"]["split"], []).append(one)
-    for evaluations in by_split.values():
+            by_images.setdefault(_images(one), []).append(one)
+    for evaluations in by_images.values():
         check_comparable(evaluations, across_estimators=True)
+
+
+def _images(evaluation: Evaluation) -> str:
+    """The split, or the digest of parts of images: a split has several sets of them."""
+    dataset = evaluation.record["dataset"]
+    return dataset["sha256"] if "part_of" in dataset else dataset["split"]

@@ -65,9 +65,9 @@ def _head(collection: Collection, results: Results) -> tuple[list[Card], list[An
     else:
         titles = {run.workdir: run.title for run in collection.runs}
         titles = titles if len(set(titles.values())) == len(titles) else collection.names
-        for workdir, evaluation in results.evaluations.items():
-            number, _, remark = format_record(evaluation.record).partition(" ")
-            cards.append(Card(titles[workdir], number, remark, arm_style(evaluation.record["arm"])["color"]))
+        for workdir, one in results.evaluations.items():
+            number, _, remark = format_record(one.record).partition(" ")
+            cards.append(Card(titles.get(workdir, str(workdir)), number, remark, arm_style(one.record["arm"])["color"]))
         text = NOISE_AND_IMAGES
     record = next(iter(results.evaluations.values())).record
     seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in results.evaluations.values()})

@@ -52,11 +52,11 @@ def results_of(collection: Collection, reference: str | None, target: float) -> 
     """Results of the runs, also of runs that are not those of one experiment, which have no findings.
 
     Args:
-      reference: arm with which the others are compared; None: that of the grid, or the first. Raises InputError if no
-        run is of the arm.
+      reference: arm with which the others are compared; None: that of the grid, or the first. Raises InputError if it
+        is not an arm of the grid or, without a grid, of a run.
       target: difference in bits/dim for which the necessary number of seeds is computed.
     """
-    arms = collection.arms
+    arms = collection.grid.arms if collection.grid else collection.arms
     require(reference is None or reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
     reference = reference or (collection.grid.reference if collection.grid else arms[0])
     findings, why, evaluations = None, "", collection.comparable
@@ -90,7 +90,7 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 
     Where arms have several seeds, the runs of its seed are compared.
     """
-    named = [evaluation._replace(path=Path(collection.names[w])) for w, evaluation in evaluations.items()]
+    named = [evaluation._replace(path=Path(collection.names.get(w, str(w)))) for w, evaluation in evaluations.items()]
     named.sort(key=lambda evaluation: evaluation.record["arm"] != reference)
     records = [evaluation.record for evaluation in named]
     if len({record["arm"] for record in records}) > 1:

@@ -137,7 +137,7 @@ def _text(values: dict[str, Any], key: str) -> str:
 def provenance_section(collection: Collection) -> Section:
     """Runs, images, software, and the commands that wrote into the workdirs."""
     made: dict[str, dict[str, None]] = {}
-    rows, splits, lines = [], {}, []
+    rows, images, lines = [], {}, []
     for run in collection.runs:
         records = [one.record for one in run.newest]
         seeds = dict.fromkeys(str(record["estimator"]["seed"]) for record in records)
@@ -145,17 +145,17 @@ def provenance_section(collection: Collection) -> Section:
         steps = f"{run.step:,} of {run.config.train.steps:,}"
         rows.append([run.title, steps, ", ".join(seeds) or UNKNOWN, ", ".join(hashes), str(run.workdir)])
         for record in records:
-            splits[record["dataset"]["split"]] = record["dataset"]
+            images[record["dataset"]["sha256"]] = record["dataset"]
             for name, value in {"device": record["device"], **record["software"], **record["parts"]}.items():
                 made.setdefault(name, {})[str(value)] = None
         with collection.noting():
             lines += noted_commands(run.workdir)
     made["this page"] = {f"{versions.OURS} {versions.package_version()}": None}
     heads = ["split", "images of", "number", "sha256"]
-    images = [[s, f"{d['name']} {d['version']}", f"{d['num_examples']:,}", d["sha256"]] for s, d in splits.items()]
+    used = [[d["split"], f"{d['name']} {d['version']}", f"{d['num_examples']:,}", d["sha256"]] for d in images.values()]
     blocks = [
         Table(["run", "step", "evaluation's seed", "configuration's hash", "workdir"], rows, "Runs"),
-        Table(heads, images, "Images evaluated on"),
+        Table(heads, used, "Images evaluated on"),
         Table(["", "version"], [[name, "; ".join(values)] for name, values in made.items()], "Made with"),
         *([Text("Commands that wrote into the workdirs:"), Code("\n".join(dict.fromkeys(lines)))] if lines else []),
     ]

@@ -1,6 +1,6 @@
 """One-line descriptions of the estimator and the images of a record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from diffenc_jax.runs.record_types import DatasetEntry
@@ -9,9 +9,9 @@ from diffenc_jax.runs.record_types import DatasetEntry
 VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
 
 
-def method(estimator: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a record's 'estimator' that determines its limit for infinitely many passes."""
-    return {key: value for key, value in estimator.items() if key not in VARIANCE_KEYS}
+def method(estimator: Mapping[str, Any], free: Set[str] = VARIANCE_KEYS) -> dict[str, Any]:
+    """A record's 'estimator' without the keys `free`, by default those that do not change its limit over passes."""
+    return {key: value for key, value in estimator.items() if key not in free}
 
 
 def describe_estimator(estimator: Mapping[str, Any]) -> str:

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.means import interval
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
-from diffenc_jax.lab.comparisons.compare.describe import describe_images, method
+from diffenc_jax.lab.comparisons.compare.describe import VARIANCE_KEYS, describe_images, method
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
 
@@ -124,8 +124,12 @@ def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
     return "they hold the same images in different orders or splits; evaluate both from the same source"
 
 
-def different_methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """'depth=50 and 100' per key in which the methods of two estimators differ; only their kinds if those differ."""
-    a, b = method(a), method(b)
+def different_methods(a: Mapping[str, Any], b: Mapping[str, Any], free: Set[str] = VARIANCE_KEYS) -> list[str]:
+    """'depth=50 and 100' per key in which the methods of two estimators differ; only their kinds if those differ.
+
+    Args:
+      free: keys in which they may differ.
+    """
+    a, b = method(a, free), method(b, free)
     keys = ["kind"] if a["kind"] != b["kind"] else sorted(a | b)
     return [f"{key}={a.get(key)} and {b.get(key)}" for key in keys if a.get(key) != b.get(key)]

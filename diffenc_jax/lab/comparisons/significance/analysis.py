@@ -56,12 +56,13 @@ class Arm(OverSeeds):
     """An arm: its mean over the seeds that all arms have.
 
     Attributes:
-      step, params: last step of its runs, and number of parameters.
+      steps: last step of its runs; of a sum, those of the runs of each summand. By trained arm.
+      params: number of parameters.
       bpd: bits/dim by seed, of all its seeds.
       terms: mean of each term of the bound over the common seeds.
     """
 
-    step: int
+    steps: dict[str, int]
     params: int
     bpd: dict[int, float]
     terms: dict[str, float]
@@ -72,7 +73,7 @@ class Comparison(OverSeeds):
     """Difference of an arm to the reference, over the seeds that both have.
 
     Attributes:
-      changes: values of the keys in which the arm differs from the reference.
+      changes: values of the keys in which the arm differs from the reference; None if one of them is a sum.
       difference: difference in bits/dim by seed.
       tests: by name of the test.
       corrected: two-sided p by name of the test, corrected by Holm's method for the number of comparisons.
@@ -83,7 +84,7 @@ class Comparison(OverSeeds):
 
     arm: str
     reference: str
-    changes: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] | None = field(default_factory=dict)
     difference: dict[int, float]
     tests: dict[str, Outcome]
     corrected: dict[str, float] = field(default_factory=dict)
@@ -175,13 +176,13 @@ def analyse(
 
 
 def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
-    first, evaluations = next(iter(seeds.values())).evaluation, [seeds[seed].evaluation for seed in common]
-    terms = [name for name in first.record["bpd"] if name != "total" and common]
+    first, evaluations = next(iter(seeds.values())), [seeds[seed].evaluation for seed in common]
+    terms = [name for name in first.evaluation.record["bpd"] if name != "total" and common]
     return Arm.of(
         [evaluation.bits for evaluation in evaluations],
-        first.replicates,
-        step=first.record["step"],
-        params=first.record["params"],
+        first.evaluation.replicates,
+        steps={run.arm: run.evaluation.record["step"] for run in first.parts or (first,)},
+        params=first.evaluation.record["params"],
         bpd={seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())},
         terms={name: float(np.mean([e.record["bpd"][name] for e in evaluations])) for name in terms},
     )
@@ -203,7 +204,7 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
         first.evaluation.replicates,
         arm=arm,
         reference=reference,
-        changes=changed_keys(first.config, other.config),
+        changes=None if first.parts or other.parts else changed_keys(first.config, other.config),
         difference=dict(zip(paired, np.stack(bits).mean((1, 2)).tolist() if bits else [], strict=True)),
         tests={outcome.name: outcome for outcome in outcomes},
         detectable_difference=detectable_difference(sd, len(paired)) if sd else None,

@@ -15,6 +15,7 @@ from diffenc_jax.runs.workdir import check_workdir
 
 FILE = "experiment.json"
 OTHER_ROOT = "give another --root"
+SUM = "+"  # between arms whose evaluations add up to one of whole images
 # Arguments of python that start a training run, and the measurement of a training step.
 MAIN, COSTS = ("-m", "diffenc_jax.main"), ("-m", "diffenc_jax", "costs")
 # Keys that the grid sets itself, and the options to give instead.
@@ -33,7 +34,7 @@ class Grid(Keyed):
     """
 
     config: str = key(doc="name or path of the configuration")
-    arms: tuple[str, ...] = key(doc="arms of the configuration")
+    arms: tuple[str, ...] = key(doc="arms of the configuration, or sums of them, such as left+right")
     seeds: tuple[int, ...] = key(doc="training seeds", limits=SEEDS)
     overrides: tuple[str, ...] = key(doc='"key=value" for all arms')
     passes: int | None = count(REQUIRED, "passes of the final evaluation", none="those of the configuration")
@@ -44,9 +45,14 @@ class Grid(Keyed):
         require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
         require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
 
+    @property
+    def trained(self) -> list[str]:
+        """The arms that are trained: `arms`, with the summands of each sum in its place."""
+        return list(dict.fromkeys(name for arm in self.arms for name in arm.split(SUM)))
+
     def runs(self) -> Iterator[tuple[str, int]]:
-        """(arm, seed), seed after seed, so that the runs that finish first can be compared."""
-        return ((arm, seed) for seed in self.seeds for arm in self.arms)
+        """(trained arm, seed), seed after seed, so that the runs that finish first can be compared."""
+        return ((arm, seed) for seed in self.seeds for arm in self.trained)
 
     def run_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run; raises InputError if the file or a key is wrong."""
@@ -69,9 +75,9 @@ class Grid(Keyed):
         return [*COSTS, *self._flags(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
 
     def plan(self, root: Path) -> list[str]:
-        """Shell commands, a line per run and then a line per arm for the cost of its training step."""
+        """Shell commands, a line per run and then a line per trained arm for the cost of its training step."""
         runs = (self.run_commands(root, arm, seed) for arm, seed in self.runs())
-        costs = ([self.cost_command(root, arm)] for arm in self.arms)
+        costs = ([self.cost_command(root, arm)] for arm in self.trained)
         return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
 
     def check_runs(self, root: Path) -> None:
@@ -114,12 +120,12 @@ class Grid(Keyed):
 
     def _check_keys(self) -> None:
         """Raise InputError if an override undoes an arm, or the final evaluation changes a key that is not its own."""
-        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
+        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.trained}
         for name in (override.partition("=")[0] for override in self.overrides):
             require(name not in SET_HERE, f"--config.{name} is set by the study; give {SET_HERE.get(name)}")
             values = {arm: flat.get(name, "has none") for arm, flat in plain.items()}
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
-            differ = any(value != values[self.arms[0]] for value in values.values())
+            differ = any(value != values[self.trained[0]] for value in values.values())
             require(not differ, f"--config.{name} distinguishes the arms ({text}); change the configuration file")
         set_here = SET_HERE | {"eval.passes": "--passes"}
         for name in (change.partition("=")[0] for change in self.final):

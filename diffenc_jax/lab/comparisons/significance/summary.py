@@ -43,7 +43,8 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
     split = runs[0].evaluation.record["dataset"]["split"]
     curves = curves_of_arms(runs, split)
     findings = find(runs, missing, curves, reference or (grid.reference if grid else None), target)
-    analysis, costs = findings.analysis, read_costs(root, list(findings.analysis.arms))
+    analysis = findings.analysis
+    costs = read_costs(root, [name for arm in analysis.arms.values() for name in arm.steps])
     published = [section(*one, analysis, grid.overrides) for one in repeated_by(grid).items()] if grid else []
     page = document(findings, costs, published)
     software = {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}

@@ -108,21 +108,19 @@ def _variation(analysis: Analysis) -> Section:
 
 
 def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
-    """Parameters, steps and costs of each arm."""
+    """Parameters, steps and costs of each arm; of a sum, its parameters and total FLOPs are those of all summands."""
     rows, reference = [], analysis.reference
-    totals = {name: costs[name]["flops_per_step"] * arm.step for name, arm in analysis.arms.items() if name in costs}
+    measured = ((name, arm.steps) for name, arm in analysis.arms.items() if arm.steps.keys() <= costs.keys())
+    totals = {name: sum(costs[one]["flops_per_step"] * step for one, step in steps.items()) for name, steps in measured}
     for name, arm in analysis.arms.items():
-        cells = [UNKNOWN] * 5
-        if name in costs:
-            cost, ratio = costs[name], totals[name] / totals[reference] if reference in totals else None
-            cells = [
-                f"{cost['flops_per_step'] / 1e9:.4g}",
-                f"{totals[name] / 1e12:.4g}",
-                UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %",
-                f"{1e3 * cost['seconds_per_step']:.4g}",
-                f"{cost['memory_per_step'] / 1e6:.4g}",
-            ]
-        rows.append([name, f"{arm.params:,}", f"{arm.step:,}", *cells])
+        cells, steps = [UNKNOWN] * 5, " + ".join(f"{step:,}" for step in arm.steps.values())
+        if name in totals:
+            ratio = totals[name] / totals[reference] if reference in totals else None
+            cells[1:3] = f"{totals[name] / 1e12:.4g}", UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %"
+        if cost := costs.get(name):
+            cells[0] = f"{cost['flops_per_step'] / 1e9:.4g}"
+            cells[3:] = f"{1e3 * cost['seconds_per_step']:.4g}", f"{cost['memory_per_step'] / 1e6:.4g}"
+        rows.append([name, f"{arm.params:,}", steps, *cells])
     heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
     devices = {cost["device"] for cost in costs.values()}
     text = Text(f"Measured on {' and on '.join(sorted(devices))}; memory is the state and the temporaries of a step.")
@@ -130,8 +128,9 @@ def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
 
 
 def _changes(analysis: Analysis) -> list[Text | Items]:
-    """The keys in which each arm differs from the reference, if there are other arms."""
-    changes = {c.arm: ", ".join(f"{key} {value}" for key, value in c.changes.items()) for c in analysis.comparisons}
+    """The keys in which each arm differs from the reference, if there are other arms; sums are left out."""
+    known = {c.arm: c.changes for c in analysis.comparisons if c.changes is not None}
+    changes = {arm: ", ".join(f"{key} {value}" for key, value in keys.items()) for arm, keys in known.items()}
     items = Items([f"{arm}: {text or 'nothing'}" for arm, text in changes.items()])
     return [Text(f"Differences to the configuration of {analysis.reference}:"), items] if changes else []
 

@@ -12,25 +12,9 @@ from diffenc_jax.lab.comparisons.compare.measure import compare
 from diffenc_jax.lab.comparisons.compare.table import comparison_table
 from diffenc_jax.runs.records import read_evaluation
 from tests import refusals
-from tests.lab.comparisons.significance import made_up
 
 IMAGES = 30
 HARD = np.random.RandomState(0).normal(size=IMAGES)  # how hard the images are, to any model
-
-
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """Writes a record of `bits` [passes, images] with noise of seed 0; returns its path, a short one."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(name, bits, estimator=(), dataset=(), **changes):
-        path, record = Path(f"{name}.json"), made_up.record(name, 3, bits, **changes)
-        record["estimator"] |= {"seed": 0} | dict(estimator)
-        record["dataset"] |= dict(dataset)
-        made_up.write_values(path, record, bits)
-        return path
-
-    return write
 
 
 def evaluated(mean, seed, passes=4):

@@ -36,6 +36,8 @@ def made_up_runs(monkeypatch):
         (["--seeds=3-1"], "'3-1' must be seeds such as 0-4, or 0,2,7"),
         (["--seeds=0-2,2"], "'0-2,2' names a seed twice"),
         (["--arms=vdm,,x"], "'vdm,,x' must name each one once, separated by commas"),
+        (["--arms=vdm,diffenc+"], "'vdm,diffenc+' must name each one once"),
+        (["--arms=vdm+vdm"], "'vdm+vdm' must name each one once"),
         (["--arms=vdm diffenc"], "'vdm diffenc' must name each one once"),
         (["diffenc"], "invalid choice: 'diffenc'"),
         (["report"], "report does not read --config, --arms"),

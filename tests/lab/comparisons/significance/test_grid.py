@@ -25,6 +25,8 @@ def test_a_plan_has_a_line_per_run_and_one_per_arm(tmp_path):
     runs = [("vdm", 0), ("diffenc", 0), ("vdm", 1), ("diffenc", 1)]
     grid = make(overrides=("train.steps=20",))
     assert grid.plan(root) == [*(train.format(*one) for one in runs), *(costs.format(*one) for one in runs[:2])]
+    sums = dataclasses.replace(grid, arms=("vdm+diffenc", "vdm"), reference="vdm+diffenc")
+    assert sums.plan(root) == grid.plan(root)
     evaluated = dataclasses.replace(grid, passes=64, final=("eval.split=train",))
     final = f"{train} && {train} --mode=eval --config.eval.passes=64 --config.eval.split=train"
     assert evaluated.plan(root)[:4] == [final.format(*one) for one in runs]
