@@ -65,6 +65,23 @@ def significance(
     return Experiment([*steps, *then], minutes)
 
 
+def cascades(data: str, flags: str, minutes: int, also: str = "", then: Sequence[Step] = ()) -> Experiment:
+    """Cascades over the bands of a data set at equal cost; examples/cascade is to be installed."""
+    arms = ",".join((*CASCADES, *([also] if also else [])))
+    flags = f"--arms={arms} --parallel=2 --config.log.samples=0 --config.sample.num=8 --config.sample.depth=50 {flags}"
+    config, root = f"examples/cascade/configs/cascade_{data}.py", f"runs/cascade-{data}"
+    return significance(config, root, flags, minutes, then=then)
+
+
+CASCADES = (
+    *("vdm", "vdm-matched", "pixels-coarse+pixels-details", "two-coarse+two-details"),
+    "three-coarse+three-details-2+three-details-1",
+)
+NOISY_CASCADES = ",".join(f"two-coarse-g{noise}+two-details" for noise in (10, 8, 6))
+CASCADE, KEPT = (
+    tuple(f"runs/cascade-fashion/{arm}-{part}-seed0" for part in ("coarse", "details")) for arm in ("two", "pixels")
+)
+NOISY_CASCADE = "runs/cascade-fashion/two-coarse-g6-seed0", CASCADE[1]
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
@@ -113,6 +130,32 @@ EXPERIMENTS = {
         "--seeds=0 --arms=vdm,diffenc --passes=1 --parallel=2 --config.train.steps=16000 "
         f"--config.eval.every_steps=4000 {FASHION}",
         90,
+    ),
+    "cascade-digits": cascades("digits", "--seeds=0-2 --passes=32", 60),
+    "cascade-fashion": cascades(
+        "fashion",
+        "--seeds=0 --passes=1 --config.data.dir=/usr/share/datasets/fashion-mnist",
+        80,
+        NOISY_CASCADES,
+        [
+            *(
+                Step(f"diffenc cascade bits {' '.join(runs)}", tables.printed)
+                for runs in (KEPT, CASCADE, NOISY_CASCADE)
+            ),
+            *(
+                Step(
+                    f"diffenc cascade compress {' '.join(runs)} --num=200 --output=cascade.npz --config.loss.depth=50 "
+                    f"--config.compress.batch_size=8 {BEST}",
+                    tables.printed,
+                )
+                for runs in (KEPT, CASCADE)
+            ),
+            Step(
+                "python benchmarks/compression.py runs/cascade-fashion/vdm-seed0 --images=200 --config.loss.depth=50 "
+                f"--config.compress.batch_size=8 {BEST}",
+                tables.printed,
+            ),
+        ],
     ),
     "encoders": significance(
         "digits_variants",

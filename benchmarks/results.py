@@ -15,6 +15,7 @@ JAX 0.12 (Python 3.12 or later).
 import argparse
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from diffenc_jax.core.errors import InputError, RunError, lookup, require
 EXAMPLE = "python benchmarks/results.py make digits --work=results"
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs/results"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("results-*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "examples/cascade/README.md", *sorted((ROOT / "docs").glob("results-*.md"))]
 OVERVIEW = "overview"  # the mark of a table of all results
 LINE = 110  # columns of a command in a page
 
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
             (DATA / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
     found = measured()
     for path in PAGES:
-        path.write_text(written(path.read_text(), found))
+        path.write_text(written(path.read_text(), found, data_from(path)))
 
 
 def commit() -> str:
@@ -69,6 +70,8 @@ def commit() -> str:
 def make(name: str, experiment: Experiment, work: Path) -> list[dict[str, Any]]:
     """The records of an experiment's steps, after those that have not ended yet have run."""
     (work / "logs").mkdir(parents=True, exist_ok=True)
+    if not (work / "examples").exists():
+        (work / "examples").symlink_to(ROOT / "examples")
     return [record_of(step, work, work / f"logs/{name}-{number}") for number, step in enumerate(experiment.steps)]
 
 
@@ -115,14 +118,23 @@ def program(command: str) -> list[str]:
     return [sys.executable, *(["-m", "diffenc_jax"] if first == "diffenc" else []), *words]
 
 
-def written(page: str, found: dict[str, list[dict[str, Any]]]) -> str:
-    """A page with the results `found` between their marks. Raises InputError if a mark or a result is missing."""
+def data_from(page: Path) -> str:
+    """The folder of the results from that of a page."""
+    return os.path.relpath(DATA, page.parent)
+
+
+def written(page: str, found: dict[str, list[dict[str, Any]]], data: str = "results") -> str:
+    """A page with the results `found` between their marks. Raises InputError if a mark or a result is missing.
+
+    Args:
+      data: folder of the results from that of the page.
+    """
     for name in marks(page):
         before, opening, rest = page.partition(f"<!-- {name} -->\n")
         _, closing, after = rest.partition(f"<!-- end of {name} -->")
         if not closing:
             raise InputError(f"<!-- end of {name} --> is missing")
-        text = markdown(overview(found)) if name == OVERVIEW else shown(name, found)
+        text = markdown(overview(found)) if name == OVERVIEW else shown(name, found, data)
         page = f"{before}{opening}\n{text}\n\n{closing}{after}"
     return page
 
@@ -137,13 +149,13 @@ def marks(page: str) -> list[str]:
     return [line[5:-4] for line in page.splitlines() if line.startswith("<!-- ") and not line.startswith("<!-- end ")]
 
 
-def shown(name: str, found: dict[str, list[dict[str, Any]]]) -> str:
+def shown(name: str, found: dict[str, list[dict[str, Any]]], data: str) -> str:
     """Markdown of a result: its commands, each followed by its tables, and what they were made by."""
     require(name in found, f"{DATA}/{name}.json is missing; run python benchmarks/results.py make {name} --work=DIR")
     blocks: list[Any] = []
     for step in found[name]:
         blocks += [Code(broken(step["command"])), *(Table(**table) for table in step["tables"])]
-    return "\n\n".join(map(markdown, [*joined(blocks), Text(provenance(name, found[name]))]))
+    return "\n\n".join(map(markdown, [*joined(blocks), Text(provenance(name, found[name], data))]))
 
 
 def joined(blocks: list[Any]) -> list[Any]:
@@ -156,7 +168,7 @@ def joined(blocks: list[Any]) -> list[Any]:
     return found
 
 
-def provenance(name: str, steps: list[dict[str, Any]]) -> str:
+def provenance(name: str, steps: list[dict[str, Any]], data: str) -> str:
     """'`name`: commit 1234567; 27 November 2026, 2 cores of ..., jax 0.10.2, 12 minutes; data.'"""
     commits = sorted({commit[:7] for step in steps for commit in step["commits"]})
     machines = dict.fromkeys(
@@ -167,7 +179,7 @@ def provenance(name: str, steps: list[dict[str, Any]]) -> str:
     ended = datetime.fromisoformat(max(step["ended"] for step in steps))
     minutes = math.ceil(sum(step["seconds"] for step in steps) / 60)
     at = f"`{name}`: commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {ended.day} {ended:%B %Y}"
-    return f"{at}, {' and '.join(machines)}, {plural(minutes, 'minute')}; [data](results/{name}.json)."
+    return f"{at}, {' and '.join(machines)}, {plural(minutes, 'minute')}; [data]({data}/{name}.json)."
 
 
 def plural(number: int, unit: str) -> str:

@@ -21,7 +21,7 @@ MEASURED = results.measured()
 
 def test_pages_show_what_was_measured_once_by_the_commands_as_they_stand():
     for path in results.PAGES:
-        assert path.read_text() == results.written(path.read_text(), MEASURED), path.name
+        assert path.read_text() == results.written(path.read_text(), MEASURED, results.data_from(path)), path.name
     marks = [name for path in results.PAGES for name in results.marks(path.read_text())]
     assert sorted(marks) == sorted([*MEASURED, results.OVERVIEW])
     for name, steps in MEASURED.items():

@@ -19,6 +19,7 @@ from diffenc_jax.evaluation.estimator import make_estimator
 from diffenc_jax.model import build, outside_parts, spec_of
 from diffenc_jax.sampling.samplers import make_sampler
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
+from tests.examples.announced import announce
 from tests.lab.studies.runs import write_images, write_run
 
 FOLDER = Path(__file__).parents[2] / "examples/own_parts"
@@ -33,16 +34,7 @@ def on_the_path(monkeypatch):
 
 @pytest.fixture
 def announced(tmp_path, monkeypatch):
-    """The entry points that an installation of the package leaves."""
-    folder = tmp_path / "own_parts-1.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own_parts\nVersion: 1\n")
-    lines = (FOLDER / "pyproject.toml").read_text().partition('"diffenc_jax.parts"]\n')[2].partition("\n\n")[0]
-    (folder / "entry_points.txt").write_text("[diffenc_jax.parts]\n" + lines.replace('"', ""))
-    monkeypatch.syspath_prepend(tmp_path)
-    parts.entries.cache_clear()
-    yield folder
-    parts.entries.cache_clear()
+    yield from announce("own_parts", tmp_path, monkeypatch)
 
 
 def test_keys_of_another_kind_take_their_defaults_and_its_own_values():

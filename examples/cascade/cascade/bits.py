@@ -1,0 +1,35 @@
+"""Bits of the parts of a cascade, and what they would be if the coarse parts were not paid for in full."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.numbers import format_number
+from diffenc_jax.runs.records import last_record, read_record
+
+TERMS = ("reconstruction", "latent", "diffusion")
+
+
+def bits_table(runs: Sequence[Path]) -> Table:
+    """Bits/dim of the whole image by part and term, and sums, by the last record of each run.
+
+    A cascade's bound has all terms of all parts. 'coarse not described' is the sum without the reconstruction of the
+    parts on which others are conditioned: what remains describes z_0, not the integers that the details are given.
+    'as released' leaves three quarters of their diffusion term out besides, as lihenryhfl/pcdm@b43cfa1 does.
+    """
+    records = [read_record(last_record(run)) for run in runs]
+    rows, terms = [], []
+    for run, record in zip(runs, records, strict=True):
+        whole = record["dataset"].get("part_of")
+        require(whole is not None, f"{run} is no part of a cascade; give runs of its parts")
+        share = record["dataset"]["dims"] / whole["dims"]
+        terms.append([share * record["bpd"][term] for term in TERMS])
+        rows.append([run.name, *map(format_number, (*terms[-1], sum(terms[-1])))])
+    totals = [sum(column) for column in zip(*terms, strict=True)]
+    unpaid = sum(part[0] for part in terms[:-1])
+    scaled = 0.75 * sum(part[2] for part in terms[:-1])
+    rows.append(["sum", *map(format_number, (*totals, sum(totals)))])
+    rows.append(["coarse not described", "", "", "", format_number(sum(totals) - unpaid)])
+    rows.append(["as released", "", "", "", format_number(sum(totals) - unpaid - scaled)])
+    return Table(["part", *TERMS, "total"], rows)

@@ -1,0 +1,81 @@
+"""Bands of data sets: each is a data set of its own, whose labels are the coarse images that a decoder has."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from cascade.bands import Transform
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.data.images import Images, LabelImages, OnDemand, Source
+from diffenc_jax.data.sources import NamedSource, named_source, open_path
+
+FILES = ("*images*idx3-ubyte*", "*data_batch_1*")  # of data sets that are given as files in data.dir
+
+
+def whole(name: str, data: DataConfig) -> Source:
+    """The images: of the files in `data.dir`, if it holds Fashion-MNIST or CIFAR-10 as published, or else by name."""
+    folder = Path(data.dir or "")
+    given = data.dir is not None and any(path for pattern in FILES for path in folder.glob(pattern))
+    return open_path(folder) if given else named_source(name).open(data)
+
+
+def bands(name: str, kind: str, shape: tuple[int, int, int], splits: int) -> list[NamedSource]:
+    """The coarse image and the details of one split of a data set, and of a second one.
+
+    Args:
+      name, shape: the data set, and the shape of its images.
+      kind: kind of the `Transform`.
+      splits: number of splits.
+    """
+    sources, (height, width, channels) = [], shape
+    for times in range(1, splits + 1):
+        small = (height >> times, width >> times, channels)
+        sources.append(NamedSource(small, partial(band, name, kind, times, False)))
+        sources.append(NamedSource((*small[:2], 3 * channels), partial(band, name, kind, times, True), labels=small))
+    return sources
+
+
+def band(name: str, kind: str, times: int, has_details: bool, data: DataConfig) -> Source:
+    """The coarse images after `times` splits, or the details of the last split, with the coarse images as labels."""
+    images, transform = whole(name, data), Transform(kind, data.pixel_levels)
+
+    def coarse(pixels: np.ndarray) -> np.ndarray:
+        return transform.parts(pixels, times)[0][0]
+
+    def details(pixels: np.ndarray) -> np.ndarray:
+        return transform.parts(pixels, times)[1][0]
+
+    small = _each(images, coarse)
+    if not has_details:
+        return Source(f"{name}-{kind}-coarse-{times}", images.version, small, whole=images)
+
+    def labels() -> LabelImages:
+        return LabelImages(small, small["train"]().shape[1:])
+
+    return Source(f"{name}-{kind}-details-{times}", images.version, _each(images, details), labels, images)
+
+
+def _each(source: Source, made: Callable[[np.ndarray], np.ndarray]) -> dict[str, Callable[[], Images]]:
+    """The splits of a source, with what is `made` of images in their place."""
+
+    def opened(split: str) -> Images:
+        images = source.splits[split]()
+        return OnDemand((images.shape[0], *made(images[:1]).shape[1:]), lambda start, stop: made(images[start:stop]))
+
+    return {split: partial(opened, split) for split in source.splits}
+
+
+SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+DIGITS, FASHION, CIFAR10 = (NamedSource(shape, partial(whole, name)) for name, shape in SHAPES.items())
+DIGITS_COARSE_1, DIGITS_DETAILS_1, DIGITS_COARSE_2, DIGITS_DETAILS_2 = bands("digits", "haar", SHAPES["digits"], 2)
+DIGITS_PIXELS_COARSE, DIGITS_PIXELS_DETAILS = bands("digits", "pixels", SHAPES["digits"], 1)
+FASHION_COARSE_1, FASHION_DETAILS_1, FASHION_COARSE_2, FASHION_DETAILS_2 = bands(
+    "fashion_mnist", "haar", SHAPES["fashion_mnist"], 2
+)
+FASHION_PIXELS_COARSE, FASHION_PIXELS_DETAILS = bands("fashion_mnist", "pixels", SHAPES["fashion_mnist"], 1)
+CIFAR10_COARSE_1, CIFAR10_DETAILS_1, CIFAR10_COARSE_2, CIFAR10_DETAILS_2 = bands(
+    "cifar10", "haar", SHAPES["cifar10"], 2
+)
+CIFAR10_PIXELS_COARSE, CIFAR10_PIXELS_DETAILS = bands("cifar10", "pixels", SHAPES["cifar10"], 1)
