@@ -74,8 +74,9 @@ class ImageSpec:
             array = ImageSpec(self.label_spec, self.pixel_levels).pixels(array)
             require(len(array) == count, f"give one label per image; these are {len(array)} for {count} images")
             return array
-        inside = bool((array >= 0).all() and (array < self.label_spec).all())
-        require(inside and array.shape == (count,), f"give one label of 0 .. {self.label_spec - 1} per image")
+        whole = np.issubdtype(array.dtype, np.integer) and array.shape == (count,)
+        inside = whole and bool((array >= 0).all() and (array < self.label_spec).all())
+        require(inside, f"give one label of 0 .. {self.label_spec - 1} per image")
         return array.astype(np.int32)
 
     @property

@@ -120,17 +120,18 @@ class Sampling:
 
     def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""
-        digest = outside_digest([self._sampler])
+        digest, model = outside_digest([self._sampler]), self._experiment.model
         return {
             "step": step,
             "config_hash": stored_config(workdir).hash,
             "params_sha256": tree_digest(params),
             "parts": outside_parts(self._experiment.config) | ({} if digest is None else {"sample.sampler": digest}),
-            "levels": self._experiment.model.spec.pixel_levels,
+            "levels": model.spec.pixel_levels,
             "seed": self._config.seed,
             "output": self._config.output,
             "sampler": self._sampler.describe(),
-            **({"label": self._config.label} if self._experiment.model.labels else {}),
+            **({"label": self._config.label} if model.labels else {}),
+            **({"labels_of": self._experiment.config.eval.split} if model.spec.labels_are_images else {}),
         }
 
 

@@ -235,6 +235,18 @@ def test_the_command(runs, announced, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_stored_samples_are_those_of_the_labels_that_are_asked_for(runs):
+    """Those of another split, whose labels they were given, are drawn anew."""
+    folder, drawn_images = runs[1].experiment.workdir, []
+    for split in ("train", "test"):
+        run = dj.open(folder, {"eval.split": split, "sample.depth": 2})
+        files = run.sampling.write(run.params, 1, folder, lambda share: None)
+        drawn_images.append(np.load(files["images"])["images"])
+    np.testing.assert_array_equal(drawn_images[1], run.sample(num=4, labels=run.test_labels[:4]))
+    assert not np.array_equal(*drawn_images)
+
+
+@pytest.mark.slow
 def test_bits_by_part(runs, tmp_path):
     """Sums by hand, in units of the whole image: everything, and without what the coarse parts leave out."""
     from cascade.bits import TERMS, bits_table
