@@ -131,7 +131,7 @@ EXPERIMENTS = {
         f"--config.eval.every_steps=4000 {FASHION}",
         90,
     ),
-    "cascade-digits": cascades("digits", "--seeds=0-2 --passes=32", 60),
+    "cascade-digits": cascades("digits", "--seeds=0 --passes=32", 20),
     "cascade-fashion": cascades(
         "fashion",
         "--seeds=0 --passes=1 --config.data.dir=/usr/share/datasets/fashion-mnist",

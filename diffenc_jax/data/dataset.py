@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources
-from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, read_rows
+from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, Whole, read_rows
 
 TRAIN = "train"
 MOST_LEVELS = 256  # pixels are uint8
@@ -30,8 +30,7 @@ class Dataset:
       labels: classes from 0, int32 [N], or images, uint8 [N, h, w, c], by split, held as the images are; empty where no
         model reads them.
       label_spec: number of classes, 0 without labels, or the shape of labels that are images.
-      whole: function that returns the fingerprint of the images of which those of a split are parts; None for images
-        that are no parts.
+      whole: function that returns 'part_of' and 'division' of a split's fingerprint; None for images that are no parts.
     """
 
     name: str
@@ -61,8 +60,8 @@ class Dataset:
         """A record's 'dataset': JSON values that identify the images of a split.
 
         `sha256`, `sha256_any_order` and `known_as` (name of a well-known set, or None) are those of `fingerprints`;
-        `dims` is the number of values per image. `labels_sha256` is there if there are labels, and `part_of`, the
-        fingerprint of the whole images, if these are parts.
+        `dims` is the number of values per image. `labels_sha256` is there if there are labels; for parts of images also
+        `part_of`, the fingerprint of the whole images, and the name of their `division`.
         """
         classes: Any = self.labels.get(split)
         labels = {} if classes is None else {"labels_sha256": fingerprints.sha256(classes)}
@@ -77,7 +76,7 @@ class Dataset:
             "sha256_any_order": any_order,
             "known_as": fingerprints.known_as(any_order, count, self.shape, split),
             **labels,
-            **({} if self.whole is None else {"part_of": self.whole(split)}),
+            **({} if self.whole is None else self.whole(split)),
         }
 
     def _both_digests(self, split: str) -> tuple[str, str]:
@@ -104,7 +103,7 @@ def load_dataset(
     images = {split: _read(source, split, parts[split], data.pixel_levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
-    whole = None if source.whole is None else cache(lambda split: _whole(source, split).fingerprint(split))
+    whole = source.whole and cache(partial(_part_of, source.whole))
     if not labels:
         return Dataset(source.name, source.version, data.pixel_levels, images, whole=whole)
     stored = _labels(source)
@@ -156,11 +155,11 @@ def _source(data: DataConfig) -> Source:
     return sources.open_path(_path(data), data.resize) if named is None else named.open(data)
 
 
-def _whole(source: Source, split: str) -> Dataset:
-    """The images of a split of which those of `source` are parts."""
-    whole = source.whole
-    assert whole is not None
-    return Dataset(whole.name, whole.version, MOST_LEVELS, {split: _read(whole, split, None, MOST_LEVELS)})
+def _part_of(whole: Whole, split: str) -> dict[str, Any]:
+    """'part_of' and 'division' of the fingerprint of parts of a split's images."""
+    source = whole.source
+    images = Dataset(source.name, source.version, MOST_LEVELS, {split: _read(source, split, None, MOST_LEVELS)})
+    return {"part_of": images.fingerprint(split), "division": whole.division}
 
 
 def _labels(source: Source) -> Labels | LabelImages:

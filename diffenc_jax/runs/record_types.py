@@ -14,7 +14,7 @@ KnownAs = TypedDict("KnownAs", {"as": str, "by": str})  # see `fingerprints.know
 
 
 class DatasetEntry(TypedDict):
-    """The evaluated images, see `Dataset.fingerprint`; `part_of` is the entry of the images that they are parts of."""
+    """The evaluated images, see `Dataset.fingerprint`."""
 
     name: str
     version: str
@@ -26,6 +26,7 @@ class DatasetEntry(TypedDict):
     known_as: KnownAs | None
     labels_sha256: NotRequired[str]
     part_of: NotRequired["DatasetEntry"]
+    division: NotRequired[str]
 
 
 class EstimatorEntry(TypedDict):

@@ -192,7 +192,7 @@ def test_three_runs_are_one_model_of_whole_images(runs):
 def test_the_parts_know_what_they_are_parts_of(runs):
     for run, dims in zip(runs, (4, 12, 48), strict=True):
         entry = run.experiment.dataset.fingerprint("test")
-        assert (entry["dims"], entry["part_of"]["dims"]) == (dims, 64)
+        assert (entry["dims"], entry["part_of"]["dims"], entry["division"]) == (dims, 64, "haar")
         assert entry["part_of"]["known_as"]["as"] == "scikit-learn's digits, test"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.bands import Transform
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.data.images import Images, LabelImages, OnDemand, Source
+from diffenc_jax.data.images import Images, LabelImages, OnDemand, Source, Whole
 from diffenc_jax.data.sources import NamedSource, named_source, open_path
 
 FILES = ("*images*idx3-ubyte*", "*data_batch_1*")  # of data sets that are given as files in data.dir
@@ -47,14 +47,14 @@ def band(name: str, kind: str, times: int, has_details: bool, data: DataConfig) 
     def details(pixels: np.ndarray) -> np.ndarray:
         return transform.parts(pixels, times)[1][0]
 
-    small = _each(images, coarse)
+    small, parts_of = _each(images, coarse), Whole(images, kind)
     if not has_details:
-        return Source(f"{name}-{kind}-coarse-{times}", images.version, small, whole=images)
+        return Source(f"{name}-{kind}-coarse-{times}", images.version, small, whole=parts_of)
 
     def labels() -> LabelImages:
         return LabelImages(small, small["train"]().shape[1:])
 
-    return Source(f"{name}-{kind}-details-{times}", images.version, _each(images, details), labels, images)
+    return Source(f"{name}-{kind}-details-{times}", images.version, _each(images, details), labels, parts_of)
 
 
 def _each(source: Source, made: Callable[[np.ndarray], np.ndarray]) -> dict[str, Callable[[], Images]]:

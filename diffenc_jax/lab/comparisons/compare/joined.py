@@ -67,6 +67,8 @@ def _whole_images(evaluations: Sequence[Evaluation]) -> DatasetEntry:
         names = f"{one.path} and {other.path}"
         reason = different_images(a["part_of"], b["part_of"])
         require(not reason, f"{names} do not add up: as whole images, {reason}")
+        ways = [dataset.get("division", "none") for dataset in (a, b)]
+        require(len({*ways}) == 1, f"{names} are of two divisions, {' and '.join(ways)}; give the parts of one")
         require(a["sha256"] != b["sha256"], f"{names} hold the same part; give every part once")
         differ = ", ".join(different_methods(one.record["estimator"], other.record["estimator"], FREE))
         require(not differ, f"{names} are evaluated in different ways, {differ}; evaluate all parts in the same way")
