@@ -101,8 +101,10 @@ def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
     held: Any = None
     for start, stop in zip([0, *ends], [*ends, len(rows)], strict=True):
         part = images[int(rows[start]) : int(rows[stop - 1]) + 1]
-        if held is None:  # a single part is not copied, and of several only one is held beside the whole
-            held = part if stop == len(rows) else np.empty((len(rows), *part.shape[1:]), part.dtype)
+        if stop - start == len(rows):
+            return part  # a single part is not copied, and of several only one is held beside the whole
+        if held is None:
+            held = np.empty((len(rows), *part.shape[1:]), part.dtype)
         held[start:stop] = part
     return held
 

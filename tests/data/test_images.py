@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.images import LabelImages, LocalPart, concatenation, read_rows, subset
+from diffenc_jax.data.images import LabelImages, LocalPart, OnDemand, concatenation, read_rows, subset
 from tests import tiny
 
 ALL = tiny.images(20)
@@ -28,6 +28,14 @@ def test_runs_of_rows_are_read_at_once_and_nothing_else_is():
     rows = np.array([2, 3, 4, 9, 12, 13])
     np.testing.assert_array_equal(read_rows(images, rows), ALL[rows])
     assert images.asked == [(2, 5), (9, 10), (12, 14)]
+
+
+def test_a_single_run_is_not_copied():
+    fixed = ALL.copy()
+    fixed.flags.writeable = False
+    images = OnDemand(ALL.shape, lambda start, stop: fixed[start:stop])
+    assert np.shares_memory(read_rows(images, np.arange(3, 8)), fixed)
+    np.testing.assert_array_equal(read_rows(images, np.array([3, 4, 9])), ALL[[3, 4, 9]])
 
 
 def test_a_subset_is_renumbered():
