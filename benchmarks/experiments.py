@@ -68,9 +68,9 @@ def significance(
 def cascades(data: str, flags: str, minutes: int, also: str = "", then: Sequence[Step] = ()) -> Experiment:
     """Cascades over the bands of a data set at equal cost; examples/cascade is to be installed."""
     arms = ",".join((*CASCADES, *([also] if also else [])))
-    flags = f"--arms={arms} --parallel=2 --config.log.samples=0 --config.sample.num=8 --config.sample.depth=50 {flags}"
+    few = "--config.log.samples=0 --config.sample.num=8 --config.sample.depth=50 --config.eval.every_steps=2000"
     config, root = f"examples/cascade/configs/cascade_{data}.py", f"runs/cascade-{data}"
-    return significance(config, root, flags, minutes, then=then)
+    return significance(config, root, f"--arms={arms} --parallel=2 {few} {flags}", minutes, then=then)
 
 
 CASCADES = (
