@@ -1,11 +1,13 @@
 """The experiments whose tables are in docs/results-*.md; `results.py` runs them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import peers
 import result_tables as tables
+
+from diffenc_jax.core.document import Table
 
 
 class Step(NamedTuple):
@@ -55,11 +57,17 @@ def beside_published(file: str) -> Experiment:
 
 
 def significance(
-    config: str, root: str, flags: str, minutes: int, final: str = "", then: Sequence[Step] = ()
+    config: str,
+    root: str,
+    flags: str,
+    minutes: int,
+    final: str = "",
+    then: Sequence[Step] = (),
+    read: Callable[..., Iterable[Table]] = tables.summary_and_progress,
 ) -> Experiment:
-    """Arms by seeds; another evaluation of the same runs by the flag `final`; and the steps `then`."""
+    """Arms by seeds, with the tables that `read` makes; another evaluation by the flag `final`; and the steps `then`."""
     command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
-    steps = [Step(command, partial(tables.summary_and_progress, root), source)]
+    steps = [Step(command, partial(read, root), source)]
     if final:
         steps.append(Step(f"{command} {final}", partial(tables.summary, root), source))
     return Experiment([*steps, *then], minutes)
@@ -70,7 +78,8 @@ def cascades(data: str, flags: str, minutes: int, also: str = "", then: Sequence
     arms = ",".join((*CASCADES, *([also] if also else [])))
     few = "--config.log.samples=0 --config.sample.num=8 --config.sample.depth=50 --config.eval.every_steps=2000"
     config, root = f"examples/cascade/configs/cascade_{data}.py", f"runs/cascade-{data}"
-    return significance(config, root, f"--arms={arms} --parallel=2 {few} {flags}", minutes, then=then)
+    flags = f"--arms={arms} --parallel=2 {few} {flags}"
+    return significance(config, root, flags, minutes, then=then, read=tables.summary)
 
 
 CASCADES = (

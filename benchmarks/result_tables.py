@@ -10,6 +10,7 @@ import numpy as np
 import peers
 
 from diffenc_jax.core.document import Table
+from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.comparisons.compare.measure import compare
 from diffenc_jax.lab.comparisons.compare.table import comparison_table
@@ -52,7 +53,9 @@ def summary(root: str, work: Path, output: str) -> Iterable[Table]:
             table = in_markdown(section)[0]
             yield table._replace(caption=f"{title}, in bits/dim. {table.caption}")
         if title == "Tests and power":
-            yield in_markdown(section)[0]
+            tests = in_markdown(section)[0]
+            if any(set(row[1:]) != {UNKNOWN} for row in tests.rows):  # of several seeds
+                yield tests
         if title == "Costs of the arms":
             heads, rows, _ = in_markdown(section)[0]
             yield Table(heads[:6], [row[:6] for row in rows])
