@@ -65,7 +65,7 @@ def significance(
     then: Sequence[Step] = (),
     read: Callable[..., Iterable[Table]] = tables.summary_and_progress,
 ) -> Experiment:
-    """Arms by seeds, with the tables that `read` makes; another evaluation by the flag `final`; and the steps `then`."""
+    """Arms by seeds, with the tables of `read`; another evaluation by the flag `final`; and the steps `then`."""
     command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
     steps = [Step(command, partial(read, root), source)]
     if final:
