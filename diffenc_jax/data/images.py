@@ -184,7 +184,8 @@ class LabelImages(NamedTuple):
 
 def _beside(images: np.ndarray | LocalPart, labels: Images, shape: tuple[int, ...], what: str) -> np.ndarray:
     """The labels [N, *shape] of the images that `images` holds; raises InputError, which begins with `what`."""
-    count, given, wanted = len(images), *(f" of {list(rest)}" if rest else "" for rest in (labels.shape[1:], shape))
+    count = len(images)
+    given, wanted = (f" of {list(rest)}" if rest else "" for rest in (labels.shape[1:], shape))
     several = f"{what}: there are {labels.shape[0]} labels{given} for {count} images; give one{wanted} per image"
     require(labels.shape == (count, *shape), several)
     return read_rows(labels, images.rows if isinstance(images, LocalPart) else np.arange(count))

@@ -81,6 +81,7 @@ class ImageSpec:
 
     @property
     def labels_are_images(self) -> bool:
+        """Whether labels are images rather than classes."""
         return not isinstance(self.label_spec, int)
 
     @property
