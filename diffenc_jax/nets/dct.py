@@ -31,7 +31,7 @@ class FrequencyGains(Network):
         dropout_key: jax.Array | None = None,
         condition: jax.Array | None = None,
     ) -> jax.Array:
-        cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
+        cond = TimeEmbedding(self.width, name="time")(time, condition)
         values, zeros = 2 * math.prod(x.shape[1:]), nn.initializers.zeros
         gains = nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="gains")(cond)
         gain, offset = jnp.split(gains.reshape(-1, 2, *x.shape[1:]), 2, axis=1)

@@ -37,21 +37,17 @@ class TimeEmbedding(nn.Module):
 
     A further input, a conditioning scalar that every published run keeps at 0, gives the first kernel the published
     shape [width + 1, 4 width]. The inputs of a condition have a kernel of their own, so that the parameters without a
-    condition are the same.
-
-    Attributes:
-      conditions: number K of further inputs, the condition [B, K] of the images; 0 for none.
+    condition [B, K] are the same.
     """
 
     width: int
-    conditions: int = 0
 
     @nn.compact
     def __call__(self, time: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         h = sinusoids(time, self.width)
         h = jnp.concatenate([h, jnp.zeros_like(h[:, :1])], axis=-1)
         h = nn.Dense(4 * self.width, precision=HIGHEST, name="dense_0")(h)
-        if self.conditions:
+        if condition is not None:
             h += nn.Dense(4 * self.width, use_bias=False, precision=HIGHEST, name="condition")(condition)
         return nn.swish(nn.Dense(4 * self.width, precision=HIGHEST, name="dense_1")(nn.swish(h)))
 

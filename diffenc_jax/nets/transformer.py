@@ -60,7 +60,7 @@ class Transformer(ScoreNetwork):
         with_heads: bool = False,
     ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
-        cond = TimeEmbedding(self.width, self.conditions, name="time")(time, condition)
+        cond = TimeEmbedding(self.width, name="time")(time, condition)
         patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
         batch, tokens, _ = patches.shape
         positions = self.param("positions", nn.initializers.normal(0.02), (tokens, self.width), jnp.float32)

@@ -69,8 +69,7 @@ class UNet(ScoreNetwork):
     ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
         inputs, condition = self.inputs(x, condition)
-        conditions = 0 if condition is None else condition.shape[-1]
-        cond = TimeEmbedding(self.width, conditions, name="time")(time, condition)
+        cond = TimeEmbedding(self.width, name="time")(time, condition)
         h = self.compute.forms.settle(Conv(self.width, self.compute, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1], self.compute)  # noqa: E731

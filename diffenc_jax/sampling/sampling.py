@@ -103,15 +103,15 @@ class Sampling:
         for start in range(first, num, size):
             count, numbers = min(size, num - start), start + np.arange(size)
             given = labels_of(self._experiment, numbers) if labels is None else labels[numbers % num]
-            yield self._draw(params, prepared, (numbers, given), lambda share: on_part(share * count / num))[:count]  # noqa: B023
+            yield self._draw(params, prepared, numbers, given, lambda share: on_part(share * count / num))[:count]  # noqa: B023
 
     def _draw(
-        self, params: Params, prepared: Any, wanted: tuple[np.ndarray, np.ndarray | None], on_part: OnPart
+        self, params: Params, prepared: Any, numbers: np.ndarray, labels: np.ndarray | None, on_part: OnPart
     ) -> np.ndarray:
-        """Images uint8 [B, H, W, C] of the `wanted` numbers and labels [B, ...], B a multiple of the devices."""
+        """Images uint8 [B, H, W, C] of these numbers and labels [B, ...], B a multiple of the devices."""
         with within_memory("a batch of samples", f"lower sample.batch_size={self._config.batch_size}"):
-            numbers, labels = sharding.to_devices(self._experiment.mesh, (wanted[0].astype(np.uint32), wanted[1]))
-            request = Request(self._fold(stream(self._config.seed, "sample"), numbers), labels)
+            there, given = sharding.to_devices(self._experiment.mesh, (numbers.astype(np.uint32), labels))
+            request = Request(self._fold(stream(self._config.seed, "sample"), there), given)
             z = self._noise(request.keys)
             for stop, share in self._sampler.walk(params, prepared, request, z):
                 z = stop

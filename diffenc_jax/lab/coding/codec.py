@@ -77,9 +77,8 @@ class Codec:
         lengths = []
         with self._computing():
             for seeds in self._batches(len(images)):
-                numbers = [number for _, number in seeds]
-                given = images[numbers], seeds, None if labels is None else labels[numbers]
-                lengths.append(self._coder.encode(stacks[: len(seeds)], *given))
+                rows, given = _rows(images, seeds), _rows(labels, seeds)
+                lengths.append(self._coder.encode(stacks[: len(seeds)], rows, seeds, given))
                 on_batch(len(seeds))
         values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
         steps = {name: np.asarray(array) for name, array in self._steps.to_arrays().items()}
@@ -108,8 +107,7 @@ class Codec:
         labels = self._trained.model.checked_labels(labels, len(container.checksums))
         with self._computing():
             for seeds in reversed(self._batches(len(container.checksums))):
-                given = None if labels is None else labels[[number for _, number in seeds]]
-                batches.append(self._coder.decode(stacks[: len(seeds)], seeds, given))
+                batches.append(self._coder.decode(stacks[: len(seeds)], seeds, _rows(labels, seeds)))
                 on_batch(len(seeds))
         images = np.concatenate(batches[::-1])
         if not (np.array_equal(checksums(images), container.checksums) and all(stack.is_initial for stack in stacks)):
@@ -127,6 +125,11 @@ class Codec:
         advice = f"lower compress.batch_size={config.compress.batch_size}"
         with eval_precision(config.eval), within_memory("compression", advice):
             yield
+
+
+def _rows(array: Any, seeds: list[tuple[int, int]]) -> Any:
+    """The rows [n, ...] of an array, if there is one, of the images whose noise has these seeds."""
+    return None if array is None else array[[number for _, number in seeds]]
 
 
 def origin_of(trained: Trained) -> dict[str, Any]:

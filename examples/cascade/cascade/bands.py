@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffenc_jax.core.errors import lookup, require
+from diffenc_jax.core.errors import require
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -56,7 +56,7 @@ class Transform:
         return [(images, None), *parts]
 
     def _pair(self, a: np.ndarray, b: np.ndarray, back: bool = False) -> Pair:
-        return lookup("transform", self.kind, KINDS)(a, b, self.levels, back)
+        return KINDS[self.kind](a, b, self.levels, back)
 
 
 def turned(a: np.ndarray, b: np.ndarray, levels: int, back: bool) -> Pair:

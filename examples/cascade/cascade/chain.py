@@ -34,11 +34,12 @@ class Chain:
 
     def __init__(self, runs: Sequence[TrainedRun]):
         """Raises InputError unless the runs are the parts of one cascade, in this order."""
-        self.runs, kind = list(runs), runs[0].experiment.dataset.name.split("-")[1:2]
-        is_coarse = bool(kind) and kind[0] in KINDS and not runs[0].model.labels
+        self.runs, first = list(runs), runs[0]
+        kind = first.experiment.dataset.fingerprint(first.config.eval.split).get("division", "")
+        is_coarse = kind in KINDS and not first.model.labels
         require(is_coarse, f"{self.name(0)} is no run of a coarse image; give the runs in order")
-        self.transform = Transform(kind[0], runs[0].model.spec.pixel_levels)
-        made = np.asarray(runs[0].test)
+        self.transform = Transform(kind, first.model.spec.pixel_levels)
+        made = np.asarray(first.test)
         for number, run in enumerate(runs[1:], 1):
             given = run.test_labels
             fits = given is not None and np.array_equal(given, made)

@@ -99,7 +99,9 @@ def _chain(arguments: Namespace) -> "Chain":
     from diffenc_jax.runs.workdir import stored_config
 
     changes = changes_of(arguments)
-    fitted = [stored_config(run).replace(changes).loss.is_fitted for run in arguments.runs]
-    return Chain(
-        [dj.open(run, changes, needs_training_images=fits) for run, fits in zip(arguments.runs, fitted, strict=True)]
-    )
+
+    def opened(run: Path) -> dj.TrainedRun:
+        fits = stored_config(run).replace(changes).loss.is_fitted
+        return dj.open(run, changes, needs_training_images=fits)
+
+    return Chain([opened(run) for run in arguments.runs])

@@ -32,29 +32,25 @@ def bands(name: str, kind: str, shape: tuple[int, int, int], splits: int) -> lis
     sources, (height, width, channels) = [], shape
     for times in range(1, splits + 1):
         small = (height >> times, width >> times, channels)
-        sources.append(NamedSource(small, partial(band, name, kind, times, False)))
-        sources.append(NamedSource((*small[:2], 3 * channels), partial(band, name, kind, times, True), labels=small))
+        sources.append(NamedSource(small, partial(coarse, name, kind, times)))
+        details_of = partial(details, name, kind, times, small)
+        sources.append(NamedSource((*small[:2], 3 * channels), details_of, labels=small))
     return sources
 
 
-def band(name: str, kind: str, times: int, has_details: bool, data: DataConfig) -> Source:
-    """The coarse images after `times` splits, or the details of the last split, with the coarse images as labels."""
+def coarse(name: str, kind: str, times: int, data: DataConfig) -> Source:
+    """The coarse images after `times` splits."""
     images, transform = whole(name, data), Transform(kind, data.pixel_levels)
+    splits = _each(images, lambda pixels: transform.parts(pixels, times)[0][0])
+    return Source(f"{name}-{kind}-coarse-{times}", images.version, splits, whole=Whole(images, kind))
 
-    def coarse(pixels: np.ndarray) -> np.ndarray:
-        return transform.parts(pixels, times)[0][0]
 
-    def details(pixels: np.ndarray) -> np.ndarray:
-        return transform.parts(pixels, times)[1][0]
-
-    small, parts_of = _each(images, coarse), Whole(images, kind)
-    if not has_details:
-        return Source(f"{name}-{kind}-coarse-{times}", images.version, small, whole=parts_of)
-
-    def labels() -> LabelImages:
-        return LabelImages(small, small["train"]().shape[1:])
-
-    return Source(f"{name}-{kind}-details-{times}", images.version, _each(images, details), labels, parts_of)
+def details(name: str, kind: str, times: int, label: tuple[int, int, int], data: DataConfig) -> Source:
+    """The details of the last of `times` splits. Their labels are the coarse images, of the shape `label`."""
+    images, transform = whole(name, data), Transform(kind, data.pixel_levels)
+    splits = _each(images, lambda pixels: transform.parts(pixels, times)[1][0])
+    labels = LabelImages(coarse(name, kind, times, data).splits, label)
+    return Source(f"{name}-{kind}-details-{times}", images.version, splits, lambda: labels, Whole(images, kind))
 
 
 def _each(source: Source, made: Callable[[np.ndarray], np.ndarray]) -> dict[str, Callable[[], Images]]:
