@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.runs.trained import open_trained
     from diffenc_jax.runs.workdir import stored_config
 
-    config = stored_config(arguments.workdir).replace(changes_of(arguments))
+    config = stored_config(arguments.workdir).allowing(arguments.plugins).replace(changes_of(arguments))
     trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted)
     images = trained.dataset.splits[config.eval.split][: arguments.images]
     require(images.shape[3] in (1, 3), f"pictures have 1 or 3 channels, and these images {images.shape[3]}")

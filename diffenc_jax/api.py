@@ -1,7 +1,7 @@
 """The public API: runs as objects, for notebooks and scripts. The commands use it too."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from diffenc_jax.config import Config, flatten, load_config
+from diffenc_jax.config import Config, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
@@ -52,7 +52,7 @@ class Run:
       experiment: the configuration, the data set, the devices and the model.
     """
 
-    def __init__(self, config: str | Config, changes: Mapping[str, Any] | None = None):
+    def __init__(self, config: str | Config, changes: Mapping[str, Any] | None = None, plugins: Collection[str] = ()):
         """Load the data and build the model; nothing is compiled.
 
         Raises InputError if the configuration is unknown or makes no sense, or its data cannot be loaded.
@@ -60,10 +60,11 @@ class Run:
         Args:
           config: name or path of a configuration with its arm, such as "digits:vdm", or the configuration itself.
           changes: other values by key, such as {"train.batch_size": 64}.
+          plugins: packages that may be imported because a configuration that is given itself names parts of theirs.
         """
-        plain = load_config(config) if isinstance(config, str) else config
-        changed = flops.load_config(config, changes or {}) if isinstance(config, str) else plain.replace(changes or {})
-        parts.allow_named(flatten(changed.to_dict()))
+        plain = load_config(config) if isinstance(config, str) else config.allowing(plugins)
+        given = parts.allowed(changes or {})
+        changed = flops.load_config(config, given) if isinstance(config, str) else plain.replace(given)
         self.experiment = Experiment.load(changed)
         self._workdir = default_workdir(changed, plain)
         keep_programs(self._workdir.parent)
@@ -212,7 +213,7 @@ class Run:
         return jax.eval_shape(self.model.init, stream(0, "params"))
 
     def _changed(self, section: str, changes: Mapping[str, Any]) -> Experiment:
-        config = self.config.replace({f"{section}.{name}": value for name, value in changes.items()})
+        config = self.config.replace(parts.allowed({f"{section}.{name}": value for name, value in changes.items()}))
         return dataclasses.replace(self.experiment, config=config)
 
     @property
@@ -282,7 +283,7 @@ def open(
     changes: Mapping[str, Any] | None = None,
     config: Config | None = None,
     needs_training_images: bool | None = None,
-    plugins: Iterable[str] = (),
+    plugins: Collection[str] = (),
 ) -> TrainedRun:
     """The run in `workdir` with its newest intact checkpoint.
 
@@ -299,9 +300,8 @@ def open(
       RunError: all checkpoints are damaged.
     """
     workdir = as_path(str(workdir))
-    parts.allow(plugins)
-    parts.allow_named(changes or {})
-    config = (stored_config(workdir) if config is None else config).replace(changes or {})
+    config = (stored_config(workdir) if config is None else config).allowing(plugins)
+    config = config.replace(parts.allowed(changes or {}))
     if needs_training_images is None:
         methods = Estimator.chosen(config)[0], Sampler.chosen(config)[0]
         needs_training_images = any(method.needs_training_images(config) for method in methods)

@@ -15,6 +15,7 @@ from diffenc_jax.config.recipe import (
     transformer_network,
     with_changes,
 )
+from diffenc_jax.core import parts
 
 LEVELS = 17
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
@@ -74,7 +75,7 @@ def config_dict(arm="diffenc", small=False):
 def config(arm="diffenc", small=False, **changes):
     """`Config` of the same model; `changes` by key, dots written as two underscores."""
     values = {key.replace("__", "."): value for key, value in changes.items()}
-    return Config.parse(config_dict(arm, small)).replace(values)
+    return Config.parse(config_dict(arm, small)).replace(parts.allowed(values))
 
 
 def parameters(net, x, time, scale=0.1):

@@ -72,7 +72,6 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {unknown[0]}{suggestion(unknown[0].partition('=')[0], options)}")
     if takes_overrides:
         arguments.overrides = overrides
-    parts.allow(getattr(arguments, "plugins", []))
     return arguments
 
 
@@ -141,7 +140,7 @@ def add_changes(parser: argparse.ArgumentParser, *read: str) -> None:
 
 
 def add_plugins(parser: argparse.ArgumentParser) -> None:
-    """Add --plugins, the packages whose parts a stored configuration may name; `parse` allows them."""
+    """Add --plugins, the packages whose parts a stored configuration may name."""
     parser.add_argument(
         "--plugins",
         type=lambda text: [name.strip() for name in text.split(",")],
@@ -156,8 +155,7 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The values by key that `add_changes` took; raises InputError for keys that the command does not read."""
     from diffenc_jax.config.load import read_changes
 
-    changes = read_changes(arguments.overrides)
-    parts.allow_named(changes)
+    changes = parts.allowed(read_changes(arguments.overrides))
     for key in changes:
         is_read = any(key == name or key.startswith(f"{name}.") for name in arguments.read)
         require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(arguments.read)}")

@@ -73,7 +73,7 @@ def _part_listing(path: str) -> Listing:
 
     (kind,) = (name for name, kind in parts.KINDS.items() if kind.section == path)
     what, recipes = parts.KINDS[kind].what, flatten(recipe("recipe", "diffenc").to_dict())
-    doc = f"The {what}; the other keys are its own. Another one keeps the values of the keys that both have."
+    doc = f"The {what}; the other keys are its own. Another one has its own defaults for them."
     chosen = recipes[f"{path}.kind"]
     keys = [Listed(f"{path}.kind", Key(doc, type=str, part=kind, default=""), chosen)]
     for name in parts.names(kind):

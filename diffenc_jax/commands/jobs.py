@@ -147,7 +147,7 @@ def _config_of_run(arguments: argparse.Namespace) -> "Config":
     """The configuration of the run in the folder RUN, with the changes that the command reads."""
     from diffenc_jax.runs.workdir import stored_config
 
-    return stored_config(arguments.run).replace(changes_of(arguments))
+    return stored_config(arguments.run).allowing(arguments.plugins).replace(changes_of(arguments))
 
 
 def _join_cluster(arguments: argparse.Namespace) -> None:

@@ -14,14 +14,13 @@ _PART_BY_KEY = {kind.name_key: name for name, kind in parts.KINDS.items() if kin
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values with others in place of some, given by key: {"loss.depth": 10, "model.encoder": {...}}.
 
-    Sections are replaced first, then names of parts. Another part keeps the values of the keys that the part before has
-    as well, and has its defaults for others. Raises InputError for an unknown key.
+    Sections are replaced first, then names of parts. The keys of another part have its own defaults; those without a
+    default keep the value that the part before has for them. Raises InputError for an unknown key.
     """
     result = _copied(values)
     open_keys: set[str] = set()
     sections = {path: value for path, value in changes.items() if isinstance(value, Mapping)}
     named = {path: value for path, value in changes.items() if path in _PART_BY_KEY}
-    parts.allow_named(flatten(sections) | named)
     for path, value in (sections | named | dict(changes)).items():
         section, name = _section_of(result, path, open_keys)
         if path in named and isinstance(value, str) and section[name] != value:
@@ -42,14 +41,17 @@ def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple
 
 
 def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
-    """Put the keys of the part `name` into its section, in place of those of another part; returns these keys."""
+    """Put the keys of the part `name` into its section, in place of those of another part; returns these keys.
+
+    Networks have no defaults of their own for their sizes, such as their width, so these stay.
+    """
     definitions, path = parts.keys(kind, name), parts.KINDS[kind].section
     section, _ = _section_of(values, join(path, "kind"), {join(path, "kind")})
     before = {key: section[key] for key in definitions if key in section}
     defaults = {key: jsonable(d.default) for key, d in definitions.items() if d.default is not REQUIRED}
     kept = {"kind": name} if "kind" in section else {}
     section.clear()
-    section.update(kept | defaults | before)
+    section.update(kept | before | defaults)
     return {join(path, key) for key in definitions}
 
 

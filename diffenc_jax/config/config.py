@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from diffenc_jax.config import sections
 from diffenc_jax.config.changes import changed
 from diffenc_jax.config.schema import Section, flatten
+from diffenc_jax.core import parts
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import REQUIRED, key, seed
 
@@ -73,9 +74,14 @@ class Config(Section):
         """The configuration with other values, checked again.
 
         Changes are values by key, such as {"loss.depth": 10}, and sections, given as mappings or as sections:
-        {"model.encoder": {"kind": "identity"}}. Raises InputError as `parse` does.
+        {"model.encoder": {"kind": "identity"}}. The places of parts among them must be allowed, as by `parts.allowed`.
+        Raises InputError as `parse` does.
         """
         return self.parse(changed(self.to_dict(), changes))
+
+    def allowing(self, packages: Collection[str]) -> Self:
+        """The same configuration, whose parts of these packages may be imported."""
+        return self.parse(parts.allowed(self.to_dict(), packages))
 
     def identity(self) -> dict[str, Any]:
         """Values by key of all that decides what the run computes; see `CHANGEABLE`."""

@@ -38,14 +38,12 @@ def load_config(spec: str, changes: Changes = ()) -> Config:
     is_file = path.suffix == ".py" and path.is_file()
     require(is_file, f"--config={spec} is no configuration{suggestion(name, installed_configs())}; {advice}")
     try:
-        values = _module(path).get_config(*([arm] if colon else [])).to_dict()
+        values = parts.allowed(_module(path).get_config(*([arm] if colon else [])).to_dict())
     except Exception as error:  # a configuration file is a program and may raise anything
         raise InputError(f"--config={spec}: {(str(error).strip().splitlines() or [repr(error)])[-1]}") from error
-    given = changes if isinstance(changes, Mapping) else read_overrides(values, changes)
+    given = parts.allowed(changes if isinstance(changes, Mapping) else read_overrides(values, changes))
     require("arm" not in given, f"--config.arm would change only the arm's name; choose an arm by --config={name}:ARM")
-    config = Config.parse(changed(values, given))
-    parts.allow_named(flatten(config.to_dict()))
-    return config
+    return Config.parse(changed(values, given))
 
 
 def read_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -7,26 +7,31 @@ announces its own by entry points of the group `GROUP`, such as
   [project.entry-points."diffenc_jax.parts"]
   "encoder.fading" = "my_package.encoders:Fading"
 
-A part is imported when it is built. One that is named by its place is refused unless an installed package announces it
-or its package was allowed, as it is where users give a configuration, its changes or plugins. A stored configuration
-allows nothing: whoever opens a run need not trust the one who trained it.
+A part is imported when it is built. One that is named by its place is imported only if an installed package announces
+it, or if the place is `Allowed`, as it is where users give a configuration or changes of one, and where they allow its
+package. What is read from a file is plain text and allows nothing: whoever opens a run need not trust the one who
+trained it.
 """
 
 import importlib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
-from diffenc_jax.core.keys import Key, keys_of
+from diffenc_jax.core.keys import Key, join, keys_of
+from diffenc_jax.core.sources import outside_digest
 
 GROUP = "diffenc_jax.parts"
 TABLES = ("diffenc_jax.core.table", "diffenc_jax.lab.table")
 PLACE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
-_allowed: set[str] = set()
+
+
+class Allowed(str):
+    """Name of a part that may be imported by it, if it is a place; equal to the same name as plain text."""
 
 
 class Kind(NamedTuple):
@@ -34,15 +39,17 @@ class Kind(NamedTuple):
 
     Attributes:
       what: the kind in messages.
-      base: place of the class that parts of this kind are subclasses or objects of.
+      base: place of the class that parts of this kind are subclasses of or, if they are `objects`, instances of.
       name_key: key of the configuration that names a part; "" if none does.
       section: section of the configuration with the part's own keys; "" if it has none.
+      objects: whether the parts are objects, such as functions, and not classes.
     """
 
     what: str
     base: str
     name_key: str = ""
     section: str = ""
+    objects: bool = False
 
 
 class Entry(NamedTuple):
@@ -67,14 +74,17 @@ KINDS = {
     "code": Kind("code", "diffenc_jax.diffusion.codes:LatentCode", "model.code.kind", "model.code"),
     "schedule": Kind("schedule", "diffenc_jax.diffusion.schedules:Schedule", "model.schedule.kind", "model.schedule"),
     "network": Kind("network", "diffenc_jax.nets.network:Network"),
-    "prediction": Kind("model.prediction", "collections.abc:Callable", "model.prediction"),
-    "extrapolation": Kind("loss.extrapolation", "diffenc_jax.diffusion.reverse:Extrapolated", "loss.extrapolation"),
+    "prediction": Kind("model.prediction", "collections.abc:Callable", "model.prediction", objects=True),
+    "extrapolation": Kind(
+        "loss.extrapolation", "diffenc_jax.diffusion.reverse:Extrapolated", "loss.extrapolation", objects=True
+    ),
     "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
     "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
-    "optimizer": Kind("optimizer", "collections.abc:Callable", "train.optimizer.kind", "train.optimizer"),
-    "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source"),
+    "optimizer": Kind("optimizer", "collections.abc:Callable", "train.optimizer.kind", "train.optimizer", objects=True),
+    "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source", objects=True),
     "study": Kind("study", "diffenc_jax.lab.studies.study:Study"),
 }
+NAME_KEYS = {kind.name_key for kind in KINDS.values()} - {""}
 
 
 def is_place(name: str) -> bool:
@@ -92,15 +102,22 @@ def load(kind: str, name: str) -> Any:
 
     Raises InputError if there is none, it may not or cannot be imported, or it is not of this kind.
     """
-    what, base, name_key, _ = KINDS[kind]
+    what, base, name_key, _, objects = KINDS[kind]
     given = f"{name_key or what}={name}"
     if is_place(name):
         _check_allowed(kind, name, given)
     place = entry(kind, name).target
     part, wanted = _import(place, given), _import(base, given)
-    fits = isinstance(part, wanted) or (isinstance(part, type) and issubclass(part, wanted))
-    require(fits, f"{given} is no {what}, which is a {base.replace(':', '.')}; name another part")
+    fits = isinstance(part, wanted) if objects else isinstance(part, type) and issubclass(part, wanted)
+    must = f"{'an object' if objects else 'a subclass'} of {base.replace(':', '.')}"
+    require(fits, f"{given} is no {what}, which is {must}; name another part")
     return part
+
+
+def digest(kind: str, name: str) -> str | None:
+    """`outside_digest` of the sources of a part and of the network that it holds."""
+    network = network_of(kind, name)
+    return outside_digest([entry(kind, name).target, *([entry("network", network).target] if network else [])])
 
 
 def entry(kind: str, name: str) -> Entry:
@@ -111,8 +128,8 @@ def entry(kind: str, name: str) -> Entry:
 
 
 def network_of(kind: str, name: str) -> str:
-    """Name of the network that a part holds; "" if it holds none."""
-    return entry(kind, name).network or getattr(load(kind, name), "network_kind", "")
+    """Name of the network that a part holds, allowed as the part is; "" if it holds none."""
+    return Allowed(entry(kind, name).network or getattr(load(kind, name), "network_kind", ""))
 
 
 def keys(kind: str, name: str) -> dict[str, Key]:
@@ -124,7 +141,7 @@ def keys(kind: str, name: str) -> dict[str, Key]:
 
 def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The checked values by key of a part; raises InputError if one is unknown, missing or not allowed."""
-    definitions, (_, _, name_key, section) = keys(kind, name), KINDS[kind]
+    definitions, name_key, section = keys(kind, name), KINDS[kind].name_key, KINDS[kind].section
     unknown, missing = sorted(given.keys() - definitions), sorted(definitions.keys() - given)
     part = f"{name_key}={name}"
     advice = f"it has {', '.join(definitions) or 'none'}; choose an arm with this kind, or give the whole section"
@@ -138,27 +155,39 @@ def own_options(kind: str, name: str, given: Mapping[str, Any]) -> Any:
     return load(kind, name).Options(**options(kind, name, given))
 
 
-def allow(packages: Iterable[str]) -> None:
-    """Allow this process to import parts of these packages by their places."""
-    _allowed.update(packages)
+def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, path: str = "") -> dict[str, Any]:
+    """Values by key, which may be nested, in which the places of parts are `Allowed`.
+
+    Args:
+      packages: those whose parts are allowed. None: all, for values that the user has given.
+      path: path of the section that has these keys.
+    """
+    result = dict(values)
+    for name, value in values.items():
+        key = join(path, name)
+        if isinstance(value, Mapping):
+            result[name] = allowed(value, packages, key)
+        elif key in NAME_KEYS and isinstance(value, str) and is_place(value):
+            result[name] = Allowed(value) if packages is None or package_of(value) in packages else value
+    return result
 
 
-def allow_named(values: Mapping[str, Any]) -> None:
-    """Allow the packages of the parts that values by key name, which are the user's own."""
-    named = (values.get(kind.name_key) for kind in KINDS.values())
-    allow(_package(name) for name in named if isinstance(name, str) and is_place(name))
+def packages_of(values: Mapping[str, Any]) -> set[str]:
+    """The packages of the places among values by key that are `Allowed`."""
+    return {package_of(value) for value in values.values() if isinstance(value, Allowed)}
+
+
+def package_of(place: str) -> str:
+    """The package of the part at a place: 'own_parts' of 'own_parts.encoder:Fading'."""
+    return place.partition(":")[0].partition(".")[0]
 
 
 def _check_allowed(kind: str, name: str, given: str) -> None:
     """Raise InputError unless the part at the place `name` may be imported."""
-    package = _package(name)
-    known = package in _allowed or name in {entry.target for entry in entries(kind).values()}
+    package = package_of(name)
+    known = isinstance(name, Allowed) or name in {entry.target for entry in entries(kind).values()}
     advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
     require(known, f"a stored configuration names {given}, which is imported only if you allow it; {advice}")
-
-
-def _package(place: str) -> str:
-    return place.partition(":")[0].partition(".")[0]
 
 
 @cache

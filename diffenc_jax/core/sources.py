@@ -1,39 +1,122 @@
-"""Digests of the sources of classes and functions that are not this package's, such as an encoder of one's own."""
+"""Digests of the sources of parts that are not this package's, such as an encoder of one's own."""
 
 import ast
 import hashlib
 import inspect
 import linecache
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions, version
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
-PACKAGE = __name__.partition(".")[0]
+from diffenc_jax.core.versions import OURS, PACKAGES
+
 UNKNOWN = "unknown"
+INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
+NOT_FOLLOWED = {OURS, *sys.stdlib_module_names}
+distributions = cache(packages_distributions)  # names of the installed distributions by package
 
 
 def outside_digest(parts: Iterable[Any]) -> str | None:
-    """Twelve hexadecimal digits, a digest of the sources of the classes and functions that are not this package's.
+    """Twelve hexadecimal digits, a digest of the sources of the parts that are not this package's.
 
-    It covers the files that define them, or the cells of a notebook. Comments and layout do not count, nor do other
-    files that these import.
+    It covers the file of a part's module, or the cell of a notebook, and the files that this one imports, followed
+    through import statements. Files that are imported by function calls are not covered. The syntax of a file counts,
+    so comments, layout and the version of Python do not. An installed package counts by its name and version, except
+    for those that a record names in its 'software'.
+
+    Args:
+      parts: places, such as "package.module:Name", classes, functions and other objects.
 
     Returns:
       The digest; None if all are of this package; `UNKNOWN` if there is no source.
     """
-    named = [part if inspect.isroutine(part) or isinstance(part, type) else type(part) for part in parts]
-    texts = [_text(part) for part in named if part.__module__.partition(".")[0] != PACKAGE]
-    if not all(texts):
+    covered: dict[str, str] = {}
+    for part in parts:
+        item = part
+        if isinstance(part, str):
+            module, _, name = part.partition(":")
+            item = getattr(sys.modules.get(module), name, None)
+        else:
+            module = (part if inspect.isroutine(part) or isinstance(part, type) else type(part)).__module__
+        if module.partition(".")[0] != OURS:
+            _cover(module, _file_of(module) or _cell_of(item), covered)
+    if UNKNOWN in covered.values():
         return UNKNOWN
-    plain = sorted({ast.unparse(ast.parse(text)) for text in texts})
-    return hashlib.sha256("\n".join(plain).encode()).hexdigest()[:12] if plain else None
+    return hashlib.sha256("\n".join(sorted(covered.values())).encode()).hexdigest()[:12] if covered else None
 
 
-def _text(part: Any) -> str:
-    """The source of the file or cell of a class or function; empty without one."""
-    members = vars(part).values() if isinstance(part, type) else [part]
-    codes = [getattr(inspect.unwrap(member), "__code__", None) for member in members if callable(member)]
-    files = [code.co_filename for code in codes if code is not None]
-    files.append(getattr(sys.modules.get(part.__module__), "__file__", None) or "")
+def _cover(module: str, file: str, covered: dict[str, str]) -> None:
+    """Add the content of a module's file to `covered`, which has contents by module, and that of all that it imports.
+
+    The content of an installed package is its name and version.
+    """
+    if not file.endswith(".py") and Path(file).is_file():  # a compiled extension
+        covered[module] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        return
     linecache.checkcache()
-    return next(("".join(lines) for file in files if (lines := linecache.getlines(file))), "")
+    lines = linecache.getlines(file) if file else []
+    covered[module] = UNKNOWN
+    if not lines:
+        return
+    tree = ast.parse("".join(lines))
+    covered[module] = repr(_plain(tree))
+    package = module if Path(file).stem == "__init__" else module.rpartition(".")[0]
+    for other in dict.fromkeys(_imported(tree, package)):
+        top, path = other.partition(".")[0], _file_of(other)
+        if other in covered or top in NOT_FOLLOWED or not path:
+            continue
+        installed = distributions().get(top, []) if INSTALLED & {*Path(path).parts} else []
+        covered |= {name: f"{name} {version(name)}" for name in installed if name not in PACKAGES.split()}
+        if not installed:
+            _cover(other, path, covered)
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Names of the modules that import statements in a file of `package` may mean, each after those of its packages."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            yield from accumulate(name.split("."), "{}.{}".format)
+
+
+def _file_of(module: str) -> str:
+    """The file of a module, which is not imported for that; "" if there is none."""
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None) or ""
+    folders, file = None, ""
+    for name in accumulate(module.split("."), "{}.{}".format):
+        spec = PathFinder.find_spec(name, folders)
+        if spec is None:
+            return ""
+        folders, file = spec.submodule_search_locations or [], spec.origin if spec.has_location and spec.origin else ""
+    return file
+
+
+def _cell_of(item: Any) -> str:
+    """The name by which `linecache` knows the notebook cell that defines a class or function; "" if there is none."""
+    members = vars(item).values() if isinstance(item, type) else [item]
+    own = [member for member in map(inspect.unwrap, members) if getattr(member, "__module__", "") == item.__module__]
+    files = [member.__code__.co_filename for member in own if hasattr(member, "__code__")]
+    return next((file for file in files if linecache.getlines(file)), "")
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as tuples, without positions and without the empty fields that newer versions of Python add."""
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts
+            fields = [("values", [value for value in node.values if getattr(value, "value", "") != ""])]
+        return type(node).__name__, *((name, _plain(value)) for name, value in fields)
+    return tuple(map(_plain, node)) if isinstance(node, list) else node

@@ -71,6 +71,9 @@ class Evaluator:
         settings, experiment = experiment.config.eval, in_eval_dtype(experiment)
         self.experiment, self.estimator = experiment, make(experiment)
         self._folder, self._variant = folder, variant
+        self._parts = outside_parts(experiment.config, *(["estimator"] if make is make_estimator else []))
+        if make is not make_estimator and (digest := outside_digest([self.estimator])):
+            self._parts[f"estimator={self.estimator.name}"] = digest
         self._split = experiment.dataset.examples(settings.split)
         self._batch_size = sharding.round_up(experiment.mesh, settings.batch_size)
 
@@ -168,8 +171,6 @@ class Evaluator:
             estimator["encoder"] = self._variant
         if model.labels:
             estimator["labels"] = True  # the likelihood of an image given its label
-        digest = outside_digest([self.estimator])
-        own_estimator = {} if digest is None else {f"eval.estimator={self.estimator.name}": digest}
         return {
             "step": step,
             "seed": trained.seed,
@@ -180,7 +181,7 @@ class Evaluator:
             "dataset": self.experiment.dataset.fingerprint(settings.split),
             "estimator": estimator,
             "params_sha256": tree_digest(params),
-            **versions.environment(outside_parts(self.experiment.config) | own_estimator),
+            **versions.environment(self._parts),
         }
 
     def _path(self, workdir: Path, description: dict[str, Any]) -> Path:

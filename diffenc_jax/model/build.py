@@ -11,7 +11,6 @@ from diffenc_jax.config.sections import IMAGE, ModelConfig, PartConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import keys_of
-from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.dataset import image_shape, label_spec
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
@@ -146,13 +145,16 @@ def _network(
     return network
 
 
-def outside_parts(config: Config) -> dict[str, str]:
-    """Digests of the sources of the model's parts that are not this package's, by key: 'model.encoder.kind=fading'."""
+def outside_parts(config: Config, *others: str) -> dict[str, str]:
+    """Digests of the sources of parts that are not this package's, by key: 'model.encoder.kind=fading'.
+
+    Args:
+      others: kinds of parts besides those of the model, such as "optimizer".
+    """
     flat, digests = flatten(config.to_dict()), {}
-    for kind in ("score", "encoder", "code", "schedule", "prediction", "extrapolation"):
+    for kind in ("score", "encoder", "code", "schedule", "prediction", "extrapolation", *others):
         key = parts.KINDS[kind].name_key
-        network = parts.network_of(kind, flat[key])
-        digest = outside_digest([parts.load(kind, flat[key]), *([parts.load("network", network)] if network else [])])
+        digest = parts.digest(kind, flat[key])
         if digest is not None:
             digests[f"{key}={flat[key]}"] = digest
     return digests

@@ -5,6 +5,7 @@ from pathlib import Path
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.parts import KINDS
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.model import outside_parts
 from diffenc_jax.parallel import hosts
@@ -12,6 +13,8 @@ from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import writing
 from diffenc_jax.runs.workdir import NO_ORIGIN, Origin, saved_steps, stored_origin, write_config
+
+OPTIMIZER = "optimizer"  # a kind of parts
 
 
 def note_origin(experiment: Experiment, workdir: Path, start: int) -> str:
@@ -27,7 +30,7 @@ def note_origin(experiment: Experiment, workdir: Path, start: int) -> str:
     data = check_training_data(experiment, workdir, origin)
     if not hosts.is_first() or start >= config.train.steps:
         return ""
-    here, earlier = versions.environment(outside_parts(config)), origin.environments
+    here, earlier = versions.environment(outside_parts(config, OPTIMIZER)), origin.environments
     same = bool(earlier) and earlier[-1] == here
     with writing(workdir):
         write_config(workdir, config, Origin(earlier if same else [*earlier, here], data))
@@ -52,15 +55,20 @@ def check_training_data(experiment: Experiment, workdir: Path, origin: Origin) -
     return here
 
 
-def check_parts(workdir: Path, config: Config) -> None:
-    """Raise InputError if the run has a checkpoint, and parts that are not this package's have changed since then."""
+def check_parts(workdir: Path, config: Config, trains: bool = False) -> None:
+    """Raise InputError if the run has a checkpoint, and parts that are not this package's have changed since then.
+
+    The optimizer counts only if the run `trains`.
+    """
     environments = stored_origin(workdir).environments
     if not environments or not saved_steps(workdir) or config.checkpoint.other_parts:
         return
-    there, here = environments[-1]["parts"], outside_parts(config)
-    changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    there, here = environments[-1]["parts"], outside_parts(config, *([OPTIMIZER] if trains else []))
+    keys = {key for key in there if trains or not key.startswith(KINDS[OPTIMIZER].section)} | here.keys()
+    changed = sorted(key for key in keys if there.get(key) != here.get(key))
+    anew = ", or train anew with --overwrite, which moves this run aside, or in another --workdir" if trains else ""
     require(
         not changed,
         f"{workdir} was trained with another source of {', '.join(changed)}; restore it, or give "
-        "--config.checkpoint.other_parts=True to go on with this one",
+        f"--config.checkpoint.other_parts=True to go on with this one{anew}",
     )

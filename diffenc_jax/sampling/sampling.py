@@ -10,7 +10,6 @@ import numpy as np
 
 from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.core.streams import draw_each, stream, uniform
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.gaussian import alpha
@@ -41,6 +40,7 @@ class Sampling:
         is_class = config.label is None or config.label < classes
         require(is_class, f"sample.label={config.label} is no class of {experiment.dataset.name}; {advice}")
         self._experiment, self._config, self._sampler = experiment, config, make_sampler(experiment)
+        self._parts = outside_parts(experiment.config, "sampler")
         batched, replicated = sharding.batched(mesh), sharding.replicated(mesh)
         self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
         self._noise = jax.jit(lambda keys: first_noise(keys, model.spec.shape), out_shardings=batched)
@@ -120,12 +120,12 @@ class Sampling:
 
     def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""
-        digest, model = outside_digest([self._sampler]), self._experiment.model
+        model = self._experiment.model
         return {
             "step": step,
             "config_hash": stored_config(workdir).hash,
             "params_sha256": tree_digest(params),
-            "parts": outside_parts(self._experiment.config) | ({} if digest is None else {"sample.sampler": digest}),
+            "parts": self._parts,
             "levels": model.spec.pixel_levels,
             "seed": self._config.seed,
             "output": self._config.output,

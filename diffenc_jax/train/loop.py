@@ -283,6 +283,6 @@ def check_trainable(workdir: Path, config: Config, profiled: StepRange | None = 
             step is None or not checkpoints.holds_ema_only(step),
             f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it; {advice}",
         )
-    check_parts(workdir, config)
+    check_parts(workdir, config, trains=True)
     if profiled is not None:
         profiled.check(config.train.steps, step or 0)

@@ -1,46 +1,116 @@
-"""The digest of a part's source changes with the file that defines it."""
+"""The digest of a part's source changes with its file and the files that this one imports, and with nothing else."""
 
+import importlib
+import shutil
 import sys
 
+import pytest
+
+from diffenc_jax.core import sources
 from diffenc_jax.core.sources import UNKNOWN, outside_digest
 from diffenc_jax.diffusion.encoders import Identity
 
-MODULE = """
+FILES = {
+    "mine.py": """
+from collections.abc import Callable
+from functools import partial
+
+import jax
+from helpers import make, values
 from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.reverse import Extrapolated
 
 
-def made(amount):
-    class Local(Encoder):
-        def mean(self, x, gamma):  # α_t x
-            return amount * x
+class Half(Encoder):
+    squash = staticmethod(jax.nn.sigmoid)
+    act: Callable = jax.nn.gelu
 
-    return Local
+    def mean(self, x, gamma):  # α_t x
+        from helpers.late import factor
 
-
-Half = made(0.5)
-"""
+        return values.HALF * factor * x
 
 
-def test_the_file_of_a_part_counts_and_its_comments_do_not(tmp_path, monkeypatch):
+Made = make(0.5)
+scaled = partial(jax.nn.leaky_relu, negative_slope=0.5)
+extrapolation = Extrapolated(lambda *given: given)
+""",
+    "helpers/__init__.py": "from .making import make",
+    "helpers/making.py": "def make(amount):\n    return type('Made', (), {'amount': amount})",
+    "helpers/values.py": "import scaling\nHALF = scaling.ONE / 2",
+    "helpers/late.py": "factor = 1",
+    "helpers/unused.py": "unused = 1",
+    "scaling.py": "ONE = 1",
+}
+PARTS = ("Half", "Made", "scaled", "extrapolation")
+
+
+@pytest.fixture
+def digests(tmp_path, monkeypatch):
+    """Function that writes the files, some of them changed, and returns the digest of each part of mine.py."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
-    def digest(text):
-        (tmp_path / "mine.py").write_text(text)
-        import mine
-
+    def digests(imports=True, **changed):
+        for name, text in FILES.items():
+            path, key = tmp_path / name, name.removesuffix(".py").replace("/", "_")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(changed.get(key, lambda text: text)(text))
+        importlib.invalidate_caches()
+        if imports:
+            import mine  # noqa: F401
         try:
-            return outside_digest([mine.Half, Identity])
+            return [outside_digest([f"mine:{name}"]) for name in PARTS]
         finally:
-            sys.modules.pop("mine")
+            for name in [name for name in sys.modules if name.split(".")[0] in ("mine", "helpers", "scaling")]:
+                sys.modules.pop(name)
 
-    first = digest(MODULE)
-    assert digest(MODULE.replace("# α_t x", "# half")) == first
-    assert digest(MODULE.replace("0.5", "0.25")) != first
+    return digests
+
+
+def test_what_a_file_imports_counts(digests):
+    first = digests()
+    assert None not in first
+    for name, before, after in (
+        ("mine", "0.5", "0.25"),
+        ("helpers___init__", "making import make", "making import make as make"),
+        ("helpers_making", "'Made'", "'Other'"),
+        ("helpers_values", "/ 2", "/ 3"),
+        ("helpers_late", "1", "2"),
+        ("scaling", "1", "2"),
+    ):
+        changed = digests(**{name: lambda text, old=before, new=after: text.replace(old, new)})
+        assert all(new != old for new, old in zip(changed, first, strict=True)), name
+
+
+def test_comments_layout_and_what_else_is_loaded_do_not_count(digests):
+    first = digests()
+    assert digests(mine=lambda text: text.replace("# α_t x", "").replace("0.5)", "\n0.50, )")) == first
+    assert digests(helpers_unused=lambda text: text.replace("1", "2")) == first
+    assert digests(imports=False) == first
+
+
+def test_the_version_of_an_installed_package_counts(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    (folder / "extra").mkdir(parents=True)
+    (folder / "extra/__init__.py").touch()
+    (tmp_path / "mine.py").write_text("import extra.parts\nimport jax")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = set()
+    for number in (1, 2, 2):
+        metadata = folder / f"extra-{number}.dist-info"
+        metadata.mkdir(exist_ok=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: extra\nVersion: {number}\n")
+        (metadata / "top_level.txt").write_text("extra")
+        sources.distributions.cache_clear()
+        seen.add(outside_digest(["mine:Part"]))
+        shutil.rmtree(metadata)
+    assert len(seen) == 2
 
 
 def test_parts_of_the_package_have_none():
-    assert outside_digest([Identity, Identity()]) is None
+    assert outside_digest([Identity, Identity(), "diffenc_jax.diffusion.encoders:Identity"]) is None
 
 
 def test_what_has_no_source_is_unknown():

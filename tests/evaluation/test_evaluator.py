@@ -153,8 +153,8 @@ def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
     assert ours.record(params, 1, tmp_path) == first
     seen = {ours.path(params, 1, tmp_path)}
     for digest in ("0a", "0b"):
-        monkeypatch.setattr(evaluators, "outside_digest", lambda parts, digest=digest: digest)
-        seen.add(ours.path(params, 1, tmp_path))
+        monkeypatch.setattr(evaluators, "outside_parts", lambda *given, digest=digest: {"eval.estimator": digest})
+        seen.add(Evaluator(ours.experiment).path(params, 1, tmp_path))
     assert len(seen) == 3
 
 

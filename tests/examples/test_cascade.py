@@ -11,7 +11,6 @@ from scipy.stats import norm
 
 import diffenc_jax as dj
 from diffenc_jax.__main__ import main
-from diffenc_jax.core import parts
 from diffenc_jax.data.images import Batch
 from diffenc_jax.data.sources import digits
 from diffenc_jax.diffusion import decoder
@@ -34,7 +33,6 @@ DEPTH = {"loss.depth": 3}
 def on_the_path():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(FOLDER)
-        patch.setattr(parts, "_allowed", {"cascade"})
         yield
 
 

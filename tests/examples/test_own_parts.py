@@ -1,7 +1,8 @@
 """examples/own_parts: an encoder, a schedule and an estimator from outside, by their places and by short names."""
 
+import html
 import json
-import sys
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,25 +12,30 @@ import pytest
 
 import diffenc_jax as dj
 from diffenc_jax.__main__ import main
-from diffenc_jax.config import load_config
+from diffenc_jax.config import flatten, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.evaluation.estimator import make_estimator
+from diffenc_jax.lab.coding.codec import KEYS
+from diffenc_jax.lab.coding.container import Container, pack
+from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid
 from diffenc_jax.model import build, outside_parts, spec_of
 from diffenc_jax.sampling.samplers import make_sampler
+from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.announced import announce
 from tests.lab.studies.runs import write_images, write_run
 
 FOLDER = Path(__file__).parents[2] / "examples/own_parts"
-FADING, COSINE, MIRRORED = "own_parts.encoder:Fading", "own_parts.schedule:Cosine", "own_parts.estimator:Mirrored"
+FADING, COSINE, MIRRORED = map(
+    parts.Allowed, ("own_parts.encoder:Fading", "own_parts.schedule:Cosine", "own_parts.estimator:Mirrored")
+)
 
 
 @pytest.fixture(autouse=True)
 def on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
-    monkeypatch.setattr(parts, "_allowed", {"own_parts"})
 
 
 @pytest.fixture
@@ -52,7 +58,10 @@ def test_keys_of_another_kind_take_their_defaults_and_its_own_values():
     [
         (["model.encoder.power=2"], "unknown configuration key 'model.encoder.power'"),
         ([f"model.encoder.kind={FADING}", "model.encoder.powr=2"], "perhaps model.encoder.power; model.encoder has"),
-        ([f"model.encoder.kind={COSINE}"], r"is no encoder, which is a diffenc_jax.diffusion.encoders.Encoder"),
+        (
+            [f"model.encoder.kind={COSINE}"],
+            r"is no encoder, which is a subclass of diffenc_jax.diffusion.encoders.Encoder",
+        ),
         (["model.encoder.kind=own_parts.encoder:Fadign"], "own_parts.encoder has no Fadign; it has"),
         (["model.encoder.kind=not_here.encoder:X"], "No module named 'not_here'; install it, or start where its file"),
         (["model.encoder.kind=fading"], "unknown encoder 'fading'; known: affine, dct"),
@@ -135,16 +144,52 @@ def test_keys_of_a_sampler_are_checked():
         make_sampler(experiment(sample__options={"pairs": 2}))
 
 
-def test_opening_a_run_imports_only_what_is_allowed(tmp_path, monkeypatch, capsys):
-    """The run of another one, whose package lies on the path."""
+ANSWERS = {
+    "": "which is imported only if you allow it; give --plugins=stranger, or plugins=['stranger'] in Python",
+    "--plugins=stranger": "stranger cannot be imported: it was",
+}
+
+
+@pytest.fixture
+def strangers(tmp_path, monkeypatch):
+    """Arguments of commands about a run, a root or a compressed file that names a part from a module on the path."""
+    (tmp_path / "stranger.py").write_text("raise RuntimeError('it was')")
+    monkeypatch.syspath_prepend(tmp_path)
+    images, root = write_images(tmp_path / "images.npz"), tmp_path / "root"
+    ours, _ = (write_run(root / f"vdm-seed{seed}", images, arm="vdm", seed=seed) for seed in range(2))
+    run = shutil.copytree(ours, tmp_path / "run")
+    stored = json.loads((run / "config.json").read_text())
+    stored["loss"]["extrapolation"] = stored["eval"]["estimator"] = stored["sample"]["sampler"] = "stranger:Part"
+    (run / "config.json").write_text(json.dumps(stored))
+    values = [flatten(tiny.config(loss__depth=4).to_dict())[key] for key in KEYS]
+    values[KEYS.index("loss.extrapolation")] = "stranger:Part"
+    empty = np.zeros(1, np.uint32)
+    (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, empty, empty, empty)))
+    final = ["eval.estimator=stranger:Part"]
+    grid = Grid(config="digits", arms=("vdm",), seeds=(0, 1), overrides=(), passes=None, reference="vdm", final=final)
+    (root / FILE).write_text(json.dumps(grid.note()))
+    file = ["-o", tmp_path / "written"]
+    return {
+        **{name: [run] for name in parts.own("study") if name != "sample-quality"},
+        "eval": [run],
+        "sample": [run],
+        "compress": [run, images, *file],
+        "decompress": [ours, tmp_path / "file", *file],
+        "significance": ["report", f"--root={root}"],
+        "report": [root, f"--out={tmp_path / 'page.html'}"],
+    }
+
+
+def test_commands_import_only_what_is_allowed(strangers, capsys):
+    """No command imports what a run, a root or a file names; each takes --plugins, and then it does."""
+    for name, given in strangers.items():
+        for plugins, answer in ANSWERS.items():
+            code = main([name, *map(str, given), *([plugins] if plugins else [])])
+            said = capsys.readouterr().err if name != "report" else Path(given[1].partition("=")[2]).read_text()
+            assert answer in html.unescape(said), (name, plugins, said)
+            assert code == (0 if name == "report" else 2)
+
+
+def test_a_run_whose_package_is_allowed_is_opened(tmp_path):
     run = write_run(tmp_path / "run", write_images(tmp_path / "images.npz"), arm="vdm", model__encoder__kind=FADING)
-    monkeypatch.setattr(parts, "_allowed", set())
-    for name in [name for name in sys.modules if name.partition(".")[0] == "own_parts"]:
-        monkeypatch.delitem(sys.modules, name)
-    assert main(["eval", str(run)]) == 2
-    assert "own_parts" not in sys.modules
-    advice = "give --plugins=own_parts, or plugins=['own_parts'] in Python, if you trust it"
-    line = f"names model.encoder.kind={FADING}, which is imported only if you allow it; {advice}"
-    assert capsys.readouterr().err.strip().endswith(line)
-    dj.open(run, plugins=["own_parts"])
-    assert "own_parts" in sys.modules
+    assert type(dj.open(run, plugins=["own_parts"]).model.encoder) is parts.load("encoder", FADING)

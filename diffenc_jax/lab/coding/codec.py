@@ -1,6 +1,6 @@
 """Compression of images by a trained run, and the files' way back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from diffenc_jax.api import TrainedRun
 from diffenc_jax.config.config import flatten
-from diffenc_jax.core import versions
+from diffenc_jax.core import parts, versions
 from diffenc_jax.core.errors import RunError, require
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
@@ -156,17 +156,20 @@ def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None
     Raises InputError if the labels do not suit the run, or the file is damaged or belongs elsewhere, and RunError if
     other images come out.
     """
-    codec, container = open_file(run.experiment.workdir, content, "this file")
+    plugins = parts.packages_of(flatten(run.config.to_dict()))
+    codec, container = open_file(run.experiment.workdir, content, "this file", plugins)
     return codec.decompress(container, labels=labels)
 
 
-def open_file(workdir: Path, content: bytes, name: str) -> tuple[Codec, Container]:
+def open_file(workdir: Path, content: bytes, name: str, plugins: Collection[str] = ()) -> tuple[Codec, Container]:
     """Open the file `name` of the run in `workdir`: the codec that decompresses it, and its parts.
 
-    Raises InputError if the file is damaged, or was written by another run or on another machine.
+    The `plugins` are packages whose parts the run and the file may name. Raises InputError if the file is damaged, or
+    was written by another run or on another machine.
     """
     container = unpack(content, name)
-    trained = open_trained(workdir, stored_config(workdir).replace(dict(zip(KEYS, container.values, strict=False))))
+    values = parts.allowed(dict(zip(KEYS, container.values, strict=False)), plugins)
+    trained = open_trained(workdir, stored_config(workdir).allowing(plugins).replace(values))
     missing = f"of which {workdir} has no checkpoint; it has {trained.steps}"
     require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
     trained = trained.at(container.step)

@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.runs.workdir import stored_config
 
     output, source = writable_file("output", arguments.output), arguments.images
-    config = stored_config(arguments.workdir).replace(changes_of(arguments))
+    config = stored_config(arguments.workdir).allowing(arguments.plugins).replace(changes_of(arguments))
     in_python = "in Python `diffenc_jax.lab.coding.codec.compress` takes them"
     require(not config.model.labels, f"{arguments.workdir} is a run with labels, which no file here holds; {in_python}")
     split = None if Path(source).exists() else source

@@ -6,7 +6,7 @@ written by another run, other versions or another machine, is refused.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import place, watched, writable_file
+from diffenc_jax.commands.arguments import add_plugins, place, watched, writable_file
 
 EXAMPLE = "diffenc decompress runs/digits-vdm-seed0 digits.diffenc -o digits.npy"
 ON_INTERRUPT = "no images were written"
@@ -19,6 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="IMAGES", help=".npy file to write; replaced if it exists"
     )
+    add_plugins(parser)
 
 
 def run(arguments: Namespace) -> None:
@@ -32,7 +33,8 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.runs.files import read_bytes
 
     output, content = writable_file("output", arguments.output), io.BytesIO()
-    codec, container = open_file(arguments.workdir, read_bytes(arguments.file, ADVICE), str(arguments.file))
+    file = read_bytes(arguments.file, ADVICE)
+    codec, container = open_file(arguments.workdir, file, str(arguments.file), arguments.plugins)
     count = len(container.checksums)
     with watched(make_console(), f"decompressing {count} images", count) as on_batch:
         np.save(content, codec.decompress(container, on_batch))

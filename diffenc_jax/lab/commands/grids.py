@@ -2,10 +2,11 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import positive, positive_number
+from diffenc_jax.commands.arguments import add_plugins, positive, positive_number
 
 if TYPE_CHECKING:
     from diffenc_jax.lab.comparisons.significance.grid import Grid
@@ -23,8 +24,9 @@ def add_difference(parser: ArgumentParser) -> None:
 
 
 def add_runs(parser: ArgumentParser) -> None:
-    """Add --difference, and --parallel and --plan, which say how the missing runs are made."""
+    """Add --difference and --plugins, and --parallel and --plan, which say how the missing runs are made."""
     add_difference(parser)
+    add_plugins(parser)
     parser.add_argument(
         "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
     )
@@ -47,18 +49,18 @@ def make(grid: "Grid", arguments: Namespace) -> int:
         return 0
     failures = make_missing(grid, root, arguments.parallel, lambda line: print(line, flush=True))
     arguments.wrote_to = [root]
-    summarize(root, grid.reference, arguments.difference)
+    summarize(root, grid.reference, arguments.difference, grid.plugins)
     for failure in failures:  # the last that the user sees
         print(f"error: {failure}", file=sys.stderr)
     return int(bool(failures))
 
 
-def summarize(root: Path, reference: str | None, difference: float) -> None:
+def summarize(root: Path, reference: str | None, difference: float, plugins: Collection[str]) -> None:
     """Write and print the summary of the runs in `root`."""
     from diffenc_jax.core.terminal import make_console, print_document
     from diffenc_jax.lab.comparisons.significance.summary import write_summary
 
-    page, files = write_summary(root, reference, difference)
+    page, files = write_summary(root, reference, difference, plugins)
     print_document(page, make_console())
     if files:
         print(f"written to {root}: {', '.join(path.name for path in files)}")

@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import place, writable_file
+from diffenc_jax.commands.arguments import add_plugins, place, writable_file
 from diffenc_jax.lab.commands.grids import add_difference
 
 EXAMPLE = """\
@@ -30,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="arm to compare the others with (default: that of the study, or else the first)",
     )
     add_difference(parser)
+    add_plugins(parser)
 
 
 def run(arguments: Namespace) -> None:
@@ -41,7 +42,7 @@ def run(arguments: Namespace) -> None:
 
     places, out = arguments.places, arguments.out
     writable_file("out", str(out), MARK)
-    collection = collect(places)
+    collection = collect(places, arguments.plugins)
     text = render(make_page(collection, arguments.reference, arguments.difference))
     write_text(out, text)
     for note in collection.notes:

@@ -47,6 +47,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    from diffenc_jax.config.load import read_changes
+    from diffenc_jax.core import parts
     from diffenc_jax.core.errors import require
     from diffenc_jax.core.text import require_printable
     from diffenc_jax.lab.comparisons.significance.grid import Grid
@@ -58,7 +60,7 @@ def run(arguments: Namespace) -> int:
             f"--{'config.key=value' if name == 'overrides' else name}" for name in options if vars(arguments)[name]
         ]
         require(not given, f"report does not read {', '.join(given)}: it takes the runs as they are")
-        summarize(arguments.root, arguments.reference, arguments.difference)
+        summarize(arguments.root, arguments.reference, arguments.difference, arguments.plugins)
         return 0
     missing = [f"--{name}" for name in NEEDED if not getattr(arguments, name)]
     text = "give --config, --arms, --seeds and --root, or report and --root"
@@ -71,6 +73,7 @@ def run(arguments: Namespace) -> int:
         passes=arguments.passes,
         reference=arguments.reference or arguments.arms[0],
         final=tuple(arguments.final),
+        plugins={*arguments.plugins, *parts.packages_of(parts.allowed(read_changes(arguments.final)))},
     )
     return make(grid, arguments)
 

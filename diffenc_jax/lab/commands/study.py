@@ -44,7 +44,7 @@ class StudyCommand:
         keys, texts = keys_of(study.arguments), vars(arguments)
         values = {name: key.checked(_flag(name), key.read(texts[name])) for name, key in keys.items()}
         options, file = study.arguments(**values), writable_file("json", arguments.json)
-        runs = [study.open(workdir, options, given) for workdir in arguments.runs]
+        runs = [study.open(workdir, options, given, arguments.plugins) for workdir in arguments.runs]
         common_images(runs)
         for run in runs:
             check_writable(run.workdir / study.name)

@@ -103,8 +103,8 @@ class Collection:
         self.not_made.append(shlex.join(["diffenc", command, str(run.workdir)]))
 
 
-def collect(places: Sequence[Path]) -> Collection:
-    """The runs of `places`, which are workdirs or roots of significance studies.
+def collect(places: Sequence[Path], plugins: Sequence[str] = ()) -> Collection:
+    """The runs of `places`, which are workdirs or roots of significance studies, with the plugins of `read_grid`.
 
     Raises:
       InputError: a place holds no run or is given twice, or the runs are evaluated on different images.
@@ -120,7 +120,7 @@ def collect(places: Sequence[Path]) -> Collection:
             collection.runs[-1].metrics.extend(read_metrics(workdir))
     _check_images(collection.runs)
     if len(places) == 1 and not holds_run(places[0]):
-        collection.root, collection.grid = places[0], read_grid(places[0])
+        collection.root, collection.grid = places[0], read_grid(places[0], plugins)
         order = collection.grid.trained if collection.grid else sorted(collection.arms)
         runs = [run for run in collection.runs if run.config.arm in order]
         collection.runs = sorted(runs, key=lambda run: (order.index(run.config.arm), run.config.seed))

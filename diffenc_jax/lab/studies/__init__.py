@@ -6,7 +6,7 @@ measured = studies.measure("depth-study", "runs/digits-vdm-seed0", depths=(10, 1
 print(measured.result.sentence())
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ def measure(
     workdir: str | Path,
     changes: Mapping[str, Any] | None = None,
     watch: "Watch | None" = None,
+    plugins: Collection[str] = (),
     **arguments: Any,
 ) -> "Measured[Any]":
     """The result of a study of the run in `workdir`. Writes none of the files of its command.
@@ -33,6 +34,7 @@ def measure(
     Args:
       name: of the study's command, such as "depth-study".
       changes: other values by key of the run's configuration, such as {"eval.split": "train"}.
+      plugins: packages that may be imported because the run's configuration names parts of theirs.
       watch: context manager around each part of the work; None shows no progress.
       arguments: the command's options, with underscores.
 
@@ -44,5 +46,6 @@ def measure(
 
     study = load(name)
     values = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
-    given, options = dict(changes or {}), study.arguments(**values)
-    return study.measured(study.open(as_path(str(workdir)), options, given), options, given, watch or UNWATCHED)
+    given, options = parts.allowed(changes or {}), study.arguments(**values)
+    run = study.open(as_path(str(workdir)), options, given, plugins)
+    return study.measured(run, options, given, watch or UNWATCHED)

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,13 +155,16 @@ class Study(ABC, Generic[A, R]):
         """Changes of the stored configuration: those that were given, and those that the study makes."""
         return given
 
-    def open(self, workdir: Path, arguments: A, given: dict[str, Any]) -> "Trained":
-        """The run to measure, its configuration changed; raises InputError if the study cannot be made of it."""
+    def open(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> "Trained":
+        """The run to measure, its configuration changed; raises InputError if the study cannot be made of it.
+
+        The `plugins` are packages whose parts the run may name.
+        """
         from diffenc_jax.lab.studies.sweep import split_images
         from diffenc_jax.runs.trained import open_trained
         from diffenc_jax.runs.workdir import stored_config
 
-        stored = stored_config(workdir)
+        stored = stored_config(workdir).allowing(plugins)
         config = stored.replace(self.changes(stored, given, arguments))
         run = open_trained(workdir, config, self.needs_training_images(config))
         split_images(run)

@@ -101,7 +101,7 @@ def _chain(arguments: Namespace) -> "Chain":
     changes = changes_of(arguments)
 
     def opened(run: Path) -> dj.TrainedRun:
-        fits = stored_config(run).replace(changes).loss.is_fitted
-        return dj.open(run, changes, needs_training_images=fits)
+        fits = stored_config(run).allowing(arguments.plugins).replace(changes).loss.is_fitted
+        return dj.open(run, changes, needs_training_images=fits, plugins=arguments.plugins)
 
     return Chain([opened(run) for run in arguments.runs])

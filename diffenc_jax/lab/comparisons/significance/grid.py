@@ -1,15 +1,17 @@
 """Grid of arms and seeds of one configuration: each pair is a run with its own workdir in a common root."""
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.config.load import read_changes
 from diffenc_jax.config.sections import LEARNED
+from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
-from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key
+from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
@@ -31,6 +33,9 @@ class Grid(Keyed):
     The evaluation of a run takes its noise from the run's seed. Runs of one seed share data order, times and noise in
     training and evaluation. What remains of the evaluation's noise differs from seed to seed like everything else, so
     tests over seeds account for it.
+
+    Attributes:
+      plugins: packages that may be imported because `final` names parts of theirs; not noted in a root.
     """
 
     config: str = key(doc="name or path of the configuration")
@@ -40,6 +45,7 @@ class Grid(Keyed):
     passes: int | None = count(REQUIRED, "passes of the final evaluation", none="those of the configuration")
     reference: str = key(doc="arm with which the others are compared")
     final: tuple[str, ...] = key((), '"key=value" for the final evaluation of all runs, in the sections `EVALUATED`')
+    plugins: Collection[str] = ()
 
     def check(self) -> None:
         require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
@@ -62,7 +68,8 @@ class Grid(Keyed):
 
     def final_config(self, trained: Config) -> Config:
         """The configuration of the final evaluation of the run `trained`; raises InputError if it is none."""
-        return trained.replace({"eval.seed": trained.seed, **read_changes(self._final())})
+        changes = parts.allowed(read_changes(self._final()), self.plugins)
+        return trained.replace({"eval.seed": trained.seed, **changes})
 
     def run_commands(self, root: Path, arm: str, seed: int) -> list[list[str]]:
         """Arguments of python for each process that makes the run. Each process may be repeated."""
@@ -92,7 +99,7 @@ class Grid(Keyed):
         for arm, seed in self.runs():
             trained, workdir = self.run_config(arm, seed), workdir_of(root, arm, seed)
             check_workdir(workdir, trained, False, OTHER_ROOT)
-            check_parts(workdir, trained)
+            check_parts(workdir, trained, trains=True)
             final = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
             require(
@@ -116,7 +123,11 @@ class Grid(Keyed):
             arms, seeds = dict.fromkeys((*known.arms, *self.arms)), {*known.seeds, *self.seeds}
             noted = replace(self, arms=tuple(arms), seeds=tuple(sorted(seeds)))
         with writing(root, OTHER_ROOT):
-            write_json(root / FILE, asdict(noted))
+            write_json(root / FILE, noted.note())
+
+    def note(self) -> dict[str, Any]:
+        """The keys of the grid with their values, as JSON."""
+        return {name: getattr(self, name) for name in keys_of(Grid)}
 
     def _check_keys(self) -> None:
         """Raise InputError if an override undoes an arm, or the final evaluation changes a key that is not its own."""
@@ -154,13 +165,13 @@ def cost_file(root: Path, arm: str) -> Path:
     return root / "costs" / f"{arm}.json"
 
 
-def read_grid(root: Path) -> Grid | None:
-    """The grid that is noted in `root`, or None; raises InputError if the note cannot be read."""
+def read_grid(root: Path, plugins: Collection[str] = ()) -> Grid | None:
+    """The grid that is noted in `root`, with these plugins, or None; raises InputError if the note cannot be read."""
     path, advice = root / FILE, "delete it, the runs beside it are still found"
     if not list_paths(root, FILE):
         return None
     content = read_json(path, advice)
     try:
-        return Grid(**content)
+        return Grid(**content, plugins=plugins)
     except (TypeError, InputError) as error:
         raise InputError(f"{path} is damaged: {first_line(error)}; {advice}") from error

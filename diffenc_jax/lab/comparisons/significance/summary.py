@@ -1,6 +1,7 @@
 """The summary of a root: its findings as markdown, JSON and figures."""
 
 import json
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
 
 
-def write_summary(root: Path, reference: str | None, target: float) -> tuple[Section | Text, list[Path]]:
+def write_summary(
+    root: Path, reference: str | None, target: float, plugins: Collection[str] = ()
+) -> tuple[Section | Text, list[Path]]:
     """Write significance.md, significance.json, and the figures as .png and .pdf.
 
     An earlier summary is replaced. If the runs repeat a published comparison, the document sets them beside its
@@ -29,6 +32,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
       root: folder of the runs' workdirs.
       reference: arm with which the others are compared; None: that of the grid noted in `root`, or the first arm.
       target: see `analyse`.
+      plugins: packages that may be imported because the noted evaluation names parts of theirs.
 
     Returns:
       The document and the files; if no run is finished, a line per missing run and no files.
@@ -36,7 +40,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
     Raises:
       InputError: there are no runs, they cannot be compared, or `root` cannot be written to.
     """
-    grid = read_grid(root)
+    grid = read_grid(root, plugins)
     runs, missing = find_runs(root, grid)
     if not runs:
         return Text("\n".join(map(str, missing))), []
@@ -49,7 +53,7 @@ def write_summary(root: Path, reference: str | None, target: float) -> tuple[Sec
     page = document(findings, costs, published)
     software = {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}
     said = {"lines": conclusions(analysis), "cautions": cautions(analysis)}
-    content = {"experiment": grid, "headline": said, **plain(analysis), "costs": costs}
+    content = {"experiment": grid and grid.note(), "headline": said, **plain(analysis), "costs": costs}
     texts = {
         "significance.md": markdown(page) + "\n",
         "significance.json": json.dumps(plain(content | {"missing": missing, "software": software}), indent=1) + "\n",

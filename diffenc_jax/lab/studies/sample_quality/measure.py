@@ -1,7 +1,7 @@
 """The numbers of the quality of samples, each beside that of test images."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,9 +49,9 @@ class Samples:
     images: np.ndarray
 
 
-def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any]) -> Samples:
+def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str]) -> Samples:
     """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
-    config = stored_config(workdir).replace(given | {"eval.split": "test"})
+    config = stored_config(workdir).allowing(plugins).replace(given | {"eval.split": "test"})
     path = as_path(arguments.samples) if arguments.samples else _last(workdir)
     arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
     require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")

@@ -1,6 +1,6 @@
 """Samples beside real images: the study, and its result."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,10 @@ class SampleQuality(Study[Arguments, Quality]):
     result = Quality
     reads = ("data.dir",)
 
-    def open(self, workdir: Path, arguments: Arguments, given: dict[str, Any]) -> Any:
+    def open(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
         from diffenc_jax.lab.studies.sample_quality.measure import open_samples
 
-        return open_samples(workdir, arguments, given)
+        return open_samples(workdir, arguments, given, plugins)
 
     def path(self, workdir: Path, measured: Measured[Quality]) -> Path:
         return workdir / self.name / Path(measured.result.file).stem
