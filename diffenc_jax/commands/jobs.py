@@ -53,15 +53,9 @@ class Job:
 
     def print_record(self, record: "Record") -> None:
         """Print bits/dim of an evaluation, in total and by term."""
-        from diffenc_jax.core.numbers import format_record
+        from diffenc_jax.core.numbers import format_terms, record_line
 
-        self.print(f"step {record['step']}: {record['dataset']['split']} {format_record(record)}")
-        self.print_terms(record)
-
-    def print_terms(self, record: "Record") -> None:
-        """Print bits/dim of an evaluation by term."""
-        from diffenc_jax.core.numbers import format_terms
-
+        self.print(record_line(record))
         for name, value in format_terms(record):
             self.print(f"  {name} {value}")
 

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     sampling = run.sampling  # an impossible sampler is refused here, not after training
     state, record = run.fit(job.workdir, job.console, arguments.overwrite, profiled)
     files = {} if arguments.no_samples else job.write_samples(sampling, state.ema, record["step"])
-    job.print_terms(record)  # the total is printed in training
+    job.print_record(record)
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")
     job.print_files(files)

@@ -45,13 +45,24 @@ def with_errors(value: float, noise: float | None, images: float | None) -> str:
     return " ± ".join([format_number(value), *(format_error(error) for error in (noise, images) if error is not None)])
 
 
+def record_line(record: Mapping[str, Any]) -> str:
+    """'step 200: test 4.0612 ± 0.0031 (noise) bits/dim, bound, infinite depth, averaged parameters', of a run."""
+    return f"step {record['step']}: {record['dataset']['split']} {format_record(record)}, averaged parameters"
+
+
 def format_record(record: Mapping[str, Any]) -> str:
-    """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim': the total of an evaluation's record.
+    """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim, bound, infinite depth': the total of an evaluation's record.
 
     For a model that is conditioned on labels ', each image given its label' follows.
     """
-    given = ", each image given its label" if record.get("estimator", {}).get("labels") else ""
-    return f"{_with_named_errors(record['bpd']['total'], record['standard_error'])} bits/dim{given}"
+    estimator, total = record["estimator"], _with_named_errors(record["bpd"]["total"], record["standard_error"])
+    names = {"continuous": "bound", "discrete": "bound", "ode": "ODE, another model than the bound's"}
+    what = [names.get(estimator["kind"], estimator["kind"].replace("_", " "))]
+    if "depth" in estimator:
+        what.append("infinite depth" if estimator["depth"] is None else f"{estimator['depth']} steps")
+    if estimator.get("labels"):
+        what.append("each image given its label")
+    return ", ".join([f"{total} bits/dim", *what])
 
 
 def format_terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -43,6 +43,7 @@ class Kind(NamedTuple):
       name_key: key of the configuration that names a part; "" if none does.
       section: section of the configuration with the part's own keys; "" if it has none.
       objects: whether the parts are objects, such as functions, and not classes.
+      libraries: modules whose functions are parts as well, by their places.
     """
 
     what: str
@@ -50,6 +51,7 @@ class Kind(NamedTuple):
     name_key: str = ""
     section: str = ""
     objects: bool = False
+    libraries: tuple[str, ...] = ()
 
 
 class Entry(NamedTuple):
@@ -80,7 +82,11 @@ KINDS = {
     ),
     "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
     "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
-    "optimizer": Kind("optimizer", "collections.abc:Callable", "train.optimizer.kind", "train.optimizer", objects=True),
+    "optimizer": Kind(
+        *("optimizer", "collections.abc:Callable", "train.optimizer.kind", "train.optimizer"),
+        objects=True,
+        libraries=("optax", "optax.contrib"),
+    ),
     "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source", objects=True),
     "study": Kind("study", "diffenc_jax.lab.studies.study:Study"),
 }
@@ -102,7 +108,7 @@ def load(kind: str, name: str) -> Any:
 
     Raises InputError if there is none, it may not or cannot be imported, or it is not of this kind.
     """
-    what, base, name_key, _, objects = KINDS[kind]
+    what, base, name_key, _, objects, _ = KINDS[kind]
     given = f"{name_key or what}={name}"
     if is_place(name):
         _check_allowed(kind, name, given)
@@ -124,7 +130,10 @@ def entry(kind: str, name: str) -> Entry:
     """The entry of the part of this name in its table; raises InputError if there is none."""
     if is_place(name):
         return Entry(name)
-    return own(kind).get(name) or lookup(KINDS[kind].what, name, entries(kind))
+    for library in () if name in entries(kind) else KINDS[kind].libraries:
+        place = f"{library}:{name}"
+        require(not hasattr(importlib.import_module(library), name), f"unknown {kind} {name!r}, perhaps {place}")
+    return lookup(KINDS[kind].what, name, entries(kind))
 
 
 def network_of(kind: str, name: str) -> str:

@@ -152,7 +152,7 @@ class RunProgress(Display):
         values = bar.task.fields["values"]
         if is_logged or is_due:
             bpd = scalars().get("bpd")
-            values = "no finite step" if bpd is None else f"{bpd:.4f} bits/dim"
+            values = "no finite step" if bpd is None else f"training {bpd:.4f} bits/dim"
             if bar.task.speed:
                 values += f"  {self._batch_size * bar.task.speed:,.0f} images/s"
         bar.show(step, values, f"step {step}/{self._steps}")

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from diffenc_jax.config import Config, flatten
 from diffenc_jax.config.sections import IMAGE, ModelConfig, PartConfig
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import keys_of
+from diffenc_jax.core.versions import OURS
 from diffenc_jax.data.dataset import image_shape, label_spec
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
@@ -142,7 +143,36 @@ def _network(
     )
     network = kind(**options, **given)
     network.check(path, shape)
+    if kind.__module__.partition(".")[0] != OURS:
+        _check_calls(network, path, shape)
     return network
+
+
+def _check_calls(network: Any, path: str, shape: tuple[int, int, int]) -> None:
+    """Raise InputError unless a network from outside the package can be called and returns what `Network` says."""
+    x, t = jnp.zeros((2, *shape), jnp.float32), jnp.zeros(2, jnp.float32)
+    given: dict[str, Any] = {"condition": jnp.zeros((2, network.conditions))} if network.conditions else {}
+    heads = getattr(network, "extra_heads", ())
+
+    def outputs(key: jax.Array) -> dict[str, jax.Array]:
+        variables = {"params": network.init(key, x, t, **given).get("params", {})}
+        if not heads:
+            return {"the output": network.apply(variables, x, t, None, **given)}
+        output, others = network.apply(variables, x, t, key, with_heads=True, **given)
+        return {"the output": output, **{name: others[name] for name in heads}}
+
+    try:
+        found = jax.eval_shape(outputs, jax.random.key(0))
+        forms = {name: (array.shape, array.dtype) for name, array in found.items()}
+    except Exception as error:  # a network is a program and may raise anything
+        wanted = f" with the heads {', '.join(heads)}" if heads else ""
+        why = f"{first_line(error) or type(error).__name__}"[:300]
+        raise InputError(f"the network of {path} cannot be called{wanted}: {why}; see docs/extending.md") from error
+    wanted_shape = (2, *shape[:2], network.outputs * shape[2])
+    for name, form in forms.items():
+        wanted = f"float32 {list(wanted_shape)} for {list(x.shape)}"
+        right = form == (wanted_shape, jnp.float32)
+        require(right, f"the network of {path} must return {name} as {wanted}, not {form[1]} {list(form[0])}")
 
 
 def outside_parts(config: Config, *others: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require
-from diffenc_jax.core.numbers import format_record
+from diffenc_jax.core.numbers import record_line
 from diffenc_jax.core.progress import RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import Params
@@ -27,13 +27,13 @@ from diffenc_jax.parallel.shutdown import shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import OTHER_WORKDIR
-from diffenc_jax.runs.metrics import MetricsFile
+from diffenc_jax.runs.metrics import MetricsFile, evaluated_bpd
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.record_types import Record
-from diffenc_jax.runs.workdir import check_workdir, claimed
+from diffenc_jax.runs.workdir import check_workdir, claimed, stored_origin
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Program, StepReport
+from diffenc_jax.train.step import Program, StepReport, global_norm
 from diffenc_jax.train.writer import TensorBoardWriter
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
@@ -81,7 +81,8 @@ class Trainer:
         Raises:
           InputError: the workdir holds a run of another configuration or no state to resume from, another process
             trains in it, or the run does not make the steps to trace.
-          RunError: the loss or its gradient is not finite, or a save failed; earlier checkpoints are kept.
+          RunError: the loss, its gradient, the updated parameters or the final bits/dim are not finite, or a save
+            failed; earlier checkpoints are kept.
           Interrupted: a signal arrived; the state is saved.
         """
         config, workdir = self.config, self.workdir
@@ -109,12 +110,15 @@ class Trainer:
         """The newest intact checkpoint, (0, None) without one; says what is trained, and what that changes."""
         config, workdir, say, checkpoints = self.config, self.workdir, self._progress.print_line, self._checkpoints
         count = sum(leaf.size for leaf in jax.tree.leaves(self.program.state.params))
-        name = f"{config.name}:{config.arm}, seed {config.seed}"
+        name, dataset = f"{config.name}:{config.arm}, seed {config.seed}", self.experiment.dataset
         say(f"{name}, {count:,} parameters, on {versions.device()}, in {workdir}")
+        say(f"images: {dataset.name}, version {dataset.version}, {len(dataset.splits['train']):,} for training")
         start, state = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state)) or (0, None)
         if start:
             self._progress.resume(start)
             say(f"resuming from step {start} of {workdir}")
+        elif stored_origin(workdir).environments:
+            say(f"the run in {workdir} ended before its first checkpoint; training starts again")
         if changes := note_origin(self.experiment, workdir, start):
             say(f"resuming {changes}; {NO_LONGER_EXACT}")
         return start, state
@@ -152,6 +156,8 @@ class Trainer:
         record = self._evaluate(done, state)
         self._finish_saving(done, state)
         assert record is not None  # or `_evaluate` has raised
+        if not np.isfinite(total := record["bpd"]["total"]):
+            raise RunError(f"step {done}: {config.eval.split} bits/dim are {total}, not finite; {self._best()}")
         return state, record
 
     def _read_reports(self, keep: int = 0) -> None:
@@ -179,7 +185,7 @@ class Trainer:
 
     def _skip_or_stop(self, step: int) -> None:
         """Report a step that is not finite. Raises RunError if it ends the run."""
-        message = f"step {step}: the loss or its gradient is not finite"
+        message = f"step {step}: the loss, its gradient or the updated parameters are not finite"
         if self.config.train.on_nonfinite == "stop":
             raise RunError(f"{message}; {self._kept()}; train.on_nonfinite=skip leaves such steps out")
         if self._consecutive_skipped == MAX_SKIPPED:
@@ -188,8 +194,13 @@ class Trainer:
             self._progress.print_line(f"{message}; it is skipped")
 
     def _save(self, step: int, state: TrainState) -> None:
-        """Start to save `state`, after all that is logged up to its step."""
+        """Start to save `state`, after all that is logged up to its step. Raises RunError if it is not finite.
+
+        The state after a step that is not skipped is finite, since the step was.
+        """
         self._read_reports()
+        if self._consecutive_skipped and not np.isfinite(jax.jit(global_norm)((state.params, state.ema))):
+            raise RunError(f"step {step}: the parameters are not finite, and are not saved; {self._kept()}")
         self._claim.check()
         self._tensorboard.begin_file()
         with self._handling_failed_writes():
@@ -238,6 +249,13 @@ class Trainer:
         last = self._checkpoints.complete if write_failed else self._checkpoints.latest_step()
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
+    def _best(self) -> str:
+        """The best checkpoint of those that are evaluated, as a part of a message."""
+        kept = set(self._checkpoints.steps())
+        bits = {step: bpd for step, bpd in evaluated_bpd(self.workdir).items() if step in kept and np.isfinite(bpd)}
+        best = min(bits, key=bits.__getitem__, default=None)
+        return "no other is evaluated" if best is None else f"the checkpoint of step {best} has {bits[best]:.4f}"
+
     def _evaluate(self, step: int, state: TrainState) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
         self._read_reports()
@@ -249,7 +267,7 @@ class Trainer:
                     on_batch = self._shutdown.checking(advance)
                     record = self.evaluator.record(state.ema, step, self.workdir, on_batch=on_batch)
                 if record is not None:
-                    self._progress.print_line(f"step {step}: {split} {format_record(record)}")
+                    self._progress.print_line(record_line(record))
                     row = {f"{split}_{name}": value for name, value in record["bpd"].items()}
                     named = {f"eval/{name}": value for name, value in row.items()}
                     self._tensorboard.write(step, named, self._samples(step, state.ema))

@@ -1,12 +1,15 @@
 """Optimizers, and the schedules of the learning rate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core import parts
@@ -22,7 +25,13 @@ class Optimizer(ABC):
     """Base class of the optimizers. A part of the kind "optimizer" is a subclass, whose fields are its keys.
 
     Or it is a function of the learning rate's schedule that returns an optax transformation, such as optax.adabelief.
+
+    Attributes:
+      stays_finite: whether finite gradients always have finite updates and a finite state of the optimizer. Otherwise
+        each step checks them.
     """
+
+    stays_finite: ClassVar[bool] = False
 
     @abstractmethod
     def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
@@ -37,6 +46,8 @@ class Optimizer(ABC):
 @dataclass(frozen=True)
 class AdamW(Optimizer):
     """AdamW (arXiv 1711.05101, algorithm 2), as published for VDM and DiffEnc; without weight decay, Adam."""
+
+    stays_finite = True  # a gradient whose square overflows has an infinite norm
 
     b1: float = key(0.9, "Decay rate of the first moment.", limits=FRACTION)
     b2: float = key(0.99, "Decay rate of the second moment.", limits=FRACTION)
@@ -53,6 +64,8 @@ class Lion(Optimizer):
 
     Its authors take a third to a tenth of AdamW's learning rate, and three to ten times its weight decay.
     """
+
+    stays_finite = True
 
     b1: float = key(0.9, "Share of the average in the step's sign.", limits=FRACTION)
     b2: float = key(0.99, "Decay rate of the average of gradients.", limits=FRACTION)
@@ -73,13 +86,52 @@ def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTrans
         options = parts.options("optimizer", kind, config.optimizer.options)
         return part(**options).transformation(rate, decayed)
     given = f"train.optimizer.kind={kind}"
-    try:
+    with _trying(kind):
         made = part(rate)
-    except TypeError as error:  # a function of something else
-        raise InputError(f"{given} takes the schedule of a learning rate alone: {first_line(error)}") from error
     fits = isinstance(made, optax.GradientTransformation)
     require(fits, f"{given} must return an optax.GradientTransformation, not {type(made).__name__}")
     return made
+
+
+def stays_finite(kind: str) -> bool:
+    """`Optimizer.stays_finite` of the optimizer of this name."""
+    return getattr(parts.load("optimizer", kind), "stays_finite", False)
+
+
+def check_optimizer(kind: str, optimizer: optax.GradientTransformation, params: Params) -> None:
+    """Raise InputError unless the optimizer of this name updates parameters of the shapes of `params`."""
+    with _trying(kind):
+        state = jax.eval_shape(optimizer.init, params)
+        updates, after = jax.eval_shape(optimizer.update, params, state, params)
+    for name, given, made in (("updates", params, updates), ("states", state, after)):
+        same = _forms(given) == _forms(made)
+        require(
+            same, f"train.optimizer.kind={kind}: its update returns {name} of other shapes or dtypes than it is given"
+        )
+
+
+def _forms(tree: Any) -> list[Any]:
+    """Names, shapes and dtypes of the arrays of a tree."""
+    return [(keystr(path), leaf.shape, leaf.dtype) for path, leaf in tree_leaves_with_path(tree)]
+
+
+@contextmanager
+def _trying(kind: str) -> Iterator[None]:
+    """Turn any error of an optimizer into an InputError: it may be a function of something else."""
+    try:
+        yield
+    except Exception as error:
+        advice = "give a function of a learning rate, such as optax:adabelief, or a subclass of Optimizer"
+        raise InputError(f"train.optimizer.kind={kind} is no optimizer: {first_line(error)[:200]}; {advice}") from error
+
+
+def with_rates_at(state: Any, step: jax.Array) -> Any:
+    """The state of an optimizer with the schedules of its rates at `step`, which counts skipped steps as well."""
+
+    def moved(part: Any) -> Any:
+        return part._replace(count=step) if isinstance(part, optax.ScaleByScheduleState) else part
+
+    return jax.tree.map(moved, state, is_leaf=lambda part: isinstance(part, optax.ScaleByScheduleState))
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:

@@ -21,7 +21,7 @@ from diffenc_jax.model import Model, Params
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
-from diffenc_jax.train.optimizers import ema_decay, make_optimizer
+from diffenc_jax.train.optimizers import check_optimizer, ema_decay, make_optimizer, stays_finite, with_rates_at
 from diffenc_jax.train.state import LossHistory, Meter, TrainState
 
 STEP = "a training step"  # in messages
@@ -31,7 +31,7 @@ class StepReport(NamedTuple):
     """The values of a step that the host reads a few steps later.
 
     Attributes:
-      finite: bool [], whether the loss and its gradient are finite.
+      finite: bool [], whether the loss, its gradient and the updated state are finite.
       meter: sums of the metrics since the meter of the state was restarted.
     """
 
@@ -66,7 +66,11 @@ class StepFunction:
         )
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
+        kind = config.train.optimizer.kind
         self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior))
+        self._stays_finite = stays_finite(kind)
+        if not self._stays_finite:
+            check_optimizer(kind, self.optimizer, jax.eval_shape(model.init, stream(0, "params")))
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -113,7 +117,7 @@ class StepFunction:
         """One step on a global batch, which minimises bits/dim.
 
         The losses of additional heads are minimised too, by the heads' own parameters: no other parameter has a
-        gradient of them. A step whose loss or gradient is not finite is left out of the metrics. With
+        gradient of them. A step whose loss, gradient or updated state is not finite is left out of the metrics. With
         `train.on_nonfinite` = 'skip' it changes nothing else but the number of the step.
         """
         train = self.config.train
@@ -131,10 +135,13 @@ class StepFunction:
             if train.gradient_clip_norm is not None:
                 scale = jnp.minimum(1.0, train.gradient_clip_norm / grad_norm)
                 grads = jax.tree.map(lambda grad: grad * scale, grads)
-            updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+            before = with_rates_at(state.opt_state, state.step)
+            updates, opt_state = self.optimizer.update(grads, before, state.params)
             params = optax.apply_updates(state.params, updates)
             ema = optax.incremental_update(params, state.ema, 1.0 - ema_decay(train, state.step))
         finite = jnp.isfinite(outputs.objective) & jnp.isfinite(grad_norm)
+        if not self._stays_finite:
+            finite &= jnp.isfinite(global_norm(params)) & ~holds_nan(opt_state)
         metrics = Meter.of_step(outputs, self.model.spec.dims, grad_norm)
         stepped = TrainState(
             step=state.step + 1,
@@ -178,6 +185,12 @@ def global_norm(tree: Params) -> jax.Array:
     parts = [jnp.concatenate(small), *(x for x in leaves if x.size >= sharding.MIN_SHARDED_SIZE)]
     squares = [jnp.tensordot(x, x, x.ndim, precision=jax.lax.Precision.HIGHEST) for x in parts]
     return jnp.sqrt(sum(squares))
+
+
+def holds_nan(tree: Any) -> jax.Array:
+    """bool [], whether an array of a tree holds NaN. An optimizer may hold infinities, such as a best loss so far."""
+    found = [jnp.isnan(leaf).any() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([*found, jnp.zeros((), bool)]).any()
 
 
 class Program:

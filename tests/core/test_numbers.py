@@ -9,6 +9,7 @@ from diffenc_jax.core.numbers import (
     format_number,
     format_record,
     format_terms,
+    record_line,
     with_error,
     with_errors,
 )
@@ -16,7 +17,9 @@ from diffenc_jax.core.numbers import (
 
 def record(noise=0.1, images=0.2, total=0.3):
     errors = {"noise": noise, "images": images, "total": total}
-    return {"bpd": {"total": 2.0, "latent": 0.5}, "standard_error": errors | {"terms": {"latent": dict(errors)}}}
+    terms = {"latent": dict(errors)}
+    described = {"step": 7, "dataset": {"split": "test"}, "estimator": {"kind": "continuous", "depth": None}}
+    return described | {"bpd": {"total": 2.0, "latent": 0.5}, "standard_error": errors | {"terms": terms}}
 
 
 @pytest.mark.parametrize(
@@ -31,13 +34,20 @@ def record(noise=0.1, images=0.2, total=0.3):
     ],
 )
 def test_a_records_errors_are_named(given, text):
-    assert format_record(given) == text
+    assert format_record(given) == f"{text}, bound, infinite depth"
     assert format_terms(given) == [("latent", text.replace("2.0", "0.5", 1).removesuffix(" bits/dim"))]
 
 
-def test_a_likelihood_given_labels_says_so():
-    labelled = record() | {"estimator": {"kind": "continuous", "labels": True}}
-    assert format_record(labelled) == f"{format_record(record())}, each image given its label"
+def test_a_number_says_what_it_is():
+    text = format_record(record()).removesuffix("bound, infinite depth")
+    for estimator, what in (
+        ({"kind": "continuous", "depth": None, "labels": True}, "bound, infinite depth, each image given its label"),
+        ({"kind": "discrete", "depth": 20}, "bound, 20 steps"),
+        ({"kind": "importance_weighted", "num_draws": 8, "depth": None}, "importance weighted, infinite depth"),
+        ({"kind": "ode"}, "ODE, another model than the bound's"),
+    ):
+        assert format_record(record() | {"estimator": estimator}) == text + what
+    assert record_line(record()) == f"step 7: test {format_record(record())}, averaged parameters"
 
 
 def test_unknown_values_have_one_sign():

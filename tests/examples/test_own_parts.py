@@ -79,6 +79,51 @@ def test_values_of_its_keys_are_checked_when_it_is_built():
         build(config, spec_of(config))
 
 
+NETWORKS = """
+import flax.linen as nn
+import jax.numpy as jnp
+from diffenc_jax.nets.network import ScoreNetwork
+from diffenc_jax.core.keys import key
+
+class Plain(ScoreNetwork):
+    width: int = key(64, "Channels.")
+
+    @nn.compact
+    def __call__(self, x, t, dropout_key=None, condition=None, with_heads=False):
+        return nn.Conv(x.shape[-1], (1, 1))(x)
+
+class Flat(Plain):
+    def __call__(self, x, t, dropout_key=None, with_heads=False):
+        return jnp.zeros(len(x))
+
+class Half(Plain):
+    def __call__(self, x, t, dropout_key=None, with_heads=False):
+        return jnp.zeros(x.shape, jnp.bfloat16)
+
+class Counting(Plain):
+    def __call__(self, x, t, dropout_key=None, with_heads=False):
+        return x * self.variable("counts", "calls", lambda: jnp.zeros(())).value
+"""
+
+
+def test_networks_that_cannot_be_called_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "mixing.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    kind, spec = "model.score.kind=mixing:", spec_of(load_config("digits:diffenc"))
+    plain = load_config("digits:diffenc", [f"{kind}Plain"])
+    assert plain.model.score.to_dict() == {"kind": "mixing:Plain", "width": 64}  # not the width of the part before
+    assert build(plain, spec).score.width == 64
+    for given, message in (
+        ([f"{kind}Plain", "model.derivative_head=True"], "cannot be called with the heads derivative: "),
+        ([f"{kind}Flat"], r"must return the output as float32 \[2, 8, 8, 1\] for .*, not float32 \[2\]"),
+        ([f"{kind}Half"], r"must return the output as float32 .*, not bfloat16"),
+        ([f"{kind}Counting"], "cannot be called: "),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            build(load_config("digits:diffenc", given), spec)
+        assert "\n" not in str(caught.value)
+
+
 def test_installed_parts_have_short_names(announced):
     assert {"fading", "identity"} <= set(parts.names("encoder"))
     config = load_config("digits:vdm", ["model.encoder.kind=fading", "model.schedule.kind=cosine"])

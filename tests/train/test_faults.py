@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from rich.console import Console
 
@@ -12,6 +13,7 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.trained import open_trained
+from diffenc_jax.runs.workdir import saved_steps
 from diffenc_jax.train import loop
 from diffenc_jax.train import step as steps
 from diffenc_jax.train.loop import Trainer
@@ -71,6 +73,38 @@ def train_with(action, config, workdir):
     trainer.run(Console())
 
 
+def test_a_run_without_a_finite_result_fails(images, tmp_path, monkeypatch):
+    """The last update is finite and so large that the bound is not."""
+
+    def explodes(rate):
+        def update(grads, count, params=None):
+            return jax.tree.map(lambda grad: jnp.where(count == 7, 1e17, -rate(count) * grad), grads), count + 1
+
+        return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
+
+    monkeypatch.setattr(optax, "explodes", explodes, raising=False)
+    exploding = config(images, train__optimizer__kind="optax:explodes", eval__every_steps=4)
+    message = r"step 8: test bits/dim are (nan|inf), not finite; the checkpoint of step 4 has \d"
+    with pytest.raises(RunError, match=message):
+        train(exploding, tmp_path / "run")
+
+
+def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
+    trainer = Trainer(Experiment.load(config(images, train__on_nonfinite="skip")), tmp_path / "run")
+    init = trainer.program.init
+
+    def spoilt():
+        state = init()
+        return state.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, state.params))
+
+    trainer.program.init = spoilt
+    for lines in (0, 1):
+        with pytest.raises(RunError, match="step 2: the parameters are not finite, and are not saved; there is no che"):
+            trainer.run(Console())
+        assert not saved_steps(tmp_path / "run")
+        assert capsys.readouterr().out.count("ended before its first checkpoint; training starts again") == lines
+
+
 class Spoilt(Program):
     """A program that reports the steps 4, 5 and 7 as not finite."""
 
@@ -95,7 +129,9 @@ def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, c
 
     train_spoilt(tmp_path / "run")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("skipped")]
-    assert lines == [f"step {n}: the loss or its gradient is not finite; it is skipped" for n in (4, 7)]
+    assert lines == [
+        f"step {n}: the loss, its gradient or the updated parameters are not finite; it is skipped" for n in (4, 7)
+    ]
     assert [row["skipped_steps"] for row in read_metrics(tmp_path / "run") if "bpd" in row] == [0.0] * 8
     monkeypatch.setattr(loop, "MAX_SKIPPED", 2)
     with pytest.raises(RunError, match=r"step 5: .* not finite, 2 steps in a row; the checkpoint of step 4 is kept"):

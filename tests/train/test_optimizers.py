@@ -6,14 +6,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.optimizers import learning_rate, make_optimizer
+from diffenc_jax.train.optimizers import learning_rate, make_optimizer, with_rates_at
 from diffenc_jax.train.step import StepFunction, decayed
 from tests import tiny
+
+MODEL = build(tiny.config("vdm", small=True), ImageSpec((4, 4, 1), tiny.LEVELS))
 
 
 def test_what_decays():
@@ -98,12 +101,12 @@ def test_the_length_of_a_training_is_its_own_where_it_decides_rates():
 
 def test_a_function_of_optax_by_its_name():
     """A gradient step of size 1, whose gradient is scaled down where it is larger than the limit."""
-    spec, moved = ImageSpec((4, 4, 1), tiny.LEVELS), {}
+    moved = {}
     for limit in (None, 1e9, 0.25):
         changes = dict(optimizer__kind="optax:sgd", learning_rate=1.0, warmup_steps=0, gradient_clip_norm=limit)
         changes |= dict(ema_warmup=True, ema_decay=0.9999)
         config = tiny.config("vdm", small=True, **{f"train__{key}": value for key, value in changes.items()})
-        step = StepFunction(build(config, spec), config)
+        step = StepFunction(MODEL, config)
         before = jax.jit(step.init)()
         after, report = jax.jit(step)(before, Batch(jnp.asarray(tiny.images(8))))
         moved[limit] = norm(jax.tree.map(jnp.subtract, after.params, before.params))
@@ -117,11 +120,59 @@ def test_a_function_of_optax_by_its_name():
 def test_what_is_no_optimizer_is_refused():
     for kind, message in (
         ("adamv", "unknown optimizer 'adamv', perhaps adamw; known: adamw, lion"),
-        ("optax:cosine_distance", "kind=optax:cosine_distance takes the schedule of a learning rate alone: cosine_"),
+        ("muon", "unknown optimizer 'muon', perhaps optax.contrib:muon"),
+        ("optax:cosine_distance", "kind=optax:cosine_distance is no optimizer: cosine_distance"),
         ("builtins:repr", "kind=builtins:repr must return an optax.GradientTransformation, not str"),
+        *(
+            (f"optax:{name}", f"kind=optax:{name} is no optimizer: .*; give a function of a learning rate")
+            for name in ("clip", "scale_by_adam", "chain", "lbfgs")
+        ),
     ):
         with pytest.raises(InputError, match=message):
-            make_optimizer(tiny.config(train__optimizer__kind=kind).train, decayed)
+            StepFunction(MODEL, tiny.config("vdm", small=True, train__optimizer__kind=kind))
+
+
+def zero_until(bad, state_too):
+    """A function of a rate that returns plain descent, whose update and perhaps state are NaN at the step `bad`."""
+
+    def optimizer(rate):
+        def update(grads, state, params=None):
+            count, moment = state
+            spoilt = jnp.where(count == bad, jnp.nan, 0.0)
+            updates = jax.tree.map(lambda grad: -rate(count) * grad + (0.0 if state_too else spoilt), grads)
+            return updates, (count + 1, moment + spoilt)
+
+        return optax.GradientTransformation(lambda params: (jnp.zeros((), jnp.int32), jnp.zeros(())), update)
+
+    return optimizer
+
+
+@pytest.mark.parametrize("state_too", [False, True])
+def test_an_update_that_is_not_finite_is_skipped(state_too, monkeypatch):
+    """Neither the parameters nor the state of the optimizer become NaN, although loss and gradient are finite."""
+    monkeypatch.setattr(optax, "spoilt", zero_until(1, state_too), raising=False)
+    config = tiny.config("vdm", small=True, train__optimizer__kind="optax:spoilt", train__on_nonfinite="skip")
+    step, batch = StepFunction(MODEL, config), Batch(jnp.asarray(tiny.images(8)))
+    train_step, finite = jax.jit(step), []
+    state = first = jax.jit(step.init)()
+    for _ in range(3):
+        state, report = train_step(state, batch)
+        finite.append(bool(report.finite))
+        first = state if len(finite) == 1 else first
+    assert finite == [True, False, False]
+    jax.tree.map(np.testing.assert_array_equal, state.replace(step=first.step, meter=first.meter), first)
+
+
+def test_a_falling_rate_counts_skipped_steps(monkeypatch):
+    """It is 0 after the last step, also if steps before it were skipped; a step of size 1 by each rate."""
+    config = tiny.config(train__steps=4, train__warmup_steps=0, train__learning_rate_schedule="linear").train
+    optimizer = make_optimizer(config, decayed)
+    params = {"a": {"bias": jnp.zeros(1)}}
+    state, sizes = optimizer.init(params), []
+    for step in (0, 2, 3, 4):
+        updates, state = optimizer.update({"a": {"bias": jnp.ones(1)}}, with_rates_at(state, step), params)
+        sizes.append(-float(updates["a"]["bias"][0]) / config.learning_rate)
+    np.testing.assert_allclose(sizes, [1, 0.5, 0.25, 0], atol=1e-5)
 
 
 def norm(tree):
