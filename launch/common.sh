@@ -9,6 +9,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
 fi
 
 declare -A given=() # value of each option
+included=()         # values of --include, which may be given several times
 rest=()             # arguments after --
 
 say() { printf '%s\n' "$*" >&2; }
@@ -33,6 +34,8 @@ parse() {
     if [[ $option == -- ]]; then
       rest=("$@")
       break
+    elif [[ $option == --include=* && $known == *" include= "* ]]; then
+      included+=("${name#*=}")
     elif [[ $option == --*=* && $known == *" ${name%%=*}= "* ]]; then
       given[${name%%=*}]=${name#*=}
     elif [[ $option == --* && $known == *" $name "* ]]; then

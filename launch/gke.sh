@@ -22,7 +22,8 @@
 #
 #   docker build --build-arg=EXTRA=tpu --tag=IMAGE . && docker push IMAGE
 #
-# Every restart of a pod then has the same versions. Build it with configuration files of your own in configs/.
+# Every restart of a pod then has the same versions. Build it with configuration files of your own in configs/. An image
+# with parts of your own is made from it, by FROM IMAGE and COPY mine.py /home/diffenc/, where runs start.
 #
 # The workdir is an address in a bucket, gs://B/RUN; --bucket=B in place of --workdir means gs://B/N, and gs://B/data
 # for the images, --config.data.dir, unless that is given. A is the Kubernetes service account that may write there

@@ -7,8 +7,8 @@
 #
 # Options: --time=24:00:00 --cpus=4 (per process) --name=diffenc --partition=P --account=A, and --dry-run, which prints
 # the commands and runs none. Further settings of the cluster go into the variables of sbatch, such as SBATCH_QOS.
-# Submit from a folder that the nodes share, where relative paths in --config are valid and python has this package,
-# with the versions that requirements/lock-cuda.txt pins:
+# Submit from a folder that the nodes share, where relative paths in --config are valid, files with parts of your own lie,
+# such as mine.py, and python has this package, with the versions that requirements/lock-cuda.txt pins:
 #
 #   pip install -r requirements/lock-cuda.txt && pip install --no-deps .
 #

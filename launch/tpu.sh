@@ -2,14 +2,14 @@
 # A run on the hosts of a Cloud TPU slice.
 #
 #   launch/tpu.sh create --name=N --zone=Z --type=v5litepod-16 --runtime=v2-alpha-tpuv5-lite [--spot] [--queued] [--yes]
-#   launch/tpu.sh setup  --name=N --zone=Z [--mount=B]      install this package on all hosts
+#   launch/tpu.sh setup  --name=N --zone=Z [--mount=B] [--include=mine.py ...]      install this package on all hosts
 #   launch/tpu.sh run    --name=N --zone=Z -- --config=configs/cifar10.py --workdir=gs://B/cifar10 [more flags]
 #   launch/tpu.sh tail   --name=N --zone=Z [--worker=0]     output of a host; Ctrl-C does not stop the run
 #   launch/tpu.sh logs   --name=N --zone=Z [--to=logs/N]    fetch the output of all hosts into a folder, one file each
 #   launch/tpu.sh stop   --name=N --zone=Z                  the run saves and ends; the same run command resumes it
 #   launch/tpu.sh delete --name=N --zone=Z [--queued] [--yes]
-#   launch/tpu.sh watch  --name=N --zone=Z --type=T --runtime=R [--spot] [--mount=B] [--every=60] [--restarts=10] [--yes]
-#                        -- --config=... --workdir=...
+#   launch/tpu.sh watch  --name=N --zone=Z --type=T --runtime=R [--spot] [--mount=B] [--include=mine.py ...] [--every=60]
+#                        [--restarts=10] [--yes] -- --config=... --workdir=...
 #
 # --yes answers the question before something is created or deleted. All actions accept --project=P, --gcloud="FLAGS"
 # and --dry-run, which prints the commands and runs none. --queued is for a slice that a queued resource of the same name
@@ -25,7 +25,10 @@
 # there. --mount=B mounts the bucket at /mnt/runs on all hosts, with gcsfuse; then a workdir can be /mnt/runs/RUN. A
 # mount has drawbacks, see docs/clusters.md.
 #
-# Hosts install the versions that requirements/lock-tpu.txt pins.
+# Hosts install the versions that requirements/lock-tpu.txt pins. --include=PATH, which may be given several times, copies
+# a file or a folder of yours to the folder in which they start the run: mine.py, a part of your own that
+# --config.model.encoder.kind=mine:Fading names, a package, or a configuration, --config=mine.py. After a change of your
+# files, stop the run, and give setup and run again.
 #
 # watch requests a queued slice, sets it up and starts the run. After a preemption it deletes the slice, requests it
 # again and resumes the run, with the code and the versions of its own start. It looks every --every seconds, and ends
@@ -41,6 +44,7 @@ source "$here/common.sh"
 
 HOST=diffenc_jax/launch/tpu_host.sh # its path after setup, relative to the home folder
 SHARED=/mnt/runs                    # where hosts mount a bucket
+SENT=(benchmarks configs diffenc_jax launch requirements pyproject.toml setup.py README.md LICENSE) # of this repository
 
 archive=ARCHIVE # file with the package
 gcloud_flags=() # of the commands that create or delete
@@ -50,7 +54,7 @@ main() {
   local action=${1:-} common="name= zone= project= gcloud="
   case $action in
     create) shift && parse "$common type= runtime= spot queued yes" "$@" ;;
-    setup) shift && parse "$common mount=" "$@" ;;
+    setup) shift && parse "$common mount= include=" "$@" ;;
     run) shift && parse "$common bucket=" "$@" ;;
     stop) shift && parse "$common" "$@" ;;
     tail)
@@ -61,7 +65,7 @@ main() {
     delete) shift && parse "$common queued yes" "$@" ;;
     watch)
       given=([every]=60 [restarts]=10)
-      shift && parse "$common gcloud-ssh= type= runtime= spot bucket= mount= every= restarts= yes" "$@"
+      shift && parse "$common gcloud-ssh= type= runtime= spot bucket= mount= include= every= restarts= yes" "$@"
       ;;
     --help)
       usage
@@ -85,6 +89,7 @@ main() {
 # check ACTION: check the options that only some actions need.
 check() {
   case $1 in create | watch) need type runtime ;; esac
+  check_included
   case $1 in
     run | watch)
       need_flag config configs/cifar10.py
@@ -97,6 +102,19 @@ check() {
     need_number every restarts
     need_lasting_workdir
   fi
+}
+
+# check_included: each file or folder must exist, and its name must be free on the hosts, also as that of a module.
+check_included() {
+  local path own taken=" ${SENT[*]%.py} "
+  for path in "${included[@]}"; do
+    own=$(basename -- "$path" .py)
+    [[ -r $path ]] || fail "--include=$(quoted "$path") is no file or folder that can be read; give its path on this machine"
+    [[ $own =~ ^[A-Za-z0-9_][-A-Za-z0-9_.]*$ ]] ||
+      fail "--include=$(quoted "$path"): a name may have letters, digits, _, - and . only; rename it"
+    [[ $taken != *" $own "* ]] || fail "--include=$(quoted "$path"): the hosts have another $own; rename it"
+    taken+="$own "
+  done
 }
 
 # A preemption deletes the disks of the hosts.
@@ -168,8 +186,11 @@ pack() {
     archive=$(mktemp -t diffenc_jax.XXXXXX)
     trap 'rm -f "$archive"' EXIT
   fi
-  run tar -czf "$archive" -C "$here/.." --exclude=__pycache__ \
-    benchmarks configs diffenc_jax launch requirements pyproject.toml setup.py README.md LICENSE
+  local path own=()
+  for path in "${included[@]}"; do
+    own+=(-C "$(realpath -- "$(dirname -- "$path")")" "$(basename -- "$path")")
+  done
+  run tar -czhf "$archive" --exclude=__pycache__ -C "$here/.." "${SENT[@]}" "${own[@]}"
 }
 
 install() {

@@ -84,6 +84,11 @@ def test_without_its_program_a_launcher_says_which(place, script):
         ),
         (f"{WATCH} --workdir /mnt/runs/a", "--workdir=/mnt/runs/a is where a bucket is mounted; give --mount=BUCKET"),
         ("tpu.sh stop --name=n --zone=z '--gcloud=--a \"b'", r"--gcloud=--a\ \"b has a quote that is not closed"),
+        ("tpu.sh setup --name=n --zone=z --include=none.py", "--include=none.py is no file or folder that can be read"),
+        ("tpu.sh setup --name=n --zone=z '--include=a bin'", r"--include=a\ bin: a name may have letters, digits"),
+        ("tpu.sh setup --name=n --zone=z --include=setup.py", "--include=setup.py: the hosts have another setup; "),
+        ("tpu.sh setup --name=n --zone=z --include=bin --include=bin/", "--include=bin/: the hosts have another bin; "),
+        ("tpu.sh run --name=n --zone=z --include=bin -- --config=c", "unknown argument --include=bin; known: --name="),
         ("gke.sh fly", "unknown action fly; known: run, status, tail, logs, stop, delete"),
         ("gke.sh tail --name=N", "--name=N must be at most 40 lower-case letters"),
         ("gke.sh run --name=n", "--image is missing"),
@@ -100,6 +105,8 @@ def test_without_its_program_a_launcher_says_which(place, script):
     ],
 )
 def test_bad_input(cloud, command, message):
+    (cloud.folder / "a bin").mkdir()
+    (cloud.folder / "setup.py").touch()
     script, *args = shlex.split(command)
     assert_refused(cloud.run(LAUNCH / script, *args), message)
     assert cloud.calls() == []

@@ -89,7 +89,14 @@ def unpacked(archive):
 
 def test_setup_takes_the_package_to_all_hosts(cloud, checkout):
     keep_archives(cloud, cloud.folder / "archives")
-    done = cloud.run(checkout / "launch" / "tpu.sh", "setup", *SLICE, "--mount=b; c", STATES="", STATUSES="")
+    own = cloud.folder / "of mine"
+    (own / "parts").mkdir(parents=True)
+    (own / "parts" / "__init__.py").write_text("parts/__init__.py")
+    (own / "fading.py").write_text("mine.py")
+    (own / "mine.py").symlink_to("fading.py")
+    include = [f"--include={own / 'mine.py'}", "--include=of mine/parts/"]
+    options = [*SLICE, "--mount=b; c", *include]
+    done = cloud.run(checkout / "launch" / "tpu.sh", "setup", *options, STATES="", STATUSES="")
     assert done.returncode == 0, done.stderr
     copy, install = cloud.calls()
     sent, target, *where = copy[5:]
@@ -100,7 +107,8 @@ def test_setup_takes_the_package_to_all_hosts(cloud, checkout):
     files = unpacked(cloud.folder / "archives" / "0")
     assert files.pop("launch/tpu_host.sh") == (LAUNCH / "tpu_host.sh").read_text()
     files = {name: text for name, text in files.items() if not name.startswith("launch/")}
-    assert files == {name: name for name in [*FILES, "pyproject.toml", "setup.py", "README.md", "LICENSE"]}
+    expected = [*FILES, "pyproject.toml", "setup.py", "README.md", "LICENSE", "mine.py", "parts/__init__.py"]
+    assert files == {name: name for name in expected}
 
 
 def test_output_is_followed_and_fetched_and_the_run_stopped(cloud):
@@ -120,7 +128,7 @@ def host(place):
     (place.folder / "diffenc_jax" / ".venv" / "bin").mkdir(parents=True)
     (place.folder / "diffenc_jax" / "launch" / "tpu_host.sh").write_text((LAUNCH / "tpu_host.sh").read_text())
     python = place.stand_in(
-        "python", "echo hello\ntrap 'exit 143' TERM\nfor ((i = 0; i < 300; i++)); do sleep 0.1; done"
+        "python", "echo hello from $PWD\ntrap 'exit 143' TERM\nfor ((i = 0; i < 300; i++)); do sleep 0.1; done"
     )
     python.rename(place.folder / "diffenc_jax" / ".venv" / "bin" / "python")
     yield place
@@ -157,7 +165,7 @@ def test_a_hosts_run_is_watched_and_stopped(host):
     log = host.folder / "diffenc_jax" / ".run" / "log"
     while not log.exists() or "hello" not in log.read_text():
         time.sleep(0.05)
-    assert do("log") == "hello\n"
+    assert do("log") == f"hello from {host.folder / 'diffenc_jax'}\n"  # where Python finds what --include has sent
     do("stop")
     while do("status", *FLAGS) == "none\n":  # until the exit code is written
         time.sleep(0.05)
