@@ -1,8 +1,11 @@
-"""examples/own_parts: an encoder, a schedule and an estimator from outside, by their places and by short names."""
+"""examples/own_parts: parts from outside, by their places and by short names, as docs/extending.md shows them."""
 
 import html
+import inspect
 import json
+import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import jax
@@ -26,11 +29,20 @@ from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.announced import announce
 from tests.lab.studies.runs import write_images, write_run
+from tests.nets import test_score_networks as contract
 
 FOLDER = Path(__file__).parents[2] / "examples/own_parts"
 FADING, COSINE, MIRRORED = map(
     parts.Allowed, ("own_parts.encoder:Fading", "own_parts.schedule:Cosine", "own_parts.estimator:Mirrored")
 )
+NETWORK, OPTIMIZER = map(parts.Allowed, ("own_parts.network:Convolutions", "own_parts.optimizer:Nesterov"))
+PAGE = (Path(__file__).parents[2] / "docs/extending.md").read_text()
+
+
+def shown(start):
+    """The file of docs/extending.md whose docstring begins with `start`."""
+    (code,) = re.findall(rf'^    """{re.escape(start)}.*?(?=^\S)', PAGE, re.MULTILINE | re.DOTALL)
+    return textwrap.dedent(code)
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +138,8 @@ def test_networks_that_cannot_be_called_are_refused(tmp_path, monkeypatch):
 
 def test_installed_parts_have_short_names(announced):
     assert {"fading", "identity"} <= set(parts.names("encoder"))
-    config = load_config("digits:vdm", ["model.encoder.kind=fading", "model.schedule.kind=cosine"])
+    kinds = ["encoder.kind=fading", "schedule.kind=cosine", "score.kind=convolutions"]
+    config = load_config("digits:vdm", [f"model.{kind}" for kind in kinds])
     assert type(build(config, spec_of(config)).encoder) is parts.load("encoder", FADING)
     (announced / "entry_points.txt").write_text("[diffenc_jax.parts]\nencoder.identity = own_parts.encoder:Fading\n")
     parts.entries.cache_clear()
@@ -146,6 +159,44 @@ def test_the_encoder_agrees_with_what_the_base_class_derives_from_its_mean(x64):
     drifts, estimate = computed(x, gamma)
     np.testing.assert_allclose(*drifts, rtol=1e-6)
     np.testing.assert_allclose(estimate, x, rtol=1e-12)
+
+
+def test_the_page_shows_the_encoder_the_network_and_the_optimizer(tmp_path, monkeypatch):
+    for kind, name in (("score", NETWORK), ("optimizer", OPTIMIZER)):
+        source = inspect.getsource(sys.modules[parts.load(kind, name).__module__])
+        assert shown(source.splitlines()[0].strip('"')).strip() == source.strip()
+    (tmp_path / "mine.py").write_text(shown("x_t = "))
+    monkeypatch.syspath_prepend(tmp_path)
+    x, gamma = jnp.ones((2, 1, 1, 1)), jnp.asarray([-5.0, 4.0])
+    simple = load_config("digits:vdm", ["model.encoder.kind=mine:Fading", "model.encoder.power=2"])
+    np.testing.assert_allclose(
+        build(simple, spec_of(simple)).encoder.mean(x, gamma), parts.load("encoder", FADING)(2.0).mean(x, gamma)
+    )
+
+
+@pytest.mark.parametrize(
+    "keeps",
+    [
+        contract.test_outputs_depend_on_the_mask_and_little_on_how_they_are_computed,
+        contract.test_outputs_are_zero_at_initialisation_and_heads_leave_the_other_parameters,
+        contract.test_heads_leave_the_output_and_its_gradient,
+    ],
+)
+def test_the_network_keeps_the_contract(keeps):
+    keeps(parts.load("score", NETWORK)(width=16, layers=1, pixel_levels=17))
+
+
+def test_the_configuration_of_the_page_trains_network_and_optimizer(tmp_path):
+    (tmp_path / "mine.py").write_text(shown("The digits with my network"))
+    changes = {"model.labels": True, "model.error_head": True, "train.batch_size": 32, "train.warmup_steps": 0}
+    run = dj.Run(f"{tmp_path / 'mine.py'}:mine", changes | {"model.score.width": 16, "model.score.layers": 1})
+    assert run.config.train.optimizer.kind == OPTIMIZER
+    state, metrics = run.init(), []
+    for step in range(30):
+        state, row = run.step(state, run.batch(step))
+        metrics.append(row)
+    assert all(metrics[-1][name] < 0.7 * metrics[0][name] for name in ("bpd", "error_score"))
+    assert set(outside_parts(run.config)) == {f"model.score.kind={NETWORK}"}
 
 
 def test_the_angle_of_the_schedule_is_linear_in_time():
