@@ -42,6 +42,11 @@ def test_links_lead_somewhere(path):
             assert not anchor or anchor in anchors(file.read_text()), target
 
 
+def test_the_list_of_public_names_is_that_of_the_code():
+    """`python docs/site/api.py` writes it."""
+    assert runpy.run_path(str(ROOT / "docs/site/api.py"))["page"]() == TEXTS[ROOT / "docs/api.md"]
+
+
 def test_the_description_of_the_distribution_has_no_links_to_files(monkeypatch):
     options = {}
     monkeypatch.setattr("setuptools.setup", options.update)

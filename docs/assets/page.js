@@ -3,7 +3,3 @@ for (const element of document.querySelectorAll(".arithmatex")) {
   const source = element.textContent.trim();
   katex.render(source.slice(2, -2), element, { displayMode: source.startsWith("\\[") });
 }
-// The map begins at its middle where it is wider than the window.
-for (const map of document.querySelectorAll(".map")) {
-  map.scrollLeft = (map.scrollWidth - map.clientWidth) / 2;
-}

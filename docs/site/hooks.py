@@ -1,6 +1,7 @@
 """Hooks of MkDocs: pages from files outside docs/, links between all of them, and parts of pages made from the code.
 
-A comment `<!-- site: NAME -->` in a page is replaced by what the entry of `PARTS` makes. On GitHub it is not seen.
+A comment `<!-- site: NAME -->` in a page is replaced by what the entry of `PARTS` makes, and of a comment that begins
+with a line `<!-- only on the site` the other lines are shown. On GitHub neither is seen.
 """
 
 import re
@@ -16,18 +17,18 @@ sys.path.insert(0, str(ROOT))
 
 import configuration  # noqa: E402
 import notebooks  # noqa: E402
-import packages  # noqa: E402
 
 # Documents at the top of the repository that are pages of the site.
 TOP_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 # Packages whose functions have a page each, and their names in documents: `diffusion.gaussian.diffuse`.
 REFERENCE = ("diffusion", "lab.stats", "lab.coding")
 NAME = re.compile(rf"(?<!\[)`((?:{'|'.join(REFERENCE)})\.[\w.]*\w)`")
+HIDDEN = re.compile(r"<!-- only on the site\n(.*?)-->", re.DOTALL)
 LINKED = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)\s#]+)[^)]*\)")
 LINK = re.compile(r'(?:(?<=\]\()|(?<=src="))(?!\w+:|#)([^)\s#"]+)')
 
 
-PARTS = {"configuration": configuration.reference, "packages": packages.drawing}
+PARTS = {"configuration": configuration.reference}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -48,14 +49,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def _functions(package: str) -> str:
     """The page of a package's modules and functions."""
-    modules = sorted(path.stem for path in packages.PACKAGE.joinpath(*package.split(".")).glob("[a-z]*.py"))
+    modules = sorted(path.stem for path in (ROOT / "diffenc_jax").joinpath(*package.split(".")).glob("[a-z]*.py"))
     return "\n\n".join([f"# {package}", *(f"::: diffenc_jax.{package}.{module}" for module in modules)])
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Point links at pages of the site, leave out others, and fill in the parts that the code makes."""
     folder = "" if page.file.src_uri in TOP_PAGES.values() else "docs"
-    markdown = NAME.sub(r"[`\1`][diffenc_jax.\1]", markdown)
+    markdown = NAME.sub(r"[`\1`][diffenc_jax.\1]", HIDDEN.sub(r"\1", markdown))
     markdown = LINKED.sub(lambda match: match[0] if _target(match[2], folder) else match[1], markdown)
     markdown = LINK.sub(lambda match: _target(match[1], folder) or match[1], markdown)
     return re.sub(r"<!-- site: (\w+) -->", lambda match: PARTS[match[1]](), markdown)
