@@ -109,10 +109,10 @@ check_included() {
   local path own taken=" ${SENT[*]%.py} "
   for path in "${included[@]}"; do
     own=$(basename -- "$path" .py)
-    [[ -r $path ]] || fail "--include=$(quoted "$path") is no file or folder that can be read; give its path on this machine"
     [[ $own =~ ^[A-Za-z0-9_][-A-Za-z0-9_.]*$ ]] ||
       fail "--include=$(quoted "$path"): a name may have letters, digits, _, - and . only; rename it"
     [[ $taken != *" $own "* ]] || fail "--include=$(quoted "$path"): the hosts have another $own; rename it"
+    [[ -r $path ]] || fail "--include=$(quoted "$path") is no file or folder that can be read; give its path on this machine"
     taken+="$own "
   done
 }

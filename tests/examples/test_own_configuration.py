@@ -1,24 +1,18 @@
 """The configuration of one's own in docs/extending.md: its arms can be built, and the deeper one has the parameters."""
 
-import re
-import textwrap
-from pathlib import Path
-
 import jax
 import pytest
 
 from diffenc_jax.config import load_config
 from diffenc_jax.model import ImageSpec, build
-
-PAGE = Path(__file__).parents[2] / "docs/extending.md"
+from tests.examples.test_own_parts import shown
 
 
 @pytest.fixture(scope="module")
 def parameters(tmp_path_factory):
     """Number of parameters by arm."""
     path = tmp_path_factory.mktemp("own") / "mine.py"
-    (code,) = re.findall(r'^    """My images.*?(?=^\S)', PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    path.write_text(textwrap.dedent(code))
+    path.write_text(shown("My images"))
     numbers = {}
     for arm in ("vdm", "diffenc", "nontrainable", "half", "vdm-deeper", "vdm-longer"):
         model = build(load_config(f"{path}:{arm}", ["model.scan=True"]), ImageSpec((32, 32, 3), 256))

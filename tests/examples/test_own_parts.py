@@ -161,29 +161,26 @@ def test_the_encoder_agrees_with_what_the_base_class_derives_from_its_mean(x64):
     np.testing.assert_allclose(estimate, x, rtol=1e-12)
 
 
-def test_the_page_shows_the_encoder_the_network_and_the_optimizer(tmp_path, monkeypatch):
-    for kind, name in (("score", NETWORK), ("optimizer", OPTIMIZER)):
-        source = inspect.getsource(sys.modules[parts.load(kind, name).__module__])
-        assert shown(source.splitlines()[0].strip('"')).strip() == source.strip()
-    (tmp_path / "mine.py").write_text(shown("x_t = "))
+@pytest.mark.parametrize(("kind", "name"), [("score", NETWORK), ("optimizer", OPTIMIZER)])
+def test_the_page_shows_the_file(kind, name):
+    source = inspect.getsource(inspect.getmodule(parts.load(kind, name)))
+    assert shown(source.partition("\n")[0].strip('"')).strip() == source.strip()
+
+
+def test_the_encoder_of_the_page_is_that_of_the_package(tmp_path, monkeypatch):
+    (tmp_path / "of_the_page.py").write_text(shown("x_t = "))
     monkeypatch.syspath_prepend(tmp_path)
-    x, gamma = jnp.ones((2, 1, 1, 1)), jnp.asarray([-5.0, 4.0])
-    simple = load_config("digits:vdm", ["model.encoder.kind=mine:Fading", "model.encoder.power=2"])
-    np.testing.assert_allclose(
-        build(simple, spec_of(simple)).encoder.mean(x, gamma), parts.load("encoder", FADING)(2.0).mean(x, gamma)
-    )
+    parts.allow({"of_the_page"})
+    x, gamma = jnp.ones(2), jnp.asarray([-5.0, 4.0])
+    means = (parts.load("encoder", place)(0.7).mean(x, gamma) for place in ("of_the_page:Fading", FADING))
+    np.testing.assert_allclose(*means)
 
 
-@pytest.mark.parametrize(
-    "keeps",
-    [
-        contract.test_outputs_depend_on_the_mask_and_little_on_how_they_are_computed,
-        contract.test_outputs_are_zero_at_initialisation_and_heads_leave_the_other_parameters,
-        contract.test_heads_leave_the_output_and_its_gradient,
-    ],
-)
-def test_the_network_keeps_the_contract(keeps):
-    keeps(parts.load("score", NETWORK)(width=16, layers=1, pixel_levels=17))
+def test_the_network_keeps_the_contract():
+    network = parts.load("score", NETWORK)(width=16, layers=1, pixel_levels=17)
+    contract.test_outputs_depend_on_the_mask_and_little_on_how_they_are_computed(network)
+    contract.test_outputs_are_zero_at_initialisation_and_heads_leave_the_other_parameters(network)
+    contract.test_heads_leave_the_output_and_its_gradient(network)
 
 
 def test_the_configuration_of_the_page_trains_network_and_optimizer(tmp_path):
@@ -191,11 +188,10 @@ def test_the_configuration_of_the_page_trains_network_and_optimizer(tmp_path):
     changes = {"model.labels": True, "model.error_head": True, "train.batch_size": 32, "train.warmup_steps": 0}
     run = dj.Run(f"{tmp_path / 'mine.py'}:mine", changes | {"model.score.width": 16, "model.score.layers": 1})
     assert run.config.train.optimizer.kind == OPTIMIZER
-    state, metrics = run.init(), []
-    for step in range(30):
-        state, row = run.step(state, run.batch(step))
-        metrics.append(row)
-    assert all(metrics[-1][name] < 0.7 * metrics[0][name] for name in ("bpd", "error_score"))
+    state, first = run.step(run.init(), run.batch(0))
+    for step in range(1, 30):
+        state, last = run.step(state, run.batch(step))
+    assert all(last[name] < 0.7 * first[name] for name in ("bpd", "error_score"))
     assert set(outside_parts(run.config)) == {f"model.score.kind={NETWORK}"}
 
 

@@ -105,8 +105,6 @@ def test_without_its_program_a_launcher_says_which(place, script):
     ],
 )
 def test_bad_input(cloud, command, message):
-    (cloud.folder / "a bin").mkdir()
-    (cloud.folder / "setup.py").touch()
     script, *args = shlex.split(command)
     assert_refused(cloud.run(LAUNCH / script, *args), message)
     assert cloud.calls() == []

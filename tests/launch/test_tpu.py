@@ -89,13 +89,11 @@ def unpacked(archive):
 
 def test_setup_takes_the_package_to_all_hosts(cloud, checkout):
     keep_archives(cloud, cloud.folder / "archives")
-    own = cloud.folder / "of mine"
-    (own / "parts").mkdir(parents=True)
-    (own / "parts" / "__init__.py").write_text("parts/__init__.py")
-    (own / "fading.py").write_text("mine.py")
-    (own / "mine.py").symlink_to("fading.py")
-    include = [f"--include={own / 'mine.py'}", "--include=of mine/parts/"]
-    options = [*SLICE, "--mount=b; c", *include]
+    (cloud.folder / "of mine/parts").mkdir(parents=True)
+    (cloud.folder / "of mine/parts/__init__.py").write_text("parts/__init__.py")
+    (cloud.folder / "of mine/fading.py").write_text("mine.py")
+    (cloud.folder / "mine.py").symlink_to("of mine/fading.py")
+    options = [*SLICE, "--mount=b; c", f"--include={cloud.folder / 'mine.py'}", "--include=of mine/parts/"]
     done = cloud.run(checkout / "launch" / "tpu.sh", "setup", *options, STATES="", STATUSES="")
     assert done.returncode == 0, done.stderr
     copy, install = cloud.calls()
