@@ -170,9 +170,10 @@ def test_the_page_shows_the_file(kind, name):
 def test_the_encoder_of_the_page_is_that_of_the_package(tmp_path, monkeypatch):
     (tmp_path / "of_the_page.py").write_text(shown("x_t = "))
     monkeypatch.syspath_prepend(tmp_path)
-    parts.allow({"of_the_page"})
     x, gamma = jnp.ones(2), jnp.asarray([-5.0, 4.0])
-    means = (parts.load("encoder", place)(0.7).mean(x, gamma) for place in ("of_the_page:Fading", FADING))
+    means = (
+        parts.load("encoder", place)(0.7).mean(x, gamma) for place in (parts.Allowed("of_the_page:Fading"), FADING)
+    )
     np.testing.assert_allclose(*means)
 
 
