@@ -55,25 +55,25 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
 
     The content of an installed package is its name and version.
     """
-    if not file.endswith(".py") and Path(file).is_file():  # a compiled extension
-        covered[module] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    path = Path(file)
+    content = path.read_bytes() if path.is_file() else "".join(linecache.getlines(file)).encode()
+    if not path.is_file() and not content:
+        covered[module] = UNKNOWN
         return
-    linecache.checkcache()
-    lines = linecache.getlines(file) if file else []
-    covered[module] = UNKNOWN
-    if not lines:
+    if path.is_file() and path.suffix != ".py":  # a compiled extension
+        covered[module] = hashlib.sha256(content).hexdigest()
         return
-    tree = ast.parse("".join(lines))
+    tree = ast.parse(content)
     covered[module] = repr(_plain(tree))
-    package = module if Path(file).stem == "__init__" else module.rpartition(".")[0]
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
     for other in dict.fromkeys(_imported(tree, package)):
-        top, path = other.partition(".")[0], _file_of(other)
-        if other in covered or top in NOT_FOLLOWED or not path:
+        top, found = other.partition(".")[0], _file_of(other)
+        if other in covered or top in NOT_FOLLOWED or not found:
             continue
-        installed = distributions().get(top, []) if INSTALLED & {*Path(path).parts} else []
+        installed = distributions().get(top, []) if INSTALLED & {*Path(found).parts} else []
         covered |= {name: f"{name} {version(name)}" for name in installed if name not in PACKAGES.split()}
         if not installed:
-            _cover(other, path, covered)
+            _cover(other, found, covered)
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
