@@ -60,13 +60,14 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
     if not path.is_file() and not content:
         covered[module] = UNKNOWN
         return
-    if path.is_file() and path.suffix != ".py":  # a compiled extension
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # a compiled extension, or a file that is never imported
         covered[module] = hashlib.sha256(content).hexdigest()
         return
-    tree = ast.parse(content)
     covered[module] = repr(_plain(tree))
     package = module if path.stem == "__init__" else module.rpartition(".")[0]
-    for other in dict.fromkeys(_imported(tree, package)):
+    for other in dict.fromkeys([*_with_packages(package), *_imported(tree, package)]):
         top, found = other.partition(".")[0], _file_of(other)
         if other in covered or top in NOT_FOLLOWED or not found:
             continue
@@ -88,7 +89,12 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
         else:
             continue
         for name in names:
-            yield from accumulate(name.split("."), "{}.{}".format)
+            yield from _with_packages(name)
+
+
+def _with_packages(module: str) -> Iterator[str]:
+    """Names of the packages that a module is in, the outermost first, and its own."""
+    return accumulate(module.split("."), "{}.{}".format)
 
 
 def _file_of(module: str) -> str:
@@ -96,7 +102,7 @@ def _file_of(module: str) -> str:
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None) or ""
     folders, file = None, ""
-    for name in accumulate(module.split("."), "{}.{}".format):
+    for name in _with_packages(module):
         spec = PathFinder.find_spec(name, folders)
         if spec is None:
             return ""
