@@ -40,7 +40,7 @@ class ByEstimate(NamedTuple):
     Outside the knots u is constant.
 
     Attributes:
-      knots: [T, K] values of x̂, not decreasing.
+      knots: [T, K] values of x̂, increasing; the last one may repeat, with its u.
       error: [T, K] u at the knots.
       factor: f, [T, ...] with the images' axes, of length 1 where shared.
     """
@@ -96,10 +96,13 @@ def interpolate(x: Images, knots: Float[Array, "r k"], values: Float[Array, "r k
     """The piecewise linear function through (knots, values) at x [B, ...]; constant outside the knots.
 
     It is a sum of ramps between neighbouring knots, which needs no search: Σ_k slope_k · clip(x - knot_k, 0, width_k).
+    It is computed in the widest type of the arguments.
 
     Args:
       knots: [B, K] or [1, K], not decreasing; of equal knots, the values must be equal too.
     """
+    dtype = jnp.result_type(x, knots, values)
+    x, knots, values = (jnp.asarray(array, dtype) for array in (x, knots, values))
     widths = jnp.diff(knots, axis=1)
     slopes = jnp.where(widths > 0, jnp.diff(values, axis=1) / jnp.where(widths > 0, widths, 1.0), 0.0)
 

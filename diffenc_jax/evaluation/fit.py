@@ -319,17 +319,18 @@ def _mean_cost(row: ByEstimate, errors: StepErrors) -> float:
 
 
 def mean_by_bin(x: np.ndarray, u: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means [bins] of x and of u in bins of x [N] that hold equal shares of Σ √u.
+    """Means [bins] of x and of u in bins of x [N] that hold about equal shares of Σ √u.
 
-    Bins of equal counts would resolve best where most pixels are and errors are small, such as a background. Without
-    samples enough for all bins, the last ones repeat.
+    Bins of equal counts would resolve best where most pixels are and errors are small, such as a background. All
+    samples of one x, in float32 as in the fitted table, share the bin in which the middle of their share lies. So the
+    means of x increase, and an x with more than two bins' share has a bin of its own. The last filled bin repeats in
+    place of the empty ones.
     """
-    order = np.argsort(x)
-    x, u = x[order], u[order]
-    share = np.cumsum(np.sqrt(u))
-    share = share / share[-1] if share[-1] > 0 else np.arange(1, len(x) + 1) / len(x)
-    number = np.minimum((share * bins).astype(int), bins - 1)
-    filled, count = np.unique(number, return_counts=True)
-    means = (np.add.reduceat(values, np.searchsorted(number, filled)) / count for values in (x, u))
+    values, number = np.unique(x.astype(np.float32), return_inverse=True)
+    count, total = np.bincount(number), np.bincount(number, u)
+    weight = np.bincount(number, np.sqrt(u)) if total.sum() > 0 else count
+    share = (np.cumsum(weight) - weight / 2) / weight.sum()
+    filled, first = np.unique(np.minimum((share * bins).astype(int), bins - 1), return_index=True)
+    means = (np.add.reduceat(sums, first) / np.add.reduceat(count, first) for sums in (count * values, total))
     knots, error = (np.pad(mean, (0, bins - len(filled)), mode="edge") for mean in means)
     return knots, error

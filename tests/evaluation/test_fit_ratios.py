@@ -7,8 +7,8 @@ import pytest
 
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.diffusion.gaussian import Estimate
-from diffenc_jax.diffusion.ratios import cost
-from diffenc_jax.evaluation.fit import Fit, StepErrors, fit_by_estimate, fit_table
+from diffenc_jax.diffusion.ratios import cost, interpolate
+from diffenc_jax.evaluation.fit import Fit, StepErrors, fit_by_estimate, fit_table, mean_by_bin
 from tests.evaluation.subject import experiment, parameters
 
 SHAPE = (4, 4, 1)
@@ -67,6 +67,32 @@ def test_few_or_exact_samples_leave_a_ratio(u):
     )
     w = np.asarray(ratio_at(fit_by_estimate([errors]), 0, errors.x_hat))
     assert np.all((w > 0) & (w <= 1))
+
+
+RANDOM = np.random.RandomState(0)
+TIES = {
+    "one value": np.full(900, 0.5),
+    "two values": RANDOM.choice([-1.0, 1.0], 900, p=[0.98, 0.02]),
+    "a background": np.maximum(RANDOM.uniform(-3.0, 1.0, 900), -1.0).astype(np.float32),
+    "equal in float32": 0.5 + RANDOM.choice([0.0, 1e-9], 900),
+}
+
+
+@pytest.mark.parametrize("x", TIES.values(), ids=TIES.keys())
+def test_equal_estimates_have_the_mean_of_their_errors(x):
+    """The knots increase, so the table that is evaluated is the function that was fitted."""
+    u = RANDOM.chisquare(1, len(x)) * (2 + x)
+    knots, error = mean_by_bin(x, u, 24)
+    x, *table = (jnp.asarray(array, jnp.float32)[None] for array in (x, knots, error))
+    last = np.argmax(table[0])
+    assert np.all(np.diff(table[0][0, : last + 1]) > 0)
+    assert np.all(knots[last:] == knots[last])
+    assert np.all(error[last:] == error[last])
+    got = np.asarray(interpolate(x, *table)[0])
+    np.testing.assert_allclose(got, np.interp(x[0], knots, error), rtol=1e-4)
+    _, number, count = np.unique(x[0], return_inverse=True, return_counts=True)
+    for i in np.flatnonzero(count > 1):
+        np.testing.assert_allclose(got[number == i], u[number == i].mean(), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
