@@ -39,7 +39,12 @@ def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
     """
     if len(evaluations) == 1:
         return evaluations[0]
-    whole, records = _whole_images(evaluations), [dict[str, Any](one.record) for one in evaluations]
+    records = [dict[str, Any](one.record) for one in evaluations]
+    whole = whole_images([(str(one.path), one.record["dataset"]) for one in evaluations])
+    for one, other in combinations(evaluations, 2):
+        differ = ", ".join(different_methods(one.record["estimator"], other.record["estimator"], FREE))
+        text = f"{one.path} and {other.path} are evaluated in different ways, {differ}"
+        require(not differ, f"{text}; evaluate all parts in the same way")
     nats, scale = [read_terms(one.path, one.record) for one in evaluations], whole["dims"] * math.log(2)
     terms = dict.fromkeys(term for part in nats for term in part)
     bits = {term: np.sum([part[term] for part in nats if term in part], axis=0) / scale for term in terms}
@@ -57,22 +62,24 @@ def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(path, cast(Record, record), np.sum(list(bits.values()), axis=0))
 
 
-def _whole_images(evaluations: Sequence[Evaluation]) -> DatasetEntry:
-    """The images whose parts were evaluated; raises InputError as `joined`."""
-    datasets = [one.record["dataset"] for one in evaluations]
-    for one, dataset in zip(evaluations, datasets, strict=True):
+def whole_images(parts: Sequence[tuple[str, DatasetEntry]]) -> DatasetEntry:
+    """The images of which the named data sets are the parts; a single data set is returned as it is.
+
+    Raises InputError unless they are all parts of the same images in one division, each once.
+    """
+    if len(parts) == 1:
+        return parts[0][1]
+    for name, dataset in parts:
         fits = dataset.get("part_of", {}).get("num_examples") == dataset["num_examples"]
-        require(fits, f"{one.path} does not hold a part of each of other images; give the records of all their parts")
-    for (one, a), (other, b) in combinations(zip(evaluations, datasets, strict=True), 2):
-        names = f"{one.path} and {other.path}"
+        require(fits, f"{name} does not hold a part of each of other images; give all parts of one division")
+    for (one, a), (other, b) in combinations(parts, 2):
+        names = f"{one} and {other}"
         reason = different_images(a["part_of"], b["part_of"])
         require(not reason, f"{names} do not add up: as whole images, {reason}")
         ways = [dataset.get("division", "none") for dataset in (a, b)]
         require(len({*ways}) == 1, f"{names} are of two divisions, {' and '.join(ways)}; give the parts of one")
         require(a["sha256"] != b["sha256"], f"{names} hold the same part; give every part once")
-        differ = ", ".join(different_methods(one.record["estimator"], other.record["estimator"], FREE))
-        require(not differ, f"{names} are evaluated in different ways, {differ}; evaluate all parts in the same way")
-    whole, dims = datasets[0]["part_of"], sum(dataset["dims"] for dataset in datasets)
-    text = f"{' and '.join(str(one.path) for one in evaluations)} have {dims} of {whole['dims']} dimensions"
+    whole, dims = parts[0][1]["part_of"], sum(dataset["dims"] for _, dataset in parts)
+    text = f"{' and '.join(name for name, _ in parts)} have {dims} of {whole['dims']} dimensions"
     require(dims == whole["dims"], f"{text} of {describe_images(whole)}; give every part once")
     return whole

@@ -1,7 +1,7 @@
 """Grid of arms and seeds of one configuration: each pair is a run with its own workdir in a common root."""
 
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
+from diffenc_jax.lab.comparisons.compare.joined import whole_images
+from diffenc_jax.lab.comparisons.compare.measure import different_images
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
@@ -91,22 +93,24 @@ class Grid(Keyed):
         """Raise InputError if a run of the grid cannot be made.
 
         That is if a configuration is wrong, an override undoes an arm, the final evaluation changes a key that is not
-        its own, or a workdir holds another run, or one of other sources of its parts.
+        its own, a workdir holds another run, or one of other sources of its parts, or arms have different images.
         """
         from diffenc_jax.runs.origin import check_parts  # imported here, since reports load no JAX
 
         self._check_keys()
+        evaluated: dict[str, Config] = {}
         for arm, seed in self.runs():
             trained, workdir = self.run_config(arm, seed), workdir_of(root, arm, seed)
             check_workdir(workdir, trained, False, OTHER_ROOT)
             check_parts(workdir, trained, trains=True)
-            final = self.final_config(trained)
+            final = evaluated[arm] = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
             require(
                 trained.loss == final.loss or not learned,
                 f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED}, but ratios are learned in "
                 "training only; leave out --final=loss.KEY=VALUE",
             )
+        self._check_images(evaluated)
 
     def note_in(self, root: Path) -> None:
         """Write the grid to `root`, merged with the arms and seeds of a grid that is noted there.
@@ -143,6 +147,31 @@ class Grid(Keyed):
             require(name not in set_here, f"--final={name} is set by the study; give {set_here.get(name)}")
             text = f"--final={name} is no key of {', '.join(EVALUATED)}; --config.{name} changes the runs"
             require(name.partition(".")[0] in EVALUATED, text)
+
+    def _check_images(self, evaluated: Mapping[str, Config]) -> None:
+        """Raise InputError unless all arms have the same images, and the summands of a sum have the parts of them.
+
+        The images are read only if there is a sum, or the arms have different data.
+
+        Args:
+          evaluated: configurations of the final evaluation by trained arm.
+        """
+        from diffenc_jax.data.dataset import load_dataset  # imported here, since reports read no images
+
+        if self.trained == [*self.arms] and len({config.data for config in evaluated.values()}) == 1:
+            return
+        entries: dict[str, Any] = {}
+        for arm, config in evaluated.items():
+            dataset = load_dataset(config.data, config.eval.split, labels=config.model.labels)
+            entries[arm] = dataset.fingerprint(config.eval.split)
+        images = []
+        for arm in self.arms:
+            try:
+                images.append(whole_images([(name, entries[name]) for name in arm.split(SUM)]))
+            except InputError as error:
+                raise InputError(f"--arms={arm}: {error}") from error
+            reason = different_images(images[0], images[-1])
+            require(not reason, f"--arms={self.arms[0]},{arm}: {reason}")
 
     def _final(self) -> tuple[str, ...]:
         """Changes of a run's configuration for its final evaluation."""

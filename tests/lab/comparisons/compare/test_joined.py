@@ -46,7 +46,7 @@ def test_labels_of_all_parts_are_labels_of_the_whole_and_one_record_is_itself(wr
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"dataset": {}}, "right.json does not hold a part of each of other images; give the records of all their"),
+        ({"dataset": {}}, "right.json does not hold a part of each of other images; give all parts of one"),
         ({"bits": RIGHT[:, :9], "dataset": OF_RIGHT | {"num_examples": 9}}, "right.json does not hold a part of each"),
         ({"dataset": made_up.part("right", 40, sha256="f" * 64)}, "do not add up: as whole images, they hold the"),
         (

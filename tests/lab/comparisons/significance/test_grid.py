@@ -49,6 +49,7 @@ LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
         ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
         ({"arms": ("vdm", "vdn")}, "unknown arm 'vdn'; known: diffenc, nontrainable, vdm"),
+        ({"arms": ("vdm", "vdm+diffenc")}, "--arms=vdm+diffenc: vdm does not hold a part of each of other images"),
         ({"overrides": ("train.steps=some",)}, "train.steps must be a whole number, not "),
         ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
         ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
