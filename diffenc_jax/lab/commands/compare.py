@@ -12,6 +12,7 @@ of an image add up. A path that exists as it is given is taken so, also with '+'
 """
 
 from argparse import ArgumentParser, Namespace
+from itertools import chain
 from pathlib import Path
 
 from diffenc_jax.commands.arguments import add_json, place, writable_file
@@ -33,7 +34,7 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.core.terminal import print_table
     from diffenc_jax.lab.comparisons.compare.joined import joined
     from diffenc_jax.lab.comparisons.compare.measure import check_comparable, compare
-    from diffenc_jax.lab.comparisons.compare.table import comparison_json, comparison_table, notes
+    from diffenc_jax.lab.comparisons.compare.table import cautions, comparison_json, comparison_table, notes
     from diffenc_jax.runs.files import is_folder, write_json
     from diffenc_jax.runs.records import last_record, read_evaluation
     from diffenc_jax.runs.storage import exists, identity
@@ -55,13 +56,15 @@ def run(arguments: Namespace) -> None:
     reference = frozenset(map(identity, files_of(first)))
     require(reference in records, f"--reference={first[0]} is not among the records; give one of them")
     records = {reference: records[reference]} | records  # the reference first
-    evaluations = [joined([read_evaluation(file) for file in files]) for files in records.values()]
+    single = [[read_evaluation(file) for file in files] for files in records.values()]
+    evaluations = [*map(joined, single)]
     check_comparable(evaluations, arguments.across_estimators)
     rows = compare(evaluations)
+    said = [*notes(rows), *cautions(chain.from_iterable(single))]
     if output is not None:
-        write_json(output, comparison_json(rows))
+        write_json(output, comparison_json(rows, said))
     print_table(comparison_table(rows, with_files=True)._replace(caption=""))
-    print("\n".join(notes(rows)))
+    print("\n".join(said))
 
 
 def _places(text: str) -> tuple[Path, list[Path]]:

@@ -54,7 +54,7 @@ def _head(collection: Collection, results: Results) -> tuple[list[Card], list[An
     """
     if not results.evaluations:
         return [], [Text("No run is evaluated yet.")]
-    cards, said = [], cautions(results.findings.analysis) if results.findings else []
+    cards, said = [], cautions(results.findings) if results.findings else []
     if results.over_seeds is not None:
         analysis = results.over_seeds.analysis
         for name, arm in analysis.arms.items():

@@ -1,8 +1,9 @@
-"""One-line descriptions of the estimator and the images of a record."""
+"""One-line descriptions of the estimator and the images of a record, and of how its parameters were averaged."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
+from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.runs.record_types import DatasetEntry
 
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
@@ -31,3 +32,18 @@ def describe_images(dataset: DatasetEntry) -> str:
     if known is None:
         return f"{dataset['name']} {dataset['version']}, {dataset['split']} ({details})"
     return f"{known['as']} ({details})"
+
+
+def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
+    """A caution that names the runs whose parameters are averaged over more than a tenth of the training, if any.
+
+    At the decay rate d the averaged parameters are those of the last 1 / (1 - d) steps. With `train.ema_warmup`, at
+    (1 + n) / (10 + n), their mean age at step n is n / 10 or less, so such a run is never named.
+
+    Args:
+      runs: name, training and evaluated step of each run.
+    """
+    lengths = {name: (round(1 / (1 - t.ema_decay)), step) for name, t, step in runs if not t.ema_warmup}
+    long = [f"{name} ({n:,} of {step:,} steps)" for name, (n, step) in lengths.items() if 10 * n > step]
+    text = "Caution: the evaluated parameters are an average over more than a tenth of the training"
+    return [f"{text}: {', '.join(long)}; lower train.ema_decay, or set train.ema_warmup=True."] if long else []

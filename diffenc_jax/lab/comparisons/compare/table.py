@@ -1,13 +1,17 @@
 """The table of a comparison, and the notes that explain it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from diffenc_jax.core.document import Table
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_interval, with_errors
-from diffenc_jax.lab.comparisons.compare.describe import describe_estimator, describe_images
+from diffenc_jax.lab.comparisons.compare.describe import average_cautions, describe_estimator, describe_images
 from diffenc_jax.lab.comparisons.compare.measure import Row, different_methods
 from diffenc_jax.lab.comparisons.plain import plain
+from diffenc_jax.runs.records import Evaluation
+from diffenc_jax.runs.workdir import stored_config
 
 HEADS = ("arm", "seed", "step", "estimator", "bits/dim ± noise ± images")
 SINGLE_RUNS = "single runs: whether other training seeds would differ as much is not known"
@@ -62,11 +66,21 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def comparison_json(rows: Sequence[Row]) -> dict[str, Any]:
-    """The table, unrounded, and its notes as JSON values."""
+def cautions(evaluations: Iterable[Evaluation]) -> list[str]:
+    """The `average_cautions` about evaluations that lie in the workdirs of their runs."""
+    runs = []
+    for path, record, _ in evaluations:
+        with suppress(InputError):  # the record lies elsewhere
+            config = stored_config(path.parent.parent)
+            runs += [(str(path), config.train, record["step"])] * (config.hash == record["config_hash"])
+    return average_cautions(runs)
+
+
+def comparison_json(rows: Sequence[Row], said: Sequence[str]) -> dict[str, Any]:
+    """The table, unrounded, and the lines below it as JSON values."""
     entries = []
     for row in rows:
         about = {key: row.evaluation.record.get(key) for key in ("arm", "seed", "step", "estimator")}
         numbers = {"bpd": row.bpd, "error": row.error, "excess": row.excess}
         entries.append({"file": str(row.evaluation.path), **about, **plain(numbers)})
-    return {"dataset": rows[0].evaluation.record["dataset"], "rows": entries, "notes": notes(rows)}
+    return {"dataset": rows[0].evaluation.record["dataset"], "rows": entries, "notes": [*said]}

@@ -3,7 +3,8 @@
 import math
 
 from diffenc_jax.core.numbers import format_interval, format_p
-from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison
+from diffenc_jax.lab.comparisons.compare.describe import average_cautions
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison, Findings
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T
 from diffenc_jax.lab.stats.power import ALPHA
 
@@ -21,8 +22,9 @@ def conclusions(analysis: Analysis) -> list[str]:
     return [_line(comparison, count) for comparison in analysis.comparisons]
 
 
-def cautions(analysis: Analysis) -> list[str]:
-    """A sentence if bits/dim still fell at the end of training by more than arms differ."""
+def cautions(findings: Findings) -> list[str]:
+    """A sentence if bits/dim still fell at the end of training by more than arms differ, and `average_cautions`."""
+    analysis, trained = findings.analysis, [part for run in findings.runs for part in run.parts or (run,)]
     smallest: dict[str, float] = {}
     for comparison in analysis.comparisons:
         difference = math.inf if comparison.mean is None else abs(comparison.mean)
@@ -31,7 +33,8 @@ def cautions(analysis: Analysis) -> list[str]:
     fell = {arm: fall for arm, fall in analysis.falls.items() if fall.bpd > smallest.get(arm, math.inf)}
     named = ", ".join(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})" for arm, fall in fell.items())
     caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {named}."
-    return [caution] if fell else []
+    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in trained)
+    return [caution] * bool(fell) + averages
 
 
 def _line(comparison: Comparison, count: int) -> str:

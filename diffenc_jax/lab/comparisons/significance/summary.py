@@ -52,7 +52,7 @@ def write_summary(
     published = [section(*one, analysis, grid.overrides) for one in repeated_by(grid).items()] if grid else []
     page = document(findings, costs, published)
     software = {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}
-    said = {"lines": conclusions(analysis), "cautions": cautions(analysis)}
+    said = {"lines": conclusions(analysis), "cautions": cautions(findings)}
     content = {"experiment": grid and grid.note(), "headline": said, **plain(analysis), "costs": costs}
     texts = {
         "significance.md": markdown(page) + "\n",

@@ -22,7 +22,7 @@ def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()
       published: sections on what the runs repeat.
     """
     analysis, runs = findings.analysis, findings.runs
-    said = [*conclusions(analysis), *cautions(analysis)]
+    said = [*conclusions(analysis), *cautions(findings)]
     concluded = [Section("Conclusions", [Items(said)])] if said else []
     about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))

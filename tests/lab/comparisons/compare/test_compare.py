@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from diffenc_jax.__main__ import main
+from diffenc_jax.config import load_config
 from diffenc_jax.lab.comparisons.compare.measure import compare
 from diffenc_jax.lab.comparisons.compare.table import comparison_table
 from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.workdir import write_config
 from tests import refusals
 
 IMAGES = 30
@@ -151,6 +153,18 @@ def test_what_differs_besides_is_told(write, capsys):
     assert "noise: different from the reference's in b.json\n" in out
     assert "steps differ: a difference may come from the length of training\n" in out
     assert "the augmentation of the training images differs: flip; none\n" in out
+
+
+def test_a_long_average_is_a_caution(write, capsys):
+    """Where the record lies in the folder of its run, at the step of the record."""
+    config = load_config("digits:vdm", {"train.ema_decay": 0.99})
+    write_config(Path("vdm"), config)
+    for step in (200, 2000):
+        write(f"vdm/eval/test-{step}-x", evaluated(2, 1), step=step, config_hash=config.hash)
+    other = write("other", evaluated(2, 1), config_hash=config.hash)
+    assert "Caution" not in printed(capsys, "vdm", other)
+    out = printed(capsys, "vdm/eval/test-200-x.json", other)
+    assert "tenth of the training: vdm/eval/test-200-x.json (100 of 200 steps); lower train.ema_decay" in out
 
 
 def test_json_holds_the_table_unrounded(write, capsys, tmp_path):

@@ -1,24 +1,24 @@
 """Conclusions and their cautions: what is claimed from which values, and how often of equal models."""
 
-import re
-
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.lab.comparisons.significance.analysis import Analysis, Comparison, analyse
+from diffenc_jax.lab.comparisons.significance.analysis import Analysis, Comparison, Findings, analyse
 from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.curves import Fall
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T, Outcome, holm, paired_t
+from diffenc_jax.train.optimizers import ema_decay
 from tests.lab.comparisons.significance import made_up
 
 CLAIM = "a significant difference"
 
 
 def analysed(values, reference, **falls):
-    """The analysis of two arms' values by seed."""
+    """Findings about two arms' values by seed."""
     falls = {arm: Fall(bpd, 150) for arm, bpd in falls.items()}
     runs = made_up.finished(made_up.per_seed(vdm=reference, diffenc=values))
-    return analyse(runs, "vdm", 0.01, falls)
+    return Findings(analyse(runs, "vdm", 0.01, falls), runs, [])
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])
@@ -27,17 +27,32 @@ def test_fewer_than_three_seeds_are_never_called_significant(seeds):
     bits = made_up.per_seed(vdm=vdm[:seeds], diffenc=vdm[:seeds] - 0.1 + 1e-7 * np.arange(seeds))
     bits |= {} if seeds else {("vdm", 0): np.ones((1, 2)), ("diffenc", 1): np.ones((1, 2))}
     analysis = analyse(made_up.finished(bits), "vdm", 0.01)
-    assert not re.search("significant", " ".join([*conclusions(analysis), *cautions(analysis)]))
+    assert "significant" not in " ".join(conclusions(analysis))
 
 
 def test_a_claim_and_its_cautions():
     vdm = np.array([1.83, 1.84, 1.85, 1.82, 1.81])
     found = analysed(vdm - [0.031, 0.029, 0.032, 0.028, 0.030], vdm, vdm=0.002)
-    assert CLAIM in conclusions(found)[0]
-    assert "over 5 seeds" in conclusions(found)[0]
+    assert CLAIM in conclusions(found.analysis)[0]
+    assert "over 5 seeds" in conclusions(found.analysis)[0]
     assert cautions(found) == []
     (unfinished,) = cautions(analysed(vdm, vdm[::-1], vdm=0.9))
     assert "vdm (by 0.9000 after step 150)." in unfinished
+
+
+@pytest.mark.parametrize(
+    ("decay", "warmup", "steps"),
+    [(0.99, False, 200), (0.99, False, 1500), (0.9999, False, 9000), (0.9999, True, 200), (0.9, True, 5000)],
+)
+def test_a_long_average_is_a_caution(decay, warmup, steps):
+    """One that averages parameters which are, in the mean, older than a tenth of the training."""
+    found, mean_age = analysed(np.ones(3), np.ones(3)), 0.0
+    config = found.runs[0].config.replace({"train.ema_decay": decay, "train.ema_warmup": warmup, "train.steps": steps})
+    for rate in np.broadcast_to(ema_decay(config.train, jnp.arange(float(steps))), steps).tolist():
+        mean_age = rate * (mean_age + 1)
+    runs = [run._replace(config=config) if run.arm == "vdm" else run for run in found.runs]
+    said = " ".join(cautions(found._replace(runs=runs)))
+    assert (f"vdm ({1 / (1 - decay):,.0f} of {steps:,} steps)" in said) == (mean_age > 0.1001 * steps)
 
 
 @pytest.mark.parametrize(("seeds", "arms"), [(3, 2), (5, 10)])
