@@ -42,7 +42,7 @@ def test_every_run_has_its_records_figures_and_origin(root, page):
             known, row, made = record(root, arm, seed), table[f"{arm}, seed {seed}"], origin[f"{arm}, seed {seed}"]
             assert row["total"] == f"{known['bpd']['total']:.4f} ± 0.0100 ± 0.0200"
             assert row["latent"] == f"{known['bpd']['latent']:.4f} ± 0.0100 ± 0.0200"
-            assert row["split, estimator"] == "test, continuous, 4 passes"
+            assert row["split, estimator"] == "test, bound, infinite depth, 4 passes"
             assert made["configuration's hash"] == known["config_hash"]
             assert (made["evaluation's seed"], made["step"]) == (str(seed), "1,500 of 1,500")
     assert cells(page, "Images evaluated on")["test"]["sha256"] == known["dataset"]["sha256"]

@@ -8,6 +8,8 @@ from diffenc_jax.runs.record_types import DatasetEntry
 
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
 VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
+# Names of kinds of estimators in texts; other kinds have their own.
+NAMES = {"continuous": "bound, infinite depth", "discrete": "bound", "ode": "ODE"}
 
 
 def method(estimator: Mapping[str, Any], free: Set[str] = VARIANCE_KEYS) -> dict[str, Any]:
@@ -16,14 +18,15 @@ def method(estimator: Mapping[str, Any], free: Set[str] = VARIANCE_KEYS) -> dict
 
 
 def describe_estimator(estimator: Mapping[str, Any]) -> str:
-    """'discrete, depth 50, variance ratio optimal, 64 passes', without defaults and tables."""
+    """'bound, depth 50, variance ratio optimal, 64 passes', without defaults and tables."""
     shown = {key: value for key, value in method(estimator).items() if not isinstance(value, dict | list | None)}
     for key in ("variance_ratio", "dequantisation_draws"):
         if shown.get(key) == 1:
             del shown[key]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
     passes = estimator["passes"]
-    return ", ".join([estimator["kind"], *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
+    kind = NAMES.get(estimator["kind"], estimator["kind"].replace("_", " "))
+    return ", ".join([kind, *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
 def describe_images(dataset: DatasetEntry) -> str:

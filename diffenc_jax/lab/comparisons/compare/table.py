@@ -41,7 +41,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     reference = next(row for row in rows if row.excess is None).evaluation.record
     records, estimator = [row.evaluation.record for row in rows], reference["estimator"]
     lines = [
-        f"images: {describe_images(reference['dataset'])}",
+        f"images: {describe_images(reference['dataset'])}; parameters: averaged (EMA)",
         "± standard errors, of the noise and of the images (left out where the data do not determine them or "
         "where the noise hides them)",
     ]

@@ -53,7 +53,7 @@ def test_the_table_by_hand(write, capsys):
     best, other = table(*paths)
     # Replicates of a: 1.1 and 1.2, 2.2 and 2.2. Images' means: 1.15 and 2.2.
     noise, total = math.sqrt(0.005 / 2 / 4), math.sqrt(1.05**2 / 2 / 2)
-    assert best[:4] == ["a", "3", "100", "continuous, 4 passes"]
+    assert best[:4] == ["a", "3", "100", "bound, infinite depth, 4 passes"]
     assert best[4:7] == [f"1.6750 ± {noise:.4f} ± {math.sqrt(total**2 - noise**2):.4f}", "reference", ""]
     # Replicates of b − a: 0.1 and 0.2, 0.9 and 0.9. Images' means: 0.15 and 0.9.
     noise, total = math.sqrt(0.005 / 2 / 4), math.sqrt(0.75**2 / 2 / 2)
@@ -62,7 +62,7 @@ def test_the_table_by_hand(write, capsys):
     assert other[7] == "b.json"
     out = printed(capsys, *paths)
     assert all(cell in out for cell in (*best, *other))
-    assert "images: digits 1, test (2 images, sha256 000000000000)" in out
+    assert "images: digits 1, test (2 images, sha256 000000000000); parameters: averaged (EMA)" in out
     assert "noise: common to all (seed 0, 4 passes)" in out
     assert "differ:" not in out
 

@@ -113,5 +113,5 @@ def test_the_document_says_how_each_arm_is_evaluated(tmp_path):
     Grid("configs/digits.py", arms, (0,), ("train.steps=1500",), 4, "diffenc-T10").note_in(tmp_path)
     page = markdown(write_summary(tmp_path, None, 0.01)[0])
     how = "extrapolation linear, times uniform, 4 passes"
-    shown = f"discrete, depth 10, {how} (vdm-T10, diffenc-T10); discrete, depth 50, {how} (diffenc-T50)"
+    shown = f"bound, depth 10, {how} (vdm-T10, diffenc-T10); bound, depth 50, {how} (diffenc-T50)"
     assert f"(digits 1, test); {shown}. Averaged" in page
