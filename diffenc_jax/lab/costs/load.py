@@ -3,43 +3,30 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 SMALLEST = 0.05  # share of others that is worth a line
 SHORTEST = 0.5  # seconds of CPU time; in less, the ticks of Linux's clocks are as large as that share
 
 
-class CpuTimes(NamedTuple):
-    """Seconds of CPU time since some start.
+def cpu_seconds() -> tuple[float, float]:
+    """Seconds of CPU time since some start: of all cores, busy or not, and in processes other than this one.
 
-    Attributes:
-      all: of all cores, busy or not.
-      busy: of all cores, in any process.
-      own: of this process and its children that have ended.
+    The children of this process count as part of it once they have ended. Both numbers are 0 where the system does not
+    count as Linux does.
     """
-
-    all: float
-    busy: float
-    own: float
-
-
-def cpu_times() -> CpuTimes | None:
-    """The times until now; None where the system does not count them as Linux does."""
     try:
-        line = Path("/proc/stat").read_text().partition("\n")[0]
+        line, seconds = Path("/proc/stat").read_text().partition("\n")[0], os.sysconf("SC_CLK_TCK")
         ticks = [int(count) for count in line.split()[1:9]]  # user, nice, system, idle, iowait, irq, softirq, steal
-        every, seconds = sum(ticks), os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):
-        return None
-    return CpuTimes(every / seconds, (every - sum(ticks[3:5])) / seconds, sum(os.times()[:4]))
+        return 0.0, 0.0
+    busy = sum(ticks[:3] + ticks[5:])
+    return sum(ticks) / seconds, busy / seconds - sum(os.times()[:4])
 
 
-def share_of_others(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
-    """Share of the CPU time of all cores that other processes took between two times; None where it is not known."""
-    if before is None or after is None or after.all - before.all < SHORTEST:
-        return None
-    others = (after.busy - before.busy) - (after.own - before.own)
-    return max(0.0, others / (after.all - before.all))
+def share_of_others(before: tuple[float, float], after: tuple[float, float]) -> float | None:
+    """Share of the CPU time of all cores that others took between two `cpu_seconds`; None if too little passed."""
+    every, others = (later - earlier for later, earlier in zip(after, before, strict=True))
+    return max(0.0, others / every) if every >= SHORTEST else None
 
 
 def upper_bounds(shares: Mapping[str, float | None]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.data.dataset import TRAIN
-from diffenc_jax.lab.costs.load import cpu_times, share_of_others
+from diffenc_jax.lab.costs.load import cpu_seconds, share_of_others
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.runs.experiment import Experiment
@@ -43,13 +43,13 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
     step = program.compiled()
     compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
     batches, state, seconds = Batches(experiment.dataset.examples(TRAIN), config, mesh), program.init(), []
-    began = cpu_times()
+    began = cpu_seconds()
     for index in range(WARM_UP_STEPS + timed_steps):
         batch = jax.block_until_ready(batches(index))
         start = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batch))
         seconds.append(time.perf_counter() - start)
-    share = share_of_others(began, cpu_times())
+    share = share_of_others(began, cpu_seconds())
     lower, median, upper = np.quantile(seconds[WARM_UP_STEPS:], (0.25, 0.5, 0.75)).tolist()
     return {
         "config": config.name,

@@ -147,11 +147,9 @@ def _records(workdir: Path, trained: Config, split: str) -> list[tuple[Path, Rec
     """The complete records of the last step of the run `trained`, by path."""
     records = []
     for path in record_paths(workdir, split, trained.train.steps):
-        try:
+        with suppress(InputError):
             record = read_record(path)
-        except InputError:
-            continue
-        records += [(path, record)] * (record["config_hash"] == trained.hash)
+            records += [(path, record)] * (record["config_hash"] == trained.hash)
     return records
 
 
