@@ -56,13 +56,15 @@ def format_record(record: Mapping[str, Any]) -> str:
     For a model that is conditioned on labels ', each image given its label' follows.
     """
     estimator, total = record["estimator"], _with_named_errors(record["bpd"]["total"], record["standard_error"])
-    names = {"continuous": "bound", "discrete": "bound", "ode": "ODE, another model than the bound's"}
-    what = [names.get(estimator["kind"], estimator["kind"].replace("_", " "))]
-    if "depth" in estimator:
-        what.append("infinite depth" if estimator["depth"] is None else f"{estimator['depth']} steps")
-    if estimator.get("labels"):
-        what.append("each image given its label")
-    return ", ".join([f"{total} bits/dim", *what])
+    depth = [f"{estimator['depth']} steps"] if estimator.get("depth") else []
+    labels = ["each image given its label"] if estimator.get("labels") else []
+    return ", ".join([f"{total} bits/dim", estimator_name(estimator["kind"]), *depth, *labels])
+
+
+def estimator_name(kind: str) -> str:
+    """The estimator of a record in words, by its kind: 'bound, infinite depth' for 'continuous'."""
+    names = {"continuous": "bound, infinite depth", "discrete": "bound", "ode": "ODE, another model than the bound's"}
+    return names.get(kind, kind.replace("_", " "))
 
 
 def format_terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ def test_a_number_says_what_it_is():
     for estimator, what in (
         ({"kind": "continuous", "depth": None, "labels": True}, "bound, infinite depth, each image given its label"),
         ({"kind": "discrete", "depth": 20}, "bound, 20 steps"),
-        ({"kind": "importance_weighted", "num_draws": 8, "depth": None}, "importance weighted, infinite depth"),
+        ({"kind": "importance_weighted", "num_draws": 8, "depth": None}, "importance weighted"),
         ({"kind": "ode"}, "ODE, another model than the bound's"),
     ):
         assert format_record(record() | {"estimator": estimator}) == text + what

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from diffenc_jax.config.sections import TrainConfig
+from diffenc_jax.core.numbers import estimator_name
 from diffenc_jax.runs.record_types import DatasetEntry
 
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
 VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
-# Names of kinds of estimators in texts; other kinds have their own.
-NAMES = {"continuous": "bound, infinite depth", "discrete": "bound", "ode": "ODE"}
 
 
 def method(estimator: Mapping[str, Any], free: Set[str] = VARIANCE_KEYS) -> dict[str, Any]:
@@ -25,8 +24,7 @@ def describe_estimator(estimator: Mapping[str, Any]) -> str:
             del shown[key]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
     passes = estimator["passes"]
-    kind = NAMES.get(estimator["kind"], estimator["kind"].replace("_", " "))
-    return ", ".join([kind, *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
+    return ", ".join([estimator_name(estimator["kind"]), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
 def describe_images(dataset: DatasetEntry) -> str:
