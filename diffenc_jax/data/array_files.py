@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Labels, OpenLabels, Splits, hold_out
+from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, hold_out
 
 GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; those of IDX end with the type, uint8
 IDX_PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
@@ -57,8 +57,8 @@ def _named(path: Path, kind: str) -> dict[str, Path]:
     return {split: paths[0] for split, paths in files.items() if paths}
 
 
-def all_images(path: Path) -> np.ndarray:
-    """Images uint8 [N, H, W, C] of a file that holds one array of them; of a .npy file memory-mapped."""
+def all_images(path: Path) -> Images:
+    """Images uint8 [N, H, W, C] of a file that holds one array of them; of .npy only requested ones are read."""
     if path.suffix == ".npz":
         names = [name for name, shape in npz_shapes(path).items() if len(shape) >= 3]
         if len(names) != 1:
@@ -68,7 +68,8 @@ def all_images(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         with checks.reading(path):
             array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
-            return checks.as_images(path, array)
+            shape = checks.image_shape(path, array.shape)
+            return OnDemand(shape, lambda start, stop: checks.as_images(path, array, slice(start, stop)))
     return checks.as_images(path, _idx_array(path))
 
 

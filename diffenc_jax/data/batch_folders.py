@@ -75,8 +75,8 @@ def _batch(path: Path) -> Images:
         raise checks.refused(path, f"must hold 'data' [N, 3 S S], square images in three colours; it is {shape}")
 
     def read(start: int, stop: int) -> np.ndarray:
-        images = rows()[start:stop].reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
-        return checks.as_images(path, images)
+        images = rows().reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
+        return checks.as_images(path, images, slice(start, stop))
 
     return OnDemand((shape[0], size, size, 3), read)
 

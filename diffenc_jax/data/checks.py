@@ -39,20 +39,49 @@ def regular(path: Path) -> Path:
     return path
 
 
-def as_images(path: Path, array: np.ndarray) -> np.ndarray:
-    """Images [N, H, W, C] of uint8 [N, H, W, C] or [N, H, W]; raises InputError for other arrays of the file `path`.
+def as_images(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+    """Images uint8 [N, H, W, C] of whole numbers 0 .. 255 of any type, [N, H, W, C] or [N, H, W].
+
+    Every value is compared with its conversion, so none is changed. Raises InputError for other arrays of the file
+    `path`. Floats that are all whole numbers are taken too, since nothing is lost.
+
+    Args:
+      rows: the images that are converted and returned; no others are read. By default all.
+    """
+    shape, images = image_shape(path, array.shape), array[rows]
+    if images.dtype.kind not in "biuf":
+        raise refused(path, f"must hold whole numbers, 0 .. 255; this is {str(images.dtype)[:40]}")
+    with np.errstate(invalid="ignore"):
+        pixels = images.astype(np.uint8, copy=False)
+    if pixels is not images and not np.array_equal(pixels, images):
+        raise refused(path, _not_pixels(array))
+    return pixels.reshape(-1, *shape[1:])
+
+
+def image_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
+    """[N, H, W, C] of the images in an array of `shape`, [N, H, W, C] or [N, H, W]; raises InputError for others.
 
     Shapes that can be told to be [N, C, H, W] are refused too.
     """
-    shape = list(array.shape)
-    if array.dtype != np.uint8:
-        advice = "save the unscaled pixels, as by array.astype(np.uint8)"
-        raise refused(path, f"must hold uint8, values 0 .. 255; this is {str(array.dtype)[:40]}; {advice}")
     if len(shape) not in (3, 4) or 0 in shape:
-        raise refused(path, f"must hold images [N, H, W, C] or [N, H, W]; this is {shape}")
+        raise refused(path, f"must hold images [N, H, W, C] or [N, H, W]; this is {list(shape)}")
     if len(shape) == 4 and shape[1] in CHANNELS and all(side in SIDES for side in shape[2:]):
-        raise refused(path, f"holds {shape}, like [N, C, H, W]; save array.transpose(0, 2, 3, 1)")
-    return array[..., None] if len(shape) == 3 else array
+        raise refused(path, f"holds {list(shape)}, like [N, C, H, W]; save array.transpose(0, 2, 3, 1)")
+    return (*shape, 1)[:4]
+
+
+def _not_pixels(array: np.ndarray) -> str:
+    """Part of a message: which values an array has that are not all pixels, and what to do."""
+    least, greatest = array.min(), array.max()
+    if array.dtype.kind != "f":
+        advice = "reduce them as you choose (array // 257 for all of uint16, with a loss); likelihoods are of these"
+    elif max(-least, greatest) <= 1:
+        restored = "np.round(array * 255).astype(np.uint8) gives them only if they were bytes divided by 255"
+        advice = f"if these are scaled, save the pixels before scaling; {restored}"
+    else:
+        advice = "real-valued data cannot be modelled"
+    levels = "whole numbers of 2 to 256 levels, 0 .. 255 (data.pixel_levels)"
+    return f"holds {array.dtype} from {least:g} to {greatest:g}, but pixels are {levels}; {advice}"
 
 
 def as_labels(path: Path, name: str, array: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.data import array_files, batch_folders, checks, picture_folders, prepared
-from diffenc_jax.data.images import Images, Labels, LabelSpec, Source
+from diffenc_jax.data.images import Labels, LabelSpec, Source
 
 DIGITS_TRAIN = 1500
 SWIRL_SIZES = {"train": 50_000, "test": 10_000}
@@ -91,13 +91,13 @@ def named_source(name: str) -> NamedSource | None:
     return parts.load("data", name) if parts.is_place(name) or name in parts.names("data") else None
 
 
-def all_images(path: Path) -> Images:
-    """All images at `path`, in their order: of a folder of pictures, or of a file that holds one array of them.
+def all_images(path: Path) -> np.ndarray:
+    """All images at `path`, uint8 [N, H, W, C]: of a folder of pictures, or of a file that holds one array of them.
 
     Raises InputError, which names the file, if they cannot be read.
     """
     with checks.reading(path):
-        return picture_folders.all_pictures(path) if path.is_dir() else array_files.all_images(path)
+        return (picture_folders.all_pictures(path) if path.is_dir() else array_files.all_images(path))[:]
 
 
 def open_path(path: Path, resize: int | None = None) -> Source:

@@ -18,6 +18,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import HELD_OUT, image_shape, label_spec, load_dataset
 from diffenc_jax.data.images import LocalPart
+from diffenc_jax.data.sources import all_images
 from tests.data import files
 from tests.data.files import COUNT, GREY, IMAGES, STORED, idx_bytes, npy_bytes, npy_header, rows, zip_bytes
 
@@ -61,6 +62,25 @@ def test_a_part_is_read(tmp_path, kind):
         np.testing.assert_array_equal(ours["train"].local, theirs["train"][wanted])
         np.testing.assert_array_equal(ours["train"][wanted[::-1]], theirs["train"][wanted[::-1]])
         np.testing.assert_array_equal(ours["test"], theirs["test"])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int64, ">u2", np.float16, np.float32])
+def test_whole_numbers_of_any_type_are_taken_as_they_are(tmp_path, dtype):
+    images = IMAGES % 2 if dtype is bool else IMAGES
+    np.save(tmp_path / "a.npy", images.astype(dtype))
+    np.savez(tmp_path / "a.npz", images.astype(dtype))
+    files.write_cifar(tmp_path)
+    (tmp_path / "test_batch").write_bytes(pickle.dumps({"data": rows(images).astype(dtype)}))
+    for file in ("a.npy", "a.npz"):
+        np.testing.assert_array_equal(all_images(tmp_path / file), images)
+    np.testing.assert_array_equal(read(tmp_path).splits["test"], images)
+    with pytest.raises(InputError, match=r"a pixel has the value \d+, but data.pixel_levels=2 allows 0 \.\. 1"):
+        load_dataset(DataConfig(str(tmp_path), pixel_levels=2), "train")
+
+
+def test_all_images_of_a_folder_of_pictures_are_read(tmp_path):
+    files.write_pictures(tmp_path, (".", "."))
+    assert {image.tobytes() for image in all_images(tmp_path)} == {image.tobytes() for image in IMAGES}
 
 
 def test_a_tenth_is_held_out(tmp_path):
@@ -120,7 +140,13 @@ WRONG = [
     ("a.npy", npy_header((4, 6, 5, 3)) + bytes(9), "cannot be read: mmap length is greater than file size"),
     ("a.npy", npy_header((2**40, 2**40, 3)) + bytes(100), "cannot be read: "),
     ("a.npy", npy_header((4, 4, 4), "|O") + bytes(512), "cannot be read: "),
-    ("a.npy", npy_bytes(IMAGES / 255), "must hold uint8, values 0 .. 255; this is float64; save the unscaled pixels"),
+    ("a.npy", npy_bytes(IMAGES / 255), "only if they were bytes divided by 255"),
+    ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "float64 from -1 to 1, but pixels are whole numbers of 2 to 256 levels"),
+    ("a.npy", npy_bytes(IMAGES - 9.5), "real-valued data cannot be modelled"),
+    ("a.npy", npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)), "real-valued data cannot be modelled"),
+    ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "uint16 from 0 to 65535, but pixels are"),
+    ("a.npy", npy_bytes(IMAGES.astype(int) - 1), "as you choose (array // 257 for all of uint16, with a loss)"),
+    ("a.npy", npy_bytes(IMAGES * 1j), "must hold whole numbers, 0 .. 255; this is complex128"),
     ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),
     ("a.npy", npy_bytes(np.zeros((9, 3, 6, 10), np.uint8)), "[9, 3, 6, 10], like [N, C, H, W]; save array.transpose("),
     ("a.npy", b"", "cannot be read: "),
@@ -138,7 +164,7 @@ WRONG = [
     ("a", b"hello", "is not a .npy, .npz or IDX file of uint8"),
     ("test_batch", pickle.dumps([1]), "cannot be read: it is no batch of images: it has no 'data'"),
     ("test_batch", pickle.dumps({"data": rows(IMAGES)}, 2)[:-200], "cannot be read: "),
-    ("test_batch", pickle.dumps({"data": rows(IMAGES) / 255}), "must hold uint8, values 0 .. 255; this is float64"),
+    ("test_batch", pickle.dumps({"data": rows(IMAGES) / 255}), "float64 from 0 to 1, but pixels are whole numbers"),
     (
         "test_batch",
         pickle.dumps({"data": IMAGES}, 3),
@@ -164,6 +190,7 @@ def test_files_that_are_wrong(tmp_path, name, content, message):
     said = str(caught.value)
     assert said.startswith(f"{tmp_path / name} ")
     assert message in said
+    assert ("astype" in said) == ("scaled" in said)  # no other advice to convert values: it would change them
     assert said.isprintable()
     assert len(said) < 500
 
