@@ -7,6 +7,7 @@ validation split is 'test', and the version says so.
 import dataclasses
 import re
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import buckets
@@ -30,6 +32,9 @@ from diffenc_jax.data.picture_folders import square
 PREFIX = "tfds:"
 BATCH = 1024  # images that are decoded together
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
+MOST_NAMED = 4  # files that a message gives
+RECORD_BYTES = 16  # of a record in a TFRecord file besides its content: length and checksums
+ANEW = "delete this folder and prepare the data set again, as by `diffenc prepare-data`"
 
 
 def open_prepared(name: str, data: DataConfig) -> Source:
@@ -68,18 +73,56 @@ def open_prepared(name: str, data: DataConfig) -> Source:
 def prepare(name: str, data: DataConfig) -> Any:
     """The builder of the data set `name`, which is prepared unless it is; for a bucket, in a local folder first.
 
-    Raises InputError, as `open_prepared` does.
+    Of several processes with one folder, the first prepares it while the others wait. Raises InputError, as
+    `open_prepared` does, and if files of the prepared set are missing or have another size.
     """
     builder, folder = _builder(name, data), _folder(data)
     image_shape(name, data, builder)
     with _opening(folder):
         is_prepared = builder.is_prepared()
-    if not is_prepared and is_remote(folder):
-        _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=_local_folder())), builder)
+    if not is_prepared:
+        if is_remote(folder):
+            _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=_local_folder())), builder)
+        else:
+            with _locked(name, builder, folder):
+                if not builder.is_prepared():
+                    _download(name, builder, folder)
         builder = _builder(name, data)
-    elif not is_prepared:
-        _download(name, builder, folder)
+    _check_files(builder)
     return builder
+
+
+@contextmanager
+def _locked(name: str, builder: Any, folder: str) -> Iterator[None]:
+    """Hold the lock of a data set in a local folder; wait for another process that holds it."""
+    with _opening(folder, "written"):
+        path = Path(folder, "downloads", f"{builder.info.full_name.replace('/', '-')}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(path).acquire(timeout=0)
+        except Timeout:
+            print(f"waiting for another process, which prepares {name}", file=sys.stderr, flush=True)
+            lock = FileLock(path).acquire()
+    with lock:
+        yield
+
+
+def _check_files(builder: Any) -> None:
+    """Raise InputError if a prepared data set lacks a file of examples or, on disk, if a split has another size.
+
+    The size that tensorflow-datasets notes is that of the examples, or of TFRecord files with 16 bytes more each.
+    """
+    folder = builder.data_path
+    with _opening(str(folder)):
+        paths = {path.name: path for path in folder.iterdir()}
+    for split in builder.info.splits.values():
+        missing = [name for name in split.filenames if name not in paths]
+        require(not missing, f"{folder} lacks {', '.join(missing[:MOST_NAMED])}; {ANEW}")
+        noted, added = split.num_bytes, RECORD_BYTES * split.num_examples
+        if noted and not is_remote(str(folder)) and builder.info.file_format.value == "tfrecord":
+            size = sum(paths[name].stat().length for name in split.filenames)
+            other = f"{folder}/{', '.join(split.filenames[:MOST_NAMED])}: {size:,} bytes instead of {noted + added:,}"
+            require(size in (noted, noted + added), f"{other}; {ANEW}")
 
 
 def num_classes(name: str, data: DataConfig) -> int:
@@ -263,13 +306,14 @@ def _download(name: str, builder: Any, folder: str) -> None:
     tfds = _tfds()
     _hide_gpus()
     manual = Path(folder) / "downloads" / "manual"
-    size = re.match(r"\d+", builder.builder_config.name if builder.builder_config else "")  # such as 32x32
-    infos = [(url, info.filename) for url, info in (builder.url_infos or {}).items()]
-    infos = [(url, name) for url, name in infos if size is None or size[0] in name]
-    missing = {url: name for url, name in infos if not (manual / name).exists()}
-    files = ", ".join(missing.values())[:LONGEST] or "its archives"
-    instructions = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())[:LONGEST]
-    by_hand = f"put {files}, as published, into {manual} by hand and run again{instructions and f': {instructions}'}"
+    require(not builder.data_path.exists(), f"{builder.data_path} lacks dataset_info.json; {ANEW}")
+    archives = _archives(builder)
+    missing = {url: file for url, file in archives.items() if not (manual / file).exists()}
+    files = [url if url.endswith(f"/{file}") else f"{url} as {file}" for url, file in (missing or archives).items()]
+    listed = ", ".join(files[:MOST_NAMED]) + ", ..." * (len(files) > MOST_NAMED)
+    by_hand = f"copy {listed or 'its archives'} into {manual} by hand and run again"
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        by_hand += f": {' '.join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())[:LONGEST]}"
     for host in {str(urlsplit(url).hostname) for url in missing}:
         require(_resolves(host), f"{name} cannot be downloaded: {host} cannot be reached; {by_hand}")
     try:
@@ -278,6 +322,13 @@ def _download(name: str, builder: Any, folder: str) -> None:
     except Exception as error:  # network, disk and archives raise anything
         reason = first_line(error)[:LONGEST]
         raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error
+
+
+def _archives(builder: Any) -> dict[str, str]:
+    """File names of the archives of a data set by their addresses: of its configuration, if their names tell."""
+    config = re.sub(r"x\d+$", "", builder.builder_config.name) if builder.builder_config else ""  # 32 of 32x32
+    known = {url: info.filename or url.rpartition("/")[2] for url, info in (builder.url_infos or {}).items()}
+    return {url: file for url, file in known.items() if config in file} or known
 
 
 def _resolves(host: str) -> bool:

@@ -4,6 +4,9 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import prepared
-from diffenc_jax.data.dataset import image_shape, load_dataset
+from diffenc_jax.data.dataset import image_shape, load_dataset, prepare
 from tests.data.tfds_archives import write_archive
 
 pytest.importorskip("tensorflow")  # there is none for Python 3.14
@@ -52,6 +55,45 @@ def test_through_the_real_preparation(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_of_two_at_once_the_second_waits_for_the_first(tmp_path, monkeypatch):
+    """Both find the set unprepared before either begins."""
+    import tensorflow_datasets as tfds
+
+    archive, both = write_archive(tmp_path, monkeypatch), Barrier(2)
+    is_prepared, turns = tfds.core.DatasetBuilder.is_prepared, count()
+
+    def asked(builder):
+        known = is_prepared(builder)
+        if next(turns) < 2:
+            both.wait(60)
+        return known
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", asked)
+    with ThreadPoolExecutor() as pool:
+        sources = list(pool.map(prepare, [DataConfig("cifar10", dir=str(archive.folder))] * 2))
+    assert [source.splits["test"]().shape[0] for source in sources] == [6, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["cifar10-test.tfrecord-00000-of-00001", "dataset_info.json"])
+def test_files_that_are_missing_or_cut_are_found_before_the_images_are_read(file, tmp_path, monkeypatch):
+    config = DataConfig("cifar10", dir=str(write_archive(tmp_path, monkeypatch).folder))
+    prepare(config)
+    (path,) = tmp_path.glob(f"cifar10/*/{file}")
+    whole = path.read_bytes()
+    path.unlink()
+    for act in (prepare, lambda data: load_dataset(data, "train")):
+        with pytest.raises(InputError, match=rf"cifar10/3\.0\.2 lacks {file}; delete this folder and prepare"):
+            act(config)
+    path.write_bytes(whole)
+    prepare(config)
+    if "tfrecord" in file:
+        path.write_bytes(whole[:-1])
+        with pytest.raises(InputError, match=rf"{file}: {len(whole) - 1:,} bytes instead of {len(whole):,}; delete"):
+            prepare(config)
+
+
+@pytest.mark.slow
 def test_pictures_are_resized_as_those_of_a_folder_and_damage_is_named(tmp_path):
     from PIL import Image
 
@@ -73,7 +115,7 @@ def test_pictures_are_resized_as_those_of_a_folder_and_damage_is_named(tmp_path)
     with pytest.raises(InputError, match=r"has images of the shape \(None, None, 3\); resize them"):
         load_dataset(DataConfig("tfds:tiny_sizes", dir=str(tmp_path)), "test")
     (path,) = tmp_path.glob("tiny_sizes/1.2.3/*validation.tfrecord*")
-    path.write_bytes(path.read_bytes()[:100])
+    path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(InputError, match=r"1\.2\.3 cannot be read .* prepare the data set anew"):
         load_dataset(config, "test")
 
@@ -104,8 +146,10 @@ def test_without_tensorflow_a_line_says_what_is_missing(monkeypatch):
         ("downsampled_imagenet/32x32", r"has images of the shape \(None, None, 3\); resize them"),
         ("tiny_stereo", r"must hold one image of uint8 per example; its features: .*left"),
         ("tiny_deep", "must hold one image of uint8 per example"),
-        ("cifar10", r"www.cs.toronto.edu cannot be reached; put cifar-10-binary.tar.gz, as published, into "),
-        ("imagenet_resized/32x32", "put Imagenet32_train_npz.zip, Imagenet32_val_npz.zip, as published"),
+        ("cifar10", r"copy https://www\.cs\.toronto\.edu/~kriz/cifar-10-binary\.tar\.gz into .*downloads/manual"),
+        ("imagenet_resized/32x32", r"copy http\S*/Imagenet32_train_npz\.zip, http\S*/Imagenet32_val_npz\.zip into "),
+        ("mnist", r"copy (http\S*/\S*-ubyte\.gz,? ){4}into "),
+        ("celeb_a", r"copy https\S* as list_eval_partition\.txt, "),
     ],
 )
 def test_what_is_refused(name, message, tmp_path):
@@ -114,6 +158,11 @@ def test_what_is_refused(name, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         load_dataset(DataConfig(f"tfds:{name}", dir=str(tmp_path)), "train", "test")
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_without_a_noted_name_has_that_of_its_address(tmp_path):
+    with pytest.raises(InputError, match=r"copy http\S*_img_train\.tar, http\S*_img_val\.tar into"):
+        prepare(DataConfig("tfds:imagenet2012", dir=str(tmp_path), resize=8))
 
 
 def test_a_place_that_is_no_bucket():
