@@ -1,6 +1,7 @@
 """Images and labels in single files: numpy's .npy and .npz, and IDX, the format of MNIST, gzipped or not."""
 
 import gzip
+import math
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ def all_images(path: Path) -> Images:
     if path.suffix == ".npz":
         names = [name for name, shape in npz_shapes(path).items() if len(shape) >= 3]
         if len(names) != 1:
-            held = ", ".join(sorted(names)[:8]) or "none"
+            held = ", ".join(sorted(names))[: checks.LONGEST] or "none"
             raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {held}")
         return npz_images(path, names[0])
     if path.suffix == ".npy":
@@ -85,11 +86,13 @@ def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def npz_array(path: Path, name: str) -> np.ndarray:
-    """The array `name` of a .npz file."""
-    with checks.reading(path), np.load(checks.regular(path)) as archive:
-        if name not in archive:
-            raise checks.refused(path, f"holds no array {name!r}")
-        return archive[name]
+    """The array `name` of a .npz file; raises InputError before reading it if memory does not suffice."""
+    shape = npz_shapes(path).get(name)
+    if shape is None:
+        raise checks.refused(path, f"holds no array {name!r}")
+    checks.fits_memory(path, shape)
+    with checks.reading(path), np.load(path) as archive:
+        return archive[f"{name}.npy"]
 
 
 def npz_images(path: Path, name: str) -> np.ndarray:
@@ -107,11 +110,13 @@ def _idx_labels(path: Path) -> np.ndarray:
 
 def _idx_array(path: Path) -> np.ndarray:
     """Values of an IDX file: two zero bytes, type, rank, sizes as big-endian uint32, values."""
-    with checks.reading(path):
-        content = checks.regular(path).read_bytes()
-        content = gzip.decompress(content) if content.startswith(GZIP) else content
-        if not content.startswith(IDX) or len(content) < 4:
+    with checks.reading(path), checks.regular(path).open("rb") as stored:
+        is_packed = stored.read(2) == GZIP
+        stored.seek(0)
+        file = gzip.GzipFile(fileobj=stored) if is_packed else stored
+        kind, rank = file.read(3), file.read(1)
+        if kind != IDX or not rank:
             raise checks.refused(path, "is not a .npy, .npz or IDX file of uint8")
-        rank = content[3]
-        shape = np.frombuffer(content, ">u4", rank, offset=4).tolist()
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+        shape = np.frombuffer(file.read(4 * rank[0]), ">u4", rank[0]).tolist()
+        checks.fits_memory(path, shape)
+        return np.frombuffer(file.read(math.prod(shape) + 1), np.uint8).reshape(shape)

@@ -1,6 +1,7 @@
 """Checks of files before their contents are trusted. Every error is one line that names the file."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,13 @@ def refused(what: Path | str, why: str) -> InputError:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn any error into an InputError that `path` cannot be read: decoders raise undocumented exceptions."""
+    """Turn any error into an InputError that `path` cannot be read: decoders raise undocumented exceptions.
+
+    Their warnings are not shown.
+    """
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except InputError:
         raise
     except Exception as error:
@@ -93,7 +98,7 @@ def as_labels(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     return labels
 
 
-def fits_memory(what: str, shape: Sequence[int]) -> None:
+def fits_memory(what: Path | str, shape: Sequence[int]) -> None:
     """Raise InputError if uint8 values of `shape` need more than the machine's memory."""
     size, memory = math.prod(shape), machine_memory()
     if memory is not None and size > memory:

@@ -115,14 +115,14 @@ def _check_files(builder: Any) -> None:
     folder = builder.data_path
     with _opening(str(folder)):
         paths = {path.name: path for path in folder.iterdir()}
-    for split in builder.info.splits.values():
-        missing = [name for name in split.filenames if name not in paths]
-        require(not missing, f"{folder} lacks {', '.join(missing[:MOST_NAMED])}; {ANEW}")
-        noted, added = split.num_bytes, RECORD_BYTES * split.num_examples
-        if noted and not is_remote(str(folder)) and builder.info.file_format.value == "tfrecord":
-            size = sum(paths[name].stat().length for name in split.filenames)
-            other = f"{folder}/{', '.join(split.filenames[:MOST_NAMED])}: {size:,} bytes instead of {noted + added:,}"
-            require(size in (noted, noted + added), f"{other}; {ANEW}")
+        for split in builder.info.splits.values():
+            missing = [name for name in split.filenames if name not in paths]
+            require(not missing, f"{folder} lacks {', '.join(missing[:MOST_NAMED])}; {ANEW}")
+            noted, added = split.num_bytes, RECORD_BYTES * split.num_examples
+            if noted and not is_remote(str(folder)) and builder.info.file_format.value == "tfrecord":
+                size = sum(paths[name].stat().length for name in split.filenames)
+                have = f"{folder}/{', '.join(split.filenames[:MOST_NAMED])}: {size:,} bytes"
+                require(size in (noted, noted + added), f"{have} instead of {noted + added:,}; {ANEW}")
 
 
 def num_classes(name: str, data: DataConfig) -> int:

@@ -4,6 +4,7 @@ import gzip
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from contextlib import suppress
@@ -154,10 +155,18 @@ WRONG = [
     ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)}).replace(IMAGES.tobytes(), IMAGES[::-1].tobytes()), "Bad CRC-32"),
     ("a.npz", zip_bytes({"b.npy": npy_bytes(np.zeros(3))}), "or one array of images; its images: none"),
     ("a.npz", zip_bytes({"a\n.npy": npy_bytes(IMAGES), "b.npy": npy_bytes(IMAGES)}), r"its images: a\n, b"),
+    ("a.npz", zip_bytes({"a.npy": npy_header((2**30, 2**30, 3))}), "GB of memory, but this machine has"),
+    ("a.npz", zip_bytes({"a": b"x", "a.npy": npy_bytes(IMAGES / 255)}), "float64 from 0 to 1, but pixels are"),
+    (
+        "a.npz",
+        zip_bytes({"a" * 999: b"", "a" * 999 + ".npy": npy_bytes(IMAGES), "b.npy": npy_bytes(IMAGES)}),
+        "images: a",
+    ),
     ("a.npz", b"hello", "cannot be read: File is not a zip file"),
     ("a", idx_bytes(GREY) + b"1", "cannot be read: cannot reshape array"),
     ("a", idx_bytes(GREY)[:3] + b"\x05", "cannot be read: buffer is smaller"),
-    ("a", LARGE, "cannot be read: "),
+    ("a", LARGE, "GB of memory, but this machine has"),
+    ("a", gzip.compress(LARGE), "GB of memory, but this machine has"),
     ("a", gzip.compress(idx_bytes(GREY))[:-1], "cannot be read: Compressed file ended before the end-of-stream"),
     ("a", idx_bytes(GREY[:0]), "must hold images [N, H, W, C] or [N, H, W]; this is [0, 4, 4]"),
     ("a", bytes([0, 0, 13, 3]) + struct.pack(">3I", 1, 1, 1) + bytes(4), "is not a .npy, .npz or IDX file of uint8"),
@@ -185,9 +194,10 @@ def test_files_that_are_wrong(tmp_path, name, content, message):
     if name == "test_batch":
         files.write_cifar(tmp_path)
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as caught, warnings.catch_warnings(record=True, action="always") as warned:
         read(tmp_path if name == "test_batch" else tmp_path / name)
     said = str(caught.value)
+    assert not warned
     assert said.startswith(f"{tmp_path / name} ")
     assert message in said
     assert ("astype" in said) == ("scaled" in said)  # no other advice to convert values: it would change them
