@@ -131,7 +131,7 @@ def test_weights_of_another_network_and_a_missing_library_are_refused(home, torc
             "those of these images lie in 1 .. 17",
         ),
         ({"images": tiny.images(9, (8, 8, 1))}, "9 samples or test images are too few"),
-        ({"images": tiny.images(20, (8, 8, 1)).astype(float)}, "must hold uint8"),
+        ({"images": tiny.images(20, (8, 8, 1)) / 16}, "but pixels are whole numbers"),
     ],
 )
 def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
