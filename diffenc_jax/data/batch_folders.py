@@ -60,22 +60,18 @@ def _joined(files: list[Path]) -> Images:
 
 
 def _joined_labels(files: list[Path]) -> np.ndarray:
-    read = [npz_array(file, "labels") if file.suffix == ".npz" else _pickled(file, "labels") for file in files]
-    return np.concatenate([checks.as_labels(file, "labels", array) for file, array in zip(files, read, strict=True)])
+    return np.concatenate([checks.as_labels(file, "labels", _array(file, "labels")) for file in files])
 
 
 def _batch(path: Path) -> Images:
     """The images of one file, which is read at every access, so that one batch at a time is in memory."""
-    if path.suffix == ".npz":
-        rows, shape = partial(npz_array, path, "data"), npz_shapes(path).get("data", ())
-    else:
-        rows, shape = partial(_pickled, path, "data"), _pickled(path, "data").shape
+    shape = npz_shapes(path).get("data", ()) if path.suffix == ".npz" else _array(path, "data").shape
     size = math.isqrt(max(shape[1], 0) // 3) if len(shape) == 2 else 0
     if size == 0 or shape[0] < 1 or shape[1] != 3 * size * size:
         raise checks.refused(path, f"must hold 'data' [N, 3 S S], square images in three colours; it is {shape}")
 
     def read(start: int, stop: int) -> np.ndarray:
-        images = rows().reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
+        images = _array(path, "data").reshape(-1, 3, size, size).transpose(0, 2, 3, 1)
         return checks.as_images(path, images, slice(start, stop))
 
     return OnDemand((shape[0], size, size, 3), read)
@@ -101,8 +97,10 @@ class _Unpickler(_Python):
         return KNOWN[module, name]
 
 
-def _pickled(path: Path, key: str) -> np.ndarray:
-    """The array, or the list as an array, under `key` (text or bytes) of the dict in a pickle."""
+def _array(path: Path, key: str) -> np.ndarray:
+    """The array `key` of a .npz file, or the array or list under `key` (text or bytes) of the dict in a pickle."""
+    if path.suffix == ".npz":
+        return npz_array(path, key)
     with checks.reading(path):
         with checks.regular(path).open("rb") as file:
             batch = _Unpickler(file, encoding="bytes").load()

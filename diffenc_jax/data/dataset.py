@@ -96,7 +96,7 @@ def load_dataset(
       part: function from the number of training images to the increasing indices of those that this host needs.
         None: all images.
     """
-    source = _source(data)
+    source = _named(data).open(data)
     for split in splits:
         require(split in source.splits, f"{source.name} has no split {split!r}; it has {', '.join(source.splits)}")
     parts = {split: part if split == TRAIN else None for split in splits}
@@ -120,7 +120,7 @@ def prepare(data: DataConfig) -> Source | None:
     Raises InputError if it cannot be prepared.
     """
     named = _named(data)
-    return named.open(data) if named is not None and named.tfds else None
+    return named.open(data) if named.tfds else None
 
 
 def label_spec(data: DataConfig) -> LabelSpec:
@@ -129,9 +129,9 @@ def label_spec(data: DataConfig) -> LabelSpec:
     Raises InputError if there are no labels, or none can be read at the path.
     """
     named = _named(data)
-    if named is None:
-        return _labels(_source(data)).spec
-    spec = prepared.num_classes(named.tfds, data) if named.labels is None else named.labels
+    spec = named.labels
+    if spec is None:
+        spec = prepared.num_classes(named.tfds, data) if named.tfds else _labels(named.open(data)).spec
     require(spec != 0, _without_labels(data.source))
     return spec
 
@@ -142,17 +142,12 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
     Raises InputError if the name is unknown, or if no images can be read at the path.
     """
     named = _named(data)
-    if named is None:
-        _, height, width, channels = sources.open_path(_path(data), data.resize).splits[TRAIN]().shape
-        return height, width, channels
-    if named.shape is None or data.resize is not None:
+    if named.tfds and (named.shape is None or data.resize is not None):
         return prepared.image_shape(named.tfds, data)
-    return named.shape
-
-
-def _source(data: DataConfig) -> Source:
-    named = _named(data)
-    return sources.open_path(_path(data), data.resize) if named is None else named.open(data)
+    if named.shape is not None:
+        return named.shape
+    _, height, width, channels = named.open(data).splits[TRAIN]().shape
+    return height, width, channels
 
 
 def _part_of(whole: Whole, split: str) -> dict[str, Any]:
@@ -177,12 +172,13 @@ def _without_labels(name: str) -> str:
     )
 
 
-def _named(data: DataConfig) -> sources.NamedSource | None:
+def _named(data: DataConfig) -> sources.NamedSource:
+    """The source that `data` describes: one with a name, or the images at a path."""
     named = sources.named_source(data.source)
-    if named is not None and not named.tfds and data.resize is not None:
-        raise InputError(
-            f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets; leave it out"
-        )
+    if named is None:
+        return sources.NamedSource(None, lambda data: sources.open_path(_path(data), data.resize), labels=None)
+    options = f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets; leave it out"
+    require(bool(named.tfds) or data.resize is None, options)
     return named
 
 

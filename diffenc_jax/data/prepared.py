@@ -162,8 +162,7 @@ def _hide_gpus() -> None:
 
 def _folder(data: DataConfig) -> str:
     """Folder or bucket of prepared data sets; by default that of tensorflow-datasets, which TFDS_DATA_DIR sets."""
-    tfds = _tfds()
-    folder = data.dir or tfds.core.constants.DATA_DIR
+    folder = data.dir or _tfds().core.constants.DATA_DIR
     if is_remote(folder):
         buckets.prepare()
         return folder.rstrip("/")
@@ -173,8 +172,7 @@ def _folder(data: DataConfig) -> str:
 
 def _local_folder() -> str:
     """The local folder of prepared data sets by default."""
-    tfds = _tfds()
-    folder = str(tfds.core.constants.DATA_DIR)
+    folder = str(_tfds().core.constants.DATA_DIR)
     return "~/tensorflow_datasets" if is_remote(folder) else folder
 
 
@@ -237,7 +235,6 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
     tensorflow-datasets reads examples by TensorFlow, whose own access to buckets has its own credentials and settings;
     copies by `etils.epath` have those of all other files of a run.
     """
-    tfds = _tfds()
     folder = tempfile.TemporaryDirectory(prefix="diffenc-data-")
     examples = {Path(file).name for split in builder.info.splits.values() for file in split.filenames}
     copied: set[str] = set()
@@ -248,7 +245,7 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
             if path.name not in copied and (path.name in needed or path.name not in examples):
                 path.copy(Path(folder.name, path.name))
                 copied.add(path.name)
-        return tfds.builder_from_directory(folder.name)
+        return _tfds().builder_from_directory(folder.name)
 
     return holding
 
@@ -303,7 +300,6 @@ def _download(name: str, builder: Any, folder: str) -> None:
       builder: its builder, whose data are not prepared.
       folder: folder of prepared data sets.
     """
-    tfds = _tfds()
     _hide_gpus()
     manual = Path(folder) / "downloads" / "manual"
     require(not builder.data_path.exists(), f"{builder.data_path} lacks dataset_info.json; {ANEW}")
@@ -318,7 +314,7 @@ def _download(name: str, builder: Any, folder: str) -> None:
         require(_resolves(host), f"{name} cannot be downloaded: {host} cannot be reached; {by_hand}")
     try:
         # Prepared copies in the bucket of tensorflow-datasets are not asked for: that needs credentials or a time-out.
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+        builder.download_and_prepare(download_config=_tfds().download.DownloadConfig(try_download_gcs=False))
     except Exception as error:  # network, disk and archives raise anything
         reason = first_line(error)[:LONGEST]
         raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error

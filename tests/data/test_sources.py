@@ -5,8 +5,15 @@ import pytest
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.data import sources
 from diffenc_jax.data.dataset import image_shape, label_spec, load_dataset
 from tests.registered import SOURCES
+
+
+def test_shape_and_classes_that_only_the_source_knows_are_asked_of_it(monkeypatch):
+    monkeypatch.setattr(sources, "named_source", lambda _: sources.DIGITS._replace(shape=None, labels=None))
+    config = DataConfig("mine.sources:MINE", pixel_levels=17)
+    assert (image_shape(config), label_spec(config)) == ((8, 8, 1), 10)
 
 
 def test_synthetic_is_a_swirl_of_256_levels():
