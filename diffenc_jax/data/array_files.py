@@ -30,13 +30,10 @@ def open_file(path: Path) -> tuple[Splits, OpenLabels]:
 
     if names := pair("{}", "x_{}"):
         classes = {split: partial(_npz_labels, path, name) for split, name in pair("y_{}", "{}_labels").items()}
-        return {
-            split: partial(npz_images, path, name) for split, name in names.items()
-        }, lambda: Labels.of_train(classes) if classes else None
-    images = all_images(path)
-    if name := next((name for name in ("y", "labels") if name in shapes), None):
-        return hold_out(images), lambda: Labels.of_one(_npz_labels(path, name))
-    return hold_out(images), lambda: None
+        images = {split: partial(npz_images, path, name) for split, name in names.items()}
+        return images, lambda: Labels.of_train(classes)
+    one = next((name for name in ("y", "labels") if name in shapes), None)
+    return hold_out(all_images(path)), lambda: Labels.of_one(None if one is None else _npz_labels(path, one))
 
 
 def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:
@@ -48,9 +45,7 @@ def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:
     if len(files) == 1:
         raise checks.refused(path, "must hold both train-images-idx3-ubyte and t10k-images-idx3-ubyte (or .gz)")
     labels = {split: partial(_idx_labels, file) for split, file in classes.items()}
-    return {
-        split: partial(all_images, file) for split, file in files.items()
-    }, lambda: Labels.of_train(labels) if len(labels) == 2 else None
+    return {split: partial(all_images, file) for split, file in files.items()}, lambda: Labels.of_train(labels)
 
 
 def _named(path: Path, kind: str) -> dict[str, Path]:

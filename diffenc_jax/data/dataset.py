@@ -99,8 +99,7 @@ def load_dataset(
     source = _named(data).open(data)
     for split in splits:
         require(split in source.splits, f"{source.name} has no split {split!r}; it has {', '.join(source.splits)}")
-    parts = {split: part if split == TRAIN else None for split in splits}
-    images = {split: _read(source, split, parts[split], data.pixel_levels) for split in splits}
+    images = {split: _read(source, split, part if split == TRAIN else None, data.pixel_levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
     whole = source.whole and cache(partial(_part_of, source.whole))

@@ -95,8 +95,6 @@ class LocalPart:
 
 def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
     """Images of increasing indices `rows`, with one read per run of consecutive indices."""
-    if isinstance(images, np.ndarray):
-        return images[rows]
     ends = (np.flatnonzero(np.diff(rows) > 1) + 1).tolist()
     held: Any = None
     for start, stop in zip([0, *ends], [*ends, len(rows)], strict=True):
@@ -130,14 +128,14 @@ class Labels(NamedTuple):
     values: Callable[[], np.ndarray]
 
     @staticmethod
-    def of_train(splits: Splits) -> "Labels":
-        """Labels of the splits 'train' and 'test', of which all are among those of 'train'."""
-        return Labels(splits, lambda: np.unique(splits["train"]()[:]))
+    def of_train(splits: Splits) -> "Labels | None":
+        """Labels of the splits 'train' and 'test', of which all are among those of 'train'; None if one has none."""
+        return Labels(splits, lambda: np.unique(splits["train"]()[:])) if len(splits) == 2 else None
 
     @staticmethod
-    def of_one(labels: np.ndarray) -> "Labels":
-        """Labels of the splits of one set of images, as `hold_out` divides it."""
-        return Labels(hold_out(labels), lambda: np.unique(labels))
+    def of_one(labels: np.ndarray | None) -> "Labels | None":
+        """Labels of the splits of one set of images, as `hold_out` divides it; None without labels."""
+        return None if labels is None else Labels(hold_out(labels), lambda: np.unique(labels))
 
     @staticmethod
     def of_classes(splits: Splits, count: int) -> "Labels":

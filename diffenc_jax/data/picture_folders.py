@@ -32,15 +32,11 @@ def open_folder(path: Path, resize: int | None = None) -> tuple[Splits, OpenLabe
     if not all(part.is_dir() for part in parts.values()):
         if parts["train"].is_dir() and any((path / name).is_dir() for name in VALIDATION):
             raise checks.refused(path, f"has a folder train but no test; rename one of {', '.join(VALIDATION)} to test")
-        return hold_out(
-            all_pictures(path, resize)
-        ), lambda: None if (names := _class_names(path)) is None else Labels.of_one(names)
+        return hold_out(all_pictures(path, resize)), lambda: Labels.of_one(_class_names(path))
 
     def labels() -> Labels | None:
-        train, test = (_class_names(part) for part in parts.values())
-        return (
-            None if train is None or test is None else Labels.of_train({"train": lambda: train, "test": lambda: test})
-        )
+        names = {split: _class_names(part) for split, part in parts.items()}
+        return Labels.of_train({split: partial(np.copy, held) for split, held in names.items() if held is not None})
 
     return {split: partial(all_pictures, part, resize) for split, part in parts.items()}, labels
 

@@ -32,6 +32,7 @@ from diffenc_jax.data.picture_folders import square
 PREFIX = "tfds:"
 BATCH = 1024  # images that are decoded together
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
+LOCAL = "~/tensorflow_datasets"  # where sets for a bucket are prepared if TFDS_DATA_DIR is a bucket too
 MOST_NAMED = 4  # files that a message gives
 RECORD_BYTES = 16  # of a record in a TFRecord file besides its content: length and checksums
 ANEW = "delete this folder and prepare the data set again, as by `diffenc prepare-data`"
@@ -82,7 +83,8 @@ def prepare(name: str, data: DataConfig) -> Any:
         is_prepared = builder.is_prepared()
     if not is_prepared:
         if is_remote(folder):
-            _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=_local_folder())), builder)
+            local = LOCAL if is_remote(str(_tfds().core.constants.DATA_DIR)) else None
+            _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=local)), builder)
         else:
             with _locked(name, builder, folder):
                 if not builder.is_prepared():
@@ -168,12 +170,6 @@ def _folder(data: DataConfig) -> str:
         return folder.rstrip("/")
     require("://" not in folder, f"data.dir={folder} is neither a folder nor gs://BUCKET/FOLDER; give one of these")
     return str(Path(folder).expanduser())
-
-
-def _local_folder() -> str:
-    """The local folder of prepared data sets by default."""
-    folder = str(_tfds().core.constants.DATA_DIR)
-    return "~/tensorflow_datasets" if is_remote(folder) else folder
 
 
 def _builder(name: str, data: DataConfig) -> Any:
