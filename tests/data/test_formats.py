@@ -79,11 +79,6 @@ def test_whole_numbers_of_any_type_are_taken_as_they_are(tmp_path, dtype):
         load_dataset(DataConfig(str(tmp_path), pixel_levels=2), "train")
 
 
-def test_all_images_of_a_folder_of_pictures_are_read(tmp_path):
-    files.write_pictures(tmp_path, (".", "."))
-    assert {image.tobytes() for image in all_images(tmp_path)} == {image.tobytes() for image in IMAGES}
-
-
 def test_a_tenth_is_held_out(tmp_path):
     np.save(tmp_path / "a.npy", IMAGES)
     splits = read(tmp_path / "a.npy").splits
@@ -131,7 +126,8 @@ def rgba(alpha):
 def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
     for name in "abc":
         image.save(tmp_path / f"{name}.png")
-    np.testing.assert_array_equal(read(tmp_path).splits["train"][0], expected)
+    for images in (read(tmp_path).splits["train"], all_images(tmp_path)):
+        np.testing.assert_array_equal(images[0], expected)
 
 
 GLOBAL = b"\x80\x02c%s\n%s\n."
@@ -157,11 +153,7 @@ WRONG = [
     ("a.npz", zip_bytes({"a\n.npy": npy_bytes(IMAGES), "b.npy": npy_bytes(IMAGES)}), r"its images: a\n, b"),
     ("a.npz", zip_bytes({"a.npy": npy_header((2**30, 2**30, 3))}), "GB of memory, but this machine has"),
     ("a.npz", zip_bytes({"a": b"x", "a.npy": npy_bytes(IMAGES / 255)}), "float64 from 0 to 1, but pixels are"),
-    (
-        "a.npz",
-        zip_bytes({"a" * 999: b"", "a" * 999 + ".npy": npy_bytes(IMAGES), "b.npy": npy_bytes(IMAGES)}),
-        "images: a",
-    ),
+    ("a.npz", zip_bytes(dict.fromkeys(["a" * 999 + ".npy", "b.npy"], npy_bytes(IMAGES))), "its images: aaa"),
     ("a.npz", b"hello", "cannot be read: File is not a zip file"),
     ("a", idx_bytes(GREY) + b"1", "cannot be read: cannot reshape array"),
     ("a", idx_bytes(GREY)[:3] + b"\x05", "cannot be read: buffer is smaller"),
@@ -174,11 +166,7 @@ WRONG = [
     ("test_batch", pickle.dumps([1]), "cannot be read: it is no batch of images: it has no 'data'"),
     ("test_batch", pickle.dumps({"data": rows(IMAGES)}, 2)[:-200], "cannot be read: "),
     ("test_batch", pickle.dumps({"data": rows(IMAGES) / 255}), "float64 from 0 to 1, but pixels are whole numbers"),
-    (
-        "test_batch",
-        pickle.dumps({"data": IMAGES}, 3),
-        "must hold 'data' [N, 3 S S], square images in three colours; it",
-    ),
+    ("test_batch", pickle.dumps({"data": IMAGES}, 3), "must hold 'data' [N, 3 S S], square images in three colours"),
     ("test_batch", pickle.dumps({"data": np.zeros((2, 12), np.uint8)[:0]}, 3), "must hold 'data' [N, 3 S S]"),
     ("test_batch", GLOBAL % (b"os", b"system"), "it names os.system, which no image needs; it is not run"),
     ("test_batch", GLOBAL % (b"numpy", b"load"), "it names numpy.load, which no image needs"),
@@ -244,9 +232,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path, protocol):
     files.write_cifar(tmp_path)
     batch = {"data": rows(IMAGES), "labels": Calls(tmp_path / "made")}
     (tmp_path / "test_batch").write_bytes(pickle.dumps(batch, protocol))
-    with pytest.raises(
-        InputError, match=r"test_batch cannot be read: it names .*, which no image needs; it is not run"
-    ):
+    with pytest.raises(InputError, match=r"test_batch cannot be read: it names .*, which no image needs"):
         read(tmp_path)
     assert not (tmp_path / "made").exists()
 
@@ -275,10 +261,7 @@ def wrong_folders(top):
     colour, grey = Image.fromarray(IMAGES[1]), Image.fromarray(GREY[1])
     yield folder_of(top / "grey", b=grey), "b.png is (4, 4, 1), but the first picture is (4, 4, 3); save all as grey or"
     small = Image.fromarray(IMAGES[1, :3])
-    yield (
-        folder_of(top / "sizes", b=small),
-        "b.png is (3, 4, 3), but the first picture is (4, 4, 3); give --config.data",
-    )
+    yield folder_of(top / "sizes", b=small), "b.png is (3, 4, 3), but the first picture is (4, 4, 3); give --config"
     yield folder_of(top / "see-through", b=rgba(128)), "b.png cannot be read: it is transparent in places; put it onto"
     yield folder_of(top / "clear", b=palette(transparency=0)), "it is transparent in places"
     deep = Image.fromarray(GREY[1].astype(np.uint16))
@@ -416,11 +399,7 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
         (dict(source="cifar"), "train", r"'cifar' is neither a known data set \(cifar10, digits, fashion_mnist"),
         (dict(source="digits", pixel_levels=16), "test", "the value 16, but data.pixel_levels=16 allows 0 .. 15"),
         (dict(source="digits"), "validation", "digits has no split 'validation'; it has train, test"),
-        (
-            dict(source="digits", resize=4),
-            "train",
-            "data.resize=4 is for folders of pictures and for tensorflow-datase",
-        ),
+        (dict(source="digits", resize=4), "train", "data.resize=4 is for folders of pictures and for tensorfl"),
         (dict(source="a.npy", resize=4), "train", "a.npy is no folder of pictures, and data.resize=4 is for one"),
     ],
 )
