@@ -9,6 +9,7 @@ import itertools
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,9 +26,13 @@ NO_PERMISSION = (
 
 
 def read(path: Path) -> bytes:
-    """Content of a file; raises OSError."""
+    """Content of a file; raises OSError, also for a pipe or a device, which may have no end."""
     with _errors(path):
-        return file_system().cat_file(str(path)) if is_remote(path) else path.read_bytes()
+        if is_remote(path):
+            return file_system().cat_file(str(path))
+        if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return path.read_bytes()
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

@@ -1,5 +1,6 @@
 """Files on disk and objects in a bucket behave alike, whatever happens to a bucket's requests."""
 
+import os
 import re
 import subprocess
 import sys
@@ -48,10 +49,19 @@ def test_a_missing_file_is_not_found(folder):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    (tmp_path / "loop").symlink_to("loop")
-    for path, why in {tmp_path: "Is a directory", tmp_path / "loop": "Too many levels of symbolic links"}.items():
-        with pytest.raises(InputError, match=f"cannot be read: {why}$"):
-            files.read_bytes(path)
+    """A pipe and a device would be read for ever."""
+    loop, pipe, device, link = (tmp_path / name for name in ("loop", "pipe", "device", "link"))
+    loop.symlink_to("loop")
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    refused = {tmp_path: "Is a directory", loop: "Too many levels of symbolic links"}
+    for path, why in (refused | dict.fromkeys((pipe, device), "it is no regular file")).items():
+        for read in (files.read_bytes, files.read_if_present):
+            with pytest.raises(InputError, match=f"{path} cannot be read: {why}$"):
+                read(path)
+    link.symlink_to("file")
+    (tmp_path / "file").write_text("x")
+    assert files.read_bytes(link) == b"x"
 
 
 def test_one_of_many_creates_an_object(bucket):

@@ -1,6 +1,7 @@
 """Bad workdirs and arguments: one line, or a note in the page; and hostile names."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -95,11 +96,13 @@ def plant(path, kind):
     path.unlink(missing_ok=True)
     if kind == "folder":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
     else:
         path.symlink_to(path.name)
 
 
-@pytest.mark.parametrize("kind", ["loop", "folder"])
+@pytest.mark.parametrize("kind", ["loop", "folder", "pipe"])
 def test_what_is_no_file_is_noted(tmp_path, capsys, run, kind):
     """The page has all the rest. In place of the configuration or the page it is refused."""
     made_up.write_studies(run)
