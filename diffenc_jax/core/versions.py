@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 OURS = "diffenc_jax"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint diffrax numpy scipy constriction"
 ROOT = Path(__file__).parents[2]
 # Options of the compilers, named where they are set: they decide for which instructions a program is compiled.
 OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 # Instruction sets, as Linux names them, for which compilers and libraries have programs of their own.
 INSTRUCTIONS = "avx avx2 fma avx512f avx512_bf16 avx512_fp16 amx_bf16 asimd sve sve2 bf16"
 # Compilers and libraries of accelerators, which are named where they are installed.
@@ -116,6 +117,13 @@ def processor() -> str:
 def environment(parts: Mapping[str, str]) -> Environment:
     """The environment of this process, with these `parts`."""
     return {"device": device(), "software": software(), "parts": dict(parts)}
+
+
+def of_any_number(description: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment, or a description with its entries, without the number of devices."""
+    options = {name: HOST_DEVICES.sub("", value).strip() for name, value in description["software"].items()}
+    software = {name: value for name, value in options.items() if value}
+    return {**description, "device": description["device"].partition(" x ")[2], "software": software}
 
 
 def changes(before: Environment, after: Environment) -> str:

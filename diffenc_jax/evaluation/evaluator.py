@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,6 +28,7 @@ from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, writ
 from diffenc_jax.runs.workdir import stored_config
 
 OnBatch = Callable[[], Any]
+MakeTables = Callable[[], Tables] | None  # None: those of the estimator
 AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
 
@@ -88,9 +88,7 @@ class Evaluator:
           step: training step of `params`, for the record.
           on_batch: called after every batch.
         """
-        with PartialEvaluation(self._shape) as evaluation:
-            results, _ = self._complete(evaluation, params, None, on_batch)
-        return cast(Record, self._describe(self.experiment.config, step, params) | results)
+        return self._complete(self._describe(self.experiment.config, step, params), params, on_batch, None, None)
 
     def record(
         self,
@@ -98,7 +96,7 @@ class Evaluator:
         step: int,
         workdir: Path,
         *,
-        tables: Callable[[], Tables] | None = None,
+        tables: MakeTables = None,
         on_batch: OnBatch = lambda: None,
     ) -> Record:
         """Evaluate `params`, write the record and the values [passes, images] behind it, and return the record.
@@ -113,43 +111,31 @@ class Evaluator:
         """
         description = self._describe(stored_config(workdir), step, params)
         path = self._path(workdir, description)
-        if known := find_record(path, description):
-            return known
-        with PartialEvaluation(self._shape, path) as evaluation:
-            results, arrays = self._complete(evaluation, params, tables, on_batch)
-            record = write_record(path, description | results, arrays)
-            evaluation.finish()
-        return record
+        return find_record(path, description) or self._complete(description, params, on_batch, tables, path)
 
     def path(self, params: Params, step: int, workdir: Path) -> Path:
         """The path of the record that `record` writes."""
         return self._path(workdir, self._describe(stored_config(workdir), step, params))
 
-    @property
-    def _shape(self) -> tuple[int, int]:
-        """(passes, images)."""
-        return self.estimator.passes, len(self._split.pixels)
-
     def _complete(
-        self, evaluation: PartialEvaluation, params: Params, tables: Callable[[], Tables] | None, on_batch: OnBatch
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Compute the missing values; returns the results of the record, and all values and tables by name."""
-        start = time.perf_counter()
-        settings = self.experiment.config.eval
-        with (
-            eval_precision(settings),
-            within_memory("an evaluation", f"lower eval.batch_size={settings.batch_size}"),
-        ):
-            used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
-            for number, rows, values in sharding.in_flight(self._started(evaluation, params, used)):
-                if values is not None:
-                    kept = {name: np.asarray(value)[: len(rows)] for name, value in values.items()}
-                    evaluation.put(number, rows, kept)
-                on_batch()
-        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
-        results["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
-        results["seconds"] = round(evaluation.seconds + time.perf_counter() - start, 3)
-        return results, evaluation.values | {name: np.asarray(table) for name, table in used.items()}
+        self, description: dict[str, Any], params: Params, on_batch: OnBatch, tables: MakeTables, path: Path | None
+    ) -> Record:
+        """Compute the missing values; returns the record, which is written to `path` if there is one."""
+        size = f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
+        with PartialEvaluation(description, self.estimator.terms, path) as evaluation:
+            with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
+                used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
+                for number, rows, values in sharding.in_flight(self._started(evaluation, params, used)):
+                    if values is not None:
+                        kept = {name: np.asarray(value)[: len(rows)] for name, value in values.items()}
+                        evaluation.put(number, rows, kept)
+                    on_batch()
+            record = description | summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
+            record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
+            record["seconds"] = round(evaluation.seconds, 3)
+            if path is None:
+                return cast(Record, record)
+            return write_record(path, record, evaluation.values | jax.tree.map(np.asarray, used))
 
     def _started(
         self, evaluation: PartialEvaluation, params: Params, tables: Tables

@@ -128,9 +128,10 @@ def read_arrays(content: bytes, packed: bool = False) -> dict[str, np.ndarray] |
     try:
         with np.load(io.BytesIO(content)) as archive:
             unpacked = sum(entry.file_size for entry in archive.zip.infolist())
-            return None if most is not None and unpacked > most else dict(archive)
+            arrays = {} if most is not None and unpacked > most else dict(archive)
     except Exception:  # noqa: BLE001  zipfile and numpy raise errors of many kinds
         return None
+    return arrays if arrays and all(isinstance(array, np.ndarray) for array in arrays.values()) else None
 
 
 def list_paths(folder: Path, pattern: str) -> list[Path]:

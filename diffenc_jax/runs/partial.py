@@ -1,61 +1,89 @@
 """An unfinished evaluation: its values so far, kept on disk so that an interrupted evaluation can be resumed."""
 
+import hashlib
+import json
+import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.core.buckets import is_remote
+from diffenc_jax.core.text import printable
+from diffenc_jax.core.typed import mismatch
+from diffenc_jax.core.versions import Environment, changes, of_any_number
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
+from diffenc_jax.runs.files import check_writable, parse_json, read_arrays, read_if_present, write_arrays
 
 # Seconds between two saves, or this many times the seconds that the last one took.
 SAVE_SECONDS, SAVE_PAUSE = 30.0, 20.0
-TABLE = "table."
+# Beginnings of the names of arrays in a file.
+TABLE, VALUE = "table.", "value."
+
+
+class _About(TypedDict):
+    """Text in a file: the record without its results, and the time spent so far."""
+
+    description: Environment
+    seconds: float
 
 
 class PartialEvaluation:
     """Values [passes, images] by name of one evaluation, of which some are missing (NaN).
 
     They are saved beside the record that they will become, every half minute and when an exception ends the
-    evaluation.
+    evaluation. The file is deleted when the context is left without an exception.
+
+    Saved values are used for the same description only. The number of devices may differ, since no value depends on
+    it; their kind, software and outside parts may not, since the record states them for all values. Values of another
+    description, and a file that is not as it was saved, are left out: a line on standard error says so.
 
     Attributes:
       values: the values by name.
-      seconds: time that earlier processes spent on this evaluation.
     """
 
-    def __init__(self, shape: tuple[int, int], record: Path | None = None):
-        """Prepare an evaluation of `shape` (passes, images) for the file `record`; None keeps nothing on disk."""
+    def __init__(self, description: Mapping[str, Any], terms: Collection[str], record: Path | None = None):
+        """Prepare an evaluation.
+
+        Args:
+          description: its record without the results.
+          terms: names of values that it has, perhaps among others.
+          record: file of the record; None keeps nothing on disk.
+        """
         self.values: dict[str, np.ndarray] = {}
-        self.seconds = 0.0
-        self._shape, self._path = shape, record and record.with_suffix(".partial.npz")
+        self._description = json.loads(json.dumps(of_any_number(description)))  # with lists, as it is read again
+        self._shape = description["estimator"]["passes"], description["dataset"]["num_examples"]
+        self._terms, self._path = terms, record and record.with_suffix(".partial.npz")
         self._pause = SAVE_SECONDS
-        self._is_whole = True  # False while values are stored, which a signal may interrupt
         self._tables: dict[str, np.ndarray] | None = None
         self._started = self._saved = time.perf_counter()
 
+    @property
+    def seconds(self) -> float:
+        """Time spent on this evaluation, by earlier processes too."""
+        return time.perf_counter() - self._started
+
     def __enter__(self) -> "PartialEvaluation":
-        """Load what an earlier process saved, unless it is damaged. Raises InputError if nothing can be written."""
+        """Load what an earlier process saved. Raises InputError if the file cannot be read, or nothing written."""
         if self._path is None:
             return self
-        if hosts.is_first():
-            check_writable(self._path.parent)
-        arrays = read_arrays(hosts.broadcast(read_if_present(self._path) if hosts.is_first() else b""))
-        if arrays is None:
-            return self
-        self.seconds = float(arrays.pop("seconds"))
-        self._tables = {key.removeprefix(TABLE): a for key, a in arrays.items() if key.startswith(TABLE)}
-        self.values = {key: a for key, a in arrays.items() if not key.startswith(TABLE)}
+        arrays = read_arrays(hosts.broadcast(self._usable(self._path) if hosts.is_first() else b""))
+        if arrays is not None:
+            self._started -= json.loads(str(arrays["about"]))["seconds"]
+            self._tables, self.values = _beginning(TABLE, arrays), _beginning(VALUE, arrays)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
+            if self._path is not None and hosts.is_first():
+                storage.delete(self._path)
             return
         try:
             self._save()
@@ -75,26 +103,57 @@ class PartialEvaluation:
 
     def put(self, number: int, rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
         """Store the values [len(rows)] of pass `number` for the images `rows`."""
-        self._is_whole = False
+        # All names at once: what a signal or an error leaves out below is missing, also when it is saved.
+        self.values |= {name: np.full(self._shape, np.nan) for name in values if name not in self.values}
         for name, value in values.items():
-            self.values.setdefault(name, np.full(self._shape, np.nan))[number, rows] = value
-        self._is_whole = True
+            self.values[name][number, rows] = value
         if time.perf_counter() - self._saved > self._pause:
             # On a disk that is full the record could not be written either; a bucket may answer again until then.
             with suppress(*[OSError] * is_remote(self._path or "")):
                 self._save()
 
-    def finish(self) -> None:
-        """Delete the file, after the record has been written."""
-        if self._path is not None and hosts.is_first():
-            storage.delete(self._path)
-
     def _save(self) -> None:
-        self._saved = start = time.perf_counter()
-        if self._path is None or not self.values or not self._is_whole or not hosts.is_first():
+        self._saved = time.perf_counter()
+        if self._path is None or not self.values or not hosts.is_first():
             return
-        tables = {TABLE + name: table for name, table in (self._tables or {}).items()}
-        seconds = np.asarray(self.seconds + self._saved - self._started)
-        arrays = {"seconds": seconds, **self.values, **tables}
-        write_arrays(self._path, **arrays)
-        self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - start))
+        about = json.dumps({"description": self._description, "seconds": self.seconds})
+        arrays = {"about": np.asarray(about)} | {VALUE + name: values for name, values in self.values.items()}
+        arrays |= {TABLE + name: table for name, table in (self._tables or {}).items()}
+        write_arrays(self._path, **arrays, digest=digest_of(arrays))
+        self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - self._saved))
+
+    def _usable(self, path: Path) -> bytes:
+        """Content of the file; empty if there is none, or if its values are left out."""
+        check_writable(path.parent)
+        content = read_if_present(path, "delete it")
+        why = self._flaw(read_arrays(content) or {}) if content else ""
+        if why:
+            print(printable(f"{path} {why}; the evaluation starts again"), file=sys.stderr, flush=True)
+        return b"" if why else content
+
+    def _flaw(self, arrays: dict[str, np.ndarray]) -> str:
+        """Why the values of a file are left out; empty if they are not."""
+        digest, values = arrays.pop("digest", None), _beginning(VALUE, arrays)
+        about: Any = None
+        with suppress(ValueError):
+            about = parse_json(str(arrays.get("about")))
+        is_saved = str(digest) == digest_of(arrays) and mismatch(about, _About) is None
+        fits = all((array.dtype, array.shape) == (np.float64, self._shape) for array in values.values())
+        if not (is_saved and fits and values.keys() >= set(self._terms) and 0 <= about["seconds"] < math.inf):
+            return "is not as it was saved"
+        if about["description"] != self._description:
+            return f"was begun {changes(about['description'], self._description) or 'with another description'}"
+        return ""
+
+
+def _beginning(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 digest of names, types, shapes and values, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return digest.hexdigest()

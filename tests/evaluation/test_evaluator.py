@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.core import versions
 from diffenc_jax.core.numbers import format_record, format_terms
 from diffenc_jax.evaluation import evaluator as evaluators
 from diffenc_jax.evaluation.bound import Bound
@@ -99,6 +100,11 @@ def test_an_interrupted_evaluation_resumes(tmp_path, monkeypatch):
         np.testing.assert_array_equal(ours[name], theirs[name])
     assert sorted(p.suffix for p in (tmp_path / "run" / "eval").iterdir()) == [".json", ".npz"]
     assert count(tmp_path / "run")[1:] == (0, 0)
+    count(tmp_path / "other", stop_at=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "package_version", lambda: "another")
+        record, second, _ = count(tmp_path / "other")
+    assert (second, record["software"]["diffenc_jax"], record["bpd"]) == (8, "another", complete["bpd"])
     next((tmp_path / "run" / "eval").glob("*.npz")).unlink()  # a record without its values is not used
     assert count(tmp_path / "run")[1:] == (8, 8)
 
