@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from diffenc_jax.config.sections import SOFTMAX
+from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import draw_each, stream, uniform
 from diffenc_jax.diffusion import decoder
@@ -70,7 +71,8 @@ class Sampling:
     def write(self, params: Params, step: int, workdir: Path, on_part: OnPart) -> dict[str, Path]:
         """Samples with `params` of the run in `workdir` at `step`, and returns the files by their kind.
 
-        Images that an earlier call wrote are not drawn again, and stay if there are more than `sample.num`.
+        Images that an earlier call wrote are not drawn again, and stay if there are more than `sample.num`. If some are
+        missing, though, and those were drawn by other software or on another kind of device, all are drawn again.
 
         Args:
           on_part: called after each part of the work with its share of the whole. If it raises an exception, the
@@ -78,8 +80,10 @@ class Sampling:
         """
         config, spec = self._config, self._experiment.model.spec
         path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
-        settings = json.dumps(self._describe(params, step, workdir), sort_keys=True)
-        parts = [_stored(path, settings, spec.shape)]
+        environment = versions.of_any_number(versions.environment({}))
+        described = {"settings": self._describe(params, step, workdir), "environment": environment}
+        made = {name: json.dumps(values, sort_keys=True) for name, values in described.items()}
+        parts = [_stored(path, made, config.num, spec.shape)]
         count = int(hosts.broadcast(str(len(parts[0])).encode()))
         on_part(min(count / config.num, 1.0))
         try:
@@ -88,7 +92,7 @@ class Sampling:
         finally:
             images = np.concatenate(parts)
             if hosts.is_first() and len(parts) > 1:
-                write_arrays(path, images=images, settings=settings)
+                write_arrays(path, images=images, **made)
         files = {"samples": path.with_suffix(".png"), "images": path}
         if hosts.is_first():
             pictures.write_picture(images[: config.num], spec.pixel_levels, files["samples"])
@@ -159,15 +163,17 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
     return decoder.nearest_pixel(u, levels)
 
 
-def _stored(path: Path, settings: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The images [N, *shape] in a file, on the first host; none if they were sampled with other settings.
+def _stored(path: Path, made: dict[str, str], num: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The images [N, *shape] in a file, on the first host; none if their settings, or the file, are others.
 
-    Raises InputError if the folder cannot be written to.
+    Those of another environment count only if there are `num`. Raises InputError if the folder cannot be written to.
     """
     if hosts.is_first():
         check_writable(path.parent)
         arrays = read_arrays(read_if_present(path, "delete it")) or {}
         images = arrays.get("images", np.empty(0))
-        if str(arrays.get("settings")) == settings and images.dtype == np.uint8 and images.shape[1:] == shape:
+        same = [name for name, text in made.items() if str(arrays.get(name)) == text]
+        fits = images.dtype == np.uint8 and images.shape[1:] == shape and "settings" in same
+        if fits and ("environment" in same or len(images) >= num):
             return images
     return np.empty((0, *shape), np.uint8)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.diffusion import decoder
@@ -114,11 +115,24 @@ def test_what_is_no_file_of_these_images_is_replaced(workdir, expected):
     with np.load(path) as archive:
         settings = str(archive["settings"])
     path.write_bytes(path.read_bytes()[:-40])
-    for found in (None, {}, {"images": expected[..., 0]}, {"images": expected.astype(float)}):
+    for found in (None, {}, {"images": np.uint8(1)}, {"images": expected[..., 0]}, {"images": expected.astype(float)}):
         if found is not None:
             write_arrays(path, settings=settings, **found)
         chosen.write(parameters(), 7, workdir, lambda share: None)
         np.testing.assert_array_equal(images(path), expected)
+
+
+def test_images_of_other_software_are_not_added_to(workdir, expected, monkeypatch):
+    """But those that are all there stay."""
+    path = workdir / "samples" / f"{STEM}.npz"
+    sampling(**SMALL | {"sample__num": 8}).write(parameters(), 7, workdir, lambda share: None)
+    with np.load(path) as archive:
+        others = dict(archive) | {"images": 0 * archive["images"]}  # to be told from those that are drawn here
+    monkeypatch.setattr(versions, "package_version", lambda: "another")
+    for num, kept in ((8, True), (12, False)):
+        write_arrays(path, **others)
+        sampling(**SMALL | {"sample__num": num}).write(parameters(), 7, workdir, lambda share: None)
+        np.testing.assert_array_equal(images(path), others["images"] if kept else expected)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
