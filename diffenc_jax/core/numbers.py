@@ -40,7 +40,7 @@ def format_duration(seconds: float) -> str:
     return str(timedelta(seconds=rest)) if rest >= 60 else f"{rest} s"
 
 
-def with_errors(value: float, noise: float | None, images: float | None) -> str:
+def with_errors(value: float | None, noise: float | None, images: float | None) -> str:
     """'1.8912 ± 0.0031 ± 0.0123': a value with the standard errors of the noise and of the images that are known."""
     return " ± ".join([format_number(value), *(format_error(error) for error in (noise, images) if error is not None)])
 

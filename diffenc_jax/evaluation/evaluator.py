@@ -16,6 +16,7 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, make_estimator
+from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.evaluation.uncertainty import means_and_errors
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import sharding
@@ -175,6 +176,7 @@ class Evaluator:
         return record_path(workdir, description, "-".join(part for part in parts if part), self._folder)
 
 
+@quietly
 def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) -> dict[str, Any]:
     """'bpd' and 'standard_error', total and by term, and the estimator's diagnostics, from values [passes, images].
 

@@ -1,4 +1,7 @@
-"""Means of a few values, such as one per training seed, and of many, such as one per image."""
+"""Means of a few values, such as one per training seed, and of many, such as one per image.
+
+Infinite values, such as those of a model that has diverged, have a mean where they do not cancel, and no errors.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+# Decorator of functions that take infinite values: numpy does not warn of them.
+quietly = np.errstate(over="ignore", invalid="ignore")
+
 
 class Mean(NamedTuple):
-    """Mean of n values, in their unit. What a single value does not determine is None.
+    """Mean of n values, in their unit. What a single value, or infinite ones, do not determine is None.
 
     Attributes:
       n: number of values.
@@ -36,12 +42,13 @@ def interval(mean: float, standard_error: float, df: float, level: float = 0.95)
     return mean - half, mean + half
 
 
+@quietly
 def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
     """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom."""
     n, mean = len(values), float(np.mean(values))
-    if n == 1:
+    sd = float(np.std(values, ddof=1)) if n > 1 else math.nan
+    if not math.isfinite(sd):
         return Mean(n, mean, None, None, None)
-    sd = float(np.std(values, ddof=1))
     error = sd / math.sqrt(n)
     return Mean(n, mean, sd, error, interval(mean, error, n - 1, level))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from diffenc_jax.evaluation.means import mean_and_error
+from diffenc_jax.evaluation.means import mean_and_error, quietly
 
 # Rate at which an error of the images is stated although all images are alike.
 ALPHA = 0.05
@@ -22,6 +22,8 @@ ALPHA = 0.05
 
 class StandardErrors(NamedTuple):
     """Standard errors of a mean over passes and images, in the unit of the values; None where they are not determined.
+
+    Infinite values, and values that are not numbers, determine none.
 
     Attributes:
       noise: error against the mean of infinitely many passes over the same images.
@@ -36,7 +38,7 @@ class StandardErrors(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Difference a − b of two means over the same images, in the unit of the values."""
+    """Difference a − b of two means over the same images, in the unit of the values; NaN where both are infinite."""
 
     mean: float
     standard_error: StandardErrors
@@ -51,6 +53,7 @@ def replicates(passes: int) -> int | None:
     return next((r for r in range(2, passes + 1) if passes % r == 0), None)
 
 
+@quietly
 def standard_errors(values: np.ndarray, replicates: int | None) -> StandardErrors:
     """Standard errors of the mean of `values` [P, N], where pass p belongs to replicate p mod R.
 
@@ -71,6 +74,7 @@ def standard_errors(values: np.ndarray, replicates: int | None) -> StandardError
     return _errors(values.mean(axis=0), _noise(values, replicates))
 
 
+@quietly
 def means_and_errors(bits: Mapping[str, np.ndarray], replicates: int | None) -> dict[str, Any]:
     """'bpd' and 'standard_error' of a record, total and by term, from bits/dim [P, N] by term.
 
@@ -83,6 +87,7 @@ def means_and_errors(bits: Mapping[str, np.ndarray], replicates: int | None) -> 
     return {"bpd": {"total": sum(means.values()), **means}, "standard_error": {**total, "terms": errors}}
 
 
+@quietly
 def difference(
     a: np.ndarray, b: np.ndarray, replicates_a: int | None, replicates_b: int | None, common_noise: bool
 ) -> Difference:
@@ -112,16 +117,18 @@ def _noise(values: np.ndarray, replicates: int | None) -> float | None:
     if replicates is None:
         return None
     means = values.reshape(-1, replicates, values.shape[1]).mean(axis=0)
-    return math.sqrt(means.var(axis=0, ddof=1).mean() / means.size)
+    return _known(math.sqrt(means.var(axis=0, ddof=1).mean() / means.size))
 
 
 def _errors(by_image: np.ndarray, noise: float | None) -> StandardErrors:
     """Standard errors from the images' means [N] and the noise of their mean."""
-    if len(by_image) < 2:
-        return StandardErrors(noise, None, None)
-    total = float(mean_and_error(by_image)[1])
-    if noise is None:
-        return StandardErrors(None, None, total)
+    total = _known(float(mean_and_error(by_image)[1])) if len(by_image) > 1 else None
+    if noise is None or total is None:
+        return StandardErrors(noise, None, total)
     freedom = len(by_image) - 1
     is_resolved = total**2 > noise**2 * scipy.special.fdtri(freedom, freedom, 1 - ALPHA)
     return StandardErrors(noise, math.sqrt(total**2 - noise**2) if is_resolved else None, max(total, noise))
+
+
+def _known(error: float) -> float | None:
+    return error if math.isfinite(error) else None

@@ -110,8 +110,9 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def with_values(path: Path, record: Record) -> Evaluation:
     """The `record` at `path` with its values; raises InputError if they are missing or of another evaluation."""
-    bits = np.sum(list(read_terms(path, record).values()), axis=0) / (record["dataset"]["dims"] * math.log(2))
-    return Evaluation(path, record, bits)
+    with np.errstate(invalid="ignore"):  # of infinite terms that cancel
+        nats = np.sum(list(read_terms(path, record).values()), axis=0)
+    return Evaluation(path, record, nats / (record["dataset"]["dims"] * math.log(2)))
 
 
 def read_terms(path: Path, record: Record) -> dict[str, np.ndarray]:

@@ -18,6 +18,12 @@ def test_by_hand():
     assert got.interval == pytest.approx((3 - t * math.sqrt(7 / 3), 3 + t * math.sqrt(7 / 3)))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_infinite_values_determine_no_interval():
+    assert mean_of(np.array([1.0, math.inf])) == (2, math.inf, None, None, None)
+    assert math.isnan(mean_of(np.array([-math.inf, math.inf])).mean)
+
+
 def test_the_interval_of_a_difference_is_welchs():
     a, b = np.array([2.61, 2.64, 2.62, 2.66, 2.63]), np.array([2.7, 2.65, 2.72])
     parts = [(x.std(ddof=1) / math.sqrt(len(x)), len(x) - 1) for x in (a, b)]

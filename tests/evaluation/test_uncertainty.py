@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.evaluation.means import interval
-from diffenc_jax.evaluation.uncertainty import difference, replicates, standard_errors
+from diffenc_jax.evaluation.uncertainty import difference, means_and_errors, replicates, standard_errors
 
 PASSES, IMAGES, REPEATS = 8, 40, 1000
 SPREAD, SLOPE, WHITE = 0.5, 6.0, 0.4
@@ -35,6 +35,27 @@ def test_what_cannot_be_told_is_none():
     assert standard_errors(values, None) == (None, None, pytest.approx(math.sqrt(7 / 3)))
     assert standard_errors(np.array([[1.0], [3.0]]), 2) == (pytest.approx(1.0), None, None)
     assert standard_errors(values[:, :1], None) == (None, None, None)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_infinite_values_have_a_mean_and_no_errors():
+    """As of a model that has diverged; two of them have no difference."""
+    finite = np.array([[1.0, 2.0, 6.0], [1.0, 4.0, 3.0]])
+    infinite, both = (np.array([[1.0, 2.0, math.inf], [1.0, 4.0, end]]) for end in (3.0, -math.inf))
+    for values in (infinite, both, infinite * math.nan, 1e300 * finite):
+        assert standard_errors(values, 2) == (None, None, None)
+    means = means_and_errors({"a": infinite, "b": finite, "c": -infinite}, 2)
+    assert means["bpd"]["a"] == math.inf
+    assert math.isnan(means["bpd"]["total"])
+    assert {term: errors["noise"] is None for term, errors in means["standard_error"]["terms"].items()} == {
+        "a": True,
+        "b": False,
+        "c": True,
+    }
+    for common in (True, False):
+        assert difference(infinite, finite, 2, 2, common) == (math.inf, (None, None, None))
+        mean, errors = difference(infinite, infinite, 2, 2, common)
+        assert (math.isnan(mean), errors) == (True, (None, None, None))
 
 
 def evaluate(rng, effects, slope=SLOPE):

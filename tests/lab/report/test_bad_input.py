@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from diffenc_jax.__main__ import main
@@ -71,6 +72,22 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
         assert name in page.text
     assert "No run is evaluated yet." in page.text
     assert f"diffenc eval {run}" in page.code
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_infinite_values_are_shown(tmp_path):
+    """Of a run that diverged in training: it has no statistics, and the others do."""
+    root, bits = runs.write_all(tmp_path / "root", ("vdm", "diffenc"), (1, 2)), runs.values("vdm", 0)
+    place = runs.write(root, "vdm", 0, np.where(bits == bits.max(), np.inf, bits))
+    runs.write(root, "diffenc", 0)
+    rows = [{"step": step, "bpd": bpd} for step, bpd in ((100, 3.0), (750, np.inf), (900, -np.inf), (1500, np.nan))]
+    rows += [{"step": step, "test_total": np.inf} for step in (500, 1500)]
+    (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["significance", "report", f"--root={root}"]) == 0
+    page = made_up.write_page(tmp_path / "page.html", root)
+    ((name, bits, *_),) = page.tables["Other records, bits/dim ± noise ± images"][1:]
+    assert (name, bits.split()[0]) == ("vdm, seed 0", "inf")
+    assert [row[:2] for row in page.tables["Values"][1:]] == [["diffenc", "1.9382"], ["vdm", "–"]]
 
 
 def test_hostile_names_are_text(tmp_path, run):

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.evaluation.uncertainty import means_and_errors
 from diffenc_jax.lab.comparisons.compare.describe import VARIANCE_KEYS, describe_images
 from diffenc_jax.lab.comparisons.compare.measure import different_images, different_methods
@@ -20,6 +21,7 @@ FREE = VARIANCE_KEYS - {"passes", "replicates", "seed"} | {"labels"}
 TEXTS = ("arm", "config_hash", "params_sha256", "augmentation", "device")
 
 
+@quietly
 def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
     """The evaluation of whole images from those of their parts, each in a run of its own.
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.evaluation.means import interval
+from diffenc_jax.evaluation.means import interval, quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
 from diffenc_jax.lab.comparisons.compare.describe import VARIANCE_KEYS, describe_images, method
 from diffenc_jax.runs.record_types import DatasetEntry, Record
@@ -23,13 +23,13 @@ class Excess(NamedTuple):
     """Bits/dim of an evaluation minus those of the reference.
 
     Attributes:
-      value: mean over passes and images.
+      value: mean over passes and images; None where it is not determined, as for two infinite evaluations.
       error: standard errors of `value`, paired by image.
       interval: simultaneous t interval from the total standard error; None for a single image.
       common_noise: whether the evaluation shares the noise of the reference.
     """
 
-    value: float
+    value: float | None
     error: StandardErrors
     interval: tuple[float, float] | None
     common_noise: bool
@@ -51,6 +51,7 @@ class Row(NamedTuple):
     excess: Excess | None
 
 
+@quietly
 def compare(evaluations: Sequence[Evaluation]) -> list[Row]:
     """A row per evaluation, in increasing bits/dim with NaN last; the first evaluation given is the reference.
 
@@ -75,7 +76,8 @@ def _excess(evaluation: Evaluation, reference: Evaluation, level: float) -> Exce
     common = all(ours.get(key) == theirs.get(key) for key in NOISE)
     value, errors = difference(evaluation.bits, reference.bits, evaluation.replicates, reference.replicates, common)
     total, images = errors.total, evaluation.bits.shape[1]
-    return Excess(value, errors, None if total is None else interval(value, total, images - 1, level), common)
+    ends = None if total is None else interval(value, total, images - 1, level)
+    return Excess(None if math.isnan(value) else value, errors, ends, common)
 
 
 def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[Key, Evaluation]:

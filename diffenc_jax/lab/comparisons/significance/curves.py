@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
 from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics
 
@@ -20,6 +21,7 @@ class Fall(NamedTuple):
     since: int
 
 
+@quietly
 def fall_of(evaluations: Points) -> Fall | None:
     """Fall since the last evaluation within the first three quarters of training; None without one."""
     early = [point for point in evaluations if point[0] <= 0.75 * evaluations[-1][0]]

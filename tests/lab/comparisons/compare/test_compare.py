@@ -72,7 +72,16 @@ def test_rows_are_sorted_and_the_reference_is_the_first_or_the_one_that_is_named
     rows = compared(*paths)
     assert [row.evaluation.record["arm"] for row in rows] == ["a", "b", "c", "nan"]
     assert [row.excess and row.excess.value for row in rows[:3]] == [pytest.approx(-2), pytest.approx(-1), None]
-    assert math.isnan(rows[3].excess.value)
+    assert rows[3].excess.value is None
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_infinite_evaluations_differ_from_finite_ones_only(write):
+    finite = evaluated(1, 1)
+    infinite = np.where(np.arange(IMAGES) == 3, np.inf, finite)
+    rows = table(write("a", infinite), write("b", infinite), write("c", finite), write("d", math.nan * finite))
+    assert rows[0][5:7] == ["-inf", "–"]
+    assert [row[4:7] for row in rows[1:]] == [["inf", "reference", ""], ["inf", "–", "–"], ["nan", "–", "–"]]
 
 
 @pytest.mark.parametrize("count", [3, IMAGES])

@@ -77,7 +77,7 @@ def write_parts(root, left, right, seeds):
 def write_values(path, record, bits):
     """Write a record and its values."""
     storage.make_folder(path.parent)
-    terms = {"latent": 0.1 * NATS * bits, "reconstruction": 0.0 * bits, "diffusion": 0.9 * NATS * bits}
+    terms = {"latent": 0.1 * NATS * bits, "reconstruction": np.zeros_like(bits), "diffusion": 0.9 * NATS * bits}
     write_record(path, record, terms)
 
 
