@@ -16,7 +16,6 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, make_estimator
-from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.evaluation.uncertainty import means_and_errors
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import sharding
@@ -36,9 +35,7 @@ AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 def in_eval_dtype(experiment: AnyExperiment) -> AnyExperiment:
     """The experiment with its model computing in `config.eval.dtype`."""
     dtype = experiment.config.eval.dtype
-    if dtype is None:
-        return experiment
-    return dataclasses.replace(experiment, model=experiment.model.with_dtype(dtype))
+    return experiment if dtype is None else dataclasses.replace(experiment, model=experiment.model.with_dtype(dtype))
 
 
 def eval_precision(settings: EvalConfig) -> AbstractContextManager[None]:
@@ -176,7 +173,6 @@ class Evaluator:
         return record_path(workdir, description, "-".join(part for part in parts if part), self._folder)
 
 
-@quietly
 def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) -> dict[str, Any]:
     """'bpd' and 'standard_error', total and by term, and the estimator's diagnostics, from values [passes, images].
 

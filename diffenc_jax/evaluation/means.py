@@ -43,7 +43,7 @@ def interval(mean: float, standard_error: float, df: float, level: float = 0.95)
 
 
 @quietly
-def mean_of(values: np.ndarray, level: float = 0.95) -> Mean:
+def mean_of(values: np.ndarray | Sequence[float], level: float = 0.95) -> Mean:
     """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom."""
     n, mean = len(values), float(np.mean(values))
     sd = float(np.std(values, ddof=1)) if n > 1 else math.nan

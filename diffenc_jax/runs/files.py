@@ -54,11 +54,6 @@ def free_path(path: Path) -> Path:
     return next(place for place in itertools.chain([path], numbered) if not storage.exists(place))
 
 
-def save_picture(picture: "Image", path: Path, kind: str, **options: Any) -> None:
-    """Write a picture as a file of this kind; see `encoded`."""
-    storage.write(path, encoded(picture, kind, **options))
-
-
 def encoded(picture: "Image", kind: str, **options: Any) -> bytes:
     """Content of a picture's file of this kind, such as "PNG", with Pillow's options for it."""
     content = io.BytesIO()

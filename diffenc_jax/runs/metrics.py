@@ -61,25 +61,21 @@ class MetricsFile:
         # The lines that `flush` writes: those to append on disk, or all of them in a bucket.
         self._lines = [json.dumps(row) + "\n" for row in rows]
         self._is_written, self._next_write = True, time.monotonic()
-        if hosts.is_first():
-            content = "".join(self._lines).encode()
-            if content != read_if_present(self._path):
-                storage.write(self._path, content)
+        content = "".join(self._lines).encode()
+        if hosts.is_first() and content != read_if_present(self._path):
+            storage.write(self._path, content)
         if not self._remote:
             self._lines.clear()
-
-    def is_new(self, step: int, values: Row) -> bool:
-        """Whether this host is to write these values of `step`."""
-        return hosts.is_first() and _key({"step": step, **values}) not in self._written
 
     def append(self, step: int, values: Row) -> None:
         """Append a row if it is new: to a file on disk at once, in a bucket after `WRITE_SECONDS` or by `flush`.
 
         Raises OSError if it cannot be written; the next call then writes it as well.
         """
-        if not self.is_new(step, values):
+        row = {"step": step, **values}
+        if not hosts.is_first() or _key(row) in self._written:
             return
-        self._lines.append(json.dumps({"step": step, **values}) + "\n")
+        self._lines.append(json.dumps(row) + "\n")
         self._is_written = False
         if not self._remote or time.monotonic() >= self._next_write:
             self.flush()

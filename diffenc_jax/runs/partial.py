@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,23 +16,15 @@ import numpy as np
 
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.text import printable
-from diffenc_jax.core.typed import mismatch
-from diffenc_jax.core.versions import Environment, changes, of_any_number
+from diffenc_jax.core.versions import changes, of_any_number
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import check_writable, parse_json, read_arrays, read_if_present, write_arrays
 
 # Seconds between two saves, or this many times the seconds that the last one took.
 SAVE_SECONDS, SAVE_PAUSE = 30.0, 20.0
-# Beginnings of the names of arrays in a file.
+# Beginnings of the names of arrays in a file. Its text "about" is {"description": .., "seconds": ..}, as JSON.
 TABLE, VALUE = "table.", "value."
-
-
-class _About(TypedDict):
-    """Text in a file: the record without its results, and the time spent so far."""
-
-    description: Environment
-    seconds: float
 
 
 class PartialEvaluation:
@@ -72,24 +64,18 @@ class PartialEvaluation:
 
     def __enter__(self) -> "PartialEvaluation":
         """Load what an earlier process saved. Raises InputError if the file cannot be read, or nothing written."""
-        if self._path is None:
-            return self
-        arrays = read_arrays(hosts.broadcast(self._usable(self._path) if hosts.is_first() else b""))
-        if arrays is not None:
+        content = self._usable(self._path) if self._path is not None and hosts.is_first() else b""
+        if arrays := read_arrays(hosts.broadcast(content)):
             self._started -= json.loads(str(arrays["about"]))["seconds"]
             self._tables, self.values = _beginning(TABLE, arrays), _beginning(VALUE, arrays)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            if self._path is not None and hosts.is_first():
-                storage.delete(self._path)
-            return
-        try:
-            self._save()
-        except OSError:
-            if not issubclass(kind, OSError):  # the disk that is full is known already
-                raise
+        if kind is not None:
+            with suppress(*[OSError] * issubclass(kind, OSError)):  # the disk that is full is known already
+                self._save()
+        elif self._path is not None and hosts.is_first():
+            storage.delete(self._path)
 
     def tables(self, make: Callable[[], dict[str, jax.Array]]) -> dict[str, jax.Array]:
         """The tables that the values so far were computed with, or those that `make` returns."""
@@ -133,17 +119,15 @@ class PartialEvaluation:
 
     def _flaw(self, arrays: dict[str, np.ndarray]) -> str:
         """Why the values of a file are left out; empty if they are not."""
-        digest, values = arrays.pop("digest", None), _beginning(VALUE, arrays)
-        about: Any = None
-        with suppress(ValueError):
-            about = parse_json(str(arrays.get("about")))
-        is_saved = str(digest) == digest_of(arrays) and mismatch(about, _About) is None
-        fits = all((array.dtype, array.shape) == (np.float64, self._shape) for array in values.values())
-        if not (is_saved and fits and values.keys() >= set(self._terms) and 0 <= about["seconds"] < math.inf):
-            return "is not as it was saved"
-        if about["description"] != self._description:
-            return f"was begun {changes(about['description'], self._description) or 'with another description'}"
-        return ""
+        with suppress(AttributeError, KeyError, TypeError, ValueError):  # of a file that somebody else wrote
+            digest, values = str(arrays.pop("digest")), _beginning(VALUE, arrays)
+            about = parse_json(str(arrays["about"]))
+            fits = all((array.dtype, array.shape) == (np.float64, self._shape) for array in values.values())
+            is_saved = digest == digest_of(arrays) and fits and values.keys() >= set(self._terms)
+            if is_saved and 0 <= about["seconds"] < math.inf:
+                before, now = about["description"], self._description
+                return "" if before == now else f"was begun {changes(before, now) or 'with another description'}"
+        return "is not as it was saved"
 
 
 def _beginning(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

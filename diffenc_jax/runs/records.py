@@ -10,17 +10,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs.files import (
-    list_paths,
-    parse_json,
-    read_arrays,
-    read_bytes,
-    read_if_present,
-    read_json,
-    sha256_of,
-    write_arrays,
-    write_json,
-)
+from diffenc_jax.runs import files
 from diffenc_jax.runs.record_types import ADVICE, TOTAL, Record, checked_record
 
 EVAL_FOLDER = "eval"
@@ -49,7 +39,7 @@ def record_path(workdir: Path, description: Mapping[str, Any], estimator: str, f
 
 def record_paths(workdir: Path, split: str = "*", step: int | str = "*", folder: str = EVAL_FOLDER) -> list[Path]:
     """Sorted paths of a workdir's records, of one split and step if given."""
-    return list_paths(workdir / folder, f"{split}-{step}-*.json")
+    return files.list_paths(workdir / folder, f"{split}-{step}-*.json")
 
 
 def last_record(workdir: Path) -> Path:
@@ -75,13 +65,13 @@ def find_record(path: Path, description: Mapping[str, Any]) -> Record | None:
 
 def _content_of(path: Path, description: Mapping[str, Any]) -> bytes:
     """`find_record` as the content of its file; empty without that record. Raises InputError for what is no file."""
-    content = read_if_present(path)
+    content = files.read_if_present(path)
     try:
-        record = checked_record(path, parse_json(content))
+        record = checked_record(path, files.parse_json(content))
     except ValueError:  # no record, or a damaged one
         return b""
-    values = read_if_present(path.with_suffix(".npz"), "delete it")
-    is_found = _digest(record) == _digest(description) and sha256_of(values) == record["values_sha256"]
+    values = files.read_if_present(path.with_suffix(".npz"), "delete it")
+    is_found = _digest(record) == _digest(description) and files.sha256_of(values) == record["values_sha256"]
     return content if is_found else b""
 
 
@@ -91,16 +81,16 @@ def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.
     Returns:
       The record as it is written.
     """
-    digest = write_arrays(path.with_suffix(".npz"), **arrays) if hosts.is_first() else ""
+    digest = files.write_arrays(path.with_suffix(".npz"), **arrays) if hosts.is_first() else ""
     written = {**record, "values_sha256": hosts.broadcast(digest.encode()).decode()}
     if hosts.is_first():
-        write_json(path, written)
+        files.write_json(path, written)
     return cast(Record, written)
 
 
 def read_record(path: Path) -> Record:
     """The record at `path`; raises InputError if there is no complete record."""
-    return checked_record(path, read_json(path, ADVICE))
+    return checked_record(path, files.read_json(path, ADVICE))
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -117,27 +107,23 @@ def with_values(path: Path, record: Record) -> Evaluation:
 
 def read_terms(path: Path, record: Record) -> dict[str, np.ndarray]:
     """Nats [passes, images] by term, in the order of the `record` at `path`; raises InputError as `with_values`."""
-    arrays, shape = _arrays(path, record), (record["estimator"]["passes"], record["dataset"]["num_examples"])
+    arrays, shape = read_values(path, record), (record["estimator"]["passes"], record["dataset"]["num_examples"])
     terms = [name for name in record["bpd"] if name != TOTAL]
     fits = all(name in arrays and (arrays[name].dtype, arrays[name].shape) == (np.float64, shape) for name in terms)
     require(fits, f"{path.with_suffix('.npz')} does not hold the terms of {path} in float64 {list(shape)}")
     return {name: arrays[name] for name in terms}
 
 
-def read_values(path: Path) -> dict[str, np.ndarray]:
+def read_values(path: Path, record: Record | None = None) -> dict[str, np.ndarray]:
     """Arrays beside the record at `path`; raises InputError if they are missing or of another evaluation."""
-    return _arrays(path, read_record(path))
-
-
-def _arrays(path: Path, record: Record) -> dict[str, np.ndarray]:
-    values = path.with_suffix(".npz")
-    content = read_bytes(values, f"it holds the values of {path}: keep both together, or evaluate again")
-    same = sha256_of(content) == record["values_sha256"]
+    values, record = path.with_suffix(".npz"), record or read_record(path)
+    content = files.read_bytes(values, f"it holds the values of {path}: keep both together, or evaluate again")
+    same = files.sha256_of(content) == record["values_sha256"]
     require(same, f"{values} was changed after {path} was written, or is damaged; evaluate again")
-    return read_arrays(content) or {}
+    return files.read_arrays(content) or {}
 
 
 def _digest(record: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits of the entries `IDENTITY`."""
     text = json.dumps({key: record.get(key) for key in IDENTITY}, sort_keys=True)
-    return sha256_of(text.encode())[:12]
+    return files.sha256_of(text.encode())[:12]

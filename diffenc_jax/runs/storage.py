@@ -9,7 +9,6 @@ import itertools
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -30,7 +29,7 @@ def read(path: Path) -> bytes:
     with _errors(path):
         if is_remote(path):
             return file_system().cat_file(str(path))
-        if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        if path.exists() and not path.is_file() and not path.is_dir():
             raise OSError(errno.EINVAL, "it is no regular file")
         return path.read_bytes()
 

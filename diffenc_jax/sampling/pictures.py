@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.runs.files import save_picture
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.files import encoded
 
 MIN_WIDTH = 480  # pixels: a picture is enlarged by an integer factor to at least this width
 GAP = 1
@@ -18,7 +19,7 @@ def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
     from PIL import Image
 
     shown = images if images.shape[1:] == POINT else images[:SHOWN]
-    save_picture(Image.fromarray(picture(shown, levels)), path, "PNG")
+    storage.write(path, encoded(Image.fromarray(picture(shown, levels)), "PNG"))
 
 
 def picture(values: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:

@@ -45,13 +45,8 @@ def test_infinite_values_have_a_mean_and_no_errors():
     for values in (infinite, both, infinite * math.nan, 1e300 * finite):
         assert standard_errors(values, 2) == (None, None, None)
     means = means_and_errors({"a": infinite, "b": finite, "c": -infinite}, 2)
-    assert means["bpd"]["a"] == math.inf
-    assert math.isnan(means["bpd"]["total"])
-    assert {term: errors["noise"] is None for term, errors in means["standard_error"]["terms"].items()} == {
-        "a": True,
-        "b": False,
-        "c": True,
-    }
+    assert str(means["bpd"]) == str({"total": math.nan, "a": math.inf, "b": finite.mean().item(), "c": -math.inf})
+    assert [name for name, error in means["standard_error"]["terms"].items() if error["total"] is not None] == ["b"]
     for common in (True, False):
         assert difference(infinite, finite, 2, 2, common) == (math.inf, (None, None, None))
         mean, errors = difference(infinite, infinite, 2, 2, common)

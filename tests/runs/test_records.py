@@ -8,7 +8,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_record, format_terms
-from diffenc_jax.runs import records
+from diffenc_jax.runs import files
 from diffenc_jax.runs.records import find_record, read_evaluation, read_record, record_path, record_paths, write_record
 
 NATS = np.random.default_rng(0).normal(5.0, 1.0, (4, 30))
@@ -84,7 +84,7 @@ def test_values_of_another_evaluation_are_refused_and_evaluated_anew(tmp_path, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "write_json", fill_disk)
+        patch.setattr(files, "write_json", fill_disk)
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path, terms={name: nats[:, ::-1] for name, nats in TERMS.items()})
     with pytest.raises(InputError, match=r"\.npz was changed after .*\.json was written"):

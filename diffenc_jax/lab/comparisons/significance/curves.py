@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from diffenc_jax.evaluation.means import quietly
+from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
 from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics
 
@@ -21,14 +19,13 @@ class Fall(NamedTuple):
     since: int
 
 
-@quietly
 def fall_of(evaluations: Points) -> Fall | None:
     """Fall since the last evaluation within the first three quarters of training; None without one."""
     early = [point for point in evaluations if point[0] <= 0.75 * evaluations[-1][0]]
     if not early:
         return None
     (since, before), (_, after) = early[-1], evaluations[-1]
-    return Fall(float(np.mean(before) - np.mean(after)), since)
+    return Fall(mean_of(before).mean - mean_of(after).mean, since)
 
 
 def curves_of_arms(

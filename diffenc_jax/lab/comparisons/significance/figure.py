@@ -97,7 +97,7 @@ def draw_curves(
 
 def _curve(name: str, arm: str, points: Points) -> charts.Curve:
     """The mean over seeds by step, with its interval over enough of them."""
-    means = [mean_of(np.array(values)) for _, values in points]
+    means = [mean_of(values) for _, values in points]
     ends = [mean.interval or (np.nan, np.nan) for mean in means if mean.n >= FEWEST_SEEDS]
     low, high = zip(*ends, strict=True) if len(ends) == len(means) > 0 else ((), ())
     return charts.Curve(name, [step for step, _ in points], [mean.mean for mean in means], low, high, arm)
