@@ -84,8 +84,9 @@ def header(shape, kind="<f8"):
         archive({"a": header((2**40, 2**40)) + bytes(24)}),
         archive({"a": header((2**26,)) + bytes(2**29)}, compression=zipfile.ZIP_DEFLATED),  # a bomb
         archive({"a": b"\x93NUMPY\x01\x00\x30\x20" + b"-" * 8240}),
+        archive({"a": b"text"}),
     ],
-    ids=["empty", "truncated", "flipped", "encrypted", "long", "huge", "bomb", "header"],
+    ids=["empty", "truncated", "flipped", "encrypted", "long", "huge", "bomb", "header", "texts"],
 )
 def test_damaged_and_hostile_arrays_are_recognised(content):
     assert files.read_arrays(content) is None
