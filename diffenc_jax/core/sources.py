@@ -55,18 +55,20 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
 
     The content of an installed package is its name and version.
     """
-    path = Path(file)
-    content = path.read_bytes() if path.is_file() else "".join(linecache.getlines(file)).encode()
-    if not path.is_file() and not content:
-        covered[module] = UNKNOWN
-        return
+    try:
+        content = Path(file).read_bytes()
+    except OSError:  # a cell
+        content = "".join(linecache.getlines(file)).encode()
+        if not content:
+            covered[module] = UNKNOWN
+            return
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):  # a compiled extension, or a file that is never imported
         covered[module] = hashlib.sha256(content).hexdigest()
         return
     covered[module] = repr(_plain(tree))
-    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    package = module if Path(file).stem == "__init__" else module.rpartition(".")[0]
     for other in dict.fromkeys([*_with_packages(package), *_imported(tree, package)]):
         top, found = other.partition(".")[0], _file_of(other)
         if other in covered or top in NOT_FOLLOWED or not found:

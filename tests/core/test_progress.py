@@ -51,7 +51,7 @@ def test_a_log_has_lines_at_once_and_at_the_end(clock, log):
         train(progress, clock, [30], metrics={})
     assert read(log)[1:] == [
         "compiled in 0:01:05",
-        "step 1/30  3 %  1.8912 bits/dim  0:01:06 so far",
+        "step 1/30  3 %  training 1.8912 bits/dim  0:01:06 so far",
         "step 30/30  100 %  no finite step  128 images/s  took 0:01:20",
     ]
 

@@ -164,7 +164,7 @@ def runs(tmp_path_factory):
         write_config(folder / source, config)
         with Checkpoints(folder / source, keep_every_steps=1) as checkpoints:
             checkpoints.save_ema(1, drawn(build(config, spec_of(config))))
-        opened.append(dj.open(folder / source, DEPTH))
+        opened.append(dj.open(folder / source, DEPTH, plugins=["cascade"]))
     return opened
 
 
@@ -252,7 +252,7 @@ def test_stored_samples_are_those_of_the_labels_that_are_asked_for(runs):
     """Those of another split, whose labels they were given, are drawn anew."""
     folder, drawn_images = runs[1].experiment.workdir, []
     for split in ("train", "test"):
-        run = dj.open(folder, {"eval.split": split, "sample.depth": 2})
+        run = dj.open(folder, {"eval.split": split, "sample.depth": 2}, plugins=["cascade"])
         files = run.sampling.write(run.params, 1, folder, lambda share: None)
         drawn_images.append(np.load(files["images"])["images"])
     np.testing.assert_array_equal(drawn_images[1], run.sample(num=4, labels=run.test_labels[:4]))

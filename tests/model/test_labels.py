@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
@@ -90,7 +91,7 @@ def test_what_cannot_be_conditioned_is_refused():
     for classes in (0, 1):
         with pytest.raises(InputError, match=rf"needs images of two classes or more; these are of {classes}"):
             build(config, ImageSpec(SPEC.shape, tiny.LEVELS, classes))
-    plain = config.replace({"model.score": {"kind": f"{__name__}:Unconditional"}})
+    plain = config.replace({"model.score": {"kind": parts.Allowed(f"{__name__}:Unconditional")}})
     with pytest.raises(InputError, match=r"networks that take a condition, and that of model.score.kind takes none"):
         build(plain, SPEC)
 

@@ -149,9 +149,10 @@ def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     train(config(images), unbroken)
     assert before == {p: p.stat().st_mtime_ns for p in (unbroken / "checkpoints").rglob("*") if p.is_file()}
     assert logged(unbroken) == rows
-    first, second, *_ = capsys.readouterr().out.splitlines()
+    first, images_of, second, *_ = capsys.readouterr().out.splitlines()
     record, _ = evaluated(unbroken, 8)
     assert first == f"tiny:vdm, seed 0, {record['params']:,} parameters, on {record['device']}, in {unbroken}"
+    assert images_of == f"images: {images}, version local, 20 for training"
     assert second == f"resuming from step 8 of {unbroken}"
 
 
