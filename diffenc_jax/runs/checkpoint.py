@@ -26,7 +26,7 @@ from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
-from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, own_hashes, verify
+from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, check_dtypes, own_hashes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.seals import RestoreSeals, SaveSeal, SealHandler, Stamp, unseal
 from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
@@ -60,7 +60,11 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, keep_every_steps: int | None = None, state: Any = ()):
-        """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given, of states like `state`."""
+        """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given, of states like `state`.
+
+        Raises InputError if they cannot be opened, or if such states cannot be saved.
+        """
+        check_dtypes(state)
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
         largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)
         self._gigabytes: Any = max(WRITTEN_AT_ONCE, 1.01 * largest / 10**9)
@@ -258,7 +262,7 @@ class Checkpoints:
         The configuration of a workdir does not change, but the images that it names may, and the software.
         """
         ours = array_shapes(abstract)
-        theirs = {name: tuple(entry[1]) for name, entry in hashes.items() if name.partition("/")[0] in abstract}
+        theirs = {name: tuple(entry["shape"]) for name, entry in hashes.items() if name.partition("/")[0] in abstract}
         different = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
         for name in different[:1]:
             raise InputError(

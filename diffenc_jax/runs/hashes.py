@@ -1,45 +1,72 @@
 """Checksums of a checkpoint's arrays, which prove that the restored values are the saved ones.
 
-A checksum is the pair of sums Σ t_p and Σ u_p modulo 2^32 over all places p of an array, where x_p are the bits of a
-value, t_p = mix(x_p ⊕ c p) and u_p = mix(t_p), with an odd c and a bijection mix. So it is the same however the array
-is divided over devices: each host sums its own parts, and none sees the whole. A change of one value is found for
-certain, any other change but for a chance of 2^-64; nobody is kept from forging one.
+An array is a sequence of words: its values or, where these have more than 32 bits, their 32-bit pieces. Its checksum is
+the pair of sums Σ t_p and Σ u_p modulo 2^32 over all places p of words x_p, where k_p = c p, t_p = mix(x_p ⊕ k_p) and
+u_p = mix(t_p + k_p), with an odd c and a bijection mix. So it is the same however the array is divided over devices:
+each host sums its own parts, and none sees the whole. A change of one word is found for certain, any other change but
+for a chance of at most about 2^-59; nobody is kept from forging one.
+
+That chance was measured for changes of two random words: at most 20 2^-32 for the first sum and, where that stays,
+2^-32 for the second. The first stays for certain if x_p ⊕ k_p and x_q ⊕ k_q are exchanged; so the second depends on p.
 """
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.core.errors import RunError
+from diffenc_jax.core.errors import RunError, require
 from diffenc_jax.parallel import hosts
 
-# {'ema/score/conv_in/kernel': ['float32', [3, 3, 3, 128], checksum], ...}
-Hashes = dict[str, list]
-BLOCK = 2**16  # values whose checksum CPUs take at once
+BLOCK = 2**16  # words whose checksum CPUs take at once
+# Others, such as int4, have no fixed place in memory, or are no numbers, such as JAX's typed keys.
+DTYPES = re.compile(r"(bool|(u?int|b?float|complex)(8|16|32|64|128))(_\w+)?")
+
+
+class ArrayHash(TypedDict):
+    """An array's dtype, shape, and checksum: two whole numbers below 2^32."""
+
+    dtype: str
+    shape: list[int]
+    checksum: list[int]
+
+
+# By the names of arrays, such as 'ema/score/conv_in/kernel'.
+Hashes = dict[str, ArrayHash]
+# Per divided axis, from the last to the first: the words of a run, those between two runs, and those before the first.
+Runs = tuple[tuple[Any, Any, Any], ...]
 
 
 class Damaged(RunError):
     """A checkpoint, or a part of it, is not what was saved; the text says which part."""
 
 
-def own_hashes(items: Mapping[str, Any], copies: bool = False) -> Callable[[], Hashes]:
-    """Function that returns the checksums of this host's parts of the trees `items`; those of all hosts add up.
+def check_dtypes(tree: Any) -> None:
+    """Raise InputError for an array of a dtype that has no checksum."""
+    for name, leaf in _named(tree):
+        dtype = leaf.dtype.name
+        message = f"{name} is of dtype {dtype}, which has no checksum; keep it as numbers of 8, 16, 32 or 64 bits"
+        require(DTYPES.fullmatch(dtype) is not None, message)
+
+
+def own_hashes(tree: Any, copies: bool = False) -> Callable[[], Hashes]:
+    """Function that returns the checksums of this host's parts of a tree of arrays; those of all hosts add up.
 
     An array that every host holds counts on the first one, with `copies` on each. On accelerators the computation
     starts at once, where the arrays lie. On CPUs it is that of the function, which may run while a step replaces the
-    arrays.
+    arrays. Raises InputError as `check_dtypes` does.
     """
-    named = _named(items)
+    check_dtypes(tree)
+    named = _named(tree)
     started = [_start(leaf) if copies or hosts.is_first() or _is_divided(leaf) else [] for _, leaf in named]
     return lambda: {
-        name: [leaf.dtype.name, list(leaf.shape), _sum(part() for part in parts).tolist()]
+        name: {"dtype": leaf.dtype.name, "shape": list(leaf.shape), "checksum": _sum(part() for part in parts).tolist()}
         for (name, leaf), parts in zip(named, started, strict=True)
     }
 
@@ -47,30 +74,28 @@ def own_hashes(items: Mapping[str, Any], copies: bool = False) -> Callable[[], H
 def sum_of_hosts(hashes: Sequence[Hashes]) -> Hashes:
     """Checksums of whole arrays from the `own_hashes` of all hosts."""
     return {
-        name: [*entry[:2], _sum(np.array(each[name][2], np.uint32) for each in hashes).tolist()]
+        name: {**entry, "checksum": _sum(np.array(each[name]["checksum"], np.uint32) for each in hashes).tolist()}
         for name, entry in hashes[0].items()
     }
 
 
-def hash_arrays(items: Mapping[str, Any]) -> Hashes:
-    """Checksums of all arrays of the trees `items`. Every host must call this; each sums its own copy of an array."""
-    hashes = own_hashes(items, copies=True)()
-    divided = [name for name, leaf in _named(items) if _is_divided(leaf)]
-    if divided:
-        sums = hosts.total(np.array([hashes[name][2] for name in divided], np.uint32))
-        for name, pair in zip(divided, sums.tolist(), strict=True):
-            hashes[name][2] = pair
+def hash_arrays(tree: Any) -> Hashes:
+    """Checksums of all arrays of a tree. Every host must call this; each sums its own copy of an array."""
+    hashes = own_hashes(tree, copies=True)()
+    divided = [hashes[name]["checksum"] for name, leaf in _named(tree) if _is_divided(leaf)]
+    for pair, total in zip(divided, hosts.total(np.array(divided, np.uint32)).tolist(), strict=True):
+        pair[:] = total
     return hashes
 
 
 def tree_digest(tree: Any) -> str:
     """SHA-256 digest of the names and checksums of a tree of arrays, in hexadecimal. Every host must call this."""
-    return digest(hash_arrays({"arrays": tree}))
+    return digest(hash_arrays(tree))
 
 
-def verify(items: Mapping[str, Any], hashes: Hashes) -> None:
-    """Raise Damaged unless the trees `items` hold the hashed arrays. Every host must call this."""
-    actual = hash_arrays(items)
+def verify(tree: Any, hashes: Hashes) -> None:
+    """Raise Damaged unless a tree holds the hashed arrays. Every host must call this."""
+    actual = hash_arrays(tree)
     damaged = sorted(name for name in actual if actual[name] != hashes.get(name))
     # Each host reads for itself, and all hosts must take the same decision.
     if hosts.elementwise_max(np.asarray(len(damaged))):
@@ -99,62 +124,76 @@ def _sum(pairs: Iterable[np.ndarray]) -> np.ndarray:
 def _start(array: jax.Array | np.ndarray) -> list[Callable[[], np.ndarray]]:
     """Functions that return checksums [2] of parts of an array; of a replicated one, those of this host's copy."""
     if not isinstance(array, jax.Array):
-        return [_start_part(array, [slice(None)] * array.ndim, array.shape)]
+        return [partial(_checksum_by_blocks, array, ())]
     shards = array.addressable_shards
     ours = [shard for shard in shards if shard.replica_id == 0] if _is_divided(array) else shards[:1]
-    return [_start_part(shard.data, shard.index, array.shape) for shard in ours]
+    return [_start_part(shard.data, runs_of(shard.index, array)) for shard in ours]
 
 
-def _start_part(
-    part: jax.Array | np.ndarray, index: Sequence[slice], shape: tuple[int, ...]
-) -> Callable[[], np.ndarray]:
-    runs = runs_of(index, shape)
-    if isinstance(part, jax.Array) and next(iter(part.devices())).platform != "cpu":
+def _start_part(part: jax.Array, runs: Runs) -> Callable[[], np.ndarray]:
+    if next(iter(part.devices())).platform != "cpu":
         return partial(np.asarray, checksum_on_device(part, runs))
     # A view of an array keeps its values, also while a step that was given the array replaces it.
-    return partial(_checksum_by_blocks, np.asarray(part).reshape(-1), runs)
+    return partial(_checksum_by_blocks, np.asarray(part), runs)
 
 
-def _checksum_by_blocks(values: np.ndarray, runs: tuple[np.uint32, ...] | None) -> np.ndarray:
-    """The checksum [2] of values [n] from those of blocks, which fit into a cache; numpy compiles nothing."""
-    starts = range(0, len(values), BLOCK)
-    return _sum(checksum(np, values[i : i + BLOCK], np.uint32(i), runs) for i in starts)
-
-
-def runs_of(index: Sequence[slice], shape: tuple[int, ...]) -> tuple[np.uint32, ...] | None:
-    """Places of a part of an array, one axis of which is divided: length and distance of runs, and the first place.
-
-    None for the whole array.
-    """
-    for axis, (part, size) in enumerate(zip(index, shape, strict=True)):
-        start, stop, _ = part.indices(size)
-        if stop - start < size:
-            each = math.prod(shape[axis + 1 :])
-            return tuple(np.uint32(number * each % 2**32) for number in (stop - start, size, start))
-    return None
-
-
-def checksum(xp: Any, values: Any, first: Any, runs: tuple[Any, ...] | None) -> Any:
-    """Checksum [2] of values [n] of a part of an array, from number `first` on; `xp`: numpy or jax.numpy."""
-    places = xp.arange(len(values), dtype=xp.uint32) + first
-    if runs is not None:
-        length, distance, start = runs
-        places = start + places // length * distance + places % length
-    bits = values.view(f"uint{8 * values.dtype.itemsize}").astype(xp.uint32)
-    terms = _mix(bits ^ places * np.uint32(0x9E3779B1))
-    return xp.stack([terms.sum(dtype=xp.uint32), _mix(terms).sum(dtype=xp.uint32)])
+def _checksum_by_blocks(part: np.ndarray, runs: Runs) -> np.ndarray:
+    """The checksum [2] of a part of an array from those of blocks, which fit into a cache; numpy compiles nothing."""
+    words = words_of(part)
+    return _sum(checksum(np, words[i : i + BLOCK], np.uint32(i), runs) for i in range(0, len(words), BLOCK))
 
 
 @jax.jit
-def checksum_on_device(part: jax.Array, runs: tuple[Any, ...] | None) -> jax.Array:
+def checksum_on_device(part: jax.Array, runs: Runs) -> jax.Array:
     """The checksum [2] of a part of an array where it lies."""
-    return checksum(jnp, part.reshape(-1), np.uint32(0), runs)
+    return checksum(jnp, words_of(part), np.uint32(0), runs)
+
+
+def words_of(part: Any) -> Any:
+    """The words [n] of a part of an array, which keep their size if they have fewer than 32 bits."""
+    return part.reshape(-1).view(f"uint{8 * min(part.dtype.itemsize, 4)}")
+
+
+def runs_of(index: Sequence[slice], array: Any) -> Runs:
+    """Places of the words of a part `array[index]` in those of the array."""
+    runs, each = [], max(1, array.dtype.itemsize // 4)
+    for part, size in reversed(list(zip(index, array.shape, strict=True))):
+        start, stop, _ = part.indices(size)
+        if stop - start < size:
+            length, gap, before = (
+                np.uint32(count * each % 2**32) for count in (stop - start, size - stop + start, start)
+            )
+            runs.append((length, gap, before))
+        each *= size
+    return tuple(runs)
+
+
+def checksum(xp: Any, words: Any, first: Any, runs: Runs) -> Any:
+    """Checksum [2] of words [n] of a part of an array, from number `first` on; `xp`: numpy or jax.numpy."""
+    places = xp.arange(len(words), dtype=xp.uint32) + first
+    for length, gap, start in runs:
+        places += places // length * gap + start
+    return xp.stack([term.sum(dtype=xp.uint32) for term in terms(words, places)])
+
+
+def terms(words: Any, places: Any) -> tuple[Any, Any]:
+    """The terms (t, u) of words at their places, uint32 [n] each."""
+    keys = places * np.uint32(0x9E3779B1)
+    t = _mix(words.astype(np.uint32, copy=False) ^ keys)
+    return t, _mix(t + keys)
 
 
 def _mix(i: Any) -> Any:
-    """A bijection of 32-bit numbers, under which a change of any bit changes others throughout."""
-    i = (i ^ (i >> 16)) * np.uint32(0x7FEB352D)
-    return i ^ (i >> 15)
+    """A bijection of 32-bit numbers, each bit of which changes every other with a chance of a half ("lowbias32").
+
+    It overwrites numpy arrays, which takes three quarters of the time of new ones.
+    """
+    i ^= i >> 16
+    i *= np.uint32(0x7FEB352D)
+    i ^= i >> 15
+    i *= np.uint32(0x846CA68B)
+    i ^= i >> 16
+    return i
 
 
 def digest(value: Any) -> str:

@@ -7,7 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.runs.hashes import BLOCK, checksum, checksum_on_device, hash_arrays, runs_of
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.runs.hashes import (
+    BLOCK,
+    Damaged,
+    checksum,
+    checksum_on_device,
+    hash_arrays,
+    runs_of,
+    terms,
+    verify,
+    words_of,
+)
 
 MODULUS = 2**32
 
@@ -17,11 +28,14 @@ def by_definition(array):
 
     def mix(i):
         i = (i ^ i >> 16) * 0x7FEB352D % MODULUS
-        return i ^ i >> 15
+        i = (i ^ i >> 15) * 0x846CA68B % MODULUS
+        return i ^ i >> 16
 
-    bits = np.ascontiguousarray(array).reshape(-1).view(f"uint{8 * array.dtype.itemsize}").tolist()
-    terms = [mix(x ^ 0x9E3779B1 * p % MODULUS) for p, x in enumerate(bits)]
-    return [sum(terms) % MODULUS, sum(map(mix, terms)) % MODULUS]
+    words = np.ascontiguousarray(array).reshape(-1).view(f"uint{8 * min(4, array.dtype.itemsize)}").tolist()
+    keys = [0x9E3779B1 * p % MODULUS for p in range(len(words))]
+    first = [mix(x ^ k) for x, k in zip(words, keys, strict=True)]
+    second = [mix((t + k) % MODULUS) for t, k in zip(first, keys, strict=True)]
+    return [sum(first) % MODULUS, sum(second) % MODULUS]
 
 
 def draw(*shape, dtype=np.float32):
@@ -29,7 +43,7 @@ def draw(*shape, dtype=np.float32):
 
 
 def pair(array):
-    return hash_arrays({"array": array})["array"][2]
+    return hash_arrays({"array": array})["array"]["checksum"]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +51,10 @@ def pair(array):
     [
         draw(3, 5),
         draw(7, dtype=jnp.bfloat16),
+        draw(7, dtype=jnp.float8_e4m3fn),
+        draw(3, 5, dtype=np.float64),
+        draw(7, dtype=np.complex64),
+        np.array(2**60 + 1),
         np.array(7, np.int32),
         np.array([True, False]),
         draw(0, 3),
@@ -44,29 +62,32 @@ def pair(array):
     ],
     ids=lambda array: f"{array.dtype}{list(array.shape)}",
 )
-def test_a_checksum_is_that_of_its_definition(array):
+def test_a_checksum_is_that_of_its_definition(array, x64):
     assert pair(array) == pair(jax.device_put(array)) == by_definition(array)
-    np.testing.assert_array_equal(checksum_on_device(jax.device_put(array), None), by_definition(array))
+    np.testing.assert_array_equal(checksum_on_device(jax.device_put(array), ()), by_definition(array))
 
 
-@pytest.mark.parametrize(("axis", "parts"), [(0, 2), (1, 3), (2, 5)])
-def test_checksums_of_parts_add_up_to_that_of_the_whole(axis, parts):
-    array, index = draw(4, 6, 10), [slice(None)] * 3
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("parts", [(2, 1, 1), (1, 3, 1), (1, 1, 5), (2, 1, 5), (4, 3, 2)])
+def test_checksums_of_parts_add_up_to_that_of_the_whole(parts, dtype, x64):
+    """Of boxes that divide one axis or several."""
+    array = draw(4, 6, 10, dtype=dtype)
+    edges = ([slice(k * n // p, (k + 1) * n // p) for k in range(p)] for n, p in zip(array.shape, parts, strict=True))
     found = {"numpy": np.zeros(2, np.uint32), "device": np.zeros(2, np.uint32)}
-    for part in np.split(np.arange(array.shape[axis]), parts):
-        index[axis] = slice(int(part[0]), int(part[-1]) + 1)
-        values, runs = array[tuple(index)], runs_of(index, array.shape)
-        found["numpy"] += checksum(np, values.reshape(-1), np.uint32(0), runs)
-        found["device"] += np.asarray(checksum_on_device(jax.device_put(values), runs))
+    for index in itertools.product(*edges):
+        part, runs = array[index], runs_of(index, array)
+        found["numpy"] += checksum(np, words_of(part), np.uint32(0), runs)
+        found["device"] += np.asarray(checksum_on_device(jax.device_put(part), runs))
     for sums in found.values():
         np.testing.assert_array_equal(sums, by_definition(array))
 
 
-def test_every_small_change_is_found():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_small_change_is_found(dtype):
     """Changes of any bit, of signs in pairs, and of places."""
-    array = draw(12)
+    array = draw(12, dtype=dtype)
     changed = [array]
-    for bit, place in itertools.product(range(32), (0, 5, 11)):
+    for bit, place in itertools.product(range(32), range(array.view(np.uint32).size)):
         changed.append(array.copy())
         changed[-1].view(np.uint32)[place] ^= np.uint32(1 << bit)
     for a, b in itertools.combinations(range(12), 2):
@@ -74,3 +95,46 @@ def test_every_small_change_is_found():
             changed.append(array.copy())
             changed[-1][[a, b]] = change
     assert len({tuple(pair(each)) for each in changed}) == len(changed)
+
+
+def test_the_upper_half_of_a_value_counts():
+    with pytest.raises(Damaged, match="array is not what was saved"):
+        verify({"array": np.array([1.0])}, hash_arrays({"array": np.array([2.0])}))
+
+
+@pytest.mark.parametrize("leaf", [jnp.zeros(3, jnp.int4), jax.random.key(0)], ids=["int4", "key"])
+def test_arrays_without_whole_bytes_are_refused(leaf):
+    with pytest.raises(InputError, match="opt_state/0"):
+        hash_arrays({"opt_state": (leaf,)})
+
+
+def flipped(words, bit):
+    return words ^ np.uint32(1 << bit)
+
+
+# What is done to a word at place 3, and to one at place 1000: the word and the place that it has afterwards.
+CHANGES = {
+    **{f"bit {bit}": [lambda words, bit=bit: (flipped(words, bit), None)] * 2 for bit in (0, 15, 16, 31)},
+    "bits 3 and 29": [lambda words: (flipped(words, 3), None), lambda words: (flipped(words, 29), None)],
+    "sum kept": [lambda words: (words + np.uint32(1), None), lambda words: (words - np.uint32(1), None)],
+    "swapped": [lambda words: (words, 1000), lambda words: (words, 3)],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_of_two_words_are_found_but_for_the_stated_chance(name):
+    """Of 2^38 pairs of words, few keep the first sum (2^-32 of them, or 20 times as many) and 2^-8 of these the low
+    byte of the second."""
+    rng, tables = np.random.default_rng(0), []
+    for number, (place, change) in enumerate(zip((3, 1000), CHANGES[name], strict=True)):
+        words = 2 * rng.integers(2**31, size=2**19, dtype=np.uint32) + np.uint32(number)  # equal ones may be swapped
+        after, other = change(words)
+        places = [np.full(words.size, p, np.uint32) for p in (place, other or place)]
+        tables.append(np.subtract(terms(after, places[1]), terms(words, places[0])))
+    (first, second), (other_first, other_second) = tables
+    order = np.argsort(first)
+    low, high = (np.searchsorted(first[order], -other_first, side) for side in ("left", "right"))
+    kept = np.flatnonzero(high > low)
+    assert kept.size < 30 * 2**6
+    both = second[order][low[kept]] + other_second[kept]
+    assert np.sum(both % 2**8 == 0) < 20
