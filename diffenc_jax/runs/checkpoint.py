@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, check_dtypes, own_hashes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
-from diffenc_jax.runs.seals import RestoreSeals, SaveSeal, SealHandler, Stamp, unseal
+from diffenc_jax.runs.seals import Seal, SealHandler, Stamp
 from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
 
 KEEP_LATEST = 2
@@ -52,8 +52,8 @@ class Checkpoints:
     """Checkpoints of a workdir: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
 
     The EMA is an item of its own, so that evaluation reads nothing else. Hashes of all arrays are saved with them,
-    because Orbax restores flipped bytes without an error, and so are the step and the digest of the run's
-    configuration, because a folder may be renamed or copied from elsewhere.
+    because Orbax restores flipped bytes without an error, and so is what a `Stamp` holds, because a folder may be
+    renamed or copied from another run.
 
     Attributes:
       complete: the newest step that is known to be saved completely, or None.
@@ -77,8 +77,10 @@ class Checkpoints:
             raise InputError(f"{self._folder} cannot be opened: {why}") from error
 
     @cached_property
-    def _run(self) -> str:
-        return stored_config(self._workdir).hash
+    def _stamp(self) -> Stamp:
+        """Identity of checkpoints but for the step. The first host tells the others, which may see an older file."""
+        run = hosts.broadcast(stored_origin(self._workdir).run.encode()).decode()
+        return Stamp(run, stored_config(self._workdir).hash)
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
@@ -100,9 +102,7 @@ class Checkpoints:
             handler = ocp.PyTreeCheckpointHandler(save_concurrent_gb=self._gigabytes)
             handlers.add(name, ocp.args.PyTreeSave, handler)
             handlers.add(name, ocp.args.PyTreeRestore, handler)
-        seals = SealHandler()
-        handlers.add(HASHES, SaveSeal, seals)
-        handlers.add(HASHES, RestoreSeals, seals)
+        handlers.add(HASHES, Seal, SealHandler())
         return ocp.CheckpointManager(self._folder, handler_registry=handlers, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -149,7 +149,7 @@ class Checkpoints:
     def _save(self, step: int, **items: Any) -> None:
         file_size = int(WRITTEN_AT_ONCE * 10**9)  # a file is in memory until it is written
         args = {name: ocp.args.PyTreeSave(item, ocdbt_target_data_file_size=file_size) for name, item in items.items()}
-        args[HASHES] = SaveSeal(own_hashes(items), Stamp(step, self._run))
+        args[HASHES] = Seal(self._stamp._replace(step=step), own_hashes(items))
         self._saving = step
         self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
 
@@ -201,22 +201,24 @@ class Checkpoints:
         return self._restore(step, ema=abstract)["ema"]
 
     def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
+        stamp = self._stamp._replace(step=step)  # on all hosts, whatever they read afterwards
         try:
-            hashes = unseal(self._read(step, **{HASHES: RestoreSeals()})[HASHES], Stamp(step, self._run))
+            hashes = self._read(step, **{HASHES: Seal(stamp)})[HASHES]
             self._check_fits(step, abstract, hashes)
-            items = self._read(step, **{name: _restoring(item) for name, item in abstract.items()})
+            # In the shapes, dtypes and shardings of `abstract`.
+            args = {name: ocp.checkpoint_utils.construct_restore_args(item) for name, item in abstract.items()}
+            items = self._read(
+                step, **{name: ocp.args.PyTreeRestore(abstract[name], restore_args=args[name]) for name in args}
+            )
             verify(items, hashes)
         except Damaged as error:
             raise Damaged(f"the checkpoint of step {step} is damaged: {error}") from error
         return items
 
     def _read(self, step: int, **args: Any) -> dict[str, Any]:
-        """Items of a checkpoint; raises Damaged for whatever the libraries raise on a damaged one."""
-        try:
+        with _reading():
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
             return {name: restored[name] for name in args}
-        except Exception as error:
-            raise Damaged(_reason(error)) from error
 
     def newest(self, restore: Callable[[int], T]) -> tuple[int, T] | None:
         """(step, restore(step)) of the newest intact checkpoint; None if there is no checkpoint.
@@ -233,9 +235,9 @@ class Checkpoints:
                 restored = restore(step)
             except Damaged as error:
                 damaged[step] = str(error)
-                continue
-            self._set_aside(damaged, f"; continuing with that of step {step}")
-            return step, restored
+            else:
+                self._set_aside(damaged, f"; continuing with that of step {step}")
+                return step, restored
         if damaged:
             raise RunError(
                 f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}; train again, in "
@@ -261,15 +263,19 @@ class Checkpoints:
 
         The configuration of a workdir does not change, but the images that it names may, and the software.
         """
-        ours = array_shapes(abstract)
-        theirs = {name: tuple(entry["shape"]) for name, entry in hashes.items() if name.partition("/")[0] in abstract}
-        different = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
-        for name in different[:1]:
-            raise InputError(
-                f"{self._folder / str(step)} is of another model, of other images, or of another version of "
-                f"diffenc_jax: {name} is {theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here"
-                f"{other_version(stored_origin(self._workdir).version)}"
-            )
+        ours, theirs = array_shapes(abstract), {name for name in hashes if name.partition("/")[0] in abstract}
+        if ours == theirs:
+            return
+        with _reading():
+            items = self._manager.item_metadata(step).items()
+            if array_shapes({name: item.tree for name, item in items if name in abstract}) != theirs:
+                raise Damaged("its list of hashes is that of other arrays")
+        name = min(ours ^ theirs)
+        raise InputError(
+            f"{self._folder / str(step)} is of another model, of other images, or of another version of diffenc_jax: "
+            f"{name} is an array {'there' if name in theirs else 'here'} only"
+            f"{other_version(stored_origin(self._workdir).version)}"
+        )
 
 
 class _Best(PreservationPolicy):
@@ -286,10 +292,13 @@ class _Best(PreservationPolicy):
         return [bool(np.isfinite(value)) and value == min(bits) for value in bits]
 
 
-def _restoring(item: Any) -> Any:
-    """Arguments for restoring arrays in the shapes, dtypes and shardings of `item`."""
-    args = ocp.checkpoint_utils.construct_restore_args(item)
-    return ocp.args.PyTreeRestore(item, restore_args=args)
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Turn whatever the libraries raise on a damaged checkpoint into Damaged."""
+    try:
+        yield
+    except Exception as error:
+        raise Damaged(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

@@ -33,7 +33,8 @@ def note_origin(experiment: Experiment, workdir: Path, start: int) -> str:
     here, earlier = versions.environment(outside_parts(config, OPTIMIZER)), origin.environments
     same = bool(earlier) and earlier[-1] == here
     with writing(workdir):
-        write_config(workdir, config, Origin(earlier if same else [*earlier, here], data))
+        # At the start of a run, with an identity of its own.
+        write_config(workdir, config, Origin(earlier if same else [*earlier, here], data, origin.run))
     return versions.changes(earlier[-1], here) if earlier else ""
 
 

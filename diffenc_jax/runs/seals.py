@@ -6,76 +6,75 @@ are saved, in the background, so that training waits for none.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypedDict
 
+import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.args import CheckpointArgs, register_with_handler
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
+from diffenc_jax.core.typed import mismatch
 from diffenc_jax.parallel import hosts
+from diffenc_jax.runs.files import parse_json
 from diffenc_jax.runs.hashes import Damaged, Hashes, digest, sum_of_hosts
 
 
 class Stamp(NamedTuple):
-    """Identity of a checkpoint: the step, and the digest of the run's configuration (`Config.hash`)."""
+    """Identity of a checkpoint: the run (`Origin.run`), the digest of its configuration, and the step."""
 
-    step: int
     run: str
+    configuration: str
+    step: int = 0
 
 
-def seal(hashes: Hashes, stamp: Stamp) -> dict[str, Any]:
-    """JSON value of `hashes` and `stamp` with a hash over them, which tells damaged hashes from damaged arrays."""
-    content = {"arrays": hashes, **stamp._asdict()}
-    return content | {"sha256": digest(content)}
+class _Seal(TypedDict):
+    """Entries of a host's file, which has those of a stamp too, the host's number, and a hash over all else.
+
+    The hash tells damaged checksums from damaged arrays.
+    """
+
+    arrays: Hashes
+    hosts: int
 
 
-def unseal(seals: Sequence[Any], stamp: Stamp) -> Hashes:
-    """The hashes in the seals of all hosts; raises Damaged if one is something else, or of another stamp."""
-    if not seals:
-        raise Damaged("its list of hashes is missing")
-    return sum_of_hosts([_hashes_in(content, stamp) for content in seals])
-
-
-def _hashes_in(content: Any, stamp: Stamp) -> Hashes:
-    content = dict(content) if isinstance(content, dict) else {}
-    if content.pop("sha256", None) != digest(content) or "arrays" not in content:
+def _unsealed(folder: epath.Path, host: int, stamp: Stamp) -> dict[str, Any]:
+    """The seal of a host; raises Damaged, or an error of its file, if it is something else or of another stamp."""
+    seal = parse_json((folder / f"{host}.json").read_text())
+    if mismatch(seal, _Seal) is not None or seal.pop("sha256", None) != digest(seal) or seal.get("host") != host:
         raise Damaged("its list of hashes is not what was saved")
-    theirs = Stamp(content["step"], content["run"])
-    if theirs.run != stamp.run:
-        raise Damaged(f"it is of another configuration than config.json has ({theirs.run} in place of {stamp.run})")
-    if theirs.step != stamp.step:
-        raise Damaged(f"it was saved as that of step {theirs.step}")
-    return content["arrays"]
+    for name, ours in stamp._asdict().items():
+        if seal.get(name) != ours:
+            raise Damaged(f"it is of another {name} ({seal.get(name)} in place of {ours})")
+    return seal
 
 
 class SealHandler(ocp.AsyncCheckpointHandler):
-    """Orbax handler of an item that is the seals of all hosts, a file each."""
+    """Orbax handler of an item that is the seals of all hosts, a file each, which state how many there are."""
 
-    async def async_save(self, directory: epath.Path, args: "SaveSeal") -> list[Future]:
+    async def async_save(self, directory: epath.Path, args: "Seal") -> list[Future]:
         async def write() -> None:
-            (directory / f"{hosts.number()}.json").write_text(json.dumps(seal(args.hashes(), args.stamp)))
+            host = {"host": hosts.number(), "hosts": jax.process_count()}
+            content = {"arrays": args.hashes(), **args.stamp._asdict(), **host}
+            file = directory / f"{hosts.number()}.json"
+            file.write_text(json.dumps(content | {"sha256": digest(content)}))
 
         return [CommitFutureAwaitingContractedSignals(write(), name="seal")]
 
-    def save(self, directory: epath.Path, args: "SaveSeal") -> None:
+    def save(self, directory: epath.Path, args: "Seal") -> None:
         raise NotImplementedError("seals are saved in the background")
 
-    def restore(self, directory: epath.Path, args: "RestoreSeals") -> list[Any]:
-        return [json.loads(path.read_text()) for path in sorted(directory.glob("*.json"))]
+    def restore(self, directory: epath.Path, args: "Seal") -> Hashes:
+        seals = [_unsealed(directory, 0, args.stamp)]
+        seals += [_unsealed(directory, host, args.stamp) for host in range(1, seals[0]["hosts"])]
+        return sum_of_hosts([seal["arrays"] for seal in seals])
 
 
-@register_with_handler(SealHandler, for_save=True)
+@register_with_handler(SealHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
-class SaveSeal(CheckpointArgs):
-    """Tells Orbax to save the seal of this host, with the hashes that a function returns."""
+class Seal(CheckpointArgs):
+    """Tells Orbax to save the seal of this host, of what the function `hashes` returns, or to restore those of all."""
 
-    hashes: Callable[[], Hashes]
     stamp: Stamp
-
-
-@register_with_handler(SealHandler, for_restore=True)
-@dataclasses.dataclass
-class RestoreSeals(CheckpointArgs):
-    """Tells Orbax to restore the seals of all hosts."""
+    hashes: Callable[[], Hashes] = dict

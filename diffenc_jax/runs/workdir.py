@@ -102,20 +102,17 @@ def check_not_of_run(path: Path) -> None:
         require(not is_own, f"{path} is a place for files of the run in {folder} itself; name another file")
 
 
-def place_aside(workdir: Path) -> Path:
-    """The first free one of WORKDIR.1, WORKDIR.2, ..."""
-    return free_path(workdir if workdir.name.strip(".") else storage.identity(workdir))
-
-
 def set_aside(workdir: Path) -> Path | None:
-    """Move the run in `workdir` to its `place_aside`, and return that; None without a run. Every host must call this.
+    """Move the run in `workdir` to the first free one of WORKDIR.1, WORKDIR.2, ..., and return that; None without one.
+
+    Every host must call this.
 
     Raises InputError if another process trains in it, or if it cannot be moved.
     """
     moved = ""
     if hosts.is_first() and (holds_run(workdir) or saved_steps(workdir)):
         with writing(workdir), locked(workdir):
-            aside = place_aside(workdir)
+            aside = free_path(workdir if workdir.name.strip(".") else storage.identity(workdir))
             storage.make_folder(aside)
             for path in storage.glob(workdir, "*"):
                 if path.name != LOCK:
@@ -127,16 +124,18 @@ def set_aside(workdir: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Origin:
-    """Environments and data of a run's training, as its config.json keeps them beside the configuration.
+    """Identity, environments and data of a run's training, as its config.json keeps them beside the configuration.
 
     Attributes:
       environments: those that the run was trained in, in their order; empty before its first step.
       training_data: digests of the training images and, for a model that reads them, of their labels, by 'images' and
         'labels'; empty for parameters that were not trained here.
+      run: identity that the checkpoints have too, 16 random hexadecimal digits; empty before the first `write_config`.
     """
 
     environments: Sequence[Environment] = ()
     training_data: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
 
     @property
     def version(self) -> str:
@@ -152,6 +151,7 @@ class _Stored(TypedDict):
 
     environments: NotRequired[list[Environment]]
     training_data: NotRequired[dict[str, str]]
+    run: NotRequired[str]
 
 
 def stored_config(workdir: Path) -> Config:
@@ -185,13 +185,17 @@ def _read_config(path: Path) -> tuple[dict[str, Any], Origin]:
     stored = read_json(path)
     wrong = mismatch(stored, _Stored)
     require(wrong is None, f"{path} is damaged, or of another version of {OURS}: {wrong or 'it'} is wrong; restore it")
-    return stored, Origin(stored.pop("environments", []), stored.pop("training_data", {}))
+    return stored, Origin(**{key: stored.pop(key) for key in vars(NO_ORIGIN) if key in stored})
 
 
 def write_config(workdir: Path, config: Config, origin: Origin = NO_ORIGIN) -> None:
-    """Store the configuration of the run in `workdir`; raises InputError if it cannot be written."""
+    """Store the configuration of the run in `workdir`, a new one unless `origin` has an identity.
+
+    Raises InputError if it cannot be written.
+    """
+    run = {"run": origin.run or secrets.token_hex(8)}
     with writing(workdir):
-        write_json(workdir / CONFIG_FILE, config.to_dict() | vars(origin))
+        write_json(workdir / CONFIG_FILE, config.to_dict() | vars(origin) | run)
 
 
 @contextmanager

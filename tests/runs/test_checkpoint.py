@@ -1,6 +1,7 @@
 """A checkpoint restores what was saved, whatever happens to its files; the last intact one is kept."""
 
 import itertools
+import json
 import resource
 import shutil
 
@@ -14,7 +15,8 @@ from orbax.checkpoint import v1
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import checkpoint
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.hashes import digest
+from diffenc_jax.runs.workdir import stored_origin, write_config
 from tests import tiny
 
 
@@ -44,7 +46,7 @@ def abstract(step=0):
 
 
 def save(workdir, *steps, keep=1000, seed=0):
-    write_config(workdir, tiny.config("vdm", seed=seed))
+    write_config(workdir, tiny.config("vdm", seed=seed), stored_origin(workdir))
     with Checkpoints(workdir, keep) as checkpoints:
         for step in steps:
             checkpoints.save(step, state(step))
@@ -87,7 +89,7 @@ def test_a_state_of_another_model_or_version_is_not_called_damaged(saved):
     """The averages can still be evaluated."""
     other = abstract().replace(opt_state=(abstract().step,))
     with Checkpoints(saved, 1000) as checkpoints:
-        with pytest.raises(InputError, match=r"another version of diffenc_jax: state/opt_state/1/score/bias is \(4,\)"):
+        with pytest.raises(InputError, match=r"another version of diffenc_jax: state/opt_state/1/score/bias \[4\]"):
             checkpoints.newest(lambda step: checkpoints.restore(step, other))
         assert checkpoints.steps() == [1, 2]
         assert_same(checkpoints.restore_ema(2, abstract().ema), state(2).ema)
@@ -223,20 +225,67 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
 
 
 def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_path, capsys):
-    """Copied 1 -> 2, renamed 2 -> 9, and copied from a run of another seed."""
-    other = tmp_path / "other seed"
-    save(other, 3, seed=1)
-    for case, source, step, why in (
-        ("copied", saved / "checkpoints" / "1", 2, "it was saved as that of step 1"),
-        ("renamed", saved / "checkpoints" / "2", 9, "it was saved as that of step 2"),
-        ("other", other / "checkpoints" / "3", 3, "it is of another configuration than config.json has"),
+    """Copied 1 -> 2, renamed 2 -> 9, copied from other runs, and left in a run whose configuration was exchanged."""
+    twin, edited = tmp_path / "twin", tmp_path / "edited"
+    save(twin, 3)
+    save(edited, 1)
+    write_config(edited, tiny.config("vdm", seed=1), stored_origin(edited))
+    save(edited, 3, seed=1)
+    write_config(edited, tiny.config("vdm"), stored_origin(edited))
+    for case, base, source, step, what in (
+        ("copied", saved, saved / "checkpoints" / "1", 2, "step"),
+        ("renamed", saved, saved / "checkpoints" / "2", 9, "step"),
+        ("of a twin", saved, twin / "checkpoints" / "3", 3, "run"),
+        ("of other settings", edited, edited / "checkpoints" / "3", 3, "configuration"),
     ):
         workdir = tmp_path / case
-        shutil.copytree(saved, workdir)
+        shutil.copytree(base, workdir)
         place = workdir / "checkpoints" / str(step)
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(source, place)
         found = newest(workdir)
-        assert found[0] == (1 if case == "copied" else 2)
+        assert found[0] == (2 if case in ("renamed", "of a twin") else 1)
         assert_same(found[1], state(found[0]))
-        assert f"the checkpoint of step {step} is damaged: {why}" in capsys.readouterr().err
+        assert f"the checkpoint of step {step} is damaged: it is of another {what}" in capsys.readouterr().err
+
+
+def sealed(seal):
+    """The text of a seal with the right hash."""
+    content = {name: value for name, value in seal.items() if name != "sha256"}
+    return json.dumps(content | {"sha256": digest(content)})
+
+
+def forgeries(seal):
+    """Texts in place of an intact seal of one host: no seals, and wrong ones with the right hash."""
+    names, deep, huge = list(seal["arrays"]), "[" * 100_000 + "]" * 100_000, f"[{'9' * 5000}]"
+    texts = ["", "[]", "null", "NaN", "\udcff", deep, huge, json.dumps(seal)[:-80] + "}"]
+    wrong = [{"step": None}, {"step": float("nan")}, {"run": None}, {"host": None}, {"host": 1}]
+    wrong += [{"hosts": hosts} for hosts in ("one", 0.5, None, 2, 10**9)]
+    wrong += [{"arrays": arrays} for arrays in (names, {}, None, {f"state/{name}": [1, 2] for name in names})]
+    wrong += [{"arrays": dict.fromkeys(names, pair)} for pair in ([1], ["1", "2"], [-1, 2**40], [1, 2], 3, [[1], 2])]
+    return [*texts, sealed({}), json.dumps({**seal, "sha256": None}), *(sealed(seal | change) for change in wrong)]
+
+
+def test_forged_seals_are_damage_and_further_files_are_none(saved, tmp_path, capsys):
+    """The older checkpoint is restored in place of a forged one; no file beside the seals changes anything."""
+    shutil.copytree(saved, tmp_path / "run")
+    place = tmp_path / "run" / "checkpoints" / "2" / "hashes"
+    intact = (place / "0.json").read_bytes()
+    seal = json.loads(intact)
+    for name, content in ("00", intact), ("1", intact), ("1", sealed(seal | {"host": 1, "arrays": {}}).encode()):
+        (place / f"{name}.json").write_bytes(content)
+        assert newest(tmp_path / "run")[0] == 2
+    capsys.readouterr()
+    for text in forgeries(seal):
+        (place / "0.json").write_bytes(text.encode(errors="surrogateescape"))
+        step, found = newest(tmp_path / "run")
+        assert_same((step, found), (1, state(1)))
+        said = capsys.readouterr().err
+        assert (said.startswith("the checkpoint of step 2 is damaged: "), said.count("\n")) == (True, 1), text[:200]
+
+
+@pytest.mark.parametrize("leaf", [jnp.zeros(3, jnp.int4), jax.random.key(0)], ids=["int4", "key"])
+def test_states_that_have_no_checksum_are_refused_at_once(tmp_path, leaf):
+    with pytest.raises(InputError, match="opt_state/0"):
+        Checkpoints(tmp_path / "run", 1000, state(1).replace(opt_state=(leaf,)))
+    assert not (tmp_path / "run").exists()

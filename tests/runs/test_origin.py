@@ -14,7 +14,7 @@ from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.origin import check_parts, note_origin
-from diffenc_jax.runs.workdir import Origin, claimed, stored_config, stored_origin, write_config
+from diffenc_jax.runs.workdir import Origin, claimed, set_aside, stored_config, stored_origin, write_config
 from tests import tiny
 
 CONFIG = tiny.config("vdm", train__steps=100)
@@ -74,6 +74,22 @@ def test_a_finished_run_stays_as_it_was_trained(start, tmp_path):
     start(environment(), 0)
     assert start(environment(jax="0.12.0"), CONFIG.train.steps) == ""
     assert stored_origin(tmp_path).environments == [environment()]
+
+
+def test_a_run_keeps_its_identity_from_its_first_step_on(start, tmp_path):
+    """Also if it is moved aside, which leaves the place to another one."""
+
+    def identity():
+        start(environment(), 0)
+        run = stored_origin(tmp_path).run
+        start(environment(jax="0.12.0"), 5)
+        start(environment(), CONFIG.train.steps)
+        assert stored_origin(tmp_path).run == run
+        return run
+
+    killed_at_once, first = identity(), identity()
+    assert stored_origin(set_aside(tmp_path)).run == first
+    assert len({killed_at_once, first, identity()}) == 3
 
 
 OTHERS = {

@@ -68,11 +68,15 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     assert stored["environments"] == [{name: record[name] for name in ("device", "software", "parts")}]
 
 
-def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path):
-    """Five of eight steps, amid an epoch and between two logs; then the rest."""
+def test_a_resumed_run_is_that_of_an_unbroken_one(unbroken, images, tmp_path, capsys):
+    """Five of eight steps, amid an epoch and between two logs; then the rest, and no checkpoint of the other run."""
     train(config(images, train__steps=5), tmp_path / "run")
+    shutil.copytree(unbroken / "checkpoints" / "8", tmp_path / "run" / "checkpoints" / "8")
     (tmp_path / "run" / "metrics.jsonl").open("a").write('{"step": 6, "bpd": 1.0}\n{"st')  # as a crash would leave it
     train(config(images), tmp_path / "run")
+    output = capsys.readouterr()
+    assert "the checkpoint of step 8 is damaged: it is of another run" in output.err
+    assert "resuming from step 5" in output.out
     assert_same_run(tmp_path / "run", unbroken, except_steps=[5])  # the evaluation at step 5
     pace = "train/images_per_second"  # which the first step after a start does not have
     resumed, whole = (
