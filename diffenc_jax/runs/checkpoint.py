@@ -2,8 +2,11 @@
 
 import contextlib
 import logging
+import re
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,10 +37,14 @@ from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, 
 KEEP_LATEST = 2
 WRITTEN_AT_ONCE = 0.1  # GB, or the largest array: TensorStore holds copies of all that it writes at once
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
+# After a failed save: seconds to wait for each thread, and rounds of deletion with a pause after each.
+THREAD_SECONDS, ROUNDS, ROUND_SECONDS = 10.0, 5, 0.1
 DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
-# Orbax warns that it only reads, where it is asked to.
-logging.getLogger("absl").addFilter(lambda record: "directory is read only" not in str(record.msg))
+# Orbax warns that it only reads, where it is asked to, and which options it then changes.
+logging.getLogger("absl").addFilter(
+    lambda record: not re.search("directory is read only|read_only=True", str(record.msg))
+)
 
 # A training state: a dataclass of arrays with averaged parameters `ema` and a method `replace`.
 State = TypeVar("State", bound=Any)
@@ -68,7 +75,7 @@ class Checkpoints:
         self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
         largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)
         self._gigabytes: Any = max(WRITTEN_AT_ONCE, 1.01 * largest / 10**9)
-        self._folder, self._saving, self._failed = self._workdir / CHECKPOINTS, 0, False
+        self._folder, self._saving = self._workdir / CHECKPOINTS, 0
         self._opened: ocp.CheckpointManager | None = None
         try:
             self.complete: int | None = self._manager.latest_step()
@@ -92,11 +99,11 @@ class Checkpoints:
         policy = [LatestN(KEEP_LATEST), _Best(self._workdir), *([EveryNSteps(every)] if writes else [])]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy(policy),
-            create=writes,
             read_only=not writes,
-            save_interval_steps=int(writes),
-            cleanup_tmp_directories=writes,
+            cleanup_tmp_directories=True,  # in a bucket, where partial checkpoints have the names of complete ones
         )
+        if writes:
+            self._delete_partial()
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         for name in ("state", "ema"):
             handler = ocp.PyTreeCheckpointHandler(save_concurrent_gb=self._gigabytes)
@@ -111,14 +118,10 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         try:
             if self._opened is not None:
-                self._opened.close()
-        except Exception:  # an error of the last save, which `wait` reports
-            self._failed = True
+                self._or_save_failed(self._opened.close)
+        except SaveFailed:
             if kind is None:
                 raise
-        finally:
-            if self._failed:  # once more: threads of a failed save may go on after it
-                self._delete_partial()
 
     def latest_step(self) -> int | None:
         """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
@@ -168,16 +171,24 @@ class Checkpoints:
                 with contextlib.suppress(Exception):
                     self._opened.close()
                 self._opened = None
-            self._failed = True
-            self._delete_partial()
+            for thread in threading.enumerate():
+                if type(thread).__module__.startswith("orbax."):  # their own `join` raises the error
+                    threading.Thread.join(thread, THREAD_SECONDS)
+            self._delete_partial(ROUNDS)
             what = f"the checkpoint of step {self._saving} could not be saved in {self._folder}"
             raise SaveFailed(f"{what}: {_reason(error)}") from error
 
-    def _delete_partial(self) -> None:
-        """Delete what failed saves have left, which takes room on a full disk."""
-        with contextlib.suppress(OSError):
-            for path in storage.glob(self._folder, f"*{PARTIAL}*") if hosts.is_first() else ():
-                storage.delete(path)
+    def _delete_partial(self, rounds: int = 1) -> None:
+        """Delete what a killed process or a failed save has left, which takes room on a full disk.
+
+        After a failed save further threads go on and write it again: those of Orbax, which are waited for, and those of
+        TensorStore, which Python does not know. So there are several `rounds`.
+        """
+        for number in range(rounds if hosts.is_first() else 0):
+            time.sleep(ROUND_SECONDS * bool(number))
+            with contextlib.suppress(OSError):
+                for path in storage.glob(self._folder, f"*{PARTIAL}*"):
+                    storage.delete(path)
 
     def holds_ema_only(self, step: int) -> bool:
         """Whether `step` was saved by `save_ema`, so that training cannot resume from it; False if it is damaged."""

@@ -4,6 +4,8 @@ import itertools
 import json
 import resource
 import shutil
+import threading
+import time
 
 import flax
 import jax
@@ -199,9 +201,16 @@ def test_arrays_larger_than_what_is_written_at_once_are_saved(tmp_path, monkeypa
         assert_same(checkpoints.restore(1, abstract()), state(1))
 
 
-def test_a_failed_save_leaves_what_was_there(tmp_path):
-    """The next save works as usual."""
+def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
+    """Also if a thread of it goes on. The next save works as usual."""
     write_config(tmp_path, tiny.config("vdm"))
+    ended = threading.Event()
+
+    def late():
+        time.sleep(0.5)
+        (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp" / "late").mkdir(parents=True, exist_ok=True)
+        ended.set()
+        return {}
 
     def save_now(step):
         checkpoints.save(step, state(step))
@@ -213,10 +222,14 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # bytes that a file may have
         try:
+            monkeypatch.setattr(checkpoint, "own_hashes", lambda items: late)
             with pytest.raises(SaveFailed, match=r"checkpoint of step 4 could not be saved in .*File too large"):
                 save_now(4)
         finally:
+            monkeypatch.undo()
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert ended.wait(10)
+        assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
         assert checkpoints.steps() == [2, 3]
         save_now(5)
         assert checkpoints.steps() == [3, 5]
@@ -282,6 +295,13 @@ def test_forged_seals_are_damage_and_further_files_are_none(saved, tmp_path, cap
         assert_same((step, found), (1, state(1)))
         said = capsys.readouterr().err
         assert (said.startswith("the checkpoint of step 2 is damaged: "), said.count("\n")) == (True, 1), text[:200]
+
+
+def test_what_a_killed_process_has_left_is_deleted_when_a_run_goes_on(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "run") / "checkpoints"
+    shutil.copytree(folder / "2", folder / "3.orbax-checkpoint-tmp")
+    with Checkpoints(tmp_path / "run", 1000):
+        assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
 
 
 @pytest.mark.parametrize("leaf", [jnp.zeros(3, jnp.int4), jax.random.key(0)], ids=["int4", "key"])
