@@ -227,6 +227,7 @@ class Checkpoints:
         return items
 
     def _read(self, step: int, **args: Any) -> dict[str, Any]:
+        """Items of a checkpoint, by the arguments for restoring them; raises Damaged."""
         with _reading():
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
             return {name: restored[name] for name in args}

@@ -55,10 +55,9 @@ class SealHandler(ocp.AsyncCheckpointHandler):
 
     async def async_save(self, directory: epath.Path, args: "Seal") -> list[Future]:
         async def write() -> None:
-            host = {"host": hosts.number(), "hosts": jax.process_count()}
-            content = {"arrays": args.hashes(), **args.stamp._asdict(), **host}
-            file = directory / f"{hosts.number()}.json"
-            file.write_text(json.dumps(content | {"sha256": digest(content)}))
+            number, count = hosts.number(), jax.process_count()
+            content = {"arrays": args.hashes(), "host": number, "hosts": count, **args.stamp._asdict()}
+            (directory / f"{number}.json").write_text(json.dumps(content | {"sha256": digest(content)}))
 
         return [CommitFutureAwaitingContractedSignals(write(), name="seal")]
 

@@ -189,7 +189,7 @@ def _read_config(path: Path) -> tuple[dict[str, Any], Origin]:
 
 
 def write_config(workdir: Path, config: Config, origin: Origin = NO_ORIGIN) -> None:
-    """Store the configuration of the run in `workdir`, a new one unless `origin` has an identity.
+    """Store the configuration of the run in `workdir`, with a new identity unless `origin` has one.
 
     Raises InputError if it cannot be written.
     """
