@@ -33,7 +33,7 @@ from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.workdir import check_workdir, claimed, stored_origin
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Program, StepReport, global_norm
+from diffenc_jax.train.step import Program, StepReport
 from diffenc_jax.train.writer import TensorBoardWriter
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
@@ -194,12 +194,9 @@ class Trainer:
             self._progress.print_line(f"{message}; it is skipped")
 
     def _save(self, step: int, state: TrainState) -> None:
-        """Start to save `state`, after all that is logged up to its step. Raises RunError if it is not finite.
-
-        The state after a step that is not skipped is finite, since the step was.
-        """
+        """Start to save `state`, after all that is logged up to its step. Raises RunError if it is not finite."""
         self._read_reports()
-        if self._consecutive_skipped and not np.isfinite(jax.jit(global_norm)((state.params, state.ema))):
+        if not state.is_finite():
             raise RunError(f"step {step}: the parameters are not finite, and are not saved; {self._kept()}")
         self._claim.check()
         self._tensorboard.begin_file()

@@ -1,7 +1,7 @@
 """The state of a training run between two steps, with its metrics and its past losses by time."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import flax
@@ -12,6 +12,7 @@ import numpy as np
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.diffusion.times import TimeDensity, best_mass
 from diffenc_jax.model import Params
+from diffenc_jax.parallel import hosts
 from diffenc_jax.train.gradients import StepOutputs
 
 QUARTERS = 4
@@ -138,8 +139,25 @@ class TrainState:
     meter: Meter
     losses: LossHistory | None
 
+    def is_finite(self) -> bool:
+        """Whether parameters and averages are finite, and the optimizer's state has no NaN. Every host must call this.
+
+        An optimizer may hold infinities, such as a best loss so far. The arrays are looked at on the hosts, which
+        compiles nothing.
+        """
+        bad = any(not np.isfinite(part).all() for part in _parts((self.params, self.ema)))
+        bad = bad or any(np.isnan(part).any() for part in _parts(self.opt_state))
+        return not hosts.elementwise_max(np.asarray(bad))
+
     def restarted(self) -> Self:
         """The state with a meter of no steps."""
         return self.replace(  # type: ignore[attr-defined]
             meter=jax.tree.map(jnp.zeros_like, self.meter)
         )
+
+
+def _parts(tree: Any) -> Iterator[np.ndarray]:
+    """The parts of a tree's arrays of floating-point numbers that this host holds."""
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            yield from (np.asarray(shard.data) for shard in leaf.addressable_shards if shard.replica_id == 0)

@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.train.gradients import StepOutputs
-from diffenc_jax.train.state import CELLS, LossHistory, Meter
+from diffenc_jax.train.state import CELLS, LossHistory, Meter, TrainState
 
 BATCH = 64
 
@@ -73,3 +73,12 @@ def test_meter_averages_its_steps():
         quarter = (times >= i / 4) & (times < (i + 1) / 4)
         mean = diffusion[quarter].sum() / weights[quarter].sum()
         assert scalars[f"diffusion_quarter_{i + 1}"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_state_is_finite_if_its_arrays_are():
+    """Infinities of an optimizer count as values, NaN does not; whole numbers cannot be either."""
+    good, inf, nan = jnp.ones(2), jnp.asarray([1.0, jnp.inf]), jnp.asarray([1.0, jnp.nan])
+    state = TrainState(jnp.int32(0), good, good, (jnp.int32(0), inf), None, None)
+    assert state.is_finite()
+    for changes in (dict(params=inf), dict(ema=nan), dict(opt_state=(jnp.int32(0), nan))):
+        assert not state.replace(**changes).is_finite()
