@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.api import TrainedRun
-from diffenc_jax.config.config import flatten
+from diffenc_jax.config import Config, flatten
+from diffenc_jax.config.sections import OPTIMAL_ESTIMATE
 from diffenc_jax.core import parts, versions
-from diffenc_jax.core.errors import RunError, require
+from diffenc_jax.core.errors import InputError, RunError, require
+from diffenc_jax.diffusion.ratios import ByEstimate
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.lab.coding.coder import Lengths
-from diffenc_jax.lab.coding.container import Container, checksums, pack, unpack
+from diffenc_jax.lab.coding.container import NOT_WRITTEN, Container, checksums, pack, unpack
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder
 from diffenc_jax.lab.coding.stack import NOT_DECODED, Stack
 from diffenc_jax.parallel.memory import within_memory
@@ -107,12 +109,14 @@ class Codec:
         labels = self._trained.model.checked_labels(labels, len(container.checksums))
         with self._computing():
             for seeds in reversed(self._batches(len(container.checksums))):
-                batches.append(self._coder.decode(stacks[: len(seeds)], seeds, _rows(labels, seeds)))
+                images = self._coder.decode(stacks[: len(seeds)], seeds, _rows(labels, seeds))
+                if not np.array_equal(checksums(images), _rows(container.checksums, seeds)):
+                    raise RunError(NOT_DECODED)
+                batches.append(images)
                 on_batch(len(seeds))
-        images = np.concatenate(batches[::-1])
-        if not (np.array_equal(checksums(images), container.checksums) and all(stack.is_initial for stack in stacks)):
+        if not all(stack.is_initial for stack in stacks):
             raise RunError(NOT_DECODED)
-        return images
+        return np.concatenate(batches[::-1])
 
     def _batches(self, count: int) -> list[list[tuple[int, int]]]:
         """The seeds of the noise of the images of each batch, with the images' numbers."""
@@ -168,8 +172,7 @@ def open_file(workdir: Path, content: bytes, name: str, plugins: Collection[str]
     was written by another run or on another machine.
     """
     container = unpack(content, name)
-    values = parts.allowed(dict(zip(KEYS, container.values, strict=False)), plugins)
-    trained = open_trained(workdir, stored_config(workdir).allowing(plugins).replace(values))
+    trained = open_trained(workdir, _config_of(container, stored_config(workdir).allowing(plugins), name, plugins))
     missing = f"of which {workdir} has no checkpoint; it has {trained.steps}"
     require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
     trained = trained.at(container.step)
@@ -177,5 +180,44 @@ def open_file(workdir: Path, content: bytes, name: str, plugins: Collection[str]
     others = [f"{key} {a} -> {b}" for (key, b), a in zip(ours.items(), container.origin, strict=False) if a != b]
     advice = "decompress it by the run and on the machine that compressed it"
     require(not others, f"{name} was compressed by another run, machine or version ({', '.join(others)}); {advice}")
+    stacks = min(ours["batch"], len(container.checksums))
+    whole = len(container.origin) == len(ours) and len(container.lengths) == stacks
+    whole = whole and _has_steps_of(trained, container.steps)
+    require(whole, NOT_WRITTEN.format(name, "its origin, its stacks or its steps are not those of such a run"))
     steps = {key: jnp.asarray(array) for key, array in container.steps.items()}
     return Codec(trained, Steps.from_arrays(steps) if steps else None), container
+
+
+def _config_of(container: Container, stored: Config, name: str, plugins: Collection[str]) -> Config:
+    """The configuration of the file `name`, which may name parts of `plugins`; raises InputError if it is none."""
+    require(len(container.values) == len(KEYS), NOT_WRITTEN.format(name, "it has values of other keys"))
+    try:
+        return stored.replace(parts.allowed(dict(zip(KEYS, container.values, strict=True)), plugins))
+    except InputError as error:
+        raise InputError(NOT_WRITTEN.format(name, error)) from error
+
+
+def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether these are the arrays of steps fitted to a run, or there are none and `loss` is not fitted."""
+    model, loss = trained.model, trained.config.loss
+    if not loss.is_fitted:
+        return not arrays
+    plain = model.steps(trained.params, loss)  # the fitted ones have their number and their ends
+    kind = ByEstimate if loss.variance_ratio == OPTIMAL_ESTIMATE else type(plain.ratio)
+    if arrays.keys() != {"gamma", *kind._fields}:
+        return False
+    # Lengths that the axes of each array may have.
+    row, image = {plain.depth}, [{1, size} for size in model.spec.shape]
+    bins = set(arrays["knots"].shape[1:]) if "knots" in arrays else set()
+    forms = {"ratio": [[row], [row, *image]], "factor": [[row, *image]], "knots": [[row, bins]], "error": [[row, bins]]}
+    forms["gamma"] = [[{plain.depth + 1}]]
+    for name, array in arrays.items():
+        if not (np.isfinite(array).all() and any(_has_form(array, form) for form in forms[name])):
+            return False
+    gamma, ends = arrays["gamma"], [float(plain.gamma[number]) for number in (0, -1)]
+    return bool((np.diff(gamma) > 0).all() and np.allclose(gamma[[0, -1]], ends, atol=1e-3))
+
+
+def _has_form(array: np.ndarray, form: list[set[int]]) -> bool:
+    """Whether an array has the axes of `form`, of one of the lengths that it allows for each."""
+    return array.ndim == len(form) and all(n in lengths for n, lengths in zip(array.shape, form, strict=True))

@@ -1,20 +1,25 @@
-"""The file of compressed images: `MAGIC`, a digest of everything after it, and a `Container` as msgpack.
+"""The file of compressed images: `MAGIC`, a digest of everything after it, and a `Container`.
 
-Reading a file runs nothing.
+The container is a line of JSON followed by its arrays, whose values have 32 bits. Reading a file runs nothing, and
+takes memory in proportion to its size. The digest shows damage. Anybody can compute one, so the content is checked too.
 """
 
+import json
+import math
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
-from flax import serialization
 
-from diffenc_jax.core.errors import require
-from diffenc_jax.runs.files import sha256_of
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.typed import mismatch
+from diffenc_jax.runs.files import parse_json, sha256_of
 
-MAGIC = b"diffenc\x02"
+MAGIC = b"diffenc\x03"
+NOT_WRITTEN = "{} is not a file that `compress` wrote: {}; compress the images again"  # of a name, and of what is wrong
 DIGEST_BYTES = 16
+LONGEST, MOST_AXES = 4096, 4  # bytes of the line of JSON, and axes of the arrays of steps
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,9 @@ class Container:
       step: training step of the checkpoint.
       values: values of the configuration's keys, besides those that identify a run, on which the code depends.
       origin: of the run and the machine: versions, device, images per batch, and a digest of the parameters.
-      steps: arrays of the steps if they were fitted; otherwise empty.
+      steps: arrays of the steps, float32, if they were fitted; otherwise empty.
       checksums: uint32 [N], one per image.
-      lengths: numbers of words of the stacks.
+      lengths: numbers of words of the stacks, uint32.
       words: of all stacks, uint32.
     """
 
@@ -45,6 +50,17 @@ class Container:
         return np.split(self.words, np.cumsum(self.lengths)[:-1])
 
 
+class _Header(TypedDict):
+    """The line of JSON: entries of a `Container`, the shapes of its steps, and the numbers of images and stacks."""
+
+    step: int
+    values: list[object]
+    origin: list[object]
+    steps: dict[str, list[int]]
+    images: int
+    stacks: int
+
+
 def checksums(images: np.ndarray) -> np.ndarray:
     """CRC-32 of the pixels of images [N, H, W, C], uint32 [N]."""
     return np.array([zlib.crc32(image.tobytes()) for image in images], np.uint32)
@@ -52,7 +68,17 @@ def checksums(images: np.ndarray) -> np.ndarray:
 
 def pack(container: Container) -> bytes:
     """The bytes of a file."""
-    body = serialization.msgpack_serialize(list(vars(container).values()))
+    header = _Header(
+        step=container.step,
+        values=container.values,
+        origin=container.origin,
+        steps={name: list(array.shape) for name, array in container.steps.items()},
+        images=len(container.checksums),
+        stacks=len(container.lengths),
+    )
+    line = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    arrays = *container.steps.values(), container.checksums, container.lengths, container.words
+    body = b"\n".join([line, b"".join(array.tobytes() for array in arrays)])
     return MAGIC + _digest(body) + body
 
 
@@ -62,7 +88,29 @@ def unpack(content: bytes, name: str) -> Container:
     start = len(MAGIC) + DIGEST_BYTES
     intact = content[len(MAGIC) : start] == _digest(content[start:])
     require(intact, f"{name} is damaged or cut off; copy or write it again")
-    return Container(*serialization.msgpack_restore(content[start:]))
+    try:
+        return _parse(content[start:])
+    except ValueError as error:
+        raise InputError(NOT_WRITTEN.format(name, error)) from error
+
+
+def _parse(body: bytes) -> Container:
+    """The container of which `body` is the bytes; raises ValueError if it is none."""
+    line, _, data = body.partition(b"\n")
+    require(len(line) <= LONGEST, "its first line is too long")
+    header: _Header = parse_json(line)
+    wrong = mismatch(header, _Header)
+    require(wrong is None, f"{wrong or 'its first line'} is wrong")
+    shapes = [*header["steps"].values(), [header["images"]], [header["stacks"]]]
+    sane = all(len(shape) <= MOST_AXES and min(shape, default=0) > 0 for shape in shapes)
+    sizes = list(map(math.prod, shapes))
+    require(sane and len(data) % 4 == 0 and 4 * sum(sizes) <= len(data), "its arrays have other shapes")
+    *steps, sums, lengths, words = np.split(np.frombuffer(data, np.uint32), np.cumsum(sizes))
+    whole = lengths.sum() == len(words) and lengths.all() and words[np.cumsum(lengths) - 1].all()
+    require(bool(whole), "its stacks have other lengths, or end in zero")
+    named = zip(header["steps"].items(), steps, strict=True)
+    arrays = {name: array.view(np.float32).reshape(shape) for (name, shape), array in named}
+    return Container(header["step"], header["values"], header["origin"], arrays, sums, lengths, words)
 
 
 def _digest(body: bytes) -> bytes:

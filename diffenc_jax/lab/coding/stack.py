@@ -61,8 +61,8 @@ class Stack:
     @property
     def is_initial(self) -> bool:
         """Whether the stack holds nothing but zeros from below, as when everything is decoded."""
-        *below, top = self._coder.get_compressed()
-        return top == 1 and not any(below)
+        words = self._coder.get_compressed()
+        return words[-1:].tolist() == [1] and not words[:-1].any()
 
     def words(self) -> np.ndarray:
         """The stack with what was popped from below, uint32."""

@@ -114,10 +114,35 @@ def test_files_that_belong_elsewhere_are_refused(home, content):
         ("other", {}, r"was compressed by another run, machine or version \(parameters .* -> .*\); decompress it by"),
         ("vdm", {"origin": ["0.1", *container.origin[1:]]}, r"or version \(jaxlib 0.1 -> "),
         ("vdm", {"step": 7}, r"was compressed at step 7, of which .* has no checkpoint; it has \[1\]"),
-        ("vdm", {"values": [-1]}, r"^loss.depth [^\n]*"),
+        ("vdm", {"origin": container.origin[:-1]}, "file that `compress` wrote: its origin, its stacks or its steps"),
+        ("vdm", {"values": container.values[:-1]}, "file that `compress` wrote: it has values of other keys"),
+        ("vdm", {"values": [-1, *container.values[1:]]}, r"^this file [^\n]* wrote: loss.depth [^\n]*"),
+        ("vdm", {"values": [4, "os:system", *container.values[2:]]}, "which is imported only if you allow it"),
     ):
         with pytest.raises(InputError, match=message):
             codec.decompress(runs[run], pack(dataclasses.replace(container, **changes)))
+
+
+def test_steps_that_no_fit_gives_are_refused(home, content):
+    run, container = dj.open(home / "vdm", CHANGES), unpack(content, "file")
+    plain = run.experiment.model.steps(run.experiment.params, run.config.loss).to_arrays()
+    gamma, ratio = (np.array(plain[name]) for name in ("gamma", "ratio"))
+    curves = {"knots": np.zeros((4, 2), np.float32), "error": np.ones((4, 2), np.float32), "factor": ratio}
+    for kind, steps in (
+        (1.0, {}),
+        (1.0, {"gamma": gamma}),
+        (1.0, {"gamma": gamma, **curves}),
+        (1.0, {"gamma": gamma * np.float32("nan"), "ratio": ratio}),
+        (1.0, {"gamma": gamma[::-1], "ratio": ratio}),
+        (1.0, {"gamma": 2 * gamma, "ratio": ratio}),
+        (1.0, {"gamma": np.append(gamma, gamma[-1:] + 1), "ratio": ratio}),
+        (1.0, {"gamma": gamma, "ratio": ratio[:3]}),
+        (1.0, {"gamma": gamma, "ratio": np.ones((4, 7, 7, 1), np.float32)}),
+        ("optimal_estimate", {"gamma": gamma, **curves}),
+    ):
+        values = [4, "linear", kind, "optimal", *container.values[4:]]
+        with pytest.raises(InputError, match=r"its steps are not those of such a run"):
+            codec.decompress(run, pack(dataclasses.replace(container, values=values, steps=steps)))
 
 
 def test_words_that_hold_no_images_end_in_one_line(home, content):

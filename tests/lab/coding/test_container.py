@@ -1,10 +1,13 @@
-"""The file: what is packed comes back, and what was changed is refused in one line."""
+"""The file: what is packed comes back, and what was changed or forged is refused in one line."""
+
+import hashlib
+import json
 
 import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.lab.coding.container import Container, pack, unpack
+from diffenc_jax.lab.coding.container import MAGIC, Container, pack, unpack
 
 CONTAINER = Container(
     step=3,
@@ -16,6 +19,7 @@ CONTAINER = Container(
     words=np.array([7, 2**32 - 1, 0, 9, 1, 5, 5], np.uint32),
 )
 CONTENT = pack(CONTAINER)
+BODY = CONTENT[len(MAGIC) + 16 :]
 
 
 def test_what_is_packed_comes_back():
@@ -40,3 +44,54 @@ def test_files_that_were_changed_are_refused():
                 content += content[place:]
         with pytest.raises(InputError, match=r"^file is [^\n]*$"):
             unpack(bytes(content), "file")
+
+
+def header(**changes):
+    """The body of the file with another line of JSON; `...` leaves an entry out."""
+    line, _, data = BODY.partition(b"\n")
+    values = {name: value for name, value in (json.loads(line) | changes).items() if value is not ...}
+    return json.dumps(values).encode() + b"\n" + data
+
+
+def stacks(lengths, words):
+    """The body of a file with these stacks."""
+    changed = Container(**vars(CONTAINER) | {"lengths": np.uint32(lengths), "words": np.uint32(words)})
+    return pack(changed)[len(MAGIC) + 16 :]
+
+
+FORGERIES = {
+    "nothing": b"",
+    "no entries": b"{}\n",
+    "a list": b"[3]\n",
+    "no UTF-8": b"\xff\xfe\n",
+    "deeply nested": b"[" * 2000 + b"]" * 2000 + b"\n",
+    "a long line": b'"' + b"x" * 10**6 + b'"\n',
+    "cut off": BODY[:50],
+    "cut off in the words": BODY[:-4],
+    "cut off in a word": BODY[:-1],
+    "a further word": BODY + bytes(4),
+    "no step": header(step=...),
+    "a step that is true": header(step=True),
+    "a step of 71 bits": header(step=2**70),
+    "values by name": header(values={}),
+    "an escape sequence": header(origin=["\x1b[2J"]),
+    "no images": header(images=0),
+    "fewer images than none": header(images=-5),
+    "a number of images that is none": header(images=float("nan")),
+    "huge": header(images=2**62),
+    "a huge number of stacks": header(stacks=2**62),
+    "huge steps": header(steps={"gamma": [2**62, 2**62]}),
+    "negative steps": header(steps={"gamma": [-5, -1]}),
+    "steps of a hundred axes": header(steps={"gamma": [5] + [1] * 99}),
+    "steps without axes": header(steps={"gamma": []}),
+    "steps that are text": header(steps={"gamma": "5"}),
+    "an empty stack": stacks([5, 0, 2], CONTAINER.words),
+    "lengths that overflow": stacks([2**32 - 3, 4, 6], CONTAINER.words),
+    "a stack that ends in zero": stacks([3, 2, 2], CONTAINER.words),
+}
+
+
+@pytest.mark.parametrize("body", FORGERIES.values(), ids=FORGERIES)
+def test_a_digest_makes_no_file(body):
+    with pytest.raises(InputError, match=r"^file is not a file that `compress` wrote: [^\n]{,200}$"):
+        unpack(MAGIC + hashlib.sha256(body).digest()[:16] + body, "file")

@@ -69,3 +69,9 @@ def test_one_wide_distribution_makes_no_other_longer():
 def test_what_cannot_have_been_popped_is_refused():
     with pytest.raises(RunError, match="not decoded to the images"):
         Stack().push_gaussian(np.array([0, 100]), np.zeros(2), np.ones(2))
+
+
+def test_a_stack_that_is_popped_to_nothing_is_not_initial():
+    stack = Stack(np.array([2**23], np.uint32))
+    np.testing.assert_array_equal(stack.pop_categorical(np.array([[0.5, 0.5]])), [1])
+    assert not stack.is_initial
