@@ -41,7 +41,8 @@ def write(path: Path, content: bytes | memoryview) -> None:
             file_system().pipe_file(str(path), bytes(content))
             return
         # A name that nobody can foresee, created exclusively: a link that was put there could lead out of the folder.
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        # Not the whole name: it would be longer than the file system allows for a name that is as long as it allows.
+        temporary = path.with_name(f"{path.name[:40]}.{secrets.token_hex(4)}.tmp")
         file = temporary.open("xb")
         try:
             with file:
@@ -120,7 +121,9 @@ def _names(folder: Path) -> list[str]:
 def make_folder(folder: Path) -> None:
     """Create a folder, and those that it is in, unless they exist."""
     if not is_remote(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        missing = list(itertools.takewhile(lambda parent: not parent.exists(), folder.parents))
+        for parent in [*reversed(missing), folder]:  # `mkdir(parents=True)` calls itself for each
+            parent.mkdir(exist_ok=True)
 
 
 def delete(path: Path) -> None:

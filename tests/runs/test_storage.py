@@ -1,5 +1,6 @@
 """Files on disk and objects in a bucket behave alike, whatever happens to a bucket's requests."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -62,6 +63,19 @@ def test_what_is_no_file_is_refused(tmp_path):
     link.symlink_to("file")
     (tmp_path / "file").write_text("x")
     assert files.read_bytes(link) == b"x"
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127 + "e", "d/" * 150 + "e"], ids=["long", "two bytes", "deep"])
+def test_names_as_long_as_the_system_allows(tmp_path, name):
+    """And folders in one another, which are as many as they can be where functions may call one another less often."""
+    path, limit = tmp_path / name, sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        files.check_writable(path.parent)
+    finally:
+        sys.setrecursionlimit(limit)
+    storage.write(path, b"content")
+    assert storage.read(path) == b"content"
 
 
 def test_one_of_many_creates_an_object(bucket):
