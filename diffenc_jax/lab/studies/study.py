@@ -194,7 +194,7 @@ class Study(ABC, Generic[A, R]):
         from diffenc_jax.runs.files import MAKE_WRITABLE, write_arrays, write_json, writing
 
         content, arrays = self.content(measured)
-        files = [path.with_suffix(kind) for kind in (".json", *([".npz"] if arrays else []))]
+        files = [path.with_name(f"{path.name}{kind}") for kind in (".json", *([".npz"] if arrays else []))]
         with writing(path.parent, MAKE_WRITABLE):
             if arrays:
                 content["arrays_sha256"] = write_arrays(files[1], **arrays)

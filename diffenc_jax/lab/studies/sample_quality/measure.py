@@ -1,6 +1,7 @@
 """The numbers of the quality of samples, each beside that of test images."""
 
 import hashlib
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ FILE = "weights-inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 WHERE = f"{FILE}, from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0"
 INSTALL = "pip install 'diffenc_jax[fid]'"
+LONGEST = 240  # bytes of the name of the samples' file, which the names of the study's files begin with
 # Fewer samples or test images give no meaningful numbers.
 FEWEST = 10
 # Training images whose distances are computed at a time.
@@ -53,6 +55,9 @@ def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plu
     """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
     config = stored_config(workdir).allowing(plugins).replace(given | {"eval.split": "test"})
     path = as_path(arguments.samples) if arguments.samples else _last(workdir)
+    require(
+        len(os.fsencode(path.stem)) <= LONGEST, f"{path} has too long a name for the study's files; give it another"
+    )
     arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
     require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
     dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]

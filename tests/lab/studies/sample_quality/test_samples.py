@@ -60,13 +60,13 @@ def test_real_images_copies_and_noise_are_told_apart(home):
 
 
 def test_the_last_samples_of_a_run_are_measured_and_named(home, capsys):
-    for name in ("500-depth3-seed0", "1500-depth3-seed0", "1500-depth3-seed1"):
+    for name in ("500-depth3-seed0", "1500-flow-rtol0.001-seed0", "1500-flow-rtol0.001-seed1"):
         (home / "samples" / f"{name}.npz").write_bytes((home / "samples" / "noise.npz").read_bytes())
     assert main(["sample-quality", str(home)]) == 0
-    assert "1500-depth3-seed1.json, 1500-depth3-seed1.npz" in capsys.readouterr().out
+    assert "1500-flow-rtol0.001-seed1.json, 1500-flow-rtol0.001-seed1.npz" in capsys.readouterr().out
     study = studies.load("sample-quality")
     measured = study.read(study.newest(home, "test"))
-    assert (measured.step, measured.result.file) == (1500, "1500-depth3-seed1.npz")
+    assert (measured.step, measured.result.file) == (1500, "1500-flow-rtol0.001-seed1.npz")
 
 
 @pytest.fixture
@@ -142,6 +142,7 @@ def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
 def test_files_that_are_no_archive_and_folders_without_samples_are_refused(home, tmp_path, capsys):
     (tmp_path / "samples.npz").write_text("no archive")
     assert "samples.npz is damaged, or holds no array" in refused(home, capsys, tmp_path / "samples.npz")
+    assert "has too long a name" in refused(home, capsys, tmp_path / f"{'x' * 251}.npz")
     assert "No such file or directory; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
     write_config(tmp_path, tiny.config("vdm"))
     error = refusals.refused(main, ["sample-quality", tmp_path], capsys)
