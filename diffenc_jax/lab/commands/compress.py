@@ -54,9 +54,11 @@ def run(arguments: Namespace) -> None:
         compressed = codec.compress(images, on_batch=on_batch)
     assert output is not None  # it is required
     storage.write(output, compressed.content)
+    size, levels = len(compressed.content), trained.model.spec.pixel_levels
     net, bound = (nats.sum() / (math.log(2) * images.size) for nats in compressed.lengths)
-    gross, initial = (bits / images.size for bits in (8 * len(compressed.content), compressed.initial_bits))
+    gross, initial = (bits / images.size for bits in (8 * size, compressed.initial_bits))
     print(
-        f"{count} images, {len(compressed.content):,} bytes: net {net:.4f} bits/dim, the bound with the same latents "
-        f"{bound:.4f}; gross {gross:.4f}, of which initial bits {initial:.4f}\nfile: {output}"
+        f"{count} images, {size:,} bytes: net {net:.4f} bits/dim, the bound with the same latents {bound:.4f}; gross "
+        f"{gross:.4f}, of which initial bits {initial:.4f}\nbytes: {images.size:,} before, one per value, where "
+        f"{levels} levels need {math.log2(levels):.4f} bits/dim; {size:,} after\nfile: {output}"
     )

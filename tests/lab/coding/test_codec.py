@@ -86,11 +86,13 @@ def test_images_of_all_kinds_come_back(tmp_path, levels, shape, count):
 def test_the_commands(home, tmp_path, capsys):
     file, out, workdir = tmp_path / "test.diffenc", tmp_path / "out.npy", str(home / "vdm")
     assert main(["compress", workdir, "test", "-o", str(file), *FLAGS]) == 0
-    first, second = capsys.readouterr().out.splitlines()[-2:]
+    first, raw, last = capsys.readouterr().out.splitlines()[-3:]
     size = file.stat().st_size
     assert first.startswith(f"13 images, {size:,} bytes: net ")
     assert f"; gross {8 * size / 13 / 16:.4f}, of which initial bits" in first
-    assert second == f"file: {file}"
+    assert raw.startswith("bytes: 208 before")
+    assert raw.endswith(f"17 levels need {np.log2(17):.4f} bits/dim; {size:,} after")
+    assert last == f"file: {file}"
     assert main(["decompress", workdir, str(file), "-o", str(out)]) == 0
     images = np.load(home / "images.npz")["test"]
     np.testing.assert_array_equal(np.load(out), images)
