@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from diffenc_jax.core.document import Table
+from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.lab.figures.charts import Board, Chart, draw
 
@@ -238,7 +238,7 @@ class Study(ABC, Generic[A, R]):
                 require(sha256_of(data) == digest, f"{path} does not belong to the arrays beside it; {ADVICE}")
                 arrays = read_arrays(data) or {}
             measured: Measured[R] = Measured(**content, result=self.result(**result, **arrays))
-            self.tables([measured]), measured.sentence()
+            list(map(markdown, self.tables([measured]))), measured.sentence()
         return measured
 
     def _arrays(self) -> list[str]:

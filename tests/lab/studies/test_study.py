@@ -46,7 +46,7 @@ class Means:
     first: Array
 
     def tables(self):
-        return [Table(["1", "last"], [[f"{self.means[0]:.2f}", f"{self.means[-1]:.2f}"]], "mean pixel")]
+        return [Table(["first", "second"], [[f"{mean:.2f}" for mean in self.means]], "mean pixel")]
 
     def sentence(self):
         return f"mean pixel {self.means[0]:.2f}"
@@ -198,13 +198,14 @@ def change(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-RESULT = {"factors": [1], "means": [1.0]}
+RESULT = {"factors": [1, 2], "means": [1.0, 2.0]}
 DAMAGES = {
     "no JSON": lambda path: path.write_text("{"),
     "another key": lambda path: change(path, result=RESULT | {"others": 1}),
     "a text for numbers": lambda path: change(path, result=RESULT | {"means": "ab"}),
     "no numbers": lambda path: change(path, result=RESULT | {"means": []}),
-    "other lengths": lambda path: change(path, result=RESULT | {"factors": [1, 2]}),
+    "other lengths": lambda path: change(path, result=RESULT | {"factors": [1, 2, 3]}),
+    "a longer row": lambda path: change(path, result={"factors": [1, 2, 3], "means": [1.0, 2.0, 3.0]}),
     "no arrays": lambda path: path.with_suffix(".npz").unlink(),
     "other arrays": lambda path: np.savez(path.with_suffix(".npz"), first=np.zeros(3)),
 }
