@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ class Codec:
                 lengths.append(self._coder.encode(stacks[: len(seeds)], rows, seeds, given))
                 on_batch(len(seeds))
         values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
-        steps = {name: np.asarray(array) for name, array in self._steps.to_arrays().items()}
+        steps = {name: np.asarray(array, np.float32) for name, array in self._steps.to_arrays().items()}
         container = Container(
             step=self._trained.step,
             values=[values[key] for key in KEYS],
@@ -206,18 +207,11 @@ def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
     kind = ByEstimate if loss.variance_ratio == OPTIMAL_ESTIMATE else type(plain.ratio)
     if arrays.keys() != {"gamma", *kind._fields}:
         return False
-    # Lengths that the axes of each array may have.
-    row, image = {plain.depth}, [{1, size} for size in model.spec.shape]
-    bins = set(arrays["knots"].shape[1:]) if "knots" in arrays else set()
-    forms = {"ratio": [[row], [row, *image]], "factor": [[row, *image]], "knots": [[row, bins]], "error": [[row, bins]]}
-    forms["gamma"] = [[{plain.depth + 1}]]
-    for name, array in arrays.items():
-        if not (np.isfinite(array).all() and any(_has_form(array, form) for form in forms[name])):
-            return False
+    bins = arrays["knots"].shape[-1] if "knots" in arrays else 0
+    per_pixel = set(product({plain.depth}, *({1, size} for size in model.spec.shape)))
+    shapes = {"gamma": {plain.gamma.shape}, "ratio": {(plain.depth,), *per_pixel}, "factor": per_pixel}
+    shapes["knots"] = shapes["error"] = {(plain.depth, bins)}
+    if not all(array.shape in shapes[name] and np.isfinite(array).all() for name, array in arrays.items()):
+        return False
     gamma, ends = arrays["gamma"], [float(plain.gamma[number]) for number in (0, -1)]
     return bool((np.diff(gamma) > 0).all() and np.allclose(gamma[[0, -1]], ends, atol=1e-3))
-
-
-def _has_form(array: np.ndarray, form: list[set[int]]) -> bool:
-    """Whether an array has the axes of `form`, of one of the lengths that it allows for each."""
-    return array.ndim == len(form) and all(n in lengths for n, lengths in zip(array.shape, form, strict=True))

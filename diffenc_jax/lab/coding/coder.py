@@ -47,7 +47,7 @@ class Coder:
     """Codes batches of up to B images, each on its own stack."""
 
     def __init__(self, networks: "CodingNetworks", lattice: Lattice, order: str):
-        self._networks, self._lattice, self._order = networks, lattice, order
+        self.networks, self.lattice, self.order = networks, lattice, order
 
     def encode(
         self, stacks: Sequence[Stack], pixels: np.ndarray, seeds: Sequence[Seed], labels: np.ndarray | None = None
@@ -56,7 +56,7 @@ class Coder:
 
         A model that is conditioned on labels needs those of the images, [n, ...], for both directions.
         """
-        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds, labels)
+        batch = _Batch(self, stacks, seeds, labels)
         batch.pixels = pixels
         before = np.array([stack.bits for stack in stacks])
         bound = np.zeros(len(pixels))
@@ -68,7 +68,7 @@ class Coder:
 
     def decode(self, stacks: Sequence[Stack], seeds: Sequence[Seed], labels: np.ndarray | None = None) -> np.ndarray:
         """Undo `encode`: pop one image from each of n stacks, uint8 [n, H, W, C]."""
-        batch = _Batch(self._networks, self._lattice, self._order, stacks, seeds, labels)
+        batch = _Batch(self, stacks, seeds, labels)
         for _, undo in reversed(batch.moves()):
             undo()
         return batch.pixels
@@ -83,16 +83,8 @@ class _Batch:
 
     pixels: np.ndarray
 
-    def __init__(
-        self,
-        networks: "CodingNetworks",
-        lattice: Lattice,
-        order: str,
-        stacks: Sequence[Stack],
-        seeds: Sequence[Seed],
-        labels: np.ndarray | None,
-    ):
-        self._networks, self._lattice, self._order = networks, lattice, order
+    def __init__(self, coder: Coder, stacks: Sequence[Stack], seeds: Sequence[Seed], labels: np.ndarray | None):
+        self._networks, self._lattice, self._order = coder.networks, coder.lattice, coder.order
         self._stacks, self._seeds = stacks, seeds
         self._labels = None if labels is None else self._filled(labels)
         self._points: dict[int, np.ndarray] = {}  # z_i / δ_i [n, H, W, C], integers, by i

@@ -68,14 +68,9 @@ def checksums(images: np.ndarray) -> np.ndarray:
 
 def pack(container: Container) -> bytes:
     """The bytes of a file."""
-    header = _Header(
-        step=container.step,
-        values=container.values,
-        origin=container.origin,
-        steps={name: list(array.shape) for name, array in container.steps.items()},
-        images=len(container.checksums),
-        stacks=len(container.lengths),
-    )
+    shapes = {name: list(array.shape) for name, array in container.steps.items()}
+    header = {"step": container.step, "values": container.values, "origin": container.origin, "steps": shapes}
+    header |= {"images": len(container.checksums), "stacks": len(container.lengths)}
     line = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     arrays = *container.steps.values(), container.checksums, container.lengths, container.words
     body = b"\n".join([line, b"".join(array.tobytes() for array in arrays)])

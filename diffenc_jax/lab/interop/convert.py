@@ -56,12 +56,11 @@ def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:
     The file is one that flax.serialization wrote. It is not trusted: nothing in it is executed. Raises InputError if it
     cannot be read.
     """
+    content = read_bytes(path)
     try:
-        state = serialization.msgpack_restore(read_bytes(path))
+        state = serialization.msgpack_restore(content)
         step, leaves = operator.index(state["step"]), flatten_dict(state["ema_params"], sep="/")
         return step, {name: np.asarray(leaf, np.float32) for name, leaf in leaves.items()}
-    except InputError:
-        raise
     except Exception as error:  # libraries raise many types
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(f"{path} cannot be read as a flax checkpoint with step and ema_params: {reason}") from error

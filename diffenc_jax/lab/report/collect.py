@@ -145,12 +145,9 @@ def _read_records(workdir: Path, collection: Collection) -> list[Evaluation]:
 
 def _check_images(runs: Sequence[StoredRun]) -> None:
     """Raise InputError unless all evaluations of a split have the same images, or parts of images."""
-    by_images: dict[str, list[Evaluation]] = {}
-    for run in runs:
-        for one in run.records:
-            by_images.setdefault(_images(one), []).append(one)
-    for evaluations in by_images.values():
-        check_comparable(evaluations, across_estimators=True)
+    evaluations = [one for run in runs for one in run.records]
+    for images in dict.fromkeys(map(_images, evaluations)):
+        check_comparable([one for one in evaluations if _images(one) == images], across_estimators=True)
 
 
 def _images(evaluation: Evaluation) -> str:

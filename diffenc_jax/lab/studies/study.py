@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray
 else:
+    Config = Trained = Any  # types of arguments, whose modules import JAX
 
     class Array:
         """Type of a result's fields that are arrays: they go to a .npz file, all others to JSON."""
@@ -121,7 +122,7 @@ class Study(ABC, Generic[A, R]):
     on_interrupt: ClassVar[str] = "nothing is written; the same command starts again"
 
     @abstractmethod
-    def measure(self, run: "Trained", arguments: A, watch: Watch) -> R:
+    def measure(self, run: Trained, arguments: A, watch: Watch) -> R:
         """The result for a run that `open` returned."""
 
     def figures(self, shown: Sequence[Measured[R]]) -> dict[str, Chart | Board]:
@@ -143,19 +144,19 @@ class Study(ABC, Generic[A, R]):
         """The title of figures: the run and its images, or the images of several runs `together`."""
         return "; ".join(sorted({one.data if self.together else one.title for one in shown}))
 
-    def applies(self, config: "Config") -> bool:
+    def applies(self, config: Config) -> bool:
         """Whether the study can be made of a run with this configuration."""
         return True
 
-    def needs_training_images(self, config: "Config") -> bool:
+    def needs_training_images(self, config: Config) -> bool:
         """Whether the measurement reads the training images, too."""
         return False
 
-    def changes(self, stored: "Config", given: dict[str, Any], arguments: A) -> dict[str, Any]:
+    def changes(self, stored: Config, given: dict[str, Any], arguments: A) -> dict[str, Any]:
         """Changes of the stored configuration: those that were given, and those that the study makes."""
         return given
 
-    def open(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> "Trained":
+    def open(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> Trained:
         """The run to measure, its configuration changed; raises InputError if the study cannot be made of it.
 
         The `plugins` are packages whose parts the run may name.
@@ -171,10 +172,10 @@ class Study(ABC, Generic[A, R]):
         self.check(run)
         return run
 
-    def check(self, run: "Trained") -> None:
+    def check(self, run: Trained) -> None:
         """Raises InputError for a run that cannot be measured."""
 
-    def measured(self, run: "Trained", arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
+    def measured(self, run: Trained, arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
         """The result of a run, with what it was measured on."""
         from diffenc_jax.core import versions
 
@@ -257,7 +258,7 @@ def whole(what: str) -> Iterator[None]:
         raise InputError(f"{what} is damaged; {ADVICE}") from error
 
 
-def common_images(runs: Sequence["Trained"]) -> None:
+def common_images(runs: Sequence[Trained]) -> None:
     """Raise InputError unless all runs evaluate on the same images."""
     first, *others = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split), run.workdir) for run in runs]
     for other in others:

@@ -9,6 +9,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.parallel.sharding import in_flight, replicated, round_up, to_devices
 from diffenc_jax.runs.trained import Trained
 
@@ -71,6 +72,13 @@ def split_images(run: Trained) -> np.ndarray:
     name, images = run.dataset.name, np.asarray(run.dataset.splits[split])
     require(len(images) > 1, f"{name} {split} is one image, and standard errors over images need at least two")
     return images
+
+
+def root_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Root of the mean m over images of values [N, ...], and its standard error: that of m over 2 √m."""
+    mean, error = mean_and_error(values)
+    root = np.sqrt(mean)
+    return root, np.divide(error, 2 * root, out=np.zeros_like(root), where=root > 0)
 
 
 def rows_of_columns(columns: Mapping[str, np.ndarray]) -> list[dict[str, float]]:

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import format_number
 from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import Measured, Rows, Study, Watch
-
-if TYPE_CHECKING:
-    from diffenc_jax.runs.trained import Trained
+from diffenc_jax.lab.studies.study import Measured, Rows, Study, Trained, Watch
 
 # Vertical axes of the panels by column.
 PANELS = {
@@ -75,7 +71,7 @@ class LossByTime(Study[Arguments, ByTime]):
     arguments = Arguments
     result = ByTime
 
-    def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> ByTime:
+    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> ByTime:
         from diffenc_jax.lab.studies.by_time import measure
 
         with watch("loss by time", 1.0) as on_part:

@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import format_interval, format_number, with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Curve, Panel
-from diffenc_jax.lab.studies.study import EVERY_STUDY, Array, Measured, Rows, Study, Watch
-
-if TYPE_CHECKING:
-    from diffenc_jax.config import Config
-    from diffenc_jax.runs.trained import Trained
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Array, Config, Measured, Rows, Study, Trained, Watch
 
 
 @dataclass(frozen=True)
@@ -84,24 +80,24 @@ diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"""
     result = Classification
     reads = (*EVERY_STUDY, "eval.dtype", "eval.seed", "eval.time_sampling", "fit", "loss")
 
-    def applies(self, config: "Config") -> bool:
+    def applies(self, config: Config) -> bool:
         return config.model.labels
 
-    def needs_training_images(self, config: "Config") -> bool:
+    def needs_training_images(self, config: Config) -> bool:
         from diffenc_jax.evaluation.bound import Bound
 
         return Bound.needs_training_images(config)
 
-    def changes(self, stored: "Config", given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
+    def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
         return {"eval.passes": arguments.passes, "eval.estimator": "bound", "eval.num_draws": 1, **given}
 
-    def check(self, run: "Trained") -> None:
+    def check(self, run: Trained) -> None:
         advice = "which cannot classify; train one with --config.model.labels=True"
         require(run.config.model.labels, f"{run.workdir} is a run without labels, {advice}")
         images = f"the labels of {run.workdir} are images, which cannot be predicted"
         require(not run.model.spec.labels_are_images, images)
 
-    def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> Classification:
+    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> Classification:
         from diffenc_jax.lab.studies.classify.measure import measure_bounds, summarize
 
         return summarize(measure_bounds(run, watch), run.dataset.labels[run.config.eval.split])

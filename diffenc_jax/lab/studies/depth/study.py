@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count, key
 from diffenc_jax.core.numbers import format_number, with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import EVERY_STUDY, Measured, Rows, Study, Watch
-
-if TYPE_CHECKING:
-    from diffenc_jax.config import Config
-    from diffenc_jax.runs.trained import Trained
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, Trained, Watch
 
 PLAIN = "1"  # the choice of which the others keep a part: uniform times and ratio 1
 TIMES = "+times"
@@ -82,13 +78,13 @@ class DepthStudy(Study[Arguments, Depths]):
     result = Depths
     reads = (*EVERY_STUDY, "eval.dtype", "eval.seed", "fit")
 
-    def needs_training_images(self, config: "Config") -> bool:
+    def needs_training_images(self, config: Config) -> bool:
         return True
 
-    def changes(self, stored: "Config", given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
+    def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
         return given | {"eval.estimator": "bound", "eval.num_draws": 1}
 
-    def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> Depths:
+    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> Depths:
         from diffenc_jax.lab.studies.depth.measure import measure_depths
 
         return measure_depths(run, arguments, watch)

@@ -16,7 +16,7 @@ from diffenc_jax.lab.studies.encoder.bounds import measure_bounds, measure_ends
 from diffenc_jax.lab.studies.encoder.price import model_rate, with_head
 from diffenc_jax.lab.studies.encoder.study import Arguments, EncoderEffects
 from diffenc_jax.lab.studies.study import Watch
-from diffenc_jax.lab.studies.sweep import OnPart, by_image, rows_of_columns
+from diffenc_jax.lab.studies.sweep import OnPart, by_image, root_mean, rows_of_columns
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained
 
@@ -75,12 +75,10 @@ def mean_bits(nats: np.ndarray, dims: int) -> list[float]:
 
 
 def rows_by_gamma(effects: ByGamma, dims: int) -> list[dict[str, float]]:
-    """`EncoderEffects.rows`. The error of √m is that of m over 2 √m."""
+    """`EncoderEffects.rows`."""
     columns = {"gamma": effects.gamma}
     for name in ("difference", "derivative", "residual"):
-        mean, error = mean_and_error(getattr(effects, name))
-        columns[name] = root = np.sqrt(mean)
-        columns[f"{name}_se"] = np.divide(error, 2 * root, out=np.zeros_like(root), where=root > 0)
+        columns[name], columns[f"{name}_se"] = root_mean(getattr(effects, name))
     if effects.price is not None:
         columns["price"], columns["price_se"] = mean_and_error(effects.price / (dims * math.log(2)))
     return rows_of_columns(columns)

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, at_least, count, key
 from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import Array, Measured, Rows, Study, Watch
-
-if TYPE_CHECKING:
-    from diffenc_jax.config import Config
-    from diffenc_jax.runs.trained import Trained
+from diffenc_jax.lab.studies.study import Array, Config, Measured, Rows, Study, Trained, Watch
 
 TRAINED = "trained"
 # Terms at the ends of the path, and their heads.
@@ -115,24 +111,24 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
     arguments = Arguments
     result = EncoderEffects
 
-    def applies(self, config: "Config") -> bool:
+    def applies(self, config: Config) -> bool:
         return config.model.encoder.kind != "identity"
 
-    def needs_training_images(self, config: "Config") -> bool:
+    def needs_training_images(self, config: Config) -> bool:
         return True
 
-    def changes(self, stored: "Config", given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
+    def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
         """Times in the bound are uniform, so that its noise is common to all encoders."""
         bound = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1}
         return given | bound | {"eval.passes": arguments.passes}
 
-    def check(self, run: "Trained") -> None:
+    def check(self, run: Trained) -> None:
         encoder, where = run.model.encoder, f"{run.workdir} is a run of {run.config.arm}, whose"
         require(encoder.drifts, f"{where} encoder changes nothing (x_t = x); give a run with another encoder")
         require(not encoder.scales_noise, f"{where} encoder scales the noise as well; give another run")
         require(not run.model.schedule.per_dimension, f"{where} γ is another one per pixel; give another run")
 
-    def measure(self, run: "Trained", arguments: Arguments, watch: Watch) -> EncoderEffects:
+    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
         from diffenc_jax.lab.studies.encoder.measure import measure_encoder
 
         return measure_encoder(run, arguments, watch)

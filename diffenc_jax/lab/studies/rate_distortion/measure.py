@@ -18,13 +18,13 @@ from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.lab.studies.rate_distortion.study import Rates
-from diffenc_jax.lab.studies.study import Rows
-from diffenc_jax.lab.studies.sweep import OnPart, by_image
+from diffenc_jax.lab.studies.sweep import OnPart, by_image, root_mean
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.runs.trained import Trained
 
 # Errors of pixels are on this scale, whatever the number of pixel levels.
 LARGEST_PIXEL = 255
+COLUMNS = ("steps", "gamma", "rate", "rate_se", "rmse", "rmse_se")
 
 
 class ImageRates(NamedTuple):
@@ -43,20 +43,12 @@ class ImageRates(NamedTuple):
 
 def summarize(values: ImageRates) -> Rates:
     """Means over images and passes; the errors contain the noise, since each pass has its own."""
-    rows: Rows = []
-    for number, gamma in enumerate([*map(float, values.gamma), None]):
-        rate, rate_se = _mean(values.rate[..., number])
-        square, error = (0.0, 0.0) if gamma is None else _mean(values.square[..., number])
-        rmse = math.sqrt(square)
-        row = {"steps": min(number, len(values.gamma) - 1), "gamma": gamma, "rate": rate, "rate_se": rate_se}
-        rows.append(row | {"rmse": rmse, "rmse_se": error / (2 * rmse) if square else 0.0})
-    return Rates(rows)
-
-
-def _mean(values: np.ndarray) -> tuple[float, float]:
-    """Mean of values [passes, images], and its standard error over images and noise."""
-    mean, error = mean_and_error(values.mean(axis=0))
-    return float(mean), float(error)
+    gamma, steps = [*map(float, values.gamma), None], [*range(len(values.gamma)), len(values.gamma) - 1]
+    rate, square = (one.mean(axis=0) for one in (values.rate, values.square))
+    known = np.zeros((len(square), 1))  # the pixels, which are shown as they are
+    columns = [*mean_and_error(rate), *root_mean(np.concatenate([square, known], axis=1))]
+    rows = zip(steps, gamma, *(column.tolist() for column in columns), strict=True)
+    return Rates([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 
 def measure_rate_distortion(run: Trained, on_part: OnPart = lambda part: None) -> ImageRates:
