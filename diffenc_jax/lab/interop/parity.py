@@ -85,6 +85,9 @@ def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
 def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.Place]]:
     """Our model of a reference file, and the places in it of the file's parameters; raises InputError if unknown."""
     meta = json.loads(str(arrays["meta"]))
+    require(tuple(meta["shape"]) == arrays["images"].shape[1:], "its images have another shape than it says")
+    layers = max(network["n_layer"] for network in (meta["score"], meta["encoder"]) if network)
+    require(layers <= len(arrays), f"it has fewer arrays than its {layers} layers")
     model = build(configuration(meta), ImageSpec(tuple(meta["shape"]), meta["vocab_size"]))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return model, names.places(shapes, names.Dialect.of(prefixed(arrays, "param:")))

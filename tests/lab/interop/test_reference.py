@@ -87,6 +87,7 @@ def test_agreement_exits_with_0_and_a_difference_with_1(tmp_path, capsys):
         ({"meta": None}, "is no complete reference file of a known model: 'meta'"),
         ({"meta": np.array('["vdm"]')}, "is no complete reference file of a known model: "),
         ({"meta": np.array("[" * 9000)}, "is no complete reference file of a known model: "),
+        ({"images": np.zeros((4, 8, 8, 3), np.uint8)}, "its images have another shape than it says"),
         ({"param:score_model/conv_in/bias": None}, "of a known model: 'score_model/conv_in/bias'"),
         ({"param:score_model/conv3/bias": np.ones(3)}, "of a known model: unknown parameters score_model/conv3/bias"),
         ({"grad:score_model/conv3/bias": np.ones(3)}, "of a known model: unknown parameters score_model/conv3/bias"),
