@@ -256,8 +256,8 @@ def strangers(tmp_path, monkeypatch):
     (run / "config.json").write_text(json.dumps(stored))
     values = [flatten(tiny.config(loss__depth=4).to_dict())[key] for key in KEYS]
     values[KEYS.index("loss.extrapolation")] = "stranger:Part"
-    empty = np.zeros(1, np.uint32)
-    (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, empty, empty, empty)))
+    one = np.ones(1, np.uint32)
+    (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, one, one, one)))
     final = ["eval.estimator=stranger:Part"]
     grid = Grid(config="digits", arms=("vdm",), seeds=(0, 1), overrides=(), passes=None, reference="vdm", final=final)
     (root / FILE).write_text(json.dumps(grid.note()))
