@@ -14,14 +14,7 @@ from diffenc_jax.core.text import require_printable
 
 REQUIRED = dataclasses.MISSING
 hints_of: Callable[[type], dict[str, Any]] = cache(get_type_hints)
-TYPE_NAMES = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "True or False",
-    tuple: "a tuple",
-    NoneType: "None",
-}
+TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
