@@ -17,7 +17,7 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     Sections are replaced first, then names of parts. The keys of another part have its own defaults; those without a
     default keep the value that the part before has for them. Raises InputError for an unknown key.
     """
-    result = _copied(values)
+    result = jsonable(values)
     open_keys: set[str] = set()
     sections = {path: value for path, value in changes.items() if isinstance(value, Mapping)}
     named = {path: value for path, value in changes.items() if path in _PART_BY_KEY}
@@ -25,7 +25,7 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         section, name = _section_of(result, path, open_keys)
         if path in named and isinstance(value, str) and section[name] != value:
             open_keys |= _take_part(result, _PART_BY_KEY[path], value)
-        section[name] = _copied(value) if isinstance(value, Mapping) else _like(path, section.get(name), value)
+        section[name] = _like(path, section.get(name), jsonable(value))
     return result
 
 
@@ -56,13 +56,7 @@ def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
 
 
 def _like(path: str, before: Any, value: Any) -> Any:
-    """The value as JSON has it; a whole number in place of one with digits is one, too."""
-    value = jsonable(value)
+    """The value; a whole number in place of one with digits is one, too."""
     if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
         return Key("", REQUIRED, type=float).checked(path, value)
     return value
-
-
-def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested values, in which sections may be changed."""
-    return {name: _copied(value) if isinstance(value, Mapping) else jsonable(value) for name, value in values.items()}

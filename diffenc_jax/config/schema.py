@@ -55,9 +55,11 @@ def check_section(path: str, values: Any) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """`value` with tuples as lists and sections as dictionaries."""
+    """A copy of `value` with tuples as lists, and mappings and sections as dictionaries."""
     if isinstance(value, Section | ConfigDict):
-        return value.to_dict()
+        return jsonable(value.to_dict())
+    if isinstance(value, Mapping):
+        return {name: jsonable(member) for name, member in value.items()}
     return [jsonable(member) for member in value] if isinstance(value, tuple) else value
 
 

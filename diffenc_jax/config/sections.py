@@ -48,7 +48,7 @@ class Options(Section):
         return cls(cls._read(values, path))
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: jsonable(value) for name, value in self.options.items()}
+        return jsonable(self.options)
 
     @staticmethod
     def _read(values: Mapping[str, Any], path: str) -> dict[str, Any]:
