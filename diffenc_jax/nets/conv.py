@@ -1,4 +1,4 @@
-"""Convolutions of 3x3 pixels and of one, as layers."""
+"""Convolutions of 3x3 pixels, of one and of 2x2 at stride 2, as layers."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from diffenc_jax.nets.kernels.features import Features
 
 
 class _Linear(nn.Module):
-    """Attributes and parameters of `Conv` and `Dense`."""
+    """Attributes and parameters of the layers below."""
 
     width: int
     compute: Compute
@@ -45,15 +45,30 @@ class Dense(_Linear):
         return Features(y, bias[None] if offset is None else bias + multiply(offset, kernel))
 
 
-class ImageConv(nn.Module):
-    """3x3 convolution [B, H, W, C] -> [B, H, W, channels] for few channels, in full float32, zero at initialisation."""
+class ImageConv(_Linear):
+    """3x3 convolution [B, H, W, C] -> [B, H, W, width] for few channels, in full float32, zero at initialisation."""
 
-    channels: int
-    compute: Compute
+    kernel_init: Callable = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
-        zeros = nn.initializers.zeros
-        kernel = self.param("kernel", zeros, (3, 3, h.shape[-1], self.channels), jnp.float32)
-        bias = self.param("bias", zeros, (self.channels,), jnp.float32)
+        kernel, bias = self._params(3, 3, h.shape[-1])
         return bias + self.compute.forms.convolve_to_image(h, kernel)
+
+
+class Unpool(_Linear):
+    """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> features [B, 2 H, 2 W, width].
+
+    Its windows do not overlap, so it is one product that gives four pixels for each. As a convolution it would be one
+    over an image that is zero at three pixels of four.
+    """
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> Features:
+        b, height, width, c = h.shape
+        kernel, bias = self._params(2, 2, c)
+        # A transposed convolution applies its kernel reversed.
+        kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, 2 * self.width)
+        rows = multiply(h.astype(self.compute.dtype), kernel, self.compute.forms.product_gradient).swapaxes(2, 3)
+        pixels = Features(rows.reshape(b, 2 * height, 2 * width, self.width), bias[None])
+        return self.compute.forms.settle(pixels)

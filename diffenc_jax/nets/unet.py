@@ -12,9 +12,8 @@ from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
 from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
 from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock
 from diffenc_jax.nets.compute import Compute
-from diffenc_jax.nets.conv import Conv, ImageConv
+from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
 from diffenc_jax.nets.embeddings import WIDTHS, TimeEmbedding, fourier_features
-from diffenc_jax.nets.kernels.convolution import multiply
 from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.nets.norms import GroupNorm
@@ -141,29 +140,6 @@ def to_image(h: Features, groups: int, channels: int, compute: Compute) -> jax.A
     compute = replace(compute, dtype=jnp.float32, remat="none")
     normed = GroupNorm(groups, compute, swish=True, name="norm_out")(h)
     return ImageConv(channels, compute, name="conv_out")(normed)
-
-
-class Unpool(nn.Module):
-    """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> features [B, 2 H, 2 W, width].
-
-    Its windows do not overlap, so it is one product that gives four pixels for each. As a convolution it would be one
-    over an image that is zero at three pixels of four.
-    """
-
-    width: int
-    compute: Compute
-
-    @nn.compact
-    def __call__(self, h: jax.Array) -> Features:
-        shape = (2, 2, h.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        b, height, width, c = h.shape
-        # A transposed convolution applies its kernel reversed.
-        kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, 2 * self.width)
-        rows = multiply(h.astype(self.compute.dtype), kernel, self.compute.forms.product_gradient).swapaxes(2, 3)
-        pixels = Features(rows.reshape(b, 2 * height, 2 * width, self.width), bias[None])
-        return self.compute.forms.settle(pixels)
 
 
 def max_pool(h: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.nets.compute import Compute
-from diffenc_jax.nets.conv import Conv, ImageConv
+from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
 from diffenc_jax.nets.kernels.convolution import sum_taps
 from tests import tiny
 
@@ -28,3 +28,13 @@ def test_output_layer_is_a_convolution_on_every_platform():
     values = jax.jit(lambda: (theirs.apply(params, X), ours.apply(params, X), bias + sum_taps(X, kernel)))()
     for value in values[1:]:
         np.testing.assert_allclose(value, values[0], atol=1e-6)
+
+
+def test_unpool_is_a_transposed_convolution():
+    x = np.random.RandomState(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    nets = Unpool(5, Compute()), nn.ConvTranspose(5, (2, 2), (2, 2))
+    ours, theirs = jax.jit(lambda key: [net.init(key, x) for net in nets])(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    params = tiny.away_from_zero(ours)
+    features, image = jax.jit(lambda: [net.apply(params, x) for net in nets])()
+    np.testing.assert_allclose(features.sum(), image, atol=1e-6)
