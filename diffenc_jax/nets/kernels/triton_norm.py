@@ -90,7 +90,7 @@ def derivative_of(norm: Norm) -> Norm:
 
 
 class Inputs(NamedTuple):
-    """Inputs of some order: `parts` a tree of pairs of tuples [B, P, C_i], `params` one of Params; [B, 1, C] offsets.
+    """Inputs of some order: `parts` a tree of pairs of tuples [B, P, C_i], `params` one of Params.
 
     A tangent that is zero is None.
     """
@@ -145,7 +145,6 @@ def _filled(params):
 class Layout(NamedTuple):
     """How an image's features are divided: `channels` of each part into blocks of `block`."""
 
-    batch: int
     positions: int
     channels: tuple[int, ...]
     block: int
@@ -154,53 +153,23 @@ class Layout(NamedTuple):
     def of(cls, parts: Parts, groups: int) -> "Layout":
         channels = tuple(part.shape[-1] for part in parts)
         size, wanted = sum(channels) // groups, ROW_BYTES // parts[0].dtype.itemsize
-        batch, *positions, _ = parts[0].shape
-        return cls(batch, math.prod(positions), channels, math.gcd(max(wanted, size), *channels))
+        return cls(math.prod(parts[0].shape[1:-1]), channels, math.gcd(max(wanted, size), *channels))
 
     def holds(self, size: int) -> bool:
         """Whether a block has whole groups of `size` channels; sizes of Triton's arrays are powers of 2."""
         return size & (size - 1) == 0 and self.block % size == 0
 
     @property
-    def grid(self) -> tuple[int, int]:
-        return self.batch, sum(self.channels) // self.block
-
-    def first_block(self, part: int) -> int:
-        return sum(self.channels[:part]) // self.block
-
-    def part(self, number: int) -> pl.BlockSpec:
-        """Block of a part; programs of other parts are given one that they do not read."""
-        start, last = self.first_block(number), self.channels[number] // self.block - 1
-        shape = (None, self.positions, self.block)
-        return pl.BlockSpec(shape, lambda image, block: (image, 0, jnp.clip(block - start, 0, last)))
-
-    @property
-    def joined(self) -> pl.BlockSpec:
-        return pl.BlockSpec((None, self.positions, self.block), lambda image, block: (image, 0, block))
-
-    @property
-    def by_image(self) -> pl.BlockSpec:
-        return pl.BlockSpec((None, None, self.block), lambda image, block: (image, 0, block))
-
-    def inputs(self, inputs: Inputs) -> Inputs:
-        """Blocks of inputs."""
-
-        def parts(tree):
-            return tuple(None if part is None else self.part(number) for number, part in enumerate(tree))
-
-        by_channel = pl.BlockSpec((self.block,), lambda image, block: (block,))
-        params = jax.tree.map(lambda leaf: by_channel if leaf.ndim == 1 else self.by_image, inputs.params)
-        return Inputs(jax.tree.map(parts, inputs.parts, is_leaf=_is_parts), params)
-
-    def mask(self, mask: Tree) -> Tree:
-        return None if mask is None else (self.joined, pl.BlockSpec((1,), lambda image, block: (0,)))
+    def blocks(self) -> tuple[int, ...]:
+        """Number of blocks of each part."""
+        return tuple(channels // self.block for channels in self.channels)
 
 
 class Tile:
-    """Rows of the block of channels of one program, read and written some positions at a time."""
+    """The block of channels of one program's image, read and written some positions at a time."""
 
     def __init__(self, layout: Layout):
-        self._layout, self._block = layout, pl.program_id(1)
+        self._layout, self._image, self._block = layout, pl.program_id(0), pl.program_id(1)
         self._rows = math.gcd(layout.positions, MOST_ROWS)
         self.shape = (self._rows, layout.block)
 
@@ -210,11 +179,15 @@ class Tile:
         steps = self._layout.positions // self._rows
         return jax.lax.fori_loop(0, steps, lambda i, total: jax.tree.map(jnp.add, total, f(i)), zeros)
 
+    def by_channel(self, ref: Any) -> Any:
+        """The block's numbers of an array [C], or [B, C] with numbers of each image."""
+        channels = pl.ds(self._block * self._layout.block, self._layout.block)
+        return ref.at[channels] if ref.ndim == 1 else ref.at[self._image, channels]
+
     def read(self, ref: Any, i: jax.Array, part: int | None = None) -> jax.Array:
         """The rows of step i of joined arrays, or of one part, which are zeros in programs of other parts."""
-        mask = self._mask(part)
-        other = None if mask is None else jnp.zeros((), ref.dtype)
-        return triton.load(self._at(ref, i), mask=mask, other=other)
+        rows, mask = self._at(ref, i, part)
+        return triton.load(rows, mask=mask, other=None if mask is None else jnp.zeros((), ref.dtype))
 
     def read_parts(self, tree: Tree, i: jax.Array) -> Tree:
         """`read` of a tree of parts, joined, in float32."""
@@ -228,23 +201,22 @@ class Tile:
     def read_mask(self, mask: Any, i: jax.Array) -> jax.Array | None:
         return None if mask is None else (self.read(mask[0], i).astype(jnp.int32) >> mask[1][0]) & 1 == 1
 
-    def write(self, ref: Any, i: jax.Array, rows: jax.Array, part: int | None = None) -> None:
-        triton.store(self._at(ref, i), rows.astype(ref.dtype), mask=self._mask(part))
+    def write(self, ref: Any, i: jax.Array, values: jax.Array, part: int | None = None) -> None:
+        rows, mask = self._at(ref, i, part)
+        triton.store(rows, values.astype(ref.dtype), mask=mask)
 
-    def _at(self, ref, i):
-        return ref.at[pl.ds(i * self._rows, self._rows), :]
-
-    def _mask(self, part):
-        layout = self._layout
-        if part is None or len(layout.channels) == 1:
-            return None
-        start = layout.first_block(part)
-        own = (self._block >= start) & (self._block < start + layout.channels[part] // layout.block)
-        return jnp.broadcast_to(own, self.shape)
+    def _at(self, ref, i, part):
+        """The rows of step i in an array, and their mask: programs of other parts are at some block of this one."""
+        layout, block, mask = self._layout, self._block, None
+        if part is not None and len(layout.channels) > 1:
+            own = block - sum(layout.blocks[:part])
+            block = jnp.clip(own, 0, layout.blocks[part] - 1)
+            mask = jnp.broadcast_to(block == own, self.shape)
+        return ref.at[self._image, pl.ds(i * self._rows, self._rows), pl.ds(block * layout.block, layout.block)], mask
 
 
-def _read(params):
-    return _filled(jax.tree.map(lambda ref: ref[...], params))
+def _read(tile, params):
+    return _filled(jax.tree.map(lambda ref: triton.load(tile.by_channel(ref)), params))
 
 
 def _sums(tile, norm, parts, params):
@@ -256,7 +228,7 @@ def _sums(tile, norm, parts, params):
 
 def _values(tile, norm, inputs, mask, y, last):
     """Kernel of the result `y`, and of the joined parts `last` of the highest order, if that is not None."""
-    params = _read(inputs.params)
+    params = _read(tile, inputs.params)
     coefficients = norm.coefficients(_sums(tile, norm, inputs.parts, params), params)
 
     def write(i):
@@ -274,7 +246,7 @@ def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
     The first loop has the cotangents of the coefficients, from which follow those of the sums of the moments; the
     second one has those of the inputs, directly and through the moments.
     """
-    params = _read(inputs.params)
+    params = _read(tile, inputs.params)
     sums = _sums(tile, norm, inputs.parts, params)
     coefficients, pull = jax.vjp(norm.coefficients, sums, params)
 
@@ -305,7 +277,7 @@ def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
     params_bar = jax.tree.map(jnp.add, params_bar, tile.sum(through_moments))
     for ref, value in zip(*map(_leaves, (bar.params, params_bar)), strict=True):
         if ref is not None and value is not None:
-            ref[...] = value
+            triton.store(tile.by_channel(ref), value)
 
 
 def _leaves(tree):
@@ -313,71 +285,58 @@ def _leaves(tree):
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _call(kernel: Callable, blocks: Callable, options: Options, *arguments: Tree) -> Tree:
+def _call(kernel: Callable, outputs: Callable, options: Options, *arguments: Tree) -> Tree:
     """Outputs of a kernel of a norm for trees of arrays, the first of which are its Inputs.
 
     Jitted, so that norms of equal shapes are traced and lowered once.
 
     Args:
-      blocks: (options, layout, *arguments) -> blocks of the arguments, blocks of the outputs, and ShapeDtypeStructs.
+      outputs: (options, *arguments) -> ShapeDtypeStructs of the outputs.
     """
     leaves, structure = jax.tree.flatten(arguments)
     layout = Layout.of(arguments[0].first, options.groups)
     own = norm_of(options, layout.positions, sum(layout.channels) // options.groups)
     for _ in range(arguments[0].order):
         own = derivative_of(own)
-    out_structure = jax.tree.structure(blocks(options, layout, *arguments)[2])
+    out_structure = jax.tree.structure(outputs(options, *arguments))
 
     def program(*refs):
         read, written = refs[: len(leaves)], refs[len(leaves) :]
-        outputs = jax.tree.unflatten(out_structure, written)
-        kernel(Tile(layout), own, *jax.tree.unflatten(structure, read), *outputs)
+        kernel(Tile(layout), own, *jax.tree.unflatten(structure, read), *jax.tree.unflatten(out_structure, written))
 
     def call(*leaves):
-        images = layout._replace(batch=len(leaves[0]))
-        in_specs, out_specs, shapes = blocks(options, images, *jax.tree.unflatten(structure, leaves))
-        run = gpu_programs.run(
-            program,
-            f"norm{kernel.__name__}",
-            out_shape=jax.tree.leaves(shapes),
-            grid=images.grid,
-            in_specs=jax.tree.leaves(in_specs),
-            out_specs=jax.tree.leaves(out_specs),
-        )
-        return run(*leaves)
+        shapes = jax.tree.leaves(outputs(options, *jax.tree.unflatten(structure, leaves)))
+        grid = len(leaves[0]), sum(layout.blocks)
+        return gpu_programs.run(program, f"norm{kernel.__name__}", out_shape=shapes, grid=grid)(*leaves)
 
     return jax.tree.unflatten(out_structure, gpu_programs.by_image(call, *leaves))
 
 
-def _value_blocks(options, layout, inputs, mask):
-    joins = options.keep and len(layout.channels) > 1
-    shape = (layout.batch, layout.positions, sum(layout.channels))
-    y = jax.ShapeDtypeStruct(shape, options.dtype)
-    last = jax.ShapeDtypeStruct(shape, inputs.first[0].dtype) if joins else None
-    return (layout.inputs(inputs), layout.mask(mask)), [layout.joined] * (1 + joins), (y, last)
+def _value_outputs(options, inputs, mask):
+    first = inputs.first[0]
+    shape = (*first.shape[:2], sum(part.shape[2] for part in inputs.first))
+    joins = options.keep and len(inputs.first) > 1
+    return jax.ShapeDtypeStruct(shape, options.dtype), jax.ShapeDtypeStruct(shape, first.dtype) if joins else None
 
 
-def _gradient_blocks(options, layout, inputs, mask, y_bar, last_bar):
-    specs = layout.inputs(inputs)
-    by_image = jax.ShapeDtypeStruct((layout.batch, 1, sum(layout.channels)), jnp.float32)
+def _gradient_outputs(options, inputs, mask, y_bar, last_bar):
+    by_image = jax.ShapeDtypeStruct((len(y_bar), y_bar.shape[2]), jnp.float32)
     parts = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), inputs.parts)
-    bar = Inputs(parts, jax.tree.map(lambda _: by_image, inputs.params))
-    bar_specs = Inputs(specs.parts, jax.tree.map(lambda _: layout.by_image, inputs.params))
-    return (specs, layout.mask(mask), layout.joined, None if last_bar is None else layout.joined), bar_specs, (bar,)
+    return (Inputs(parts, jax.tree.map(lambda _: by_image, inputs.params)),)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def values(options: Options, inputs: Inputs, mask: Tree) -> tuple[jax.Array, jax.Array | None]:
     """The result and, if `options.keep`, the joined parts, of the highest order."""
-    y, last = _call(_values, _value_blocks, options, inputs, mask)
+    y, last = _call(_values, _value_outputs, options, inputs, mask)
     return y, inputs.last[0] if options.keep and last is None else last
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def gradients(options: Options, inputs: Inputs, mask: Tree, bars: tuple[jax.Array, jax.Array | None]) -> Inputs:
     """Cotangents of inputs, from those of `values`."""
-    (bar,) = _call(_gradients, _gradient_blocks, options, inputs, mask, *bars)
-    params = jax.tree.map(lambda a, bar: bar if a.ndim == 3 else bar.sum(axis=(0, 1)), inputs.params, bar.params)
+    (bar,) = _call(_gradients, _gradient_outputs, options, inputs, mask, *bars)
+    params = jax.tree.map(lambda a, bar: bar if a.ndim == 2 else bar.sum(axis=0), inputs.params, bar.params)
     return Inputs(bar.parts, params)
 
 
@@ -432,9 +391,8 @@ def normalize(options: Options, parts: Parts, params: Params, mask: Mask | None)
     if not layout.holds(sum(layout.channels) // options.groups):
         return plain.on_cpu(options, parts, params, mask)
     flat = tuple(part.reshape(b, height * width, -1) for part in parts)
-    offset = None if params.offset is None else params.offset[:, None, :]
     bits = None
     if mask is not None:
         bits = mask.own_bytes().reshape(b, height * width, -1), mask.bit.astype(jnp.int32)[None]
-    y, x = values(options, Inputs(flat, params._replace(offset=offset)), bits)
+    y, x = values(options, Inputs(flat, params), bits)
     return y.reshape(b, height, width, -1), None if x is None else x.reshape(b, height, width, -1)
