@@ -1,29 +1,27 @@
 """Terminal output: documents and tables, and a console that has a fixed width in a file or a pipe."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import rich.table
+from rich import box, text
 from rich.cells import cell_len
+from rich.console import Console
 
 from diffenc_jax.core.document import Code, Items, Section, Table, Text, numeric_columns
 from diffenc_jax.core.text import printable, printable_lines
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 PLAIN_WIDTH = 200  # columns in a file or a pipe
 
 
-def make_console(quiet: bool = False) -> "Console":
+def make_console(quiet: bool = False) -> Console:
     """Console on standard output; `PLAIN_WIDTH` wide unless it is a terminal."""
-    from rich.console import Console
-
     console = Console(quiet=quiet)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console
 
 
-def print_document(block: Any, console: "Console") -> None:
+def print_document(block: Any, console: Console) -> None:
     """Print a block of a document and the blocks in it."""
     match block:
         case Section(title, blocks):
@@ -42,15 +40,12 @@ def print_document(block: Any, console: "Console") -> None:
             _print(console, text)
 
 
-def print_table(table: Table, console: "Console | None" = None) -> None:
+def print_table(table: Table, console: Console | None = None) -> None:
     """Print a table under its caption, with columns of numbers aligned on the right.
 
     Texts are folded if the table is wider than the console. Numbers and the first column never are, so that the lines
     of a table with many numbers may be longer than a line of the terminal.
     """
-    import rich.table
-    from rich import box, text
-
     console = console or make_console()
     if table.caption:
         _print(console, table.caption, style="italic")
@@ -68,7 +63,5 @@ def print_table(table: Table, console: "Console | None" = None) -> None:
     console.print(grid, crop=False, soft_wrap=False)
 
 
-def _print(console: "Console", line: str, style: str = "", soft_wrap: bool = False) -> None:
-    from rich.text import Text
-
-    console.print(Text(printable_lines(line), style), soft_wrap=soft_wrap)
+def _print(console: Console, line: str, style: str = "", soft_wrap: bool = False) -> None:
+    console.print(text.Text(printable_lines(line), style), soft_wrap=soft_wrap)
