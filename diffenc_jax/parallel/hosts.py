@@ -100,15 +100,8 @@ def _of_all(values: np.ndarray) -> np.ndarray:
 
 def gather_text(text: str) -> list[str]:
     """The texts of all hosts, of at most `LONGEST` bytes each, in the order of the hosts."""
-    import jax
-    from jax.experimental import multihost_utils
-
-    if jax.process_count() == 1:
-        return [text]
-    padded = np.zeros(LONGEST, np.uint8)
-    content = text.encode()[:LONGEST]
-    padded[: len(content)] = np.frombuffer(content, np.uint8)
-    return [bytes(row).rstrip(b"\0").decode() for row in multihost_utils.process_allgather(padded)]
+    padded = np.frombuffer(text.encode()[:LONGEST].ljust(LONGEST, b"\0"), np.uint8)
+    return [bytes(row).rstrip(b"\0").decode() for row in _of_all(padded)]
 
 
 def all_gather(array: "jax.Array") -> np.ndarray:
