@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.config import Config, flatten
-from diffenc_jax.config.sections import IMAGE, ModelConfig, PartConfig
+from diffenc_jax.config.sections import IMAGE, PartConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import keys_of
@@ -34,7 +34,9 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         not section.labels or spec.label_spec not in (0, 1),
         f"model.labels=True needs images of two classes or more; these are of {spec.label_spec}",
     )
-    compute = choose_compute(section, platform or jax.default_backend())
+    platform = platform or jax.default_backend()
+    remat = section.remat or forms_of(platform).remat
+    compute = Compute(getattr(jnp, section.dtype), section.scan, remat, platform)
     given: dict[str, Any] = {"compute": compute, "pixel_levels": spec.pixel_levels}
     augmentation = make_augmentation(config.train.augmentations, spec.shape)
     flags = augmentation.num_flags if section.augmentation else 0
@@ -84,16 +86,6 @@ def _check_together(config: Config, model: Model) -> None:
         not model.schedule.per_dimension or not encoder.network_kind,
         f"model.schedule.kind={section.schedule.kind} has a γ per pixel, and an encoder's network is told only one: "
         "take an encoder without a network, or another schedule",
-    )
-
-
-def choose_compute(config: ModelConfig, platform: str) -> Compute:
-    """How networks are computed, chosen for `platform` where the configuration leaves it open."""
-    return Compute(
-        dtype=getattr(jnp, config.dtype),
-        scan=config.scan,
-        remat=config.remat or forms_of(platform).remat,
-        platform=platform,
     )
 
 
