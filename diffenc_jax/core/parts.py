@@ -159,11 +159,6 @@ def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: key.checked(f"{section}.{name}", given[name]) for name, key in definitions.items()}
 
 
-def own_options(kind: str, name: str, given: Mapping[str, Any]) -> Any:
-    """The checked values of a part's keys as an object of its dataclass `Options`; raises InputError as `options`."""
-    return load(kind, name).Options(**options(kind, name, given))
-
-
 def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, path: str = "") -> dict[str, Any]:
     """Values by key, which may be nested, in which the places of parts are `Allowed`.
 

@@ -64,7 +64,8 @@ class Method(ABC):
         """The method of this kind that `config` names, and the checked values of its keys; raises InputError."""
         kind = parts.KINDS[cls.kind]
         name, values = attrgetter(kind.name_key, kind.section)(config)
-        return parts.load(cls.kind, name), parts.own_options(cls.kind, name, values.options)
+        method = parts.load(cls.kind, name)
+        return method, method.Options(**parts.options(cls.kind, name, values.options))
 
     @cached_property
     def options(self) -> Any:
