@@ -13,7 +13,6 @@ from diffenc_jax.nets.embeddings import HIGHEST
 from diffenc_jax.nets.kernels.linear import linear_map
 
 PRODUCT = "product"  # the name by which a policy of jax.checkpoint saves results
-KernelGradient = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def _bilinear(f: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable:
