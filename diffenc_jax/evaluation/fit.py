@@ -52,22 +52,6 @@ class StepErrors(NamedTuple):
     x_hat: np.ndarray
 
 
-class Form(NamedTuple):
-    """A form of `ByEstimate`.
-
-    Attributes:
-      bins: number of bins of x̂, whose means are the knots; with 1, u does not depend on x̂.
-      has_factor: whether there is a factor per pixel.
-    """
-
-    bins: int
-    has_factor: bool
-
-
-# The last form is one ratio per pixel.
-FORMS = (*(Form(bins, has_factor) for bins in BINS for has_factor in (False, True)), Form(1, True))
-
-
 def check_fit(experiment: Experiment) -> None:
     """Raises InputError if `config.fit` does not suit the data or the devices."""
     sharding.check_batch(experiment.mesh, num_fit_images(experiment), "fit.images")
@@ -282,34 +266,30 @@ def fit_table(steps: Iterable[StepErrors], axes: tuple[int, ...]) -> Table:
 
 
 def fit_by_estimate(steps: Iterable[StepErrors]) -> ByEstimate:
-    """The form of `FORMS` that costs least on held-out pairs, fitted to all pairs.
+    """The form of the ratio that costs least on held-out pairs, fitted to all pairs; see `_forms`.
 
     Each form is fitted to every second pair and evaluated on the others; the choice is one for all steps.
     """
-    rows: dict[Form, list[ByEstimate]] = {form: [] for form in FORMS}
-    costs = dict.fromkeys(FORMS, 0.0)
+    rows, costs = [], []
     for errors in steps:
         half, other = (StepErrors(*(array[first::2] for array in errors)) for first in (0, 1))
-        for form, row in _rows(errors).items():
-            rows[form].append(row)
-        for form, row in _rows(half).items():
-            costs[form] += _mean_cost(row, other) if len(other.u) else 0.0
-    best = min(costs, key=costs.__getitem__)
-    return ByEstimate(*(jnp.asarray(np.stack(tables), jnp.float32) for tables in zip(*rows[best], strict=True)))
+        rows.append(_forms(errors))
+        costs.append([_mean_cost(row, other) if len(other.u) else 0.0 for row in _forms(half)])
+    best = int(np.argmin(np.sum(costs, axis=0)))
+    tables = zip(*(forms[best] for forms in rows), strict=True)
+    return ByEstimate(*(jnp.asarray(np.stack(table), jnp.float32) for table in tables))
 
 
-def _rows(errors: StepErrors) -> dict[Form, ByEstimate]:
-    """The row of one step in each form, in numpy."""
-    rows = {}
-    for bins in dict.fromkeys(form.bins for form in FORMS):
-        knots, error = np.zeros(1), np.ones(1)
-        if bins > 1:
-            knots, error = mean_by_bin(errors.x_hat.ravel(), errors.u.ravel(), bins)
+def _forms(errors: StepErrors) -> list[ByEstimate]:
+    """The row of one step in each form, in numpy: by bins of x̂, without and with a factor per pixel; by pixel only."""
+    rows: list[Any] = []
+    for bins in BINS:
+        knots, error = mean_by_bin(errors.x_hat.ravel(), errors.u.ravel(), bins)
         fitted = np.interp(errors.x_hat, knots, error).mean(axis=0)
         factor = np.divide(errors.u.mean(axis=0), fitted, out=np.zeros_like(fitted), where=fitted > 0)
-        for has_factor, table in ((False, np.ones((1, 1, 1))), (True, factor)):
-            rows[Form(bins, has_factor)] = ByEstimate(*cast(tuple[Any, Any, Any], (knots, error, table)))
-    return {form: rows[form] for form in FORMS}
+        rows += [(knots, error, np.ones((1, 1, 1))), (knots, error, factor)]
+    rows.append((np.zeros(1), np.ones(1), errors.u.mean(axis=0)))
+    return [ByEstimate(*row) for row in rows]
 
 
 def _mean_cost(row: ByEstimate, errors: StepErrors) -> float:
