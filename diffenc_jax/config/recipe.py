@@ -26,33 +26,26 @@ AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
 
 def score_network(**changes: Any) -> ConfigDict:
     """The published score network of CIFAR-10: a U-Net of width 128 with 32 layers and no pooling."""
-    network = dict(width=128, layers=32, levels=0, groups=32, mid_groups=32, out_groups=32)
-    return ConfigDict(
-        {"kind": "unet", **network, "dropout": 0.1, "fourier_bins": (2.0, 1.0), "attention": False, **changes}
-    )
+    network = dict(kind="unet", width=128, layers=32, levels=0, groups=32, mid_groups=32, out_groups=32)
+    return ConfigDict({**network, "dropout": 0.1, "fourier_bins": (2.0, 1.0), "attention": False, **changes})
 
 
 def score_transformer(**changes: Any) -> ConfigDict:
     """A transformer as score network, with skip connections, of as many parameters as CIFAR-10's 8-layer U-Net."""
-    network = dict(patch=2, width=160, layers=9, heads=5, dropout=0.1)
-    return ConfigDict(
-        {"kind": "transformer", **network, "fourier_bins": (2.0, 1.0), "skip_connections": True, **changes}
-    )
+    network = dict(kind="transformer", patch=2, width=160, layers=9, heads=5, dropout=0.1)
+    return ConfigDict({**network, "fourier_bins": (2.0, 1.0), "skip_connections": True, **changes})
 
 
 def encoder_network(**changes: Any) -> ConfigDict:
     """The published encoder network of the large models: a U-Net of width 64 with 4 layers on 2 levels."""
-    network = dict(width=64, layers=4, levels=2, groups=32, mid_groups=32, out_groups=16)
-    return ConfigDict(
-        {"kind": "trainable", **network, "dropout": 0.1, "fourier_bins": (), "attention": False, **changes}
-    )
+    network = dict(kind="trainable", width=64, layers=4, levels=2, out_groups=16, fourier_bins=())
+    return score_network(**{**network, **changes})
 
 
 def transformer_network(**changes: Any) -> ConfigDict:
     """A transformer as encoder network, with the parameters of `encoder_network` and two fifths of its FLOPs."""
-    return score_transformer(
-        **{**dict(width=128, layers=4, heads=4, fourier_bins=(), skip_connections=False), **changes}
-    )
+    network = dict(width=128, layers=4, heads=4, fourier_bins=(), skip_connections=False)
+    return score_transformer(**{**network, **changes})
 
 
 def dct_network(**changes: Any) -> ConfigDict:
