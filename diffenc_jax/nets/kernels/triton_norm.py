@@ -102,25 +102,18 @@ class Inputs(NamedTuple):
         return Inputs((self.parts, dots.parts), (self.params, dots.params))
 
     @property
-    def order(self) -> int:
-        return _depth(self.parts)
-
-    @property
     def first(self) -> Parts:
         """The parts themselves."""
         return _leaf(self.parts, 0)
 
-    @property
-    def last(self) -> Parts:
-        """The parts' tangents of the highest order."""
-        return _with_zeros(self.first, _leaf(self.parts, 1))
-
 
 def _depth(parts):
+    """The order of inputs."""
     return 0 if _is_parts(parts) else 1 + _depth(parts[0])
 
 
 def _leaf(tree, side):
+    """The parts themselves, on side 0, or their tangents of the highest order, on side 1."""
     return tree if _is_parts(tree) else _leaf(tree[side], side)
 
 
@@ -275,13 +268,8 @@ def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
         return more
 
     params_bar = jax.tree.map(jnp.add, params_bar, tile.sum(through_moments))
-    for ref, value in zip(*map(_leaves, (bar.params, params_bar)), strict=True):
-        if ref is not None and value is not None:
-            triton.store(tile.by_channel(ref), value)
-
-
-def _leaves(tree):
-    return jax.tree.leaves(tree, is_leaf=lambda a: a is None)
+    wanted = _given(bar.params, params_bar)
+    jax.tree.map(lambda ref, value: triton.store(tile.by_channel(ref), value), bar.params, wanted)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -296,7 +284,7 @@ def _call(kernel: Callable, outputs: Callable, options: Options, *arguments: Tre
     leaves, structure = jax.tree.flatten(arguments)
     layout = Layout.of(arguments[0].first, options.groups)
     own = norm_of(options, layout.positions, sum(layout.channels) // options.groups)
-    for _ in range(arguments[0].order):
+    for _ in range(_depth(arguments[0].parts)):
         own = derivative_of(own)
     out_structure = jax.tree.structure(outputs(options, *arguments))
 
@@ -329,7 +317,9 @@ def _gradient_outputs(options, inputs, mask, y_bar, last_bar):
 def values(options: Options, inputs: Inputs, mask: Tree) -> tuple[jax.Array, jax.Array | None]:
     """The result and, if `options.keep`, the joined parts, of the highest order."""
     y, last = _call(_values, _value_outputs, options, inputs, mask)
-    return y, inputs.last[0] if options.keep and last is None else last
+    if options.keep and last is None:
+        last = _with_zeros(inputs.first, _leaf(inputs.parts, 1))[0]
+    return y, last
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
