@@ -79,18 +79,10 @@ class ThroughEncoder:
 Assumption = Extrapolated | ThroughEncoder
 
 
-def _linear(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
-    return (gamma_t - gamma_s) / -jnp.expm1(gamma_s - gamma_t)
-
-
-def _exponential(gamma_s: AnyShape, gamma_t: AnyShape) -> AnyShape:
-    return jax.nn.sigmoid(-gamma_s) / jax.nn.sigmoid(-gamma_t)
-
-
 # k = (γ_t - γ_s) / c: x_t goes on changing at its present rate in γ, as published.
-linear = Extrapolated(_linear)
+linear = Extrapolated(lambda gamma_s, gamma_t: (gamma_t - gamma_s) / -jnp.expm1(gamma_s - gamma_t))
 # k = α_s² / α_t², so that b = α_s²/α_t² - e^(γ_s - γ_t): exact for x_t = α_t² x.
-exponential = Extrapolated(_exponential)
+exponential = Extrapolated(lambda gamma_s, gamma_t: jax.nn.sigmoid(-gamma_s) / jax.nn.sigmoid(-gamma_t))
 
 
 def mean(z_t: Images, assumed: Assumed, step: Step) -> Images:
