@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.core.streams import stream, uniform
+from diffenc_jax.core.streams import draw_each, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
@@ -150,20 +150,15 @@ _compiled = lru_cache(maxsize=4)(_Compiled)
 def _draw(model, density, seed, indices, group, j, n):
     """Noise [B] of pass j of n of a group, and weights 1 / q(t) [B]."""
     keys = image_keys(seed, indices, group)
-    t, weight = density.at(systematic(_uniform_each(keys), j, n))
+    t, weight = density.at(systematic(draw_each(uniform, keys, 0, ()), j, n))
     return _noise_each(model, jax.vmap(jax.random.fold_in, (0, None))(keys, 1 + j), t), weight
 
 
 def _draw_in_cell(model, cells, key, cell, number):
     """Noise [B] of the pairs with these numbers [B], at times uniform in `cell` [B], one of `cells` equal cells."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, number)
-    t = (cell + _uniform_each(keys)) / cells
+    t = (cell + draw_each(uniform, keys, 0, ())) / cells
     return _noise_each(model, jax.vmap(partial(jax.random.fold_in, data=1))(keys), t)
-
-
-def _uniform_each(keys: jax.Array) -> jax.Array:
-    """u ~ U(0, 1) [B], each from its own key."""
-    return jax.vmap(uniform)(jax.vmap(partial(jax.random.fold_in, data=0))(keys))
 
 
 def _noise_each(model: Model, keys: jax.Array, t: jax.Array) -> Noise:
