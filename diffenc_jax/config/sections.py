@@ -393,11 +393,6 @@ class OdeConfig(Section, section="ode"):
             self.dequantisation_draws == 1 or self.divergence == EXACT, f"{draws} needs ode.divergence=exact: {why}"
         )
 
-    @property
-    def divergence_name(self) -> str:
-        """The divergence for file names: 'exact', 'hutchinson', 'hutchinson4' with four probes."""
-        return self.divergence + (str(self.probes) if self.probes > 1 else "")
-
 
 @dataclass(frozen=True)
 class FitConfig(Section, section="fit"):

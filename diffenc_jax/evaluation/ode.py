@@ -45,9 +45,9 @@ class Ode(Estimator):
 
     @property
     def name(self) -> str:
-        draws = self._config.dequantisation_draws
-        dequantisation = self._config.dequantisation + (str(draws) if draws > 1 else "")
-        return f"ode-{self._config.divergence_name}-{dequantisation}"
+        """'ode-exact-uniform', 'ode-hutchinson4-uniform' with four probes, 'ode-exact-uniform8' with eight draws."""
+        probes, draws = ("" if n == 1 else n for n in (self._config.probes, self._config.dequantisation_draws))
+        return f"ode-{self._config.divergence}{probes}-{self._config.dequantisation}{draws}"
 
     def describe(self) -> dict[str, Any]:
         head = " and the head for dx_t/dγ" if self.experiment.model.has_derivative_head else ""
