@@ -63,10 +63,9 @@ GPU = CPU._replace(
     draw_masks=dropout.draw_in_groups,
     isolate=stacking.apply,
 )
-TPU = Forms(
+TPU = CPU._replace(
     remat="products",
     normalize=norm.on_tpu,
-    attend=attention.attend,
     join=joining.add_padded,
     convolve_to_image=convolution.sum_taps,
     convolution_gradient=convolution.convolution_gradient,
