@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     from diffenc_jax.core.terminal import make_console, print_document
-    from diffenc_jax.lab.comparisons.reproduction.comparisons import COMPARISONS, listing
+    from diffenc_jax.lab.comparisons.significance.published import COMPARISONS, listing
 
     if arguments.name is None:
         given = [f"--{name}" for name in ("root", "plan") if getattr(arguments, name)]

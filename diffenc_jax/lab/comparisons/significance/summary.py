@@ -7,14 +7,13 @@ from pathlib import Path
 
 from diffenc_jax.core.document import Section, Text, markdown
 from diffenc_jax.lab.comparisons.plain import plain
-from diffenc_jax.lab.comparisons.reproduction.beside import section
-from diffenc_jax.lab.comparisons.reproduction.comparisons import repeated_by
 from diffenc_jax.lab.comparisons.significance.analysis import find
 from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import find_runs, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
+from diffenc_jax.lab.comparisons.significance.published import beside_published
 from diffenc_jax.lab.comparisons.significance.table import document
 from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
@@ -49,7 +48,7 @@ def write_summary(
     findings = find(runs, missing, curves, reference or (grid.reference if grid else None), target)
     analysis = findings.analysis
     costs = read_costs(root, [name for arm in analysis.arms.values() for name in arm.steps])
-    published = [section(*one, analysis, grid.overrides) for one in repeated_by(grid).items()] if grid else []
+    published = beside_published(grid, analysis) if grid else []
     page = document(findings, costs, published)
     software = {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}
     said = {"lines": conclusions(analysis), "cautions": cautions(findings)}

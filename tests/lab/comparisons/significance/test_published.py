@@ -6,20 +6,19 @@ from scipy import stats
 
 from diffenc_jax.config import load_config
 from diffenc_jax.core.document import Table, markdown
-from diffenc_jax.lab.comparisons.reproduction.beside import section
-from diffenc_jax.lab.comparisons.reproduction.comparisons import COMPARISONS, listing, repeated_by
 from diffenc_jax.lab.comparisons.significance.analysis import analyse
+from diffenc_jax.lab.comparisons.significance.published import COMPARISONS, beside_published, listing
 from tests.lab.comparisons.significance import made_up
 
 VDM, DIFFENC = np.array([2.643, 2.637, 2.645]), np.array([2.612, 2.628, 2.619])
 
 
-def beside(name, *values, overrides=None):
+def beside(name, *values, overrides=()):
     """The cells about the values of the first arms of a comparison, and the whole text."""
     comparison = COMPARISONS[name]
     runs = made_up.finished(made_up.per_seed(**dict(zip(comparison.arms, values, strict=False))), arms_of_config=False)
-    given = comparison.overrides if overrides is None else overrides
-    found = section(name, comparison, analyse(runs, comparison.reference, 0.01), given)
+    (found,) = beside_published(comparison.grid(overrides), analyse(runs, comparison.reference, 0.01))
+    assert found.title.endswith(f" {name}")
     (table,) = (block for block in found.blocks if isinstance(block, Table))
     return {row[0]: row[1:] for row in table.rows}, markdown(found)
 
@@ -32,7 +31,6 @@ def test_arms_are_those_of_the_configuration(name):
         assert (config.train.steps, config.train.ends_every) == (comparison.steps, 1)
     grid = comparison.grid(("train.steps=20", "train.batch_size=8"))
     assert grid.overrides == ("train.steps=20", "train.batch_size=8")
-    assert name in repeated_by(grid)
 
 
 def test_the_listing_has_every_comparison():

@@ -1,4 +1,4 @@
-"""The seeded comparisons of arXiv 2310.19789: configurations, seeds, steps and published figures.
+"""The seeded comparisons of arXiv 2310.19789, and measured values beside the published figures.
 
 The arms are those with `-published`, which undo the differences from the published training that keys can undo.
 """
@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from diffenc_jax.core.document import Section, Table
-from diffenc_jax.core.numbers import UNKNOWN
+from diffenc_jax.core.document import Section, Table, Text
+from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, with_error
+from diffenc_jax.evaluation.means import interval_of_sum
+from diffenc_jax.lab.comparisons.significance.analysis import Analysis, OverSeeds
 from diffenc_jax.lab.comparisons.significance.grid import Grid
 
 PAPER = "arXiv 2310.19789"
@@ -67,10 +69,55 @@ COMPARISONS = {
 }
 
 
-def repeated_by(grid: Grid) -> dict[str, Reproduction]:
-    """The comparisons of whose arms and configuration a grid has all."""
-    known = COMPARISONS.items()
-    return {name: one for name, one in known if one.config == grid.config and one.arms.keys() <= set(grid.arms)}
+def beside_published(grid: Grid, analysis: Analysis) -> list[Section]:
+    """A section per comparison whose configuration and arms `grid` has: its arms, and their differences.
+
+    Args:
+      analysis: the analysis of the runs of `grid`.
+    """
+    return [
+        _section(name, one, analysis, grid.overrides)
+        for name, one in COMPARISONS.items()
+        if one.config == grid.config and one.arms.keys() <= set(grid.arms)
+    ]
+
+
+def _section(name: str, comparison: Reproduction, analysis: Analysis, overrides: Sequence[str]) -> Section:
+    arms, seeds, rows = comparison.arms, comparison.num_seeds, []
+    for arm, figures in arms.items():
+        if arm in analysis.arms:
+            rows.append(_row(arm, analysis.arms[arm], [figures], seeds))
+    for c in analysis.comparisons:
+        if c.reference == comparison.reference and c.arm in arms:
+            rows.append(_row(f"{c.arm} - reference", c, [arms[c.arm], arms[c.reference]], seeds))
+    changes = ", ".join(override for override in overrides if override not in comparison.overrides)
+    text = (
+        f"{PAPER}: {seeds} seeds, {comparison.steps:,} steps."
+        f"{f' These runs differ from that in {changes}.' if changes else ''} Differences are measured minus "
+        "published; intervals are 95 % t intervals (Welch-Satterthwaite) over the seeds of both or, where the "
+        "published standard error is not known (*), over ours only."
+    )
+    table = Table(["", "measured", "published", "difference", "interval"], rows)
+    return Section(f"Beside the published figures of {name}", [Text(text), table])
+
+
+def _row(name: str, ours: OverSeeds, sources: Sequence[Published], seeds: int) -> list[str]:
+    """Cells about a value and the published one: the mean of the first of `sources`, minus that of the second if any.
+
+    The standard errors of the sources are independent.
+    """
+    measured = with_error(ours.mean, ours.standard_error)
+    means, errors = zip(*sources, strict=True)
+    if None in means:
+        return [name, measured, UNKNOWN, UNKNOWN, UNKNOWN]
+    published, interval = means[0] - sum(means[1:]), None
+    if ours.mean is None:
+        return [name, measured, f"{published:.4g}", UNKNOWN, UNKNOWN]
+    if ours.standard_error:
+        parts = [(ours.standard_error, ours.n - 1), *((error, seeds - 1) for error in errors if error is not None)]
+        interval = interval_of_sum(ours.mean - published, parts)
+    shown = f"{published:.4g}" + "*" * (None in errors)
+    return [name, measured, shown, format_number(ours.mean - published), format_interval(interval)]
 
 
 def listing() -> Section:

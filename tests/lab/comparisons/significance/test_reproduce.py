@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.lab.comparisons.reproduction import comparisons
-from diffenc_jax.lab.comparisons.reproduction.comparisons import COMPARISONS, Published, Reproduction
 from diffenc_jax.lab.comparisons.significance import grid
+from diffenc_jax.lab.comparisons.significance.published import COMPARISONS, Published, Reproduction
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.workdir import saved_steps
 from tests.bucket import Faults
@@ -30,7 +29,7 @@ DIGITS = Reproduction("digits", SEEDS, STEPS, {"vdm": Published(1.85, 0.01), "di
 def made_up_runs(monkeypatch):
     """A comparison on the digits, whose runs are made up."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setitem(comparisons.COMPARISONS, "digits", DIGITS)
+    monkeypatch.setitem(COMPARISONS, "digits", DIGITS)
     for name in ("MAIN", "COSTS"):
         monkeypatch.setattr(grid, name, ("-m", "tests.lab.comparisons.significance.made_up"))
 

@@ -1,1 +1,0 @@
-"""The published comparisons: their runs, figures and costs, and measured values beside the published ones."""
