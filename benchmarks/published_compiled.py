@@ -17,8 +17,9 @@ import timing
 from diffenc_jax.commands.arguments import positive
 from diffenc_jax.core.document import markdown
 from diffenc_jax.core.errors import require
+from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.compile_check import describe_work, work_tables
-from diffenc_jax.lab.costs.compiled import QUICK, Work
+from diffenc_jax.lab.costs.compiled import QUICK
 from diffenc_jax.lab.costs.machines import describe
 from diffenc_jax.parallel.memory import Memory
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = QUICK if arguments.quick else None
     compiled, times = timing.compile_timed(lambda: trace(pipeline, arguments.batch, sharding).lower(), options)
     as_written = trace(pipeline, arguments.batch, None).lower(lowering_platforms=("tpu",)).cost_analysis()
-    work = describe_work(Work.of(compiled, as_written["flops"]), target)
+    work = describe_work(hlo.kernels(compiled.as_text()), as_written["flops"], target)
     record = {
         "benchmark": "published_compiled",
         "model": arguments.model,

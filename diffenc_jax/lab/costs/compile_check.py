@@ -1,18 +1,24 @@
 """Memory and work of a training step on TPU slices or GPUs, compiled without them."""
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
+
+import jax
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.versions import software
-from diffenc_jax.lab.costs.compiled import DoesNotFit, Work, compile_step
+from diffenc_jax.lab.costs import hlo
+from diffenc_jax.lab.costs.compiled import DoesNotFit, compile_step
 from diffenc_jax.lab.costs.machines import Machines, describe
 from diffenc_jax.lab.costs.targets import Target
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.sharding import make_mesh
+from diffenc_jax.train.flops import count
 
 # Changes that lower the memory of a step, from the one that costs least time.
 REMEDIES: tuple[dict[str, Any], ...] = (
@@ -53,47 +59,58 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "software": software(),
     }
     try:
-        memory, work, seconds = _compile(config, machines, quick)
+        memory, compiled, seconds = _compile(config, machines, quick)
     except DoesNotFit as error:
         return about | {"fits": False, "memory": error.needed} | find_remedy(config, machines, quick, error.needed)
+    flops = count(config, spec_of(config)).flops_per_step / len(machines.devices)
     return about | {
         "fits": True,
         "memory": memory.total,
         "memory_of_state": memory.state,
         "memory_of_temporaries": memory.temporaries,
-        **describe_work(work, target),
+        **describe_work(hlo.kernels(compiled.as_text() or ""), flops, target),
         "compile_seconds": seconds,
     }
 
 
-def _compile(config: Config, machines: Machines, quick: bool) -> tuple[Memory, Work, float]:
+def _compile(config: Config, machines: Machines, quick: bool) -> tuple[Memory, jax.stages.Compiled, float]:
     """`compile_step`; raises DoesNotFit as well where a program is too large by less than the compiler refuses."""
-    compiled = compile_step(config, spec_of(config), make_mesh(config.mesh.fsdp, machines.devices), quick)
+    compiled = compile_step(config, make_mesh(config.mesh.fsdp, machines.devices), quick)
     if compiled[0].total > machines.target.available:
         raise DoesNotFit(compiled[0].total)
     return compiled
 
 
-def describe_work(work: Work, target: Target) -> dict[str, Any]:
+def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -> dict[str, Any]:
     """Costs of a step on a device of a kind, and the least time that each of them takes; JSON values.
 
-    'parts' has kernels, bytes and cycles by part of the step, and what of them is backward; 'kinds' by kind of kernel.
+    'parts' has counts by part of the step, 'kinds' by kind of kernel, see `hlo`: of 'kernels', of 'bytes' that they
+    move in the device's memory, of 'cycles' by the compiler's estimates, and of bytes 'sent' to other devices, and of
+    these '..._backward'.
+
+    Args:
+      flops: floating-point operations of the model on the device, as `train.flops` counts them.
     """
-    groups: dict[str, Any] = {}
-    for (group, name, quantity), number in work.counts.items():
-        groups.setdefault(group, {}).setdefault(name, {})[quantity] = number
-    moved, cycles, sent = (work.total(quantity) for quantity in ("bytes", "cycles", "sent"))
-    by_flops, by_cycles = work.flops / target.flops, cycles / target.clock if cycles and target.clock else None
+    groups: dict[str, defaultdict[str, Counter[str]]] = {"parts": defaultdict(Counter), "kinds": defaultdict(Counter)}
+    total = Counter[str]()
+    for kernel in kernels:
+        of_a_run = {"kernels": 1, "bytes": kernel.moved, "cycles": kernel.cycles, "sent": kernel.sent}
+        for counts in (total, groups["parts"][kernel.part], groups["kinds"][kernel.kind]):
+            for quantity, number in of_a_run.items():
+                counts[quantity] += kernel.runs * number
+                counts[f"{quantity}_backward"] += kernel.runs * number * kernel.is_backward
+    by_flops = flops / target.flops
+    by_cycles = total["cycles"] / target.clock if total["cycles"] and target.clock else None
     return {
-        "flops": work.flops,
-        "bytes_moved": moved,
-        "bytes_sent": sent,
-        "kernels": work.total("kernels"),
-        "cycles": cycles,
+        "flops": flops,
+        "bytes_moved": total["bytes"],
+        "bytes_sent": total["sent"],
+        "kernels": total["kernels"],
+        "cycles": total["cycles"],
         "seconds_by_flops": by_flops,
-        "seconds_by_bytes": moved / target.bandwidth,
+        "seconds_by_bytes": total["bytes"] / target.bandwidth,
         "seconds_by_cycles": by_cycles,
-        "seconds_by_links": sent / target.links if target.links else None,
+        "seconds_by_links": total["sent"] / target.links if target.links else None,
         "share_of_peak": by_flops / by_cycles if by_cycles else None,
         **groups,
     }
@@ -133,13 +150,12 @@ def step_lines(needs: dict[str, Any]) -> list[str]:
         return [title, f"memory: does not fit {memory}{needed}; {advice}"]
     state, temporaries = needs["memory_of_state"], needs["memory_of_temporaries"]
     estimate = f", {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate" if needs["cycles"] else ""
-    by = {
-        "FLOPs at its peak": "flops",
-        "bytes at its memory's bandwidth": "bytes",
-        f"the {needs['bytes_sent'] / 1e6:.3g} MB that it sends": "links",
-        "the compiler's cycles": "cycles",
+    times = {
+        "FLOPs at its peak": needs["seconds_by_flops"],
+        "bytes at its memory's bandwidth": needs["seconds_by_bytes"],
+        f"the {needs['bytes_sent'] / 1e6:.3g} MB that it sends": needs["seconds_by_links"],
+        "the compiler's cycles": needs["seconds_by_cycles"],
     }
-    times = {name: needs[f"seconds_by_{key}"] for name, key in by.items()}
     share = f" ({needs['share_of_peak']:.2f} of the peak)" if needs["share_of_peak"] else ""
     return [
         title,

@@ -11,9 +11,9 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape
-from diffenc_jax.lab.costs import compile_check
+from diffenc_jax.lab.costs import compile_check, hlo
 from diffenc_jax.lab.costs.compile_check import step_lines
-from diffenc_jax.lab.costs.targets import TARGETS
+from diffenc_jax.lab.costs.targets import TARGETS, Target
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
@@ -115,6 +115,20 @@ def test_steps_on_gpus(on_gpus):
     full, half = on_gpus["unet"], on_gpus["bfloat16"]
     assert any("cudnn$conv" in kind for kind in half["kinds"])
     assert half["bytes_moved"] < 0.8 * full["bytes_moved"]
+
+
+def test_work_by_hand():
+    """Two kernels of the same part, one of which runs three times in the backward pass and sends what it moves."""
+    kernels = [
+        hlo.Kernel("copy", "a/optimizer/b", 1, 100, 5),
+        hlo.Kernel("add", "a/optimizer/transpose(b)", 3, 200, 10, 200),
+    ]
+    work = compile_check.describe_work(kernels, 30.0, Target([], flops=10, bandwidth=350, links=20, clock=7))
+    assert [work[name] for name in ("flops", "kernels", "bytes_moved", "bytes_sent", "cycles")] == [30, 4, 700, 600, 35]
+    times = [work[f"seconds_by_{name}"] for name in ("flops", "bytes", "links", "cycles")]
+    assert (times, work["share_of_peak"]) == ([3, 2, 30, 5], 3 / 5)
+    assert [work["parts"]["optimizer"][name] for name in ("bytes", "bytes_backward")] == [700, 600]
+    assert {kind: counts["kernels_backward"] for kind, counts in work["kinds"].items()} == {"copy": 0, "add": 3}
 
 
 def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):

@@ -1,47 +1,27 @@
-"""Memory and work of a compiled step, by the compiler of this machine."""
+"""A compiled step and its memory, by the compiler of this machine."""
 
 import jax
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.lab.costs.compiled import DoesNotFit, Work, compile_step
-from diffenc_jax.model import ImageSpec
+from diffenc_jax.lab.costs import hlo
+from diffenc_jax.lab.costs.compiled import DoesNotFit, compile_step
+from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
 from tests import tiny
-
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 
 @pytest.mark.slow
 def test_memory_is_the_donated_state_and_temporaries():
     config = tiny.config("vdm", model__score__width=32, train__batch_size=8)
-    memory, work, seconds = compile_step(config, SPEC, make_mesh())
-    counts = count(config, SPEC)
-    state = 4 * 4 * counts.total_params + config.train.batch_size * 16  # parameters, their average, two moments; batch
+    memory, compiled, seconds = compile_step(config, make_mesh())
+    # Parameters, their average, two moments; the batch of 8 x 8 pixels.
+    state = 4 * 4 * count(config, spec_of(config)).total_params + config.train.batch_size * 64
     assert state <= memory.state < 1.02 * state
     assert memory.total == memory.state + memory.temporaries > memory.state
-    assert work.flops == counts.flops_per_step
-    assert work.total("bytes") > memory.state
+    assert sum(kernel.runs * kernel.moved for kernel in hlo.kernels(compiled.as_text())) > memory.state
     assert seconds > 0
-
-
-class Compiled:
-    """Stands for a compiled program that adds two arrays of 256 values, `kernels` times."""
-
-    def __init__(self, kernels):
-        add = '  %add.{} = f32[256] add(%x, %x), backend_config={{"estimated_cycles":"20"}}\n'
-        adds = "".join(add.format(number) for number in range(kernels))
-        self.text = f"ENTRY %main {{\n  %x = f32[256] parameter(0)\n{adds}}}\n"
-
-    def as_text(self):
-        return self.text
-
-
-def test_work_is_that_of_the_text():
-    work = Work.of(Compiled(2), flops=7.0)
-    assert work.flops == 7.0
-    assert [work.total(quantity) for quantity in ("kernels", "bytes", "cycles")] == [2, 6144, 40]
 
 
 @pytest.mark.parametrize(
@@ -60,5 +40,5 @@ def test_failures_of_the_compiler(monkeypatch, said, expected):
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     with pytest.raises((DoesNotFit, InputError)) as caught:
-        compile_step(tiny.config("vdm", small=True), SPEC, make_mesh())
+        compile_step(tiny.config("vdm", small=True), make_mesh())
     assert getattr(caught.value, "needed", str(caught.value)) == expected
