@@ -67,9 +67,7 @@ def describe(topology: str, slices: int = 1) -> Machines:
     topology = topology.lower()
     kind, _, shape = topology.partition(":")
     target = lookup("kind of accelerator", kind, {name: target for name, target in TARGETS.items() if target.memory})
-    options = (
-        _describe_gpus(target, kind, shape, slices) if target.capability else _describe_slices(kind, shape, slices)
-    )
+    options = _gpu_options(target, kind, shape, slices) if target.capability else _tpu_options(kind, shape, slices)
     from jax.experimental import topologies
 
     try:
@@ -79,9 +77,9 @@ def describe(topology: str, slices: int = 1) -> Machines:
     return Machines(target, described.devices)
 
 
-def _describe_slices(kind: str, shape: str, slices: int) -> dict[str, Any]:
-    if importlib.util.find_spec("libtpu") is None:
-        raise InputError("the TPU compiler is not installed; run pip install 'diffenc_jax[tpu]'")
+def _tpu_options(kind: str, shape: str, slices: int) -> dict[str, Any]:
+    installed = importlib.util.find_spec("libtpu") is not None
+    require(installed, "the TPU compiler is not installed; run pip install 'diffenc_jax[tpu]'")
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"platform": "tpu"}
@@ -94,23 +92,17 @@ def _describe_slices(kind: str, shape: str, slices: int) -> dict[str, Any]:
     return options
 
 
-def _describe_gpus(target: Target, kind: str, shape: str, slices: int) -> dict[str, Any]:
-    require(slices == 1, f"--slices is for TPUs; write {kind}:2x8 for two hosts with 8 cards each")
-    counts = re.fullmatch(r"([1-9]\d*x)?([1-9]\d*)", shape)
-    if counts is None:
-        raise InputError(
-            f"no cards are named {kind}:{shape}; write {kind}:8, or {kind}:2x8 for two hosts with 8 cards each"
-        )
-    if not any(plugin.name.startswith("xla_cuda") for plugin in entry_points(group="jax_plugins")):
-        raise InputError("the GPU compiler is not installed; run pip install 'diffenc_jax[cuda]'")
-    return {"platform": "cuda", "target_config": card_text(target), "topology": f"1x{counts[1] or '1x'}{counts[2]}"}
-
-
-def card_text(target: Target) -> str:
-    """XLA's description of a card."""
+def _gpu_options(target: Target, kind: str, shape: str, slices: int) -> dict[str, Any]:
+    hosts = f"{kind}:2x8 for two hosts with 8 cards each"
+    require(slices == 1, f"--slices is for TPUs; write {hosts}")
+    known = re.fullmatch(r"([1-9]\d*x)?[1-9]\d*", shape) is not None
+    require(known, f"no cards are named {kind}:{shape}; write {kind}:8, or {hosts}")
+    installed = any(plugin.name.startswith("xla_cuda") for plugin in entry_points(group="jax_plugins"))
+    require(installed, "the GPU compiler is not installed; run pip install 'diffenc_jax[cuda]'")
     major, minor = target.capability or (0, 0)
     generation = GENERATIONS[max(since for since in GENERATIONS if since <= major + minor / 10)]
-    return CARD.format(target, generation, ghz=target.clock / 1e9)
+    card = CARD.format(target, generation, ghz=target.clock / 1e9)
+    return {"platform": "cuda", "target_config": card, "topology": f"1x{shape}" if "x" in shape else f"1x1x{shape}"}
 
 
 def lowering(mesh: Mesh) -> AbstractContextManager[Any]:
