@@ -10,11 +10,11 @@ from diffenc_jax.config import Config
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import format_bytes
-from diffenc_jax.core.versions import software
 from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.compiled import DoesNotFit, compile_step
 from diffenc_jax.lab.costs.machines import Machines, describe
 from diffenc_jax.lab.costs.targets import Target
+from diffenc_jax.lab.costs.training_step import described
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.sharding import make_mesh
@@ -41,22 +41,16 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     machines = describe(topology, slices)
     target, available = machines.target, machines.target.available
     require(not quick or not target.capability, "--quick is for TPUs: without a card, no GPU kernels are searched for")
-
     about = {
-        "config": config.name,
-        "arm": config.arm,
-        "config_hash": config.hash,
-        "dtype": config.model.dtype,
+        **described(config),
         "topology": topology,
         "slices": slices,
         "chips": machines.chips,
         "device": "card" if target.capability else "chip" if target.devices == 1 else "half chip",
         "hosts": machines.hosts,
         "mesh": dict(make_mesh(config.mesh.fsdp, machines.devices).shape),
-        "batch_size": config.train.batch_size,
         "quick": quick,
         "memory_of_device": available,
-        "software": software(),
     }
     try:
         memory, compiled, seconds = _compile(config, machines, quick)

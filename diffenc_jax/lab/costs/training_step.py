@@ -52,11 +52,7 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
     share = share_of_others(began, cpu_seconds())
     lower, median, upper = np.quantile(seconds[WARM_UP_STEPS:], (0.25, 0.5, 0.75)).tolist()
     return {
-        "config": config.name,
-        "arm": config.arm,
-        "config_hash": config.hash,
-        "dtype": config.model.dtype,
-        "batch_size": config.train.batch_size,
+        **described(config),
         "steps": config.train.steps,
         "params": counts.total_params,
         "params_by_part": counts.params,
@@ -71,5 +67,10 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         "timed_steps": timed_steps,
         "compile_seconds": compile_seconds,
         "device": versions.device(),
-        "software": versions.software(),
     }
+
+
+def described(config: Config) -> dict[str, Any]:
+    """What is measured, and with which software; JSON values."""
+    known = {"config": config.name, "arm": config.arm, "config_hash": config.hash, "dtype": config.model.dtype}
+    return known | {"batch_size": config.train.batch_size, "software": versions.software()}
