@@ -25,6 +25,7 @@ NAMES = re.compile(
     r"(parameter|constant|get-tuple-element|tuple|bitcast|after-all|\w+-id|opt-barrier|.*-start|.*c-update)$"
 )
 COLLECTIVE = re.compile(r"all-|reduce-scatter|collective-")
+ENTRY = "ENTRY"
 SLICES, UPDATE = ("slice", "dynamic-slice", "gather"), "dynamic-update-slice"
 SCRATCH = re.compile(r"\b[su]8\[\d*\](?:\{[^{}]*\})?")
 # Parts of a training step, by what first fits the scopes that JAX gives an operation; also those of the published code.
@@ -95,19 +96,17 @@ class Instruction(NamedTuple):
 Computation = dict[str, Instruction]
 
 
-def parse(text: str) -> tuple[dict[str, Computation], str]:
-    """Computations by name, and the name of the one that a program starts with."""
+def parse(text: str) -> dict[str, Computation]:
+    """Computations of a program by name; the one that it starts with is `ENTRY`."""
     computations: dict[str, Computation] = {}
-    entry = ""
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
         if head := re.match(r"(ENTRY )?%?(\S+) .*\{$", line):
-            current = computations[head[2]] = {}
-            entry = head[2] if head[1] else entry
+            current = computations[ENTRY if head[1] else head[2]] = {}
         elif match := INSTRUCTION.match(line):
             result, name, kind, opcode, operands, attributes = match.groups()
             named = [operands] if opcode in ("parameter", "constant") else re.findall(r"%([\w.-]+)", operands)
             current[name] = Instruction(bool(result), name, kind, opcode, named, attributes or "")
-    return computations, entry
+    return computations
 
 
 def size(kind: str, everywhere: bool = False) -> int:
@@ -122,8 +121,7 @@ def size(kind: str, everywhere: bool = False) -> int:
 
 def kernels(text: str) -> list[Kernel]:
     """The kernels of a program, by its text."""
-    computations, entry = parse(text)
-    return list(_walk(computations, entry, 1))
+    return list(_walk(parse(text), ENTRY, 1))
 
 
 def _walk(computations: dict[str, Computation], name: str, runs: int) -> Iterator[Kernel]:
