@@ -7,7 +7,7 @@ The published trees name every block; ours stack the score network's alike block
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,16 +18,16 @@ from diffenc_jax.diffusion.schedules import inverse_softplus
 
 # The kinds of encoder that published models have.
 ENCODERS = ("identity", "nontrainable", "trainable")
-# Our names of the parts inside a module, and the published ones.
-_BLOCK = {
+# Our names of the parts inside a block and inside its attention, and the published ones.
+_INSIDE = {
     "norm_0": "GroupNorm_0",
     "norm_1": "GroupNorm_1",
     "conv_0": "conv1",
     "conv_1": "conv2",
     "cond": "cond_proj",
     "shortcut": "nin_shortcut",
+    **{"norm": "GroupNorm_0", "query": "q", "key": "k", "value": "v", "out": "proj_out"},
 }
-_ATTENTION = {"norm": "GroupNorm_0", "query": "q", "key": "k", "value": "v", "out": "proj_out"}
 _TIME = {"dense_0": "dense0", "dense_1": "dense1"}
 _ENDS = {"conv_in": "conv_in", "conv_out": "conv_out", "norm_out": "GroupNorm_0"}
 _MIDDLE = {"mid_0": "mid.block_1", "mid_1": "mid.block_2", "attention": "mid.attn_1"}
@@ -64,9 +64,8 @@ class Dialect:
     numbered: bool
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> "Dialect":
+    def of(cls, names: Collection[str]) -> "Dialect":
         """The dialect of a file with parameters `names`."""
-        names = list(names)
         bare = any(name.startswith(("score_model/dense0/", "score_model/down.block_0/")) for name in names)
         return cls(bare, any(re.search(r"_resnet_block\d+/", name) for name in names))
 
@@ -105,18 +104,16 @@ def _module(part: str, inside: list[str], row: int | None, levels: int, dialect:
         case ["time", dense]:
             return f"{root}/{time}{_TIME[dense]}"
         case [way, "blocks", "attention", inner]:
-            return f"{root}/{body}{way}.attn_{row}/{_ATTENTION[inner]}"
+            return f"{root}/{body}{way}.attn_{row}/{_INSIDE[inner]}"
         case [way, "blocks", inner]:
-            return f"{root}/{body}{way}.block_{row}/{_BLOCK[inner]}"
-        case ["attention" as block, inner]:
-            return f"{root}/{body}{middle[block]}/{_ATTENTION[inner]}"
-        case ["mid_0" | "mid_1" as block, inner]:
-            return f"{root}/{body}{middle[block]}/{_BLOCK[inner]}"
+            return f"{root}/{body}{way}.block_{row}/{_INSIDE[inner]}"
+        case ["mid_0" | "mid_1" | "attention" as block, inner]:
+            return f"{root}/{body}{middle[block]}/{_INSIDE[inner]}"
         case [block, inner]:
             way, level, number = block.split("_")
             at = int(level) if way == "down" else levels - 1 - int(level)  # up-blocks count from the coarsest
             number = number if dialect.numbered else ""
-            return f"{root}/{body}{way}_blocks_{at}/{way}_{level}_resnet_block{number}/{_BLOCK[inner]}"
+            return f"{root}/{body}{way}_blocks_{at}/{way}_{level}_resnet_block{number}/{_INSIDE[inner]}"
         case [end] if end in _ENDS:
             return f"{root}/{_ENDS[end]}"
         case _:
