@@ -30,8 +30,6 @@ from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.runs.files import read_arrays, read_bytes
 
 ADVICE = "give reference arrays of the published code, such as tests/reference/vdm.npz"
-# Names of the losses in a file.
-LOSSES = ("loss_recon", "loss_latent", "loss_diffusion")
 LIMIT = 1e-4
 GRADIENT_LIMIT = 5e-4
 # Absolute error in nats per dimension that always passes: the files are float32, and their latent term cancels.
@@ -69,7 +67,8 @@ def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
     bpd, terms = jax.jit(bound_of(model, arrays))(params)
     bound = bound_of(anchored(model, arrays), arrays)
     grads, _ = jax.jit(jax.grad(bound, has_aux=True))(params) if theirs else (None, None)
-    for name, ours in zip(LOSSES, (terms.reconstruction, terms.latent, terms.diffusion), strict=True):
+    losses = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
+    for name, ours in losses.items():
         worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
         errors.append(_error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * model.spec.dims)))
     others = {"bpd": bpd, **_outputs(model, params, arrays)}
