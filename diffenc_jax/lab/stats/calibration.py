@@ -38,8 +38,7 @@ def posterior(nats: np.ndarray) -> np.ndarray:
 
 def log_score(nats: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """-log p(label | x) [N] in nats, for equally probable classes, from -log p(x | class) [N, K] and labels [N]."""
-    own = np.take_along_axis(nats, labels[:, None], axis=1)[:, 0]
-    return own + scipy.special.logsumexp(-nats, axis=1)
+    return -np.take_along_axis(scipy.special.log_softmax(-nats, axis=1), labels[:, None], axis=1)[:, 0]
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[Bin]:
@@ -48,12 +47,10 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     edges = np.linspace(0, 1, bins + 1)
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     filled = []
-    for i in range(bins):
-        inside = number == i
-        if count := int(inside.sum()):
-            means = float(confidence[inside].mean()), float(right[inside].mean())
-            interval = share_interval(int(right[inside].sum()), count)
-            filled.append(Bin(float(edges[i]), float(edges[i + 1]), count, *means, *interval))
+    for i in np.unique(number):
+        sure, hits = confidence[number == i], right[number == i]
+        means, interval = (float(sure.mean()), float(hits.mean())), share_interval(int(hits.sum()), len(hits))
+        filled.append(Bin(float(edges[i]), float(edges[i + 1]), len(hits), *means, *interval))
     return filled
 
 

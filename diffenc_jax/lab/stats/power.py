@@ -49,5 +49,4 @@ def seeds_needed(difference: float, sd: float, probability: float = POWER) -> in
     upper = MIN_SEEDS
     while power(difference, sd, upper) < probability:
         upper *= 2
-    suffices = lambda seeds: power(difference, sd, seeds) >= probability  # noqa: E731
-    return bisect_left(range(upper), True, lo=MIN_SEEDS, key=suffices)
+    return bisect_left(range(upper), probability, lo=MIN_SEEDS, key=lambda seeds: power(difference, sd, seeds))
