@@ -10,5 +10,5 @@ def sketched():
     """Figures have few pixels and no layout, for tests of what stands beside them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "DPI", 30)
-        patch.setitem(style.STYLE, "figure.constrained_layout.use", False)
+        patch.setattr(style, "STYLE", [style.STYLE, {"figure.constrained_layout.use": False}])
         yield

@@ -19,35 +19,8 @@ if TYPE_CHECKING:
 # Width of a figure in inches: one column of a paper, or the page.
 COLUMN, PAGE = 3.3, 6.9
 DPI = 200
-SMALL = 7  # points
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "mathtext.fontset": "dejavusans",
-    "font.size": 8,
-    "figure.titlesize": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.fontsize": SMALL,
-    "legend.title_fontsize": SMALL,
-    "legend.frameon": False,
-    "legend.handlelength": 2.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.formatter.useoffset": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.axisbelow": True,
-    "grid.color": "0.88",
-    "grid.linewidth": 0.5,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 3.5,
-    "errorbar.capsize": 1.5,
-    "figure.constrained_layout.use": True,
-    "pdf.fonttype": 42,  # text remains text
-}
+SMALL = 7  # points, of the ticks and the legend in `STYLE`
+STYLE = Path(__file__).with_name("style.mplstyle")
 # Okabe and Ito's colours, which remain distinct under colour blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#000000", "#56B4E9", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -81,11 +54,12 @@ def new_figure(width: float, height: float, title: str = "", note: str = "", **g
     `note`, below the axes, defines symbols and says what the bars and bands are; a legend outside the axes would
     cover it. Both are wrapped to the width.
     """
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
     if title:
-        figure.suptitle(wrapped(title, width, STYLE["figure.titlesize"]))
+        figure.suptitle(wrapped(title, width, rcParams["figure.titlesize"]))
     if note:
         figure.supxlabel(wrapped(note, width), fontsize=SMALL, color="0.3")
     return figure, figure.subplots(**grid)
