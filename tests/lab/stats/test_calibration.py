@@ -1,4 +1,4 @@
-"""Calibration: by hand, and of probabilities that are right."""
+"""Calibration by hand."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,3 @@ def test_bins_by_hand():
     middle, half = (1 / 3 + z2 / 6) / (1 + z2 / 3), np.sqrt(z2 * (2 / 27 + z2 / 36)) / (1 + z2 / 3)
     assert (bins[1].accuracy_low, bins[1].accuracy_high) == pytest.approx((middle - half, middle + half))
     assert calibration_error(bins) == pytest.approx((2 * 0.275 + 3 * (2.75 - 1) / 3) / 5)
-
-
-def test_right_probabilities_have_no_error_but_chance():
-    """For overconfident ones it is the excess of confidence."""
-    rng = np.random.RandomState(0)
-    share = rng.uniform(size=20_000)
-    probabilities, labels = np.stack([share, 1 - share], axis=1), (rng.uniform(size=20_000) > share).astype(int)
-    assert calibration_error(reliability(probabilities, labels)) < 0.015
-    certain = np.round(probabilities)
-    assert calibration_error(reliability(certain, labels)) == pytest.approx(0.25, abs=0.02)

@@ -1,4 +1,4 @@
-"""Distances of distributions against closed forms, scipy's test, and sets drawn from one and from two distributions."""
+"""Distances of distributions against closed forms, and scipy's test."""
 
 import numpy as np
 import pytest
@@ -33,13 +33,3 @@ def test_auroc_by_hand():
     assert auroc(np.arange(5), 5 + np.arange(3)) == (0.0, 0.0)
     assert auroc(np.ones(3), np.ones(4)) == (0.5, 0.0)
     assert auroc(np.ones(1), np.zeros(4)) == (1.0, None)
-
-
-def test_aurocs_error_is_that_of_repeated_samples():
-    """Two normal distributions, 1 apart: the area is Φ(1/√2), and intervals cover it in 95 % of 2,000 samples."""
-    rng, truth = np.random.RandomState(0), scipy.stats.norm.cdf(np.sqrt(0.5))
-    found = [auroc(1 + rng.normal(size=60), rng.normal(size=90)) for _ in range(2000)]
-    areas, errors = np.array(found).T
-    assert areas.mean() == pytest.approx(truth, abs=4 * areas.std() / np.sqrt(2000))
-    assert errors.mean() == pytest.approx(areas.std(), rel=0.05)
-    assert 0.93 <= np.mean(np.abs(areas - truth) < 1.96 * errors) <= 0.97

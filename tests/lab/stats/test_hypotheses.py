@@ -1,4 +1,4 @@
-"""The tests against scipy's and closed forms, and how often they reject where there is nothing to find."""
+"""The tests against scipy's and closed forms, and how often the corrected one finds what is not there."""
 
 import math
 
@@ -9,23 +9,7 @@ from scipy import stats
 from diffenc_jax.lab.stats.hypotheses import holm, paired_t, sign_flip, welch_t
 
 ALTERNATIVES = {"two-sided": "p_two_sided", "less": "p_one_sided_less", "greater": "p_one_sided_greater"}
-EXPERIMENTS = 4_000
 A, B = np.random.default_rng(0).normal(size=(2, 6))
-
-
-def arms(rng, seeds, shared=1.0, own=(1.0, 1.0), experiments=EXPERIMENTS):
-    """Two arms [experiments, seeds] without a difference: what a seed does to both, and what to each."""
-    both = shared * rng.normal(size=(experiments, seeds))
-    return (both + sd * rng.normal(size=both.shape) for sd in own)
-
-
-def rejections(p):
-    return np.mean(p <= 0.05)
-
-
-def three_errors(rate):
-    """Three standard errors of a rate that was counted in the simulated experiments."""
-    return 3 * math.sqrt(rate * (1 - rate) / EXPERIMENTS)
 
 
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
@@ -73,7 +57,7 @@ def test_sign_flips_by_hand():
     seeds = np.array([1.61, 2.64, 4.62, 0.66])
     shifted = seeds + np.array([0.1, -0.2, -0.3, 0.4])
     assert np.sum(shifted - seeds) != 0
-    assert sign_flip(shifted, seeds)[3:] == (1, 9 / 16, 9 / 16)
+    assert sign_flip(shifted, seeds)[3:] == sign_flip(seeds, shifted)[3:] == (1, 9 / 16, 9 / 16)
 
 
 def test_many_seeds_are_flipped_at_random():
@@ -89,37 +73,6 @@ def test_many_seeds_are_flipped_at_random():
     assert sign_flip(np.arange(40) + 1, np.zeros(40)).p_one_sided_greater == 1e-5
 
 
-@pytest.mark.parametrize("seeds", [3, 8])
-def test_paired_t_rejects_as_often_as_it_says(seeds):
-    outcome = paired_t(*arms(np.random.default_rng(3), seeds, own=(1, 2)))
-    for p in ALTERNATIVES.values():
-        assert rejections(getattr(outcome, p)) == pytest.approx(0.05, abs=three_errors(0.05))
-
-
-@pytest.mark.parametrize(("seeds", "own"), [(5, (1, 1)), (8, (1, 3))], ids=["5 alike", "8 unlike"])
-def test_welch_t_rejects_as_often_as_it_says(seeds, own):
-    """Arms of seeds of their own; where they share what seeds do, it rejects less often than it might."""
-    rng = np.random.default_rng(4)
-    # Its rate with five seeds is 4.4 %, which takes many experiments to tell from 4 %.
-    apart = welch_t(*arms(rng, seeds, shared=0, own=own, experiments=10 * EXPERIMENTS))
-    sharing = welch_t(*arms(rng, seeds, own=own))
-    for p in ALTERNATIVES.values():
-        assert 0.04 < rejections(getattr(apart, p)) < 0.06
-        assert rejections(getattr(sharing, p)) < 0.05
-
-
-@pytest.mark.parametrize("seeds", [5, 8])
-def test_sign_flip_rejects_as_often_as_it_can(seeds):
-    """All 2^n flips are as likely, so p takes the values k/2^n, each at its rate, even where tails are heavy."""
-    rng = np.random.default_rng(5)
-    a, b = (x + rng.standard_t(2, size=x.shape) for x in arms(rng, seeds))
-    got = sign_flip(a, b)
-    for p, smallest in ((got.p_two_sided, 2 / 2**seeds), (got.p_one_sided_less, 1 / 2**seeds)):
-        assert p.min() == smallest
-        expected = 0.05 // smallest * smallest
-        assert rejections(p) == pytest.approx(expected, abs=three_errors(expected))
-
-
 def test_holm_by_hand():
     # Four tests: 4 x 0.01, 3 x 0.015, then 2 x 0.02 and 1 x 0.03, which may not fall below those before.
     assert holm(np.array([0.02, 0.01, 0.03, 0.015])) == pytest.approx([0.045, 0.04, 0.045, 0.045])
@@ -131,12 +84,11 @@ def test_holm_by_hand():
 
 def test_holm_holds_the_family_wise_error():
     """Four arms against one baseline, which all comparisons share; without it one in ten families errs or so."""
-    rng = np.random.default_rng(6)
-    both, own = rng.normal(size=(EXPERIMENTS, 1, 5)), rng.normal(size=(EXPERIMENTS, 5, 5))
-    values = both + own
-    p = paired_t(values[:, 1:], values[:, :1]).p_two_sided
+    rng, experiments = np.random.default_rng(6), 4_000
+    values = rng.normal(size=(experiments, 1, 5)) + rng.normal(size=(experiments, 5, 5))
+    p, most = paired_t(values[:, 1:], values[:, :1]).p_two_sided, 0.05 + 3 * math.sqrt(0.05 * 0.95 / experiments)
     assert np.any(p <= 0.05, axis=1).mean() > 0.1
-    assert np.any(holm(p) <= 0.05, axis=1).mean() < 0.05 + three_errors(0.05)
+    assert np.any(holm(p) <= 0.05, axis=1).mean() < most
     # One true difference among them, surely found, leaves three: the step down spends the level on those.
     p[:, 0] = 1e-9
-    assert np.any(holm(p)[:, 1:] <= 0.05, axis=1).mean() < 0.05 + three_errors(0.05)
+    assert np.any(holm(p)[:, 1:] <= 0.05, axis=1).mean() < most
