@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.lab.comparisons.significance import grid
 from diffenc_jax.lab.comparisons.significance.published import COMPARISONS, Published, Reproduction
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.workdir import saved_steps
@@ -20,18 +17,8 @@ from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
 from tests.refusals import refused
 
-ROOT = Path(__file__).parents[4]
 SEEDS, STEPS = 3, 1500
 DIGITS = Reproduction("digits", SEEDS, STEPS, {"vdm": Published(1.85, 0.01), "diffenc": Published(1.80)})
-
-
-@pytest.fixture
-def made_up_runs(monkeypatch):
-    """A comparison on the digits, whose runs are made up."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setitem(COMPARISONS, "digits", DIGITS)
-    for name in ("MAIN", "COSTS"):
-        monkeypatch.setattr(grid, name, ("-m", "tests.lab.comparisons.significance.made_up"))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +45,8 @@ def test_without_a_name_it_lists_the_comparisons(capsys):
 
 
 @pytest.mark.slow
-def test_made_up_runs_in_a_bucket_stand_beside_the_published_ones(made_up_runs, bucket, capsys):
+def test_made_up_runs_in_a_bucket_stand_beside_the_published_ones(made_up_runs, bucket, capsys, monkeypatch):
+    monkeypatch.setitem(COMPARISONS, "digits", DIGITS)
     root = bucket.folder
     for arm in DIGITS.arms:
         storage.write(root / "costs" / f"{arm}.json", json.dumps(made_up.COST).encode())
@@ -86,9 +74,7 @@ SMALL = {
     "data.pixel_levels": 17,
     "model.score.width": 32,
     "model.score.layers": 1,
-    "model.score.groups": 8,
-    "model.score.mid_groups": 8,
-    "model.score.out_groups": 8,
+    **{f"model.score.{name}": 8 for name in ("groups", "mid_groups", "out_groups")},
     "train.steps": 40,
     "train.batch_size": 8,
     "train.warmup_steps": 2,
@@ -102,14 +88,6 @@ SMALL = {
 }
 
 
-def start(root, output):
-    """The command as a user of one machine starts it."""
-    small = [f"--config.{key}={value}" for key, value in SMALL.items()]
-    command = [sys.executable, "-m", "diffenc_jax", "reproduce", "cifar10-nontrainable", f"--root={root}", *small]
-    quickly_compiled = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | quickly_compiled, stdout=output, stderr=output)
-
-
 def kill_machine(process):
     """Kill a command and all that it has started, at once."""
     if process.poll() is None:
@@ -121,12 +99,14 @@ def kill_machine(process):
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_two_machines_share_the_runs_and_one_dies(bucket, tmp_path):
-    root, comparison = bucket.folder, COMPARISONS["cifar10-nontrainable"]
+def test_two_machines_share_the_runs_and_one_dies(start, bucket, tmp_path):
+    root, name, small = bucket.folder, "cifar10-nontrainable", [f"--config.{key}={n}" for key, n in SMALL.items()]
+    comparison = COMPARISONS[name]
     bucket.faults = Faults(share=0.01)
     with ExitStack() as stack:
         outputs = [stack.enter_context((tmp_path / name).open("w")) for name in ("a.txt", "b.txt")]
-        machines = [start(root, output) for output in outputs]
+        command = ["reproduce", name, f"--root={root}", *small]
+        machines = [start(*command, stdout=output, stderr=output) for output in outputs]
         for machine in machines:
             stack.callback(kill_machine, machine)
         first = root / f"{comparison.reference}-seed0"
