@@ -100,14 +100,6 @@ def test_of_equal_models_some_interval_excludes_0_in_at_most_5_percent_of_the_ex
     assert alone / experiments > 0.2
 
 
-def test_pairing_takes_out_how_hard_the_images_are(write):
-    best, other = compared(write("a", evaluated(2.0, 1)), write("b", evaluated(2.1, 2), {"seed": 1}))
-    unpaired = math.hypot(best.error.total, other.error.total)
-    assert other.excess.error.total < 0.2 * unpaired
-    low, high = other.excess.interval
-    assert low < 0.1 < high < 0.2
-
-
 def test_common_noise_cancels_and_other_noise_adds(write):
     """The same values under each other's shift of 0.1; what is told apart is what the records say."""
     a, b = evaluated(2.0, 1), evaluated(2.1, 1)
