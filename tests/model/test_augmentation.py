@@ -53,12 +53,8 @@ def test_flags_say_what_was_done():
     """One flag per transformation other than the identity, in the order of the kinds."""
     flags = np.asarray(ALL.flags(CHOICE))
     assert flags.shape == (48, ALL.num_flags) == (48, 1 + 3 + 5)
-    for row, (flip, rotation, permutation) in zip(flags, ELEMENTS, strict=True):
-        expected = np.concatenate(
-            [np.eye(n)[k][1:] for n, k in zip(COUNTS, (flip, rotation, permutation), strict=True)]
-        )
-        np.testing.assert_array_equal(row, expected)
-    assert not flags[0].any()
+    expected = [np.eye(count)[numbers][:, 1:] for count, numbers in zip(COUNTS, ELEMENTS.T, strict=True)]
+    np.testing.assert_array_equal(flags, np.concatenate(expected, axis=1))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Models that are conditioned on labels: what a label changes, and what it leaves."""
+"""Models that are conditioned on labels or on augmentation: what a label changes, and what it leaves."""
 
 from functools import cache, partial
 
@@ -19,25 +19,29 @@ from tests import tiny
 CLASSES = 3
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS, CLASSES)
 PIXELS, LABELS = tiny.images(6), np.asarray([0, 2, 1, 1, 0, 2], np.int32)
+FLAGS = np.asarray([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]], np.float32)
+AUGMENTED = {"train__augment": "flip,rotate"}
+# Changes to a configuration of a conditioned model and of the plain one, a batch, and whether its images have a
+# condition that is not zero.
+CONDITIONS = {
+    "labels": ({"model__labels": True}, {}, Batch(PIXELS, LABELS), np.ones(6, bool)),
+    "flags": (AUGMENTED | {"model__augmentation": True}, AUGMENTED, Batch(PIXELS, None, FLAGS), FLAGS.any(axis=1)),
+}
 
 
 @cache
-def built(labels=True):
-    return build(tiny.config(small=True, model__labels=labels), SPEC)
-
-
-@cache
-def parameters():
-    return tiny.drawn(built().init)
+def labelled():
+    """A model that is conditioned on labels, and its parameters."""
+    model = build(tiny.config(small=True, model__labels=True), SPEC)
+    return model, tiny.drawn(model.init)
 
 
 @partial(jax.jit, static_argnums=0)
-def terms(model, params, labels):
+def terms(model, params, batch):
     """The bound by term of all images."""
     noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
-    pixels = jnp.asarray(PIXELS)
-    process = model.bind(params, condition=model.condition(params, Batch(pixels, labels)))
-    return bound_at(process, pixels, model.place(params, noise.t), noise)
+    process = model.bind(params, condition=model.condition(params, batch))
+    return bound_at(process, batch.pixels, model.place(params, noise.t), noise)
 
 
 def without_condition(params):
@@ -46,32 +50,36 @@ def without_condition(params):
     return unflatten_dict({path: leaf for path, leaf in flat.items() if "condition" not in path})
 
 
-def test_without_the_kernels_of_the_condition_it_is_the_unconditional_model():
-    model, plain = built(), built(False)
-    params = parameters()
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_without_the_kernels_of_the_condition_it_is_the_unconditional_model(condition):
+    """Images without augmentation have its values with any kernels."""
+    changes, of_plain, batch, changed = CONDITIONS[condition]
+    model, plain = (build(tiny.config(small=True, **given), SPEC) for given in (changes, of_plain))
+    params = tiny.drawn(model.init)
     flat = flatten_dict(params, keep_empty_nodes=True)
     kernels = {path for path in flat if "condition" in path}
     assert {path[0] for path in kernels} == {"score", "encoder"}
     zero = unflatten_dict({path: np.zeros_like(leaf) if path in kernels else leaf for path, leaf in flat.items()})
-    expected = jax.tree.map(np.asarray, terms(plain, without_condition(params), None))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), terms(model, zero, LABELS), expected)
-    conditioned = jax.tree.map(np.asarray, terms(model, params, LABELS))
-    assert np.all(np.abs(conditioned.diffusion / expected.diffusion - 1) > 1e-5)
-    assert np.all(conditioned.latent != expected.latent)
+    expected = jax.tree.map(np.asarray, terms(plain, without_condition(params), Batch(PIXELS)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), terms(model, zero, batch), expected)
+    found = jax.tree.map(np.asarray, terms(model, params, batch))
+    for name in ("latent", "diffusion"):
+        change = np.abs(getattr(found, name) / getattr(expected, name) - 1)
+        np.testing.assert_array_equal(change > 1e-5, changed, name)
 
 
 def test_a_label_is_that_of_its_own_image():
     """Another label changes the terms of this image, in score network and encoder, and of no other."""
     changed = np.where(np.arange(6) == 3, 2, LABELS)
-    before, after = (terms(built(), parameters(), labels) for labels in (LABELS, changed))
+    before, after = (terms(*labelled(), Batch(PIXELS, labels)) for labels in (LABELS, changed))
     for name in ("reconstruction", "latent", "diffusion"):
         changed = np.asarray(getattr(before, name)) != np.asarray(getattr(after, name))
         np.testing.assert_array_equal(changed, np.arange(6) == 3)
 
 
 def test_networks_are_not_called_without_their_condition():
-    model = built()
-    process = model.bind(parameters())
+    model, params = labelled()
+    process = model.bind(params)
     assert float(process.endpoints[0]) == pytest.approx(model.gamma_range[0])
     inputs = np.zeros((6, *SPEC.shape), np.float32), np.zeros(6, np.float32)
     with pytest.raises(ValueError, match="the model is conditioned; bind it with the condition of a batch"):
@@ -101,10 +109,8 @@ IN_IMAGES = ImageSpec(SPEC.shape, tiny.LEVELS, (2, 2, 1))
 
 def test_a_label_that_is_an_image_gives_its_values():
     """The condition holds the values in [-1, 1] of each image's own label, in its order."""
-    model, labels = (
-        build(tiny.config("vdm", small=True, model__labels=True), IN_IMAGES),
-        tiny.images(6, (2, 2, 1), seed=3),
-    )
+    model = build(tiny.config("vdm", small=True, model__labels=True), IN_IMAGES)
+    labels = tiny.images(6, (2, 2, 1), seed=3)
     batch = model.batch(PIXELS, labels)
     values = (2 * labels.reshape(6, 4).astype(np.float64) + 1) / tiny.LEVELS - 1
     np.testing.assert_allclose(jax.jit(model.condition)({}, batch), values, rtol=1e-5, atol=1e-6)

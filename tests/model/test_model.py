@@ -95,27 +95,10 @@ def test_the_flow_by_hand(arm, head):
         assert np.abs(np.asarray(slope_hat)).max() > 0.1
 
 
-def test_a_trainable_encoder_without_second_head_has_no_flow():
-    model = build(tiny.config(), SPEC)
-    with pytest.raises(InputError, match=r"--config\.model\.target=image, or evaluate the bound") as caught:
-        model.check_flow()
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("arm", ["vdm", "nontrainable"])
-def test_a_second_head_is_for_a_trainable_encoder(arm):
-    with pytest.raises(InputError, match=r"model\.derivative_head=True is only for encoders with a network") as caught:
-        build(tiny.config(arm, model__derivative_head=True), SPEC)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"model.schedule.kind": "cosine"},
-            "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, learned_linear, monotone",
-        ),
+        ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, "),
         ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: affine, dct, identity, nontrainable"),
         ({"model.dtype": "float8"}, "model.dtype must be one of bfloat16, float32, not 'float8'"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
@@ -128,10 +111,7 @@ def test_a_second_head_is_for_a_trainable_encoder(arm):
         ({"model.schedule.gamma_max": -10.0}, r"gamma_min=-\S+ must lie below gamma_max=-10"),
         ({"model.schedule.gamma_max": 200.0}, "gamma_max must lie in -25 .. 25, the range in which"),
         ({"model.schedule.gamma_min": -25.1}, "can hold losses, or None for a noise of 0.166"),
-        (
-            {"loss.depth": 10_000_000},
-            r"loss.depth=10000000 steps between γ = -\S+ and 5 are too short for float32; take",
-        ),
+        ({"loss.depth": 10_000_000}, r"loss.depth=10000000 steps between γ = -\S+ and 5 are too short for float32"),
         ({"loss.extrapolation": "cubic"}, "unknown loss.extrapolation 'cubic'; known: exponential, linear"),
     ],
 )

@@ -13,21 +13,18 @@ from tests import tiny
 from tests.registered import ENCODERS, SCORE_NETWORKS
 
 SHAPE = (4, 6, 2)
-# One kind of encoder per network: (the part that holds it, its kind).
-SECTIONS = {"encoder": tiny.ENCODERS, "score": tiny.SCORE_NETWORKS}
 SHALLOW = {"transformer": {"layers": 1}}
 KEY = jax.random.key(3)
 TIME = np.asarray([0.0, 0.3, 1.0], np.float32)
 
 
-def section(part, kind, **changes):
-    return PartConfig.parse({**SECTIONS[part][kind].to_dict(), **changes}, "model")
+def build_encoder(kind, **changes):
+    return build_part("encoder", PartConfig.parse({**tiny.ENCODERS[kind].to_dict(), **changes}, "model"), SHAPE)
 
 
-def network(part, kind, **attributes):
-    """A network, of one layer if it is a transformer."""
-    built = build_part(part, section(part, kind, **SHALLOW.get(kind, {})), SHAPE, **attributes)
-    return built.network if part == "encoder" else built
+def network(kind):
+    """The network of an encoder, of one layer if it is a transformer."""
+    return build_encoder(kind, **SHALLOW.get(kind, {})).network
 
 
 @pytest.fixture
@@ -48,7 +45,7 @@ STARTS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "trainable" else
 @pytest.mark.parametrize("kind", STARTS)
 def test_zero_at_initialisation_and_not_after_a_step(kind, x):
     """Along the gradient the output moves, with the image and with the time."""
-    net = network("encoder", kind)
+    net = network(kind)
 
     @jax.jit
     def outputs():
@@ -67,7 +64,7 @@ def test_zero_at_initialisation_and_not_after_a_step(kind, x):
 @pytest.mark.parametrize("kind", STARTS)
 def test_value_and_derivative_see_one_mask(kind, x):
     """jax.jvp in the time, under dropout, against differences under the same key, extrapolated to zero."""
-    net = network("encoder", kind)
+    net = network(kind)
     params = tiny.parameters(net, x, TIME)
     steps = np.asarray([0.0, 2e-4, -2e-4, 1e-4, -1e-4], np.float32)
 
@@ -92,16 +89,12 @@ def test_value_and_derivative_see_one_mask(kind, x):
         ("transformer", {"layers": 0}, "model.encoder.layers must be at least 1, not 0"),
         ("transformer", {"dropout": 1.0}, r"model.encoder.dropout must lie in \[0, 1\), not 1.0"),
         ("transformer", {"width": 7}, "model.encoder.width must be even and at least 4, not 7"),
-        (
-            "transformer",
-            {"groups": 8},
-            "model.encoder.kind=transformer has no keys groups; it has patch, width",
-        ),
+        ("transformer", {"groups": 8}, "model.encoder.kind=transformer has no keys groups; it has patch, width"),
         ("dct", {"width": 2}, "model.encoder.width must be even and at least 4, not 2"),
         ("dct", {"scan": True}, "model.encoder.kind=dct has no keys scan; it has width; choose"),
     ],
 )
 def test_refuses_in_one_line(kind, changes, message):
     with pytest.raises(InputError, match=message) as caught:
-        build_part("encoder", section("encoder", kind, **changes), SHAPE)
+        build_encoder(kind, **changes)
     assert "\n" not in str(caught.value)
