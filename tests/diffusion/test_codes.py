@@ -12,10 +12,8 @@ from diffenc_jax.diffusion.codes import KHot
 
 def all_codes(code):
     """Every code [C(n, k), n]."""
-    rows = np.zeros((len(list(combinations(range(code.units), code.active))), code.units))
-    for row, chosen in zip(rows, combinations(range(code.units), code.active), strict=True):
-        row[list(chosen)] = 1
-    return rows
+    chosen = np.asarray(list(combinations(range(code.units), code.active)))
+    return np.eye(code.units)[chosen].sum(axis=1)
 
 
 def test_the_code_of_the_paper_costs_41_bits():

@@ -56,16 +56,15 @@ LINEAR = {
     "matrix": (matrix_encoder(any_matrix), any_matrix, exponential),
 }
 _MIX = np.random.RandomState(5).normal(size=(3, 3))
-COVARIANCES = {
-    "steep": np.diag([1e-3, 0.1, 10.0]),
-    "correlated": _MIX @ np.diag([0.02, 0.2, 2.0]) @ _MIX.T,
-}
-gaussian_cases = pytest.mark.parametrize(
-    ("name", "spectrum"),
-    [(name, "steep" if name == "half" else "correlated") for name in LINEAR],
-)
+STEEP, CORRELATED = np.diag([1e-3, 0.1, 10.0]), _MIX @ np.diag([0.02, 0.2, 2.0]) @ _MIX.T
 # Points over which a quadratic function has the mean that it has over N(0, I_6).
 POINTS = np.sqrt(6.0) * np.concatenate([np.eye(6), -np.eye(6)])
+
+
+def gaussian_case(name):
+    """Encoder, extrapolation and path of Gaussian data."""
+    encoder, matrix, extrapolation = LINEAR[name]
+    return encoder, extrapolation, LinearPath(matrix, STEEP if name == "half" else CORRELATED)
 
 
 def best_costs(encoder, extrapolation, place, wanted, path):
@@ -119,11 +118,10 @@ def continuous_cost(encoder, extrapolation, path):
     return weights @ best_costs(encoder, extrapolation, place, wanted, path)[0]
 
 
-@gaussian_cases
-def test_gaussian_data_at_infinite_depth(x64, name, spectrum):
+@pytest.mark.parametrize("name", LINEAR)
+def test_gaussian_data_at_infinite_depth(x64, name):
     """The diffusion term is I(x; z_0) - I(x; z_1) and the gap; the latent term is I(x; z_1) + KL(q(z_1) ‖ N(0, I))."""
-    encoder, matrix, extrapolation = LINEAR[name]
-    path = LinearPath(matrix, COVARIANCES[spectrum])
+    encoder, extrapolation, path = gaussian_case(name)
     expected = path.at(GAMMA_0) - path.at(GAMMA_1) + path.gap(GAMMA_0, GAMMA_1)
     assert continuous_cost(encoder, extrapolation, path) == pytest.approx(expected, rel=1e-7)
     x, latent = POINTS[:, :3] @ np.linalg.cholesky(path.covariance).T, path.at(GAMMA_1)
@@ -131,11 +129,10 @@ def test_gaussian_data_at_infinite_depth(x64, name, spectrum):
     assert np.mean(found) == pytest.approx(latent + path.divergence_from_standard(GAMMA_1), rel=1e-9)
 
 
-@gaussian_cases
-def test_gaussian_data_at_finite_depth(x64, name, spectrum):
+@pytest.mark.parametrize("name", LINEAR)
+def test_gaussian_data_at_finite_depth(x64, name):
     """I(x; z_0) - I(x; z_1) + Σ I(x; z_t | z_s) + Σ E KL(q(z_s | z_t) ‖ p(z_s | z_t)), at ratio 1 and at the best."""
-    encoder, matrix, extrapolation = LINEAR[name]
-    path = LinearPath(matrix, COVARIANCES[spectrum])
+    encoder, extrapolation, path = gaussian_case(name)
     grids = [np.linspace(GAMMA_0, GAMMA_1, depth + 1) for depth in DEPTHS]
     s, t = (np.concatenate([grid[part] for grid in grids]) for part in (slice(-1), slice(1, None)))
     costs = step_costs(encoder, extrapolation, s, t, path)

@@ -1,4 +1,4 @@
-"""The three losses against the closed forms for Gaussian data and exact denoisers."""
+"""The bound: end points of some images, its draws, and the derivative head; for its value see test_encoder_law.py."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.diffusion import losses
-from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
+from diffenc_jax.diffusion.encoders import NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, diffuse
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.ratios import Table
@@ -44,32 +44,6 @@ def exact_velocity(factor):
         return (align(a, z) * z - x_hat) / align(s, z)
 
     return velocity
-
-
-def expected_diffusion(encoder, factor, nodes=400):
-    """The diffusion loss of one dimension, averaged exactly over x and ε and by quadrature over t.
-
-    The loss is quadratic in (x, ε), so its mean over the four sign pairs is its mean over N(0, I).
-    """
-    t, weights = np.polynomial.legendre.leggauss(nodes)
-    process, signs = process_of(encoder, exact_velocity(factor)), np.asarray([-1.0, 1.0])
-    x, eps, t = np.meshgrid(signs, signs, 0.5 * (t + 1), indexing="ij")
-    rows = (array.reshape(-1, 1) for array in (x, eps))
-    loss = jax.jit(lambda t, x, eps: diffusion_loss(process, process.instant(t), x, eps))(t.ravel(), *rows)
-    return np.reshape(loss, t.shape).mean(axis=(0, 1)) @ (0.5 * weights)
-
-
-@pytest.mark.parametrize(
-    ("encoder", "factor", "diffusion", "latent"),
-    [
-        (Identity(), jnp.ones_like, 6.646643, 0.003358),
-        (NonTrainable(), lambda gamma: jax.nn.sigmoid(-gamma), 6.711451, 0.0000114),
-    ],
-)
-def test_gaussian_data_costs_what_theory_says(x64, encoder, factor, diffusion, latent):
-    cost = jax.jit(lambda x, gamma: losses.latent(encoder.mean(x, gamma), gamma[0])[0])
-    assert float(cost(np.ones((1, 1)), np.full(1, GAMMA_1))) == pytest.approx(latent, abs=1e-6)
-    assert expected_diffusion(encoder, factor) == pytest.approx(diffusion, abs=1e-6)
 
 
 def test_end_points_of_some_images_average_to_those_of_all(x64):
