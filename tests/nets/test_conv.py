@@ -1,4 +1,4 @@
-"""Convolutions and dense layers against flax's."""
+"""Convolutions and pooling against flax's."""
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,7 @@ import numpy as np
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
 from diffenc_jax.nets.kernels.convolution import sum_taps
+from diffenc_jax.nets.unet import max_pool
 from tests import tiny
 
 X = np.random.RandomState(0).normal(size=(2, 6, 4, 3)).astype(np.float32)
@@ -30,11 +31,12 @@ def test_output_layer_is_a_convolution_on_every_platform():
         np.testing.assert_allclose(value, values[0], atol=1e-6)
 
 
-def test_unpool_is_a_transposed_convolution():
-    x = np.random.RandomState(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+def test_pooling_is_that_of_flax():
+    """A maximum, and a transposed convolution."""
+    np.testing.assert_array_equal(jax.jit(max_pool)(X), nn.max_pool(X, (2, 2), (2, 2)))
     nets = Unpool(5, Compute()), nn.ConvTranspose(5, (2, 2), (2, 2))
-    ours, theirs = jax.jit(lambda key: [net.init(key, x) for net in nets])(jax.random.key(0))
+    ours, theirs = jax.jit(lambda key: [net.init(key, X) for net in nets])(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     params = tiny.away_from_zero(ours)
-    features, image = jax.jit(lambda: [net.apply(params, x) for net in nets])()
+    features, image = jax.jit(lambda: [net.apply(params, X) for net in nets])()
     np.testing.assert_allclose(features.sum(), image, atol=1e-6)

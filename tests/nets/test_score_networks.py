@@ -11,27 +11,9 @@ from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
 from tests import tiny
 
-UNET = UNet(
-    width=32,
-    layers=1,
-    levels=0,
-    groups=8,
-    mid_groups=8,
-    out_groups=8,
-    dropout=0.3,
-    fourier_bins=(4.0, 2.0),
-    pixel_levels=17,
-)
-TRANSFORMER = Transformer(
-    patch=2,
-    width=8,
-    layers=2,
-    heads=2,
-    dropout=0.3,
-    fourier_bins=(4.0, 2.0),
-    skip_connections=True,
-    pixel_levels=17,
-)
+COMMON = dict(dropout=0.3, fourier_bins=(4.0, 2.0), pixel_levels=17)
+UNET = UNet(width=32, layers=1, levels=0, **tiny.NORMS, **COMMON)
+TRANSFORMER = Transformer(**tiny.TRANSFORMER, **COMMON, skip_connections=True)
 KEY = jax.random.key(0)
 HEADS = ("derivative", "error")
 X = np.random.RandomState(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
@@ -40,14 +22,24 @@ TIME = np.asarray([0.2, 0.7], np.float32)
 networks = pytest.mark.parametrize("net", [UNET, TRANSFORMER], ids=["unet", "transformer"])
 
 
-def value_and_gradient(net, params, key):
-    """A scalar of the output and of its derivative in time, and the gradient of that by the parameters."""
+def output_and_slope(apply):
+    """A scalar of the output and of its derivative in time."""
+    out, slope = jax.jvp(apply, (TIME,), (jnp.ones_like(TIME),))
+    return jnp.sum(jnp.sin(out)) + jnp.sum(slope**2) * 1e-3
 
-    def loss(params):
-        out, slope = jax.jvp(lambda t: net.apply(params, X, t, key), (TIME,), (jnp.ones_like(TIME),))
-        return jnp.sum(jnp.sin(out)) + jnp.sum(slope**2) * 1e-3
 
-    return jax.jit(jax.value_and_grad(loss))(params)
+def assert_computed_alike(net, *computes, f=output_and_slope):
+    """f(network as a function of the time), under dropout, and its gradient by the parameters are equal."""
+    params = tiny.parameters(net, X, TIME)
+
+    def value_and_gradient(compute):
+        apply = net.clone(compute=compute).apply
+        return jax.jit(jax.value_and_grad(lambda params: f(lambda t: apply(params, X, t, KEY))))(params)
+
+    (value, gradient), (expected, expected_gradient) = map(value_and_gradient, computes)
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_gradient))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), gradient, expected_gradient)
 
 
 @pytest.mark.slow
@@ -61,13 +53,7 @@ def value_and_gradient(net, params, key):
     ids=["unet", "pooled unet", "transformer"],
 )
 def test_scanned_and_rematerialised_equal_unrolled(net, options):
-    """Under dropout, in values, derivatives in time and gradients."""
-    params = tiny.parameters(net, X, TIME)
-    expected, expected_gradient = value_and_gradient(net, params, KEY)
-    value, gradient = value_and_gradient(net.clone(compute=Compute(**options)), params, KEY)
-    assert float(value) == pytest.approx(float(expected), rel=1e-5)
-    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_gradient))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), gradient, expected_gradient)
+    assert_computed_alike(net, Compute(**options), Compute())
 
 
 @pytest.mark.parametrize("levels", [0, 1])

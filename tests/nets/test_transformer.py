@@ -9,69 +9,61 @@ from diffenc_jax.nets.transformer import Transformer, from_patches, to_patches
 from tests import tiny
 
 NET = Transformer(patch=2, width=8, layers=1, heads=2, dropout=0.0, fourier_bins=(), skip_connections=False)
+X = np.random.RandomState(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
 TIME = np.asarray([0.2, 0.7], np.float32)
+apply = jax.jit(NET.apply)
 
 
 @pytest.fixture(scope="module")
-def x():
-    return np.random.RandomState(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+def params():
+    return tiny.parameters(NET, X, TIME, 0.3)
 
 
-@pytest.fixture(scope="module")
-def params(x):
-    return tiny.parameters(NET, x, TIME, 0.3)
-
-
-@pytest.fixture(scope="module")
-def apply():
-    return jax.jit(NET.apply)
-
-
-def test_patches_are_squares_row_by_row(x):
+def test_patches_are_squares_row_by_row():
     there_and_back = jax.jit(lambda x: (to_patches(x, 2), from_patches(to_patches(x, 2), x.shape, 2)))
-    patches, again = map(np.asarray, there_and_back(x))
+    patches, again = map(np.asarray, there_and_back(X))
     for row in range(2):
         for column in range(3):
-            square = x[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            square = X[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             np.testing.assert_array_equal(patches[:, 3 * row + column], square.reshape(2, -1))
-    np.testing.assert_array_equal(again, x)
+    np.testing.assert_array_equal(again, X)
 
 
-def changed(apply, params, x):
+def changed(params):
     """Pixels of the output, [H, W], that depend on the patch at row 1, column 2 of the input."""
-    other = x.copy()
+    other = X.copy()
     other[:, 2:4, 4:6] += 1.0
-    first, second = (np.asarray(apply(params, image, TIME)) for image in (x, other))
+    first, second = (np.asarray(apply(params, image, TIME)) for image in (X, other))
     return np.abs(first - second).max(axis=(0, 3)) > 1e-6
 
 
-def test_without_attention_a_patch_depends_on_itself_alone(apply, params, x):
+def test_without_attention_a_patch_depends_on_itself_alone(params):
     blocks = params["params"]["blocks"]["blocks"]
     zeros = jax.tree.map(np.zeros_like, blocks["attention"]["out"])
     without = blocks | {"attention": blocks["attention"] | {"out": zeros}}
     alone = {"params": params["params"] | {"blocks": {"blocks": without}}}
     itself = np.zeros((4, 6), bool)
     itself[2:4, 4:6] = True
-    np.testing.assert_array_equal(changed(apply, alone, x), itself)
-    assert changed(apply, params, x).all()
+    np.testing.assert_array_equal(changed(alone), itself)
+    assert changed(params).all()
 
 
-def test_patches_and_positions_permute_together(apply, params, x):
+def test_patches_and_positions_permute_together(params):
     """Permuting patches and positions permutes the output; permuting patches alone does not."""
     order = np.random.RandomState(0).permutation(6)
     shuffle = jax.jit(lambda x: from_patches(to_patches(x, 2)[:, order], x.shape, 2))
     moved = {"params": params["params"] | {"positions": np.asarray(params["params"]["positions"])[order]}}
-    expected = shuffle(apply(params, x, TIME))
-    np.testing.assert_allclose(apply(moved, shuffle(x), TIME), expected, rtol=1e-4, atol=1e-5)
-    assert not np.allclose(apply(params, shuffle(x), TIME), expected, atol=1e-2)
+    expected = shuffle(apply(params, X, TIME))
+    np.testing.assert_allclose(apply(moved, shuffle(X), TIME), expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(apply(params, shuffle(X), TIME), expected, atol=1e-2)
 
 
 @pytest.mark.slow
-def test_skip_connections_are_in_reverse_order(x):
+def test_skip_connections_are_in_reverse_order():
     """Blocks that the output depends on if a joined block takes its skip alone, or its input alone."""
     net = NET.clone(layers=5, skip_connections=True, fourier_bins=(4.0,))
-    params = tiny.parameters(net, x, TIME, 0.3)["params"]
-    gradient = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(net.apply({"params": params}, x, TIME)))))
+    params = tiny.parameters(net, X, TIME, 0.3)["params"]
+    gradient = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(net.apply({"params": params}, X, TIME)))))
 
     def used_blocks(keep_inputs, keep_skips):
         """Which of three plain and two joined blocks have a gradient if only these joined inputs are kept."""

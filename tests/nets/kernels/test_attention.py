@@ -10,21 +10,14 @@ import pytest
 from diffenc_jax.nets.kernels import attention
 from diffenc_jax.nets.kernels.attention import attend
 
-SHAPE = (2, 5, 4)
-
 
 def formula(query, key, value):
     scores = jnp.einsum("bqc,bkc->bqk", query, key) / np.sqrt(query.shape[-1])
     return jnp.einsum("bqk,bkc->bqc", jax.nn.softmax(scores), value)
 
 
-@pytest.fixture
-def inputs():
-    return np.random.RandomState(0).normal(size=(3, *SHAPE)).astype(np.float32)
-
-
-def test_great_scores_stay_finite(inputs):
-    query, key, value = inputs
+def test_great_scores_stay_finite():
+    query, key, value = np.random.RandomState(0).normal(size=(3, 2, 5, 4)).astype(np.float32)
     great = jax.value_and_grad(lambda query: attend(query, 1e3 * key, value).sum())
     mixed, gradient = map(np.asarray, jax.jit(great)(1e3 * query))
     assert np.isfinite(mixed)
