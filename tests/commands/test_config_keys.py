@@ -8,7 +8,6 @@ from diffenc_jax.config.schema import sections_of
 from diffenc_jax.config.sections import Options
 from diffenc_jax.core import parts
 from diffenc_jax.core.keys import REQUIRED, keys_of
-from tests.refusals import refused
 from tests.registered import ESTIMATORS
 
 
@@ -61,8 +60,3 @@ def test_a_section_and_a_key(capsys):
     ((head, text),) = listed(capsys, "train.steps")
     assert head == "train.steps = 8000000  (steps)"
     assert "A whole number; must be at least 1." in text
-
-
-def test_an_unknown_key_names_the_nearest(capsys):
-    error = refused(main, ["config-keys", "train.stepz"], capsys)
-    assert "unknown configuration key 'train.stepz', perhaps train.steps; train has the keys accumulate" in error

@@ -26,7 +26,6 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
     [
         ([], "required: --config; see `python -m diffenc_jax.main --help`"),
         ([f"{DIGITS}:diffusion"], "unknown arm 'diffusion'; known: diffenc, nontrainable, vdm"),
-        ([DIGITS, "--config.train.stepz=1"], "unknown configuration key 'train.stepz', perhaps train.steps; "),
         ([DIGITS, "--config.train.steps=many"], "train.steps must be a whole number, not 'many'"),
         ([DIGITS, "--config.train.steps"], "--config.train.steps has no value"),
         (["--config=configs/nothing.py"], "configs/nothing.py"),

@@ -1,10 +1,8 @@
 """The whole configuration: parsed, changed, stored and compared."""
 
 import json
-import subprocess
-import sys
 
-from diffenc_jax.config import Config, flatten
+from diffenc_jax.config import Config
 from diffenc_jax.config.config import CHANGEABLE
 from diffenc_jax.config.recipe import encoder_network, recipe, with_changes
 from diffenc_jax.config.sections import LossConfig
@@ -37,12 +35,7 @@ def test_replaces_values_and_sections():
     assert changed.model.scan is True
     assert changed.loss.depth == 10
     assert changed.model.encoder.to_dict() == {"kind": "identity"}
-    assert (
-        changed.replace({key: flatten(config.to_dict())[key] for key in ("model.scan", "loss.depth")}).replace(
-            {"model.encoder": config.model.encoder}
-        )
-        == config
-    )
+    assert changed.replace({"model.scan": False, "loss.depth": None, "model.encoder": config.model.encoder}) == config
 
 
 def test_free_keys_do_not_change_the_identity():
@@ -71,12 +64,8 @@ def test_free_keys_do_not_change_the_identity():
 
 def test_other_keys_change_it_and_are_named():
     config = tiny.config()
-    for key, value in {
-        "seed": 1,
-        "train.learning_rate": 5e-4,
-        "model.score.width": 64,
-        "data.shuffle_shards": 2,
-    }.items():
+    changes = {"seed": 1, "train.learning_rate": 5e-4, "model.score.width": 64, "data.shuffle_shards": 2}
+    for key, value in changes.items():
         other = config.replace({key: value})
         assert other.hash != config.hash
         assert len(other.hash) == 12
@@ -84,9 +73,3 @@ def test_other_keys_change_it_and_are_named():
     found = tiny.config("vdm").differences(config)
     assert "model.encoder.kind=identity (there trainable)" in found
     assert "model.encoder.width=(absent) (there 32)" in found
-
-
-def test_loads_neither_jax_nor_tensorflow():
-    code = "import diffenc_jax.config, sys; print([m for m in ('jax', 'tensorflow', 'flax') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

@@ -75,7 +75,6 @@ NO_FILE = "give one of cifar10, "
         (DIGITS, "batch_size=1", "'batch_size', perhaps compress.batch_size or eval.batch_size or sample.batch_"),
         (DIGITS, "train.lr=1", "unknown configuration key 'train.lr'; train has the keys"),
         (f"{DIGITS}:vdm", "model.encoder.width=8", "unknown configuration key 'model.encoder.width'"),
-        (DIGITS, "train.steps=many", "train.steps must be a whole number, not 'many'"),
         (DIGITS, "train.steps", "train.steps must be a whole number, not ''"),
         (DIGITS, "loss.variance_ratio=b'learned'", "not b'learned'"),
         (DIGITS, "loss.variance_ratio=1j", "not 1j"),
