@@ -21,20 +21,13 @@ from tests.logs import logged
 
 pytestmark = pytest.mark.soak
 ROOT = Path(__file__).parents[1]
-CONFIG = """
-from diffenc_jax.config.recipe import with_changes
-from tests import tiny
-
-def get_config(arm="vdm"):
-    return with_changes(tiny.config_dict(arm), {changes})
-"""
 KILLS = 20
 LONG, WARM = 50_000, 5_000  # all steps, and the steps after which memory should be constant
 
 
 def start(folder, workdir, **changes):
     """A run of the tiny model, in a process of its own."""
-    (folder / "small.py").write_text(CONFIG.format(changes={k.replace("__", "."): v for k, v in changes.items()}))
+    (folder / "small.py").write_text(tiny.file(small=False, **changes))
     command = [sys.executable, "-m", "diffenc_jax.main", f"--config={folder}/small.py", f"--workdir={workdir}"]
     output = (folder / "output.txt").open("a")
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=output, stderr=output)

@@ -36,13 +36,25 @@ SMALL = {
     "model.score": score_transformer(**TRANSFORMER | {"patch": 1, "layers": 1}),
     "model.encoder": ENCODERS["dct"],
 }
-# Text of a configuration file of a model with them.
-FILE = """
+
+
+def by_key(changes):
+    """Changes by key, whose dots were written as two underscores."""
+    return {key.replace("__", "."): value for key, value in changes.items()}
+
+
+def file(small=True, **changes):
+    """Text of a configuration file of the same models as those of `config`, by default with SMALL networks."""
+    return f"""
+from diffenc_jax.config.recipe import with_changes
 from tests import tiny
 
 def get_config(arm="vdm"):
-    return tiny.config_dict(arm, small=True)
+    return with_changes(tiny.config_dict(arm, {small}), {by_key(changes)})
 """
+
+
+FILE = file()
 
 
 def config_dict(arm="diffenc", small=False):
@@ -74,8 +86,7 @@ def config_dict(arm="diffenc", small=False):
 
 def config(arm="diffenc", small=False, **changes):
     """`Config` of the same model; `changes` by key, dots written as two underscores."""
-    values = {key.replace("__", "."): value for key, value in changes.items()}
-    return Config.parse(config_dict(arm, small)).replace(parts.allowed(values))
+    return Config.parse(config_dict(arm, small)).replace(parts.allowed(by_key(changes)))
 
 
 def parameters(net, x, time, scale=0.1):

@@ -8,15 +8,6 @@ from diffenc_jax.__main__ import main
 from tests import tiny
 from tests.train.running import save_images, train
 
-CONFIG = """
-from tests import tiny
-
-def get_config(arm="vdm"):
-    config = tiny.config_dict(arm, small=True)
-    config.data.source = {source!r}
-    config.eval.passes = 2
-    return config
-"""
 RECORDS = ("run/eval/a.json", "run/eval/b.json")
 COMMANDS = {
     "eval": ["eval", "--config=tiny.py", "--workdir=run", "--config.eval.seed=1"],
@@ -35,9 +26,9 @@ COMMANDS = {
 def trained(tmp_path_factory):
     """A folder with a configuration and a run of it."""
     folder = tmp_path_factory.mktemp("trained")
-    source = save_images(folder)
-    (folder / "tiny.py").write_text(CONFIG.format(source=source))
-    train(tiny.config("vdm", small=True, data__source=source, eval__passes=2), folder / "run")
+    changes = {"data__source": save_images(folder), "eval__passes": 2}
+    (folder / "tiny.py").write_text(tiny.file(**changes))
+    train(tiny.config("vdm", small=True, **changes), folder / "run")
     (record,) = (folder / "run" / "eval").glob("*.json")
     for path in RECORDS:
         shutil.copy(record, folder / path)

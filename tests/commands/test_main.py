@@ -1,7 +1,6 @@
 """The launcher `python -m diffenc_jax.main`: bad input ends in one line on standard error, exit code 2."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,17 +39,9 @@ def test_bad_arguments(argv, message, capsys):
     assert message in refused(main, argv, capsys)
 
 
-TINY = """
-from tests import tiny
-
-def get_config(arm="vdm"):
-    return tiny.config_dict(arm, small=True)
-"""
-
-
 def write_small(folder):
     """A small configuration and its images in `folder`; returns the arguments that choose them."""
-    (folder / "small.py").write_text(TINY)
+    (folder / "small.py").write_text(tiny.FILE)
     np.savez(folder / "images.npz", train=tiny.images(20), test=tiny.images(8))
     changes = ("data.source=images.npz", "train.steps=2", "eval.passes=1", "eval.time_sampling=uniform")
     return ["--config=small.py", *(f"--config.{change}" for change in changes)]
@@ -143,15 +134,9 @@ for words in (["--distributed"], ["--coordinator=localhost:1"]):
 """
 
 
-def in_process(*argv, **environment):
-    return subprocess.run(
-        [sys.executable, *argv], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=120
-    )
-
-
 def test_clusters_that_do_not_exist():
     """In one process of its own, which has not used JAX before."""
-    done = in_process("-c", CLUSTERS)
+    done = subprocess.run([sys.executable, "-c", CLUSTERS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     reasons = ("coordinator_address should be defined.", "Number of processes must be defined.")
     for line, reason in zip(done.stdout.splitlines(), reasons, strict=True):

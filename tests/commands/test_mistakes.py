@@ -65,7 +65,8 @@ def write_checkpoint():
     write(Path("checkpoint_800000"), published_parameters(load_config("digits"), ImageSpec((8, 8, 1), 17)))
 
 
-def no_network(monkeypatch):
+def no_network(request):
+    monkeypatch = request.getfixturevalue("monkeypatch")
     pytest.importorskip("tensorflow")  # there is none for Python 3.14
 
     def resolve(*_, **__):
@@ -76,14 +77,20 @@ def no_network(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def no_memory(monkeypatch):
+def no_memory(request):
     """The step needs what XLA's compiler says of it, after a minute, on a machine of 23.54 GiB."""
+
+    monkeypatch = request.getfixturevalue("monkeypatch")
 
     def fail(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 578.49GiB.")
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
     monkeypatch.setattr(memory, "device_memory", lambda: int(23.54 * 2**30))
+
+
+def no_rights(request):
+    request.getfixturevalue("bucket").faults = Faults(share=1.0, kinds=(403,))
 
 
 def save(name, images) -> Callable[[], None]:
@@ -101,13 +108,16 @@ FILES = {
     "Comparing evaluations on different images": write_records,
     "A published checkpoint of another model": write_checkpoint,
 }
-CONDITIONS = {"No data set, and no network": no_network, "Out of memory": no_memory}
+CONDITIONS = {
+    "No data set, and no network": no_network,
+    "Out of memory": no_memory,
+    "A bucket without permission": no_rights,
+}
 # Entries whose command runs in a process of its own, with more in its environment than the page shows.
 PROCESSES = {
     "No accelerator": {},
     "A batch that does not divide over the devices": {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"},
 }
-NO_RIGHTS = "A bucket without permission"
 
 
 def matches(line, said):
@@ -125,31 +135,23 @@ def arguments_of(command):
 def test_the_page_has_twenty_entries_and_each_preparation_is_of_one():
     headings = [mistake.heading for mistake in mistakes()]
     assert len(headings) == len(set(headings)) == 20
-    assert {*FILES, *CONDITIONS, *PROCESSES, NO_RIGHTS} <= set(headings)
+    assert {*FILES, *CONDITIONS, *PROCESSES} <= set(headings)
 
 
 SLOW = ("Out of memory",)  # a network is initialised
 HERE = [
     pytest.param(mistake, marks=[pytest.mark.slow] if mistake.heading in SLOW else [], id=mistake.heading)
     for mistake in mistakes()
-    if mistake.heading not in (*PROCESSES, NO_RIGHTS)
+    if mistake.heading not in PROCESSES
 ]
 
 
 @pytest.mark.parametrize("mistake", HERE)
-def test_a_mistake_and_its_message(mistake, tmp_path, monkeypatch, capsys):
+def test_a_mistake_and_its_message(mistake, tmp_path, monkeypatch, request, capsys):
     monkeypatch.chdir(tmp_path)
     FILES.get(mistake.heading, lambda: None)()
-    CONDITIONS.get(mistake.heading, lambda _: None)(monkeypatch)
+    CONDITIONS.get(mistake.heading, lambda _: None)(request)
     assert main(arguments_of(mistake.command)) in (1, 2)
-    check(mistake, capsys.readouterr().err)
-
-
-def test_a_bucket_without_permission(bucket, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    bucket.faults = Faults(share=1.0, kinds=(403,))
-    (mistake,) = (mistake for mistake in mistakes() if mistake.heading == NO_RIGHTS)
-    assert main(arguments_of(mistake.command)) == 2
     check(mistake, capsys.readouterr().err)
 
 

@@ -33,8 +33,7 @@ NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_arm_builds(name):
-    """Shapes alone are computed, for the data of each configuration; its docstring opens with its command."""
-    assert f"--config=configs/{name}.py\n" in shipped.load(name).__doc__
+    """Shapes alone are computed, for the data of each configuration."""
     for arm in shipped.ARMS[name]:
         config = load_config(f"{name}:{arm}")
         assert str(default_workdir(config, config)) == f"runs/{config.name}-{arm}-seed0"
@@ -53,10 +52,5 @@ def test_the_cifar10_recipe_is_the_published_one():
     assert count == {"score": 30_578_179, "encoder": 2_744_131, "schedule": 0}
     assert (config.train.batch_size, config.train.learning_rate, config.train.ema_decay) == (128, 2e-4, 0.9999)
     assert (config.train.steps, config.train.warmup_steps) == (8_000_000, 100)
-    assert config.train.optimizer.to_dict() == {
-        "kind": "adamw",
-        "b1": 0.9,
-        "b2": 0.99,
-        "epsilon": 1e-8,
-        "weight_decay": 0.01,
-    }
+    adamw = {"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01}
+    assert config.train.optimizer.to_dict() == adamw

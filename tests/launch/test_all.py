@@ -23,6 +23,7 @@ from tests.launch.stand_ins import (
 )
 
 WATCH = "tpu.sh watch --name=n --zone=z --type=t --runtime=r -- --config=c"
+TPU, RUN = "gcloud compute tpus", ["--", CONFIG, "--workdir=gs://b/r"]
 PODS = "gke.sh run --name=n --image=i --accelerator=a --topology=t"
 
 
@@ -78,10 +79,7 @@ def test_without_its_program_a_launcher_says_which(place, script):
         ("tpu.sh run --name=n --zone=z", "--config is missing after --; give -- --config=configs/cifar10.py"),
         ("tpu.sh run --name=n --zone=z -- --config=c", "--workdir is missing after --; give -- --workdir=gs://BUCKET/"),
         ("tpu.sh run --name=n --zone=z --bucket=gs://b -- --config=c", "--bucket=gs://b is not the name of a bucket"),
-        (
-            f"{WATCH} --workdir=runs/a",
-            "--workdir=runs/a is on the hosts, whose disks a preemption deletes; give --work",
-        ),
+        (f"{WATCH} --workdir=runs/a", "--workdir=runs/a is on the hosts, whose disks a preemption deletes; give "),
         (f"{WATCH} --workdir /mnt/runs/a", "--workdir=/mnt/runs/a is where a bucket is mounted; give --mount=BUCKET"),
         ("tpu.sh stop --name=n --zone=z '--gcloud=--a \"b'", r"--gcloud=--a\ \"b has a quote that is not closed"),
         ("tpu.sh setup --name=n --zone=z --include=none.py", "--include=none.py is no file or folder that can be read"),
@@ -93,10 +91,7 @@ def test_without_its_program_a_launcher_says_which(place, script):
         ("gke.sh tail --name=N", "--name=N must be at most 40 lower-case letters"),
         ("gke.sh run --name=n", "--image is missing"),
         (f"{PODS} --hosts=x --chips=4 --claim=c", "--hosts=x is not a whole number"),
-        (
-            f"{PODS} --hosts=4 --chips=4 -- --config=c --workdir=/r",
-            "--workdir=/r is in a pod, whose files are lost with",
-        ),
+        (f"{PODS} --hosts=4 --chips=4 -- --config=c --workdir=/r", "--workdir=/r is in a pod, whose files are lost"),
         ("slurm.sh fly", "unknown action fly; known: run, array"),
         ("slurm.sh run --gpus=none -- --config=c", "--gpus=none is not a whole number above zero"),
         ("slurm.sh array -- --config=c", "--root is missing"),
@@ -114,26 +109,11 @@ def test_bad_input(cloud, command, message):
     ("script", "action", "options", "said", "calls"),
     [
         ("tpu.sh", "create", [*SLICE, *KIND], "slice: 16 TPU chips (v5litepod-16, not spot) in z, which cost money", 1),
-        (
-            "tpu.sh",
-            "create",
-            [*SLICE, "--type=v5p-128", "--runtime=r", "--queued"],
-            "slice: 64 TPU chips (v5p-128, ",
-            1,
-        ),
+        ("tpu.sh", "create", [*SLICE, "--type=v5p-128", "--runtime=r", "--queued"], "slice: 64 TPU chips (v5p-", 1),
         ("tpu.sh", "create", [*SLICE, "--type=v9-8", "--runtime=r"], "slice: an unknown number of TPU chips (v9-8,", 1),
-        ("tpu.sh", "delete", SLICE, "", "gcloud compute tpus tpu-vm delete slice --zone=z --quiet"),
-        (
-            *("tpu.sh", "delete", [*SLICE, "--queued"], ""),
-            "gcloud compute tpus queued-resources delete slice --zone=z --force --quiet",
-        ),
-        (
-            "gke.sh",
-            "run",
-            ["--name=set", "--slices=2", *POOL, "--", CONFIG, "--workdir=gs://b/r"],
-            "set: 64 TPU chips on 8 hosts (a 4x4, not",
-            1,
-        ),
+        ("tpu.sh", "delete", SLICE, "", f"{TPU} tpu-vm delete slice --zone=z --quiet"),
+        ("tpu.sh", "delete", [*SLICE, "--queued"], "", f"{TPU} queued-resources delete slice --zone=z --force --quiet"),
+        ("gke.sh", "run", ["--name=set", "--slices=2", *POOL, *RUN], "set: 64 TPU chips on 8 hosts (a 4x4, not", 1),
         ("gke.sh", "delete", ["--name=set", "--namespace=s"], "", "kubectl delete jobset set --namespace=s"),
     ],
 )

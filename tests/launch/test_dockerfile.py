@@ -32,11 +32,7 @@ def test_what_is_copied_is_sent_to_the_builder():
 
 @pytest.mark.parametrize(
     ("extra", "code", "installed"),
-    [
-        ("tpu", 0, "requirements/lock-tpu.txt"),
-        ("cuda", 0, "requirements/lock-cuda.txt"),
-        ("gpu", 2, ""),
-    ],
+    [("tpu", 0, "requirements/lock-tpu.txt"), ("cuda", 0, "requirements/lock-cuda.txt"), ("gpu", 2, "")],
 )
 def test_the_extra_chooses_the_pinned_requirements(place, extra, code, installed):
     text = DOCKERFILE.read_text().replace("\\\n", "")

@@ -38,9 +38,8 @@ def test_local_processes_join_one_cluster(place):
 
 
 def test_a_local_process_that_fails_ends_the_others(place):
-    launcher = start_local(
-        place, "if ((me == 1)); then echo error: no >&2; exit 3; fi; exec sleep 300", "--processes=3"
-    )
+    fails = "if ((me == 1)); then echo error: no >&2; exit 3; fi; exec sleep 300"
+    launcher = start_local(place, fails, "--processes=3")
     _, error = launcher.communicate(timeout=60)
     assert launcher.returncode == 3
     assert error == "error: no\nerror: process 1 ended with exit code 3; the others were ended\n"
@@ -49,21 +48,24 @@ def test_a_local_process_that_fails_ends_the_others(place):
     assert launcher.returncode == 2
 
 
-def test_a_signal_is_forwarded_to_local_processes(place):
-    waits = "trap 'echo saved; exit 143' TERM; touch ready$me; for ((i = 0; i < 300; i++)); do sleep 0.1; done"
+def start_waiting(place, at_signal):
+    """The launcher of two processes that wait for a signal."""
+    waits = f"trap '{at_signal}' TERM; touch ready$me; for ((i = 0; i < 300; i++)); do sleep 0.1; done"
     launcher = start_local(place, waits)
     while not all((place.folder / f"ready{process}").exists() for process in (0, 1)):
         time.sleep(0.05)
+    return launcher
+
+
+def test_a_signal_is_forwarded_to_local_processes(place):
+    launcher = start_waiting(place, "echo saved; exit 143")
     launcher.send_signal(signal.SIGTERM)
     assert launcher.communicate(timeout=60) == ("saved\n", "")
     assert launcher.returncode == 143
 
 
 def test_local_processes_that_do_not_save_are_ended_by_a_second_signal(place):
-    waits = "trap '' TERM; touch ready$me; for ((i = 0; i < 300; i++)); do sleep 0.1; done"
-    launcher = start_local(place, waits)
-    while not all((place.folder / f"ready{process}").exists() for process in (0, 1)):
-        time.sleep(0.05)
+    launcher = start_waiting(place, "")
     for _ in range(2):
         launcher.send_signal(signal.SIGTERM)
         time.sleep(0.5)

@@ -7,19 +7,12 @@ import sys
 import numpy as np
 import pytest
 
+from tests import tiny
 from tests.launch.stand_ins import ROOT, SLICE
 from tests.train.running import assert_same_run, save_images
 
 PREEMPTIONS = 10
-CONFIG = """
-from diffenc_jax.config.recipe import with_changes
-from tests import tiny
-
-CHANGES = {"data.source": SOURCE, "train.steps": 120, "checkpoint.every_steps": 4, "eval.every_steps": 1000}
-
-def get_config(arm="vdm"):
-    return with_changes(tiny.config_dict(arm, small=True), CHANGES)
-"""
+CHANGES = {"train__steps": 120, "checkpoint__every_steps": 4, "eval__every_steps": 1000}
 
 # A cloud with one host, whose home folder is its disk.
 GCLOUD = r"""
@@ -100,7 +93,7 @@ def cloud_of_one_host(place):
 def test_a_run_that_is_preempted_ten_times_ends_bit_for_bit_like_another(place, cloud_of_one_host):
     cloud, launcher = cloud_of_one_host
     config, broken, whole = place.folder / "small.py", place.folder / "broken", place.folder / "whole"
-    config.write_text(CONFIG.replace("SOURCE", repr(save_images(place.folder))))
+    config.write_text(tiny.file(data__source=save_images(place.folder), **CHANGES))
     kind = ["--type=v5litepod-4", "--runtime=r", "--spot", "--yes", "--every=1", "--restarts=1"]
     flags = [f"--config={config}", f"--workdir={broken}"]
     done = place.run(launcher, "watch", *SLICE, *kind, "--", *flags, RUN=str(broken), timeout=900)

@@ -10,18 +10,12 @@ import time
 import numpy as np
 import pytest
 
+from tests import tiny
 from tests.launch.stand_ins import LAUNCH, ROOT
 from tests.ports import free_port
 from tests.xla_flags import QUICKLY_COMPILED
 
-TINY = """
-from diffenc_jax.config.recipe import with_changes
-from tests import tiny
-
-def get_config(arm="vdm"):
-    changes = {"train.steps": 6, "log.every_steps": 2, "checkpoint.every_steps": 100000}
-    return with_changes(tiny.config_dict(arm, small=True), changes)
-"""
+TINY = tiny.file(train__steps=6, log__every_steps=2, checkpoint__every_steps=100_000)
 
 
 def start_run(folder, launcher, *flags):
@@ -56,7 +50,7 @@ def diffusion_terms(evaluations, name):
 def test_two_processes_train_as_one(tmp_path):
     """And fit and evaluate as one."""
     said = finish(start_run(tmp_path, LOCAL, f"--workdir={tmp_path}/two", *FITTED))
-    assert said.count("step 6: test") == 1  # only the first process prints
+    assert said.count("evaluating test at step 6") == 1  # only the first process prints
     finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/one", *FITTED))
     two, one = (diffusion_terms(tmp_path / name / "eval", "depth4") for name in ("two", "one"))
     np.testing.assert_allclose(two, one, rtol=0.02)

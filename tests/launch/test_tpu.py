@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -133,26 +132,22 @@ def host(place):
     place.run(place.folder / "diffenc_jax" / "launch" / "tpu_host.sh", "stop")
 
 
-def on_host(host, command):
-    return host.run("-c", command)
-
-
 def test_what_run_sends_starts_main_on_a_host(cloud, host):
     assert cloud.run(LAUNCH / "tpu.sh", "run", *TPU["run"]).returncode == 0
     (sent,) = cloud.calls()
     assert sent[:-1] == ssh("all", "")[:-1]
     cloud.record.unlink()
     command = sent[-1].removeprefix("--command=")
-    assert on_host(host, command).returncode == 0
+    assert host.run("-c", command).returncode == 0
     while not host.calls():
         time.sleep(0.05)
     assert host.calls() == [["python", "-m", "diffenc_jax.main", "--distributed", *FLAGS]]
-    assert_refused(on_host(host, command), "a run is active ")
+    assert_refused(host.run("-c", command), "a run is active ")
 
 
 def test_a_hosts_run_is_watched_and_stopped(host):
     def do(*words):
-        return on_host(host, shlex.join(["bash", "diffenc_jax/launch/tpu_host.sh", *words])).stdout
+        return host.run("diffenc_jax/launch/tpu_host.sh", *words).stdout
 
     assert do("status", *FLAGS) == "none\n"
     assert do("log") == ""
@@ -199,22 +194,20 @@ def watch(cloud, checkout, states, statuses, *options):
     keep_archives(cloud, cloud.folder / "archives")
     cloud.stand_in("sleep", f"echo changed >{shlex.quote(str(checkout / 'requirements' / 'lock-tpu.txt'))}")
     done = cloud.run(checkout / "launch" / "tpu.sh", "watch", *SLICE, *KIND, "--spot", "--yes", *options, "--", *FLAGS)
-    sent = subprocess.run(
-        ["bash", "-c", 'printf "%q " "$@"', "-", *FLAGS], capture_output=True, text=True
-    ).stdout.strip()
-    verbs = [(call[4], call[-1].rpartition("tpu_host.sh ")[2]) for call in cloud.calls() if call[0] == "gcloud"]
-    verbs = [last.replace("status " + sent, "status") if verb == "ssh" else verb for verb, last in verbs]
-    return done, [verb for verb in verbs if verb != "describe"]
+    calls = [call for call in cloud.calls() if call[0] == "gcloud" and call[4] != "describe"]
+    on_hosts = [shlex.split(call[-1].rpartition("tpu_host.sh ")[2]) for call in calls]
+    return done, [words if call[4] == "ssh" else [call[4]] for call, words in zip(calls, on_hosts, strict=True)]
+
+
+STATUS, START = ["status", *FLAGS], ["start", *FLAGS]
 
 
 def test_watch_resumes_after_a_preemption(cloud, checkout):
     states = ["ABSENT", "PROVISIONING", "ACTIVE", "ACTIVE", "ACTIVE", "SUSPENDING", "SUSPENDED", "ACTIVE", "ACTIVE"]
     done, did = watch(cloud, checkout, states, ["none", "running", "unreachable", "none", "ended 0"])
     assert done.returncode == 0, done.stderr
-    start = next(verb for verb in did if verb.startswith("start"))
-    assert shlex.split(start) == ["start", *FLAGS]
-    begin = ["status", "scp", "setup ''", "stop", start]
-    assert did == ["create", *begin, "status", "status", "delete", "create", *begin, "status"]
+    begin = [["create"], STATUS, ["scp"], ["setup", ""], ["stop"], START]
+    assert did == [*begin, STATUS, STATUS, ["delete"], *begin, STATUS]
     assert [call for call in cloud.calls() if call[0] == "sleep"] == [["sleep", "60"]] * 8
     assert done.stderr.endswith("slice still costs money; launch/tpu.sh delete --queued ends that\n")
 
@@ -231,7 +224,7 @@ def test_watch_sets_every_slice_up_alike(cloud, checkout):
 def test_a_run_that_saved_and_ended_starts_again_without_limit(cloud, checkout):
     done, did = watch(cloud, checkout, ["ACTIVE"] * 4, ["ended 143"] * 3 + ["ended 0"], "--restarts=1")
     assert done.returncode == 0, done.stderr
-    assert sum(verb.startswith("start ") for verb in did) == 3
+    assert did.count(START) == 3
 
 
 @pytest.mark.parametrize(
@@ -247,4 +240,4 @@ def test_watch_gives_up(cloud, checkout, states, statuses, message, starts):
     done, did = watch(cloud, checkout, states, statuses, "--restarts=1")
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
-    assert sum(verb.startswith("start ") for verb in did) == starts
+    assert did.count(START) == starts
