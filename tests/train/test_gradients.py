@@ -1,4 +1,6 @@
-"""A step that accumulates its gradient in parts against a step on the whole batch."""
+"""The gradient of a batch: in parts, with the end points of some images, and by a learned schedule's interior."""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +9,101 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.losses import bound_at
+from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
 from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.gradients import every_kth
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
+from tests.train.toy import Toy, accumulated_gradient, gradient, random_draw
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = ImageSpec((1, 1, 3), 256)
+BITS = SPEC.dims * math.log(2)
+FIXED, LEARNED = (Toy(SPEC, schedule) for schedule in (FixedLinear(-13.3, 5.0), Monotone(-13.3, 5.0, hidden=16)))
+
+
+@pytest.fixture
+def params(x64):
+    """Parameters of LEARNED."""
+    rng = np.random.RandomState(0)
+    schedule = jax.jit(LEARNED.schedule.init)(jax.random.key(0), np.zeros(1))["params"]
+    fresh = {"schedule": schedule, "scale": np.float64(0.9)}
+    return jax.tree.map(lambda p: np.asarray(p) + 0.1 * rng.normal(size=p.shape), fresh)
+
+
+@pytest.fixture
+def draw(x64):
+    return random_draw((8, *SPEC.shape))
+
+
+def with_endpoints_of(draw, first, k):
+    """The draw with the end points of the images `first`, `first` + k, ... only."""
+    endpoints, eps_0 = jax.tree.map(lambda x: x[first::k], (draw.batch, draw.noise.eps_0))
+    return draw._replace(noise=draw.noise._replace(eps_0=eps_0), endpoints=endpoints)
+
+
+def assert_close(actual, expected, rtol=1e-9, atol=0.0):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), actual, expected)
+
+
+def test_every_image_has_its_turn():
+    images = np.arange(12)[:, None]
+    turn = jax.jit(lambda first: every_kth(jnp.asarray(images), 3, first))
+    turns = [np.asarray(turn(first))[:, 0] for first in range(3)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(turns)), np.arange(12))
+    np.testing.assert_array_equal(turns[1], [1, 4, 7, 10])
+    assert every_kth(jnp.asarray(images), 1, jnp.asarray(0)) is None
+
+
+def test_with_some_end_points_the_mean_gradient_is_that_of_all(draw):
+    params = {"scale": np.float64(0.9), "encoder": np.asarray([0.3, -0.2, 0.5]), "schedule": {}}
+    outputs, expected = gradient(FIXED, params, draw)
+    each = [gradient(FIXED, params, with_endpoints_of(draw, first, 4)) for first in range(4)]
+    assert_close(jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *(grads for _, grads in each)), expected)
+    objectives = [float(outputs.objective) for outputs, _ in each]
+    assert np.mean(objectives) == pytest.approx(float(outputs.objective), rel=1e-9)
+    assert np.ptp(objectives) > 1e-4
+
+
+@pytest.mark.slow
+def test_the_interior_is_trained_on_the_square_and_its_ends_on_the_bound(params, draw):
+    outputs, grads = gradient(LEARNED, params, draw)
+
+    def terms(params, draw):
+        place = LEARNED.place(params, draw.noise.t)
+        return bound_at(LEARNED.bind(params), draw.batch.pixels, place, draw.noise)
+
+    @jax.jit
+    def by_hand(params, draw):
+        value, of_bound = jax.value_and_grad(lambda p: terms(p, draw).total.mean() / BITS)(params)
+        of_square = jax.grad(lambda p: jnp.mean((terms(p, draw).diffusion / BITS) ** 2))(params)
+        return value, of_bound, of_square["schedule"]["network"]
+
+    expected_value, of_bound, of_square = by_hand(params, draw)
+    expected = of_bound | {"schedule": of_bound["schedule"] | {"network": of_square}}
+    assert float(outputs.objective) == pytest.approx(float(expected_value), rel=1e-12)
+    assert_close(grads, expected, 1e-8, 1e-10)
+    # The gradient of the bound for the interior differs at so few times.
+    assert not np.allclose(of_square["kernel"], of_bound["schedule"]["network"]["kernel"], rtol=0.1)
+
+
+def test_parts_of_a_batch_have_the_gradients_of_the_whole(params, draw):
+    """Half of the block of each of two devices makes a part. Its end points are not those of its own images."""
+    draw, order = with_endpoints_of(draw, 1, 2), np.array([0, 1, 4, 5, 2, 3, 6, 7])
+    outputs, expected = gradient(LEARNED, params, draw)
+    accumulated, grads = accumulated_gradient(LEARNED, params, draw, 2, 2)
+    assert_close(grads, expected, atol=1e-12)
+    np.testing.assert_allclose(accumulated.objective, outputs.objective)
+    np.testing.assert_array_equal(accumulated.t, draw.noise.t[order])
+    np.testing.assert_allclose(accumulated.terms.diffusion, np.asarray(outputs.terms.diffusion)[order])
 
 
 def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
     config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
-    step = StepFunction(build(config, SPEC), config, AbstractMesh((2, 1), ("data", "fsdp")))
+    model = build(config, ImageSpec((4, 4, 1), tiny.LEVELS))
+    step = StepFunction(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
     return jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
 
 

@@ -11,6 +11,7 @@ from diffenc_jax.train import writer
 from diffenc_jax.train.writer import TensorBoardWriter
 from tests import tiny
 from tests.tensorboard import shown
+from tests.xla_flags import QUICKLY_COMPILED
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +56,7 @@ def test_training_needs_no_tensorflow(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise ImportError('not for this Python')")
     (tmp_path / "tiny_config.py").write_text(tiny.FILE)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
+    environment["XLA_FLAGS"] = QUICKLY_COMPILED
     command = [sys.executable, "-m", "diffenc_jax", "train", f"--config={tmp_path / 'tiny_config.py'}:vdm"]
     command += ["--workdir=run", "--config.train.steps=3"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)

@@ -53,13 +53,13 @@ class Toy:
         return self.bind(params).instant(t)
 
 
-def random_draw(shape, seed=0, dtype=float):
+def random_draw(shape):
     """A draw for uint8 [B, ...] of `shape`, with the end points of all images."""
-    rng = np.random.RandomState(seed)
+    rng = np.random.RandomState(0)
     pixels = rng.randint(0, 256, shape).astype(np.uint8)
-    eps_0, eps_t = rng.normal(size=(2, *shape)).astype(dtype)
-    noise = Noise(rng.uniform(size=shape[0]).astype(dtype), eps_0, eps_t)
-    return StepInputs(Batch(pixels), noise, np.ones(shape[0], dtype), jax.random.key(0))
+    eps_0, eps_t = rng.normal(size=(2, *shape))
+    noise = Noise(rng.uniform(size=shape[0]), eps_0, eps_t)
+    return StepInputs(Batch(pixels), noise, np.ones(shape[0]), jax.random.key(0))
 
 
 gradient = jax.jit(gradients.gradient, static_argnums=0)
