@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from itertools import count
 from threading import Barrier
 
@@ -17,8 +18,8 @@ from diffenc_jax.data import prepared
 from diffenc_jax.data.dataset import image_shape, load_dataset, prepare
 from tests.data.tfds_archives import write_archive
 
-pytest.importorskip("tensorflow")  # there is none for Python 3.14
-
+# It is not imported here, which takes seconds in every process of the tests.
+pytestmark = pytest.mark.skipif(find_spec("tensorflow") is None, reason="there is no TensorFlow for Python 3.14")
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
