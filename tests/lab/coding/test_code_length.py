@@ -1,9 +1,7 @@
 """The estimator code_length against the bound."""
 
 import numpy as np
-import pytest
 
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from tests.evaluation.gaussian import PARAMS, evaluate, images, make
 
@@ -20,8 +18,3 @@ def test_the_code_is_as_long_as_the_bound():
     for name in ("code_length", "bound"):
         noise = np.hypot(standard_errors(values[name], 4).noise, standard_errors(expected, 2).noise)
         assert abs(values[name].mean() - expected.mean()) < 4 * noise
-
-
-def test_infinite_depth_has_no_code():
-    with pytest.raises(InputError, match=r"a code needs a finite depth, such as --config.loss.depth=50"):
-        make(eval__estimator="code_length")

