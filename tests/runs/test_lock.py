@@ -1,6 +1,7 @@
 """One process at a time holds a workdir, on disk and in a bucket, where a silent holder is replaced."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -68,21 +69,17 @@ def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
 @pytest.mark.slow
 def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
     bucket.faults = Faults(share=0.05)
-    got, refused, everyone = [], [], threading.Barrier(4)
+    everyone = threading.Barrier(4)
 
-    def claim():
+    def claim(_):
         try:
             with locked(bucket.folder) as held:
                 everyone.wait(60)
                 held.check()
-                got.append(held)
-        except InputError as error:
-            refused.append(str(error))
+                return True
+        except InputError:
             everyone.wait(60)
+            return False
 
-    threads = [threading.Thread(target=claim) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(got), len(refused)) == (1, 3)
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(claim, range(4))) == [False, False, False, True]

@@ -16,14 +16,7 @@ DATASET = {"name": "mine", "version": "1", "split": "test", "num_examples": 30, 
 DATASET |= {"sha256": "a" * 64, "sha256_any_order": "b" * 64}
 DESCRIPTION = {"step": 8, "seed": 3, "arm": "vdm", "config_hash": "0" * 12, "dataset": DATASET, "device": "cpu"}
 DESCRIPTION |= {"params_sha256": "c" * 64, "software": {}, "parts": {}}
-DESCRIPTION["estimator"] = {
-    "kind": "bound",
-    "depth": None,
-    "passes": 4,
-    "replicates": 2,
-    "seed": 0,
-    "times": (0.0, 1.0),
-}
+DESCRIPTION["estimator"] = dict(kind="bound", depth=None, passes=4, replicates=2, seed=0, times=(0.0, 1.0))
 TERMS = {"diffusion": NATS, "latent": 0.1 * NATS}
 ERRORS = {"noise": 0.1, "images": None, "total": 0.2}
 

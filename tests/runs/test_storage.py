@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -79,19 +79,10 @@ def test_names_as_long_as_the_system_allows(tmp_path, name):
 
 
 def test_one_of_many_creates_an_object(bucket):
-    made = []
-
-    def create(number):
-        if storage.create(bucket.folder / "x", str(number).encode()):
-            made.append(number)
-
-    threads = [threading.Thread(target=create, args=[number]) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(made) == 1
-    assert storage.read(bucket.folder / "x") == str(made[0]).encode()
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda number: storage.create(bucket.folder / "x", bytes([number])), range(8)))
+    assert created.count(True) == 1
+    assert storage.read(bucket.folder / "x") == bytes([created.index(True)])
 
 
 @pytest.mark.slow
