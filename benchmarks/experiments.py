@@ -50,6 +50,22 @@ def compiled_steps(name: str, minutes: int, out: str = "") -> Experiment:
     return Experiment([Step(command, tables.printed)], minutes)
 
 
+def study(name: str, run: str, flags: str = "") -> Step:
+    """A study of a run, with the tables of its result."""
+    return Step(f"diffenc {name} {run}{flags}", partial(tables.study, name, run))
+
+
+def compression(run: str, images: int, batch: int) -> Step:
+    """Files of the images of a run beside those of picture formats."""
+    command = f"python benchmarks/compression.py {run} --images={images} --config.loss.depth=50"
+    return Step(f"{command} --config.compress.batch_size={batch} {BEST}", tables.printed)
+
+
+def benchmark(name: str, minutes: int, flags: str) -> Experiment:
+    """A benchmark that prints its table."""
+    return Experiment([Step(f"python benchmarks/{name}.py{flags}", tables.printed)], minutes)
+
+
 def beside_published(file: str) -> Experiment:
     """Our steps and the published ones in turn on this machine, in a file of the common folder."""
     command = f"python benchmarks/peers.py --diffenc=DiffEnc --json={file}"
@@ -103,11 +119,8 @@ INFERENCE = {
     "evaluation of a batch by it": ("evaluation_share", 1),
     "step of sampling by it": ("sampling_share", 1),
 }
-START = {
-    "import, s": ("import_seconds", 1),
-    "first step, s": ("cold_seconds", 1),
-    "resumed, s": ("resumed_seconds", 1),
-}
+INPUT = {"thousand images per second": ("images_per_second", 1e3)}
+START = {"import, s": ("import_seconds", 1), "first step, s": ("cold_seconds", 1), "resumed, s": ("resumed_seconds", 1)}
 SAVES = {
     "step before, s": ("step_seconds", 1),
     "call, s": ("save_seconds", 1),
@@ -120,6 +133,10 @@ SAVES = {
 }
 SMALL, MIDDLE = "--width=256 --layers=3", "--width=512 --layers=6"
 LARGE = tuple(f"--width=1024 --layers={layers}" for layers in (6, 10, 13))  # 4 to 8 GB
+# Minutes of the parts of compiled_steps.py.
+TPU_MINUTES = {"tpu-large": 150, "tpu-largest": 90, "tpu-batches": 40, "tpu-scaling": 90, "tpu-chips": 40}
+TPU_MINUTES |= {"tpu-choices": 40, "tpu-widths": 30}
+GPU_MINUTES = {"gpu": 75, "gpu-large": 120, "gpu-largest": 60, "gpu-cards": 6, "gpu-widths": 20}
 PLACES = ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")
 LOAD = {
     "read, s": ("read_seconds", 1),
@@ -159,11 +176,7 @@ EXPERIMENTS = {
                 )
                 for runs in (KEPT, CASCADE)
             ),
-            Step(
-                "python benchmarks/compression.py runs/cascade-fashion/vdm-seed0 --images=200 --config.loss.depth=50 "
-                f"--config.compress.batch_size=8 {BEST}",
-                tables.printed,
-            ),
+            compression("runs/cascade-fashion/vdm-seed0", images=200, batch=8),
         ],
     ),
     "encoders": significance(
@@ -192,21 +205,14 @@ EXPERIMENTS = {
         "runs/noise-end",
         "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
         35,
-        then=[Step(f"diffenc encoder-study {NOISY}", partial(tables.study, "encoder-study", NOISY))],
+        then=[study("encoder-study", NOISY)],
     ),
     "swirl": Experiment(
         [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))],
         15,
     ),
     "depth": Experiment(
-        [
-            Step(
-                f"diffenc depth-study {run} --depths=5,10,20,50,100 --passes=32",
-                partial(tables.study, "depth-study", run),
-            )
-            for run in (VDM, DIFFENC)
-        ],
-        35,
+        [study("depth-study", run, " --depths=5,10,20,50,100 --passes=32") for run in (VDM, DIFFENC)], 35
     ),
     "labels": Experiment(
         [
@@ -244,17 +250,11 @@ EXPERIMENTS = {
         ],
         20,
     ),
-    "encoder": Experiment(
-        [
-            Step(f"diffenc encoder-study {run}", partial(tables.study, "encoder-study", run))
-            for run in (DIFFENC, "runs/digits/nontrainable-seed0")
-        ],
-        8,
-    ),
+    "encoder": Experiment([study("encoder-study", run) for run in (DIFFENC, "runs/digits/nontrainable-seed0")], 8),
     "samples": Experiment(
         [
             Step(f"diffenc sample --config=digits --workdir={DIFFENC} --config.sample.num=1000"),
-            Step(f"diffenc sample-quality {DIFFENC}", partial(tables.study, "sample-quality", DIFFENC)),
+            study("sample-quality", DIFFENC),
         ],
         3,
     ),
@@ -265,55 +265,25 @@ EXPERIMENTS = {
                 f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=8 --config.eval.estimator=code_length",
                 tables.evaluations(VDM, discrete=64, code_length=8),
             ),
-            Step(
-                f"python benchmarks/compression.py {VDM} --images=297 --config.loss.depth=50 "
-                f"--config.compress.batch_size=4 {BEST}",
-                tables.printed,
-            ),
+            compression(VDM, images=297, batch=4),
         ],
         8,
     ),
-    "fashion-compression": Experiment(
-        [
-            Step(
-                "python benchmarks/compression.py runs/fashion/vdm-seed0 --images=200 --config.loss.depth=50 "
-                f"--config.compress.batch_size=8 {BEST}",
-                tables.printed,
-            ),
-        ],
-        10,
-    ),
-    "precision": Experiment([Step(f"python benchmarks/precision.py {VDM} {DIFFENC}", tables.printed)], 5),
+    "fashion-compression": Experiment([compression("runs/fashion/vdm-seed0", images=200, batch=8)], 10),
+    "precision": benchmark("precision", 5, f" {VDM} {DIFFENC}"),
     # On a processor by AMD and on one by Intel, which have a form of the convolutions' gradients each.
     **{name: beside_published(f"{name}.jsonl") for name in ("peers", "peers-intel")},
     "tpu-searched": compiled_steps("searched", 30, "tpu"),
-    "tpu-large": compiled_steps("tpu-large", 150),
-    "tpu-largest": compiled_steps("tpu-largest", 90),
-    "tpu-batches": compiled_steps("tpu-batches", 40),
-    "tpu-scaling": compiled_steps("tpu-scaling", 90),
-    "tpu-chips": compiled_steps("tpu-chips", 40),
-    "tpu-choices": compiled_steps("tpu-choices", 40),
-    "tpu-widths": compiled_steps("tpu-widths", 30),
-    "published-tpu": Experiment(
-        compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"),
-        15,
-    ),
-    "gpu": compiled_steps("gpu", 75),
-    "gpu-large": compiled_steps("gpu-large", 120),
-    "gpu-largest": compiled_steps("gpu-largest", 60),
-    "gpu-cards": compiled_steps("gpu-cards", 6),
-    "gpu-widths": compiled_steps("gpu-widths", 20),
-    "gpu-jax-0.12": compiled_steps("gpu", 90, "gpu-jax-0.12"),
-    "gpu-jax-0.12-large": compiled_steps("gpu-large", 90, "gpu-jax-0.12"),
-    "gpu-jax-0.12-largest": compiled_steps("gpu-largest", 60, "gpu-jax-0.12"),
-    "published-gpu": Experiment(
-        compiled("gpu", peers.VDM, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
-        5,
-    ),
-    "published-gpu-diffenc": Experiment(
-        compiled("gpu", peers.DIFFENC, "h100:1 --batch=128", " --topology=h100:1 --batch=128"),
-        45,
-    ),
+    **{name: compiled_steps(name, minutes) for name, minutes in (TPU_MINUTES | GPU_MINUTES).items()},
+    **{
+        f"gpu-jax-0.12{size}": compiled_steps(f"gpu{size}", minutes, "gpu-jax-0.12")
+        for size, minutes in {"": 90, "-large": 90, "-largest": 60}.items()
+    },
+    "published-tpu": Experiment(compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"), 15),
+    **{
+        name: Experiment(compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128"), minutes)
+        for name, pair, minutes in (("published-gpu", peers.VDM, 5), ("published-gpu-diffenc", peers.DIFFENC, 45))
+    },
     "inference": Experiment(
         [
             Step("python benchmarks/inference.py --config=digits --json=inference.jsonl"),
@@ -333,14 +303,12 @@ EXPERIMENTS = {
             Step("python benchmarks/input.py --config=digits --json=input.jsonl"),
             Step(
                 "python benchmarks/input.py --config=cifar10 --json=input.jsonl",
-                tables.measured(
-                    "input.jsonl", "`{config}`", {"thousand images per second": ("images_per_second", 1e3)}
-                ),
+                tables.measured("input.jsonl", "`{config}`", INPUT),
             ),
         ],
         5,
     ),
-    "hours": Experiment([Step("python benchmarks/hours.py --share=0.4", tables.printed)], 1),
+    "hours": benchmark("hours", 1, " --share=0.4"),
     "saves": Experiment(
         [
             *(
@@ -364,11 +332,9 @@ EXPERIMENTS = {
         ],
         40,
     ),
-    "time-to-quality": Experiment(
-        [Step("python benchmarks/time_to_quality.py --config=digits --out=quality", tables.printed)], 60
-    ),
+    "time-to-quality": benchmark("time_to_quality", 60, " --config=digits --out=quality"),
     "parity": Experiment(
         [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)], 2
     ),
-    "seed-statistics": Experiment([Step("python benchmarks/seed_statistics.py", tables.printed)], 2),
+    "seed-statistics": benchmark("seed_statistics", 2, ""),
 }

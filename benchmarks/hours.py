@@ -8,6 +8,7 @@ import argparse
 import records
 
 from diffenc_jax.config import load_config
+from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.lab.costs.targets import TARGETS
 from diffenc_jax.model import spec_of
 from diffenc_jax.train.flops import count
@@ -25,16 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    heads = ["million steps", "TFLOP per step", *(f"{name}, h" for name in DEVICES)]
-    print("|  |", " | ".join(heads), "|")
-    print("|" + "---|" * (len(heads) + 1))
+    rows = []
     for arm in ARMS:
         config = load_config(arm)
         flops = count(config, spec_of(config)).flops_per_step
         seconds = (flops * config.train.steps / (arguments.share * TARGETS[name].flops) for name in DEVICES)
         numbers = [config.train.steps / 1e6, flops / 1e12, *(each / 3600 for each in seconds)]
-        cells = [f"`{arm}`", *(f"{number:.3g}" if number < 1000 else f"{number:,.0f}" for number in numbers)]
-        print("|", " | ".join(cells), "|", flush=True)
+        rows.append([f"`{arm}`", *(f"{number:.3g}" if number < 1000 else f"{number:,.0f}" for number in numbers)])
+    heads = ["", "million steps", "TFLOP per step", *(f"{name}, h" for name in DEVICES)]
+    print(markdown(Table(heads, rows)))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,7 @@ The models are those of the configurations cifar10 and digits. Images of CIFAR-1
 """
 
 import itertools
-import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +12,7 @@ from typing import Any, NamedTuple
 import inference
 import jax
 import numpy as np
+import peers
 import records
 import timing
 from jax.sharding import Mesh
@@ -104,13 +102,8 @@ class Bench:
     def published(self, arm: str, model: str, checkout: Path) -> dict[str, Any]:
         """Time of the published code's step, in a process of its own, and ours as shares of it; None if unknown."""
         batch, steps = self._config("cifar10", arm, {}).train.batch_size, self._sizes.timed_steps
-        with tempfile.TemporaryDirectory() as folder:
-            path, script = Path(folder) / "published.jsonl", Path(__file__).with_name("published.py")
-            flags = [f"--diffenc={checkout}", f"--model={model}", f"--batch={batch}", f"--steps={steps}"]
-            command = [sys.executable, script, *flags, f"--json={path}"]
-            done = subprocess.run(command, capture_output=True, text=True)
-            require(path.exists(), f"published.py failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-            record = json.loads(path.read_text())
+        flags = [f"--diffenc={checkout}", f"--model={model}", f"--batch={batch}", f"--steps={steps}"]
+        record = peers.measure([sys.executable, str(peers.FOLDER / "published.py"), *flags])
         ours = {dtype: self._seconds.get((arm, dtype)) for dtype in DTYPES}
         shares = {dtype: seconds and seconds / record["step_seconds"] for dtype, seconds in ours.items()}
         return {"arm": arm, "batch_size": batch, **shares, **record}

@@ -93,8 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
             record = {"benchmark": "peers", "pair": name, "ratios": ratios, "rounds": rounds}
             record |= {"as_published": arguments.as_published}
             record |= {"commits": {THEIRS: records.commit(arguments.diffenc), OURS: records.commit()}}
-            with Path(arguments.json).open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            records.append(arguments.json, record)
     print_table(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows))
     print(f"Load average {min(loads):.1f} to {max(loads):.1f}, of {len(os.sched_getaffinity(0))} cores")
 
@@ -147,11 +146,7 @@ def ratios_of(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, An
     found = {}
     for quantity in QUANTITIES:
         ratios = [record[OURS][quantity] / record[THEIRS][quantity] for record in rounds]
-        found[quantity] = {
-            "median": float(np.median(ratios)),
-            "range": [min(ratios), max(ratios)],
-            "rounds": ratios,
-        }
+        found[quantity] = {"median": float(np.median(ratios)), "range": [min(ratios), max(ratios)], "rounds": ratios}
     return found
 
 

@@ -19,7 +19,6 @@ from diffenc_jax.core.document import markdown
 from diffenc_jax.core.errors import require
 from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.compile_check import describe_work, work_tables
-from diffenc_jax.lab.costs.compiled import QUICK
 from diffenc_jax.lab.costs.machines import describe
 from diffenc_jax.parallel.memory import Memory
 
@@ -31,11 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="FILE", help="model configuration in DIR/config")
     parser.add_argument("--batch", type=positive, default=32, help="images of the device per step")
     parser.add_argument("--topology", default="v5e:1x1", metavar="NAME", help="slice of one chip, or one GPU")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="for TPUs: without the search for the fastest kernels, which is much faster",
-    )
     parser.add_argument("--tables", action="store_true", help="also print the work by part of the step and by kernel")
     parser.set_defaults(width=None, layers=None)
     records.add_record_arguments(parser)
@@ -49,8 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     require(len(devices) == 1, f"--topology={arguments.topology} has {len(devices)} devices; give one device")
     pipeline = published.make_pipeline(arguments)
     sharding = jax.sharding.SingleDeviceSharding(devices[0])
-    options = QUICK if arguments.quick else None
-    compiled, times = timing.compile_timed(lambda: trace(pipeline, arguments.batch, sharding).lower(), options)
+    compiled, times = timing.compile_timed(lambda: trace(pipeline, arguments.batch, sharding).lower())
     as_written = trace(pipeline, arguments.batch, None).lower(lowering_platforms=("tpu",)).cost_analysis()
     work = describe_work(hlo.kernels(compiled.as_text()), as_written["flops"], target)
     record = {
@@ -58,7 +51,6 @@ def run(arguments: argparse.Namespace) -> None:
         "model": arguments.model,
         "batch_size": arguments.batch,
         "topology": arguments.topology,
-        "quick": arguments.quick,
         **work,
         "memory_of_temporaries": Memory.of(compiled).temporaries,
         **times,

@@ -85,13 +85,17 @@ def commit(checkout: Path = Path(__file__).parents[1], apart_from: Sequence[str]
     return named + "+" * changed
 
 
+def append(path: str, record: dict[str, Any]) -> None:
+    """Append a record to a file of JSON lines."""
+    with Path(path).open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
 def finish(record: dict[str, Any], before: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Print `record`, append it to --json, and print its ratios to `before` on standard error."""
-    line = json.dumps(record)
-    print(line)
+    print(json.dumps(record))
     if arguments.json:
-        with Path(arguments.json).open("a") as file:
-            file.write(line + "\n")
+        append(arguments.json, record)
     for name, value in record.items():
         if name.endswith(COMPARED) and before.get(name):
             print(f"{name}: {value:.4g} / {before[name]:.4g} = {value / before[name]:.3f}", file=sys.stderr)

@@ -47,18 +47,15 @@ def summary(root: str, work: Path, output: str) -> Iterable[Table]:
     sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
     about = text.split("\n\n")[1]
     for title, section in sections.items():
+        table = next(iter(in_markdown(section)), Table([], []))
         if title == "Values":
-            yield in_markdown(section)[0]._replace(caption=about)
+            yield table._replace(caption=about)
         if title.startswith("Differences to "):
-            table = in_markdown(section)[0]
             yield table._replace(caption=f"{title}, in bits/dim. {table.caption}")
-        if title == "Tests and power":
-            tests = in_markdown(section)[0]
-            if any(set(row[1:]) != {UNKNOWN} for row in tests.rows):  # of several seeds
-                yield tests
+        if title == "Tests and power" and any(set(row[1:]) != {UNKNOWN} for row in table.rows):  # of several seeds
+            yield table
         if title == "Costs of the arms":
-            heads, rows, _ = in_markdown(section)[0]
-            yield Table(heads[:6], [row[:6] for row in rows])
+            yield Table(table.heads[:6], [row[:6] for row in table.rows])
 
 
 def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:

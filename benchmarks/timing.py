@@ -43,18 +43,12 @@ def compile_step(config: Config, mesh: Mesh) -> CompiledStep:
     return CompiledStep(program, step, spec.pixel_levels, times)
 
 
-def compile_timed(
-    lower: Callable[[], jax.stages.Lowered], options: dict[str, Any] | None = None
-) -> tuple[jax.stages.Compiled, dict[str, float]]:
-    """A compiled program, and the seconds to trace it, to compile it, and for both, also of CPU time of all threads.
-
-    Args:
-      options: of the compiler.
-    """
+def compile_timed(lower: Callable[[], jax.stages.Lowered]) -> tuple[jax.stages.Compiled, dict[str, float]]:
+    """A compiled program, and the seconds to trace it, to compile it, and for both, also of CPU time of all threads."""
     start, cpu_start = time.perf_counter(), time.process_time()
     lowered = lower()
     traced = time.perf_counter()
-    program = lowered.compile(options)
+    program = lowered.compile()
     compiled, cpu = time.perf_counter(), time.process_time() - cpu_start
     return program, {
         "trace_seconds": traced - start,
