@@ -8,6 +8,7 @@ import numpy as np
 
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
+from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.evaluation.estimator import Pass, make_estimator
 from diffenc_jax.model import ImageSpec, Model, build
@@ -28,11 +29,12 @@ class Gaussian(Model):
         return dataclasses.replace(super().bind(params), predict=exact_prediction)
 
 
-def exact_prediction(z, gamma):
-    """v̂ = (α z - x̂) / σ with x̂ = E[x | z]."""
-    a2, s2 = (jax.nn.sigmoid(sign * gamma).reshape(-1, *(1,) * (z.ndim - 1)) for sign in (-1, 1))
-    x_hat = DEVIATION**2 * jnp.sqrt(a2) / (DEVIATION**2 * a2 + s2) * z
-    return Prediction((jnp.sqrt(a2) * z - x_hat) / jnp.sqrt(s2))
+def exact_prediction(z, gamma, mean=0.0, deviation=DEVIATION):
+    """v̂ = (α z - x̂) / σ with x̂ = E[x | z] for x ~ N(mean, deviation²)."""
+    a2, s2 = (align(jax.nn.sigmoid(sign * gamma), z) for sign in (-1, 1))
+    a = jnp.sqrt(a2)
+    x_hat = mean + deviation**2 * a / (deviation**2 * a2 + s2) * (z - a * mean)
+    return Prediction((a * z - x_hat) / jnp.sqrt(s2))
 
 
 # Pixels of the population: N(0, 0.3²), cut into levels.
@@ -48,8 +50,7 @@ def images(count, seed):
 def experiment(**changes):
     """The exact model and images of the population, with a configuration."""
     config = tiny.config("vdm", data__pixel_levels=LEVELS, eval__batch_size=IMAGES, fit__images=20, **changes)
-    built = build(config, ImageSpec(SHAPE, LEVELS))
-    model = Gaussian(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
+    model = Gaussian(**vars(build(config, ImageSpec(SHAPE, LEVELS))))
     dataset = Dataset("gaussian", "1", LEVELS, {"train": images(20, 1), "test": images(IMAGES, 2)})
     return Experiment(config, dataset, make_mesh(), model)
 

@@ -10,12 +10,11 @@ from flax import linen as nn
 from diffenc_jax.config.recipe import code_network
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.model import ImageSpec, Model, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
-from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES, exact_prediction
 
 # Means of the classes, of which the last two are the same.
 MEANS = np.array([-0.3, 0.0, 0.25, 0.25], np.float32)
@@ -27,11 +26,7 @@ class GaussianClasses(Model):
 
     def bind(self, params, dropout_key=None, condition=None):
         def predict(z, gamma):
-            mean = align(condition @ MEANS, z)
-            a2, s2 = (align(jax.nn.sigmoid(sign * gamma), z) for sign in (-1, 1))
-            a, gain = jnp.sqrt(a2), DEVIATION**2 * jnp.sqrt(a2) / (DEVIATION**2 * a2 + s2)
-            x_hat = mean + gain * (z - a * mean)
-            return Prediction((a * z - x_hat) / jnp.sqrt(s2))
+            return exact_prediction(z, gamma, align(condition @ MEANS, z))
 
         return dataclasses.replace(super().bind(params, None, condition), predict=predict)
 
@@ -54,9 +49,15 @@ class NearestMean(nn.Module):
         return -jnp.square(x.mean(axis=(1, 2, 3))[:, None] - MEANS)
 
 
-def experiment(count=150, **changes):
+def experiment(count=150, labels=True, **changes):
     """The exact model and images of the classes, with a configuration."""
-    return _experiment(count, {"model__labels": True, **changes})
+    changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 64, "fit__images": 20, **changes}
+    config = tiny.config("vdm", True, model__labels=labels, **changes)
+    model = GaussianClasses(**vars(build(config, ImageSpec(SHAPE, LEVELS, len(MEANS)))))
+    splits = {"train": draw(20, 1), "test": draw(count, 2)}
+    images, classes = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
+    dataset = Dataset("gaussian classes", "1", LEVELS, images, classes, len(MEANS))
+    return Experiment(config, dataset, make_mesh(), model)
 
 
 def coded_experiment(count=150, **changes):
@@ -65,22 +66,11 @@ def coded_experiment(count=150, **changes):
     Of the classes with the same mean, the first one is chosen.
     """
     code = code_network(units=len(MEANS), active=1, width=32, layers=1, levels=0, **tiny.NORMS)
-    chosen = _experiment(count, {"model__schedule__kind": "polynomial", "model__code": code, **changes})
+    chosen = experiment(count, labels=False, model__schedule__kind="polynomial", model__code=code, **changes)
     schedule = tiny.away_from_zero(jax.jit(lambda key: chosen.model.init(key)["schedule"])(jax.random.key(0)))
     coded = dataclasses.replace(chosen.model.code, network=NearestMean())
     model = dataclasses.replace(chosen.model, code=coded)
     return dataclasses.replace(chosen, model=model), {"score": {}, "code": {}, "schedule": schedule}
-
-
-def _experiment(count, changes):
-    changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 64, "fit__images": 20, **changes}
-    config = tiny.config("vdm", True, **changes)
-    built = build(config, ImageSpec(SHAPE, LEVELS, len(MEANS)))
-    model = GaussianClasses(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
-    splits = {"train": draw(20, 1), "test": draw(count, 2)}
-    images, labels = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
-    dataset = Dataset("gaussian classes", "1", LEVELS, images, labels, len(MEANS))
-    return Experiment(config, dataset, make_mesh(), model)
 
 
 def log_densities(pixels):

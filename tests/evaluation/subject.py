@@ -2,9 +2,6 @@
 
 import functools
 
-import jax
-import numpy as np
-
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
@@ -25,10 +22,4 @@ def experiment(arm="diffenc", small=True, **changes):
 @functools.cache
 def parameters(arm="diffenc", scale=0.1, small=True):
     """Parameters of the arm's model, away from zero."""
-    return drawn(experiment(arm, small).model, scale)
-
-
-def drawn(model, scale):
-    """Parameters of a model from N(0, scale²), without compiling its initialisation."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    return tiny.away_from_zero(jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes), scale)
+    return tiny.drawn(experiment(arm, small).model.init, scale=scale)

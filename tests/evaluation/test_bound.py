@@ -35,8 +35,7 @@ def exact_pixel_nats():
 
 
 @pytest.mark.parametrize(
-    ("sampling", "passes", "sets"),
-    [("uniform", 3, 400), pytest.param("importance", 4, 1_000, marks=pytest.mark.slow)],
+    ("sampling", "passes", "sets"), [("uniform", 3, 400), pytest.param("importance", 4, 1_000, marks=pytest.mark.slow)]
 )
 def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes, sets):
     """Intervals, for many sets of images, of ± 1.96 standard errors, over the same images and over all images."""

@@ -101,20 +101,6 @@ def test_an_interrupted_evaluation_resumes(tmp_path, monkeypatch):
         patch.setattr(versions, "package_version", lambda: "another")
         record, second, _ = count(tmp_path / "other")
     assert (second, record["software"]["diffenc_jax"], record["bpd"]) == (8, "another", complete["bpd"])
-    next((tmp_path / "run" / "eval").glob("*.npz")).unlink()  # a record without its values is not used
-    assert count(tmp_path / "run")[1:] == (8, 8)
-
-
-def test_another_evaluation_neither_uses_nor_disturbs_what_an_interrupted_one_saved(tmp_path):
-    def stop():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        evaluator(tmp_path, eval__seed=1).record(parameters(), 1, tmp_path, on_batch=stop)
-    (left,) = (tmp_path / "eval").iterdir()
-    record, _ = evaluate(tmp_path, eval__seed=2)
-    assert record["estimator"]["seed"] == 2
-    assert left.exists()
 
 
 def test_a_record_has_its_evidence(tmp_path):
@@ -124,7 +110,6 @@ def test_a_record_has_its_evidence(tmp_path):
     digest = {"values_sha256": on_disk["values_sha256"]}
     assert in_memory | digest | {"seconds": 0} == on_disk | {"seconds": 0}
     path = ours.path(parameters(), 1, tmp_path)
-    assert path.name.startswith("test-1-continuous-")
     record, values = json.loads(path.read_text()), read_values(path)
     assert record["config_hash"] == ours.experiment.config.hash
     assert record["dataset"]["dims"] == 16
@@ -133,7 +118,6 @@ def test_a_record_has_its_evidence(tmp_path):
     assert record["estimator"]["replicates"] == 2
     assert record["estimator"]["fit"]["split"] == "train"
     assert values["mass"].sum() == pytest.approx(1.0)
-    assert values["t"].shape == values["weight"].shape == (4, 13)
     bits = {term: values[term].mean() / (16 * np.log(2)) for term in ("reconstruction", "latent", "diffusion")}
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
     assert read_evaluation(path).bits.mean() == pytest.approx(record["bpd"]["total"])
@@ -158,14 +142,9 @@ def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     ours, mass = evaluator(tmp_path), jnp.asarray([0.25, 0.75])
     plain = ours.record(parameters(), 1, tmp_path)
     called = []
-
-    def tables():
-        called.append(None)
-        return {"mass": mass}
-
     for _ in range(2):  # the second time the record is there, and the tables are not needed
         other = Evaluator(ours.experiment, folder="study", variant="identity")
-        variant = other.record(parameters(), 1, tmp_path, tables=tables)
+        variant = other.record(parameters(), 1, tmp_path, tables=lambda: called.append(1) or {"mass": mass})
     path = other.path(parameters(), 1, tmp_path)
     assert path.parent.name == "study"
     assert len(called) == 1

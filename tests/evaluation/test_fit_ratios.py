@@ -44,11 +44,7 @@ def mean_cost(ratio, steps):
     return sum(float(cost_at(ratio, i, errors)) for i, errors in enumerate(steps))
 
 
-@pytest.mark.parametrize(
-    "mean_error",
-    [by_estimate, lambda x: 0.3 * PIXELS * by_estimate(x)],
-    ids=["estimate", "both"],
-)
+@pytest.mark.parametrize("mean_error", [by_estimate, lambda x: 0.3 * PIXELS * by_estimate(x)], ids=["estimate", "both"])
 def test_the_fit_costs_little_more_than_the_best_ratio(x64, mean_error):
     """On unseen errors, next to w = 1 / (1 + E u), with one ratio per pixel far above where x̂ matters."""
     fitted, unseen, mean = drawn(mean_error, 0), drawn(mean_error, 1), jax.jit(lambda w, u: cost(w, u).mean())
@@ -62,9 +58,7 @@ def test_the_fit_costs_little_more_than_the_best_ratio(x64, mean_error):
 
 @pytest.mark.parametrize("u", [np.zeros(5), np.asarray([0.0, 0.0, 0.0, 0.0, 9.0])], ids=["exact", "one error"])
 def test_few_or_exact_samples_leave_a_ratio(u):
-    errors = StepErrors(
-        u[:, None, None, None] * np.ones(SHAPE), np.linspace(-1, 1, 5)[:, None, None, None] * np.ones(SHAPE)
-    )
+    errors = StepErrors(*(np.multiply.outer(values, np.ones(SHAPE)) for values in (u, np.linspace(-1, 1, 5))))
     w = np.asarray(ratio_at(fit_by_estimate([errors]), 0, errors.x_hat))
     assert np.all((w > 0) & (w <= 1))
 
@@ -95,13 +89,9 @@ def test_equal_estimates_have_the_mean_of_their_errors(x):
         np.testing.assert_allclose(got[number == i], u[number == i].mean(), rtol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def fit():
-    return Fit(experiment(), parameters())
-
-
-def test_on_training_images_it_costs_no_more_than_a_ratio_per_pixel(fit):
+def test_on_training_images_it_costs_no_more_than_a_ratio_per_pixel():
     """Both ratios are fitted and evaluated with the same model, steps, images and noise."""
+    fit = Fit(experiment(), parameters())
     ratios = [fit.steps(LossConfig(3, "linear", kind)) for kind in ("optimal_estimate", "optimal_pixel")]
     errors = list(fit.step_errors(ratios[0].gamma))
     ours, per_pixel = (mean_cost(steps.ratio, errors) for steps in ratios)

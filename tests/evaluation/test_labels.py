@@ -22,10 +22,7 @@ def exact_bits(run, labels):
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"eval__passes": 64},
-        pytest.param({"eval__estimator": "ode", "eval__passes": 4}, marks=pytest.mark.slow),
-    ],
+    [{"eval__passes": 64}, pytest.param({"eval__estimator": "ode", "eval__passes": 4}, marks=pytest.mark.slow)],
     ids=["bound", "ode"],
 )
 def test_bits_are_those_given_the_label(changes):

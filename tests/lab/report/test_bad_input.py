@@ -12,6 +12,7 @@ from diffenc_jax.core.text import CONTROLS
 from tests import refusals
 from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.report import made_up
+from tests.lab.studies.runs import change
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
 
@@ -23,10 +24,6 @@ def run(tmp_path):
 
 def refused(capsys, *arguments):
     return refusals.refused(main, ["report", *arguments], capsys)
-
-
-def change(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_arguments_that_are_refused(tmp_path, capsys, run):
@@ -58,7 +55,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     record = runs.record_file(run)
     values = record.with_suffix(".npz")
     values.write_bytes(values.read_bytes()[:100])
-    (run / "eval" / "test-1500-x.json").write_text(json.dumps(json.loads(record.read_text()) | {"seconds": "x"}))
+    change(shutil.copy(record, run / "eval" / "test-1500-x.json"), seconds="x")
     (run / "eval" / "test-1500-ode.json").write_text('{"step": 1500')
     (run / "eval" / "test-1500-other.json").write_bytes(b"\xff\xfe")
     metrics = run / "metrics.jsonl"
@@ -107,31 +104,25 @@ def test_hostile_names_are_text(tmp_path, run):
     assert not CONTROLS.search((tmp_path / "page.html").read_text().replace("\n", ""))
 
 
-def plant(path, kind):
-    """Something that is no file in place of a file."""
+def plant(path):
+    """A pipe in place of a file."""
     path.unlink(missing_ok=True)
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(path.name)
+    os.mkfifo(path)
 
 
-@pytest.mark.parametrize("kind", ["loop", "folder", "pipe"])
-def test_what_is_no_file_is_noted(tmp_path, capsys, run, kind):
+def test_what_is_no_file_is_noted(tmp_path, capsys, run):
     """The page has all the rest. In place of the configuration or the page it is refused."""
     made_up.write_studies(run)
     names = ["metrics.jsonl", "loss-by-time/test-1500.json", "depth-study/test-1500.json", "commands.txt"]
     names += ["samples/1500-depth250-seed0.png", "eval/test-1500-other.json"]
     for name in names:
-        plant(run / name, kind)
+        plant(run / name)
     out = tmp_path / "page.html"
     page = made_up.write_page(out, run)
     for name in names:
         assert f"{run / name} cannot be read: " in page.text
-    plant(out, kind)
+    plant(out)
     capsys.readouterr()
     assert str(out) in refused(capsys, run, f"--out={out}")
-    plant(run / "config.json", kind)
+    plant(run / "config.json")
     assert f"{run / 'config.json'} cannot be read: " in refused(capsys, run, f"--out={tmp_path / 'other.html'}")

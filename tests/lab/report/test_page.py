@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import re
 from itertools import pairwise
 
@@ -16,7 +15,7 @@ from diffenc_jax.lab.comparisons.compare.table import comparison_table
 from diffenc_jax.lab.comparisons.significance.grid import Grid
 from diffenc_jax.lab.comparisons.significance.summary import write_summary
 from diffenc_jax.lab.figures.style import arm_style
-from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.records import read_evaluation, read_record
 from diffenc_jax.runs.workdir import write_config
 from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.report import made_up
@@ -30,16 +29,13 @@ def cells(page, caption):
     return {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
 
 
-def record(root, arm, seed):
-    return json.loads(runs.record_file(root / f"{arm}-seed{seed}").read_text())
-
-
 def test_every_run_has_its_records_figures_and_origin(root, page):
     table, origin = cells(page, "Bits/dim ± noise ± images"), cells(page, "Runs")
     assert len(table) == 6
     for arm in ARMS:
         for seed in (0, 1):
-            known, row, made = record(root, arm, seed), table[f"{arm}, seed {seed}"], origin[f"{arm}, seed {seed}"]
+            known = read_record(runs.record_file(root / f"{arm}-seed{seed}"))
+            row, made = table[f"{arm}, seed {seed}"], origin[f"{arm}, seed {seed}"]
             assert row["total"] == f"{known['bpd']['total']:.4f} ± 0.0100 ± 0.0200"
             assert row["latent"] == f"{known['bpd']['latent']:.4f} ± 0.0100 ± 0.0200"
             assert row["split, estimator"] == "test, bound, infinite depth, 4 passes"

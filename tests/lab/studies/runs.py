@@ -1,6 +1,7 @@
 """Runs for studies: written to a workdir without training, or made of formulas instead of networks."""
 
 import functools
+import json
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.trained import Trained
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
@@ -55,6 +57,11 @@ def write_images(path, count=13, seed=1, shape=(4, 4, 1)):
     return path
 
 
+def change(path, **changes):
+    """Change entries of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 class FormulaModel(NamedTuple):
     """A model without parameters."""
 
@@ -79,11 +86,15 @@ def formula_model(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=t
     return FormulaModel(ImageSpec(shape, pixel_levels), process)
 
 
-def opened(model, images, params=None, batch_size=8):
-    """A run with this model, opened in memory, which evaluates on `images`."""
-    config = tiny.config(eval__batch_size=batch_size)
+def opened(model, images, batch_size=8):
+    """A run with this model without parameters, opened in memory, which evaluates on `images`."""
     dataset = Dataset("made up", "1", model.spec.pixel_levels, {"test": images})
-    return Trained(config, dataset, make_mesh(), model, workdir=None, step=1, steps=[1], params=params or {})
+    return trained(Experiment(tiny.config(eval__batch_size=batch_size), dataset, make_mesh(), model), {})
+
+
+def trained(experiment, params, workdir=None):
+    """A run with this experiment, opened in memory after a step."""
+    return Trained(**vars(experiment), workdir=workdir, step=1, steps=[1], params=params)
 
 
 class DoubledIdentity(Identity):

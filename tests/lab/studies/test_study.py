@@ -24,7 +24,7 @@ from diffenc_jax.lab.report.sections import study_sections
 from diffenc_jax.lab.studies.study import Array, Study
 from diffenc_jax.lab.table import PARTS
 from tests import refusals
-from tests.lab.studies.runs import write_images, write_run
+from tests.lab.studies.runs import change, write_images, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 NAME = "brightness"
@@ -192,10 +192,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
     shutil.rmtree(run / NAME)
     (run / NAME).write_text("a file")
     assert f"{NAME} cannot be written to" in refusals.refused(program.main, [NAME, run], capsys)
-
-
-def change(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 RESULT = {"factors": [1, 2], "means": [1.0, 2.0]}

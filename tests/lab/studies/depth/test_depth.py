@@ -78,10 +78,7 @@ def test_finished_records_are_used_again_and_hold_what_was_measured(records):
     [
         ("--depths=ten", "must be a tuple, not 'ten'"),
         ("--choices=best", "loss.variance_ratio must be"),
-        (
-            "--choices=learned_error",
-            "loss.variance_ratio=learned_error is that of model.error_head",
-        ),
+        ("--choices=learned_error", "loss.variance_ratio=learned_error is that of model.error_head"),
     ],
 )
 def test_bad_input_is_refused(workdir, option, message, capsys):

@@ -17,11 +17,10 @@ from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.model import build
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.records import read_record
-from diffenc_jax.runs.trained import Trained
+from diffenc_jax.runs.records import read_record, read_values
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
-from tests.lab.studies.runs import drawn, write_images
+from tests.lab.studies.runs import drawn, trained, write_images
 
 TERMS = ("reconstruction", "latent", "diffusion", "total")
 GAMMA_MAX = 2.0
@@ -46,21 +45,16 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("off")
     config = tiny.config("diffenc", data__source=str(write_images(folder / "images.npz")), **CHANGES)
     write_config(folder, config)
-    parts = Experiment.load(config, "test", TRAIN)
-    model = dataclasses.replace(parts.model, score=Affine(0.5), encoder=Trainable(Affine(0.0)))
+    experiment = Experiment.load(config, "test", TRAIN)
+    model = dataclasses.replace(experiment.model, score=Affine(0.5), encoder=Trainable(Affine(0.0)))
     params = drawn(model, scale=0.5) | {"encoder": drawn(model, scale=0.0)["encoder"]}
-    return Trained(**vars(parts) | {"model": model}, workdir=folder, step=1, steps=[1], params=params)
+    return trained(dataclasses.replace(experiment, model=model), params, folder)
 
 
 @pytest.fixture(scope="module")
 def measured(run):
     """The bounds by encoder, and the paths of their records."""
     return measure_bounds(run, UNWATCHED)
-
-
-def values(path):
-    with np.load(path.with_suffix(".npz")) as archive:
-        return dict(archive)
 
 
 def test_finished_records_are_used_again_and_name_the_encoder(run, measured):
@@ -112,9 +106,9 @@ def test_without_the_drift_it_is_a_vdm(run, measured):
 def test_differences_are_paired_by_image_and_noise(measured):
     """Recomputed from the values, two passes in each of two replicates."""
     found, paths = measured
-    trained, other = (values(paths[name]) for name in ("trained", "identity"))
-    np.testing.assert_array_equal(trained["t"], other["t"])
-    change = (other["diffusion"] - trained["diffusion"]) / (16 * np.log(2))
+    first, other = (read_values(paths[name]) for name in ("trained", "identity"))
+    np.testing.assert_array_equal(first["t"], other["t"])
+    change = (other["diffusion"] - first["diffusion"]) / (16 * np.log(2))
     noise = np.sqrt(change.reshape(2, 2, 13).mean(axis=0).var(axis=0, ddof=1).mean() / (2 * 13))
     error = max(noise, change.mean(axis=0).std(ddof=1) / np.sqrt(13))
     assert found["identity"]["difference"]["diffusion"] == pytest.approx((change.mean(), error))
@@ -128,10 +122,10 @@ def test_fitted_steps_are_those_of_the_trained_encoder(run, monkeypatch):
     config = run.config.replace({"loss.depth": 2, "loss.variance_ratio": "optimal"})
     model = dataclasses.replace(run.model, loss=config.loss)
     _, paths = measure_bounds(dataclasses.replace(run, config=config, model=model), UNWATCHED)
-    trained, identity = (values(paths[name]) for name in ("trained", "identity"))
-    assert np.all(trained["ratio"] < 1)
-    np.testing.assert_array_equal(identity["ratio"], trained["ratio"])
-    assert np.all(identity["diffusion"] != trained["diffusion"])
+    first, other = (read_values(paths[name]) for name in ("trained", "identity"))
+    assert np.all(first["ratio"] < 1)
+    np.testing.assert_array_equal(other["ratio"], first["ratio"])
+    assert np.all(other["diffusion"] != first["diffusion"])
 
 
 def test_the_terms_at_the_ends_of_both_paths(run, measured):

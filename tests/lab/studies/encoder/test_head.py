@@ -15,10 +15,9 @@ from diffenc_jax.lab.studies.encoder.measure import measure_by_gamma
 from diffenc_jax.lab.studies.encoder.price import with_head
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.trained import Trained
 from tests import tiny
+from tests.lab.studies import runs
 from tests.lab.studies.encoder.test_bounds import Affine
-from tests.lab.studies.runs import drawn
 
 STEPS = 300
 
@@ -51,9 +50,9 @@ def run(tmp_path_factory):
     pixels = np.random.RandomState(0).normal(8, 3, (300, 4, 4, 1)).round().clip(0, 16).astype(np.uint8)
     np.savez(folder / "images.npz", train=pixels[:200], test=pixels[200:])
     changes = {"data__source": str(folder / "images.npz"), "train__batch_size": 64, "eval__batch_size": 100}
-    parts = Experiment.load(tiny.config("diffenc", **changes), "test", TRAIN)
-    model = dataclasses.replace(parts.model, score=Pixelwise(), encoder=Trainable(Affine(0.0)))
-    return Trained(**vars(parts) | {"model": model}, workdir=folder, step=1, steps=[1], params=drawn(model, scale=0.0))
+    experiment = Experiment.load(tiny.config("diffenc", **changes), "test", TRAIN)
+    model = dataclasses.replace(experiment.model, score=Pixelwise(), encoder=Trainable(Affine(0.0)))
+    return runs.trained(dataclasses.replace(experiment, model=model), runs.drawn(model, scale=0.0), folder)
 
 
 @pytest.fixture(scope="module", autouse=True)

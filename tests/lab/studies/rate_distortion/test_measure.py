@@ -3,7 +3,6 @@
 import dataclasses
 from functools import cache
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,17 +10,14 @@ from scipy.special import ndtr
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.diffusion.process import Prediction
-from diffenc_jax.evaluation import evaluator
-from diffenc_jax.evaluation.bound import Bound
+from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.rate_distortion.measure import ImageRates, measure_rate_distortion, summarize
 from diffenc_jax.model import ImageSpec, Model, build
-from diffenc_jax.runs.trained import Trained
 from diffenc_jax.runs.workdir import stored_config
 from tests import tiny
 from tests.evaluation import gaussian
-from tests.lab.studies.runs import write_images, write_run
+from tests.lab.studies.runs import trained, write_images, write_run
 from tests.refusals import refused
 
 DEPTH, PASSES, LEVELS, VALUES = 6, 8, gaussian.LEVELS, gaussian.VALUES
@@ -29,9 +25,9 @@ DEPTH, PASSES, LEVELS, VALUES = 6, 8, gaussian.LEVELS, gaussian.VALUES
 FACTORS = {"vdm": lambda gamma: np.ones_like(gamma), "nontrainable": lambda gamma: 1 / (1 + np.exp(gamma))}
 
 
-def gain(gamma, factor, exp):
+def gain(gamma, factor):
     """x̂ / z with x̂ = E[x_t | z_t] for x ~ N(0, 0.3²) and x_t = factor x."""
-    alpha2 = 1 / (1 + exp(gamma))
+    alpha2 = 1 / (1 + np.exp(gamma))
     return (gaussian.DEVIATION * factor) ** 2 * alpha2**0.5 / ((gaussian.DEVIATION * factor) ** 2 * alpha2 + 1 - alpha2)
 
 
@@ -43,9 +39,8 @@ class Exact(Model):
         process = super().bind(params)
 
         def predict(z, gamma):
-            a, s = (align(jnp.sqrt(jax.nn.sigmoid(g)), z) for g in (-gamma, gamma))
-            x_hat = align(gain(gamma, process.encoder.mean(jnp.ones_like(gamma), gamma), jnp.exp), z) * z
-            return Prediction((a * z - x_hat) / s)
+            factor = process.encoder.mean(jnp.ones_like(gamma), gamma)
+            return gaussian.exact_prediction(z, gamma, deviation=gaussian.DEVIATION * align(factor, z))
 
         return dataclasses.replace(process, predict=predict)
 
@@ -56,15 +51,9 @@ def exact(arm):
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 50, "eval__passes": PASSES, "loss__depth": DEPTH}
     # So much noise at z_0 that the pixels are not known yet.
     config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
-    built = build(config, ImageSpec(gaussian.SHAPE, LEVELS))
-    model = Exact(**{field.name: getattr(built, field.name) for field in dataclasses.fields(Model)})
-    experiment = dataclasses.replace(gaussian.experiment(), config=config, model=model)
-    run = opened(experiment, gaussian.PARAMS)
+    model = Exact(**vars(build(config, ImageSpec(gaussian.SHAPE, LEVELS))))
+    run = trained(dataclasses.replace(gaussian.experiment(), config=config, model=model), gaussian.PARAMS)
     return run, measure_rate_distortion(run)
-
-
-def opened(experiment, params):
-    return Trained(**vars(experiment), workdir=None, step=1, steps=[1], params=params)
 
 
 def assert_expected(draws, pixels, by_level):
@@ -81,7 +70,7 @@ def costs(arm, gamma_s, gamma_t):
     alpha2_s, alpha2_t = (1 / (1 + np.exp(gamma)) for gamma in (gamma_s, gamma_t))
     shrink = np.exp(gamma_s - gamma_t)
     k = 0.0 if arm == "vdm" else (gamma_t - gamma_s) / (1 - shrink)
-    share = (1 - shrink) * (1 + k * (1 - alpha2_t)) * gain(gamma_t, f_t, np.exp)
+    share = (1 - shrink) * (1 + k * (1 - alpha2_t)) * gain(gamma_t, f_t)
     of_x = f_s - shrink * f_t - share * np.sqrt(alpha2_t) * f_t
     of_eps = share * np.sqrt(1 - alpha2_t)
     return 0.5 * alpha2_s * ((of_x * VALUES) ** 2 + of_eps**2) / ((1 - alpha2_s) * (1 - shrink))
@@ -116,7 +105,7 @@ def test_distortions_are_those_of_gaussian_data(arm):
     run, got = exact(arm)
     for number, gamma in enumerate(got.gamma[:-1]):
         factor, alpha2 = FACTORS[arm](gamma), 1 / (1 + np.exp(gamma))
-        scale = gain(gamma, factor, np.exp) / factor
+        scale = gain(gamma, factor) / factor
         by_level = squares(scale * np.sqrt(alpha2) * factor, scale * np.sqrt(1 - alpha2))
         assert_expected(got.square[..., number], run.dataset.splits["test"], by_level)
     by_level = squares(FACTORS[arm](got.gamma[-1]), np.exp(0.5 * got.gamma[-1]))
@@ -126,10 +115,8 @@ def test_distortions_are_those_of_gaussian_data(arm):
 @pytest.mark.parametrize("arm", FACTORS)
 def test_the_last_rate_is_the_bound_at_that_depth(arm):
     run, got = exact(arm)
-    bound = Bound(run, passes=64)
-    tables = bound.tables(run.params)
-    values = gaussian.evaluate(bound, run.dataset.splits["test"], tables)
-    record = evaluator.summarize(values, bound, dims=2)
+    config = run.config.replace({"eval.passes": 64})
+    record = Evaluator(dataclasses.replace(run, config=config)).evaluate(run.params)
     by_pass = got.rate[..., -1].mean(axis=1)
     error = np.hypot(record["standard_error"]["noise"], by_pass.std(ddof=1) / np.sqrt(PASSES))
     assert error < 0.02 * record["bpd"]["total"]

@@ -126,10 +126,7 @@ def test_weights_of_another_network_and_a_missing_library_are_refused(home, torc
     [
         ({"samples": tiny.images(20, (8, 8, 1))}, "holds no array 'images'"),
         ({"images": tiny.images(20, (4, 4, 1))}, r"images must be \[N, 8, 8, 1\]; these are \[20, 4, 4, 1\]"),
-        (
-            {"images": tiny.images(20, (8, 8, 1)) + 1},
-            "those of these images lie in 1 .. 17",
-        ),
+        ({"images": tiny.images(20, (8, 8, 1)) + 1}, "those of these images lie in 1 .. 17"),
         ({"images": tiny.images(9, (8, 8, 1))}, "9 samples or test images are too few"),
         ({"images": tiny.images(20, (8, 8, 1)) / 16}, "but pixels are whole numbers"),
     ],
