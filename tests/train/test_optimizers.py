@@ -130,25 +130,25 @@ def test_what_is_no_optimizer_is_refused():
             StepFunction(MODEL, tiny.config("vdm", small=True, train__optimizer__kind=kind))
 
 
-def zero_until(bad, state_too):
-    """A function of a rate that returns plain descent, whose update and perhaps state are NaN at the step `bad`."""
+def zero_until(bad, state_only):
+    """A function of a rate that returns plain descent, whose update, or else its state, is NaN at the step `bad`."""
 
     def optimizer(rate):
         def update(grads, state, params=None):
             count, moment = state
             spoilt = jnp.where(count == bad, jnp.nan, 0.0)
-            updates = jax.tree.map(lambda grad: -rate(count) * grad + (0.0 if state_too else spoilt), grads)
-            return updates, (count + 1, moment + spoilt)
+            updates = jax.tree.map(lambda grad: -rate(count) * grad + (0.0 if state_only else spoilt), grads)
+            return updates, (count + 1, moment + (spoilt if state_only else 0.0))
 
         return optax.GradientTransformation(lambda params: (jnp.zeros((), jnp.int32), jnp.zeros(())), update)
 
     return optimizer
 
 
-@pytest.mark.parametrize("state_too", [False, True])
-def test_an_update_that_is_not_finite_is_skipped(state_too, monkeypatch):
+@pytest.mark.parametrize("state_only", [False, True])
+def test_an_update_that_is_not_finite_is_skipped(state_only, monkeypatch):
     """Neither the parameters nor the state of the optimizer become NaN, although loss and gradient are finite."""
-    monkeypatch.setattr(optax, "spoilt", zero_until(1, state_too), raising=False)
+    monkeypatch.setattr(optax, "spoilt", zero_until(1, state_only), raising=False)
     config = tiny.config("vdm", small=True, train__optimizer__kind="optax:spoilt", train__on_nonfinite="skip")
     step, batch = StepFunction(MODEL, config), Batch(jnp.asarray(tiny.images(8)))
     train_step, finite = jax.jit(step), []
