@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.config.sections import AUGMENTATIONS, COLORS, FLIP, ROTATE
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError
 
 MOST_CHANNELS = 4  # the 24 permutations of four channels are all computed, and one is selected per image
 # By kind, the number of transformations and the k-th one of images [B, H, W, C]; number 0 changes nothing.
@@ -76,15 +76,12 @@ def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, int, int]) -> Au
     height, width, channels = shape
     size = f"these are {height}x{width} with {channels} channel{'s' * (channels > 1)}"
     leave_out = "leave it out of train.augment"
-    require(FLIP not in kinds or width > 1, f"'{FLIP}' mirrors images from left to right, but {size}; {leave_out}")
-    require(
-        ROTATE not in kinds or height == width > 1,
-        f"'{ROTATE}' turns square images by multiples of 90 degrees, but {size}; {leave_out}",
-    )
-    require(
-        COLORS not in kinds or 2 <= channels <= MOST_CHANNELS,
-        f"'{COLORS}' permutes 2 to {MOST_CHANNELS} channels, but {size}; {leave_out}",
-    )
+    if FLIP in kinds and width == 1:
+        raise InputError(f"'{FLIP}' mirrors images from left to right, but {size}; {leave_out}")
+    if ROTATE in kinds and not height == width > 1:
+        raise InputError(f"'{ROTATE}' turns square images by multiples of 90 degrees, but {size}; {leave_out}")
+    if COLORS in kinds and not 2 <= channels <= MOST_CHANNELS:
+        raise InputError(f"'{COLORS}' permutes 2 to {MOST_CHANNELS} channels, but {size}; {leave_out}")
     return Augmentation(kinds, channels)
 
 

@@ -30,10 +30,8 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
       platform: kind of the devices that the model will run on, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
     """
     section = config.model
-    require(
-        not section.labels or spec.label_spec not in (0, 1),
-        f"model.labels=True needs images of two classes or more; these are of {spec.label_spec}",
-    )
+    if section.labels and spec.label_spec in (0, 1):
+        raise InputError(f"model.labels=True needs images of two classes or more; these are of {spec.label_spec}")
     platform = platform or jax.default_backend()
     remat = section.remat or forms_of(platform).remat
     compute = Compute(getattr(jnp, section.dtype), section.scan, remat, platform)
@@ -65,28 +63,22 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
 def _check_together(config: Config, model: Model) -> None:
     """Raise InputError if parts do not suit each other."""
     section, encoder = config.model, model.encoder
-    require(
-        not section.derivative_head or not encoder.has_slope,
-        "model.derivative_head=True is only for encoders with a network: for the others dx_t/dγ follows from x_t",
-    )
-    require(
-        section.target != IMAGE or (not section.derivative_head and config.loss.extrapolation == "linear"),
-        "with model.target=image the encoder gives the drift: leave out model.derivative_head and loss.extrapolation",
-    )
-    require(
-        section.target == IMAGE or not encoder.scales_noise,
-        f"model.encoder.kind={section.encoder.kind} scales the noise as well; it needs model.target=image",
-    )
-    require(
-        not (model.labels and model.spec.labels_are_images and config.train.augmentations),
-        f"train.augment={config.train.augment} would change the images and not the images that are their labels; leave "
-        "it out",
-    )
-    require(
-        not model.schedule.per_dimension or not encoder.network_kind,
-        f"model.schedule.kind={section.schedule.kind} has a γ per pixel, and an encoder's network is told only one: "
-        "take an encoder without a network, or another schedule",
-    )
+    if section.derivative_head and encoder.has_slope:
+        why = "for the others dx_t/dγ follows from x_t"
+        raise InputError(f"model.derivative_head=True is only for encoders with a network: {why}")
+    if section.target == IMAGE and (section.derivative_head or config.loss.extrapolation != "linear"):
+        advice = "leave out model.derivative_head and loss.extrapolation"
+        raise InputError(f"with model.target=image the encoder gives the drift: {advice}")
+    if section.target != IMAGE and encoder.scales_noise:
+        kind = section.encoder.kind
+        raise InputError(f"model.encoder.kind={kind} scales the noise as well; it needs model.target=image")
+    if model.labels and model.spec.labels_are_images and config.train.augmentations:
+        change = f"train.augment={config.train.augment} would change the images"
+        raise InputError(f"{change} and not the images that are their labels; leave it out")
+    if model.schedule.per_dimension and encoder.network_kind:
+        why = "has a γ per pixel, and an encoder's network is told only one"
+        advice = "take an encoder without a network, or another schedule"
+        raise InputError(f"model.schedule.kind={section.schedule.kind} {why}: {advice}")
 
 
 def build_part(kind: str, config: PartConfig, shape: tuple[int, int, int], **given: Any) -> Any:
@@ -123,16 +115,13 @@ def _network(
     kind: type[Network], options: dict[str, Any], path: str, shape: tuple[int, int, int], given: dict[str, Any]
 ) -> Any:
     """A network with the options of the section at `path` and the attributes that are `given`."""
-    require(
-        not given.get("conditions") or kind.takes_condition,
-        "model.labels=True, model.augmentation=True and a model.code need networks that take a condition, and that of "
-        f"{path}.kind takes none; take another",
-    )
+    if given.get("conditions") and not kind.takes_condition:
+        need = "model.labels=True, model.augmentation=True and a model.code need networks that take a condition"
+        raise InputError(f"{need}, and that of {path}.kind takes none; take another")
     outputs = given.get("outputs", 1)
-    require(
-        outputs == 1 or kind.takes_outputs,
-        f"{path}.kind needs a network with {outputs} images as outputs, and {kind.__name__} has one; take another",
-    )
+    if outputs > 1 and not kind.takes_outputs:
+        needs = f"{path}.kind needs a network with {outputs} images as outputs"
+        raise InputError(f"{needs}, and {kind.__name__} has one; take another")
     network = kind(**options, **given)
     network.check(path, shape)
     if kind.__module__.partition(".")[0] != OURS:

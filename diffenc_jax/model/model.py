@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.streams import gaussian
 from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.diffusion.arrays import Gammas, Images
@@ -62,9 +62,8 @@ class ImageSpec:
         fits = array.shape[1:] == self.shape and len(array) > 0
         require(fits, f"images must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
         low, high = int(array.min()), int(array.max())
-        require(
-            low >= 0 and high <= last, f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}"
-        )
+        if low < 0 or high > last:
+            raise InputError(f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}")
         return array.astype(np.uint8)
 
     def labels(self, labels: Any, count: int) -> np.ndarray:
@@ -294,10 +293,9 @@ class Model:
         low, high = self.gamma_range
         # Eight times the spacing of float32 numbers near the larger end: steps need not be equally long.
         most = int((high - low) / (8 * np.finfo(np.float32).eps * max(-low, high)))
-        require(
-            depth is None or depth <= most,
-            f"{key}={depth} steps between γ = {low:.4g} and {high:.4g} are too short for float32; take at most {most}",
-        )
+        if depth is not None and depth > most:
+            steps = f"{key}={depth} steps between γ = {low:.4g} and {high:.4g}"
+            raise InputError(f"{steps} are too short for float32; take at most {most}")
 
     def check_flow(self) -> None:
         """Raises InputError unless the networks determine a probability-flow ODE.
