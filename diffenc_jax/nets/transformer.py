@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
 from diffenc_jax.nets.blocks import Chain
 from diffenc_jax.nets.compute import Compute
@@ -41,14 +41,11 @@ class Transformer(ScoreNetwork):
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
-        require(
-            self.width % self.heads == 0,
-            f"{path}.heads={self.heads} does not divide the width {self.width}",
-        )
-        require(
-            shape[0] % self.patch == 0 and shape[1] % self.patch == 0,
-            f"{path}.patch={self.patch} does not divide height and width; the images are {shape[0]}x{shape[1]}",
-        )
+        if self.width % self.heads:
+            raise InputError(f"{path}.heads={self.heads} does not divide the width {self.width}")
+        if shape[0] % self.patch or shape[1] % self.patch:
+            size = f"{shape[0]}x{shape[1]}"
+            raise InputError(f"{path}.patch={self.patch} does not divide height and width; the images are {size}")
 
     @nn.compact
     def __call__(

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
 from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
 from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock
@@ -42,20 +42,17 @@ class UNet(ScoreNetwork):
         """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
         require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")
         side = 2**self.levels
-        require(
-            shape[0] % side == 0 and shape[1] % side == 0,
-            f"{path}.levels={self.levels} pools height and width {self.levels} times and needs multiples of {side}; "
-            f"the images are {shape[0]}x{shape[1]}",
-        )
+        if shape[0] % side or shape[1] % side:
+            pools = f"{path}.levels={self.levels} pools height and width {self.levels} times"
+            raise InputError(f"{pools} and needs multiples of {side}; the images are {shape[0]}x{shape[1]}")
         middle = self.width * 2 ** max(self.levels - 1, 0)
         for name, channels in (("groups", self.width), ("mid_groups", middle), ("out_groups", self.width)):
             groups = getattr(self, name)
             require(channels % groups == 0, f"{path}.{name}={groups} does not divide its {channels} channels")
         for channels in {middle, self.width if self.attention else middle}:
-            require(
-                channels % ATTENTION_GROUPS == 0,
-                f"{path}.width: {ATTENTION_GROUPS} must divide the {channels} channels of an attention's norm",
-            )
+            if channels % ATTENTION_GROUPS:
+                norm = f"the {channels} channels of an attention's norm"
+                raise InputError(f"{path}.width: {ATTENTION_GROUPS} must divide {norm}")
 
     @nn.compact
     def __call__(
