@@ -12,7 +12,7 @@ from diffenc_jax.config import sections
 from diffenc_jax.config.changes import changed
 from diffenc_jax.config.schema import Section, flatten
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.keys import REQUIRED, key, seed
 
 # Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
@@ -48,19 +48,19 @@ class Config(Section):
 
     def check(self) -> None:
         model, sample, loss = self.model, self.sample, self.loss
-        ratio = (
-            f"loss.variance_ratio={loss.variance_ratio} is that of model.error_head; train with model.error_head=True"
-        )
-        require(loss.variance_ratio != sections.LEARNED_ERROR or model.error_head, ratio)
-        label = (
-            f"sample.label={sample.label} is for a model that is conditioned on labels; train with model.labels=True"
-        )
-        require(sample.label is None or model.labels, label)
-        augment = "model.augmentation=True conditions on train.augment; give that too, such as train.augment=flip"
-        require(not model.augmentation or self.train.augment is not None, augment)
-        if sample.sampler == sections.ANCESTRAL and loss.variance_ratio == sections.LEARNED:
-            depth = f"sample.depth={sample.depth} must be loss.depth={loss.depth}, since one ratio per step is learned"
-            require(sample.depth == loss.depth, depth)
+        if loss.variance_ratio == sections.LEARNED_ERROR and not model.error_head:
+            ratio = f"loss.variance_ratio={loss.variance_ratio}"
+            raise InputError(f"{ratio} is that of model.error_head; train with model.error_head=True")
+        if sample.label is not None and not model.labels:
+            advice = "train with model.labels=True"
+            raise InputError(f"sample.label={sample.label} is for a model that is conditioned on labels; {advice}")
+        if model.augmentation and self.train.augment is None:
+            advice = "give that too, such as train.augment=flip"
+            raise InputError(f"model.augmentation=True conditions on train.augment; {advice}")
+        learns_ratios = sample.sampler == sections.ANCESTRAL and loss.variance_ratio == sections.LEARNED
+        if learns_ratios and sample.depth != loss.depth:
+            depths = f"sample.depth={sample.depth} must be loss.depth={loss.depth}"
+            raise InputError(f"{depths}, since one ratio per step is learned")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any] | ConfigDict, path: str = "") -> Self:

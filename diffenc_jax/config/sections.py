@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from diffenc_jax.config.schema import Section, check_section, jsonable
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, Limits, at_least, count, key, seed
 
 ENCODED, IMAGE = "encoded", "image"
@@ -343,11 +343,9 @@ class EvalConfig(Section, section="eval"):
 
     def check(self) -> None:
         self.chosen_steps([])
-        require(
-            self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED,
-            f"eval.num_draws={self.num_draws} is read only by eval.estimator={IMPORTANCE_WEIGHTED}, and this is "
-            f"{self.estimator}",
-        )
+        if self.num_draws > 1 and self.estimator != IMPORTANCE_WEIGHTED:
+            reader = f"eval.num_draws={self.num_draws} is read only by eval.estimator={IMPORTANCE_WEIGHTED}"
+            raise InputError(f"{reader}, and this is {self.estimator}")
 
     def chosen_steps(self, available: list[int]) -> list[int]:
         """Steps of the checkpoints to evaluate, of those `available`. Steps given by number need not be available.
@@ -357,10 +355,9 @@ class EvalConfig(Section, section="eval"):
         if self.checkpoints in (NEWEST, ALL):
             return available[-1:] if self.checkpoints == NEWEST else available
         parts = self.checkpoints.split(",")
-        require(
-            all(part.strip().isdecimal() for part in parts),
-            f"eval.checkpoints={self.checkpoints!r} must be {NEWEST}, {ALL}, or steps such as 500,1000",
-        )
+        if not all(part.strip().isdecimal() for part in parts):
+            allowed = f"{NEWEST}, {ALL}, or steps such as 500,1000"
+            raise InputError(f"eval.checkpoints={self.checkpoints!r} must be {allowed}")
         return [int(part) for part in parts]
 
 
@@ -386,12 +383,11 @@ class OdeConfig(Section, section="ode"):
     atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
 
     def check(self) -> None:
-        probes, draws = f"ode.probes={self.probes}", f"ode.dequantisation_draws={self.dequantisation_draws}"
-        require(self.probes == 1 or self.divergence == HUTCHINSON, f"{probes} needs ode.divergence={HUTCHINSON}")
-        why = "with an estimated divergence their importance-weighted mean would be no bound"
-        require(
-            self.dequantisation_draws == 1 or self.divergence == EXACT, f"{draws} needs ode.divergence=exact: {why}"
-        )
+        if self.probes > 1 and self.divergence != HUTCHINSON:
+            raise InputError(f"ode.probes={self.probes} needs ode.divergence={HUTCHINSON}")
+        if self.dequantisation_draws > 1 and self.divergence != EXACT:
+            why = "with an estimated divergence their importance-weighted mean would be no bound"
+            raise InputError(f"ode.dequantisation_draws={self.dequantisation_draws} needs ode.divergence=exact: {why}")
 
 
 @dataclass(frozen=True)
