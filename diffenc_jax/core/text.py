@@ -7,7 +7,7 @@ writing change the order in which a text is shown.
 import re
 from typing import Any
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Halves of characters, as Python holds bytes of a file's name that are not Unicode.
@@ -16,7 +16,7 @@ _ESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
 
 def printable(text: str) -> str:
     """`text` on one line, with control characters escaped."""
-    return _ESCAPED.sub(_escape, text)
+    return _ESCAPED.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def printable_lines(text: str) -> str:
@@ -39,12 +39,7 @@ def require_printable(text: str, name: str = "") -> None:
     Raises it too for bytes that are no text in the encoding of the environment, which Python holds as halves of
     characters.
     """
-    given = f"{name}={text!r}" if name else f"{text!r}"
-    require(
-        not has_controls(text),
-        f"{given} has control characters; leave them out, or set PYTHONUTF8=1 if they are part of a text in UTF-8",
-    )
-
-
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape", "surrogatepass").decode()
+    if has_controls(text):
+        given = f"{name}={text!r}" if name else repr(text)
+        advice = "leave them out, or set PYTHONUTF8=1 if they are part of a text in UTF-8"
+        raise InputError(f"{given} has control characters; {advice}")
