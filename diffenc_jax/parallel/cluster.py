@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 
 DEVICES = Path("/dev")
 METADATA_SECONDS = 3
@@ -36,10 +36,8 @@ def require_connected() -> None:
     import jax
 
     count = jax.process_count()
-    require(
-        count == 1 or jax.distributed.is_initialized(),
-        f"the devices are those of {count} hosts, which are not connected; add --distributed",
-    )
+    if count > 1 and not jax.distributed.is_initialized():
+        raise InputError(f"the devices are those of {count} hosts, which are not connected; add --distributed")
 
 
 def tpu_chips() -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from diffenc_jax.core.errors import first_line, require
+from diffenc_jax.core.errors import InputError, first_line
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.parallel import hosts
 
@@ -33,18 +33,15 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
     """
     devices = jax.devices() if devices is None else list(devices)
     count, slices = len(devices), num_slices(devices)
-    require(
-        fsdp >= 1 and count % fsdp == 0,
-        f"mesh.fsdp={fsdp} does not divide the number of devices; take a divisor of {count}",
-    )
+    if fsdp < 1 or count % fsdp:
+        raise InputError(f"mesh.fsdp={fsdp} does not divide the number of devices; take a divisor of {count}")
     types = (AxisType.Auto, AxisType.Auto)
     if slices == 1:
         return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=types, devices=devices)
     each = count // slices
-    require(
-        each % fsdp == 0,
-        f"mesh.fsdp={fsdp} would span the {slices} slices, of {each} devices each; take a divisor of {each}",
-    )
+    if each % fsdp:
+        span = f"mesh.fsdp={fsdp} would span the {slices} slices, of {each} devices each"
+        raise InputError(f"{span}; take a divisor of {each}")
     shape = (each // fsdp, fsdp)
     grid = mesh_utils.create_hybrid_device_mesh(shape, (slices, 1), devices, allow_split_physical_axes=True)
     return Mesh(grid, ("data", "fsdp"), axis_types=types)
@@ -75,10 +72,8 @@ def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
     """Raise InputError unless a batch divides over the devices, on each into `train.accumulate` = `parts` parts."""
     least, each = mesh.size * parts, f", with train.accumulate={parts} parts on each" if parts > 1 else ""
     how = f"into train.accumulate={parts} parts" if mesh.size == 1 else f"over {mesh.size} devices{each}"
-    require(
-        batch_size >= 1 and batch_size % least == 0,
-        f"{key}={batch_size} does not divide {how}; take a multiple of {least}",
-    )
+    if batch_size < 1 or batch_size % least:
+        raise InputError(f"{key}={batch_size} does not divide {how}; take a multiple of {least}")
 
 
 def round_up(mesh: Mesh, batch_size: int) -> int:
