@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.keys import key
 from diffenc_jax.core.streams import draw_each, uniform
 
@@ -79,11 +79,9 @@ class KHot(LatentCode):
     network: Any = None
 
     def __post_init__(self) -> None:
-        require(
-            0 < self.active < self.units,
-            f"model.code.active={self.active} of model.code.units={self.units} units makes no code; take from 1 to "
-            f"{max(self.units - 1, 1)}",
-        )
+        if not 0 < self.active < self.units:
+            given = f"model.code.active={self.active} of model.code.units={self.units} units"
+            raise InputError(f"{given} makes no code; take from 1 to {max(self.units - 1, 1)}")
 
     @property
     def nats(self) -> float:

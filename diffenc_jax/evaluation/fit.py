@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config.sections import FIT_IMAGES, LEARNED_ERROR, OPTIMAL, OPTIMAL_ESTIMATE, LossConfig
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.data import fingerprints
 from diffenc_jax.data.images import Batch
@@ -60,10 +60,8 @@ def check_fit(experiment: Experiment) -> None:
 def num_fit_images(experiment: Experiment) -> int:
     """`fit.images`, or its default; raises InputError if there are fewer training images than `fit.images`."""
     wanted, available = experiment.config.fit.images, len(experiment.dataset.splits[FIT_SPLIT])
-    require(
-        wanted is None or wanted <= available,
-        f"fit.images={wanted} exceeds the {available} training images; take at most that many",
-    )
+    if wanted is not None and wanted > available:
+        raise InputError(f"fit.images={wanted} exceeds the {available} training images; take at most that many")
     return min(FIT_IMAGES, available) if wanted is None else wanted
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from diffenc_jax.config import Config, load
-from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.errors import InputError, first_line
 from diffenc_jax.model import ImageSpec, build, spec_of
 from diffenc_jax.train.step import StepFunction
 
@@ -81,10 +81,9 @@ def load_config(spec: str, changes: load.Changes = ()) -> Config:
     else:
         changes = [change for change in changes if change.partition("=")[0] != FLOPS_OF]
     reference = load.load_config(f"{spec.partition(':')[0]}:{arm}", changes)
-    require(
-        reference.train.flops_of is None,
-        f"{FLOPS_OF}={arm} must name an arm with a length of its own, and {arm} has that of {reference.train.flops_of}",
-    )
+    if reference.train.flops_of is not None:
+        has = f"{arm} has that of {reference.train.flops_of}"
+        raise InputError(f"{FLOPS_OF}={arm} must name an arm with a length of its own, and {has}")
     steps = reference.train.steps * _flops_per_step(reference) / _flops_per_step(config)
     return config.replace({"train.steps": max(1, round(steps)), FLOPS_OF: None})
 

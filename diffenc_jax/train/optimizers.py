@@ -104,10 +104,9 @@ def check_optimizer(kind: str, optimizer: optax.GradientTransformation, params: 
         state = jax.eval_shape(optimizer.init, params)
         updates, after = jax.eval_shape(optimizer.update, params, state, params)
     for name, given, made in (("updates", params, updates), ("states", state, after)):
-        same = _forms(given) == _forms(made)
-        require(
-            same, f"train.optimizer.kind={kind}: its update returns {name} of other shapes or dtypes than it is given"
-        )
+        if _forms(given) != _forms(made):
+            returns = f"its update returns {name} of other shapes or dtypes than it is given"
+            raise InputError(f"train.optimizer.kind={kind}: {returns}")
 
 
 def _forms(tree: Any) -> list[Any]:

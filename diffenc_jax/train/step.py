@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
 from diffenc_jax.core import process
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.streams import at_step, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
@@ -54,16 +54,13 @@ class StepFunction:
           config: the run's configuration, of which `train` and `seed` are used.
           mesh: the devices that a batch is divided over; None for one device.
         """
-        require(
-            config.train.flops_of is None,
-            f"train.flops_of={config.train.flops_of} leaves train.steps open; load the configuration by its name, "
-            "with diffenc_jax.load_config",
-        )
-        require(
-            config.train.time_sampling == "uniform" or not learns_interior(model),
-            f"train.time_sampling=importance is not for model.schedule.kind={config.model.schedule.kind} at infinite "
-            "depth, whose training lowers the variance of the loss itself; take uniform",
-        )
+        if config.train.flops_of is not None:
+            advice = "load the configuration by its name, with diffenc_jax.load_config"
+            raise InputError(f"train.flops_of={config.train.flops_of} leaves train.steps open; {advice}")
+        if config.train.time_sampling == "importance" and learns_interior(model):
+            learned = f"model.schedule.kind={config.model.schedule.kind} at infinite depth"
+            why = "whose training lowers the variance of the loss itself"
+            raise InputError(f"train.time_sampling=importance is not for {learned}, {why}; take uniform")
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
         kind = config.train.optimizer.kind
