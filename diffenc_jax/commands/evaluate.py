@@ -41,4 +41,3 @@ def run(arguments: argparse.Namespace) -> None:
         for key, text in evaluator.estimator.diagnostic_formats.items():
             if key in diagnostics:
                 job.print(f"  {text.format(diagnostics[key])}")
-    arguments.wrote_to = job.folders

@@ -42,11 +42,6 @@ class Job:
     workdir: Path
     console: "Console"
 
-    @property
-    def folders(self) -> list[Path]:
-        """The folders that this process writes to: the workdir on the first host."""
-        return [] if self.console.quiet else [self.workdir]
-
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
         self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -107,7 +102,10 @@ def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) ->
 
 
 def start_job(arguments: argparse.Namespace) -> Job:
-    """Load the configuration, join the cluster and set the compilation cache; raises InputError."""
+    """Load the configuration, join the cluster and set the compilation cache; raises InputError.
+
+    The first host notes the command in the workdir once it is done.
+    """
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import cluster
 
@@ -134,6 +132,7 @@ def start_job(arguments: argparse.Namespace) -> Job:
     from diffenc_jax.parallel import hosts
 
     cluster.require_connected()
+    arguments.wrote_to = [workdir] if hosts.is_first() else []
     return Job(config, workdir, make_console(quiet=not hosts.is_first()))
 
 

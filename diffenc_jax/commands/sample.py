@@ -27,4 +27,3 @@ def run(arguments: argparse.Namespace) -> None:
     files = job.write_samples(trained.sampling, trained.params, step)
     job.print(f"step {step}: {job.config.sample.num} samples")
     job.print_files(files)
-    arguments.wrote_to = job.folders

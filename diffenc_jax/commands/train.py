@@ -54,7 +54,6 @@ def run(arguments: argparse.Namespace) -> None:
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")
     job.print_files(files)
-    arguments.wrote_to = job.folders
 
 
 def _steps(text: str) -> tuple[int, int]:
