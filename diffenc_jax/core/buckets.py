@@ -34,8 +34,7 @@ def as_path(text: str) -> Path:
     bucket and a folder.
     """
     require_printable(text)
-    scheme = re.match(r"([a-zA-Z][\w+.-]*):/", text)
-    if scheme is None:
+    if re.match(r"[a-zA-Z][\w+.-]*:/", text) is None:
         return Path(text)
     if not re.match(r"gs://[a-z0-9][\w.-]+/+[^/]", text):
         raise InputError(f"{text} cannot be opened; give a local folder, or gs://BUCKET/FOLDER on Google Cloud Storage")

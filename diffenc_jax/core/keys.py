@@ -96,19 +96,15 @@ class Key:
         names = TYPE_NAMES | ({str: f"one of {', '.join(self.choices)}"} if self.choices else {})
         return " or ".join(names[kind] for kind in self.types if kind is not NoneType)
 
-    @property
-    def or_none(self) -> str:
-        """End of a message about a wrong value: what None means, where it is allowed."""
-        return f", or None for {self.none}" if self.none else ""
-
     def _checked(self, path: str, value: Any) -> Any:
-        require(self._has_type(value), f"{path} must be {self.expected}{self.or_none}, not {value!r}")
+        or_none = f", or None for {self.none}" if self.none else ""
+        require(self._has_type(value), f"{path} must be {self.expected}{or_none}, not {value!r}")
         if isinstance(value, str):
             require_printable(value, path)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value
         allowed = FINITE.allow(value) and self.limits.allow(value)
-        require(allowed, f"{path} must {self.limits.words}{self.or_none}, not {value!r}")
+        require(allowed, f"{path} must {self.limits.words}{or_none}, not {value!r}")
         small = float in self.types or self.limits is SEEDS or value < 2**31
         require(small, f"{path}={value} is too large; take less than 2^31")
         return value if int in self.types else float(value)

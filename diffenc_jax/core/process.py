@@ -42,12 +42,9 @@ def keep_programs(folder: Path) -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", real(folder / "compilation_cache"))
-
-
-def real(path: Path) -> str:
-    """The name of a path that holds from every folder and in every process: absolute, with links followed."""
-    return str(path) if is_remote(path) else os.path.realpath(path)
+        cache = folder / "compilation_cache"
+        # The name of a local folder holds from every folder and in every process: absolute, with links followed.
+        jax.config.update("jax_compilation_cache_dir", str(cache) if is_remote(cache) else os.path.realpath(cache))
 
 
 def return_freed_memory() -> None:
