@@ -10,13 +10,13 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, reason
+from diffenc_jax.core.errors import IN_USE, InputError, InUse, reason
 from diffenc_jax.lab.comparisons.significance.devices import Share
 from diffenc_jax.parallel.shutdown import Shutdown
 from diffenc_jax.runs import storage
@@ -50,57 +50,63 @@ class Job:
     is_done: Callable[[], bool] = lambda: False
 
 
-class _Running:
-    """A job in progress, which holds the lock of its log."""
+# Yields the process in progress until all have ended; returns the exit code, and what is said of the job.
+Work = Generator[subprocess.Popen[bytes], None, tuple[int, str]]
 
-    def __init__(self, job: Job, share: Share, held: ExitStack):
-        """Start the first command. What `held` has entered is left when the job has ended."""
-        self.job, self._start, self._share = job, time.perf_counter(), share
-        self._output, self._left = job.log, deque(job.commands)
+
+def _work(job: Job, share: Share, say: Callable[[str], None]) -> Work:
+    """Do a job, and hold the lock of its log meanwhile; see `Work`.
+
+    The exit code is that of the last command, or of the first that failed; of a failure the last line of the output is
+    said. To stop a job, terminate its process and close the generator, which waits until the process has saved and
+    ended.
+    """
+    start, output = time.perf_counter(), job.log
+    with ExitStack() as held:
+        held.enter_context(locked(job.log.with_suffix(""), wait=False))
+        if job.is_done():
+            return 0, "done by another process"
         if is_remote(job.log):
             folder = held.enter_context(tempfile.TemporaryDirectory(prefix="diffenc-log-"))
-            self._output = Path(folder, job.log.name)
-        self._process = self._next()
-        self._held = held.pop_all()
+            output = Path(folder, job.log.name)
+            held.callback(_append, output, job.log)
+        say(f"{job.name}: begun, see {job.log}")
+        for command in job.commands:
+            process = _start(command, output, share)
+            try:
+                while process.poll() is None:
+                    yield process
+            finally:
+                process.wait()
+            if process.returncode:
+                break
+        lines = read_if_present(output)[-MOST:].decode(errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+    code, seconds = process.returncode, time.perf_counter() - start
+    return code, {0: f"done in {seconds:.0f} s", IN_USE: OTHERS}.get(code, last)
 
-    def _next(self) -> subprocess.Popen[bytes]:
-        with self._output.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, *self._left.popleft()],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=os.environ | self._share.environment,
-                # Ctrl-C reaches only this process, which passes it on once.
-                start_new_session=True,
-            )
-        if self._share.cores:
-            # Before the process imports JAX, which counts the cores.
-            os.sched_setaffinity(process.pid, self._share.cores)
-        return process
 
-    def poll(self) -> int | None:
-        """Exit code of the last command, or of the first that failed; None while the job is in progress."""
-        code = self._process.poll()
-        if code == 0 and self._left:
-            self._process, code = self._next(), None
-        return code
+def _start(command: Sequence[str], output: Path, share: Share) -> subprocess.Popen[bytes]:
+    with output.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | share.environment,
+            # Ctrl-C reaches only this process, which passes it on once.
+            start_new_session=True,
+        )
+    if share.cores:
+        # Before the process imports JAX, which counts the cores.
+        os.sched_setaffinity(process.pid, share.cores)
+    return process
 
-    def stop(self) -> None:
-        """Ask the process to save and end, and drop the commands after it."""
-        self._left.clear()
-        self._process.terminate()
 
-    def end(self) -> tuple[float, str]:
-        """Wait for the end of the process; returns the seconds that the job took, and the last line of its output."""
-        self._process.wait()
-        output, log = read_if_present(self._output)[-MOST:], self.job.log
-        with self._held, suppress(OSError, InputError):  # a bucket that does not answer ends no job
-            if is_remote(log):
-                storage.write(log, (read_if_present(log) + output)[-MOST:])
-        lines = output.decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        return time.perf_counter() - self._start, last
+def _append(output: Path, log: Path) -> None:
+    """Append the output of a job to its log in a bucket."""
+    with suppress(OSError, InputError):  # a bucket that does not answer ends no job
+        storage.write(log, (read_if_present(log) + read_if_present(output))[-MOST:])
 
 
 def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], None]) -> list[str]:
@@ -117,46 +123,39 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
       Interrupted: a signal came; the jobs have saved and ended.
     """
     waiting = deque((job, 0.0) for job in jobs)  # with the time before which a job is not tried
-    running: dict[int, _Running] = {}  # by number of the share
+    running: dict[int, tuple[Job, Work]] = {}  # by number of the share
+    processes: dict[int, subprocess.Popen[bytes]] = {}
     said, ended, failures = set[str](), list[str](), list[str]()
 
-    def put_off(job: Job, why: str) -> None:
-        waiting.append((job, time.monotonic() + RETRY_SECONDS))
-        if (line := f"{job.name}: {why}") not in said:
-            said.add(line)
-            say(line)
-
-    def end(job: Job, how: str) -> None:
-        ended.append(job.name)
-        say(f"{job.name}: {how} ({len(ended)} of {len(jobs)})")
-
-    def begin(job: Job, number: int) -> None:
+    def go_on(number: int) -> None:
+        """Begin or continue the job of a share."""
+        job, work = running.pop(number)
         try:
-            with ExitStack() as held:
-                held.enter_context(locked(job.log.with_suffix(""), wait=False))
-                if job.is_done():
-                    end(job, "done by another process")
-                    return
-                running[number] = _Running(job, shares[number], held)
-                say(f"{job.name}: begun, see {job.log}")
+            processes[number] = next(work)
+            running[number] = job, work
+            return
+        except StopIteration as stop:
+            code, why = stop.value
+        except InUse:
+            code, why = IN_USE, OTHERS
         except (InputError, OSError) as error:
-            if not isinstance(error, InUse) and not is_remote(job.log):
+            if not is_remote(job.log):
                 raise
-            put_off(job, OTHERS if isinstance(error, InUse) else f"put off, {reason(error)}")
-
-    def collect(number: int, code: int) -> None:
-        done = running.pop(number)
-        job, (seconds, last) = done.job, done.end()
+            code, why = IN_USE, f"put off, {reason(error)}"
         if code == BAD_INPUT:
-            raise InputError(f"{job.name}: {last.removeprefix('error: ')}")
+            raise InputError(f"{job.name}: {why.removeprefix('error: ')}")
         if code == IN_USE:
-            put_off(job, OTHERS)
-        elif code == 0:
-            end(job, f"done in {seconds:.0f} s")
-        else:
-            why = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            failures.append(f"{job.name}: {why}: {last} (see {job.log})")
-            end(job, f"failed, {why}")
+            waiting.append((job, time.monotonic() + RETRY_SECONDS))
+            if (line := f"{job.name}: {why}") not in said:
+                said.add(line)
+                say(line)
+            return
+        if code:
+            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            failures.append(f"{job.name}: {how}: {why} (see {job.log})")
+            why = f"failed, {how}"
+        ended.append(job.name)
+        say(f"{job.name}: {why} ({len(ended)} of {len(jobs)})")
 
     with Shutdown() as shutdown:
         try:
@@ -168,18 +167,16 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
                     if free is None or time.monotonic() < since:
                         waiting.append((job, since))
                     else:
-                        begin(job, free)
-                codes = {number: one.poll() for number, one in running.items()}
-                for number, code in codes.items():
-                    if code is not None:
-                        collect(number, code)
+                        running[free] = job, _work(job, shares[free], say)
+                        go_on(free)
+                for number in list(running):
+                    go_on(number)
                 time.sleep(POLL_SECONDS)
-        except (InputError, Interrupted, OSError):
+        finally:
             if running:
-                say(f"stopping {', '.join(one.job.name for one in running.values())}, which save first")
-            for one in running.values():
-                one.stop()
-            for one in running.values():
-                one.end()
-            raise
+                say(f"stopping {', '.join(job.name for job, _ in running.values())}, which save first")
+            for process in processes.values():
+                process.terminate()
+            for _, work in running.values():
+                work.close()
     return failures
