@@ -148,10 +148,7 @@ def find(
 
 
 def analyse(
-    runs: Sequence[FinishedRun],
-    reference: str,
-    target: float,
-    falls: Mapping[str, Fall] | None = None,
+    runs: Sequence[FinishedRun], reference: str, target: float, falls: Mapping[str, Fall] | None = None
 ) -> Analysis:
     """The analysis of finished runs that are evaluated in one way (`common_evaluations`).
 

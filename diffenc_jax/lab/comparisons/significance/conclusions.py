@@ -1,7 +1,5 @@
 """Conclusions from the differences between arms, and cautions: one text for files, terminal and page."""
 
-import math
-
 from diffenc_jax.core.numbers import format_interval, format_p
 from diffenc_jax.lab.comparisons.compare.describe import average_cautions
 from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison, Findings
@@ -25,14 +23,12 @@ def conclusions(analysis: Analysis) -> list[str]:
 def cautions(findings: Findings) -> list[str]:
     """A sentence if bits/dim still fell at the end of training by more than arms differ, and `average_cautions`."""
     analysis, trained = findings.analysis, [part for run in findings.runs for part in run.parts or (run,)]
-    smallest: dict[str, float] = {}
-    for comparison in analysis.comparisons:
-        difference = math.inf if comparison.mean is None else abs(comparison.mean)
-        for arm in (comparison.arm, comparison.reference):
-            smallest[arm] = min(smallest.get(arm, math.inf), difference)
-    fell = {arm: fall for arm, fall in analysis.falls.items() if fall.bpd > smallest.get(arm, math.inf)}
-    named = ", ".join(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})" for arm, fall in fell.items())
-    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {named}."
+    fell = []
+    for arm, fall in analysis.falls.items():
+        means = [c.mean for c in analysis.comparisons if arm in (c.arm, c.reference)]
+        if any(mean is not None and fall.bpd > abs(mean) for mean in means):
+            fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
+    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}."
     averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in trained)
     return [caution] * bool(fell) + averages
 

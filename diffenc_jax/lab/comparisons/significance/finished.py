@@ -66,7 +66,7 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
         records = {workdir: _records(workdir, config, config.eval.split) for workdir, config in begun}
         evaluations = common_evaluations({w: [with_values(*one) for one in own] for w, own in records.items()})
     else:
-        wanted = {workdir: matching_record(workdir, config, grid.final_config(config)) for workdir, config in begun}
+        wanted = {workdir: final_record(grid, workdir, config) for workdir, config in begun}
         evaluations = {workdir: read_evaluation(path) for workdir, path in wanted.items() if path}
     compared = [(arm, seed) for seed in grid.seeds for arm in grid.arms] if grid else []
     return finished_and_missing(expected, evaluations, compared)
@@ -137,8 +137,9 @@ def _state(workdir: Path, config: Config | None) -> str:
     return f"at step {last} of {wanted}" if last < wanted else "trained, but not evaluated like this"
 
 
-def matching_record(workdir: Path, trained: Config, final: Config) -> Path | None:
-    """The record of the last step of the run `trained` that was evaluated with the settings of `final`, or None."""
+def final_record(grid: Grid, workdir: Path, trained: Config) -> Path | None:
+    """The record of the last step of the run `trained` that was evaluated as `grid` says, or None."""
+    final = grid.final_config(trained)
     records = _records(workdir, trained, final.eval.split)
     return next((path for path, record in records if _is_made_with(record["estimator"], final)), None)
 

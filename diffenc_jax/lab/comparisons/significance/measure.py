@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diffenc_jax.lab.comparisons.significance.devices import shares
-from diffenc_jax.lab.comparisons.significance.finished import matching_record, read_costs
+from diffenc_jax.lab.comparisons.significance.finished import final_record, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import Grid, workdir_of
 from diffenc_jax.lab.comparisons.significance.processes import Job, run_jobs
 
@@ -36,8 +36,7 @@ def make_missing(grid: Grid, root: Path, parallel: int, say: Callable[[str], Non
 
 def _run_job(grid: Grid, root: Path, arm: str, seed: int) -> Job:
     workdir, config = workdir_of(root, arm, seed), grid.run_config(arm, seed)
-    final, log = grid.final_config(config), root / "logs" / f"{arm}-seed{seed}.log"
-    is_done = lambda: matching_record(workdir, config, final) is not None  # noqa: E731
+    log, is_done = root / "logs" / f"{arm}-seed{seed}.log", lambda: final_record(grid, workdir, config) is not None
     return Job(f"{arm}, seed {seed}", grid.run_commands(root, arm, seed), log, is_done)
 
 

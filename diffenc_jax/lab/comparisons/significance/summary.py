@@ -62,10 +62,10 @@ def write_summary(
         "values": draw_analysis(analysis, findings.data),
         "curves": draw_curves(curves, learning_panels(split), title, common_axis=True),
     }
-    files = [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
+    files = [root / name for name in texts]
     with writing(root, MAKE_WRITABLE):
-        for name, text in texts.items():
-            write_text(root / name, text)
+        for path, text in zip(files, texts.values(), strict=True):
+            write_text(path, text)
         for name, figure in figures.items():
-            save_figure(figure, root / name)
-    return page, [root / name for name in (*texts, *files)]
+            files += save_figure(figure, root / name)
+    return page, files

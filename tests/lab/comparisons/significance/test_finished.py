@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.lab.comparisons.significance.finished import find_runs, matching_record, read_costs
+from diffenc_jax.lab.comparisons.significance.finished import final_record, find_runs, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import Grid
 from tests.lab.comparisons.significance import made_up
 
@@ -16,8 +16,7 @@ GRID = Grid("configs/digits.py", ("vdm", "diffenc"), (0, 1), (), made_up.PASSES,
 
 def matching(place, grid=GRID, arm="vdm"):
     """The record of seed 0 that counts as the final evaluation."""
-    trained = grid.run_config(arm, 0)
-    return matching_record(place, trained, grid.final_config(trained))
+    return final_record(grid, place, grid.run_config(arm, 0))
 
 
 def test_finished_and_missing(tmp_path):
