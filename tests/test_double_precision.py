@@ -58,14 +58,8 @@ def doubles(jaxpr):
     return found
 
 
-@pytest.mark.parametrize(
-    ("arm", "small"),
-    [
-        pytest.param("diffenc", True, marks=pytest.mark.slow),
-        pytest.param("vdm", False, marks=pytest.mark.slow),
-        pytest.param("nontrainable", False, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("arm", "small"), [("diffenc", True), ("vdm", False), ("nontrainable", False)])
 def test_programs_stay_in_float32(x64, arm, small):
     """A training step, an evaluation and a sampling are float32 programs in x64 too, and the state keeps its types."""
     config = tiny.config(arm, small, **CASES[arm])

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from diffenc_jax.config import Config
-from diffenc_jax.config.schema import sections_of
-from diffenc_jax.config.sections import Options
-from diffenc_jax.core.keys import keys_of
 from tests.browser import requested, resize
+from tests.registered import every_key
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -52,14 +49,8 @@ def pages(site):
 def test_every_document_is_a_page_and_every_key_is_on_one(site, pages):
     documents = {f"{path.stem}.html" for kind in ("md", "ipynb") for path in (ROOT / "docs").glob(f"*.{kind}")}
     assert documents | {"index.html", "changelog.html"} <= {path.relative_to(site).as_posix() for path in pages}
-
-    def paths(section):
-        yield from (f"{section.section}.{name}".removeprefix(".") for name in keys_of(section))
-        for nested in sections_of(section).values():
-            yield from paths(nested) if not issubclass(nested, Options) else ()
-
     keys, api = (site / "configuration.html").read_text(), (site / "api.html").read_text()
-    assert set(paths(Config)) | {"model.score.kind"} <= set(re.findall(r'id="([^"]+)"', keys))
+    assert {path for path, _ in every_key()} | {"model.score.kind"} <= set(re.findall(r'id="([^"]+)"', keys))
     assert {"diffenc_jax.api.Run.fit", "diffenc_jax.api.open"} <= set(re.findall(r'id="([^"]+)"', api))
 
 

@@ -3,12 +3,9 @@
 import pytest
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.config import Config
-from diffenc_jax.config.schema import sections_of
-from diffenc_jax.config.sections import Options
 from diffenc_jax.core import parts
-from diffenc_jax.core.keys import REQUIRED, keys_of
-from tests.registered import ESTIMATORS
+from diffenc_jax.core.keys import REQUIRED
+from tests.registered import ESTIMATORS, every_key
 
 
 def listed(capsys, *section):
@@ -25,21 +22,13 @@ def listed(capsys, *section):
     return keys
 
 
-def sections(section=Config):
-    yield section
-    for nested in sections_of(section).values():
-        yield from sections(nested) if not issubclass(nested, Options) else ()
-
-
 def test_lists_every_key_with_its_default_and_its_meaning(capsys):
     keys = dict(listed(capsys))
     heads = {head.split("  (")[0]: text for head, text in keys.items()}
-    for section in sections():
-        for name, key in keys_of(section).items():
-            path = f"{section.section}.{name}".removeprefix(".")
-            text = heads[path if key.default is REQUIRED else f"{path} = {key.default!r}"]
-            for part in (key.doc, key.none, *key.choices, key.limits.words if key.limits.words != "be finite" else ""):
-                assert part in text
+    for path, key in every_key():
+        text = heads[path if key.default is REQUIRED else f"{path} = {key.default!r}"]
+        for part in (key.doc, key.none, *key.choices, key.limits.words if key.limits.words != "be finite" else ""):
+            assert part in text
 
 
 @pytest.mark.parametrize("kind", ["score", "encoder", "code", "schedule"])

@@ -5,12 +5,11 @@ import math
 
 import pytest
 
-from diffenc_jax.config import Config
-from diffenc_jax.config.schema import Section, keys_of, sections_of
 from diffenc_jax.config.sections import EvalConfig, LossConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from tests import tiny
+from tests.registered import every_key
 
 REFUSED = [
     ({"los.depth": 1}, "unknown configuration key 'los.depth', perhaps "),
@@ -104,17 +103,10 @@ def test_chosen_steps():
     assert EvalConfig().chosen_steps([]) == []
 
 
-def every_key(section: type[Section] = Config):
-    """(section, name, definition) of every key."""
-    yield from ((section, name, key) for name, key in keys_of(section).items())
-    for nested in sections_of(section).values():
-        yield from every_key(nested)
-
-
 def test_every_key_is_documented():
     """A sentence each, what None means, and for a name the allowed ones or where they are listed."""
-    for section, name, key in every_key():
-        assert key.doc.endswith("."), (section, name)
+    for path, key in every_key(of_parts=True):
+        assert key.doc.endswith("."), path
         assert (type(None) in key.types) == bool(key.none)
         if key.choices and key.types == (str,):
             assert key.default in key.choices

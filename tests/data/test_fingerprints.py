@@ -74,17 +74,10 @@ def test_fashion_mnist_is_known_from_its_published_files():
 
 
 def test_both_imagenets_are_told_apart_and_cifar_is_neither():
-    for size, (split, count, name) in itertools.product(
-        (32, 64),
-        [
-            ("train", 1_281_149, "old ("),
-            ("train", 1_281_167, "new ("),
-            ("test", 49_999, "old ("),
-            ("test", 50_000, "new ("),
-        ],
-    ):
+    sets = [("train", 1_281_149, "old"), ("train", 1_281_167, "new"), ("test", 49_999, "old"), ("test", 50_000, "new")]
+    for size, (split, count, name) in itertools.product((32, 64), sets):
         known = known_as(UNKNOWN, count, (size, size, 3), split)
-        assert known["as"].startswith(f"ImageNet{size}, {name}")
+        assert known["as"].startswith(f"ImageNet{size}, {name} (")
         assert known["as"].endswith({"train": ", train", "test": ", validation"}[split])
     for count, shape, split in (
         (50_000, (32, 32, 3), "train"),
