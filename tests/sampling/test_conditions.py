@@ -9,6 +9,7 @@ from diffenc_jax.diffusion.flow import MAX_STEPS
 from diffenc_jax.runs.workdir import write_config
 from diffenc_jax.sampling.samplers import Request, make_sampler
 from diffenc_jax.sampling.sampling import Sampling
+from tests import tiny
 from tests.evaluation import subject
 from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
@@ -79,7 +80,7 @@ def test_samples_are_those_of_all_codes_equally():
 
 def test_samples_have_no_augmentation():
     model = subject.experiment("vdm", train__augment="flip", model__augmentation=True).model
-    params = subject.drawn(model, 0.1)
+    params = tiny.drawn(model.init, scale=0.1)
     conditioned, plain = (
         Sampling(subject.experiment("vdm", train__augment="flip", sample__depth=8, **changes)).images(given, 6)
         for given, changes in ((params, {"model__augmentation": True}), (without_condition(params), {}))
