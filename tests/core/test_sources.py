@@ -110,11 +110,8 @@ def test_the_version_of_an_installed_package_counts(tmp_path, monkeypatch):
     assert len(seen) == 2
 
 
-def test_parts_of_the_package_have_none():
+def test_parts_of_the_package_have_none_and_what_has_no_source_is_unknown():
     assert outside_digest([Identity, Identity(), "diffenc_jax.diffusion.encoders:Identity"]) is None
-
-
-def test_what_has_no_source_is_unknown():
     names = {"__name__": "typed_in"}
     exec("class Part:\n    def mean(self, x):\n        return x", names)
     assert outside_digest([names["Part"]]) == UNKNOWN

@@ -112,12 +112,14 @@ def test_whatever_happens_to_a_file_nothing_wrong_is_restored(saved, tmp_path, c
 
 
 def test_a_resumed_run_sets_damaged_checkpoints_aside(saved, tmp_path, capsys):
-    """It can save their steps again."""
+    """It can save their steps again. What a killed process has left of a save is deleted."""
     workdir = tmp_path / "run"
     shutil.copytree(saved, workdir)
     (workdir / "checkpoints" / "3").mkdir()
+    shutil.copytree(saved / "checkpoints" / "2", workdir / "checkpoints" / "3.orbax-checkpoint-tmp")
     (workdir / "checkpoints" / "2" / "ema" / "manifest.ocdbt").unlink()
     assert newest(workdir, write=True)[0] == 1
+    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["1"]
     for n, line in zip((3, 2), capsys.readouterr().err.splitlines(), strict=True):
         assert line.startswith(f"the checkpoint of step {n} is damaged")
         assert line.endswith(f", moved to {workdir}/damaged/{n}; continuing with that of step 1")
@@ -158,9 +160,9 @@ def test_what_is_saved_is_the_state_though_the_next_steps_replace_it(tmp_path):
 
 def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
     """The metrics hold the bits/dim of the evaluations; the best checkpoint is kept until it is beaten."""
-    rows = [(1, 5.0), (2, 3.0), (3, 4.0), (5, 2.5)]
+    rows = [(1, 5.0), (2, 3.0), (3, 4.0)]
     write_config(tmp_path, tiny.config("vdm"))
-    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {s}, "test_total": {b}}}\n' for s, b in rows[:3]))
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {s}, "test_total": {b}}}\n' for s, b in rows))
     with Checkpoints(tmp_path, keep_every_steps=4) as checkpoints:
         for step in range(1, 8):
             checkpoints.save(step, state(step))
@@ -283,13 +285,6 @@ def test_forged_seals_are_damage_and_further_files_are_none(saved, tmp_path, cap
         assert_same((step, found), (1, state(1)))
         said = capsys.readouterr().err
         assert (said.startswith("the checkpoint of step 2 is damaged: "), said.count("\n")) == (True, 1), text[:200]
-
-
-def test_what_a_killed_process_has_left_is_deleted_when_a_run_goes_on(saved, tmp_path):
-    folder = shutil.copytree(saved, tmp_path / "run") / "checkpoints"
-    shutil.copytree(folder / "2", folder / "3.orbax-checkpoint-tmp")
-    with Checkpoints(tmp_path / "run", 1000):
-        assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
 
 
 @pytest.mark.parametrize("leaf", [jnp.zeros(3, jnp.int4), jax.random.key(0)], ids=["int4", "key"])

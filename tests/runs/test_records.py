@@ -25,12 +25,8 @@ def write(workdir, description=DESCRIPTION, terms=TERMS):
     bits = {name: float(nats.mean() / (16 * np.log(2))) for name, nats in terms.items()}
     path = record_path(workdir, description, "continuous")
     path.parent.mkdir(exist_ok=True)
-    results = {
-        "bpd": {"total": sum(bits.values()), **bits},
-        "standard_error": {**ERRORS, "terms": dict.fromkeys(terms, ERRORS)},
-        "params": 1234,
-        "seconds": 1.5,
-    }
+    errors = {**ERRORS, "terms": dict.fromkeys(terms, ERRORS)}
+    results = {"bpd": {"total": sum(bits.values()), **bits}, "standard_error": errors, "params": 1234, "seconds": 1.5}
     write_record(path, description | results, {**terms, "t": NATS})
     return path
 

@@ -22,8 +22,13 @@ def folder(request, tmp_path):
 
 
 def test_what_is_written_is_read_listed_moved_and_deleted(folder):
+    with pytest.raises(FileNotFoundError) as caught:
+        storage.read(folder / "x")
+    assert caught.value.filename == str(folder / "x")
     assert not storage.exists(folder)
+    files.check_writable(folder)
     assert storage.glob(folder, "*") == []
+    assert list(folder.iterdir()) == []  # as Orbax lists it, which deletes the remains of a killed save
     for name in ("a/config.json", "a/deep/x.json", "b/config.json", "b.json"):
         storage.make_folder((folder / name).parent)
         storage.write(folder / name, name.encode())
@@ -39,14 +44,6 @@ def test_what_is_written_is_read_listed_moved_and_deleted(folder):
     storage.delete(folder / "c")
     storage.delete(folder / "none")
     assert storage.glob(folder, "*") == [folder / "b", folder / "b.json"]
-
-
-def test_a_missing_file_is_not_found(folder):
-    with pytest.raises(FileNotFoundError) as caught:
-        storage.read(folder / "x")
-    assert caught.value.filename == str(folder / "x")
-    files.check_writable(folder)
-    assert storage.glob(folder, "*") == []
 
 
 def test_what_is_no_file_is_refused(tmp_path):
@@ -169,8 +166,3 @@ def test_a_bucket_is_opened_by_gcsfs_although_a_local_path_was_opened_first(buck
     """As in a notebook that trains in a local workdir and then in a bucket."""
     command = [sys.executable, "-c", IN_ONE_PROCESS, tmp_path, str(bucket.folder)]
     subprocess.run(command, check=True)
-
-
-def test_a_folder_without_objects_is_empty(bucket):
-    """For Orbax too, which deletes the remains of a killed save and lists the folder."""
-    assert list(bucket.folder.iterdir()) == []

@@ -12,14 +12,12 @@ from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.runs.workdir import write_config
 from tests import tiny
-from tests.lab.studies.runs import drawn
+from tests.lab.studies.runs import drawn, write_images
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    path = tmp_path_factory.mktemp("images") / "images.npz"
-    np.savez(path, train=tiny.images(20), test=tiny.images(6, seed=1))
-    return str(path)
+    return str(write_images(tmp_path_factory.mktemp("images") / "images.npz", count=6))
 
 
 def parameters(config, step):

@@ -1,26 +1,11 @@
 """A workdir belongs to one configuration, and to one training process at a time."""
 
-import json
 import re
-import signal
-import subprocess
-import sys
 
 import pytest
 
-from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.runs.workdir import (
-    check_workdir,
-    claimed,
-    default_workdir,
-    find_workdirs,
-    holds_run,
-    saved_steps,
-    set_aside,
-    stored_config,
-    write_config,
-)
+from diffenc_jax.runs import workdir
 from tests import tiny
 
 CONFIG = tiny.config("vdm")
@@ -42,104 +27,89 @@ def changed(**changes):
 )
 def test_the_default_names_what_differs_from_the_configuration(changes, suffix):
     """Many or long changes become a digest of their values."""
-    names = [default_workdir(changed(seed=3, **changes), CONFIG)]
+    others = (changes | {"train__optimizer__b2": b2} for b2 in (0.25, 0.75))
+    names = [workdir.default_workdir(changed(seed=3, **each), CONFIG) for each in (changes, *others)]
     assert re.fullmatch(f"runs/tiny-vdm-seed3{suffix}", str(names[0]))
-    names += [default_workdir(changed(seed=3, **changes | {"train__optimizer__b2": b2}), CONFIG) for b2 in (0.25, 0.75)]
     assert len(set(names)) == 3
 
 
 def test_the_stored_configuration_leaves_the_computation_to_the_machine(tmp_path):
-    write_config(tmp_path, changed(model__scan=True, model__remat="block", train__steps=9))
-    assert stored_config(tmp_path) == changed(train__steps=9)
+    workdir.write_config(tmp_path, changed(model__scan=True, model__remat="block", train__steps=9))
+    assert workdir.stored_config(tmp_path) == changed(train__steps=9)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": "a", "arm": "b", "model": 3}', ""])
 def test_other_files_are_refused_in_one_line(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=str(tmp_path / "config.json")) as caught:
-        stored_config(tmp_path)
+        workdir.stored_config(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_run_continues_with_its_own_configuration_only(tmp_path):
-    check_workdir(tmp_path, CONFIG, must_exist=False)
-    write_config(tmp_path, CONFIG)
+    workdir.check_workdir(tmp_path, CONFIG, must_exist=False)
+    workdir.write_config(tmp_path, CONFIG)
     for free in ({"train__steps": 99}, {"eval__passes": 7}, {"mesh__fsdp": 2}, {"data__dir": "a"}):
-        check_workdir(tmp_path, changed(**free), must_exist=False)
+        workdir.check_workdir(tmp_path, changed(**free), must_exist=False)
     message = r"another configuration: seed=1 \(there 0\); train.optimizer.b1=0.5 \(there 0.9\); give"
     with pytest.raises(InputError, match=message):
-        check_workdir(tmp_path, changed(seed=1, train__optimizer__b1=0.5), must_exist=True)
+        workdir.check_workdir(tmp_path, changed(seed=1, train__optimizer__b1=0.5), must_exist=True)
 
 
 def test_a_run_is_evaluated_with_another_loss_unless_a_ratio_is_learned(tmp_path):
-    write_config(tmp_path, CONFIG)
-    check_workdir(tmp_path, changed(loss__depth=5), must_exist=True)
+    workdir.write_config(tmp_path, CONFIG)
+    workdir.check_workdir(tmp_path, changed(loss__depth=5), must_exist=True)
     with pytest.raises(InputError, match=r"loss.depth=5"):
-        check_workdir(tmp_path, changed(loss__depth=5), must_exist=False)
+        workdir.check_workdir(tmp_path, changed(loss__depth=5), must_exist=False)
     learned = changed(loss__depth=3, loss__variance_ratio="learned")
     with pytest.raises(InputError, match=r"loss.variance_ratio=learned"):
-        check_workdir(tmp_path, learned, must_exist=True)
-    write_config(tmp_path, learned)
+        workdir.check_workdir(tmp_path, learned, must_exist=True)
+    workdir.write_config(tmp_path, learned)
     with pytest.raises(InputError, match="there learned"):
-        check_workdir(tmp_path, changed(loss__depth=3), must_exist=True)
+        workdir.check_workdir(tmp_path, changed(loss__depth=3), must_exist=True)
 
 
 def test_runs_and_their_checkpoints_are_found(tmp_path):
     for name in ("vdm-seed1", "vdm-seed0"):
-        write_config(tmp_path / name, CONFIG)
+        workdir.write_config(tmp_path / name, CONFIG)
     for name in ("900", "1000", "1100.orbax-checkpoint-tmp"):  # a save that was interrupted leaves the last one
         (tmp_path / "vdm-seed0" / "checkpoints" / name).mkdir(parents=True)
     (tmp_path / "logs").mkdir()
-    assert find_workdirs(tmp_path) == [tmp_path / "vdm-seed0", tmp_path / "vdm-seed1"]
-    assert holds_run(tmp_path / "vdm-seed0")
-    assert saved_steps(tmp_path / "vdm-seed0") == [900, 1000]
-    assert saved_steps(tmp_path / "vdm-seed1") == find_workdirs(tmp_path / "none") == []
-    assert not holds_run(tmp_path)
+    assert workdir.find_workdirs(tmp_path) == [tmp_path / "vdm-seed0", tmp_path / "vdm-seed1"]
+    assert workdir.holds_run(tmp_path / "vdm-seed0")
+    assert workdir.saved_steps(tmp_path / "vdm-seed0") == [900, 1000]
+    assert workdir.saved_steps(tmp_path / "vdm-seed1") == workdir.find_workdirs(tmp_path / "none") == []
+    assert not workdir.holds_run(tmp_path)
 
 
 def test_workdirs_without_a_configuration(tmp_path):
     with pytest.raises(InputError, match=r"holds no run \(no config.json\)"):
-        check_workdir(tmp_path, CONFIG, must_exist=True)
+        workdir.check_workdir(tmp_path, CONFIG, must_exist=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file is not a folder"):
-        check_workdir(tmp_path / "file", CONFIG, must_exist=False)
+        workdir.check_workdir(tmp_path / "file", CONFIG, must_exist=False)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match=r"holds checkpoints but no config.json"):
-        check_workdir(tmp_path, CONFIG, must_exist=False)
+        workdir.check_workdir(tmp_path, CONFIG, must_exist=False)
 
 
 def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
     for number in range(3):
-        with claimed(tmp_path / "run", changed(seed=number)):
+        with workdir.claimed(tmp_path / "run", changed(seed=number)):
             pass
-        assert set_aside(tmp_path / "run") == tmp_path / f"run.{number + 1}"
-        assert not holds_run(tmp_path / "run")
-    assert set_aside(tmp_path / "run") is None
-    assert [stored_config(tmp_path / f"run.{number + 1}").seed for number in range(3)] == [0, 1, 2]
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from diffenc_jax.config import load_config
-from diffenc_jax.runs.workdir import claimed
-with claimed(Path(sys.argv[1]), load_config("digits:vdm")):
-    print("held", flush=True)
-    time.sleep(600)
-"""
+        assert workdir.set_aside(tmp_path / "run") == tmp_path / f"run.{number + 1}"
+        assert not workdir.holds_run(tmp_path / "run")
+    assert workdir.set_aside(tmp_path / "run") is None
+    assert [workdir.stored_config(tmp_path / f"run.{number + 1}").seed for number in range(3)] == [0, 1, 2]
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
-    """A killed process holds no lock, and the configuration stays as it is while a process holds it."""
-    config = load_config("digits:vdm")
-    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout.readline() == "held\n"
-        before = (tmp_path / "config.json").stat().st_mtime_ns
+    """The configuration stays as it is while a process holds the workdir."""
+    with workdir.claimed(tmp_path, CONFIG):
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
-            claimed(tmp_path, config).__enter__()
+            workdir.claimed(tmp_path, changed(train__steps=3)).__enter__()
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
-            set_aside(tmp_path)
-        assert (tmp_path / "config.json").stat().st_mtime_ns == before
-        first.send_signal(signal.SIGKILL)
-    with claimed(tmp_path, config.replace({"train.steps": 3})):
-        assert json.loads((tmp_path / "config.json").read_text())["train"]["steps"] == 3
+            workdir.set_aside(tmp_path)
+        assert workdir.stored_config(tmp_path) == CONFIG
+    with workdir.claimed(tmp_path, changed(train__steps=3)):
+        assert workdir.stored_config(tmp_path) == changed(train__steps=3)
