@@ -8,11 +8,12 @@ from scipy.special import log_softmax
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps
+from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.lab.coding.coder import Coder
 from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.lab.coding.networks import CodingNetworks
 from diffenc_jax.lab.coding.stack import Stack
-from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, experiment, images
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, evaluate, experiment, images, make
 
 COUNT, GAMMA = 200, np.array([-6.0, -3.5, -2.0, -1.0, 0.0, 1.0, 2.5, 5.0])
 ORDERS = ("ancestral", "bit_swap")
@@ -77,33 +78,16 @@ def test_a_coarse_lattice_costs_what_theory_says(order):
         assert abs(extra.mean() - expected) < 4 * extra.std() / np.sqrt(COUNT) + 0.1 * expected
 
 
-class Watched:
-    """Networks that know nothing, x̂ = 0, and keep the latents that they see."""
-
-    shape, pixel_levels = (30, 8, 8, 1), LEVELS
-
-    def __init__(self):
-        self.seen = {}
-
-    def encode(self, i, pixels, labels=None):
-        return (2.0 * pixels + 1.0) / LEVELS - 1.0
-
-    def model(self, i, z_t, labels):
-        self.seen[i + 1] = z_t
-        return np.zeros_like(z_t), np.ones_like(z_t)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_latents_are_draws_from_the_path(order):
-    """Whatever was pushed before them: no draw shows the zeros below the stack, or a model that is wrong."""
-    networks = Watched()
-    pixels = np.random.RandomState(0).randint(0, LEVELS, networks.shape).astype(np.uint8)
-    Coder(networks, Lattice(GAMMA, 0.25), order).encode([Stack() for _ in pixels], pixels, NAMES[:30])
-    x, alpha2 = networks.encode(0, pixels), 1 / (1 + np.exp(GAMMA))
-    noise = [(z - np.sqrt(alpha2[i]) * x) / np.sqrt(1 - alpha2[i]) for i, z in networks.seen.items()]
-    assert np.abs(noise).max() < 5.5
-    assert abs(np.mean(noise)) < 0.05
-    assert np.std(noise) == pytest.approx(1.0, abs=0.03)
+def test_the_estimator_of_code_lengths_is_as_long_as_the_bound():
+    pixels = images(60, 3)
+    estimator = make(eval__estimator="code_length", loss__depth=5, eval__passes=4)
+    values = evaluate(estimator, pixels, estimator.tables(PARAMS))
+    plain = make(loss__depth=5, eval__passes=32, eval__time_sampling="uniform")
+    bound = evaluate(plain, pixels, plain.tables(PARAMS))
+    expected = sum(bound[term] for term in plain.terms)
+    for name in ("code_length", "bound"):
+        noise = np.hypot(standard_errors(values[name], 4).noise, standard_errors(expected, 2).noise)
+        assert abs(values[name].mean() - expected.mean()) < 4 * noise
 
 
 @pytest.mark.parametrize("order", ORDERS)
