@@ -17,7 +17,7 @@ from diffenc_jax.runs.workdir import saved_steps
 from diffenc_jax.train import loop
 from diffenc_jax.train import step as steps
 from diffenc_jax.train.loop import Trainer
-from diffenc_jax.train.step import Program, StepFunction
+from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.train.running import assert_same_run, before_each_step, train, wait_for_checkpoint
 
@@ -105,26 +105,20 @@ def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
         assert capsys.readouterr().out.count("ended before its first checkpoint; training starts again") == lines
 
 
-class Spoilt(Program):
-    """A program that reports the steps 4, 5 and 7 as not finite."""
+@pytest.mark.slow
+def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, capsys):
+    """Of a program that reports the steps 4, 5 and 7 as not finite."""
 
-    def compiled(self):
-        step = super().compiled()
+    def train_spoilt(workdir):
+        trainer = Trainer(Experiment.load(config(images, train__on_nonfinite="skip")), workdir)
+        step = trainer.program.compiled()
 
         def spoilt(state, batch):
             number = int(state.step) + 1
             state, report = step(state, batch)
             return state, report._replace(finite=np.asarray(number not in {4, 5, 7}))
 
-        return spoilt
-
-
-@pytest.mark.slow
-def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, capsys):
-    def train_spoilt(workdir):
-        experiment = Experiment.load(config(images, train__on_nonfinite="skip"))
-        trainer = Trainer(experiment, workdir)
-        trainer.program = Spoilt(experiment.model, experiment.config, experiment.mesh)
+        trainer.program.compiled = lambda: spoilt
         trainer.run(Console())
 
     train_spoilt(tmp_path / "run")
