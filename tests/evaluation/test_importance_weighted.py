@@ -10,18 +10,13 @@ from tests.evaluation.gaussian import PARAMS, evaluate, images, make
 DEPTH = 8
 
 
-@pytest.fixture(scope="module")
-def values():
-    """Values of 16 draws, and of the bound, [passes, images] of the same images."""
+def test_one_draw_is_the_bound_and_more_draws_are_tighter():
     pixels, changes = images(60, 3), {"loss__depth": DEPTH, "eval__num_draws": 16, "eval__passes": 8}
     estimator = make(eval__estimator="importance_weighted", **changes)
     plain = make(loss__depth=DEPTH, eval__passes=64, eval__time_sampling="uniform")
-    bound = evaluate(plain, pixels, plain.tables(PARAMS))
-    return evaluate(estimator, pixels, estimator.tables(PARAMS)), sum(bound[term] for term in plain.terms)
-
-
-def test_one_draw_is_the_bound_and_more_draws_are_tighter(values):
-    many, bound = values
+    terms = evaluate(plain, pixels, plain.tables(PARAMS))
+    bound = sum(terms[term] for term in plain.terms)
+    many = evaluate(estimator, pixels, estimator.tables(PARAMS))
     assert np.all(many["importance_weighted"] <= many["one_draw"] + 1e-4)
     assert np.all((many["effective_draws"] >= 1) & (many["effective_draws"] <= 16.001))
     assert many["importance_weighted"].mean() < bound.mean() - 0.05

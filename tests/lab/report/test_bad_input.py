@@ -43,12 +43,6 @@ def test_arguments_that_are_refused(tmp_path, capsys, run):
     assert not (tmp_path / "page.html").exists()
 
 
-@pytest.mark.parametrize("changes", [{"arm": "a\nb"}, {"model": {"score": 3}}, {"train": {"steps": [1]}}])
-def test_configurations_that_are_none(tmp_path, capsys, run, changes):
-    change(run / "config.json", **changes)
-    assert f"{run}/config.json" in refused(capsys, run, f"--out={tmp_path / 'page.html'}")
-
-
 def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     """The page has all the rest."""
     made_up.write_studies(run)

@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.diffusion.schedules import FixedLinear, FixedPoly10
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.by_time import measure
-from diffenc_jax.lab.studies.by_time.measure import CellLosses, draw_noise, measure_loss_by_time, summarize
+from diffenc_jax.lab.studies.by_time.measure import CellLosses, measure_loss_by_time, summarize
 from tests import tiny
 from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
@@ -101,10 +101,3 @@ def test_the_study_is_of_all_images(tmp_path, monkeypatch):
     result, nats = studies.measure("loss-by-time", workdir, cells=4, draws=2).result, measured[0].diffusion
     assert nats.shape == (2, 13, 4)
     assert result.area == pytest.approx(nats.mean() / (16 * np.log(2)), rel=1e-4)
-
-
-def test_times_fill_their_cell():
-    t, _ = jax.jit(lambda images: draw_noise(0, 8, (2,), images, jnp.int32(1), jnp.int32(3)))(np.arange(400))
-    counts, _ = np.histogram(t, bins=4, range=(3 / 8, 4 / 8))
-    assert counts.sum() == 400
-    assert np.abs(counts - 100).max() < 5 * np.sqrt(75)

@@ -68,10 +68,8 @@ def test_the_bound_under_the_own_label_is_that_of_an_evaluation(few):
 
 def test_the_study_is_of_runs_with_labels(tmp_path, capsys):
     labelled = write_run(tmp_path / "a", write_images(tmp_path / "images.npz"), model__labels=True)
-    first, again = (studies.measure("classify", labelled, {"eval.seed": 3}, passes=4).result for _ in range(2))
-    assert first.nats.shape == (13, CLASSES)
+    first = studies.measure("classify", labelled, passes=4).result
     np.testing.assert_array_equal(first.labels, np.arange(13) % CLASSES)
-    np.testing.assert_array_equal(first.nats, again.nats)
     assert len(list((labelled / "classify-records").glob("*.json"))) == CLASSES
     assert first.tables()[0].rows[0][0] == 13
     assert first.sentence().endswith(f" of 13 images in {CLASSES} classes")

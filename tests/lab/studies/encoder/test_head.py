@@ -55,17 +55,11 @@ def run(tmp_path_factory):
     return runs.trained(dataclasses.replace(experiment, model=model), runs.drawn(model, scale=0.0), folder)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fast():
-    """A learning rate at which few steps are enough."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(price, "LEARNING_RATE", 1e-2)
-        yield
-
-
 @pytest.fixture(scope="module")
 def trained(run):
-    return with_head(run, STEPS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(price, "LEARNING_RATE", 1e-2)  # at which few steps are enough
+        return with_head(run, STEPS)
 
 
 def test_a_trained_head_approaches_the_best_prediction(run, trained):
