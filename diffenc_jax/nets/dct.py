@@ -35,30 +35,19 @@ class FrequencyGains(Network):
         values, zeros = 2 * math.prod(x.shape[1:]), nn.initializers.zeros
         gains = nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="gains")(cond)
         gain, offset = jnp.split(gains.reshape(-1, 2, *x.shape[1:]), 2, axis=1)
-        return inverse_dct(gain[:, 0] * dct(x) + offset[:, 0])
+        return dct(gain[:, 0] * dct(x) + offset[:, 0], inverse=True)
 
 
-def dct(x: jax.Array) -> jax.Array:
-    """Orthonormal two-dimensional DCT-II over height and width of [B, H, W, C]: D_H x D_W^T; see `dct_matrix`."""
-    rows, columns = map(dct_matrix, x.shape[1:3])
-    return _between(rows, x, columns.T)
+def dct(x: jax.Array, inverse: bool = False) -> jax.Array:
+    """Orthonormal two-dimensional DCT-II over height and width of [B, H, W, C]: D_H x D_W^T; see `dct_matrix`.
 
-
-def inverse_dct(coefficients: jax.Array) -> jax.Array:
-    """Inverse of `dct`, [B, H, W, C]: D_H^T x D_W."""
-    rows, columns = map(dct_matrix, coefficients.shape[1:3])
-    return _between(rows.T, coefficients, columns)
-
-
-def _between(left: np.ndarray, x: jax.Array, right: np.ndarray) -> jax.Array:
-    """left x right, over height and width of [B, H, W, C].
-
-    Channels lie before the pixels in the products: JAX 0.10 does not compile these with three channels in the last axis
-    for GPUs.
+    Its inverse is D_H^T x D_W. Channels lie before the pixels in the products: JAX 0.10 does not compile these with
+    three channels in the last axis for GPUs.
     """
+    rows, columns = (dct_matrix(size).astype(x.dtype) for size in x.shape[1:3])
     planes = jnp.moveaxis(x, 3, 1)
-    planes = jnp.matmul(left.astype(x.dtype), planes, precision=HIGHEST)
-    planes = jnp.matmul(planes, right.astype(x.dtype), precision=HIGHEST)
+    planes = jnp.matmul(rows.T if inverse else rows, planes, precision=HIGHEST)
+    planes = jnp.matmul(planes, columns if inverse else columns.T, precision=HIGHEST)
     return jnp.moveaxis(planes, 1, 3)
 
 
