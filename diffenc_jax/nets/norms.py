@@ -26,10 +26,8 @@ class GroupNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         offsets = [part.offset for part in parts if part.offset is not None]
         offset = jnp.concatenate(offsets, axis=1) if offsets else None
-        compute = self.compute
-        options = Options(
-            self.groups, compute.dtype, self.swish, self.dropout, self.keep, recompute=compute.remat == "none"
-        )
+        compute, recompute = self.compute, self.compute.remat == "none"
+        options = Options(self.groups, compute.dtype, self.swish, self.dropout, self.keep, recompute)
         arrays = tuple(part.x for part in parts)
         y, x = compute.forms.normalize(options, arrays, Params(offset, scale, bias), mask)
         return (y, Features(x, offset)) if self.keep else y

@@ -57,10 +57,8 @@ def _derivative(primals, tangents, *, maps, constants):
 def _transpose(cotangents, *arrays, maps, constants):
     given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
     bars = _linear.bind(*arrays[:constants], *given, maps=maps[::-1], constants=constants)
-    operands = arrays[constants:]
-    return [None] * constants + [
-        bar if ad.is_undefined_primal(x) else None for x, bar in zip(operands, bars, strict=True)
-    ]
+    wanted = map(ad.is_undefined_primal, arrays[constants:])
+    return [None] * constants + [bar if is_wanted else None for is_wanted, bar in zip(wanted, bars, strict=True)]
 
 
 def _batched(arrays, axes, *, maps, constants):
