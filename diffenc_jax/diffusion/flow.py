@@ -292,12 +292,10 @@ def truncated_normal(x: Images, pixel_levels: int, gamma_0: Scalar, u: Images) -
     inside = jax.scipy.special.erf(tau / math.sqrt(2.0))
     eps = jnp.clip(math.sqrt(2.0) * jax.scipy.special.erfinv((2.0 * u - 1.0) * inside), -tau, tau)
     log_sigma, dims = 0.5 * jax.nn.log_sigmoid(gamma_0), x[0].size
-    log_density = -0.5 * sum_dims(jnp.square(eps)) - dims * (
-        0.5 * math.log(2.0 * math.pi) + jnp.log(inside) + log_sigma
-    )
-    return Dequantised(
-        alpha(gamma_0) * x + sigma(gamma_0) * eps, -dims * (log_sigma + truncated_entropy(tau)), log_density
-    )
+    log_normaliser = 0.5 * math.log(2.0 * math.pi) + jnp.log(inside) + log_sigma
+    log_density = -0.5 * sum_dims(jnp.square(eps)) - dims * log_normaliser
+    z_0, nats = alpha(gamma_0) * x + sigma(gamma_0) * eps, -dims * (log_sigma + truncated_entropy(tau))
+    return Dequantised(z_0, nats, log_density)
 
 
 def truncated_entropy(tau: AnyShape) -> AnyShape:

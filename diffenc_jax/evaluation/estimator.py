@@ -167,8 +167,5 @@ def make_estimator(experiment: Experiment) -> Estimator:
 
 def image_keys(seed: Any, indices: jax.Array, group: int | jax.Array) -> jax.Array:
     """Keys [B] of the images at `indices` [B] of their split, in one pass or one group of passes."""
-
-    def one(index):
-        return jax.random.fold_in(jax.random.fold_in(stream(seed, "eval"), index), group)
-
-    return jax.vmap(one)(indices)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, "eval"), indices)
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, group)

@@ -82,9 +82,8 @@ def solver_of(config: OdeConfig) -> Solver:
 def check_solved(failures: int) -> None:
     """Raises RunError if the solver gave up on any image."""
     if failures:
-        raise RunError(
-            f"the solver gave up on {failures} images after {MAX_STEPS} steps; give larger ode.rtol and ode.atol"
-        )
+        gave_up = f"the solver gave up on {failures} images after {MAX_STEPS} steps"
+        raise RunError(f"{gave_up}; give larger ode.rtol and ode.atol")
 
 
 def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -122,9 +121,8 @@ def _draw(experiment, given, keys, j):
 
     # Even places are for the dequantisation, odd ones for the probes.
     ends, u = process.endpoints, draw_each(open_uniform, keys, 2 * j, spec.shape)
-    dequantised = DEQUANTISATIONS[ode.dequantisation](
-        process.pixel_values(given.batch.pixels), spec.pixel_levels, ends[0], u
-    )
+    x = process.pixel_values(given.batch.pixels)
+    dequantised = DEQUANTISATIONS[ode.dequantisation](x, spec.pixel_levels, ends[0], u)
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
     probes = drawn if ode.divergence == HUTCHINSON else None
     return dequantised, likelihood_of(process, dequantised.z_0, probes, solver_of(ode))
