@@ -109,16 +109,14 @@ def start_job(arguments: argparse.Namespace) -> Job:
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import cluster
 
-    process, processes = arguments.process, arguments.processes
+    process, processes, coordinator = arguments.process, arguments.processes, arguments.coordinator or ""
     if (process, processes) != (None, None):
-        complete = (
-            ":" in (arguments.coordinator or "") and None not in (process, processes) and 0 <= process < processes
-        )
+        complete = ":" in coordinator and None not in (process, processes) and 0 <= process < processes
         require(complete, "--coordinator=HOST:PORT, --processes=N and --process=0 .. N - 1 belong together")
     one = "name one run: by its folder, or by --config=NAME[:ARM] and perhaps --workdir"
     require((arguments.run is None) != (arguments.config is None), one)
     require(arguments.run is None or arguments.workdir is None, one)
-    if arguments.distributed or arguments.coordinator:
+    if arguments.distributed or coordinator:
         # Bad input is refused before waiting for the other hosts.
         _ = _config_of_run(arguments) if arguments.run else load_config(arguments.config, arguments.overrides)
         _join_cluster(arguments)

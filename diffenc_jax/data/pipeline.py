@@ -35,9 +35,8 @@ class Order:
     def __init__(self, size: int, seed: int, batch_size: int, shuffle_shards: int):
         """Order of `size` images in global batches; raises InputError if there are fewer images than shards."""
         shards = math.gcd(shuffle_shards, batch_size)
-        require(
-            size >= shards, f"{size} training images are fewer than {shards} shuffle shards; use data.shuffle_shards=1"
-        )
+        few = f"{size} training images are fewer than {shards} shuffle shards"
+        require(size >= shards, f"{few}; use data.shuffle_shards=1")
         self._size, self._seed, self._batch_size, self.num_shards = size, seed, batch_size, shards
         self._shuffled = lru_cache(maxsize=2)(self._shuffle)  # a batch may lie in two epochs
 

@@ -65,10 +65,8 @@ class Augmentation:
 
         A group is zero where its kind changes nothing, so an image that is left as it is has no flag.
         """
-        return jnp.concatenate(
-            [jax.nn.one_hot(choice[kind] - 1, count - 1, dtype=jnp.float32) for kind, count in self.counts.items()],
-            axis=1,
-        )
+        groups = [jax.nn.one_hot(choice[kind] - 1, n - 1, dtype=jnp.float32) for kind, n in self.counts.items()]
+        return jnp.concatenate(groups, axis=1)
 
 
 def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, int, int]) -> Augmentation:

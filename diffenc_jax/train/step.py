@@ -89,9 +89,8 @@ class StepFunction:
         not divide the batch. The end-point terms are about 0.5 % of the bound.
         """
         train, size = self.config.train, len(batch.pixels)
-        time_key, noise_key, dropout_key = (
-            at_step(self.config.seed, name, step) for name in ("time", "noise", "dropout")
-        )
+        names = "time", "noise", "dropout"
+        time_key, noise_key, dropout_key = (at_step(self.config.seed, name, step) for name in names)
         s = antithetic(uniform(time_key), size)
         t, weight = (s, jnp.ones_like(s)) if losses is None else losses.density().at(s)
         k = math.gcd(train.ends_every, size // train.accumulate)
