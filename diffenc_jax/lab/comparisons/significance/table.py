@@ -54,24 +54,26 @@ def analysis_sections(analysis: Analysis) -> list[Section]:
 
 def _values(analysis: Analysis) -> Section:
     arms, common = analysis.arms, analysis.common_seeds
-    seeds = sorted({seed for arm in arms.values() for seed in arm.bpd})
-    terms = list(next(iter(arms.values())).terms)
-    rows = [
-        [name, *_by_seed(arm.bpd, seeds), *_mean(arm), *map(format_number, arm.terms.values())]
-        for name, arm in arms.items()
-    ]
-    table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *terms], rows)
+    table = _by_seed([(name, arm, arm.bpd, arm.terms) for name, arm in arms.items()])
     shared = ", ".join(map(str, common)) or "none, so there are no means to compare"
     text = Text(f"Means are over the seeds that all arms have: {shared}.")
-    return Section("Values", [table] if seeds == common else [text, table])
+    return Section("Values", [table] if all(sorted(arm.bpd) == common for arm in arms.values()) else [text, table])
 
 
 def _differences(analysis: Analysis) -> Section:
-    seeds = sorted({seed for c in analysis.comparisons for seed in c.difference})
-    rows = [[c.arm, *_by_seed(c.difference, seeds), *_mean(c)] for c in analysis.comparisons]
+    table = _by_seed([(c.arm, c, c.difference, {}) for c in analysis.comparisons])
     text = "Paired by seed; below zero is better than the reference."
-    table = Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval"], rows)
     return Section(f"Differences to {analysis.reference}", [Text(text), table])
+
+
+def _by_seed(rows: Sequence[tuple[str, OverSeeds, Mapping[int, float], Mapping[str, float]]]) -> Table:
+    """Arms by name: the value of each seed, '1.8271 ± 0.0012' with its interval, and the means of terms."""
+    seeds, cells = sorted({seed for _, _, values, _ in rows for seed in values}), []
+    for name, over, values, terms in rows:
+        mean = with_error(over.mean, over.standard_error), format_interval(over.interval)
+        each = [format_number(values.get(seed)) for seed in seeds]
+        cells.append([name, *each, *mean, *map(format_number, terms.values())])
+    return Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *rows[0][-1]], cells)
 
 
 def _tests(analysis: Analysis) -> Section:
@@ -139,12 +141,3 @@ def _changes(analysis: Analysis) -> list[Text | Items]:
 def missing_section(findings: Findings) -> list[Section]:
     """The missing runs, if any."""
     return [Section("Missing", [Items([str(run) for run in findings.missing])])] if findings.missing else []
-
-
-def _mean(subject: OverSeeds) -> tuple[str, str]:
-    """'1.8271 ± 0.0012' and its interval."""
-    return with_error(subject.mean, subject.standard_error), format_interval(subject.interval)
-
-
-def _by_seed(values: Mapping[int, float], seeds: Sequence[int]) -> list[str]:
-    return [format_number(values.get(seed)) for seed in seeds]
