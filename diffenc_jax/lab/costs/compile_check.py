@@ -1,5 +1,6 @@
 """Memory and work of a training step on TPU slices or GPUs, compiled without them."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -8,17 +9,17 @@ import jax
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.lab.costs import hlo
-from diffenc_jax.lab.costs.compiled import DoesNotFit, compile_step
-from diffenc_jax.lab.costs.machines import Machines, describe
+from diffenc_jax.lab.costs.machines import Machines, describe, lowering
 from diffenc_jax.lab.costs.targets import Target
 from diffenc_jax.lab.costs.training_step import described
-from diffenc_jax.model import spec_of
-from diffenc_jax.parallel.memory import Memory
+from diffenc_jax.model import build, spec_of
+from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
+from diffenc_jax.train.step import Program
 
 # Changes that lower the memory of a step, from the one that costs least time.
 REMEDIES: tuple[dict[str, Any], ...] = (
@@ -31,6 +32,16 @@ REMEDIES: tuple[dict[str, Any], ...] = (
 # None of them suffices for a program of more than this multiple of a device's memory.
 MOST = 4
 SMALLEST = 0.0005  # share of what a table shows
+# Option of XLA's TPU compiler that leaves out its search for the fastest kernels.
+QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
+
+
+class DoesNotFit(Exception):
+    """A program needs more memory than the devices have: `needed` bytes per device, None if that is unknown."""
+
+    def __init__(self, needed: int | None):
+        super().__init__(needed)
+        self.needed = needed
 
 
 def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dict[str, Any]:
@@ -53,7 +64,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
         "memory_of_device": available,
     }
     try:
-        memory, compiled, seconds = _compile(config, machines, quick)
+        memory, compiled, seconds = compile_step(config, machines, quick)
     except DoesNotFit as error:
         return about | {"fits": False, "memory": error.needed} | find_remedy(config, machines, quick, error.needed)
     flops = count(config, spec_of(config)).flops_per_step / len(machines.devices)
@@ -67,12 +78,27 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     }
 
 
-def _compile(config: Config, machines: Machines, quick: bool) -> tuple[Memory, jax.stages.Compiled, float]:
-    """`compile_step`; raises DoesNotFit as well where a program is too large by less than the compiler refuses."""
-    compiled = compile_step(config, make_mesh(config.mesh.fsdp, machines.devices), quick)
-    if compiled[0].total > machines.target.available:
-        raise DoesNotFit(compiled[0].total)
-    return compiled
+def compile_step(config: Config, machines: Machines, quick: bool) -> tuple[Memory, jax.stages.Compiled, float]:
+    """The training step of `config` with its memory, and the seconds to compile it.
+
+    Neither the devices nor the images need be present. Raises InputError if `config` cannot be trained on these
+    machines, and DoesNotFit.
+    """
+    mesh = make_mesh(config.mesh.fsdp, machines.devices)
+    platform = machines.devices[0].platform
+    program = Program(build(config, spec_of(config), "gpu" if platform == "cuda" else platform), config, mesh)
+    start = time.perf_counter()
+    try:
+        with lowering(mesh):  # the partitioner lowers kernels anew
+            compiled = program.step.lower(program.state, program.batch).compile(QUICK if quick else None)
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise InputError(f"the compiler failed: {first_line(error)}") from error
+        raise DoesNotFit(needed_bytes(error)) from error
+    memory = Memory.of(compiled)
+    if memory.total > machines.target.available:  # by less than the compiler refuses
+        raise DoesNotFit(memory.total)
+    return memory, compiled, time.perf_counter() - start
 
 
 def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -> dict[str, Any]:
@@ -123,7 +149,7 @@ def find_remedy(config: Config, machines: Machines, quick: bool, needed: int | N
     for changes in REMEDIES:
         changed = config.replace(changes)
         try:
-            memory, _, _ = _compile(changed, machines, quick)
+            memory, _, _ = compile_step(changed, machines, quick)
         except (DoesNotFit, InputError):  # the batch may not divide into so many parts
             continue
         return {"remedy": changes, "memory_with_remedy": memory.total}

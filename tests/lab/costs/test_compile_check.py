@@ -12,9 +12,10 @@ from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import image_shape
 from diffenc_jax.lab.costs import compile_check, hlo
-from diffenc_jax.lab.costs.compile_check import step_lines
+from diffenc_jax.lab.costs.compile_check import DoesNotFit, step_lines
+from diffenc_jax.lab.costs.machines import Machines
 from diffenc_jax.lab.costs.targets import TARGETS, Target
-from diffenc_jax.model import ImageSpec
+from diffenc_jax.model import ImageSpec, spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
 from tests import refusals, tiny
@@ -124,6 +125,46 @@ def test_steps_on_gpus(on_gpus):
     assert half["bytes_moved"] < 0.8 * full["bytes_moved"]
 
 
+def on_this_machine(config, memory=1e12):
+    """The compiled step for this machine as one with devices of so many bytes."""
+    return compile_check.compile_step(config, Machines(Target([], flops=1, memory=memory), jax.devices()), False)
+
+
+@pytest.mark.slow
+def test_memory_is_the_donated_state_and_temporaries():
+    config = tiny.config("vdm", model__score__width=32, train__batch_size=8)
+    memory, compiled, seconds = on_this_machine(config)
+    # Parameters, their average, two moments; the batch of 8 x 8 pixels.
+    state = 4 * 4 * count(config, spec_of(config)).total_params + config.train.batch_size * 64
+    assert state <= memory.state < 1.02 * state
+    assert memory.total == memory.state + memory.temporaries > memory.state
+    assert sum(kernel.runs * kernel.moved for kernel in hlo.kernels(compiled.as_text())) > memory.state
+    assert seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", int(20.5 * 2**30)),
+        ("RESOURCE_EXHAUSTED: no more is known", None),
+        ("INTERNAL: it is broken\nat line 1", "the compiler failed: INTERNAL: it is broken"),
+        ("", 11),  # it compiles, for more memory than there is
+    ],
+)
+def test_failures_to_compile(monkeypatch, said, expected):
+    """Too little memory says what is needed; any other failure is one line."""
+
+    def compiled(*_, **__):
+        if said:
+            raise jax.errors.JaxRuntimeError(said)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compiled)
+    monkeypatch.setattr(Memory, "of", lambda _: Memory(6, 5))
+    with pytest.raises((DoesNotFit, InputError)) as caught:
+        on_this_machine(tiny.config("vdm", small=True), memory=10)
+    assert getattr(caught.value, "needed", str(caught.value)) == expected
+
+
 def test_work_by_hand():
     """Two kernels of the same part, one of which runs three times in the backward pass and sends what it moves."""
     kernels = [
@@ -142,12 +183,14 @@ def test_the_first_change_that_fits_is_suggested(monkeypatch, capsys):
     """A step needs 20 GiB, 14 with `block`, and a part of that for a part of the batch; two parts are refused."""
     gib, needs, tried = 2**30, {None: 20, "block": 14}, []
 
-    def compile_step(config, *_):
+    def compile_step(config, machines, _):
         parts, remat = config.train.accumulate, config.model.remat
         tried.append((remat, parts))
         if parts == 2:
             raise InputError("the batch does not divide")
         total = needs[remat] * gib // parts
+        if total > machines.target.available:
+            raise DoesNotFit(total)
         return Memory(total // 2, total - total // 2), None, 0.0
 
     target = SimpleNamespace(available=10 * gib, devices=1, capability=None)
