@@ -55,10 +55,8 @@ def run(arguments: Namespace) -> int:
 
     require_printable(arguments.reference or "")
     if arguments.action:
-        options = (*NEEDED, "passes", "final", "plan", "overrides")
-        given = [
-            f"--{'config.key=value' if name == 'overrides' else name}" for name in options if vars(arguments)[name]
-        ]
+        given = [f"--{name}" for name in (*NEEDED, "passes", "final", "plan") if vars(arguments)[name]]
+        given += ["--config.key=value"] * bool(arguments.overrides)
         require(not given, f"report does not read {', '.join(given)}: it takes the runs as they are")
         summarize(arguments.root, arguments.reference, arguments.difference, arguments.plugins)
         return 0
