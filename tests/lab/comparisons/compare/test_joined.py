@@ -49,10 +49,7 @@ def test_labels_of_all_parts_are_labels_of_the_whole_and_one_record_is_itself(wr
         ({"dataset": {}}, "right.json does not hold a part of each of other images; give all parts of one"),
         ({"bits": RIGHT[:, :9], "dataset": OF_RIGHT | {"num_examples": 9}}, "right.json does not hold a part of each"),
         ({"dataset": made_up.part("right", 40, sha256="f" * 64)}, "do not add up: as whole images, they hold the"),
-        (
-            {"dataset": OF_RIGHT | {"division": "halves"}},
-            "are of two divisions, none and halves; give the parts of one",
-        ),
+        ({"dataset": OF_RIGHT | {"division": "halves"}}, "are of two divisions, none and halves; give the parts of"),
         ({"dataset": OF_LEFT}, "hold the same part; give every part once"),
         ({"dataset": OF_RIGHT | {"dims": 30}}, "have 54 of 64 dimensions of digits 1, test (40 images, sha256 0000"),
         ({"estimator": {"depth": 50}}, "are evaluated in different ways, depth=None and 50; evaluate all parts in the"),

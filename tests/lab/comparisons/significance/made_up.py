@@ -134,12 +134,7 @@ def write_all(root, arms=("vdm", "diffenc", "nontrainable"), seeds=range(5)):
     return root
 
 
-COST = {
-    "flops_per_step": 2e9,
-    "seconds_per_step": 0.1,
-    "memory_per_step": 3e7,
-    "device": "1 x cpu",
-}
+COST = {"flops_per_step": 2e9, "seconds_per_step": 0.1, "memory_per_step": 3e7, "device": "1 x cpu"}
 
 
 def _stand_in(argv):
