@@ -1,7 +1,7 @@
 """Compile a training step for TPU slices or GPUs, on a machine without them, and print what it needs.
 
 Compiles the step of a configuration with the real TPU or GPU compiler, for one or several hosts or slices. Prints the
-memory per device and whether it suffices, or the first setting with which it does; FLOPs, kernels, bytes that they move
+memory per device and whether it suffices, or the settings that lower it; FLOPs, kernels, bytes that they move
 and, for TPUs, cycles; the least time that each takes; and tables of the work by part of the step and by kind of kernel.
 All numbers are per device: a card, a chip, or half a chip of tpu7x, which is two devices for JAX. Several slices share
 the batch, and mesh.fsdp shards within a slice. Needs pip install 'diffenc_jax[tpu]' or 'diffenc_jax[cuda]', and no

@@ -21,16 +21,8 @@ from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import Program
 
-# Changes that lower the memory of a step, from the one that costs least time.
-REMEDIES: tuple[dict[str, Any], ...] = (
-    {"train.accumulate": 2},
-    {"model.remat": "block"},
-    {"model.remat": "block", "train.accumulate": 2},
-    {"model.remat": "block", "train.accumulate": 4},
-    {"model.remat": "block", "train.accumulate": 4, "mesh.fsdp": 4},
-)
-# None of them suffices for a program of more than this multiple of a device's memory.
-MOST = 4
+# Options that lower the memory of a step, from the one that costs least time.
+REMEDIES = "--config.train.accumulate=2, --config.model.remat=block or --config.mesh.fsdp=4"
 SMALLEST = 0.0005  # share of what a table shows
 # Option of XLA's TPU compiler that leaves out its search for the fastest kernels.
 QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
@@ -66,7 +58,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     try:
         memory, compiled, seconds = compile_step(config, machines, quick)
     except DoesNotFit as error:
-        return about | {"fits": False, "memory": error.needed} | find_remedy(config, machines, quick, error.needed)
+        return about | {"fits": False, "memory": error.needed}
     flops = count(config, spec_of(config)).flops_per_step / len(machines.devices)
     return about | {
         "fits": True,
@@ -136,26 +128,6 @@ def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -
     }
 
 
-def find_remedy(config: Config, machines: Machines, quick: bool, needed: int | None) -> dict[str, Any]:
-    """The first of `REMEDIES` with which a step fits, 'remedy' by key, and its bytes, 'memory_with_remedy'.
-
-    Empty if there is none. Each of them is compiled.
-
-    Args:
-      needed: bytes that the step of `config` needs, if that is known.
-    """
-    if needed is not None and needed > MOST * machines.target.available:
-        return {}
-    for changes in REMEDIES:
-        changed = config.replace(changes)
-        try:
-            memory, _, _ = compile_step(changed, machines, quick)
-        except (DoesNotFit, InputError):  # the batch may not divide into so many parts
-            continue
-        return {"remedy": changes, "memory_with_remedy": memory.total}
-    return {}
-
-
 def step_lines(needs: dict[str, Any]) -> list[str]:
     """Lines that describe the result of `measure_step`."""
     device = needs["device"]
@@ -163,10 +135,8 @@ def step_lines(needs: dict[str, Any]) -> list[str]:
     title = f"{needs['config']}, {needs['arm']}: batch {needs['batch_size']}, {needs['dtype']}, {place}"
     memory = f"the {format_bytes(needs['memory_of_device'])} of a {device}{' that JAX takes' * (device == 'card')}"
     if not needs["fits"]:
-        flags = " ".join(f"--config.{key}={value}" for key, value in needs.get("remedy", {}).items())
-        remedy = flags and f"{format_bytes(needs['memory_with_remedy'])} with {flags}"
         needed = "" if needs["memory"] is None else f", {format_bytes(needs['memory'])} are needed"
-        advice = remedy or f"take more {device.split()[-1]}s, a smaller batch, or --config.mesh.fsdp"
+        advice = f"take {REMEDIES}, more {device.split()[-1]}s or a smaller batch"
         return [title, f"memory: does not fit {memory}{needed}; {advice}"]
     state, temporaries = needs["memory_of_state"], needs["memory_of_temporaries"]
     estimate = f", {needs['cycles'] / 1e6:.3g} million cycles by the compiler's estimate" if needs["cycles"] else ""
