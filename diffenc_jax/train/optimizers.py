@@ -102,11 +102,9 @@ def check_optimizer(kind: str, optimizer: optax.GradientTransformation, params: 
     """Raise InputError unless the optimizer of this name updates parameters of the shapes of `params`."""
     with _trying(kind):
         state = jax.eval_shape(optimizer.init, params)
-        updates, after = jax.eval_shape(optimizer.update, params, state, params)
-    for name, given, made in (("updates", params, updates), ("states", state, after)):
-        if _forms(given) != _forms(made):
-            returns = f"its update returns {name} of other shapes or dtypes than it is given"
-            raise InputError(f"train.optimizer.kind={kind}: {returns}")
+        after = jax.eval_shape(optimizer.update, params, state, params)
+    same = _forms((params, state)) == _forms(after)
+    require(same, f"train.optimizer.kind={kind}: its updates or its states have other shapes or dtypes than before")
 
 
 def _forms(tree: Any) -> list[Any]:

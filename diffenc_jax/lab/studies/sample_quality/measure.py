@@ -1,10 +1,8 @@
 """The numbers of the quality of samples, each beside that of test images."""
 
-import hashlib
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,7 @@ from diffenc_jax.lab.studies.sample_quality.study import Arguments, Quality
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.runs.files import list_paths, read_arrays, read_bytes
 from diffenc_jax.runs.workdir import stored_config
-from diffenc_jax.sampling.pictures import grey_values
 
-FILE = "weights-inception-2015-12-05-6726825d.pth"
-# Digest of the network that defines FID. torch-fidelity unpickles the file, so no other file is accepted.
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-WHERE = f"{FILE}, from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0"
-INSTALL = "pip install 'diffenc_jax[fid]'"
 LONGEST = 240  # bytes of the name of the samples' file, which the names of the study's files begin with
 # Fewer samples or test images give no meaningful numbers.
 FEWEST = 10
@@ -61,8 +53,6 @@ def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plu
     arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
     require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
     dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
-    if arguments.fid_weights is not None:
-        check_weights(Path(arguments.fid_weights), dataset.shape[2])
     images = ImageSpec(dataset.shape, dataset.pixel_levels).pixels(checks.as_images(path, arrays["images"]))
     fewest = min(len(images), len(dataset.splits["test"]))
     require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
@@ -76,12 +66,8 @@ def _last(workdir: Path) -> Path:
     return max(by_step)[1]
 
 
-def measure_quality(given: Samples, weights: str | None) -> Quality:
-    """Quality of samples, each number beside that of test images.
-
-    Args:
-      weights: file of the network for FID; None: no FID.
-    """
+def measure_quality(given: Samples) -> Quality:
+    """Quality of samples, each number beside that of test images."""
     samples, levels = given.images, given.dataset.pixel_levels
     train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
     (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
@@ -91,8 +77,6 @@ def measure_quality(given: Samples, weights: str | None) -> Quality:
         "copies": lambda distances: np.mean(distances == 0),
     }
     quality = {name: [float(of(distances)) for distances in (ours, theirs)] for name, of in statistics.items()}
-    if weights is not None:
-        quality["fid"] = [fid(images, train, levels, weights) for images in (samples, test)]
     outcome, first = copying(ours, theirs), np.argsort(ours, kind="stable")[:PAIRS]
     return Quality(
         file=given.file.name,
@@ -130,47 +114,3 @@ def copying(samples: np.ndarray, unseen: np.ndarray) -> Outcome:
     above zero, samples lie farther away than real images.
     """
     return rank_sum(samples, unseen)
-
-
-def check_weights(weights: Path, channels: int) -> None:
-    """Raise InputError unless FID of images with these channels can be computed with the file `weights`."""
-    require(all(map(find_spec, ("torch", "torch_fidelity"))), f"FID needs torch-fidelity; run {INSTALL}")
-    require(channels in (1, 3), f"FID needs grey or RGB images, these have {channels} channels")
-    with checks.reading(weights), checks.regular(weights).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    require(digest == SHA256, f"{weights} is not the network that defines FID (sha256 {digest[:12]}); take {WHERE}")
-
-
-def fid(a: np.ndarray, b: np.ndarray, levels: int, weights: str) -> float:
-    """FID (Heusel et al., arXiv 1706.08500) by torch-fidelity between uint8 [N, H, W, C] and [M, H, W, C], grey or RGB.
-
-    The network sees grey as three equal channels. FID is biased upwards for few images; published values compare 50,000
-    samples with all training images.
-    """
-    import torch
-    from torch_fidelity import KEY_METRIC_FID, calculate_metrics
-
-    class Images(torch.utils.data.Dataset):
-        """Images uint8 [3, H, W] of 256 levels."""
-
-        def __init__(self, images):
-            self.images = images
-
-        def __len__(self):
-            return len(self.images)
-
-        def __getitem__(self, number):
-            image = grey_values(self.images[number], levels)
-            return torch.from_numpy(np.repeat(image, 3 // image.shape[-1], axis=-1).transpose(2, 0, 1).copy())
-
-    metrics = calculate_metrics(
-        input1=Images(a),
-        input2=Images(b),
-        fid=True,
-        feature_extractor_weights_path=weights,
-        cuda=torch.cuda.is_available(),
-        cache=False,
-        save_cpu_ram=True,  # read the images in this process
-        verbose=False,
-    )
-    return float(metrics[KEY_METRIC_FID])

@@ -18,7 +18,6 @@ NUMBERS = {
     "median": ("distance to the nearest training image, median", "{:.3g}"),
     "near": ("  nearer than 95 % of the test images", "{:.1%}"),
     "copies": ("  copies", "{:.1%}"),
-    "fid": ("FID to all training images", "{:.3g}"),
 }
 LEGEND = "distances in levels; copying test: below -3, samples lie nearer to training images than unseen images do"
 
@@ -28,9 +27,6 @@ class Arguments(Keyed):
     """Arguments of the study."""
 
     samples: str | None = key(None, "a .npz file with the samples, `images`", none="the last one in RUN/samples")
-    fid_weights: str | None = key(
-        None, "weights-inception-2015-12-05-6726825d.pth of torch-fidelity (extra fid)", none="no FID"
-    )
 
 
 @dataclass
@@ -40,7 +36,7 @@ class Quality:
     Attributes:
       file: name of the samples' file.
       counts: numbers of samples, training and test images.
-      numbers: (of the samples, of the test images) by name, see `NUMBERS`; 'fid' only with its network.
+      numbers: (of the samples, of the test images) by name, see `NUMBERS`.
       copying: z of the data-copying test, see `measure.copying`, and its p.
       nearest, unseen: [N], [M] distance of each sample, and of each test image, to the nearest training image.
       pairs: [2, n, H, W, C] in -1 .. 1: samples that are nearest to training images, and these images.
@@ -61,17 +57,15 @@ class Quality:
         return [Table(["", "samples", "test images"], rows, f"{images}; {LEGEND}")]
 
     def sentence(self) -> str:
-        fid = "" if "fid" in self.numbers else "; FID: off without --fid-weights"
-        return f"{self.file}: copying test z = {self.copying[0]:.1f} (p {self.copying[1]:.2g}){fid}"
+        return f"{self.file}: copying test z = {self.copying[0]:.1f} (p {self.copying[1]:.2g})"
 
 
 class SampleQuality(Study[Arguments, Quality]):
-    """Measure the quality of samples: copies, distances to training images, and FID if its network is given.
+    """Measure the quality of samples: copies, and distances to training images.
 
     The samples are those of `diffenc sample`, uint8 [N, H, W, C], of a run's data set. Every number stands beside that
-    of test images, unseen in training, the best possible value. Nothing is downloaded. The figure has samples above the
-    training images nearest to them. Files have the names of the
-    samples' file.
+    of test images, unseen in training, the best possible value. The figure has samples above the training images
+    nearest to them. Files have the names of the samples' file.
     """
 
     name = "sample-quality"
@@ -92,7 +86,7 @@ class SampleQuality(Study[Arguments, Quality]):
     def measure(self, run: "Samples", arguments: Arguments, watch: Watch) -> Quality:  # type: ignore[override]
         from diffenc_jax.lab.studies.sample_quality.measure import measure_quality
 
-        return measure_quality(run, arguments.fid_weights)
+        return measure_quality(run)
 
     def figures(self, shown: Sequence[Measured[Quality]]) -> dict[str, Chart | Board]:
         (result,) = (measured.result for measured in shown)

@@ -1,8 +1,6 @@
 """The command on held-out digits, copies of training digits and noise, which it distinguishes; and its refusals."""
 
-import hashlib
 import re
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,7 +49,6 @@ def test_real_images_copies_and_noise_are_told_apart(home):
     assert real.counts == [347, TRAIN, TEST]
     assert abs(real.copying[0]) < 3
     assert real.numbers["near"][0] == pytest.approx(0.05, abs=0.04)
-    assert real.sentence().endswith("; FID: off without --fid-weights")
     assert copies.copying[0] < -20
     assert (copies.numbers["copies"], copies.numbers["near"][0]) == ([1, 0], 1)
     np.testing.assert_array_equal(copies.pairs[0], copies.pairs[1])
@@ -69,56 +66,8 @@ def test_the_last_samples_of_a_run_are_measured_and_named(home, capsys):
     assert (measured.step, measured.result.file) == (1500, "1500-flow-rtol0.001-seed1.npz")
 
 
-@pytest.fixture
-def torch_fidelity(monkeypatch, tmp_path):
-    """A stand-in for the library and its network: 'FID' is the difference of the mean pixels. Keeps its calls."""
-    calls = []
-
-    def calculate_metrics(**arguments):
-        means = [np.mean([data[i] for i in range(len(data))]) for data in (arguments["input1"], arguments["input2"])]
-        calls.append(arguments)
-        return {"frechet_inception_distance": abs(means[0] - means[1])}
-
-    data = SimpleNamespace(Dataset=object)
-    torch = SimpleNamespace(
-        utils=SimpleNamespace(data=data), from_numpy=lambda x: x, cuda=SimpleNamespace(is_available=lambda: False)
-    )
-    library = SimpleNamespace(KEY_METRIC_FID="frechet_inception_distance", calculate_metrics=calculate_metrics)
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch_fidelity", library)
-    monkeypatch.setattr(measure, "find_spec", lambda name: name)
-    weights = tmp_path / measure.FILE
-    weights.write_bytes(b"weights")
-    return calls, weights
-
-
-def test_fid_is_that_of_the_library(home, torch_fidelity, monkeypatch):
-    calls, weights = torch_fidelity
-    monkeypatch.setattr(measure, "SHA256", hashlib.sha256(b"weights").hexdigest())
-    found = run(home, "noise", fid_weights=weights)
-    samples, test = calls
-    assert samples["feature_extractor_weights_path"] == str(weights)
-    assert samples["fid"] is True
-    assert (len(samples["input1"]), len(test["input1"]), len(test["input2"])) == (300, TEST, TRAIN)
-    shown, noise = samples["input1"][7], tiny.images(300, (8, 8, 1))[7, ..., 0]
-    assert shown.dtype == np.uint8
-    np.testing.assert_array_equal(shown, np.round(noise * (255 / 16)).astype(np.uint8)[None].repeat(3, axis=0))
-    ours, theirs = found.numbers["fid"]
-    assert ours > 5 * theirs > 0
-    assert found.tables()[0].rows[-1][0] == "FID to all training images"
-
-
 def refused(home, capsys, path, *arguments):
     return refusals.refused(main, ["sample-quality", home, f"--samples={path}", *arguments], capsys)
-
-
-def test_weights_of_another_network_and_a_missing_library_are_refused(home, torch_fidelity, capsys, monkeypatch):
-    arguments = home / "samples" / "noise.npz", f"--fid-weights={torch_fidelity[1]}"
-    found = hashlib.sha256(b"weights").hexdigest()[:12]
-    message = f"is not the network that defines FID (sha256 {found}); take {measure.FILE}"
-    assert message in refused(home, capsys, *arguments)
-    monkeypatch.setattr(measure, "find_spec", lambda name: None)
-    assert "FID needs torch-fidelity; run pip install 'diffenc_jax[fid]'" in refused(home, capsys, *arguments)
 
 
 @pytest.mark.parametrize(
