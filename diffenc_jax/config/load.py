@@ -19,8 +19,8 @@ from diffenc_jax.core.keys import REQUIRED, Key, literal
 _PACKAGE = Path(__file__).parents[1]
 # A wheel holds the configurations within the package; a checkout beside it.
 CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
-# Sections that hold only keys of a part, whose name stands elsewhere.
-OPTIONS = tuple(f"{kind.section}." for kind in parts.KINDS.values() if kind.section not in kind.name_key)
+# Sections with keys of a part, which are not known before the part is.
+OPTIONS = tuple(f"{kind.section}." for kind in parts.KINDS.values() if kind.section)
 Changes = Mapping[str, Any] | Sequence[str]
 
 

@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.core.errors import InputError, first_line, lookup, require, suggestion
 from diffenc_jax.core.keys import Key, join, keys_of
 from diffenc_jax.core.sources import outside_digest
 
@@ -155,7 +155,7 @@ def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     part = f"{name_key}={name}"
     advice = f"it has {', '.join(definitions) or 'none'}; choose an arm with this kind, or give the whole section"
     require(not unknown, f"{part} has no keys {', '.join(unknown)}; {advice} {section}")
-    require(not missing, f"{part} needs the keys {', '.join(missing)} as well; choose an arm that has them")
+    require(not missing, f"{part} needs the keys {', '.join(missing)} as well; add them to the section {section}")
     return {name: key.checked(f"{section}.{name}", given[name]) for name, key in definitions.items()}
 
 
@@ -229,6 +229,7 @@ def _import(place: str, given: str) -> Any:
         return _import(place, given)
     except Exception as error:  # a module is a program and may raise anything
         raise InputError(f"{given}: {module} cannot be imported: {first_line(error)}") from error
-    known: Collection[str] = [name for name in vars(imported) if not name.startswith("_")]
-    require(hasattr(imported, attribute), f"{given}: {module} has no {attribute}; it has {', '.join(known)}")
+    known = [name for name in vars(imported) if not name.startswith("_")]
+    near, some = suggestion(attribute, known), ", ".join(known[:20])
+    require(hasattr(imported, attribute), f"{given}: {module} has no {attribute}{near}; it has {some}")
     return getattr(imported, attribute)

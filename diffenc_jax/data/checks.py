@@ -13,6 +13,7 @@ from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import printable
 
 LONGEST = 200  # characters of a library's message
+MOST_LEVELS = 256  # of pixels, which are uint8
 CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of images whose axes are in another order
 
 
@@ -79,10 +80,17 @@ def _not_pixels(array: np.ndarray) -> str:
     """Part of a message: which values an array has that are not all pixels, and what to do."""
     least, greatest = array.min(), array.max()
     if array.dtype.kind != "f":
-        advice = "reduce them as you choose (array // 257 for all of uint16, with a loss); likelihoods are of these"
-    elif max(-least, greatest) <= 1:
-        restored = "np.round(array * 255).astype(np.uint8) gives them only if they were bytes divided by 255"
-        advice = f"if these are scaled, save the pixels before scaling; {restored}"
+        values = "array" if array.dtype.kind == "u" else "array.astype(np.int64)"
+        shifted = f"({values} - {least})".replace("- -", "+ ")
+        step = (int(greatest) - int(least)) // MOST_LEVELS + 1
+        if step == 1:
+            advice = f"{shifted}.astype(np.uint8) loses nothing"
+        else:
+            advice = f"({shifted} // {step}).astype(np.uint8) loses what lies between levels"
+    elif least >= 0 and greatest <= 1:
+        advice = "if pixels were divided by their largest value N, save np.round(array * N).astype(np.uint8)"
+    elif least >= -1 and greatest <= 1:
+        advice = "if pixels 0 .. N were mapped to -1 .. 1, save np.round((array + 1) / 2 * N).astype(np.uint8)"
     else:
         advice = "real-valued data cannot be modelled"
     levels = "whole numbers of 2 to 256 levels, 0 .. 255 (data.pixel_levels)"

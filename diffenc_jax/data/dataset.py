@@ -16,7 +16,6 @@ from diffenc_jax.data import checks, fingerprints, prepared, sources
 from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, Whole, read_rows
 
 TRAIN = "train"
-MOST_LEVELS = 256  # pixels are uint8
 HELD_OUT = "as one in ten, and at least one, is held out where there is no test split"
 
 
@@ -152,7 +151,8 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
 def _part_of(whole: Whole, split: str) -> dict[str, Any]:
     """'part_of' and 'division' of the fingerprint of parts of a split's images."""
     source = whole.source
-    images = Dataset(source.name, source.version, MOST_LEVELS, {split: _read(source, split, None, MOST_LEVELS)})
+    most = checks.MOST_LEVELS
+    images = Dataset(source.name, source.version, most, {split: _read(source, split, None, most)})
     return {"part_of": images.fingerprint(split), "division": whole.division}
 
 
@@ -212,4 +212,4 @@ def _check_pixels(what: str, held: np.ndarray, pixel_levels: int) -> None:
     require(held.dtype == np.uint8 and held.ndim == 4, f"{what}: images must be uint8 [N, H, W, C], these are {it_is}")
     largest, allowed = int(held.max()), pixel_levels - 1
     has = f"{what}: a pixel has the value {largest}, but data.pixel_levels={pixel_levels} allows 0 .. {allowed}"
-    require(largest <= allowed, f"{has}; take data.pixel_levels={MOST_LEVELS} for images of 8 bits")
+    require(largest <= allowed, f"{has}; take data.pixel_levels={checks.MOST_LEVELS} for images of 8 bits")

@@ -140,6 +140,8 @@ def _check_calls(network: Any, path: str, shape: tuple[int, int, int]) -> None:
         if not heads:
             return {"the output": network.apply(variables, x, t, None, **given)}
         output, others = network.apply(variables, x, t, key, with_heads=True, **given)
+        if missing := set(heads) - set(others):
+            raise ValueError(f"it returns no head {', '.join(sorted(missing))}")
         return {"the output": output, **{name: others[name] for name in heads}}
 
     try:

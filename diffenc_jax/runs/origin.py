@@ -1,11 +1,13 @@
 """Origin of a run's parameters: noted in its config.json, and compared when it goes on or is evaluated."""
 
+import sys
 from pathlib import Path
 
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.parts import KINDS
+from diffenc_jax.core.text import printable
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.model import outside_parts
 from diffenc_jax.parallel import hosts
@@ -59,17 +61,17 @@ def check_training_data(experiment: Experiment, workdir: Path, origin: Origin) -
 def check_parts(workdir: Path, config: Config, trains: bool = False) -> None:
     """Raise InputError if the run has a checkpoint, and parts that are not this package's have changed since then.
 
-    The optimizer counts only if the run `trains`.
+    The optimizer counts only if the run `trains`. With `checkpoint.other_parts` a line on standard error names them.
     """
     environments = stored_origin(workdir).environments
-    if not environments or not saved_steps(workdir) or config.checkpoint.other_parts:
+    if not environments or not saved_steps(workdir):
         return
     there, here = environments[-1]["parts"], outside_parts(config, *([OPTIMIZER] if trains else []))
     keys = {key for key in there if trains or not key.startswith(KINDS[OPTIMIZER].section)} | here.keys()
     changed = sorted(key for key in keys if there.get(key) != here.get(key))
     anew = ", or train anew with --overwrite, which moves this run aside, or in another --workdir" if trains else ""
-    require(
-        not changed,
-        f"{workdir} was trained with another source of {', '.join(changed)}; restore it, or give "
-        f"--config.checkpoint.other_parts=True to go on with this one{anew}",
-    )
+    differs = f"{workdir} was trained with another source of {', '.join(changed)}"
+    advice = f"restore it, or give --config.checkpoint.other_parts=True to go on with this one{anew}"
+    require(not changed or config.checkpoint.other_parts, f"{differs}; {advice}")
+    if changed and hosts.is_first():
+        print(f"note: {printable(differs)}, which makes it another model", file=sys.stderr, flush=True)

@@ -38,6 +38,8 @@ CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
 OWN = (CONFIG_FILE, CHECKPOINTS, "commands.txt", "eval", "metrics.jsonl", "samples")
 SEEN_SECONDS = 20.0  # within which all hosts must see what one of them writes
 NAMED = ("name", "arm", "seed")  # keys that are in the name of every default workdir
+# Keys that count only where a command or a call gives them, with their defaults.
+NOT_KEPT = {"model.scan": False, "model.remat": None, "checkpoint.other_parts": False}
 SHORT = re.compile(r"[\w.+-]{,44}")  # suffixes of default workdirs that are not replaced by a digest
 MOST_NAMED = 6  # differences between two configurations that a message names
 
@@ -155,7 +157,7 @@ class _Stored(TypedDict):
 
 
 def stored_config(workdir: Path) -> Config:
-    """Configuration of the run in `workdir`, with `model.scan` and `model.remat` as by default.
+    """Configuration of the run in `workdir`, with the keys `NOT_KEPT` as by default.
 
     Raises InputError if there is no run, or if its configuration cannot be read.
     """
@@ -163,7 +165,7 @@ def stored_config(workdir: Path) -> Config:
     require(exists(path), f"{workdir} holds no run (no {CONFIG_FILE}); train one there, or give the folder of a run")
     stored, origin = _read_config(path)
     try:
-        return Config.parse(stored).replace({"model.scan": False, "model.remat": None})
+        return Config.parse(stored).replace(NOT_KEPT)
     except InputError as error:
         version = other_version(origin.version)
         raise InputError(f"{path} is not a configuration of this program: {error}{version}") from error

@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -132,17 +133,44 @@ def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
 
 GLOBAL = b"\x80\x02c%s\n%s\n."
 LARGE = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 64) + bytes(99)
+
+
 # Contents of a single file by its name and the refusal, which begins with the file's name.
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(-128, 128, dtype=np.int8),
+        np.arange(45, 301, dtype=np.uint16),
+        np.arange(0, 4081, 16, dtype=np.uint16),
+        np.arange(-32768, 32768, dtype=np.int16),
+        np.arange(65536, dtype=np.uint16),
+        np.array([2**63, 2**64 - 1], np.uint64),
+    ],
+    ids=["bytes", "shifted", "12 bits", "signed", "16 bits", "64 bits"],
+)
+def test_advice_about_whole_numbers_keeps_their_order(array, tmp_path):
+    """It gives pixels, in the order of the values; if it promises to lose nothing, each value has its own pixel."""
+    np.save(tmp_path / "a.npy", array.reshape(1, 1, -1))
+    with pytest.raises(InputError) as caught:
+        np.asarray(all_images(tmp_path / "a.npy")[:])
+    code, reduced = re.search(r"; (\(.*)\.astype\(np.uint8\) loses (\w+)", str(caught.value)).groups()
+    pixels = eval(code, {"array": array, "np": np})
+    assert pixels.min() == 0
+    assert 127 <= pixels.max() <= 255
+    assert (np.diff(pixels.astype(int)) >= 0).all()
+    assert reduced == "what" or len(np.unique(pixels)) == len(np.unique(array))
+
+
 WRONG = [
     ("a.npy", npy_header((4, 6, 5, 3)) + bytes(9), "cannot be read: mmap length is greater than file size"),
     ("a.npy", npy_header((2**40, 2**40, 3)) + bytes(100), "cannot be read: "),
     ("a.npy", npy_header((4, 4, 4), "|O") + bytes(512), "cannot be read: "),
-    ("a.npy", npy_bytes(IMAGES / 255), "only if they were bytes divided by 255"),
-    ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "float64 from -1 to 1, but pixels are whole numbers of 2 to 256 levels"),
+    ("a.npy", npy_bytes(IMAGES / 255), "save np.round(array * N).astype(np.uint8)"),
+    ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "were mapped to -1 .. 1, save np.round((array + 1) / 2 * N)"),
     ("a.npy", npy_bytes(IMAGES - 9.5), "real-valued data cannot be modelled"),
     ("a.npy", npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)), "real-valued data cannot be modelled"),
     ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "uint16 from 0 to 65535, but pixels are"),
-    ("a.npy", npy_bytes(IMAGES.astype(int) - 1), "as you choose (array // 257 for all of uint16, with a loss)"),
+    ("a.npy", npy_bytes(IMAGES.astype(int) - 1), "(array.astype(np.int64) + 1).astype(np.uint8) loses nothing"),
     ("a.npy", npy_bytes(IMAGES * 1j), "must hold whole numbers, 0 .. 255; this is complex128"),
     ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),
     ("a.npy", npy_bytes(np.zeros((9, 3, 6, 10), np.uint8)), "[9, 3, 6, 10], like [N, C, H, W]; save array.transpose("),
@@ -188,7 +216,7 @@ def test_files_that_are_wrong(tmp_path, name, content, message):
     assert not warned
     assert said.startswith(f"{tmp_path / name} ")
     assert message in said
-    assert ("astype" in said) == ("scaled" in said)  # no other advice to convert values: it would change them
+    assert not ("astype" in said and "real-valued" in said)
     assert said.isprintable()
     assert len(said) < 500
 

@@ -78,7 +78,7 @@ def test_keys_of_another_kind_take_their_defaults_and_its_own_values():
             "is no encoder, which is a subclass of diffenc_jax.diffusion",
         ),
         ([f"model.encoder.kind={FADING}", "model.encoder.power=-1"], "model.encoder.power must be at least 0, not -1"),
-        (["model.encoder.kind=own_parts.encoder:Fadign"], "own_parts.encoder has no Fadign; it has"),
+        (["model.encoder.kind=own_parts.encoder:Fadign"], "own_parts.encoder has no Fadign, perhaps Fading; it has"),
         (["model.encoder.kind=not_here.encoder:X"], "No module named 'not_here'; install it, or start where its file"),
     ],
 )

@@ -128,13 +128,18 @@ def test_digests_of_the_data_do_not_depend_on_the_host_that_holds_them(monkeypat
     assert training_digests(on_hosts[0], config) == expected
 
 
-def test_a_run_does_not_go_on_with_other_parts_unless_told_so(tmp_path):
+def test_a_run_does_not_go_on_with_other_parts_unless_told_so(tmp_path, capsys):
+    """Each time: the stored configuration of one that went on does not tell so, and a line names what differs."""
     write_config(tmp_path, CONFIG, Origin([environment(parts={"model.encoder.kind=fading": "0a"})]))
     check_parts(tmp_path, CONFIG)  # there is nothing to go on from
     (tmp_path / "checkpoints" / "8").mkdir(parents=True)
     with pytest.raises(InputError, match=r"was trained with another source of model.encoder.kind=fading; restore it"):
         check_parts(tmp_path, CONFIG)
-    check_parts(tmp_path, CONFIG.replace({"checkpoint.other_parts": True}))
+    told = CONFIG.replace({"checkpoint.other_parts": True})
+    check_parts(tmp_path, told)
+    assert "another source of model.encoder.kind=fading" in capsys.readouterr().err
+    write_config(tmp_path, told)
+    assert stored_config(tmp_path) == CONFIG
 
 
 def test_a_run_that_cannot_be_read_names_both_versions(tmp_path):
