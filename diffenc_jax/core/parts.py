@@ -17,7 +17,8 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -184,6 +185,20 @@ def packages_of(values: Mapping[str, Any]) -> set[str]:
 def package_of(place: str) -> str:
     """The package of the part at a place: 'own_parts' of 'own_parts.encoder:Fading'."""
     return place.partition(":")[0].partition(".")[0]
+
+
+@contextmanager
+def trying(outside: Collection[str]) -> Iterator[None]:
+    """Turn any error of the block into an InputError that names these parts of other packages, if there are any."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # a part is a program and may raise anything
+        if not outside:
+            raise
+        why = (first_line(error) or type(error).__name__)[:300]
+        raise InputError(f"{', '.join(outside)} cannot be used: {why}; see docs/extending.md") from error
 
 
 def _check_allowed(kind: str, name: str, given: str) -> None:

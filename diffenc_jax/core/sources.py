@@ -5,19 +5,22 @@ import hashlib
 import inspect
 import linecache
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from diffenc_jax.core.versions import OURS, PACKAGES
 
 UNKNOWN = "unknown"
 INSTALLED = {"site-packages", "dist-packages"}  # folders of installed packages
-NOT_FOLLOWED = {OURS, *sys.stdlib_module_names}
+STANDARD = Path(sysconfig.get_path("stdlib"))
 distributions = cache(packages_distributions)  # names of the installed distributions by package
 
 
@@ -45,8 +48,8 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
             module = (part if inspect.isroutine(part) or isinstance(part, type) else type(part)).__module__
         if module.partition(".")[0] != OURS:
             _cover(module, _file_of(module) or _cell_of(item), covered)
-    if UNKNOWN in covered.values():
-        return UNKNOWN
+            if covered[module] == UNKNOWN:
+                return UNKNOWN
     return hashlib.sha256("\n".join(sorted(covered.values())).encode()).hexdigest()[:12] if covered else None
 
 
@@ -64,16 +67,19 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
             return
     try:
         tree = ast.parse(content)
+        covered[module] = repr(_plain(tree))
     except (SyntaxError, ValueError):  # a compiled extension, or a file that is never imported
         covered[module] = hashlib.sha256(content).hexdigest()
         return
-    covered[module] = repr(_plain(tree))
+    except RecursionError:  # a file whose expressions are nested deeply; its layout counts
+        covered[module] = hashlib.sha256(content).hexdigest()
     package = module if Path(file).stem == "__init__" else module.rpartition(".")[0]
     for other in dict.fromkeys([*_with_packages(package), *_imported(tree, package)]):
         top, found = other.partition(".")[0], _file_of(other)
-        if other in covered or top in NOT_FOLLOWED or not found:
+        is_installed = bool(INSTALLED & {*Path(found).parts})
+        if other in covered or top == OURS or not found or (STANDARD in Path(found).parents and not is_installed):
             continue
-        installed = distributions().get(top, []) if INSTALLED & {*Path(found).parts} else []
+        installed = distributions().get(top, []) if is_installed else []
         covered |= {name: f"{name} {version(name)}" for name in installed if name not in PACKAGES.split()}
         if not installed:
             _cover(other, found, covered)
@@ -88,6 +94,8 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
             above = package.split(".")[: 1 - node.level or None] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            if any(alias.name == "*" for alias in node.names):  # which may import any module of a package
+                names += [f"{base}.{module.name}" for module in iter_modules(_folders_of(base))]
         else:
             continue
         for name in names:
@@ -103,13 +111,29 @@ def _file_of(module: str) -> str:
     """The file of a module, which is not imported for that; "" if there is none."""
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None) or ""
-    folders, file = None, ""
+    spec = _spec_of(module)
+    return (spec.origin or "") if spec is not None and spec.has_location else ""
+
+
+def _folders_of(package: str) -> list[str]:
+    """The folders with the modules of a package; none of a module that is no package."""
+    spec = _spec_of(package)
+    return list((spec.submodule_search_locations if spec is not None else None) or [])
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    """Where a module is found, without importing it or its packages; None if it is not."""
+    spec: ModuleSpec | None = None
     for name in _with_packages(module):
-        spec = PathFinder.find_spec(name, folders)
-        if spec is None:
-            return ""
-        folders, file = spec.submodule_search_locations or [], spec.origin if spec.has_location and spec.origin else ""
-    return file
+        try:
+            inside = None if spec is None else spec.submodule_search_locations or []
+            found = find_spec(name) if inside is None else PathFinder.find_spec(name, inside)
+        except ValueError:  # of the program that runs
+            return None
+        if found is None:
+            return None
+        spec = found
+    return spec
 
 
 def _cell_of(item: Any) -> str:

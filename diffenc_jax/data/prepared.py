@@ -5,6 +5,8 @@ validation split is 'test', and the version says so.
 """
 
 import dataclasses
+import itertools
+import json
 import re
 import socket
 import sys
@@ -23,12 +25,14 @@ from filelock import FileLock, Timeout
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import buckets
-from diffenc_jax.core.buckets import is_remote
+from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, first_line, require, suggestion
+from diffenc_jax.core.text import printable
 from diffenc_jax.data.checks import LONGEST
 from diffenc_jax.data.images import Images, Labels, OnDemand, Source
 from diffenc_jax.data.picture_folders import square
 
+OWN_FEATURES = "tensorflow_datasets."  # beginning of the classes that a prepared set may name
 PREFIX = "tfds:"
 BATCH = 1024  # images that are decoded together
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
@@ -182,10 +186,29 @@ def _builder(name: str, data: DataConfig) -> Any:
     require(base in known, f"{unknown}{suggestion(base.lower(), known)}; all: {CATALOGUE}")
     require("=" not in name, f"{what}: options of a builder are not supported; give NAME/CONFIG:VERSION")
     with _opening(folder):
+        _check_features(as_path(folder) / base, what)
         try:
             return tfds.builder(name, data_dir=folder)
         except (ImportError, ValueError, AssertionError) as error:  # a package that is missing; an unknown version
             raise InputError(f"{what} cannot be loaded: {first_line(error)[:LONGEST]}") from error
+
+
+def _check_features(folder: Path, what: str) -> None:
+    """Raise InputError if a set in a folder names a class that is not tensorflow-datasets' own: it would be imported.
+
+    The set is in the folder itself, or in subfolders of configurations and versions.
+    """
+
+    def names(value: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            yield from (value[key] for key in ("type", "pythonClassName") if key in value)
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from names(inner)
+
+    for path in itertools.chain.from_iterable(folder.glob(f"{level}features.json") for level in ("", "*/", "*/*/")):
+        foreign = [name for name in names(json.loads(path.read_text())) if not str(name).startswith(OWN_FEATURES)]
+        advice = "which is not of tensorflow-datasets; delete this set and prepare it again"
+        require(not foreign, f"{what}: {path} names {printable(str(foreign[:1]))}, {advice}")
 
 
 @contextmanager
@@ -241,6 +264,7 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
             if path.name not in copied and (path.name in needed or path.name not in examples):
                 path.copy(Path(folder.name, path.name))
                 copied.add(path.name)
+        _check_features(Path(folder.name), folder.name)
         return _tfds().builder_from_directory(folder.name)
 
     return holding

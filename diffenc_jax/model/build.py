@@ -29,10 +29,14 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
     Args:
       platform: kind of the devices that the model will run on, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
     """
+    with parts.trying(outside_parts(config)):
+        return _build(config, spec, platform or jax.default_backend())
+
+
+def _build(config: Config, spec: ImageSpec, platform: str) -> Model:
     section = config.model
     if section.labels and spec.label_spec in (0, 1):
         raise InputError(f"model.labels=True needs images of two classes or more; these are of {spec.label_spec}")
-    platform = platform or jax.default_backend()
     remat = section.remat or forms_of(platform).remat
     compute = Compute(getattr(jnp, section.dtype), section.scan, remat, platform)
     given: dict[str, Any] = {"compute": compute, "pixel_levels": spec.pixel_levels}

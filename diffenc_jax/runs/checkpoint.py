@@ -229,6 +229,8 @@ class Checkpoints:
     def _read(self, step: int, **args: Any) -> dict[str, Any]:
         """Items of a checkpoint, by the arguments for restoring them; raises Damaged."""
         with _reading():
+            for path in () if is_remote(self._folder) else (self._folder / str(step)).rglob("*"):
+                storage.check_regular(path)
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
             return {name: restored[name] for name in args}
 

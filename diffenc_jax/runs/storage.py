@@ -17,6 +17,7 @@ from pathlib import Path
 
 from diffenc_jax.core.buckets import file_system, is_remote
 from diffenc_jax.core.errors import first_line
+from diffenc_jax.core.process import machine_memory
 
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
 NO_PERMISSION = (
@@ -29,9 +30,17 @@ def read(path: Path) -> bytes:
     with _errors(path):
         if is_remote(path):
             return file_system().cat_file(str(path))
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise OSError(errno.EINVAL, "it is no regular file")
+        check_regular(path)
         return path.read_bytes()
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError for a pipe, a device, or a file on disk that is larger than the memory of this machine."""
+    most = machine_memory()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if most is not None and path.is_file() and path.stat().st_size > most:
+        raise OSError(errno.EFBIG, "it is larger than this machine's memory", str(path))
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

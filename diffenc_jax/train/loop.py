@@ -27,6 +27,7 @@ from diffenc_jax.parallel.shutdown import shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import OTHER_WORKDIR
+from diffenc_jax.runs.hashes import check_dtypes
 from diffenc_jax.runs.metrics import MetricsFile, evaluated_bpd
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.record_types import Record
@@ -71,6 +72,7 @@ class Trainer:
         """Raises InputError if the experiment cannot be trained or evaluated."""
         self.experiment, self.config, self.workdir = experiment, experiment.config, workdir
         self.program = Program(experiment.model, self.config, experiment.mesh)
+        check_dtypes(self.program.state)
         self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
         self.evaluator = Evaluator(experiment)
         self.draw_samples, self.profiled, self._in_bucket = draw_samples, profiled, is_remote(workdir)
@@ -97,6 +99,7 @@ class Trainer:
             self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
             self._profiler = enter(Profiler(self.profiled, workdir))
             start, state = self._restore()
+            self._saved = start
             self._tensorboard = enter(TensorBoardWriter(workdir))
             self._metrics = MetricsFile(workdir, start)
             try:
@@ -154,10 +157,10 @@ class Trainer:
             if done == steps or done % config.checkpoint.every_steps == 0:
                 self._save(done, state)
         record = self._evaluate(done, state)
-        self._finish_saving(done, state)
         assert record is not None  # or `_evaluate` has raised
         if not np.isfinite(total := record["bpd"]["total"]):
             raise RunError(f"step {done}: {config.eval.split} bits/dim are {total}, not finite; {self._best()}")
+        self._finish_saving(done, state)
         return state, record
 
     def _read_reports(self, keep: int = 0) -> None:
@@ -193,9 +196,15 @@ class Trainer:
         if self._consecutive_skipped == 1:
             self._progress.print_line(f"{message}; it is skipped")
 
-    def _save(self, step: int, state: TrainState) -> None:
-        """Start to save `state`, after all that is logged up to its step. Raises RunError if it is not finite."""
+    def _save(self, step: int, state: TrainState, final: bool = False) -> None:
+        """Start to save `state`, after all that is logged up to its step. Raises RunError if it is not finite.
+
+        Nothing is saved if all steps since the last save were skipped, so that they push no checkpoint out, unless the
+        state is the `final` one.
+        """
         self._read_reports()
+        if not final and 0 < step - self._saved <= self._consecutive_skipped:
+            return
         if not state.is_finite():
             raise RunError(f"step {step}: the parameters are not finite, and are not saved; {self._kept()}")
         self._claim.check()
@@ -205,11 +214,11 @@ class Trainer:
         self._failed_saves += 1
         with self._handling_failed_writes(too_many=self._failed_saves > FORGIVEN):
             self._checkpoints.save(step, state)
-            self._failed_saves = 0
+            self._failed_saves, self._saved = 0, step
 
     def _finish_saving(self, step: int, state: TrainState) -> None:
         """Save `state` unless it is saved, and wait for it. Raises RunError if that fails."""
-        self._save(step, state)
+        self._save(step, state, final=True)
         for left in reversed(range(ATTEMPTS if self._in_bucket else 1)):
             with self._handling_failed_writes(final=not left):
                 self._checkpoints.save(step, state)
@@ -247,11 +256,14 @@ class Trainer:
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
     def _best(self) -> str:
-        """The best checkpoint of those that are evaluated, as a part of a message."""
-        kept = set(self._checkpoints.steps())
+        """The best checkpoint of those that are evaluated, or all that are kept, as a part of a message."""
+        self._checkpoints.wait()
+        kept = self._checkpoints.steps()
         bits = {step: bpd for step, bpd in evaluated_bpd(self.workdir).items() if step in kept and np.isfinite(bpd)}
         best = min(bits, key=bits.__getitem__, default=None)
-        return "no other is evaluated" if best is None else f"the checkpoint of step {best} has {bits[best]:.4f}"
+        if best is None:
+            return f"the checkpoints of steps {kept} are kept"
+        return f"the checkpoint of step {best} has {bits[best]:.4f}"
 
     def _evaluate(self, step: int, state: TrainState) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""

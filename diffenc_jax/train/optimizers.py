@@ -1,19 +1,17 @@
 """Optimizers, and the schedules of the learning rate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import keystr, tree_leaves_with_path
 
 from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import FRACTION, POSITIVE, at_least, key
 from diffenc_jax.model import Params
 
@@ -86,8 +84,7 @@ def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTrans
         options = parts.options("optimizer", kind, config.optimizer.options)
         return part(**options).transformation(rate, decayed)
     given = f"train.optimizer.kind={kind}"
-    with _trying(kind):
-        made = part(rate)
+    made = part(rate)
     fits = isinstance(made, optax.GradientTransformation)
     require(fits, f"{given} must return an optax.GradientTransformation, not {type(made).__name__}")
     return made
@@ -96,30 +93,6 @@ def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTrans
 def stays_finite(kind: str) -> bool:
     """`Optimizer.stays_finite` of the optimizer of this name."""
     return getattr(parts.load("optimizer", kind), "stays_finite", False)
-
-
-def check_optimizer(kind: str, optimizer: optax.GradientTransformation, params: Params) -> None:
-    """Raise InputError unless the optimizer of this name updates parameters of the shapes of `params`."""
-    with _trying(kind):
-        state = jax.eval_shape(optimizer.init, params)
-        after = jax.eval_shape(optimizer.update, params, state, params)
-    same = _forms((params, state)) == _forms(after)
-    require(same, f"train.optimizer.kind={kind}: its updates or its states have other shapes or dtypes than before")
-
-
-def _forms(tree: Any) -> list[Any]:
-    """Names, shapes and dtypes of the arrays of a tree."""
-    return [(keystr(path), leaf.shape, leaf.dtype) for path, leaf in tree_leaves_with_path(tree)]
-
-
-@contextmanager
-def _trying(kind: str) -> Iterator[None]:
-    """Turn any error of an optimizer into an InputError: it may be a function of something else."""
-    try:
-        yield
-    except Exception as error:
-        advice = "give a function of a learning rate, such as optax:adabelief, or a subclass of Optimizer"
-        raise InputError(f"train.optimizer.kind={kind} is no optimizer: {first_line(error)[:200]}; {advice}") from error
 
 
 def with_rates_at(state: Any, step: jax.Array) -> Any:

@@ -157,7 +157,7 @@ class TrainState:
 
 
 def _parts(tree: Any) -> Iterator[np.ndarray]:
-    """The parts of a tree's arrays of floating-point numbers that this host holds."""
+    """The parts of a tree's arrays of real or complex numbers that this host holds."""
     for leaf in jax.tree.leaves(tree):
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
             yield from (np.asarray(shard.data) for shard in leaf.addressable_shards if shard.replica_id == 0)

@@ -12,16 +12,16 @@ import optax
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.core import process
+from diffenc_jax.core import parts, process
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.streams import at_step, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
-from diffenc_jax.model import Model, Params
+from diffenc_jax.model import Model, Params, outside_parts
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
-from diffenc_jax.train.optimizers import check_optimizer, ema_decay, make_optimizer, stays_finite, with_rates_at
+from diffenc_jax.train.optimizers import ema_decay, make_optimizer, stays_finite, with_rates_at
 from diffenc_jax.train.state import LossHistory, Meter, TrainState
 
 STEP = "a training step"  # in messages
@@ -63,11 +63,8 @@ class StepFunction:
             raise InputError(f"train.time_sampling=importance is not for {learned}, {why}; take uniform")
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
-        kind = config.train.optimizer.kind
         self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior))
-        self._stays_finite = stays_finite(kind)
-        if not self._stays_finite:
-            check_optimizer(kind, self.optimizer, jax.eval_shape(model.init, stream(0, "params")))
+        self._stays_finite = stays_finite(config.train.optimizer.kind)
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -185,7 +182,7 @@ def global_norm(tree: Params) -> jax.Array:
 
 def holds_nan(tree: Any) -> jax.Array:
     """bool [], whether an array of a tree holds NaN. An optimizer may hold infinities, such as a best loss so far."""
-    found = [jnp.isnan(leaf).any() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    found = [jnp.isnan(leaf).any() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.stack([*found, jnp.zeros((), bool)]).any()
 
 
@@ -206,9 +203,11 @@ class Program:
             f"lower train.batch_size={train.batch_size}, raise train.accumulate={train.accumulate}, or take "
             "model.remat=block"
         )
-        self.function = StepFunction(model, config, mesh)
+        outside = outside_parts(config, "optimizer")
+        with parts.trying(outside):
+            self.function = StepFunction(model, config, mesh)
+            shapes = jax.eval_shape(self.function.init)
         sharding.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
-        shapes = jax.eval_shape(self.function.init)
         shardings, batched = sharding.state_shardings(mesh, shapes), sharding.batched(mesh)
         self.init = jax.jit(self.function.init, out_shardings=shardings)
         self.step = jax.jit(
@@ -221,6 +220,16 @@ class Program:
         self.state = sharding.abstract_arrays(shapes, shardings)
         shapes = model.batch_shapes(train.batch_size)
         self.batch = sharding.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
+        if outside:
+            with parts.trying(outside):
+                self._try_step()
+
+    def _try_step(self) -> None:
+        """Trace a step; raises ValueError if it changes the structure, shapes or dtypes of the state."""
+        stepped, _ = jax.eval_shape(self.function, self.state, self.batch)
+        same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), self.state, stepped)
+        if not all(jax.tree.leaves(same)):
+            raise ValueError("a step changes shapes or dtypes of its state")
 
     def compiled(self) -> jax.stages.Compiled:
         """Compile `step`, and return the compiler's memory to the system.

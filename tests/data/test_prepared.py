@@ -190,6 +190,7 @@ def test_the_reason_is_that_of_the_network(monkeypatch):
             raise TypeError("missing 1 required positional argument") from error
 
     monkeypatch.setattr(tfds, "builder", fails)
+    monkeypatch.setattr(prepared, "_check_features", lambda *_: None)
     with pytest.raises(InputError, match=r"cannot be read \(ConnectionRefusedError: Connection refused\)"):
         load_dataset(DataConfig("cifar10", dir="gs://bucket/tfds"), "train")
 
@@ -253,3 +254,15 @@ def test_prepared_data_sets_in_a_bucket(bucket, tmp_path):
     missing = done.stdout.splitlines()[-1]
     assert "gs://no-such-bucket/tfds cannot be read" in missing
     assert "gcloud auth application-default login" in missing
+
+
+def test_a_prepared_set_imports_nothing_of_its_own(tmp_path, monkeypatch):
+    """The version in the name makes tensorflow-datasets read features from a file, which may name any class."""
+    folder = tmp_path / "tfds/mnist/9.9.9"
+    folder.mkdir(parents=True)
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (folder / "dataset_info.json").write_text('{"name": "mnist", "version": "9.9.9"}')
+    (folder / "features.json").write_text('{"\\u0074ype": "stranger.Feature", "content": {}}')
+    with pytest.raises(InputError, match=r"features.json names .*stranger.Feature"):
+        load_dataset(DataConfig("tfds:mnist:9.9.9", dir=str(tmp_path / "tfds")), "train")

@@ -24,7 +24,9 @@ from diffenc_jax.lab.coding.codec import KEYS
 from diffenc_jax.lab.coding.container import Container, pack
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid
 from diffenc_jax.model import build, outside_parts, spec_of
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.sampling.samplers import make_sampler
+from diffenc_jax.train.step import Program
 from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.announced import announce
@@ -93,6 +95,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.core.keys import key
+from diffenc_jax.diffusion.encoders import Encoder
 
 class Plain(ScoreNetwork):
     width: int = key(64, "Channels.")
@@ -112,6 +115,26 @@ class Half(Plain):
 class Counting(Plain):
     def __call__(self, x, t, dropout_key=None, with_heads=False):
         return x * self.variable("counts", "calls", lambda: jnp.zeros(())).value
+
+class Training(Plain):
+    @nn.compact
+    def __call__(self, x, t, dropout_key=None, with_heads=False):
+        assert dropout_key is None, "no dropout"
+        return nn.Conv(x.shape[-1], (1, 1))(x)
+
+class Raising(Encoder):
+    def mean(self, x, gamma):
+        raise KeyError("mean")
+
+class Wrong(Encoder):
+    def mean(self, x, gamma):
+        return x[..., None] * jnp.ones(3)
+
+class Abstract(Encoder):
+    pass
+
+def prediction(z):
+    return z
 """
 
 
@@ -127,9 +150,16 @@ def test_networks_that_cannot_be_called_are_refused(tmp_path, monkeypatch):
         ([f"{kind}Flat"], r"must return the output as float32 \[2, 8, 8, 1\] for .*, not float32 \[2\]"),
         ([f"{kind}Half"], r"must return the output as float32 .*, not bfloat16"),
         ([f"{kind}Counting"], "cannot be called: "),
+        ([f"{kind}Training", "model.encoder.kind=identity"], "cannot be used: no dropout"),
+        *(
+            ([f"model.encoder.kind=mixing:{name}", f"{kind}Plain"], f"encoder.kind=mixing:{name} cannot be used: ")
+            for name in ("Raising", "Wrong", "Abstract")
+        ),
+        ([f"{kind}Plain", "model.encoder.kind=identity", "model.prediction=mixing:prediction"], "cannot be used: "),
     ):
+        config = load_config("digits:diffenc", given)
         with pytest.raises(InputError, match=message) as caught:
-            built(load_config("digits:diffenc", given))
+            Program(built(config), config, make_mesh())
         assert "\n" not in str(caught.value)
 
 

@@ -12,8 +12,9 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.optimizers import learning_rate, make_optimizer, with_rates_at
-from diffenc_jax.train.step import StepFunction, decayed
+from diffenc_jax.train.step import Program, StepFunction, decayed
 from tests import tiny
 
 MODEL = build(tiny.config("vdm", small=True), ImageSpec((4, 4, 1), tiny.LEVELS))
@@ -119,15 +120,15 @@ def test_what_is_no_optimizer_is_refused():
     for kind, message in (
         ("adamv", "unknown optimizer 'adamv', perhaps adamw; known: adamw, lion"),
         ("muon", "unknown optimizer 'muon', perhaps optax.contrib:muon"),
-        ("optax:cosine_distance", "kind=optax:cosine_distance is no optimizer: cosine_distance"),
+        ("optax:cosine_distance", "kind=optax:cosine_distance cannot be used: cosine_distance"),
         ("builtins:repr", "kind=builtins:repr must return an optax.GradientTransformation, not str"),
         *(
-            (f"optax:{name}", f"kind=optax:{name} is no optimizer: .*; give a function of a learning rate")
+            (f"optax:{name}", f"kind=optax:{name} cannot be used: .*; see docs/extending.md")
             for name in ("clip", "scale_by_adam", "chain", "lbfgs")
         ),
     ):
         with pytest.raises(InputError, match=message):
-            StepFunction(MODEL, tiny.config("vdm", small=True, train__optimizer__kind=kind))
+            Program(MODEL, tiny.config("vdm", small=True, train__optimizer__kind=kind), make_mesh())
 
 
 def zero_until(bad, state_only):
