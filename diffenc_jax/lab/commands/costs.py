@@ -18,6 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
+    from diffenc_jax.lab.costs.load import upper_bounds
     from diffenc_jax.lab.costs.training_step import measure_costs
     from diffenc_jax.runs.files import write_json
 
@@ -35,3 +36,5 @@ def run(arguments: Namespace) -> None:
     print(f"memory per device: state and batch {state:,.1f} MB, temporaries {temporaries:,.1f} MB")
     print(f"time: {costs['seconds_per_step']:.4g} s per step (quartiles {lower:.4g} and {upper:.4g})")
     print(f"compilation: {costs['compile_seconds']:.1f} s")
+    if loaded := upper_bounds({config.arm: costs["cpu_share_of_others"]}):
+        print(loaded)

@@ -9,6 +9,7 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.lab.costs.load import cpu_seconds, share_of_others
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.runs.experiment import Experiment
@@ -31,6 +32,7 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         memory_of_state (state and batch) and memory_of_temporaries.
       seconds_per_step, seconds_per_step_quartiles: median and [lower, upper] of `timed_steps` steps, each waited for,
         on training images that lie on the devices.
+      cpu_share_of_others: share of the machine's CPU time that other processes took meanwhile; None if unknown.
       compile_seconds: time to trace and compile.
     """
     experiment = Experiment.load(config, TRAIN)
@@ -41,11 +43,13 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
     step = program.compiled()
     compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
     batches, state, seconds = Batches(experiment.dataset.examples(TRAIN), config, mesh), program.init(), []
+    began = cpu_seconds()
     for index in range(WARM_UP_STEPS + timed_steps):
         batch = jax.block_until_ready(batches(index))
         start = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batch))
         seconds.append(time.perf_counter() - start)
+    share = share_of_others(began, cpu_seconds())
     lower, median, upper = np.quantile(seconds[WARM_UP_STEPS:], (0.25, 0.5, 0.75)).tolist()
     return {
         **described(config),
@@ -59,6 +63,7 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         "memory_of_temporaries": memory.temporaries,
         "seconds_per_step": median,
         "seconds_per_step_quartiles": [lower, upper],
+        "cpu_share_of_others": share,
         "timed_steps": timed_steps,
         "compile_seconds": compile_seconds,
         "device": versions.device(),

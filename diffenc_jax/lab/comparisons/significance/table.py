@@ -9,6 +9,7 @@ from diffenc_jax.lab.comparisons.compare.describe import describe_estimator
 from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Findings, OverSeeds
 from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
+from diffenc_jax.lab.costs.load import upper_bounds
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
 from diffenc_jax.lab.stats.power import ALPHA, POWER
 
@@ -126,7 +127,8 @@ def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
     heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
     devices = {cost["device"] for cost in costs.values()}
     text = f"Measured on {' and on '.join(sorted(devices))}; memory is the state and the temporaries of a step."
-    about = [Text(text)] if devices else []
+    loaded = upper_bounds({name: cost.get("cpu_share_of_others") for name, cost in costs.items()})
+    about = [Text(f"{text} {loaded}".strip())] if devices else []
     return [Table([*heads, "ms per step", "MB per step"], rows), *about]
 
 

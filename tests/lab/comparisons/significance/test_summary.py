@@ -13,7 +13,7 @@ from tests.lab.comparisons.significance import made_up
 
 pytestmark = pytest.mark.usefixtures("sketched")
 ARMS = ("diffenc", "vdm", "nontrainable")
-DEARER = made_up.COST | {"flops_per_step": 1.129 * made_up.COST["flops_per_step"]}
+DEARER = made_up.COST | {"flops_per_step": 1.129 * made_up.COST["flops_per_step"], "cpu_share_of_others": 0.43}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,7 @@ def test_what_an_arm_costs(root):
     assert table["diffenc"] == ["1,234", "1,500", "2.258", "3.387", "+12.9 %", "100", "30"]
     assert table["nontrainable"] == ["1,234", "1,500", "–", "–", "–", "–", "–"]
     assert "- nontrainable: model.encoder.kind nontrainable\n" in summarized(root)[0]
+    assert re.search("upper bounds.* 43 % during the steps of diffenc", summarized(root)[0])
 
 
 def test_a_sum_of_arms_has_the_sums_of_its_runs(tmp_path):
