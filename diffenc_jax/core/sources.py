@@ -7,6 +7,7 @@ import linecache
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions, version
@@ -65,14 +66,13 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
         if not content:
             covered[module] = UNKNOWN
             return
+    covered[module] = hashlib.sha256(content).hexdigest()
     try:
         tree = ast.parse(content)
-        covered[module] = repr(_plain(tree))
-    except (SyntaxError, ValueError):  # a compiled extension, or a file that is never imported
-        covered[module] = hashlib.sha256(content).hexdigest()
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a compiled extension, or what is never imported
         return
-    except RecursionError:  # a file whose expressions are nested deeply; its layout counts
-        covered[module] = hashlib.sha256(content).hexdigest()
+    with suppress(RecursionError):  # the layout of a file counts if its expressions are nested deeply
+        covered[module] = repr(_plain(tree))
     package = module if Path(file).stem == "__init__" else module.rpartition(".")[0]
     for other in dict.fromkeys([*_with_packages(package), *_imported(tree, package)]):
         top, found = other.partition(".")[0], _file_of(other)

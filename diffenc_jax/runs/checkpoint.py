@@ -39,7 +39,7 @@ WRITTEN_AT_ONCE = 0.1  # GB, or the largest array: TensorStore holds copies of a
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 # After a failed save: seconds to wait for each thread, and rounds of deletion with a pause after each.
 THREAD_SECONDS, ROUNDS, ROUND_SECONDS = 10.0, 5, 0.1
-DAMAGED_FOLDER, HASHES = "damaged", "hashes"
+DAMAGED_FOLDER, HASHES, METADATA = "damaged", "hashes", "_CHECKPOINT_METADATA"
 
 # Orbax warns that it only reads, where it is asked to, and which options it then changes.
 logging.getLogger("absl").addFilter(
@@ -104,6 +104,8 @@ class Checkpoints:
         )
         if writes:
             self._delete_partial()
+        for path in () if is_remote(self._folder) else self._folder.glob(f"*/{METADATA}"):
+            storage.check_regular(path)  # Orbax reads them at once
         handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
         for name in ("state", "ema"):
             handler = ocp.PyTreeCheckpointHandler(save_concurrent_gb=self._gigabytes)

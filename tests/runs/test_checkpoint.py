@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import resource
 import shutil
 import time
@@ -16,7 +17,7 @@ from orbax.checkpoint import v1
 
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import checkpoint
-from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
+from diffenc_jax.runs.checkpoint import METADATA, Checkpoints, SaveFailed
 from diffenc_jax.runs.hashes import digest
 from diffenc_jax.runs.workdir import stored_origin, write_config
 from tests import tiny
@@ -285,6 +286,22 @@ def test_forged_seals_are_damage_and_further_files_are_none(saved, tmp_path, cap
         assert_same((step, found), (1, state(1)))
         said = capsys.readouterr().err
         assert (said.startswith("the checkpoint of step 2 is damaged: "), said.count("\n")) == (True, 1), text[:200]
+
+
+@pytest.mark.parametrize("place", ["hashes/0.json", "ema/manifest.ocdbt"])
+def test_a_pipe_or_a_huge_file_in_a_checkpoint_is_damage(saved, tmp_path, capsys, place):
+    for case, spoil in (("pipe", os.mkfifo), ("huge", lambda path: path.touch() or os.truncate(path, 2**42))):
+        shutil.copytree(saved, workdir := tmp_path / case)
+        path = workdir / "checkpoints" / "2" / place
+        path.unlink()
+        spoil(path)
+        assert newest(workdir)[0] == 1
+        assert "the checkpoint of step 2 is damaged" in capsys.readouterr().err
+        path = workdir / "checkpoints" / "2" / METADATA
+        path.unlink()
+        spoil(path)
+        with pytest.raises(InputError, match="cannot be opened: it is"):
+            newest(workdir)
 
 
 @pytest.mark.parametrize("leaf", [jnp.zeros(3, jnp.int4), jax.random.key(0)], ids=["int4", "key"])
