@@ -80,7 +80,7 @@ class Config(Section):
         return self.parse(changed(self.to_dict(), changes))
 
     def allowing(self, packages: Collection[str]) -> Self:
-        """The same configuration, whose parts of these packages may be imported."""
+        """A copy of the configuration in which parts of these packages may be imported."""
         return self.parse(parts.allowed(self.to_dict(), packages))
 
     def identity(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _entry(name: str, value: Any, node: Any) -> str:
 
 
 def _arguments(value: Any, node: Any) -> str:
-    """What a class is made of, the arguments of a function without `self`, or the type of a property."""
+    """Fields of a class, arguments of a function without `self`, or the type of a property."""
     if isinstance(value, ModuleType) or (isinstance(value, type) and issubclass(value, Exception)):
         return ""
     if isinstance(value, type):

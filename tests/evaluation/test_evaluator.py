@@ -18,7 +18,7 @@ from tests.evaluation.subject import experiment, parameters
 
 
 def test_summary_by_hand():
-    """Of an estimator with two terms, and four passes in two groups."""
+    """An estimator has two terms, and four passes in two groups."""
     estimator = SimpleNamespace(terms=("a", "b"), replicates=2, diagnostics=lambda v: {"largest": v["c"].max()})
     a = np.log(2) * 10 * np.asarray([[0.0, 4.0], [2.0, 6.0], [0.0, 4.0], [2.0, 10.0]])
     values = {"a": a, "b": np.full((4, 2), np.log(2) * 20), "c": a}

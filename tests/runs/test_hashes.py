@@ -59,7 +59,7 @@ def test_a_checksum_is_that_of_its_definition(array, x64):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("parts", [(2, 1, 1), (1, 3, 1), (1, 1, 5), (2, 1, 5), (4, 3, 2)])
 def test_checksums_of_parts_add_up_to_that_of_the_whole(parts, dtype, x64):
-    """Of boxes that divide one axis or several."""
+    """Parts are boxes that divide one axis or several."""
     array = draw(4, 6, 10, dtype=dtype)
     edges = ([slice(k * n // p, (k + 1) * n // p) for k in range(p)] for n, p in zip(array.shape, parts, strict=True))
     found = {"numpy": np.zeros(2, np.uint32), "device": np.zeros(2, np.uint32)}

@@ -48,7 +48,7 @@ def test_an_interrupted_evaluation_is_resumed(record, capsys):
 
 
 def started_again(record, capsys, **changes):
-    """What is said about an evaluation that uses nothing of what was saved."""
+    """Lines about an evaluation that uses nothing of what was saved."""
     with evaluation(record, **changes) as partial:
         assert partial.values == {}
         assert partial.tables(lambda: {"steps": jnp.zeros(1)})["steps"].shape == (1,)

@@ -107,7 +107,7 @@ def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, capsys):
-    """Of a program that reports the steps 4, 5 and 7 as not finite."""
+    """A program reports the steps 4, 5 and 7 as not finite."""
 
     def train_spoilt(workdir):
         trainer = Trainer(Experiment.load(config(images, train__on_nonfinite="skip")), workdir)

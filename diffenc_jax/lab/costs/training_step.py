@@ -71,6 +71,6 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
 
 
 def described(config: Config) -> dict[str, Any]:
-    """What is measured, and with which software; JSON values."""
+    """Entries of a measurement that name the configuration and the software, as JSON values."""
     known = {"config": config.name, "arm": config.arm, "config_hash": config.hash, "dtype": config.model.dtype}
     return known | {"batch_size": config.train.batch_size, "software": versions.software()}

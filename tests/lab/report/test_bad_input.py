@@ -67,7 +67,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_infinite_values_are_shown(tmp_path):
-    """Of a run that diverged in training: it has no statistics, and the others do."""
+    """A run that diverged in training has no statistics, and the others do."""
     root, bits = runs.write_all(tmp_path / "root", ("vdm", "diffenc"), (1, 2)), runs.values("vdm", 0)
     place = runs.write(root, "vdm", 0, np.where(bits == bits.max(), np.inf, bits))
     runs.write(root, "diffenc", 0)
