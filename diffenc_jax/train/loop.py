@@ -205,7 +205,7 @@ class Trainer:
         self._read_reports()
         if not final and 0 < step - self._saved <= self._consecutive_skipped:
             return
-        if not state.is_finite():
+        if step != self._saved and not state.is_finite():
             raise RunError(f"step {step}: the parameters are not finite, and are not saved; {self._kept()}")
         self._claim.check()
         self._tensorboard.begin_file()
