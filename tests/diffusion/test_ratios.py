@@ -173,7 +173,7 @@ def test_ramps_interpolate(values):
     np.testing.assert_allclose(shared[0], expected[0], rtol=1e-5, atol=1e-6)
     with jax.enable_x64(True):  # each argument may be of another type
         fine = jax.jit(interpolate)(x.astype(np.float64), *rows)
-    np.testing.assert_allclose(fine, expected, rtol=1e-14)
+    np.testing.assert_allclose(fine, expected, rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["table", "estimate", "error_head"])
