@@ -15,7 +15,6 @@ work. If a full disk took the output of a command that has no results in a workd
 """
 
 import importlib
-import os
 import shlex
 import signal
 import sys
@@ -155,9 +154,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _silence_libraries() -> None:
-    """Silence the logs of TensorFlow, absl and TensorStore; whatever matters to the user is printed by the commands."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    """Silence the logs of absl and TensorStore; whatever matters to the user is printed by the commands."""
     from absl import logging
 
     logging.set_verbosity(logging.FATAL)

@@ -33,7 +33,7 @@ from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.train import flops
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.profiler import StepRange
-from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.state import TrainState, averages
 from diffenc_jax.train.step import Program
 
 Metrics = dict[str, float]
@@ -121,7 +121,7 @@ class Run:
         The buffers of `state` are reused, so that it cannot be used again.
         """
         state, report = self._compiled_step(state.restarted(), batch)
-        return state, report.meter.scalars()
+        return state, averages(report.meter)
 
     def terms(
         self,
@@ -191,11 +191,11 @@ class Run:
           Interrupted: a signal arrived; the state is saved.
         """
         path, console = self._workdir if workdir is None else as_path(str(workdir)), console or Console()
-        draw_samples = self.sampling.picture if self.config.log.samples else None
-        trainer = Trainer(self.experiment, path, draw_samples, profiled)
+        draw_samples = self.sampling.picture if self.config.log.samples and self.config.log.writers else None
+        trainer = Trainer(self.experiment, path, draw_samples)
         if overwrite and (aside := set_aside(path)):
             console.print(f"{path} is moved to {aside}", highlight=False, soft_wrap=True)
-        return trainer.run(console)
+        return trainer.run(console, profiled)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         missing = "this run has no trained parameters; give a state, as from fit(), or take dj.open(WORKDIR)"

@@ -34,18 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.api import Run
-    from diffenc_jax.train.loop import check_trainable
+    from diffenc_jax.runs.trained import check_trainable
     from diffenc_jax.train.profiler import StepRange
 
     start = time.perf_counter()
     job = start_job(arguments)
     if arguments.no_samples:
         job = dataclasses.replace(job, config=job.config.replace({"log.samples": 0}))
+    # The workdir is checked before the images are loaded and perhaps downloaded.
+    done = 0 if arguments.overwrite else check_trainable(job.workdir, job.config)
     profiled = None if arguments.profile is None else StepRange(*arguments.profile)
     if profiled is not None:
-        profiled.check(job.config.train.steps)
-    if not arguments.overwrite:
-        check_trainable(job.workdir, job.config, profiled)  # before the images are loaded and perhaps downloaded
+        profiled.check(job.config.train.steps, done)
     run = Run(job.config)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
     state, record = run.fit(job.workdir, job.console, arguments.overwrite, profiled)

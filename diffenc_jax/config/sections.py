@@ -281,12 +281,15 @@ class TrainConfig(Section, section="train"):
 
 @dataclass(frozen=True)
 class LogConfig(Section, section="log"):
-    """`log`: training metrics, and what TensorBoard shows beside them."""
+    """`log`: training metrics, and where they are written besides metrics.jsonl."""
 
     every_steps: int = count(1000, "Interval over which metrics are averaged and written.", unit="steps")
+    writers: tuple[str, ...] = key(
+        ("tensorboard",), "Writers of metrics and samples, separated by commas; empty for none.", part="writer"
+    )
     samples: int = key(
         16,
-        "Images that are drawn at each evaluation during training, as `sample` says, and shown in TensorBoard.",
+        "Images that are drawn for the writers at each evaluation during training, as `sample` says.",
         unit="images",
         limits=at_least(0),
     )

@@ -86,7 +86,7 @@ class Key:
         if kinds == {bool}:
             return TRUTH.get(text.lower(), text)
         if kinds == {str}:
-            return tuple(part.strip() for part in text.split(",")) if is_tuple else text
+            return tuple(filter(None, map(str.strip, text.split(",")))) if is_tuple else text
         value = literal(text)
         return (value,) if is_tuple and isinstance(value, int | float) else value
 

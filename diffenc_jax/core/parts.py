@@ -20,6 +20,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from diffenc_jax.core.errors import InputError, first_line, lookup, require, suggestion
@@ -88,6 +89,7 @@ KINDS = {
         objects=True,
         libraries=("optax", "optax.contrib"),
     ),
+    "writer": Kind("writer", "diffenc_jax.train.writer:MetricWriter", "log.writers"),
     "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source", objects=True),
     "study": Kind("study", "diffenc_jax.lab.studies.study:Study"),
 }
@@ -172,14 +174,21 @@ def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, 
         key = join(path, name)
         if isinstance(value, Mapping):
             result[name] = allowed(value, packages, key)
-        elif key in NAME_KEYS and isinstance(value, str) and is_place(value):
-            result[name] = Allowed(value) if packages is None or package_of(value) in packages else value
+        elif key in NAME_KEYS:
+            several = isinstance(value, tuple | list)
+            result[name] = tuple(_allowed(one, packages) for one in value) if several else _allowed(value, packages)
     return result
+
+
+def _allowed(name: Any, packages: Collection[str] | None) -> Any:
+    is_allowed = isinstance(name, str) and is_place(name) and (packages is None or package_of(name) in packages)
+    return Allowed(name) if is_allowed else name
 
 
 def packages_of(values: Mapping[str, Any]) -> set[str]:
     """The packages of the places among values by key that are `Allowed`."""
-    return {package_of(value) for value in values.values() if isinstance(value, Allowed)}
+    names = (value if isinstance(value, tuple) else (value,) for value in values.values())
+    return {package_of(name) for name in chain.from_iterable(names) if isinstance(name, Allowed)}
 
 
 def package_of(place: str) -> str:

@@ -59,6 +59,7 @@ PARTS: dict[str, dict[str, Entry]] = {
     },
     "sampler": _parts("sampling.samplers", ancestral="Ancestral", flow="Flow"),
     "optimizer": _parts("train.optimizers", adamw="AdamW", lion="Lion"),
+    "writer": _parts("train.writer", tensorboard="TensorBoard"),
     "data": _parts(
         "data.sources",
         cifar10="CIFAR10",

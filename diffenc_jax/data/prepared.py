@@ -27,6 +27,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import buckets
 from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, first_line, require, suggestion
+from diffenc_jax.core.tensorflow import hide_gpus
 from diffenc_jax.core.text import printable
 from diffenc_jax.data.checks import LONGEST
 from diffenc_jax.data.images import Images, Labels, OnDemand, Source
@@ -159,13 +160,6 @@ def _tfds() -> Any:
     return tfds
 
 
-def _hide_gpus() -> None:
-    """TensorFlow would take the memory of GPUs."""
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
-
-
 def _folder(data: DataConfig) -> str:
     """Folder or bucket of prepared data sets; by default that of tensorflow-datasets, which TFDS_DATA_DIR sets."""
     folder = data.dir or _tfds().core.constants.DATA_DIR
@@ -273,7 +267,7 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
 def _read(builder: Any, holding: Callable[[Any], Any], split: str, feature: str, resize: int | None = None) -> Images:
     """Images or labels of a prepared split in a fixed order. `holding` as in `_copies`."""
     tfds = _tfds()
-    _hide_gpus()
+    hide_gpus()
     dtype, shape = builder.info.features[feature].np_dtype, builder.info.features[feature].shape
     shape = shape if resize is None else (resize, resize, shape[-1])
 
@@ -320,7 +314,7 @@ def _download(name: str, builder: Any, folder: str) -> None:
       builder: its builder, whose data are not prepared.
       folder: folder of prepared data sets.
     """
-    _hide_gpus()
+    hide_gpus()
     manual = Path(folder) / "downloads" / "manual"
     require(not builder.data_path.exists(), f"{builder.data_path} lacks dataset_info.json; {ANEW}")
     archives = _archives(builder)

@@ -305,7 +305,7 @@ class _Best(PreservationPolicy):
     ) -> Sequence[bool]:
         bits_by_step = evaluated_bpd(self._workdir)
         bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
-        return [bool(np.isfinite(value)) and value == min(bits) for value in bits]
+        return [value == min(bits) < np.inf for value in bits]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,11 @@ def _parse_row(line: bytes) -> Row | None:
 
 
 def evaluated_bpd(workdir: Path) -> dict[int, float]:
-    """Bits/dim by step of the evaluations during training."""
-    rows = read_metrics(workdir)
-    return {int(row["step"]): value for row in rows for name, value in row.items() if name.endswith(TOTAL)}
+    """Bits/dim by step of the evaluations during training, where they are finite."""
+    totals = (
+        (row["step"], value) for row in read_metrics(workdir) for name, value in row.items() if name.endswith(TOTAL)
+    )
+    return {int(step): value for step, value in totals if math.isfinite(value)}
 
 
 class MetricsFile:
@@ -67,12 +70,13 @@ class MetricsFile:
         if not self._remote:
             self._lines.clear()
 
-    def append(self, step: int, values: Row) -> None:
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Append a row if it is new: to a file on disk at once, in a bucket after `WRITE_SECONDS` or by `flush`.
 
-        Raises OSError if it cannot be written; the next call then writes it as well.
+        The row has the names without the group before a '/': 'train/bpd' becomes 'bpd'. Raises OSError if it cannot be
+        written; the next call then writes it as well.
         """
-        row = {"step": step, **values}
+        row = {"step": step, **{name.rpartition("/")[2]: value for name, value in scalars.items()}}
         if not hosts.is_first() or _key(row) in self._written:
             return
         self._lines.append(json.dumps(row) + "\n")
@@ -81,7 +85,7 @@ class MetricsFile:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that are not written yet; raises OSError as `append` does."""
+        """Write the rows that are not written yet; raises OSError as `write_scalars` does."""
         if self._is_written:
             return
         content, begun = "".join(self._lines).encode(), time.monotonic()

@@ -14,6 +14,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel.sharding import abstract_arrays, state_shardings
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.origin import check_parts, check_training_data
 from diffenc_jax.runs.workdir import check_workdir, stored_config, stored_origin
 
@@ -69,6 +70,23 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
         step, params = newest
         steps = [other for other in checkpoints.steps() if other <= step]
     return Trained(**vars(run), workdir=workdir, step=step, steps=steps, params=params)
+
+
+def check_trainable(workdir: Path, config: Config) -> int:
+    """Check that `config` can be trained in `workdir`; returns the step to continue from, 0 without a checkpoint.
+
+    Raises InputError if the workdir holds a run of another configuration or of other sources of its parts, or only
+    parameters to evaluate.
+    """
+    advice = f"{OTHER_WORKDIR}, or --overwrite, which moves that run aside"
+    check_workdir(workdir, config, False, advice)
+    with Checkpoints(workdir) as checkpoints:
+        step = checkpoints.latest_step()
+        resumes = step is None or not checkpoints.holds_ema_only(step)
+    holds = f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it"
+    require(resumes, f"{holds}; {advice}")
+    check_parts(workdir, config, trains=True)
+    return step or 0
 
 
 def _restore(checkpoints: Checkpoints, step: int, run: Experiment) -> Params:

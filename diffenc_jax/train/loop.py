@@ -1,21 +1,24 @@
 """The training loop: it feeds batches, writes checkpoints and metrics, and resumes an interrupted run."""
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import jax
 import numpy as np
+from clu.parameter_overview import get_parameter_overview
+from clu.periodic_actions import PeriodicCallback
 from rich.console import Console
 
-from diffenc_jax.config import Config
-from diffenc_jax.core import versions
+from diffenc_jax.config import flatten
+from diffenc_jax.core import parts, versions
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require
+from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason
 from diffenc_jax.core.numbers import record_line
 from diffenc_jax.core.progress import RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -26,23 +29,22 @@ from diffenc_jax.parallel.sharding import IN_FLIGHT
 from diffenc_jax.parallel.shutdown import shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.hashes import check_dtypes
-from diffenc_jax.runs.metrics import MetricsFile, evaluated_bpd
-from diffenc_jax.runs.origin import check_parts, note_origin
+from diffenc_jax.runs.metrics import evaluated_bpd
+from diffenc_jax.runs.origin import note_origin
 from diffenc_jax.runs.record_types import Record
-from diffenc_jax.runs.workdir import check_workdir, claimed, stored_origin
+from diffenc_jax.runs.trained import check_trainable
+from diffenc_jax.runs.workdir import claimed, stored_origin
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
-from diffenc_jax.train.state import TrainState
+from diffenc_jax.train.state import TrainState, averages
 from diffenc_jax.train.step import Program, StepReport
-from diffenc_jax.train.writer import TensorBoardWriter
+from diffenc_jax.train.writer import make_writer
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
 MAX_SKIPPED = 100
 # In a bucket, where requests fail now and then: attempts to save the last state, seconds between them, and failed saves
 # in a row after which the run goes on.
 ATTEMPTS, RETRY_SECONDS, FORGIVEN = 3, 10.0, 3
-NO_LONGER_EXACT = "results are no longer bit for bit those of an uninterrupted run"
 
 # (parameters, function to call with the share of each finished part) -> a picture of samples, uint8 [h, w, 1 or 3].
 DrawSamples = Callable[[Params, Callable[[float], None]], np.ndarray]
@@ -59,26 +61,20 @@ class Trainer:
       batches: step counted from 0 -> the batch on the devices.
       evaluator: evaluates the averaged parameters during and after training.
       draw_samples: draws samples of the averaged parameters at each evaluation, if given.
-      profiled: the steps to trace, if given.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        workdir: Path,
-        draw_samples: DrawSamples | None = None,
-        profiled: StepRange | None = None,
-    ):
+    def __init__(self, experiment: Experiment, workdir: Path, draw_samples: DrawSamples | None = None):
         """Raises InputError if the experiment cannot be trained or evaluated."""
         self.experiment, self.config, self.workdir = experiment, experiment.config, workdir
         self.program = Program(experiment.model, self.config, experiment.mesh)
         check_dtypes(self.program.state)
         self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
         self.evaluator = Evaluator(experiment)
-        self.draw_samples, self.profiled, self._in_bucket = draw_samples, profiled, is_remote(workdir)
+        self.draw_samples, self._in_bucket = draw_samples, is_remote(workdir)
+        self._writers = {name: parts.load("writer", name) for name in self.config.log.writers}
 
-    def run(self, console: Console) -> tuple[TrainState, Record]:
-        """Train to the last step; returns the state and the record of its evaluation.
+    def run(self, console: Console, profiled: StepRange | None = None) -> tuple[TrainState, Record]:
+        """Train to the last step, and trace the steps `profiled`; returns the state and the record of its evaluation.
 
         Raises:
           InputError: the workdir holds a run of another configuration or no state to resume from, another process
@@ -88,7 +84,9 @@ class Trainer:
           Interrupted: a signal arrived; the state is saved.
         """
         config, workdir = self.config, self.workdir
-        check_trainable(workdir, config, self.profiled)
+        done = check_trainable(workdir, config)
+        if profiled is not None:
+            profiled.check(config.train.steps, done)
         # The steps whose reports have not been read.
         self._unread: deque[tuple[int, StepReport]] = deque()
         self._consecutive_skipped = self._failed_saves = 0
@@ -97,11 +95,10 @@ class Trainer:
             self._claim, self._shutdown = enter(claimed(workdir, config)), enter(shutdown_of_run())
             self._checkpoints = enter(Checkpoints(workdir, config.checkpoint.keep_every_steps, self.program.state))
             self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
-            self._profiler = enter(Profiler(self.profiled, workdir))
+            self._profiler = enter(Profiler(profiled, workdir, self._progress.print_line))
             start, state = self._restore()
             self._saved = start
-            self._tensorboard = enter(TensorBoardWriter(workdir))
-            self._metrics = MetricsFile(workdir, start)
+            self._writer = enter(closing(make_writer(workdir, start, self._writers)))
             try:
                 with self.program.within_memory():
                     return self._train(state, start)
@@ -123,7 +120,7 @@ class Trainer:
         elif stored_origin(workdir).environments:
             say(f"the run in {workdir} ended before its first checkpoint; training starts again")
         if changes := note_origin(self.experiment, workdir, start):
-            say(f"resuming {changes}; {NO_LONGER_EXACT}")
+            say(f"resuming {changes}; results are no longer bit for bit those of an uninterrupted run")
         return start, state
 
     def _train(self, state: TrainState | None, start: int) -> tuple[TrainState, Record]:
@@ -134,34 +131,41 @@ class Trainer:
                 state = self.program.init() if state is None else state
                 train_step = self.program.compiled()
         assert state is not None  # a run that is complete has a checkpoint
+        self._log = PeriodicCallback(every_steps=config.log.every_steps, callback_fn=self._log_metrics)
+        save = PeriodicCallback(every_steps=config.checkpoint.every_steps, on_steps=[steps], callback_fn=self._save)
+        evaluate = PeriodicCallback(every_steps=config.eval.every_steps, callback_fn=self._evaluate)
         while done < steps:
-            if done and done % config.eval.every_steps == 0:
-                self._evaluate(done, state)
+            if done:
+                evaluate(done, state=state)
             if done % config.log.every_steps == 0:
                 state = state.restarted()
-            if self._profiler.starts_before(done + 1):
-                self._read_reports()
-                self._profiler.start()
+            self._profiler.before(done + 1, state)
             with jax.profiler.StepTraceAnnotation(STEP, step_num=done + 1):
                 state, report = train_step(state, self.batches(done))
             done += 1
             self._unread.append((done, report))
-            # The first step is waited for, so that its time is not that of later ones.
-            self._read_reports(keep=0 if done == start + 1 else IN_FLIGHT)
-            if self._profiler.ends_after(done):
-                self._read_reports()
-                with self._handling_failed_writes():
-                    self._progress.print_line(f"profile: {self._profiler.save()}")
+            is_first = done == start + 1  # it is waited for, so that its time is not that of later ones
+            self._read_reports(keep=0 if is_first else IN_FLIGHT)
+            if is_first:
+                self._describe(start)
+            with self._handling_failed_writes():
+                self._profiler.after(done, state)
             if self._shutdown.requested():
                 self._save_and_stop(done, state)
-            if done == steps or done % config.checkpoint.every_steps == 0:
-                self._save(done, state)
+            save(done, state=state)
         record = self._evaluate(done, state)
         assert record is not None  # or `_evaluate` has raised
         if not np.isfinite(total := record["bpd"]["total"]):
             raise RunError(f"step {done}: {config.eval.split} bits/dim are {total}, not finite; {self._best()}")
         self._finish_saving(done, state)
         return state, record
+
+    def _describe(self, step: int) -> None:
+        """Write the configuration and the shapes of the parameters for those who look at the run."""
+        overview = get_parameter_overview(self.program.state.params, include_stats=False)
+        texts = {"config": json.dumps(self.config.to_dict(), indent=2), "parameters": overview}
+        self._writer.write_hparams(flatten(self.config.to_dict()))
+        self._writer.write_texts(step, {name: f"```\n{text}\n```" for name, text in texts.items()})
 
     def _read_reports(self, keep: int = 0) -> None:
         """Wait for steps, and check and log them, until at most `keep` reports are unread."""
@@ -170,21 +174,22 @@ class Trainer:
             self._consecutive_skipped = 0 if report.finite else self._consecutive_skipped + 1
             if self._consecutive_skipped:
                 self._skip_or_stop(step)
-            scalars, is_logged = cache(report.meter.scalars), step % self.config.log.every_steps == 0
-            if is_logged:
-                row = dict(scalars())
-                if self.config.train.on_nonfinite == "skip":
-                    row["skipped_steps"] = self.config.log.every_steps - float(report.meter.steps)
-                if (rate := self._progress.rate(step)) is not None:
-                    row["images_per_second"] = rate
-                self._tensorboard.write(step, {f"train/{name}": value for name, value in row.items()}, {})
-                self._append(step, row)
-            self._progress.advance(step, scalars, is_logged)
+            is_logged = self._log(step, report=report)
+            self._progress.advance(step, partial(averages, report.meter), is_logged)
 
-    def _append(self, step: int, row: dict[str, float]) -> None:
+    def _log_metrics(self, step: int, report: StepReport, t: float = 0.0) -> None:
+        """Write the averages since the last log."""
+        row = averages(report.meter)
+        if self.config.train.on_nonfinite == "skip":
+            row["skipped_steps"] = self.config.log.every_steps - float(report.meter.grad_norm.weight)
+        if (rate := self._progress.rate(step)) is not None:
+            row["images_per_second"] = rate
+        self._write(step, "train", row)
+
+    def _write(self, step: int, group: str, row: dict[str, float]) -> None:
         """Write a row of metrics."""
         with self._handling_failed_writes():
-            self._metrics.append(step, row)
+            self._writer.write_scalars(step, {f"{group}/{name}": value for name, value in row.items()})
 
     def _skip_or_stop(self, step: int) -> None:
         """Report a step that is not finite. Raises RunError if it ends the run."""
@@ -196,7 +201,7 @@ class Trainer:
         if self._consecutive_skipped == 1:
             self._progress.print_line(f"{message}; it is skipped")
 
-    def _save(self, step: int, state: TrainState, final: bool = False) -> None:
+    def _save(self, step: int, state: TrainState, t: float = 0.0, final: bool = False) -> None:
         """Start to save `state`, after all that is logged up to its step. Raises RunError if it is not finite.
 
         Nothing is saved if all steps since the last save were skipped, so that they push no checkpoint out, unless the
@@ -208,9 +213,8 @@ class Trainer:
         if step != self._saved and not state.is_finite():
             raise RunError(f"step {step}: the parameters are not finite, and are not saved; {self._kept()}")
         self._claim.check()
-        self._tensorboard.begin_file()
         with self._handling_failed_writes():
-            self._metrics.flush()
+            self._writer.flush()
         self._failed_saves += 1
         with self._handling_failed_writes(too_many=self._failed_saves > FORGIVEN):
             self._checkpoints.save(step, state)
@@ -223,15 +227,14 @@ class Trainer:
             with self._handling_failed_writes(final=not left):
                 self._checkpoints.save(step, state)
                 self._checkpoints.wait()
-                self._metrics.flush()
+                self._writer.flush()
                 return
             time.sleep(RETRY_SECONDS)
 
     def _save_and_stop(self, step: int, state: TrainState) -> NoReturn:
         """Save `state` and raise Interrupted, or RunError if saving fails."""
         self._finish_saving(step, state)
-        say = self._progress.print_line
-        say(f"stopped by a signal; step {step} is saved, and the same command resumes from there")
+        self._progress.print_line(f"stopped by a signal; step {step} is saved, and the same command resumes from there")
         raise Interrupted(self._shutdown.signal)
 
     @contextmanager
@@ -259,13 +262,12 @@ class Trainer:
         """The best checkpoint of those that are evaluated, or all that are kept, as a part of a message."""
         self._checkpoints.wait()
         kept = self._checkpoints.steps()
-        bits = {step: bpd for step, bpd in evaluated_bpd(self.workdir).items() if step in kept and np.isfinite(bpd)}
-        best = min(bits, key=bits.__getitem__, default=None)
-        if best is None:
-            return f"the checkpoints of steps {kept} are kept"
-        return f"the checkpoint of step {best} has {bits[best]:.4f}"
+        bits, best = min(
+            ((bpd, step) for step, bpd in evaluated_bpd(self.workdir).items() if step in kept), default=(0, 0)
+        )
+        return f"the checkpoint of step {best} has {bits:.4f}" if best else f"the checkpoints of steps {kept} are kept"
 
-    def _evaluate(self, step: int, state: TrainState) -> Record | None:
+    def _evaluate(self, step: int, state: TrainState, t: float = 0.0) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
         self._read_reports()
         record, split, is_last = None, self.config.eval.split, step >= self.config.train.steps
@@ -277,39 +279,19 @@ class Trainer:
                     record = self.evaluator.record(state.ema, step, self.workdir, on_batch=on_batch)
                 if record is not None:
                     self._progress.print_line(record_line(record))
-                    row = {f"{split}_{name}": value for name, value in record["bpd"].items()}
-                    named = {f"eval/{name}": value for name, value in row.items()}
-                    self._tensorboard.write(step, named, self._samples(step, state.ema))
-                    self._append(step, row)
+                    self._write(step, "eval", {f"{split}_{name}": value for name, value in record["bpd"].items()})
+                    self._write_samples(step, state.ema)
         except Interrupted:
             self._save_and_stop(step, state)
         return record
 
-    def _samples(self, step: int, params: Params) -> dict[str, np.ndarray]:
-        """The picture of samples of `params`; none, with a warning, if they cannot be drawn. Raises Interrupted."""
+    def _write_samples(self, step: int, params: Params) -> None:
+        """Draw samples of `params` and write a picture of them, or say why there is none. Raises Interrupted."""
         if self.draw_samples is None:
-            return {}
+            return
         with self._progress.task(f"drawing samples at step {step}", 1.0) as advance:
             try:
-                return {"eval/samples": self.draw_samples(params, self._shutdown.checking(advance))}
+                picture = self.draw_samples(params, self._shutdown.checking(advance))
+                self._writer.write_images(step, {"eval/samples": picture})
             except RunError as error:
-                self._progress.print_line(f"TensorBoard has no samples of step {step}: {error}")
-                return {}
-
-
-def check_trainable(workdir: Path, config: Config, profiled: StepRange | None = None) -> None:
-    """Raises InputError if `workdir` holds a run of another configuration, or only parameters to evaluate.
-
-    Raises it too if training in `workdir` does not make the steps `profiled`.
-    """
-    advice = f"{OTHER_WORKDIR}, or --overwrite, which moves that run aside"
-    check_workdir(workdir, config, False, advice)
-    with Checkpoints(workdir) as checkpoints:
-        step = checkpoints.latest_step()
-        require(
-            step is None or not checkpoints.holds_ema_only(step),
-            f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it; {advice}",
-        )
-    check_parts(workdir, config, trains=True)
-    if profiled is not None:
-        profiled.check(config.train.steps, step or 0)
+                self._progress.print_line(f"no samples of step {step}: {error}")

@@ -1,8 +1,9 @@
 """Traces of training steps by `jax.profiler`, for XProf and TensorBoard's profile plugin."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,7 +24,7 @@ class StepRange(NamedTuple):
     first: int
     last: int
 
-    def check(self, steps: int, done: int = 0) -> None:
+    def check(self, steps: int, done: int) -> None:
         """Raise InputError unless a run of `steps` steps, of which `done` are done, still makes these steps."""
         flag = f"--profile={self.first}:{self.last}"
         require(self.last <= steps, f"{flag} is outside the run, which ends at step {steps}; give steps up to {steps}")
@@ -38,10 +39,10 @@ class Profiler:
     devices, the others none.
     """
 
-    def __init__(self, steps: StepRange | None, workdir: Path):
-        """Trace `steps`, none if None, into the folder PLUGIN of `workdir`."""
+    def __init__(self, steps: StepRange | None, workdir: Path, say: Callable[[str], None]):
+        """Trace `steps`, none if None, into the folder PLUGIN of `workdir`, and `say` so."""
         self._first, self._last = steps if steps and hosts.is_first() else (0, 0)
-        self._workdir, self._folder = workdir, tempfile.TemporaryDirectory(prefix="diffenc-profile-")
+        self._workdir, self._say, self._folder = workdir, say, tempfile.TemporaryDirectory(prefix="diffenc-profile-")
         self._is_tracing = False
 
     def __enter__(self) -> "Profiler":
@@ -52,23 +53,21 @@ class Profiler:
             jax.profiler.stop_trace()
         self._folder.cleanup()
 
-    def starts_before(self, step: int) -> bool:
-        """Whether `start` is to be called before `step`, with all earlier steps waited for."""
-        return step == self._first
-
-    def ends_after(self, step: int) -> bool:
-        """Whether `save` is to be called after `step`, which is waited for."""
-        return self._is_tracing and step == self._last
-
-    def start(self) -> None:
-        """Start the trace."""
+    def before(self, step: int, state: Any) -> None:
+        """Start the trace if `step` is the first one to be traced, once all steps up to `state` are done."""
+        if step != self._first:
+            return
+        jax.block_until_ready(state)
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0  # every call of a function would be traced, which slows the host down
         jax.profiler.start_trace(self._folder.name, profiler_options=options)
         self._is_tracing = True
 
-    def save(self) -> Path:
-        """End the trace and write it to the workdir; returns its folder. Raises OSError."""
+    def after(self, step: int, state: Any) -> None:
+        """End the trace, and write it to the workdir, if `step` is the last one to be traced. Raises OSError."""
+        if not self._is_tracing or step != self._last:
+            return
+        jax.block_until_ready(state)
         self._is_tracing = False
         try:
             jax.profiler.stop_trace()
@@ -76,4 +75,4 @@ class Profiler:
             raise OSError(None, f"the profile cannot be written: {first_line(error)}") from error
         (run,) = list_paths(Path(self._folder.name), f"{PLUGIN}/*")
         storage.copy_folder(run, self._workdir / PLUGIN / run.name)
-        return self._workdir / PLUGIN / run.name
+        self._say(f"profile: {self._workdir / PLUGIN / run.name}")

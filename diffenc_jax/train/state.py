@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Self
 
 import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu.metrics import Collection, Metric
 
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.diffusion.times import TimeDensity, best_mass
@@ -15,7 +17,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
 from diffenc_jax.train.gradients import StepOutputs
 
-QUARTERS = 4
+QUARTERS = tuple(f"diffusion_quarter_{i}" for i in (1, 2, 3, 4))
 # The density of times is constant on each of CELLS cells of [0, 1).
 CELLS = 32
 # After MEMORY steps an observation has the weight 1/e.
@@ -23,68 +25,60 @@ MEMORY = 50
 
 
 @flax.struct.dataclass
-class Meter:
-    """Sums over the steps since a restart. Part of the state, so that a resumed run logs the same values.
+class WeightedMean(Metric):
+    """Weighted mean of a value over steps, as a metric of CLU.
 
     Attributes:
-      steps: [] number of steps.
-      terms: [3] batch means of the terms, bits/dim.
-      heads: [] batch means of the losses of additional heads per dimension, by name; see `Terms.head_losses`.
-      quarter: [4] weighted sum of the examples' diffusion terms per quarter of t, bits/dim.
-      quarter_examples: [4] sum of the examples' weights per quarter of t.
-      grad_norm: [] global norm of the gradient.
+      total: [] weighted sum of the values.
+      weight: [] sum of the weights, float32.
     """
 
-    steps: jax.Array
-    terms: jax.Array
-    heads: dict[str, jax.Array]
-    quarter: jax.Array
-    quarter_examples: jax.Array
-    grad_norm: jax.Array
+    total: jax.Array
+    weight: jax.Array
 
     @classmethod
-    def empty(cls, heads: Sequence[str] = ()) -> "Meter":
-        """No steps, of a model with the head losses `heads`."""
-        zeros = lambda *shape: jnp.zeros(shape, jnp.float32)  # noqa: E731
-        losses = {name: zeros() for name in heads}
-        return cls(zeros(), zeros(len(TERMS)), losses, zeros(QUARTERS), zeros(QUARTERS), zeros())
+    def empty(cls) -> "WeightedMean":
+        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
-    @classmethod
-    def of_step(cls, outputs: StepOutputs, dims: int, grad_norm: jax.Array) -> "Meter":
-        """The sums of one step on a global batch of images with `dims` dimensions."""
-        nats = outputs.terms.weighted(outputs.weight)
-        bits = jax.tree.map(lambda term: term / (dims * math.log(2)), nats)
-        in_quarter = jnp.floor(outputs.t * QUARTERS)[None, :] == jnp.arange(QUARTERS)[:, None]
-        return cls(
-            steps=jnp.ones((), jnp.float32),
-            terms=jnp.stack([getattr(bits, name).mean() for name in TERMS]),
-            heads={name: loss.mean() / dims for name, loss in nats.head_losses.items()},
-            quarter=jnp.sum(jnp.where(in_quarter, bits.diffusion, 0.0), axis=1),
-            quarter_examples=jnp.sum(jnp.where(in_quarter, outputs.weight, 0.0), axis=1),
-            grad_norm=grad_norm,
-        )
+    def merge(self, other: "WeightedMean") -> "WeightedMean":
+        return WeightedMean(self.total + other.total, self.weight + other.weight)
 
-    def plus(self, other: "Meter", counts: jax.Array | bool = True) -> "Meter":
-        """`self` + `other`, which is left out unless it `counts`."""
-        return jax.tree.map(lambda a, b: a + jnp.where(counts, b, 0), self, other)
+    def compute(self) -> float:
+        return float(np.float64(self.total) / np.maximum(self.weight, 1e-9))
 
-    def scalars(self) -> dict[str, float]:
-        """Averages by the names that they have in metrics.jsonl; empty without steps.
 
-        'bpd', its terms and 'diffusion_quarter_1' ... '_4' are in bits/dim, the losses of heads per dimension.
-        """
-        if not self.steps:
-            return {}
-        steps = float(self.steps)
-        terms = np.asarray(self.terms, np.float64) / steps
-        quarters = np.asarray(self.quarter, np.float64) / np.maximum(self.quarter_examples, 1e-9)
-        return {
-            "bpd": float(terms.sum()),
-            **dict(zip(TERMS, terms.tolist(), strict=True)),
-            **{name: float(loss) / steps for name, loss in self.heads.items()},
-            **{f"diffusion_quarter_{i + 1}": value for i, value in enumerate(quarters.tolist())},
-            "grad_norm": float(self.grad_norm) / steps,
-        }
+@cache
+def meter_type(heads: Sequence[str]) -> type[Collection]:
+    """Class of the metrics since the last log of a model with the head losses `heads`; see `metrics_of_step`."""
+    names = *TERMS, *heads, *QUARTERS, "grad_norm"
+    return Collection.create(**dict.fromkeys(names, WeightedMean))
+
+
+def metrics_of_step(outputs: StepOutputs, dims: int, grad_norm: jax.Array, counts: jax.Array) -> Collection:
+    """Metrics of one step on a global batch of images with `dims` dimensions, by the names in metrics.jsonl.
+
+    The terms are in bits/dim, for all times and by quarter of t; the losses of additional heads are per dimension. A
+    step that does not count, bool [], has the weight 0, even if its values are NaN.
+    """
+    nats = outputs.terms.weighted(outputs.weight)
+    bits = jax.tree.map(lambda term: term / (dims * math.log(2)), nats)
+    in_quarter = jnp.floor(outputs.t * len(QUARTERS))[None, :] == jnp.arange(len(QUARTERS))[:, None]
+    total, weight = (jnp.sum(jnp.where(in_quarter, x, 0.0), axis=1) for x in (bits.diffusion, outputs.weight))
+    means = {name: getattr(bits, name).mean() for name in TERMS} | {"grad_norm": grad_norm}
+    means |= {name: loss.mean() / dims for name, loss in nats.head_losses.items()}
+    sums = {name: (mean, jnp.ones(())) for name, mean in means.items()}
+    sums |= {name: (total[i], weight[i]) for i, name in enumerate(QUARTERS)}
+    masked = jax.tree.map(lambda x: jnp.where(counts, x, 0).astype(jnp.float32), sums)
+    return Collection.create_collection(**{name: WeightedMean(*pair) for name, pair in masked.items()})
+
+
+def averages(meter: Collection) -> dict[str, float]:
+    """The metrics by their names in metrics.jsonl, with 'bpd', the sum of the terms; empty if no step counts."""
+    meter = jax.device_get(meter)
+    if not meter.grad_norm.weight:
+        return {}
+    values = meter.compute()
+    return {"bpd": sum(values[name] for name in TERMS), **values}
 
 
 @flax.struct.dataclass
@@ -128,7 +122,7 @@ class TrainState:
       params: the model's parameters.
       ema: exponential moving average of `params`, which evaluation and sampling use.
       opt_state: state of the optimizer.
-      meter: sums of the metrics since the last log, after which the loop restarts it.
+      meter: the metrics since the last log, after which the loop restarts them.
       losses: past losses by time, for importance sampling of times; None if times are uniform.
     """
 
@@ -136,7 +130,7 @@ class TrainState:
     params: Params
     ema: Params
     opt_state: Any
-    meter: Meter
+    meter: Collection
     losses: LossHistory | None
 
     def is_finite(self) -> bool:
@@ -150,10 +144,8 @@ class TrainState:
         return not hosts.elementwise_max(np.asarray(bad))
 
     def restarted(self) -> Self:
-        """The state with a meter of no steps."""
-        return self.replace(  # type: ignore[attr-defined]
-            meter=jax.tree.map(jnp.zeros_like, self.meter)
-        )
+        """The state with metrics of no steps."""
+        return self.replace(meter=jax.tree.map(jnp.zeros_like, self.meter))  # type: ignore[attr-defined]
 
 
 def _parts(tree: Any) -> Iterator[np.ndarray]:

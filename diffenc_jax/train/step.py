@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from clu.metrics import Collection
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
@@ -22,7 +23,7 @@ from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
 from diffenc_jax.train.optimizers import ema_decay, make_optimizer, stays_finite, with_rates_at
-from diffenc_jax.train.state import LossHistory, Meter, TrainState
+from diffenc_jax.train.state import LossHistory, TrainState, meter_type, metrics_of_step
 
 STEP = "a training step"  # in messages
 
@@ -32,11 +33,11 @@ class StepReport(NamedTuple):
 
     Attributes:
       finite: bool [], whether the loss, its gradient and the updated state are finite.
-      meter: sums of the metrics since the meter of the state was restarted.
+      meter: the metrics since the meter of the state was restarted.
     """
 
     finite: Any
-    meter: Meter
+    meter: Collection
 
 
 class StepFunction:
@@ -74,7 +75,7 @@ class StepFunction:
             params=params,
             ema=jax.tree.map(jnp.copy, params),
             opt_state=self.optimizer.init(params),
-            meter=Meter.empty(self.model.head_losses),
+            meter=meter_type(self.model.head_losses).empty(),
             losses=LossHistory.empty() if self.config.train.time_sampling == "importance" else None,
         )
 
@@ -135,13 +136,13 @@ class StepFunction:
         finite = jnp.isfinite(outputs.objective) & jnp.isfinite(grad_norm)
         if not self._stays_finite:
             finite &= jnp.isfinite(global_norm(params)) & ~holds_nan(opt_state)
-        metrics = Meter.of_step(outputs, self.model.spec.dims, grad_norm)
+        metrics = metrics_of_step(outputs, self.model.spec.dims, grad_norm, counts=finite)
         stepped = TrainState(
             step=state.step + 1,
             params=params,
             ema=ema,
             opt_state=opt_state,
-            meter=state.meter.plus(metrics, counts=finite),
+            meter=state.meter.merge(metrics),
             losses=None if state.losses is None else state.losses.plus(outputs.t, outputs.terms.diffusion),
         )
         if train.on_nonfinite == "skip":

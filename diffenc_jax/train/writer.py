@@ -1,128 +1,121 @@
-"""A run in TensorBoard: curves of its metrics, and pictures of samples."""
+"""What a run writes of itself: metrics.jsonl, and the writers that `log.writers` names, such as TensorBoard's.
 
-import os
-import socket
+All are writers of CLU, `clu.metric_writers.MetricWriter`, whose methods take names and values.
+"""
+
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from clu.metric_writers import AsyncWriter, MetricWriter, MultiWriter, SummaryWriter
 
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import reason
+from diffenc_jax.core.tensorflow import hide_gpus
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
-from diffenc_jax.runs import files, storage
+from diffenc_jax.runs import storage
+from diffenc_jax.runs.metrics import MetricsFile
 
-FILE_SECONDS = 300.0
+COPY_SECONDS = 300.0  # between two copies of a writer's files into a bucket
 
 
-class TensorBoardWriter:
-    """Writes TensorBoard's files of a run, in a thread of its own; every method returns at once.
+class Writer(MetricWriter):
+    """A writer that writes nothing. One of your own overrides the methods whose values it writes.
 
-    The first host writes them. A failure does not end the run, since metrics.jsonl holds the same values: it is a
-    warning on standard error, and the next point opens a new file. A resumed run writes the points after its last
-    checkpoint again, in place of which TensorBoard shows the newer ones.
-
-    A file in a bucket exists from the moment on at which it is closed. A new one is begun there every `FILE_SECONDS`
-    and at every checkpoint, so that a process that is killed loses no point that a resumed one does not write again.
+    It is made by the name of a folder on disk: the workdir or, for a workdir in a bucket, a temporary folder whose
+    files are copied to the workdir.
     """
 
-    def __init__(self, workdir: Path):
-        """Nothing is written before the first point."""
-        self._workdir, self._thread = workdir, ThreadPoolExecutor(1)
-        self._file: EventFile | None = None
-        self._said = ""  # the last warning
-        self._opened = time.monotonic()
-        self._spool = tempfile.TemporaryDirectory() if is_remote(workdir) else None  # files are made here and copied
+    def __init__(self, folder: str): ...
 
-    def __enter__(self) -> "TensorBoardWriter":
-        return self
+    def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Any = None) -> None: ...
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None: ...
+    def write_images(self, step: int, images: Mapping[str, Any]) -> None: ...
+    def write_videos(self, step: int, videos: Mapping[str, Any]) -> None: ...
+    def write_audios(self, step: int, audios: Mapping[str, Any], *, sample_rate: int) -> None: ...
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None: ...
+    def write_histograms(self, step: int, arrays: Mapping[str, Any], num_buckets: Any = None) -> None: ...
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
 
-    def __exit__(self, *_: object) -> None:
-        self._submit(self._close)
-        self._thread.shutdown()
-        if self._spool is not None:
+
+class JsonLines(MetricsFile, Writer):
+    """metrics.jsonl as a writer: of what a run writes, it takes the scalars."""
+
+
+class TensorBoard(SummaryWriter):
+    """CLU's writer of TensorBoard's files, by TensorFlow on the CPU."""
+
+    def __init__(self, folder: str):
+        hide_gpus()
+        super().__init__(folder)
+
+
+class Guard(Writer):
+    """A writer whose failures are warnings, since metrics.jsonl holds the same values.
+
+    The writer is made at the first value that it writes, and anew after a failure. For a workdir in a bucket its files
+    are copied there, each one whole, by `flush` and every `COPY_SECONDS`.
+    """
+
+    def __init__(self, name: str, part: Callable[[str], MetricWriter], workdir: Path):
+        """Guard the writer called `name`, which `part` makes for a folder."""
+        self._name, self._part, self._workdir = name, part, workdir
+        self._spool = tempfile.TemporaryDirectory(prefix="diffenc-log-") if is_remote(workdir) else None
+        self._writer: MetricWriter | None = None
+        self._copied, self._said = time.monotonic(), ""
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> None:
+        """Call a method of the writer."""
+        writes = method not in ("flush", "close")
+        try:
+            if self._writer is None and writes:
+                self._writer = self._part(self._spool.name if self._spool else str(self._workdir))
+            if self._writer is not None:
+                getattr(self._writer, method)(*args, **kwargs)
+            if self._spool and not writes:
+                self._copied = time.monotonic()
+                storage.copy_folder(Path(self._spool.name), self._workdir)
+        except Exception as error:  # noqa: BLE001  of the disk, of a bucket or of a library
+            self._writer, said = None, printable(reason(error)[:200])
+            if said != self._said:
+                print(f"warning: log.writers={self._name} loses values: {said}", file=sys.stderr, flush=True)
+            self._said = said
+        if self._spool and method == "close":
             self._spool.cleanup()
-
-    def begin_file(self) -> None:
-        """Close the file in a bucket, before a checkpoint is saved."""
-        if self._spool is not None:
-            self._submit(self._close)
-
-    def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
-        """Add numbers and pictures uint8 [h, w, channels] by name."""
-        self._submit(lambda: self._write(step, scalars, images))
-
-    def _submit(self, action: Callable[[], None]) -> None:
-        def attempt():
-            try:
-                action()
-            except Exception as error:  # noqa: BLE001  of the disk, of a bucket or of a library
-                self._file = None
-                said = printable(reason(error)[:200])
-                if said != self._said:
-                    print(f"warning: TensorBoard's files are incomplete: {said}", file=sys.stderr)
-                self._said = said
-
-        if hosts.is_first():
-            self._thread.submit(attempt)
-
-    def _write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
-        if self._file is None:
-            self._file = EventFile(Path(self._spool.name) if self._spool else self._workdir)
-            self._opened = time.monotonic()
-        self._file.write(step, scalars, images)
-        if self._spool is not None and time.monotonic() - self._opened > FILE_SECONDS:
-            self._close()
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._spool is not None:
-            for path in storage.copy_folder(Path(self._spool.name), self._workdir):
-                storage.delete(path)
+        elif self._spool and writes and time.monotonic() - self._copied > COPY_SECONDS:
+            self.flush()
 
 
-class EventFile:
-    """A file of events, which TensorBoard's own library encodes; TensorFlow is not needed."""
+def _guarded(method: str) -> Callable[..., None]:
+    return lambda self, *args, **kwargs: self.call(method, *args, **kwargs)
 
-    def __init__(self, folder: Path):
-        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads files in the order of their names.
-        path = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._records = RecordWriter(path.open("xb"))
-        self._add(file_version="brain.Event:2")
+for _name in MetricWriter.__abstractmethods__:
+    setattr(Guard, _name, _guarded(_name))
 
-    def write(self, step: int, scalars: Mapping[str, float], images: Mapping[str, np.ndarray]) -> None:
-        """Add numbers and pictures uint8 [h, w, channels] by name."""
-        from PIL import Image
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.plugins.image import metadata
-        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-        from tensorboard.util.tensor_util import make_tensor_proto
 
-        values = [value for name, number in scalars.items() for value in scalar_pb(name, number).value]
-        shown = metadata.create_summary_metadata(display_name="", description="")
-        for name, image in images.items():
-            height, width, _ = image.shape
-            png = files.encoded(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), "PNG")
-            content = make_tensor_proto([str(width).encode(), str(height).encode(), png])
-            values.append(Summary.Value(tag=name, metadata=shown, tensor=content))
-        self._add(step=step, summary=Summary(value=values))
-        self._records.flush()
+class Background(AsyncWriter):
+    """CLU's asynchronous writer, whose `flush` does not wait, such as for a copy into a bucket."""
+
+    def flush(self) -> None:
+        self._pool(self._writer.flush)()
 
     def close(self) -> None:
-        self._records.close()
+        self._pool(self._writer.close)()
+        self._pool.close()
 
-    def _add(self, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
 
-        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+def make_writer(workdir: Path, start: int, writers: Mapping[str, Callable[[str], MetricWriter]]) -> MultiWriter:
+    """The writer of a run that continues from step `start`, on the first host; on others it writes nothing.
+
+    It writes rows of metrics.jsonl at once, and raises an OSError if that fails. The other `writers`, by name, write in
+    threads of their own.
+    """
+    own = [Guard(name, part, workdir) for name, part in writers.items()] if hosts.is_first() else []
+    return MultiWriter([JsonLines(workdir, start), *map(Background, own)])

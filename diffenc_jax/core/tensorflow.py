@@ -1,0 +1,41 @@
+"""TensorFlow: imported when it is used, kept away from GPUs, and silent."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+class _Deferred(ModuleType):
+    """Stands for a module, which is imported when an attribute is read."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextmanager
+def imported_when_used(*names: str) -> Iterator[None]:
+    """Context in which `import NAME` imports none of these modules: what is imported here does so when it uses one.
+
+    Modules that are imported already stay as they are.
+    """
+    deferred = {name: _Deferred(name) for name in names if name not in sys.modules}
+    sys.modules.update(deferred)
+    try:
+        yield
+    finally:
+        for name in deferred:
+            del sys.modules[name]
+
+
+def hide_gpus() -> None:
+    """Keep TensorFlow from taking the memory of GPUs; to be called before it is used."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
