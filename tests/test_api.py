@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("images") / "images.npz"
     np.savez(path, train=tiny.images(40), test=tiny.images(12, seed=1))
     changes = {"data.source": str(path), "eval.passes": 2, "eval.time_sampling": "uniform"}
-    return dj.Run(tiny.config("vdm", small=True), changes)
+    return dj.Run(tiny.config("vdm", small=True), changes | {"log.writers": ["tensorboard"]})
 
 
 @pytest.fixture(scope="module")

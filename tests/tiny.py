@@ -72,6 +72,7 @@ def config_dict(arm="diffenc", small=False):
         "train.ema_decay": 0.9,
         "log.every_steps": 3,
         "log.samples": 4,
+        "log.writers": (),
         "checkpoint.every_steps": 4,
         "eval.every_steps": 100,
         "eval.batch_size": 8,

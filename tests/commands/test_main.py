@@ -120,7 +120,7 @@ def test_overwriting_moves_the_run_and_trains_anew(tmp_path, monkeypatch, capsys
     assert "moved" not in capsys.readouterr().out
 
 
-def stop(trainer, console):
+def stop(trainer, console, profiled):
     raise ZeroDivisionError
 
 

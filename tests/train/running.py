@@ -30,7 +30,7 @@ def _shared(model, config, mesh):
 
 def shared_program(model, config, mesh):
     """A `Program` that is compiled once for all trainings that differ in length or folders only."""
-    others = {"train.steps": 1, "data.source": "digits", "eval.every_steps": 1}
+    others = {"train.steps": 1, "data.source": "digits", "eval.every_steps": 1, "log.writers": ()}
     return _shared(model, config.replace(others), mesh)
 
 

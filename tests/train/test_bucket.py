@@ -21,6 +21,7 @@ from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.bucket import Faults
+from tests.tensorboard import shown
 from tests.train.running import assert_same_run, before_each_step, train
 from tests.xla_flags import QUICKLY_COMPILED
 
@@ -42,7 +43,7 @@ pytestmark = pytest.mark.slow
 
 def config(images, **changes):
     settings = {"eval__passes": 1, "eval__time_sampling": "uniform", "log__every_steps": 2, "train__steps": STEPS}
-    settings |= {"checkpoint__every_steps": SAVE_EVERY, "data__source": images}
+    settings |= {"checkpoint__every_steps": SAVE_EVERY, "data__source": images, "log__writers": ("tensorboard",)}
     return tiny.config("vdm", small=True, **(settings | changes))
 
 
@@ -80,6 +81,7 @@ def test_a_run_killed_amid_a_save_goes_on_bit_for_bit(images, unbroken, bucket, 
     assert sum(bucket.faults.failed.values()) > 10
     bucket.faults = Faults()
     assert_same_run(bucket.folder, unbroken)
+    assert {("train/bpd", STEPS), ("eval/test_total", STEPS)} <= shown(bucket.folder).keys()  # in whole files
 
 
 @pytest.mark.long
@@ -96,7 +98,7 @@ def trained(images, unbroken, _server):
     """A finished run in the bucket, with TensorBoard's files."""
     workdir = as_path("gs://bucket/runs/vdm-seed0")
     train(config(images), workdir)
-    assert storage.glob(workdir, "events.*")
+    assert {step for name, step in shown(workdir) if name == "train/bpd"} == {*range(2, STEPS + 1, 2)}
     return workdir
 
 

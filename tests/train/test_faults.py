@@ -17,6 +17,7 @@ from diffenc_jax.runs.workdir import saved_steps
 from diffenc_jax.train import loop
 from diffenc_jax.train import step as steps
 from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train.state import averages
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.train.running import assert_same_run, before_each_step, train, wait_for_checkpoint
@@ -44,14 +45,14 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, second.replace(step=first.step), first)
     third, report = train_step(second, good)
     assert bool(report.finite)
-    assert float(report.meter.steps) == 2
+    assert float(report.meter.grad_norm.weight) == 2
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(third))
     emas = (jax.tree.leaves(jax.device_get(state.ema)) for state in (third, first))
     assert any(np.any(a != b) for a, b in zip(*emas, strict=True))
     fourth, report = train_step(third.restarted(), Batch(BAD))
-    assert float(report.meter.steps) == 0
-    assert report.meter.scalars() == {}
-    assert float(train_step(fourth, good)[1].meter.steps) == 1
+    assert float(report.meter.grad_norm.weight) == 0
+    assert averages(report.meter) == {}
+    assert float(train_step(fourth, good)[1].meter.grad_norm.weight) == 1
 
 
 def config(images, **changes):

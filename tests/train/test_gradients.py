@@ -13,6 +13,7 @@ from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.gradients import every_kth
+from diffenc_jax.train.state import averages
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.train.toy import Toy, accumulated_gradient, gradient, random_draw
@@ -110,8 +111,8 @@ def stepped(parts, scan):
 @pytest.mark.slow
 def test_parts_make_the_step_of_the_whole_batch():
     (whole, report), (parts, other) = stepped(1, False), stepped(4, True)
-    for name, value in report.meter.scalars().items():
-        assert other.meter.scalars()[name] == pytest.approx(value, rel=1e-5), name
+    for name, value in averages(report.meter).items():
+        assert averages(other.meter)[name] == pytest.approx(value, rel=1e-5), name
     assert bool(other.finite)
     # Adam's first step is a quotient of a gradient and its size, so the gradients' rounding shows in the smallest ones.
     for a, b in zip(*(jax.tree.leaves(state.opt_state) for state in (whole, parts)), strict=True):

@@ -109,7 +109,7 @@ def test_a_function_of_optax_by_its_name():
         step = StepFunction(MODEL, config)
         before = jax.jit(step.init)()
         after, report = jax.jit(step)(before, Batch(jnp.asarray(tiny.images(8))))
-        whole, moved = float(report.meter.grad_norm), jax.tree.map(jnp.subtract, after.params, before.params)
+        whole, moved = float(report.meter.grad_norm.compute()), jax.tree.map(jnp.subtract, after.params, before.params)
         assert whole > 0.25
         np.testing.assert_allclose(optax.tree.norm(moved), min(whole, limit), rtol=1e-4)
         averages = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, before.params, after.params)

@@ -29,9 +29,9 @@ def config(folder, **changes):
 
 
 def train_profiled(config, workdir, action=lambda step: None):
-    trainer = Trainer(Experiment.load(config), workdir, profiled=STEPS)
+    trainer = Trainer(Experiment.load(config), workdir)
     before_each_step(trainer, action)
-    trainer.run(Console())
+    trainer.run(Console(), STEPS)
 
 
 def traced_steps(workdir):
@@ -73,6 +73,5 @@ def test_an_interrupted_trace_is_discarded_and_the_run_resumes(tmp_path):
     with pytest.raises(InputError, match=r"--profile=3:5: the run has made 4 of its 8 steps; give later steps"):
         train_profiled(settings, tmp_path / "run")
     assert not list((tmp_path / "run").glob(f"{profiler.PLUGIN}/*"))
-    trainer = Trainer(Experiment.load(settings), tmp_path / "run", profiled=profiler.StepRange(5, 6))
-    trainer.run(Console())
+    Trainer(Experiment.load(settings), tmp_path / "run").run(Console(), profiler.StepRange(5, 6))
     assert traced_steps(tmp_path / "run")[0] == [5, 6]

@@ -19,12 +19,13 @@ from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.logs import logged
-from tests.tensorboard import shown
+from tests.tensorboard import hyperparameters, shown
 from tests.train.running import assert_same_run, before_each_step, shared_program, train
 
 
 def config(images, **changes):
-    return tiny.config("vdm", small=True, **{"data__source": images, "eval__time_sampling": "uniform", **changes})
+    settings = {"data__source": images, "eval__time_sampling": "uniform", "log__writers": ("tensorboard",)}
+    return tiny.config("vdm", small=True, **(settings | changes))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,6 +64,9 @@ def test_a_run_leaves_what_the_design_promises(unbroken):
     points = shown(unbroken)
     assert points["eval/test_total", 8] == pytest.approx(sum(bits.values()))
     assert {("train/bpd", 3), ("train/grad_norm", 6)} <= points.keys()
+    assert {"loss.depth": "", "train.steps": 8}.items() <= hyperparameters(unbroken).items()
+    assert json.loads(points["config", 0].strip("`"))["train"]["steps"] == 8
+    assert f"Total: {record['params']:,} " in points["parameters", 0]
     stored = json.loads((unbroken / "config.json").read_text())
     assert stored["train"]["steps"] == 8
     assert stored["environments"] == [{name: record[name] for name in ("device", "software", "parts")}]
@@ -92,7 +96,7 @@ def test_a_run_whose_samples_cannot_be_drawn_is_the_same(unbroken, images, tmp_p
 
     train(config(images), tmp_path / "run", draw)
     assert_same_run(tmp_path / "run", unbroken)
-    assert "TensorBoard has no samples of step 8: the solver gave up" in capsys.readouterr().out
+    assert "no samples of step 8: the solver gave up" in capsys.readouterr().out
 
 
 def test_a_signal_stops_the_drawing_of_samples(images, tmp_path, capsys, monkeypatch):
@@ -160,9 +164,27 @@ def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
     assert second == f"resuming from step 8 of {unbroken}"
 
 
+def test_a_run_killed_between_a_save_and_its_evaluation_makes_up_for_it(images, tmp_path):
+    settings = config(images, eval__every_steps=4)
+    train(settings, tmp_path / "unbroken")
+    trainer = Trainer(Experiment.load(settings), tmp_path / "run")
+
+    def end(*_, **__):
+        raise SystemExit
+
+    trainer.evaluator.record = end
+    with pytest.raises(SystemExit):
+        trainer.run(Console())
+    assert [row["step"] for row in logged(tmp_path / "run")] == [3]
+    train(settings, tmp_path / "run")
+    assert_same_run(tmp_path / "run", tmp_path / "unbroken")
+    assert {("eval/test_total", 4), ("train/bpd", 6)} <= shown(tmp_path / "run").keys()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"log__writers": ("tensorbord",)}, "unknown writer 'tensorbord', perhaps tensorboard"),
         ({"data__source": "nowhere"}, "neither a known data set"),
         ({"train__accumulate": 3}, r"train.batch_size=8 does not divide into train.accumulate=3 parts"),
         ({"eval__split": "validation"}, "no split 'validation'"),

@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.diffusion.losses import Terms
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.train.gradients import StepOutputs
-from diffenc_jax.train.state import CELLS, LossHistory, Meter, TrainState
+from diffenc_jax.train.state import CELLS, LossHistory, TrainState, averages, meter_type, metrics_of_step
 
 BATCH = 64
 
@@ -48,23 +48,25 @@ def test_the_density_follows_the_loss(estimates):
     np.testing.assert_allclose(losses.density().mass, 0.95 * loss / loss.sum() + 0.05 / CELLS, rtol=0.1)
 
 
-def test_meter_averages_its_steps():
+def test_averages_are_those_of_the_steps_that_count():
     rng = np.random.RandomState(0)
     nats, errors = rng.normal(size=(3, 3, 8)).astype(np.float32), rng.uniform(size=(3, 8)).astype(np.float32)
     times, weights = rng.uniform(size=(3, 8)), rng.uniform(0.5, 2, size=(3, 8)).astype(np.float32)
     norms = rng.uniform(size=3)
-    meter = Meter.empty(["slope_error"])
+    meter = meter_type(("slope_error",)).empty()
 
     @jax.jit
-    def plus(meter, nats, error, time, weight, norm):
+    def plus(meter, counts, nats, error, time, weight, norm):
         outputs = StepOutputs(jnp.zeros(()), Terms(*nats, error), time, weight)
-        return meter.plus(Meter.of_step(outputs, dims=5, grad_norm=norm))
+        return meter.merge(metrics_of_step(outputs, dims=5, grad_norm=norm, counts=counts))
 
+    assert averages(meter) == {}
     for row in zip(nats, errors, times, weights, np.float32(norms), strict=True):
-        meter = plus(meter, *row)
+        meter = plus(meter, True, *row)
+        meter = plus(meter, False, *(np.full_like(value, np.nan) for value in row))
     reconstruction, latent, diffusion = np.swapaxes(nats, 0, 1) / (5 * np.log(2))
     diffusion = diffusion * weights
-    scalars = meter.scalars()
+    scalars = averages(meter)
     assert scalars["bpd"] == pytest.approx((reconstruction + latent + diffusion).mean(), rel=1e-5)
     assert scalars["diffusion"] == pytest.approx(diffusion.mean(), rel=1e-5)
     assert scalars["slope_error"] == pytest.approx((weights * errors).mean() / 5, rel=1e-5)

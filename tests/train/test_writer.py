@@ -1,65 +1,108 @@
-"""TensorBoard's files hold what was written, and their failures cost a run nothing."""
+"""What a run writes of itself: metrics.jsonl is never lost, and failures of other writers cost nothing else."""
 
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.train import writer
-from diffenc_jax.train.writer import TensorBoardWriter
+from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.train.writer import Guard, TensorBoard, Writer, make_writer
 from tests import tiny
-from tests.tensorboard import shown
+from tests.tensorboard import hyperparameters, shown
 from tests.xla_flags import QUICKLY_COMPILED
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_numbers_and_pictures_keep_their_pixels(tmp_path):
+def test_values_keep_their_digits_and_pixels(tmp_path):
     """A resumed run continues them, in a file of its own."""
     grey, coloured = (np.random.RandomState(c).randint(0, 256, (5, 7, c)).astype(np.uint8) for c in (1, 3))
-    with TensorBoardWriter(tmp_path) as tensorboard:
-        tensorboard.write(4, {"train/bpd": 1.5}, {})
-    with TensorBoardWriter(tmp_path) as tensorboard:
-        tensorboard.write(20, {"train/bpd": 1.25}, {})
-        tensorboard.write(20, {"eval/test_total": 3.0}, {"grey": grey, "coloured": coloured})
+    writer = make_writer(tmp_path, 0, {"tensorboard": TensorBoard})
+    writer.write_scalars(4, {"train/bpd": 1.5})
+    writer.write_hparams({"seed": 7, "train.augment": None, "eval.splits": ("a", "b")})
+    writer.close()
+    writer = make_writer(tmp_path, 4, {"tensorboard": TensorBoard})
+    writer.write_texts(4, {"config": "{}"})
+    writer.write_scalars(20, {"train/bpd": 1.25})
+    writer.write_scalars(20, {"eval/test_total": 3.0})
+    writer.write_images(20, {"grey": grey, "coloured": coloured})
+    writer.close()
     values = shown(tmp_path)
     np.testing.assert_array_equal(values.pop(("grey", 20)), grey)
     np.testing.assert_array_equal(values.pop(("coloured", 20)), coloured)
-    assert values == {("train/bpd", 4): 1.5, ("train/bpd", 20): 1.25, ("eval/test_total", 20): 3.0}
+    expected = {("train/bpd", 4): 1.5, ("train/bpd", 20): 1.25, ("eval/test_total", 20): 3.0, ("config", 4): "{}"}
+    assert values == expected
+    assert hyperparameters(tmp_path) == {"seed": 7, "train.augment": "", "eval.splits.0": "a", "eval.splits.1": "b"}
+    rows = [{"step": 4, "bpd": 1.5}, {"step": 20, "bpd": 1.25}, {"step": 20, "test_total": 3.0}]
+    assert read_metrics(tmp_path) == rows
 
 
-def test_a_run_that_writes_no_point_leaves_no_file(tmp_path):
-    with TensorBoardWriter(tmp_path):
-        pass
+def test_a_run_that_writes_nothing_leaves_no_file(tmp_path):
+    make_writer(tmp_path, 0, {"tensorboard": TensorBoard}).close()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failure_is_a_warning_and_the_next_point_is_written(tmp_path, monkeypatch, capsys):
-    class Full(writer.EventFile):
-        def write(self, step, *points):
-            if step == 2:
-                raise OSError("No space left on device")
-            super().write(step, *points)
-
-    monkeypatch.setattr(writer, "EventFile", Full)
-    with TensorBoardWriter(tmp_path) as tensorboard:
-        for step in (1, 2, 3):
-            tensorboard.write(step, {"train/bpd": 1.0}, {})
-    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
-    assert warnings == ["warning: TensorBoard's files are incomplete: No space left on device (free some space)"]
-    assert shown(tmp_path).keys() == {("train/bpd", 1), ("train/bpd", 3)}
+class Failing(TensorBoard):
+    def write_scalars(self, step, scalars):
+        if step in (2, 3):
+            raise OSError("No space left on device")
+        super().write_scalars(step, scalars)
 
 
-def test_training_needs_no_tensorflow(tmp_path):
-    (tmp_path / "tensorflow.py").write_text("raise ImportError('not for this Python')")
+def test_a_failure_is_one_warning_and_the_next_value_is_written(tmp_path, capsys):
+    writer = make_writer(tmp_path, 0, {"mine:Failing": Failing})
+    for step in (1, 2, 3, 4):
+        writer.write_scalars(step, {"train/bpd": 1.0})
+    writer.close()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert lines == ["warning: log.writers=mine:Failing loses values: No space left on device (free some space)"]
+    assert shown(tmp_path).keys() == {("train/bpd", 1), ("train/bpd", 4)}
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_values_are_written_before_and_after_a_disk_is_full(tmp_path, small_disk, capsys):
+    disk, toggle = small_disk
+    guard = Guard("tensorboard", TensorBoard, disk)
+    for step in range(1, 101):
+        if step in (31, 71):
+            toggle()
+        guard.write_scalars(step, {name: float(step) for name in "abcdefghijklmnop"})
+    guard.close()
+    assert capsys.readouterr().err.count("loses values: No space left on device (free some space)") == 1
+    assert {*range(1, 30), *range(71, 101)} <= {step for _, step in shown(disk, whole=False)}
+
+
+def test_flush_waits_for_no_other_writer(tmp_path):
+    class Slow(Writer):
+        def write_scalars(self, step, scalars):
+            assert release.wait(60)
+            written.append(step)
+
+        def flush(self):
+            written.append("flush")
+
+    release, written = threading.Event(), []
+    writer = make_writer(tmp_path, 0, {"slow": Slow})
+    writer.write_scalars(1, {"train/bpd": 1.0})
+    writer.flush()
+    assert read_metrics(tmp_path) == [{"step": 1, "bpd": 1.0}]
+    assert written == []
+    release.set()
+    writer.close()
+    assert written == [1, "flush"]
+
+
+def test_only_tensorboard_imports_tensorflow(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('it is not needed')")
     (tmp_path / "tiny_config.py").write_text(tiny.FILE)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
-    environment["XLA_FLAGS"] = QUICKLY_COMPILED
-    command = [sys.executable, "-m", "diffenc_jax", "train", f"--config={tmp_path / 'tiny_config.py'}:vdm"]
-    command += ["--workdir=run", "--config.train.steps=3"]
+    program = "import sys; from diffenc_jax.__main__ import main; sys.exit(sum(main(w.split()) for w in sys.argv[1:]))"
+    words = [f"train --config={tmp_path / 'tiny_config.py'}:vdm --workdir=run --config.train.steps=3"]
+    words += ["eval run --config.eval.passes=2", "sample run --config.sample.num=2"]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "XLA_FLAGS": QUICKLY_COMPILED}
+    command = [sys.executable, "-c", program, *words]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
-    assert {("train/bpd", 3), ("eval/test_total", 3), ("eval/samples", 3)} <= shown(tmp_path / "run").keys()
