@@ -67,7 +67,7 @@ lock: .venv/created
 INSTALL = if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=.venv $(BIN)/uv pip install $(1); else $(BIN)/pip install $(1); fi
 
 .venv/created:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d; run make PYTHON=python3.12" % v[:2])'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit("Python 3.11 to 3.13 is needed, this is %d.%d; run make PYTHON=python3.12" % v[:2])'
 	@echo "Installing into .venv, about 3 GB"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv || echo "uv cannot be installed; pip takes a few minutes"

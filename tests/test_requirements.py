@@ -1,17 +1,22 @@
 """The pinned requirements in requirements/ satisfy pyproject.toml, for every Python version and platform in use."""
 
 import itertools
+import os
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = {"": "lock.txt"} | {extra: f"lock-{extra}.txt" for extra in ("tpu", "cuda", "test", "docs")}
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"))
 # Packages that an extra of another package stands for.
 BROUGHT = {"tpu": {"jax", "libtpu"}, "cuda": {"jax", "jax-cuda13-plugin", "nvidia-cudnn-cu13"}}
@@ -64,3 +69,16 @@ def test_an_extra_adds_to_the_plain_installation_and_changes_nothing(extra):
 def test_every_supported_python_is_covered():
     prefix = "Programming Language :: Python :: 3."
     assert [f"3.{c.removeprefix(prefix)}" for c in PROJECT["classifiers"] if c.startswith(prefix)] == list(PYTHONS)
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    assert [f"3.{minor}" for minor in range(30) if f"3.{minor}.5" in allowed] == list(PYTHONS)
+
+
+@pytest.mark.parametrize("minor", [10, 14])
+def test_make_names_the_supported_pythons_to_another_one(minor, tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.version_info = (3, {minor}, 5)\n")
+    command = ["make", ".venv/created", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"Python {PYTHONS[0]} to {PYTHONS[-1]} is needed, this is 3.{minor};" in done.stderr
+    assert not (tmp_path / ".venv").exists()

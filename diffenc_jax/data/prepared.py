@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,11 +26,14 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import buckets
 from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, first_line, require, suggestion
-from diffenc_jax.core.tensorflow import hide_gpus
+from diffenc_jax.core.tensorflow import hide_gpus, imported_when_used
 from diffenc_jax.core.text import printable
 from diffenc_jax.data.checks import LONGEST
 from diffenc_jax.data.images import Images, Labels, OnDemand, Source
 from diffenc_jax.data.picture_folders import square
+
+with imported_when_used("tensorflow_datasets"):
+    import tensorflow_datasets as tfds
 
 OWN_FEATURES = "tensorflow_datasets."  # beginning of the classes that a prepared set may name
 PREFIX = "tfds:"
@@ -88,7 +90,7 @@ def prepare(name: str, data: DataConfig) -> Any:
         is_prepared = builder.is_prepared()
     if not is_prepared:
         if is_remote(folder):
-            local = LOCAL if is_remote(str(_tfds().core.constants.DATA_DIR)) else None
+            local = LOCAL if is_remote(str(tfds.core.constants.DATA_DIR)) else None
             _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=local)), builder)
         else:
             with _locked(name, builder, folder):
@@ -150,19 +152,9 @@ def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, 
     return shape
 
 
-def _tfds() -> Any:
-    """The package tensorflow-datasets; raises InputError where it or TensorFlow, by which it reads, is missing."""
-    missing = [name for name in ("tensorflow", "tensorflow_datasets") if find_spec(name) is None]
-    advice = "install them under Python 3.11 to 3.13, or give data.source the path of the images"
-    require(not missing, f"data sets of tensorflow-datasets need {' and '.join(missing)}; {advice}")
-    import tensorflow_datasets as tfds
-
-    return tfds
-
-
 def _folder(data: DataConfig) -> str:
     """Folder or bucket of prepared data sets; by default that of tensorflow-datasets, which TFDS_DATA_DIR sets."""
-    folder = data.dir or _tfds().core.constants.DATA_DIR
+    folder = data.dir or tfds.core.constants.DATA_DIR
     if is_remote(folder):
         buckets.prepare()
         return folder.rstrip("/")
@@ -172,7 +164,6 @@ def _folder(data: DataConfig) -> str:
 
 def _builder(name: str, data: DataConfig) -> Any:
     """The builder of `name`, with what is prepared in the folder of data sets; raises InputError."""
-    tfds = _tfds()
     folder, what = _folder(data), f"{PREFIX}{name[:99]}"
     base = name.partition("/")[0].partition(":")[0]
     known = tfds.list_builders(with_community_datasets=False)
@@ -225,7 +216,6 @@ def _opening(folder: str, done: str = "read") -> Iterator[None]:
 
 def _image_feature(name: str, builder: Any) -> str:
     """Name of the feature that holds the images; raises InputError unless there is one of uint8."""
-    tfds = _tfds()
     features = builder.info.features
     known = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     images = [key for key, feature in known.items() if isinstance(feature, tfds.features.Image)]
@@ -237,7 +227,6 @@ def _image_feature(name: str, builder: Any) -> str:
 
 def _label_feature(builder: Any) -> str | None:
     """Name of the feature that holds one class per image; None without one."""
-    tfds = _tfds()
     classes = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.ClassLabel)]
     return "label" if "label" in classes else next(iter(classes), None)
 
@@ -259,14 +248,13 @@ def _copies(builder: Any) -> Callable[[Any], Any]:
                 path.copy(Path(folder.name, path.name))
                 copied.add(path.name)
         _check_features(Path(folder.name), folder.name)
-        return _tfds().builder_from_directory(folder.name)
+        return tfds.builder_from_directory(folder.name)
 
     return holding
 
 
 def _read(builder: Any, holding: Callable[[Any], Any], split: str, feature: str, resize: int | None = None) -> Images:
     """Images or labels of a prepared split in a fixed order. `holding` as in `_copies`."""
-    tfds = _tfds()
     hide_gpus()
     dtype, shape = builder.info.features[feature].np_dtype, builder.info.features[feature].shape
     shape = shape if resize is None else (resize, resize, shape[-1])
@@ -328,7 +316,7 @@ def _download(name: str, builder: Any, folder: str) -> None:
         require(_resolves(host), f"{name} cannot be downloaded: {host} cannot be reached; {by_hand}")
     try:
         # Prepared copies in the bucket of tensorflow-datasets are not asked for: that needs credentials or a time-out.
-        builder.download_and_prepare(download_config=_tfds().download.DownloadConfig(try_download_gcs=False))
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     except Exception as error:  # network, disk and archives raise anything
         reason = first_line(error)[:LONGEST]
         raise InputError(f"{name} could not be prepared ({type(error).__name__}: {reason}); {by_hand}") from error

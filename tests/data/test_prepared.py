@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from itertools import count
 from threading import Barrier
 
@@ -18,8 +17,6 @@ from diffenc_jax.data import prepared
 from diffenc_jax.data.dataset import image_shape, load_dataset, prepare
 from tests.data.tfds_archives import write_archive
 
-# It is not imported here, which takes seconds in every process of the tests.
-pytestmark = pytest.mark.skipif(find_spec("tensorflow") is None, reason="there is no TensorFlow for Python 3.14")
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
@@ -127,12 +124,6 @@ def test_missing_splits(tmp_path):
 
     with pytest.raises(InputError, match="'test' or 'validation'; it has train, extra"):
         load_dataset(DataConfig("tfds:tiny_train_only", dir=str(tmp_path)), "train")
-
-
-def test_without_tensorflow_a_line_says_what_is_missing(monkeypatch):
-    monkeypatch.setattr(prepared, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"tensorflow-datasets need tensorflow and tensorflow_datasets; install them"):
-        load_dataset(DataConfig("cifar10"), "train")
 
 
 @pytest.mark.parametrize(

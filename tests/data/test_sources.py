@@ -44,7 +44,6 @@ def test_shapes_and_classes_are_known_before_the_images_are_there(name):
     if not source.tfds:  # made here, not prepared by tensorflow-datasets
         assert load_dataset(config, "test").shape == image_shape(config)
     else:
-        pytest.importorskip("tensorflow")  # there is none for Python 3.14
         assert image_shape(DataConfig(f"tfds:{source.tfds}")) == image_shape(config)
     if source.labels == 0:
         with pytest.raises(InputError, match=rf"{name} has no labels, which model.labels=True needs; give a data set"):
