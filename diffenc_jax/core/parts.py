@@ -42,7 +42,7 @@ class Kind(NamedTuple):
     Attributes:
       what: the kind in messages.
       base: place of the class that parts of this kind are subclasses of or, if they are `objects`, instances of.
-      name_key: key of the configuration that names a part; "" if none does.
+      name_key: key of the configuration that names a part, or several in a tuple; "" if none does.
       section: section of the configuration with the part's own keys; "" if it has none.
       objects: whether the parts are objects, such as functions, and not classes.
       libraries: modules whose functions are parts as well, by their places.

@@ -1,7 +1,7 @@
 """The state of a training run between two steps, with its metrics and its past losses by time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Self
 
@@ -48,7 +48,7 @@ class WeightedMean(Metric):
 
 
 @cache
-def meter_type(heads: Sequence[str]) -> type[Collection]:
+def meter_type(heads: tuple[str, ...]) -> type[Collection]:
     """Class of the metrics since the last log of a model with the head losses `heads`; see `metrics_of_step`."""
     names = *TERMS, *heads, *QUARTERS, "grad_norm"
     return Collection.create(**dict.fromkeys(names, WeightedMean))

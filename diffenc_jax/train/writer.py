@@ -1,6 +1,6 @@
-"""What a run writes of itself: metrics.jsonl, and the writers that `log.writers` names, such as TensorBoard's.
+"""Outputs of a training run: metrics.jsonl, and the writers that `log.writers` names, such as TensorBoard's.
 
-All are writers of CLU, `clu.metric_writers.MetricWriter`, whose methods take names and values.
+Each is a `MetricWriter` of CLU, whose methods take a step and values by name.
 """
 
 import sys
@@ -24,13 +24,10 @@ COPY_SECONDS = 300.0  # between two copies of a writer's files into a bucket
 
 
 class Writer(MetricWriter):
-    """A writer that writes nothing. One of your own overrides the methods whose values it writes.
+    """Base class of writers. It writes nothing; a subclass overrides the methods for the values that it writes."""
 
-    It is made by the name of a folder on disk: the workdir or, for a workdir in a bucket, a temporary folder whose
-    files are copied to the workdir.
-    """
-
-    def __init__(self, folder: str): ...
+    def __init__(self, folder: str):
+        """Write files to `folder`: the workdir or, if that is in a bucket, a folder on disk that is copied to it."""
 
     def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Any = None) -> None: ...
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None: ...
@@ -45,11 +42,11 @@ class Writer(MetricWriter):
 
 
 class JsonLines(MetricsFile, Writer):
-    """metrics.jsonl as a writer: of what a run writes, it takes the scalars."""
+    """Writer of metrics.jsonl, which holds the scalars."""
 
 
 class TensorBoard(SummaryWriter):
-    """CLU's writer of TensorBoard's files, by TensorFlow on the CPU."""
+    """Writer of TensorBoard's files, by CLU and TensorFlow."""
 
     def __init__(self, folder: str):
         hide_gpus()
@@ -57,10 +54,10 @@ class TensorBoard(SummaryWriter):
 
 
 class Guard(Writer):
-    """A writer whose failures are warnings, since metrics.jsonl holds the same values.
+    """Writer that turns the failures of another one into warnings, since metrics.jsonl holds the same values.
 
-    The writer is made at the first value that it writes, and anew after a failure. For a workdir in a bucket its files
-    are copied there, each one whole, by `flush` and every `COPY_SECONDS`.
+    The other writer is made when it is first given a value, and made anew after a failure. If the workdir is in a
+    bucket, the other writer's files are copied to it by `flush`, and every `COPY_SECONDS`, each one whole.
     """
 
     def __init__(self, name: str, part: Callable[[str], MetricWriter], workdir: Path):
