@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import jax
 import numpy as np
+from clu.metric_writers import MetricWriter, MultiWriter
 from clu.parameter_overview import get_parameter_overview
 from clu.periodic_actions import PeriodicCallback
 from rich.console import Console
@@ -38,7 +39,7 @@ from diffenc_jax.runs.workdir import claimed, stored_origin
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState, averages
 from diffenc_jax.train.step import Program, StepReport
-from diffenc_jax.train.writer import make_writer
+from diffenc_jax.train.writer import Background, Guard, JsonLines
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
 MAX_SKIPPED = 100
@@ -98,7 +99,9 @@ class Trainer:
             self._profiler = enter(Profiler(profiled, workdir, self._progress.print_line))
             start, state = self._restore()
             self._saved = start
-            self._writer = enter(closing(make_writer(workdir, start, self._writers)))
+            own = self._writers if hosts.is_first() else {}
+            guards = [Guard(name, partial(self._described, part)) for name, part in own.items()]
+            self._writer = enter(closing(MultiWriter([JsonLines(workdir, start), *map(Background, guards)])))
             try:
                 with self.program.within_memory():
                     return self._train(state, start)
@@ -144,10 +147,8 @@ class Trainer:
                 state, report = train_step(state, self.batches(done))
             done += 1
             self._unread.append((done, report))
-            is_first = done == start + 1  # it is waited for, so that its time is not that of later ones
-            self._read_reports(keep=0 if is_first else IN_FLIGHT)
-            if is_first:
-                self._describe(start)
+            # The first step is waited for, so that its time is not that of later ones.
+            self._read_reports(keep=0 if done == start + 1 else IN_FLIGHT)
             with self._handling_failed_writes():
                 self._profiler.after(done, state)
             if self._shutdown.requested():
@@ -160,12 +161,14 @@ class Trainer:
         self._finish_saving(done, state)
         return state, record
 
-    def _describe(self, step: int) -> None:
-        """Write the configuration and the shapes of the parameters for those who look at the run."""
+    def _described(self, part: Callable[[str], MetricWriter]) -> MetricWriter:
+        """A writer, made by `part`, that has written the configuration and the shapes of the parameters."""
+        writer = part(str(self.workdir))
         overview = get_parameter_overview(self.program.state.params, include_stats=False)
         texts = {"config": json.dumps(self.config.to_dict(), indent=2), "parameters": overview}
-        self._writer.write_hparams(flatten(self.config.to_dict()))
-        self._writer.write_texts(step, {name: f"```\n{text}\n```" for name, text in texts.items()})
+        writer.write_hparams(flatten(self.config.to_dict()))
+        writer.write_texts(0, {name: f"```\n{text}\n```" for name, text in texts.items()})
+        return writer
 
     def _read_reports(self, keep: int = 0) -> None:
         """Wait for steps, and check and log them, until at most `keep` reports are unread."""

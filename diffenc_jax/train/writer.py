@@ -10,24 +10,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clu.metric_writers import AsyncWriter, MetricWriter, MultiWriter, SummaryWriter
+from clu.metric_writers import AsyncWriter, MetricWriter, SummaryWriter
 
-from diffenc_jax.core.buckets import is_remote
+from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import reason
 from diffenc_jax.core.tensorflow import hide_gpus
 from diffenc_jax.core.text import printable
-from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.metrics import MetricsFile
 
-COPY_SECONDS = 300.0  # between two copies of a writer's files into a bucket
+COPY_SECONDS = 300.0  # between two copies of TensorBoard's files into a bucket
 
 
 class Writer(MetricWriter):
-    """Base class of writers. It writes nothing; a subclass overrides the methods for the values that it writes."""
+    """Base class of writers. It writes nothing; a subclass overrides the methods for the values that it writes.
 
-    def __init__(self, folder: str):
-        """Write files to `folder`: the workdir or, if that is in a bucket, a folder on disk that is copied to it."""
+    The methods are called in a thread, with arguments by name.
+    """
+
+    def __init__(self, workdir: str):
+        """Write what a run in `workdir`, a folder or gs://BUCKET/FOLDER, writes."""
 
     def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Any = None) -> None: ...
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None: ...
@@ -46,55 +48,62 @@ class JsonLines(MetricsFile, Writer):
 
 
 class TensorBoard(SummaryWriter):
-    """Writer of TensorBoard's files, by CLU and TensorFlow."""
+    """Writer of TensorBoard's files, by CLU and TensorFlow.
 
-    def __init__(self, folder: str):
+    Files in a bucket are made on disk and copied, each one whole, by `flush` and every `COPY_SECONDS`.
+    """
+
+    def __init__(self, workdir: str):
         hide_gpus()
-        super().__init__(folder)
+        self._workdir, self._copied = as_path(workdir), time.monotonic()
+        self._spool = tempfile.TemporaryDirectory(prefix="diffenc-log-") if is_remote(workdir) else None
+        super().__init__(self._spool.name if self._spool else workdir)
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        super().write_scalars(step, scalars)
+        if self._spool and time.monotonic() - self._copied > COPY_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        super().flush()
+        if self._spool:
+            storage.copy_folder(Path(self._spool.name), self._workdir)
+            self._copied = time.monotonic()
+
+    def close(self) -> None:
+        self.flush()
+        super().close()
+        if self._spool:
+            self._spool.cleanup()
 
 
 class Guard(Writer):
     """Writer that turns the failures of another one into warnings, since metrics.jsonl holds the same values.
 
-    The other writer is made when it is first given a value, and made anew after a failure. If the workdir is in a
-    bucket, the other writer's files are copied to it by `flush`, and every `COPY_SECONDS`, each one whole.
+    The other writer is made when it is first given a value, and made anew after a failure.
     """
 
-    def __init__(self, name: str, part: Callable[[str], MetricWriter], workdir: Path):
-        """Guard the writer called `name`, which `part` makes for a folder."""
-        self._name, self._part, self._workdir = name, part, workdir
-        self._spool = tempfile.TemporaryDirectory(prefix="diffenc-log-") if is_remote(workdir) else None
+    def __init__(self, name: str, make: Callable[[], MetricWriter]):
+        """Guard the writer called `name`, which `make` makes."""
+        self._name, self._make, self._said = name, make, ""
         self._writer: MetricWriter | None = None
-        self._copied, self._said = time.monotonic(), ""
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Call a method of the writer."""
-        writes = method not in ("flush", "close")
+        """Call a method of the other writer, which has nothing to flush or close before its first value."""
+        if self._writer is None and method in ("flush", "close"):
+            return
         try:
-            if self._writer is None and writes:
-                self._writer = self._part(self._spool.name if self._spool else str(self._workdir))
-            if self._writer is not None:
-                getattr(self._writer, method)(*args, **kwargs)
-            if self._spool and not writes:
-                self._copied = time.monotonic()
-                storage.copy_folder(Path(self._spool.name), self._workdir)
+            self._writer = self._writer or self._make()
+            getattr(self._writer, method)(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  of the disk, of a bucket or of a library
             self._writer, said = None, printable(reason(error)[:200])
             if said != self._said:
                 print(f"warning: log.writers={self._name} loses values: {said}", file=sys.stderr, flush=True)
             self._said = said
-        if self._spool and method == "close":
-            self._spool.cleanup()
-        elif self._spool and writes and time.monotonic() - self._copied > COPY_SECONDS:
-            self.flush()
-
-
-def _guarded(method: str) -> Callable[..., None]:
-    return lambda self, *args, **kwargs: self.call(method, *args, **kwargs)
 
 
 for _name in MetricWriter.__abstractmethods__:
-    setattr(Guard, _name, _guarded(_name))
+    setattr(Guard, _name, lambda self, *args, _name=_name, **kwargs: self.call(_name, *args, **kwargs))
 
 
 class Background(AsyncWriter):
@@ -106,13 +115,3 @@ class Background(AsyncWriter):
     def close(self) -> None:
         self._pool(self._writer.close)()
         self._pool.close()
-
-
-def make_writer(workdir: Path, start: int, writers: Mapping[str, Callable[[str], MetricWriter]]) -> MultiWriter:
-    """The writer of a run that continues from step `start`, on the first host; on others it writes nothing.
-
-    It writes rows of metrics.jsonl at once, and raises an OSError if that fails. The other `writers`, by name, write in
-    threads of their own.
-    """
-    own = [Guard(name, part, workdir) for name, part in writers.items()] if hosts.is_first() else []
-    return MultiWriter([JsonLines(workdir, start), *map(Background, own)])

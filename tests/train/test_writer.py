@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from clu.metric_writers import MultiWriter
 
 from diffenc_jax.runs.metrics import read_metrics
-from diffenc_jax.train.writer import Guard, TensorBoard, Writer, make_writer
+from diffenc_jax.train.writer import Background, Guard, JsonLines, TensorBoard, Writer
 from tests import tiny
 from tests.tensorboard import hyperparameters, shown
 from tests.xla_flags import QUICKLY_COMPILED
@@ -17,14 +19,18 @@ from tests.xla_flags import QUICKLY_COMPILED
 ROOT = Path(__file__).parents[2]
 
 
+def writer_of(workdir, part, start=0):
+    return MultiWriter([JsonLines(workdir, start), Background(Guard("mine", partial(part, str(workdir))))])
+
+
 def test_values_keep_their_digits_and_pixels(tmp_path):
     """A resumed run continues them, in a file of its own."""
     grey, coloured = (np.random.RandomState(c).randint(0, 256, (5, 7, c)).astype(np.uint8) for c in (1, 3))
-    writer = make_writer(tmp_path, 0, {"tensorboard": TensorBoard})
+    writer = writer_of(tmp_path, TensorBoard)
     writer.write_scalars(4, {"train/bpd": 1.5})
     writer.write_hparams({"seed": 7, "train.augment": None, "eval.splits": ("a", "b")})
     writer.close()
-    writer = make_writer(tmp_path, 4, {"tensorboard": TensorBoard})
+    writer = writer_of(tmp_path, TensorBoard, start=4)
     writer.write_texts(4, {"config": "{}"})
     writer.write_scalars(20, {"train/bpd": 1.25})
     writer.write_scalars(20, {"eval/test_total": 3.0})
@@ -41,7 +47,7 @@ def test_values_keep_their_digits_and_pixels(tmp_path):
 
 
 def test_a_run_that_writes_nothing_leaves_no_file(tmp_path):
-    make_writer(tmp_path, 0, {"tensorboard": TensorBoard}).close()
+    writer_of(tmp_path, TensorBoard).close()
     assert not list(tmp_path.iterdir())
 
 
@@ -53,19 +59,19 @@ class Failing(TensorBoard):
 
 
 def test_a_failure_is_one_warning_and_the_next_value_is_written(tmp_path, capsys):
-    writer = make_writer(tmp_path, 0, {"mine:Failing": Failing})
+    writer = writer_of(tmp_path, Failing)
     for step in (1, 2, 3, 4):
         writer.write_scalars(step, {"train/bpd": 1.0})
     writer.close()
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
-    assert lines == ["warning: log.writers=mine:Failing loses values: No space left on device (free some space)"]
+    assert lines == ["warning: log.writers=mine loses values: No space left on device (free some space)"]
     assert shown(tmp_path).keys() == {("train/bpd", 1), ("train/bpd", 4)}
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
 def test_values_are_written_before_and_after_a_disk_is_full(tmp_path, small_disk, capsys):
     disk, toggle = small_disk
-    guard = Guard("tensorboard", TensorBoard, disk)
+    guard = Guard("tensorboard", partial(TensorBoard, str(disk)))
     for step in range(1, 101):
         if step in (31, 71):
             toggle()
@@ -85,7 +91,7 @@ def test_flush_waits_for_no_other_writer(tmp_path):
             written.append("flush")
 
     release, written = threading.Event(), []
-    writer = make_writer(tmp_path, 0, {"slow": Slow})
+    writer = writer_of(tmp_path, Slow)
     writer.write_scalars(1, {"train/bpd": 1.0})
     writer.flush()
     assert read_metrics(tmp_path) == [{"step": 1, "bpd": 1.0}]
