@@ -1,5 +1,6 @@
 """examples/own_parts: parts from outside, by their places and by short names, as docs/extending.md shows them."""
 
+import csv
 import html
 import inspect
 import json
@@ -25,19 +26,24 @@ from diffenc_jax.lab.coding.container import Container, pack
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid
 from diffenc_jax.model import build, outside_parts, spec_of
 from diffenc_jax.parallel.sharding import make_mesh
+from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.sampling.samplers import make_sampler
+from diffenc_jax.train import loop
 from diffenc_jax.train.step import Program
 from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.announced import announce
 from tests.lab.studies.runs import change, write_images, write_run
 from tests.nets import test_score_networks as contract
+from tests.train.running import shared_program, train
 
 FOLDER = Path(__file__).parents[2] / "examples/own_parts"
 FADING, COSINE, MIRRORED = map(
     parts.Allowed, ("own_parts.encoder:Fading", "own_parts.schedule:Cosine", "own_parts.estimator:Mirrored")
 )
-NETWORK, OPTIMIZER = map(parts.Allowed, ("own_parts.network:Convolutions", "own_parts.optimizer:Nesterov"))
+NETWORK, OPTIMIZER, TABLE = map(
+    parts.Allowed, ("own_parts.network:Convolutions", "own_parts.optimizer:Nesterov", "own_parts.writer:Table")
+)
 PAGE = (Path(__file__).parents[2] / "docs/extending.md").read_text()
 
 
@@ -188,7 +194,7 @@ def test_the_encoder_agrees_with_what_the_base_class_derives_from_its_mean(x64):
     np.testing.assert_allclose(estimate, x, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("score", NETWORK), ("optimizer", OPTIMIZER)])
+@pytest.mark.parametrize(("kind", "name"), [("score", NETWORK), ("optimizer", OPTIMIZER), ("writer", TABLE)])
 def test_the_page_shows_the_file(kind, name):
     source = inspect.getsource(inspect.getmodule(parts.load(kind, name)))
     assert shown(source.partition("\n")[0].strip('"')).strip() == source.strip()
@@ -242,6 +248,20 @@ def test_the_estimator_is_unbiased_and_has_less_noise():
     assert noise[0].mean() < 0.9 * noise[1].mean()
     errors = (means[1] - means[0]) / np.hypot(*noise)
     assert abs(errors.mean()) < 4 / np.sqrt(errors.size)
+
+
+def test_a_resumed_run_continues_the_table_of_its_evaluations(tmp_path, monkeypatch, announced):
+    monkeypatch.setattr(loop, "Program", shared_program)
+    images, workdir, table = write_images(tmp_path / "images.npz"), tmp_path / "run", tmp_path / "run/evaluations.csv"
+    changes = {"data__source": str(images), "eval__time_sampling": "uniform", "eval__every_steps": 2}
+    for steps in (5, 8):
+        train(tiny.config("vdm", small=True, **changes, train__steps=steps, log__writers=("table",)), workdir)
+        with table.open(newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        assert [row["step"] for row in rows] == [2, 4, 5, 6, 8][: steps - 2]
+        assert rows == [row for row in read_metrics(workdir) if "test_total" in row]
+        with table.open("a") as file:
+            file.write("6,9,9,9,9\n")  # a run that is killed after this evaluation, and before the next checkpoint
 
 
 def test_keys_of_a_sampler_are_checked():
