@@ -134,6 +134,7 @@ class Trainer:
                 state = self.program.init() if state is None else state
                 train_step = self.program.compiled()
         assert state is not None  # a run that is complete has a checkpoint
+        # Each callback is also given the time `t`.
         self._log = PeriodicCallback(every_steps=config.log.every_steps, callback_fn=self._log_metrics)
         save = PeriodicCallback(every_steps=config.checkpoint.every_steps, on_steps=[steps], callback_fn=self._save)
         evaluate = PeriodicCallback(every_steps=config.eval.every_steps, callback_fn=self._evaluate)
