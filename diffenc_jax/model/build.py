@@ -17,7 +17,8 @@ from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
-from diffenc_jax.nets.compute import Compute, forms_of
+from diffenc_jax.nets.compute import Compute
+from diffenc_jax.nets.kernels.forms import forms_of
 from diffenc_jax.nets.network import CodeNetwork, Network
 
 

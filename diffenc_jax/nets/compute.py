@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.nets.kernels.dropout import Mask, draw_masks, draw_shared
-from diffenc_jax.nets.kernels.forms import CPU, PLATFORMS, Forms
+from diffenc_jax.nets.kernels.forms import Forms, forms_of
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,3 @@ class Compute:
     def draw_masks(self, key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]]) -> list[Mask | None]:
         """Masks of dropout for a network's blocks; see `dropout.draw_masks`."""
         return draw_masks(key, rate, shapes, draw_shared if self.scan else self.forms.draw_masks)
-
-
-def forms_of(platform: str) -> Forms:
-    """The form of each operation on `platform`; those of CPUs where there are no others."""
-    return PLATFORMS.get(platform, CPU)

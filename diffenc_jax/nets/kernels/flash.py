@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from diffenc_jax.nets.kernels import attention, gpu_programs
 from diffenc_jax.nets.kernels.linear import linear_map
@@ -93,10 +92,10 @@ class _Image:
         return mask & (jax.lax.broadcasted_iota(jnp.int32, shape, 1) < self.channels)
 
     def load(self, ref, rows):
-        return triton.load(ref.at[rows], mask=self.mask(ref, rows), other=jnp.zeros((), ref.dtype))
+        return gpu_programs.load(ref.at[rows], mask=self.mask(ref, rows), other=jnp.zeros((), ref.dtype))
 
     def store(self, ref, values):
-        triton.store(ref.at[self.own], values.astype(ref.dtype), mask=self.mask(ref, self.own))
+        gpu_programs.store(ref.at[self.own], values.astype(ref.dtype), mask=self.mask(ref, self.own))
 
     def product(self, a, b, axis):
         """Sum over the last axis of a and `axis` of b, in float32."""

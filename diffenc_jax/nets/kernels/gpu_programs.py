@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap, sequential_vmap
 from jax.experimental import pallas as pl
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.experimental.pallas import triton
+from jax.experimental.pallas.triton import CompilerParams
+from jax.experimental.pallas.triton import load as load
+from jax.experimental.pallas.triton import store as store
 
-COMPILER = triton.CompilerParams(num_warps=8, num_stages=2)
+COMPILER = CompilerParams(num_warps=8, num_stages=2)
 INTERPRET = False  # tests set it, to compute without a GPU
 
 

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from diffenc_jax.nets.kernels import gpu_programs
 from diffenc_jax.nets.kernels import norm as plain
@@ -180,7 +179,7 @@ class Tile:
     def read(self, ref: Any, i: jax.Array, part: int | None = None) -> jax.Array:
         """The rows of step i of joined arrays, or of one part, which are zeros in programs of other parts."""
         rows, mask = self._at(ref, i, part)
-        return triton.load(rows, mask=mask, other=None if mask is None else jnp.zeros((), ref.dtype))
+        return gpu_programs.load(rows, mask=mask, other=None if mask is None else jnp.zeros((), ref.dtype))
 
     def read_parts(self, tree: Tree, i: jax.Array) -> Tree:
         """`read` of a tree of parts, joined, in float32."""
@@ -196,7 +195,7 @@ class Tile:
 
     def write(self, ref: Any, i: jax.Array, values: jax.Array, part: int | None = None) -> None:
         rows, mask = self._at(ref, i, part)
-        triton.store(rows, values.astype(ref.dtype), mask=mask)
+        gpu_programs.store(rows, values.astype(ref.dtype), mask=mask)
 
     def _at(self, ref, i, part):
         """The rows of step i in an array, and their mask: programs of other parts are at some block of this one."""
@@ -209,7 +208,7 @@ class Tile:
 
 
 def _read(tile, params):
-    return _filled(jax.tree.map(lambda ref: triton.load(tile.by_channel(ref)), params))
+    return _filled(jax.tree.map(lambda ref: gpu_programs.load(tile.by_channel(ref)), params))
 
 
 def _sums(tile, norm, parts, params):
@@ -269,7 +268,7 @@ def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
 
     params_bar = jax.tree.map(jnp.add, params_bar, tile.sum(through_moments))
     wanted = _given(bar.params, params_bar)
-    jax.tree.map(lambda ref, value: triton.store(tile.by_channel(ref), value), bar.params, wanted)
+    jax.tree.map(lambda ref, value: gpu_programs.store(tile.by_channel(ref), value), bar.params, wanted)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
