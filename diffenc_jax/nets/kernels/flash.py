@@ -99,8 +99,8 @@ class _Image:
 
     def product(self, a, b, axis):
         """Sum over the last axis of a and `axis` of b, in float32."""
-        dimensions, options = (((1,), (axis,)), ((), ())), dict(preferred_element_type=jnp.float32)
-        return jax.lax.dot_general(a, b, dimensions, self.precision, **options)
+        axes = ((1,), (axis,)), ((), ())
+        return jax.lax.dot_general(a, b, axes, self.precision, preferred_element_type=jnp.float32)
 
     def scores(self, a, b):
         """s for rows a and b."""
@@ -181,15 +181,14 @@ def _call(kernel, results, *arrays):
             shape = (None, blocks * image.own_rows, image.width)[: array.ndim]
             return pl.BlockSpec(shape, lambda _, b: (b, 0, 0)[: len(shape)])
 
-        run = gpu_programs.run(
+        return gpu_programs.run(
             partial(kernel, image),
             kernel.__name__.strip("_"),
             out_shape=outputs,
             grid=(blocks, len(arrays[0])),
             in_specs=list(map(spec, arrays)),
             out_specs=list(map(spec, outputs)),
-        )
-        return run(*arrays)
+        )(*arrays)
 
     return gpu_programs.by_image(call, *arrays)
 

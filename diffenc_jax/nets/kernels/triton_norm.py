@@ -75,17 +75,19 @@ def norm_of(options: Options, positions: int, size: int) -> Norm:
 def derivative_of(norm: Norm) -> Norm:
     """The derivative of a norm, whose inputs are pairs of the norm's inputs and their tangents."""
 
-    def moments(x, params):
-        return jax.jvp(norm.moments, (x[0], params[0]), (x[1], params[1]))
-
-    def coefficients(sums, params):
-        return jax.jvp(norm.coefficients, (sums[0], params[0]), (sums[1], params[1]))
+    def of_pairs(f):
+        """f and its derivative, as a function of pairs."""
+        return lambda *pairs: jax.jvp(f, [value for value, _ in pairs], [dot for _, dot in pairs])
 
     def apply(x, params, coefficients, kept):
-        values, dots = zip(x, params, coefficients, strict=True)
-        return jax.jvp(lambda *values: norm.apply(*values, kept), values, dots)[1]
+        return of_pairs(lambda *values: norm.apply(*values, kept))(x, params, coefficients)[1]
 
-    return Norm(moments, coefficients, apply)
+    return Norm(of_pairs(norm.moments), of_pairs(norm.coefficients), apply)
+
+
+def of_order(norm: Norm, parts: Tree) -> Norm:
+    """The derivative of a norm of the order of its inputs `parts`."""
+    return norm if _is_parts(parts) else derivative_of(of_order(norm, parts[0]))
 
 
 class Inputs(NamedTuple):
@@ -104,11 +106,6 @@ class Inputs(NamedTuple):
     def first(self) -> Parts:
         """The parts themselves."""
         return _leaf(self.parts, 0)
-
-
-def _depth(parts):
-    """The order of inputs."""
-    return 0 if _is_parts(parts) else 1 + _depth(parts[0])
 
 
 def _leaf(tree, side):
@@ -283,8 +280,7 @@ def _call(kernel: Callable, outputs: Callable, options: Options, *arguments: Tre
     leaves, structure = jax.tree.flatten(arguments)
     layout = Layout.of(arguments[0].first, options.groups)
     own = norm_of(options, layout.positions, sum(layout.channels) // options.groups)
-    for _ in range(_depth(arguments[0].parts)):
-        own = derivative_of(own)
+    own = of_order(own, arguments[0].parts)
     out_structure = jax.tree.structure(outputs(options, *arguments))
 
     def program(*refs):
@@ -329,15 +325,16 @@ def gradients(options: Options, inputs: Inputs, mask: Tree, bars: tuple[jax.Arra
     return Inputs(bar.parts, params)
 
 
-def _derivative(options, inputs, mask, dots):
+def _derivative(options, constants, dots):
     """The derivative of `values` along `dots`, which is the result of the next order."""
-    linear = lambda constants, dots: values(options, constants[0].with_tangents(dots), constants[1])  # noqa: E731
-    transpose = lambda constants, bars: _given(dots, gradients(options, *constants, bars))  # noqa: E731
-    return linear_map(linear, transpose, (inputs, mask), dots)
+    inputs, mask = constants
+    return values(options, inputs.with_tangents(dots), mask)
 
 
 def _values_rule(options, primals, tangents):
-    return values(options, *primals), _derivative(options, primals[0], primals[1], _without_zeros(tangents[0]))
+    dots = _without_zeros(tangents[0])
+    transpose = lambda constants, bars: _given(dots, gradients(options, *constants, bars))  # noqa: E731
+    return values(options, *primals), linear_map(partial(_derivative, options), transpose, primals, dots)
 
 
 def _gradients_rule(options, primals, tangents):
@@ -350,12 +347,8 @@ def _gradients_rule(options, primals, tangents):
         return Inputs(bar.parts[0], bar.params[0])
 
     by_inputs = linear_map(second, lambda *given: _given(dots, second(*given)), (inputs, mask, bars[0]), dots)
-    by_bars = linear_map(
-        lambda constants, bars: gradients(options, *constants, bars),
-        lambda constants, dots: values(options, constants[0].with_tangents(dots), constants[1]),
-        (inputs, mask),
-        _with_zeros(bars, bars_dot),
-    )
+    linear = lambda constants, bars: gradients(options, *constants, bars)  # noqa: E731
+    by_bars = linear_map(linear, partial(_derivative, options), (inputs, mask), _with_zeros(bars, bars_dot))
     return gradients(options, *primals), jax.tree.map(jnp.add, by_inputs, by_bars)
 
 
