@@ -336,5 +336,4 @@ EXPERIMENTS = {
     "parity": Experiment(
         [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)], 2
     ),
-    "seed-statistics": benchmark("seed_statistics", 2, ""),
 }

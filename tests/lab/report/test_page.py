@@ -85,7 +85,7 @@ def test_loose_runs_are_compared_like_by_the_commands(page, tmp_path):
     """Over seeds as in a root; single runs by diffenc compare, to the arm that is the reference of the page."""
     places = [runs.write(tmp_path / "loose", arm, seed) for arm in sorted(ARMS) for seed in (0, 1)]
     loose = made_up.write_page(tmp_path / "page.html", *places, "--reference=vdm")
-    for title in ("Values", "Differences to vdm", "Sources of variation"):
+    for title in ("Values", "Differences to vdm", "Tests and power"):
         assert loose.tables[title] == page.tables[title]
     assert "Differences to the reference, bits/dim" not in page.tables
     places = [tmp_path / "loose" / f"{arm}-seed0" for arm in ARMS]

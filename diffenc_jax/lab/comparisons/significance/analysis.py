@@ -10,12 +10,9 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
-from diffenc_jax.lab.stats.bootstrap import Bootstrap, bootstrap
-from diffenc_jax.lab.stats.components import Components, components
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
 from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
 
-LEVEL = 0.95
 # With fewer seeds nothing is concluded, and no spread over seeds is extrapolated.
 FEWEST_SEEDS = 3
 Seeds = dict[int, FinishedRun]
@@ -28,8 +25,6 @@ class OverSeeds:
     Attributes:
       sd: standard deviation of a seed's value.
       standard_error, interval: standard error of the mean, and its t interval.
-      between_seeds: what the values differ by: noise of the evaluation, and seeds.
-      bootstrap: intervals over seeds and images.
     """
 
     n: int = 0
@@ -37,18 +32,11 @@ class OverSeeds:
     sd: float | None = None
     standard_error: float | None = None
     interval: tuple[float, float] | None = None
-    between_seeds: Components | None = None
-    bootstrap: Bootstrap | None = None
 
     @classmethod
-    def of(cls, values: Sequence[np.ndarray], replicates: int | None, **other: Any) -> Self:
-        """From bits/dim [P, N] of each seed; see stats. `other` are the fields of the class itself."""
-        if not values:
-            return cls(**other)
-        bits = np.stack(values)
-        intervals = bootstrap(bits.mean(1), LEVEL) if min(bits.shape[::2]) > 1 else None
-        mean = mean_of(bits.mean((1, 2)), LEVEL)._asdict()
-        return cls(**mean, between_seeds=components(bits, replicates), bootstrap=intervals, **other)
+    def of(cls, values: Sequence[float], **other: Any) -> Self:
+        """Mean of the value of each seed; `other` are the fields of the class itself."""
+        return cls(**(mean_of(values)._asdict() if values else {}), **other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,15 +161,15 @@ def analyse(
 
 
 def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
-    first, evaluations = next(iter(seeds.values())), [seeds[seed].evaluation for seed in common]
+    first, records = next(iter(seeds.values())), [seeds[seed].evaluation.record for seed in common]
     terms = [name for name in first.evaluation.record["bpd"] if name != "total" and common]
+    bpd = {seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())}
     return Arm.of(
-        [evaluation.bits for evaluation in evaluations],
-        first.evaluation.replicates,
+        [bpd[seed] for seed in common],
         steps={run.arm: run.evaluation.record["step"] for run in first.parts or (first,)},
         params=first.evaluation.record["params"],
-        bpd={seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())},
-        terms={name: float(np.mean([e.record["bpd"][name] for e in evaluations])) for name in terms},
+        bpd=bpd,
+        terms={name: float(np.mean([record["bpd"][name] for record in records])) for name in terms},
     )
 
 
@@ -190,19 +178,18 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
     ours, theirs = by_arm[arm], by_arm[reference]
     first, other = (next(iter(seeds.values())) for seeds in (theirs, ours))
     paired = sorted(ours.keys() & theirs.keys())
-    bits = [ours[s].evaluation.bits - theirs[s].evaluation.bits for s in paired]
     a, b = (np.array([seeds[s].evaluation.bits.mean() for s in paired]) for seeds in (ours, theirs))
     all_a, all_b = (np.array([run.evaluation.bits.mean() for run in seeds.values()]) for seeds in (ours, theirs))
     outcomes = [paired_t(a, b), sign_flip(a, b)] if len(paired) > 1 else []
     outcomes += [welch_t(all_a, all_b)] if min(len(all_a), len(all_b)) > 1 else []
+    difference = dict(zip(paired, (a - b).tolist(), strict=True))
     sd = float((a - b).std(ddof=1)) if len(paired) >= FEWEST_SEEDS else 0.0
     return Comparison.of(
-        bits,
-        first.evaluation.replicates,
+        [*difference.values()],
         arm=arm,
         reference=reference,
         changes=None if first.parts or other.parts else changed_keys(first.config, other.config),
-        difference=dict(zip(paired, np.stack(bits).mean((1, 2)).tolist() if bits else [], strict=True)),
+        difference=difference,
         tests={outcome.name: outcome for outcome in outcomes},
         detectable_difference=detectable_difference(sd, len(paired)) if sd else None,
         seeds_needed=seeds_needed(target, sd) if sd else None,

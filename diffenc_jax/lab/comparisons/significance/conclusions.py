@@ -21,7 +21,11 @@ def conclusions(analysis: Analysis) -> list[str]:
 
 
 def cautions(findings: Findings) -> list[str]:
-    """A sentence if bits/dim still fell at the end of training by more than arms differ, and `average_cautions`."""
+    """Sentences that limit the conclusions, if any.
+
+    They say that bits/dim still fell at the end of training by more than arms differ, that seeds share the noise of
+    their evaluations, and `average_cautions`.
+    """
     analysis, trained = findings.analysis, [part for run in findings.runs for part in run.parts or (run,)]
     fell = []
     for arm, fall in analysis.falls.items():
@@ -30,7 +34,8 @@ def cautions(findings: Findings) -> list[str]:
             fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
     caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}."
     averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in trained)
-    return [caution] * bool(fell) + averages
+    shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
+    return [caution] * bool(fell) + [shared] * analysis.noise_common_to_seeds + averages
 
 
 def _line(comparison: Comparison, count: int) -> str:

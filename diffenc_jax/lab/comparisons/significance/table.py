@@ -48,9 +48,9 @@ def about(runs: Sequence[FinishedRun]) -> Text:
 
 
 def analysis_sections(analysis: Analysis) -> list[Section]:
-    """Values of the arms, differences between them, tests and power, and variance components."""
+    """Values of the arms, differences between them, and tests and power."""
     compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
-    return [_values(analysis), *compared, _variation(analysis)]
+    return [_values(analysis), *compared]
 
 
 def _values(analysis: Analysis) -> Section:
@@ -91,23 +91,6 @@ def _tests(analysis: Analysis) -> Section:
         f"seeds that detect {analysis.target_difference:g}, if the differences vary as these do."
     )
     return Section("Tests and power", [Text(text), Table(heads, rows)])
-
-
-def _variation(analysis: Analysis) -> Section:
-    subjects: dict[str, OverSeeds] = dict(analysis.arms)
-    subjects |= {f"{c.arm} - {c.reference}": c for c in analysis.comparisons if c.n}
-    rows = []
-    for name, subject in subjects.items():
-        spreads, intervals = subject.between_seeds or [None] * 3, subject.bootstrap or [None] * 3
-        rows.append([name, *map(format_number, spreads), *map(format_interval, intervals)])
-    heads = ["", "between runs", "from noise", "from seeds", "over seeds", "over images", "over seeds and images"]
-    common = " The seeds share the noise of their evaluations; no number here contains its common effect on them."
-    text = (
-        "Standard deviations of a run's value: in total, from the noise of the evaluation, and from training seeds. "
-        "Then 95 % bootstrap intervals of the mean: for other seeds on these images, for these seeds on other images, "
-        f"and for other seeds on other images.{common * analysis.noise_common_to_seeds}"
-    )
-    return Section("Sources of variation", [Text(text), Table(heads, rows)])
 
 
 def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:

@@ -51,16 +51,6 @@ def test_tests_are_named_and_corrected_over_the_comparisons(analysis):
     assert (small[1], large[1]) == pytest.approx((2 * small[0], max(large[0], 2 * small[0])))
 
 
-def test_noise_is_told_from_seeds(analysis):
-    """Noise of 0.05 over 40 images and 4 passes; it adds to what seeds do."""
-    noise = 0.05 / np.sqrt(40 * 4)
-    for subject, expected in ((analysis.arms["vdm"], noise), (analysis.comparisons[0], noise * np.sqrt(2))):
-        parts = subject.between_seeds
-        assert parts.between == pytest.approx(subject.sd)
-        assert parts.between**2 == pytest.approx(parts.noise**2 + parts.seeds**2)
-        assert parts.noise == pytest.approx(expected, rel=0.2)
-
-
 def test_seeds_that_one_arm_lacks_are_left_out_of_pairs():
     analysis = analysed(vdm=range(5), diffenc=(1, 2, 4))
     assert analysis.common_seeds == [1, 2, 4]

@@ -35,6 +35,10 @@ def test_a_claim_and_its_cautions():
     assert cautions(found) == []
     (unfinished,) = cautions(analysed(vdm, vdm[::-1], vdm=0.9))
     assert "vdm (by 0.9000 after step 150)." in unfinished
+    for run in found.runs:
+        run.evaluation.record["estimator"]["seed"] = 0
+    (shared,) = cautions(Findings(analyse(found.runs, "vdm", 0.01), found.runs, []))
+    assert "share the noise" in shared
 
 
 def test_a_claim_reads_the_corrected_test():
