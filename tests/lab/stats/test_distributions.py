@@ -1,28 +1,16 @@
-"""Distances of distributions against closed forms, and scipy's test."""
+"""The area under the ROC curve against scipy's test, and by hand."""
 
 import numpy as np
 import pytest
 import scipy
 
-from diffenc_jax.lab.stats.distributions import auroc, rank_sum
+from diffenc_jax.lab.stats.distributions import auroc
 
 
-@pytest.mark.parametrize("highest", [1000, 4])  # few ties, many
-def test_the_rank_test_is_scipys(highest):
-    rng = np.random.RandomState(0)
-    a, b = rng.randint(0, highest, 40), rng.randint(0, 1.2 * highest, 70)
-    ours = rank_sum(a, b)
-    for alternative, p in (("two-sided", 0), ("less", 1), ("greater", 2)):
-        theirs = scipy.stats.mannwhitneyu(a, b, False, alternative, method="asymptotic")
-        assert (ours.p_two_sided, ours.p_one_sided_less, ours.p_one_sided_greater)[p] == pytest.approx(theirs.pvalue)
-    assert ours.statistic == pytest.approx(scipy.stats.norm.ppf(ours.p_one_sided_less))
-    assert auroc(a, b).area == pytest.approx(scipy.stats.mannwhitneyu(a, b).statistic / (40 * 70))
+def test_the_area_is_that_of_scipys_test():
+    a, b = np.random.RandomState(0).randint(0, 9, (2, 40))  # many ties
+    assert auroc(a, b).area == pytest.approx(scipy.stats.mannwhitneyu(a, b).statistic / 40**2)
     assert auroc(b, a) == pytest.approx((1 - auroc(a, b).area, auroc(a, b).standard_error))
-
-
-def test_values_that_are_all_equal_reject_nothing():
-    outcome = rank_sum(np.ones(5), np.ones(9))
-    assert (outcome.statistic, outcome.p_two_sided, outcome.p_one_sided_less) == (0, 1, 1)
 
 
 def test_auroc_by_hand():

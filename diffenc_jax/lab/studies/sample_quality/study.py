@@ -37,7 +37,9 @@ class Quality:
       file: name of the samples' file.
       counts: numbers of samples, training and test images.
       numbers: (of the samples, of the test images) by name, see `NUMBERS`.
-      copying: z of the data-copying test, see `measure.copying`, and its p.
+      copying: z and p of the global data-copying test (Meehan et al., arXiv 2004.05675, section 3), a rank test of
+        `nearest` against `unseen`. Far below zero, samples lie nearer to training images than images of the same
+        distribution: they are copies. Far above zero, samples lie farther away than real images.
       nearest, unseen: [N], [M] distance of each sample, and of each test image, to the nearest training image.
       pairs: [2, n, H, W, C] in -1 .. 1: samples that are nearest to training images, and these images.
     """
