@@ -48,16 +48,16 @@ def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> np.ndarray:
 def summarize(groups: np.ndarray, labels: Any) -> Classification:
     """The result for nats [G, N, K] of G groups of passes and the images' own labels [N]."""
     nats, labels = groups.mean(axis=0), np.asarray(labels)
-    right, bins = nats.argmin(axis=1) == labels, reliability(posterior(nats), labels)
+    right, rows = nats.argmin(axis=1) == labels, reliability(posterior(nats), labels)
     score, error = mean_and_error(log_score(nats, labels))
     return Classification(
         accuracy=float(right.mean()),
         interval=list(share_interval(int(right.sum()), len(right))),
         log_score=float(score),
         log_score_se=float(error),
-        calibration_error=calibration_error(bins),
+        calibration_error=calibration_error(rows),
         noise=noise_of(groups),
-        rows=[one._asdict() for one in bins],
+        rows=rows,
         nats=nats,
         labels=labels,
     )

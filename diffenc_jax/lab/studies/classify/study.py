@@ -29,7 +29,7 @@ class Classification:
       calibration_error: expected calibration error.
       noise: standard error in nats, by the noise, of the difference between the two smallest bounds of an image; None
         for a single pass. Noise of the order of a nat or more makes classes look certain that are not.
-      rows: a row per bin of the confidence, see `stats.calibration.Bin`.
+      rows: a row per bin of the confidence, see `stats.calibration.reliability`.
       nats: [N, K] the bound under each label.
       labels: [N] the images' own labels.
     """
@@ -104,9 +104,8 @@ diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"""
 
     def figures(self, shown: Sequence[Measured[Classification]]) -> dict[str, Chart | Board]:
         (measured,) = shown
-        rows = [row for row in measured.result.rows if row["images"]]
         names = ("confidence", "accuracy", "accuracy_low", "accuracy_high")
-        x, y, low, high = ([row[name] for row in rows] for name in names)
+        x, y, low, high = ([row[name] for row in measured.result.rows] for name in names)
         label = "confidence: probability of the predicted class"
         curves = [Curve(label, x, y, low, high), Curve("calibrated", [0, 1], [0, 1])]
         caption = "accuracy by confidence, and its 95 % intervals"
