@@ -11,8 +11,8 @@ rounded too far, than a certainty.
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial, reduce
-from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -24,7 +24,8 @@ PAIRED_T, WELCH_T, SIGN_FLIP = "paired t", "Welch t", "sign flips"
 RANDOM_FLIPS = 99_999
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """Outcome of a test of arm a against arm b; floats, or arrays where many experiments are tested at once.
 
     A one-sided p is valid only if its direction is fixed before the values are known. Taking the smaller of the two

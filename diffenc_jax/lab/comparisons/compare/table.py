@@ -9,7 +9,6 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import format_interval, with_errors
 from diffenc_jax.lab.comparisons.compare.describe import average_cautions, describe_estimator, describe_images
 from diffenc_jax.lab.comparisons.compare.measure import Row, different_methods
-from diffenc_jax.lab.comparisons.plain import plain
 from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.workdir import stored_config
 
@@ -81,6 +80,7 @@ def comparison_json(rows: Sequence[Row], said: Sequence[str]) -> dict[str, Any]:
     entries = []
     for row in rows:
         about = {key: row.evaluation.record.get(key) for key in ("arm", "seed", "step", "estimator")}
-        numbers = {"bpd": row.bpd, "error": row.error, "excess": row.excess}
-        entries.append({"file": str(row.evaluation.path), **about, **plain(numbers)})
+        excess = row.excess and row.excess._asdict() | {"error": row.excess.error._asdict()}
+        numbers = {"bpd": row.bpd, "error": row.error._asdict(), "excess": excess}
+        entries.append({"file": str(row.evaluation.path), **about, **numbers})
     return {"dataset": rows[0].evaluation.record["dataset"], "rows": entries, "notes": [*said]}

@@ -1,8 +1,8 @@
 """Curves of training over the seeds of arms, and how much bits/dim still fell at the end."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
@@ -12,7 +12,8 @@ Points = list[tuple[int, list[float]]]  # (step, value of each seed)
 Curves = dict[str, dict[str, Points]]  # by name of a group of runs, such as the arm, and by kind
 
 
-class Fall(NamedTuple):
+@dataclass(frozen=True)
+class Fall:
     """Fall of bits/dim at the end of the training of an arm, mean over its seeds, from step `since` on."""
 
     bpd: float

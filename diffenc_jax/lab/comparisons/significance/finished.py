@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,8 @@ class FinishedRun(NamedTuple):
     parts: tuple["FinishedRun", ...] = ()
 
 
-class MissingRun(NamedTuple):
+@dataclass(frozen=True)
+class MissingRun:
     """A run that is not finished, and its state."""
 
     arm: str

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from diffenc_jax.core.document import Section, Text, markdown
-from diffenc_jax.lab.comparisons.plain import plain
 from diffenc_jax.lab.comparisons.significance.analysis import find
 from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
@@ -50,12 +49,12 @@ def write_summary(
     costs = read_costs(root, [name for arm in analysis.arms.values() for name in arm.steps])
     published = beside_published(grid, analysis) if grid else []
     page = document(findings, costs, published)
-    software = {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}
     said = {"lines": conclusions(analysis), "cautions": cautions(findings)}
-    content = {"experiment": grid and grid.note(), "headline": said, **plain(analysis), "costs": costs}
+    content = {"experiment": grid and grid.note(), "headline": said, **vars(analysis), "costs": costs}
+    content |= {"missing": missing, "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}}
     texts = {
         "significance.md": markdown(page) + "\n",
-        "significance.json": json.dumps(plain(content | {"missing": missing, "software": software}), indent=1) + "\n",
+        "significance.json": json.dumps(content, indent=1, default=vars) + "\n",
     }
     title = f"{findings.data}: bits/dim during training"
     figures = {
