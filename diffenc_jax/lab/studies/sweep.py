@@ -1,4 +1,4 @@
-"""Evaluation of one jitted function on every batch of a split, at every point of a grid."""
+"""Evaluations of a run: of its likelihood, and of one jitted function on every batch, at every point of a grid."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,8 +9,10 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.evaluation.evaluator import Evaluator, MakeTables, OnBatch
 from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.parallel.sharding import in_flight, replicated, round_up, to_devices
+from diffenc_jax.runs.records import Evaluation, with_values
 from diffenc_jax.runs.trained import Trained
 
 # Called after each part of the work with its fraction of the whole.
@@ -64,6 +66,13 @@ def by_image(
             values = np.empty((len(points), *valid.shape[:-1], len(split_images(run))))
         values[number][..., rows] = valid
     return values
+
+
+def evaluated(evaluator: Evaluator, run: Trained, on_batch: OnBatch, tables: MakeTables = None) -> Evaluation:
+    """The evaluation of `run` by `evaluator`, whose finished record in the workdir is used again."""
+    given = run.params, run.step, run.workdir
+    record = evaluator.record(*given, tables=tables, on_batch=on_batch)
+    return with_values(evaluator.path(*given), record)
 
 
 def split_images(run: Trained) -> np.ndarray:

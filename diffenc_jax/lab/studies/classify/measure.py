@@ -1,6 +1,7 @@
 """The bound of every image under every label, under common noise."""
 
 import dataclasses
+import math
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from diffenc_jax.evaluation.means import mean_and_error, share_interval
 from diffenc_jax.lab.stats.calibration import calibration_error, log_score, posterior, reliability
 from diffenc_jax.lab.studies.classify.study import Classification
 from diffenc_jax.lab.studies.study import UNWATCHED, Watch
-from diffenc_jax.runs.records import read_values
+from diffenc_jax.lab.studies.sweep import evaluated
 from diffenc_jax.runs.trained import Trained
 
 FOLDER = "classify-records"
@@ -35,11 +36,9 @@ def measure_bounds(run: Trained, watch: Watch = UNWATCHED) -> np.ndarray:
     tables = cache(lambda: own.estimator.tables(run.params))  # fitted under the images' own labels
     with watch(f"bound under {classes} labels", classes * own.num_batches()) as on_batch:
         for evaluator in evaluators:
-            evaluator.record(run.params, run.step, run.workdir, tables=tables, on_batch=on_batch)
-            values = read_values(evaluator.path(run.params, run.step, run.workdir))
-            total = np.sum([values[term] for term in evaluator.estimator.terms], axis=0)
-            groups = evaluator.estimator.replicates or 1
-            nats.append(total.reshape(-1, groups, total.shape[1]).mean(axis=0))
+            one = evaluated(evaluator, run, on_batch, tables)
+            total = one.bits * (run.model.spec.dims * math.log(2))
+            nats.append(total.reshape(-1, one.replicates or 1, total.shape[1]).mean(axis=0))
     if not np.isfinite(nats).all():
         raise RunError("the bound of some images is not finite")
     return np.stack(nats, axis=-1)

@@ -9,7 +9,8 @@ from diffenc_jax.evaluation.fit import Fit
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab.studies.depth.study import PLAIN, TIMES, Arguments, Depths
 from diffenc_jax.lab.studies.study import Watch
-from diffenc_jax.runs.records import Evaluation, with_values
+from diffenc_jax.lab.studies.sweep import evaluated
+from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.trained import Trained
 
 FOLDER = "depth-records"
@@ -38,8 +39,7 @@ def measure_depths(run: Trained, arguments: Arguments, watch: Watch) -> Depths:
     evaluations = {}
     with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
         for key, one in evaluators.items():
-            record = one.record(run.params, run.step, run.workdir, on_batch=on_batch)
-            evaluations[key] = with_values(one.path(run.params, run.step, run.workdir), record)
+            evaluations[key] = evaluated(one, run, on_batch)
     return excess_of(evaluations)
 
 

@@ -37,9 +37,9 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab.studies.encoder.study import TRAINED
 from diffenc_jax.lab.studies.study import Watch
-from diffenc_jax.lab.studies.sweep import by_image, sweep
+from diffenc_jax.lab.studies.sweep import by_image, evaluated, sweep
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.runs.records import read_values
+from diffenc_jax.runs.records import read_terms, read_values
 from diffenc_jax.runs.trained import Trained
 
 # In the workdir, of the records.
@@ -85,12 +85,10 @@ def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]
     for name, variant in {TRAINED: run, **replaced(run)}.items():
         evaluator = own if variant is run else Evaluator(variant, folder=FOLDER, variant=name)
         with watch(f"bound, encoder: {name}", evaluator.num_batches()) as on_batch:
-            record = evaluator.record(variant.params, run.step, run.workdir, tables=tables, on_batch=on_batch)
-        paths[name] = evaluator.path(variant.params, run.step, run.workdir)
-        values, scale = read_values(paths[name]), run.model.spec.dims * math.log(2)
-        bits[name] = {term: values[term] / scale for term in evaluator.estimator.terms}
-        bits[name]["total"] = np.sum(list(bits[name].values()), axis=0)
-        bounds[name] = {key: record[key] for key in ("bpd", "standard_error")}
+            one = evaluated(evaluator, variant, on_batch, tables)
+        nats, scale = read_terms(one.path, one.record), run.model.spec.dims * math.log(2)
+        bits[name] = {"total": one.bits, **{term: values / scale for term, values in nats.items()}}
+        paths[name], bounds[name] = one.path, {key: one.record[key] for key in ("bpd", "standard_error")}
         if variant is not run:
             bounds[name]["difference"] = {
                 term: [pair.mean, pair.standard_error.total]
