@@ -45,11 +45,6 @@ class CellLosses(NamedTuple):
     velocity: np.ndarray
     residual: np.ndarray
 
-    @property
-    def dgamma(self) -> np.ndarray:
-        """[cells] Mean γ' of each cell: diffusion / dgamma is the loss per unit of γ, whatever the schedule."""
-        return np.diff(self.edges) * len(self.t)
-
 
 def measure_loss_by_time(
     run: Trained, cells: int, num_draws: int, seed: int = 0, on_part: OnPart = lambda part: None
@@ -74,7 +69,8 @@ def measure_loss_by_time(
 def summarize(values: CellLosses, dims: int) -> ByTime:
     """Means over images; an image's value is the mean of its draws, so the errors contain the noise of the draws."""
     width = np.diff(values.edges)
-    scales = {"diffusion": 1 / (dims * math.log(2) * values.dgamma), "velocity": 1 / dims, "residual": 1 / dims}
+    dgamma = width * len(width)  # the mean γ' of each cell: diffusion / dgamma is the loss per unit of γ
+    scales = {"diffusion": 1 / (dims * math.log(2) * dgamma), "velocity": 1 / dims, "residual": 1 / dims}
     columns = {"t": values.t, "gamma": values.gamma, "gamma_width": width}
     for name, scale in scales.items():
         columns[name], columns[f"{name}_se"] = mean_and_error(getattr(values, name).mean(axis=0) * scale)
