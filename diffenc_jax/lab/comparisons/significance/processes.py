@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -122,7 +121,7 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
       InputError: a job refused its input. Others would too, so all are stopped.
       Interrupted: a signal came; the jobs have saved and ended.
     """
-    waiting = deque((job, 0.0) for job in jobs)  # with the time before which a job is not tried
+    waiting = [(job, 0.0) for job in jobs]  # with the time before which a job is not tried
     running: dict[int, tuple[Job, Work]] = {}  # by number of the share
     processes: dict[int, subprocess.Popen[bytes]] = {}
     said, ended, failures = set[str](), list[str](), list[str]()
@@ -161,16 +160,13 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
         try:
             while waiting or running:
                 shutdown.check()
-                for _ in range(len(waiting)):
-                    job, since = waiting.popleft()
-                    free = next((number for number in range(len(shares)) if number not in running), None)
-                    if free is None or time.monotonic() < since:
-                        waiting.append((job, since))
-                    else:
-                        running[free] = job, _work(job, shares[free], say)
-                        go_on(free)
-                for number in list(running):
-                    go_on(number)
+                for number, share in enumerate(shares):
+                    due = next((one for one in waiting if one[1] <= time.monotonic()), None)
+                    if number not in running and due is not None:
+                        waiting.remove(due)
+                        running[number] = due[0], _work(due[0], share, say)
+                    if number in running:
+                        go_on(number)
                 time.sleep(POLL_SECONDS)
         finally:
             if running:
