@@ -29,11 +29,7 @@ QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
 
 
 class DoesNotFit(Exception):
-    """A program needs more memory than the devices have: `needed` bytes per device, None if that is unknown."""
-
-    def __init__(self, needed: int | None):
-        super().__init__(needed)
-        self.needed = needed
+    """A program needs more memory than the devices have; its argument: bytes per device, None if that is unknown."""
 
 
 def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     try:
         memory, compiled, seconds = compile_step(config, machines, quick)
     except DoesNotFit as error:
-        return about | {"fits": False, "memory": error.needed}
+        return about | {"fits": False, "memory": error.args[0]}
     flops = count(config, spec_of(config)).flops_per_step / len(machines.devices)
     return about | {
         "fits": True,
