@@ -36,14 +36,13 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Curves over one axis of values, which is `logarithmic` if all are positive, or has the given `limits`."""
+    """Curves over one axis of values, which is `logarithmic` if all are positive."""
 
     ylabel: str
     curves: Sequence[Curve]
     title: str = ""
     from_zero: bool = True
     logarithmic: bool = False
-    limits: tuple[float, float] | None = None
 
 
 class Chart(NamedTuple):
@@ -53,6 +52,7 @@ class Chart(NamedTuple):
       caption: what they show, in words that stand without the figure.
       note: symbols and entries of the legend, explained below the panels.
       bars: whether the ends of values are bars and not bands.
+      common_axis: whether all panels show the same range of values.
     """
 
     caption: str
@@ -61,6 +61,7 @@ class Chart(NamedTuple):
     note: str = ""
     logarithmic: bool = False
     bars: bool = False
+    common_axis: bool = False
 
 
 class Board(NamedTuple):
@@ -100,7 +101,8 @@ def _draw_chart(chart: Chart, title: str) -> "Figure":
 
     labels = list(dict.fromkeys(curve.label for panel in chart.panels for curve in panel.curves))
     height = 1.5 + 1.5 * len(chart.panels) + 0.15 * len(labels) + 0.7 * (len(chart.panels) == 1)
-    figure, grid = new_figure(COLUMN, height, title, nrows=len(chart.panels), sharex=True, squeeze=False)
+    shared: dict[str, Any] = {"sharex": True, "sharey": chart.common_axis, "squeeze": False}
+    figure, grid = new_figure(COLUMN, height, title, nrows=len(chart.panels), **shared)
     handles: dict[str, Any] = {}
     for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
         handles |= _draw_panel(axes, panel, labels, chart.bars)
@@ -137,9 +139,7 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
         (handles[label],) = axes.plot(curve.x, curve.y, markevery=every, label=label, **look)
         if curve.low:
             axes.fill_between(curve.x, curve.low, curve.high, color=look["color"], alpha=0.25, lw=0)
-    if panel.limits is not None:
-        axes.set_ylim(*panel.limits)
-    elif panel.logarithmic and min(value for curve in panel.curves for value in curve.y) > 0:
+    if panel.logarithmic and min(value for curve in panel.curves for value in curve.y) > 0:
         axes.set_yscale("log")
     elif panel.from_zero:
         axes.set_ylim(bottom=0)

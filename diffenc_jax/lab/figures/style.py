@@ -4,12 +4,10 @@ import hashlib
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from diffenc_jax.runs import storage
 
@@ -33,8 +31,6 @@ ARMS = (
     *("vdm-polynomial-matched", "vdm-mulan-matched", "diffenc-image", "vdm-polynomial", "diffenc-affine"),
     *("diffenc-schedule", "vdm-schedule", "diffenc-dct-schedule", "vdm-mulan", "vdm-code"),
 )
-# Margin of an axis around its values, as a fraction of their span.
-MARGIN = 0.06
 
 
 @contextmanager
@@ -115,13 +111,3 @@ def wrapped(text: str, inches: float, points: float = SMALL) -> str:
     most = max(1, int(inches * 72 / (0.58 * points)))
     filled = "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
     return filled.replace("\\\n$", "\n\\$")  # keeps the dollar sign that `literal` escaped with its backslash
-
-
-def limits(values: Iterable[float]) -> tuple[float, float]:
-    """Limits of an axis that shows all finite values with a margin."""
-    shown = [value for value in values if np.isfinite(value)] or [0.0]
-    low, high = min(shown), max(shown)
-    size = max(abs(low), abs(high))
-    rounding = max(1e-6 * size, np.finfo(float).tiny)
-    margin = MARGIN * (high - low) if high - low > rounding else 0.01 * size or 1.0
-    return low - margin, high + margin

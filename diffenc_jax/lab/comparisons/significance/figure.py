@@ -75,8 +75,8 @@ def draw_curves(
 ) -> "Figure":
     """Figure with a panel per kind of curve: a line per name by step, mean over seeds.
 
-    From `FEWEST_SEEDS` seeds on a line has a 95 % band. The axes show the values of the last nine tenths of training;
-    earlier values, which lie far above, and bands may leave the panel.
+    From `FEWEST_SEEDS` seeds on a line has a 95 % band. Lines begin after the first tenth of training, whose values lie
+    far above.
 
     Args:
       panels: title and value axis by kind. Panels without a line are left out.
@@ -84,15 +84,15 @@ def draw_curves(
       arms: the arm of each name; None: the names are arms.
     """
     kinds = [kind for kind in panels if any(len(c[kind]) > 1 for c in curves.values())] or list(panels)
-    late = {kind: _late_values([c[kind] for c in curves.values()]) for kind in kinds}
-    drawn = []
+    drawn, every = [], [point for c in curves.values() for points in c.values() for point in points]
+    first = max((step for step, _ in every), default=0) / 10
     for kind in kinds:
-        lines = [_curve(name, arms[name] if arms else name, c[kind]) for name, c in curves.items()]
-        ends = style.limits([value for k in (kinds if common_axis else [kind]) for value in late[k]])
-        drawn.append(charts.Panel(panels[kind][1], lines, panels[kind][0], limits=ends))
-    seeds = max((len(v) for c in curves.values() for points in c.values() for _, v in points), default=0)
+        late = {name: [point for point in c[kind] if point[0] >= first] for name, c in curves.items()}
+        lines = [_curve(name, arms[name] if arms else name, points) for name, points in late.items()]
+        drawn.append(charts.Panel(panels[kind][1], lines, panels[kind][0], from_zero=False))
+    seeds = max((len(values) for _, values in every), default=0)
     note = f"mean over seeds{', bands: 95 % t intervals' * (seeds >= FEWEST_SEEDS)}" if seeds > 1 else ""
-    return charts.draw(charts.Chart("", "training step", drawn, note), title)
+    return charts.draw(charts.Chart("", "training step", drawn, note, common_axis=common_axis), title)
 
 
 def _curve(name: str, arm: str, points: Points) -> charts.Curve:
@@ -101,9 +101,3 @@ def _curve(name: str, arm: str, points: Points) -> charts.Curve:
     ends = [mean.interval or (np.nan, np.nan) for mean in means if mean.n >= FEWEST_SEEDS]
     low, high = zip(*ends, strict=True) if len(ends) == len(means) > 0 else ((), ())
     return charts.Curve(name, [step for step, _ in points], [mean.mean for mean in means], low, high, arm)
-
-
-def _late_values(lines: list[Points]) -> list[float]:
-    """Values of the last nine tenths of training."""
-    last = max((step for points in lines for step, _ in points), default=0)
-    return [value for points in lines for step, seeds in points if step >= last / 10 for value in seeds]
