@@ -115,9 +115,14 @@ def collect(places: Sequence[Path], plugins: Sequence[str] = ()) -> Collection:
         require(identities.count(own) == 1, f"{workdir} is given twice; give every run once")
     collection = Collection()
     for workdir in workdirs:
-        collection.runs.append(StoredRun(workdir, stored_config(workdir), [], _read_records(workdir, collection)))
+        run = StoredRun(workdir, stored_config(workdir), [], [])
+        collection.runs.append(run)
+        for path in record_paths(workdir):
+            with collection.noting():
+                run.records.append(read_evaluation(path))
+        run.records.sort(key=lambda one: (one.record["step"], one.path.name))
         with collection.noting():
-            collection.runs[-1].metrics.extend(read_metrics(workdir))
+            run.metrics.extend(read_metrics(workdir))
     _check_images(collection.runs)
     if len(places) == 1 and not holds_run(places[0]):
         collection.root, collection.grid = places[0], read_grid(places[0], plugins)
@@ -133,14 +138,6 @@ def _workdirs(place: Path) -> list[Path]:
     advice = "give the workdir of a run, or the root of a significance study"
     require(bool(workdirs), f"{place} holds no run (no {CONFIG_FILE}), and neither does a folder in it; {advice}")
     return workdirs
-
-
-def _read_records(workdir: Path, collection: Collection) -> list[Evaluation]:
-    records = []
-    for path in record_paths(workdir):
-        with collection.noting():
-            records.append(read_evaluation(path))
-    return sorted(records, key=lambda one: (one.record["step"], one.path.name))
 
 
 def _check_images(runs: Sequence[StoredRun]) -> None:

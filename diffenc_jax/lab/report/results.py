@@ -33,19 +33,16 @@ class Results:
 
     Attributes:
       findings: findings over seeds; None if there are none, for the reason `why`.
+      over_seeds: the findings if an arm has several seeds.
       evaluations: one evaluation per run, all made in one way, by workdir.
       rows: the rows of `diffenc compare`, with names of runs in place of paths; empty if an arm has several seeds.
     """
 
     findings: Findings | None
+    over_seeds: Findings | None
     why: str
     evaluations: dict[Path, Evaluation]
     rows: list[Row]
-
-    @property
-    def over_seeds(self) -> Findings | None:
-        """The findings if an arm has several seeds."""
-        return self.findings if self.findings is not None and self.findings.has_several_seeds else None
 
 
 def results_of(collection: Collection, reference: str | None, target: float) -> Results:
@@ -65,8 +62,9 @@ def results_of(collection: Collection, reference: str | None, target: float) -> 
         evaluations = {run.workdir: run.evaluation for run in findings.runs}
     except InputError as error:
         why = str(error)
-    several = findings is not None and findings.has_several_seeds
-    return Results(findings, why, evaluations, [] if several else _compare(collection, evaluations, reference))
+    over_seeds = findings if findings and any(len(arm.bpd) > 1 for arm in findings.analysis.arms.values()) else None
+    rows = [] if over_seeds else _compare(collection, evaluations, reference)
+    return Results(findings, over_seeds, why, evaluations, rows)
 
 
 def find_over_seeds(collection: Collection, reference: str, target: float) -> Findings:
@@ -101,11 +99,10 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 def bits_section(collection: Collection, results: Results) -> Section:
     """The evaluations by term, differences image by image, and other records."""
     paths = {evaluation.path for evaluation in results.evaluations.values()}
-    shown: list[tuple[StoredRun, Record]] = []
-    others: list[tuple[StoredRun, Record]] = []
+    every = [(run, one) for run in collection.runs for one in run.records]
+    shown = [(run, one.record) for run, one in every if one.path in paths]
+    others = [(run, one.record) for run, one in every if one.path not in paths]
     for run in collection.runs:
-        for one in run.records:
-            (shown if one.path in paths else others).append((run, one.record))
         if not run.records:
             collection.lacks("eval", run)
     blocks: list[Any] = [Text(ERRORS), _by_term(shown, "Bits/dim ± noise ± images")] if shown else []

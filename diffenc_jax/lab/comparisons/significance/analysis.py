@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,11 +32,6 @@ class OverSeeds:
     sd: float | None = None
     standard_error: float | None = None
     interval: tuple[float, float] | None = None
-
-    @classmethod
-    def of(cls, values: Sequence[float], **other: Any) -> Self:
-        """Mean of the value of each seed; `other` are the fields of the class itself."""
-        return cls(**(mean_of(values)._asdict() if values else {}), **other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +103,6 @@ class Findings(NamedTuple):
     missing: list[MissingRun]
 
     @property
-    def has_several_seeds(self) -> bool:
-        """Whether an arm has several seeds."""
-        return any(len(arm.bpd) > 1 for arm in self.analysis.arms.values())
-
-    @property
     def data(self) -> str:
         """'digits, test'."""
         dataset = self.runs[0].evaluation.record["dataset"]
@@ -160,12 +150,17 @@ def analyse(
     return Analysis(reference, target, shares_noise, common, arms, comparisons, falls or {})
 
 
+def _over(values: Sequence[float]) -> dict[str, Any]:
+    """The fields of `OverSeeds` from a value per seed; none without any."""
+    return mean_of(values)._asdict() if values else {}
+
+
 def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
     first, records = next(iter(seeds.values())), [seeds[seed].evaluation.record for seed in common]
     terms = [name for name in first.evaluation.record["bpd"] if name != "total" and common]
     bpd = {seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())}
-    return Arm.of(
-        [bpd[seed] for seed in common],
+    return Arm(
+        **_over([bpd[seed] for seed in common]),
         steps={run.arm: run.evaluation.record["step"] for run in first.parts or (first,)},
         params=first.evaluation.record["params"],
         bpd=bpd,
@@ -184,8 +179,8 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
     outcomes += [welch_t(all_a, all_b)] if min(len(all_a), len(all_b)) > 1 else []
     difference = dict(zip(paired, (a - b).tolist(), strict=True))
     sd = float((a - b).std(ddof=1)) if len(paired) >= FEWEST_SEEDS else 0.0
-    return Comparison.of(
-        [*difference.values()],
+    return Comparison(
+        **_over([*difference.values()]),
         arm=arm,
         reference=reference,
         changes=None if first.parts or other.parts else changed_keys(first.config, other.config),
