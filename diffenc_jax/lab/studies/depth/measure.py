@@ -40,7 +40,7 @@ def measure_depths(run: Trained, arguments: Arguments, watch: Watch) -> Depths:
     with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
         for key, one in evaluators.items():
             evaluations[key] = evaluated(one, run, on_batch)
-    return excess_of(evaluations)
+    return excess_of(evaluations.pop(INFINITE), evaluations)
 
 
 def steps_of(choice: str) -> tuple[str, float | str]:
@@ -49,20 +49,18 @@ def steps_of(choice: str) -> tuple[str, float | str]:
     return "optimal" if choice.endswith(TIMES) else "uniform", 1.0 if ratio == PLAIN else ratio
 
 
-def excess_of(evaluations: dict[tuple[int, str], Evaluation]) -> Depths:
-    """The excess of evaluations by (depth, choice) over that of `INFINITE`, all of the same images.
+def excess_of(infinite: Evaluation, evaluations: dict[tuple[int, str], Evaluation]) -> Depths:
+    """The excess of evaluations by (depth, choice) over that at infinite depth, all of the same images.
 
     Depths differ in their passes, so their noise is not common to them and only the images are paired.
     """
-    infinite = evaluations[INFINITE]
     differences = {
         key: difference(one.bits, infinite.bits, one.replicates, infinite.replicates, common_noise=False)
         for key, one in evaluations.items()
     }
     rows = []
     for (depth, choice), (excess, error) in differences.items():
-        if choice:
-            bpd, kept = float(evaluations[depth, choice].bits.mean()), excess / differences[depth, PLAIN].mean
-            row = {"depth": depth, "choice": choice, "bpd": bpd}
-            rows.append(row | {"excess": excess, "excess_se": error.total, "kept": kept})
+        bpd, kept = float(evaluations[depth, choice].bits.mean()), excess / differences[depth, PLAIN].mean
+        row = {"depth": depth, "choice": choice, "bpd": bpd}
+        rows.append(row | {"excess": excess, "excess_se": error.total, "kept": kept})
     return Depths(float(infinite.bits.mean()), rows)

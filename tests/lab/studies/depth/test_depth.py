@@ -5,7 +5,7 @@ import pytest
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies.depth.measure import INFINITE, excess_of, steps_of
+from diffenc_jax.lab.studies.depth.measure import excess_of, steps_of
 from diffenc_jax.lab.studies.depth.study import Arguments
 from diffenc_jax.runs.records import Evaluation, read_evaluation
 from tests import refusals
@@ -27,7 +27,7 @@ def test_excess_and_the_part_that_is_kept():
     infinite = evaluation([[1.9, 1.9, 2.2], [1.9, 1.9, 2.2]], 2)
     bpd = dict(zip(CHOICES, (3.0, 2.5, 2.4, 2.25, 2.3, 2.125), strict=True))
     bits = {(depth, name): 2 + (one - 2) * 10 / depth for depth in (5, 10) for name, one in bpd.items()}
-    found = excess_of({INFINITE: infinite} | {key: evaluation([[one] * 3], None) for key, one in bits.items()})
+    found = excess_of(infinite, {key: evaluation([[one] * 3], None) for key, one in bits.items()})
     for row, ((depth, name), one) in zip(found.rows, bits.items(), strict=True):
         assert (row["depth"], row["choice"]) == (depth, name)
         assert (row["excess"], row["kept"], row["excess_se"]) == pytest.approx((one - 2, bpd[name] - 2, 0.1))
