@@ -87,14 +87,11 @@ def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]
         with watch(f"bound, encoder: {name}", evaluator.num_batches()) as on_batch:
             one = evaluated(evaluator, variant, on_batch, tables)
         nats, scale = read_terms(one.path, one.record), run.model.spec.dims * math.log(2)
-        bits[name] = {"total": one.bits, **{term: values / scale for term, values in nats.items()}}
+        bits[name] = ours = {"total": one.bits, **{term: values / scale for term, values in nats.items()}}
         paths[name], bounds[name] = one.path, {key: one.record[key] for key in ("bpd", "standard_error")}
         if variant is not run:
-            bounds[name]["difference"] = {
-                term: [pair.mean, pair.standard_error.total]
-                for term in bits[name]
-                for pair in [difference(bits[name][term], bits[TRAINED][term], groups, groups, common_noise=True)]
-            }
+            changes = {term: difference(ours[term], bits[TRAINED][term], groups, groups, True) for term in ours}
+            bounds[name]["difference"] = {term: [one.mean, one.standard_error.total] for term, one in changes.items()}
     return bounds, paths
 
 

@@ -1,7 +1,7 @@
 """The numbers of the quality of samples, each beside that of test images."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,12 @@ def measure_quality(given: Samples) -> Quality:
     samples, levels = given.images, given.dataset.pixel_levels
     train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
     (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
-    statistics: dict[str, Callable[[np.ndarray], np.floating]] = {
-        "median": np.median,
-        "near": lambda distances: np.mean(distances < np.quantile(theirs, NEAR)),
-        "copies": lambda distances: np.mean(distances == 0),
+    limit = np.quantile(theirs, NEAR)
+    quality = {
+        "median": [float(np.median(one)) for one in (ours, theirs)],
+        "near": [float(np.mean(one < limit)) for one in (ours, theirs)],
+        "copies": [float(np.mean(one == 0)) for one in (ours, theirs)],
     }
-    quality = {name: [float(of(distances)) for distances in (ours, theirs)] for name, of in statistics.items()}
     z, p = scipy.stats.ranksums(ours, theirs)
     first = np.argsort(ours, kind="stable")[:PAIRS]
     return Quality(
