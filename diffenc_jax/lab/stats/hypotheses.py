@@ -90,8 +90,7 @@ def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
     )
     # Ties in exact arithmetic count as ties although the differences carry the rounding of the values.
     rounding, flipped = _rounding(a, b), result.null_distribution
-    exact = 2 ** differences.shape[-1] <= RANDOM_FLIPS
-    added = 0 if exact else 1
+    added = int(2 ** differences.shape[-1] > RANDOM_FLIPS)  # the given flip, where not all are enumerated
     less = (np.count_nonzero(flipped <= result.statistic + rounding, axis=0) + added) / (len(flipped) + added)
     greater = (np.count_nonzero(flipped >= result.statistic - rounding, axis=0) + added) / (len(flipped) + added)
     both = np.minimum(2 * np.minimum(less, greater), 1)
