@@ -15,14 +15,14 @@ def test_a_resumed_run_repeats_nothing(tmp_path, place, request):
     assert read_metrics(folder) == []
     before = MetricsFile(folder, 0)
     for step in (2, 4, 6):
-        before.append(step, {"bpd": step / 2})
+        before.write_scalars(step, {"train/bpd": step / 2})
     before.flush()
     storage.write(folder / METRICS_FILE, storage.read(folder / METRICS_FILE) + b'{"step": 7, "b')
     resumed = MetricsFile(folder, 4)
     assert [row["step"] for row in read_metrics(folder)] == [2, 4]
-    resumed.append(4, {"test_total": 0.5, "test_latent": 0.25})
+    resumed.write_scalars(4, {"eval/test_total": 0.5, "eval/test_latent": 0.25})
     for step in (4, 6):
-        resumed.append(step, {"bpd": 9.0})
+        resumed.write_scalars(step, {"train/bpd": 9.0})
     resumed.flush()
     rows = [{"step": 2, "bpd": 1.0}, {"step": 4, "bpd": 2.0}, {"step": 4, "test_total": 0.5, "test_latent": 0.25}]
     assert read_metrics(folder) == [*rows, {"step": 6, "bpd": 9.0}]
@@ -55,7 +55,7 @@ def test_what_cannot_be_written_is_written_later(tmp_path):
     metrics = MetricsFile(folder, 0)
     for step in (1, 2):
         with pytest.raises(FileNotFoundError):
-            metrics.append(step, {"bpd": 1.0})
+            metrics.write_scalars(step, {"train/bpd": 1.0})
     folder.mkdir()
-    metrics.append(3, {"bpd": 1.0})
+    metrics.write_scalars(3, {"train/bpd": 1.0})
     assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3]
