@@ -76,15 +76,9 @@ def stack_masks(masks: list[Mask | None]) -> tuple[jax.Array, tuple[jax.Array, j
 
 
 def draw_shared(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:
-    """(bytes, group, bit) of each mask, with the bytes of all, for scanned chains."""
+    """(bytes, group, bit) of each mask, with the bytes of all."""
     drawn = jnp.stack([draw_bytes(group, rate, shape) for group in keys])
     return [(drawn, jnp.int32(i // PER_BYTE), jnp.uint8(i % PER_BYTE)) for i in range(count)]
-
-
-def draw_in_groups(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:
-    """As `draw_shared`, with the bytes of one group each."""
-    drawn = [draw_bytes(group, rate, shape)[None] for group in keys]
-    return [(drawn[i // PER_BYTE], jnp.int32(0), jnp.uint8(i % PER_BYTE)) for i in range(count)]
 
 
 def draw_alone(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:

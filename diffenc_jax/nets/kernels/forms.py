@@ -57,7 +57,7 @@ GPU = CPU._replace(  # by XLA; `forms_of` has the kernels
     normalize=norm.on_tpu,
     convolution_gradient=None,
     product_gradient=None,
-    draw_masks=dropout.draw_in_groups,
+    draw_masks=dropout.draw_shared,
     isolate=stacking.apply,
 )
 TPU = CPU._replace(
@@ -67,7 +67,7 @@ TPU = CPU._replace(
     convolve_to_image=convolution.sum_taps,
     convolution_gradient=convolution.convolution_gradient,
     product_gradient=convolution.product_gradient,
-    draw_masks=dropout.draw_in_groups,
+    draw_masks=dropout.draw_shared,
     isolate=stacking.apply,
     settle=features.leave_apart,
 )

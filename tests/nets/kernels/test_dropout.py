@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffenc_jax.nets.kernels.dropout import draw_alone, draw_bytes, draw_in_groups, draw_masks, draw_shared, dropout
+from diffenc_jax.nets.kernels.dropout import draw_alone, draw_bytes, draw_masks, draw_shared, dropout
 
 KEY = jax.random.key(0)
 SHAPES = [(4, 8, 8, 6), (4, 4, 4, 10), (4, 2, 2, 2)]
@@ -42,7 +42,7 @@ def test_masks_do_not_depend_on_how_they_are_drawn():
 
     @jax.jit
     def drawn(key):
-        ways = (shapes, draw_alone), (shapes, draw_shared), (pairs, draw_in_groups)
+        ways = (shapes, draw_alone), (shapes, draw_shared), (pairs, draw_shared)
         masks = [[mask.kept() for mask in draw_masks(key, 0.3, *way)] for way in ways]
         return masks, [draw_bytes(jax.random.split(key), 0.3, shape) for shape in ((4, 384), SHAPES[0])]
 
