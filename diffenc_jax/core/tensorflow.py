@@ -21,9 +21,9 @@ class _Deferred(ModuleType):
 
 @contextmanager
 def imported_when_used(*names: str) -> Iterator[None]:
-    """Context in which `import NAME` imports none of these modules: what is imported here does so when it uses one.
+    """Context in which `import` binds stand-ins for these modules; each is imported when an attribute of it is read.
 
-    Modules that are imported already stay as they are.
+    Modules that were imported before stay as they are.
     """
     deferred = {name: _Deferred(name) for name in names if name not in sys.modules}
     sys.modules.update(deferred)

@@ -164,10 +164,10 @@ class Trainer:
 
     def _described(self, part: Callable[[str], MetricWriter]) -> MetricWriter:
         """A writer, made by `part`, that has written the configuration and the shapes of the parameters."""
-        writer = part(str(self.workdir))
+        writer, values = part(str(self.workdir)), self.config.to_dict()
         overview = get_parameter_overview(self.program.state.params, include_stats=False)
-        texts = {"config": json.dumps(self.config.to_dict(), indent=2), "parameters": overview}
-        writer.write_hparams(flatten(self.config.to_dict()))
+        texts = {"config": json.dumps(values, indent=2), "parameters": overview}
+        writer.write_hparams(flatten(values))
         writer.write_texts(0, {name: f"```\n{text}\n```" for name, text in texts.items()})
         return writer
 

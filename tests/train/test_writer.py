@@ -1,4 +1,4 @@
-"""What a run writes of itself: metrics.jsonl is never lost, and failures of other writers cost nothing else."""
+"""Outputs of a training run: rows of metrics.jsonl survive the failures of other writers."""
 
 import os
 import subprocess
