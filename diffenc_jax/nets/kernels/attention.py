@@ -6,6 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from diffenc_jax.nets.kernels.by_image import by_image
+from diffenc_jax.nets.kernels.linear import linear_map
+
 # Pairs of positions of an image whose weights are held at once: those of 32x32 positions.
 MAX_SCORES = 2**20
 
@@ -57,3 +60,54 @@ def _exp(x, dtype):
 def _exp_derivative(dtype, primals, tangents):
     y = _exp(*primals, dtype)
     return y, y * tangents[0].astype(dtype)
+
+
+def on_gpu(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = False) -> jax.Array:
+    """`attend` by the kernels of cuDNN (arXiv 2205.14135), which hold no array of all pairs of positions.
+
+    They take half precision and numbers of channels that are multiples of 8, up to 128, or 256 from compute capability
+    9.0 on. Other arrays, float32 among them, are left to `attend`, as they are where there is no cuDNN. Derivatives in
+    forward mode and of higher order are derivatives of `attend`.
+
+    [128, 1024, 128] in bfloat16 with its gradient, as compiled for an H100: 3 kernels move 0.44 GB. With weights in
+    memory 11 kernels move 4.5 GB. A step of `cifar10:vdm-8` with 128 images moves 27.0 instead of 31.9 GB.
+    """
+    inputs = query, key, value
+    try:
+        jax.eval_shape(_kernel, *inputs)
+    except (NotImplementedError, RuntimeError):
+        return attend(*inputs, scan)
+    return _attend_by_kernel(inputs)
+
+
+def _kernel(query, key, value):
+    arrays = (x[:, :, None] for x in (query, key, value))
+    return jax.nn.dot_product_attention(*arrays, implementation="cudnn")[:, :, 0]
+
+
+@jax.custom_jvp
+def _attend_by_kernel(inputs):
+    """Attention by the call that `_gradient` repeats, so that XLA makes them one."""
+    return by_image(lambda *inputs: [jax.vjp(_kernel, *inputs)[0]], *inputs)[0]
+
+
+@_attend_by_kernel.defjvp
+def _derivative(primals, tangents):
+    def linear(inputs, dots):
+        return jax.jvp(attend, inputs, dots)[1]
+
+    return _attend_by_kernel(*primals), linear_map(linear, _gradient, *primals, *tangents)
+
+
+@jax.custom_jvp
+def _gradient(inputs, out_bar):
+    """Cotangents of `inputs`."""
+    return tuple(by_image(lambda out_bar, *inputs: [*jax.vjp(_kernel, *inputs)[1](out_bar)], out_bar, *inputs))
+
+
+@_gradient.defjvp
+def _gradient_derivative(primals, tangents):
+    def by_arrays(inputs, out_bar):
+        return jax.vjp(attend, *inputs)[1](out_bar)
+
+    return _gradient(*primals), jax.jvp(by_arrays, primals, tangents)[1]

@@ -9,8 +9,8 @@ from diffenc_jax.core.errors import first_line
 from diffenc_jax.nets.kernels import attention, convolution, dropout, features, joining, norm, stacking
 
 NO_KERNELS = (
-    "warning: this JAX has no Triton backend for Pallas ({}), so a training step on a GPU moves 0.47 of the published "
-    "step's bytes in bfloat16 instead of 0.30, and 0.82 instead of 0.57 in float32; JAX 0.10.2 to 0.12.0.1 have it"
+    "warning: this JAX has no Triton backend for Pallas ({}), so a training step on a GPU moves 0.41 of the published "
+    "step's bytes in bfloat16 instead of 0.30, and 0.82 instead of 0.65 in float32; JAX 0.10.2 to 0.12.0.1 have it"
 )
 
 
@@ -53,8 +53,9 @@ CPU = Forms(
     isolate=stacking.isolate,
     settle=features.settle,
 )
-GPU = CPU._replace(  # by XLA; `forms_of` has the kernels
+GPU = CPU._replace(  # without Triton kernels, which `forms_of` adds
     normalize=norm.on_tpu,
+    attend=attention.on_gpu,
     convolution_gradient=None,
     product_gradient=None,
     draw_masks=dropout.draw_shared,
@@ -78,16 +79,15 @@ PLATFORMS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}
 def forms_of(platform: str) -> Forms:
     """The form of each operation on `platform`; those of CPUs where there are no others.
 
-    The kernels of GPUs are imported here, and not on other platforms, since they need Pallas's Triton backend, which
-    JAX is about to remove. Without it the norms and attention of GPUs are XLA's, and a line on standard error says so
-    once.
+    The norm's kernel for GPUs is imported here, and not on other platforms, since it needs Pallas's Triton backend,
+    which JAX is about to remove. Without it the norms of GPUs are XLA's, and a line on standard error says so once.
     """
     forms = PLATFORMS.get(platform, CPU)
     if forms is not GPU:
         return forms
     try:
-        from diffenc_jax.nets.kernels import flash, triton_norm
+        from diffenc_jax.nets.kernels import triton_norm
     except (ImportError, TypeError) as error:  # the backend is gone, or its names or arguments have changed
         print(NO_KERNELS.format(first_line(error)), file=sys.stderr, flush=True)
         return GPU
-    return GPU._replace(normalize=triton_norm.normalize, attend=flash.attend)
+    return GPU._replace(normalize=triton_norm.normalize)

@@ -18,13 +18,16 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.experimental import pallas as pl
+from jax.experimental.pallas.triton import CompilerParams, load, store
 
-from diffenc_jax.nets.kernels import gpu_programs
 from diffenc_jax.nets.kernels import norm as plain
+from diffenc_jax.nets.kernels.by_image import by_image
 from diffenc_jax.nets.kernels.dropout import Mask, kept_share
 from diffenc_jax.nets.kernels.linear import linear_map
 from diffenc_jax.nets.kernels.norm import EPSILON, Options, Params, Parts
 
+COMPILER = CompilerParams(num_warps=8, num_stages=2)
+INTERPRET = False  # tests set it, to compute without a GPU
 MOST_ROWS = 64  # positions that a program holds in registers
 ROW_BYTES = 128  # bytes that a program reads per position: a line of the cache
 
@@ -176,7 +179,7 @@ class Tile:
     def read(self, ref: Any, i: jax.Array, part: int | None = None) -> jax.Array:
         """The rows of step i of joined arrays, or of one part, which are zeros in programs of other parts."""
         rows, mask = self._at(ref, i, part)
-        return gpu_programs.load(rows, mask=mask, other=None if mask is None else jnp.zeros((), ref.dtype))
+        return load(rows, mask=mask, other=None if mask is None else jnp.zeros((), ref.dtype))
 
     def read_parts(self, tree: Tree, i: jax.Array) -> Tree:
         """`read` of a tree of parts, joined, in float32."""
@@ -192,7 +195,7 @@ class Tile:
 
     def write(self, ref: Any, i: jax.Array, values: jax.Array, part: int | None = None) -> None:
         rows, mask = self._at(ref, i, part)
-        gpu_programs.store(rows, values.astype(ref.dtype), mask=mask)
+        store(rows, values.astype(ref.dtype), mask=mask)
 
     def _at(self, ref, i, part):
         """The rows of step i in an array, and their mask: programs of other parts are at some block of this one."""
@@ -205,7 +208,7 @@ class Tile:
 
 
 def _read(tile, params):
-    return _filled(jax.tree.map(lambda ref: gpu_programs.load(tile.by_channel(ref)), params))
+    return _filled(jax.tree.map(lambda ref: load(tile.by_channel(ref)), params))
 
 
 def _sums(tile, norm, parts, params):
@@ -265,7 +268,7 @@ def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
 
     params_bar = jax.tree.map(jnp.add, params_bar, tile.sum(through_moments))
     wanted = _given(bar.params, params_bar)
-    jax.tree.map(lambda ref, value: gpu_programs.store(tile.by_channel(ref), value), bar.params, wanted)
+    jax.tree.map(lambda ref, value: store(tile.by_channel(ref), value), bar.params, wanted)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -290,9 +293,11 @@ def _call(kernel: Callable, outputs: Callable, options: Options, *arguments: Tre
     def call(*leaves):
         shapes = jax.tree.leaves(outputs(options, *jax.tree.unflatten(structure, leaves)))
         grid = len(leaves[0]), sum(layout.blocks)
-        return gpu_programs.run(program, f"norm{kernel.__name__}", out_shape=shapes, grid=grid)(*leaves)
+        name = f"norm{kernel.__name__}"
+        run = pl.pallas_call(program, shapes, grid=grid, name=name, compiler_params=COMPILER, interpret=INTERPRET)
+        return list(run(*leaves))
 
-    return jax.tree.unflatten(out_structure, gpu_programs.by_image(call, *leaves))
+    return jax.tree.unflatten(out_structure, by_image(call, *leaves))
 
 
 def _value_outputs(options, inputs, mask):

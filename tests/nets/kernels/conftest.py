@@ -2,9 +2,9 @@
 
 import pytest
 
-from diffenc_jax.nets.kernels import gpu_programs
+from diffenc_jax.nets.kernels import triton_norm
 
 
 @pytest.fixture(autouse=True)
 def interpreted(monkeypatch):
-    monkeypatch.setattr(gpu_programs, "INTERPRET", True)
+    monkeypatch.setattr(triton_norm, "INTERPRET", True)

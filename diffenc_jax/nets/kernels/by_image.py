@@ -1,4 +1,4 @@
-"""Calls of Triton kernels, divided over devices by image."""
+"""Functions of images that the compiler cannot divide, such as kernels, divided over devices by image."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,20 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap, sequential_vmap
-from jax.experimental import pallas as pl
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.experimental.pallas.triton import CompilerParams
-from jax.experimental.pallas.triton import load as load
-from jax.experimental.pallas.triton import store as store
-
-COMPILER = CompilerParams(num_warps=8, num_stages=2)
-INTERPRET = False  # tests set it, to compute without a GPU
-
-
-def run(kernel: Callable[..., None], name: str, **layout: Any) -> Callable[..., list[jax.Array]]:
-    """A kernel as a function of arrays; `layout` as in `pallas_call`."""
-    call = pl.pallas_call(kernel, name=name, compiler_params=COMPILER, interpret=INTERPRET, **layout)
-    return lambda *arrays: list(call(*arrays))
 
 
 def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.Array]:
