@@ -63,7 +63,7 @@ def milliseconds(steps: Steps) -> str:
 NOT_TRAINED = [
     "CIFAR-10, ImageNet and MNIST at the published size",
     "**not trained here**",
-    "[commands and costs](docs/reproduction.md) are ready",
+    "[commands and costs](docs/comparing.md#the-papers-comparisons) are ready",
 ]
 ROWS = (
     Row("Fashion-MNIST, small networks, 3 seeds, test bits/dim", "trained on two CPU cores", "fashion", means),

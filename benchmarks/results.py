@@ -150,12 +150,14 @@ def marks(page: str) -> list[str]:
 
 
 def shown(name: str, found: dict[str, list[dict[str, Any]]], data: str) -> str:
-    """Markdown of a result: its commands, each followed by its tables, and what they were made by."""
+    """Markdown of a result, folded: its commands, each followed by its tables, and what they were made by."""
     require(name in found, f"{DATA}/{name}.json is missing; run python benchmarks/results.py make {name} --work=DIR")
     blocks: list[Any] = []
     for step in found[name]:
         blocks += [Code(broken(step["command"])), *(Table(**table) for table in step["tables"])]
-    return "\n\n".join(map(markdown, [*joined(blocks), Text(provenance(name, found[name], data))]))
+    opening = f'<details markdown="1">\n<summary>Tables and commands of <code>{name}</code></summary>'
+    blocks = [Text(opening), *joined(blocks), Text(provenance(name, found[name], data)), Text("</details>")]
+    return "\n\n".join(map(markdown, blocks))
 
 
 def joined(blocks: list[Any]) -> list[Any]:

@@ -59,16 +59,18 @@ def test_a_running_step_has_left_its_commit_and_a_changed_command_is_run_again(t
     assert step["tables"][0]["rows"] == [["3", "27"]]
 
 
-def test_a_page_has_commands_tables_and_origin(tmp_path, monkeypatch):
+def test_a_page_has_commands_tables_and_origin_folded(tmp_path, monkeypatch):
     """Also where the page had another table before, and text around it."""
     monkeypatch.setattr(results, "DATA", tmp_path)
     steps = results.make("name", experiment(CUBE, "print(5, 125)"), tmp_path)
     (tmp_path / "name.json").write_text(json.dumps(steps))
     found = results.measured()
     page = results.written("Before.\n\n<!-- name -->\n| old |\n<!-- end of name -->\n\nAfter.\n", found)
-    assert page.startswith(f"Before.\n\n<!-- name -->\n\n    python -c '{CUBE}'\n\nCubes\n\n| number | cube |\n")
+    before, _, after = page.partition('\n\n<details markdown="1">\n')
+    assert before == "Before.\n\n<!-- name -->"
+    assert f"\n\n    python -c '{CUBE}'\n\nCubes\n\n| number | cube |\n" in after
     assert "\n| 5      |  125 |\n\n`name`: commit " in page
-    assert page.endswith("<!-- end of name -->\n\nAfter.\n")
+    assert page.endswith("</details>\n\n<!-- end of name -->\n\nAfter.\n")
     assert results.written(page, found) == page
     text = "# Title\n\n| | a |\n|---|---|\n| x | |\n\nSome text.\n\nThe second\n\n| b |\n|---|\n| 1 |"
     assert result_tables.in_markdown(text) == [Table(["", "a"], [["x", ""]]), Table(["b"], [["1"]], "The second")]
