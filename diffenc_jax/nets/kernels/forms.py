@@ -22,8 +22,7 @@ class Forms(NamedTuple):
       normalize: see `norm.normalize`.
       attend: softmax(q kᵀ / √C) v.
       join: see `joining.concatenate`.
-      convolve_to_image: see `convolution.convolve_to_image`.
-      convolution_gradient, product_gradient: gradients by kernels, see `convolution`; None for JAX's own.
+      convolve, convolve_to_image: see `convolution`.
       draw_masks: see `dropout.draw_masks`, for chains that are not scanned.
       isolate: see `stacking.unstack`.
       settle: what becomes of offsets by biases, see `features`.
@@ -33,9 +32,8 @@ class Forms(NamedTuple):
     normalize: Callable[..., Any]
     attend: Callable[..., Any]
     join: Callable[..., Any]
+    convolve: Callable[..., Any]
     convolve_to_image: Callable[..., Any]
-    convolution_gradient: Callable[..., Any] | None
-    product_gradient: Callable[..., Any] | None
     draw_masks: Callable[..., Any]
     isolate: Callable[..., Any]
     settle: Callable[..., Any]
@@ -46,9 +44,8 @@ CPU = Forms(
     normalize=norm.on_cpu,
     attend=attention.attend,
     join=joining.concatenate,
+    convolve=convolution.convolve_on_cpu,
     convolve_to_image=convolution.convolve_to_image,
-    convolution_gradient=convolution.convolution_gradient_on_cpu,
-    product_gradient=convolution.product_gradient_on_cpu,
     draw_masks=dropout.draw_alone,
     isolate=stacking.isolate,
     settle=features.settle,
@@ -56,8 +53,7 @@ CPU = Forms(
 GPU = CPU._replace(  # without Triton kernels, which `forms_of` adds
     normalize=norm.on_tpu,
     attend=attention.on_gpu,
-    convolution_gradient=None,
-    product_gradient=None,
+    convolve=convolution.convolve,
     draw_masks=dropout.draw_shared,
     isolate=stacking.apply,
 )
@@ -65,9 +61,8 @@ TPU = CPU._replace(
     remat="products",
     normalize=norm.on_tpu,
     join=joining.add_padded,
+    convolve=convolution.convolve,
     convolve_to_image=convolution.sum_taps,
-    convolution_gradient=convolution.convolution_gradient,
-    product_gradient=convolution.product_gradient,
     draw_masks=dropout.draw_shared,
     isolate=stacking.apply,
     settle=features.leave_apart,
