@@ -66,12 +66,6 @@ def benchmark(name: str, minutes: int, flags: str) -> Experiment:
     return Experiment([Step(f"python benchmarks/{name}.py{flags}", tables.printed)], minutes)
 
 
-def beside_published(file: str) -> Experiment:
-    """Our steps and the published ones in turn on this machine, in a file of the common folder."""
-    command = f"python benchmarks/peers.py --diffenc=DiffEnc --json={file}"
-    return Experiment([Step(command, partial(tables.beside_published, file), [file])], 20)
-
-
 def significance(
     config: str,
     root: str,
@@ -271,14 +265,19 @@ EXPERIMENTS = {
     ),
     "fashion-compression": Experiment([compression("runs/fashion/vdm-seed0", images=200, batch=8)], 10),
     "precision": benchmark("precision", 5, f" {VDM} {DIFFENC}"),
-    # On a processor by AMD and on one by Intel, which have a form of the convolutions' gradients each.
-    **{name: beside_published(f"{name}.jsonl") for name in ("peers", "peers-intel")},
+    "peers": Experiment(
+        [
+            Step(
+                "python benchmarks/peers.py --diffenc=DiffEnc --json=peers.jsonl",
+                partial(tables.beside_published, "peers.jsonl"),
+                ["peers.jsonl"],
+            )
+        ],
+        20,
+    ),
     "tpu-searched": compiled_steps("searched", 30, "tpu"),
     **{name: compiled_steps(name, minutes) for name, minutes in (TPU_MINUTES | GPU_MINUTES).items()},
-    **{
-        f"gpu-jax-0.12{size}": compiled_steps(f"gpu{size}", minutes, "gpu-jax-0.12")
-        for size, minutes in {"": 90, "-large": 90, "-largest": 60}.items()
-    },
+    "gpu-jax-0.12": compiled_steps("gpu", 90, "gpu-jax-0.12"),
     "published-tpu": Experiment(compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"), 15),
     **{
         name: Experiment(compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128"), minutes)
