@@ -13,7 +13,7 @@ from diffenc_jax.nets.attention import Attention
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, Dense
 from diffenc_jax.nets.kernels.convolution import PRODUCT
-from diffenc_jax.nets.kernels.dropout import Mask, stack_masks
+from diffenc_jax.nets.kernels.dropout import Mask, draw_masks, stack_masks
 from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.kernels.norm import STATISTICS
 from diffenc_jax.nets.kernels.stacking import unstack
@@ -152,6 +152,6 @@ class Head(nn.Module):
         h, cond = jax.lax.stop_gradient((h, cond))
         # The network's blocks split the same key, and other heads use the same masks.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
-        for i, mask in enumerate(self.compute.draw_masks(key, self.dropout, [hidden_shape] * 2)):
+        for i, mask in enumerate(draw_masks(key, self.dropout, [hidden_shape] * 2)):
             h = self.make(name=f"block_{i}")(h, cond, mask)
         return self.output(h, cond)

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.nets.kernels.dropout import Mask, draw_masks, draw_shared
 from diffenc_jax.nets.kernels.forms import Forms, forms_of
 
 
@@ -31,7 +30,3 @@ class Compute:
     def forms(self) -> Forms:
         """The form of each operation."""
         return forms_of(self.platform or jax.default_backend())
-
-    def draw_masks(self, key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]]) -> list[Mask | None]:
-        """Masks of dropout for a network's blocks; see `dropout.draw_masks`."""
-        return draw_masks(key, rate, shapes, draw_shared if self.scan else self.forms.draw_masks)

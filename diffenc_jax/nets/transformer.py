@@ -12,7 +12,7 @@ from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
 from diffenc_jax.nets.blocks import Chain
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding, fourier_features
-from diffenc_jax.nets.kernels.dropout import Mask, dropout
+from diffenc_jax.nets.kernels.dropout import Mask, draw_masks, dropout
 from diffenc_jax.nets.kernels.norm import EPSILON
 from diffenc_jax.nets.network import ScoreNetwork
 
@@ -65,7 +65,7 @@ class Transformer(ScoreNetwork):
 
         block = partial(TransformerBlock, self.width, self.heads, self.dropout, self.compute)
         hidden = (batch, tokens, EXPANSION * self.width)
-        masks = self.compute.draw_masks(dropout_key, self.dropout, [hidden] * self.layers)
+        masks = draw_masks(dropout_key, self.dropout, [hidden] * self.layers)
         joined = self.layers // 2 if self.skip_connections else 0
         plain = self.layers - joined
         h, outputs = Chain(plain, block, self.compute, name="blocks")(h, cond, masks[:plain])

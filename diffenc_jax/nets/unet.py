@@ -14,6 +14,7 @@ from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
 from diffenc_jax.nets.embeddings import WIDTHS, TimeEmbedding, fourier_features
+from diffenc_jax.nets.kernels.dropout import draw_masks
 from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.nets.norms import GroupNorm
@@ -89,7 +90,7 @@ class UNet(ScoreNetwork):
     def _flat(self, h, cond, dropout_key):
         """All blocks at full resolution, with one skip connection per block."""
         compute, layers = self.compute, self.layers
-        masks = compute.draw_masks(dropout_key, self.dropout, [h.x.shape] * (2 * layers + 3))
+        masks = draw_masks(dropout_key, self.dropout, [h.x.shape] * (2 * layers + 3))
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute, self.attention)
         first = h
         h, outputs = Chain(layers, block, compute, name="down")(h, cond, masks[:layers])
@@ -112,7 +113,7 @@ class UNet(ScoreNetwork):
         channels = [self.width << i for i in levels]
         down = [shape(i, channels[i]) for i in levels for _ in blocks]
         middle = shape(self.levels, channels[-1])
-        masks = iter(compute.draw_masks(dropout_key, self.dropout, [*down, middle, middle, *down[::-1]]))
+        masks = iter(draw_masks(dropout_key, self.dropout, [*down, middle, middle, *down[::-1]]))
         kind = ResnetBlock if compute.remat == "none" else nn.remat(ResnetBlock, policy=REMAT[compute.remat])
 
         def apply_blocks(h, way, i, skip=None):

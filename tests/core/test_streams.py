@@ -8,7 +8,7 @@ from scipy import stats
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.streams import at_step, gaussian, signs, stream, uniform
-from diffenc_jax.nets.kernels.dropout import draw_alone, draw_masks
+from diffenc_jax.nets.kernels.dropout import draw_masks
 
 SETTINGS = {
     "x64": lambda: jax.enable_x64(True),
@@ -28,7 +28,7 @@ def draws(seed=7):
         "by image": jax.vmap(lambda key: gaussian(key, (1, 3)))(keys),
         "times by image": jax.vmap(uniform)(keys),
         "parameters": jax.random.normal(jax.random.split(key, 3)[1], (4,), jnp.float32),
-        "kept": draw_masks(key, 0.4, [(2, 3, 8)], draw_alone)[0].kept().astype(jnp.float32),
+        "kept": draw_masks(key, 0.4, [(2, 3, 8)])[0].kept().astype(jnp.float32),
     }
 
 
@@ -51,7 +51,7 @@ def test_draws_have_their_distributions():
 
     @jax.jit
     def drawn():
-        masks = [mask.kept() for mask in draw_masks(key, 0.1, [(size,)] * 4, draw_alone)]
+        masks = [mask.kept() for mask in draw_masks(key, 0.1, [(size,)] * 4)]
         return gaussian(key, (size, 1))[:, 0], uniform(key, (size,)), signs(key, (size,)), masks
 
     normal, even, sign, masks = jax.tree.map(np.asarray, drawn())

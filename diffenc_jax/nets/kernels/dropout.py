@@ -1,19 +1,14 @@
 """Dropout by masks that are drawn for all blocks of a network at once, from 16 random bits per entry."""
 
-import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.random import threefry2x32_p
 
-from diffenc_jax.nets.kernels import stacking
-
 STEPS = 2**16
 PER_CALL = 4  # masks from one call of the generator, which gives two words of 32 bits
 PER_BYTE = 8  # masks in one array of bytes
-Draw = Callable[[jax.Array, float, tuple[int, ...], int], list[tuple]]
 
 
 class Mask(NamedTuple):
@@ -49,21 +44,21 @@ def dropout(x: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
     return jnp.where(mask.kept(), x / kept_share(rate), jnp.zeros_like(x))
 
 
-def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]], draw: Draw) -> list[Mask | None]:
+def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]]) -> list[Mask | None]:
     """Masks for a network's blocks, whose hidden arrays have these shapes; None without dropout.
 
-    They depend neither on `draw`, one of the functions below, nor on how the axes behind the first are divided.
+    They do not depend on how the axes behind the first are divided.
     """
     if key is None or rate == 0.0:
         return [None] * len(shapes)
     masks: list[Mask | None] = [None] * len(shapes)
     for number, shape in enumerate(dict.fromkeys(shapes)):
         blocks = [block for block, other in enumerate(shapes) if other == shape]
-        count = len(blocks)
-        calls = -(-min(count, PER_BYTE) // PER_CALL)
-        keys = jax.random.split(jax.random.fold_in(key, number), (-(-count // PER_BYTE), calls))
-        for block, mask in zip(blocks, draw(keys, rate, shape, count), strict=True):
-            masks[block] = Mask(*mask)
+        calls = -(-min(len(blocks), PER_BYTE) // PER_CALL)
+        keys = jax.random.split(jax.random.fold_in(key, number), (-(-len(blocks) // PER_BYTE), calls))
+        drawn = jnp.stack([draw_bytes(group, rate, shape) for group in keys])
+        for i, block in enumerate(blocks):
+            masks[block] = Mask(drawn, jnp.int32(i // PER_BYTE), jnp.uint8(i % PER_BYTE))
     return masks
 
 
@@ -73,23 +68,6 @@ def stack_masks(masks: list[Mask | None]) -> tuple[jax.Array, tuple[jax.Array, j
         return None, None
     _, groups, bits = zip(*masks, strict=True)
     return masks[0].bytes, (jnp.stack(groups), jnp.stack(bits))
-
-
-def draw_shared(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:
-    """(bytes, group, bit) of each mask, with the bytes of all."""
-    drawn = jnp.stack([draw_bytes(group, rate, shape) for group in keys])
-    return [(drawn, jnp.int32(i // PER_BYTE), jnp.uint8(i % PER_BYTE)) for i in range(count)]
-
-
-def draw_alone(keys: jax.Array, rate: float, shape: tuple[int, ...], count: int) -> list[tuple]:
-    """As `draw_shared`, with bytes of its own for each, drawn in one loop: CPUs then share kernels among blocks."""
-    flat = (shape[0], math.prod(shape[1:]))  # on four axes they would take ten times as long to compile
-    drawn = jax.lax.map(lambda group: draw_bytes(group, rate, flat), keys)
-
-    def separate(drawn):
-        return [(drawn[i // PER_BYTE] >> (i % PER_BYTE)).reshape(1, *shape) for i in range(count)]
-
-    return [(byte, jnp.int32(0), jnp.uint8(0)) for byte in stacking.isolate(separate, drawn)]
 
 
 def draw_bytes(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from diffenc_jax.core.errors import first_line
-from diffenc_jax.nets.kernels import attention, convolution, dropout, features, joining, norm, stacking
+from diffenc_jax.nets.kernels import attention, convolution, features, joining, norm, stacking
 
 NO_KERNELS = (
     "warning: this JAX has no Triton backend for Pallas ({}), so a training step on a GPU moves 0.41 of the published "
@@ -23,7 +23,6 @@ class Forms(NamedTuple):
       attend: softmax(q kᵀ / √C) v.
       join: see `joining.concatenate`.
       convolve, convolve_to_image: see `convolution`.
-      draw_masks: see `dropout.draw_masks`, for chains that are not scanned.
       isolate: see `stacking.unstack`.
       settle: what becomes of offsets by biases, see `features`.
     """
@@ -34,7 +33,6 @@ class Forms(NamedTuple):
     join: Callable[..., Any]
     convolve: Callable[..., Any]
     convolve_to_image: Callable[..., Any]
-    draw_masks: Callable[..., Any]
     isolate: Callable[..., Any]
     settle: Callable[..., Any]
 
@@ -46,7 +44,6 @@ CPU = Forms(
     join=joining.concatenate,
     convolve=convolution.convolve_on_cpu,
     convolve_to_image=convolution.convolve_to_image,
-    draw_masks=dropout.draw_alone,
     isolate=stacking.isolate,
     settle=features.settle,
 )
@@ -54,7 +51,6 @@ GPU = CPU._replace(  # without Triton kernels, which `forms_of` adds
     normalize=norm.on_tpu,
     attend=attention.on_gpu,
     convolve=convolution.convolve,
-    draw_masks=dropout.draw_shared,
     isolate=stacking.apply,
 )
 TPU = CPU._replace(
@@ -63,7 +59,6 @@ TPU = CPU._replace(
     join=joining.add_padded,
     convolve=convolution.convolve,
     convolve_to_image=convolution.sum_taps,
-    draw_masks=dropout.draw_shared,
     isolate=stacking.apply,
     settle=features.leave_apart,
 )
