@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 from jax.experimental import pallas as pl
 from jax.experimental.pallas.triton import CompilerParams, load, store
 
@@ -98,10 +97,7 @@ def of_order(norm: Norm, parts: Tree) -> Norm:
 
 
 class Inputs(NamedTuple):
-    """Inputs of some order: `parts` a tree of pairs of tuples [B, P, C_i], `params` one of Params.
-
-    A tangent that is zero is None.
-    """
+    """Inputs of some order: `parts` a tree of pairs of tuples [B, P, C_i], `params` one of Params."""
 
     parts: Tree
     params: Tree
@@ -122,20 +118,6 @@ def _leaf(tree, side):
 
 def _is_parts(tree):
     return type(tree) is tuple and not isinstance(tree[0], tuple)
-
-
-def _with_zeros(like, tree):
-    """`tree` with zeros in place of None where `like` has arrays."""
-    fill = lambda a, b: jnp.zeros_like(a) if b is None and a is not None else b  # noqa: E731
-    return jax.tree.map(fill, like, tree, is_leaf=lambda a: a is None)
-
-
-def _filled(params):
-    """Params of some order with zeros in place of tangents that are None."""
-    if isinstance(params, Params):
-        return params
-    value = _filled(params[0])
-    return value, _with_zeros(value, params[1])
 
 
 class Layout(NamedTuple):
@@ -189,8 +171,7 @@ class Tile:
         """`read` of a tree of parts, joined, in float32."""
 
         def join(parts):
-            rows = [self.read(ref, i, number) for number, ref in enumerate(parts) if ref is not None]
-            return sum((a.astype(jnp.float32) for a in rows), jnp.zeros(self.shape, jnp.float32))
+            return sum(self.read(ref, i, number).astype(jnp.float32) for number, ref in enumerate(parts))
 
         return jax.tree.map(join, tree, is_leaf=_is_parts)
 
@@ -212,7 +193,7 @@ class Tile:
 
 
 def _read(tile, params):
-    return _filled(jax.tree.map(lambda ref: load(tile.by_channel(ref)), params))
+    return jax.tree.map(lambda ref: load(tile.by_channel(ref)), params)
 
 
 def _sums(tile, norm, parts, params):
@@ -266,13 +247,11 @@ def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
             rows[-1] += tile.read(last_bar, i).astype(jnp.float32)
         for parts, value in zip(jax.tree.leaves(bar.parts, is_leaf=_is_parts), rows, strict=True):
             for number, ref in enumerate(parts):
-                if ref is not None:
-                    tile.write(ref, i, value, number)
+                tile.write(ref, i, value, number)
         return more
 
     params_bar = jax.tree.map(jnp.add, params_bar, tile.sum(through_moments))
-    wanted = _given(bar.params, params_bar)
-    jax.tree.map(lambda ref, value: store(tile.by_channel(ref), value), bar.params, wanted)
+    jax.tree.map(lambda ref, value: store(tile.by_channel(ref), value), bar.params, params_bar)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -322,7 +301,7 @@ def values(options: Options, inputs: Inputs, mask: Tree) -> tuple[jax.Array, jax
     """The result and, if `options.keep`, the joined parts, of the highest order."""
     y, last = _call(_values, _value_outputs, options, inputs, mask)
     if options.keep and last is None:
-        last = _with_zeros(inputs.first, _leaf(inputs.parts, 1))[0]
+        last = _leaf(inputs.parts, 1)[0]
     return y, last
 
 
@@ -341,38 +320,27 @@ def _derivative(options, constants, dots):
 
 
 def _values_rule(options, primals, tangents):
-    dots = _without_zeros(tangents[0])
-    transpose = lambda constants, bars: _given(dots, gradients(options, *constants, bars))  # noqa: E731
-    return values(options, *primals), linear_map(partial(_derivative, options), transpose, primals, dots)
+    transpose = lambda constants, bars: gradients(options, *constants, bars)  # noqa: E731
+    return values(options, *primals), linear_map(partial(_derivative, options), transpose, primals, tangents[0])
 
 
 def _gradients_rule(options, primals, tangents):
     """The second derivative is symmetric: that of `gradients` along `dots` is a gradient of the derivative."""
-    (inputs, mask, bars), (dots, _, bars_dot) = primals, map(_without_zeros, tangents)
+    (inputs, mask, bars), (dots, _, bars_dot) = primals, tangents
 
     def second(constants, dots):
         inputs, mask, y_bar = constants
         bar = gradients(options, inputs.with_tangents(dots), mask, (y_bar, None))
         return Inputs(bar.parts[0], bar.params[0])
 
-    by_inputs = linear_map(second, lambda *given: _given(dots, second(*given)), (inputs, mask, bars[0]), dots)
+    by_inputs = linear_map(second, second, (inputs, mask, bars[0]), dots)
     linear = lambda constants, bars: gradients(options, *constants, bars)  # noqa: E731
-    by_bars = linear_map(linear, partial(_derivative, options), (inputs, mask), _with_zeros(bars, bars_dot))
+    by_bars = linear_map(linear, partial(_derivative, options), (inputs, mask), bars_dot)
     return gradients(options, *primals), jax.tree.map(jnp.add, by_inputs, by_bars)
 
 
-def _given(dots, tree):
-    """`tree` without what `dots` has not."""
-    return jax.tree.map(lambda a, b: None if a is None else b, dots, tree, is_leaf=lambda a: a is None)
-
-
-def _without_zeros(tangents):
-    zero = lambda a: a is None or isinstance(a, SymbolicZero)  # noqa: E731
-    return jax.tree.map(lambda a: None if zero(a) else a, tangents, is_leaf=zero)
-
-
-values.defjvp(_values_rule, symbolic_zeros=True)
-gradients.defjvp(_gradients_rule, symbolic_zeros=True)
+values.defjvp(_values_rule)
+gradients.defjvp(_gradients_rule)
 
 
 def normalize(options: Options, parts: Parts, params: Params, mask: Mask | None) -> tuple[jax.Array, jax.Array | None]:
