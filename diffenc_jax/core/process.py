@@ -48,7 +48,10 @@ def keep_programs(folder: Path) -> None:
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system: after compilation this is more than a training step of 8 images needs."""
+    """Return freed memory to the system: after compilation more than a training step of 8 images needs.
+
+    In a process of 550 MB it takes 15 ms of CPU time, with the page faults that follow.
+    """
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -74,9 +74,7 @@ def broadcast(content: bytes) -> bytes:
     if jax.process_count() == 1:
         return content
     size = int(multihost_utils.broadcast_one_to_all(np.int64(len(content))))
-    padded = np.zeros(size, np.uint8)
-    if is_first():
-        padded[:] = np.frombuffer(content, np.uint8)
+    padded = np.frombuffer(content, np.uint8) if is_first() else np.zeros(size, np.uint8)
     return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8))
 
 

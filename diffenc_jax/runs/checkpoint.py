@@ -26,6 +26,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
+from diffenc_jax.core.process import return_freed_memory
 from diffenc_jax.core.text import printable
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
@@ -159,10 +160,15 @@ class Checkpoints:
         self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
 
     def wait(self) -> None:
-        """Wait until the last save is complete; raises SaveFailed if it could not be written."""
+        """Wait until the last save is complete; raises SaveFailed if it could not be written.
+
+        Memory that it freed is returned to the system, because allocators keep it for the threads of a save, and keep
+        more of it from save to save.
+        """
         if self._opened is not None:
             self._or_save_failed(self._opened.wait_until_finished)
             self.complete = self._opened.latest_step()
+            return_freed_memory()
 
     def _or_save_failed(self, act: Callable[[], Any]) -> None:
         try:

@@ -92,9 +92,8 @@ def array_shapes(tree: Any) -> set[str]:
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    names = (jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves)
-    return {f"{name} {list(np.shape(leaf))}": leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
+    name = partial(jax.tree_util.keystr, simple=True, separator="/")
+    return {f"{name(path)} {list(np.shape(leaf))}": leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _is_divided(array: jax.Array | np.ndarray) -> bool:

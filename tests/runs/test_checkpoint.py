@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -175,6 +176,23 @@ def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
         checkpoints.save(10, state(10))
         checkpoints.wait()
         assert checkpoints.steps() == [4, 6, 9, 10]
+
+
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_save_returns_freed_memory_to_the_system(tmp_path):
+    """Small objects below one that is in use, whose memory free() alone keeps."""
+    write_config(tmp_path, tiny.config("vdm"), stored_origin(tmp_path))
+    with Checkpoints(tmp_path, 1000) as checkpoints:
+        checkpoints.save(1, state(1))
+        pieces, _top = [bytearray(50_000) for _ in range(2000)], bytearray(50_000)
+        del pieces
+        before = resident_pages()
+        checkpoints.save(2, state(2))
+        assert (before - resident_pages()) * os.sysconf("SC_PAGE_SIZE") > 70_000_000
 
 
 def test_orbaxs_next_interface_reads_what_is_saved(saved):
