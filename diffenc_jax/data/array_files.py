@@ -13,6 +13,10 @@ from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits
 
 GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; those of IDX end with the type, uint8
 IDX_PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
+SPLITS = ("train", "test")
+# Names of the arrays of both splits in an .npz file: the first pair that it holds counts.
+IMAGES = (("train", "test"), ("x_train", "x_test"))
+LABELS = (("y_train", "y_test"), ("train_labels", "test_labels"))
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -22,17 +26,13 @@ def open_file(path: Path) -> tuple[Splits, OpenLabels]:
     An .npz file has the arrays 'train' and 'test', or 'x_train' and 'x_test', with labels 'y_train' and 'y_test' or
     'train_labels' and 'test_labels'; or one array of images, with labels 'y' or 'labels'. Other files have no labels.
     """
-    shapes = npz_shapes(path) if path.suffix == ".npz" else {}
-
-    def pair(*patterns: str) -> dict[str, str]:
-        pairs = [{split: pattern.format(split) for split in ("train", "test")} for pattern in patterns]
-        return next((names for names in pairs if shapes.keys() >= set(names.values())), {})
-
-    if names := pair("{}", "x_{}"):
-        classes = {split: partial(_npz_labels, path, name) for split, name in pair("y_{}", "{}_labels").items()}
-        images = {split: partial(npz_images, path, name) for split, name in names.items()}
-        return images, lambda: Labels.of_train(classes)
-    one = next((name for name in ("y", "labels") if name in shapes), None)
+    held = npz_shapes(path).keys() if path.suffix == ".npz" else set()
+    images, labels = (next((pair for pair in pairs if held >= set(pair)), ()) for pairs in (IMAGES, LABELS))
+    if images:
+        splits = {split: partial(npz_images, path, name) for split, name in zip(SPLITS, images, strict=True)}
+        classes = {split: partial(_npz_labels, path, name) for split, name in zip(SPLITS, labels, strict=False)}
+        return splits, lambda: Labels.of_train(classes)
+    one = next((name for name in ("y", "labels") if name in held), None)
     return hold_out(all_images(path)), lambda: Labels.of_one(None if one is None else _npz_labels(path, one))
 
 
